@@ -1,0 +1,58 @@
+"""How a value is stored: float16 as it is, or uint8 on an even grid over the front end's range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FILL_CODE = 255  # uint8 code that no value takes: what lies behind the last frame of a part
+TOP_CODE = 254
+
+Codes = npt.NDArray[np.float16] | npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Values <-> codes. `low` and `high` bound the values; uint8 rounds to a step of (high - low) / 254."""
+
+    dtype: Literal["float16", "uint8"]
+    low: float
+    high: float
+
+    @property
+    def step(self) -> float:
+        """Distance of neighbouring uint8 codes, in the values' unit."""
+        return (self.high - self.low) / TOP_CODE
+
+    @property
+    def fill(self) -> int:
+        """Code of the rows that belong to no recording."""
+        return FILL_CODE if self.dtype == "uint8" else 0
+
+    def encode(self, values: npt.NDArray[np.float32]) -> Codes:
+        """Round values to codes.
+
+        Parameters
+        ----------
+        values : float32 of any shape; outside [low, high] they are clipped when dtype is uint8.
+
+        Returns
+        -------
+        float16 (relative error at most 2**-11) or uint8 (absolute error at most step / 2).
+        """
+        if self.dtype == "float16":
+            return values.astype(np.float16)
+        scaled = np.clip((values - np.float32(self.low)) / np.float32(self.step), 0, TOP_CODE)
+        codes: npt.NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
+        return codes
+
+    def decode(self, codes: Codes) -> npt.NDArray[np.float32]:
+        """Codes back to float32 values."""
+        values: npt.NDArray[np.float32] = codes.astype(np.float32)
+        if self.dtype == "uint8":
+            values *= np.float32(self.step)
+            values += np.float32(self.low)
+        return values

@@ -1,0 +1,7 @@
+"""The one exception of this package."""
+
+from errors import BirdcacheError
+
+
+class StoreError(BirdcacheError):
+    """A spectrogram store or its pool is unusable."""

@@ -1,0 +1,94 @@
+"""The manifest of a store: what it holds, for which view, and the size and SHA-256 of each of its files.
+
+It is written last, so a store without one is unfinished. It holds no time, host or absolute path: the same recordings and
+view give the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cache.codec import Codec
+from cache.errors import StoreError
+from cache.files import canonical_json
+from params import View
+
+NAME = "manifest.json"
+VERSION: Literal[1] = 1
+INDEX_AUDIO, INDEX_SPANS = "index/audio_sha256", "index/spans"
+
+
+class Strict(BaseModel):
+    """Frozen, and nothing but the known keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FileEntry(Strict):
+    """Size and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+class PartEntry(Strict):
+    """One part: its name (the leading bits of its recordings' keys), its frames, its files."""
+
+    name: str
+    frames: int
+    files: dict[str, FileEntry]
+
+
+class CodecEntry(Strict):
+    """The codec's dtype and range."""
+
+    dtype: Literal["float16", "uint8"]
+    low: float
+    high: float
+
+
+class Manifest(Strict):
+    """All that a reader must know before it trusts a store."""
+
+    version: Literal[1]
+    view: View
+    view_digest: str
+    codec: CodecEntry
+    recordings: int
+    frames: int
+    parts: list[PartEntry]
+    index: dict[str, FileEntry]
+
+    def to_codec(self) -> Codec:
+        """The codec of the store's codes."""
+        return Codec(self.codec.dtype, self.codec.low, self.codec.high)
+
+    def to_bytes(self) -> bytes:
+        """The manifest's file content."""
+        return canonical_json(self.model_dump()) + b"\n"
+
+
+def read_manifest(store: Path) -> Manifest:
+    """Read a store's manifest.
+
+    Raises
+    ------
+    StoreError
+        If it is missing (an unfinished store) or not a manifest of this version.
+    """
+    path = store / NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreError(
+            f"{store}: has no {NAME}, so it is unfinished or no store; run `dvc repro spectrograms`"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(step) for step in first["loc"])
+        raise StoreError(
+            f"{path}: {key}: {first['msg']}; it is damaged or of another version: rebuild it with `dvc repro`"
+        ) from None

@@ -1,0 +1,109 @@
+"""Turn finished parts into a sealed store: links to the pool, an index of recordings, the manifest last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from cache.codec import Codec
+from cache.files import file_sha256, fsync_path, fsync_tree, write_durably
+from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, CodecEntry, FileEntry, Manifest, PartEntry
+from cache.pool import PooledPart, link_part
+from params import MelView, PcenView
+
+
+@dataclass(frozen=True)
+class NamedPart:
+    """A pooled part and its name in the store; `audio` has the SHA-256 of each recording's file, in row order."""
+
+    name: str
+    part: PooledPart
+    audio: tuple[str, ...]
+
+
+def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart]) -> None:
+    """Write the store `target`, replacing what lies there.
+
+    The store is put together beside its place and renamed into it, so `target` is never half a store.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses; the old store is then still in its place.
+    """
+    building = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(building, ignore_errors=True)
+    group = zarr.open_group(building, mode="w")
+    group.create_group("parts")
+    group.create_group("index")
+    for named in parts:
+        link_part(named.part, building / "parts" / named.name)
+    index = _write_index(building, group, parts)
+    write_durably(building / NAME, _manifest(view, digest, codec, parts, index).to_bytes())
+    fsync_tree(building)
+    shutil.rmtree(target, ignore_errors=True)
+    building.rename(target)
+    fsync_path(target.parent)
+
+
+def _write_index(building: Path, group: Any, parts: Sequence[NamedPart]) -> dict[str, FileEntry]:
+    """Two arrays, a row per recording: the audio's SHA-256 (N, 32), and (part number, first frame, frames) (N, 3)."""
+    audio = [sha256 for named in parts for sha256 in named.audio]
+    digests = np.frombuffer(bytes.fromhex("".join(audio)), np.uint8).reshape(len(audio), 32)
+    spans = np.array([span for number, named in enumerate(parts) for span in _spans(number, named.part)], np.int64)
+    _write_whole(group, INDEX_AUDIO, digests)
+    _write_whole(group, INDEX_SPANS, spans.reshape(len(audio), 3))
+    files = sorted(path for path in (building / "index").rglob("*") if path.is_file())
+    return {path.relative_to(building).as_posix(): _entry(path) for path in files}
+
+
+def _write_whole(group: Any, name: str, values: Any) -> None:
+    shape = tuple(max(size, 1) for size in values.shape)
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=shape,
+        dtype=values.dtype,
+        compressors=None,
+        config={"write_empty_chunks": True},
+    )
+    array[:] = values
+
+
+def _spans(number: int, part: PooledPart) -> list[tuple[int, int, int]]:
+    starts = np.cumsum([0, *part.frames[:-1]])
+    return [(number, int(start), frames) for start, frames in zip(starts, part.frames, strict=True)]
+
+
+def _manifest(
+    view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart], index: dict[str, FileEntry]
+) -> Manifest:
+    entries = [
+        PartEntry(
+            name=named.name,
+            frames=sum(named.part.frames),
+            files={name: FileEntry(bytes=facts.bytes, sha256=facts.sha256) for name, facts in named.part.files.items()},
+        )
+        for named in parts
+    ]
+    return Manifest(
+        version=VERSION,
+        view=view,
+        view_digest=digest,
+        codec=CodecEntry(dtype=codec.dtype, low=codec.low, high=codec.high),
+        recordings=sum(len(named.audio) for named in parts),
+        frames=sum(entry.frames for entry in entries),
+        parts=entries,
+        index=index,
+    )
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))

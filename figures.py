@@ -1,0 +1,42 @@
+"""One look for every picture: a matplotlib figure without global state, saved as a PNG that repeats byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+STYLE: dict[Any, Any] = {
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "font.size": 9,
+    "grid.alpha": 0.3,
+    "savefig.dpi": 150,
+}
+BLUE, ORANGE, GREEN, GREY = "#3b6fb6", "#e07b39", "#4f9d69", "#9aa0a6"
+
+
+@contextmanager
+def figure(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[Figure]:
+    """Draw into the figure; it is saved to `path` as PNG at the end (sizes in inches).
+
+    Raises
+    ------
+    OSError
+        If `path` cannot be written.
+    """
+    with mpl.rc_context(STYLE):
+        drawn = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(drawn)
+        yield drawn
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn.savefig(path, metadata={"Software": None})

@@ -1,0 +1,145 @@
+"""Stage `folds`: which recordings validate which training, without leaking a recordist. Axis N: recording.
+
+Run as `python -m pipeline.folds`. `train` of fold k learns from every recording whose fold is not k, so
+recordings of fold -1 are learnt in every fold and validated in none.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+import params
+from errors import run_stage
+from params import FoldsParams
+from pipeline.data_report import write_report
+from pipeline.errors import PipelineError
+from pipeline.fold_report import draw_folds, fold_rows, label_counts, summarise
+from pipeline.groups import NEVER_VALIDATED, IntArray, group_recordings, keep_in_training, rare_labels
+from pipeline.tables import RECORDINGS, read_table, write_table
+
+DATA = Path("data")
+REPORTS = Path("reports")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A fold and a group for each recording.
+
+    Attributes
+    ----------
+    fold
+        (N,), 0 to count - 1, or -1: never validated.
+    group
+        (N,), recordings of a group belong together (`pipeline.groups.group_recordings`).
+    rare
+        Labels that are never validated, and why.
+    origin
+        Where the folds come from, for the report.
+    """
+
+    fold: IntArray
+    group: IntArray
+    rare: dict[str, str]
+    origin: str
+
+
+def main() -> None:
+    """Read the recordings, split them, write the folds and the report."""
+    settings = params.load().folds
+    recordings = read_table(DATA / "recordings.csv", RECORDINGS)
+    split = split_recordings(recordings, settings)
+    folds = recordings.assign(fold=split.fold, group=split.group)
+    counts = label_counts(folds, settings.count)
+    write_table(folds[["recording", "fold", "group"]], DATA / "folds.csv")
+    write_table(fold_rows(folds, counts), REPORTS / "folds.csv")
+    report = summarise(folds, counts, split.origin, split.rare)
+    write_report(report, REPORTS / "folds.json")
+    draw_folds(counts, REPORTS / "folds.png")
+    print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
+
+
+def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:
+    """Give each recording a fold: the ready ones if wanted and complete, else stratified by label and grouped.
+
+    Parameters
+    ----------
+    recordings
+        The table data/recordings.csv.
+    folds
+        How to split.
+
+    Raises
+    ------
+    PipelineError
+        If the ready folds are not folds.count in number, or the recordings do not suffice for folds.count folds.
+    """
+    group_N = group_recordings(recordings)
+    lacking = int(recordings["fold"].isna().sum())
+    if folds.use_ready and not lacking:
+        return Split(ready_folds(recordings["fold"], folds.count), group_N, {}, "ready folds of the metadata")
+    origin = "stratified by label, grouped by author, content, place and day"
+    if folds.use_ready and lacking < len(recordings):
+        origin += f" (the ready folds were not used: {lacking} of {len(recordings)} recordings have none)"
+    rare = rare_labels(recordings["label"], group_N, folds.fewest_to_validate)
+    kept_N = keep_in_training(recordings["label"].isin(list(rare)).to_numpy(), group_N)
+    fold_N = np.full(len(recordings), NEVER_VALIDATED)
+    fold_N[~kept_N] = stratified_folds(recordings["label"][~kept_N], group_N[~kept_N], folds.count, folds.seed)
+    return Split(fold_N, group_N, rare, origin)
+
+
+def ready_folds(ready: pd.Series[int], count: int) -> IntArray:
+    """Ready folds, renumbered from 0 in their order (ESC numbers them from 1).
+
+    Raises
+    ------
+    PipelineError
+        If they are not `count` distinct ones.
+    """
+    values, fold_N = np.unique(ready.to_numpy(dtype=np.int64), return_inverse=True)
+    if len(values) != count:
+        raise PipelineError(
+            f"params.yaml: folds.count = {count}, but the metadata has {len(values)} distinct ready folds "
+            f"({', '.join(map(str, values[:20]))}); set folds.count to {len(values)}, or folds.use_ready to false"
+        )
+    return fold_N
+
+
+def stratified_folds(label_N: pd.Series[str], group_N: IntArray, count: int, seed: int) -> IntArray:
+    """Spread whole groups over folds so that each label is spread as evenly as they allow.
+
+    Returns
+    -------
+    (N,) int64 from 0 to count - 1; the same for the same seed.
+
+    Raises
+    ------
+    PipelineError
+        If there are fewer groups than folds, no label has `count` recordings, or a fold stays empty.
+
+    Source: scikit-learn's StratifiedGroupKFold.
+    """
+    groups, commonest = len(np.unique(group_N)), label_N.value_counts().max()
+    if groups < count or commonest < count:
+        raise PipelineError(
+            f"params.yaml: folds.count = {count} is too many for what can be validated, {len(label_N)} recordings in "
+            f"{groups} groups (by author, content, place and day); lower folds.count or folds.fewest_to_validate"
+        )
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    fold_N = np.full(len(label_N), NEVER_VALIDATED)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # reports/folds.csv counts such labels
+        for fold, (_, validated) in enumerate(splitter.split(label_N, label_N, group_N)):
+            fold_N[validated] = fold
+    if len(np.unique(fold_N)) < count:
+        raise PipelineError(f"params.yaml: folds.count = {count} leaves a fold without recordings; lower folds.count")
+    return fold_N
+
+
+if __name__ == "__main__":
+    run_stage(main)

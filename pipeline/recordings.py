@@ -1,0 +1,108 @@
+"""Stage `recordings`: what there is to train on and to predict, after a look at every audio file.
+
+Run as `python -m pipeline.recordings`. Files that cannot be used are listed with their reason in
+reports/data.json and left out; they never stop the stage unless none is left.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+import params
+from errors import run_stage
+from params import DataParams
+from pipeline.data_report import draw_classes, summarise, write_report
+from pipeline.errors import PipelineError
+from pipeline.metadata import TAXONOMY, Metadata, read_metadata
+from pipeline.scan import scan_files
+from pipeline.tables import RECORDINGS, write_table
+
+DATA = Path("data")
+REPORTS = Path("reports")
+
+
+def main() -> None:
+    """Read the metadata, scan the audio, write the tables and the report."""
+    settings = params.load()
+    metadata = read_metadata(settings.data)
+    recordings = scan_recordings(metadata, settings.data, settings.machine.workers)
+    soundscapes = scan_soundscapes(metadata, settings.data, settings.machine.workers)
+    usable = usable_recordings(recordings, settings.data)
+    labels = labels_table(usable, metadata.taxonomy)
+    write_table(usable[list(RECORDINGS)], DATA / "recordings.csv")
+    write_table(contents_table(usable), DATA / "audio.csv")
+    write_table(labels, DATA / "labels.csv")
+    write_table(soundscapes_table(soundscapes), DATA / "soundscapes.csv")
+    write_table(metadata.truth, DATA / "soundscape_truth.csv")
+    write_table(submission_table(metadata, labels), DATA / "submission_labels.csv")
+    report = summarise(metadata, recordings, usable, soundscapes, labels)
+    write_report(report, REPORTS / "data.json")
+    draw_classes(labels, REPORTS / "classes.png")
+    print(report["summary"])
+
+
+def scan_recordings(metadata: Metadata, data: DataParams, workers: int) -> pd.DataFrame:
+    """The listed recordings with the columns of `pipeline.scan.Scan` beside them, usable or not."""
+    scans = scan_files(list(metadata.recordings["path"]), data, workers, "recordings")
+    return pd.concat([metadata.recordings, scans], axis=1)
+
+
+def scan_soundscapes(metadata: Metadata, data: DataParams, workers: int) -> pd.DataFrame:
+    """The soundscapes (name without extension, path) with the columns of `pipeline.scan.Scan`, usable or not."""
+    paths = [path.as_posix() for path in metadata.soundscapes]
+    names = pd.DataFrame({"soundscape": [path.stem for path in metadata.soundscapes], "path": paths}, dtype=str)
+    return pd.concat([names, scan_files(paths, data, workers, "soundscapes")], axis=1)
+
+
+def usable_recordings(recordings: pd.DataFrame, data: DataParams) -> pd.DataFrame:
+    """The recordings that can be trained on, and of their secondary labels those that can be learnt.
+
+    A secondary label that is not the label of any usable recording, or is the recording's own label, is left out.
+
+    Raises
+    ------
+    PipelineError
+        If no recording is usable.
+    """
+    usable = recordings[recordings["problem"] == ""].reset_index(drop=True)
+    if usable.empty:
+        first = f"{recordings['path'].iloc[0]}: {recordings['problem'].iloc[0]}"
+        raise PipelineError(f"{data.root}: none of {len(recordings)} recordings is usable; the first: {first}")
+    known = set(usable["label"])
+    secondary = [
+        " ".join(label for label in listed.split() if label in known and label != own)
+        for listed, own in zip(usable["secondary"], usable["label"], strict=True)
+    ]
+    return usable.assign(secondary=secondary)
+
+
+def contents_table(usable: pd.DataFrame) -> pd.DataFrame:
+    """What must be decoded: each distinct content once, at the first path that holds it, sorted by hash."""
+    distinct = usable.drop_duplicates("sha256").sort_values("sha256")
+    return distinct[["sha256", "path", "duration_s"]]
+
+
+def labels_table(usable: pd.DataFrame, taxonomy: pd.DataFrame) -> pd.DataFrame:
+    """The classes: index, label, names and number of recordings of each label that has a usable recording."""
+    counts = usable["label"].value_counts().sort_index()
+    names = taxonomy[TAXONOMY].reindex(counts.index).fillna("")
+    table = names.assign(label=counts.index, recordings=counts, index=range(len(counts)))
+    return table[["index", "label", *TAXONOMY, "recordings"]].reset_index(drop=True)
+
+
+def soundscapes_table(soundscapes: pd.DataFrame) -> pd.DataFrame:
+    """The usable soundscapes, sorted by name; without rows if there are none."""
+    usable = soundscapes[soundscapes["problem"] == ""].sort_values("soundscape")
+    return usable[["sha256", "path", "duration_s", "soundscape"]]
+
+
+def submission_table(metadata: Metadata, labels: pd.DataFrame) -> pd.DataFrame:
+    """The labels of a submission in their order: the data set's own order, else all labels sorted."""
+    wanted = metadata.submission if metadata.submission is not None else tuple(labels["label"])
+    return pd.DataFrame({"label": wanted}, dtype=str)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,94 @@
+"""Stage `spectrograms@<view>`: decode recordings and soundscapes once, into one store each."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import params as parameters
+from cache.seal import seal
+from cache.store import Store
+from errors import run_stage
+from pipeline.build import Builder, Refused, Source
+from pipeline.errors import PipelineError
+from pipeline.gallery import draw_gallery
+
+AUDIO, SOUNDSCAPES = Path("data/audio.csv"), Path("data/soundscapes.csv")
+CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")
+
+
+def main() -> None:
+    """Build data/cache/<view>.zarr and data/cache/<view>-soundscapes.zarr, for the view named on the command line."""
+    name = sys.argv[1]
+    params = parameters.load()
+    view = params.views[name]
+    builder = Builder(view, pool_root(params.machine.pool), params.machine.workers)
+    recordings = build_store(builder, read_sources(AUDIO), CACHE / f"{name}.zarr", f"spectrograms@{name}")
+    soundscapes = build_store(
+        builder, read_sources(SOUNDSCAPES), CACHE / f"{name}-soundscapes.zarr", f"soundscapes@{name}"
+    )
+    write_report(REPORTS / f"{name}.json", {"recordings": recordings, "soundscapes": soundscapes})
+    draw_gallery(Store(CACHE / f"{name}.zarr"), read_sources(AUDIO), REPORTS / f"{name}.png")
+
+
+def pool_root(configured: str) -> Path:
+    """Where finished parts are kept: BIRDCACHE_POOL, else machine.pool."""
+    return Path(os.environ.get("BIRDCACHE_POOL") or configured)
+
+
+def read_sources(table: Path) -> list[Source]:
+    """Rows of data/audio.csv or data/soundscapes.csv, each content once."""
+    rows = pd.read_csv(table, dtype={"sha256": str, "path": str, "duration_s": float}).drop_duplicates("sha256")
+    return [Source(*row) for row in zip(rows["sha256"], rows["path"], rows["duration_s"], strict=True)]
+
+
+def build_store(builder: Builder, sources: Sequence[Source], target: Path, what: str) -> dict[str, Any]:
+    """Build and seal one store; return what the report says about it.
+
+    Raises
+    ------
+    PipelineError
+        If there are sources and not one of them can be decoded.
+    """
+    parts, refused = builder.build(sources, what)
+    if sources and not parts:
+        raise PipelineError(
+            f"{target}: none of {len(sources)} audio files can be decoded; the first: {refused[0].reason}"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    seal(target, builder.view, builder.digest, builder.codec, parts)
+    report = _summary(Store(target), sources, refused)
+    print(
+        f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB, {len(refused)} refused"
+    )
+    return report
+
+
+def _summary(store: Store, sources: Sequence[Source], refused: Sequence[Refused]) -> dict[str, Any]:
+    bad = {entry.source.sha256 for entry in refused}
+    seconds = sum(source.duration_s for source in sources if source.sha256 not in bad)
+    size = sum(entry.bytes for part in store.manifest.parts for entry in part.files.values())
+    return {
+        "recordings": len(store),
+        "hours": round(seconds / 3600, 3),
+        "frames": store.manifest.frames,
+        "parts": len(store.manifest.parts),
+        "megabytes": round(size / 1e6, 1),
+        "refused": [{"path": entry.source.path, "reason": entry.reason} for entry in refused],
+    }
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Write a report as indented JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_stage(main)

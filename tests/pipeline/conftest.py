@@ -1,0 +1,64 @@
+"""Small clips and data sets that the pipeline's tests read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from params import DataParams
+
+WriteClip = Callable[..., Path]
+FORMATS = {".ogg": ("OGG", "VORBIS"), ".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_16"), ".mp3": ("MP3", None)}
+
+
+@pytest.fixture
+def write_clip() -> WriteClip:
+    """A function that writes a clip of tones at `path`; its extension chooses the format."""
+
+    def write(path: Path, seconds: float = 1.0, rate_hz: int = 32000, channels: int = 1, tone_hz: float = 1000) -> Path:
+        time_S = np.arange(round(seconds * rate_hz)) / rate_hz
+        tones_SC = [0.3 / (channel + 1) * np.sin(2 * np.pi * tone_hz * time_S) for channel in range(channels)]
+        container, subtype = FORMATS[path.suffix.lower()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.stack(tones_SC, axis=1), rate_hz, format=container, subtype=subtype)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def birdclef(tmp_path: Path, write_clip: WriteClip, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set in layout `birdclef` at chorus/ of a project's root that is the current directory."""
+    monkeypatch.chdir(tmp_path)
+    root = Path("chorus")
+    rows = ["primary_label,secondary_labels,author,rating,latitude,longitude,date,filename"]
+    for number, label in enumerate(["robin", "robin", "wren", "wren", "1234"]):
+        name = f"{label}/XC{number}.ogg"
+        write_clip(root / "train_audio" / name, seconds=1 + number / 4, tone_hz=500 + 100 * number)
+        rows.append(f"{label},\"['wren', 'owl']\",ann {number},4.5,51.5,-0.1,2020-05-0{number + 1},{name}")
+    (root / "train.csv").write_text("\n".join(rows) + "\n")
+    write_clip(root / "test_soundscapes" / "dawn.ogg", seconds=10, channels=2)
+    (root / "truth.csv").write_text("row_id,birds\ndawn_5,nocall\ndawn_10,wren robin\n")
+    return root
+
+
+@pytest.fixture
+def data_params() -> Callable[..., DataParams]:
+    """A function that gives section data of params.yaml for the fixture `birdclef`, with changes."""
+
+    def make(**changes: object) -> DataParams:
+        plain = {
+            "layout": "birdclef",
+            "root": "chorus",
+            "soundscapes": "test_soundscapes",
+            "soundscape_truth": "truth.csv",
+            "shortest_s": 0.5,
+            "longest_s": 60.0,
+        }
+        return DataParams.model_validate(plain | changes)
+
+    return make

@@ -1,0 +1,203 @@
+"""Stage `recordings` on a small data set: its tables, its report, and files that cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from errors import run_stage
+from params import DataParams
+from pipeline import recordings as stage
+from pipeline.data_report import draw_classes
+from pipeline.errors import PipelineError
+from pipeline.scan import scan_file, scan_files
+
+WriteClip = Callable[..., Path]
+MakeParams = Callable[..., DataParams]
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+TABLES = ["recordings", "audio", "labels", "soundscapes", "soundscape_truth", "submission_labels"]
+
+
+@pytest.fixture
+def run(birdclef: Path, data_params: MakeParams) -> Callable[..., dict[str, pd.DataFrame]]:
+    """A function that runs the stage on the data set and returns its tables by name."""
+
+    def run_stage_on(**changes: object) -> dict[str, pd.DataFrame]:
+        settings = YAML(typ="safe").load(PARAMS.read_text())
+        settings["data"] = data_params(**changes).model_dump()
+        settings["machine"]["workers"] = 1
+        with Path("params.yaml").open("w") as file:
+            YAML(typ="safe").dump(settings, file)
+        stage.main()
+        return {name: pd.read_csv(f"data/{name}.csv", dtype=str, keep_default_na=False) for name in TABLES}
+
+    return run_stage_on
+
+
+def report() -> Any:
+    return json.loads(Path("reports/data.json").read_text())
+
+
+def test_tables_hold_the_columns_that_later_stages_read(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
+    tables = run()
+    assert {name: " ".join(table.columns) for name, table in tables.items()} == {
+        "recordings": "recording label secondary author rating latitude longitude date fold sha256 duration_s "
+        "sample_rate_hz channels",
+        "audio": "sha256 path duration_s",
+        "labels": "index label scientific_name common_name class_name recordings",
+        "soundscapes": "sha256 path duration_s soundscape",
+        "soundscape_truth": "row_id labels",
+        "submission_labels": "label",
+    }
+
+
+def test_every_usable_recording_has_a_row(run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path) -> None:
+    table = run()["recordings"].set_index("recording")
+    assert list(table.index) == ["1234/XC4.ogg", "robin/XC0.ogg", "robin/XC1.ogg", "wren/XC2.ogg", "wren/XC3.ogg"]
+    content = (birdclef / "train_audio/robin/XC1.ogg").read_bytes()
+    assert table.loc["robin/XC1.ogg", "sha256"] == hashlib.sha256(content).hexdigest()
+    assert tuple(table.loc["robin/XC1.ogg", ["duration_s", "sample_rate_hz", "channels"]]) == ("1.25", "32000", "1")
+
+
+def test_secondary_labels_are_those_that_can_be_learnt(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
+    table = run()["recordings"].set_index("recording")["secondary"]
+    assert table["robin/XC0.ogg"] == "wren"  # `owl` has no recording
+    assert table["wren/XC2.ogg"] == ""  # its own label
+    assert report()["secondary_labels"] == {"recordings": 3, "unknown": {"owl": 5}}
+
+
+def test_audio_is_listed_once_per_content_sorted_by_hash(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path
+) -> None:
+    shutil.copy(birdclef / "train_audio/robin/XC0.ogg", birdclef / "train_audio/wren/XC3.ogg")
+    tables = run()
+    assert len(tables["recordings"]) == 5
+    assert len(tables["audio"]) == 4
+    assert tables["audio"]["sha256"].is_monotonic_increasing
+    assert set(tables["audio"]["sha256"]) == set(tables["recordings"]["sha256"])
+    assert "chorus/train_audio/robin/XC0.ogg" in set(tables["audio"]["path"])
+    assert report()["contents"]["duplicates"] == [["robin/XC0.ogg", "wren/XC3.ogg"]]
+
+
+def test_changed_labels_leave_the_audio_table_as_it_is(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path
+) -> None:
+    before = run()["audio"]
+    table = birdclef / "train.csv"
+    table.write_text(table.read_text().replace("\nwren,", "\nowl,").replace("ann", "bob"))
+    after = run()
+    pd.testing.assert_frame_equal(after["audio"], before)
+    assert list(after["labels"]["label"]) == ["1234", "owl", "robin"]
+
+
+def test_labels_are_counted_and_named(run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path) -> None:
+    (birdclef / "taxonomy.csv").write_text("primary_label,common_name\nwren,Wren\nowl,Owl\n")
+    table = run()["labels"]
+    assert list(table["label"]) == ["1234", "robin", "wren"]
+    assert list(table["index"]) == ["0", "1", "2"]
+    assert list(table["common_name"]) == ["", "", "Wren"]
+    assert list(table["recordings"]) == ["1", "2", "2"]
+
+
+def test_soundscapes_and_their_truth_are_listed(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
+    tables = run()
+    assert tables["soundscapes"][["path", "duration_s", "soundscape"]].to_numpy().tolist() == [
+        ["chorus/test_soundscapes/dawn.ogg", "10.0", "dawn"]
+    ]
+    assert tables["soundscape_truth"].to_numpy().tolist() == [["dawn_5", ""], ["dawn_10", "wren robin"]]
+    assert report()["soundscapes"]["truth_rows_without_soundscape"] == 0
+
+
+def test_without_soundscapes_their_tables_are_empty(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
+    tables = run(soundscapes=None, soundscape_truth=None)
+    assert tables["soundscapes"].empty
+    assert tables["soundscape_truth"].empty
+
+
+def test_submission_asks_for_the_sample_s_labels_in_its_order(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path
+) -> None:
+    assert list(run()["submission_labels"]["label"]) == ["1234", "robin", "wren"]
+    (birdclef / "sample_submission.csv").write_text("row_id,wren,owl,robin\n")
+    assert list(run()["submission_labels"]["label"]) == ["wren", "owl", "robin"]
+    assert report()["submission"] == {"from": "sample_submission.csv", "labels": 3, "never_heard": ["owl"]}
+
+
+def test_unusable_files_are_named_with_reasons_and_cost_no_other(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path, write_clip: WriteClip
+) -> None:
+    audio = birdclef / "train_audio"
+    (audio / "robin/XC0.ogg").unlink()
+    (audio / "robin/XC1.ogg").write_bytes(b"")
+    (audio / "wren/XC2.ogg").write_bytes(b"<html>not found</html>" * 9)
+    write_clip(audio / "wren/XC3.ogg", seconds=0.1)
+    tables = run(longest_s=9.0)
+    assert list(tables["recordings"]["recording"]) == ["1234/XC4.ogg"]
+    assert tables["soundscapes"].empty
+    reasons = {row["file"]: row["reason"] for row in report()["unusable"]}
+    assert reasons["robin/XC0.ogg"].startswith("cannot be read (No such file or directory)")
+    assert reasons["robin/XC1.ogg"].startswith("is empty")
+    assert reasons["wren/XC2.ogg"].startswith("is not audio")
+    assert reasons["wren/XC3.ogg"].startswith("lasts 0.1 s, less than data.shortest_s (0.5 s)")
+    assert report()["soundscapes"]["unusable"][0]["reason"].startswith("lasts 10 s, more than data.longest_s (9 s)")
+
+
+def test_truncated_ogg_is_reported(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path, write_clip: WriteClip
+) -> None:
+    clip = write_clip(birdclef / "train_audio/wren/XC3.ogg", seconds=20)
+    clip.write_bytes(clip.read_bytes()[:-200])
+    assert "wren/XC3.ogg" in set(run()["recordings"]["recording"])
+    assert report()["cut_short"] == ["wren/XC3.ogg"]
+
+
+def test_data_set_without_a_usable_recording_is_refused(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path
+) -> None:
+    with pytest.raises(
+        PipelineError, match=r"chorus: none of 5 recordings is usable; the first: .*1234/XC4\.ogg: lasts"
+    ):
+        run(shortest_s=30.0, longest_s=40.0)
+
+
+def test_report_repeats_byte_for_byte(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
+    outputs = [Path("reports/data.json"), Path("reports/classes.png"), *(Path(f"data/{name}.csv") for name in TABLES)]
+    run()
+    before = [path.read_bytes() for path in outputs]
+    run()
+    assert [path.read_bytes() for path in outputs] == before
+
+
+def test_scan_is_the_same_for_one_and_two_workers(birdclef: Path, data_params: MakeParams) -> None:
+    paths = [path.as_posix() for path in sorted(birdclef.rglob("*.ogg"))] * 20
+    one, two = (scan_files(paths, data_params(), workers, "clips") for workers in (1, 2))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_scan_never_raises(tmp_path: Path) -> None:
+    assert scan_file(tmp_path, 1, 2).problem.startswith("cannot be read (Is a directory)")
+
+
+@pytest.mark.parametrize("labels", [1, 14, 206])
+def test_classes_are_drawn_for_few_and_many_labels(tmp_path: Path, labels: int) -> None:
+    table = pd.DataFrame({"label": [f"bird{number}" for number in range(labels)], "recordings": range(1, labels + 1)})
+    draw_classes(table, tmp_path / "classes.png")
+    assert (tmp_path / "classes.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_stage_reports_a_usage_problem_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise PipelineError("train.csv: is missing; restore it")
+
+    with pytest.raises(SystemExit) as ended:
+        run_stage(main)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: train.csv: is missing; restore it\n"

@@ -1,0 +1,66 @@
+"""Random numbers by counter: each is a function of (seed, epoch, example, purpose) and of nothing else.
+
+So an epoch is the same whatever the batch size, the residence of the data, or where a run was resumed.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+import scipy.special
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+_Words = npt.NDArray[np.uint64]
+
+
+class Purpose(IntEnum):
+    """What a draw is for; a new purpose never disturbs the others."""
+
+    RECORDING = 0
+    START = 1
+    GAIN = 2
+    SHIFT = 3
+    MIX = 4
+    LAMBDA = 5
+    PARTNER = 6
+    PARTNER_START = 7
+    PARTNER_GAIN = 8
+    MEL_MASK = 9
+    TIME_MASK = 10
+    WEIGHTS = 11
+
+
+def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats:
+    """Independent uniform draws in [0, 1).
+
+    Parameters
+    ----------
+    example_B : (B,) numbers of the examples within the epoch.
+    count : draws for each example.
+
+    Returns
+    -------
+    (B, count) float64.
+
+    Source: the finaliser of SplitMix64 (Steele, Lea & Flood 2014), chained over the counters.
+    """
+    start = _mixed(_mixed(np.array([seed], np.uint64)) ^ np.uint64((epoch << 8) + purpose))
+    per_example_B = _mixed(start + np.asarray(example_B).astype(np.uint64))
+    words = _mixed(per_example_B[:, None] + _mixed(np.arange(1, count + 1, dtype=np.uint64)))
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def beta(alpha: float, uniform_draw: Floats) -> Floats:
+    """Turn uniform draws into draws from Beta(alpha, alpha), by its inverse distribution function."""
+    return np.asarray(scipy.special.betaincinv(alpha, alpha, uniform_draw))
+
+
+def _mixed(word: _Words) -> _Words:
+    with np.errstate(over="ignore"):
+        word = word + np.uint64(0x9E3779B97F4A7C15)
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return word ^ (word >> np.uint64(31))
