@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -344,14 +343,16 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     ParamsError
         If the file is missing, is not YAML, or breaks any rule; all problems are listed at once.
     """
+    from params_problems import cross_problems, explain  # here, since its rules need the schema above
+
     raw = _read_yaml(path)
     problems: list[str] = []
     params: Params | None = None
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        problems += [_explain(problem, raw) for problem in error.errors()]
-    problems += _cross_problems(raw)
+        problems += [explain(problem, raw) for problem in error.errors()]
+    problems += cross_problems(raw)
     if params is None or problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParamsError(f"{path}: {len(problems)} problem(s)\n{lines}")
@@ -368,105 +369,3 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ParamsError(f"{path}: must hold sections (demo, data, views, ...); run `birdcache init --demo`")
     return raw
-
-
-def _explain(problem: Any, raw: Any, prefix: str = "") -> str:
-    """One line for one pydantic problem: key, value, rule, way out."""
-    location = _location(problem["loc"], raw)
-    key = prefix + ".".join(str(part) for part in location)
-    if problem["type"] == "missing":
-        return f"{key}: is missing; add it (`birdcache init --demo` writes a complete file elsewhere)"
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: is not a known key; {_suggestion(location)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
-    shown = "" if isinstance(value, dict | list | BaseModel) else f" = {value!r}"
-    return f"{key}{shown}: {message[0].lower()}{message[1:]}; the comment beside the key tells unit and effect"
-
-
-def _location(steps: tuple[Any, ...], raw: Any) -> list[Any]:
-    """The keys of the file among pydantic's steps, which also hold tags of unions (views.mel.mel.hop)."""
-    location, node = [], raw
-    for number, step in enumerate(steps):
-        inside = isinstance(node, Mapping) and step in node
-        if inside or isinstance(step, int) or (number == len(steps) - 1 and step != "[key]"):
-            location.append(step)
-        node = node[step] if inside else node
-    return location
-
-
-def _suggestion(location: list[Any]) -> str:
-    known = {name for section in _sections() for name in section.model_fields}
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"did you mean {close[0]}?" if close else "remove it"
-
-
-def _sections() -> Iterator[type[Section]]:
-    pending: list[type[Section]] = [Section]
-    while pending:
-        for child in pending.pop().__subclasses__():
-            pending.append(child)
-            yield child
-
-
-def _cross_problems(raw: dict[str, Any]) -> list[str]:
-    """Rules between sections, over those entries that are valid by themselves."""
-    views = _valid_entries(TypeAdapter(View), raw.get("views"))
-    recipes = _valid_entries(TypeAdapter(Recipe), raw.get("train"))
-    members = _valid_entries(TypeAdapter(Member), raw.get("members"))
-    problems: list[str] = []
-    for name, member in members.items():
-        problems += _member_problems(name, member, raw, views, recipes)
-    return problems
-
-
-def _valid_entries(adapter: TypeAdapter[Any], raw: Any) -> dict[str, Any]:
-    valid = {}
-    for name, entry in raw.items() if isinstance(raw, Mapping) else ():
-        try:
-            valid[name] = adapter.validate_python(entry)
-        except ValidationError:
-            continue  # already reported by the schema of the whole file
-    return valid
-
-
-def _member_problems(
-    name: str, member: Member, raw: dict[str, Any], views: dict[str, Any], recipes: dict[str, Any]
-) -> Iterator[str]:
-    key = f"members.{name}"
-    if member.view not in (raw.get("views") or {}):
-        yield f"{key}.view = {member.view!r}: names no view; choose one of {sorted(raw.get('views') or {})}"
-    if member.recipe not in (raw.get("train") or {}):
-        yield f"{key}.recipe = {member.recipe!r}: names no recipe in train; choose one of {sorted(raw.get('train') or {})}"
-    if member.recipe not in recipes:
-        return
-    try:
-        recipe = resolve_recipe(recipes[member.recipe], member.override)
-    except ValidationError as error:
-        yield from (_explain(problem, {}, prefix=f"{key}.override.") for problem in error.errors())
-        return
-    if member.view in views:
-        yield from _recipe_on_view_problems(key, recipe, member, views[member.view])
-
-
-def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: MelView | PcenView) -> Iterator[str]:
-    frame_s = view.n_fft / view.sample_rate_hz
-    if recipe.clip_s < frame_s:
-        yield f"{key}: clip_s = {recipe.clip_s} is shorter than a frame of view {member.view} ({frame_s:g} s); lengthen clip_s"
-    if recipe.augment.time_shift_s > recipe.clip_s:
-        yield f"{key}: time_shift_s = {recipe.augment.time_shift_s} is longer than clip_s ({recipe.clip_s}); lower it"
-    if view.kind == "pcen" and recipe.augment.gain_db > 0:
-        yield (
-            f"{key}: gain_db = {recipe.augment.gain_db:g} has no meaning on PCEN view {member.view} (PCEN removes gain); "
-            f"set {key}.override.augment.gain_db: 0"
-        )
-    if view.kind == "pcen" and recipe.dynamic_range_db > 0:
-        yield (
-            f"{key}: dynamic_range_db = {recipe.dynamic_range_db:g} has no meaning on PCEN view {member.view} (it is not in dB); "
-            f"set {key}.override.dynamic_range_db: 0"
-        )
-    masks = recipe.augment.spec_augment
-    if masks.mel_width > view.n_mels:
-        yield f"{key}: mel_width = {masks.mel_width} is over the {view.n_mels} mel bins of view {member.view}; lower it"
-    if masks.time_width > view.frames(recipe.clip_s):
-        yield f"{key}: time_width = {masks.time_width} is over the {view.frames(recipe.clip_s)} frames of a clip; lower it"

@@ -10,17 +10,30 @@ import numpy.typing as npt
 
 FILL_CODE = 255  # uint8 code that no value takes: what lies behind the last frame of a part
 TOP_CODE = 254
+FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 Codes = npt.NDArray[np.float16] | npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Codec:
-    """Values <-> codes. `low` and `high` bound the values; uint8 rounds to a step of (high - low) / 254."""
+    """Values <-> codes. `low` and `high` bound the values; uint8 rounds to a step of (high - low) / 254.
+
+    Raises
+    ------
+    ValueError
+        If float16 cannot hold values up to `high`.
+    """
 
     dtype: Literal["float16", "uint8"]
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        if self.dtype == "float16" and self.high > FLOAT16_MAX:
+            raise ValueError(
+                f"values reach {self.high:.3g}, float16 ends at {FLOAT16_MAX:g}; raise pcen.gain or lower pcen.power"
+            )
 
     @property
     def step(self) -> float:
@@ -37,14 +50,15 @@ class Codec:
 
         Parameters
         ----------
-        values : float32 of any shape; outside [low, high] they are clipped when dtype is uint8.
+        values : float32 of any shape, no NaN. uint8 clips them to [low, high], float16 only to what it can hold.
 
         Returns
         -------
-        float16 (relative error at most 2**-11) or uint8 (absolute error at most step / 2).
+        float16 (relative error at most 2**-11, absolute at most 2**-25 below 2**-14) or uint8 (absolute error at most
+        step / 2).
         """
         if self.dtype == "float16":
-            return values.astype(np.float16)
+            return np.clip(values, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
         scaled = np.clip((values - np.float32(self.low)) / np.float32(self.step), 0, TOP_CODE)
         codes: npt.NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
         return codes

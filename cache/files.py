@@ -54,12 +54,18 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Let `target` share the bytes of `source`: a hard link, else a symbolic link, else a copy."""
+    """Let `target` share the bytes of `source`: a hard link, else a symbolic link, else a copy.
+
+    Raises
+    ------
+    OSError
+        If there is no `source`, or the disk refuses even the copy.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
     except OSError:
         try:
-            target.symlink_to(source.resolve())
+            target.symlink_to(source.resolve(strict=True))
         except OSError:
             shutil.copyfile(source, target)

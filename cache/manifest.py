@@ -1,19 +1,21 @@
 """The manifest of a store: what it holds, for which view, and the size and SHA-256 of each of its files.
 
-It is written last, so a store without one is unfinished. It holds no time, host or absolute path: the same recordings and
-view give the same bytes.
+It is written last, so a store without one is unfinished. It holds no time, host or absolute path: the same recordings
+and view give the same bytes. Its key `sha256` is that of all its other keys.
 """
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cache.codec import Codec
 from cache.errors import StoreError
-from cache.files import canonical_json
+from cache.files import canonical_json, sha256_hex
 from params import View
 
 NAME = "manifest.json"
@@ -51,7 +53,7 @@ class CodecEntry(Strict):
 
 
 class Manifest(Strict):
-    """All that a reader must know before it trusts a store."""
+    """All that a reader must know before it trusts a store; `files` names what is outside the parts."""
 
     version: Literal[1]
     view: View
@@ -60,7 +62,7 @@ class Manifest(Strict):
     recordings: int
     frames: int
     parts: list[PartEntry]
-    index: dict[str, FileEntry]
+    files: dict[str, FileEntry]
 
     def to_codec(self) -> Codec:
         """The codec of the store's codes."""
@@ -68,7 +70,8 @@ class Manifest(Strict):
 
     def to_bytes(self) -> bytes:
         """The manifest's file content."""
-        return canonical_json(self.model_dump()) + b"\n"
+        content = self.model_dump()
+        return canonical_json({**content, "sha256": sha256_hex(canonical_json(content))}) + b"\n"
 
 
 def read_manifest(store: Path) -> Manifest:
@@ -77,11 +80,11 @@ def read_manifest(store: Path) -> Manifest:
     Raises
     ------
     StoreError
-        If it is missing (an unfinished store) or not a manifest of this version.
+        If it is missing (an unfinished store), damaged, or not a manifest of this version.
     """
     path = store / NAME
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate(_intact_content(path))
     except FileNotFoundError:
         raise StoreError(
             f"{store}: has no {NAME}, so it is unfinished or no store; run `dvc repro spectrograms`"
@@ -90,5 +93,14 @@ def read_manifest(store: Path) -> Manifest:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
         raise StoreError(
-            f"{path}: {key}: {first['msg']}; it is damaged or of another version: rebuild it with `dvc repro`"
+            f"{path}: {key}: {first['msg']}; it is of another version: rebuild it with `dvc repro`"
         ) from None
+
+
+def _intact_content(path: Path) -> dict[str, Any]:
+    """The manifest's keys but `sha256`, which they are compared with."""
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        if content.pop("sha256") == sha256_hex(canonical_json(content)):
+            return content
+    raise StoreError(f"{path}: is damaged or of another version; rebuild it with `dvc repro -f` of its stage")

@@ -6,7 +6,6 @@ a fixed stride shows all frames without decoding anything (measured in design: t
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from cache.errors import StoreError
 
 CHUNK_FRAMES = 512
 CHECKSUM_BYTES = 4
+ENTRY_BYTES = 16  # of the shard's index: offset and size of a chunk
 SHARD = Path("c", "0", "0")
 METADATA = Path("zarr.json")
 
@@ -54,29 +54,25 @@ def map_chunks(folder: Path, mel_bins: int, dtype: str) -> Any:
     Raises
     ------
     StoreError
-        If the shard is not laid out as `write_array` leaves it.
+        If the shard is not laid out as `write_array` leaves it, for example because it was cut short.
     """
     path = folder / SHARD
-    raw = np.memmap(path, mode="r", dtype=np.uint8)
-    row_bytes = mel_bins * np.dtype(dtype).itemsize
-    stride = CHUNK_FRAMES * row_bytes + CHECKSUM_BYTES
-    chunks = _chunk_count(path, raw, stride)
+    item_bytes = np.dtype(dtype).itemsize
+    stride = CHUNK_FRAMES * mel_bins * item_bytes + CHECKSUM_BYTES
+    chunks, rest = divmod(path.stat().st_size - CHECKSUM_BYTES, stride + ENTRY_BYTES)
+    raw = np.memmap(path, mode="r", dtype=np.uint8) if chunks > 0 and not rest else None
+    if raw is None or raw[chunks * stride :].tobytes() != _plain_index(chunks, stride):
+        raise StoreError(f"{path}: is not the raw shard that was written; rebuild it with `dvc repro -f` of its stage")
     return np.ndarray(
-        (chunks, CHUNK_FRAMES, mel_bins), dtype, buffer=raw, strides=(stride, row_bytes, np.dtype(dtype).itemsize)
+        (chunks, CHUNK_FRAMES, mel_bins), dtype, buffer=raw, strides=(stride, mel_bins * item_bytes, item_bytes)
     )
 
 
-def _chunk_count(path: Path, raw: Any, stride: int) -> int:
-    """Number of chunks, after a check that the shard's index has them one after another."""
-    chunks, rest = divmod(len(raw) - CHECKSUM_BYTES, stride + 16)
-    start = chunks * stride
-    index = raw[start : start + 16 * chunks].tobytes()
-    stored = raw[start + 16 * chunks :].tobytes()
-    offsets = np.frombuffer(index, "<u8").reshape(chunks, 2)
-    in_order = np.array_equal(offsets[:, 0], np.arange(chunks) * stride) and bool((offsets[:, 1] == stride).all())
-    if rest or not in_order or crc32c(index).to_bytes(4, "little") != stored:
-        raise StoreError(f"{path}: is not the raw shard that was written; rebuild it with `dvc repro -f` of its stage")
-    return chunks
+def _plain_index(chunks: int, stride: int) -> bytes:
+    """Index of a shard whose chunks follow one another: (offset, size) of each as uint64, then its CRC-32C."""
+    entries = np.stack([np.arange(chunks) * stride, np.full(chunks, stride)], axis=1).astype("<u8").tobytes()
+    checksum: bytes = crc32c(entries).to_bytes(CHECKSUM_BYTES, "little")
+    return entries + checksum
 
 
 def check_chunks(folder: Path, chunks: Any) -> None:
@@ -92,13 +88,8 @@ def check_chunks(folder: Path, chunks: Any) -> None:
     for number in range(len(chunks)):
         end = (number + 1) * stride
         data = raw[number * stride : end - CHECKSUM_BYTES].tobytes()
-        if crc32c(data).to_bytes(4, "little") != raw[end - CHECKSUM_BYTES : end].tobytes():
-            raise StoreError(f"{folder / SHARD}: chunk {number} is damaged; delete the file's part and run `dvc repro`")
-
-
-def frames_of(folder: Path) -> int:
-    """Number of frames that a part's zarr metadata promises."""
-    return int(json.loads((folder / METADATA).read_text())["shape"][0])
+        if crc32c(data).to_bytes(CHECKSUM_BYTES, "little") != raw[end - CHECKSUM_BYTES : end].tobytes():
+            raise StoreError(f"{folder / SHARD}: chunk {number} is damaged; run `dvc repro -f` of its stage")
 
 
 def copy_rows(chunks: Any, start: int, out: Any) -> None:

@@ -46,18 +46,37 @@ class Pool:
     def __init__(self, root: Path, digest: str) -> None:
         self._folder = root / digest[:32]
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._trusted: set[Path] = set()
 
     def find(self, keys: Sequence[str]) -> PooledPart | None:
-        """The part that holds exactly these keys, if it is finished."""
+        """The part that holds exactly these keys, if it is finished.
+
+        The first time, its bytes are compared with their SHA-256: a damaged part is removed, so that it is built again
+        instead of being linked into one more store.
+        """
         folder = self._folder / part_address(keys)
-        return _read_part(folder) if (folder / ROWS).exists() else None
+        if not (folder / ROWS).exists():
+            return None
+        part = _read_part(folder)
+        if folder not in self._trusted and not is_intact(part):
+            shutil.rmtree(folder)
+            return None
+        self.trust(part)
+        return part
+
+    def trust(self, part: PooledPart) -> None:
+        """Take a part's bytes for good from now on: somebody has just written or compared them."""
+        self._trusted.add(part.folder)
 
     def all_parts(self) -> list[PooledPart]:
-        """Every finished part of this view."""
-        return [_read_part(path.parent) for path in sorted(self._folder.glob(f"*/{ROWS}"))]
+        """Every finished part of this view, damaged or not; what is still being written (`tmp-...`) is none."""
+        return [_read_part(path.parent) for path in sorted(self._folder.glob(f"[0-9a-f]*/{ROWS}"))]
 
     def add(self, keys: Sequence[str], frames: Sequence[int], codes: Codes, codec: Codec) -> PooledPart:
-        """Write a part: temp name, fsync, rename. A part that another process finished meanwhile is kept instead."""
+        """Write a part: temp name, fsync, rename. If it is there already, or before this is done, that one is kept."""
+        found = self.find(keys)
+        if found is not None:
+            return found
         target = self._folder / part_address(keys)
         temporary = self._folder / f"tmp-{os.getpid()}-{target.name[:16]}"
         shutil.rmtree(temporary, ignore_errors=True)
@@ -90,6 +109,12 @@ class Pool:
         for path in self._folder.glob("tmp-*"):
             if not _alive(int(path.name.split("-")[1])):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def is_intact(part: PooledPart) -> bool:
+    """Whether every file of a part has the size and the SHA-256 that it was written with."""
+    paths = [(part.folder / name, facts) for name, facts in part.files.items()]
+    return all(path.exists() and _facts(path) == facts for path, facts in paths)
 
 
 def link_part(part: PooledPart, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,37 +30,39 @@ class NamedPart:
 def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart]) -> None:
     """Write the store `target`, replacing what lies there.
 
-    The store is put together beside its place and renamed into it, so `target` is never half a store.
+    The store is put together beside its place and renamed into it, and an old one is renamed away before it is
+    removed: at any moment `target` is a whole store or is not there.
 
     Raises
     ------
     OSError
-        If the disk refuses; the old store is then still in its place.
+        If the disk refuses; an old store is then still in its place.
     """
-    building = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
+    building, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for leftover in (building, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     group = zarr.open_group(building, mode="w")
     group.create_group("parts")
     group.create_group("index")
     for named in parts:
         link_part(named.part, building / "parts" / named.name)
-    index = _write_index(building, group, parts)
-    write_durably(building / NAME, _manifest(view, digest, codec, parts, index).to_bytes())
+    _write_index(group, parts)
+    write_durably(building / NAME, _manifest(view, digest, codec, parts, _other_files(building)).to_bytes())
     fsync_tree(building)
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
     building.rename(target)
     fsync_path(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_index(building: Path, group: Any, parts: Sequence[NamedPart]) -> dict[str, FileEntry]:
+def _write_index(group: Any, parts: Sequence[NamedPart]) -> None:
     """Two arrays, a row per recording: the audio's SHA-256 (N, 32), and (part number, first frame, frames) (N, 3)."""
     audio = [sha256 for named in parts for sha256 in named.audio]
     digests = np.frombuffer(bytes.fromhex("".join(audio)), np.uint8).reshape(len(audio), 32)
     spans = np.array([span for number, named in enumerate(parts) for span in _spans(number, named.part)], np.int64)
     _write_whole(group, INDEX_AUDIO, digests)
     _write_whole(group, INDEX_SPANS, spans.reshape(len(audio), 3))
-    files = sorted(path for path in (building / "index").rglob("*") if path.is_file())
-    return {path.relative_to(building).as_posix(): _entry(path) for path in files}
 
 
 def _write_whole(group: Any, name: str, values: Any) -> None:
@@ -77,13 +78,19 @@ def _write_whole(group: Any, name: str, values: Any) -> None:
     array[:] = values
 
 
+def _other_files(building: Path) -> dict[str, FileEntry]:
+    """Size and SHA-256 of every file outside the parts: the index, and zarr's metadata of the groups."""
+    paths = [*building.glob("zarr.json"), *building.glob("parts/zarr.json"), *(building / "index").rglob("*")]
+    return {path.relative_to(building).as_posix(): _entry(path) for path in sorted(paths) if path.is_file()}
+
+
 def _spans(number: int, part: PooledPart) -> list[tuple[int, int, int]]:
     starts = np.cumsum([0, *part.frames[:-1]])
     return [(number, int(start), frames) for start, frames in zip(starts, part.frames, strict=True)]
 
 
 def _manifest(
-    view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart], index: dict[str, FileEntry]
+    view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart], files: dict[str, FileEntry]
 ) -> Manifest:
     entries = [
         PartEntry(
@@ -101,7 +108,7 @@ def _manifest(
         recordings=sum(len(named.audio) for named in parts),
         frames=sum(entry.frames for entry in entries),
         parts=entries,
-        index=index,
+        files=files,
     )
 
 

@@ -124,7 +124,7 @@ class Store:
         return self.path / "parts" / self.manifest.parts[number].name
 
     def _files(self) -> Iterator[tuple[str, FileEntry]]:
-        yield from self.manifest.index.items()
+        yield from self.manifest.files.items()
         for part in self.manifest.parts:
             for name, entry in part.files.items():
                 yield f"parts/{part.name}/{name}", entry

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from cache.codec import Codec
 from cache.keys import content_key, part_bits, part_name, view_digest
 from cache.parts import copy_rows
-from cache.pool import Pool, PooledPart, map_part
+from cache.pool import Pool, PooledPart, is_intact, map_part
 from cache.seal import NamedPart
 from params import MelView, PcenView
 from pipeline.audio import DECODER_VERSION, read_waveform
@@ -85,6 +85,17 @@ class Builder:
     """Builds the parts of one view in a pool."""
 
     def __init__(self, view: MelView | PcenView, pool: Path, workers: int) -> None:
+        """Open the pool and clear it of what dead builds left.
+
+        Parameters
+        ----------
+        workers : processes that decode; 0 takes one per core.
+
+        Raises
+        ------
+        ValueError
+            If the view has empty mel bins, or values that its dtype cannot hold.
+        """
         self.view = view
         self.digest = view_digest(view, FRONTEND_VERSION, DECODER_VERSION)
         self.codec = Codec(view.dtype, *value_range(view))
@@ -109,6 +120,9 @@ class Builder:
         while True:
             jobs = self._plan(wanted)
             built = self._run([job for job in jobs if self._pool.find(job.keys) is None], what)
+            for outcome in built:
+                if outcome.part is not None:
+                    self._pool.trust(outcome.part)
             newly_refused = [entry for outcome in built for entry in outcome.refused]
             if not newly_refused:
                 return [self._named(job) for job in jobs], sorted(refused, key=lambda entry: entry.source.path)
@@ -162,10 +176,11 @@ def _job(name: str, pairs: Sequence[tuple[str, Source]], reuse: Mapping[str, Row
 def _build_part(job: Job, view: MelView | PcenView, codec: Codec, pool: Path, digest: str) -> tuple[Built, int]:
     """Decode, compute, encode and write one part; runs in a worker, with one thread so that sums never differ."""
     keys, codes, refused = [], [], []
+    reuse = _intact_rows(job.reuse)
     with threadpool_limits(1), zarr.config.set({"threading.max_workers": 1}):
         for key, source in zip(job.keys, job.sources, strict=True):
             try:
-                codes.append(_codes(key, source, job.reuse, view, codec))
+                codes.append(_codes(key, source, reuse, view, codec))
                 keys.append(key)
             except PipelineError as error:
                 refused.append(Refused(source, str(error)))
@@ -175,11 +190,24 @@ def _build_part(job: Job, view: MelView | PcenView, codec: Codec, pool: Path, di
     return Built(job.name, part, tuple(refused)), len(job.keys)
 
 
+def _intact_rows(reuse: Mapping[str, Rows]) -> dict[str, Rows]:
+    """Rows of undamaged parts only: a copy would get fresh checksums and hide the damage."""
+    parts = {rows.part.folder: rows.part for rows in reuse.values()}
+    intact = {folder for folder, part in parts.items() if is_intact(part)}
+    return {key: rows for key, rows in reuse.items() if rows.part.folder in intact}
+
+
 def _codes(key: str, source: Source, reuse: Mapping[str, Rows], view: MelView | PcenView, codec: Codec) -> Any:
     if key in reuse:
         return _copied(reuse[key], view, codec)
     waveform = read_waveform(Path(source.path), view.sample_rate_hz, source.sha256)
-    return codec.encode(spectrogram(waveform, view))
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = spectrogram(waveform, view)
+    if not np.isfinite(values).all():
+        raise PipelineError(
+            f"{source.path}: is so loud that its power overflows; scale its samples to +-1 or remove it"
+        )
+    return codec.encode(values)
 
 
 def _copied(rows: Rows, view: MelView | PcenView, codec: Codec) -> Any:

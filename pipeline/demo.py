@@ -14,9 +14,8 @@ import pandas as pd
 
 import params
 from params import DemoParams
-from pipeline.demo_ogg import write_ogg
 from pipeline.demo_plan import Plan, Recording, Soundscape, plan_demo
-from pipeline.demo_scene import WINDOW_S, Scene, heard_labels, render_scene
+from pipeline.demo_scene import WINDOW_S, Scene, heard_labels, write_scene
 from pipeline.errors import PipelineError, run_stage
 from progress import Progress
 
@@ -139,12 +138,8 @@ def _write_sounds(sounds: Sequence[tuple[Path, Scene]], workers: int) -> None:
         Progress(len(sounds), "demo", "recordings") as progress,
     ):
         parallel = joblib.Parallel(return_as="generator_unordered")
-        for _ in parallel(joblib.delayed(_write_sound)(path, scene) for path, scene in sounds):
+        for _ in parallel(joblib.delayed(write_scene)(path, scene) for path, scene in sounds):
             progress.update()
-
-
-def _write_sound(path: Path, scene: Scene) -> None:
-    write_ogg(path, render_scene(scene))
 
 
 def main() -> None:

@@ -68,14 +68,10 @@ class Plan:
 
 def plan_demo(demo: DemoParams) -> Plan:
     """Draw a data set; the same parameters give the same plan."""
-    species = SPECIES[: demo.species]
-    recordists = draw_recordists(demo.seed)
-    recordings = _draw_recordings(demo, recordists)
-    first = next(recording for recording in recordings if recording.species is species[0])
-    second = next(recording for recording in recordings if recording.species is species[0] and recording is not first)
-    recordings[recordings.index(second)] = _copy(first, second.number)
+    recordings = _draw_recordings(demo, draw_recordists(demo.seed))
+    recordings[1] = _copy(recordings[0], recordings[1].number)  # both of the commonest species
     return Plan(
-        species,
+        SPECIES[: demo.species],
         tuple(sorted(recordings, key=lambda recording: recording.filename)),
         tuple(_draw_soundscape(demo, index) for index in range(demo.soundscapes)),
     )
@@ -113,17 +109,18 @@ def draw_recordists(seed: int) -> list[Recordist]:
 
 
 def _draw_recordings(demo: DemoParams, recordists: list[Recordist]) -> list[Recording]:
+    """Every recording, those of the commonest species first."""
     rng = np.random.default_rng((demo.seed, AUTHORS))
-    species = SPECIES[: demo.species]
     counts = recordings_per_species(demo)
-    numbers = 100_000 + rng.choice(800_000, sum(counts), replace=False)
-    who = [
-        person for bird, count in zip(species, counts, strict=True) for person in _authors(bird, count, recordists, rng)
+    numbers = (100_000 + rng.choice(800_000, sum(counts), replace=False)).tolist()
+    birds_and_authors = [
+        (bird, who)
+        for bird, count in zip(SPECIES[: demo.species], counts, strict=True)
+        for who in _authors(bird, count, recordists, rng)
     ]
-    birds = [bird for bird, count in zip(species, counts, strict=True) for _ in range(count)]
     return [
-        _draw_recording(demo, index, int(number), bird, person)
-        for index, (number, bird, person) in enumerate(zip(numbers, birds, who, strict=True))
+        _draw_recording(demo, index, number, bird, who)
+        for index, (number, (bird, who)) in enumerate(zip(numbers, birds_and_authors, strict=True))
     ]
 
 
@@ -140,7 +137,7 @@ def _draw_recording(demo: DemoParams, index: int, number: int, bird: Species, wh
     rng = np.random.default_rng((demo.seed, RECORDING, index))
     duration_s = round(float(np.clip(4 + rng.gamma(1.7, 6), 5, 40)), 2)
     hard = rng.random() < 0.13
-    snr_db = rng.uniform(-4, 4) if hard else float(np.clip(rng.normal(17, 5), 6, 30))
+    snr_db = rng.uniform(-3, 5) if hard else float(np.clip(rng.normal(21, 5), 9, 34))
     distance_m = float(np.clip(who.distance_m * rng.lognormal(0, 0.35) * (2 if hard else 1), 5, 150))
     start_s, end_s = _singing_time(duration_s, rng)
     focus = Singer(bird, sing(bird, _voice(demo, bird, who, rng), start_s, end_s, rng), snr_db, distance_m)
@@ -159,7 +156,7 @@ def _draw_recording(demo: DemoParams, index: int, number: int, bird: Species, wh
 
 def _singing_time(duration_s: float, rng: np.random.Generator) -> tuple[float, float]:
     """From the beginning on; in some longer recordings only in a small part."""
-    if duration_s > 9 and rng.random() < 0.25:
+    if duration_s > 9 and rng.random() < 0.2:
         start_s = rng.uniform(0.5, duration_s - 5)
         return start_s, start_s + rng.uniform(1, 4)
     return rng.uniform(0.1, 1.2), duration_s
@@ -193,7 +190,7 @@ def _rating(snr_db: float, rng: np.random.Generator) -> float:
     """Half stars that follow the quality; one in twelve is unrated."""
     if rng.random() < 1 / 12:
         return 0.0
-    return float(np.clip(round(2 * (1.8 + snr_db / 9 + rng.normal(0, 0.5))) / 2, 0.5, 5))
+    return float(np.clip(round(2 * (1.6 + snr_db / 10 + rng.normal(0, 0.5))) / 2, 0.5, 5))
 
 
 def _copy(original: Recording, number: int) -> Recording:

@@ -1,11 +1,13 @@
 """A scene: birds that sing at a place while a recorder runs; and its sound.
 
-S sample, F bin of a real Fourier transform. `Singer.snr_db` compares the song, while it sounds, with the background in the octave around its pitch.
+S sample, F bin of a real Fourier transform. `Singer.snr_db` compares the song, while it sounds, with the background
+in the octave around its pitch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from scipy.fft import next_fast_len, rfft
 from scipy.signal import oaconvolve
 
 from pipeline.demo_notes import SAMPLE_RATE_HZ, Song, Waveform, render_songs
+from pipeline.demo_ogg import write_ogg
 from pipeline.demo_species import Species
 from pipeline.habitat import Ambience, Recordist, impulse_response, record, render_ambience
 from pipeline.songs import Voice
@@ -61,6 +64,11 @@ def heard_labels(scene: Scene, start_s: float) -> list[str]:
 
 def _is_heard(singer: Singer, start_s: float) -> bool:
     return any(min(song.end_s, start_s + WINDOW_S) - max(song.start_s, start_s) >= HEARD_S for song in singer.songs)
+
+
+def write_scene(path: Path, scene: Scene) -> None:
+    """Render a scene into an Ogg Vorbis file (here, and not in the stage, so that workers start without pandas)."""
+    write_ogg(path, render_scene(scene))
 
 
 def render_scene(scene: Scene) -> Waveform:

@@ -15,7 +15,7 @@ import scipy.signal
 
 from params import MelView, PcenParams, PcenView
 
-FRONTEND_VERSION = 1  # part of every content key: raise it when the numbers change
+FRONTEND_VERSION = 2  # part of every content key: raise it when the numbers change
 POWER_FLOOR = 1e-10  # -100 dB: below the quantisation noise of 16-bit audio in one mel bin
 PCEN_SCALE = 2.0**31  # PCEN's constants are made for integer audio (librosa.pcen)
 BLOCK_FRAMES = 64  # a block's frames, spectra and power stay in the processor's cache
@@ -47,6 +47,9 @@ def spectrogram(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
 
 def mel_power(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
     """Mel power as `librosa.feature.melspectrogram(y, power=2, center=True, pad_mode="constant")`.
+
+    Spectra are of float32: a mel bin's amplitude (root of its power) is exact to 5e-7 (-126 dB) of the loudest one in
+    its frame, so beside a sound that is 60 dB louder its power is exact to 1e-3.
 
     Returns
     -------
@@ -91,7 +94,7 @@ def pcen(energy_TM: FloatArray, params: PcenParams, frames_per_s: float) -> Floa
     ValueError
         If the energy holds a negative value.
 
-    Source: Wang et al. 2017, "Trainable frontend for robust and far-field keyword spotting"; smoother as in librosa.pcen.
+    Source: Wang et al. 2017, "Trainable frontend for robust and far-field keyword spotting"; smoother as librosa.pcen.
     """
     if energy_TM.size and energy_TM.min() < 0:
         raise ValueError("pcen: energy must not be negative; give mel power, not dB")
@@ -101,29 +104,46 @@ def pcen(energy_TM: FloatArray, params: PcenParams, frames_per_s: float) -> Floa
     smooth_TM *= np.float32(-params.gain)
     np.exp(smooth_TM, out=smooth_TM)
     smooth_TM *= energy_TM
-    if params.power == 0:
-        compressed: FloatArray = np.log1p(smooth_TM)
-        return compressed
-    smooth_TM += np.float32(params.bias)
-    np.power(smooth_TM, np.float32(params.power), out=smooth_TM)
-    smooth_TM -= np.float32(params.bias**params.power)
-    return np.maximum(smooth_TM, 0, out=smooth_TM)
+    return _compressed(smooth_TM, params)
+
+
+def _compressed(ratio_TM: FloatArray, params: PcenParams) -> FloatArray:
+    """(ratio + bias) ** power - bias ** power, in place, without losing the digits of small ratios."""
+    if params.power == 0:  # the limit of (... - bias ** power) / power, as in librosa.pcen
+        return np.log1p(ratio_TM, out=ratio_TM)
+    if params.bias == 0:
+        return np.power(ratio_TM, np.float32(params.power), out=ratio_TM)
+    ratio_TM /= np.float32(params.bias)
+    np.log1p(ratio_TM, out=ratio_TM)
+    ratio_TM *= np.float32(params.power)
+    np.expm1(ratio_TM, out=ratio_TM)
+    ratio_TM *= np.float32(params.bias**params.power)
+    return ratio_TM
 
 
 def value_range(view: MelView | PcenView) -> tuple[float, float]:
     """Lowest and highest value that audio in [-1, 1] gives under a view; a store's uint8 codes spread over it.
 
-    The loudest mel bin is that of a full-scale sine (a quarter of the window's length in magnitude), 3 dB added for
-    peaks beyond a sine's; PCEN peaks where that starts out of silence.
+    By Parseval's theorem the FFT bins between 0 and Nyquist hold at most 3/16 n_fft**2: half of n_fft times the energy
+    3/8 n_fft of a Hann window. A filter passes at most its peak's share. PCEN peaks where that starts out of silence.
     """
-    loudest = 2 * (view.n_fft / 4) ** 2 * float(_filters(view).max())
+    loudest = 3 / 16 * view.n_fft**2 * float(_filters(view).max())
     if isinstance(view, MelView):
         return 10 * math.log10(POWER_FLOOR), float(math.ceil(10 * math.log10(loudest)))
-    smoothing = smoothing_coefficient(view.pcen.time_constant_s * view.sample_rate_hz / view.hop)
-    peak = (loudest * PCEN_SCALE**2) ** (1 - view.pcen.gain) / smoothing**view.pcen.gain
+    peak = _onset_ratio(loudest * PCEN_SCALE**2, view.pcen, view.sample_rate_hz / view.hop)
     if view.pcen.power == 0:
         return 0.0, float(math.ceil(math.log1p(peak)))
     return 0.0, float(math.ceil((peak + view.pcen.bias) ** view.pcen.power - view.pcen.bias**view.pcen.power))
+
+
+def _onset_ratio(loudest: float, params: PcenParams, frames_per_s: float) -> float:
+    """Largest energy / (eps + smooth) ** gain: the smoother holds at least its share of the frame itself.
+
+    Up to gain 1 the quotient grows with the energy; above, it is largest at eps / (smoothing * (gain - 1)).
+    """
+    smoothing = smoothing_coefficient(params.time_constant_s * frames_per_s)
+    energy = loudest if params.gain <= 1 else min(loudest, params.eps / (smoothing * (params.gain - 1)))
+    return float(energy / (params.eps + smoothing * energy) ** params.gain)
 
 
 def smoothing_coefficient(time_constant_frames: float) -> float:
@@ -166,7 +186,8 @@ def mel_filters(view: MelView | PcenView) -> FloatArray:
     empty = np.flatnonzero(filters_FM.max(axis=0) == 0)
     if len(empty):
         raise ValueError(
-            f"{len(empty)} of {view.n_mels} mel bins (first: {empty[0]}) hold no FFT bin; raise n_fft or fmin_hz, or lower n_mels"
+            f"{len(empty)} of {view.n_mels} mel bins (first: {empty[0]}) hold no FFT bin; "
+            f"raise n_fft or fmin_hz, or lower n_mels"
         )
     return filters_FM.astype(np.float32)
 

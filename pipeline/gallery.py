@@ -31,7 +31,7 @@ def draw_gallery(store: Store, sources: Sequence[Source], path: Path) -> None:
             axis.set_axis_off()
         for axis, values_MT, (_, source) in zip(axes, images, chosen, strict=False):
             shown = _draw_one(axis, values_MT, store.view, low, high)
-            axis.set_title("/".join(Path(source.path).parts[-2:]), fontsize=8)
+            axis.set_title("/".join(Path(source.path).parts[-2:]), fontsize=8, parse_math=False)
         unit = "dB" if isinstance(store.view, MelView) else "PCEN"
         drawn.colorbar(shown, ax=list(axes), label=unit, shrink=0.6)
 

@@ -51,7 +51,7 @@ def whistles(voice: Voice, rng: np.random.Generator, steps: Sequence[float]) -> 
         duration_s = (0.42 if number == 0 else 0.24) / voice.tempo * rng.uniform(0.9, 1.1)
         hz = 2_450 * voice.pitch * 2 ** (step / 12) * rng.normal(1, 0.006)
         contour = tuple(hz * np.array((0.985, 1.0, 1.004, 0.99)))
-        notes.append(Note(now_s, duration_s, contour, -3.0 * (number == 0), attack_s=0.03, release_s=0.04, breath=0.05))
+        notes.append(Note(now_s, duration_s, contour, attack_s=0.03, release_s=0.04, breath=0.05))
         now_s += duration_s + 0.075 / voice.tempo
     return tuple(notes)
 
@@ -115,7 +115,7 @@ def caws(voice: Voice, rng: np.random.Generator) -> Notes:
 def coos(voice: Voice, rng: np.random.Generator) -> Notes:
     """A dove: five low coos, the second one long and highest, twice or three times."""
     notes, now_s = [], 0.0
-    for hz, duration_s in ((420, 0.28), (505, 0.62), (450, 0.3), (425, 0.26), (430, 0.36)):
+    for hz, duration_s in ((560, 0.28), (680, 0.62), (600, 0.3), (570, 0.26), (575, 0.36)):
         contour = tuple(hz * voice.pitch * np.array((0.93, 1.0, 1.0, 0.95)))
         note = Note(now_s, duration_s / voice.tempo, contour, 0, HOOT, 0.06, 0.09, breath=0.12, breath_hz=60)
         notes.append(note)
@@ -186,7 +186,7 @@ def chimes(voice: Voice, rng: np.random.Generator) -> Notes:
 def sections(voice: Voice, rng: np.random.Generator) -> Notes:
     """A wren: four to six sections without a pause, each a trill of its own syllable, fast and loud."""
     own = np.random.default_rng(voice.repertoire)
-    stock = [_syllable(own, 3_300 * voice.pitch, 7_600 * voice.pitch, length) for length in (0.03, 0.05, 0.07, 0.11)]
+    stock = [_syllable(own, 2_800 * voice.pitch, 8_400 * voice.pitch, length) for length in (0.03, 0.05, 0.07, 0.11)]
     notes: list[Note] = []
     now_s = 0.0
     for _ in range(int(rng.integers(4, 7))):

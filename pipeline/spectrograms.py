@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import params as parameters
 from cache.seal import seal
 from cache.store import Store
 from errors import run_stage
+from params import Params
 from pipeline.build import Builder, Refused, Source
 from pipeline.errors import PipelineError
 from pipeline.gallery import draw_gallery
@@ -25,16 +26,34 @@ CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")
 
 def main() -> None:
     """Build data/cache/<view>.zarr and data/cache/<view>-soundscapes.zarr, for the view named on the command line."""
-    name = sys.argv[1]
-    params = parameters.load()
-    view = params.views[name]
-    builder = Builder(view, pool_root(params.machine.pool), params.machine.workers)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.spectrograms", description=__doc__)
+    parser.add_argument("name", help="a view of the section views in params.yaml")
+    name = parser.parse_args().name
+    builder = open_builder(name, parameters.load())
     recordings = build_store(builder, read_sources(AUDIO), CACHE / f"{name}.zarr", f"spectrograms@{name}")
     soundscapes = build_store(
         builder, read_sources(SOUNDSCAPES), CACHE / f"{name}-soundscapes.zarr", f"soundscapes@{name}"
     )
     write_report(REPORTS / f"{name}.json", {"recordings": recordings, "soundscapes": soundscapes})
     draw_gallery(Store(CACHE / f"{name}.zarr"), read_sources(AUDIO), REPORTS / f"{name}.png")
+
+
+def open_builder(name: str, params: Params) -> Builder:
+    """A builder for the view `name` of params.yaml.
+
+    Raises
+    ------
+    PipelineError
+        If there is no such view, or its numbers do not go together.
+    """
+    if name not in params.views:
+        raise PipelineError(
+            f"params.yaml: views.{name} does not exist; choose one of: {', '.join(params.views)}, or add it"
+        )
+    try:
+        return Builder(params.views[name], pool_root(params.machine.pool), params.machine.workers)
+    except ValueError as error:
+        raise PipelineError(f"params.yaml: views.{name}: {error}") from error
 
 
 def pool_root(configured: str) -> Path:
@@ -65,7 +84,8 @@ def build_store(builder: Builder, sources: Sequence[Source], target: Path, what:
     seal(target, builder.view, builder.digest, builder.codec, parts)
     report = _summary(Store(target), sources, refused)
     print(
-        f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB, {len(refused)} refused"
+        f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB, "
+        f"{len(refused)} refused"
     )
     return report
 

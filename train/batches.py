@@ -1,6 +1,7 @@
 """Batches: planned by index, staged by the host ahead of time, finished on the device.
 
-B batch, T frame, M mel bin, K class. The order of the finish: gain -> mix -> roll -> dynamic range -> normalise -> masks.
+B batch, T frame, M mel bin, K class.
+The order of the finish: gain -> mix -> roll -> dynamic range -> normalise -> masks.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ class TrainingBatches:
             rule = self._recipe.augment.mixup.labels
             both = augment.mix_targets(targets_BK[mixed], self._targets_NK[partner], share_P, rule)
             targets_BK = targets_BK.index_copy(0, mixed, both)
-            weights_BK = weights_BK.index_copy(0, mixed, weights_BK[mixed] * self._weights_NK[partner])
+            known = weights_BK[mixed] * self._weights_NK[partner]
+            # a class that one clip is sure of counts, even where the other leaves it out
+            weights_BK = weights_BK.index_copy(0, mixed, torch.where(both > 0, 1.0, known))
         if self._shift_frames:
             clips_BTM = augment.roll_frames(clips_BTM, to_device(plan.draws.shift, self._device))
         clips_BTM = self._masked(normalised(clips_BTM, self._recipe), plan.draws)

@@ -23,7 +23,8 @@ KINDS = ("last", "best")
 class Sidecar(BaseModel):
     """What the weights in a folder are; `sha256` guards the files, `metrics` are those of the validation fold."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # a metric may be NaN (a fold without two classes), which JSON proper cannot say
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
 
     version: Literal[1] = 1
     labels: list[str]

@@ -21,7 +21,7 @@ from train.examples import LABELS, Examples, read_examples, read_labels
 from train.fit import MODELS
 from train.inference import Floats
 from train.members import store_path
-from train.metrics import Bools, class_average_precision, class_roc_auc, recording_metrics, window_metrics
+from train.metrics import Bools, Ints, class_average_precision, class_roc_auc, recording_metrics, window_metrics
 from train.predict import SCORES
 
 TRUTH, REPORTS = Path("data/soundscape_truth.csv"), Path("reports")
@@ -34,6 +34,17 @@ class OutOfFold:
 
     examples: Examples
     scores: dict[str, Floats]  # member or ensemble -> (N, K)
+    recordings: Ints  # (K,) of each class in the data set, validated or not
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of all soundscapes."""
+
+    row_ids: list[str]
+    truth: Bools  # (N, K) who sings
+    told: Bools  # (N,) whether the truth says anything about the window
+    scores: dict[str, Floats]  # member or ensemble -> (N, K)
 
 
 def main() -> None:
@@ -45,15 +56,14 @@ def main() -> None:
     classes = class_table(predicted)
     confusions = confusion_table(predicted, labels, params.evaluate.top_confusions)
     windows = read_windows(labels)
-    if windows is not None:
-        row_ids, truth_NK, scores = windows
-        metrics["soundscapes"] = {name: window_metrics(truth_NK, each) for name, each in scores.items()}
-        draw_soundscapes(row_ids, truth_NK, scores[ENSEMBLE], labels, REPORTS / "soundscapes.png")
+    if windows.told.any():
+        metrics["soundscapes"] = score_windows(windows)
     (REPORTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     classes.to_csv(REPORTS / "per_class.csv", index=False, float_format="%.4f")
     confusions.to_csv(REPORTS / "confusions.csv", index=False)
     draw_classes(classes, REPORTS / "per_class.png")
     draw_confusions(confusions, REPORTS / "confusions.png")
+    draw_soundscapes(windows.row_ids, windows.truth, windows.scores[ENSEMBLE], labels, REPORTS / "soundscapes.png")
     print_summary(metrics)
 
 
@@ -74,7 +84,8 @@ def read_out_of_fold(params: Params, labels: list[str]) -> OutOfFold:
     view = next(iter(params.members.values())).view
     examples, _ = read_examples(Store(store_path(view)), labels)
     place = {name: number for number, name in enumerate(examples.names)}
-    return OutOfFold(examples.subset(np.array([place[recording] for recording in common])), scores)
+    predicted = examples.subset(np.array([place[recording] for recording in common]))
+    return OutOfFold(predicted, scores, np.bincount(examples.primary, minlength=len(labels)))
 
 
 def _member_predictions(name: str, folds: list[int]) -> dict[str, Floats]:
@@ -89,15 +100,15 @@ def _member_predictions(name: str, folds: list[int]) -> dict[str, Floats]:
 
 
 def score_out_of_fold(predicted: OutOfFold, evaluate: EvaluateParams) -> dict[str, dict[str, float]]:
-    """Metrics per recording of every member and the ensemble; `rare_ap` is the mean AP of the rare classes."""
+    """Metrics per recording of every member and the ensemble; `rare_ap` is the mean AP of the rare classes, if any."""
     examples = predicted.examples
-    counts = np.bincount(examples.primary, minlength=examples.classes)
-    rare = (counts > 0) & (counts < evaluate.rare_below)
+    rare_K = predicted.recordings < evaluate.rare_below
     result = {}
     for name, scores_NK in predicted.scores.items():
         result[name] = recording_metrics(examples.primary, examples.secondary, scores_NK)
-        if rare.any():
-            result[name]["rare_ap"] = float(np.nanmean(_class_ap(examples, scores_NK)[rare]))
+        rare_ap = _class_ap(examples, scores_NK)[rare_K]
+        if np.isfinite(rare_ap).any():
+            result[name]["rare_ap"] = float(np.nanmean(rare_ap))
     return result
 
 
@@ -133,20 +144,24 @@ def confusion_table(predicted: OutOfFold, labels: list[str], most: int) -> pd.Da
     return counted.assign(confusion=counted["label"].astype(str) + " -> " + counted["predicted"].astype(str))
 
 
-def read_windows(labels: list[str]) -> tuple[list[str], Bools, dict[str, Floats]] | None:
-    """Truth and scores of the soundscapes' windows that both sides know; None if there is no truth."""
+def read_windows(labels: list[str]) -> Windows:
+    """Scores of all windows of the soundscapes beside their truth, as far as there is one."""
     truth = pd.read_csv(TRUTH, dtype=str, keep_default_na=False).set_index("row_id")["labels"]
     with np.load(SCORES, allow_pickle=False) as content:
         row_ids, members, scores = content["row_id"].tolist(), content["members"].tolist(), content["scores"]
-    known = [number for number, row_id in enumerate(row_ids) if row_id in truth.index]
-    if not known:
-        return None
     number = {label: index for index, label in enumerate(labels)}
-    truth_NK = np.zeros((len(known), len(labels)), bool)
-    for row, place in enumerate(known):
-        truth_NK[row, [number[label] for label in truth[row_ids[place]].split() if label in number]] = True
-    by_name = dict(zip(members, scores[:, known], strict=True)) | {ENSEMBLE: scores[:, known].mean(axis=0)}
-    return [row_ids[place] for place in known], truth_NK, by_name
+    truth_NK = np.zeros((len(row_ids), len(labels)), bool)
+    for row, row_id in enumerate(row_ids):
+        truth_NK[row, [number[label] for label in truth.get(row_id, "").split() if label in number]] = True
+    told = np.array([row_id in truth.index for row_id in row_ids], bool)
+    by_name = dict(zip(members, scores, strict=True)) | {ENSEMBLE: scores.mean(axis=0)}
+    return Windows(row_ids, truth_NK, told, by_name)
+
+
+def score_windows(windows: Windows) -> dict[str, dict[str, float]]:
+    """Metrics over the windows that have a truth, of every member and the ensemble."""
+    truth_NK = windows.truth[windows.told]
+    return {name: window_metrics(truth_NK, scores_NK[windows.told]) for name, scores_NK in windows.scores.items()}
 
 
 def print_summary(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:

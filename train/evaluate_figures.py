@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
@@ -44,21 +45,35 @@ def draw_confusions(confusions: pd.DataFrame, path: Path) -> None:
 def draw_soundscapes(
     row_ids: Sequence[str], truth_NK: Bools, scores_NK: Floats, labels: Sequence[str], path: Path
 ) -> None:
-    """Scores over time of the first soundscapes, with a ring where the truth says that the species sings."""
+    """Scores over time of the first soundscapes, with a ring where the truth says that a species sings.
+
+    Parameters
+    ----------
+    truth_NK : (N, K), False everywhere if there is no truth.
+    """
     names = [row_id.rpartition("_")[0] for row_id in row_ids]
     chosen = list(dict.fromkeys(names))[:MOST_SOUNDSCAPES]
-    present = np.flatnonzero(truth_NK.any(axis=0))[:MOST_CLASSES]
-    with figure(path, 11, 2 + 0.2 * len(present)) as drawn:
-        axes = drawn.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
-        for axis, name in zip(axes, chosen, strict=True):
+    shown = _classes_to_show(truth_NK, scores_NK)
+    with figure(path, 11, 2 + 0.2 * len(shown)) as drawn:
+        axes = drawn.subplots(1, max(len(chosen), 1), sharey=True, squeeze=False)[0]
+        for axis, name in zip(axes, chosen, strict=False):
             rows = np.array([number for number, each in enumerate(names) if each == name])
             ends_s = [float(row_ids[number].rpartition("_")[2]) for number in rows]
-            image = axis.imshow(scores_NK[np.ix_(rows, present)].T, aspect="auto", cmap="Blues", vmin=0, vmax=1)
-            label, window = np.nonzero(truth_NK[np.ix_(rows, present)].T)
+            image = axis.imshow(scores_NK[np.ix_(rows, shown)].T, aspect="auto", cmap="Blues", vmin=0, vmax=1)
+            label, window = np.nonzero(truth_NK[np.ix_(rows, shown)].T)
             axis.scatter(window, label, s=36, facecolors="none", edgecolors=ORANGE, linewidths=1.5)
             ticks = range(0, len(rows), max(1, len(rows) // 6))
             axis.set_xticks(ticks, [f"{ends_s[tick]:g}" for tick in ticks])
             axis.set(title=name, xlabel="window's end, s")
             axis.grid(visible=False)
-        axes[0].set_yticks(range(len(present)), [labels[number] for number in present])
-        drawn.colorbar(image, ax=list(axes), label="score (ring: sings)", shrink=0.8)
+        axes[0].set_yticks(range(len(shown)), [labels[number] for number in shown])
+        if chosen:
+            drawn.colorbar(image, ax=list(axes), label="score (ring: sings)", shrink=0.8)
+        else:
+            axes[0].set(title="no soundscapes")
+
+
+def _classes_to_show(truth_NK: Bools, scores_NK: Floats) -> npt.NDArray[np.int64]:
+    """The classes that sing; without a truth, those with the highest scores."""
+    loudest = truth_NK.any(axis=0) if truth_NK.any() else scores_NK.max(axis=0, initial=0)
+    return np.sort(np.argsort(-loudest.astype(float), kind="stable")[: min(MOST_CLASSES, np.count_nonzero(loudest))])

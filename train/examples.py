@@ -88,7 +88,8 @@ def targets(examples: Examples, policy: SecondaryParams) -> tuple[Floats, Floats
 
     Returns
     -------
-    targets : (N, K), 1 for the primary label; for secondary labels 0 (policy ignore or mask), 1 (positive), or the weight.
+    targets : (N, K), 1 for the primary label; for secondary labels 0 (policy ignore or mask), 1 (positive), or the
+        weight.
     weights : (N, K), 0 where the loss must not look (secondary labels under policy mask), else 1.
     """
     value = {"ignore": 0.0, "mask": 0.0, "positive": 1.0, "weight": policy.weight}[policy.policy]

@@ -34,7 +34,7 @@ VALIDATION_BATCH = 64
 
 
 def main() -> None:
-    """Train `<member>-<fold>`, as named on the command line, into models/<member>/<fold> and reports/train/<member>-<fold>."""
+    """Train the `<member>-<fold>` that the command line names; see `Run.folder` and `Run.report` for what it writes."""
     name, fold = split_run(sys.argv[1])
     machine = parameters.load().machine
     member = members.read_member(name)
@@ -103,7 +103,8 @@ def print_split(batches: TrainingBatches, trained: Examples, validated: Examples
     counts = np.bincount(trained.primary, minlength=len(labels))
     order = np.argsort(counts, kind="stable")
     print(
-        f"training on {len(trained)} recordings, {sampler.clips} clips an epoch; validating on {len(validated)} recordings"
+        f"training on {len(trained)} recordings, {sampler.clips} clips an epoch; "
+        f"validating on {len(validated)} recordings"
     )
     shown = [int(k) for k in (*order[:3], *order[-3:])] if len(order) > 6 else order.tolist()
     print(

@@ -49,7 +49,7 @@ def windows_in(duration_s: float, window_s: float) -> int:
 def window_clips(
     row: int, frames: int, windows: int, view: MelView | PcenView, window_s: float, clip_frames: int
 ) -> ClipList:
-    """Clips centred on the windows of one long recording, moved inside it at its ends; `owner` is the window's number."""
+    """Clips centred on the windows of one long recording, moved inside it at its ends; `owner` numbers the windows."""
     frames_per_s = view.sample_rate_hz / view.hop
     middle = (np.arange(windows) + 0.5) * window_s * frames_per_s
     start = np.clip(np.rint(middle - clip_frames / 2), 0, max(frames - clip_frames, 0)).astype(np.int64)

@@ -13,7 +13,7 @@ from params import Recipe
 from train.batches import Batch, TrainingBatches
 from train.checkpoint import weights_bytes
 from train.errors import TrainError
-from train.losses import loss
+from train.losses import check_finite, loss
 from train.model import autocast_dtype
 from train.optim import build_optimiser, learning_rate
 from train.validation import Validation
@@ -55,8 +55,13 @@ class Trainer:
         Raises
         ------
         TrainError
-            If the loss is no longer a finite number.
+            If an epoch has no batch, or the loss is no longer a finite number.
         """
+        if not len(self._batches):
+            raise TrainError(
+                "an epoch draws one clip only, and batch norm needs two; "
+                "add recordings or raise sampling.clips_per_epoch"
+            )
         best = float("-inf")
         for number in range(self._recipe.epochs):
             epoch = self._epoch(number, validation)
@@ -72,15 +77,12 @@ class Trainer:
         self._model.train()
         for step, (batch, batch_waited_s) in enumerate(self._batches.epoch(number)):
             rate = self._set_rate(number * len(self._batches) + step)
-            total += self._step(batch) * len(batch.clips)
+            total += self.step(batch) * len(batch.clips)
             clips += len(batch.clips)
             waited_s += batch_waited_s
         train_loss = float(total) / clips  # waits for the device, so the time below is the whole epoch's
         elapsed_s = time.perf_counter() - begin
-        if not torch.isfinite(total):
-            raise TrainError(
-                f"epoch {number + 1}: the loss is {train_loss}; lower optimiser.lr, set clip_norm, or use precision float32"
-            )
+        check_finite(train_loss, f"epoch {number + 1}")
         return Epoch(number, train_loss, validation.metrics(self._model), clips / elapsed_s, waited_s / elapsed_s, rate)
 
     def _set_rate(self, step: int) -> float:
@@ -89,7 +91,8 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _step(self, batch: Batch) -> torch.Tensor:
+    def step(self, batch: Batch) -> torch.Tensor:
+        """Take one optimiser step; returns the batch's loss, still on the device."""
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
             logits_BK = self._model(batch.clips.contiguous(memory_format=torch.channels_last))
         value = loss(logits_BK, batch.targets, batch.weights, self._recipe.loss)

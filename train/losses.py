@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from params import LossParams
+from train.errors import TrainError
 
 LEFT_OUT = -1e4  # logit of a class that the loss must not look at; representable in float16
 
@@ -39,6 +42,18 @@ def loss(logits_BK: Tensor, targets_BK: Tensor, weights_BK: Tensor, params: Loss
     soft_BK = smoothed(distribution_BK, params.label_smoothing, "ce") * weights_BK
     log_share_BK = logits_BK.masked_fill(weights_BK == 0, LEFT_OUT).log_softmax(dim=1)
     return -(soft_BK * log_share_BK).sum(dim=1).mean()
+
+
+def check_finite(value: float, where: str) -> None:
+    """Refuse to go on with a loss that has left the numbers.
+
+    Raises
+    ------
+    TrainError
+        If it is infinite or NaN.
+    """
+    if not math.isfinite(value):
+        raise TrainError(f"{where}: the loss is {value}; lower optimiser.lr, set clip_norm, or use precision float32")
 
 
 def scores(logits_BK: Tensor, kind: str) -> Tensor:

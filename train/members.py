@@ -1,6 +1,7 @@
 """Stage `member@<name>`: everything that decides a member's training, resolved into one file.
 
-`train` depends on this file, not on params.yaml: a changed recipe, override or view reaches exactly the members that use it.
+`train` depends on this file, not on params.yaml: a changed recipe, override or view reaches exactly the members that
+use it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def main() -> None:
     """Write data/members/<name>.json for the member named on the command line."""
     name = sys.argv[1]
     params = parameters.load()
+    if name not in params.members:
+        raise TrainError(f"{name!r}: params.yaml names no such member; choose one of {', '.join(params.members)}")
     member = resolve(
         name, params, Store(store_path(params.members[name].view), params.views[params.members[name].view])
     )

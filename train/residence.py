@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -78,12 +79,28 @@ class DeviceFrames:
         return _values(self._store, codes, position_BT)
 
 
+class ArrayFrames:
+    """One recording that lies in memory, as a store of a single row."""
+
+    def __init__(self, values_TM: npt.NDArray[np.float32], low: float, device: torch.device) -> None:
+        self._values, self._low, self._device = torch.from_numpy(values_TM), low, device
+
+    def stage(self, row_B: Ints, position_BT: Ints) -> Tensor:
+        """(B, T, M) values; all rows are the one recording."""
+        return self._values[torch.from_numpy(np.maximum(position_BT, 0))]
+
+    def finish(self, staged: Tensor, position_BT: Ints) -> Tensor:
+        """Move to the device."""
+        return _padded(staged.to(self._device), position_BT, self._low)
+
+
 def open_frames(store: Store, device: torch.device, residence: Literal["auto", "device", "host"]) -> tuple[Frames, str]:
     """Choose a residence by free memory (or as told), and say which in one line."""
     size = store.manifest.frames * store.view.n_mels * np.dtype(store.codec.dtype).itemsize
     fits = device.type == "cuda" and size <= SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]
     chosen = residence if residence != "auto" else "device" if fits else "host"
-    line = f"reading {size / 1e6:,.0f} MB of frames from {'memory of' if chosen == 'device' else 'mapped files to'} {device}"
+    way = "memory of" if chosen == "device" else "mapped files to"
+    line = f"reading {size / 1e6:,.0f} MB of frames from {way} {device}"
     return (DeviceFrames(store, device) if chosen == "device" else HostFrames(store, device)), line
 
 
@@ -91,10 +108,14 @@ def _values(store: Store, codes: Tensor, position_BT: Ints) -> Tensor:
     values = codes.to(torch.float32)
     if store.codec.dtype == "uint8":
         values = values * store.codec.step + store.codec.low
-    if (position_BT < 0).any():
-        padding_BT = torch.from_numpy(position_BT < 0).to(values.device)
-        values = values.masked_fill(padding_BT[:, :, None], store.codec.low)
-    return values
+    return _padded(values, position_BT, store.codec.low)
+
+
+def _padded(values: Tensor, position_BT: Ints, low: float) -> Tensor:
+    if not (position_BT < 0).any():
+        return values
+    padding_BT = torch.from_numpy(position_BT < 0).to(values.device)
+    return values.masked_fill(padding_BT[:, :, None], low)
 
 
 def _torch_dtype(store: Store) -> torch.dtype:

@@ -48,13 +48,14 @@ class Sampler:
         rounds = -(-self.clips // self._count)
         every = np.arange(rounds * self._count)
         keys = uniform(self._seed, epoch, every, Purpose.RECORDING)[:, 0].reshape(rounds, self._count)
-        order: Ints = np.argsort(keys, axis=1).ravel()
+        order: Ints = np.argsort(keys, axis=1).reshape(-1)
         return order[: self.clips]
 
     def draw(self, epoch: int, example_B: Ints, purpose: Purpose) -> Ints:
         """(B,) recordings drawn with replacement, by weight."""
         position = uniform(self._seed, epoch, example_B, purpose)[:, 0] * self._cumulative_N[-1]
-        return np.minimum(np.searchsorted(self._cumulative_N, position, side="right"), self._count - 1)
+        found: Ints = np.searchsorted(self._cumulative_N, position, side="right")
+        return np.minimum(found, self._count - 1)
 
 
 def clip_starts(frames_B: Ints, clip_frames: int, loop: bool, draw_B: Floats) -> Ints:

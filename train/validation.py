@@ -12,7 +12,7 @@ from params import MelView, PcenView, Recipe
 from train.augment import to_device
 from train.examples import Examples, targets
 from train.inference import Floats, Scorer, covering_clips, mean_by_owner
-from train.losses import loss, scores
+from train.losses import check_finite, loss, scores
 from train.metrics import recording_metrics
 from train.residence import Frames
 
@@ -34,6 +34,11 @@ class Validation:
         Returns
         -------
         (N, K) scores, and the mean loss of the clips against unsmoothed targets of their recordings.
+
+        Raises
+        ------
+        TrainError
+            If the loss is not a finite number: the last step of the epoch may have broken the weights.
         """
         clips = covering_clips(self.examples.rows, self.examples.frames, self.view.frames(self.recipe.clip_s))
         targets_NK, weights_NK = (
@@ -46,6 +51,7 @@ class Validation:
             total += float(loss(logits_BK, targets_NK[owner], weights_NK[owner], plain)) * len(logits_BK)
             done += len(logits_BK)
             collected.append(scores(logits_BK, self.recipe.loss.kind).cpu().numpy())
+        check_finite(total, "validation")
         return mean_by_owner(np.concatenate(collected), clips.owner, len(self.examples)), total / done
 
     def metrics(self, model: nn.Module) -> dict[str, float]:

@@ -1,0 +1,42 @@
+# `make demo` and `make test` do all set-up by themselves. PYTHON names the interpreter to build .venv with (3.11 to 3.13).
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: setup demo test lint lock bench clean
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	    "Python 3.11 to 3.13 is needed, this is %d.%d; name another: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	birdcache init --demo
+	dvc repro
+	@birdcache report
+
+test: setup
+	pytest
+
+lint: setup
+	ruff check
+	ruff format --check
+	mypy
+
+# the lock holds every supported Python and platform, with hashes and without an index address
+lock: setup
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	    --no-annotate --no-header --quiet --output-file requirements.lock
+
+bench: setup
+	python -m benchmarks.preprocess
+	python -m benchmarks.train
+
+# data/cache, models and reports can be made again; recordings, the pool and DVC's cache stay
+clean:
+	rm -rf data/cache data/members models reports build *.egg-info .mypy_cache .ruff_cache .pytest_cache

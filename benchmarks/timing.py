@@ -1,0 +1,48 @@
+"""Fair timing on a noisy machine: arms take turns in one process, and ratios are medians of ratios within a round."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def interleaved(arms: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each arm in each round; every arm runs once unmeasured first."""
+    for arm in arms.values():
+        arm()
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(rounds):
+        for name, arm in arms.items():
+            begin = time.perf_counter()
+            arm()
+            seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def ratio(numerator: list[float], denominator: list[float]) -> float:
+    """Median over the rounds of numerator / denominator."""
+    return float(np.median(np.divide(numerator, denominator)))
+
+
+def parse_arguments(description: str) -> argparse.Namespace:
+    """`--json FILE` and `--rounds N`, which every benchmark takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
+
+
+def report(numbers: Mapping[str, Any], path: Path | None) -> None:
+    """Print name and value of each number, and write them as JSON with the machine's description."""
+    for name, value in numbers.items():
+        print(f"{name:<28} {value:,.3f}" if isinstance(value, float) else f"{name:<28} {value}")
+    if path is not None:
+        machine = {"machine": platform.machine(), "python": platform.python_version()}
+        path.write_text(json.dumps({**machine, **numbers}, indent=2) + "\n")

@@ -1,0 +1,71 @@
+"""The `birdcache` command. With `commands/` the only place that composes both sides, pipeline and train."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from errors import run_stage
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and run one command; a user's mistake ends with a message and status 1."""
+    chosen = build_parser().parse_args(arguments)
+    command = importlib.import_module(f"commands.{chosen.command}")  # torch is slow to import: only when needed
+    run_stage(lambda: command.run(chosen))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(prog="birdcache", description="Decode once, train fast.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_init(commands.add_parser("init", help="write a params.yaml for your data"))
+    _add_info(commands.add_parser("info", help="what a store holds, and whether its bytes are as they were sealed"))
+    _add_predict(commands.add_parser("predict", help="any audio file -> a CSV of detections"))
+    commands.add_parser("report", help="metrics of the last run, and where its results lie")
+    commands.add_parser("doctor", help="check Python, codecs, GPU, disk and DVC; say what is wrong and how to mend it")
+    return parser
+
+
+def _add_init(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--demo", action="store_true", help="the built-in synthetic dawn chorus")
+    source.add_argument("--birdclef", metavar="ROOT", type=Path, help="folder with train.csv and train_audio/")
+    source.add_argument("--folders", metavar="ROOT", type=Path, help="folder with one folder of recordings per class")
+    parser.add_argument("--backbone", metavar="NAME", help="timm model; default: by the size of the data")
+    parser.add_argument(
+        "--pretrained",
+        metavar="WHAT",
+        help="false, true (timm downloads) or a .safetensors file; default: <backbone>.safetensors in weights/ "
+        "here, in ROOT or in the two folders above it, else false",
+    )
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path, metavar="STORE", help="such as data/cache/mel.zarr")
+    parser.add_argument("--verify", action="store_true", help="compare every byte with its checksum")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio files or folders of them")
+    parser.add_argument(
+        "--model",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="a folder of trained models: models, models/base, models/base/0",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("detections.csv"), metavar="CSV", help="default: detections.csv"
+    )
+    parser.add_argument(
+        "--threshold", type=float, default=0.2, metavar="SCORE", help="lowest score that is written, default 0.2"
+    )
+    parser.add_argument("--window", type=float, default=5.0, metavar="SECONDS", help="length of a detection, default 5")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+if __name__ == "__main__":
+    main()

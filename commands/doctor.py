@@ -1,0 +1,147 @@
+"""`birdcache doctor`: is this machine ready, and if not, what mends it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import params
+from commands.errors import CommandError
+
+PACKAGES = ("torch", "timm", "zarr", "librosa", "soundfile", "soxr", "joblib", "pandas", "numpy", "dvc", "dvclive")
+NEEDED_FORMATS = {"OGG": "OGG Vorbis", "FLAC": "FLAC", "MP3": "MP3"}
+LITTLE_DISK_GB = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `way_out` says what to do unless all is well."""
+
+    state: Literal["ok", "warn", "bad"]
+    what: str
+    way_out: str = ""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the findings.
+
+    Raises
+    ------
+    CommandError
+        If something is so wrong that the pipeline cannot run.
+    """
+    findings = [
+        finding for check in (_python, _packages, _codecs, _device, _disk, _links, _dvc, _params) for finding in check()
+    ]
+    for finding in findings:
+        print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.way_out}" if finding.way_out else ""))
+    bad = sum(finding.state == "bad" for finding in findings)
+    if bad:
+        raise CommandError(f"{bad} problem(s) above must be mended first")
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    yield Finding("ok" if supported else "bad", f"Python {version}", "" if supported else "use Python 3.11 to 3.13")
+
+
+def _packages() -> Iterator[Finding]:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    yield Finding("ok", ", ".join(found))
+    if missing:
+        yield Finding("bad", f"missing: {', '.join(missing)}", "run `make setup`")
+
+
+def _codecs() -> Iterator[Finding]:
+    import soundfile
+
+    formats = soundfile.available_formats()
+    missing = [name for key, name in NEEDED_FORMATS.items() if key not in formats]
+    decoder = f"libsndfile {soundfile.__libsndfile_version__}"
+    if missing:
+        yield Finding(
+            "bad", f"{decoder} cannot read {', '.join(missing)}", "reinstall the soundfile wheel: `make setup`"
+        )
+    else:
+        yield Finding("ok", f"{decoder} reads {', '.join(NEEDED_FORMATS.values())}, WAV")
+
+
+def _device() -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        name = torch.cuda.get_device_name()
+        yield Finding("ok", f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, CUDA {torch.version.cuda}")
+    elif Path("/dev/nvidiactl").exists():
+        yield Finding(
+            "warn", "there is an NVIDIA driver, but torch cannot use it", "update the driver; see `nvidia-smi`"
+        )
+    else:
+        yield Finding("ok", f"no GPU: training runs on {os.cpu_count()} CPU cores")
+
+
+def _disk() -> Iterator[Finding]:
+    free_gb = shutil.disk_usage(Path()).free / 1e9
+    little = free_gb < LITTLE_DISK_GB
+    way_out = "BirdCLEF 2025 needs about 18 GB a view in float16; set machine.pool or BIRDCACHE_POOL to a larger disk"
+    yield Finding("warn" if little else "ok", f"{free_gb:,.0f} GB of disk are free here", way_out if little else "")
+
+
+def _links() -> Iterator[Finding]:
+    """Try the link that a store's parts are made of."""
+    pool = Path(os.environ.get("BIRDCACHE_POOL") or _configured_pool())
+    pool.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=pool) as source, tempfile.TemporaryDirectory(dir=".") as folder:
+        try:
+            os.link(source.name, Path(folder) / "link")
+            yield Finding("ok", f"stores share their bytes with the pool {pool} by hard links")
+        except OSError:
+            way_out = "put machine.pool on the project's disk to have hard links"
+            yield Finding("warn", f"the pool {pool} is on another disk: stores use symbolic links", way_out)
+
+
+def _configured_pool() -> str:
+    try:
+        return params.load().machine.pool
+    except params.ParamsError:
+        return ".birdcache/pool"
+
+
+def _dvc() -> Iterator[Finding]:
+    if not Path(".dvc").is_dir():
+        yield Finding("bad", "no DVC project here", "run birdcache in the project's folder, or `dvc init`")
+        return
+    link_type = subprocess.run(
+        [sys.executable, "-m", "dvc", "config", "cache.type"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    yield Finding(
+        "ok",
+        f"DVC project; cache.type is {link_type or 'the default (reflink, else copy)'}; stores are not in its cache",
+    )
+    if not Path("dvc.yaml").is_file():
+        yield Finding("bad", "dvc.yaml is missing", "restore it with `git checkout dvc.yaml`")
+
+
+def _params() -> Iterator[Finding]:
+    try:
+        params.load()
+        yield Finding("ok", "params.yaml is valid")
+    except params.ParamsError as error:
+        yield Finding("bad", str(error), "correct these keys, or start again with `birdcache init`")

@@ -1,0 +1,141 @@
+"""`birdcache init`: a params.yaml for the demo, for BirdCLEF's layout, or for one folder per class."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+import params
+from commands.errors import CommandError
+
+NULL_TAG = "tag:yaml.org,2002:null"
+TEMPLATE = Path(__file__).with_name("template.yaml")
+AUDIO_EXTENSIONS = (".ogg", ".wav", ".flac", ".mp3")
+TRUTH_NAMES = ("test_soundscapes_labels.csv", "train_soundscapes_labels.csv", "train_soundscape_labels.csv")
+SMALL = 2000  # recordings; below it a small network and more epochs
+DEFAULT_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What `init` sees of a data set without opening an audio file."""
+
+    layout: str
+    root: Path
+    recordings: int
+    ready_folds: int
+    soundscapes: str | None
+    truth: str | None
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write params.yaml; one that is already there is kept as params.yaml.bak.
+
+    Raises
+    ------
+    CommandError
+        If the folder does not hold what its layout needs.
+    """
+    if arguments.demo:
+        content = TEMPLATE.read_text(encoding="utf-8")
+    else:
+        facts = look_at_birdclef(arguments.birdclef) if arguments.birdclef else look_at_folders(arguments.folders)
+        content = filled_template(facts, arguments.backbone, arguments.pretrained)
+    write_params(params.DEFAULT_PATH, content)
+    params.load()
+    print("next: dvc repro")
+
+
+def look_at_birdclef(root: Path) -> DataFacts:
+    """Facts of a data set in BirdCLEF's layout."""
+    table_path = root / "train.csv"
+    if not table_path.is_file():
+        raise CommandError(f"{table_path}: no such file; --birdclef needs a folder with train.csv and train_audio/")
+    table = pd.read_csv(table_path, dtype=str, keep_default_na=False)
+    folds = table["fold"].nunique() if "fold" in table and (table["fold"] != "").all() else 0
+    soundscapes = next((name for name in ("test_soundscapes", "train_soundscapes") if _has_audio(root / name)), None)
+    truth = next((name for name in TRUTH_NAMES if soundscapes and (root / name).is_file()), None)
+    return DataFacts("birdclef", root, len(table), folds, soundscapes, truth)
+
+
+def look_at_folders(root: Path) -> DataFacts:
+    """Facts of a data set with one folder of recordings per class."""
+    count = sum(path.suffix.lower() in AUDIO_EXTENSIONS for path in root.glob("*/*"))
+    if not count:
+        kinds = ", ".join(AUDIO_EXTENSIONS)
+        raise CommandError(f"{root}: holds no <label>/<file> with {kinds}; --folders needs one folder per class")
+    return DataFacts("folders", root, count, 0, None, None)
+
+
+def filled_template(facts: DataFacts, backbone: str | None, pretrained: str | None) -> str:
+    """The template's text with the values that fit the data; all comments stay."""
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 200, True
+    yaml.representer.add_representer(type(None), lambda writer, _: writer.represent_scalar(NULL_TAG, "null"))
+    document: Any = yaml.load(TEMPLATE.read_text(encoding="utf-8"))
+    document.ca.items.pop("demo")  # its comment would stand between the key and the {}
+    document["demo"] = {}
+    document["data"] |= {
+        "layout": facts.layout,
+        "root": Path(os.path.relpath(facts.root)).as_posix(),
+        "soundscapes": facts.soundscapes,
+        "soundscape_truth": facts.truth,
+    }
+    folds = facts.ready_folds or DEFAULT_FOLDS
+    document["folds"]["count"] = folds
+    document["folds"]["train"][:] = list(range(folds))
+    del document["views"]["pcen"], document["members"]["pcen"]
+    _fill_member(document, facts, backbone, pretrained)
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    return stream.getvalue()
+
+
+def _fill_member(document: Any, facts: DataFacts, backbone: str | None, pretrained: str | None) -> None:
+    weights = _weights(facts, backbone, pretrained)
+    default = "mobilenetv3_small_100" if facts.recordings < SMALL else "efficientnet_b0"
+    found = Path(weights).stem if isinstance(weights, str) and pretrained is None else default
+    recipe = document["train"].pop("demo")
+    name = "finetune" if weights else "scratch"
+    document["train"][name] = recipe
+    document["members"]["base"] |= {"recipe": name, "backbone": backbone or found, "pretrained": weights}
+    if weights:
+        recipe["epochs"] = 15
+        recipe["optimiser"]["lr"] = 1.0e-3
+    elif facts.recordings < SMALL:
+        recipe["epochs"] = 40
+
+
+def _weights(facts: DataFacts, backbone: str | None, pretrained: str | None) -> bool | str:
+    """What `pretrained` says; without it, weights in a folder `weights/` near by."""
+    if pretrained in ("true", "false"):
+        return pretrained == "true"
+    if pretrained is not None:
+        return pretrained
+    for folder in (Path(), facts.root, facts.root / "..", facts.root / "../.."):
+        for path in sorted((folder / "weights").glob(f"{backbone or '*'}.safetensors")):
+            relative = Path(os.path.relpath(path)).as_posix()
+            print(f"found weights: {relative}")
+            return relative
+    return False
+
+
+def _has_audio(folder: Path) -> bool:
+    return folder.is_dir() and any(path.suffix.lower() in AUDIO_EXTENSIONS for path in folder.iterdir())
+
+
+def write_params(path: Path, content: str) -> None:
+    """Write params.yaml, keeping another one that was there beside it."""
+    if path.exists() and path.read_text(encoding="utf-8") != content:
+        backup = path.with_name(path.name + ".bak")
+        path.replace(backup)
+        print(f"the old {path} is now {backup}")
+    path.write_text(content, encoding="utf-8")
+    print(f"wrote {path}")

@@ -1,0 +1,100 @@
+"""A small view and sealed stores of known values."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from cache.codec import Codec
+from cache.files import sha256_hex
+from cache.keys import content_key, view_digest
+from cache.pool import Pool
+from cache.seal import NamedPart, seal
+from params import MelView
+
+Parts = Mapping[str, Sequence[int]]
+PARTS: Parts = {"0": (700, 3, 512), "a": (1, 1100)}  # frames of each recording
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A store and what it should hold: the codes of each recording by its audio's SHA-256, in order of rows."""
+
+    path: Path
+    pool: Path
+    view: MelView
+    codec: Codec
+    codes: dict[str, npt.NDArray[Any]]
+
+
+VIEW = MelView(
+    kind="mel",
+    sample_rate_hz=16000,
+    n_fft=512,
+    hop=256,
+    n_mels=8,
+    mel_scale="slaney",
+    fmin_hz=50.0,
+    fmax_hz=8000.0,
+    dtype="float16",
+)
+
+
+def seal_store(
+    root: Path, dtype: Literal["float16", "uint8"] = "float16", parts: Parts = PARTS, seed: int = 1
+) -> Sealed:
+    """Seal root/mel.zarr over root/pool; `seed` chooses its values."""
+    view = VIEW.model_copy(update={"dtype": dtype})
+    codec, digest = Codec(dtype, -100.0, 28.0), view_digest(view, 1, "decoder")
+    pool, rng = Pool(root / "pool", digest), np.random.default_rng(seed)
+    named: list[NamedPart] = []
+    codes: dict[str, npt.NDArray[Any]] = {}
+    for name, frames in parts.items():
+        audio = tuple(sha256_hex(f"{name}{number}".encode()) for number in range(len(frames)))
+        values = rng.uniform(-100, 28, (sum(frames), view.n_mels)).astype(np.float32)
+        rows = np.split(codec.encode(values), np.cumsum(frames)[:-1])
+        keys = [content_key(sha256, digest) + str(seed) for sha256 in audio]
+        named.append(NamedPart(name, pool.add(keys, frames, np.concatenate(rows), codec), audio))
+        codes |= dict(zip(audio, rows, strict=True))
+    seal(root / "mel.zarr", view, digest, codec, named)
+    return Sealed(root / "mel.zarr", root / "pool", view, codec, codes)
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for the disk these tests take half the time."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def view() -> MelView:
+    """A view of 8 mel bins."""
+    return VIEW
+
+
+@pytest.fixture
+def make_sealed(tmp_path: Path) -> Callable[..., Sealed]:
+    """`seal_store` below tmp_path."""
+    return partial(seal_store, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def sealed_once(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
+    """A float16 store of five recordings in two parts, for `sealed` to copy."""
+    return seal_store(tmp_path_factory.mktemp("sealed"))
+
+
+@pytest.fixture
+def sealed(sealed_once: Sealed, tmp_path: Path) -> Sealed:
+    """A copy of that store, to read or to damage."""
+    shutil.copytree(sealed_once.path, tmp_path / "mel.zarr")
+    return replace(sealed_once, path=tmp_path / "mel.zarr")

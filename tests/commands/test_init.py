@@ -1,0 +1,80 @@
+"""`birdcache init` writes a params.yaml that fits the data and passes the schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cli
+import params
+from commands.init import TEMPLATE
+from tests import tiny
+
+
+def test_the_shipped_params_are_those_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.main(["init", "--demo"])
+    assert (tmp_path / "params.yaml").read_bytes() == (tiny.ROOT / "params.yaml").read_bytes()
+
+
+def test_birdclef_layout_brings_its_soundscapes_and_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    cli.main(["init", "--birdclef", "chorus"])
+    loaded = params.load()
+    assert loaded.demo == {}
+    assert (loaded.data.root, loaded.data.layout, loaded.data.soundscapes) == ("chorus", "birdclef", "test_soundscapes")
+    assert loaded.data.soundscape_truth == "test_soundscapes_labels.csv"
+    assert loaded.folds.train == list(range(5))
+    assert loaded.members["base"].pretrained is False
+    assert "# samples between frames" in (tmp_path / "params.yaml").read_text(), "comments stay"
+
+
+def test_ready_folds_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.csv").write_text("primary_label,filename,fold\na,a/1.ogg,1\na,a/2.ogg,2\nb,b/1.ogg,3\n")
+    cli.main(["init", "--birdclef", "."])
+    assert params.load().folds.train == [0, 1, 2]
+
+
+def test_weights_near_the_data_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.write_data(tmp_path / "shared/data/chorus")
+    weights = tmp_path / "shared/weights/tf_efficientnet_lite0.safetensors"
+    weights.parent.mkdir()
+    weights.touch()
+    (tmp_path / "main").mkdir()
+    monkeypatch.chdir(tmp_path / "main")
+    cli.main(["init", "--birdclef", "../shared/data/chorus"])
+    member = params.load().members["base"]
+    assert (member.backbone, member.pretrained) == (weights.stem, "../shared/weights/tf_efficientnet_lite0.safetensors")
+    cli.main(["init", "--birdclef", "../shared/data/chorus", "--pretrained", "false"])
+    assert params.load().members["base"].pretrained is False
+
+
+def test_one_folder_per_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    cli.main(["init", "--folders", "chorus/train_audio", "--backbone", "efficientnet_b1"])
+    loaded = params.load()
+    assert (loaded.data.layout, loaded.data.soundscapes) == ("folders", None)
+    assert loaded.members["base"].backbone == "efficientnet_b1"
+
+
+def test_an_old_params_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("mine")
+    cli.main(["init", "--demo"])
+    assert (tmp_path / "params.yaml.bak").read_text() == "mine"
+    assert (tmp_path / "params.yaml").read_bytes() == TEMPLATE.read_bytes()
+
+
+@pytest.mark.parametrize("source", ["--birdclef", "--folders"])
+def test_a_folder_without_data_is_refused(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["init", source, "nothing"])
+    assert "nothing" in capsys.readouterr().err
+    assert not (tmp_path / "params.yaml").exists()

@@ -1,0 +1,59 @@
+"""A finished tiny project, made once: its stages run in this process, with their reads of params recorded."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import params
+from tests import tiny
+from tests.recorded import RecordedParams
+
+STAGES = {
+    "recordings": ("pipeline.recordings", []),
+    "spectrograms@mel": ("pipeline.spectrograms", ["mel"]),
+    "spectrograms@pcen": ("pipeline.spectrograms", ["pcen"]),
+    "folds": ("pipeline.folds", []),
+    "member@base": ("train.members", ["base"]),
+    "member@pcen": ("train.members", ["pcen"]),
+    "train@base-0": ("train.fit", ["base-0"]),
+    "train@base-1": ("train.fit", ["base-1"]),
+    "train@pcen-0": ("train.fit", ["pcen-0"]),
+    "train@pcen-1": ("train.fit", ["pcen-1"]),
+    "predict": ("train.predict", []),
+    "evaluate": ("train.evaluate", []),
+}
+
+
+@dataclass(frozen=True)
+class TinyProject:
+    """Where the project lies, and which keys of params.yaml each stage read."""
+
+    root: Path
+    reads: dict[str, set[str]]
+
+
+@pytest.fixture(scope="session")
+def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
+    """All stages, run on tiny data. Tests must not change it; copy it first."""
+    root = tmp_path_factory.mktemp("tiny")
+    tiny.write_data(root / "chorus")
+    tiny.write_params(root / "params.yaml", tiny.tiny_params("chorus"))
+    reads = {}
+    before = Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        os.chdir(root)
+        loaded = params.load()
+        for stage, (module, arguments) in STAGES.items():
+            recorded = RecordedParams(loaded)
+            patch.setattr(params, "load", lambda recorded=recorded: recorded)
+            patch.setattr(sys, "argv", [module, *arguments])
+            importlib.import_module(module).main()
+            reads[stage] = recorded.reads
+        os.chdir(before)
+    return TinyProject(root, reads)

@@ -1,0 +1,311 @@
+"""Building stores: their bytes follow from audio and view alone, and nothing is decoded twice or silently lost."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from threadpoolctl import threadpool_limits
+
+from cache import keys
+from cache.errors import StoreError
+from cache.keys import content_key, part_name, view_digest
+from cache.seal import seal
+from cache.store import Store
+from params import MelView, PcenParams, PcenView
+from pipeline import build
+from pipeline.audio import DECODER_VERSION, content_sha256, read_waveform
+from pipeline.build import Builder, Refused, Source
+from pipeline.frontend import FRONTEND_VERSION, FloatArray, spectrogram
+from tests.tiny import RATE_HZ, song, write_audio
+
+Bytes = dict[str, bytes]
+MakeStore = Callable[..., tuple[Bytes, list[Refused]]]
+View = MelView | PcenView
+PLAIN = {"sample_rate_hz": RATE_HZ, "n_fft": 512, "hop": 256, "n_mels": 32, "mel_scale": "slaney", "fmin_hz": 20.0}
+VIEW = MelView.model_validate(PLAIN | {"kind": "mel", "fmax_hz": 8000.0, "dtype": "float16"})
+PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.4, eps=1e-6)
+PCEN_UINT8 = PcenView.model_validate(PLAIN | {"kind": "pcen", "fmax_hz": 8000.0, "dtype": "uint8", "pcen": PCEN})
+VIEWS = pytest.mark.parametrize("view", [VIEW, PCEN_UINT8], ids=["mel float16", "pcen uint8"])
+
+
+def as_source(path: Path) -> Source:
+    return Source(content_sha256(path), str(path), float(soundfile.info(path).duration))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
+    """Eight clips of 1 to 2.6 s."""
+    folder, rng = tmp_path_factory.mktemp("clips"), np.random.default_rng(1)
+    for number in range(8):
+        write_audio(folder / f"XC{number}.ogg", song(500.0 + 300 * number, 1 + number / 4.5, rng))
+    return [as_source(path) for path in sorted(folder.iterdir())]
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for the disk these tests take half the time."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of the files that were decoded in this process."""
+    paths: list[str] = []
+
+    def read(path: Path, sample_rate_hz: int, sha256: str) -> FloatArray:
+        paths.append(str(path))
+        return read_waveform(path, sample_rate_hz, sha256)
+
+    monkeypatch.setattr(build, "read_waveform", read)
+    return paths
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> MakeStore:
+    """A function that builds and seals tmp_path/mel.zarr over the pool `pool`; returns its files and the refusals."""
+
+    def make(
+        sources: Sequence[Source], pool: str = "pool", workers: int = 1, view: View = VIEW
+    ) -> tuple[Bytes, list[Refused]]:
+        builder = Builder(view, tmp_path / pool, workers)
+        parts, refused = builder.build(sources, "test")
+        target = tmp_path / "mel.zarr"
+        seal(target, builder.view, builder.digest, builder.codec, parts)
+        Store(target, view).verify()
+        files = (path for path in target.rglob("*") if path.is_file())
+        return {path.relative_to(target).as_posix(): path.read_bytes() for path in files}, refused
+
+    return make
+
+
+@pytest.fixture
+def bad_sources(tmp_path: Path, sources: list[Source]) -> list[Source]:
+    """A file that breaks off while decoding, one that changed, an empty one, one that is gone, and a text."""
+    soundfile.write(tmp_path / "whole.flac", song(900, 2, np.random.default_rng(1)), RATE_HZ)
+    half = (tmp_path / "whole.flac").read_bytes()[:20_000]
+    for name, content in {"broken.flac": half, "changed.ogg": b"1", "empty.ogg": b"", "text.ogg": b"<html>"}.items():
+        (tmp_path / name).write_bytes(content)
+    bad = {name: content_sha256(tmp_path / name) for name in ("broken.flac", "empty.ogg", "text.ogg")}
+    bad |= {"changed.ogg": "1" * 64, "gone.ogg": "2" * 64}
+    return [Source(sha256, str(tmp_path / name), 1.0) for name, sha256 in bad.items()]
+
+
+def damage(path: Path) -> None:
+    """Flip a bit in the file itself, so that all its links show it."""
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+
+def damaged_shard(tmp_path: Path) -> str:
+    """Damage the largest part of tmp_path/mel.zarr, and so the pool; return the part's name."""
+    store = Store(tmp_path / "mel.zarr")
+    part = max(store.manifest.parts, key=lambda part: part.frames)
+    damage(tmp_path / "mel.zarr/parts" / part.name / "c/0/0")
+    with pytest.raises(StoreError, match="its bytes changed"):
+        store.verify()
+    return part.name
+
+
+def key_of(source: Source) -> str:
+    return content_key(source.sha256, view_digest(VIEW, FRONTEND_VERSION, DECODER_VERSION))
+
+
+def paths_in_part(sources: Sequence[Source], name: str) -> set[str]:
+    return {source.path for source in sources if part_name(key_of(source), 4) == name}
+
+
+@VIEWS
+def test_store_holds_the_encoded_spectrogram_of_every_source(
+    tmp_path: Path, make_store: MakeStore, sources: list[Source], view: View
+) -> None:
+    make_store(sources, view=view)
+    store = Store(tmp_path / "mel.zarr", view)
+    assert len(store) == len(sources)
+    for row, source in zip(store.rows_of([source.sha256 for source in sources]), sources, strict=True):
+        with threadpool_limits(1):
+            values = spectrogram(read_waveform(Path(source.path), RATE_HZ), view)
+        np.testing.assert_array_equal(store.read(int(row)), store.codec.decode(store.codec.encode(values)))
+
+
+@VIEWS
+def test_store_is_byte_identical_for_one_and_two_workers_and_any_order(
+    make_store: MakeStore, sources: list[Source], view: View
+) -> None:
+    one, _ = make_store(sources, "one", view=view)
+    two, _ = make_store(sources[::-1], "two", workers=2, view=view)
+    assert one == two
+
+
+@pytest.mark.parametrize("part_bytes", [2**25, 1000], ids=["16 parts", "a changing number of parts"])
+def test_store_is_byte_identical_after_increments_and_removals(
+    make_store: MakeStore, sources: list[Source], monkeypatch: pytest.MonkeyPatch, part_bytes: int
+) -> None:
+    monkeypatch.setattr(keys, "PART_BYTES", part_bytes)
+    counts = (5, 8, 3)
+    grown = [make_store(sources[:count], "grown")[0] for count in counts]
+    for count, files in zip(counts, grown, strict=True):
+        assert make_store(sources[:count], f"at once {count}")[0] == files
+
+
+def test_nothing_is_decoded_twice(make_store: MakeStore, sources: list[Source], decoded: list[str]) -> None:
+    make_store(sources[:5])
+    assert sorted(decoded) == [source.path for source in sources[:5]]
+    decoded.clear()
+    make_store(sources[2:8])
+    assert sorted(decoded) == [source.path for source in sources[5:8]]
+    decoded.clear()
+    make_store(sources[:8])
+    make_store(sources[1:3])
+    assert decoded == []
+
+
+def test_another_view_is_decoded_and_the_old_one_kept(
+    make_store: MakeStore, sources: list[Source], decoded: list[str]
+) -> None:
+    before, _ = make_store(sources[:3])
+    make_store(sources[:3], view=VIEW.model_copy(update={"hop": 128}))
+    assert len(decoded) == 6
+    assert make_store(sources[:3])[0] == before
+    assert len(decoded) == 6
+
+
+def interrupted_after(count: int) -> Callable[[FloatArray, View], FloatArray]:
+    """The front end, until somebody presses Ctrl-C."""
+    left = iter(range(count))
+
+    def interrupted(waveform_S: FloatArray, view: View) -> FloatArray:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return spectrogram(waveform_S, view)
+
+    return interrupted
+
+
+def test_killed_build_resumes_with_its_finished_parts(
+    make_store: MakeStore, sources: list[Source], decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = make_store(sources, "undisturbed")
+    decoded.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "spectrogram", interrupted_after(4))
+        with pytest.raises(KeyboardInterrupt):
+            make_store(sources)
+    assert make_store(sources)[0] == whole
+    again = {path for path, times in Counter(decoded).items() if times > 1}
+    assert set(decoded) == {source.path for source in sources}
+    assert len({part_name(key_of(source), 4) for source in sources if source.path in again}) <= 1
+
+
+def test_unexpected_error_ends_the_build(
+    make_store: MakeStore, sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, sample_rate_hz: int, sha256: str) -> FloatArray:
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(build, "read_waveform", fail)
+    with pytest.raises(MemoryError, match="no memory"):
+        make_store(sources)
+
+
+def test_refused_files_are_listed_with_reasons_and_leave_no_trace(
+    make_store: MakeStore, sources: list[Source], bad_sources: list[Source]
+) -> None:
+    clean, none = make_store(sources, "clean")
+    assert none == []
+    files, refused = make_store([*bad_sources, *sources], "soiled")
+    assert files == clean
+    reasons = [(Path(entry.source.path).name, entry.reason) for entry in refused]
+    assert [name for name, _ in reasons] == ["broken.flac", "changed.ogg", "empty.ogg", "gone.ogg", "text.ogg"]
+    rules = ["breaks off while decoding", "has changed", "is not audio", "cannot be read", "is not audio"]
+    assert all(f"{name}: {rule}" in reason for (name, reason), rule in zip(reasons, rules, strict=True))
+
+
+def test_file_that_changed_after_it_was_listed_is_refused(
+    tmp_path: Path, make_store: MakeStore, sources: list[Source]
+) -> None:
+    (tmp_path / "XC.ogg").write_bytes(Path(sources[0].path).read_bytes())
+    source = as_source(tmp_path / "XC.ogg")
+    assert make_store([source])[1] == []
+    (tmp_path / "XC.ogg").write_bytes(Path(sources[1].path).read_bytes())
+    _, (refused,) = make_store([source], "fresh")
+    assert refused.reason == f"{source.path}: has changed since stage `recordings` read it; run `dvc repro`"
+
+
+def test_nothing_but_refused_files_makes_an_empty_store(
+    tmp_path: Path, make_store: MakeStore, bad_sources: list[Source]
+) -> None:
+    assert len(make_store(bad_sources)[1]) == len(bad_sources)
+    assert len(Store(tmp_path / "mel.zarr")) == 0
+    assert make_store([])[1] == []
+
+
+@VIEWS
+def test_samples_that_overflow_are_refused(
+    tmp_path: Path, make_store: MakeStore, sources: list[Source], view: View
+) -> None:
+    broken = np.zeros(RATE_HZ, np.float32)
+    broken[500] = 1e30
+    soundfile.write(tmp_path / "XC.wav", broken, RATE_HZ, subtype="FLOAT")
+    _, (refused,) = make_store([*sources[:2], as_source(tmp_path / "XC.wav")], view=view)
+    assert "XC.wav: is so loud that its power overflows; scale its samples to +-1 or remove it" in refused.reason
+    assert len(Store(tmp_path / "mel.zarr")) == 2
+
+
+def test_views_that_cannot_be_computed_or_stored_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"mel bins .* hold no FFT bin"):
+        Builder(VIEW.model_copy(update={"n_mels": 400}), tmp_path, 1)
+    unbounded = PCEN_UINT8.pcen.model_copy(update={"gain": 0.0})
+    Builder(PCEN_UINT8.model_copy(update={"pcen": unbounded}), tmp_path, 1)
+    with pytest.raises(ValueError, match=r"values reach .* float16 ends at 65504; raise pcen\.gain"):
+        Builder(PCEN_UINT8.model_copy(update={"pcen": unbounded, "dtype": "float16"}), tmp_path, 1)
+
+
+def test_damaged_part_is_decoded_again(
+    tmp_path: Path, make_store: MakeStore, sources: list[Source], decoded: list[str]
+) -> None:
+    before, _ = make_store(sources)
+    lost = paths_in_part(sources, damaged_shard(tmp_path))
+    decoded.clear()
+    assert make_store(sources)[0] == before
+    assert set(decoded) == lost
+
+
+def test_rows_of_a_damaged_part_are_not_copied(
+    tmp_path: Path, make_store: MakeStore, sources: list[Source], decoded: list[str]
+) -> None:
+    make_store(sources)
+    damaged = damaged_shard(tmp_path)
+    gone = next(source for source in sources if source.path in paths_in_part(sources, damaged))
+    rest = [source for source in sources if source != gone]
+    expected, _ = make_store(rest, "undisturbed")
+    decoded.clear()
+    assert make_store(rest)[0] == expected
+    assert set(decoded) == paths_in_part(rest, damaged)
+
+
+def test_damaged_part_is_decoded_again_beside_refused_files(
+    tmp_path: Path, make_store: MakeStore, sources: list[Source], bad_sources: list[Source]
+) -> None:
+    everything = [*sources, *bad_sources]
+    before, _ = make_store(everything)
+    damaged_shard(tmp_path)
+    assert make_store(everything)[0] == before
+
+
+def test_parts_hold_recordings_in_order_of_their_keys(
+    tmp_path: Path, make_store: MakeStore, sources: list[Source]
+) -> None:
+    make_store(sources)
+    in_order = sorted(sources, key=key_of)
+    rows = Store(tmp_path / "mel.zarr").rows_of([source.sha256 for source in in_order])
+    assert rows.tolist() == list(range(len(sources)))
+    names = [part.name for part in Store(tmp_path / "mel.zarr").manifest.parts]
+    assert names == sorted({part_name(key_of(source), 4) for source in sources})

@@ -1,0 +1,235 @@
+"""Stage `spectrograms` from params.yaml and tables to stores, report and picture, against librosa."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import soundfile
+
+import params as parameters
+from cache.store import Store
+from params import MelView, Params, PcenView
+from pipeline import build, spectrograms
+from pipeline.audio import content_sha256
+from pipeline.build import Source
+from pipeline.errors import PipelineError
+from pipeline.frontend import mel_filters
+from pipeline.gallery import _mel_bins, draw_gallery
+from pipeline.spectrograms import open_builder, pool_root, read_sources
+from tests.tiny import RATE_HZ, song, tiny_params, write_audio, write_params
+
+RunStage = Callable[..., Any]
+PCEN = tiny_params("chorus")["views"]["pcen"]["pcen"]
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with four recordings and a soundscape, as stage `recordings` leaves it; the current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BIRDCACHE_POOL", raising=False)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    rng = np.random.default_rng(1)
+    for number in range(4):
+        write_audio(tmp_path / f"chorus/robin/XC{number}.ogg", song(700.0 * (number + 1), 1 + number / 2, rng))
+    write_audio(tmp_path / "chorus/dawn.ogg", song(1000.0, 4, rng))
+    list_audio("audio", sorted(Path("chorus/robin").iterdir()))
+    list_audio("soundscapes", [Path("chorus/dawn.ogg")])
+    return tmp_path
+
+
+def list_audio(table: str, paths: list[Path]) -> None:
+    rows = [(content_sha256(path), path.as_posix(), soundfile.info(path).duration) for path in paths]
+    Path("data").mkdir(exist_ok=True)
+    pd.DataFrame(rows, columns=["sha256", "path", "duration_s"]).to_csv(f"data/{table}.csv", index=False)
+
+
+def load_params(name: str, **changes: object) -> Params:
+    """Write params.yaml with changes of one view, and read it as the stage does."""
+    raw = tiny_params("chorus")
+    raw["views"][name] |= changes
+    write_params(Path("params.yaml"), raw)
+    return parameters.load()
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> RunStage:
+    """A function that runs the stage for a view, with changes of that view, and returns its report."""
+
+    def run_stage(name: str = "mel", **changes: object) -> Any:
+        load_params(name, **changes)
+        monkeypatch.setattr(sys, "argv", ["pipeline.spectrograms", name])
+        spectrograms.main()
+        return json.loads(Path(f"reports/spectrograms/{name}.json").read_text())
+
+    return run_stage
+
+
+def reference(path: str, view: MelView | PcenView) -> npt.NDArray[np.float64]:
+    """(T, M) values by soundfile and librosa alone, in float64."""
+    waveform_S = soundfile.read(path)[0]
+    power_MT = librosa.feature.melspectrogram(
+        y=waveform_S,
+        sr=view.sample_rate_hz,
+        n_fft=view.n_fft,
+        hop_length=view.hop,
+        n_mels=view.n_mels,
+        fmin=view.fmin_hz,
+        fmax=view.fmax_hz,
+        pad_mode="constant",
+    )
+    if isinstance(view, MelView):
+        return np.asarray(librosa.power_to_db(power_MT, ref=1.0, amin=1e-10, top_db=None).T, np.float64)
+    numbers = view.pcen.model_dump()
+    numbers["time_constant"] = numbers.pop("time_constant_s")
+    pcen_MT = librosa.pcen(power_MT * 2.0**62, sr=view.sample_rate_hz, hop_length=view.hop, **numbers)
+    return np.asarray(pcen_MT.T, np.float64)
+
+
+@pytest.mark.parametrize("name", ["mel", "pcen"])
+@pytest.mark.parametrize("dtype", ["float16", "uint8"])
+def test_stores_hold_what_librosa_computes_within_a_step(run: RunStage, name: str, dtype: str) -> None:
+    run(name, dtype=dtype)
+    view = parameters.load().views[name]
+    for table, path in [("audio", f"data/cache/{name}.zarr"), ("soundscapes", f"data/cache/{name}-soundscapes.zarr")]:
+        store = Store(Path(path), view)
+        store.verify()
+        sources = read_sources(Path(f"data/{table}.csv"))
+        assert len(store) == len(sources) > 0
+        for row, source in zip(store.rows_of([source.sha256 for source in sources]), sources, strict=True):
+            expected = reference(source.path, view)
+            step = store.codec.step / 2 if dtype == "uint8" else np.abs(expected) * 2.0**-11 + 2.0**-25
+            stored = store.read(int(row))
+            assert stored.shape == expected.shape
+            assert (np.abs(stored - expected) <= step + 1e-4 + 1e-4 * np.abs(expected)).all()
+
+
+def test_report_tells_what_the_stores_hold(run: RunStage) -> None:
+    report = run()
+    recordings, soundscapes_ = report["recordings"], report["soundscapes"]
+    assert (recordings["recordings"], soundscapes_["recordings"]) == (4, 1)
+    assert recordings["refused"] == soundscapes_["refused"] == []
+    assert recordings["frames"] == sum(1 + round(seconds * RATE_HZ) // 256 for seconds in (1, 1.5, 2, 2.5))
+    assert recordings["hours"] == round(7 / 3600, 3)
+    assert recordings["parts"] == len(list(Path("data/cache/mel.zarr/parts").glob("*/c")))
+    assert Path("reports/spectrograms/mel.png").read_bytes().startswith(PNG)
+
+
+def test_outputs_repeat_byte_for_byte(run: RunStage) -> None:
+    def outputs() -> dict[Path, bytes]:
+        return {
+            path: path.read_bytes() for top in ("data", "reports") for path in Path(top).rglob("*") if path.is_file()
+        }
+
+    run()
+    before = outputs()
+    shutil.rmtree(".birdcache")
+    run()
+    assert outputs() == before
+
+
+def test_refused_file_is_reported_and_costs_no_other(run: RunStage) -> None:
+    Path("chorus/robin/XC2.ogg").write_bytes(b"<html>not found</html>")
+    list_audio("soundscapes", [])
+    report = run()
+    assert report["recordings"]["recordings"] == 3
+    (refused,) = report["recordings"]["refused"]
+    assert refused["path"] == "chorus/robin/XC2.ogg"
+    assert refused["reason"].startswith("chorus/robin/XC2.ogg: has changed since stage `recordings` read it")
+    assert report["soundscapes"]["recordings"] == 0
+    assert len(Store(Path("data/cache/mel-soundscapes.zarr"))) == 0
+
+
+def test_recordings_of_which_none_can_be_decoded_are_an_error(run: RunStage) -> None:
+    for path in Path("chorus/robin").iterdir():
+        path.write_bytes(b"")
+    message = r"mel\.zarr: none of 4 audio files can be decoded; the first: chorus/robin/XC0\.ogg: has changed"
+    with pytest.raises(PipelineError, match=message):
+        run()
+    assert not Path("data/cache/mel.zarr").exists()
+
+
+def test_content_that_is_listed_twice_is_decoded_once(run: RunStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy("chorus/robin/XC0.ogg", "chorus/robin/XC9.ogg")
+    shutil.copy("chorus/robin/XC1.ogg", "chorus/dusk.ogg")
+    list_audio("audio", sorted(Path("chorus/robin").iterdir()))
+    list_audio("soundscapes", [Path("chorus/dawn.ogg"), Path("chorus/dusk.ogg")])
+    decoded: list[str] = []
+    read_waveform = build.read_waveform  # type: ignore[attr-defined]
+
+    def read(path: Path, *facts: Any) -> Any:
+        decoded.append(path.name)
+        return read_waveform(path, *facts)
+
+    monkeypatch.setattr(build, "read_waveform", read)
+    report = run()
+    assert report["recordings"]["recordings"] == 4
+    assert report["soundscapes"]["recordings"] == 2
+    # The soundscape XC1 lies in another part than the recording, whose rows are copied.
+    assert sorted(decoded) == ["XC0.ogg", "XC1.ogg", "XC2.ogg", "XC3.ogg", "dawn.ogg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("mel", {"n_mels": 512}, r"params\.yaml: views\.mel: \d+ of 512 mel bins .* hold no FFT bin; raise n_fft"),
+        ("pcen", {"pcen": PCEN | {"gain": 0.0}}, r"params\.yaml: views\.pcen: values reach .*, float16 ends at 65504"),
+    ],
+)
+def test_view_whose_numbers_do_not_go_together_is_refused(name: str, changes: dict[str, Any], message: str) -> None:
+    params = load_params(name, **changes)
+    with pytest.raises(PipelineError, match=message):
+        open_builder(name, params)
+
+
+def test_unknown_view_is_refused_with_the_known_ones() -> None:
+    params = load_params("mel")
+    with pytest.raises(PipelineError, match=r"params\.yaml: views\.mle does not exist; choose one of: mel, pcen"):
+        open_builder("mle", params)
+
+
+def test_pool_is_that_of_the_environment_or_of_the_params(run: RunStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pool_root("here/pool") == Path("here/pool")
+    monkeypatch.setenv("BIRDCACHE_POOL", "shared")
+    assert pool_root("here/pool") == Path("shared")
+    run()
+    assert not Path(".birdcache").exists()
+    assert len(list(Path("shared").glob("*/*/rows.json"))) > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_picture_shows_a_few_or_all_recordings(run: RunStage, count: int) -> None:
+    for number in range(count):
+        write_audio(Path(f"chorus/wren/$XC${number}_$.ogg"), song(900, 1 + number / 10, np.random.default_rng(number)))
+    list_audio("audio", sorted(Path("chorus/wren").iterdir()))
+    run()
+    assert Path("reports/spectrograms/mel.png").read_bytes().startswith(PNG)
+
+
+def test_silent_recording_can_be_drawn(run: RunStage) -> None:
+    soundfile.write("silence.wav", np.zeros(RATE_HZ), RATE_HZ)
+    list_audio("audio", [Path("silence.wav")])
+    run()
+    store = Store(Path("data/cache/mel.zarr"))
+    np.testing.assert_allclose(store.read(0), -100)
+    draw_gallery(store, [Source(content_sha256(Path("silence.wav")), "silence.wav", 1.0)], Path("again.png"))
+    assert Path("again.png").read_bytes() == Path("reports/spectrograms/mel.png").read_bytes()
+
+
+@pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
+def test_ticks_of_the_picture_lie_at_the_mel_bins_of_their_frequency(mel_scale: str) -> None:
+    view = load_params("mel", mel_scale=mel_scale, n_fft=8192).views["mel"]
+    bins_hz = np.fft.rfftfreq(view.n_fft, 1 / view.sample_rate_hz)
+    centres_hz = bins_hz[mel_filters(view).argmax(axis=0)]  # to half an FFT bin, that is 1 Hz
+    np.testing.assert_allclose(_mel_bins(list(centres_hz), view), np.arange(view.n_mels), atol=0.05)

@@ -1,0 +1,164 @@
+"""`dvc repro` runs what is downstream of a change, and nothing else: each row of the README's table.
+
+The project is a copy with tiny data. `dvc status` names the stages whose own inputs changed; what they feed runs after
+them if their outputs change, which `test_repro_runs_only_the_changed_member` shows with a real run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests import tiny
+
+CODE = (
+    "cache",
+    "pipeline",
+    "train",
+    "commands",
+    "params.py",
+    "params_problems.py",
+    "errors.py",
+    "progress.py",
+    "figures.py",
+)
+
+
+def dvc(root: Path, *arguments: str) -> str:
+    """Run a DVC command in the project, with `python` being this Python."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    environment.pop("BIRDCACHE_POOL", None)
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def copy_of_the_code(root: Path) -> None:
+    """The project's code, dvc.yaml and DVC settings, without data."""
+    skip = shutil.ignore_patterns("__pycache__")
+    for name in CODE:
+        if (tiny.ROOT / name).is_dir():
+            shutil.copytree(tiny.ROOT / name, root / name, ignore=skip)
+        else:
+            shutil.copy(tiny.ROOT / name, root / name)
+    shutil.copy(tiny.ROOT / "dvc.yaml", root)
+    shutil.copy(tiny.ROOT / ".dvcignore", root)
+    (root / ".dvc").mkdir()
+    shutil.copy(tiny.ROOT / ".dvc/config", root / ".dvc")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that `dvc repro` has just finished; one member on each view, two folds."""
+    root = tmp_path_factory.mktemp("project")
+    copy_of_the_code(root)
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    tiny.write_data(root / "chorus")
+    raw = tiny.tiny_params("chorus")
+    raw["train"]["demo"] |= {"epochs": 2}
+    raw["train"]["other"] = raw["train"]["demo"]
+    raw["members"]["pcen"]["recipe"] = "other"
+    raw["folds"]["train"] = [0]
+    tiny.write_params(root / "params.yaml", raw)
+    dvc(root, "repro")
+    return root
+
+
+@pytest.fixture
+def changed_params(project: Path) -> Any:
+    """A function that changes one key of params.yaml; undone after the test."""
+    path = project / "params.yaml"
+    before = path.read_text()
+
+    def change(key: str, value: Any) -> None:
+        raw = YAML(typ="safe", pure=True).load(before)
+        node = raw
+        *steps, last = key.split(".")
+        for step in steps:
+            node = node[step]
+        node[last] = value
+        tiny.write_params(path, raw)
+
+    yield change
+    path.write_text(before)
+
+
+def changed_stages(root: Path) -> set[str]:
+    """Stages that `dvc status` finds changed in themselves."""
+    return set(re.findall(r"^(\S+):$", dvc(root, "status"), flags=re.MULTILINE))
+
+
+def test_a_second_repro_does_nothing_and_says_so(project: Path) -> None:
+    assert "Data and pipelines are up to date." in dvc(project, "repro")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stages"),
+    [
+        ("machine.workers", 2, set()),
+        ("machine.device", "auto", set()),
+        ("machine.pool", "elsewhere", set()),
+        ("data.shortest_s", 0.6, {"recordings"}),
+        ("views.pcen.pcen.gain", 0.9, {"spectrograms@pcen", "member@pcen"}),
+        ("views.mel.hop", 200, {"spectrograms@mel", "member@base"}),
+        ("folds.seed", 2, {"folds"}),
+        ("train.other.epochs", 3, {"member@pcen"}),
+        ("members.base.dropout", 0.2, {"member@base", "predict", "evaluate"}),
+        ("evaluate.top_confusions", 3, {"evaluate"}),
+        ("predict.window_s", 4.0, {"predict"}),
+    ],
+)
+def test_a_changed_key_touches_only_the_stages_that_read_it(
+    project: Path, changed_params: Callable[[str, Any], None], key: str, value: Any, stages: set[str]
+) -> None:
+    changed_params(key, value)
+    assert changed_stages(project) == stages
+
+
+def test_repro_runs_only_the_changed_member(project: Path, changed_params: Callable[[str, Any], None]) -> None:
+    changed_params("train.other.optimiser.lr", 0.02)
+    ran = set(re.findall(r"Running stage '(\S+)'", dvc(project, "repro")))
+    assert ran == {"member@pcen", "train@pcen-0", "predict", "evaluate"}
+    changed_params("train.other.optimiser.lr", 0.01)
+    output = dvc(project, "repro")
+    assert "Running stage" not in output, "DVC's run cache gives a parameter that was flipped back for free"
+
+
+def test_changed_labels_decode_nothing(project: Path) -> None:
+    table = project / "chorus/train.csv"
+    before = table.read_text()
+    try:
+        table.write_text(before.replace(",4,midton/XC0", ",1,midton/XC0"))
+        ran = set(re.findall(r"Running stage '(\S+)'", dvc(project, "repro", "spectrograms@mel", "folds")))
+        assert ran == {"recordings", "folds"}
+    finally:
+        table.write_text(before)
+        dvc(project, "repro", "folds")
+
+
+def test_an_added_recording_decodes_only_itself(project: Path) -> None:
+    added = project / "chorus/train_audio/lowton/XC99.ogg"
+    table = project / "chorus/train.csv"
+    before = table.read_text()
+    shutil.copy(project / "chorus/train_audio/midton/XC1.ogg", added)
+    with added.open("ab") as file:
+        file.write(b"\0")
+    try:
+        table.write_text(before + 'lowton,"[]",new author,4,lowton/XC99.ogg\n')
+        output = dvc(project, "repro", "spectrograms@mel")
+        assert "spectrograms@mel: 1 parts to write, 0.00 h of audio to decode" in output
+    finally:
+        added.unlink()
+        table.write_text(before)
+        dvc(project, "repro", "spectrograms@mel")

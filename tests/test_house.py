@@ -1,0 +1,141 @@
+"""Tests of the house itself: who imports whom, and that dvc.yaml says what each stage reads."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import STAGES, TinyProject
+from tests.tiny import ROOT
+
+PACKAGES = ("cache", "pipeline", "train", "commands")
+ALLOWED = {
+    "params": {"errors", "params_problems"},
+    "params_problems": {"params"},
+    "cache": {"cache", "params", "errors"},
+    "pipeline": {"pipeline", "cache", "params", "errors", "progress", "figures"},
+    "train": {"train", "cache", "params", "errors", "progress", "figures"},
+    "progress": set(),
+    "figures": set(),
+    "errors": set(),
+}
+AUDIO_LIBRARIES = {"soundfile", "soxr", "librosa"}
+NOT_NUMBERS = {
+    "params",
+    "params_problems",
+    "errors",
+    "progress",
+    "figures",
+}  # checks and looks: a change in them changes no result
+DVC: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def modules_of(package: str) -> list[Path]:
+    folder = ROOT / package
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [ROOT / f"{package}.py"]
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def module_file(module: str) -> Path | None:
+    path = ROOT / (module.replace(".", "/") + ".py")
+    package = ROOT / module.replace(".", "/") / "__main__.py"
+    return path if path.is_file() else package if package.is_file() else None
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_packages_import_only_what_lies_below_them(package: str) -> None:
+    ours = set(ALLOWED) | set(PACKAGES) | {"cli"}
+    for path in modules_of(package):
+        roots = {module.split(".")[0] for module in imported_modules(path)}
+        assert roots & ours <= ALLOWED[package], path
+
+
+def test_pipeline_never_imports_torch_and_train_never_an_audio_library() -> None:
+    for path in modules_of("pipeline"):
+        assert not {module.split(".")[0] for module in imported_modules(path)} & {"torch", "timm"}, path
+    for path in modules_of("train"):
+        assert not {module.split(".")[0] for module in imported_modules(path)} & AUDIO_LIBRARIES, path
+
+
+def test_only_params_parses_yaml_of_the_pipeline() -> None:
+    for package in ("cache", "pipeline", "train"):
+        for path in modules_of(package):
+            assert not any(module.split(".")[0] in ("yaml", "ruamel") for module in imported_modules(path)), path
+
+
+def imported_files(entry: str) -> set[str]:
+    """Files of the project that a module imports, directly or through others."""
+    pending, seen = [entry], set[Path]()
+    while pending:
+        path = module_file(pending.pop())
+        if path is None or path in seen or path.stem in NOT_NUMBERS:
+            continue
+        seen.add(path)
+        pending += [module for module in imported_modules(path) if module.split(".")[0] in PACKAGES]
+    return {path.relative_to(ROOT).as_posix() for path in seen if path.stem != "errors"}
+
+
+def stage_definition(stage: str) -> dict[str, Any]:
+    name = stage.partition("@")[0]
+    definition: dict[str, Any] = DVC[name].get("do", DVC[name])
+    return definition
+
+
+@pytest.mark.parametrize("name", DVC)
+def test_each_stage_depends_on_every_file_of_code_that_can_change_its_result(name: str) -> None:
+    definition = stage_definition(name)
+    module = re.match(r"python -m (\S+)", definition["cmd"])
+    assert module is not None
+    declared = {dep for dep in definition["deps"] if dep.endswith(".py")}
+    assert declared == imported_files(module[1])
+
+
+def resolved(entry: str, stage: str) -> str:
+    """A params entry of dvc.yaml with its templates filled in for one stage of the tiny project."""
+    key = stage.partition("@")[2]
+    filled = entry.replace("${key}", key)
+    return filled.replace("${item.recipe}", "demo").replace(
+        "${item.view}", {"base": "mel", "pcen": "pcen"}.get(key, "")
+    )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_declares_exactly_the_params_that_it_reads(stage: str, tiny_project: TinyProject) -> None:
+    declared = {resolved(entry, stage) for entry in stage_definition(stage).get("params", [])}
+    read = {key for key in tiny_project.reads[stage] if not key.startswith("machine.")}
+    undeclared = {key for key in read if not any(key == entry or key.startswith(entry + ".") for entry in declared)}
+    assert not undeclared
+    unread = {entry for entry in declared if not any(key == entry or key.startswith(entry + ".") for key in read)}
+    assert not unread
+
+
+def test_commands_of_stages_name_identity_only() -> None:
+    for name, stage in DVC.items():
+        command = stage.get("do", stage)["cmd"]
+        assert re.fullmatch(r"python -m [\w.]+( \$\{key\})?", command), name
+
+
+def test_no_stage_depends_on_the_machine() -> None:
+    for name, stage in DVC.items():
+        assert not any(entry.startswith("machine") for entry in stage.get("do", stage).get("params", [])), name
+
+
+def test_files_stay_short() -> None:
+    most = {"params.py": 400}  # a schema: one class after another
+    for package in (*ALLOWED, "commands", "cli"):
+        for path in modules_of(package):
+            assert path.read_text().count("\n") <= most.get(path.name, 300), path

@@ -1,0 +1,142 @@
+"""params.yaml is refused with every problem at once: key, value, rule and way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+import params
+from params import ParamsError
+from tests import tiny
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def put(key: str, value: Any) -> Change:
+    def change(raw: dict[str, Any]) -> None:
+        *path, last = key.split(".")
+        for step in path:
+            raw = raw[step]
+        raw[last] = value
+
+    return change
+
+
+def drop(key: str) -> Change:
+    def change(raw: dict[str, Any]) -> None:
+        *path, last = key.split(".")
+        for step in path:
+            raw = raw[step]
+        del raw[last]
+
+    return change
+
+
+def problems(tmp_path: Path, *changes: Change) -> list[str]:
+    """Lines of the error that the shipped params.yaml gives after the changes."""
+    raw = YAML(typ="safe", pure=True).load((tiny.ROOT / "params.yaml").read_text())
+    for change in changes:
+        change(raw)
+    tiny.write_params(tmp_path / "params.yaml", raw)
+    with pytest.raises(ParamsError) as caught:
+        params.load(tmp_path / "params.yaml")
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith(str(tmp_path / "params.yaml"))
+    return [line.strip() for line in lines]
+
+
+def test_the_shipped_file_is_valid() -> None:
+    assert set(params.load(tiny.ROOT / "params.yaml").members) == {"base", "pcen"}
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "rule"),
+    [
+        (put("views.mel.fmax_hz", 20000), "views.mel.fmax_hz = 20000", "Nyquist"),
+        (put("views.mel.fmin_hz", 16000), "views.mel.fmax_hz = 16000", "above fmin_hz"),
+        (put("views.mel.hop", 4096), "views.mel.hop = 4096", "at most the window"),
+        (put("views.mel.n_fft", 2047), "views.mel.n_fft = 2047", "even"),
+        (put("views.mel.kind", "mle"), "views.mel", "'mel', 'pcen'"),
+        (put("views.mel.pcen", {}), "views.mel.pcen", "not a known key"),
+        (put("views.Mel", {}), "views.Mel", "pattern"),
+        (put("views.mel.hopp", 1), "views.mel.hopp", "did you mean hop?"),
+        (drop("views.pcen.pcen.bias"), "views.pcen.pcen.bias", "missing"),
+        (put("folds.train", [0, 3]), "folds.train", "between 0 and 2"),
+        (put("folds.train", [0, 0]), "folds.train", "twice"),
+        (put("train.demo.epochs", True), "train.demo.epochs = True", "integer"),
+        (put("train.demo.epochs", 2), "train.demo.optimiser", "warmup_epochs must be below epochs"),
+        (put("train.demo.optimiser.min_lr", 1.0), "train.demo.optimiser.min_lr = 1.0", "at most lr"),
+        (put("train.demo.optimiser.lr", "fast"), "train.demo.optimiser.lr = 'fast'", "number"),
+        (put("train.demo.sampling.weighted", 1), "train.demo.sampling.weighted = 1", "boolean"),
+        (put("members.base.view", "mle"), "members.base.view = 'mle'", "names no view"),
+        (put("members.base.recipe", "none"), "members.base.recipe = 'none'", "names no recipe"),
+        (put("members.base.override", {"epoch": 3}), "members.base.override.epoch", "did you mean epochs?"),
+        (put("members.base.override", {"clip_s": 0.01}), "members.base", "shorter than a frame"),
+        (put("members.base.override", {"augment": {"time_shift_s": 9.0}}), "members.base", "longer than clip_s"),
+        (put("members.pcen.override", {"dynamic_range_db": 0.0}), "members.pcen", "gain_db = 6 has no meaning"),
+        (put("members.pcen.override.dynamic_range_db", 80.0), "members.pcen", "dynamic_range_db = 80 has no meaning"),
+        (put("train.demo.augment.spec_augment.mel_width", 200), "members.base", "over the 128 mel bins"),
+        (put("train.demo.augment.spec_augment.time_width", 400), "members.base", "over the 313 frames"),
+        (put("demo.dawn.fewest_recordings", 99), "demo.dawn.fewest_recordings = 99", "at most most_recordings"),
+        (put("data.soundscapes", None), "data.soundscape_truth", "needs soundscapes"),
+        (put("data.longest_s", 0.1), "data.longest_s = 0.1", "at least shortest_s"),
+        (drop("machine"), "machine", "missing"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_key_and_rule(tmp_path: Path, change: Change, key: str, rule: str) -> None:
+    lines = problems(tmp_path, change)
+    assert any(line.startswith(key) and rule in line for line in lines), lines
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    lines = problems(
+        tmp_path,
+        put("views.mel.hop", 4096),
+        put("views.pcen.fmax_hz", 20000),
+        put("folds.count", 1),
+        put("train.demo.loss.kind", "cee"),
+        put("members.base.view", "mle"),
+        drop("evaluate.rare_below"),
+    )
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [("views: [", "YAML"), ("views: 1\nviews: 2\n", "YAML"), ("- a\n", "sections"), ("demo: \xff\n", "UTF-8")],
+)
+def test_what_is_not_readable_as_yaml_is_refused(tmp_path: Path, text: str, rule: str) -> None:
+    (tmp_path / "params.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ParamsError, match=rule):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_tells_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="birdcache init --demo"):
+        params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("section", ["views", "train", "members", "data", "demo"])
+@pytest.mark.parametrize("value", [None, [], 3, "text"])
+def test_a_section_of_the_wrong_shape_is_refused_without_a_traceback(tmp_path: Path, section: str, value: Any) -> None:
+    assert any(line.startswith(section) for line in problems(tmp_path, put(section, value)))
+
+
+def test_an_override_changes_only_the_keys_that_it_names() -> None:
+    loaded = params.load(tiny.ROOT / "params.yaml")
+    plain, overridden = loaded.train["demo"], loaded.recipe_of("pcen")
+    assert (overridden.augment.gain_db, overridden.dynamic_range_db) == (0.0, 0.0)
+    changed = overridden.model_dump() | {
+        "augment": plain.augment.model_dump(),
+        "dynamic_range_db": plain.dynamic_range_db,
+    }
+    assert changed == plain.model_dump()
+
+
+def test_frames_cover_a_duration() -> None:
+    view = params.load(tiny.ROOT / "params.yaml").views["mel"]
+    assert [view.frames(seconds) for seconds in (5.0, 512 / 32000, 513 / 32000)] == [313, 1, 2]

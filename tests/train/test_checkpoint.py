@@ -1,0 +1,105 @@
+"""Checkpoints: what is read back is what was written, or it is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cache.files import sha256_hex
+from params import Member
+from train.checkpoint import Sidecar, read_model, read_sidecar, weights_bytes, write_model
+from train.errors import TrainError
+from train.members import ResolvedMember
+from train.model import build_model
+
+LABELS = ["robin", "wren", "1234"]
+
+
+@pytest.fixture
+def model(member: Member) -> nn.Module:
+    torch.manual_seed(4)
+    return build_model(member, len(LABELS), pretrained=False).eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: nn.Module, resolved: ResolvedMember) -> Path:
+    """A folder that holds the model as `last`, written by `write_model`."""
+    content = weights_bytes(model)
+    sidecar = Sidecar(
+        labels=LABELS,
+        fold=0,
+        member=resolved,
+        folds_sha256="1" * 64,
+        sha256={"last": sha256_hex(content)},
+        metrics={"last": {"macro_roc_auc": 0.75, "classes_scored": 3}},
+    )
+    write_model(tmp_path / "models" / "tiny" / "0", {"last": content}, sidecar)
+    return tmp_path / "models" / "tiny" / "0"
+
+
+def test_a_model_read_back_gives_identical_logits(folder: Path, model: nn.Module, cpu: torch.device) -> None:
+    again = read_model(folder, read_sidecar(folder), "last", cpu)
+    clips = torch.randn(3, 1, 32, 40, generator=torch.Generator().manual_seed(1))
+    assert not again.training
+    assert torch.equal(again(clips), model(clips))
+
+
+def test_a_sidecar_read_back_is_the_same(folder: Path, resolved: ResolvedMember) -> None:
+    sidecar = read_sidecar(folder)
+    assert sidecar.labels == LABELS
+    assert sidecar.member == resolved
+    assert sidecar.metrics == {"last": {"macro_roc_auc": 0.75, "classes_scored": 3}}
+
+
+def test_a_metric_that_could_not_be_measured_survives_the_round_trip(folder: Path) -> None:
+    sidecar = read_sidecar(folder).model_copy(update={"metrics": {"last": {"macro_roc_auc": float("nan")}}})
+    write_model(folder, {}, sidecar)
+    assert str(read_sidecar(folder).metrics) == "{'last': {'macro_roc_auc': nan}}"
+
+
+def test_the_same_weights_give_the_same_bytes(model: nn.Module, member: Member) -> None:
+    copy = build_model(member, len(LABELS), pretrained=False)
+    copy.load_state_dict(model.state_dict())
+    assert weights_bytes(copy) == weights_bytes(model) == weights_bytes(model.to(memory_format=torch.contiguous_format))
+
+
+def test_missing_weights_are_refused_by_name(folder: Path, cpu: torch.device) -> None:
+    with pytest.raises(TrainError, match=r"best\.safetensors: is missing; restore it or train again"):
+        read_model(folder, read_sidecar(folder), "best", cpu)
+
+
+def test_damaged_weights_are_refused_by_name(folder: Path, cpu: torch.device) -> None:
+    path = folder / "last.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TrainError, match=r"last\.safetensors: has other bytes than its sidecar promises"):
+        read_model(folder, read_sidecar(folder), "last", cpu)
+
+
+def test_weights_of_another_architecture_are_refused_by_name(folder: Path, cpu: torch.device) -> None:
+    sidecar = read_sidecar(folder).model_copy(update={"labels": [*LABELS, "owl"]})
+    with pytest.raises(TrainError, match=r"last\.safetensors: does not fit test_efficientnet"):
+        read_model(folder, sidecar, "last", cpu)
+
+
+def test_a_folder_without_a_sidecar_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"model\.json: is missing, .* run `dvc repro train`"):
+        read_sidecar(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"version": 2}', b"\xff\xfe"])
+def test_a_damaged_sidecar_is_refused_by_name(folder: Path, content: bytes) -> None:
+    (folder / "model.json").write_bytes(content)
+    with pytest.raises(TrainError, match=r"model\.json: .*train again"):
+        read_sidecar(folder)
+
+
+def test_a_sidecar_that_lost_a_key_is_refused_by_name(folder: Path) -> None:
+    path = folder / "model.json"
+    path.write_text(path.read_text().replace('"fold"', '"sheep"'))
+    with pytest.raises(TrainError, match=r"model\.json: .*train again"):
+        read_sidecar(folder)

@@ -1,0 +1,181 @@
+"""What stage `evaluate` computes from the predictions of every member, table by table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import sklearn.metrics
+
+from params import EvaluateParams, Params
+from train.errors import TrainError
+from train.evaluate import (
+    ENSEMBLE,
+    OutOfFold,
+    class_table,
+    confusion_table,
+    print_summary,
+    read_out_of_fold,
+    read_windows,
+    score_out_of_fold,
+    score_windows,
+)
+from train.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes
+from train.examples import Examples
+
+LABELS = ["jay", "owl", "robin", "wren"]
+PRIMARY = np.array([0, 0, 0, 2, 2, 2, 2, 3, 3, 3])
+Floats = npt.NDArray[np.float32]
+
+
+def predicted(scores: Floats, recordings: list[int] | None = None) -> OutOfFold:
+    """Ten recordings of three of the four classes; nothing was recorded of an owl unless `recordings` says so."""
+    empty = np.zeros(len(PRIMARY), np.int64)
+    names = tuple(f"XC{number}.ogg" for number in range(len(PRIMARY)))
+    examples = Examples(names, empty, empty, PRIMARY, np.zeros((len(PRIMARY), 4), bool))
+    return OutOfFold(examples, {"tiny": scores, ENSEMBLE: scores}, np.array(recordings or [3, 0, 4, 3]))
+
+
+@pytest.fixture
+def scores() -> Floats:
+    return np.random.default_rng(2).random((len(PRIMARY), 4)).astype(np.float32)
+
+
+def guesses(labels: list[int]) -> Floats:
+    return np.eye(4, dtype=np.float32)[labels]
+
+
+def test_confusions_are_counted_from_the_most_frequent_on() -> None:
+    table = confusion_table(predicted(guesses([0, 2, 2, 2, 0, 3, 3, 3, 3, 0])), LABELS, most=3)
+    assert table.to_dict("list") == {
+        "label": ["jay", "robin", "robin"],
+        "predicted": ["robin", "wren", "jay"],
+        "recordings": [2, 2, 1],
+        "confusion": ["jay -> robin", "robin -> wren", "robin -> jay"],
+    }
+
+
+def test_without_a_mistake_there_is_no_confusion(tmp_path: Path) -> None:
+    table = confusion_table(predicted(guesses(PRIMARY.tolist())), LABELS, most=3)
+    assert table.empty
+    assert list(table.columns) == ["label", "predicted", "recordings", "confusion"]
+    draw_confusions(table, tmp_path / "confusions.png")
+    assert (tmp_path / "confusions.png").exists()
+
+
+def test_classes_are_listed_with_their_scores_from_the_best_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: Floats
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    rows = [f"{number},{label},Common {label},5\n" for number, label in enumerate(LABELS)]
+    Path("data/labels.csv").write_text("index,label,common_name,recordings\n" + "".join(rows))
+    table = class_table(predicted(scores))
+    assert sorted(table["label"]) == ["jay", "robin", "wren"]
+    assert table["average_precision"].is_monotonic_decreasing
+    for row in table.itertuples():
+        truth, guess = LABELS.index(str(row.label)) == PRIMARY, scores[:, LABELS.index(str(row.label))]
+        assert row.average_precision == pytest.approx(sklearn.metrics.average_precision_score(truth, guess))
+        assert row.roc_auc == pytest.approx(sklearn.metrics.roc_auc_score(truth, guess))
+    draw_classes(table, tmp_path / "classes.png")
+    assert (tmp_path / "classes.png").exists()
+
+
+def evaluate(rare_below: int) -> EvaluateParams:
+    return EvaluateParams(top_confusions=5, rare_below=rare_below)
+
+
+def test_every_member_and_the_ensemble_are_scored(scores: Floats) -> None:
+    metrics = score_out_of_fold(predicted(scores), evaluate(1))
+    assert set(metrics) == {"tiny", ENSEMBLE}
+    assert metrics["tiny"]["accuracy"] == float((scores.argmax(axis=1) == PRIMARY).mean())
+
+
+def test_the_tail_is_scored_by_the_mean_precision_of_the_rare_classes(scores: Floats) -> None:
+    metrics = score_out_of_fold(predicted(scores), evaluate(4))
+    expected = [sklearn.metrics.average_precision_score(label == PRIMARY, scores[:, label]) for label in (0, 3)]
+    assert metrics["tiny"]["rare_ap"] == pytest.approx(np.mean(expected))
+
+
+def test_a_class_is_rare_by_its_recordings_in_the_data_set_not_by_those_that_were_validated(scores: Floats) -> None:
+    metrics = score_out_of_fold(predicted(scores, recordings=[50, 2, 40, 3]), evaluate(4))
+    expected = sklearn.metrics.average_precision_score(PRIMARY == 3, scores[:, 3])
+    assert metrics["tiny"]["rare_ap"] == pytest.approx(expected)
+
+
+def test_without_a_rare_class_that_can_be_scored_there_is_no_score_of_the_tail(scores: Floats) -> None:
+    assert "rare_ap" not in score_out_of_fold(predicted(scores), evaluate(1))["tiny"]
+    assert "rare_ap" not in score_out_of_fold(predicted(scores, [50, 2, 40, 30]), evaluate(4))["tiny"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project's root as the current directory, with an empty data/."""
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    return tmp_path
+
+
+def write_windows(truth: str, row_ids: list[str], scores: npt.NDArray[np.float32]) -> None:
+    Path("data/soundscape_truth.csv").write_text("row_id,labels\n" + truth)
+    np.savez("data/soundscape_scores.npz", members=np.array(["one", "two"]), row_id=np.array(row_ids), scores=scores)
+
+
+def test_windows_are_matched_by_name_and_unknown_labels_are_ignored(project: Path) -> None:
+    scores = np.random.default_rng(1).random((2, 3, 4)).astype(np.float32)
+    write_windows("dawn_10,robin phoenix\nelsewhere_5,jay\ndawn_5,\n", ["dawn_5", "dawn_10", "dusk_5"], scores)
+    windows = read_windows(LABELS)
+    assert windows.row_ids == ["dawn_5", "dawn_10", "dusk_5"]
+    assert windows.told.tolist() == [True, True, False]
+    assert windows.truth.tolist() == [[False] * 4, [False, False, True, False], [False] * 4]
+    assert np.array_equal(windows.scores["two"], scores[1])
+    assert windows.scores[ENSEMBLE] == pytest.approx(scores.mean(axis=0))
+
+
+def test_only_windows_with_a_truth_are_scored(project: Path) -> None:
+    scores = np.zeros((2, 3, 4), np.float32)
+    scores[:, :, 2] = [0.1, 0.9, 0.5]  # of a robin: the last window would spoil the ranking
+    write_windows("dawn_10,robin\ndawn_5,\n", ["dawn_5", "dawn_10", "dusk_5"], scores)
+    metrics = score_windows(read_windows(LABELS))
+    assert set(metrics) == {"one", "two", ENSEMBLE}
+    assert metrics["one"] == {"macro_roc_auc": 1, "classes_scored": 1, "cmap": 1}
+
+
+def test_without_truth_nothing_is_told_about_a_window(project: Path) -> None:
+    write_windows("", ["dawn_5"], np.zeros((2, 1, 4), np.float32))
+    assert not read_windows(LABELS).told.any()
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_soundscapes_are_drawn_even_where_nothing_sings(project: Path, present: bool) -> None:
+    row_ids = [f"dawn_{5 * number}" for number in range(1, 5)]
+    truth = np.zeros((4, 4), bool)
+    truth[1, 2] = present
+    draw_soundscapes(row_ids, truth, np.full((4, 4), 0.5, np.float32), LABELS, project / "picture.png")
+    assert (project / "picture.png").exists()
+
+
+def test_without_soundscapes_the_picture_says_so(project: Path) -> None:
+    none = np.empty((0, 4))
+    draw_soundscapes([], none.astype(bool), none.astype(np.float32), LABELS, project / "picture.png")
+    assert (project / "picture.png").exists()
+
+
+def test_missing_predictions_are_refused_with_the_stage_that_makes_them(project: Path, params: Params) -> None:
+    with pytest.raises(TrainError, match=r"predictions\.npz: is missing; run `dvc repro train@\w+-0`"):
+        read_out_of_fold(params, LABELS)
+
+
+def test_the_summary_has_a_line_for_every_member_and_says_when_there_is_no_truth(
+    scores: Floats, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out_of_fold = score_out_of_fold(predicted(scores), evaluate(4))
+    print_summary({"out_of_fold": out_of_fold, "soundscapes": {"tiny": {"macro_roc_auc": 0.875, "cmap": 0.25}}})
+    header, tiny, ensemble = capsys.readouterr().out.splitlines()
+    assert "accuracy" in header
+    assert tiny.startswith("tiny")
+    assert "0.8750" in tiny
+    assert ensemble.startswith(ENSEMBLE)
+    assert "no truth" in ensemble

@@ -1,0 +1,114 @@
+"""Members resolved into one file, and runs named after them: what is missing or misspelt is refused by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import params as parameters
+from cache.store import Store
+from params import Params
+from train import members
+from train.errors import TrainError
+from train.examples import Examples
+from train.fit import check_split, open_store, split_run
+from train.members import ResolvedMember, digest, read_member, resolve
+
+RandomStore = Callable[..., Store]
+ExamplesOf = Callable[..., Examples]
+
+
+@pytest.fixture
+def store(random_store: RandomStore, params: Params) -> Store:
+    return random_store((50, 60), params.views["mel"])
+
+
+def with_base(params: Params, **changes: object) -> Params:
+    """params.yaml with another member `base`."""
+    base = params.members["base"].model_copy(update=changes)
+    return params.model_copy(update={"members": params.members | {"base": base}})
+
+
+def test_a_member_is_resolved_with_its_overrides_applied(params: Params, store: Store) -> None:
+    member = resolve("base", with_base(params, override={"optimiser": {"lr": 0.5}}), store)
+    assert member.recipe.optimiser.lr == 0.5
+    assert member.member.override == {}
+    assert member.store_digest == store.digest
+
+
+def test_an_override_and_the_same_value_in_the_recipe_are_the_same_training(params: Params, store: Store) -> None:
+    epochs = params.recipe_of("base").epochs
+    plain, overridden, longer = (
+        digest(resolve("base", with_base(params, override=override), store))
+        for override in ({}, {"epochs": epochs}, {"epochs": epochs + 1})
+    )
+    assert plain == overridden != longer
+
+
+def test_other_pretrained_bytes_are_another_training(params: Params, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    digests = []
+    for content in (b"one", b"other"):
+        path.write_bytes(content)
+        digests.append(digest(resolve("base", with_base(params, pretrained=str(path)), store)))
+    assert digests[0] != digests[1]
+
+
+def test_missing_pretrained_weights_are_refused(params: Params, store: Store) -> None:
+    with pytest.raises(TrainError, match=r"members\.base\.pretrained = 'nowhere': no such file"):
+        resolve("base", with_base(params, pretrained="nowhere"), store)
+
+
+def test_an_unknown_member_is_refused_with_those_there_are(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parameters, "load", lambda: params)
+    monkeypatch.setattr(sys, "argv", ["train.members", "bsae"])
+    with pytest.raises(TrainError, match=r"'bsae': params\.yaml names no such member; choose one of .*base"):
+        members.main()
+
+
+def test_a_member_that_was_not_resolved_or_is_damaged_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resolved: ResolvedMember
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainError, match=r"tiny\.json: is missing; run `dvc repro member@tiny`"):
+        read_member("tiny")
+    path = Path("data/members/tiny.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(resolved.model_dump_json())
+    assert read_member("tiny") == resolved
+    path.write_text("{")
+    with pytest.raises(TrainError, match=r"tiny\.json: .* rebuild it with `dvc repro -f member@tiny`"):
+        read_member("tiny")
+
+
+def test_a_store_that_changed_after_its_member_was_resolved_is_refused(
+    monkeypatch: pytest.MonkeyPatch, params: Params, store: Store
+) -> None:
+    monkeypatch.setattr(members, "store_path", lambda view: store.path)
+    member = resolve("base", params, store)
+    assert open_store(member).digest == store.digest
+    with pytest.raises(TrainError, match=r"tiny\.zarr: changed after member base was resolved; run `dvc repro`"):
+        open_store(member.model_copy(update={"store_digest": "1" * 64}))
+
+
+@pytest.mark.parametrize(("text", "run"), [("base-0", ("base", 0)), ("a_b-12", ("a_b", 12))])
+def test_a_run_is_a_member_and_a_fold(text: str, run: tuple[str, int]) -> None:
+    assert split_run(text) == run
+
+
+@pytest.mark.parametrize("text", ["base", "base-", "-0", "base-one", ""])
+def test_anything_else_is_refused_as_a_run(text: str) -> None:
+    with pytest.raises(TrainError, match="must be <member>-<fold>, such as base-0"):
+        split_run(text)
+
+
+def test_a_split_with_an_empty_side_is_refused(store: Store, examples_of: ExamplesOf) -> None:
+    some = examples_of(store, (0, 1))
+    none = some.subset([])
+    check_split("base", 0, some, some)
+    for trained, validated, side in ((none, some, "train"), (some, none, "validate")):
+        with pytest.raises(TrainError, match=f"base-0: no recording is left to {side} on; .* lower folds.count"):
+            check_split("base", 0, trained, validated)
