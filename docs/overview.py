@@ -56,7 +56,8 @@ def draw_heard(axis) -> None:  # type: ignore[no-untyped-def]
     axis.imshow(shown.T.to_numpy(), aspect="auto", cmap="Blues", vmin=0, vmax=1)
     for window, row_id in enumerate(shown.index):
         for label in truth[row_id].split():
-            axis.scatter(window, shown.columns.get_loc(label), s=40, facecolors="none", edgecolors=ORANGE, linewidths=1.5)
+            place = (window, shown.columns.get_loc(label))
+            axis.scatter(*place, s=40, facecolors="none", edgecolors=ORANGE, linewidths=1.5)
     axis.set_yticks(range(shown.shape[1]), shown.columns, fontsize=7)
     axis.set_xticks(range(0, len(shown), 2), [row_id.rpartition("_")[2] for row_id in shown.index[::2]])
     axis.set(title="3  scores in a soundscape (rings: really sings)", xlabel="window's end, s")

@@ -13,10 +13,11 @@ import joblib
 import pandas as pd
 
 import params
+from errors import run_stage
 from params import DemoParams
-from pipeline.demo_plan import Plan, Recording, Soundscape, plan_demo
-from pipeline.demo_scene import WINDOW_S, Scene, heard_labels, write_scene
-from pipeline.errors import PipelineError, run_stage
+from pipeline.chorus.plan import Plan, Recording, Soundscape, plan_demo
+from pipeline.chorus.scene import WINDOW_S, Scene, heard_labels, write_scene
+from pipeline.errors import PipelineError
 from progress import Progress
 
 LICENSE = "cc-by 4.0"

@@ -1,8 +1,6 @@
 """The one exception of this package."""
 
-from errors import BirdcacheError, run_stage
-
-__all__ = ["PipelineError", "run_stage"]
+from errors import BirdcacheError
 
 
 class PipelineError(BirdcacheError):

@@ -6,6 +6,7 @@ them if their outputs change, which `test_repro_runs_only_the_changed_member` sh
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -63,11 +64,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that `dvc repro` has just finished; one member on each view, two folds."""
     root = tmp_path_factory.mktemp("project")
     copy_of_the_code(root)
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "start"]):
+        subprocess.run([*git, *arguments], cwd=root, check=True)
     tiny.write_data(root / "chorus")
     raw = tiny.tiny_params("chorus")
     raw["train"]["demo"] |= {"epochs": 2}
-    raw["train"]["other"] = raw["train"]["demo"]
+    raw["train"]["other"] = copy.deepcopy(raw["train"]["demo"])
     raw["members"]["pcen"]["recipe"] = "other"
     raw["folds"]["train"] = [0]
     tiny.write_params(root / "params.yaml", raw)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from tests.tiny import SPECIES
 from train.checkpoint import read_model, read_sidecar
 from train.errors import TrainError
 from train.examples import read_examples, read_labels
-from train.fit import split_run
+from train.fit import open_log, split_run
 
 
 def test_training_learns_three_tones(tiny_project: TinyProject) -> None:
@@ -95,6 +97,14 @@ def test_the_sidecar_holds_no_path_or_time_of_this_machine(tiny_project: TinyPro
     text = (tiny_project.root / "models/base/0/model.json").read_text()
     assert str(tiny_project.root) not in text
     assert json.loads(text)["labels"] == sorted(SPECIES)
+
+
+def test_a_git_repository_without_a_commit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainError, match="git commit"):
+        open_log(tmp_path / "report")
 
 
 @pytest.mark.parametrize("run", ["base", "base-", "-0", "base-x"])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from dvclive.live import Live
 from safetensors.torch import load
+from scmrepo.exceptions import SCMError
 
 import params as parameters
 from cache.files import file_sha256, sha256_hex
@@ -142,7 +143,7 @@ class Run:
         history: list[Epoch] = []
         weights: dict[str, bytes] = {}
         metrics: dict[str, dict[str, float]] = {}
-        with Live(str(self.report), dvcyaml=None, save_dvc_exp=False, report=None) as live:
+        with open_log(self.report) as live:
             for epoch, new_weights in Trainer(model, batches, recipe, self.device).run(validation):
                 print(epoch.line(recipe.epochs), flush=True)
                 log_epoch(live, epoch)
@@ -170,6 +171,20 @@ class Run:
         scores_NK, _ = validation.predict(model)
         names = np.array(validation.examples.names)
         np.savez_compressed(self.folder / "predictions.npz", recording=names, scores=scores_NK)
+
+
+def open_log(folder: Path) -> Live:
+    """Open DVCLive's log.
+
+    Raises
+    ------
+    TrainError
+        If the git repository has no commit yet, which DVCLive cannot bear.
+    """
+    try:
+        return Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+    except SCMError as error:
+        raise TrainError(f"git: {error}; make a first commit: `git add --all && git commit`") from error
 
 
 def log_epoch(live: Live, epoch: Epoch) -> None:

@@ -177,7 +177,7 @@ def test_linked_part_shares_its_bytes_with_the_pool(parts: Pool, tmp_path: Path)
     part = parts.add(KEYS, FRAMES, some_codes(), CODEC)
     link_part(part, tmp_path / "store" / "0")
     for name in (METADATA, SHARD):
-        assert (tmp_path / "store" / "0" / name).samefile(part.folder / name)
+        assert (tmp_path / "store" / "0" / name).lstat().st_ino == (part.folder / name).stat().st_ino
     assert not (tmp_path / "store" / "0" / ROWS).exists()
 
 

@@ -21,7 +21,6 @@ from pipeline.frontend import (
     mel_to_hz,
     pcen,
     power_to_db,
-    smoothing_coefficient,
     spectrogram,
     value_range,
 )
@@ -251,11 +250,6 @@ def test_empty_mel_bins_are_refused_with_their_number(changes: dict[str, Any], c
             refuse(view)
 
 
-@GEOMETRIES
-def test_shipped_views_have_no_empty_mel_bin(geometry: dict[str, Any]) -> None:
-    assert mel_filters(make_view(geometry)).max(axis=0).min() > 0
-
-
 def square(phase: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(np.sin(phase) >= 0, 1.0, -1.0)
 
@@ -305,12 +299,3 @@ def test_range_of_a_pcen_view_bounds_loud_audio(changes: dict[str, Any]) -> None
     assert max(loudest) <= high
     if changes == {}:
         assert max(loudest) > high / 2
-
-
-@pytest.mark.parametrize("frames", [0.5, 1.0, 25.0, 1000.0])
-def test_smoother_forgets_in_its_time_constant(frames: float) -> None:
-    coefficient = smoothing_coefficient(frames)
-    assert 0 < coefficient < 1
-    # The first-order smoother whose gain at the frequency 1 / time constant is half (librosa.pcen).
-    gain = coefficient / abs(1 - (1 - coefficient) * np.exp(-1j / frames))
-    assert abs(gain**2 - 0.5) < 0.2

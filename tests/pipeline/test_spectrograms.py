@@ -144,6 +144,7 @@ def test_refused_file_is_reported_and_costs_no_other(run: RunStage) -> None:
     list_audio("soundscapes", [])
     report = run()
     assert report["recordings"]["recordings"] == 3
+    assert report["recordings"]["hours"] == round(5 / 3600, 3)
     (refused,) = report["recordings"]["refused"]
     assert refused["path"] == "chorus/robin/XC2.ogg"
     assert refused["reason"].startswith("chorus/robin/XC2.ogg: has changed since stage `recordings` read it")
@@ -211,7 +212,7 @@ def test_pool_is_that_of_the_environment_or_of_the_params(run: RunStage, monkeyp
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_picture_shows_a_few_or_all_recordings(run: RunStage, count: int) -> None:
     for number in range(count):
-        write_audio(Path(f"chorus/wren/$XC${number}_$.ogg"), song(900, 1 + number / 10, np.random.default_rng(number)))
+        write_audio(Path(f"chorus/wren/$x^${number}.ogg"), song(900, 1 + number / 10, np.random.default_rng(number)))
     list_audio("audio", sorted(Path("chorus/wren").iterdir()))
     run()
     assert Path("reports/spectrograms/mel.png").read_bytes().startswith(PNG)

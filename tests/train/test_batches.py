@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,8 @@ import torch
 from cache.store import Store
 from params import MelView, PcenView, Recipe, resolve_recipe
 from train import augment
-from train.batches import AHEAD, Batch, Plan, TrainingBatches, normalised, staged_ahead
-from train.draws import Ints, Purpose, uniform
+from train.batches import Batch, TrainingBatches, normalised
+from train.draws import Purpose, uniform
 from train.examples import Examples, targets
 from train.residence import DeviceFrames, HostFrames
 from train.sampling import Sampler, clip_positions, clip_starts
@@ -126,11 +124,11 @@ class SlowBatches:
         return np.asarray(10 * np.log10(share * 10 ** (first / 10) + (1 - share) * 10 ** (second / 10)))
 
 
-@pytest.mark.parametrize("labels", ["lambda", "max"])
+@pytest.mark.parametrize(("labels", "normalise"), [("lambda", "clip"), ("max", "none")])
 def test_an_epoch_equals_a_slow_loop_in_the_documented_order(
-    store: Store, examples: Examples, everything: Recipe, labels: str
+    store: Store, examples: Examples, everything: Recipe, labels: str, normalise: str
 ) -> None:
-    recipe = resolve_recipe(everything, {"augment": {"mixup": {"labels": labels}}})
+    recipe = resolve_recipe(everything, {"normalise": normalise, "augment": {"mixup": {"labels": labels}}})
     assert_equals_slow_loop(store, examples, recipe)
 
 
@@ -243,63 +241,3 @@ def test_what_lies_below_the_dynamic_range_is_raised_to_its_floor(recipe: Recipe
 
 def test_without_range_and_normalisation_clips_stay_as_they_are(recipe: Recipe) -> None:
     assert torch.equal(normalised(random_clips(), recipe), random_clips())
-
-
-class SlowFrames:
-    """Frames whose staging takes its time; fails at one row."""
-
-    def __init__(self, seconds: float, broken_row: int = -1) -> None:
-        self.seconds, self.broken_row, self.staged = seconds, broken_row, list[int]()
-
-    def stage(self, row_B: Ints, position_BT: Ints) -> torch.Tensor:
-        if row_B[0] == self.broken_row:
-            raise OSError("the disk is gone")
-        time.sleep(self.seconds)
-        self.staged.append(int(row_B[0]))
-        return torch.tensor(row_B)
-
-    def finish(self, staged: torch.Tensor, position_BT: Ints) -> torch.Tensor:
-        return staged
-
-
-def plans(count: int) -> Iterator[Plan]:
-    empty = np.empty(0, np.int64)
-    masks = augment.Masks(empty, empty)
-    draws = augment.BatchDraws(np.empty(0), np.empty(0), np.empty(0), empty, masks, masks)
-    for row in range(count):
-        yield Plan(np.array([row]), np.zeros((1, 1), np.int64), empty, empty, empty, draws)
-
-
-@pytest.mark.parametrize("count", [0, 1, 3, 20])
-def test_batches_staged_ahead_keep_their_order(count: int) -> None:
-    found = [(int(plan.row[0]), int(staged[0])) for (plan, staged), _ in staged_ahead(plans(count), SlowFrames(0))]
-    assert found == [(row, row) for row in range(count)]
-
-
-def test_time_spent_waiting_for_the_stage_is_reported() -> None:
-    waited_s = [waited for _, waited in staged_ahead(plans(6), SlowFrames(0.02))]
-    assert 0.08 < sum(waited_s) < 5
-
-
-def test_batches_that_were_staged_meanwhile_cost_no_waiting() -> None:
-    waited_s = []
-    for _, waited in staged_ahead(plans(6), SlowFrames(0.04)):
-        waited_s.append(waited)
-        time.sleep(0.06)
-    assert sum(waited_s[1:]) < 0.1
-
-
-def test_only_a_few_batches_are_staged_ahead() -> None:
-    frames = SlowFrames(0)
-    batches = staged_ahead(plans(50), frames)
-    next(batches)
-    time.sleep(0.05)
-    assert len(frames.staged) <= AHEAD + 1
-    assert len(list(batches)) == 49
-
-
-def test_an_exception_of_the_staging_thread_reaches_the_caller_after_the_batches_before_it() -> None:
-    batches = staged_ahead(plans(9), SlowFrames(0, broken_row=5))
-    assert [int(plan.row[0]) for (plan, _), _ in islice(batches, 5)] == [0, 1, 2, 3, 4]
-    with pytest.raises(OSError, match="the disk is gone"):
-        next(batches)

@@ -136,8 +136,8 @@ def test_windows_are_matched_by_name_and_unknown_labels_are_ignored(project: Pat
 
 def test_only_windows_with_a_truth_are_scored(project: Path) -> None:
     scores = np.zeros((2, 3, 4), np.float32)
-    scores[:, :, 2] = [0.1, 0.9, 0.5]  # of a robin: the last window would spoil the ranking
-    write_windows("dawn_10,robin\ndawn_5,\n", ["dawn_5", "dawn_10", "dusk_5"], scores)
+    scores[:, :, 2] = [0.95, 0.1, 0.9]  # of a robin: the first window would spoil the ranking
+    write_windows("dawn_10,robin\ndawn_5,\n", ["dusk_5", "dawn_5", "dawn_10"], scores)
     metrics = score_windows(read_windows(LABELS))
     assert set(metrics) == {"one", "two", ENSEMBLE}
     assert metrics["one"] == {"macro_roc_auc": 1, "classes_scored": 1, "cmap": 1}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import oaconvolve
 
-from pipeline.demo_notes import SAMPLE_RATE_HZ, Waveform
+from pipeline.chorus.notes import SAMPLE_RATE_HZ, Waveform
 
 CLICK_SAMPLE = 128  # of an impulse response: 4 ms
 ECHO_DETOUR_M = 150.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline import songs
+from pipeline.chorus import songs
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import soundfile
 
-from pipeline.demo_notes import SAMPLE_RATE_HZ, Waveform
+from pipeline.chorus.notes import SAMPLE_RATE_HZ, Waveform
 
 SERIAL = 1
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from params import DemoParams
-from pipeline.demo_scene import WINDOW_S, Scene, Singer, sing
-from pipeline.demo_species import SPECIES, Species
-from pipeline.habitat import HABITATS, Recordist, draw_ambience
-from pipeline.songs import Voice, draw_voice
+from pipeline.chorus.habitat import HABITATS, Recordist, draw_ambience
+from pipeline.chorus.scene import WINDOW_S, Scene, Singer, sing
+from pipeline.chorus.songs import Voice, draw_voice
+from pipeline.chorus.species import SPECIES, Species
 
 NAMES = (
     *("Maren Holt", "Tobias Venn", "Ilse Karrow", "Jonas Lindqvar", "Petra Sommerau", "Aurel Dimkov", "Greta Ostrand"),

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from pipeline.demo_notes import BELL, FLUTE, WHISTLE, Note, at
+from pipeline.chorus.notes import BELL, FLUTE, WHISTLE, Note, at
 
 Notes: TypeAlias = tuple[Note, ...]
 

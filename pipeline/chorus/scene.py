@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len, rfft
 from scipy.signal import oaconvolve
 
-from pipeline.demo_notes import SAMPLE_RATE_HZ, Song, Waveform, render_songs
-from pipeline.demo_ogg import write_ogg
-from pipeline.demo_species import Species
-from pipeline.habitat import Ambience, Recordist, impulse_response, record, render_ambience
-from pipeline.songs import Voice
+from pipeline.chorus.habitat import Ambience, Recordist, impulse_response, record, render_ambience
+from pipeline.chorus.notes import SAMPLE_RATE_HZ, Song, Waveform, render_songs
+from pipeline.chorus.ogg import write_ogg
+from pipeline.chorus.songs import Voice
+from pipeline.chorus.species import Species
 
 WINDOW_S = 5.0  # of the truth table
 HEARD_S = 0.2  # a bird counts in a window from this much of a song on

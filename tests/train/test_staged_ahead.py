@@ -1,0 +1,75 @@
+"""Staging in a thread ahead of use: order, honest waiting, and exceptions that are not lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from train.augment import BatchDraws, Masks
+from train.batches import AHEAD, Plan, staged_ahead
+from train.draws import Ints
+
+
+class SlowFrames:
+    """Frames whose staging takes its time; fails at one row."""
+
+    def __init__(self, seconds: float, broken_row: int = -1) -> None:
+        self.seconds, self.broken_row, self.staged = seconds, broken_row, list[int]()
+
+    def stage(self, row_B: Ints, position_BT: Ints) -> torch.Tensor:
+        if row_B[0] == self.broken_row:
+            raise OSError("the disk is gone")
+        time.sleep(self.seconds)
+        self.staged.append(int(row_B[0]))
+        return torch.tensor(row_B)
+
+    def finish(self, staged: torch.Tensor, position_BT: Ints) -> torch.Tensor:
+        return staged
+
+
+def plans(count: int) -> Iterator[Plan]:
+    empty = np.empty(0, np.int64)
+    masks = Masks(empty, empty)
+    draws = BatchDraws(np.empty(0), np.empty(0), np.empty(0), empty, masks, masks)
+    for row in range(count):
+        yield Plan(np.array([row]), np.zeros((1, 1), np.int64), empty, empty, empty, draws)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 20])
+def test_batches_staged_ahead_keep_their_order(count: int) -> None:
+    found = [(int(plan.row[0]), int(staged[0])) for (plan, staged), _ in staged_ahead(plans(count), SlowFrames(0))]
+    assert found == [(row, row) for row in range(count)]
+
+
+def test_time_spent_waiting_for_the_stage_is_reported() -> None:
+    waited_s = [waited for _, waited in staged_ahead(plans(6), SlowFrames(0.02))]
+    assert 0.08 < sum(waited_s) < 5
+
+
+def test_batches_that_were_staged_meanwhile_cost_no_waiting() -> None:
+    waited_s = []
+    for _, waited in staged_ahead(plans(6), SlowFrames(0.04)):
+        waited_s.append(waited)
+        time.sleep(0.06)
+    assert sum(waited_s[1:]) < 0.1
+
+
+def test_only_a_few_batches_are_staged_ahead() -> None:
+    frames = SlowFrames(0)
+    batches = staged_ahead(plans(50), frames)
+    next(batches)
+    time.sleep(0.05)
+    assert len(frames.staged) <= AHEAD + 1
+    assert len(list(batches)) == 49
+
+
+def test_an_exception_of_the_staging_thread_reaches_the_caller_after_the_batches_before_it() -> None:
+    batches = staged_ahead(plans(9), SlowFrames(0, broken_row=5))
+    assert [int(plan.row[0]) for (plan, _), _ in islice(batches, 5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
