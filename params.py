@@ -238,7 +238,7 @@ class OptimiserParams(Section):
 class Recipe(Section):
     """How a member is trained (stage `train`)."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     clip_s: Positive
