@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,10 @@ from errors import run_stage
 from params import EvaluateParams, Params
 from train.errors import TrainError
 from train.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes
-from train.examples import LABELS, Examples, read_examples, read_labels
-from train.fit import MODELS
-from train.inference import Floats
-from train.members import store_path
-from train.metrics import Bools, Ints, class_average_precision, class_roc_auc, recording_metrics, window_metrics
-from train.predict import SCORES
+from train.examples import Examples, read_examples, read_labels
+from train.metrics import Bools, Floats, Ints, class_average_precision, class_roc_auc, recording_metrics, window_metrics
+from train.paths import LABELS, MODELS, REPORTS, SCORES, TRUTH, store_path
 
-TRUTH, REPORTS = Path("data/soundscape_truth.csv"), Path("reports")
 ENSEMBLE = "ensemble"
 
 

@@ -11,8 +11,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from figures import BLUE, ORANGE, figure
-from train.inference import Floats
-from train.metrics import Bools
+from train.metrics import Bools, Floats
 
 MOST_CLASSES, MOST_SOUNDSCAPES = 40, 3
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ import pandas as pd
 from cache.store import Store
 from params import SecondaryParams
 from train.errors import TrainError
-
-RECORDINGS, LABELS, FOLDS = Path("data/recordings.csv"), Path("data/labels.csv"), Path("data/folds.csv")
+from train.paths import FOLDS, LABELS, RECORDINGS
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -22,15 +22,15 @@ from train.batches import TrainingBatches
 from train.checkpoint import Sidecar, write_model
 from train.curves import draw_curves
 from train.errors import TrainError
-from train.examples import FOLDS, Examples, read_examples, read_labels
+from train.examples import Examples, read_examples, read_labels
 from train.loop import Epoch, Trainer
 from train.members import ResolvedMember
 from train.model import build_model, choose_device
+from train.paths import FOLDS, MODELS, TRAINING_REPORTS, store_path
 from train.residence import open_frames
 from train.sampling import effective_counts
 from train.validation import Validation
 
-MODELS, REPORTS = Path("models"), Path("reports/train")
 VALIDATION_BATCH = 64
 
 
@@ -76,7 +76,7 @@ def open_store(member: ResolvedMember) -> Store:
     TrainError
         If another store lies in its place.
     """
-    store = Store(members.store_path(member.member.view), member.view)
+    store = Store(store_path(member.member.view), member.view)
     if store.digest != member.store_digest:
         raise TrainError(f"{store.path}: changed after member {member.name} was resolved; run `dvc repro`")
     return store
@@ -133,7 +133,7 @@ class Run:
     @property
     def report(self) -> Path:
         """Where metrics and curves go."""
-        return REPORTS / f"{self.member.name}-{self.fold}"
+        return TRAINING_REPORTS / f"{self.member.name}-{self.fold}"
 
     def train(self, batches: TrainingBatches, validation: Validation) -> None:
         """Train, log every epoch, write the weights and the predictions for the validation fold."""

@@ -13,13 +13,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import params as parameters
-from cache.files import canonical_json, sha256_hex
+from cache.files import sha256_hex
 from cache.store import Store
 from errors import run_stage
 from params import Member, Params, Recipe, View
 from train.errors import TrainError
-
-FOLDER = Path("data/members")
+from train.paths import MEMBERS, store_path
 
 
 class ResolvedMember(BaseModel):
@@ -45,8 +44,8 @@ def main() -> None:
     member = resolve(
         name, params, Store(store_path(params.members[name].view), params.views[params.members[name].view])
     )
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(member.model_dump_json(indent=2) + "\n")
+    MEMBERS.mkdir(parents=True, exist_ok=True)
+    (MEMBERS / f"{name}.json").write_text(member.model_dump_json(indent=2) + "\n")
 
 
 def resolve(name: str, params: Params, store: Store) -> ResolvedMember:
@@ -76,23 +75,13 @@ def read_member(name: str) -> ResolvedMember:
     TrainError
         If it is missing or not of this version.
     """
-    path = FOLDER / f"{name}.json"
+    path = MEMBERS / f"{name}.json"
     try:
         return ResolvedMember.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise TrainError(f"{path}: is missing; run `dvc repro member@{name}`") from None
     except ValidationError as error:
         raise TrainError(f"{path}: {error.errors()[0]['msg']}; rebuild it with `dvc repro -f member@{name}`") from None
-
-
-def store_path(view: str, soundscapes: bool = False) -> Path:
-    """Where a view's store lies."""
-    return Path("data/cache") / f"{view}{'-soundscapes' if soundscapes else ''}.zarr"
-
-
-def digest(member: ResolvedMember) -> str:
-    """Digest of everything that decides the member's training, its own name left out."""
-    return sha256_hex(canonical_json(member.model_dump(exclude={"name"})))
 
 
 def _weights_sha256(name: str, pretrained: bool | str) -> str | None:

@@ -18,14 +18,10 @@ from progress import Progress
 from train.checkpoint import Sidecar, read_model, read_sidecar
 from train.errors import TrainError
 from train.examples import read_labels
-from train.fit import MODELS
 from train.inference import Floats, Scorer, window_clips, windows_in
-from train.members import store_path
 from train.model import choose_device
+from train.paths import MODELS, SCORES, SOUNDSCAPES, SUBMISSION, SUBMISSION_LABELS, store_path
 from train.residence import open_frames
-
-SOUNDSCAPES, SUBMISSION_LABELS = Path("data/soundscapes.csv"), Path("data/submission_labels.csv")
-SCORES, SUBMISSION = Path("data/soundscape_scores.npz"), Path("reports/submission.csv")
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ import soundfile
 from numpy.typing import NDArray
 
 from params import DemoParams
-from pipeline.demo import main, make_demo, train_rows, truth_rows
+from pipeline.chorus.habitat import CLICK_SAMPLE, HABITATS, Habitat, air_gain, coloured_noise, impulse_response
 from pipeline.chorus.notes import SAMPLE_RATE_HZ, Note, Song, render_note, render_songs
 from pipeline.chorus.ogg import with_serial
 from pipeline.chorus.plan import Plan, plan_demo, recordings_per_species
 from pipeline.chorus.scene import heard_labels
-from pipeline.chorus.species import ALIKE, SPECIES, Species
-from pipeline.errors import PipelineError
-from pipeline.chorus.habitat import CLICK_SAMPLE, HABITATS, Habitat, air_gain, coloured_noise, impulse_response
 from pipeline.chorus.songs import Voice
+from pipeline.chorus.species import ALIKE, SPECIES, Species
+from pipeline.demo import main, make_demo, train_rows, truth_rows
+from pipeline.errors import PipelineError
 
 TINY = DemoParams(seed=1, species=12, most_recordings=3, fewest_recordings=1, soundscapes=1)
 DEFAULT = DemoParams(seed=1, species=14, most_recordings=40, fewest_recordings=3, soundscapes=8)

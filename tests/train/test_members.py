@@ -87,7 +87,7 @@ def test_a_member_that_was_not_resolved_or_is_damaged_is_refused(
 def test_a_store_that_changed_after_its_member_was_resolved_is_refused(
     monkeypatch: pytest.MonkeyPatch, params: Params, store: Store
 ) -> None:
-    monkeypatch.setattr(members, "store_path", lambda view: store.path)
+    monkeypatch.setattr("train.fit.store_path", lambda view: store.path)
     member = resolve("base", params, store)
     assert open_store(member).digest == store.digest
     with pytest.raises(TrainError, match=r"tiny\.zarr: changed after member base was resolved; run `dvc repro`"):
