@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from joblib.externals.loky import get_reusable_executor
 
 from params import DataParams
 
@@ -28,6 +29,12 @@ def write_clip() -> WriteClip:
         return path
 
     return write
+
+
+@pytest.fixture
+def fresh_workers() -> None:
+    """Worker processes that start in this test's folder; joblib would lend those of another test."""
+    get_reusable_executor().shutdown(wait=True)
 
 
 @pytest.fixture

@@ -176,6 +176,7 @@ def test_report_repeats_byte_for_byte(run: Callable[..., dict[str, pd.DataFrame]
     assert [path.read_bytes() for path in outputs] == before
 
 
+@pytest.mark.usefixtures("fresh_workers")
 def test_scan_is_the_same_for_one_and_two_workers(birdclef: Path, data_params: MakeParams) -> None:
     paths = [path.as_posix() for path in sorted(birdclef.rglob("*.ogg"))] * 20
     one, two = (scan_files(paths, data_params(), workers, "clips") for workers in (1, 2))
