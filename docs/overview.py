@@ -32,7 +32,7 @@ def draw_wave(axis, path: str) -> None:  # type: ignore[no-untyped-def]
     waveform, rate_hz = soundfile.read(path, dtype="float32")
     waveform = waveform[: round(RECORDING_S * rate_hz)]
     axis.plot(np.arange(len(waveform)) / rate_hz, waveform, color=BLUE, linewidth=0.3)
-    axis.set(title="1  an OGG recording, decoded once", xlabel="s", yticks=[])
+    axis.set(title="1  an OGG recording", xlabel="s", yticks=[])
     axis.grid(visible=False)
 
 
@@ -43,7 +43,7 @@ def draw_cached(axis, store: Store, sha256: str) -> None:  # type: ignore[no-unt
     low, high = np.percentile(values_MT, [10, 99.8])
     extent = (0, values_MT.shape[1] / frames_per_s, 0, store.view.n_mels)
     axis.imshow(values_MT, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma")
-    axis.set(title="2  cached in zarr: every epoch reads this", xlabel="s", ylabel="mel bin")
+    axis.set(title="2  cached once, read every epoch", xlabel="s", ylabel="mel bin")
     axis.grid(visible=False)
 
 
@@ -60,7 +60,7 @@ def draw_heard(axis) -> None:  # type: ignore[no-untyped-def]
             axis.scatter(*place, s=40, facecolors="none", edgecolors=ORANGE, linewidths=1.5)
     axis.set_yticks(range(shown.shape[1]), shown.columns, fontsize=7)
     axis.set_xticks(range(0, len(shown), 2), [row_id.rpartition("_")[2] for row_id in shown.index[::2]])
-    axis.set(title="3  scores in a soundscape (rings: really sings)", xlabel="window's end, s")
+    axis.set(title="3  scores in a soundscape (ring: sings)", xlabel="window's end, s")
     axis.grid(visible=False)
 
 
