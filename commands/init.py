@@ -18,7 +18,7 @@ from commands.errors import CommandError
 NULL_TAG = "tag:yaml.org,2002:null"
 TEMPLATE = Path(__file__).with_name("template.yaml")
 AUDIO_EXTENSIONS = (".ogg", ".wav", ".flac", ".mp3")
-TRUTH_NAMES = ("test_soundscapes_labels.csv", "train_soundscapes_labels.csv", "train_soundscape_labels.csv")
+TRUTH = "test_soundscapes_labels.csv"
 SMALL = 2000  # recordings; below it a small network and more epochs
 DEFAULT_FOLDS = 5
 
@@ -60,8 +60,10 @@ def look_at_birdclef(root: Path) -> DataFacts:
         raise CommandError(f"{table_path}: no such file; --birdclef needs a folder with train.csv and train_audio/")
     table = pd.read_csv(table_path, dtype=str, keep_default_na=False)
     folds = table["fold"].nunique() if "fold" in table and (table["fold"] != "").all() else 0
-    soundscapes = next((name for name in ("test_soundscapes", "train_soundscapes") if _has_audio(root / name)), None)
-    truth = next((name for name in TRUTH_NAMES if soundscapes and (root / name).is_file()), None)
+    soundscapes = "test_soundscapes" if _has_audio(root / "test_soundscapes") else None
+    if soundscapes is None and _has_audio(root / "train_soundscapes"):
+        print("train_soundscapes/ is left out; to predict it too, set data.soundscapes: train_soundscapes")
+    truth = TRUTH if soundscapes and (root / TRUTH).is_file() else None
     return DataFacts("birdclef", root, len(table), folds, soundscapes, truth)
 
 

@@ -31,6 +31,17 @@ def test_birdclef_layout_brings_its_soundscapes_and_truth(tmp_path: Path, monkey
     assert "# samples between frames" in (tmp_path / "params.yaml").read_text(), "comments stay"
 
 
+def test_unlabelled_soundscapes_are_not_decoded_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    (tmp_path / "chorus/test_soundscapes").rename(tmp_path / "chorus/train_soundscapes")
+    cli.main(["init", "--birdclef", "chorus"])
+    assert params.load().data.soundscapes is None
+    assert "data.soundscapes: train_soundscapes" in capsys.readouterr().out
+
+
 def test_ready_folds_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.csv").write_text("primary_label,filename,fold\na,a/1.ogg,1\na,a/2.ogg,2\nb,b/1.ogg,3\n")
