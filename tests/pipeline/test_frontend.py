@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import scipy.signal
 
+import params
 from params import MelView, PcenParams, PcenView
 from pipeline import frontend
 from pipeline.frontend import (
@@ -24,6 +25,7 @@ from pipeline.frontend import (
     spectrogram,
     value_range,
 )
+from tests.tiny import ROOT
 
 SCALES = pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
 LARGE = {"sample_rate_hz": 32000, "n_fft": 2048, "hop": 512, "n_mels": 128, "fmin_hz": 20.0, "fmax_hz": 16000.0}
@@ -299,3 +301,18 @@ def test_range_of_a_pcen_view_bounds_loud_audio(changes: dict[str, Any]) -> None
     assert max(loudest) <= high
     if changes == {}:
         assert max(loudest) > high / 2
+
+
+def swelling_tone_error(view: PcenView) -> float:
+    """Largest difference from librosa in float64, for a loud low tone that swells and fades; the bins above are empty."""
+    samples = 3 * view.sample_rate_hz
+    waveform_S = (0.9 * tone(300, samples, view.sample_rate_hz) * np.hanning(samples)).astype(np.float32)
+    return float(np.abs(spectrogram(waveform_S, view) - librosa_pcen(librosa_mel(waveform_S, view), view)).max())
+
+
+def test_the_shipped_pcen_does_not_amplify_the_rounding_noise_of_empty_bands() -> None:
+    shipped = params.load(ROOT / "params.yaml").views["pcen"]
+    assert isinstance(shipped, PcenView)
+    assert swelling_tone_error(shipped) < 0.05
+    floorless = shipped.model_copy(update={"pcen": shipped.pcen.model_copy(update={"eps": 1e-6})})
+    assert swelling_tone_error(floorless) > 0.5, "with librosa's own eps the floor is below the noise of float32"
