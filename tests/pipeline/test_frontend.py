@@ -304,7 +304,7 @@ def test_range_of_a_pcen_view_bounds_loud_audio(changes: dict[str, Any]) -> None
 
 
 def swelling_tone_error(view: PcenView) -> float:
-    """Largest difference from librosa in float64, for a loud low tone that swells and fades; the bins above are empty."""
+    """Largest difference from librosa in float64 for a loud low tone that swells and fades; bins above it are empty."""
     samples = 3 * view.sample_rate_hz
     waveform_S = (0.9 * tone(300, samples, view.sample_rate_hz) * np.hanning(samples)).astype(np.float32)
     return float(np.abs(spectrogram(waveform_S, view) - librosa_pcen(librosa_mel(waveform_S, view), view)).max())
