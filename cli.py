@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run one command; a user's mistake ends with a message and status 1."""
     chosen = build_parser().parse_args(arguments)
     command = importlib.import_module(f"commands.{chosen.command}")  # torch is slow to import: only when needed
-    run_stage(lambda: command.run(chosen))
+    try:
+        run_stage(lambda: command.run(chosen))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has had enough; nothing more may be written at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

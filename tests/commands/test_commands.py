@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 
 import cli
 from tests.conftest import TinyProject
+from tests.tiny import ROOT
 
 
 def test_info_tells_what_a_store_holds(tiny_project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,6 +22,16 @@ def test_info_tells_what_a_store_holds(tiny_project: TinyProject, capsys: pytest
     told = capsys.readouterr().out
     for expected in ("recordings   18", "pcen, 32 mel bins", "n_fft 512, hop 256", "gain 0.98", "as it was sealed"):
         assert expected in told
+
+
+def test_a_reader_that_stops_early_sees_no_traceback(tiny_project: TinyProject) -> None:
+    store = tiny_project.root / "data/cache/mel.zarr"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "cli", "info", str(store)]
+    done = subprocess.run(command, cwd=ROOT, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_info_names_a_store_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
