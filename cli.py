@@ -28,7 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="birdcache", description="Decode once, train fast.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_init(commands.add_parser("init", help="write a params.yaml for your data"))
+    _add_plan(commands.add_parser("plan", help="what `dvc repro` would run, why, and what decoding would cost"))
     _add_info(commands.add_parser("info", help="what a store holds, and whether its bytes are as they were sealed"))
+    _add_cache(commands.add_parser("cache", help="the pool of finished spectrograms"))
     _add_predict(commands.add_parser("predict", help="any audio file -> a CSV of detections"))
     commands.add_parser("report", help="metrics of the last run, and where its results lie")
     commands.add_parser("doctor", help="check Python, codecs, GPU, disk and DVC; say what is wrong and how to mend it")
@@ -49,9 +51,19 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the same facts there")
+
+
 def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path, metavar="STORE", help="such as data/cache/mel.zarr")
     parser.add_argument("--verify", action="store_true", help="compare every byte with its checksum")
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    gc = actions.add_parser("gc", help="free the parts that no store needs; says how much first, and asks")
+    gc.add_argument("--yes", action="store_true", help="free without asking")
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:

@@ -88,6 +88,7 @@ class _ViewBase(Section):
     fmin_hz: NonNegative
     fmax_hz: Positive
     dtype: Literal["float16", "uint8"]
+    compression: Literal["none", "lz4", "zstd"]
 
     @field_validator("n_fft")
     @classmethod
@@ -293,8 +294,11 @@ class MachineParams(Section):
 
     workers: Annotated[int, Field(ge=0)]
     device: Literal["auto", "cpu", "cuda"]
-    residence: Literal["auto", "device", "host"]
+    residence: Literal["auto", "device", "host", "stream"]
+    stream_gb: Positive
     pool: Annotated[str, Field(min_length=1)]
+    backend: Literal["loky", "dask"]
+    scheduler: str
 
 
 class Params(Section):

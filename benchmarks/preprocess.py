@@ -1,61 +1,86 @@
-"""What a spectrogram costs beyond decoding: one process, 32 kHz Vorbis, arms interleaved.
+"""What preprocessing costs beyond decoding, with how many workers, for how little change, and on how many bytes.
 
-`mel_vs_decode` is the rate of decode + mel + dB as a share of the rate of decoding alone; 1 would be free.
+Rates compare arms that take turns in one process on one core, at their best; see docs/benchmarks.md for the keys.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import librosa
-import numpy as np
 import soundfile
+import soxr
 from threadpoolctl import threadpool_limits
 
 import params
-from benchmarks.timing import interleaved, parse_arguments, ratio, report
+from benchmarks import building, songs
+from benchmarks.timing import best, interleaved, parse_arguments, report
 from params import MelView, PcenView
-from pipeline.audio import read_waveform
-from pipeline.frontend import spectrogram
+from pipeline.audio import RESAMPLER_QUALITY, waveform_blocks
+from pipeline.frontend import room, spectrogram_blocks
 
-RATE_HZ, SECONDS = 32000, 120
+SECONDS, RATE_HZ, OTHER_RATE_HZ = 120, 32000, 44100
+READ_SAMPLES = 2**16
 
 
 def main() -> None:
     """Measure, print a table, write JSON if asked."""
     arguments = parse_arguments(__doc__ or "")
     views = params.load(Path(__file__).parent.parent / "params.yaml").views
-    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        path = write_song(Path(folder) / "song.ogg")
-        arms = {
-            "decode": lambda: read_waveform(path, RATE_HZ),
-            "mel": lambda: spectrogram(read_waveform(path, RATE_HZ), views["mel"]),
-            "pcen": lambda: spectrogram(read_waveform(path, RATE_HZ), views["pcen"]),
-            "librosa": lambda: librosa_mel(path, views["mel"]),
-        }
-        seconds = interleaved(arms, arguments.rounds)
-    rates = {f"{name}_x_realtime": SECONDS / float(np.median(each)) for name, each in seconds.items()}
-    shares = {f"{name}_vs_decode": ratio(seconds["decode"], each) for name, each in seconds.items() if name != "decode"}
-    report(rates | shares, arguments.json)
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = rates(Path(folder), views, arguments.rounds)
+        numbers |= building.measure(Path(folder), views["mel"])
+    report(numbers, arguments.json)
 
 
-def write_song(path: Path) -> Path:
-    """Two minutes of chirps in noise, as Ogg Vorbis, written in blocks of a second."""
-    rng = np.random.default_rng(1)
-    time_S = np.arange(SECONDS * RATE_HZ) / RATE_HZ
-    waveform_S = 0.2 * np.sin(2 * np.pi * (3000 * time_S + 200 * np.sin(5 * time_S))) + 0.02 * rng.standard_normal(
-        len(time_S)
+def rates(folder: Path, views: Mapping[str, MelView | PcenView], rounds: int) -> dict[str, float]:
+    """Rates of each arm in multiples of real time, and as shares of decoding alone."""
+    plain, other = (
+        songs.write_song(folder / f"{rate_hz}.ogg", SECONDS, rate_hz) for rate_hz in (RATE_HZ, OTHER_RATE_HZ)
     )
-    with soundfile.SoundFile(path, "w", RATE_HZ, 1, format="OGG", subtype="VORBIS") as file:
-        for block_S in np.split(waveform_S.astype(np.float32), SECONDS):
-            file.write(block_S)
-    return path
+    arms: dict[str, Callable[[], object]] = {
+        "decode": lambda: decode(plain),
+        "mel": lambda: compute(plain, views["mel"]),
+        "pcen": lambda: compute(plain, views["pcen"]),
+        "librosa": lambda: librosa_mel(plain, views["mel"]),
+        "decode_soxr": lambda: decode_and_resample(other),
+        "mel_soxr": lambda: compute(other, views["mel"]),
+    }
+    with threadpool_limits(1):
+        seconds = {name: best(each) for name, each in interleaved(arms, rounds).items()}
+    numbers = {f"{name}_x_realtime": SECONDS / each for name, each in seconds.items()}
+    numbers |= {f"{name}_vs_decode": seconds["decode"] / seconds[name] for name in ("mel", "pcen", "librosa")}
+    numbers["mel_vs_decode_soxr"] = seconds["decode_soxr"] / seconds["mel_soxr"]
+    return numbers
+
+
+def decode(path: Path) -> None:
+    """Decoding alone: soundfile, block by block."""
+    with soundfile.SoundFile(path) as file:
+        while len(file.read(READ_SAMPLES, dtype="float32")):
+            pass
+
+
+def decode_and_resample(path: Path) -> None:
+    """Decoding and soxr alone, block by block."""
+    with soundfile.SoundFile(path) as file:
+        stream = soxr.ResampleStream(file.samplerate, RATE_HZ, 1, dtype="float32", quality=RESAMPLER_QUALITY)
+        while len(block_S := file.read(READ_SAMPLES, dtype="float32")):
+            stream.resample_chunk(block_S)
+        stream.resample_chunk(block_S, last=True)
+
+
+def compute(path: Path, view: MelView | PcenView) -> None:
+    """Decoding and the whole front end, block by block."""
+    for _ in spectrogram_blocks(waveform_blocks(path, RATE_HZ, room=room(view)), view):
+        pass
 
 
 def librosa_mel(path: Path, view: MelView | PcenView) -> object:
     """The common chain: load, melspectrogram, power_to_db."""
-    waveform_S, _ = soundfile.read(path, dtype="float32")
+    waveform_S, _ = librosa.load(path, sr=None)
     power_MT = librosa.feature.melspectrogram(
         y=waveform_S,
         sr=RATE_HZ,

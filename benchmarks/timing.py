@@ -31,6 +31,11 @@ def ratio(numerator: list[float], denominator: list[float]) -> float:
     return float(np.median(np.divide(numerator, denominator)))
 
 
+def best(seconds: list[float]) -> float:
+    """The least disturbed round: other tenants of a shared machine only ever add time."""
+    return min(seconds)
+
+
 def parse_arguments(description: str) -> argparse.Namespace:
     """`--json FILE` and `--rounds N`, which every benchmark takes."""
     parser = argparse.ArgumentParser(description=description)

@@ -4,4 +4,4 @@ from errors import BirdcacheError
 
 
 class StoreError(BirdcacheError):
-    """A spectrogram store or its pool is unusable."""
+    """A spectrogram store, its pool, or the place that a URL names is unusable."""

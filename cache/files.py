@@ -69,3 +69,4 @@ def link(source: Path, target: Path) -> None:
             target.symlink_to(source.resolve(strict=True))
         except OSError:
             shutil.copyfile(source, target)
+            fsync_path(target)

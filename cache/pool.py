@@ -1,148 +1,150 @@
 """The pool: finished parts, each once on disk, read-only, under an address that follows from its content.
 
-Like ccache it outlives the stores that are linked from it. A killed build finds here what it had finished, a parameter
-flipped back finds its old parts, and an added recording finds the rows of its neighbours.
+Like ccache it outlives the stores that are made of its parts. A killed build finds here what it had finished, a
+parameter flipped back finds its old parts, and an added recording finds the rows of its neighbours.
+
+Below the pool's root: `<view digest>/<address>/` holds a part (zarr.json, c/0/0) and its rows.json; `stores/` says
+which stores are made of which parts (`cache.references`); `lock` is held by those who write (`cache.locks`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from cache.codec import Codec, Codes
-from cache.files import canonical_json, file_sha256, fsync_path, fsync_tree, link
+from cache.draft import ROWS, FileFacts, PartDraft
+from cache.files import file_sha256, fsync_path, fsync_tree, link
 from cache.keys import part_address
-from cache.parts import METADATA, SHARD, map_chunks, write_array
+from cache.parts import SHARD, PartReader
+from cache.places import Place
+from cache.shard import Layout
 
-ROWS = "rows.json"
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """Size and SHA-256 of one file of a part."""
-
-    bytes: int
-    sha256: str
+DIGEST_DIGITS = 32  # of a view's digest, in the name of its folder
 
 
 @dataclass(frozen=True)
 class PooledPart:
     """A finished part: its folder, its recordings' keys in order, their frames, and its files."""
 
-    folder: Path
+    folder: Place
     keys: tuple[str, ...]
     frames: tuple[int, ...]
     files: dict[str, FileFacts]
 
+    def reader(self, layout: Layout) -> PartReader:
+        """A reader of its chunks."""
+        return PartReader(self.folder, layout, sum(self.frames), self.files[SHARD.as_posix()].bytes)
 
-class Pool:
-    """Finished parts of one view, below `<root>/<view digest>/`."""
 
-    def __init__(self, root: Path, digest: str) -> None:
-        self._folder = root / digest[:32]
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._trusted: set[Path] = set()
+class Pool(Protocol):
+    """Finished parts of one view."""
 
     def find(self, keys: Sequence[str]) -> PooledPart | None:
-        """The part that holds exactly these keys, if it is finished.
+        """The part that holds exactly these keys, if it is finished and undamaged."""
 
-        The first time, its bytes are compared with their SHA-256: a damaged part is removed, so that it is built again
-        instead of being linked into one more store.
+    def trust(self, part: PooledPart) -> None:
+        """Take a part's bytes for good from now on: somebody has just written or compared them."""
+
+    def parts(self) -> list[PooledPart]:
+        """Every finished part of this view, damaged or not."""
+
+    def draft(self, layout: Layout) -> PartDraft:
+        """Begin a part; it is not in the pool before `publish`."""
+
+    def publish(self, draft: PartDraft) -> PooledPart:
+        """Finish a draft; if its part is there already, that one is kept."""
+
+
+def view_folder(root: Place, digest: str) -> Place:
+    """Where a pool keeps the parts of one view."""
+    return root / digest[:DIGEST_DIGITS]
+
+
+class LocalPool:
+    """A pool in a folder of this machine, or of a disk that several machines share."""
+
+    def __init__(self, root: Path, digest: str) -> None:
+        self._folder = root / digest[:DIGEST_DIGITS]  # made by the first draft: to look changes nothing
+        self._trusted: set[Place] = set()
+
+    def find(self, keys: Sequence[str]) -> PooledPart | None:
+        """As `Pool.find`.
+
+        The first time, a part's bytes are compared with their SHA-256: a damaged part is removed, so that it is built
+        again instead of being linked into one more store.
         """
         folder = self._folder / part_address(keys)
         if not (folder / ROWS).exists():
             return None
-        part = _read_part(folder)
+        part = read_part(folder, (folder / ROWS).read_bytes())
         if folder not in self._trusted and not is_intact(part):
-            shutil.rmtree(folder)
+            discard(folder)
             return None
         self.trust(part)
         return part
 
     def trust(self, part: PooledPart) -> None:
-        """Take a part's bytes for good from now on: somebody has just written or compared them."""
+        """As `Pool.trust`."""
         self._trusted.add(part.folder)
 
-    def all_parts(self) -> list[PooledPart]:
-        """Every finished part of this view, damaged or not; what is still being written (`tmp-...`) is none."""
-        return [_read_part(path.parent) for path in sorted(self._folder.glob(f"[0-9a-f]*/{ROWS}"))]
+    def parts(self) -> list[PooledPart]:
+        """As `Pool.parts`; what is still being written (`tmp-...`) is none."""
+        rows = sorted(self._folder.glob(f"[0-9a-f]*/{ROWS}"))
+        return [read_part(path.parent, path.read_bytes()) for path in rows]
 
-    def add(self, keys: Sequence[str], frames: Sequence[int], codes: Codes, codec: Codec) -> PooledPart:
-        """Write a part: temp name, fsync, rename. If it is there already, or before this is done, that one is kept."""
-        found = self.find(keys)
-        if found is not None:
-            return found
-        target = self._folder / part_address(keys)
-        temporary = self._folder / f"tmp-{os.getpid()}-{target.name[:16]}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        write_array(temporary, codes, codec)
-        files = {str(name): _facts(temporary / name) for name in (METADATA, SHARD)}
-        rows = {
-            "keys": list(keys),
-            "frames": list(frames),
-            "files": {name: asdict(facts) for name, facts in files.items()},
-        }
-        (temporary / ROWS).write_bytes(canonical_json(rows))
-        for path in temporary.rglob("*.json"):
-            path.chmod(0o444)
-        (temporary / SHARD).chmod(0o444)
-        fsync_tree(temporary)
-        self._publish(temporary, target)
-        return PooledPart(target, tuple(keys), tuple(frames), files)
+    def draft(self, layout: Layout) -> PartDraft:
+        """As `Pool.draft`: beside the finished parts, so that one rename publishes it."""
+        return PartDraft(self._folder / f"tmp-{uuid.uuid4().hex}", layout)
 
-    def _publish(self, temporary: Path, target: Path) -> None:
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not (target / ROWS).exists():
-                raise
-            shutil.rmtree(temporary)  # another process was faster; its bytes are the same
-        fsync_path(self._folder)
+    def publish(self, draft: PartDraft) -> PooledPart:
+        """As `Pool.publish`: fsync, rename, fsync of the folder."""
+        files = draft.finish()
+        target = self._folder / part_address(draft.keys)
+        found = self.find(draft.keys)
+        if found is None:
+            fsync_tree(draft.folder)
+            found = PooledPart(target, tuple(draft.keys), tuple(draft.frames), files)
+            try:
+                draft.folder.rename(target)
+            except OSError:  # another process was faster; its bytes are the same
+                if not (target / ROWS).exists():
+                    raise
+            fsync_path(self._folder)
+        shutil.rmtree(draft.folder, ignore_errors=True)
+        return found
 
     def sweep(self) -> None:
-        """Remove what builds that no longer live left unfinished."""
+        """Remove what unfinished builds left; only for the holder of the pool's exclusive lock."""
         for path in self._folder.glob("tmp-*"):
-            if not _alive(int(path.name.split("-")[1])):
-                shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def read_part(folder: Place, rows: bytes) -> PooledPart:
+    """A finished part from the content of its rows.json."""
+    content: dict[str, Any] = json.loads(rows)
+    files = {name: FileFacts(**facts) for name, facts in content["files"].items()}
+    return PooledPart(folder, tuple(content["keys"]), tuple(content["frames"]), files)
+
+
+def discard(folder: Path) -> None:
+    """Remove a part: renamed first, so that a removal cut short leaves a leftover to sweep, not half a part."""
+    doomed = folder.with_name(f"tmp-{uuid.uuid4().hex}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def is_intact(part: PooledPart) -> bool:
-    """Whether every file of a part has the size and the SHA-256 that it was written with."""
-    paths = [(part.folder / name, facts) for name, facts in part.files.items()]
-    return all(path.exists() and _facts(path) == facts for path, facts in paths)
+    """Whether every file of a local part has the size and the SHA-256 that it was written with."""
+    paths = [(Path(str(part.folder)) / name, facts) for name, facts in part.files.items()]
+    return all(path.exists() and FileFacts(path.stat().st_size, file_sha256(path)) == facts for path, facts in paths)
 
 
 def link_part(part: PooledPart, folder: Path) -> None:
-    """Show a pooled part inside a store as a zarr array, without a second copy of its bytes."""
+    """Show a local pooled part inside a store as a zarr array, without a second copy of its bytes."""
     for name in part.files:
-        link(part.folder / name, folder / name)
-
-
-def map_part(part: PooledPart, mel_bins: int, codec: Codec) -> Any:
-    """Map a pooled part's codes: (N, 512, M)."""
-    return map_chunks(part.folder, mel_bins, codec.dtype)
-
-
-def _facts(path: Path) -> FileFacts:
-    return FileFacts(path.stat().st_size, file_sha256(path))
-
-
-def _read_part(folder: Path) -> PooledPart:
-    rows = json.loads((folder / ROWS).read_text())
-    files = {name: FileFacts(**facts) for name, facts in rows["files"].items()}
-    return PooledPart(folder, tuple(rows["keys"]), tuple(rows["frames"]), files)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        link(Path(str(part.folder)) / name, folder / name)

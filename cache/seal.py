@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import zarr
 
 from cache.codec import Codec
 from cache.files import file_sha256, fsync_path, fsync_tree, write_durably
 from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, CodecEntry, FileEntry, Manifest, PartEntry
+from cache.places import is_local
 from cache.pool import PooledPart, link_part
+from cache.whereabouts import write_places
 from params import MelView, PcenView
 
 
@@ -44,11 +47,14 @@ def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, part
     group = zarr.open_group(building, mode="w")
     group.create_group("parts")
     group.create_group("index")
+    elsewhere = {named.name: named.part.folder for named in parts if not is_local(named.part.folder)}
     for named in parts:
-        link_part(named.part, building / "parts" / named.name)
+        if named.name not in elsewhere:
+            link_part(named.part, building / "parts" / named.name)
+    write_places(building, elsewhere)
     _write_index(group, parts)
     write_durably(building / NAME, _manifest(view, digest, codec, parts, _other_files(building)).to_bytes())
-    fsync_tree(building)
+    _force_to_disk(building)
     if target.exists():
         target.rename(old)
     building.rename(target)
@@ -56,13 +62,21 @@ def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, part
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _force_to_disk(building: Path) -> None:
+    """What is the store's own. Its parts' bytes are on disk already, and to force three folders for each part would
+    take longer than everything else; the sizes that a reader compares would tell of a link that a crash lost."""
+    fsync_tree(building / "index")
+    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", building):
+        fsync_path(path)
+
+
 def _write_index(group: Any, parts: Sequence[NamedPart]) -> None:
     """Two arrays, a row per recording: the audio's SHA-256 (N, 32), and (part number, first frame, frames) (N, 3)."""
     audio = [sha256 for named in parts for sha256 in named.audio]
     digests = np.frombuffer(bytes.fromhex("".join(audio)), np.uint8).reshape(len(audio), 32)
-    spans = np.array([span for number, named in enumerate(parts) for span in _spans(number, named.part)], np.int64)
+    spans = [np.empty((0, 3), np.int64), *(_spans(number, named.part) for number, named in enumerate(parts))]
     _write_whole(group, INDEX_AUDIO, digests)
-    _write_whole(group, INDEX_SPANS, spans.reshape(len(audio), 3))
+    _write_whole(group, INDEX_SPANS, np.concatenate(spans))
 
 
 def _write_whole(group: Any, name: str, values: Any) -> None:
@@ -84,9 +98,9 @@ def _other_files(building: Path) -> dict[str, FileEntry]:
     return {path.relative_to(building).as_posix(): _entry(path) for path in sorted(paths) if path.is_file()}
 
 
-def _spans(number: int, part: PooledPart) -> list[tuple[int, int, int]]:
-    starts = np.cumsum([0, *part.frames[:-1]])
-    return [(number, int(start), frames) for start, frames in zip(starts, part.frames, strict=True)]
+def _spans(number: int, part: PooledPart) -> npt.NDArray[np.int64]:
+    frames = np.array(part.frames, np.int64)
+    return np.stack([np.full(len(frames), number), np.cumsum(frames) - frames, frames], axis=1)
 
 
 def _manifest(

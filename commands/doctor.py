@@ -10,17 +10,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import params
+from cache.errors import StoreError
+from cache.places import place, reaching
+from cache.remote_pool import open_pool
 from commands.errors import CommandError
+from params import Params
 
 PACKAGES = ("torch", "timm", "zarr", "librosa", "soundfile", "soxr", "joblib", "pandas", "numpy", "dvc", "dvclive")
+EXTRAS = {"dask": ("distributed",), "s3": ("s3fs", "dvc-s3")}
 NEEDED_FORMATS = {"OGG": "OGG Vorbis", "FLAC": "FLAC", "MP3": "MP3"}
 LITTLE_DISK_GB = 10.0
+NO_VIEW = "0" * 64  # whose parts are quickly listed
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     CommandError
         If something is so wrong that the pipeline cannot run.
     """
-    findings = [
-        finding for check in (_python, _packages, _codecs, _device, _disk, _links, _dvc, _params) for finding in check()
-    ]
+    checks = (_python, _packages, _extras, _codecs, _device, _disk, _links, _urls, _dvc, _params)
+    findings = [finding for check in checks for finding in check()]
     for finding in findings:
         print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.way_out}" if finding.way_out else ""))
     bad = sum(finding.state == "bad" for finding in findings)
@@ -57,15 +62,36 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
+    found, missing = _versions(PACKAGES)
+    yield Finding("ok", ", ".join(found))
+    if missing:
+        yield Finding("bad", f"missing: {', '.join(missing)}", "run `make setup`")
+
+
+def _versions(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Installed packages with their versions, and those that are missing."""
     found, missing = [], []
-    for name in PACKAGES:
+    for name in names:
         try:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
-    yield Finding("ok", ", ".join(found))
-    if missing:
-        yield Finding("bad", f"missing: {', '.join(missing)}", "run `make setup`")
+    return found, missing
+
+
+def _extras() -> Iterator[Finding]:
+    """The extras that params.yaml asks for, and no others."""
+    settings = _settings()
+    is_needed = {
+        "dask": settings is not None and settings.machine.backend == "dask",
+        "s3": any(url.startswith("s3://") for url in _configured_urls()),
+    }
+    for extra in [extra for extra, needed in is_needed.items() if needed]:
+        found, missing = _versions(EXTRAS[extra])
+        if missing:
+            yield Finding("bad", f"params.yaml needs {', '.join(missing)}", f'pip install "birdcache[{extra}]"')
+        else:
+            yield Finding("ok", f"{', '.join(found)} (extra {extra})")
 
 
 def _codecs() -> Iterator[Finding]:
@@ -99,14 +125,16 @@ def _device() -> Iterator[Finding]:
 
 def _disk() -> Iterator[Finding]:
     free_gb = shutil.disk_usage(Path()).free / 1e9
-    little = free_gb < LITTLE_DISK_GB
+    little = free_gb < LITTLE_DISK_GB and not _is_url(_pool())
     way_out = "BirdCLEF 2025 needs about 18 GB a view in float16; set machine.pool or BIRDCACHE_POOL to a larger disk"
     yield Finding("warn" if little else "ok", f"{free_gb:,.0f} GB of disk are free here", way_out if little else "")
 
 
 def _links() -> Iterator[Finding]:
-    """Try the link that a store's parts are made of."""
-    pool = Path(os.environ.get("BIRDCACHE_POOL") or _configured_pool())
+    """Try the link that a store's parts are made of; parts in a remote pool stay there."""
+    if _is_url(_pool()):
+        return
+    pool = Path(_pool())
     pool.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=pool) as source, tempfile.TemporaryDirectory(dir=".") as folder:
         try:
@@ -117,11 +145,48 @@ def _links() -> Iterator[Finding]:
             yield Finding("warn", f"the pool {pool} is on another disk: stores use symbolic links", way_out)
 
 
-def _configured_pool() -> str:
+def _urls() -> Iterator[Finding]:
+    """Try to reach what lies behind URLs, with this machine's credentials."""
+    for url in _configured_urls():
+        try:
+            _try_to_read(url)
+            yield Finding("ok", f"{url} can be read")
+        except StoreError as error:
+            yield Finding("bad", str(error), "see docs/cluster.md")
+
+
+def _try_to_read(url: str) -> None:
+    where = place(url)
+    if url == _pool():
+        open_pool(where, NO_VIEW).parts()
+        return
+    with reaching(where):
+        is_there = where.is_dir()
+    if not is_there:
+        raise StoreError(f"{url}: no such folder; correct data.root in params.yaml")
+
+
+def _configured_urls() -> list[str]:
+    settings = _settings()
+    places = [_pool()] if settings is None else [settings.data.root, _pool()]
+    return [text for text in places if _is_url(text)]
+
+
+def _is_url(text: str) -> bool:
+    return "://" in text
+
+
+def _pool() -> str:
+    settings = _settings()
+    configured = ".birdcache/pool" if settings is None else settings.machine.pool
+    return os.environ.get("BIRDCACHE_POOL") or configured
+
+
+def _settings() -> Params | None:
     try:
-        return params.load().machine.pool
+        return params.load()
     except params.ParamsError:
-        return ".birdcache/pool"
+        return None
 
 
 def _dvc() -> Iterator[Finding]:

@@ -14,7 +14,7 @@ import torch
 
 from cache.codec import Codec
 from commands.errors import CommandError
-from params import MachineParams, MelView, PcenView
+from params import MelView, PcenView
 from pipeline.audio import AUDIO_EXTENSIONS, read_waveform
 from pipeline.errors import PipelineError
 from pipeline.frontend import spectrogram, value_range
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     CommandError
         If there is no model or no audio file, or if files were refused (after all the others were written).
     """
-    device = choose_device(MachineParams(workers=0, device=arguments.device, residence="auto", pool="."))
+    device = choose_device(arguments.device)
     models = load_models(arguments.model, device)
     files = list_files(arguments.files)
     refused = []

@@ -7,12 +7,14 @@ fold are used where a year has them.
 from __future__ import annotations
 
 import datetime
+import functools
 import math
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath, PureWindowsPath
 
 import pandas as pd
 
+from cache.places import Place
 from pipeline.errors import PipelineError
 from pipeline.labels import LABEL_RULE, is_label, parse_secondary
 from pipeline.tables import read_text_table, refuse_rows
@@ -22,7 +24,7 @@ BEST_RATING = 5.0
 _COLUMNS = ("secondary_labels", "author", "rating", "latitude", "longitude", "date", "fold")
 
 
-def read_birdclef(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_birdclef(root: Place) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read train.csv.
 
     Returns
@@ -43,14 +45,21 @@ def read_birdclef(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         )
     table = read_text_table(path, ["primary_label", "filename"])
     table = table.reindex(columns=list(dict.fromkeys([*table.columns, *_COLUMNS])), fill_value="")
+    files_of = functools.cache(
+        lambda label: _names(audio / label)
+    )  # one listing a label: in a bucket each costs a request
     table["recording"] = [
-        _recording(audio, *cells) for cells in zip(table["primary_label"], table["filename"], strict=True)
+        _recording(files_of, *cells) for cells in zip(table["primary_label"], table["filename"], strict=True)
     ]
     refuse_rows(path, _problems(table))
     return _recordings(table, audio), table.drop_duplicates("primary_label").set_index("primary_label")
 
 
-def _recording(audio: Path, label: str, filename: str) -> str:
+def _names(folder: Place) -> set[str]:
+    return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _recording(files_of: Callable[[str], set[str]], label: str, filename: str) -> str:
     """The path inside the audio folder, "" if it is none; a bare name (2021) may lie in its label's folder."""
     name = PurePosixPath(filename)
     windows = PureWindowsPath(filename)
@@ -58,7 +67,7 @@ def _recording(audio: Path, label: str, filename: str) -> str:
         return ""
     if "\\" in filename:
         return ""
-    in_label_folder = len(name.parts) == 1 and is_label(label) and (audio / label / name).exists()
+    in_label_folder = len(name.parts) == 1 and is_label(label) and name.name in files_of(label)
     return f"{label}/{name}" if in_label_folder else str(name)
 
 
@@ -77,7 +86,7 @@ def _problems(table: pd.DataFrame) -> Iterator[tuple[pd.Series[bool], str]]:
     yield bad_fold, "fold must be a whole number from 0; correct it or leave it empty"
 
 
-def _recordings(table: pd.DataFrame, audio: Path) -> pd.DataFrame:
+def _recordings(table: pd.DataFrame, audio: Place) -> pd.DataFrame:
     secondary = [" ".join(parse_secondary(text) or ()) for text in table["secondary_labels"]]
     return pd.DataFrame(
         {

@@ -1,26 +1,32 @@
 """The front end: waveform -> mel power -> dB, or PCEN. Pure arrays; librosa is the oracle in the tests.
 
-S sample, M mel bin, T frame, F frequency bin of the FFT. Waveforms are float32 in [-1, 1].
+S sample, N sample of a window, M mel bin, T frame, C place in the packed spectrum.
+Waveforms are float32 in [-1, 1]. A recording passes in blocks, so that memory does not grow with its length.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
+import scipy.fftpack
 import scipy.signal
 
 from params import MelView, PcenParams, PcenView
+from pipeline.mel import mel_filters
 
-FRONTEND_VERSION = 2  # part of every content key: raise it when the numbers change
+FRONTEND_VERSION = 3  # part of every content key: raise it when the numbers change
 POWER_FLOOR = 1e-10  # -100 dB: below the quantisation noise of 16-bit audio in one mel bin
 PCEN_SCALE = 2.0**31  # PCEN's constants are made for integer audio (librosa.pcen)
-BLOCK_FRAMES = 64  # a block's frames, spectra and power stay in the processor's cache
+BLOCK_FRAMES = 256  # a block's frames and spectra take 2 MB, whatever the recording's length
+GRAIN_FRAMES = 32  # blocks are whole grains, so that the numbers do not depend on how the waveform was cut
+BAND_MEL_BINS = 8  # neighbouring mel filters see the same FFT bins: small dense products, no large sparse one
 
 FloatArray = npt.NDArray[np.float32]
+Band = tuple[slice, slice, FloatArray]  # places in the packed spectrum, mel bins, weights between them
 
 
 def spectrogram(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
@@ -39,10 +45,31 @@ def spectrogram(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
     ValueError
         If the view has mel bins that no FFT bin falls into.
     """
-    power_TM = mel_power(waveform_S, view)
-    if isinstance(view, PcenView):
-        return pcen(power_TM * np.float32(PCEN_SCALE**2), view.pcen, view.sample_rate_hz / view.hop)
-    return power_to_db(power_TM)
+    return np.concatenate(list(spectrogram_blocks(with_room([waveform_S], view), view)))
+
+
+def spectrogram_blocks(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+    """As `spectrogram`, for a waveform that arrives in pieces: yields (T, M) blocks in order.
+
+    Parameters
+    ----------
+    waveform : pieces (room(view) + S,) of any length; what lies in the room before their samples is overwritten.
+    """
+    power = mel_power_blocks(waveform, view)
+    if isinstance(view, MelView):
+        return map(power_to_db, power)
+    energy = (block_TM * np.float32(PCEN_SCALE**2) for block_TM in power)
+    return pcen_blocks(energy, view.pcen, view.sample_rate_hz / view.hop)
+
+
+def room(view: MelView | PcenView) -> int:
+    """Unused samples that each piece must have in front, for those of the piece before that are still needed."""
+    return GRAIN_FRAMES * view.hop + view.n_fft
+
+
+def with_room(pieces: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+    """Pieces (S,) of a waveform, copied behind the room that the front end needs."""
+    return (np.concatenate([np.empty(room(view), np.float32), piece_S]) for piece_S in pieces)
 
 
 def mel_power(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
@@ -55,24 +82,53 @@ def mel_power(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
     -------
     (T, M) float32, non-negative.
     """
-    filters_FM = _filters(view)
-    window = scipy.signal.get_window("hann", view.n_fft, fftbins=True).astype(np.float32)
-    half = view.n_fft // 2
-    padded = np.pad(waveform_S, (half, half))
-    frames_TN = np.lib.stride_tricks.sliding_window_view(padded, view.n_fft)[:: view.hop]
-    power_TM = np.empty((len(frames_TN), view.n_mels), np.float32)
-    for start in range(0, len(frames_TN), BLOCK_FRAMES):
-        block = slice(start, start + BLOCK_FRAMES)
-        spectrum_TF = scipy.fft.rfft(frames_TN[block] * window, axis=1, overwrite_x=True)
-        energy_TF = np.square(spectrum_TF.real)
-        energy_TF += np.square(spectrum_TF.imag)
-        np.matmul(energy_TF, filters_FM, out=power_TM[block])
-    return power_TM
+    return np.concatenate(list(mel_power_blocks(with_room([waveform_S], view), view)))
+
+
+def mel_power_blocks(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+    """As `mel_power`, in blocks of `BLOCK_FRAMES` frames; the last one may be shorter."""
+    bands, window_N = _bands(view), _window(view.n_fft)
+    windowed_TN = np.empty((BLOCK_FRAMES, view.n_fft), np.float32)
+    for frames_TN in _frames(waveform, view):
+        count = len(frames_TN)
+        np.multiply(frames_TN, window_N, out=windowed_TN[:count])
+        spectrum_TC = scipy.fftpack.rfft(windowed_TN[:count], axis=1, overwrite_x=True)
+        np.square(spectrum_TC, out=spectrum_TC)
+        power_TM = np.empty((count, view.n_mels), np.float32)
+        for parts, mel_bins, weights_CM in bands:
+            np.matmul(spectrum_TC[:, parts], weights_CM, out=power_TM[:, mel_bins])
+        yield power_TM
+
+
+def _frames(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+    """Views (T, N) of the centred windows, in blocks; half a window of zeros goes before and after the waveform."""
+    n_fft, hop = view.n_fft, view.hop
+    margin_S = np.zeros(n_fft // 2, np.float32)
+    carried_S = margin_S
+    for piece_S in waveform:
+        samples_S = piece_S[room(view) - len(carried_S) :]
+        samples_S[: len(carried_S)] = carried_S
+        whole = _frames_in(samples_S, n_fft, hop) // GRAIN_FRAMES * GRAIN_FRAMES
+        yield from _blocks(samples_S, whole, n_fft, hop)
+        carried_S = samples_S[whole * hop :]
+    samples_S = np.concatenate([carried_S, margin_S])
+    yield from _blocks(samples_S, _frames_in(samples_S, n_fft, hop), n_fft, hop)
+
+
+def _frames_in(samples_S: FloatArray, n_fft: int, hop: int) -> int:
+    return max(0, 1 + (len(samples_S) - n_fft) // hop)
+
+
+def _blocks(samples_S: FloatArray, frames: int, n_fft: int, hop: int) -> Iterator[FloatArray]:
+    for first in range(0, frames, BLOCK_FRAMES):
+        last = min(first + BLOCK_FRAMES, frames) - 1
+        yield np.lib.stride_tricks.sliding_window_view(samples_S[first * hop : last * hop + n_fft], n_fft)[::hop]
 
 
 def power_to_db(power: FloatArray) -> FloatArray:
     """10 log10 of power, floored at -100 dB. No reference, no `top_db`: recordings stay comparable."""
-    decibel: FloatArray = np.log10(np.maximum(power, np.float32(POWER_FLOOR)))
+    decibel: FloatArray = np.maximum(power, np.float32(POWER_FLOOR))
+    np.log10(decibel, out=decibel)
     decibel *= np.float32(10)
     return decibel
 
@@ -96,9 +152,25 @@ def pcen(energy_TM: FloatArray, params: PcenParams, frames_per_s: float) -> Floa
 
     Source: Wang et al. 2017, "Trainable frontend for robust and far-field keyword spotting"; smoother as librosa.pcen.
     """
-    if energy_TM.size and energy_TM.min() < 0:
-        raise ValueError("pcen: energy must not be negative; give mel power, not dB")
-    smooth_TM = _smooth(energy_TM, smoothing_coefficient(params.time_constant_s * frames_per_s))
+    return np.concatenate(list(pcen_blocks([energy_TM], params, frames_per_s)))
+
+
+def pcen_blocks(energy: Iterable[FloatArray], params: PcenParams, frames_per_s: float) -> Iterator[FloatArray]:
+    """As `pcen`, for energy that arrives in blocks: the smoother's state is carried from one to the next."""
+    coefficient = smoothing_coefficient(params.time_constant_s * frames_per_s)
+    taps = np.asarray([coefficient], np.float32), np.asarray([1, coefficient - 1], np.float32)
+    state_M: FloatArray | None = None
+    for energy_TM in energy:
+        if energy_TM.size and energy_TM.min() < 0:
+            raise ValueError("pcen: energy must not be negative; give mel power, not dB")
+        if state_M is None:
+            state_M = np.full((1, energy_TM.shape[1]), 1 - coefficient, np.float32)
+        smooth_TM, state_M = scipy.signal.lfilter(*taps, energy_TM, axis=0, zi=state_M)
+        yield _controlled(energy_TM, smooth_TM, params)
+
+
+def _controlled(energy_TM: FloatArray, smooth_TM: FloatArray, params: PcenParams) -> FloatArray:
+    """Divide energy by its smoothed past to the power of the gain, then compress; overwrites the past."""
     smooth_TM += np.float32(params.eps)
     np.log(smooth_TM, out=smooth_TM)
     smooth_TM *= np.float32(-params.gain)
@@ -127,7 +199,7 @@ def value_range(view: MelView | PcenView) -> tuple[float, float]:
     By Parseval's theorem the FFT bins between 0 and Nyquist hold at most 3/16 n_fft**2: half of n_fft times the energy
     3/8 n_fft of a Hann window. A filter passes at most its peak's share. PCEN peaks where that starts out of silence.
     """
-    loudest = 3 / 16 * view.n_fft**2 * float(_filters(view).max())
+    loudest = 3 / 16 * view.n_fft**2 * float(mel_filters(view).max())
     if isinstance(view, MelView):
         return 10 * math.log10(POWER_FLOOR), float(math.ceil(10 * math.log10(loudest)))
     peak = _onset_ratio(loudest * PCEN_SCALE**2, view.pcen, view.sample_rate_hz / view.hop)
@@ -152,61 +224,24 @@ def smoothing_coefficient(time_constant_frames: float) -> float:
     return (math.sqrt(1 + 4 * square) - 1) / (2 * square)
 
 
-def _smooth(energy_TM: FloatArray, coefficient: float) -> FloatArray:
-    start = np.full((1, energy_TM.shape[1]), 1 - coefficient, np.float32)
-    taps = np.asarray([coefficient], np.float32), np.asarray([1, coefficient - 1], np.float32)
-    smooth_TM, _ = scipy.signal.lfilter(*taps, energy_TM, axis=0, zi=start)
-    return np.asarray(smooth_TM, np.float32)
+@lru_cache(maxsize=4)
+def _window(n_fft: int) -> FloatArray:
+    return np.asarray(scipy.signal.get_window("hann", n_fft, fftbins=True), np.float32)
 
 
 @lru_cache(maxsize=4)
-def _filters(view: MelView | PcenView) -> FloatArray:
-    return mel_filters(view)
+def _bands(view: MelView | PcenView) -> list[Band]:
+    """The filters in groups of neighbours, each with the span of the packed spectrum that it looks at.
 
-
-def mel_filters(view: MelView | PcenView) -> FloatArray:
-    """Triangular mel filters of unit area, as `librosa.filters.mel(norm="slaney")`.
-
-    Returns
-    -------
-    (F, M) float32 with F = n_fft // 2 + 1.
-
-    Raises
-    ------
-    ValueError
-        If a filter is so narrow that it holds no FFT bin.
+    Bin f stands at 2 f - 1 (real part) and 2 f (imaginary part), so each weight stands there twice. The first and the
+    last bin, which are real, lie on the feet of triangles: their weight is zero but for rounding.
     """
-    htk = view.mel_scale == "htk"
-    low, high = hz_to_mel(np.array([view.fmin_hz, view.fmax_hz]), htk)
-    edges_hz = mel_to_hz(np.linspace(low, high, view.n_mels + 2), htk)
-    bins_hz = np.fft.rfftfreq(view.n_fft, 1 / view.sample_rate_hz)
-    rising = (bins_hz[:, None] - edges_hz[:-2]) / np.diff(edges_hz)[:-1]
-    falling = (edges_hz[2:] - bins_hz[:, None]) / np.diff(edges_hz)[1:]
-    filters_FM = np.maximum(0, np.minimum(rising, falling)) * (2 / (edges_hz[2:] - edges_hz[:-2]))
-    empty = np.flatnonzero(filters_FM.max(axis=0) == 0)
-    if len(empty):
-        raise ValueError(
-            f"{len(empty)} of {view.n_mels} mel bins (first: {empty[0]}) hold no FFT bin; "
-            f"raise n_fft or fmin_hz, or lower n_mels"
-        )
-    return filters_FM.astype(np.float32)
-
-
-_LINEAR_HZ, _KNEE_HZ, _STEP = 200 / 3, 1000.0, math.log(6.4) / 27  # Slaney's Auditory Toolbox
-
-
-def hz_to_mel(hz: npt.NDArray[np.float64], htk: bool) -> npt.NDArray[np.float64]:
-    """Hertz to mel: Slaney's scale (linear to 1 kHz, then logarithmic) or HTK's."""
-    if htk:
-        return np.asarray(2595 * np.log10(1 + hz / 700))
-    return np.where(
-        hz < _KNEE_HZ, hz / _LINEAR_HZ, _KNEE_HZ / _LINEAR_HZ + np.log(np.maximum(hz, _KNEE_HZ) / _KNEE_HZ) / _STEP
-    )
-
-
-def mel_to_hz(mel: npt.NDArray[np.float64], htk: bool) -> npt.NDArray[np.float64]:
-    """Inverse of `hz_to_mel`."""
-    if htk:
-        return np.asarray(700 * (10 ** (mel / 2595) - 1))
-    knee = _KNEE_HZ / _LINEAR_HZ
-    return np.where(mel < knee, mel * _LINEAR_HZ, _KNEE_HZ * np.exp(_STEP * (np.maximum(mel, knee) - knee)))
+    filters_FM = mel_filters(view)
+    filters_FM[[0, -1]] = 0
+    bands = []
+    for first in range(0, view.n_mels, BAND_MEL_BINS):
+        mel_bins = slice(first, min(first + BAND_MEL_BINS, view.n_mels))
+        seen = np.flatnonzero(filters_FM[:, mel_bins].any(axis=1))
+        weights_CM = np.repeat(filters_FM[seen[0] : seen[-1] + 1, mel_bins], 2, axis=0)
+        bands.append((slice(2 * int(seen[0]) - 1, 2 * int(seen[-1]) + 1), mel_bins, weights_CM))
+    return bands

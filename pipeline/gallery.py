@@ -11,8 +11,8 @@ import numpy as np
 from cache.store import Store
 from figures import figure
 from params import MelView, PcenView
-from pipeline.build import Source
-from pipeline.frontend import FloatArray, hz_to_mel
+from pipeline.jobs import Source
+from pipeline.mel import FloatArray, hz_to_mel
 
 ROWS, COLUMNS, LONGEST_S = 3, 2, 10.0
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)

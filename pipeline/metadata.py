@@ -10,10 +10,10 @@ import csv
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
+from cache.places import Place, place, reaching
 from params import DataParams
 from pipeline.audio import AUDIO_EXTENSIONS
 from pipeline.birdclef import read_birdclef
@@ -33,7 +33,7 @@ class Metadata:
     ----------
     recordings
         One row per listed recording, sorted by `recording` (its path inside the audio folder): recording, path
-        (as openable from the project's root), label, secondary (space-separated), author, rating, latitude,
+        (or URL, as openable from the project's root), label, secondary (space-separated), author, rating, latitude,
         longitude, date (ISO or ""), fold (ready fold or NA).
     taxonomy
         scientific_name, common_name, class_name, indexed by label; a label may be missing.
@@ -48,7 +48,7 @@ class Metadata:
     recordings: pd.DataFrame
     taxonomy: pd.DataFrame
     submission: tuple[str, ...] | None
-    soundscapes: tuple[Path, ...]
+    soundscapes: tuple[Place, ...]
     truth: pd.DataFrame
 
 
@@ -59,9 +59,13 @@ def read_metadata(data: DataParams) -> Metadata:
     ------
     PipelineError
         If a file or folder is missing or a row breaks a rule; all bad rows of a file are listed at once.
+    StoreError
+        If data.root is a URL that cannot be opened or reached.
     """
-    root = Path(data.root)
-    if not root.is_dir():
+    root = place(data.root)
+    with reaching(root):
+        is_there = root.is_dir()
+    if not is_there:
         raise PipelineError(
             f"{root}: no such folder; correct data.root in params.yaml (`dvc repro` makes the demo data)"
         )
@@ -78,10 +82,10 @@ def read_metadata(data: DataParams) -> Metadata:
     )
 
 
-def _read_folders(root: Path, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_folders(root: Place, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Recordings of layout `folders`: the folder is the label, nothing else is known."""
     not_labels = {root / soundscapes} if soundscapes is not None else set()
-    folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and folder not in not_labels]
+    folders = [folder for folder in sorted(root.iterdir(), key=_name) if folder.is_dir() and folder not in not_labels]
     listed = {folder.name: _audio_files(folder) for folder in folders if not folder.name.startswith(".")}
     labels = [label for label, files in listed.items() if files]
     bad = ", ".join(repr(label) for label in labels if not is_label(label))
@@ -95,8 +99,12 @@ def _read_folders(root: Path, soundscapes: str | None) -> tuple[pd.DataFrame, pd
     return pd.concat([table, unknown, fold], axis=1), pd.DataFrame(columns=TAXONOMY)
 
 
-def _audio_files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in AUDIO_EXTENSIONS)
+def _name(where: Place) -> str:
+    return where.name
+
+
+def _audio_files(folder: Place) -> list[Place]:
+    files = sorted((file for file in folder.iterdir() if file.suffix.lower() in AUDIO_EXTENSIONS), key=_name)
     odd = ", ".join(ascii(file.name) for file in files if not file.name.isprintable())
     if odd:
         raise PipelineError(
@@ -105,7 +113,7 @@ def _audio_files(folder: Path) -> list[Path]:
     return files
 
 
-def _read_taxonomy(path: Path, own_names: pd.DataFrame) -> pd.DataFrame:
+def _read_taxonomy(path: Place, own_names: pd.DataFrame) -> pd.DataFrame:
     """Names of labels from taxonomy.csv; without it, those that the recordings' own table gives."""
     if not path.exists():
         return own_names.reindex(columns=TAXONOMY, fill_value="")
@@ -115,7 +123,7 @@ def _read_taxonomy(path: Path, own_names: pd.DataFrame) -> pd.DataFrame:
     return table.set_index("primary_label").reindex(columns=TAXONOMY, fill_value="")
 
 
-def _read_submission(path: Path, labels: set[str]) -> tuple[str, ...] | None:
+def _read_submission(path: Place, labels: set[str]) -> tuple[str, ...] | None:
     """The label columns of sample_submission.csv; None without one, or if it has no label among its columns.
 
     BirdCLEF 2021 and 2022 asked for other columns (birds, target): those files say nothing about labels.
@@ -135,7 +143,7 @@ def _read_submission(path: Path, labels: set[str]) -> tuple[str, ...] | None:
     return tuple(columns)
 
 
-def _list_soundscapes(root: Path, name: str | None) -> tuple[Path, ...]:
+def _list_soundscapes(root: Place, name: str | None) -> tuple[Place, ...]:
     if name is None:
         return ()
     folder = root / name
@@ -148,7 +156,7 @@ def _list_soundscapes(root: Path, name: str | None) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _read_truth(root: Path, name: str | None) -> pd.DataFrame:
+def _read_truth(root: Place, name: str | None) -> pd.DataFrame:
     """Read row_id and labels (or birds, as in BirdCLEF 2021) of the soundscapes' windows."""
     if name is None:
         return pd.DataFrame({"row_id": [], "labels": []}, dtype=str)

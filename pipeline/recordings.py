@@ -12,7 +12,7 @@ import pandas as pd
 
 import params
 from errors import run_stage
-from params import DataParams
+from params import DataParams, MachineParams
 from pipeline.data_report import draw_classes, summarise, write_report
 from pipeline.errors import PipelineError
 from pipeline.metadata import TAXONOMY, Metadata, read_metadata
@@ -27,8 +27,8 @@ def main() -> None:
     """Read the metadata, scan the audio, write the tables and the report."""
     settings = params.load()
     metadata = read_metadata(settings.data)
-    recordings = scan_recordings(metadata, settings.data, settings.machine.workers)
-    soundscapes = scan_soundscapes(metadata, settings.data, settings.machine.workers)
+    recordings = scan_recordings(metadata, settings.data, settings.machine)
+    soundscapes = scan_soundscapes(metadata, settings.data, settings.machine)
     usable = usable_recordings(recordings, settings.data)
     labels = labels_table(usable, metadata.taxonomy)
     write_table(usable[list(RECORDINGS)], DATA / "recordings.csv")
@@ -43,17 +43,17 @@ def main() -> None:
     print(report["summary"])
 
 
-def scan_recordings(metadata: Metadata, data: DataParams, workers: int) -> pd.DataFrame:
+def scan_recordings(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
     """The listed recordings with the columns of `pipeline.scan.Scan` beside them, usable or not."""
-    scans = scan_files(list(metadata.recordings["path"]), data, workers, "recordings")
+    scans = scan_files(list(metadata.recordings["path"]), data, machine, "recordings")
     return pd.concat([metadata.recordings, scans], axis=1)
 
 
-def scan_soundscapes(metadata: Metadata, data: DataParams, workers: int) -> pd.DataFrame:
+def scan_soundscapes(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
     """The soundscapes (name without extension, path) with the columns of `pipeline.scan.Scan`, usable or not."""
     paths = [path.as_posix() for path in metadata.soundscapes]
     names = pd.DataFrame({"soundscape": [path.stem for path in metadata.soundscapes], "path": paths}, dtype=str)
-    return pd.concat([names, scan_files(paths, data, workers, "soundscapes")], axis=1)
+    return pd.concat([names, scan_files(paths, data, machine, "soundscapes")], axis=1)
 
 
 def usable_recordings(recordings: pd.DataFrame, data: DataParams) -> pd.DataFrame:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import joblib
 import pandas as pd
 
-from params import DataParams
-from pipeline.audio import content_sha256, is_cut_short, read_header
+from cache.places import Place, absolute
+from params import DataParams, MachineParams
+from pipeline.audio import content_sha256, fetched, is_cut_short, read_header
 from pipeline.errors import PipelineError
+from pipeline.workers import run_unordered
 from progress import Progress
 
 BATCH_FILES = 64  # per task of a worker: a file takes a millisecond, a task's way there and back several
@@ -29,17 +31,17 @@ class Scan:
     problem: str = ""
 
 
-def scan_files(paths: Sequence[str], data: DataParams, workers: int, what: str) -> pd.DataFrame:
+def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, what: str) -> pd.DataFrame:
     """Scan files in parallel processes.
 
     Parameters
     ----------
     paths
-        The files, as openable from here.
+        The files or URLs, as openable from here.
     data
         Its shortest_s and longest_s bound what is usable.
-    workers
-        Processes; 0 = one per core. The result does not depend on it.
+    machine
+        Its workers, backend and scheduler. The result does not depend on them.
     what
         The title of the progress bar.
 
@@ -49,31 +51,42 @@ def scan_files(paths: Sequence[str], data: DataParams, workers: int, what: str) 
     """
     if not paths:
         return pd.DataFrame(columns=list(Scan.__dataclass_fields__))
-    batches = [paths[start : start + BATCH_FILES] for start in range(0, len(paths), BATCH_FILES)]
-    processes = min(workers or joblib.cpu_count(), len(batches))
-    scans: list[Scan] = []
+    base = os.fspath(Path.cwd())
+    starts = range(0, len(paths), BATCH_FILES)
+    limits = data.shortest_s, data.longest_s
+    tasks = ((_scan_batch, (start, paths[start : start + BATCH_FILES], base, *limits)) for start in starts)
+    scans: dict[int, list[Scan]] = {}
     with Progress(len(paths), what, "files") as progress:
-        run = joblib.Parallel(n_jobs=processes, return_as="generator")
-        limits = data.shortest_s, data.longest_s
-        for batch in run(joblib.delayed(_scan_batch)(paths, *limits) for paths in batches):
-            scans += batch
+        for start, batch in run_unordered(tasks, machine):
+            scans[start] = batch
             progress.update(len(batch))
-    return pd.DataFrame([asdict(scan) for scan in scans])
+    return pd.DataFrame([asdict(scan) for start in starts for scan in scans[start]])
 
 
-def _scan_batch(paths: Sequence[str], shortest_s: float, longest_s: float) -> list[Scan]:
-    return [scan_file(Path(path), shortest_s, longest_s) for path in paths]
+def _scan_batch(
+    start: int, paths: Sequence[str], base: str, shortest_s: float, longest_s: float
+) -> tuple[int, list[Scan]]:
+    return start, [scan_file(absolute(path, base), shortest_s, longest_s) for path in paths]
 
 
-def scan_file(path: Path, shortest_s: float, longest_s: float) -> Scan:
-    """Scan one file; a file that cannot be used gives a `Scan` with its problem, never an exception."""
+def scan_file(path: Place, shortest_s: float, longest_s: float) -> Scan:
+    """Scan one file; one that cannot be used gives a `Scan` with its problem, never an exception.
+
+    Raises
+    ------
+    StoreError
+        If a remote file's service cannot be reached, which says nothing about the file.
+    """
+    local = path  # errors begin with the name of what was being read
     try:
-        header = read_header(path)
-        if not shortest_s <= header.duration_s <= longest_s:
-            return Scan(problem=_length_problem(header.duration_s, shortest_s, longest_s))
-        return Scan(content_sha256(path), header.duration_s, header.sample_rate_hz, header.channels, is_cut_short(path))
+        with fetched(path) as local:
+            header = read_header(local)
+            if not shortest_s <= header.duration_s <= longest_s:
+                return Scan(problem=_length_problem(header.duration_s, shortest_s, longest_s))
+            facts = header.duration_s, header.sample_rate_hz, header.channels
+            return Scan(content_sha256(local), *facts, is_cut_short(local))
     except PipelineError as error:
-        return Scan(problem=str(error).removeprefix(f"{path}: "))
+        return Scan(problem=str(error).removeprefix(f"{local}: "))
 
 
 def _length_problem(duration_s: float, shortest_s: float, longest_s: float) -> str:

@@ -6,19 +6,25 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import params as parameters
+from cache.locks import building
+from cache.notes import note_plan, note_store
+from cache.places import Place, place
 from cache.seal import seal
 from cache.store import Store
 from errors import run_stage
 from params import Params
-from pipeline.build import Builder, Refused, Source
+from pipeline.build import Builder
 from pipeline.errors import PipelineError
 from pipeline.gallery import draw_gallery
+from pipeline.jobs import Source
+from pipeline.part_worker import Refused
 
 AUDIO, SOUNDSCAPES = Path("data/audio.csv"), Path("data/soundscapes.csv")
 CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")
@@ -51,14 +57,14 @@ def open_builder(name: str, params: Params) -> Builder:
             f"params.yaml: views.{name} does not exist; choose one of: {', '.join(params.views)}, or add it"
         )
     try:
-        return Builder(params.views[name], pool_root(params.machine.pool), params.machine.workers)
+        return Builder(params.views[name], pool_root(params.machine.pool), params.machine)
     except ValueError as error:
         raise PipelineError(f"params.yaml: views.{name}: {error}") from error
 
 
-def pool_root(configured: str) -> Path:
+def pool_root(configured: str) -> Place:
     """Where finished parts are kept: BIRDCACHE_POOL, else machine.pool."""
-    return Path(os.environ.get("BIRDCACHE_POOL") or configured)
+    return place(os.environ.get("BIRDCACHE_POOL") or configured)
 
 
 def read_sources(table: Path) -> list[Source]:
@@ -75,13 +81,15 @@ def build_store(builder: Builder, sources: Sequence[Source], target: Path, what:
     PipelineError
         If there are sources and not one of them can be decoded.
     """
-    parts, refused = builder.build(sources, what)
-    if sources and not parts:
-        raise PipelineError(
-            f"{target}: none of {len(sources)} audio files can be decoded; the first: {refused[0].reason}"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    seal(target, builder.view, builder.digest, builder.codec, parts)
+    with building(builder.root, builder.sweep):
+        parts, refused = builder.build(sources, what, partial(note_plan, builder.root, target))
+        if sources and not parts:
+            raise PipelineError(
+                f"{target}: none of {len(sources)} audio files can be decoded; the first: {refused[0].reason}"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        seal(target, builder.view, builder.digest, builder.codec, parts)
+        note_store(builder.root, target, [named.part for named in parts])
     report = _summary(Store(target), sources, refused)
     print(
         f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB, "

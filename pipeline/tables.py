@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from cache.places import Place, reaching
 from pipeline.errors import PipelineError
 
 Kind = Literal["text", "number", "count"]  # str with "" for empty, float64 with NaN, Int64 with NA
@@ -30,7 +31,7 @@ RECORDINGS: dict[str, Kind] = {
 }
 
 
-def read_text_table(path: Path, required: Iterable[str]) -> pd.DataFrame:
+def read_text_table(path: Place, required: Iterable[str]) -> pd.DataFrame:
     """Read a user's CSV file as text, stripped of outer spaces; rows without any content are dropped.
 
     Returns
@@ -41,15 +42,20 @@ def read_text_table(path: Path, required: Iterable[str]) -> pd.DataFrame:
     ------
     PipelineError
         If the file is missing, is not a CSV table in UTF-8, or lacks a required column.
+    StoreError
+        If it is remote and its service cannot be reached.
     """
     try:
-        with warnings.catch_warnings():
+        with reaching(path):
+            file = path.open("rb")
+        with file, warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the header
             table = pd.read_csv(
-                path, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False, encoding="utf-8-sig"
+                file, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False, encoding="utf-8-sig"
             )
     except OSError as error:
-        raise PipelineError(f"{path}: cannot be read ({error.strerror}); restore it, or correct params.yaml") from error
+        why = error.strerror or error
+        raise PipelineError(f"{path}: cannot be read ({why}); restore it, or correct params.yaml") from error
     except (ValueError, pd.errors.ParserWarning) as error:
         raise PipelineError(f"{path}: is not a CSV table in UTF-8 ({str(error).strip()}); export it again") from error
     table = table.fillna("").apply(lambda column: column.str.strip())  # a short row ends in missing cells
@@ -61,7 +67,7 @@ def read_text_table(path: Path, required: Iterable[str]) -> pd.DataFrame:
     return filled
 
 
-def refuse_rows(path: Path, problems: Iterable[tuple[pd.Series[bool], str]]) -> None:
+def refuse_rows(path: Place, problems: Iterable[tuple[pd.Series[bool], str]]) -> None:
     """Raise one error for all bad rows of a table.
 
     Parameters

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from params import MachineParams, Member
+from params import Member
 from train.errors import TrainError
 
 
@@ -91,8 +91,8 @@ def _check_complete(model: nn.Module, file_keys: set[str], where: str) -> None:
         )
 
 
-def choose_device(machine: MachineParams) -> torch.device:
-    """The device that `machine.device` names; auto takes a GPU if there is one.
+def choose_device(wanted: str) -> torch.device:
+    """The device that `machine.device` (auto, cpu, cuda) names; auto takes a GPU if there is one.
 
     Raises
     ------
@@ -100,11 +100,11 @@ def choose_device(machine: MachineParams) -> torch.device:
         If a GPU is demanded and there is none.
     """
     available = torch.cuda.is_available()
-    if machine.device == "cuda" and not available:
+    if wanted == "cuda" and not available:
         raise TrainError(
             "params.yaml: machine.device = 'cuda': no GPU can be used here; see `birdcache doctor`, or set it to auto"
         )
-    return torch.device("cuda" if available and machine.device != "cpu" else "cpu")
+    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

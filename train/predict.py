@@ -40,7 +40,7 @@ class Soundscape:
 def main() -> None:
     """Write data/soundscape_scores.npz (each member's scores) and reports/submission.csv (their mean)."""
     params = parameters.load()
-    device = choose_device(params.machine)
+    device = choose_device(params.machine.device)
     labels = read_labels()
     soundscapes = held_by_all_views(read_soundscapes(), params)
     row_ids = [row_id for soundscape in soundscapes for row_id in soundscape.row_ids(params.predict.window_s)]
@@ -103,7 +103,7 @@ def score_folder(
     check_labels(folder, sidecar, labels)
     recipe, view = sidecar.member.recipe, sidecar.member.view
     store = Store(store_path(sidecar.member.member.view, soundscapes=True), view)
-    frames, _ = open_frames(store, device, params.machine.residence)
+    frames, _ = open_frames(store, device, params.machine)
     model = read_model(folder, sidecar, recipe.weights, device)
     scorer = Scorer(model, frames, view, recipe, device)
     scores = [np.empty((0, len(labels)), np.float32)]

@@ -17,9 +17,11 @@ import pytest
 from cache.codec import Codec
 from cache.files import sha256_hex
 from cache.keys import content_key, view_digest
-from cache.pool import Pool
+from cache.pool import LocalPool
 from cache.seal import NamedPart, seal
+from cache.shard import Layout
 from params import MelView
+from tests.sealing import add_part
 
 Parts = Mapping[str, Sequence[int]]
 PARTS: Parts = {"0": (700, 3, 512), "a": (1, 1100)}  # frames of each recording
@@ -46,24 +48,29 @@ VIEW = MelView(
     fmin_hz=50.0,
     fmax_hz=8000.0,
     dtype="float16",
+    compression="none",
 )
 
 
 def seal_store(
-    root: Path, dtype: Literal["float16", "uint8"] = "float16", parts: Parts = PARTS, seed: int = 1
+    root: Path,
+    dtype: Literal["float16", "uint8"] = "float16",
+    parts: Parts = PARTS,
+    seed: int = 1,
+    compression: Literal["none", "lz4", "zstd"] = "none",
 ) -> Sealed:
     """Seal root/mel.zarr over root/pool; `seed` chooses its values."""
-    view = VIEW.model_copy(update={"dtype": dtype})
+    view = VIEW.model_copy(update={"dtype": dtype, "compression": compression})
     codec, digest = Codec(dtype, -100.0, 28.0), view_digest(view, 1, "decoder")
-    pool, rng = Pool(root / "pool", digest), np.random.default_rng(seed)
+    pool, rng = LocalPool(root / "pool", digest), np.random.default_rng(seed)
     named: list[NamedPart] = []
     codes: dict[str, npt.NDArray[Any]] = {}
     for name, frames in parts.items():
         audio = tuple(sha256_hex(f"{name}{number}".encode()) for number in range(len(frames)))
         values = rng.uniform(-100, 28, (sum(frames), view.n_mels)).astype(np.float32)
-        rows = np.split(codec.encode(values), np.cumsum(frames)[:-1])
+        rows: list[Any] = np.split(codec.encode(values), np.cumsum(frames)[:-1])
         keys = [content_key(sha256, digest) + str(seed) for sha256 in audio]
-        named.append(NamedPart(name, pool.add(keys, frames, np.concatenate(rows), codec), audio))
+        named.append(NamedPart(name, add_part(pool, Layout.of(view, codec), keys, rows), audio))
         codes |= dict(zip(audio, rows, strict=True))
     seal(root / "mel.zarr", view, digest, codec, named)
     return Sealed(root / "mel.zarr", root / "pool", view, codec, codes)

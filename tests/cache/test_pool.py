@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cache import files, pool
-from cache.codec import Codec, Codes
-from cache.parts import METADATA, SHARD, write_array
-from cache.pool import ROWS, Pool, PooledPart, is_intact, link_part, map_part
+from cache.codec import Codes
+from cache.draft import ROWS, PartDraft
+from cache.parts import METADATA, SHARD
+from cache.pool import LocalPool, PooledPart, is_intact, link_part
+from cache.shard import Layout
+from tests.sealing import add_part
 
-CODEC = Codec("uint8", -100.0, 45.0)
+LAYOUT = Layout(mel_bins=8, dtype="uint8", fill=255, compression="none")
 KEYS, FRAMES = ["1" * 64, "2" * 64], [3, 5]
 
 
-def some_codes(seed: int = 1) -> Codes:
-    return np.random.default_rng(seed).integers(0, 255, (sum(FRAMES), 8), np.uint8)
+def some_codes(seed: int = 1) -> list[Codes]:
+    return [np.random.default_rng(seed).integers(0, 255, (frames, 8), np.uint8) for frames in FRAMES]
 
 
 def read_codes(part: PooledPart) -> Codes:
-    codes: Codes = map_part(part, 8, CODEC).reshape(-1, 8)[: sum(part.frames)]
-    return codes
+    return np.concatenate(list(part.reader(LAYOUT).rows(0, sum(part.frames))))
+
+
+def add(parts: LocalPool, keys: list[str] = KEYS) -> PooledPart:
+    return add_part(parts, LAYOUT, keys, some_codes()[: len(keys)])
+
+
+def local(part: PooledPart) -> Path:
+    assert isinstance(part.folder, Path)
+    return part.folder
 
 
 def damage(path: Path) -> None:
@@ -41,117 +51,122 @@ def digest() -> str:
 
 
 @pytest.fixture
-def parts(tmp_path: Path, digest: str) -> Pool:
+def parts(tmp_path: Path, digest: str) -> LocalPool:
     """An empty pool at tmp_path/pool."""
-    return Pool(tmp_path / "pool", digest)
+    return LocalPool(tmp_path / "pool", digest)
 
 
 def leftovers(root: Path) -> list[Path]:
     return list(root.rglob("tmp-*"))
 
 
-def test_part_is_found_again_by_its_keys(parts: Pool, tmp_path: Path, digest: str) -> None:
-    added = parts.add(KEYS, FRAMES, some_codes(), CODEC)
-    found = Pool(tmp_path / "pool", digest).find(KEYS)
+def test_part_is_found_again_by_its_keys(parts: LocalPool, tmp_path: Path, digest: str) -> None:
+    added = add(parts)
+    found = LocalPool(tmp_path / "pool", digest).find(KEYS)
     assert found == added
     assert found.keys == tuple(KEYS)
     assert found.frames == tuple(FRAMES)
-    np.testing.assert_array_equal(read_codes(found), some_codes())
+    np.testing.assert_array_equal(read_codes(found), np.concatenate(some_codes()))
 
 
-def test_part_is_found_by_no_other_keys_and_in_no_other_view(parts: Pool, tmp_path: Path) -> None:
-    parts.add(KEYS, FRAMES, some_codes(), CODEC)
+def test_part_is_found_by_no_other_keys_and_in_no_other_view(parts: LocalPool, tmp_path: Path) -> None:
+    add(parts)
     assert parts.find(KEYS[::-1]) is None
     assert parts.find(KEYS[:1]) is None
     assert parts.find([*KEYS, "3" * 64]) is None
-    assert Pool(tmp_path / "pool", "cd" * 32).find(KEYS) is None
+    assert LocalPool(tmp_path / "pool", "cd" * 32).find(KEYS) is None
 
 
-def test_files_of_a_part_are_read_only(parts: Pool) -> None:
-    part = parts.add(KEYS, FRAMES, some_codes(), CODEC)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in part.folder.rglob("*") if path.is_file()}
+def test_files_of_a_part_are_read_only(parts: LocalPool) -> None:
+    part = add(parts)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in local(part).rglob("*") if path.is_file()}
     assert modes == {"zarr.json": 0o444, "0": 0o444, ROWS: 0o444}
 
 
-def test_part_that_is_there_is_not_written_twice(parts: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = parts.add(KEYS, FRAMES, some_codes(), CODEC)
-    monkeypatch.delattr(pool, "write_array")
-    assert parts.add(KEYS, FRAMES, some_codes(), CODEC) == first
+def test_part_that_is_there_is_kept(parts: LocalPool, tmp_path: Path) -> None:
+    first = add(parts)
+    inode = (first.folder / SHARD).stat().st_ino
+    assert add(parts) == first
+    assert (first.folder / SHARD).stat().st_ino == inode
+    assert leftovers(tmp_path) == []
 
 
 def test_process_that_finishes_first_does_no_harm(
-    parts: Pool, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+    parts: LocalPool, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overtaken(temporary: Path, codes: Codes, codec: Codec) -> None:
-        monkeypatch.undo()
-        monkeypatch.setattr(os, "getpid", lambda: 1)  # the other process
-        Pool(tmp_path / "pool", digest).add(KEYS, FRAMES, codes, codec)
-        write_array(temporary, codes, codec)
+    rename = Path.rename
 
-    monkeypatch.setattr(pool, "write_array", overtaken)
-    part = parts.add(KEYS, FRAMES, some_codes(), CODEC)
+    def overtaken(source: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        add(LocalPool(tmp_path / "pool", digest))  # the other process
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    part = add(parts)
     assert leftovers(tmp_path) == []
-    assert parts.all_parts() == [part]
+    assert parts.parts() == [part]
     assert is_intact(part)
 
 
-def test_failed_publication_is_an_error(parts: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_publication_is_an_error(parts: LocalPool, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(OSError, match="disk full"):
-        parts.add(KEYS, FRAMES, some_codes(), CODEC)
+        add(parts)
     assert parts.find(KEYS) is None
 
 
-def test_parts_are_listed_only_once_they_are_finished(parts: Pool, tmp_path: Path, digest: str) -> None:
-    part = parts.add(KEYS, FRAMES, some_codes(), CODEC)
-    growing = part.folder.with_name(f"tmp-{os.getpid()}-1234")  # of a live build, all written but not renamed
+def test_parts_are_listed_only_once_they_are_finished(parts: LocalPool, tmp_path: Path, digest: str) -> None:
+    part = add(parts)
+    growing = local(part).with_name("tmp-1234")  # of a live build, all written but not renamed
     growing.mkdir()
-    (growing / ROWS).write_bytes((part.folder / ROWS).read_bytes())
-    other = parts.add(KEYS[:1], FRAMES[:1], some_codes()[:3], CODEC)
-    listed = Pool(tmp_path / "pool", digest).all_parts()
+    (growing / ROWS).write_bytes((local(part) / ROWS).read_bytes())
+    other = add(parts, KEYS[:1])
+    listed = LocalPool(tmp_path / "pool", digest).parts()
     assert {entry.folder for entry in listed} == {part.folder, other.folder}
 
 
 @pytest.mark.parametrize("name", [METADATA, SHARD])
 @pytest.mark.parametrize("how", ["flipped", "short", "missing"])
 def test_damaged_part_is_removed_so_that_it_is_built_again(
-    parts: Pool, tmp_path: Path, digest: str, name: Path, how: str
+    parts: LocalPool, tmp_path: Path, digest: str, name: Path, how: str
 ) -> None:
-    part = parts.add(KEYS, FRAMES, some_codes(), CODEC)
+    part = add(parts)
     if how == "flipped":
-        damage(part.folder / name)
+        damage(local(part) / name)
     elif how == "short":
-        os.truncate(part.folder / name, 5)
+        os.truncate(local(part) / name, 5)
     else:
-        (part.folder / name).unlink()
+        (local(part) / name).unlink()
     assert not is_intact(part)
-    again = Pool(tmp_path / "pool", digest)
+    again = LocalPool(tmp_path / "pool", digest)
     assert again.find(KEYS) is None
-    assert is_intact(again.add(KEYS, FRAMES, some_codes(), CODEC))
+    assert is_intact(add(again))
 
 
-def test_damaged_part_is_not_taken_for_the_one_that_was_to_be_added(parts: Pool, tmp_path: Path, digest: str) -> None:
-    part = parts.add(KEYS, FRAMES, some_codes(), CODEC)
-    damage(part.folder / SHARD)
-    again = Pool(tmp_path / "pool", digest).add(KEYS, FRAMES, some_codes(), CODEC)
-    np.testing.assert_array_equal(read_codes(again), some_codes())
+def test_damaged_part_is_not_taken_for_the_one_that_was_to_be_added(
+    parts: LocalPool, tmp_path: Path, digest: str
+) -> None:
+    part = add(parts)
+    damage(local(part) / SHARD)
+    again = add(LocalPool(tmp_path / "pool", digest))
+    np.testing.assert_array_equal(read_codes(again), np.concatenate(some_codes()))
 
 
 def test_bytes_are_compared_once_and_not_at_all_if_just_written(
-    parts: Pool, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+    parts: LocalPool, tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = parts.add(KEYS, FRAMES, some_codes(), CODEC)
-    compared: list[Path] = []
+    part = add(parts)
+    compared: list[Any] = []
 
     def compare(part: PooledPart) -> bool:
         compared.append(part.folder)
         return is_intact(part)
 
     monkeypatch.setattr(pool, "is_intact", compare)
-    found, written = Pool(tmp_path / "pool", digest), Pool(tmp_path / "pool", digest)
+    found, written = LocalPool(tmp_path / "pool", digest), LocalPool(tmp_path / "pool", digest)
     written.trust(part)
     for _ in range(2):
         found.find(KEYS)
@@ -159,22 +174,51 @@ def test_bytes_are_compared_once_and_not_at_all_if_just_written(
     assert compared == [part.folder]
 
 
-def test_sweep_removes_what_dead_builds_left_and_nothing_else(parts: Pool, tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    part = parts.add(KEYS, FRAMES, some_codes(), CODEC)
-    folders = {pid: part.folder.with_name(f"tmp-{pid}-1234") for pid in (dead.pid, os.getpid(), os.getppid(), 1)}
-    for folder in folders.values():
-        folder.mkdir()
-        (folder / "zarr.json").touch(0o444)
+def test_sweep_removes_unfinished_parts_and_nothing_else(parts: LocalPool, tmp_path: Path) -> None:
+    part = add(parts)
+    left = local(part).with_name("tmp-1234")
+    left.mkdir()
+    (left / "zarr.json").touch(0o444)
     parts.sweep()
-    assert folders.pop(dead.pid) not in leftovers(tmp_path)
-    assert set(leftovers(tmp_path)) == set(folders.values())
+    assert leftovers(tmp_path) == []
     assert parts.find(KEYS) == part
 
 
-def test_linked_part_shares_its_bytes_with_the_pool(parts: Pool, tmp_path: Path) -> None:
-    part = parts.add(KEYS, FRAMES, some_codes(), CODEC)
+def fail_to_add(draft: PartDraft, frames: int) -> None:
+    with draft.recording("3" * 64) as writer:
+        writer.append(np.zeros((frames, 8), np.uint8))
+        raise ValueError("breaks off")
+
+
+@pytest.mark.parametrize("failed", [0, 1, 2])
+@pytest.mark.parametrize("frames", [0, 1, 511, 512, 1300])
+def test_failed_recording_leaves_no_trace_in_a_part(parts: LocalPool, tmp_path: Path, failed: int, frames: int) -> None:
+    clean, other = add(parts), LocalPool(tmp_path / "other", "ab" * 32)
+    adding = [(key, codes) for key, codes in zip(KEYS, some_codes(), strict=True)]
+    with other.draft(LAYOUT) as draft:
+        for number in range(len(KEYS) + 1):
+            if number == failed:
+                with pytest.raises(ValueError, match="breaks off"):
+                    fail_to_add(draft, frames)
+            if number < len(KEYS):
+                with draft.recording(adding[number][0]) as writer:
+                    writer.append(adding[number][1])
+        soiled = other.publish(draft)
+    assert soiled.files == clean.files
+    assert (soiled.frames, soiled.keys) == (clean.frames, clean.keys)
+    assert is_intact(soiled)
+
+
+def test_draft_that_fails_or_stays_empty_leaves_no_folder(parts: LocalPool, tmp_path: Path) -> None:
+    with parts.draft(LAYOUT):
+        assert len(leftovers(tmp_path)) == 1
+    with pytest.raises(ValueError, match="breaks off"), parts.draft(LAYOUT) as draft:
+        fail_to_add(draft, 5)
+    assert leftovers(tmp_path) == []
+
+
+def test_linked_part_shares_its_bytes_with_the_pool(parts: LocalPool, tmp_path: Path) -> None:
+    part = add(parts)
     link_part(part, tmp_path / "store" / "0")
     for name in (METADATA, SHARD):
         assert (tmp_path / "store" / "0" / name).lstat().st_ino == (part.folder / name).stat().st_ino

@@ -3,35 +3,58 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from threadpoolctl import threadpool_limits
 
+import params as parameters
 from cache import keys
 from cache.errors import StoreError
 from cache.keys import content_key, part_name, view_digest
+from cache.places import Place
 from cache.seal import seal
+from cache.shard import CHUNK_FRAMES
 from cache.store import Store
-from params import MelView, PcenParams, PcenView
-from pipeline import build
-from pipeline.audio import DECODER_VERSION, content_sha256, read_waveform
-from pipeline.build import Builder, Refused, Source
-from pipeline.frontend import FRONTEND_VERSION, FloatArray, spectrogram
-from tests.tiny import RATE_HZ, song, write_audio
+from params import MachineParams, MelView, PcenParams, PcenView
+from pipeline import build, part_worker
+from pipeline.audio import DECODER_VERSION, content_sha256, read_waveform, waveform_blocks
+from pipeline.build import Builder
+from pipeline.errors import PipelineError
+from pipeline.frontend import FRONTEND_VERSION, FloatArray, spectrogram, spectrogram_blocks
+from pipeline.jobs import Source
+from pipeline.part_worker import Refused
+from tests.tiny import RATE_HZ, ROOT, song, write_audio
 
 Bytes = dict[str, bytes]
 MakeStore = Callable[..., tuple[Bytes, list[Refused]]]
 View = MelView | PcenView
-PLAIN = {"sample_rate_hz": RATE_HZ, "n_fft": 512, "hop": 256, "n_mels": 32, "mel_scale": "slaney", "fmin_hz": 20.0}
+PLAIN = {
+    "sample_rate_hz": RATE_HZ,
+    "n_fft": 512,
+    "hop": 256,
+    "n_mels": 32,
+    "mel_scale": "slaney",
+    "fmin_hz": 20.0,
+    "compression": "none",
+}
 VIEW = MelView.model_validate(PLAIN | {"kind": "mel", "fmax_hz": 8000.0, "dtype": "float16"})
 PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.4, eps=1e-6)
 PCEN_UINT8 = PcenView.model_validate(PLAIN | {"kind": "pcen", "fmax_hz": 8000.0, "dtype": "uint8", "pcen": PCEN})
 VIEWS = pytest.mark.parametrize("view", [VIEW, PCEN_UINT8], ids=["mel float16", "pcen uint8"])
+
+
+def machine(workers: int = 1) -> MachineParams:
+    return parameters.load(ROOT / "params.yaml").machine.model_copy(update={"workers": workers})
 
 
 def as_source(path: Path) -> Source:
@@ -64,11 +87,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the files that were decoded in this process."""
     paths: list[str] = []
 
-    def read(path: Path, sample_rate_hz: int, sha256: str) -> FloatArray:
+    def read(path: Place, *facts: Any) -> Iterator[FloatArray]:
         paths.append(str(path))
-        return read_waveform(path, sample_rate_hz, sha256)
+        return waveform_blocks(path, *facts)
 
-    monkeypatch.setattr(build, "read_waveform", read)
+    monkeypatch.setattr(part_worker, "waveform_blocks", read)
     return paths
 
 
@@ -79,7 +102,7 @@ def make_store(tmp_path: Path) -> MakeStore:
     def make(
         sources: Sequence[Source], pool: str = "pool", workers: int = 1, view: View = VIEW
     ) -> tuple[Bytes, list[Refused]]:
-        builder = Builder(view, tmp_path / pool, workers)
+        builder = Builder(view, tmp_path / pool, machine(workers))
         parts, refused = builder.build(sources, "test")
         target = tmp_path / "mel.zarr"
         seal(target, builder.view, builder.digest, builder.codec, parts)
@@ -114,6 +137,13 @@ def damaged_shard(tmp_path: Path) -> str:
     with pytest.raises(StoreError, match="its bytes changed"):
         store.verify()
     return part.name
+
+
+def first_chunk(tmp_path: Path, source: Source) -> tuple[str, int]:
+    """Part and chunk in which a recording begins."""
+    store = Store(tmp_path / "mel.zarr")
+    (row,) = store.rows_of([source.sha256])
+    return store.manifest.parts[store.part[row]].name, int(store.start[row]) // CHUNK_FRAMES
 
 
 def key_of(source: Source) -> str:
@@ -183,14 +213,14 @@ def test_another_view_is_decoded_and_the_old_one_kept(
     assert len(decoded) == 6
 
 
-def interrupted_after(count: int) -> Callable[[FloatArray, View], FloatArray]:
+def interrupted_after(count: int) -> Callable[[Iterable[FloatArray], View], Iterator[FloatArray]]:
     """The front end, until somebody presses Ctrl-C."""
     left = iter(range(count))
 
-    def interrupted(waveform_S: FloatArray, view: View) -> FloatArray:
+    def interrupted(waveform: Iterable[FloatArray], view: View) -> Iterator[FloatArray]:
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return spectrogram(waveform_S, view)
+        return spectrogram_blocks(waveform, view)
 
     return interrupted
 
@@ -201,7 +231,7 @@ def test_killed_build_resumes_with_its_finished_parts(
     whole, _ = make_store(sources, "undisturbed")
     decoded.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(build, "spectrogram", interrupted_after(len(sources) - 1))
+        patch.setattr(part_worker, "spectrogram_blocks", interrupted_after(len(sources) - 1))
         with pytest.raises(KeyboardInterrupt):
             make_store(sources)
     assert make_store(sources)[0] == whole
@@ -213,10 +243,10 @@ def test_killed_build_resumes_with_its_finished_parts(
 def test_unexpected_error_ends_the_build(
     make_store: MakeStore, sources: list[Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path, sample_rate_hz: int, sha256: str) -> FloatArray:
+    def fail(path: Place, *facts: Any) -> Iterator[FloatArray]:
         raise MemoryError("no memory")
 
-    monkeypatch.setattr(build, "read_waveform", fail)
+    monkeypatch.setattr(part_worker, "waveform_blocks", fail)
     with pytest.raises(MemoryError, match="no memory"):
         make_store(sources)
 
@@ -261,17 +291,20 @@ def test_samples_that_overflow_are_refused(
     broken[500] = 1e30
     soundfile.write(tmp_path / "XC.wav", broken, RATE_HZ, subtype="FLOAT")
     _, (refused,) = make_store([*sources[:2], as_source(tmp_path / "XC.wav")], view=view)
-    assert "XC.wav: is so loud that its power overflows; scale its samples to +-1 or remove it" in refused.reason
+    assert (
+        "XC.wav: holds samples that are not finite, or so loud that their power overflows; scale it to +-1"
+        in refused.reason
+    )
     assert len(Store(tmp_path / "mel.zarr")) == 2
 
 
 def test_views_that_cannot_be_computed_or_stored_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mel bins .* hold no FFT bin"):
-        Builder(VIEW.model_copy(update={"n_mels": 400}), tmp_path, 1)
+        Builder(VIEW.model_copy(update={"n_mels": 400}), tmp_path, machine())
     unbounded = PCEN_UINT8.pcen.model_copy(update={"gain": 0.0})
-    Builder(PCEN_UINT8.model_copy(update={"pcen": unbounded}), tmp_path, 1)
+    Builder(PCEN_UINT8.model_copy(update={"pcen": unbounded}), tmp_path, machine())
     with pytest.raises(ValueError, match=r"values reach .* float16 ends at 65504; raise pcen\.gain"):
-        Builder(PCEN_UINT8.model_copy(update={"pcen": unbounded, "dtype": "float16"}), tmp_path, 1)
+        Builder(PCEN_UINT8.model_copy(update={"pcen": unbounded, "dtype": "float16"}), tmp_path, machine())
 
 
 def test_damaged_part_is_decoded_again(
@@ -284,17 +317,18 @@ def test_damaged_part_is_decoded_again(
     assert set(decoded) == lost
 
 
-def test_rows_of_a_damaged_part_are_not_copied(
+def test_rows_of_a_damaged_chunk_are_not_copied(
     tmp_path: Path, make_store: MakeStore, sources: list[Source], decoded: list[str]
 ) -> None:
     make_store(sources)
     damaged = damaged_shard(tmp_path)
     gone = max((source for source in sources if source.path in paths_in_part(sources, damaged)), key=key_of)
     rest = [source for source in sources if source != gone]
+    lost = {source.path for source in rest if first_chunk(tmp_path, source) == (damaged, 0)}
     expected, _ = make_store(rest, "undisturbed")
     decoded.clear()
     assert make_store(rest)[0] == expected
-    assert set(decoded) == paths_in_part(rest, damaged)
+    assert set(decoded) == lost != set()
 
 
 def test_damaged_part_is_decoded_again_beside_refused_files(
@@ -304,3 +338,61 @@ def test_damaged_part_is_decoded_again_beside_refused_files(
     before, _ = make_store(everything)
     damaged_shard(tmp_path)
     assert make_store(everything)[0] == before
+
+
+def test_memory_of_a_worker_does_not_grow_with_the_length_of_a_recording(tmp_path: Path) -> None:
+    rng, peaks = np.random.default_rng(1), []
+    for name, seconds in (("warm", 1), ("short", 30), ("long", 300)):
+        with soundfile.SoundFile(tmp_path / f"{name}.wav", "w", RATE_HZ, 1, "PCM_16") as file:
+            for _ in range(seconds):
+                file.write(song(900, 1, rng))
+        builder = Builder(VIEW, tmp_path / name, machine())
+        source = as_source(tmp_path / f"{name}.wav")
+        tracemalloc.start()
+        builder.build([source], "test")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.1 * peaks[1]
+
+
+def test_build_that_cannot_fit_on_the_disk_is_refused_before_it_decodes(
+    tmp_path: Path, make_store: MakeStore, sources: list[Source], decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed_bytes = sum(VIEW.frames(source.duration_s) for source in sources) * VIEW.n_mels * 2
+    usage = shutil.disk_usage(tmp_path)
+    for free_bytes in (0, build.SPARE_BYTES + needed_bytes - 1):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free_bytes: usage._replace(free=free))
+        with pytest.raises(PipelineError, match=r"pool: the new parts need .* GB, but only .* GB are free; run `birdc"):
+            make_store(sources)
+    assert decoded == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=build.SPARE_BYTES + needed_bytes))
+    make_store(sources)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    make_store(sources)  # everything is there
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.pipeline.test_build import VIEW, Builder, as_source, machine
+sources = [as_source(path) for path in sorted(Path(sys.argv[1]).iterdir())]
+Builder(VIEW, Path(sys.argv[2]), machine()).build(sources, "killed")
+"""
+
+
+def test_build_that_is_killed_outright_resumes_with_its_finished_parts(
+    tmp_path: Path, make_store: MakeStore, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "FEWEST_PART_BITS", 4)
+    rng = np.random.default_rng(1)
+    for number in range(64):
+        write_audio(tmp_path / f"clips/XC{number}.ogg", song(500.0 + 30 * number, 3, rng))
+    sources = [as_source(path) for path in sorted((tmp_path / "clips").iterdir())]
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "clips"), str(tmp_path / "pool")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not list((tmp_path / "pool").glob("*/[0-9a-f]*/rows.json")):
+            assert process.poll() is None
+        process.kill()
+    files, _ = make_store(sources)
+    assert 0 < len(decoded) < len(sources)
+    assert make_store(sources, "undisturbed")[0] == files

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import librosa
@@ -16,15 +18,15 @@ from pipeline import frontend
 from pipeline.frontend import (
     BLOCK_FRAMES,
     FloatArray,
-    hz_to_mel,
-    mel_filters,
     mel_power,
-    mel_to_hz,
     pcen,
     power_to_db,
     spectrogram,
+    spectrogram_blocks,
     value_range,
+    with_room,
 )
+from pipeline.mel import hz_to_mel, mel_filters, mel_to_hz
 from tests.tiny import ROOT
 
 SCALES = pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
@@ -32,15 +34,24 @@ LARGE = {"sample_rate_hz": 32000, "n_fft": 2048, "hop": 512, "n_mels": 128, "fmi
 FINE = LARGE | {"n_fft": 4096, "hop": 1252, "n_mels": 224}
 SMALL = LARGE | {"sample_rate_hz": 16000, "n_fft": 512, "hop": 256, "n_mels": 32, "fmax_hz": 8000.0}
 GEOMETRIES = pytest.mark.parametrize("geometry", [LARGE, FINE, SMALL], ids=["2048/512/128", "4096/1252/224", "small"])
+STORED = {"dtype": "float16", "compression": "none"}
 DEFAULTS = {"gain": 0.98, "bias": 2.0, "power": 0.5, "time_constant_s": 0.4, "eps": 1e-6}
 
 
 def make_view(geometry: dict[str, Any] = SMALL, mel_scale: str = "slaney") -> MelView:
-    return MelView.model_validate({"kind": "mel", "mel_scale": mel_scale, "dtype": "float16"} | geometry)
+    return MelView.model_validate(
+        {"kind": "mel", "mel_scale": mel_scale, "dtype": "float16", "compression": "none"} | geometry
+    )
 
 
 def make_pcen(geometry: dict[str, Any] = SMALL, **changes: float) -> PcenView:
-    plain = {"kind": "pcen", "mel_scale": "slaney", "dtype": "float16", "pcen": DEFAULTS | changes}
+    plain = {
+        "kind": "pcen",
+        "mel_scale": "slaney",
+        "dtype": "float16",
+        "compression": "none",
+        "pcen": DEFAULTS | changes,
+    }
     return PcenView.model_validate(plain | geometry)
 
 
@@ -232,6 +243,39 @@ def test_borders_of_blocks_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> No
         np.testing.assert_allclose(got_M, np.abs(np.fft.rfft(frame_S)) ** 2 @ mel_filters(view), rtol=1e-4)
     monkeypatch.setattr(frontend, "BLOCK_FRAMES", 1)
     np.testing.assert_allclose(mel_power(waveform_S, view), blocks_TM, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mel", "pcen"])
+@pytest.mark.parametrize("piece", [1000, 16384, 65537])
+def test_spectrogram_does_not_depend_on_the_pieces_a_waveform_arrives_in(kind: str, piece: int) -> None:
+    view = make_view(LARGE) if kind == "mel" else make_pcen(LARGE)
+    waveform_S = noise(700_001)
+    pieces = (waveform_S[start : start + piece] for start in range(0, len(waveform_S), piece))
+    np.testing.assert_array_equal(
+        np.concatenate(list(spectrogram_blocks(with_room(pieces, view), view))), spectrogram(waveform_S, view)
+    )
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most memory that some work holds at once."""
+    tracemalloc.start()
+    work()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize("kind", ["mel", "pcen"])
+def test_memory_does_not_grow_with_the_length_of_a_recording(kind: str) -> None:
+    view = make_view() if kind == "mel" else make_pcen()
+
+    def drain(pieces: int) -> None:
+        for _ in spectrogram_blocks(with_room((noise(65536) for _ in range(pieces)), view), view):
+            pass
+
+    drain(1)  # filters and windows are made once
+    short, long = peak_bytes(lambda: drain(5)), peak_bytes(lambda: drain(50))
+    assert long < 1.05 * short
 
 
 def test_waveform_is_left_alone() -> None:

@@ -18,14 +18,15 @@ import pytest
 import soundfile
 
 import params as parameters
+from cache.places import Place
 from cache.store import Store
 from params import MelView, Params, PcenView
-from pipeline import build, spectrograms
-from pipeline.audio import content_sha256
-from pipeline.build import Source
+from pipeline import part_worker, spectrograms
+from pipeline.audio import content_sha256, waveform_blocks
 from pipeline.errors import PipelineError
-from pipeline.frontend import mel_filters
 from pipeline.gallery import _mel_bins, draw_gallery
+from pipeline.jobs import Source
+from pipeline.mel import mel_filters
 from pipeline.spectrograms import open_builder, pool_root, read_sources
 from tests.tiny import RATE_HZ, song, tiny_params, write_audio, write_params
 
@@ -167,13 +168,12 @@ def test_content_that_is_listed_twice_is_decoded_once(run: RunStage, monkeypatch
     list_audio("audio", sorted(Path("chorus/robin").iterdir()))
     list_audio("soundscapes", [Path("chorus/dawn.ogg"), Path("chorus/dusk.ogg")])
     decoded: list[str] = []
-    read_waveform = build.read_waveform  # type: ignore[attr-defined]
 
-    def read(path: Path, *facts: Any) -> Any:
+    def read(path: Place, *facts: Any) -> Any:
         decoded.append(path.name)
-        return read_waveform(path, *facts)
+        return waveform_blocks(path, *facts)
 
-    monkeypatch.setattr(build, "read_waveform", read)
+    monkeypatch.setattr(part_worker, "waveform_blocks", read)
     report = run()
     assert report["recordings"]["recordings"] == 4
     assert report["soundscapes"]["recordings"] == 2

@@ -14,10 +14,13 @@ import torch
 import params as parameters
 from cache.codec import Codec
 from cache.keys import content_key, part_name, view_digest
-from cache.pool import Pool
+from cache.places import Place
+from cache.remote_pool import open_pool
 from cache.seal import NamedPart, seal
+from cache.shard import Layout
 from cache.store import Store
 from params import MelView, Member, Params, PcenView, Recipe, resolve_recipe
+from tests.sealing import add_part
 from train.examples import Examples
 from train.members import ResolvedMember
 
@@ -108,22 +111,24 @@ def cpu() -> torch.device:
 
 
 @pytest.fixture(scope="session")
-def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Values, MelView | PcenView], Store]:
-    """A function that seals recordings (T, M) into a store of two parts; audio SHA-256s count from 0."""
+def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]:
+    """A function that seals recordings (T, M) into a store of two parts; audio SHA-256s count from 0.
 
-    def make(values: Values, view: MelView | PcenView) -> Store:
+    It packs them as the view says; with `pool` the parts go there, and stay there if that is a URL.
+    """
+
+    def make(values: Values, view: MelView | PcenView, pool: Place | None = None) -> Store:
         folder = tmp_path_factory.mktemp("store")
         digest = view_digest(view, 1, "none")
         codec = Codec(view.dtype, *((-100.0, 40.0) if isinstance(view, MelView) else (0.0, 50.0)))
-        pool, parts = Pool(folder / "pool", digest), defaultdict[str, list[tuple[str, int]]](list)
+        opened, parts = open_pool(pool or folder / "pool", digest), defaultdict[str, list[tuple[str, int]]](list)
         for number in range(len(values)):
             key = content_key(audio_sha256(number), digest)
             parts[part_name(key, PARTS_BITS)].append((key, number))
         named = []
         for name, pairs in sorted(parts.items()):
             keys, numbers = zip(*sorted(pairs), strict=True)
-            codes = codec.encode(np.concatenate([values[number] for number in numbers]))
-            part = pool.add(keys, [len(values[number]) for number in numbers], codes, codec)
+            part = add_part(opened, Layout.of(view, codec), keys, [codec.encode(values[number]) for number in numbers])
             named.append(NamedPart(name, part, tuple(audio_sha256(number) for number in numbers)))
         seal(folder / "tiny.zarr", view, digest, codec, named)
         return Store(folder / "tiny.zarr", view)

@@ -16,7 +16,7 @@ from train import augment
 from train.batches import Batch, TrainingBatches, normalised
 from train.draws import Purpose, uniform
 from train.examples import Examples, targets
-from train.residence import DeviceFrames, HostFrames
+from train.residence import DeviceFrames, HostFrames, StreamFrames
 from train.sampling import Sampler, clip_positions, clip_starts
 
 Floats = npt.NDArray[np.float64]
@@ -161,11 +161,12 @@ def test_the_batch_size_changes_no_clip(store: Store, examples: Examples, everyt
 
 
 def test_the_residence_changes_no_bit(store: Store, examples: Examples, everything: Recipe, cpu: torch.device) -> None:
-    host, device = (
-        joined(TrainingBatches(examples, frames(store, cpu), store.view, everything, cpu), 0)
-        for frames in (HostFrames, DeviceFrames)
+    residences = (HostFrames(store, cpu), DeviceFrames(store, cpu), StreamFrames(store, cpu, 50_000))
+    host, device, stream = (
+        joined(TrainingBatches(examples, frames, store.view, everything, cpu), 0) for frames in residences
     )
     assert torch.equal(host.clips, device.clips)
+    assert torch.equal(host.clips, stream.clips)
 
 
 def test_an_epoch_repeats_itself_and_differs_from_the_others(

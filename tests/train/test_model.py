@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from params import MachineParams, Member, Params
+from params import Member
 from train.errors import TrainError
 from train.model import autocast_dtype, build_model, choose_device
 
@@ -114,20 +114,16 @@ def test_a_backbone_without_stochastic_depth_is_usable_and_refuses_only_to_have_
         build_model(plain.model_copy(update={"drop_path": 0.2}), CLASSES, pretrained=False)
 
 
-def machine(params: Params, device: str) -> MachineParams:
-    return params.machine.model_copy(update={"device": device})
-
-
-def test_a_gpu_that_is_demanded_but_absent_is_refused(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_demanded_but_absent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(TrainError, match=r"machine\.device = 'cuda': no GPU .* set it to auto"):
-        choose_device(machine(params, "cuda"))
-    assert choose_device(machine(params, "auto")).type == "cpu"
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
 
 
-def test_a_gpu_is_taken_unless_the_cpu_is_demanded(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_taken_unless_the_cpu_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [choose_device(machine(params, device)).type for device in ("auto", "cuda", "cpu")] == [
+    assert [choose_device(device).type for device in ("auto", "cuda", "cpu")] == [
         "cuda",
         "cuda",
         "cpu",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
+from cache.store import Store
+from params import MelView
 from train.augment import BatchDraws, Masks
 from train.batches import AHEAD, Plan, staged_ahead
 from train.draws import Ints
+from train.residence import HostFrames, StreamFrames
 
 
 class SlowFrames:
@@ -73,3 +77,18 @@ def test_an_exception_of_the_staging_thread_reaches_the_caller_after_the_batches
     assert [int(plan.row[0]) for (plan, _), _ in islice(batches, 5)] == [0, 1, 2, 3, 4]
     with pytest.raises(OSError, match="the disk is gone"):
         next(batches)
+
+
+@pytest.mark.parametrize("residence", ["host", "stream"])
+def test_batches_that_wait_for_their_use_are_not_overwritten_by_later_ones(
+    random_store: Callable[..., Store], view: MelView, cpu: torch.device, residence: str
+) -> None:
+    store = random_store((700, 520, 90), view)
+    frames = HostFrames(store, cpu) if residence == "host" else StreamFrames(store, cpu, 50_000)
+    template = next(plans(1))
+    planned = [replace(template, row=np.array([n % 3]), position=np.arange(n, n + 40)[None]) for n in range(50)]
+    kept = [staged for (_, staged), _ in staged_ahead(planned, frames)]
+    for plan, staged in zip(planned, kept, strict=True):
+        codes = store.empty(40)
+        store.copy_frames(int(plan.row[0]), int(plan.position[0, 0]), codes)
+        assert np.array_equal(staged[0].numpy(), codes)

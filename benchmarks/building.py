@@ -1,0 +1,120 @@
+"""Building whole stores: one worker against two, an increment against everything, bytes and memory of each layout."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import params
+from benchmarks import songs
+from cache.seal import seal
+from cache.store import Store
+from params import MelView, PcenView
+from pipeline.build import Builder
+from pipeline.jobs import Source
+from pipeline.spectrograms import read_sources
+
+RATE_HZ, CLIP_S, CLIPS = 32000, 30, 600  # five hours
+ADDED = CLIPS // 100
+LONG_S, SHORT_S = 7200, 120
+LAYOUTS = list(itertools.product(("float16", "uint8"), ("none", "lz4", "zstd")))
+SAMPLE_H = 0.5  # of audio, to weigh the layouts with
+
+
+def measure(folder: Path, view: MelView | PcenView) -> dict[str, float]:
+    """All figures of this module, by name."""
+    sources = songs.write_many(folder / "songs", CLIPS, CLIP_S, RATE_HZ)
+    numbers = workers_and_increment(folder, sources, view)
+    numbers |= {f"mb_per_h_{dtype}_{packing}": mb for (dtype, packing), mb in sizes(folder, sources, view).items()}
+    peaks = {
+        name: peak_mb(songs.write_song(folder / f"{name}.wav", seconds, RATE_HZ))
+        for name, seconds in (("short", SHORT_S), ("two_hours", LONG_S))
+    }
+    return numbers | {f"peak_mb_{name}": peak for name, peak in peaks.items()}
+
+
+def workers_and_increment(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> dict[str, float]:
+    """Seconds of a full build by one and by two workers, and of adding a hundredth in one process."""
+    seconds_of(folder, sources[:32], view, 2)  # starts the worker processes
+    shutil.rmtree(folder / "pool")
+    one, _ = seconds_of(folder, sources, view, 1)
+    shutil.rmtree(folder / "pool")
+    two, parent = seconds_of(folder, sources, view, 2)
+    shutil.rmtree(folder / "pool")
+    seconds_of(folder, sources[:-ADDED], view, 2)
+    increment, _ = seconds_of(folder, sources, view, 1)
+    again, _ = seconds_of(folder, sources, view, 1)
+    shutil.rmtree(folder / "pool")
+    return {
+        "full_build_s": one,
+        "build_x_realtime": CLIPS * CLIP_S / one,
+        "two_workers_vs_one": one / two,
+        "parent_cpu_share": parent / two,
+        "increment_1pct_vs_full": increment / one,
+        "nothing_new_vs_full": again / one,
+    }
+
+
+def seconds_of(folder: Path, sources: Sequence[Source], view: MelView | PcenView, workers: int) -> tuple[float, float]:
+    """Seconds by the clock, and of this process's own CPU time, to build and seal a store."""
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    build(folder, sources, view, workers)
+    return time.perf_counter() - begin, time.process_time() - begin_cpu
+
+
+def build(folder: Path, sources: Sequence[Source], view: MelView | PcenView, workers: int) -> Store:
+    """Build and seal folder/store.zarr over folder/pool, without a word."""
+    machine = params.load(Path(__file__).parent.parent / "params.yaml").machine
+    builder = Builder(view, folder / "pool", machine.model_copy(update={"workers": workers}))
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        parts, _ = builder.build(sources, "benchmark")
+    seal(folder / "store.zarr", view, builder.digest, builder.codec, parts)
+    return Store(folder / "store.zarr")
+
+
+def sizes(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> dict[tuple[str, str], float]:
+    """Megabytes of a store per hour of audio, by dtype and compression: of data/audio.csv if there is one."""
+    listed = Path("data/audio.csv")
+    chosen = within(read_sources(listed) if listed.exists() else sources, SAMPLE_H)
+    found = {}
+    for dtype, compression in LAYOUTS:
+        store = build(folder, chosen, view.model_copy(update={"dtype": dtype, "compression": compression}), 2)
+        stored = sum(entry.bytes for part in store.manifest.parts for entry in part.files.values())
+        hours = store.manifest.frames * view.hop / view.sample_rate_hz / 3600
+        found[dtype, compression] = stored / 1e6 / hours
+    return found
+
+
+def within(sources: Sequence[Source], hours: float) -> list[Source]:
+    """The first sources that together last so long."""
+    ends = itertools.accumulate(source.duration_s for source in sources)
+    return [source for source, end in zip(sources, ends, strict=True) if end <= hours * 3600] or list(sources[:1])
+
+
+def peak_mb(path: Path) -> float:
+    """Peak memory of a process that builds a store of one file."""
+    command = [sys.executable, "-m", "benchmarks.building", str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    path.unlink()
+    return float(done.stdout)
+
+
+def main() -> None:
+    """Build a store of the file on the command line, and print the peak memory in megabytes."""
+    path = Path(sys.argv[1])
+    view = params.load(Path(__file__).parent.parent / "params.yaml").views["mel"]
+    (source,) = songs.listed([path])
+    build(path.parent / f"{path.stem}-memory", [source], view, 1)
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's memory before exec
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1000)
+
+
+if __name__ == "__main__":
+    main()

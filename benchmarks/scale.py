@@ -1,0 +1,144 @@
+"""Does the bookkeeping hold for a million recordings? Plans, seals and opens synthetic stores, without any audio.
+
+Each size has processes of its own over a temporary folder: N recordings, all of them in the pool, and a hundredth of
+new ones on top. Of each size: seconds to read the table of recordings (`read_s`), to plan a store from nothing
+(`plan_s`) and on top of what the pool holds (`replan_s`), to seal a store (`seal_s`), to open it (`open_s`) and to find
+every recording in it (`rows_of_s`), and the most memory that one of the processes held. `linear` is the largest growth
+of the first three, in CPU seconds, per tenfold of recordings: 10 would be exactly linear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.timing import report
+
+PLANS = 3  # of each size: other work on a shared machine only ever adds time
+SIZES = {"10k": 10_000, "100k": 100_000, "1m": 1_000_000}
+WRITE = "from pathlib import Path; from benchmarks import synthetic; synthetic.write_project(Path(), {})"
+Result = TypeVar("Result")
+
+
+def main() -> None:
+    """Measure every size, print a table, write JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), metavar="SIZE")
+    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)  # of a fresh process
+    arguments = parser.parse_args()
+    if arguments.phase:
+        print(json.dumps(PHASES[arguments.phase]() | {"peak_gb": peak_gb()}))
+        return
+    measured = {size: measure(SIZES[size]) for size in arguments.sizes}
+    numbers = {f"{name}_{size}": value for size, each in measured.items() for name, value in each.items()}
+    cpu_s = {size: each["planning_cpu_s"] for size, each in measured.items()}
+    report(numbers | growth(cpu_s), arguments.json)
+
+
+def measure(recordings: int) -> dict[str, float]:
+    """All figures of one size; of several plans, the least disturbed one."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(["-c", WRITE.format(recordings)], folder)
+        phases = [*itertools.repeat("plan", PLANS - 1), *PHASES]
+        results = [json.loads(run(["-m", "benchmarks.scale", "--phase", phase], folder)) for phase in phases]
+    planned = min(results[:PLANS], key=lambda result: result["planning_cpu_s"])
+    numbers: dict[str, float] = {
+        name: value for result in (*results[PLANS:], planned) for name, value in result.items()
+    }
+    numbers["total_s"] = sum(numbers[name] for name in ("read_s", "plan_s", "replan_s", "seal_s"))
+    return numbers | {"peak_gb": max(result["peak_gb"] for result in results)}
+
+
+def run(arguments: Sequence[str], folder: str) -> str:
+    """Run a fresh Python with this project's modules in another folder; returns what it prints."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def plan() -> dict[str, float]:
+    """Read the table, plan from nothing, and plan what a hundredth of new recordings changes."""
+    from benchmarks.synthetic import DIGEST, VIEW
+    from cache.pool import LocalPool
+    from pipeline.jobs import plan_jobs
+    from pipeline.spectrograms import read_sources
+
+    begin_s = time.process_time()
+    sources, read_s = timed(lambda: read_sources(Path("all.csv")))
+    jobs, plan_s = timed(lambda: plan_jobs(sources, VIEW, DIGEST, LocalPool(Path("empty"), DIGEST)))
+    decoded = sum(len(job.new) for job in jobs)
+    del jobs
+    jobs, replan_s = timed(lambda: plan_jobs(sources, VIEW, DIGEST, LocalPool(Path("pool"), DIGEST)))
+    numbers = {"read_s": read_s, "plan_s": plan_s, "replan_s": replan_s}
+    numbers["planning_cpu_s"] = time.process_time() - begin_s
+    return numbers | {"to_decode": decoded, "to_decode_on_top": sum(len(job.new) for job in jobs)}
+
+
+def seal_store() -> dict[str, float]:
+    """Look up the parts of a planned store in the pool, without comparing bytes, and seal it."""
+    from benchmarks.synthetic import CODEC, DIGEST, VIEW
+    from cache.pool import LocalPool
+    from cache.seal import NamedPart, seal
+    from pipeline.jobs import plan_jobs
+    from pipeline.spectrograms import read_sources
+
+    pool = LocalPool(Path("pool"), DIGEST)
+    jobs = plan_jobs(read_sources(Path("old.csv")), VIEW, DIGEST, pool)
+    for part in pool.parts():
+        pool.trust(part)
+
+    def look_up_and_seal() -> None:
+        found = [(job, pool.find(job.keys)) for job in jobs]
+        parts = [NamedPart(job.name, part, tuple(each.sha256 for each in job.sources)) for job, part in found if part]
+        seal(Path("mel.zarr"), VIEW, DIGEST, CODEC, parts)
+
+    return {"seal_s": timed(look_up_and_seal)[1], "parts": len(jobs)}
+
+
+def open_store() -> dict[str, float]:
+    """Open the store, and find all recordings of the table in it."""
+    import pandas as pd
+
+    from cache.store import Store
+
+    store, open_s = timed(lambda: Store(Path("mel.zarr")))
+    audio = list(pd.read_csv("all.csv", usecols=["sha256"], dtype=str)["sha256"])
+    rows, rows_of_s = timed(lambda: store.rows_of(audio))
+    return {"open_s": open_s, "rows_of_s": rows_of_s, "found": int((rows >= 0).sum())}
+
+
+PHASES: dict[str, Callable[[], dict[str, float]]] = {"plan": plan, "seal": seal_store, "open": open_store}
+
+
+def timed(do: Callable[[], Result]) -> tuple[Result, float]:
+    """The result of a call, and its seconds by the clock."""
+    begin_s = time.perf_counter()
+    result = do()
+    return result, time.perf_counter() - begin_s
+
+
+def peak_gb() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def growth(cpu_s: Mapping[str, float]) -> dict[str, float]:
+    """Ratios of neighbouring sizes, and the largest of them."""
+    pairs = list(itertools.pairwise(cpu_s.items()))
+    ratios = {f"cpu_{after}_vs_{before}": after_s / before_s for (before, before_s), (after, after_s) in pairs}
+    return ratios | {"linear": max(ratios.values())} if ratios else {}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Recordings to measure with: chirps in noise as Ogg Vorbis, and many files of different content at little cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from pipeline.audio import content_sha256, read_header
+from pipeline.chorus.ogg import with_serial
+from pipeline.jobs import Source
+
+
+def write_song(path: Path, seconds: int, rate_hz: int, seed: int = 1) -> Path:
+    """Chirps in noise, in the format that the name says, written in blocks of a second."""
+    rng = np.random.default_rng(seed)
+    time_S = np.arange(rate_hz) / rate_hz
+    subtype = {".ogg": "VORBIS", ".wav": "PCM_16"}[path.suffix]
+    with soundfile.SoundFile(path, "w", rate_hz, 1, subtype) as file:
+        for second in range(seconds):
+            phase_S = 2 * np.pi * (3000 * time_S + 200 * np.sin(5 * (time_S + second)))
+            song_S = 0.2 * np.sin(phase_S) + 0.02 * rng.standard_normal(rate_hz)
+            file.write(song_S.astype(np.float32))
+    return path
+
+
+def write_many(folder: Path, count: int, seconds: int, rate_hz: int) -> list[Source]:
+    """Files that differ in content (their Ogg serial number) but take the same work to decode."""
+    folder.mkdir()
+    whole = write_song(folder / "song.ogg", seconds, rate_hz)
+    content = whole.read_bytes()
+    whole.unlink()
+    paths = [folder / f"XC{number}.ogg" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(with_serial(content, number))
+    return listed(paths)
+
+
+def listed(paths: Sequence[Path]) -> list[Source]:
+    """Files as stage `recordings` lists them."""
+    return [Source(content_sha256(path), str(path), read_header(path).duration_s) for path in paths]

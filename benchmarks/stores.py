@@ -1,0 +1,77 @@
+"""Stores to measure reading with: sealed as always, of made-up spectrograms, since values cost reading nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.codec import Codec, Codes
+from cache.files import sha256_hex
+from cache.keys import content_key, part_bits, part_name, view_digest
+from cache.pool import LocalPool
+from cache.seal import NamedPart, seal
+from cache.shard import Layout
+from cache.store import Store
+from params import MelView, PcenView
+from pipeline.frontend import value_range
+
+MEDIAN_FRAMES = 1500  # of a recording: 24 s at hop 512 and 32 kHz
+
+
+def write_store(
+    folder: Path, view: MelView | PcenView, compression: Literal["none", "lz4", "zstd"], megabytes: float
+) -> Store:
+    """Seal folder/<compression>.zarr with so many megabytes of frames before compression."""
+    view = view.model_copy(update={"compression": compression})
+    codec, digest = Codec(view.dtype, *value_range(view)), view_digest(view, 1, "none")
+    layout, pool = Layout.of(view, codec), LocalPool(folder / "pool", digest)
+    lengths = recording_frames(megabytes * 1e6 / layout.frame_bytes)
+    rng, named = np.random.default_rng(1), []
+    for name, recordings in grouped(lengths, digest, part_bits(megabytes * 1e6)).items():
+        with pool.draft(layout) as draft:
+            for key, number in recordings:
+                with draft.recording(key) as writer:
+                    writer.append(spectrogram_like(rng, int(lengths[number]), codec, view.n_mels))
+            named.append(NamedPart(name, pool.publish(draft), tuple(audio_sha256(number) for _, number in recordings)))
+    seal(folder / f"{compression}.zarr", view, digest, codec, named)
+    return Store(folder / f"{compression}.zarr")
+
+
+def recording_frames(total: float) -> npt.NDArray[np.int64]:
+    """Lengths of recordings, log-normal like those of field recordings, that add up to about so many frames."""
+    rng = np.random.default_rng(2)
+    drawn = np.maximum(rng.lognormal(np.log(MEDIAN_FRAMES), 0.8, int(total // MEDIAN_FRAMES) + 1).astype(np.int64), 400)
+    return drawn[: int(np.searchsorted(np.cumsum(drawn), total)) + 1]
+
+
+def grouped(lengths: npt.NDArray[np.int64], digest: str, bits: int) -> dict[str, list[tuple[str, int]]]:
+    """(key, number) of the recordings of each part, in order."""
+    parts: dict[str, list[tuple[str, int]]] = {}
+    for key, number in sorted((content_key(audio_sha256(number), digest), number) for number in range(len(lengths))):
+        parts.setdefault(part_name(key, bits), []).append((key, number))
+    return parts
+
+
+def spectrogram_like(rng: np.random.Generator, frames: int, codec: Codec, mel_bins: int) -> Codes:
+    """Codes (T, M) of a background that differs from bin to bin, and noise: as hard to compress as a recording."""
+    background_M = rng.uniform(-85, -45, mel_bins).astype(np.float32)
+    noise_TM = rng.standard_normal((frames, mel_bins), np.float32) * np.float32(4)
+    return codec.encode(background_M + noise_TM)
+
+
+def audio_sha256(number: int) -> str:
+    """What stands for the SHA-256 of a recording's audio."""
+    return sha256_hex(str(number).encode())
+
+
+def forget_pages(store: Store) -> None:
+    """Take a store's files out of the page cache, as after a restart; only those do go that nobody maps."""
+    for path in (path for path in store.path.rglob("*") if path.is_file()):
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)

@@ -1,0 +1,57 @@
+"""A project of N recordings that were never sung: a table of them, and a pool with a sparse file for each part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import params
+from cache.codec import Codec
+from cache.draft import ROWS
+from cache.files import canonical_json, sha256_hex
+from cache.keys import part_address, view_digest
+from cache.parts import METADATA, SHARD, write_metadata
+from cache.pool import LocalPool, view_folder
+from cache.shard import CHECKSUM_BYTES, Layout, chunks_of, index_bytes
+from pipeline.frontend import value_range
+from pipeline.jobs import Job, plan_jobs
+from pipeline.spectrograms import read_sources
+
+VIEW = params.load(Path(__file__).parent.parent / "params.yaml").views["mel"]
+DIGEST = view_digest(VIEW, 1, "synthetic")
+CODEC = Codec(VIEW.dtype, *value_range(VIEW))
+LAYOUT = Layout.of(VIEW, CODEC)
+MEAN_S, LOG_SIGMA = 54.0, 0.9  # 15,000 hours in a million recordings, of very unequal lengths
+NEW_SHARE = 0.01
+
+
+def write_project(folder: Path, recordings: int) -> None:
+    """Write folder/old.csv, folder/all.csv with a hundredth more, and folder/pool, which holds the old ones."""
+    rng = np.random.default_rng(recordings)
+    count = recordings + round(recordings * NEW_SHARE)
+    digests = [row.tobytes().hex() for row in rng.integers(0, 256, (count, 32), np.uint8)]
+    paths = [f"data/xeno-canto/train_audio/species{number % 10_000:04d}/XC{number}.ogg" for number in range(count)]
+    seconds = np.clip(rng.lognormal(np.log(MEAN_S) - LOG_SIGMA**2 / 2, LOG_SIGMA, count), 0.5, 7200).round(2)
+    table = pd.DataFrame({"sha256": digests, "path": paths, "duration_s": seconds})
+    table.to_csv(folder / "all.csv", index=False)
+    table[:recordings].to_csv(folder / "old.csv", index=False)
+    pool = LocalPool(folder / "pool", DIGEST)
+    for job in plan_jobs(read_sources(folder / "old.csv"), VIEW, DIGEST, pool):
+        _write_part(Path(str(view_folder(folder / "pool", DIGEST))) / part_address(job.keys), job)
+
+
+def _write_part(folder: Path, job: Job) -> None:
+    """All that a finished part has, but the shard is one hole: of the right size, and takes no room."""
+    frames = [VIEW.frames(source.duration_s) for source in job.sources]
+    (folder / SHARD).parent.mkdir(parents=True)
+    write_metadata(folder, sum(frames), LAYOUT)
+    stride = LAYOUT.chunk_bytes + CHECKSUM_BYTES
+    with (folder / SHARD).open("wb") as file:
+        file.truncate(chunks_of(sum(frames)) * stride + index_bytes(sum(frames)))
+    files = {
+        name.as_posix(): {"bytes": (folder / name).stat().st_size, "sha256": sha256_hex(f"{job.name}{name}".encode())}
+        for name in (METADATA, SHARD)
+    }
+    (folder / ROWS).write_bytes(canonical_json({"keys": job.keys, "frames": frames, "files": files}))

@@ -1,0 +1,62 @@
+"""Who may write to a local pool: builds share its lock, and `birdcache cache gc` takes it alone.
+
+A remote pool has no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cache.errors import StoreError
+from cache.places import Place
+
+NAME = "lock"
+
+
+@contextmanager
+def building(root: Place, when_alone: Callable[[], None]) -> Iterator[None]:
+    """Hold a pool's lock while parts are built and linked.
+
+    Parameters
+    ----------
+    when_alone : called first if nobody else holds the lock, and while nobody else can take it: the moment to remove
+        what unfinished builds left.
+    """
+    if not isinstance(root, Path):
+        yield
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / NAME).open("w") as file:
+        if _try(file.fileno(), fcntl.LOCK_EX):
+            when_alone()
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def alone(root: Place) -> Iterator[None]:
+    """Hold a pool's lock against every build; builds that begin meanwhile wait.
+
+    Raises
+    ------
+    StoreError
+        If a build is running.
+    """
+    if not isinstance(root, Path):
+        yield
+        return
+    with (root / NAME).open("w") as file:
+        if not _try(file.fileno(), fcntl.LOCK_EX):
+            raise StoreError(f"{root}: a build is writing to this pool; try again when it has finished")
+        yield
+
+
+def _try(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,115 @@
+"""A pool that lies elsewhere, such as s3://bucket/pool. Parts are written here and uploaded whole, rows.json last."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from upath import UPath
+
+from cache.draft import ROWS, PartDraft
+from cache.errors import StoreError
+from cache.keys import part_address
+from cache.parts import METADATA, SHARD
+from cache.places import Place, reaching
+from cache.pool import LocalPool, Pool, PooledPart, read_part, view_folder
+from cache.shard import Layout
+
+
+def open_pool(root: Place, digest: str) -> Pool:
+    """The pool of one view below `root`, local or remote."""
+    return LocalPool(root, digest) if isinstance(root, Path) else RemotePool(root, digest)
+
+
+class RemotePool:
+    """A pool behind an fsspec URL. Objects there are whole or absent; a part without its rows.json is unfinished."""
+
+    def __init__(self, root: UPath, digest: str) -> None:
+        self._root, self._folder = root, view_folder(root, digest)
+        self._files: Any = root.fs
+        self._known: dict[str, PooledPart] = {}  # undamaged parts by their address
+        self._is_listed = False
+
+    def find(self, keys: Sequence[str]) -> PooledPart | None:
+        """As `Pool.find`; sizes are compared, not bytes: reading them would cost as much as building them.
+
+        After `parts` this asks nobody: it tells what was there then, or was trusted since.
+        """
+        address = part_address(keys)
+        if not self._is_listed and address not in self._known:
+            self._look_at(self._folder / address)
+        return self._known.get(address)
+
+    def trust(self, part: PooledPart) -> None:
+        """As `Pool.trust`; the service keeps the bytes of its objects."""
+        self._known[part.folder.name] = part
+
+    def parts(self) -> list[PooledPart]:
+        """As `Pool.parts`; one listing, then all rows.json at once."""
+        self._known.clear()
+        found = self._look_at(self._folder)
+        self._is_listed = True
+        return found
+
+    def _look_at(self, folder: Any) -> list[PooledPart]:
+        """The finished parts in a folder and below it; those whose files have the right sizes are known from now on.
+
+        Raises
+        ------
+        StoreError
+            If the pool cannot be reached, or there is no such bucket.
+        """
+        try:
+            with reaching(self._root):
+                self._files.invalidate_cache()
+                listed: Any = self._files.find(_path(folder), detail=True)
+                contents = _read_all(self._files, sorted(path for path in listed if path.endswith(f"/{ROWS}")))
+        except FileNotFoundError as error:
+            raise StoreError(f"{self._root}: {error}; create the bucket, or correct machine.pool") from error
+        parts = [read_part(self._folder / path.split("/")[-2], rows) for path, rows in contents.items()]
+        sizes = {path: int(entry["size"]) for path, entry in listed.items()}
+        self._known |= {part.folder.name: part for part in parts if _has_right_sizes(part, sizes)}
+        return parts
+
+    def draft(self, layout: Layout) -> PartDraft:
+        """As `Pool.draft`, in a temporary folder of this machine that goes when the draft does."""
+        folder = Path(tempfile.mkdtemp(prefix="birdcache-"))
+        draft = PartDraft(folder / "part", layout)
+        weakref.finalize(draft, shutil.rmtree, folder, ignore_errors=True)
+        return draft
+
+    def publish(self, draft: PartDraft) -> PooledPart:
+        """As `Pool.publish`: upload shard and metadata, then the list that makes them a part.
+
+        Raises
+        ------
+        StoreError
+            If the pool cannot be reached, or there is no such bucket.
+        """
+        files = draft.finish()
+        found = self.find(draft.keys)
+        if found is None:
+            found = PooledPart(self._folder / part_address(draft.keys), tuple(draft.keys), tuple(draft.frames), files)
+            with reaching(self._root):
+                for name in (SHARD, METADATA, Path(ROWS)):
+                    self._files.put_file(str(draft.folder / name), _path(found.folder / name.as_posix()))
+            self.trust(found)
+        return found
+
+
+def _read_all(files: Any, paths: Sequence[str]) -> dict[str, bytes]:
+    """Contents of files, fetched at once; fsspec's `cat` gives a single file's as it is, not as a dictionary."""
+    return {path: files.cat_file(path) for path in paths} if len(paths) < 2 else dict(files.cat(list(paths)))
+
+
+def _has_right_sizes(part: PooledPart, sizes: Mapping[str, int]) -> bool:
+    return all(sizes.get(_path(part.folder / name)) == facts.bytes for name, facts in part.files.items())
+
+
+def _path(where: Any) -> str:
+    """A remote place's path as its file system spells it."""
+    return str(where.path)

@@ -1,0 +1,174 @@
+"""The one file of a part: chunks of frames one after another, each with its CRC-32C, then their index.
+
+This is zarr's own sharding layout, written front to back with one chunk in memory, so that a part of any length costs a
+worker no more than a short one. T frame, M mel bin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from google_crc32c import value as crc32c
+from numcodecs.blosc import BITSHUFFLE, Blosc
+
+from cache.codec import Codec, Codes
+from params import MelView, PcenView
+
+CHUNK_FRAMES = 512
+CHECKSUM_BYTES = 4
+ENTRY_BYTES = 16  # of the index: offset and size of a chunk
+BLOSC_LEVEL = 5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the bytes of a chunk mean: (512, M) codes, perhaps compressed by Blosc."""
+
+    mel_bins: int
+    dtype: Literal["float16", "uint8"]
+    fill: int
+    compression: Literal["none", "lz4", "zstd"]
+
+    @classmethod
+    def of(cls, view: MelView | PcenView, codec: Codec) -> Layout:
+        """The layout of a view's parts."""
+        return cls(view.n_mels, codec.dtype, codec.fill, view.compression)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame before compression."""
+        return self.mel_bins * np.dtype(self.dtype).itemsize
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one chunk before compression, without its checksum."""
+        return CHUNK_FRAMES * self.frame_bytes
+
+    def pack(self, codes: Codes) -> bytes:
+        """A full chunk of codes as bytes with their checksum."""
+        data = codes.tobytes() if self.compression == "none" else self._blosc().encode(codes)
+        return data + checksum(data)
+
+    def unpack(self, packed: bytes) -> Codes | None:
+        """The codes of a chunk, (512, M) read-only, or None if its bytes are not those that were written."""
+        data = packed[:-CHECKSUM_BYTES]
+        if checksum(data) != packed[-CHECKSUM_BYTES:]:
+            return None
+        codes = data if self.compression == "none" else self._blosc().decode(data)
+        return np.frombuffer(codes, self.dtype).reshape(CHUNK_FRAMES, self.mel_bins)
+
+    def _blosc(self) -> Any:
+        return Blosc(cname=self.compression, clevel=BLOSC_LEVEL, shuffle=BITSHUFFLE)
+
+
+def checksum(data: bytes) -> bytes:
+    """CRC-32C of some bytes, as zarr's codec `crc32c` appends it."""
+    value: int = crc32c(data)
+    return value.to_bytes(CHECKSUM_BYTES, "little")
+
+
+def chunks_of(frames: int) -> int:
+    """Number of chunks that hold so many frames."""
+    return -(-frames // CHUNK_FRAMES)
+
+
+def index_bytes(frames: int) -> int:
+    """Size of the index of a shard with so many frames."""
+    return chunks_of(frames) * ENTRY_BYTES + CHECKSUM_BYTES
+
+
+def pack_index(entries: Any) -> bytes:
+    """Index of a shard: (offset, size) of each chunk as uint64, then its CRC-32C."""
+    data: bytes = np.asarray(entries, "<u8").tobytes()
+    return data + checksum(data)
+
+
+def unpack_index(packed: bytes) -> Any:
+    """(N, 2) offsets and sizes of the chunks, or None if the index is damaged."""
+    data = packed[:-CHECKSUM_BYTES]
+    if checksum(data) != packed[-CHECKSUM_BYTES:]:
+        return None
+    return np.frombuffer(data, "<u8").reshape(-1, 2).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in a shard that is being written, to go back to."""
+
+    entries: int
+    pending: Codes
+    digest: Any
+
+
+class ShardWriter:
+    """Writes a shard front to back; call `finish` at the end."""
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self._layout = layout
+        self._file = path.open("w+b")
+        self._entries: list[tuple[int, int]] = []
+        self._end = 0
+        self._digest = hashlib.sha256()
+        self._chunk = np.empty((CHUNK_FRAMES, layout.mel_bins), layout.dtype)
+        self._pending = 0  # rows of the chunk that is being filled
+
+    @property
+    def frames(self) -> int:
+        """Frames appended so far."""
+        return len(self._entries) * CHUNK_FRAMES + self._pending
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes written so far: of the whole file after `finish`."""
+        return str(self._digest.hexdigest())
+
+    def append(self, codes: Codes) -> None:
+        """Append codes (T, M)."""
+        while len(codes):
+            count = min(CHUNK_FRAMES - self._pending, len(codes))
+            self._chunk[self._pending : self._pending + count] = codes[:count]
+            self._pending += count
+            codes = codes[count:]
+            if self._pending == CHUNK_FRAMES:
+                self._flush()
+
+    def mark(self) -> Mark:
+        """Remember this place."""
+        return Mark(len(self._entries), self._chunk[: self._pending].copy(), self._digest.copy())
+
+    def rewind(self, mark: Mark) -> None:
+        """Forget everything that was appended since the mark."""
+        del self._entries[mark.entries :]
+        self._end = sum(self._entries[-1]) if self._entries else 0
+        self._file.seek(self._end)
+        self._file.truncate()
+        self._pending = len(mark.pending)
+        self._chunk[: self._pending] = mark.pending
+        self._digest = mark.digest.copy()
+
+    def finish(self) -> None:
+        """Fill up the last chunk, write the index and close the file."""
+        if self._pending:
+            self._chunk[self._pending :] = self._layout.fill
+            self._flush()
+        self._write(pack_index(self._entries))
+        self._file.close()
+
+    def _flush(self) -> None:
+        packed = self._layout.pack(self._chunk)
+        self._entries.append((self._end, len(packed)))
+        self._write(packed)
+        self._pending = 0
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+        self._end += len(data)
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        self._file.close()

@@ -1,0 +1,130 @@
+"""What a worker does: build one part from front to back, with one chunk and one block of audio in memory."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import zarr
+from threadpoolctl import threadpool_limits
+
+from cache.codec import Codec, Codes
+from cache.draft import PartDraft
+from cache.errors import StoreError
+from cache.keys import view_digest
+from cache.parts import PartReader
+from cache.places import absolute, is_local
+from cache.pool import PooledPart
+from cache.remote_pool import open_pool
+from cache.shard import Layout
+from params import MelView, PcenView
+from pipeline.audio import DECODER_VERSION, waveform_blocks
+from pipeline.errors import PipelineError
+from pipeline.frontend import FRONTEND_VERSION, room, spectrogram_blocks
+from pipeline.jobs import Job, Old, Rows, Source
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is the same for all parts of a store; `base` is the folder that relative paths start from."""
+
+    view: MelView | PcenView
+    digest: str
+    codec: Codec
+    pool: str
+    base: str
+
+    @property
+    def layout(self) -> Layout:
+        """How the parts are written."""
+        return Layout.of(self.view, self.codec)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An audio file that could not be decoded, and why."""
+
+    source: Source
+    reason: str
+
+
+@dataclass(frozen=True)
+class Built:
+    """What became of a job; `part` is None when all its recordings were refused."""
+
+    job: str
+    recordings: int
+    part: PooledPart | None
+    refused: tuple[Refused, ...]
+
+
+def build_part(job: Job, recipe: Recipe) -> Built:
+    """Decode, compute, encode and write one part, with one thread so that sums never differ.
+
+    Raises
+    ------
+    PipelineError
+        If this worker would decode or compute otherwise than the recipe's digest says.
+    """
+    if view_digest(recipe.view, FRONTEND_VERSION, DECODER_VERSION) != recipe.digest:
+        raise PipelineError(
+            f"{platform.node()}: this worker has another version of the project or of its audio libraries (here: "
+            f"front end {FRONTEND_VERSION}, {DECODER_VERSION}) than the stage that sent it; install the same everywhere"
+        )
+    with threadpool_limits(1), zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
+        pool = open_pool(absolute(recipe.pool, recipe.base), recipe.digest)
+        with pool.draft(recipe.layout) as draft:
+            refused = _fill(draft, job, recipe)
+            part = pool.publish(draft) if draft.keys else None
+        return Built(job.name, len(job.keys), part, tuple(refused))
+
+
+def _fill(draft: PartDraft, job: Job, recipe: Recipe) -> list[Refused]:
+    """Add the job's recordings one after another; a refused one leaves nothing in the draft."""
+    readers, refused = _open_readers(job.reuse, recipe.layout), []
+    for key, source in zip(job.keys, job.sources, strict=True):
+        if key in job.reuse and _copied(draft, key, job.reuse[key], readers):
+            continue
+        try:
+            with draft.recording(key) as writer:
+                for codes in _decoded(source, recipe):
+                    writer.append(codes)
+        except PipelineError as error:
+            refused.append(Refused(source, str(error).replace(f"{recipe.base}/", "")))
+    return refused
+
+
+def _open_readers(reuse: Mapping[str, Rows], layout: Layout) -> dict[Old, PartReader]:
+    readers = {}
+    for old in {rows.old for rows in reuse.values()}:
+        readers[old] = old.reader(layout)
+        if not is_local(old.folder):
+            with suppress(StoreError):
+                readers[old].fetch()
+    return readers
+
+
+def _copied(draft: PartDraft, key: str, rows: Rows, readers: Mapping[Old, PartReader]) -> bool:
+    """Copy finished frames, unless a chunk is damaged: a copy would get a fresh checksum and hide that."""
+    with suppress(StoreError), draft.recording(key) as writer:
+        for codes in readers[rows.old].rows(rows.start, rows.frames):
+            writer.append(codes)
+        return True
+    return False
+
+
+def _decoded(source: Source, recipe: Recipe) -> Iterator[Codes]:
+    """Codes of a recording in blocks (T, M)."""
+    path, view = absolute(source.path, recipe.base), recipe.view
+    with np.errstate(over="ignore", invalid="ignore"):
+        waveform = waveform_blocks(path, view.sample_rate_hz, source.sha256, room(view))
+        for values in spectrogram_blocks(waveform, view):
+            if not np.isfinite(values).all():
+                raise PipelineError(
+                    f"{source.path}: holds samples that are not finite, or so loud that their power overflows; "
+                    f"scale it to +-1, mend it or remove it"
+                )
+            yield recipe.codec.encode(values)
