@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -95,12 +95,11 @@ class StreamReader:
             self._free.append(self._slots.popitem(last=False)[1])
         slots = [[self._free.pop() for _ in group] for group in groups]
         tasks = [self._threads.submit(self._read, *each) for each in zip(groups, slots, strict=True)]
-        wait(tasks)  # for all, before a failed one's slots are used again
         for group, filled, task in zip(groups, slots, tasks, strict=True):
-            if task.exception() is None:
+            if task.exception() is None:  # waits: all have ended before a failed one's slots are used again
                 self._slots.update(zip(group, filled, strict=True))
             else:
-                pass
+                self._free += filled
         for task in tasks:
             task.result()
 

@@ -45,9 +45,7 @@ def read_birdclef(root: Place) -> tuple[pd.DataFrame, pd.DataFrame]:
         )
     table = read_text_table(path, ["primary_label", "filename"])
     table = table.reindex(columns=list(dict.fromkeys([*table.columns, *_COLUMNS])), fill_value="")
-    files_of = functools.cache(
-        lambda label: _names(audio / label)
-    )  # one listing a label: in a bucket each costs a request
+    files_of = functools.cache(lambda label: _names(audio / label))  # one listing a label, not a request a file
     table["recording"] = [
         _recording(files_of, *cells) for cells in zip(table["primary_label"], table["filename"], strict=True)
     ]

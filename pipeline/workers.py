@@ -81,7 +81,7 @@ def _cluster(machine: MachineParams) -> Iterator[Any]:
             dask.LocalCluster(n_workers=machine.workers or None, threads_per_worker=1, dashboard_address=ANY_PORT)
         )
         try:
-            client = stack.enter_context(dask.Client(cluster))
+            client = stack.enter_context(dask.Client(cluster, timeout=ANSWER_S))
             _greet(client)
         except (OSError, ValueError) as error:
             raise PipelineError(

@@ -73,7 +73,7 @@ def projects(servers: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Pro
     tiny.write_data(local / "chorus")
     tiny.write_params(local / "params.yaml", tiny.tiny_params("chorus"))
     servers.upload(local / "chorus", "birds/chorus")
-    write_remote_params(remote, servers)
+    write_params(remote, servers)
     first = servers.start(remote, "-m", "pipeline.recordings")
     build_here(local)
     printed = {"recordings": finish(first)[0]}
@@ -81,7 +81,7 @@ def projects(servers: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Pro
     return Projects(local, remote, printed | {view: finish(process)[0] for view, process in views.items()})
 
 
-def write_remote_params(root: Path, servers: Loopback, **machine: object) -> None:
+def write_params(root: Path, servers: Loopback, **machine: object) -> None:
     raw = tiny.tiny_params("s3://birds/chorus")
     cluster = {"backend": "dask", "scheduler": servers.scheduler, "pool": "s3://birds/pool", "workers": 0}
     raw["machine"] |= cluster | machine
@@ -114,6 +114,11 @@ def test_tables_are_the_local_ones_but_for_where_the_files_lie(projects: Project
     if "path" in local:
         local["path"] = "s3://birds/" + local["path"]
     pd.testing.assert_frame_equal(remote, local)
+
+
+def test_report_on_the_data_is_the_local_one(projects: Projects) -> None:
+    local, remote = ((root / "reports/data.json").read_bytes() for root in (projects.local, projects.remote))
+    assert remote == local
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -155,10 +160,25 @@ def test_second_run_decodes_nothing_and_leaves_the_same_store(servers: Loopback,
     assert files_outside_parts(store) == before
 
 
+def test_workers_elsewhere_find_relative_paths_of_a_disk_that_they_share(
+    servers: Loopback, projects: Projects, tmp_path: Path
+) -> None:
+    for name in ("chorus", "data/audio.csv", "data/soundscapes.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(projects.local / name)
+    write_params(tmp_path, servers, pool="pool")
+    printed, _ = finish(servers.start(tmp_path, "-m", "pipeline.spectrograms", "mel"))
+    assert parts_written(printed) > 5
+    local, shared = (root / "data/cache/mel.zarr" for root in (projects.local, tmp_path))
+    assert files_outside_parts(shared) == files_outside_parts(local)
+    for path in local.glob("parts/*/c/0/0"):
+        assert (shared / path.relative_to(local)).read_bytes() == path.read_bytes()
+
+
 def test_missing_bucket_and_missing_credentials_are_named(
     servers: Loopback, projects: Projects, tmp_path: Path
 ) -> None:
-    write_remote_params(tmp_path, servers, pool="s3://nowhere/pool")
+    write_params(tmp_path, servers, pool="s3://nowhere/pool")
     (tmp_path / "data").symlink_to(projects.remote / "data")
     nobody: dict[str, str | None] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
     bucket = servers.start(tmp_path, "-m", "pipeline.spectrograms", "mel")
