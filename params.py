@@ -300,6 +300,13 @@ class MachineParams(Section):
     backend: Literal["loky", "dask"]
     scheduler: str
 
+    @field_validator("scheduler")
+    @classmethod
+    def _only_of_dask(cls, scheduler: str, info: ValidationInfo) -> str:
+        if scheduler and info.data.get("backend") == "loky":
+            raise ValueError("is the address of a Dask cluster; set backend: dask, or leave it empty")
+        return scheduler
+
 
 class Params(Section):
     """The whole of params.yaml."""

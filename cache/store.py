@@ -162,6 +162,8 @@ class Store:
                 )
         for number, part in enumerate(self.manifest.parts):
             reader = self.reader(number)
+            if self.is_remote:
+                reader.fetch()
             for chunk in range(chunks_of(part.frames)):
                 reader.chunk(chunk)
 

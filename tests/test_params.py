@@ -84,6 +84,11 @@ def test_the_shipped_file_is_valid() -> None:
         (put("demo.dawn.fewest_recordings", 99), "demo.dawn.fewest_recordings = 99", "at most most_recordings"),
         (put("data.soundscapes", None), "data.soundscape_truth", "needs soundscapes"),
         (put("data.longest_s", 0.1), "data.longest_s = 0.1", "at least shortest_s"),
+        (put("views.mel.compression", "gzip"), "views.mel.compression = 'gzip'", "'none', 'lz4' or 'zstd'"),
+        (put("machine.residence", "disk"), "machine.residence = 'disk'", "'stream'"),
+        (put("machine.stream_gb", 0), "machine.stream_gb = 0", "greater than 0"),
+        (put("machine.backend", "spark"), "machine.backend = 'spark'", "'loky' or 'dask'"),
+        (put("machine.scheduler", "tcp://here:8786"), "machine.scheduler = 'tcp://here:8786'", "set backend: dask"),
         (drop("machine"), "machine", "missing"),
     ],
 )
