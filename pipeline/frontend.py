@@ -23,7 +23,8 @@ POWER_FLOOR = 1e-10  # -100 dB: below the quantisation noise of 16-bit audio in 
 PCEN_SCALE = 2.0**31  # PCEN's constants are made for integer audio (librosa.pcen)
 BLOCK_FRAMES = 256  # a block's frames and spectra take 2 MB, whatever the recording's length
 GRAIN_FRAMES = 32  # blocks are whole grains, so that the numbers do not depend on how the waveform was cut
-BAND_MEL_BINS = 8  # neighbouring mel filters see the same FFT bins: small dense products, no large sparse one
+WIDEST_BAND, NARROWEST_BAND = 32, 4  # neighbouring mel filters see the same FFT bins: small dense products of them ...
+BAND_FFT_BINS = 80  # ... that look at about so many bins each, instead of one large product of mostly zeros
 
 FloatArray = npt.NDArray[np.float32]
 Band = tuple[slice, slice, FloatArray]  # places in the packed spectrum, mel bins, weights between them
@@ -239,9 +240,24 @@ def _bands(view: MelView | PcenView) -> list[Band]:
     filters_FM = mel_filters(view)
     filters_FM[[0, -1]] = 0
     bands = []
-    for first in range(0, view.n_mels, BAND_MEL_BINS):
-        mel_bins = slice(first, min(first + BAND_MEL_BINS, view.n_mels))
-        seen = np.flatnonzero(filters_FM[:, mel_bins].any(axis=1))
-        weights_CM = np.repeat(filters_FM[seen[0] : seen[-1] + 1, mel_bins], 2, axis=0)
-        bands.append((slice(2 * int(seen[0]) - 1, 2 * int(seen[-1]) + 1), mel_bins, weights_CM))
+    for start in range(0, view.n_mels, WIDEST_BAND):
+        for mel_bins in _halved(filters_FM, start, min(start + WIDEST_BAND, view.n_mels)):
+            low, high = _span(filters_FM[:, mel_bins])
+            weights_CM = np.repeat(filters_FM[low : high + 1, mel_bins], 2, axis=0)
+            bands.append((slice(2 * low - 1, 2 * high + 1), mel_bins, weights_CM))
     return bands
+
+
+def _halved(filters_FM: FloatArray, start: int, end: int) -> list[slice]:
+    """Mel bins `start` to `end`, halved until each group looks at few FFT bins or is narrow."""
+    low, high = _span(filters_FM[:, start:end])
+    if high - low < BAND_FFT_BINS or end - start <= NARROWEST_BAND:
+        return [slice(start, end)]
+    middle = (start + end) // 2
+    return _halved(filters_FM, start, middle) + _halved(filters_FM, middle, end)
+
+
+def _span(filters_FM: FloatArray) -> tuple[int, int]:
+    """First and last FFT bin that any of the filters looks at."""
+    seen = np.flatnonzero(filters_FM.any(axis=1))
+    return int(seen[0]), int(seen[-1])
