@@ -35,7 +35,10 @@ lock: setup
 
 bench: setup
 	python -m benchmarks.preprocess
+	python -m benchmarks.read
+	python -m benchmarks.scale
 	python -m benchmarks.train
+	python -m benchmarks.dtype
 
 # data/cache, models and reports can be made again; recordings, the pool and DVC's cache stay
 clean:

@@ -25,6 +25,7 @@ RATE_HZ, CLIP_S, CLIPS = 32000, 30, 600  # five hours
 ADDED = CLIPS // 100
 LONG_S, SHORT_S = 7200, 120
 LAYOUTS = list(itertools.product(("float16", "uint8"), ("none", "lz4", "zstd")))
+ROUNDS = 3
 SAMPLE_H = 0.5  # of audio, to weigh the layouts with
 
 
@@ -41,17 +42,10 @@ def measure(folder: Path, view: MelView | PcenView) -> dict[str, float]:
 
 
 def workers_and_increment(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> dict[str, float]:
-    """Seconds of a full build by one and by two workers, and of adding a hundredth in one process."""
+    """What workers gain and what an increment costs; of each, the best of three rounds."""
     seconds_of(folder, sources[:32], view, 2)  # starts the worker processes
-    shutil.rmtree(folder / "pool")
-    one, _ = seconds_of(folder, sources, view, 1)
-    shutil.rmtree(folder / "pool")
-    two, parent = seconds_of(folder, sources, view, 2)
-    shutil.rmtree(folder / "pool")
-    seconds_of(folder, sources[:-ADDED], view, 2)
-    increment, _ = seconds_of(folder, sources, view, 1)
-    again, _ = seconds_of(folder, sources, view, 1)
-    shutil.rmtree(folder / "pool")
+    runs = [one_round(folder, sources, view) for _ in range(ROUNDS)]
+    one, two, parent, increment, again = (min(column) for column in zip(*runs, strict=True))
     return {
         "full_build_s": one,
         "build_x_realtime": CLIPS * CLIP_S / one,
@@ -60,6 +54,19 @@ def workers_and_increment(folder: Path, sources: Sequence[Source], view: MelView
         "increment_1pct_vs_full": increment / one,
         "nothing_new_vs_full": again / one,
     }
+
+
+def one_round(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> tuple[float, ...]:
+    """Seconds of one worker, of two, of the parent's CPU meanwhile, of the increment, and of nothing new."""
+    shutil.rmtree(folder / "pool")
+    one, _ = seconds_of(folder, sources, view, 1)
+    shutil.rmtree(folder / "pool")
+    two, parent = seconds_of(folder, sources, view, 2)
+    shutil.rmtree(folder / "pool")
+    seconds_of(folder, sources[:-ADDED], view, 2)
+    increment, _ = seconds_of(folder, sources, view, 1)
+    again, _ = seconds_of(folder, sources, view, 1)
+    return one, two, parent, increment, again
 
 
 def seconds_of(folder: Path, sources: Sequence[Source], view: MelView | PcenView, workers: int) -> tuple[float, float]:
