@@ -30,12 +30,14 @@ def facts(store: Store) -> list[tuple[str, str]]:
     view, manifest = store.view, store.manifest
     hours = manifest.frames * view.hop / view.sample_rate_hz / 3600
     size = sum(entry.bytes for part in manifest.parts for entry in part.files.values())
+    where = "in a remote pool" if store.is_remote else "here"
     rows = [
         ("store", str(store.path)),
         ("recordings", f"{len(store):,}"),
         ("audio", f"{hours:,.2f} h"),
         ("frames", f"{manifest.frames:,} of {view.hop / view.sample_rate_hz * 1000:g} ms"),
-        ("size", f"{size / 1e6:,.1f} MB in {len(manifest.parts)} parts of {view.dtype}"),
+        ("size", f"{size / 1e6:,.1f} MB in {len(manifest.parts)} parts {where}"),
+        ("codes", f"{view.dtype}, compression {view.compression}"),
         (
             "view",
             f"{view.kind}, {view.n_mels} mel bins ({view.mel_scale}) from {view.fmin_hz:g} to {view.fmax_hz:g} Hz",
@@ -45,5 +47,5 @@ def facts(store: Store) -> list[tuple[str, str]]:
         ("digest", store.digest),
     ]
     if isinstance(view, PcenView):
-        rows.insert(7, ("pcen", ", ".join(f"{key} {value:g}" for key, value in view.pcen.model_dump().items())))
+        rows.insert(8, ("pcen", ", ".join(f"{key} {value:g}" for key, value in view.pcen.model_dump().items())))
     return rows
