@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import params as parameters
 from cache import keys
@@ -31,8 +31,9 @@ from pipeline.audio import DECODER_VERSION, content_sha256, read_waveform, wavef
 from pipeline.build import Builder
 from pipeline.errors import PipelineError
 from pipeline.frontend import FRONTEND_VERSION, FloatArray, spectrogram, spectrogram_blocks
-from pipeline.jobs import Source
+from pipeline.jobs import Job, Source
 from pipeline.part_worker import Refused
+from pipeline.workers import Task, run_unordered
 from tests.tiny import RATE_HZ, ROOT, song, write_audio
 
 Bytes = dict[str, bytes]
@@ -369,6 +370,45 @@ def test_build_that_cannot_fit_on_the_disk_is_refused_before_it_decodes(
     make_store(sources)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
     make_store(sources)  # everything is there
+
+
+def test_parts_are_handed_out_longest_first_by_duration_not_by_count(
+    make_store: MakeStore, sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[Job] = []
+
+    def watch(tasks: Iterable[Task], machine: MachineParams) -> Iterator[Any]:
+        tasks = list(tasks)
+        handed.extend(job for _, (job, _) in tasks)
+        return run_unordered(tasks, machine)
+
+    monkeypatch.setattr(keys, "FEWEST_PART_BITS", 2)
+    monkeypatch.setattr(build, "run_unordered", watch)
+    make_store(sources[:5], "pool")
+    durations = [job.duration_s for job in handed]
+    assert durations == sorted(durations, reverse=True)
+    handed.clear()
+    make_store(sources, "pool")  # five are finished: only what is new counts
+    known = {source.sha256 for source in sources[:5]}
+    new_s = [sum(source.duration_s for source in job.sources if source.sha256 not in known) for job in handed]
+    assert [job.duration_s for job in handed] == pytest.approx(new_s)
+    assert new_s == sorted(new_s, reverse=True)
+    assert len(handed) > 1
+
+
+def test_a_worker_computes_with_one_thread(
+    make_store: MakeStore, sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def watch(waveform: Iterable[FloatArray], view: View) -> Iterator[FloatArray]:
+        threads.extend(library["num_threads"] for library in threadpool_info())
+        return spectrogram_blocks(waveform, view)
+
+    monkeypatch.setattr(part_worker, "spectrogram_blocks", watch)
+    with threadpool_limits(2):
+        make_store(sources[:1])
+    assert set(threads) == {1}
 
 
 KILLED = """
