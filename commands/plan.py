@@ -89,6 +89,8 @@ def _store_line(store: StoreCost) -> str:
 
 
 def _nothing_line(stores: Sequence[StoreCost]) -> str:
+    if not any(store.listed for store in stores):
+        return f"{stores[0].stage}: nothing to decode: no audio file is there"
     held = " and ".join(counted(store.listed, store.store) for store in stores if store.listed)
     copied = sum(store.gigabytes for store in stores)
     more = f"; {size_text(copied * 1e9)} of them are copied into new parts" if copied else ""

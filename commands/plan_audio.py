@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from cache.places import Place, place, reaching, remote
 from params import DataParams
-from pipeline.audio import read_header
+from pipeline.audio import fetched, read_header
 from pipeline.errors import PipelineError
 from pipeline.jobs import Source
 from pipeline.metadata import read_metadata
@@ -22,6 +25,14 @@ from pipeline.tables import Kind, read_table
 SAMPLE_FILES = 64  # so many headers tell the hours of all files
 SCANNED_BYTES = 2 * 10**9  # so much is hashed to know exactly what is new; more is estimated
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class File:
+    """Size of a file, and when it was written, in seconds since 1970."""
+
+    bytes: int
+    written_s: float
 
 
 @dataclass(frozen=True)
@@ -76,10 +87,36 @@ def expected_audio(data: DataParams) -> dict[str, Audio]:
     metadata = read_metadata(data)
     recordings = dict(zip(metadata.recordings["recording"], metadata.recordings["path"], strict=True))
     soundscapes = {path.stem: path.as_posix() for path in metadata.soundscapes}
+    files = list_files(place(data.root), [*recordings.values(), *soundscapes.values()])
     return {
-        "recordings": _expected(recordings, DATA / "recordings.csv", "recording", data),
-        "soundscapes": _expected(soundscapes, SOUNDSCAPES, "soundscape", data),
+        "recordings": _expected(recordings, DATA / "recordings.csv", "recording", data, files),
+        "soundscapes": _expected(soundscapes, SOUNDSCAPES, "soundscape", data, files),
     }
+
+
+def list_files(root: Place, paths: Iterable[str]) -> dict[str, File]:
+    """Size and time of those of the files that are there; below a remote root all come by a single listing."""
+    if isinstance(root, Path):
+        return {path: File(facts.st_size, facts.st_mtime) for path in paths if (facts := _stat(path)) is not None}
+    service: Any = root.fs
+    with reaching(root):
+        found = service.find(root.path, detail=True)
+    facts_of = {path: found[remote(path).path] for path in paths if remote(path).path in found}
+    return {path: File(int(facts["size"]), _written_s(facts)) for path, facts in facts_of.items()}
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return Path(path).stat()
+    except OSError:
+        return None
+
+
+def _written_s(facts: Mapping[str, Any]) -> float:
+    """When a remote file was written, in seconds since 1970; services name it differently, and some do not say."""
+    times = (facts.get(name) for name in ("LastModified", "last_modified", "mtime", "created"))
+    time = next((time for time in times if time is not None), 0.0)
+    return time.timestamp() if isinstance(time, datetime) else float(time)
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
@@ -88,21 +125,23 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[round(place)] for place in places]
 
 
-def _expected(paths: Mapping[str, str], table: Path, name_column: str, data: DataParams) -> Audio:
+def _expected(
+    paths: Mapping[str, str], table: Path, name_column: str, data: DataParams, files: Mapping[str, File]
+) -> Audio:
     """Sort the files {name: path} of a data set into known and new ones by the table of the last run."""
     known = _read_known(table, name_column)
     written_s = table.stat().st_mtime if known else 0.0
-    modified_s = {name: _modified_s(Path(path)) for name, path in paths.items()}
-    there = {name: paths[name] for name, time_s in modified_s.items() if time_s}
-    new = {name: path for name, path in there.items() if name not in known or modified_s[name] > written_s}
+    there = {name: path for name, path in paths.items() if path in files}  # stage `recordings` leaves the others out
+    new = {name: path for name, path in there.items() if name not in known or files[path].written_s > written_s}
     sources = [
         Source(known[name][0], path, known[name][1])
         for name, path in there.items()
         if name not in new and data.shortest_s <= known[name][1] <= data.longest_s
     ]
     gone, since = tuple(name for name in known if name not in there), table.exists()
-    if len(new) > SAMPLE_FILES or sum(Path(path).stat().st_size for path in new.values()) > SCANNED_BYTES:
-        return Audio(_distinct(sources), _estimate(list(new.values()), data), tuple(new) if since else (), gone)
+    if len(new) > SAMPLE_FILES or sum(files[path].bytes for path in new.values()) > SCANNED_BYTES:
+        unseen = _estimate({path: files[path].bytes for path in new.values()}, data)
+        return Audio(_distinct(sources), unseen, tuple(new) if since else (), gone)
     scanned = {name: _scan(path, data) for name, path in new.items()}
     usable = {name: source for name, source in scanned.items() if source is not None}
     return Audio(_distinct([*sources, *usable.values()]), new=tuple(usable) if since else (), gone=gone)
@@ -117,29 +156,22 @@ def _read_known(table: Path, name_column: str) -> dict[str, tuple[str, float]]:
     return dict(zip(rows[name_column], zip(rows["sha256"], rows["duration_s"], strict=True), strict=True))
 
 
-def _modified_s(path: Path) -> float:
-    """When a file was written, or 0 if it is not there: stage `recordings` will leave it out."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def _distinct(sources: Sequence[Source]) -> tuple[Source, ...]:
     return tuple({source.sha256: source for source in sources}.values())
 
 
 def _scan(path: str, data: DataParams) -> Source | None:
-    scan = scan_file(Path(path), data.shortest_s, data.longest_s)
+    scan = scan_file(place(path), data.shortest_s, data.longest_s)
     return None if scan.problem else Source(scan.sha256, path, scan.duration_s)
 
 
-def _estimate(paths: Sequence[str], data: DataParams) -> Unseen:
-    """Seconds of many files by the headers of some: those of a byte of the sample times all bytes."""
+def _estimate(sizes: Mapping[str, int], data: DataParams) -> Unseen:
+    """Seconds of many files {path: bytes} by the headers of some: those of a byte of the sample times all bytes."""
+    paths = list(sizes)
     looked_at = spread(paths, SAMPLE_FILES)
     durations_s = {path: _duration_s(path, data) for path in looked_at}
     usable = {path: duration_s for path, duration_s in durations_s.items() if duration_s is not None}
-    all_bytes, looked_at_bytes = (sum(Path(path).stat().st_size for path in each) for each in (paths, looked_at))
+    all_bytes, looked_at_bytes = (sum(sizes[path] for path in each) for each in (paths, looked_at))
     return Unseen(
         round(len(paths) * len(usable) / len(looked_at)),
         sum(usable.values()) * all_bytes / max(looked_at_bytes, 1),
@@ -149,7 +181,8 @@ def _estimate(paths: Sequence[str], data: DataParams) -> Unseen:
 
 def _duration_s(path: str, data: DataParams) -> float | None:
     try:
-        duration_s = read_header(Path(path)).duration_s
+        with fetched(place(path)) as local:
+            duration_s = read_header(local).duration_s
     except PipelineError:
         return None
     return duration_s if data.shortest_s <= duration_s <= data.longest_s else None

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
+from upath import UPath
 
 import cli
 import params as parameters
@@ -302,6 +304,39 @@ def test_project_without_dvc_lock_decodes_everything(fresh: Path, plan: Plan) ->
         assert cost["hours"] == pytest.approx(seconds[store] / 3600)
     assert not Path(".birdcache").exists()
     assert not Path("dvc.lock").exists()
+
+
+@pytest.mark.parametrize("sample_files", [64, 7])
+def test_audio_of_a_remote_data_set_is_counted_like_local_audio(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, sample_files: int
+) -> None:
+    monkeypatch.setattr(plan_audio, "SAMPLE_FILES", sample_files)
+    remote = UPath("memory://plan/chorus")
+    for path in Path("chorus").rglob("*.*"):
+        (remote / path.relative_to("chorus").as_posix()).write_bytes(path.read_bytes())
+    data = parameters.load().data
+    here = plan_audio.expected_audio(data)
+    there = plan_audio.expected_audio(data.model_copy(update={"root": str(remote)}))
+    for store in ("recordings", "soundscapes"):
+        assert there[store].unseen.files == here[store].unseen.files
+        assert there[store].unseen.duration_s == pytest.approx(here[store].unseen.duration_s)
+        assert {source.sha256 for source in there[store].sources} == {source.sha256 for source in here[store].sources}
+    assert sum(len(audio.sources) + audio.unseen.files for audio in there.values()) == 19
+
+
+def test_new_and_gone_files_of_a_remote_data_set_are_seen(project: Path) -> None:
+    remote, data = UPath("memory://plan/finished"), parameters.load().data
+    for path in Path("chorus").rglob("*.*"):
+        (remote / path.relative_to("chorus").as_posix()).write_bytes(path.read_bytes())
+    os.utime("data/recordings.csv", (time.time() + 60,) * 2)
+    os.utime("data/soundscapes.csv", (time.time() + 60,) * 2)
+    away = data.model_copy(update={"root": str(remote)})
+    audio = plan_audio.expected_audio(away)["recordings"]
+    assert (len(audio.sources), audio.new, audio.gone) == (18, (), ())
+    (remote / "train_audio" / "midton" / "XC1.ogg").unlink()
+    os.utime("data/recordings.csv", (1, 1))
+    audio = plan_audio.expected_audio(away)["recordings"]
+    assert (len(audio.sources), len(audio.new), audio.gone) == (17, 17, ("midton/XC1.ogg",))
 
 
 def test_hours_of_many_new_files_are_estimated_from_the_headers_of_some(
