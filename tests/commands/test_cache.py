@@ -82,7 +82,7 @@ def folders(root: Place) -> set[str]:
 
 
 def size_of(root: Place) -> int:
-    return sum(file.stat().st_size for file in set(root.glob("*/*/**/*")) if file.is_file())
+    return sum(file.stat().st_size for file in root.glob("*/*/**/*") if file.is_file())
 
 
 def rows(told: str) -> dict[str, dict[str, float]]:
