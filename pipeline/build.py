@@ -17,6 +17,7 @@ from cache.places import Place
 from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.seal import NamedPart
+from cache.shard import Layout
 from params import MachineParams, MelView, PcenView
 from pipeline.audio import DECODER_VERSION
 from pipeline.errors import PipelineError
@@ -108,7 +109,7 @@ class Builder:
 
     def bytes_of(self, jobs: Sequence[Job]) -> int:
         """Bytes that the parts of these jobs take before compression."""
-        frame_bytes = Recipe(self.view, self.digest, self.codec, "", "").layout.frame_bytes
+        frame_bytes = Layout.of(self.view, self.codec).frame_bytes
         return frame_bytes * sum(self.view.frames(source.duration_s) for job in jobs for source in job.sources)
 
     def _named(self, job: Job) -> NamedPart:
