@@ -15,7 +15,8 @@ from errors import run_stage
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run one command; a user's mistake ends with a message and status 1."""
     chosen = build_parser().parse_args(arguments)
-    command = importlib.import_module(f"commands.{chosen.command}")  # torch is slow to import: only when needed
+    # torch is slow to import: only when needed
+    command = importlib.import_module(f"commands.{chosen.command.replace('-', '_')}")
     try:
         run_stage(lambda: command.run(chosen))
         sys.stdout.flush()
@@ -32,6 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_info(commands.add_parser("info", help="what a store holds, and whether its bytes are as they were sealed"))
     _add_cache(commands.add_parser("cache", help="the pool of finished spectrograms"))
     _add_predict(commands.add_parser("predict", help="any audio file -> a CSV of detections"))
+    _add_lr_find(commands.add_parser("lr-find", help="try learning rates on a member: a picture and a suggestion"))
+    _add_batch(commands.add_parser("batch", help="a picture of clips, as stored and as a member's model sees them"))
     commands.add_parser("report", help="metrics of the last run, and where its results lie")
     commands.add_parser("doctor", help="check Python, codecs, GPU, disk and DVC; say what is wrong and how to mend it")
     return parser
@@ -83,6 +86,24 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--window", type=float, default=5.0, metavar="SECONDS", help="length of a detection, default 5")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def _add_lr_find(parser: argparse.ArgumentParser) -> None:
+    _add_split(parser)
+    parser.add_argument("--lowest", type=float, default=1e-6, metavar="RATE", help="first learning rate, default 1e-6")
+    parser.add_argument("--highest", type=float, default=1.0, metavar="RATE", help="last learning rate, default 1")
+    parser.add_argument("--steps", type=int, default=100, metavar="N", help="steps from one to the other, default 100")
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    _add_split(parser)
+    parser.add_argument("--epoch", type=int, default=1, metavar="N", help="whose first batch, default 1")
+    parser.add_argument("--clips", type=int, default=6, metavar="N", help="how many clips, default 6")
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("member", metavar="MEMBER", help="a member of params.yaml")
+    parser.add_argument("--fold", type=int, metavar="N", help="fold to leave out, default: the first of folds.train")
 
 
 if __name__ == "__main__":

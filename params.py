@@ -5,34 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from errors import BirdcacheError
+from params_base import Count, Name, Positive, Section
+from params_recipe import Recipe, resolve_recipe
+from params_views import View
 
 DEFAULT_PATH = Path("params.yaml")
 
 
 class ParamsError(BirdcacheError):
     """params.yaml is unusable; the message lists every problem with key, value, rule and way out."""
-
-
-class Section(BaseModel):
-    """A frozen part of params.yaml: unknown keys, missing keys and wrong types are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class DemoParams(Section):
@@ -79,74 +68,6 @@ class DataParams(Section):
         return longest
 
 
-class _ViewBase(Section):
-    sample_rate_hz: Annotated[int, Field(ge=8000, le=192000)]
-    n_fft: Annotated[int, Field(ge=64, le=16384)]
-    hop: Count
-    n_mels: Annotated[int, Field(ge=8, le=512)]
-    mel_scale: Literal["slaney", "htk"]
-    fmin_hz: NonNegative
-    fmax_hz: Positive
-    dtype: Literal["float16", "uint8"]
-    compression: Literal["none", "lz4", "zstd"]
-
-    @field_validator("n_fft")
-    @classmethod
-    def _even(cls, n_fft: int) -> int:
-        if n_fft % 2:
-            raise ValueError(f"must be even; use {n_fft + 1}")
-        return n_fft
-
-    @field_validator("hop")
-    @classmethod
-    def _not_over_window(cls, hop: int, info: ValidationInfo) -> int:
-        n_fft = info.data.get("n_fft")
-        if n_fft is not None and hop > n_fft:
-            raise ValueError(f"must be at most the window n_fft ({n_fft}), or samples are skipped; lower hop")
-        return hop
-
-    @field_validator("fmax_hz")
-    @classmethod
-    def _in_band(cls, fmax_hz: float, info: ValidationInfo) -> float:
-        rate, fmin_hz = info.data.get("sample_rate_hz"), info.data.get("fmin_hz")
-        if rate is not None and fmax_hz > rate / 2:
-            raise ValueError(f"must be at most Nyquist, half of sample_rate_hz ({rate / 2:g}); lower fmax_hz")
-        if fmin_hz is not None and fmax_hz <= fmin_hz:
-            raise ValueError(f"must be above fmin_hz ({fmin_hz:g}); raise fmax_hz or lower fmin_hz")
-        return fmax_hz
-
-    def frames(self, duration_s: float) -> int:
-        """Number of frames that cover `duration_s` seconds, rounded up."""
-        samples = duration_s * self.sample_rate_hz
-        return int(-(-samples // self.hop))
-
-
-class MelView(_ViewBase):
-    """Un-normalised log mel power in dB."""
-
-    kind: Literal["mel"]
-
-
-class PcenParams(Section):
-    """Per-channel energy normalisation (Wang et al. 2017); names as in librosa.pcen."""
-
-    gain: NonNegative
-    bias: NonNegative
-    power: NonNegative
-    time_constant_s: Positive
-    eps: Positive
-
-
-class PcenView(_ViewBase):
-    """Mel energy after per-channel energy normalisation over the whole recording."""
-
-    kind: Literal["pcen"]
-    pcen: PcenParams
-
-
-View = Annotated[MelView | PcenView, Field(discriminator="kind")]
-
-
 class FoldsParams(Section):
     """How recordings are split (stage `folds`)."""
 
@@ -167,109 +88,19 @@ class FoldsParams(Section):
         return train
 
 
-class SamplingParams(Section):
-    """Which recordings an epoch draws."""
-
-    clips_per_epoch: Count | None
-    weighted: bool
-    exponent: Annotated[float, Field(ge=0, le=2)]
-
-
-class SecondaryParams(Section):
-    """What a secondary label counts as."""
-
-    policy: Literal["ignore", "positive", "weight", "mask"]
-    weight: Probability
-
-
-class LossParams(Section):
-    """The loss between logits and (mixed, smoothed) targets."""
-
-    kind: Literal["ce", "bce"]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-
-
-class MixupParams(Section):
-    """Mixup (Zhang et al. 2018) of two clips' power."""
-
-    probability: Probability
-    alpha: Positive
-    labels: Literal["lambda", "max"]
-
-
-class SpecAugmentParams(Section):
-    """Masks over mel bins and frames (Park et al. 2019), without time warping."""
-
-    mel_masks: Annotated[int, Field(ge=0)]
-    mel_width: Annotated[int, Field(ge=0)]
-    time_masks: Annotated[int, Field(ge=0)]
-    time_width: Annotated[int, Field(ge=0)]
-    probability: Probability
-
-
-class AugmentParams(Section):
-    """What happens to a batch on the device."""
-
-    gain_db: NonNegative
-    time_shift_s: NonNegative
-    mixup: MixupParams
-    spec_augment: SpecAugmentParams
-
-
-class OptimiserParams(Section):
-    """Optimiser and learning-rate schedule."""
-
-    kind: Literal["adamw", "adam"]
-    lr: Positive
-    min_lr: NonNegative
-    weight_decay: NonNegative
-    warmup_epochs: NonNegative
-    schedule: Literal["cosine", "constant"]
-    clip_norm: NonNegative
-
-    @field_validator("min_lr")
-    @classmethod
-    def _not_above_lr(cls, min_lr: float, info: ValidationInfo) -> float:
-        lr = info.data.get("lr")
-        if lr is not None and min_lr > lr:
-            raise ValueError(f"must be at most lr ({lr:g}); lower min_lr")
-        return min_lr
-
-
-class Recipe(Section):
-    """How a member is trained (stage `train`)."""
-
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
-    clip_s: Positive
-    short: Literal["pad", "loop"]
-    dynamic_range_db: NonNegative
-    normalise: Literal["clip", "none"]
-    precision: Literal["auto", "float32", "bfloat16", "float16"]
-    weights: Literal["last", "best"]
-    sampling: SamplingParams
-    secondary: SecondaryParams
-    loss: LossParams
-    augment: AugmentParams
-    optimiser: OptimiserParams
-
-    @field_validator("optimiser")
-    @classmethod
-    def _warm_up_ends(cls, optimiser: OptimiserParams, info: ValidationInfo) -> OptimiserParams:
-        epochs = info.data.get("epochs")
-        if epochs is not None and optimiser.warmup_epochs >= epochs:
-            raise ValueError(f"warmup_epochs must be below epochs ({epochs}); lower it or train longer")
-        return optimiser
-
-
 class Member(Section):
-    """A named model: one backbone on one view with one recipe."""
+    """A named model: one backbone on one view with one recipe.
+
+    Sources: head `sed`, attention over time as in PANNs (Kong et al. 2020); pool `gem`, Radenovic et al. 2018; drop
+    path, Huang et al. 2016.
+    """
 
     view: Name
     recipe: Name
     backbone: Annotated[str, Field(min_length=1)]
     pretrained: bool | str
+    head: Literal["linear", "sed"]
+    pool: Literal["avg", "gem"]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     override: dict[str, Any]
@@ -294,6 +125,7 @@ class MachineParams(Section):
 
     workers: Annotated[int, Field(ge=0)]
     device: Literal["auto", "cpu", "cuda"]
+    processes: Annotated[int, Field(ge=0)]
     residence: Literal["auto", "device", "host", "stream"]
     stream_gb: Positive
     pool: Annotated[str, Field(min_length=1)]
@@ -325,25 +157,6 @@ class Params(Section):
         """The member's recipe with its overrides applied."""
         chosen = self.members[member]
         return resolve_recipe(self.train[chosen.recipe], chosen.override)
-
-
-def resolve_recipe(recipe: Recipe, override: Mapping[str, Any]) -> Recipe:
-    """Apply a member's overrides (nested like the recipe) to a recipe.
-
-    Raises
-    ------
-    ValidationError
-        If an override names an unknown key or breaks a rule.
-    """
-    return Recipe.model_validate(_merged(recipe.model_dump(), override))
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = _merged(result[key], value) if nested else value
-    return result
 
 
 def load(path: Path = DEFAULT_PATH) -> Params:

@@ -8,7 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from params import MelView, Member, PcenView, Recipe, Section, View, resolve_recipe
+from params import Member
+from params_base import Section
+from params_recipe import Recipe, resolve_recipe
+from params_views import MelView, PcenView, View
 
 
 def explain(problem: Any, raw: Any, prefix: str = "") -> str:
@@ -107,19 +110,34 @@ def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: Mel
         yield f"{key}: mel_width = {masks.mel_width} is over the {view.n_mels} mel bins {on}; lower it"
     if masks.time_width > frames:
         yield f"{key}: time_width = {masks.time_width} is over the {frames} frames of a clip; lower it"
+    if recipe.loss.frame_max and member.head != "sed":
+        yield (
+            f"{key}: loss.frame_max = {recipe.loss.frame_max:g} needs scores for every frame; set {key}.head: sed, "
+            f"or {key}.override.loss.frame_max: 0.0"
+        )
+    if recipe.channels == ["pcen"] and recipe.dynamic_range_db:
+        yield (
+            f"{key}: dynamic_range_db = {recipe.dynamic_range_db:g} has no meaning for the channel pcen, not in dB; "
+            f"set {key}.override.dynamic_range_db: 0.0"
+        )
     if isinstance(view, PcenView):
         yield from _pcen_problems(key, recipe, on)
 
 
 def _pcen_problems(key: str, recipe: Recipe, on: str) -> Iterator[str]:
-    """PCEN divides gain away and is not in dB."""
-    if recipe.augment.gain_db:
-        yield (
-            f"{key}: gain_db = {recipe.augment.gain_db:g} has no meaning on the PCEN values {on}; "
-            f"set {key}.override.augment.gain_db: 0.0"
-        )
-    if recipe.dynamic_range_db:
-        yield (
-            f"{key}: dynamic_range_db = {recipe.dynamic_range_db:g} has no meaning on the PCEN values {on}; "
-            f"set {key}.override.dynamic_range_db: 0.0"
-        )
+    """PCEN divides loudness away and is not in dB: what works on power or decibels has no meaning after it."""
+    augment = recipe.augment
+    nought = {
+        "augment.gain_db": augment.gain_db,
+        "augment.sumix.probability": augment.sumix.probability,
+        "augment.eq.probability": augment.eq.probability,
+        "augment.background.probability": augment.background.probability,
+        "augment.noise.probability": augment.noise.probability,
+        "dynamic_range_db": recipe.dynamic_range_db,
+        "trim_db": recipe.trim_db,
+    }
+    for name, value in nought.items():
+        if value:
+            yield f"{key}: {name} = {value:g} has no meaning on the PCEN values {on}; set {key}.override.{name}: 0.0"
+    if "pcen" in recipe.channels:
+        yield f"{key}: the channel pcen would be PCEN of the PCEN values {on}; set {key}.override.channels: [level]"

@@ -16,7 +16,7 @@ import params
 from benchmarks import songs
 from cache.seal import seal
 from cache.store import Store
-from params import MelView, PcenView
+from params_views import MelView, PcenView
 from pipeline.build import Builder
 from pipeline.jobs import Source
 from pipeline.spectrograms import read_sources

@@ -18,23 +18,22 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 
 import params as parameters
 from cache.locks import building
 from cache.seal import seal
 from cache.store import Store
-from params import Params, resolve_recipe
+from params import MachineParams, Params
+from params_recipe import resolve_recipe
 from pipeline.build import Builder
 from pipeline.spectrograms import AUDIO, pool_root, read_sources
-from train.batches import TrainingBatches
 from train.examples import read_examples, read_labels
-from train.fit import VALIDATION_BATCH
+from train.fit import Split
 from train.loop import Trainer
 from train.members import ResolvedMember, resolve
-from train.model import build_model, choose_device
+from train.model import choose_device
+from train.ranks import ALONE
 from train.residence import open_frames
-from train.validation import Validation
 
 Dtype = Literal["float16", "uint8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -128,17 +127,20 @@ def shortened(member: ResolvedMember, epochs: int | None) -> dict[str, Any]:
 
 def train(params: Params, member: ResolvedMember, store: Store, fold: int) -> dict[str, float]:
     """The metrics on the fold after the last epoch, as stage `train` would have them."""
-    device, labels = choose_device(params.machine.device), read_labels()
-    examples, folds = read_examples(store, labels)
-    frames, _ = open_frames(store, device, params.machine)
-    batches = TrainingBatches(examples.subset(folds != fold), frames, member.view, member.recipe, device)
-    validation = Validation(
-        examples.subset(folds == fold), frames, member.view, member.recipe, device, VALIDATION_BATCH
-    )
-    torch.manual_seed(member.recipe.seed * 1000 + fold)
-    model = build_model(member.member, len(labels), member.member.pretrained).to(device)
-    *_, (last, _) = Trainer(model, batches, member.recipe, device).run(validation)
+    split = split_on(store, member, fold, params.machine)
+    model = split.model()
+    trainer = Trainer(model, split.batches(model), member.recipe, split.device, name=f"{member.name}-{fold}")
+    *_, (last, _) = trainer.run(split.validation())
     return {name: last.metrics[name] for name in METRICS}
+
+
+def split_on(store: Store, member: ResolvedMember, fold: int, machine: MachineParams) -> Split:
+    """A member on a store of its own."""
+    device = choose_device(machine.device)
+    examples, folds = read_examples(store, read_labels())
+    frames, _ = open_frames(store, device, machine)
+    trained, validated = examples.subset(folds != fold), examples.subset(folds == fold)
+    return Split(member, fold, trained, validated, frames, device, ALONE)
 
 
 def differences(runs: Sequence[Run], member: str, metric: str) -> tuple[float, float]:

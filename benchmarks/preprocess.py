@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 import params
 from benchmarks import building, songs
 from benchmarks.timing import best, interleaved, parse_arguments, report
-from params import MelView, PcenView
+from params_views import MelView, PcenView
 from pipeline.audio import RESAMPLER_QUALITY, waveform_blocks
 from pipeline.frontend import room, spectrogram_blocks
 

@@ -27,10 +27,12 @@ from torch.utils.data import DataLoader, Dataset
 import params
 from benchmarks import cold_start, songs
 from benchmarks.drawing import BATCH, CLIP_FRAMES, draw_batches
+from benchmarks.on_the_fly import one_thread
 from benchmarks.stores import write_store
 from benchmarks.timing import interleaved, parse_arguments, ratio, report
 from cache.store import Store
-from params import MachineParams, MelView, PcenView
+from params import MachineParams
+from params_views import MelView, PcenView
 from pipeline.frontend import spectrogram
 from train.residence import DeviceFrames, Frames, HostFrames, StreamFrames
 
@@ -198,11 +200,6 @@ def start_loader(folder: Path, view: MelView | PcenView) -> tuple[DataLoader[Ten
     for _ in batches:
         pass
     return loader, first_batch_s
-
-
-def one_thread(worker: int) -> None:
-    """Keep numpy of a worker off the other worker's core."""
-    threadpool_limits(1)
 
 
 def loader_arm(loader: DataLoader[Tensor]) -> Arm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +17,10 @@ from cache.pool import LocalPool
 from cache.seal import NamedPart, seal
 from cache.shard import Layout
 from cache.store import Store
-from params import MelView, PcenView
+from params_views import MelView, PcenView
 from pipeline.frontend import value_range
 
+NOISE_FRAMES = 2**16
 MEDIAN_FRAMES = 1500  # of a recording: 24 s at hop 512 and 32 kHz
 
 
@@ -59,8 +61,15 @@ def grouped(lengths: npt.NDArray[np.int64], digest: str, bits: int) -> dict[str,
 def spectrogram_like(rng: np.random.Generator, frames: int, codec: Codec, mel_bins: int) -> Codes:
     """Codes (T, M) of a background that differs from bin to bin, and noise: as hard to compress as a recording."""
     background_M = rng.uniform(-85, -45, mel_bins).astype(np.float32)
-    noise_TM = rng.standard_normal((frames, mel_bins), np.float32) * np.float32(4)
-    return codec.encode(background_M + noise_TM)
+    noise_TM = _noise(mel_bins)
+    place_T = (rng.integers(len(noise_TM)) + np.arange(frames)) % len(noise_TM)
+    return codec.encode(background_M + noise_TM[place_T])
+
+
+@cache
+def _noise(mel_bins: int) -> npt.NDArray[np.float32]:
+    """Noise that all recordings take their piece of: drawing it anew for 280 hours would take minutes."""
+    return np.random.default_rng(6).standard_normal((NOISE_FRAMES, mel_bins), np.float32) * np.float32(4)
 
 
 def audio_sha256(number: int) -> str:

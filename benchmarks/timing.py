@@ -36,12 +36,17 @@ def best(seconds: list[float]) -> float:
     return min(seconds)
 
 
-def parse_arguments(description: str) -> argparse.Namespace:
-    """`--json FILE` and `--rounds N`, which every benchmark takes."""
-    parser = argparse.ArgumentParser(description=description)
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """A parser of `--json FILE` and `--rounds N`, which every benchmark takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
     parser.add_argument("--rounds", type=int, default=5)
-    return parser.parse_args()
+    return parser
+
+
+def parse_arguments(description: str) -> argparse.Namespace:
+    """The command line of a benchmark without options of its own."""
+    return parser_of(description).parse_args()
 
 
 def report(numbers: Mapping[str, Any], path: Path | None) -> None:

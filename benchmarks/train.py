@@ -1,78 +1,172 @@
-"""Does the device wait for data? Real training against the same steps on batches that already lie in memory.
+"""Does the device wait for data? Run after `dvc repro`, on the first member of params.yaml with a mel view, fold 0.
 
-`keep_ratio` near 1 means that reading, mixing and masking cost nothing beside the model. Run after `dvc repro`.
+All arms take turns in one process, on the device that training uses; ratios are medians over the rounds.
+
+`keep_ratio`: clips per second of real training / of the same steps on one batch that stays in memory.
+`stall_share`: share of training time that the loop waits for data.
+`headroom`: batches per second of the data path alone / of training.
+`augment_cost`: time of a training step with all augmentations on / with none, with the backbone --large.
+`epoch_ratio_tuned`, `epoch_ratio_librosa`: an epoch fed by a DataLoader that decodes on the fly / an epoch of ours.
+`paid_after_epochs_...`: decoding everything once costs as much as so many epochs of the loader lose.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 import params
-from benchmarks.timing import parse_arguments, report
-from train import fit, members
-from train.batches import Batch, TrainingBatches
-from train.examples import read_examples, read_labels
-from train.loop import Trainer
-from train.model import build_model, choose_device
-from train.residence import open_frames
+from benchmarks import building
+from benchmarks.course import PLAIN, Lap, changed, data_lap, lap, named, start
+from benchmarks.on_the_fly import Kind, OnTheFlyBatches
+from benchmarks.timing import parser_of, report
+from params_views import MelView
+from pipeline.spectrograms import AUDIO, read_sources
+from train.batches import TrainingBatches
+from train.finish import Batch
+from train.fit import Split, open_split, open_store
+from train.learner import Learner
+from train.members import read_member
+from train.model import choose_device
 
-WARM_UP = 1
+EVERYTHING: Mapping[str, Any] = {
+    "gain_db": 6.0,
+    "time_shift_s": 2.0,
+    "mixup": {"probability": 0.4},
+    "sumix": {"probability": 0.3},
+    "cutmix": {"probability": 0.3},
+    "eq": {"probability": 0.5},
+    "background": {"probability": 0.5},
+    "noise": {"probability": 0.5},
+    "spec_augment": {"mel_masks": 3, "time_masks": 3, "probability": 0.5},
+}
 
 
 def main() -> None:
-    """Measure the first member of params.yaml on fold 0, print a table, write JSON if asked."""
-    arguments = parse_arguments(__doc__ or "")
-    loaded = params.load()
-    name = next(iter(loaded.members))
-    member = members.read_member(name)
-    device = choose_device(loaded.machine.device)
-    store, labels = fit.open_store(member), read_labels()
-    examples, folds = read_examples(store, labels)
-    frames, _ = open_frames(store, device, loaded.machine)
-    batches = TrainingBatches(examples.subset(folds != 0), frames, member.view, member.recipe, device)
-    model = build_model(member.member, len(labels), pretrained=False).to(device).train()
-    trainer = Trainer(model, batches, member.recipe, device)
-    kept = [batch for batch, _ in batches.epoch(0)]
-    rounds = [one_round(trainer, batches, kept, number, device) for number in range(WARM_UP + arguments.rounds)]
-    real, resident, data, waited = np.array(rounds[WARM_UP:]).T
-    clips = sum(len(batch.clips) for batch in kept)
-    numbers = {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
-        "backbone": member.member.backbone,
-        "clips_per_s": float(clips / np.median(real)),
-        "keep_ratio": float(np.median(resident / real)),
-        "stall_share": float(np.median(waited / real)),
-        "headroom": float(np.median(real / data)),
-    }
+    """Measure, print a table, write JSON if asked."""
+    arguments = parse_arguments()
+    split = changed(read_split(), {"sampling": {"clips_per_epoch": arguments.clips}})
+    numbers: dict[str, Any] = {"device": named(split.device), "backbone": split.member.member.backbone}
+    numbers |= keeping(split, arguments.rounds)
+    numbers |= augmenting(changed(split, {}, arguments.large), arguments.rounds)
+    numbers |= against_loaders(split, arguments.rounds, arguments.workers)
     report(numbers, arguments.json)
 
 
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = parser_of(__doc__ or "")
+    parser.add_argument("--clips", type=int, default=160, help="of an epoch")
+    parser.add_argument("--large", default="tf_efficientnet_lite0", help="backbone that augment_cost is measured with")
+    parser.add_argument("--workers", type=int, default=2, help="of the loaders that decode on the fly, and of decoding")
+    arguments: argparse.Namespace = parser.parse_args()
+    return arguments
+
+
+def read_split() -> Split:
+    """The first member with a mel view, on fold 0."""
+    loaded = params.load()
+    name = next(each for each, member in loaded.members.items() if isinstance(loaded.views[member.view], MelView))
+    return open_split(read_member(name), 0, loaded.machine, choose_device(loaded.machine.device))
+
+
+def keeping(split: Split, rounds: int) -> dict[str, float]:
+    """What the way from the store to the model costs beside the model."""
+    learner, batches = start(split)
+    kept = next(iter(batches.epoch(0)))
+    every = [one_round(learner, batches, kept, number, split.device) for number in range(rounds + 1)][1:]
+    return {
+        "clips_per_s": median(real.clips / real.seconds for real, _, _ in every),
+        "keep_ratio": median(rate(real) / rate(resident) for real, resident, _ in every),
+        "stall_share": median(real.waited_s / real.seconds for real, _, _ in every),
+        "headroom": median(real.seconds / data.seconds for real, _, data in every),
+    }
+
+
 def one_round(
-    trainer: Trainer, batches: TrainingBatches, kept: list[Batch], epoch: int, device: torch.device
-) -> tuple[float, float, float, float]:
-    """Seconds of an epoch of training, of the same steps on kept batches, of the data alone, and spent waiting."""
-    real, waited = timed_steps(trainer, batches.epoch(epoch), device)
-    resident, _ = timed_steps(trainer, zip(kept, itertools.repeat(0.0), strict=False), device)
-    begin = time.perf_counter()
-    for _ in batches.epoch(epoch):
-        pass
-    return real, resident, time.perf_counter() - begin, waited
+    learner: Learner, batches: TrainingBatches, kept: tuple[Batch, float], epoch: int, device: torch.device
+) -> tuple[Lap, Lap, Lap]:
+    """An epoch of training, the same number of steps on a kept batch, and the epoch's data alone."""
+    real = lap(learner, batches.epoch(epoch), device)
+    resident = lap(learner, itertools.repeat(kept, len(batches)), device)
+    return real, resident, data_lap(batches.epoch(epoch), device)
 
 
-def timed_steps(trainer: Trainer, batches: Iterator[tuple[Batch, float]], device: torch.device) -> tuple[float, float]:
-    """Seconds of one training step per batch, and those of them spent waiting for data."""
-    begin, waited_s = time.perf_counter(), 0.0
-    for batch, batch_waited_s in batches:
-        trainer.step(batch)
-        waited_s += batch_waited_s
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin, waited_s
+def augmenting(split: Split, rounds: int) -> dict[str, float]:
+    """What augmentation costs beside a model that people use."""
+    label = split.trained.labels[split.trained.primary[0]]
+    every = {**EVERYTHING, "background": {"probability": 0.5, "label": label}}
+    arms = [start(changed(split, {"augment": changes})) for changes in (every, PLAIN)]
+    laps = [
+        [lap(learner, itertools.islice(batches.epoch(number), 4), split.device) for learner, batches in arms]
+        for number in range(rounds + 1)
+    ][1:]
+    return {"augment_cost": median(rate(plain) / rate(augmented) for augmented, plain in laps)}
+
+
+def against_loaders(split: Split, rounds: int, workers: int) -> dict[str, float]:
+    """Epochs that are fed by decoding on the fly, against epochs of ours, and when decoding once has paid."""
+    learner, ours = start(split)
+    kinds: tuple[Kind, ...] = ("tuned", "librosa")
+    arms: dict[str, Any] = {"ours": ours} | {kind: loader(split, ours, kind, workers) for kind in kinds}
+    laps: dict[str, list[Lap]] = {name: [] for name in arms}
+    for number in range(rounds + 1):
+        for name, batches in arms.items():
+            laps[name].append(lap(learner, batches.epoch(number), split.device))
+    seconds = {name: [each.seconds for each in every[1:]] for name, every in laps.items()}
+    decoding_s = decode_once_s(split, workers)
+    per_clip = len(split.trained) / laps["ours"][0].clips  # an epoch of the whole fold
+    numbers = {"decoding_once_s": decoding_s}
+    for kind in kinds:
+        numbers[f"epoch_ratio_{kind}"] = median(
+            theirs / own for theirs, own in zip(seconds[kind], seconds["ours"], strict=True)
+        )
+        lost_s = (np.median(seconds[kind]) - np.median(seconds["ours"])) * per_clip
+        numbers[f"paid_after_epochs_{kind}"] = float(decoding_s / lost_s)
+    return numbers
+
+
+def loader(split: Split, ours: TrainingBatches, kind: Kind, workers: int) -> OnTheFlyBatches:
+    """The same batches, decoded by the workers of a DataLoader."""
+    view = split.member.view
+    assert isinstance(view, MelView)
+    return OnTheFlyBatches(ours.planner, ours.finisher, paths_of(split), view, kind, workers)
+
+
+def paths_of(split: Split) -> dict[int, Path]:
+    """The audio file of each row of the store."""
+    table = pd.read_csv(AUDIO, dtype=str)
+    rows = open_store(split.member).rows_of(list(table["sha256"]))
+    return {int(row): Path(path) for row, path in zip(rows, table["path"], strict=True)}
+
+
+def decode_once_s(split: Split, workers: int) -> float:
+    """Seconds to build the member's store from nothing."""
+    sources = read_sources(AUDIO)
+    with tempfile.TemporaryDirectory() as folder:
+        building.build(Path(folder), sources[:8], split.member.view, workers)  # starts the worker processes
+        begin = time.perf_counter()
+        building.build(Path(folder), sources, split.member.view, workers)
+        return time.perf_counter() - begin
+
+
+def rate(one: Lap) -> float:
+    """Clips per second."""
+    return one.clips / one.seconds
+
+
+def median(values: Iterable[float] | Iterator[float]) -> float:
+    """Of the rounds."""
+    return float(np.median(list(values)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from cache.notes import Note
 from cache.places import Place, is_local, reaching
 from cache.pool import DIGEST_DIGITS
 from cache.references import Holding, Stock, free, take_stock
-from params import MelView, PcenView
+from params_views import MelView, PcenView
 from pipeline.audio import DECODER_VERSION
 from pipeline.frontend import FRONTEND_VERSION
 from pipeline.spectrograms import CACHE, pool_root

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,20 @@ class DataFacts:
 
     layout: str
     root: Path
-    recordings: int
+    per_class: tuple[int, ...]  # recordings of each
     ready_folds: int
     soundscapes: str | None
     truth: str | None
+
+    @property
+    def recordings(self) -> int:
+        """Recordings of all classes."""
+        return sum(self.per_class)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether classes are so alike in size that weights would only skip recordings."""
+        return max(self.per_class) <= 2 * min(self.per_class)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -64,16 +75,19 @@ def look_at_birdclef(root: Path) -> DataFacts:
     if soundscapes is None and _has_audio(root / "train_soundscapes"):
         print("train_soundscapes/ is left out; to predict it too, set data.soundscapes: train_soundscapes")
     truth = TRUTH if soundscapes and (root / TRUTH).is_file() else None
-    return DataFacts("birdclef", root, len(table), folds, soundscapes, truth)
+    per_class = tuple(table["primary_label"].value_counts().tolist()) if "primary_label" in table else ()
+    if not per_class:
+        raise CommandError(f"{table_path}: names no recording; it needs rows with primary_label and filename")
+    return DataFacts("birdclef", root, per_class, folds, soundscapes, truth)
 
 
 def look_at_folders(root: Path) -> DataFacts:
     """Facts of a data set with one folder of recordings per class."""
-    count = sum(path.suffix.lower() in AUDIO_EXTENSIONS for path in root.glob("*/*"))
-    if not count:
+    counts = Counter(path.parent for path in root.glob("*/*") if path.suffix.lower() in AUDIO_EXTENSIONS)
+    if not counts:
         kinds = ", ".join(AUDIO_EXTENSIONS)
         raise CommandError(f"{root}: holds no <label>/<file> with {kinds}; --folders needs one folder per class")
-    return DataFacts("folders", root, count, 0, None, None)
+    return DataFacts("folders", root, tuple(counts.values()), 0, None, None)
 
 
 def filled_template(facts: DataFacts, backbone: str | None, pretrained: str | None) -> str:
@@ -106,6 +120,7 @@ def _fill_member(document: Any, facts: DataFacts, backbone: str | None, pretrain
     found = Path(weights).stem if isinstance(weights, str) and pretrained is None else default
     recipe = document["train"].pop("demo")
     name = "finetune" if weights else "scratch"
+    recipe["sampling"]["weighted"] = not facts.balanced
     document["train"][name] = recipe
     document["members"]["base"] |= {"recipe": name, "backbone": backbone or found, "pretrained": weights}
     if weights:

@@ -17,7 +17,8 @@ from cache.shard import Layout
 from commands.plan_audio import Audio, expected_audio, listed_audio, spread
 from commands.plan_reasons import counted, few
 from commands.plan_stages import StagePlan
-from params import MachineParams, MelView, Params, PcenView
+from params import MachineParams, Params
+from params_views import MelView, PcenView
 from pipeline.audio import waveform_blocks
 from pipeline.build import SPARE_BYTES, Builder, free_bytes
 from pipeline.errors import PipelineError

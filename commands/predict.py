@@ -14,14 +14,14 @@ import torch
 
 from cache.codec import Codec
 from commands.errors import CommandError
-from params import MelView, PcenView
+from params_views import MelView, PcenView
 from pipeline.audio import AUDIO_EXTENSIONS, read_waveform
 from pipeline.errors import PipelineError
 from pipeline.frontend import spectrogram, value_range
 from progress import Progress
 from train.checkpoint import SIDECAR, Sidecar, read_model, read_sidecar
 from train.inference import Floats, Scorer, window_clips, windows_in
-from train.model import choose_device
+from train.model import Classifier, choose_device
 from train.residence import ArrayFrames
 
 COLUMNS = ("file", "start_s", "end_s", "label", "score")
@@ -33,7 +33,7 @@ class Model:
     """A trained model and what it is."""
 
     sidecar: Sidecar
-    network: torch.nn.Module
+    network: Classifier
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -18,7 +18,8 @@ from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.seal import NamedPart
 from cache.shard import Layout
-from params import MachineParams, MelView, PcenView
+from params import MachineParams
+from params_views import MelView, PcenView
 from pipeline.audio import DECODER_VERSION
 from pipeline.errors import PipelineError
 from pipeline.frontend import FRONTEND_VERSION, value_range

@@ -15,12 +15,11 @@ import numpy.typing as npt
 import scipy.fftpack
 import scipy.signal
 
-from params import MelView, PcenParams, PcenView
+from cache.power import PCEN_SCALE, POWER_FLOOR, smoothing_coefficient
+from params_views import MelView, PcenParams, PcenView
 from pipeline.mel import mel_filters
 
 FRONTEND_VERSION = 3  # part of every content key: raise it when the numbers change
-POWER_FLOOR = 1e-10  # -100 dB: below the quantisation noise of 16-bit audio in one mel bin
-PCEN_SCALE = 2.0**31  # PCEN's constants are made for integer audio (librosa.pcen)
 BLOCK_FRAMES = 256  # a block's frames and spectra take 2 MB, whatever the recording's length
 GRAIN_FRAMES = 32  # blocks are whole grains, so that the numbers do not depend on how the waveform was cut
 WIDEST_BAND, NARROWEST_BAND = 32, 4  # neighbouring mel filters see the same FFT bins: small dense products of them ...
@@ -217,12 +216,6 @@ def _onset_ratio(loudest: float, params: PcenParams, frames_per_s: float) -> flo
     smoothing = smoothing_coefficient(params.time_constant_s * frames_per_s)
     energy = loudest if params.gain <= 1 else min(loudest, params.eps / (smoothing * (params.gain - 1)))
     return float(energy / (params.eps + smoothing * energy) ** params.gain)
-
-
-def smoothing_coefficient(time_constant_frames: float) -> float:
-    """Coefficient b of the smoother m[t] = (1 - b) m[t-1] + b e[t] (as librosa.pcen derives it)."""
-    square = time_constant_frames**2
-    return (math.sqrt(1 + 4 * square) - 1) / (2 * square)
 
 
 @lru_cache(maxsize=4)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from cache.mel_axis import mel_places
 from cache.store import Store
 from figures import figure
-from params import MelView, PcenView
+from params_views import MelView, PcenView
 from pipeline.jobs import Source
-from pipeline.mel import FloatArray, hz_to_mel
+from pipeline.mel import FloatArray
 
 ROWS, COLUMNS, LONGEST_S = 3, 2, 10.0
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
@@ -30,7 +31,7 @@ def draw_gallery(store: Store, sources: Sequence[Source], path: Path) -> None:
         for axis in axes[len(chosen) :]:
             axis.set_axis_off()
         for axis, values_MT, (_, source) in zip(axes, images, chosen, strict=False):
-            shown = _draw_one(axis, values_MT, store.view, low, high)
+            shown = draw_spectrogram(axis, values_MT, store.view, low, high)
             axis.set_title("/".join(Path(source.path).parts[-2:]), fontsize=8, parse_math=False)
         unit = "dB" if isinstance(store.view, MelView) else "PCEN"
         drawn.colorbar(shown, ax=list(axes), label=unit, shrink=0.6)
@@ -42,20 +43,13 @@ def _decoded(store: Store, row: int) -> FloatArray:
     return store.codec.decode(codes).T
 
 
-def _draw_one(axis: Any, values_MT: FloatArray, view: MelView | PcenView, low: float, high: float) -> Any:
+def draw_spectrogram(axis: Any, values_MT: FloatArray, view: MelView | PcenView, low: float, high: float) -> Any:
+    """Draw a spectrogram (M, T) with axes in seconds and kHz; returns the image, for a colour bar."""
     seconds = values_MT.shape[1] * view.hop / view.sample_rate_hz
     extent = (0, seconds, -0.5, view.n_mels - 0.5)
     image = axis.imshow(values_MT, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma")
     ticks = [hz for hz in TICKS_HZ if view.fmin_hz <= hz <= view.fmax_hz]
-    axis.set_yticks(_mel_bins(ticks, view), [f"{hz / 1000:g}" for hz in ticks])
+    axis.set_yticks(mel_places(np.array(ticks, float), view), [f"{hz / 1000:g}" for hz in ticks])
     axis.set(xlabel="s", ylabel="kHz")
     axis.grid(visible=False)
     return image
-
-
-def _mel_bins(hz: Sequence[float], view: MelView | PcenView) -> Any:
-    """Place of frequencies on the axis of mel bins: bin m is centred on edge m + 1 of n_mels + 2."""
-    htk = view.mel_scale == "htk"
-    ends = hz_to_mel(np.array([view.fmin_hz, view.fmax_hz]), htk)
-    mel = hz_to_mel(np.asarray(hz, float), htk)
-    return (mel - ends[0]) / (ends[1] - ends[0]) * (view.n_mels + 1) - 1

@@ -15,6 +15,9 @@ from tests import tiny
 
 Change = Callable[[dict[str, Any]], None]
 
+PCEN = {"gain": 0.98, "bias": 2.0, "power": 0.5, "time_constant_s": 0.4, "eps": 4.6e8}
+ONLY_PCEN = {"channels": ["pcen"], "pcen": PCEN}
+
 
 def put(key: str, value: Any) -> Change:
     def change(raw: dict[str, Any]) -> None:
@@ -72,6 +75,32 @@ def test_the_shipped_file_is_valid() -> None:
         (put("train.demo.optimiser.min_lr", 1.0), "train.demo.optimiser.min_lr = 1.0", "at most lr"),
         (put("train.demo.optimiser.lr", "fast"), "train.demo.optimiser.lr = 'fast'", "number"),
         (put("train.demo.sampling.weighted", 1), "train.demo.sampling.weighted = 1", "boolean"),
+        (put("train.demo.optimiser.freeze_epochs", 12), "train.demo.optimiser", "freeze_epochs must be below epochs"),
+        (put("train.demo.loss.kind", "focal"), "train.demo.loss.kind = 'focal'", "'focal_ce'"),
+        (put("train.demo.loss.clip", 0.0), "train.demo.loss", "both 0, so nothing is learnt"),
+        (put("train.demo.augment.sumix.probability", 0.6), "train.demo.augment", "add up to over 1"),
+        (
+            put("train.demo.augment.noise.highest_snr_db", -3.0),
+            "train.demo.augment.noise.highest_snr_db = -3.0",
+            "least",
+        ),
+        (put("train.demo.pcen", {"gain": 1.0}), "train.demo.pcen.bias", "missing"),
+        (put("train.demo.loss.frame_max", 0.5), "members.base", "needs scores for every frame"),
+        (put("train.demo.channels", []), "train.demo.channels", "at least 1 item"),
+        (put("train.demo.channels", ["level", "level"]), "train.demo.channels", "names a channel twice"),
+        (put("train.demo.channels", ["pcen"]), "train.demo.pcen", "is needed for the channel pcen"),
+        (
+            put("members.base.override", ONLY_PCEN),
+            "members.base",
+            "dynamic_range_db = 80 has no meaning for the channel",
+        ),
+        (put("members.pcen.override", ONLY_PCEN), "members.pcen", "would be PCEN of the PCEN values"),
+        (put("train.demo.augment.eq.probability", 0.5), "members.pcen", "augment.eq.probability = 0.5 has no meaning"),
+        (put("train.demo.augment.noise.probability", 0.5), "members.pcen", "augment.noise.probability = 0.5 has no"),
+        (put("train.demo.augment.sumix.probability", 0.5), "members.pcen", "augment.sumix.probability = 0.5 has no"),
+        (put("train.demo.augment.background.probability", 0.5), "members.pcen", "augment.background.probability = 0.5"),
+        (put("members.pcen.override.trim_db", 40.0), "members.pcen", "trim_db = 40 has no meaning"),
+        (put("members.base.head", "attention"), "members.base.head = 'attention'", "'linear' or 'sed'"),
         (put("members.base.view", "mle"), "members.base.view = 'mle'", "names no view"),
         (put("members.base.recipe", "none"), "members.base.recipe = 'none'", "names no recipe"),
         (put("members.base.override", {"epoch": 3}), "members.base.override.epoch", "did you mean epochs?"),

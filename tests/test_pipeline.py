@@ -19,7 +19,8 @@ from tests.tiny import SPECIES
 from train.checkpoint import read_model, read_sidecar
 from train.errors import TrainError
 from train.examples import read_examples, read_labels
-from train.fit import open_log, split_run
+from train.fit import split_run
+from train.run import open_log
 
 
 def test_training_learns_three_tones(tiny_project: TinyProject) -> None:

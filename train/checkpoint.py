@@ -14,7 +14,7 @@ from torch import nn
 from cache.files import sha256_hex, write_durably
 from train.errors import TrainError
 from train.members import ResolvedMember
-from train.model import build_model
+from train.model import Classifier, build_model
 
 SIDECAR = "model.json"
 KINDS = ("last", "best")
@@ -67,7 +67,7 @@ def read_sidecar(folder: Path) -> Sidecar:
         ) from None
 
 
-def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) -> nn.Module:
+def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) -> Classifier:
     """Load a trained model for inference.
 
     Raises
@@ -80,7 +80,8 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
     if sha256_hex(content) != sidecar.sha256.get(kind):
         state = "is missing" if not content else "has other bytes than its sidecar promises"
         raise TrainError(f"{path}: {state}; restore it or train again with `dvc repro`")
-    model = build_model(sidecar.member.member, len(sidecar.labels), pretrained=False)
+    view, channels = sidecar.member.view, len(sidecar.member.recipe.channels)
+    model = build_model(sidecar.member.member, len(sidecar.labels), view.n_mels, pretrained=False, channels=channels)
     try:
         model.load_state_dict(load(content))
     except (RuntimeError, SafetensorError) as error:

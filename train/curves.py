@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.ticker import MaxNLocator
+
 from figures import BLUE, GREEN, GREY, ORANGE, figure
 from train.loop import Epoch
 
@@ -23,8 +25,12 @@ def draw_curves(history: Sequence[Epoch], path: Path, title: str) -> None:
             ("cmap", "cmAP", GREEN),
         ):
             metrics.plot(number, [epoch.metrics[key] for epoch in history], color=colour, label=label)
+        best = max(history, key=lambda epoch: epoch.merit).number + 1
+        metrics.axvline(best, color=GREY, linestyle="--", linewidth=1, label=f"best epoch: {best}")
         metrics.set(title="validation, per recording", xlabel="epoch", ylim=(0, 1))
         rate.plot(number, [epoch.learning_rate for epoch in history], color=GREY)
         rate.set(title="learning rate", xlabel="epoch", ylim=(0, None))
         for axis in (losses, metrics):
             axis.legend(frameon=False)
+        for axis in (losses, metrics, rate):
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))

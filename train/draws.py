@@ -6,6 +6,7 @@ So an epoch is the same whatever the batch size, the residence of the data, or w
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,18 @@ class Purpose(IntEnum):
     PARTNER_GAIN = 8
     MEL_MASK = 9
     TIME_MASK = 10
-    WEIGHTS = 11
+    STATISTICS = 11
+    FLOOR = 12
+    PART = 13
+    WITHIN_PARTS = 14
+    BACKGROUND = 15
+    BACKGROUND_START = 16
+    SPAN = 17
+    EQ = 18
+    PARTNER_EQ = 19
+    BACKGROUND_SNR = 20
+    NOISE = 21
+    NOISE_START = 22
 
 
 def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats:
@@ -47,10 +59,19 @@ def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int
 
     Source: the finaliser of SplitMix64 (Steele, Lea & Flood 2014), chained over the counters.
     """
-    start = _mixed(_mixed(np.array([seed], np.uint64)) ^ np.uint64((epoch << 8) + purpose))
-    per_example_B = _mixed(start + np.asarray(example_B).astype(np.uint64))
-    words = _mixed(per_example_B[:, None] + _mixed(np.arange(1, count + 1, dtype=np.uint64)))
+    per_example_B = _mixed(_stream(seed, epoch, purpose) + np.asarray(example_B).astype(np.uint64))
+    words = _mixed(per_example_B[:, None] + _numbers(count))
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+@lru_cache(maxsize=256)
+def _stream(seed: int, epoch: int, purpose: Purpose) -> _Words:
+    return _mixed(_mixed(np.array([seed], np.uint64)) ^ np.uint64((epoch << 8) + purpose))
+
+
+@lru_cache(maxsize=64)
+def _numbers(count: int) -> _Words:
+    return _mixed(np.arange(1, count + 1, dtype=np.uint64))
 
 
 def beta(alpha: float, uniform_draw: Floats) -> Floats:
@@ -59,8 +80,7 @@ def beta(alpha: float, uniform_draw: Floats) -> Floats:
 
 
 def _mixed(word: _Words) -> _Words:
-    with np.errstate(over="ignore"):
-        word = word + np.uint64(0x9E3779B97F4A7C15)
-        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return word ^ (word >> np.uint64(31))
+    word = word + np.uint64(0x9E3779B97F4A7C15)  # arrays wrap around without a warning
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))

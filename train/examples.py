@@ -10,23 +10,29 @@ import numpy.typing as npt
 import pandas as pd
 
 from cache.store import Store
-from params import SecondaryParams
+from params_recipe import SecondaryParams
 from train.errors import TrainError
 from train.paths import FOLDS, LABELS, RECORDINGS
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
+BEST_RATING = 5.0  # stars of xeno-canto
+
 
 @dataclass(frozen=True)
 class Examples:
     """Recordings with what a model should say about them."""
 
+    labels: tuple[str, ...]  # (K,) names of the classes
     names: tuple[str, ...]
     rows: Ints  # (N,) in the store
-    frames: Ints  # (N,) length of each recording
+    part: Ints  # (N,) of the store that each recording lies in
+    first: Ints  # (N,) first frame of each recording that is used
+    frames: Ints  # (N,) frames of each recording that are used
     primary: Ints  # (N,) class of the primary label
     secondary: npt.NDArray[np.bool_]  # (N, K) secondary labels
+    rating: npt.NDArray[np.float64]  # (N,) 1 to 5, 0 = unrated
 
     def __len__(self) -> int:
         return len(self.names)
@@ -35,12 +41,36 @@ class Examples:
         """The examples that a mask or an index array chooses."""
         numbers = np.arange(len(self))[chosen]
         names = tuple(self.names[number] for number in numbers)
-        return Examples(names, self.rows[chosen], self.frames[chosen], self.primary[chosen], self.secondary[chosen])
+        arrays = (self.rows, self.part, self.first, self.frames, self.primary, self.secondary, self.rating)
+        return Examples(self.labels, names, *(array[chosen] for array in arrays))
 
     @property
     def classes(self) -> int:
         """Number of classes, K."""
-        return int(self.secondary.shape[1])
+        return len(self.labels)
+
+    def targets(self, chosen: Ints, policy: SecondaryParams) -> tuple[Floats, Floats]:
+        """What the loss compares the logits of chosen examples with.
+
+        Returns
+        -------
+        targets : (B, K), 1 for the primary label; for secondary labels 0 (policy ignore or mask), 1 (positive), or the
+            weight.
+        weights : (B, K), 0 where the loss must not look (secondary labels under policy mask), else 1.
+        """
+        value = {"ignore": 0.0, "mask": 0.0, "positive": 1.0, "weight": policy.weight}[policy.policy]
+        secondary_BK = self.secondary[chosen]
+        targets_BK = secondary_BK.astype(np.float32) * np.float32(value)
+        targets_BK[np.arange(len(chosen)), self.primary[chosen]] = 1
+        weights_BK = np.ones_like(targets_BK)
+        if policy.policy == "mask":
+            weights_BK[secondary_BK] = 0
+        return targets_BK, weights_BK
+
+    def importance(self, chosen: Ints, lowest: float) -> Floats:
+        """Weight of chosen examples in the loss: rating / 5, at least `lowest`; 1 without a rating: (B,)."""
+        rating_B = self.rating[chosen]
+        return np.where(rating_B > 0, np.maximum(rating_B / BEST_RATING, lowest), 1.0).astype(np.float32)
 
 
 def read_labels() -> list[str]:
@@ -67,7 +97,10 @@ def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
     number = {label: index for index, label in enumerate(labels)}
     primary = np.array([number[label] for label in table["label"]], np.int64)
     secondary = _secondary(list(table["secondary"]), primary, number)
-    examples = Examples(tuple(table["recording"]), rows, store.frames[rows], primary, secondary)
+    rating = pd.to_numeric(table["rating"]).fillna(0.0).to_numpy(np.float64)
+    names = tuple(table["recording"])
+    first, frames = np.zeros_like(rows), store.frames[rows]
+    examples = Examples(tuple(labels), names, rows, store.part[rows], first, frames, primary, secondary, rating)
     return examples, folds.loc[list(table["recording"])].to_numpy(np.int64)
 
 
@@ -79,21 +112,3 @@ def _secondary(texts: list[str], primary: Ints, number: dict[str, int]) -> npt.N
                 secondary[row, number[label]] = True
     secondary[np.arange(len(texts)), primary] = False
     return secondary
-
-
-def targets(examples: Examples, policy: SecondaryParams) -> tuple[Floats, Floats]:
-    """What the loss compares logits with.
-
-    Returns
-    -------
-    targets : (N, K), 1 for the primary label; for secondary labels 0 (policy ignore or mask), 1 (positive), or the
-        weight.
-    weights : (N, K), 0 where the loss must not look (secondary labels under policy mask), else 1.
-    """
-    value = {"ignore": 0.0, "mask": 0.0, "positive": 1.0, "weight": policy.weight}[policy.policy]
-    targets_NK = examples.secondary.astype(np.float32) * np.float32(value)
-    targets_NK[np.arange(len(examples)), examples.primary] = 1
-    weights_NK = np.ones_like(targets_NK)
-    if policy.policy == "mask":
-        weights_NK[examples.secondary] = 0
-    return targets_NK, weights_NK

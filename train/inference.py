@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
-from params import MelView, PcenView, Recipe
-from train.batches import as_images, normalised
+from params_recipe import Recipe
+from params_views import MelView, PcenView
+from train.batches import staged_ahead
 from train.draws import Ints
+from train.examples import Examples
 from train.losses import scores
-from train.model import autocast_dtype
+from train.model import Classifier, Logits, autocast_dtype
+from train.normalise import Normaliser, as_images
 from train.residence import Frames
 from train.sampling import clip_positions, covering_starts
 
@@ -24,21 +26,36 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ClipList:
-    """Fixed clips to score: the store's row of each, its recording's frames, its start, and whom it belongs to."""
+    """Fixed clips to score: the store's row of each, its recording's used frames, its start in them, and its owner."""
 
     row: Ints
+    first: Ints
     frames: Ints
     start: Ints
     owner: Ints
 
+    def __len__(self) -> int:
+        return len(self.row)
 
-def covering_clips(row_N: Ints, frames_N: Ints, clip_frames: int) -> ClipList:
-    """Clips that cover whole recordings; `owner` is the recording's number."""
-    starts = [covering_starts(int(frames), clip_frames) for frames in frames_N]
-    counts = [len(each) for each in starts]
-    owner = np.repeat(np.arange(len(row_N)), counts)
+    def subset(self, chosen: slice) -> ClipList:
+        """Clips that follow each other in the list."""
+        return ClipList(*(column[chosen] for column in (self.row, self.first, self.frames, self.start, self.owner)))
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """Rows of the store, and which of their frames: what is staged at a time."""
+
+    row: Ints  # (B,)
+    position: Ints  # (B, T), -1 = padding
+
+
+def covering_clips(examples: Examples, clip_frames: int) -> ClipList:
+    """Clips that cover all that is used of recordings; `owner` is the recording's number."""
+    starts = [covering_starts(int(frames), clip_frames) for frames in examples.frames]
+    owner = np.repeat(np.arange(len(examples)), [len(each) for each in starts])
     start = np.concatenate([np.empty(0, np.int64), *starts])
-    return ClipList(row_N[owner], frames_N[owner], start, owner)
+    return ClipList(examples.rows[owner], examples.first[owner], examples.frames[owner], start, owner)
 
 
 def windows_in(duration_s: float, window_s: float) -> int:
@@ -53,42 +70,40 @@ def window_clips(
     frames_per_s = view.sample_rate_hz / view.hop
     middle = (np.arange(windows) + 0.5) * window_s * frames_per_s
     start = np.clip(np.rint(middle - clip_frames / 2), 0, max(frames - clip_frames, 0)).astype(np.int64)
-    return ClipList(np.full(windows, row), np.full(windows, frames), start, np.arange(windows))
+    first = np.zeros(windows, np.int64)
+    return ClipList(np.full(windows, row), first, np.full(windows, frames), start, np.arange(windows))
 
 
 class Scorer:
     """A model with all that it needs to score clips of a store."""
 
     def __init__(
-        self, model: nn.Module, frames: Frames, view: MelView | PcenView, recipe: Recipe, device: torch.device
+        self, model: Classifier, frames: Frames, view: MelView | PcenView, recipe: Recipe, device: torch.device
     ) -> None:
-        self._model, self._frames, self._recipe, self._device = model, frames, recipe, device
+        self._frames, self._recipe, self._device = frames, recipe, device
+        self._layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self._model = model.to(memory_format=self._layout)
         self._clip_frames = view.frames(recipe.clip_s)
+        self._normaliser = Normaliser(view, recipe, model.statistics)
 
     @torch.no_grad()
-    def logits(self, clips: ClipList, batch_size: int) -> Iterator[Tensor]:
-        """Logits of the clips, batch after batch: (B, K) float32 on the device."""
+    def logits(self, clips: ClipList, batch_size: int) -> Iterator[Logits]:
+        """Logits of the clips, batch after batch, on the device; later batches are read meanwhile."""
         self._model.eval()
-        for begin in range(0, len(clips.row), batch_size):
-            chosen = slice(begin, begin + batch_size)
-            position = clip_positions(
-                clips.start[chosen], clips.frames[chosen], self._clip_frames, self._recipe.short == "loop"
-            )
-            staged = self._frames.stage(clips.row[chosen], position)
-            images = as_images(normalised(self._frames.finish(staged, position), self._recipe))
-            dtype = autocast_dtype(self._recipe.precision, self._device)
+        dtype = autocast_dtype(self._recipe.precision, self._device)
+        for (batch, staged), _ in staged_ahead(self._batches(clips, batch_size), self._frames):
+            images = as_images(self._normaliser(self._frames.finish(staged, batch.position)))
             with torch.autocast(self._device.type, dtype, enabled=dtype is not None):
-                logits_BK = self._model(images.contiguous(memory_format=torch.channels_last))
-            yield logits_BK.float()
+                logits: Logits = self._model(images.contiguous(memory_format=self._layout))
+            yield logits
+
+    def _batches(self, clips: ClipList, batch_size: int) -> Iterator[ClipBatch]:
+        loop = self._recipe.short == "loop"
+        for begin in range(0, len(clips), batch_size):
+            each = clips.subset(slice(begin, begin + batch_size))
+            yield ClipBatch(each.row, clip_positions(each.start, each.frames, self._clip_frames, loop, each.first))
 
     def scores(self, clips: ClipList, batch_size: int) -> Floats:
         """Scores of the clips: (N, K) float32."""
-        parts = [scores(logits_BK, self._recipe.loss.kind).cpu() for logits_BK in self.logits(clips, batch_size)]
+        parts = [scores(logits.clip, self._recipe.loss).cpu() for logits in self.logits(clips, batch_size)]
         return np.asarray(torch.cat(parts).numpy(), np.float32)
-
-
-def mean_by_owner(values_NK: Floats, owner_N: Ints, owners: int) -> Floats:
-    """Mean of the rows of each owner: (owners, K)."""
-    sums = np.zeros((owners, values_NK.shape[1]), np.float64)
-    np.add.at(sums, owner_N, values_NK)
-    return (sums / np.bincount(owner_N, minlength=owners)[:, None]).astype(np.float32)

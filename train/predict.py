@@ -13,7 +13,8 @@ import torch
 import params as parameters
 from cache.store import Store
 from errors import run_stage
-from params import Params
+from params import MachineParams, Params
+from params_views import View
 from progress import Progress
 from train.checkpoint import Sidecar, read_model, read_sidecar
 from train.errors import TrainError
@@ -21,7 +22,7 @@ from train.examples import read_labels
 from train.inference import Floats, Scorer, window_clips, windows_in
 from train.model import choose_device
 from train.paths import MODELS, SCORES, SOUNDSCAPES, SUBMISSION, SUBMISSION_LABELS, store_path
-from train.residence import open_frames
+from train.residence import Frames, open_frames
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,27 @@ class Soundscape:
         return [f"{self.name}_{(number + 1) * window_s:g}" for number in range(windows_in(self.duration_s, window_s))]
 
 
+class Opened:
+    """The soundscapes' stores, each opened once for all members and folds that look at it."""
+
+    def __init__(self, machine: MachineParams, device: torch.device) -> None:
+        self._machine, self.device = machine, device
+        self._stores: dict[tuple[str, View], tuple[Store, Frames]] = {}
+
+    def soundscapes(self, name: str, view: View) -> tuple[Store, Frames]:
+        """A view's store, and where its frames are read from.
+
+        Raises
+        ------
+        StoreError
+            If the store is not of this view.
+        """
+        if (name, view) not in self._stores:
+            store = Store(store_path(name, soundscapes=True), view)
+            self._stores[name, view] = store, open_frames(store, self.device, self._machine)[0]
+        return self._stores[name, view]
+
+
 def main() -> None:
     """Write data/soundscape_scores.npz (each member's scores) and reports/submission.csv (their mean)."""
     params = parameters.load()
@@ -46,9 +68,10 @@ def main() -> None:
     row_ids = [row_id for soundscape in soundscapes for row_id in soundscape.row_ids(params.predict.window_s)]
     scores = np.zeros((len(params.members), len(row_ids), len(labels)), np.float32)
     models = len(params.members) * len(params.folds.train)
+    opened = Opened(params.machine, device)
     with Progress(models * len(soundscapes), "predict", "soundscapes") as progress:
         for number, member in enumerate(params.members):
-            scores[number] = score_member(member, params, soundscapes, labels, device, progress)
+            scores[number] = score_member(member, params, soundscapes, labels, opened, progress)
     SUBMISSION.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(SCORES, members=np.array(list(params.members)), row_id=np.array(row_ids, str), scores=scores)
     submission = submission_table(row_ids, scores.mean(axis=0), labels)
@@ -81,12 +104,12 @@ def score_member(
     params: Params,
     soundscapes: Sequence[Soundscape],
     labels: list[str],
-    device: torch.device,
+    opened: Opened,
     progress: Progress,
 ) -> Floats:
     """Mean scores of a member's folds: (windows of all soundscapes, K)."""
     folders = [MODELS / name / str(fold) for fold in params.folds.train]
-    per_fold = [score_folder(folder, params, soundscapes, labels, device, progress) for folder in folders]
+    per_fold = [score_folder(folder, params, soundscapes, labels, opened, progress) for folder in folders]
     return np.asarray(np.mean(per_fold, axis=0), np.float32)
 
 
@@ -95,17 +118,16 @@ def score_folder(
     params: Params,
     soundscapes: Sequence[Soundscape],
     labels: list[str],
-    device: torch.device,
+    opened: Opened,
     progress: Progress,
 ) -> Floats:
     """Scores of one trained model: (windows of all soundscapes, K)."""
     sidecar = read_sidecar(folder)
     check_labels(folder, sidecar, labels)
     recipe, view = sidecar.member.recipe, sidecar.member.view
-    store = Store(store_path(sidecar.member.member.view, soundscapes=True), view)
-    frames, _ = open_frames(store, device, params.machine)
-    model = read_model(folder, sidecar, recipe.weights, device)
-    scorer = Scorer(model, frames, view, recipe, device)
+    store, frames = opened.soundscapes(sidecar.member.member.view, view)
+    model = read_model(folder, sidecar, recipe.weights, opened.device)
+    scorer = Scorer(model, frames, view, recipe, opened.device)
     scores = [np.empty((0, len(labels)), np.float32)]
     for row, soundscape in zip(store.rows_of([each.sha256 for each in soundscapes]), soundscapes, strict=True):
         windows = windows_in(soundscape.duration_s, params.predict.window_s)

@@ -23,6 +23,7 @@ from cache.stream import StreamReader, reading_threads
 from params import MachineParams
 from train.draws import Ints
 from train.errors import TrainError
+from train.upload import Uploaded, Uploader
 
 SHARE_OF_FREE = 0.5  # of the device's free memory that a store may take
 UPLOAD_FRAMES = 8 * CHUNK_FRAMES  # that are copied to the device at a time
@@ -31,10 +32,10 @@ UPLOAD_FRAMES = 8 * CHUNK_FRAMES  # that are copied to the device at a time
 class Frames(Protocol):
     """Gathers clips of a store as values on the device."""
 
-    def stage(self, row_B: Ints, position_BT: Ints) -> Tensor:
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """Bring what a batch needs towards the device; may run in another thread, ahead of time."""
 
-    def finish(self, staged: Tensor, position_BT: Ints) -> Tensor:
+    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
         """Values of the batch on the device: (B, T, M) float32, padding at the codec's lowest value."""
 
 
@@ -50,16 +51,17 @@ class CopiedFrames:
 
     def __init__(self, store: Store, device: torch.device, reader: RunReader) -> None:
         self._store, self._device, self._reader = store, device, reader
+        self._uploader = Uploader(device)
 
-    def stage(self, row_B: Ints, position_BT: Ints) -> Tensor:
-        """(B, T, M) codes in host memory, pinned when the device is a GPU; padding holds anything."""
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
+        """(B, T, M) codes, copied by way of host memory that is pinned for a GPU; padding holds anything."""
         codes = _new_codes(self._store, position_BT.size, self._device)
         self._reader.copy(find_runs(self._store, row_B, position_BT), codes.numpy())
-        return codes.view(*position_BT.shape, -1)
+        return self._uploader.send(codes.view(*position_BT.shape, -1))
 
-    def finish(self, staged: Tensor, position_BT: Ints) -> Tensor:
+    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
         """Decode on the device."""
-        return _values(self._store, staged.to(self._device, non_blocking=True), position_BT)
+        return _values(self._store, self._uploader.receive(staged), position_BT)
 
 
 class HostFrames(CopiedFrames):
@@ -80,7 +82,7 @@ class DeviceFrames:
     """Holds the whole store in the device's memory; a batch is one gather."""
 
     def __init__(self, store: Store, device: torch.device) -> None:
-        self._store, self._device = store, device
+        self._store, self._device, self._uploader = store, device, Uploader(device)
         shape = (store.manifest.frames, store.view.n_mels)
         self._codes = torch.empty(shape, dtype=_torch_dtype(store), device=device)
         first = np.cumsum([0, *(part.frames for part in store.manifest.parts)]).tolist()
@@ -98,14 +100,14 @@ class DeviceFrames:
             np.concatenate(list(reader.rows(begin - first, count)), out=piece.numpy()[:count])
             self._codes[begin : begin + count] = piece[:count]
 
-    def stage(self, row_B: Ints, position_BT: Ints) -> Tensor:
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """(B, T) places of the clips' frames on the axis of all frames."""
         place_BT = torch.from_numpy(self._store.first_frame[row_B][:, None] + np.maximum(position_BT, 0))
-        return place_BT.pin_memory() if self._device.type == "cuda" else place_BT
+        return self._uploader.send(place_BT.pin_memory() if self._device.type == "cuda" else place_BT)
 
-    def finish(self, staged: Tensor, position_BT: Ints) -> Tensor:
+    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
         """Gather and decode on the device."""
-        place_BT = staged.to(self._device, non_blocking=True)
+        place_BT = self._uploader.receive(staged)
         codes = self._codes.index_select(0, place_BT.reshape(-1)).reshape(*place_BT.shape, -1)
         return _values(self._store, codes, position_BT)
 
@@ -114,15 +116,15 @@ class ArrayFrames:
     """One recording that lies in memory, as a store of a single row."""
 
     def __init__(self, values_TM: npt.NDArray[np.float32], low: float, device: torch.device) -> None:
-        self._values, self._low, self._device = torch.from_numpy(values_TM), low, device
+        self._values, self._low, self._uploader = torch.from_numpy(values_TM), low, Uploader(device)
 
-    def stage(self, row_B: Ints, position_BT: Ints) -> Tensor:
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """(B, T, M) values; all rows are the one recording."""
-        return self._values[torch.from_numpy(np.maximum(position_BT, 0))]
+        return self._uploader.send(self._values[torch.from_numpy(np.maximum(position_BT, 0))])
 
-    def finish(self, staged: Tensor, position_BT: Ints) -> Tensor:
-        """Move to the device."""
-        return _padded(staged.to(self._device), position_BT, self._low)
+    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
+        """Fill the padding."""
+        return _padded(self._uploader.receive(staged), position_BT, self._low)
 
 
 def open_frames(store: Store, device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
@@ -173,7 +175,7 @@ def _size_bytes(store: Store) -> int:
 def _values(store: Store, codes: Tensor, position_BT: Ints) -> Tensor:
     values = codes.to(torch.float32)
     if store.codec.dtype == "uint8":
-        values = values * store.codec.step + store.codec.low
+        values.mul_(store.codec.step).add_(store.codec.low)
     return _padded(values, position_BT, store.codec.low)
 
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from params import SamplingParams
+from params_recipe import SamplingParams
 from train.draws import Floats, Ints, Purpose, uniform
 
 
-def recording_weights(primary_N: Ints, exponent: float) -> Floats:
+def raised_counts(primary_N: Ints, floor: int) -> Ints:
+    """Recordings that each class counts as: its own, but at least `floor` if it has any: (K,)."""
+    counts = np.bincount(primary_N)
+    return np.where(counts > 0, np.maximum(counts, floor), 0)
+
+
+def recording_weights(primary_N: Ints, exponent: float, floor: int = 0) -> Floats:
     """Probability of each recording: its class's (n/N)^-exponent, normalised.
 
     Parameters
     ----------
     primary_N : (N,) class of each recording.
     exponent : 0 draws recordings as they come, 1 draws all classes alike.
+    floor : a class with fewer recordings is drawn as if each of them were there several times, up to so many in all.
 
     Returns
     -------
     (N,) float64, sums to 1.
     """
-    counts = np.bincount(primary_N)
-    weights = (counts[primary_N] / len(primary_N)) ** -exponent
+    counts, raised = np.bincount(primary_N), raised_counts(primary_N, floor)
+    copies_N = raised[primary_N] / counts[primary_N]
+    weights = copies_N * (raised[primary_N] / raised.sum()) ** -exponent
     return np.asarray(weights / weights.sum())
 
 
@@ -31,31 +41,85 @@ def effective_counts(primary_N: Ints, probability_N: Floats, clips: int, classes
     return np.asarray(clips * np.bincount(primary_N, weights=probability_N, minlength=classes), np.float64)
 
 
-class Sampler:
-    """Draws the recordings of an epoch."""
+@dataclass(frozen=True)
+class Drawn:
+    """The recordings of an epoch in order, and for each clip the span of the epoch that it is shuffled within."""
 
-    def __init__(self, primary_N: Ints, params: SamplingParams, seed: int) -> None:
-        self._seed, self._weighted = seed, params.weighted
-        self._count = len(primary_N)
-        self.clips = params.clips_per_epoch or self._count
-        self.probability_N = recording_weights(primary_N, params.exponent if params.weighted else 0.0)
+    recordings: Ints  # (clips,)
+    begin: Ints  # (clips,)
+    end: Ints  # (clips,)
+
+
+class Sampler:
+    """Draws the recordings of an epoch, and the partners that they are mixed with.
+
+    Parameters
+    ----------
+    primary_N : (N,) class of each recording.
+    part_N : (N,) part of the store that each lies in, for order `parts`.
+    """
+
+    def __init__(self, primary_N: Ints, part_N: Ints, params: SamplingParams, seed: int) -> None:
+        self._primary_N, self._part_N, self._params, self._seed = primary_N, part_N, params, seed
+        self.clips = params.clips_per_epoch or int(raised_counts(primary_N, params.floor).sum())
+        self.probability_N = recording_weights(primary_N, params.exponent if params.weighted else 0.0, params.floor)
         self._cumulative_N = np.cumsum(self.probability_N)
 
-    def recordings(self, epoch: int) -> Ints:
-        """(clips,) numbers of the recordings that the epoch draws, in order."""
-        if self._weighted:
-            return self.draw(epoch, np.arange(self.clips), Purpose.RECORDING)
-        rounds = -(-self.clips // self._count)
-        every = np.arange(rounds * self._count)
-        keys = uniform(self._seed, epoch, every, Purpose.RECORDING)[:, 0].reshape(rounds, self._count)
-        order: Ints = np.argsort(keys, axis=1).reshape(-1)
-        return order[: self.clips]
+    def epoch(self, epoch: int) -> Drawn:
+        """Draw an epoch."""
+        drawn = self._by_weight(epoch) if self._params.weighted else self._each_once(epoch)
+        if self._params.order == "full":
+            return Drawn(drawn, np.zeros_like(drawn), np.full_like(drawn, len(drawn)))
+        return self._by_part(epoch, drawn)
 
-    def draw(self, epoch: int, example_B: Ints, purpose: Purpose) -> Ints:
-        """(B,) recordings drawn with replacement, by weight."""
-        position = uniform(self._seed, epoch, example_B, purpose)[:, 0] * self._cumulative_N[-1]
+    def partners(self, epoch: int, drawn: Drawn, index_B: Ints) -> Ints:
+        """(B,) recordings to mix clips with: by weight, or, in order `parts`, out of the clip's own span."""
+        if self._params.order == "full":
+            return self._weighted(epoch, index_B, Purpose.PARTNER)
+        share = uniform(self._seed, epoch, index_B, Purpose.PARTNER)[:, 0]
+        begin, end = drawn.begin[index_B], drawn.end[index_B]
+        return drawn.recordings[begin + np.floor(share * (end - begin)).astype(np.int64)]
+
+    def _by_weight(self, epoch: int) -> Ints:
+        return self._weighted(epoch, np.arange(self.clips), Purpose.RECORDING)
+
+    def _weighted(self, epoch: int, index_B: Ints, purpose: Purpose) -> Ints:
+        position = uniform(self._seed, epoch, index_B, purpose)[:, 0] * self._cumulative_N[-1]
         found: Ints = np.searchsorted(self._cumulative_N, position, side="right")
-        return np.minimum(found, self._count - 1)
+        return np.minimum(found, len(self._cumulative_N) - 1)
+
+    def _each_once(self, epoch: int) -> Ints:
+        """Rounds, each a shuffle of all recordings, with further copies of those of classes below the floor."""
+        size = int(raised_counts(self._primary_N, self._params.floor).sum())
+        rounds = -(-self.clips // size)
+        keys = uniform(self._seed, epoch, np.arange(rounds * size), Purpose.RECORDING)[:, 0].reshape(rounds, size)
+        order: list[Ints] = []
+        for number, keys_of_round in enumerate(keys):
+            extra = uniform(self._seed, epoch, number * size + np.arange(len(self._primary_N)), Purpose.FLOOR)[:, 0]
+            order.append(self._deck(extra)[np.argsort(keys_of_round)])
+        return np.concatenate(order)[: self.clips]
+
+    def _deck(self, key_N: Floats) -> Ints:
+        """Each recording once, or as often as the floor of its class asks for; what is left over goes by key."""
+        counts, raised = np.bincount(self._primary_N), raised_counts(self._primary_N, self._params.floor)
+        by_class = np.lexsort((key_N, self._primary_N))
+        first_K = np.cumsum(counts) - counts
+        place_N = np.empty(len(key_N), np.int64)  # within its class, in order of the keys
+        place_N[by_class] = np.arange(len(key_N)) - first_K[self._primary_N[by_class]]
+        whole_K, rest_K = np.divmod(raised, np.maximum(counts, 1))
+        copies_N = whole_K[self._primary_N] + (place_N < rest_K[self._primary_N])
+        return np.repeat(np.arange(len(key_N)), copies_N)
+
+    def _by_part(self, epoch: int, drawn: Ints) -> Drawn:
+        """Bring recordings of the same few parts together: groups of parts in any order, shuffled within each group."""
+        parts = int(self._part_N.max()) + 1
+        turn = np.argsort(np.argsort(uniform(self._seed, epoch, np.arange(parts), Purpose.PART)[:, 0]))
+        group = turn[self._part_N[drawn]] // self._params.parts_at_once
+        key = uniform(self._seed, epoch, np.arange(len(drawn)), Purpose.WITHIN_PARTS)[:, 0]
+        order = np.lexsort((key, group))
+        sizes = np.bincount(group)
+        ends = np.cumsum(sizes)[group[order]]
+        return Drawn(drawn[order], ends - sizes[group[order]], ends)
 
 
 def clip_starts(frames_B: Ints, clip_frames: int, loop: bool, draw_B: Floats) -> Ints:
@@ -79,13 +143,22 @@ def clip_starts(frames_B: Ints, clip_frames: int, loop: bool, draw_B: Floats) ->
     return lowest_B + np.floor(draw_B * choices_B).astype(np.int64)
 
 
-def clip_positions(start_B: Ints, frames_B: Ints, clip_frames: int, loop: bool) -> npt.NDArray[np.int64]:
-    """Frame of the recording at each frame of a clip: (B, T); -1 where there is none (padding)."""
+def clip_positions(
+    start_B: Ints, frames_B: Ints, clip_frames: int, loop: bool, first_B: Ints | None = None
+) -> npt.NDArray[np.int64]:
+    """Frame of the recording at each frame of a clip: (B, T); -1 where there is none (padding).
+
+    Parameters
+    ----------
+    start_B, frames_B : (B,) where clips begin in the used parts of their recordings, and how long these are.
+    first_B : (B,) where the used parts begin in the recordings; at 0 if left out.
+    """
     position_BT = start_B[:, None] + np.arange(clip_frames)
+    first_B1 = 0 if first_B is None else first_B[:, None]
     if loop:
-        return position_BT % frames_B[:, None]
+        return position_BT % frames_B[:, None] + first_B1
     inside_BT = (position_BT >= 0) & (position_BT < frames_B[:, None])
-    return np.where(inside_BT, position_BT, -1)
+    return np.where(inside_BT, position_BT + first_B1, -1)
 
 
 def covering_starts(frames: int, clip_frames: int) -> Ints:

@@ -1,4 +1,7 @@
-"""Validation: fixed clips that cover whole recordings, scored and averaged per recording."""
+"""Validation: fixed clips that cover whole recordings, scored and averaged per recording.
+
+B batch, N recording, K class.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
-from params import MelView, PcenView, Recipe
+from params_recipe import Recipe
+from params_views import MelView, PcenView
 from train.augment import to_device
-from train.examples import Examples, targets
-from train.inference import Floats, Scorer, covering_clips, mean_by_owner
-from train.losses import check_finite, loss, scores
+from train.examples import Examples, Ints
+from train.finish import Batch
+from train.inference import Floats, Scorer, covering_clips
+from train.losses import Loss, check_finite, scores
 from train.metrics import recording_metrics
+from train.model import Classifier
+from train.ranks import ALONE, Ranks
 from train.residence import Frames
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The recordings of a validation fold, and how to score them."""
+    """The recordings of a validation fold, and how to score them; several processes share the clips out."""
 
     examples: Examples
     frames: Frames
@@ -27,9 +33,14 @@ class Validation:
     recipe: Recipe
     device: torch.device
     batch_size: int
+    ranks: Ranks = ALONE
 
-    def predict(self, model: nn.Module) -> tuple[Floats, float]:
-        """Score every recording: mean over its clips.
+    def predict(self, model: Classifier, where: str = "validation") -> tuple[Floats, float]:
+        """Score every recording: mean over its clips. The same in all processes.
+
+        Parameters
+        ----------
+        where : what is said of a loss that is no number.
 
         Returns
         -------
@@ -40,21 +51,34 @@ class Validation:
         TrainError
             If the loss is not a finite number: the last step of the epoch may have broken the weights.
         """
-        clips = covering_clips(self.examples.rows, self.examples.frames, self.view.frames(self.recipe.clip_s))
-        targets_NK, weights_NK = (
-            to_device(array, self.device) for array in targets(self.examples, self.recipe.secondary)
-        )
-        plain = self.recipe.loss.model_copy(update={"label_smoothing": 0.0})
-        collected, total, done = [], 0.0, 0
-        for logits_BK in Scorer(model, self.frames, self.view, self.recipe, self.device).logits(clips, self.batch_size):
-            owner = to_device(clips.owner[done : done + len(logits_BK)], self.device)
-            total += float(loss(logits_BK, targets_NK[owner], weights_NK[owner], plain)) * len(logits_BK)
-            done += len(logits_BK)
-            collected.append(scores(logits_BK, self.recipe.loss.kind).cpu().numpy())
-        check_finite(total, "validation")
-        return mean_by_owner(np.concatenate(collected), clips.owner, len(self.examples)), total / done
+        clips = covering_clips(self.examples, self.view.frames(self.recipe.clip_s))
+        mine = clips.subset(self.ranks.span(len(clips)))
+        plain = self._plain_loss()
+        # sums stay on the device, so that it computes on while the host is a few batches ahead
+        sums_NK = torch.zeros(len(self.examples), self.examples.classes, dtype=torch.float64, device=self.device)
+        loss, done = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        for logits in Scorer(model, self.frames, self.view, self.recipe, self.device).logits(mine, self.batch_size):
+            owner_B = mine.owner[done : done + len(logits.clip)]
+            done += len(owner_B)
+            loss += plain(logits, self._truth(owner_B)) * len(owner_B)
+            sums_NK.index_add_(0, to_device(owner_B, self.device), scores(logits.clip, self.recipe.loss).double())
+        mean_loss = float(self.ranks.total(loss)) / len(clips)
+        check_finite(mean_loss, where)
+        counts_N = np.bincount(clips.owner, minlength=len(self.examples))
+        return (self.ranks.total(sums_NK).cpu().numpy() / counts_N[:, None]).astype(np.float32), mean_loss
 
-    def metrics(self, model: nn.Module) -> dict[str, float]:
-        """Loss and metrics per recording."""
-        scores_NK, mean_loss = self.predict(model)
+    def _plain_loss(self) -> Loss:
+        """The recipe's loss without what is only meant to teach: label smoothing and class weights."""
+        unsmoothed = self.recipe.loss.model_copy(update={"label_smoothing": 0.0})
+        return Loss(unsmoothed, torch.ones(self.examples.classes, device=self.device))
+
+    def _truth(self, owner_B: Ints) -> Batch:
+        """What the loss compares the logits of clips of these recordings with."""
+        targets, weights = self.examples.targets(owner_B, self.recipe.secondary)
+        none, alike = np.empty(0, np.float32), np.ones(len(owner_B), np.float32)
+        return Batch(*(to_device(array, self.device) for array in (none, targets, weights, alike)))
+
+    def metrics(self, model: Classifier, where: str = "validation") -> dict[str, float]:
+        """Loss and metrics per recording; see `predict`."""
+        scores_NK, mean_loss = self.predict(model, where)
         return {"loss": mean_loss, **recording_metrics(self.examples.primary, self.examples.secondary, scores_NK)}

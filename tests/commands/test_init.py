@@ -89,3 +89,24 @@ def test_a_folder_without_data_is_refused(
         cli.main(["init", source, "nothing"])
     assert "nothing" in capsys.readouterr().err
     assert not (tmp_path / "params.yaml").exists()
+
+
+def test_classes_are_weighted_only_where_they_differ_in_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On balanced classes draws with replacement would skip a third of the recordings in each epoch."""
+    monkeypatch.chdir(tmp_path)
+    for counts, weighted in (((4, 3), False), ((4, 1), True)):
+        rows = [f"{label},{label}/{n}.ogg" for label, count in zip("ab", counts, strict=True) for n in range(count)]
+        (tmp_path / "train.csv").write_text("\n".join(["primary_label,filename", *rows]))
+        cli.main(["init", "--birdclef", "."])
+        assert params.load().train["scratch"].sampling.weighted is weighted
+
+
+def test_a_table_without_recordings_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text in ("primary_label,filename\n", "label,filename\na,a.ogg\n"):
+        (tmp_path / "train.csv").write_text(text)
+        with pytest.raises(SystemExit, match="1"):
+            cli.main(["init", "--birdclef", "."])
+        assert "train.csv: names no recording" in capsys.readouterr().err

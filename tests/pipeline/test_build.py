@@ -25,7 +25,8 @@ from cache.places import Place
 from cache.seal import seal
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
-from params import MachineParams, MelView, PcenParams, PcenView
+from params import MachineParams
+from params_views import MelView, PcenParams, PcenView
 from pipeline import build, part_worker
 from pipeline.audio import DECODER_VERSION, content_sha256, read_waveform, waveform_blocks
 from pipeline.build import Builder

@@ -19,7 +19,8 @@ from cache.errors import StoreError
 from cache.places import Place
 from cache.seal import seal
 from cache.store import Store
-from params import DataParams, MachineParams, MelView
+from params import DataParams, MachineParams
+from params_views import MelView
 from pipeline import part_worker
 from pipeline.audio import content_sha256, fetched, read_waveform, waveform_blocks
 from pipeline.build import Builder

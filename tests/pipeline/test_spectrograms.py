@@ -18,13 +18,15 @@ import pytest
 import soundfile
 
 import params as parameters
+from cache.mel_axis import mel_places
 from cache.places import Place
 from cache.store import Store
-from params import MelView, Params, PcenView
+from params import Params
+from params_views import MelView, PcenView
 from pipeline import part_worker, spectrograms
 from pipeline.audio import content_sha256, waveform_blocks
 from pipeline.errors import PipelineError
-from pipeline.gallery import _mel_bins, draw_gallery
+from pipeline.gallery import draw_gallery
 from pipeline.jobs import Source
 from pipeline.mel import mel_filters
 from pipeline.spectrograms import open_builder, pool_root, read_sources
@@ -233,4 +235,4 @@ def test_ticks_of_the_picture_lie_at_the_mel_bins_of_their_frequency(mel_scale: 
     view = load_params("mel", mel_scale=mel_scale, n_fft=8192).views["mel"]
     bins_hz = np.fft.rfftfreq(view.n_fft, 1 / view.sample_rate_hz)
     centres_hz = bins_hz[mel_filters(view).argmax(axis=0)]  # to half an FFT bin, that is 1 Hz
-    np.testing.assert_allclose(_mel_bins(list(centres_hz), view), np.arange(view.n_mels), atol=0.05)
+    np.testing.assert_allclose(mel_places(centres_hz, view), np.arange(view.n_mels), atol=0.05)

@@ -19,7 +19,9 @@ from cache.remote_pool import open_pool
 from cache.seal import NamedPart, seal
 from cache.shard import Layout
 from cache.store import Store
-from params import MelView, Member, Params, PcenView, Recipe, resolve_recipe
+from params import Member, Params
+from params_recipe import Recipe, resolve_recipe
+from params_views import MelView, PcenView
 from tests.sealing import add_part
 from train.examples import Examples
 from train.members import ResolvedMember
@@ -81,6 +83,11 @@ def recipe(params: Params, view: MelView) -> Recipe:
                 "gain_db": 0.0,
                 "time_shift_s": 0.0,
                 "mixup": {"probability": 0.0, "labels": "lambda"},
+                "sumix": {"probability": 0.0},
+                "cutmix": {"probability": 0.0},
+                "eq": {"probability": 0.0},
+                "background": {"probability": 0.0},
+                "noise": {"probability": 0.0},
                 "spec_augment": OFF,
             },
             "optimiser": {"kind": "adamw", "lr": 3e-3, "warmup_epochs": 0.0, "schedule": "constant"},
@@ -157,13 +164,21 @@ def random_store(make_store: Callable[..., Store]) -> Callable[[tuple[int, ...],
 def examples_of() -> Callable[..., Examples]:
     """A function that makes a store's recordings, in order of their audio, examples of the given classes."""
 
-    def make(store: Store, primary: Sequence[int], secondary: Sequence[tuple[int, int]] = ()) -> Examples:
+    def make(
+        store: Store,
+        primary: Sequence[int],
+        secondary: Sequence[tuple[int, int]] = (),
+        rating: Sequence[float] | None = None,
+    ) -> Examples:
         rows = store.rows_of([audio_sha256(number) for number in range(len(primary))])
-        secondary_NK = np.zeros((len(primary), max(primary) + 1), bool)
+        labels = tuple(f"bird{number}" for number in range(max(primary) + 1))
+        secondary_NK = np.zeros((len(primary), len(labels)), bool)
         for number, label in secondary:
             secondary_NK[number, label] = True
         names = tuple(f"XC{number}.ogg" for number in range(len(primary)))
-        return Examples(names, rows, store.frames[rows], np.array(primary, np.int64), secondary_NK)
+        spans = (np.zeros_like(rows), store.frames[rows])
+        stars = np.zeros(len(primary)) if rating is None else np.array(rating, np.float64)
+        return Examples(labels, names, rows, store.part[rows], *spans, np.array(primary, np.int64), secondary_NK, stars)
 
     return make
 

@@ -1,158 +1,127 @@
-"""Augmentations of whole batches, each against a slow obvious loop over its examples."""
+"""Augmentations of whole batches, each against a slow obvious loop over its examples in float64."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import scipy.stats
 import torch
-from torch import Tensor
 
-from params import MixupParams
 from train import augment
-from train.augment import Masks
-from train.draws import Purpose
 
-MANY = np.arange(4000)
-B, T, M, K = 5, 7, 6, 4
-SHARES = [0.5, 0.9, 0.01, 0.3, 0.999]
+B, T, M = 5, 7, 6
+PLACE = [3, 0, 4]  # which of the clips get a partner, a background or noise
 
+Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 
 
 @pytest.fixture
-def first() -> Float32s:
+def clips() -> Float32s:
     return np.random.default_rng(11).uniform(-100, 40, (B, T, M)).astype(np.float32)
 
 
 @pytest.fixture
-def second() -> Float32s:
-    return np.random.default_rng(12).uniform(-100, 40, (B, T, M)).astype(np.float32)
+def others() -> Float32s:
+    return np.random.default_rng(12).uniform(-100, 40, (len(PLACE), T, M)).astype(np.float32)
 
 
-def test_mel_power_is_mixed_as_sounds_mix(first: Float32s, second: Float32s) -> None:
-    mixed_db = augment.mix_power(torch.tensor(first), torch.tensor(second), torch.tensor(SHARES)).numpy()
+def power_of(values_db: npt.ArrayLike) -> Floats:
+    return np.asarray(10 ** (np.asarray(values_db, np.float64) / 10))
+
+
+def test_power_of_decibels_is_the_textbook_one_and_turns_back(clips: Float32s) -> None:
+    power = augment.to_power_(torch.tensor(clips))
+    np.testing.assert_allclose(power.numpy(), power_of(clips), rtol=1e-5)
+    np.testing.assert_allclose(augment.to_db_(power).numpy(), clips, atol=1e-4)
+
+
+def test_no_power_at_all_is_the_front_ends_floor() -> None:
+    decibel = augment.to_db_(torch.tensor([0.0, 1e-38, 1e-10, 1.0, 100.0]))
+    np.testing.assert_allclose(decibel.numpy(), [-100, -100, -100, 0, 20], atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [1, M])
+def test_each_clip_gets_its_own_tone(clips: Float32s, columns: int) -> None:
+    tone_db = np.random.default_rng(2).uniform(-20, 6, (B, columns)).astype(np.float32)
+    changed = augment.change_tone_(torch.tensor(clips), torch.tensor(tone_db)).numpy()
     for b, t, m in np.ndindex(B, T, M):
-        power = SHARES[b] * 10 ** (float(first[b, t, m]) / 10) + (1 - SHARES[b]) * 10 ** (float(second[b, t, m]) / 10)
-        assert mixed_db[b, t, m] == pytest.approx(10 * np.log10(power), abs=1e-4)
+        assert changed[b, t, m] == pytest.approx(clips[b, t, m] + tone_db[b, m % columns], abs=1e-4)
 
 
-def test_a_clip_mixed_with_itself_is_itself(first: Float32s) -> None:
-    clip = torch.tensor(first)
-    assert torch.allclose(augment.mix_power(clip, clip, torch.tensor(SHARES)), clip, atol=1e-4)
-
-
-def test_pcen_is_mixed_linearly(first: Float32s, second: Float32s) -> None:
-    mixed = augment.mix_values(torch.tensor(first), torch.tensor(second), torch.tensor(SHARES)).numpy()
+@pytest.mark.parametrize("columns", [1, T])
+def test_clips_are_mixed_with_their_partners_by_weights_of_each_frame(
+    clips: Float32s, others: Float32s, columns: int
+) -> None:
+    rng = np.random.default_rng(3)
+    own = rng.uniform(0, 1, (B, columns)).astype(np.float32)
+    other = rng.uniform(0, 4, (len(PLACE), columns)).astype(np.float32)
+    tensors = (torch.tensor(each) for each in (clips, others, PLACE, own, other))
+    mixed = augment.mix_(*tensors).numpy()
     for b, t, m in np.ndindex(B, T, M):
-        expected = SHARES[b] * float(first[b, t, m]) + (1 - SHARES[b]) * float(second[b, t, m])
+        expected = float(own[b, t % columns]) * float(clips[b, t, m])
+        if b in PLACE:
+            p = PLACE.index(b)
+            expected += float(other[p, t % columns]) * float(others[p, t, m])
         assert mixed[b, t, m] == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("mix", [augment.mix_power, augment.mix_values])
-def test_a_share_of_exactly_one_or_zero_leaves_one_of_the_clips(
-    mix: Callable[[Tensor, Tensor, Tensor], Tensor], first: Float32s, second: Float32s
+@pytest.mark.parametrize("snr_db", [[0.0, 3.0, -10.0], [40.0, 20.0, 0.1]])
+def test_a_sound_is_added_at_the_wanted_ratio_of_mean_powers(
+    clips: Float32s, others: Float32s, snr_db: list[float]
 ) -> None:
-    clips = torch.tensor(first), torch.tensor(second)
-    assert torch.allclose(mix(*clips, torch.ones(B)), clips[0], rtol=0, atol=1e-5)
-    assert torch.allclose(mix(*clips, torch.zeros(B)), clips[1], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("rule", ["lambda", "max"])
-def test_targets_are_mixed_like_the_sound_or_both_fully_present(rule: str) -> None:
-    rng = np.random.default_rng(2)
-    one, other = (rng.choice([0, 0.3, 1], (B, K)).astype(np.float32) for _ in range(2))
-    mixed = augment.mix_targets(torch.tensor(one), torch.tensor(other), torch.tensor(SHARES), rule).numpy()
-    for b, k in np.ndindex(B, K):
-        weighted = SHARES[b] * one[b, k] + (1 - SHARES[b]) * other[b, k]
-        expected = weighted if rule == "lambda" else max(one[b, k], other[b, k])
-        assert mixed[b, k] == pytest.approx(expected, abs=1e-6)
-
-
-def test_lambda_follows_the_beta_distribution_for_the_share_of_clips_that_are_mixed() -> None:
-    share = augment.draw_lambda(1, 0, MANY, MixupParams(probability=0.5, alpha=0.4, labels="lambda"))
-    mixed = share[share < 1]
-    assert scipy.stats.binomtest(len(mixed), len(MANY), 0.5).pvalue > 1e-3
-    assert scipy.stats.kstest(mixed, scipy.stats.beta(0.4, 0.4).cdf).pvalue > 1e-3
-
-
-def test_no_clip_is_mixed_at_probability_zero_and_every_one_at_probability_one() -> None:
-    never, always = (MixupParams(probability=probability, alpha=1.0, labels="max") for probability in (0.0, 1.0))
-    assert (augment.draw_lambda(1, 0, MANY, never) == 1).all()
-    assert (augment.draw_lambda(1, 0, MANY, always) < 1).all()
-
-
-def test_gain_is_uniform_within_its_range() -> None:
-    gain_db = augment.draw_gain_db(1, 0, MANY, 6.0, Purpose.GAIN)
-    assert np.abs(gain_db).max() <= 6
-    assert scipy.stats.kstest(gain_db, scipy.stats.uniform(-6, 12).cdf).pvalue > 1e-3
-
-
-def test_shifts_take_every_frame_of_their_range_alike() -> None:
-    shift = augment.draw_shift(1, 0, MANY, 3)
-    assert set(shift.tolist()) == set(range(-3, 4))
-    assert scipy.stats.chisquare(np.bincount(shift + 3)).pvalue > 1e-3
-    assert (augment.draw_shift(1, 0, MANY, 0) == 0).all()
-
-
-def test_each_clip_is_rolled_by_its_own_shift(first: Float32s) -> None:
-    shift = [0, 1, -1, 6, -13]
-    rolled = augment.roll_frames(torch.tensor(first), torch.tensor(shift)).numpy()
+    power, added = power_of(clips), power_of(others)
+    given = torch.tensor(power).float(), torch.tensor(added).float()
+    result = augment.add_at_snr_(*given, torch.tensor(PLACE), torch.tensor(snr_db)).numpy()
     for b in range(B):
-        assert np.array_equal(rolled[b], np.roll(first[b], shift[b], axis=0))
+        expected = power[b]
+        if b in PLACE:
+            q = PLACE.index(b)
+            gain = power[b].mean() / added[q].mean() * 10 ** (-snr_db[q] / 10)
+            expected = power[b] + gain * added[q]
+            laid_under = result[b].astype(np.float64) - power[b]
+            assert 10 * np.log10(power[b].mean() / laid_under.mean()) == pytest.approx(snr_db[q], abs=0.01)
+        np.testing.assert_allclose(result[b], expected, rtol=1e-4)
 
 
-def drawn_masks(probability: float, widest: int = 10, size: int = 32) -> Masks:
-    return augment.draw_masks(1, 0, MANY, Purpose.MEL_MASK, 3, widest, size, probability)
-
-
-def test_masks_lie_inside_and_take_every_width_and_both_ends() -> None:
-    masks = drawn_masks(probability=1.0)
-    assert masks.width.shape == (len(MANY), 3)
-    assert set(masks.width.ravel().tolist()) == set(range(11))
-    assert masks.start.min() == 0
-    assert (masks.start + masks.width).max() == 32
-    assert scipy.stats.chisquare(np.bincount(masks.width.ravel())).pvalue > 1e-3
-
-
-def test_a_mask_as_wide_as_the_clip_still_lies_inside() -> None:
-    masks = drawn_masks(probability=1.0, widest=32)
-    assert (masks.start + masks.width).max() == 32
-    assert masks.width.max() == 32
-
-
-def test_masks_are_drawn_with_their_probability() -> None:
-    assert (drawn_masks(probability=0.0).width == 0).all()
-    some, all_of_them = drawn_masks(probability=0.3).width > 0, drawn_masks(probability=1.0).width > 0
-    assert some.sum() / all_of_them.sum() == pytest.approx(0.3, abs=0.02)
-
-
-def test_every_example_has_masks_of_its_own() -> None:
-    masks = drawn_masks(probability=1.0)
-    assert len(np.unique(np.hstack([masks.start, masks.width]), axis=0)) > 0.98 * len(MANY)
-
-
-def test_without_masks_nothing_is_masked() -> None:
-    none = augment.draw_masks(1, 0, np.arange(B), Purpose.TIME_MASK, 0, 4, T, 1.0)
-    assert not augment.mask_spans(T, torch.tensor(none.start), torch.tensor(none.width)).any()
-
-
-def test_masked_bins_and_frames_get_the_fill_of_their_clip(first: Float32s) -> None:
-    rng = np.random.default_rng(3)
-    mel, time = (Masks(rng.integers(0, size - 2, (B, 2)), rng.integers(0, 3, (B, 2))) for size in (M, T))
-    fill = np.arange(B, dtype=np.float32)
-    mel_BM, time_BT = (
-        augment.mask_spans(size, torch.tensor(masks.start), torch.tensor(masks.width))
-        for size, masks in ((M, mel), (T, time))
+@pytest.mark.parametrize(("clip_db", "added_db"), [(-100.0, 20.0), (20.0, -100.0), (-100.0, -100.0), (-130.0, 40.0)])
+def test_silence_under_a_sound_or_a_sound_under_silence_stays_finite(clip_db: float, added_db: float) -> None:
+    power, added = (
+        torch.tensor(power_of(np.full((1, T, M), level)), dtype=torch.float32) for level in (clip_db, added_db)
     )
-    masked = augment.apply_masks(torch.tensor(first), mel_BM, time_BT, torch.tensor(fill)).numpy()
+    louder = augment.add_at_snr_(power, added, torch.tensor([0]), torch.tensor([0.0]))
+    decibel = augment.to_db_(louder).numpy()
+    np.testing.assert_allclose(decibel, max(clip_db + 10 * np.log10(2), -100), atol=1e-3)
+
+
+def test_spans_of_the_bank_begin_where_they_were_drawn() -> None:
+    bank = np.random.default_rng(4).uniform(0, 1, (40, M)).astype(np.float32)
+    start = [33, 0, 12, 12]
+    spans = augment.take_spans(torch.tensor(bank), torch.tensor(start), torch.empty(len(start), T, M)).numpy()
+    for q, begin in enumerate(start):
+        assert np.array_equal(spans[q], bank[begin : begin + T])
+
+
+def test_each_clip_is_rolled_by_its_own_shift(clips: Float32s) -> None:
+    shift = [0, 1, -1, 6, -13]
+    rolled = augment.roll_frames(torch.tensor(clips), torch.tensor(shift), torch.empty(B, T, M)).numpy()
     for b in range(B):
-        expected = first[b].copy()
-        for start, width in zip(mel.start[b], mel.width[b], strict=True):
-            expected[:, start : start + width] = fill[b]
-        for start, width in zip(time.start[b], time.width[b], strict=True):
-            expected[start : start + width] = fill[b]
-        assert np.array_equal(masked[b], expected)
+        assert np.array_equal(rolled[b], np.roll(clips[b], shift[b], axis=0))
+
+
+@pytest.mark.parametrize(("with_mel", "with_time"), [(True, True), (True, False), (False, True), (False, False)])
+def test_masked_bins_and_frames_become_0_and_nothing_else(clips: Float32s, with_mel: bool, with_time: bool) -> None:
+    rng = np.random.default_rng(3)
+    seen_mel, seen_time = rng.random((B, M)) < 0.6, rng.random((B, T)) < 0.6
+    seen = (torch.tensor(each) if wanted else None for each, wanted in ((seen_mel, with_mel), (seen_time, with_time)))
+    shown = np.stack([clips, -clips], axis=1)
+    blanked = augment.blank_(torch.tensor(shown), *seen).numpy()
+    for b, c, t, m in np.ndindex(B, 2, T, M):
+        hidden = (with_mel and not seen_mel[b, m]) or (with_time and not seen_time[b, t])
+        assert blanked[b, c, t, m] == (0 if hidden else shown[b, c, t, m])
+
+
+def test_floats_reach_the_device_as_float32_and_other_types_as_they_are() -> None:
+    cpu = torch.device("cpu")
+    types = [augment.to_device(np.zeros(2, kind), cpu).dtype for kind in (np.float64, np.float32, np.int64, np.bool_)]
+    assert types == [torch.float32, torch.float32, torch.int64, torch.bool]

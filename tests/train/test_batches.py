@@ -1,4 +1,7 @@
-"""Training batches against a slow loop over their clips, in the order of operations that `train.batches` documents."""
+"""Training batches against a slow loop over their clips, in the order of operations that `train.finish` documents.
+
+T frame, M mel bin, K class.
+"""
 
 from __future__ import annotations
 
@@ -6,40 +9,51 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
 from cache.store import Store
-from params import MelView, PcenView, Recipe, resolve_recipe
-from train import augment
-from train.batches import Batch, TrainingBatches, normalised
-from train.draws import Purpose, uniform
-from train.examples import Examples, targets
-from train.residence import DeviceFrames, HostFrames, StreamFrames
-from train.sampling import Sampler, clip_positions, clip_starts
+from params_recipe import Recipe, resolve_recipe
+from params_views import MelView, PcenView
+from tests.train.slow_batches import DEVIATION, MEAN, SlowBatches
+from train.batches import TrainingBatches
+from train.examples import Examples
+from train.finish import Batch, Finisher
+from train.normalise import BinStatistics, Normaliser
+from train.plans import Planner
+from train.residence import DeviceFrames, Frames, HostFrames, StreamFrames
 
-Floats = npt.NDArray[np.float64]
 RandomStore = Callable[..., Store]
 ExamplesOf = Callable[..., Examples]
 
 LENGTHS = (700, 3, 40, 39, 41, 1, 520, 90, 64, 200, 15, 33, 47, 300, 38, 80)
 PRIMARY = (0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3)
 SECONDARY = ((0, 1), (0, 2), (7, 0), (14, 0))
+RATING = (5, 4, 3, 2, 1, 0) * 2 + (4, 3, 0, 1)
 EVERYTHING: dict[str, Any] = {
     "dynamic_range_db": 60.0,
     "normalise": "clip",
     "short": "loop",
-    "sampling": {"weighted": True},
+    "sampling": {"weighted": True, "clips_per_epoch": 24},
     "secondary": {"policy": "weight", "weight": 0.4},
+    "loss": {"lowest_rating_weight": 0.2},
     "augment": {
         "gain_db": 12.0,
         "time_shift_s": 0.2,
-        "mixup": {"probability": 0.6, "alpha": 0.8},
+        "mixup": {"probability": 0.3, "alpha": 0.8},
+        "sumix": {"probability": 0.3, "gain_db": 9.0, "labels": "sum"},
+        "cutmix": {"probability": 0.3, "alpha": 1.0},
+        "eq": {"probability": 0.5, "bands": 4, "depth_db": 20.0},
+        "background": {"probability": 0.5, "lowest_snr_db": -3.0, "highest_snr_db": 6.0, "label": "bird3"},
+        "noise": {"probability": 0.5, "lowest_snr_db": -3.0, "highest_snr_db": 20.0, "colour": "pink"},
         "spec_augment": {"mel_masks": 2, "mel_width": 6, "time_masks": 2, "time_width": 9, "probability": 0.7},
     },
 }
-NOT_ON_PCEN: dict[str, Any] = {"dynamic_range_db": 0.0, "augment": {"gain_db": 0.0}}
+NEVER = {"probability": 0.0}
+NOT_ON_PCEN: dict[str, Any] = {
+    "dynamic_range_db": 0.0,
+    "augment": {"gain_db": 0.0, "sumix": NEVER, "eq": NEVER, "background": NEVER, "noise": NEVER},
+}
 
 
 @pytest.fixture(params=["mel", "pcen"])
@@ -61,75 +75,42 @@ def store(random_store: RandomStore, any_view: MelView | PcenView) -> Store:
 
 @pytest.fixture
 def examples(store: Store, examples_of: ExamplesOf) -> Examples:
-    return examples_of(store, PRIMARY, SECONDARY)
+    return examples_of(store, PRIMARY, SECONDARY, RATING)
 
 
-def batches_of(store: Store, examples: Examples, recipe: Recipe) -> TrainingBatches:
+def batches_of(store: Store, examples: Examples, recipe: Recipe, frames: Frames | None = None) -> TrainingBatches:
     cpu = torch.device("cpu")
-    return TrainingBatches(examples, HostFrames(store, cpu), store.view, recipe, cpu)
+    statistics = BinStatistics(*(torch.tensor(each)[None].float() for each in (MEAN, DEVIATION)))  # one channel
+    finisher = Finisher(store.view, recipe, Normaliser(store.view, recipe, statistics), cpu)
+    return TrainingBatches(Planner(examples, store.view, recipe), frames or HostFrames(store, cpu), finisher)
 
 
 def joined(batches: TrainingBatches, epoch: int) -> Batch:
     """A whole epoch as one batch."""
     parts = [batch for batch, _ in batches.epoch(epoch)]
-    columns = ([getattr(part, name) for part in parts] for name in ("clips", "targets", "weights"))
+    columns = ([getattr(part, name) for part in parts] for name in ("clips", "targets", "weights", "importance"))
     return Batch(*(torch.cat(column) for column in columns))
 
 
-class SlowBatches:
-    """The same clips, one after another in float64."""
-
-    def __init__(self, store: Store, examples: Examples, recipe: Recipe) -> None:
-        self.store, self.examples, self.recipe = store, examples, recipe
-        self.in_db = isinstance(store.view, MelView)
-        self.sampler = Sampler(examples.primary, recipe.sampling, recipe.seed)
-        self.targets, self.weights = targets(examples, recipe.secondary)
-
-    def clip(self, epoch: int, index: int, example: int) -> tuple[Floats, Floats]:
-        """Image (M, T) and target (K,) of clip `index` of an epoch."""
-        recipe, at = self.recipe, np.array([index])
-        shift_frames = round(recipe.augment.time_shift_s * self.store.view.sample_rate_hz / self.store.view.hop)
-        draws = augment.draw_batch(recipe.seed, epoch, at, recipe.augment, 32, 40, shift_frames)
-        share = float(draws.share[0])
-        values = self.cut(example, uniform(recipe.seed, epoch, at, Purpose.START)[:, 0]) + draws.gain_db[0]
-        target = self.targets[example].astype(np.float64)
-        if share < 1:
-            partner = int(self.sampler.draw(epoch, at, Purpose.PARTNER)[0])
-            other = self.cut(partner, uniform(recipe.seed, epoch, at, Purpose.PARTNER_START)[:, 0])
-            values = self.mixed(values, other + draws.partner_gain_db[0], share)
-            both = target, self.targets[partner].astype(np.float64)
-            rule = recipe.augment.mixup.labels
-            target = np.maximum(*both) if rule == "max" else share * both[0] + (1 - share) * both[1]
-        values = np.roll(values, draws.shift[0], axis=0)
-        if recipe.dynamic_range_db:
-            values = np.maximum(values, values.max() - recipe.dynamic_range_db)
-        if recipe.normalise == "clip":
-            values = (values - values.mean()) / (values.std(ddof=1) + 1e-5)
-        fill = values.mean()
-        for start, width in zip(draws.mel.start[0], draws.mel.width[0], strict=True):
-            values[:, start : start + width] = fill
-        for start, width in zip(draws.time.start[0], draws.time.width[0], strict=True):
-            values[start : start + width] = fill
-        return values.T, target
-
-    def cut(self, example: int, draw: Floats) -> Floats:
-        loop, frames = self.recipe.short == "loop", self.examples.frames[[example]]
-        position = clip_positions(clip_starts(frames, 40, loop, draw), frames, 40, loop)[0]
-        recording = self.store.read(int(self.examples.rows[example])).astype(np.float64)
-        return np.where(position[:, None] < 0, self.store.codec.low, recording[position])
-
-    def mixed(self, first: Floats, second: Floats, share: float) -> Floats:
-        if not self.in_db:
-            return share * first + (1 - share) * second
-        return np.asarray(10 * np.log10(share * 10 ** (first / 10) + (1 - share) * 10 ** (second / 10)))
+def assert_equals_slow_loop(store: Store, examples: Examples, recipe: Recipe) -> None:
+    batches, slow = batches_of(store, examples, recipe), SlowBatches(store, examples, recipe)
+    for epoch in (0, 3):
+        batch, drawn = joined(batches, epoch), slow.sampler.epoch(epoch)
+        assert len(batch.clips) == len(drawn.recordings)
+        for index in range(len(drawn.recordings)):
+            image, target, weight, importance = slow.clip(epoch, index, drawn)
+            assert np.abs(batch.clips[index, 0].numpy() - image).max() < 1e-3
+            assert batch.targets[index].numpy() == pytest.approx(target, abs=1e-6)
+            assert np.array_equal(batch.weights[index].numpy(), weight)
+            assert float(batch.importance[index]) == pytest.approx(importance, abs=1e-6)
 
 
-@pytest.mark.parametrize(("labels", "normalise"), [("lambda", "clip"), ("max", "none")])
+@pytest.mark.parametrize(("labels", "normalise"), [("lambda", "clip"), ("max", "none"), ("sum", "bins")])
 def test_an_epoch_equals_a_slow_loop_in_the_documented_order(
     store: Store, examples: Examples, everything: Recipe, labels: str, normalise: str
 ) -> None:
-    recipe = resolve_recipe(everything, {"normalise": normalise, "augment": {"mixup": {"labels": labels}}})
-    assert_equals_slow_loop(store, examples, recipe)
+    changes = {way: {"labels": labels} for way in ("mixup", "cutmix")}
+    assert_equals_slow_loop(store, examples, resolve_recipe(everything, {"normalise": normalise, "augment": changes}))
 
 
 def test_an_epoch_of_padded_clips_without_augmentation_equals_a_slow_loop(
@@ -138,16 +119,40 @@ def test_an_epoch_of_padded_clips_without_augmentation_equals_a_slow_loop(
     assert_equals_slow_loop(store, examples, recipe)
 
 
-def assert_equals_slow_loop(store: Store, examples: Examples, recipe: Recipe) -> None:
-    slow = SlowBatches(store, examples, recipe)
-    for epoch in (0, 3):
-        batch = joined(batches_of(store, examples, recipe), epoch)
-        drawn = slow.sampler.recordings(epoch)
-        assert batch.clips.shape == (len(drawn), 1, 32, 40)
-        for index, example in enumerate(drawn.tolist()):
-            image, target = slow.clip(epoch, index, example)
-            assert np.abs(batch.clips[index, 0].numpy() - image).max() < 1e-3
-            assert batch.targets[index].numpy() == pytest.approx(target, abs=1e-6)
+@pytest.mark.parametrize("way", ["mixup", "sumix", "cutmix", "background", "noise", "eq"])
+def test_an_epoch_with_one_augmentation_equals_a_slow_loop(
+    random_store: RandomStore, examples_of: ExamplesOf, view: MelView, recipe: Recipe, way: str
+) -> None:
+    store = random_store(LENGTHS, view)
+    alone = {"augment": {way: EVERYTHING["augment"][way] | {"probability": 0.6}}}
+    assert_equals_slow_loop(store, examples_of(store, PRIMARY, SECONDARY, RATING), resolve_recipe(recipe, alone))
+
+
+@pytest.mark.parametrize("normalise", ["clip", "none"])
+def test_an_epoch_with_pcen_after_mixing_equals_a_slow_loop(
+    random_store: RandomStore,
+    examples_of: ExamplesOf,
+    view: MelView,
+    pcen_view: PcenView,
+    recipe: Recipe,
+    normalise: str,
+) -> None:
+    store = random_store(LENGTHS, view)
+    changes = {
+        "channels": ["pcen"],
+        "pcen": pcen_view.pcen.model_dump(),
+        "dynamic_range_db": 0.0,
+        "normalise": normalise,
+    }
+    with_pcen = resolve_recipe(recipe, EVERYTHING | changes)
+    assert_equals_slow_loop(store, examples_of(store, PRIMARY, SECONDARY, RATING), with_pcen)
+
+
+@pytest.mark.parametrize("policy", ["ignore", "positive", "mask"])
+def test_labels_of_an_epoch_equal_a_slow_loop_whatever_secondary_labels_count_as(
+    store: Store, examples: Examples, everything: Recipe, policy: str
+) -> None:
+    assert_equals_slow_loop(store, examples, resolve_recipe(everything, {"secondary": {"policy": policy}}))
 
 
 @pytest.mark.parametrize("size", [2, 6, 16])
@@ -158,13 +163,12 @@ def test_the_batch_size_changes_no_clip(store: Store, examples: Examples, everyt
     assert torch.allclose(small.clips, other.clips, rtol=0, atol=1e-5)
     assert torch.equal(small.targets, other.targets)
     assert torch.equal(small.weights, other.weights)
+    assert torch.equal(small.importance, other.importance)
 
 
 def test_the_residence_changes_no_bit(store: Store, examples: Examples, everything: Recipe, cpu: torch.device) -> None:
     residences = (HostFrames(store, cpu), DeviceFrames(store, cpu), StreamFrames(store, cpu, 50_000))
-    host, device, stream = (
-        joined(TrainingBatches(examples, frames, store.view, everything, cpu), 0) for frames in residences
-    )
+    host, device, stream = (joined(batches_of(store, examples, everything, frames), 0) for frames in residences)
     assert torch.equal(host.clips, device.clips)
     assert torch.equal(host.clips, stream.clips)
 
@@ -211,34 +215,3 @@ def test_secondary_labels_of_either_clip_are_masked_in_a_mixture_unless_the_othe
     batch = joined(batches_of(store, examples, resolve_recipe(recipe, changes)), 0)
     assert torch.equal(batch.weights, (batch.targets > 0).float())
     assert (batch.weights.sum(dim=1) == 2).any()
-
-
-def random_clips(frames: int = 40) -> torch.Tensor:
-    return torch.tensor(np.random.default_rng(4).uniform(-100, 40, (6, frames, 32)), dtype=torch.float32)
-
-
-def test_normalised_clips_have_mean_zero_and_deviation_one(recipe: Recipe) -> None:
-    clips = normalised(random_clips(), resolve_recipe(recipe, {"normalise": "clip", "dynamic_range_db": 50.0}))
-    assert clips.mean(dim=(1, 2)).numpy() == pytest.approx(np.zeros(6), abs=1e-5)
-    assert clips.std(dim=(1, 2)).numpy() == pytest.approx(np.ones(6), abs=1e-5)
-
-
-def test_a_louder_clip_is_the_same_clip_once_normalised(recipe: Recipe) -> None:
-    chosen = resolve_recipe(recipe, {"normalise": "clip", "dynamic_range_db": 50.0})
-    assert torch.allclose(normalised(random_clips() + 6, chosen), normalised(random_clips(), chosen), atol=1e-5)
-
-
-def test_silence_stays_finite_when_normalised(recipe: Recipe) -> None:
-    silence = torch.full((2, 40, 32), -100.0)
-    assert torch.equal(normalised(silence, resolve_recipe(recipe, {"normalise": "clip"})), torch.zeros(2, 40, 32))
-
-
-def test_what_lies_below_the_dynamic_range_is_raised_to_its_floor(recipe: Recipe) -> None:
-    clips = random_clips()
-    limited = normalised(clips, resolve_recipe(recipe, {"dynamic_range_db": 30.0}))
-    for before, after in zip(clips.numpy(), limited.numpy(), strict=True):
-        assert np.array_equal(after, np.maximum(before, before.max() - np.float32(30)))
-
-
-def test_without_range_and_normalisation_clips_stay_as_they_are(recipe: Recipe) -> None:
-    assert torch.equal(normalised(random_clips(), recipe), random_clips())

@@ -6,29 +6,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from cache.files import sha256_hex
 from params import Member
+from tests.train.conftest import MEL_BINS
 from train.checkpoint import Sidecar, read_model, read_sidecar, weights_bytes, write_model
 from train.errors import TrainError
 from train.members import ResolvedMember
-from train.model import build_model
+from train.model import Classifier, build_model
+from train.normalise import BinStatistics
 
 LABELS = ["robin", "wren", "1234"]
 
 
 @pytest.fixture
-def model(member: Member) -> nn.Module:
+def model(member: Member) -> Classifier:
     torch.manual_seed(4)
-    return build_model(member, len(LABELS), pretrained=False).eval()
+    return build_model(member, len(LABELS), MEL_BINS, pretrained=False).eval()
 
 
-@pytest.fixture
-def folder(tmp_path: Path, model: nn.Module, resolved: ResolvedMember) -> Path:
-    """A folder that holds the model as `last`, written by `write_model`."""
-    content = weights_bytes(model)
-    sidecar = Sidecar(
+def sidecar_of(resolved: ResolvedMember, content: bytes) -> Sidecar:
+    return Sidecar(
         labels=LABELS,
         fold=0,
         member=resolved,
@@ -36,15 +34,49 @@ def folder(tmp_path: Path, model: nn.Module, resolved: ResolvedMember) -> Path:
         sha256={"last": sha256_hex(content)},
         metrics={"last": {"macro_roc_auc": 0.75, "classes_scored": 3}},
     )
-    write_model(tmp_path / "models" / "tiny" / "0", {"last": content}, sidecar)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: Classifier, resolved: ResolvedMember) -> Path:
+    """A folder that holds the model as `last`, written by `write_model`."""
+    content = weights_bytes(model)
+    write_model(tmp_path / "models" / "tiny" / "0", {"last": content}, sidecar_of(resolved, content))
     return tmp_path / "models" / "tiny" / "0"
 
 
-def test_a_model_read_back_gives_identical_logits(folder: Path, model: nn.Module, cpu: torch.device) -> None:
+def test_a_model_read_back_gives_identical_logits(folder: Path, model: Classifier, cpu: torch.device) -> None:
     again = read_model(folder, read_sidecar(folder), "last", cpu)
     clips = torch.randn(3, 1, 32, 40, generator=torch.Generator().manual_seed(1))
     assert not again.training
-    assert torch.equal(again(clips), model(clips))
+    assert torch.equal(again(clips).clip, model(clips).clip)
+
+
+@pytest.mark.parametrize(("head", "pool"), [("linear", "gem"), ("sed", "avg"), ("sed", "gem")])
+def test_a_head_and_the_statistics_come_back_with_the_model(
+    tmp_path: Path, resolved: ResolvedMember, cpu: torch.device, head: str, pool: str
+) -> None:
+    changed = resolved.member.model_copy(update={"head": head, "pool": pool})
+    torch.manual_seed(4)
+    model = build_model(changed, len(LABELS), MEL_BINS, pretrained=False).eval()
+    mean = torch.arange(MEL_BINS)[None] * 1.0
+    model.statistics = BinStatistics(mean, mean + 2.0)
+    content = weights_bytes(model)
+    sidecar = sidecar_of(resolved.model_copy(update={"member": changed}), content)
+    write_model(tmp_path / "models", {"last": content}, sidecar)
+    again = read_model(tmp_path / "models", read_sidecar(tmp_path / "models"), "last", cpu)
+    assert weights_bytes(again) == content
+    assert torch.equal(again.statistics.deviation, mean + 2.0)
+
+
+def test_a_model_of_two_channels_comes_back(tmp_path: Path, resolved: ResolvedMember, cpu: torch.device) -> None:
+    recipe = resolved.recipe.model_copy(update={"channels": ["level", "slope"]})
+    model = build_model(resolved.member, len(LABELS), MEL_BINS, pretrained=False, channels=2).eval()
+    content = weights_bytes(model)
+    sidecar = sidecar_of(resolved.model_copy(update={"recipe": recipe}), content)
+    write_model(tmp_path / "models", {"last": content}, sidecar)
+    again = read_model(tmp_path / "models", read_sidecar(tmp_path / "models"), "last", cpu)
+    images = torch.randn(2, 2, MEL_BINS, 40)
+    assert torch.equal(again(images).clip, model(images).clip)
 
 
 def test_a_sidecar_read_back_is_the_same(folder: Path, resolved: ResolvedMember) -> None:
@@ -60,8 +92,8 @@ def test_a_metric_that_could_not_be_measured_survives_the_round_trip(folder: Pat
     assert str(read_sidecar(folder).metrics) == "{'last': {'macro_roc_auc': nan}}"
 
 
-def test_the_same_weights_give_the_same_bytes(model: nn.Module, member: Member) -> None:
-    copy = build_model(member, len(LABELS), pretrained=False)
+def test_the_same_weights_give_the_same_bytes(model: Classifier, member: Member) -> None:
+    copy = build_model(member, len(LABELS), MEL_BINS, pretrained=False)
     copy.load_state_dict(model.state_dict())
     assert weights_bytes(copy) == weights_bytes(model) == weights_bytes(model.to(memory_format=torch.contiguous_format))
 

@@ -34,7 +34,8 @@ def predicted(scores: Floats, recordings: list[int] | None = None) -> OutOfFold:
     """Ten recordings of three of the four classes; nothing was recorded of an owl unless `recordings` says so."""
     empty = np.zeros(len(PRIMARY), np.int64)
     names = tuple(f"XC{number}.ogg" for number in range(len(PRIMARY)))
-    examples = Examples(names, empty, empty, PRIMARY, np.zeros((len(PRIMARY), 4), bool))
+    secondary, rating = np.zeros((len(PRIMARY), 4), bool), np.zeros(len(PRIMARY))
+    examples = Examples(tuple(LABELS), names, empty, empty, empty, empty, PRIMARY, secondary, rating)
     return OutOfFold(examples, {"tiny": scores, ENSEMBLE: scores}, np.array(recordings or [3, 0, 4, 3]))
 
 

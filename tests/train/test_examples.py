@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cache.store import Store
-from params import MelView, SecondaryParams
+from params_recipe import SecondaryParams
+from params_views import MelView
 from train.errors import TrainError
-from train.examples import read_examples, read_labels, targets
+from train.examples import read_examples, read_labels
 
 RandomStore = Callable[..., Store]
 
 LABELS = ["1234", "robin", "wren"]
-RECORDINGS = [  # recording, label, secondary, audio's number, fold
-    ("robin/XC1.ogg", "robin", "wren 1234", 0, 1),
-    ("robin/XC2.ogg", "robin", "", 1, 0),
-    ("wren/XC3.ogg", "wren", "robin owl", 9, 1),
-    ("wren/XC4.ogg", "wren", "wren robin", 2, -1),
-    ("1234/XC5.ogg", "1234", "", 2, 0),
+RECORDINGS = [  # recording, label, secondary, audio's number, fold, rating
+    ("robin/XC1.ogg", "robin", "wren 1234", 0, 1, "4.5"),
+    ("robin/XC2.ogg", "robin", "", 1, 0, ""),
+    ("wren/XC3.ogg", "wren", "robin owl", 9, 1, "3"),
+    ("wren/XC4.ogg", "wren", "wren robin", 2, -1, "1.0"),
+    ("1234/XC5.ogg", "1234", "", 2, 0, "0"),
 ]
 
 
@@ -32,9 +34,12 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     data = Path("data")
     data.mkdir()
-    rows = [f"{name},{label},{secondary},{number:064x}\n" for name, label, secondary, number, _ in RECORDINGS]
-    (data / "recordings.csv").write_text("recording,label,secondary,sha256\n" + "".join(rows))
-    folds = [f"{name},{fold},0\n" for name, *_, fold in reversed(RECORDINGS)]
+    rows = [
+        f"{name},{label},{secondary},{rating},{number:064x}\n"
+        for name, label, secondary, number, _, rating in RECORDINGS
+    ]
+    (data / "recordings.csv").write_text("recording,label,secondary,rating,sha256\n" + "".join(rows))
+    folds = [f"{name},{fold},0\n" for name, *_, fold, _ in reversed(RECORDINGS)]
     (data / "folds.csv").write_text("recording,fold,group\n" + "".join(folds))
     (data / "labels.csv").write_text("index,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(LABELS)))
     return data
@@ -76,6 +81,9 @@ def test_a_subset_keeps_what_belongs_together(tables: Path, store: Store) -> Non
         assert subset.primary.tolist() == [1, 0]
         assert subset.frames.tolist() == [60, 70]
         assert subset.secondary.shape == (2, 3)
+        assert subset.labels == tuple(LABELS)
+        assert subset.part.tolist() == store.part[subset.rows].tolist()
+        assert subset.rating.tolist() == [0, 0]
 
 
 def test_a_store_of_other_recordings_is_refused(tables: Path, store: Store) -> None:
@@ -96,7 +104,25 @@ def test_a_secondary_label_counts_as_its_policy_says(
     weight: float,
 ) -> None:
     examples, _ = read_examples(store, LABELS)
-    targets_NK, weights_NK = targets(examples, SecondaryParams(policy=policy, weight=0.3))
+    chosen = np.array([2, 0, 1, 3, 2])
+    targets_BK, weights_BK = examples.targets(chosen, SecondaryParams(policy=policy, weight=0.3))
     t, w = target, weight
-    assert targets_NK == pytest.approx(np.array([[t, 1, t], [0, 1, 0], [0, t, 1], [1, 0, 0]]))
-    assert weights_NK == pytest.approx(np.array([[w, 1, w], [1, 1, 1], [1, w, 1], [1, 1, 1]]))
+    assert targets_BK == pytest.approx(np.array([[t, 1, t], [0, 1, 0], [0, t, 1], [1, 0, 0]])[chosen])
+    assert weights_BK == pytest.approx(np.array([[w, 1, w], [1, 1, 1], [1, w, 1], [1, 1, 1]])[chosen])
+
+
+def test_a_rating_is_the_weight_of_its_recording_and_none_counts_fully(tables: Path, store: Store) -> None:
+    examples, _ = read_examples(store, LABELS)
+    assert examples.rating.tolist() == [4.5, 0, 1, 0]
+    every = np.arange(4)
+    assert examples.importance(every, 0.0) == pytest.approx([0.9, 1, 0.2, 1])
+    assert examples.importance(every[::-1], 0.5) == pytest.approx([1, 0.5, 1, 0.9])
+    assert examples.importance(every, 1.0) == pytest.approx([1, 1, 1, 1])
+
+
+def test_without_any_rating_all_recordings_count_alike(tables: Path, store: Store) -> None:
+    path = tables / "recordings.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.assign(rating="").to_csv(path, index=False)
+    examples, _ = read_examples(store, LABELS)
+    assert examples.importance(np.arange(4), 0.1).tolist() == [1, 1, 1, 1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from cache.store import Store
-from params import MelView, Member, Recipe, resolve_recipe
-from train.examples import Examples
-from train.inference import ClipList, Scorer, covering_clips, mean_by_owner, window_clips, windows_in
-from train.model import build_model
+from params import Member
+from params_recipe import Recipe, resolve_recipe
+from params_views import MelView
+from train.examples import Examples, Ints
+from train.inference import ClipList, Floats, Scorer, covering_clips, window_clips, windows_in
+from train.model import Classifier, build_model
 from train.residence import ArrayFrames, DeviceFrames, HostFrames
+from train.upload import Uploaded
 from train.validation import Validation
 
+MEL_BINS = 32
 LENGTHS = (700, 3, 40, 39, 41, 1, 520, 90)
 RandomStore = Callable[..., Store]
 ExamplesOf = Callable[..., Examples]
@@ -28,9 +34,9 @@ def store(random_store: RandomStore, view: MelView) -> Store:
 
 
 @pytest.fixture
-def model(member: Member) -> nn.Module:
+def model(member: Member) -> Classifier:
     torch.manual_seed(4)
-    return build_model(member, 3, pretrained=False)
+    return build_model(member, 3, MEL_BINS, pretrained=False)
 
 
 class Loudest(nn.Module):
@@ -41,10 +47,16 @@ class Loudest(nn.Module):
         return torch.stack([loudest, softest, torch.zeros_like(loudest)], dim=1)
 
 
-def test_covering_clips_belong_to_their_recordings() -> None:
-    clips = covering_clips(np.array([7, 5, 6]), np.array([100, 40, 3]), 40)
+def loudest() -> Classifier:
+    return Classifier(Loudest(), MEL_BINS)
+
+
+def test_covering_clips_belong_to_their_recordings(examples: Examples) -> None:
+    three = replace(examples.subset([0, 1, 2]), rows=np.array([7, 5, 6]), frames=np.array([100, 40, 3]))
+    clips = covering_clips(replace(three, first=np.array([0, 9, 2])), 40)
     assert clips.owner.tolist() == [0, 0, 0, 1, 2]
     assert clips.row.tolist() == [7, 7, 7, 5, 6]
+    assert clips.first.tolist() == [0, 0, 0, 9, 2]
     assert clips.frames.tolist() == [100, 100, 100, 40, 3]
     assert clips.start.tolist() == [0, 40, 60, 0, 0]
 
@@ -75,24 +87,27 @@ def test_windows_of_a_recording_shorter_than_a_clip_begin_with_it(view: MelView)
     assert window_clips(0, 30, 2, view, 0.25, 40).start.tolist() == [0, 0]
 
 
-def test_values_are_averaged_per_owner() -> None:
-    values = np.arange(10, dtype=np.float32).reshape(5, 2)
-    means = mean_by_owner(values, np.array([1, 0, 1, 1, 2]), 3)
-    assert means == pytest.approx(np.array([[2, 3], [10 / 3, 13 / 3], [8, 9]]))
+@pytest.fixture
+def examples(store: Store, examples_of: ExamplesOf) -> Examples:
+    return examples_of(store, (0, 1, 2, 0, 1, 2, 0, 1), ((0, 1),))
 
 
 @pytest.fixture
-def clips(store: Store) -> ClipList:
-    return covering_clips(np.arange(len(store)), store.frames, 40)
+def clips(examples: Examples) -> ClipList:
+    return covering_clips(examples, 40)
 
 
-def scorer(model: nn.Module, store: Store, recipe: Recipe) -> Scorer:
+def scorer(model: Classifier, store: Store, recipe: Recipe) -> Scorer:
     cpu = torch.device("cpu")
     return Scorer(model, HostFrames(store, cpu), store.view, recipe, cpu)
 
 
+def logits_of(scorer: Scorer, clips: ClipList) -> Floats:
+    return torch.cat([logits.clip for logits in scorer.logits(clips, 4)]).numpy()
+
+
 def test_a_model_sees_the_stored_frames_of_its_clips(store: Store, recipe: Recipe, clips: ClipList) -> None:
-    logits = torch.cat(list(scorer(Loudest(), store, recipe).logits(clips, 4))).numpy()
+    logits = logits_of(scorer(loudest(), store, recipe), clips)
     for row, start, found in zip(clips.row, clips.start, logits, strict=True):
         recording = store.read(int(row))[int(start) : int(start) + 40]
         softest = recording.min() if len(recording) == 40 else store.codec.low
@@ -100,15 +115,15 @@ def test_a_model_sees_the_stored_frames_of_its_clips(store: Store, recipe: Recip
 
 
 def test_a_short_recording_is_repeated_when_the_recipe_says_so(store: Store, recipe: Recipe, clips: ClipList) -> None:
-    logits = torch.cat(list(scorer(Loudest(), store, resolve_recipe(recipe, {"short": "loop"})).logits(clips, 4)))
-    for row, start, found in zip(clips.row, clips.start, logits.numpy(), strict=True):
+    logits = logits_of(scorer(loudest(), store, resolve_recipe(recipe, {"short": "loop"})), clips)
+    for row, start, found in zip(clips.row, clips.start, logits, strict=True):
         recording = store.read(int(row))[int(start) : int(start) + 40]
         assert found.tolist() == [recording.max(), recording.min(), 0]
 
 
 @pytest.mark.parametrize("kind", ["ce", "bce"])
 def test_scores_do_not_depend_on_the_batch_size(
-    store: Store, recipe: Recipe, clips: ClipList, model: nn.Module, kind: str
+    store: Store, recipe: Recipe, clips: ClipList, model: Classifier, kind: str
 ) -> None:
     chosen = resolve_recipe(recipe, {"loss": {"kind": kind}, "normalise": "clip"})
     alone, together = (scorer(model, store, chosen).scores(clips, size) for size in (1, 64))
@@ -118,7 +133,7 @@ def test_scores_do_not_depend_on_the_batch_size(
 
 
 def test_scores_do_not_depend_on_the_residence(
-    store: Store, recipe: Recipe, clips: ClipList, model: nn.Module, cpu: torch.device
+    store: Store, recipe: Recipe, clips: ClipList, model: Classifier, cpu: torch.device
 ) -> None:
     host, device = (
         Scorer(model, frames(store, cpu), store.view, recipe, cpu).scores(clips, 8)
@@ -128,7 +143,7 @@ def test_scores_do_not_depend_on_the_residence(
 
 
 def test_a_recording_in_memory_scores_like_the_stored_one(
-    store: Store, recipe: Recipe, view: MelView, model: nn.Module, cpu: torch.device
+    store: Store, recipe: Recipe, view: MelView, model: Classifier, cpu: torch.device
 ) -> None:
     row = int(store.rows_of([f"{0:064x}"])[0])
     stored = scorer(model, store, recipe).scores(window_clips(row, 700, 4, view, 2.8, 40), 8)
@@ -138,13 +153,35 @@ def test_a_recording_in_memory_scores_like_the_stored_one(
 
 
 def test_scoring_leaves_no_gradients_and_uses_the_model_as_trained(
-    store: Store, recipe: Recipe, clips: ClipList, model: nn.Module
+    store: Store, recipe: Recipe, clips: ClipList, model: Classifier
 ) -> None:
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     logits = next(scorer(model, store, recipe).logits(clips, 4))
-    assert not logits.requires_grad
+    assert not logits.clip.requires_grad
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class CountedFrames(HostFrames):
+    """Frames that count the batches that were staged."""
+
+    staged = 0
+
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
+        self.staged += 1
+        return super().stage(row_B, position_BT)
+
+
+def test_later_batches_are_read_while_the_model_computes(
+    store: Store, recipe: Recipe, clips: ClipList, model: Classifier, cpu: torch.device
+) -> None:
+    frames = CountedFrames(store, cpu)
+    logits = Scorer(model, frames, store.view, recipe, cpu).logits(clips, 4)
+    next(logits)
+    deadline = time.monotonic() + 10
+    while frames.staged < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def validation(store: Store, examples: Examples, recipe: Recipe) -> Validation:
@@ -152,34 +189,29 @@ def validation(store: Store, examples: Examples, recipe: Recipe) -> Validation:
     return Validation(examples, HostFrames(store, cpu), store.view, recipe, cpu, batch_size=4)
 
 
-@pytest.fixture
-def examples(store: Store, examples_of: ExamplesOf) -> Examples:
-    return examples_of(store, (0, 1, 2, 0, 1, 2, 0, 1), ((0, 1),))
-
-
 def test_a_recording_scores_the_mean_of_the_clips_that_cover_it(
-    store: Store, recipe: Recipe, examples: Examples, model: nn.Module
+    store: Store, recipe: Recipe, examples: Examples, model: Classifier
 ) -> None:
     found, _ = validation(store, examples, recipe).predict(model)
-    clips = covering_clips(examples.rows, examples.frames, 40)
+    clips = covering_clips(examples, 40)
     per_clip = scorer(model, store, recipe).scores(clips, 64)
     for number in range(len(examples)):
         assert found[number] == pytest.approx(per_clip[clips.owner == number].mean(axis=0), abs=1e-6)
 
 
 def test_the_validation_loss_is_the_mean_over_clips_against_unsmoothed_targets(
-    store: Store, recipe: Recipe, examples: Examples, model: nn.Module
+    store: Store, recipe: Recipe, examples: Examples, model: Classifier
 ) -> None:
     smoothed = resolve_recipe(recipe, {"loss": {"label_smoothing": 0.3}})
     _, loss = validation(store, examples, smoothed).predict(model)
-    clips = covering_clips(examples.rows, examples.frames, 40)
+    clips = covering_clips(examples, 40)
     shares = scorer(model, store, recipe).scores(clips, 64)
     expected = -np.log(shares[np.arange(len(shares)), examples.primary[clips.owner]]).mean()
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
 def test_validation_reports_loss_and_metrics(
-    store: Store, recipe: Recipe, examples: Examples, model: nn.Module
+    store: Store, recipe: Recipe, examples: Examples, model: Classifier
 ) -> None:
     metrics = validation(store, examples, recipe).metrics(model)
     assert set(metrics) == {"loss", "accuracy", "macro_roc_auc", "classes_scored", "cmap", "macro_f1"}

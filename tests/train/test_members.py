@@ -14,8 +14,9 @@ from params import Params
 from train import members
 from train.errors import TrainError
 from train.examples import Examples
-from train.fit import check_split, open_store, split_run
+from train.fit import open_store, split_run
 from train.members import ResolvedMember, read_member, resolve
+from train.split_report import check_split
 
 RandomStore = Callable[..., Store]
 ExamplesOf = Callable[..., Examples]

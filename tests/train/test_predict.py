@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import TinyProject
+from train import predict, residence
 from train.checkpoint import Sidecar
 from train.errors import TrainError
 from train.members import ResolvedMember
@@ -83,3 +87,23 @@ def test_a_model_of_other_labels_is_refused(resolved: ResolvedMember) -> None:
     check_labels(Path("models/tiny/0"), sidecar, ["1234", "wren"])
     with pytest.raises(TrainError, match=r"models/tiny/0: was trained on other labels .* run `dvc repro`"):
         check_labels(Path("models/tiny/0"), sidecar, ["wren", "1234"])
+
+
+def test_a_view_is_opened_once_for_all_members_and_folds(
+    tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(tiny_project.root, root, ignore=shutil.ignore_patterns("chorus", "submission.csv"))
+    monkeypatch.chdir(root)
+    opened: list[str] = []
+    open_frames = residence.open_frames
+
+    def counted(store: Any, *others: Any) -> Any:
+        opened.append(store.path.name)
+        return open_frames(store, *others)
+
+    monkeypatch.setattr(predict, "open_frames", counted)
+    predict.main()
+    assert sorted(opened) == ["mel-soundscapes.zarr", "pcen-soundscapes.zarr"], "of two members with two folds each"
+    written, before = (folder / "reports/submission.csv" for folder in (root, tiny_project.root))
+    assert written.read_text() == before.read_text()

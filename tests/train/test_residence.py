@@ -18,7 +18,8 @@ from upath import UPath
 from cache.errors import StoreError
 from cache.parts import SHARD
 from cache.store import Store
-from params import MachineParams, MelView, Params, PcenView
+from params import MachineParams, Params
+from params_views import MelView, PcenView
 from train.draws import Ints
 from train.errors import TrainError
 from train.residence import ArrayFrames, DeviceFrames, Frames, HostFrames, StreamFrames, open_frames
@@ -188,11 +189,27 @@ def test_places_of_a_store_beyond_two_billion_frames_are_exact(store: Store, cpu
     store.__dict__["first_frame"] = store.first_frame + 2**33 + 1
     try:
         staged = frames.stage(np.array([0, 1]), np.array([[0, 1], [2, -1]]))
-        assert staged.dtype == torch.int64
+        assert staged.tensor.dtype == torch.int64
         first, second = (int(first) for first in store.first_frame[:2])
-        assert staged.tolist() == [[first, first + 1], [second + 2, second]]
+        assert staged.tensor.tolist() == [[first, first + 1], [second + 2, second]]
     finally:
         del store.__dict__["first_frame"]
+
+
+def test_values_beyond_two_billion_are_gathered_from_their_own_place(
+    random_store: RandomStore, view: MelView, cpu: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory is only promised, not used, but for the frames that are written and read."""
+    store = random_store(LENGTHS, view.model_copy(update={"dtype": "uint8"}))
+    frames = DeviceFrames(store, cpu)
+    before = 2**31 // view.n_mels + 1000
+    monkeypatch.setattr(frames, "_codes", codes := torch.empty((before + 3, view.n_mels), dtype=torch.uint8))
+    monkeypatch.setitem(store.__dict__, "first_frame", np.array([before]))
+    codes[before:] = torch.arange(3, dtype=torch.uint8)[:, None]
+    position = np.array([[2, 0, 1]])
+    found = frames.finish(frames.stage(np.array([0]), position), position)[0]
+    expected = store.codec.decode(np.array([2, 0, 1], np.uint8))
+    assert np.array_equal(found.numpy(), np.repeat(expected[:, None], view.n_mels, axis=1))
 
 
 def test_a_recording_longer_than_one_upload_arrives_whole(

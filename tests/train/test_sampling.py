@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from params import SamplingParams
+from params_recipe import SamplingParams
 from train.draws import Ints, Purpose, uniform
 from train.sampling import Sampler, clip_positions, clip_starts, covering_starts, effective_counts, recording_weights
 
 LONG_TAIL = np.repeat([0, 1, 2, 3], [50, 20, 5, 1])
+PARTS = np.random.default_rng(3).integers(0, 7, len(LONG_TAIL))
 
 
-def sampling(weighted: bool, exponent: float = 0.5, clips: int | None = None) -> SamplingParams:
-    return SamplingParams(clips_per_epoch=clips, weighted=weighted, exponent=exponent)
+def sampler(weighted: bool, clips: int | None = None, **changes: Any) -> Sampler:
+    """A sampler of the long tail, whose recordings lie in seven parts, by the shipped knobs with changes."""
+    plain = {"exponent": 0.5, "floor": 0, "order": "full", "parts_at_once": 2}
+    params = SamplingParams.model_validate({"clips_per_epoch": clips, "weighted": weighted, **plain, **changes})
+    return Sampler(LONG_TAIL, PARTS, params, seed=1)
+
+
+def drawn_by(chosen: Sampler, epoch: int = 0) -> Ints:
+    return chosen.epoch(epoch).recordings
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
@@ -41,27 +50,26 @@ def test_exponent_one_draws_all_classes_alike_and_zero_as_they_come() -> None:
 
 
 def test_a_weighted_epoch_draws_each_class_as_often_as_expected() -> None:
-    sampler = Sampler(LONG_TAIL, sampling(weighted=True, clips=40_000), seed=1)
-    drawn = np.bincount(LONG_TAIL[sampler.recordings(0)], minlength=4)
-    expected = effective_counts(LONG_TAIL, sampler.probability_N, sampler.clips, 4)
+    chosen = sampler(weighted=True, clips=40_000)
+    drawn = np.bincount(LONG_TAIL[drawn_by(chosen)], minlength=4)
+    expected = effective_counts(LONG_TAIL, chosen.probability_N, chosen.clips, 4)
     assert scipy.stats.chisquare(drawn, expected).pvalue > 1e-3
 
 
 def test_a_weighted_epoch_draws_recordings_of_a_class_alike() -> None:
-    sampler = Sampler(LONG_TAIL, sampling(weighted=True, clips=40_000), seed=1)
-    drawn = np.bincount(sampler.recordings(3), minlength=len(LONG_TAIL))[:50]
+    drawn = np.bincount(drawn_by(sampler(weighted=True, clips=40_000), 3), minlength=len(LONG_TAIL))[:50]
     assert scipy.stats.chisquare(drawn).pvalue > 1e-3
 
 
 def test_an_unweighted_epoch_draws_each_recording_once() -> None:
-    drawn = Sampler(LONG_TAIL, sampling(weighted=False), seed=1).recordings(0)
+    drawn = drawn_by(sampler(weighted=False))
     assert sorted(drawn) == list(range(len(LONG_TAIL)))
     assert not np.array_equal(drawn, np.arange(len(LONG_TAIL)))
 
 
 @pytest.mark.parametrize("clips", [10, 76, 100, 230])
 def test_unweighted_rounds_draw_each_recording_once_before_any_again(clips: int) -> None:
-    drawn = Sampler(LONG_TAIL, sampling(weighted=False, clips=clips), seed=1).recordings(0)
+    drawn = drawn_by(sampler(weighted=False, clips=clips))
     assert len(drawn) == clips
     for begin in range(0, clips, len(LONG_TAIL)):
         one_round = drawn[begin : begin + len(LONG_TAIL)].tolist()
@@ -69,18 +77,86 @@ def test_unweighted_rounds_draw_each_recording_once_before_any_again(clips: int)
 
 
 def test_unweighted_rounds_and_epochs_have_orders_of_their_own() -> None:
-    sampler = Sampler(LONG_TAIL, sampling(weighted=False, clips=2 * len(LONG_TAIL)), seed=1)
-    first, second = np.split(sampler.recordings(0), 2)
+    chosen = sampler(weighted=False, clips=2 * len(LONG_TAIL))
+    first, second = np.split(drawn_by(chosen), 2)
     assert not np.array_equal(first, second)
-    assert not np.array_equal(sampler.recordings(0), sampler.recordings(1))
-    assert np.array_equal(sampler.recordings(1), sampler.recordings(1))
+    assert not np.array_equal(drawn_by(chosen), drawn_by(chosen, 1))
+    assert np.array_equal(drawn_by(chosen, 1), drawn_by(chosen, 1))
 
 
 def test_partners_come_with_replacement_by_the_same_weights() -> None:
-    sampler = Sampler(LONG_TAIL, sampling(weighted=True), seed=1)
-    partners = sampler.draw(0, np.arange(40_000), Purpose.PARTNER)
-    expected = effective_counts(LONG_TAIL, sampler.probability_N, 40_000, 4)
+    chosen = sampler(weighted=True, clips=40_000)
+    partners = chosen.partners(0, chosen.epoch(0), np.arange(40_000))
+    expected = effective_counts(LONG_TAIL, chosen.probability_N, 40_000, 4)
     assert scipy.stats.chisquare(np.bincount(LONG_TAIL[partners]), expected).pvalue > 1e-3
+
+
+def test_classes_below_the_floor_count_as_if_they_had_so_many_recordings() -> None:
+    """50, 20, 5 and 1 recordings with a floor of 20: an unweighted epoch draws 50, 20, 20 and 20 clips."""
+    chosen = sampler(weighted=False, floor=20)
+    drawn = drawn_by(chosen)
+    assert np.bincount(LONG_TAIL[drawn]).tolist() == [50, 20, 20, 20]
+    copies = np.bincount(drawn)
+    assert set(copies[:70]) == {1}
+    assert set(copies[70:75]) == {4}
+    assert copies[75] == 20
+    assert chosen.clips == len(drawn) == 110
+
+
+def test_what_a_floor_leaves_over_goes_to_other_recordings_in_each_round() -> None:
+    """5 recordings at a floor of 7: each comes once or twice, and over the epochs all come equally often."""
+    chosen = sampler(weighted=False, floor=7)
+    copies = np.array([np.bincount(drawn_by(chosen, epoch), minlength=76)[70:75] for epoch in range(600)])
+    assert (copies.sum(axis=1) == 7).all()
+    assert set(copies.flatten()) == {1, 2}
+    assert scipy.stats.chisquare(copies.sum(axis=0)).pvalue > 1e-3
+    rounds = drawn_by(sampler(weighted=False, floor=7, clips=2 * chosen.clips)).reshape(2, -1)
+    assert (np.bincount(LONG_TAIL[rounds[1]]) == np.bincount(LONG_TAIL[rounds[0]])).all()
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_weights_with_a_floor_are_those_of_a_data_set_with_so_many_copies(exponent: float) -> None:
+    """A floor of 10 over 5 and 1 recordings is the same as 2 and 10 copies of each of them."""
+    copied = np.repeat([0, 1, 2, 3], [50, 20, 10, 10])
+    weights = recording_weights(copied, exponent)
+    expected = [*weights[:70], *np.add.reduceat(weights[70:80], range(0, 10, 2)), weights[80:].sum()]
+    assert recording_weights(LONG_TAIL, exponent, floor=10) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 50])
+def test_order_by_parts_draws_the_same_clips_a_few_parts_at_a_time(weighted: bool, at_once: int) -> None:
+    full, chosen = sampler(weighted), sampler(weighted, order="parts", parts_at_once=at_once)
+    drawn = chosen.epoch(2)
+    assert sorted(drawn.recordings) == sorted(drawn_by(full, 2))
+    spans = sorted(set(zip(drawn.begin.tolist(), drawn.end.tolist(), strict=True)))
+    assert [end for _, end in spans[:-1]] == [begin for begin, _ in spans[1:]]
+    groups = [set(PARTS[drawn.recordings[begin:end]].tolist()) for begin, end in spans]
+    assert all(len(group) <= at_once for group in groups)
+    assert len(set.union(*groups)) == sum(map(len, groups))  # no part in two spans
+    for begin, end in spans:
+        assert set(zip(drawn.begin[begin:end], drawn.end[begin:end], strict=True)) == {(begin, end)}
+
+
+def test_order_by_parts_is_another_one_in_each_epoch() -> None:
+    chosen = sampler(weighted=False, order="parts")
+    first, again, other = (chosen.epoch(epoch).recordings for epoch in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert PARTS[first].tolist() != PARTS[other].tolist()
+    shuffled = sampler(weighted=False, order="parts", parts_at_once=99)
+    assert not np.array_equal(drawn_by(shuffled), drawn_by(shuffled, 1))
+    assert not np.array_equal(drawn_by(shuffled), np.arange(len(LONG_TAIL)))
+
+
+def test_partners_in_order_by_parts_come_alike_out_of_the_span_of_their_clip() -> None:
+    chosen = sampler(weighted=True, order="parts", clips=40_000)
+    drawn, index = chosen.epoch(0), np.arange(40_000)
+    partners = chosen.partners(0, drawn, index)
+    for begin, end in set(zip(drawn.begin.tolist(), drawn.end.tolist(), strict=True)):
+        here = np.bincount(drawn.recordings[begin:end], minlength=len(LONG_TAIL))
+        found = np.bincount(partners[begin:end], minlength=len(LONG_TAIL))
+        assert not found[here == 0].any()
+        assert scipy.stats.chisquare(found[here > 0], here[here > 0]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(

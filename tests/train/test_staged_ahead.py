@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -12,11 +11,12 @@ import pytest
 import torch
 
 from cache.store import Store
-from params import MelView
-from train.augment import BatchDraws, Masks
-from train.batches import AHEAD, Plan, staged_ahead
+from params_views import MelView
+from train.batches import AHEAD, staged_ahead
 from train.draws import Ints
+from train.inference import ClipBatch
 from train.residence import HostFrames, StreamFrames
+from train.upload import Uploaded
 
 
 class SlowFrames:
@@ -25,28 +25,26 @@ class SlowFrames:
     def __init__(self, seconds: float, broken_row: int = -1) -> None:
         self.seconds, self.broken_row, self.staged = seconds, broken_row, list[int]()
 
-    def stage(self, row_B: Ints, position_BT: Ints) -> torch.Tensor:
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         if row_B[0] == self.broken_row:
             raise OSError("the disk is gone")
         time.sleep(self.seconds)
         self.staged.append(int(row_B[0]))
-        return torch.tensor(row_B)
+        return Uploaded(torch.tensor(row_B), None)
 
-    def finish(self, staged: torch.Tensor, position_BT: Ints) -> torch.Tensor:
-        return staged
+    def finish(self, staged: Uploaded, position_BT: Ints) -> torch.Tensor:
+        return staged.tensor
 
 
-def plans(count: int) -> Iterator[Plan]:
-    empty = np.empty(0, np.int64)
-    masks = Masks(empty, empty)
-    draws = BatchDraws(np.empty(0), np.empty(0), np.empty(0), empty, masks, masks)
+def plans(count: int) -> Iterator[ClipBatch]:
     for row in range(count):
-        yield Plan(np.array([row]), np.zeros((1, 1), np.int64), empty, empty, empty, draws)
+        yield ClipBatch(np.array([row]), np.zeros((1, 1), np.int64))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 20])
 def test_batches_staged_ahead_keep_their_order(count: int) -> None:
-    found = [(int(plan.row[0]), int(staged[0])) for (plan, staged), _ in staged_ahead(plans(count), SlowFrames(0))]
+    batches = staged_ahead(plans(count), SlowFrames(0))
+    found = [(int(plan.row[0]), int(staged.tensor[0])) for (plan, staged), _ in batches]
     assert found == [(row, row) for row in range(count)]
 
 
@@ -85,10 +83,9 @@ def test_batches_that_wait_for_their_use_are_not_overwritten_by_later_ones(
 ) -> None:
     store = random_store((700, 520, 90), view)
     frames = HostFrames(store, cpu) if residence == "host" else StreamFrames(store, cpu, 50_000)
-    template = next(plans(1))
-    planned = [replace(template, row=np.array([n % 3]), position=np.arange(n, n + 40)[None]) for n in range(50)]
+    planned = [ClipBatch(np.array([n % 3]), np.arange(n, n + 40)[None]) for n in range(50)]
     kept = [staged for (_, staged), _ in staged_ahead(planned, frames)]
     for plan, staged in zip(planned, kept, strict=True):
         codes = store.empty(40)
         store.copy_frames(int(plan.row[0]), int(plan.position[0, 0]), codes)
-        assert np.array_equal(staged[0].numpy(), codes)
+        assert np.array_equal(staged.tensor[0].numpy(), codes)

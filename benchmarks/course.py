@@ -1,0 +1,91 @@
+"""A training to be timed: the parts that stage `train` is made of, and laps of them by the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from params_recipe import resolve_recipe
+from train.batches import TrainingBatches
+from train.finish import Batch
+from train.fit import Split
+from train.learner import Learner
+
+PLAIN: Mapping[str, Any] = {
+    "gain_db": 0.0,
+    "time_shift_s": 0.0,
+    "mixup": {"probability": 0.0},
+    "sumix": {"probability": 0.0},
+    "cutmix": {"probability": 0.0},
+    "eq": {"probability": 0.0},
+    "background": {"probability": 0.0},
+    "noise": {"probability": 0.0},
+    "spec_augment": {"mel_masks": 0, "time_masks": 0},
+}
+
+
+def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = None) -> Split:
+    """The same training with overrides of its recipe, without pretrained weights, and perhaps another backbone."""
+    update = {"pretrained": False, **({"backbone": backbone} if backbone else {})}
+    member = split.member.model_copy(
+        update={
+            "recipe": resolve_recipe(split.member.recipe, changes),
+            "member": split.member.member.model_copy(update=update),
+        }
+    )
+    return replace(split, member=member)
+
+
+def start(split: Split) -> tuple[Learner, TrainingBatches]:
+    """A model that learns, from random weights, and its batches: the same parts as in stage `train`."""
+    model = split.model()
+    batches = split.batches(model)
+    learner = Learner(model, batches.planner.class_counts, split.member.recipe, split.device, split.ranks)
+    learner.begin_epoch(frozen=False)
+    return learner, batches
+
+
+@dataclass(frozen=True)
+class Lap:
+    """What one pass over some batches took."""
+
+    seconds: float
+    waited_s: float
+    clips: int
+
+
+def lap(learner: Learner, batches: Iterable[tuple[Batch, float]], device: torch.device) -> Lap:
+    """Take a training step on each batch."""
+    synchronise(device)
+    begin, waited_s, clips = time.perf_counter(), 0.0, 0
+    for batch, batch_waited_s in batches:
+        learner.step(batch)
+        waited_s += batch_waited_s
+        clips += len(batch.clips)
+    synchronise(device)
+    return Lap(time.perf_counter() - begin, waited_s, clips)
+
+
+def data_lap(batches: Iterable[tuple[Batch, float]], device: torch.device) -> Lap:
+    """Finish each batch, and train on none."""
+    synchronise(device)
+    begin, clips = time.perf_counter(), 0
+    for batch, _ in batches:
+        clips += len(batch.clips)
+    synchronise(device)
+    return Lap(time.perf_counter() - begin, 0.0, clips)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def named(device: torch.device) -> str:
+    """The device in words."""
+    return torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"

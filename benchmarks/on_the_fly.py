@@ -1,0 +1,127 @@
+"""What birdcache replaces: a torch DataLoader whose workers decode each clip and compute its spectrogram, every epoch.
+
+Two kinds. `tuned`: seek, decode no more than the clip, and this project's own front end, which is faster than librosa.
+`librosa`: load with an offset, melspectrogram, power_to_db, as most notebooks do. Batches are planned and finished as
+in birdcache, so only reading differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import librosa
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from params_views import MelView
+from pipeline.frontend import spectrogram, value_range
+from train.draws import Ints
+from train.finish import Batch, Finisher
+from train.plans import Plan, Planner
+
+FloatArray = npt.NDArray[np.float32]
+Kind = Literal["tuned", "librosa"]
+
+
+class OnTheFlyClips(Dataset[tuple[Plan, Tensor]]):
+    """Planned batches of clips, decoded when they are asked for."""
+
+    def __init__(self, planner: Planner, paths: Mapping[int, Path], view: MelView, kind: Kind) -> None:
+        self._planner, self._paths, self._view = planner, paths, view
+        self._compute: Callable[[Path, Ints, MelView], FloatArray] = tuned_clip if kind == "tuned" else librosa_clip
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Plan, Tensor]:
+        """Batch number `place[1]` of epoch `place[0]`: its plan, and values (B + P + Q, T, M)."""
+        epoch, number = place
+        plan = next(self._planner.epoch(epoch, number))
+        pairs = zip(plan.row.tolist(), plan.position, strict=True)
+        clips = [self._compute(self._paths[row], position_T, self._view) for row, position_T in pairs]
+        return plan, torch.from_numpy(np.stack(clips))
+
+
+def tuned_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
+    """(T, M) dB of a clip: only its samples are decoded, unless it wraps around."""
+    first, last = int(position_T[position_T >= 0].min()), int(position_T.max())
+    with soundfile.SoundFile(path) as file:
+        file.seek(min(first * view.hop, file.frames))
+        waveform_S = file.read((last - first + 1) * view.hop, dtype="float32")
+    return _placed(spectrogram(waveform_S, view), position_T - first, view)
+
+
+def librosa_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
+    """(T, M) dB of a clip, by librosa."""
+    first, last = int(position_T[position_T >= 0].min()), int(position_T.max())
+    seconds = view.hop / view.sample_rate_hz
+    waveform_S, _ = librosa.load(
+        path, sr=view.sample_rate_hz, offset=first * seconds, duration=(last - first + 1) * seconds
+    )
+    power_MT = librosa.feature.melspectrogram(
+        y=waveform_S,
+        sr=view.sample_rate_hz,
+        n_fft=view.n_fft,
+        hop_length=view.hop,
+        n_mels=view.n_mels,
+        fmin=view.fmin_hz,
+        fmax=view.fmax_hz,
+        htk=view.mel_scale == "htk",
+    )
+    return _placed(librosa.power_to_db(power_MT, top_db=None).T, position_T - first, view)
+
+
+def _placed(values_TM: FloatArray, place_T: Ints, view: MelView) -> FloatArray:
+    """Frames at their places; padding, which has a negative place, at the lowest value."""
+    clip_TM = values_TM[np.clip(place_T, 0, len(values_TM) - 1)]
+    clip_TM[place_T < 0] = value_range(view)[0]
+    return clip_TM
+
+
+class EpochOrder(Sampler[tuple[int, int]]):
+    """Places of all batches of the epoch that is set."""
+
+    def __init__(self, batches: int) -> None:
+        self._batches, self.epoch = batches, 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, number) for number in range(self._batches))
+
+    def __len__(self) -> int:
+        return self._batches
+
+
+class OnTheFlyBatches:
+    """The batches of a training, read by the workers of a DataLoader, which stay from epoch to epoch."""
+
+    def __init__(
+        self, planner: Planner, finisher: Finisher, paths: Mapping[int, Path], view: MelView, kind: Kind, workers: int
+    ) -> None:
+        self._order, self._finisher = EpochOrder(len(planner)), finisher
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._loader = DataLoader(
+            OnTheFlyClips(planner, paths, view, kind),
+            sampler=self._order,
+            batch_size=None,
+            num_workers=workers,
+            multiprocessing_context="spawn",  # zarrs, which the parent may have used, must not be used after a fork
+            persistent_workers=True,
+            worker_init_fn=one_thread,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Batch, float]]:
+        """The batches of an epoch, finished on the device."""
+        self._order.epoch = epoch
+        for plan, values in self._loader:
+            yield self._finisher(values.to(self._device, non_blocking=True), plan), 0.0
+
+
+def one_thread(worker: int) -> None:
+    """Keep numpy and torch of a worker off the other workers' cores."""
+    threadpool_limits(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,285 @@
+"""Recipes: how a member is trained. Sections `train.<recipe>` of params.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from params_base import Count, NonNegative, Positive, Probability, Section
+from params_views import PcenParams
+
+LabelRule = Literal["lambda", "max", "sum"]
+
+
+class SamplingParams(Section):
+    """Which recordings an epoch draws, and in which order.
+
+    Source: weights (n/N)^-exponent with replacement and a floor of about 20 clips a class, as BirdCLEF's winners do.
+    Order `parts` shuffles a few parts of the store at a time, as a loader with a shuffle buffer does, so that a
+    compressed or remote store is read once from one end to the other.
+    """
+
+    clips_per_epoch: Count | None
+    weighted: bool
+    exponent: Annotated[float, Field(ge=0, le=2)]
+    floor: Annotated[int, Field(ge=0)]
+    order: Literal["full", "parts"]
+    parts_at_once: Count
+
+
+class SecondaryParams(Section):
+    """What a secondary label (a bird in the background) counts as.
+
+    Source: BirdCLEF's winners count it as 1, as 0.3 to 0.5, or leave it out of the loss.
+    """
+
+    policy: Literal["ignore", "positive", "weight", "mask"]
+    weight: Probability
+
+
+class LossParams(Section):
+    """The loss between logits and (mixed, smoothed) targets.
+
+    Sources: focal loss, Lin et al. 2017; soft AUC, the pairwise logistic surrogate of Yan et al. 2003; label smoothing,
+    Szegedy et al. 2016; effective number of samples, Cui et al. 2019; clip + frame_max, the loss of sound event
+    detectors (Kong et al. 2020), with which BirdCLEF's winners train; ratings as weights, BirdCLEF 2021 to 2023.
+    """
+
+    kind: Literal["ce", "bce", "focal_ce", "focal_bce"]
+    focal_gamma: NonNegative
+    focal_alpha: Probability
+    soft_auc: Probability
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_weights: Literal["none", "inverse", "effective"]
+    effective_beta: Annotated[float, Field(ge=0, lt=1)]
+    lowest_rating_weight: Probability
+    clip: NonNegative
+    frame_max: NonNegative
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether scores share one unit among the classes (softmax) or each class has its own (sigmoid)."""
+        return self.kind in ("ce", "focal_ce")
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> LossParams:
+        if self.clip + self.frame_max == 0:
+            raise ValueError("clip and frame_max are both 0, so nothing is learnt; raise one")
+        return self
+
+
+class MixupParams(Section):
+    """A share of a clip and the rest of another one, added as power.
+
+    Source: mixup, Zhang et al. 2018; on power, with labels `max` (both birds sing), as BirdCLEF's winners do.
+    """
+
+    probability: Probability
+    alpha: Positive
+    labels: LabelRule
+
+
+class SumixParams(Section):
+    """Another clip on top, its power changed by a drawn gain: two birds that sing at once.
+
+    Source: "sumix" of BirdCLEF's winners, as against mixup's weighted mean.
+    """
+
+    probability: Probability
+    gain_db: NonNegative
+    labels: LabelRule
+
+
+class CutmixParams(Section):
+    """A span of time from another clip.
+
+    Source: CutMix, Yun et al. 2019, along time only.
+    """
+
+    probability: Probability
+    alpha: Positive
+    labels: LabelRule
+
+
+class EqParams(Section):
+    """Bands of mel bins, each made quieter by a drawn number of decibels: other microphones, distance, foliage.
+
+    Source: BirdCLEF's winners, four bands by 0 to 20 dB.
+    """
+
+    probability: Probability
+    bands: Annotated[int, Field(ge=2, le=16)]
+    depth_db: NonNegative
+
+
+class _AddedSound(Section):
+    """A sound added under the clip at a drawn signal-to-noise ratio."""
+
+    probability: Probability
+    lowest_snr_db: float
+    highest_snr_db: float
+
+    @field_validator("highest_snr_db")
+    @classmethod
+    def _not_below_lowest(cls, highest: float, info: ValidationInfo) -> float:
+        lowest = info.data.get("lowest_snr_db")
+        if lowest is not None and highest < lowest:
+            raise ValueError(f"must be at least lowest_snr_db ({lowest:g}); raise it")
+        return highest
+
+
+class BackgroundParams(_AddedSound):
+    """A recording without birds under the clip.
+
+    Source: BirdCLEF's winners, with probability 0.5 at 0 to 3 dB.
+    """
+
+    label: Annotated[str, Field(min_length=1)]
+
+
+class NoiseParams(_AddedSound):
+    """Noise of even power per hertz (white) or per octave (pink) under the clip."""
+
+    colour: Literal["white", "pink"]
+
+
+class SpecAugmentParams(Section):
+    """Masks over mel bins and frames.
+
+    Source: SpecAugment, Park et al. 2019, without time warping.
+    """
+
+    mel_masks: Annotated[int, Field(ge=0)]
+    mel_width: Annotated[int, Field(ge=0)]
+    time_masks: Annotated[int, Field(ge=0)]
+    time_width: Annotated[int, Field(ge=0)]
+    probability: Probability
+
+
+class AugmentParams(Section):
+    """What happens to a batch on the device."""
+
+    gain_db: NonNegative
+    time_shift_s: NonNegative
+    mixup: MixupParams
+    sumix: SumixParams
+    cutmix: CutmixParams
+    eq: EqParams
+    background: BackgroundParams
+    noise: NoiseParams
+    spec_augment: SpecAugmentParams
+
+    @model_validator(mode="after")
+    def _one_partner_a_clip(self) -> AugmentParams:
+        if self.mixup.probability + self.sumix.probability + self.cutmix.probability > 1:
+            raise ValueError(
+                "the probabilities of mixup, sumix and cutmix add up to over 1, but a clip gets one partner; lower them"
+            )
+        return self
+
+
+class OptimiserParams(Section):
+    """Optimiser and learning-rate schedule.
+
+    Sources: AdamW, Loshchilov & Hutter 2019; cosine with warm restarts, Loshchilov & Hutter 2017; warm-up, Goyal et al.
+    2017; decay of the rate by layer, Clark et al. 2020; gradient clipping, Pascanu et al. 2013; running mean of the
+    weights, Polyak & Juditsky 1992; a frozen backbone first, Howard & Ruder 2018.
+    """
+
+    kind: Literal["adamw", "adam"]
+    lr: Positive
+    min_lr: NonNegative
+    backbone_scale: Positive
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    weight_decay: NonNegative
+    warmup_epochs: NonNegative
+    schedule: Literal["cosine", "constant"]
+    cycles: Count
+    freeze_epochs: Annotated[int, Field(ge=0)]
+    clip_norm: NonNegative
+    accumulate: Count
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+
+    @field_validator("min_lr")
+    @classmethod
+    def _not_above_lr(cls, min_lr: float, info: ValidationInfo) -> float:
+        lr = info.data.get("lr")
+        if lr is not None and min_lr > lr:
+            raise ValueError(f"must be at most lr ({lr:g}); lower min_lr")
+        return min_lr
+
+
+class Recipe(Section):
+    """How a member is trained (stage `train`).
+
+    Sources: PCEN, Wang et al. 2017; recomputed activations, Chen et al. 2016; mixed precision, Micikevicius et al.
+    2018.
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    epochs: Count
+    patience: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    clip_s: Positive
+    short: Literal["pad", "loop"]
+    trim_db: NonNegative
+    channels: Annotated[list[Literal["level", "pcen", "slope"]], Field(min_length=1, max_length=3)]
+    pcen: PcenParams | None
+    dynamic_range_db: NonNegative
+    normalise: Literal["clip", "bins", "none"]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    channels_last: bool
+    compile: bool
+    recompute: bool
+    weights: Literal["last", "best"]
+    sampling: SamplingParams
+    secondary: SecondaryParams
+    loss: LossParams
+    augment: AugmentParams
+    optimiser: OptimiserParams
+
+    @field_validator("channels")
+    @classmethod
+    def _each_once(cls, channels: list[str]) -> list[str]:
+        if len(set(channels)) != len(channels):
+            raise ValueError("names a channel twice; name each once")
+        return channels
+
+    @field_validator("pcen")
+    @classmethod
+    def _pcen_of_its_channel(cls, pcen: PcenParams | None, info: ValidationInfo) -> PcenParams | None:
+        wanted = "pcen" in info.data.get("channels", ())
+        if wanted and pcen is None:
+            raise ValueError("is needed for the channel pcen; give it the keys of views.pcen.pcen")
+        return pcen
+
+    @field_validator("optimiser")
+    @classmethod
+    def _phases_end(cls, optimiser: OptimiserParams, info: ValidationInfo) -> OptimiserParams:
+        epochs = info.data.get("epochs")
+        if epochs is not None and optimiser.warmup_epochs >= epochs:
+            raise ValueError(f"warmup_epochs must be below epochs ({epochs}); lower it or train longer")
+        if epochs is not None and optimiser.freeze_epochs >= epochs:
+            raise ValueError(f"freeze_epochs must be below epochs ({epochs}); lower it or train longer")
+        return optimiser
+
+
+def resolve_recipe(recipe: Recipe, override: Mapping[str, Any]) -> Recipe:
+    """Apply a member's overrides (nested like the recipe) to a recipe.
+
+    Raises
+    ------
+    ValidationError
+        If an override names an unknown key or breaks a rule.
+    """
+    return Recipe.model_validate(_merged(recipe.model_dump(), override))
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = _merged(result[key], value) if nested else value
+    return result

@@ -1,0 +1,75 @@
+"""A training of the smallest model on eight easy recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from cache.store import Store
+from params import Member
+from params_recipe import Recipe
+from params_views import MelView
+from train.batches import TrainingBatches
+from train.examples import Examples
+from train.finish import Batch, Finisher
+from train.loop import Epoch, Trainer
+from train.model import Classifier, build_model
+from train.normalise import BinStatistics, Normaliser
+from train.plans import Planner
+from train.residence import HostFrames
+from train.validation import Validation
+from train.waiting import StreamWaits
+
+CPU = torch.device("cpu")
+
+Result = tuple[list[Epoch], list[dict[str, bytes]]]
+
+
+def easy_store(make_store: Callable[..., Store], view: MelView) -> Store:
+    """Eight recordings of 40 frames: each of four classes has its own loud mel bins above a faint noise."""
+    rng = np.random.default_rng(1)
+    recordings = rng.normal(-80, 2, (8, 40, 32)).astype(np.float32)
+    for number, recording in enumerate(recordings):
+        recording[:, 8 * (number % 4) : 8 * (number % 4) + 4] += 60
+    return make_store(list(recordings), view)
+
+
+class Training:
+    """Trains on the easy recordings and validates on them."""
+
+    validation_kind: type[Validation] = Validation
+    batches_kind: type[TrainingBatches] = TrainingBatches
+
+    def __init__(self, store: Store, examples: Examples, member: Member) -> None:
+        self.store, self.examples, self.validated, self.member = store, examples, examples, member
+
+    def run(self, recipe: Recipe, seed: int = 1, model: Classifier | None = None) -> Result:
+        """Train by the recipe; `trainer` and `model` are then there to look at."""
+        torch.manual_seed(seed)
+        self.model = model or build_model(self.member, 4, self.store.view.n_mels, pretrained=False)
+        self.trainer = Trainer(self.model, self.batches(recipe), recipe, CPU, name="tiny-0")
+        epochs, weights = zip(*self.trainer.run(self.validation(recipe)), strict=True)
+        return list(epochs), list(weights)
+
+    def batches(self, recipe: Recipe) -> TrainingBatches:
+        """What the model is trained on."""
+        view, nothing = self.store.view, BinStatistics(torch.empty(0), torch.empty(0))
+        finisher = Finisher(view, recipe, Normaliser(view, recipe, nothing), CPU)
+        return self.batches_kind(Planner(self.examples, view, recipe), HostFrames(self.store, CPU), finisher)
+
+    def validation(self, recipe: Recipe) -> Validation:
+        """What measures the model."""
+        return self.validation_kind(self.validated, HostFrames(self.store, CPU), self.store.view, recipe, CPU, 8)
+
+
+class WaitingBatches(TrainingBatches):
+    """Batches whose data is said to have been waited for, for an hour each."""
+
+    def epoch(
+        self, epoch: int, first: int = 0, stream_waits: StreamWaits | None = None
+    ) -> Iterator[tuple[Batch, float]]:
+        """The batches as they are."""
+        for batch, _ in super().epoch(epoch, first, stream_waits):
+            yield batch, 3600.0

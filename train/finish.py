@@ -1,0 +1,113 @@
+"""The device's part of a batch: tone -> mix -> background -> noise -> roll -> present -> normalise -> masks.
+
+B clip, C channel, P partner, Q background or noise, R clip that something is mixed into, T frame, M mel bin, K class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from params_recipe import Recipe
+from params_views import MelView, PcenView
+from train import augment
+from train.augment import to_device
+from train.augment_draws import Added, BatchDraws
+from train.mixed_labels import mixed_labels
+from train.noise import noise_bank
+from train.normalise import Normaliser, as_images
+from train.plans import Plan
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step gets, on the device."""
+
+    clips: Tensor  # (B, C, M, T)
+    targets: Tensor  # (B, K)
+    weights: Tensor  # (B, K), 0 where the loss must not look
+    importance: Tensor  # (B,) weight of the clip in the loss
+
+
+class Finisher:
+    """Finishes planned batches on the device."""
+
+    def __init__(self, view: MelView | PcenView, recipe: Recipe, normaliser: Normaliser, device: torch.device) -> None:
+        self._normaliser, self._device = normaliser, device
+        self._in_db = isinstance(view, MelView)
+        self._mean_is_zero = recipe.normalise == "clip"
+        self._kept: Tensor | None = None
+        noise = recipe.augment.noise
+        if noise.probability:
+            self._noise_NM = self._here(noise_bank(view, noise.colour, view.frames(recipe.clip_s), recipe.seed))
+
+    def __call__(self, values: Tensor, plan: Plan) -> Batch:
+        """Finish a batch whose clips, partners and backgrounds are `values`, (B + P + Q, T, M), in dB or PCEN.
+
+        Overwrites the values.
+        """
+        draws = plan.draws
+        clips_BTM, others = values[: draws.size], values[draws.size :]
+        if draws.tone_db is not None:
+            augment.change_tone_(values[: len(draws.tone_db)], self._here(draws.tone_db))
+        if len(draws.changed):
+            clips_BTM = self._mixed_(clips_BTM, others, draws)
+        if draws.shift is not None:
+            clips_BTM.copy_(augment.roll_frames(clips_BTM, self._here(draws.shift), self._room(clips_BTM, draws.size)))
+        shown_BCTM = self._masked_(self._normaliser(clips_BTM), draws)
+        labels = mixed_labels(plan.targets, plan.weights, plan.importance, draws.mixtures)
+        return Batch(as_images(shown_BCTM), *(self._here(array) for array in labels))
+
+    def _here(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return to_device(array, self._device)
+
+    def _room(self, like_BTM: Tensor, count: int) -> Tensor:
+        """Memory for so many clips, kept from batch to batch: on a CPU new memory costs more than the work in it."""
+        if self._kept is None or len(self._kept) < count:
+            self._kept = like_BTM.new_empty((count, *like_BTM.shape[1:]))
+        return self._kept[:count]
+
+    def _mixed_(self, clips_BTM: Tensor, others: Tensor, draws: BatchDraws) -> Tensor:
+        """Mix partners, backgrounds and noise into the clips that get any; only these are turned to power and back."""
+        changed_R = self._here(draws.changed)
+        room = self._room(clips_BTM, len(draws.changed) + len(draws.noise.place))
+        sounds_RTM, noise_QTM = room[: len(draws.changed)], room[len(draws.changed) :]
+        torch.index_select(clips_BTM, 0, changed_R, out=sounds_RTM)
+        if self._in_db:
+            augment.to_power_(sounds_RTM)
+            augment.to_power_(others)
+        partners = len(draws.partnered)
+        self._add_partners_(sounds_RTM, others[:partners], draws)
+        self._add_(sounds_RTM, others[partners:], draws.background, draws)
+        if len(draws.noise.place):
+            augment.take_spans(self._noise_NM, self._here(draws.noise_start), noise_QTM)
+            self._add_(sounds_RTM, noise_QTM, draws.noise, draws)
+        if self._in_db:
+            augment.to_db_(sounds_RTM)
+        return clips_BTM.index_copy_(0, changed_R, sounds_RTM)
+
+    def _add_partners_(self, sounds_RTM: Tensor, partners_PTM: Tensor, draws: BatchDraws) -> None:
+        place_P = np.searchsorted(draws.changed, draws.partnered)
+        own_RT = np.ones((len(sounds_RTM), draws.mixtures.own.shape[1]), np.float32)
+        own_RT[place_P] = draws.mixtures.own
+        weights = self._here(own_RT), self._here(draws.mixtures.other)
+        augment.mix_(sounds_RTM, partners_PTM, self._here(place_P), *weights)
+
+    def _add_(self, sounds_RTM: Tensor, added_QTM: Tensor, added: Added, draws: BatchDraws) -> None:
+        if len(added.place):
+            place_Q = np.searchsorted(draws.changed, added.place)
+            augment.add_at_snr_(sounds_RTM, added_QTM, self._here(place_Q), self._here(added.snr_db))
+
+    def _masked_(self, shown_BCTM: Tensor, draws: BatchDraws) -> Tensor:
+        """Fill masked mel bins and frames with the mean of each channel of the clip."""
+        if draws.seen_mel is None and draws.seen_time is None:
+            return shown_BCTM
+        seen = (None if array is None else self._here(array) for array in (draws.seen_mel, draws.seen_time))
+        if self._mean_is_zero:
+            return augment.blank_(shown_BCTM, *seen)
+        mean_BC11 = shown_BCTM.mean(dim=(2, 3), keepdim=True)
+        return augment.blank_(shown_BCTM.sub_(mean_BC11), *seen).add_(mean_BC11)
