@@ -214,7 +214,7 @@ class OptimiserParams(Section):
 class Recipe(Section):
     """How a member is trained (stage `train`).
 
-    Sources: PCEN, Wang et al. 2017; recomputed activations, Chen et al. 2016; mixed precision, Micikevicius et al.
+    Sources: PCEN, Wang et al. 2017; slope, the deltas of Furui 1986; recomputed activations, Chen et al. 2016; mixed precision, Micikevicius et al.
     2018.
     """
 

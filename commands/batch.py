@@ -77,21 +77,24 @@ def first_batch(split: Split, epoch: int) -> Look:
 
 
 def draw(look: Look, split: Split, clips: int, path: Path) -> None:
-    """One row for each clip: as it is stored on the left, as the model sees it on the right."""
-    seen_BMT = look.seen.clips[:clips, 0].cpu().numpy()
+    """One row for each clip: as it is stored on the left, the channels that the model sees on the right."""
+    seen_BCMT, channels = look.seen.clips[:clips].cpu().numpy(), split.member.recipe.channels
     stored_BMT = look.stored[:clips].transpose(0, 2, 1)
     sound_BMT = np.broadcast_to((look.plan.position[:clips] >= 0)[:, None, :], stored_BMT.shape)
     unit = "dB" if isinstance(split.member.view, MelView) else "PCEN"
-    with figure(path, 11, 0.8 + 1.75 * clips) as drawn:
+    with figure(path, 5.5 * (1 + len(channels)), 0.8 + 1.75 * clips) as drawn:
         drawn.suptitle(f"{split.member.name}, fold {split.fold}: what the model sees", x=0.01, ha="left", weight="bold")
-        axes = drawn.subplots(clips, 2, squeeze=False)
+        axes = drawn.subplots(clips, 1 + len(channels), squeeze=False)
         left = _draw_column(axes[:, 0], stored_BMT, np.percentile(stored_BMT[sound_BMT], [10, 99.8]), split)
-        right = _draw_column(axes[:, 1], seen_BMT, np.percentile(seen_BMT, [5, 99.8]), split)
+        drawn.colorbar(left, ax=list(axes[:, 0]), label=f"as stored, {unit}", aspect=40, pad=0.02)
+        for column, name in enumerate(channels):
+            seen_BMT = seen_BCMT[:, column]
+            right = _draw_column(axes[:, 1 + column], seen_BMT, np.percentile(seen_BMT, [5, 99.8]), split)
+            label = f"as the model sees it: {name}"
+            drawn.colorbar(right, ax=list(axes[:, 1 + column]), label=label, aspect=40, pad=0.02)
         for number in range(clips):
             _entitle(axes[number, 0], stored_title(number, look, split))
             _entitle(axes[number, 1], seen_title(number, look, split))
-        drawn.colorbar(left, ax=list(axes[:, 0]), label=f"as stored, {unit}", aspect=40, pad=0.02)
-        drawn.colorbar(right, ax=list(axes[:, 1]), label="as the model sees it", aspect=40, pad=0.02)
 
 
 def _draw_column(axes: npt.NDArray[Any], images_BMT: Floats, span: npt.NDArray[np.float64], split: Split) -> Any:

@@ -18,7 +18,11 @@ from tests.conftest import TinyProject
 from train.fit import Split, open_split
 from train.members import read_member
 
-EVERYTHING: dict[str, Any] = {"mixup": {"probability": 1.0}, "noise": {"probability": 1.0}}
+EVERYTHING: dict[str, Any] = {
+    "mixup": {"probability": 1.0},
+    "background": {"probability": 1.0, "label": "midton"},
+    "noise": {"probability": 1.0},
+}
 
 
 @pytest.fixture
@@ -75,12 +79,13 @@ def test_titles_name_recordings_labels_targets_and_what_was_mixed_in(project: Pa
     split = split_with(EVERYTHING)
     look = first_batch(split, 0)
     names = {row: Path(name).name for row, name in zip(split.trained.rows, split.trained.names, strict=True)}
-    for number in range(look.plan.draws.size):
-        own, partner = int(look.plan.row[number]), int(look.plan.row[look.plan.draws.size + number])
+    size = look.plan.draws.size
+    for number in range(size):
+        own, partner, background = (int(look.plan.row[number + place * size]) for place in range(3))
         assert stored_title(number, look, split).startswith(f"{names[own]} from ")
         seen = seen_title(number, look, split)
         assert f"mixed with {names[partner]} (" in seen
-        assert seen.endswith("with noise")
+        assert seen.endswith(f"%, over {names[background]}, with noise")
         target = look.seen.targets[number]
         best = int(target.argmax())
         assert f"target {split.trained.labels[best]} {float(target[best]):.2f}" in seen
