@@ -19,7 +19,7 @@ BLOCK_FRAMES = 64  # smoothed by one product: enough for few steps on a GPU, few
 
 
 def pcen_(clips_db: Tensor, params: PcenParams, frames_per_s: float) -> Tensor:
-    """Per-channel energy normalisation of each clip by itself: the smoother starts anew with it.
+    """Per-channel energy normalisation of each clip by itself, as if its first frame had gone before it for ever.
 
     Parameters
     ----------
@@ -30,15 +30,16 @@ def pcen_(clips_db: Tensor, params: PcenParams, frames_per_s: float) -> Tensor:
     -------
     (B, T, M), the same memory, non-negative but for rounding: exact to 1e-6, and to 1e-5 of the value.
 
-    The smoother m[t] = (1 - b) m[t-1] + b e[t] with m[-1] = 1 goes from block to block: the product of a block's frames
-    with b's impulse response, and what is left of the frame before.
+    The smoother m[t] = (1 - b) m[t-1] + b e[t] goes from block to block: the product of a block's frames with b's
+    impulse response, and what is left of the frame before. It begins with m[-1] = e[0]: from nothing, as at the start of
+    a recording, the first half second of each clip would come out far too loud.
 
     Source: Wang et al. 2017, "Trainable frontend for robust and far-field keyword spotting"; smoother as librosa.pcen.
     """
     response_NN, decay_N1 = _block_response(
         smoothing_coefficient(params.time_constant_s * frames_per_s), clips_db.device
     )
-    state_B1M = torch.ones_like(clips_db[:, :1])
+    state_B1M = to_power_(clips_db[:, :1].clone()).mul_(PCEN_SCALE**2)
     for block_BNM in torch.split(clips_db, BLOCK_FRAMES, dim=1):
         batch, count, _ = block_BNM.shape
         energy = to_power_(block_BNM).mul_(PCEN_SCALE**2)

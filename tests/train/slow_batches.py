@@ -120,7 +120,7 @@ def at_snr(sound: Floats, added: Floats, snr_db: float) -> Floats:
 def slow_pcen(energy_TM: Floats, params: PcenParams, frames_per_s: float) -> Floats:
     frames = params.time_constant_s * frames_per_s
     coefficient = (np.sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2)
-    smooth, rows = np.ones(energy_TM.shape[1]), []
+    smooth, rows = energy_TM[0], []
     for energy_M in energy_TM:
         smooth = (1 - coefficient) * smooth + coefficient * energy_M
         ratio = energy_M / (params.eps + smooth) ** params.gain
