@@ -7,6 +7,7 @@ in birdcache, so only reading differs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -115,10 +116,17 @@ class OnTheFlyBatches:
         )
 
     def epoch(self, epoch: int) -> Iterator[tuple[Batch, float]]:
-        """The batches of an epoch, finished on the device."""
+        """The batches of an epoch, finished on the device, each with the seconds spent waiting for the workers."""
         self._order.epoch = epoch
-        for plan, values in self._loader:
-            yield self._finisher(values.to(self._device, non_blocking=True), plan), 0.0
+        batches = iter(self._loader)
+        while True:
+            begin = time.perf_counter()
+            read = next(batches, None)
+            waited_s = time.perf_counter() - begin
+            if read is None:
+                return
+            plan, values = read
+            yield self._finisher(values.to(self._device, non_blocking=True), plan), waited_s
 
 
 def one_thread(worker: int) -> None:
