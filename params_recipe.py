@@ -214,8 +214,8 @@ class OptimiserParams(Section):
 class Recipe(Section):
     """How a member is trained (stage `train`).
 
-    Sources: PCEN, Wang et al. 2017; slope, the deltas of Furui 1986; recomputed activations, Chen et al. 2016; mixed precision, Micikevicius et al.
-    2018.
+    Sources: PCEN, Wang et al. 2017; slope, the deltas of Furui 1986; recomputed activations, Chen et al. 2016; mixed
+    precision, Micikevicius et al. 2018.
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]

@@ -31,8 +31,8 @@ def pcen_(clips_db: Tensor, params: PcenParams, frames_per_s: float) -> Tensor:
     (B, T, M), the same memory, non-negative but for rounding: exact to 1e-6, and to 1e-5 of the value.
 
     The smoother m[t] = (1 - b) m[t-1] + b e[t] goes from block to block: the product of a block's frames with b's
-    impulse response, and what is left of the frame before. It begins with m[-1] = e[0]: from nothing, as at the start of
-    a recording, the first half second of each clip would come out far too loud.
+    impulse response, and what is left of the frame before. It begins with m[-1] = e[0]: from nothing, as at the start
+    of a recording, the first half second of each clip would come out far too loud.
 
     Source: Wang et al. 2017, "Trainable frontend for robust and far-field keyword spotting"; smoother as librosa.pcen.
     """
