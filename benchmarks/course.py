@@ -15,18 +15,6 @@ from train.finish import Batch
 from train.fit import Split
 from train.learner import Learner
 
-PLAIN: Mapping[str, Any] = {
-    "gain_db": 0.0,
-    "time_shift_s": 0.0,
-    "mixup": {"probability": 0.0},
-    "sumix": {"probability": 0.0},
-    "cutmix": {"probability": 0.0},
-    "eq": {"probability": 0.0},
-    "background": {"probability": 0.0},
-    "noise": {"probability": 0.0},
-    "spec_augment": {"mel_masks": 0, "time_masks": 0},
-}
-
 
 def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = None) -> Split:
     """The same training with overrides of its recipe, without pretrained weights, and perhaps another backbone."""

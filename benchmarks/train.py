@@ -27,7 +27,7 @@ import torch
 
 import params
 from benchmarks import building
-from benchmarks.course import PLAIN, Lap, changed, data_lap, lap, named, start
+from benchmarks.course import Lap, changed, data_lap, lap, named, start
 from benchmarks.on_the_fly import Kind, OnTheFlyBatches
 from benchmarks.timing import parser_of, report
 from params_views import MelView
@@ -39,6 +39,17 @@ from train.learner import Learner
 from train.members import read_member
 from train.model import choose_device
 
+PLAIN: Mapping[str, Any] = {
+    "gain_db": 0.0,
+    "time_shift_s": 0.0,
+    "mixup": {"probability": 0.0},
+    "sumix": {"probability": 0.0},
+    "cutmix": {"probability": 0.0},
+    "eq": {"probability": 0.0},
+    "background": {"probability": 0.0},
+    "noise": {"probability": 0.0},
+    "spec_augment": {"mel_masks": 0, "time_masks": 0},
+}
 KEEPING_ROUNDS = 4  # times as many: a difference of a hundredth hides in the noise of a shared machine
 EVERYTHING: Mapping[str, Any] = {
     "gain_db": 6.0,
