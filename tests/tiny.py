@@ -11,6 +11,8 @@ import numpy.typing as npt
 import soundfile
 from ruamel.yaml import YAML
 
+from pipeline.chorus.ogg import SERIAL, with_serial
+
 ROOT = Path(__file__).parent.parent
 RATE_HZ = 16000
 SPECIES = {"lowton": 500.0, "midton": 1500.0, "higton": 4000.0}
@@ -25,9 +27,11 @@ def song(tone_hz: float, seconds: float, rng: np.random.Generator) -> npt.NDArra
 
 
 def write_audio(path: Path, waveform_S: npt.NDArray[np.float32]) -> None:
-    """Write Ogg Vorbis."""
+    """Write Ogg Vorbis, the same bytes for the same waveform: parts of a store follow from them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, waveform_S, RATE_HZ, format="OGG", subtype="VORBIS")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform_S, RATE_HZ, format="OGG", subtype="VORBIS")
+    path.write_bytes(with_serial(buffer.getvalue(), SERIAL))
 
 
 def write_data(root: Path) -> None:
