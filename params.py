@@ -13,9 +13,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from errors import BirdcacheError
-from params_base import Count, Name, Positive, Section
-from params_recipe import Recipe, resolve_recipe
-from params_views import View
+from schema.base import Count, Name, Positive, Section
+from schema.members import Member
+from schema.recipe import Recipe, completed, resolve_recipe
+from schema.views import View
 
 DEFAULT_PATH = Path("params.yaml")
 
@@ -88,24 +89,6 @@ class FoldsParams(Section):
         return train
 
 
-class Member(Section):
-    """A named model: one backbone on one view with one recipe.
-
-    Sources: head `sed`, attention over time as in PANNs (Kong et al. 2020); pool `gem`, Radenovic et al. 2018; drop
-    path, Huang et al. 2016.
-    """
-
-    view: Name
-    recipe: Name
-    backbone: Annotated[str, Field(min_length=1)]
-    pretrained: bool | str
-    head: Literal["linear", "sed"]
-    pool: Literal["avg", "gem"]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    drop_path: Annotated[float, Field(ge=0, lt=1)]
-    override: dict[str, Any]
-
-
 class EvaluateParams(Section):
     """What stage `evaluate` reports."""
 
@@ -167,10 +150,10 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     ParamsError
         If the file is missing, is not YAML, or breaks any rule; all problems are listed at once.
     """
-    from params_problems import cross_problems, explain  # here, since its rules need the schema above
+    from schema.problems import cross_problems, explain  # here, since its rules need the schema above
 
     raw = _read_yaml(path)
-    problems: list[str] = []
+    problems = _expand_recipes(raw)
     params: Params | None = None
     try:
         params = Params.model_validate(raw)
@@ -181,6 +164,21 @@ def load(path: Path = DEFAULT_PATH) -> Params:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParamsError(f"{path}: {len(problems)} problem(s)\n{lines}")
     return params
+
+
+def _expand_recipes(raw: dict[str, Any]) -> list[str]:
+    """Complete the recipes that have a base, in place; what is wrong with them."""
+    if not isinstance(raw.get("train"), dict):
+        return []
+    problems = []
+    recipes = raw["train"]
+    raw["train"] = {}
+    for name in recipes:
+        try:
+            raw["train"][name] = completed(name, recipes)
+        except ValueError as error:
+            problems.append(f"train.{name}.{error}")
+    return problems
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -29,8 +29,8 @@ from benchmarks.stores import write_store
 from benchmarks.timing import parser_of, report
 from cache.store import Store
 from params import Params
-from params_recipe import resolve_recipe
-from params_views import MelView
+from schema.recipe import resolve_recipe
+from schema.views import MelView
 from train.examples import Examples
 from train.fit import Split
 from train.members import ResolvedMember

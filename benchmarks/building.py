@@ -16,10 +16,10 @@ import params
 from benchmarks import songs
 from cache.seal import seal
 from cache.store import Store
-from params_views import MelView, PcenView
 from pipeline.build import Builder
 from pipeline.jobs import Source
 from pipeline.spectrograms import read_sources
+from schema.views import MelView, PcenView
 
 RATE_HZ, CLIP_S, CLIPS = 32000, 30, 600  # five hours
 ADDED = CLIPS // 100

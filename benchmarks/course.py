@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from params_recipe import resolve_recipe
+from schema.recipe import resolve_recipe
 from train.batches import TrainingBatches
 from train.finish import Batch
 from train.fit import Split

@@ -24,9 +24,9 @@ from cache.locks import building
 from cache.seal import seal
 from cache.store import Store
 from params import MachineParams, Params
-from params_recipe import resolve_recipe
 from pipeline.build import Builder
 from pipeline.spectrograms import AUDIO, pool_root, read_sources
+from schema.recipe import resolve_recipe
 from train.examples import read_examples, read_labels
 from train.fit import Split
 from train.loop import Trainer

@@ -21,8 +21,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from params_views import MelView
 from pipeline.frontend import spectrogram, value_range
+from schema.views import MelView
 from train.draws import Ints
 from train.finish import Batch, Finisher
 from train.plans import Plan, Planner

@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 import params
 from benchmarks import building, songs
 from benchmarks.timing import best, interleaved, parse_arguments, report
-from params_views import MelView, PcenView
 from pipeline.audio import RESAMPLER_QUALITY, waveform_blocks
 from pipeline.frontend import room, spectrogram_blocks
+from schema.views import MelView, PcenView
 
 SECONDS, RATE_HZ, OTHER_RATE_HZ = 120, 32000, 44100
 READ_SAMPLES = 2**16

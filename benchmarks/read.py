@@ -32,8 +32,8 @@ from benchmarks.stores import write_store
 from benchmarks.timing import interleaved, parse_arguments, ratio, report
 from cache.store import Store
 from params import MachineParams
-from params_views import MelView, PcenView
 from pipeline.frontend import spectrogram
+from schema.views import MelView, PcenView
 from train.residence import DeviceFrames, Frames, HostFrames, StreamFrames
 
 STORE_MB, SONGS, SONG_S, WORKERS = 300, 8, 60, 2

@@ -17,8 +17,8 @@ from cache.pool import LocalPool
 from cache.seal import NamedPart, seal
 from cache.shard import Layout
 from cache.store import Store
-from params_views import MelView, PcenView
 from pipeline.frontend import value_range
+from schema.views import MelView, PcenView
 
 NOISE_FRAMES = 2**16
 MEDIAN_FRAMES = 1500  # of a recording: 24 s at hop 512 and 32 kHz

@@ -30,8 +30,8 @@ from benchmarks import building
 from benchmarks.course import Lap, changed, data_lap, lap, named, start
 from benchmarks.on_the_fly import Kind, OnTheFlyBatches
 from benchmarks.timing import parser_of, report
-from params_views import MelView
 from pipeline.spectrograms import AUDIO, read_sources
+from schema.views import MelView
 from train.batches import TrainingBatches
 from train.finish import Batch
 from train.fit import Split, open_split, open_store

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cache.codec import Codec
 from cache.errors import StoreError
 from cache.files import canonical_json, sha256_hex
-from params_views import View
+from schema.views import View
 
 NAME = "manifest.json"
 VERSION: Literal[1] = 1

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from params_views import MelView, PcenView
+from schema.views import MelView, PcenView
 
 Floats = npt.NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, CodecEntry, 
 from cache.places import is_local
 from cache.pool import PooledPart, link_part
 from cache.whereabouts import write_places
-from params_views import MelView, PcenView
+from schema.views import MelView, PcenView
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from google_crc32c import value as crc32c
 from numcodecs.blosc import BITSHUFFLE, Blosc
 
 from cache.codec import Codec, Codes
-from params_views import MelView, PcenView
+from schema.views import MelView, PcenView
 
 CHUNK_FRAMES = 512
 CHECKSUM_BYTES = 4

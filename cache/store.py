@@ -19,7 +19,7 @@ from cache.parts import SHARD, PartReader, copy_rows, map_parts
 from cache.places import Place
 from cache.shard import Layout, chunks_of
 from cache.whereabouts import part_places, remote_sizes
-from params_views import MelView, PcenView
+from schema.views import MelView, PcenView
 
 Ints = npt.NDArray[np.int64]
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from commands.errors import CommandError
 from commands.splits import split_of
 from figures import figure
-from params_views import MelView
 from pipeline.gallery import draw_spectrogram
+from schema.views import MelView
 from train.finish import Batch
 from train.fit import Split
 from train.plans import Plan

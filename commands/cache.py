@@ -13,10 +13,10 @@ from cache.notes import Note
 from cache.places import Place, is_local, reaching
 from cache.pool import DIGEST_DIGITS
 from cache.references import Holding, Stock, free, take_stock
-from params_views import MelView, PcenView
 from pipeline.audio import DECODER_VERSION
 from pipeline.frontend import FRONTEND_VERSION
 from pipeline.spectrograms import CACHE, pool_root
+from schema.views import MelView, PcenView
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cache.store import Store
-from params_views import PcenView
+from schema.views import PcenView
 
 
 def run(arguments: argparse.Namespace) -> None:

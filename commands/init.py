@@ -118,22 +118,20 @@ def _fill_member(document: Any, facts: DataFacts, backbone: str | None, pretrain
     weights = _weights(facts, backbone, pretrained)
     default = "mobilenetv3_small_100" if facts.recordings < SMALL else "efficientnet_b0"
     found = Path(weights).stem if isinstance(weights, str) and pretrained is None else default
-    recipe = document["train"].pop("demo")
-    name = "finetune" if weights else "scratch"
-    recipe["sampling"]["weighted"] = not facts.balanced
-    document["train"][name] = recipe
-    document["members"]["base"] |= {"recipe": name, "backbone": backbone or found, "pretrained": weights}
+    document["members"]["base"] |= {"backbone": backbone or found, "pretrained": weights}
+    recipes = document["train"]
+    recipes["regularised"]["sampling"]["weighted"] = not facts.balanced
     if weights:
-        _fill_finetune(recipe)
+        _fill_finetuning(recipes["baseline"], recipes["regularised"])
     elif facts.recordings < SMALL:
-        recipe["epochs"] = 40
+        recipes["baseline"]["epochs"] = 40
 
 
-def _fill_finetune(recipe: Any) -> None:
+def _fill_finetuning(baseline: Any, recipe: Any) -> None:
     """A pretrained network: a smaller rate, and much augmentation against learning the recordings by heart."""
-    recipe["epochs"] = 16
+    baseline["epochs"] = 16
     recipe["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1}
-    recipe["augment"]["time_shift_s"] = recipe["clip_s"] / 2
+    recipe["augment"]["time_shift_s"] = baseline["clip_s"] / 2
     recipe["augment"]["mixup"]["probability"] = 1.0
 
 

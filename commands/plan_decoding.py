@@ -18,13 +18,13 @@ from commands.plan_audio import Audio, expected_audio, listed_audio, spread
 from commands.plan_reasons import counted, few
 from commands.plan_stages import StagePlan
 from params import MachineParams, Params
-from params_views import MelView, PcenView
 from pipeline.audio import waveform_blocks
 from pipeline.build import SPARE_BYTES, Builder, free_bytes
 from pipeline.errors import PipelineError
 from pipeline.frontend import room, spectrogram_blocks
 from pipeline.jobs import Job, Source
 from pipeline.spectrograms import AUDIO, open_builder
+from schema.views import MelView, PcenView
 
 STAGE = "spectrograms@"
 MEASURED_FILES, MEASURED_S = 3, 20.0  # so many recordings, at most so many seconds of each

@@ -14,11 +14,11 @@ import torch
 
 from cache.codec import Codec
 from commands.errors import CommandError
-from params_views import MelView, PcenView
 from pipeline.audio import AUDIO_EXTENSIONS, read_waveform
 from pipeline.errors import PipelineError
 from pipeline.frontend import spectrogram, value_range
 from progress import Progress
+from schema.views import MelView, PcenView
 from train.checkpoint import SIDECAR, Sidecar, read_model, read_sidecar
 from train.inference import Floats, Scorer, window_clips, windows_in
 from train.model import Classifier, choose_device

@@ -19,7 +19,6 @@ from cache.remote_pool import open_pool
 from cache.seal import NamedPart
 from cache.shard import Layout
 from params import MachineParams
-from params_views import MelView, PcenView
 from pipeline.audio import DECODER_VERSION
 from pipeline.errors import PipelineError
 from pipeline.frontend import FRONTEND_VERSION, value_range
@@ -27,6 +26,7 @@ from pipeline.jobs import Job, Source, plan_jobs
 from pipeline.part_worker import Built, Recipe, Refused, build_part
 from pipeline.workers import run_unordered
 from progress import Progress
+from schema.views import MelView, PcenView
 
 SPARE_BYTES = 2**28  # that must stay free on the pool's disk
 

@@ -16,8 +16,8 @@ import scipy.fftpack
 import scipy.signal
 
 from cache.power import PCEN_SCALE, POWER_FLOOR, smoothing_coefficient
-from params_views import MelView, PcenParams, PcenView
 from pipeline.mel import mel_filters
+from schema.views import MelView, PcenParams, PcenView
 
 FRONTEND_VERSION = 3  # part of every content key: raise it when the numbers change
 BLOCK_FRAMES = 256  # a block's frames and spectra take 2 MB, whatever the recording's length

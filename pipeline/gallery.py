@@ -11,9 +11,9 @@ import numpy as np
 from cache.mel_axis import mel_places
 from cache.store import Store
 from figures import figure
-from params_views import MelView, PcenView
 from pipeline.jobs import Source
 from pipeline.mel import FloatArray
+from schema.views import MelView, PcenView
 
 ROWS, COLUMNS, LONGEST_S = 3, 2, 10.0
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)

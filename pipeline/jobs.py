@@ -14,7 +14,7 @@ from cache.parts import SHARD, PartReader
 from cache.places import Place
 from cache.pool import Pool, PooledPart
 from cache.shard import Layout
-from params_views import MelView, PcenView
+from schema.views import MelView, PcenView
 
 
 @dataclass(frozen=True, slots=True)

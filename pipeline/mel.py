@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.mel_axis import mel_edges_hz
-from params_views import MelView, PcenView
+from schema.views import MelView, PcenView
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -20,11 +20,11 @@ from cache.places import absolute, is_local
 from cache.pool import PooledPart
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from params_views import MelView, PcenView
 from pipeline.audio import DECODER_VERSION, waveform_blocks
 from pipeline.errors import PipelineError
 from pipeline.frontend import FRONTEND_VERSION, room, spectrogram_blocks
 from pipeline.jobs import Job, Old, Rows, Source
+from schema.views import MelView, PcenView
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ CODE = (
     "train",
     "commands",
     "params.py",
-    "params_problems.py",
+    "schema/problems.py",
     "errors.py",
     "progress.py",
     "figures.py",

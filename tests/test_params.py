@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 import params
 from params import ParamsError
@@ -41,7 +40,7 @@ def drop(key: str) -> Change:
 
 def problems(tmp_path: Path, *changes: Change) -> list[str]:
     """Lines of the error that the shipped params.yaml gives after the changes."""
-    raw = YAML(typ="safe", pure=True).load((tiny.ROOT / "params.yaml").read_text())
+    raw = tiny.shipped_params()
     for change in changes:
         change(raw)
     tiny.write_params(tmp_path / "params.yaml", raw)
@@ -160,9 +159,38 @@ def test_a_section_of_the_wrong_shape_is_refused_without_a_traceback(tmp_path: P
     assert any(line.startswith(section) for line in problems(tmp_path, put(section, value)))
 
 
+def test_a_recipe_with_a_base_changes_only_the_keys_that_it_names() -> None:
+    recipes = params.load(tiny.ROOT / "params.yaml").train
+    base, derived = recipes["baseline"].model_dump(), recipes["balanced"].model_dump()
+    assert derived["sampling"] == {**base["sampling"], "weighted": True}
+    assert derived["augment"]["mixup"] == {**base["augment"]["mixup"], "probability": 0.5}
+    same = set(base) - {"sampling", "augment"}
+    assert {key: derived[key] for key in same} == {key: base[key] for key in same}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"base": "demos"}, "train.other.base = 'demos': names no recipe; choose a complete one: demo"),
+        ({"base": "derived"}, "train.other.base = 'derived': has a base itself; choose a complete one: demo"),
+        ({"base": None}, "train.other.base = None: names no recipe"),
+        ({"base": "demo", "epoch": 3}, "train.other.epoch: is not a known key; did you mean epochs?"),
+        ({"base": "demo", "optimiser": 3}, "train.other.optimiser = 3: input should be a valid dictionary"),
+        (
+            {"base": "demo", "optimiser": {"lr": -1.0}},
+            "train.other.optimiser.lr = -1.0: input should be greater than 0",
+        ),
+    ],
+)
+def test_a_recipe_with_a_wrong_base_or_change_is_refused(tmp_path: Path, recipe: dict[str, Any], said: str) -> None:
+    derived = put("train.derived", {"base": "demo"})
+    lines = problems(tmp_path, derived, put("train.other", recipe))
+    assert len([line for line in lines if said in line]) == 1, lines
+
+
 def test_an_override_changes_only_the_keys_that_it_names() -> None:
     loaded = params.load(tiny.ROOT / "params.yaml")
-    plain, overridden = loaded.train["demo"], loaded.recipe_of("pcen")
+    plain, overridden = loaded.train["regularised"], loaded.recipe_of("pcen")
     assert (overridden.augment.gain_db, overridden.dynamic_range_db) == (0.0, 0.0)
     changed = overridden.model_dump() | {
         "augment": plain.augment.model_dump(),

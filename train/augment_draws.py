@@ -12,8 +12,9 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from params_recipe import AugmentParams, BackgroundParams, CutmixParams, EqParams, LabelRule, NoiseParams, Recipe
-from params_views import MelView, PcenView
+from schema.augment import AugmentParams, BackgroundParams, CutmixParams, EqParams, LabelRule, NoiseParams
+from schema.recipe import Recipe
+from schema.views import MelView, PcenView
 from train.draws import Floats, Ints, Purpose, beta, uniform
 from train.noise import BANK_SPANS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from params_recipe import LossParams
+from schema.recipe import LossParams
 from train.examples import Floats, Ints
 
 

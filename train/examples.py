@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cache.store import Store
-from params_recipe import SecondaryParams
+from schema.recipe import SecondaryParams
 from train.errors import TrainError
 from train.paths import FOLDS, LABELS, RECORDINGS
 

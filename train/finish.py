@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from params_recipe import Recipe
-from params_views import MelView, PcenView
+from schema.recipe import Recipe
+from schema.views import MelView, PcenView
 from train import augment
 from train.augment import to_device
 from train.augment_draws import Added, BatchDraws

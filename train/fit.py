@@ -25,7 +25,7 @@ from train.paths import store_path
 from train.plans import Planner
 from train.ranks import ALONE, Ranks
 from train.residence import Frames, open_frames
-from train.run import Run
+from train.run import Place, Run, place_of
 from train.split_report import check_split, split_lines
 from train.statistics import bin_statistics
 from train.trim import trimmed
@@ -39,19 +39,25 @@ def main() -> None:
     name, fold = split_run(sys.argv[1])
     machine = parameters.load().machine
     device = choose_device(machine.device)
-    run_together(partial(train, name, fold, machine, device), machine, device)
+    run_together(partial(train, read_member(name), fold, place_of(name, fold), machine, device), machine, device)
 
 
-def train(name: str, fold: int, machine: MachineParams, device: torch.device, ranks: Ranks = ALONE) -> None:
+def train(
+    member: ResolvedMember,
+    fold: int,
+    place: Place,
+    machine: MachineParams,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> None:
     """Train a member on a fold, as one of several processes or alone."""
-    split = open_split(read_member(name), fold, machine, ranks.device(device), ranks)
+    split = open_split(member, fold, machine, ranks.device(device), ranks)
     recipe = split.member.recipe
     ranks.check_batch(recipe.batch_size)
     print("\n".join(split_lines(split.trained, split.validated, recipe)))
-    run = Run(split.member, fold, ranks.leads)
     model = split.model()
-    trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, run.name)
-    run.train(trainer, split.validation())
+    trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name)
+    Run(member, fold, place, ranks.leads).train(trainer, split.validation())
 
 
 def split_run(run: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ import torch
 from timm.layers import SelectAdaptivePool2d  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
-from params import Member
+from schema.members import Member
 from train.errors import TrainError
 
 FIRST_EXPONENT = 3.0  # of the generalised mean, as in Radenovic et al. 2018

@@ -11,7 +11,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from params_recipe import Recipe
+from schema.recipe import Recipe
 from train.class_weights import class_weights
 from train.draws import Ints
 from train.finish import Batch

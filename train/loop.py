@@ -10,7 +10,7 @@ from itertools import islice
 
 import torch
 
-from params_recipe import Recipe
+from schema.recipe import Recipe
 from train.batches import TrainingBatches
 from train.checkpoint import weights_bytes
 from train.errors import TrainError

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from params_recipe import LossParams
+from schema.recipe import LossParams
 from train.errors import TrainError
 from train.finish import Batch
 from train.model import Logits

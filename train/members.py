@@ -16,9 +16,10 @@ import params as parameters
 from cache.files import sha256_hex
 from cache.store import Store
 from errors import run_stage
-from params import Member, Params
-from params_recipe import Recipe
-from params_views import View
+from params import Params
+from schema.members import Member
+from schema.recipe import Recipe
+from schema.views import View
 from train.errors import TrainError
 from train.paths import MEMBERS, store_path
 

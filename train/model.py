@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from params import Member
+from schema.members import Member
 from train.errors import TrainError
 from train.heads import FrameAttention, GeneralisedMean, attend_to_frames, feature_maps, generalise_pool
 from train.normalise import BinStatistics

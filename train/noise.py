@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.mel_axis import mel_edges_hz, mel_frequencies_hz
-from params_views import MelView, PcenView
+from schema.views import MelView, PcenView
 
 BANK_SPANS = 4096  # places where a span may begin
 

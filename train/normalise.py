@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from params_recipe import Recipe
-from params_views import MelView, PcenView
+from schema.recipe import Recipe
+from schema.views import MelView, PcenView
 from train.pcen import pcen_
 
 SMALLEST_DEVIATION = 1e-5  # of a mel bin that never changes, which stays at 0

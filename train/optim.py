@@ -13,7 +13,7 @@ from timm.optim import (  # type: ignore[attr-defined]
     param_groups_weight_decay,
 )
 
-from params_recipe import OptimiserParams
+from schema.recipe import OptimiserParams
 from train.model import Classifier
 
 

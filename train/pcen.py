@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cache.power import PCEN_SCALE, smoothing_coefficient
-from params_views import PcenParams
+from schema.views import PcenParams
 from train.augment import to_device, to_power_
 
 BLOCK_FRAMES = 64  # smoothed by one product: enough for few steps on a GPU, few enough for a CPU's cache

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from params_recipe import Recipe
-from params_views import MelView, PcenView
+from schema.recipe import Recipe
+from schema.views import MelView, PcenView
 from train.augment_draws import BatchDraws, draw_batch
 from train.draws import Ints, Purpose, uniform
 from train.errors import TrainError

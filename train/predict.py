@@ -14,8 +14,8 @@ import params as parameters
 from cache.store import Store
 from errors import run_stage
 from params import MachineParams, Params
-from params_views import View
 from progress import Progress
+from schema.views import View
 from train.checkpoint import Sidecar, read_model, read_sidecar
 from train.errors import TrainError
 from train.examples import read_labels

@@ -24,27 +24,28 @@ from train.validation import Validation
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a training writes: weights and predictions in one folder, metrics and curves in another."""
+
+    name: str  # of the training in what is said of it, such as base-0
+    folder: Path
+    report: Path
+
+
+def place_of(member: str, fold: int) -> Place:
+    """Where stage `train@<member>-<fold>` writes."""
+    name = f"{member}-{fold}"
+    return Place(name, MODELS / member / str(fold), TRAINING_REPORTS / name)
+
+
+@dataclass(frozen=True)
 class Run:
-    """Where a training writes, and what it writes about itself; of several processes only the one that leads does."""
+    """What a training writes about itself, and where; of several processes only the one that leads does."""
 
     member: ResolvedMember
     fold: int
+    place: Place
     leads: bool = True
-
-    @property
-    def name(self) -> str:
-        """Member and fold, such as base-0."""
-        return f"{self.member.name}-{self.fold}"
-
-    @property
-    def folder(self) -> Path:
-        """Where the weights go."""
-        return MODELS / self.member.name / str(self.fold)
-
-    @property
-    def report(self) -> Path:
-        """Where metrics and curves go."""
-        return TRAINING_REPORTS / self.name
 
     def train(self, trainer: Trainer, validation: Validation) -> None:
         """Train, tell and log every epoch, write the weights and the predictions for the validation fold."""
@@ -52,7 +53,7 @@ class Run:
         weights: dict[str, bytes] = {}
         metrics: dict[str, dict[str, float]] = {}
         with ExitStack() as stack:
-            live = stack.enter_context(open_log(self.report)) if self.leads else None
+            live = stack.enter_context(open_log(self.place.report)) if self.leads else None
             for epoch, new_weights in trainer.run(validation):
                 print("\n".join([epoch.line(self.member.recipe.epochs), *epoch.remarks]), flush=True)
                 if live:
@@ -64,8 +65,8 @@ class Run:
         if self.leads:
             self._write(weights, metrics, validation)
             names = np.array(validation.examples.names)
-            np.savez_compressed(self.folder / "predictions.npz", recording=names, scores=scores_NK)
-            draw_curves(history, self.report / "curves.png", self.name)
+            np.savez_compressed(self.place.folder / "predictions.npz", recording=names, scores=scores_NK)
+            draw_curves(history, self.place.report / "curves.png", self.place.name)
 
     def _write(self, weights: dict[str, bytes], metrics: dict[str, dict[str, float]], validation: Validation) -> None:
         sidecar = Sidecar(
@@ -76,7 +77,7 @@ class Run:
             sha256={kind: sha256_hex(content) for kind, content in weights.items()},
             metrics=metrics,
         )
-        write_model(self.folder, weights, sidecar)
+        write_model(self.place.folder, weights, sidecar)
 
     def _predictions(self, model: Classifier, weights: dict[str, bytes], validation: Validation) -> Floats:
         """Out-of-fold scores by the weights that the recipe keeps."""

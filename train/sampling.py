@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from params_recipe import SamplingParams
+from schema.recipe import SamplingParams
 from train.draws import Floats, Ints, Purpose, uniform
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from params_recipe import Recipe
+from schema.recipe import Recipe
 from train.errors import TrainError
 from train.examples import Examples, Ints
 from train.sampling import Sampler, effective_counts

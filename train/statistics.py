@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from params_recipe import Recipe
-from params_views import MelView, PcenView
+from schema.recipe import Recipe
+from schema.views import MelView, PcenView
 from train.draws import Purpose, uniform
 from train.examples import Examples
 from train.normalise import BinStatistics, presented_

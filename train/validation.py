@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from params_recipe import Recipe
-from params_views import MelView, PcenView
+from schema.recipe import Recipe
+from schema.views import MelView, PcenView
 from train.augment import to_device
 from train.examples import Examples, Ints
 from train.finish import Batch

@@ -20,7 +20,7 @@ from cache.keys import content_key, view_digest
 from cache.pool import LocalPool
 from cache.seal import NamedPart, seal
 from cache.shard import Layout
-from params_views import MelView
+from schema.views import MelView
 from tests.sealing import add_part
 
 Parts = Mapping[str, Sequence[int]]

@@ -15,7 +15,7 @@ from cache.keys import (
     part_name,
     view_digest,
 )
-from params_views import MelView, PcenParams, PcenView
+from schema.views import MelView, PcenParams, PcenView
 
 PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.4, eps=1e-6)
 

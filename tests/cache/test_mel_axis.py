@@ -10,7 +10,7 @@ import pytest
 
 import params
 from cache.mel_axis import hz_to_mel, mel_edges_hz, mel_frequencies_hz, mel_places, mel_to_hz
-from params_views import MelView
+from schema.views import MelView
 from tests.tiny import ROOT
 
 Scale = Literal["slaney", "htk"]

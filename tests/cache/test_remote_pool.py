@@ -28,7 +28,7 @@ from cache.seal import NamedPart, seal
 from cache.shard import Layout
 from cache.store import Store
 from cache.whereabouts import NAME as ELSEWHERE
-from params_views import MelView
+from schema.views import MelView
 from tests.cache.conftest import PARTS, Sealed, seal_store
 from tests.sealing import add_part
 from tests.tiny import ROOT

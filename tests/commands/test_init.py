@@ -98,7 +98,7 @@ def test_classes_are_weighted_only_where_they_differ_in_size(tmp_path: Path, mon
         rows = [f"{label},{label}/{n}.ogg" for label, count in zip("ab", counts, strict=True) for n in range(count)]
         (tmp_path / "train.csv").write_text("\n".join(["primary_label,filename", *rows]))
         cli.main(["init", "--birdclef", "."])
-        assert params.load().train["scratch"].sampling.weighted is weighted
+        assert params.load().recipe_of("base").sampling.weighted is weighted
 
 
 def test_a_table_without_recordings_is_refused(

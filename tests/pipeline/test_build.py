@@ -26,7 +26,6 @@ from cache.seal import seal
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
 from params import MachineParams
-from params_views import MelView, PcenParams, PcenView
 from pipeline import build, part_worker
 from pipeline.audio import DECODER_VERSION, content_sha256, read_waveform, waveform_blocks
 from pipeline.build import Builder
@@ -35,6 +34,7 @@ from pipeline.frontend import FRONTEND_VERSION, FloatArray, spectrogram, spectro
 from pipeline.jobs import Job, Source
 from pipeline.part_worker import Refused
 from pipeline.workers import Task, run_unordered
+from schema.views import MelView, PcenParams, PcenView
 from tests.tiny import RATE_HZ, ROOT, song, write_audio
 
 Bytes = dict[str, bytes]

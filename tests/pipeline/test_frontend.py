@@ -13,7 +13,6 @@ import pytest
 import scipy.signal
 
 import params
-from params_views import MelView, PcenParams, PcenView
 from pipeline import frontend
 from pipeline.frontend import (
     BLOCK_FRAMES,
@@ -27,6 +26,7 @@ from pipeline.frontend import (
     with_room,
 )
 from pipeline.mel import mel_filters
+from schema.views import MelView, PcenParams, PcenView
 from tests.tiny import ROOT
 
 SCALES = pytest.mark.parametrize("mel_scale", ["slaney", "htk"])

@@ -20,7 +20,6 @@ from cache.places import Place
 from cache.seal import seal
 from cache.store import Store
 from params import DataParams, MachineParams
-from params_views import MelView
 from pipeline import part_worker
 from pipeline.audio import content_sha256, fetched, read_waveform, waveform_blocks
 from pipeline.build import Builder
@@ -31,6 +30,7 @@ from pipeline.metadata import Metadata, read_metadata
 from pipeline.part_worker import Refused
 from pipeline.scan import scan_file, scan_files
 from pipeline.tables import read_text_table
+from schema.views import MelView
 from tests.tiny import ROOT
 
 WriteClip = Callable[..., Path]

@@ -22,7 +22,6 @@ from cache.mel_axis import mel_places
 from cache.places import Place
 from cache.store import Store
 from params import Params
-from params_views import MelView, PcenView
 from pipeline import part_worker, spectrograms
 from pipeline.audio import content_sha256, waveform_blocks
 from pipeline.errors import PipelineError
@@ -30,6 +29,7 @@ from pipeline.gallery import draw_gallery
 from pipeline.jobs import Source
 from pipeline.mel import mel_filters
 from pipeline.spectrograms import open_builder, pool_root, read_sources
+from schema.views import MelView, PcenView
 from tests.tiny import RATE_HZ, song, tiny_params, write_audio, write_params
 
 RunStage = Callable[..., Any]

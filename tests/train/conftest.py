@@ -19,9 +19,10 @@ from cache.remote_pool import open_pool
 from cache.seal import NamedPart, seal
 from cache.shard import Layout
 from cache.store import Store
-from params import Member, Params
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView, PcenView
+from params import Params
+from schema.members import Member
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView, PcenView
 from tests.sealing import add_part
 from train.examples import Examples
 from train.members import ResolvedMember

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from cache.store import Store
-from params import Member
-from params_recipe import Recipe
-from params_views import MelView
+from schema.members import Member
+from schema.recipe import Recipe
+from schema.views import MelView
 from train.batches import TrainingBatches
 from train.examples import Examples
 from train.finish import Batch, Finisher

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from params_recipe import LossParams
+from schema.recipe import LossParams
 from train.finish import Batch
 from train.losses import Loss
 from train.model import Logits

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.store import Store
-from params_recipe import Recipe
-from params_views import MelView, PcenParams
+from schema.recipe import Recipe
+from schema.views import MelView, PcenParams
 from train.augment_draws import RULES, BatchDraws, draw_batch
 from train.draws import Purpose, uniform
 from train.examples import Examples

@@ -9,16 +9,9 @@ import numpy.typing as npt
 import pytest
 import scipy.stats
 
-from params_recipe import (
-    AugmentParams,
-    BackgroundParams,
-    CutmixParams,
-    EqParams,
-    NoiseParams,
-    Recipe,
-    resolve_recipe,
-)
-from params_views import MelView
+from schema.augment import AugmentParams, BackgroundParams, CutmixParams, EqParams, NoiseParams
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from train import augment_draws as draws
 from train.augment_draws import RULES, Masks
 from train.draws import Purpose

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from cache.store import Store
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView, PcenView
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView, PcenView
 from tests.train.slow_batches import DEVIATION, MEAN, SlowBatches
 from train.batches import TrainingBatches
 from train.examples import Examples

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cache.files import sha256_hex
-from params import Member
+from schema.members import Member
 from tests.train.conftest import MEL_BINS
 from train.checkpoint import Sidecar, read_model, read_sidecar, weights_bytes, write_model
 from train.errors import TrainError

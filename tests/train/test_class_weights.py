@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from params_recipe import LossParams, Recipe
+from schema.recipe import LossParams, Recipe
 from train.class_weights import class_weights
 
 COUNTS = np.array([1500, 5, 40, 0, 1, 300], np.int64)

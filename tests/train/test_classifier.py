@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from params import Member
+from schema.members import Member
 from train.errors import TrainError
 from train.model import Classifier, build_model
 from train.normalise import BinStatistics

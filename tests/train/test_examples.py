@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from cache.store import Store
-from params_recipe import SecondaryParams
-from params_views import MelView
+from schema.recipe import SecondaryParams
+from schema.views import MelView
 from train.errors import TrainError
 from train.examples import read_examples, read_labels
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from train.augment_draws import draw_batch
 from train.finish import Batch, Finisher
 from train.normalise import BinStatistics, Normaliser

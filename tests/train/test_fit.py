@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from cache.store import Store
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from tests.conftest import TinyProject
 from train import fit
 from train.examples import Examples

@@ -9,7 +9,7 @@ import torch
 from timm.layers import SelectAdaptivePool2d  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
-from params import Member
+from schema.members import Member
 from tests.train.conftest import CLIP_FRAMES, MEL_BINS
 from train.errors import TrainError
 from train.heads import FrameAttention, GeneralisedMean, feature_maps, generalise_pool

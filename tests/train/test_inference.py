@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from cache.store import Store
-from params import Member
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView
+from schema.members import Member
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from train.examples import Examples, Ints
 from train.inference import ClipList, Floats, Scorer, covering_clips, window_clips, windows_in
 from train.model import Classifier, build_model

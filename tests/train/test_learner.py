@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from params import Member
-from params_recipe import Recipe, resolve_recipe
+from schema.members import Member
+from schema.recipe import Recipe, resolve_recipe
 from tests.train.small import CLASSES, MEL_BINS, alike, batch_of, cut, small_model
 from train.learner import Learner, joint_batch_norm
 from train.model import Classifier, build_model

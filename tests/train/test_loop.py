@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load
 
 from cache.store import Store
-from params import Member
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView
+from schema.members import Member
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from tests.train.easy import Training, WaitingBatches, easy_store
 from tests.train.small import small_model
 from train.curves import draw_curves

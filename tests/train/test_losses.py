@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from params_recipe import LossParams, Recipe
+from schema.recipe import LossParams, Recipe
 from tests.train.loss_formulas import B, Case, K, binary_cross_entropy, chosen, cross_entropy, soft_auc, tensor
 from train.errors import TrainError
 from train.losses import Loss, check_finite, scores

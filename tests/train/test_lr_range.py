@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from cache.store import Store
-from params import Member
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView
+from schema.members import Member
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from tests.train.easy import CPU, Training, easy_store
 from tests.train.small import CLASSES, batch_of, small_model
 from train.errors import TrainError

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from params import Member
+from schema.members import Member
 from train.errors import TrainError
 from train.model import Classifier, autocast_dtype, build_model, choose_device
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 import scipy.stats
 
-from params_views import MelView
 from pipeline import frontend
+from schema.views import MelView
 from train.noise import BANK_SPANS, bin_shapes, noise_bank
 
 SECONDS = 120

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView, PcenView
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView, PcenView
 from train.normalise import BinStatistics, Normaliser, as_images, slope
 from train.pcen import pcen_
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from params import Member
-from params_recipe import OptimiserParams, Recipe
+from schema.members import Member
+from schema.recipe import OptimiserParams, Recipe
 from train.model import Classifier, build_model
 from train.optim import build_optimiser, learning_rate, set_rate
 

@@ -12,8 +12,8 @@ import scipy.signal
 import torch
 
 from cache.power import smoothing_coefficient
-from params_views import PcenParams, PcenView
 from pipeline import frontend
+from schema.views import PcenParams, PcenView
 from train.pcen import BLOCK_FRAMES, pcen_
 
 FRAMES_PER_S = 62.5

@@ -12,8 +12,8 @@ import torch
 
 from cache.store import Store
 from params import Params
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from tests.train.joining import CPU, two_processes
 from tests.train.small import batch_of, small_model
 from train.batches import TrainingBatches

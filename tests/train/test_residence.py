@@ -19,7 +19,7 @@ from cache.errors import StoreError
 from cache.parts import SHARD
 from cache.store import Store
 from params import MachineParams, Params
-from params_views import MelView, PcenView
+from schema.views import MelView, PcenView
 from train.draws import Ints
 from train.errors import TrainError
 from train.residence import ArrayFrames, DeviceFrames, Frames, HostFrames, StreamFrames, open_frames

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from params_recipe import SamplingParams
+from schema.recipe import SamplingParams
 from train.draws import Ints, Purpose, uniform
 from train.sampling import Sampler, clip_positions, clip_starts, covering_starts, effective_counts, recording_weights
 

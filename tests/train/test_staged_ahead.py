@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cache.store import Store
-from params_views import MelView
+from schema.views import MelView
 from train.batches import AHEAD, staged_ahead
 from train.draws import Ints
 from train.inference import ClipBatch

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cache.store import Store
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from train import statistics
 from train.draws import Purpose, uniform
 from train.examples import Examples

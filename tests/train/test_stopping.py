@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cache.store import Store
-from params import Member
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView
+from schema.members import Member
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from tests.train.easy import Training, easy_store
 from train.examples import Examples
 from train.learner import Learner

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from cache.store import Store
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView
 from train.examples import Examples
 from train.inference import covering_clips
 from train.plans import Planner

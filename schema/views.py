@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from params_base import Count, NonNegative, Positive, Section
+from schema.base import Count, NonNegative, Positive, Section
 
 
 class _ViewBase(Section):

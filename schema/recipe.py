@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from params_base import Count, NonNegative, Positive, Probability, Section
-from params_views import PcenParams
-
-LabelRule = Literal["lambda", "max", "sum"]
+from schema.augment import AugmentParams
+from schema.base import Count, NonNegative, Positive, Probability, Section
+from schema.views import PcenParams
 
 
 class SamplingParams(Section):
@@ -67,116 +66,6 @@ class LossParams(Section):
     def _something_to_learn(self) -> LossParams:
         if self.clip + self.frame_max == 0:
             raise ValueError("clip and frame_max are both 0, so nothing is learnt; raise one")
-        return self
-
-
-class MixupParams(Section):
-    """A share of a clip and the rest of another one, added as power.
-
-    Source: mixup, Zhang et al. 2018; on power, with labels `max` (both birds sing), as BirdCLEF's winners do.
-    """
-
-    probability: Probability
-    alpha: Positive
-    labels: LabelRule
-
-
-class SumixParams(Section):
-    """Another clip on top, its power changed by a drawn gain: two birds that sing at once.
-
-    Source: "sumix" of BirdCLEF's winners, as against mixup's weighted mean.
-    """
-
-    probability: Probability
-    gain_db: NonNegative
-    labels: LabelRule
-
-
-class CutmixParams(Section):
-    """A span of time from another clip.
-
-    Source: CutMix, Yun et al. 2019, along time only.
-    """
-
-    probability: Probability
-    alpha: Positive
-    labels: LabelRule
-
-
-class EqParams(Section):
-    """Bands of mel bins, each made quieter by a drawn number of decibels: other microphones, distance, foliage.
-
-    Source: BirdCLEF's winners, four bands by 0 to 20 dB.
-    """
-
-    probability: Probability
-    bands: Annotated[int, Field(ge=2, le=16)]
-    depth_db: NonNegative
-
-
-class _AddedSound(Section):
-    """A sound added under the clip at a drawn signal-to-noise ratio."""
-
-    probability: Probability
-    lowest_snr_db: float
-    highest_snr_db: float
-
-    @field_validator("highest_snr_db")
-    @classmethod
-    def _not_below_lowest(cls, highest: float, info: ValidationInfo) -> float:
-        lowest = info.data.get("lowest_snr_db")
-        if lowest is not None and highest < lowest:
-            raise ValueError(f"must be at least lowest_snr_db ({lowest:g}); raise it")
-        return highest
-
-
-class BackgroundParams(_AddedSound):
-    """A recording without birds under the clip.
-
-    Source: BirdCLEF's winners, with probability 0.5 at 0 to 3 dB.
-    """
-
-    label: Annotated[str, Field(min_length=1)]
-
-
-class NoiseParams(_AddedSound):
-    """Noise of even power per hertz (white) or per octave (pink) under the clip."""
-
-    colour: Literal["white", "pink"]
-
-
-class SpecAugmentParams(Section):
-    """Masks over mel bins and frames.
-
-    Source: SpecAugment, Park et al. 2019, without time warping.
-    """
-
-    mel_masks: Annotated[int, Field(ge=0)]
-    mel_width: Annotated[int, Field(ge=0)]
-    time_masks: Annotated[int, Field(ge=0)]
-    time_width: Annotated[int, Field(ge=0)]
-    probability: Probability
-
-
-class AugmentParams(Section):
-    """What happens to a batch on the device."""
-
-    gain_db: NonNegative
-    time_shift_s: NonNegative
-    mixup: MixupParams
-    sumix: SumixParams
-    cutmix: CutmixParams
-    eq: EqParams
-    background: BackgroundParams
-    noise: NoiseParams
-    spec_augment: SpecAugmentParams
-
-    @model_validator(mode="after")
-    def _one_partner_a_clip(self) -> AugmentParams:
-        if self.mixup.probability + self.sumix.probability + self.cutmix.probability > 1:
-            raise ValueError(
-                "the probabilities of mixup, sumix and cutmix add up to over 1, but a clip gets one partner; lower them"
-            )
         return self
 
 
@@ -274,12 +163,34 @@ def resolve_recipe(recipe: Recipe, override: Mapping[str, Any]) -> Recipe:
     ValidationError
         If an override names an unknown key or breaks a rule.
     """
-    return Recipe.model_validate(_merged(recipe.model_dump(), override))
+    return Recipe.model_validate(merged(recipe.model_dump(), override))
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def completed(name: str, recipes: Mapping[str, Any]) -> Any:
+    """A recipe as it stands in a params file; one with a `base` is completed by the recipe whose keys it changes.
+
+    Raises
+    ------
+    ValueError
+        If the base is unknown or has a base itself.
+    """
+    recipe = recipes[name]
+    if not isinstance(recipe, Mapping) or "base" not in recipe:
+        return recipe
+    complete = [str(other) for other, entry in recipes.items() if not isinstance(entry, Mapping) or "base" not in entry]
+    base = recipe["base"]
+    if base not in complete:
+        why = "has a base itself" if base in recipes else "names no recipe"
+        raise ValueError(f"base = {base!r}: {why}; choose a complete one: {', '.join(complete)}")
+    if not isinstance(recipes[base], Mapping):
+        return recipes[base]
+    return merged(recipes[base], {key: value for key, value in recipe.items() if key != "base"})
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` put over its own, section by section."""
     result = dict(base)
     for key, value in over.items():
         nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = _merged(result[key], value) if nested else value
+        result[key] = merged(result[key], value) if nested else value
     return result

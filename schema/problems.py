@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from params import Member
-from params_base import Section
-from params_recipe import Recipe, resolve_recipe
-from params_views import MelView, PcenView, View
+from schema.base import Section
+from schema.members import Member
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import MelView, PcenView, View
 
 
 def explain(problem: Any, raw: Any, prefix: str = "") -> str:
