@@ -24,10 +24,10 @@ from tests import tiny
 CODE = (
     "cache",
     "pipeline",
+    "schema",
     "train",
     "commands",
     "params.py",
-    "schema/problems.py",
     "errors.py",
     "progress.py",
     "figures.py",
