@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test lint lock bench clean
+.PHONY: setup demo ladder test lint lock bench clean
 
 setup: .venv/ready
 
@@ -19,6 +19,10 @@ demo: setup
 	birdcache init --demo
 	dvc repro
 	@birdcache report
+
+# on the data that params.yaml names; what is finished stays finished
+ladder: setup
+	birdcache ladder
 
 test: setup
 	pytest
@@ -42,4 +46,4 @@ bench: setup
 
 # data/cache, models and reports can be made again; recordings, the pool and DVC's cache stay
 clean:
-	rm -rf data/cache data/members models reports build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf data/cache data/members data/ladder data/student models reports build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -35,6 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands.add_parser("predict", help="any audio file -> a CSV of detections"))
     _add_lr_find(commands.add_parser("lr-find", help="try learning rates on a member: a picture and a suggestion"))
     _add_batch(commands.add_parser("batch", help="a picture of clips, as stored and as a member's model sees them"))
+    commands.add_parser("ladder", help="measure rung by rung, and technique by technique, what training gains")
+    _add_tune(commands.add_parser("tune", help="search better values of a recipe's keys for a member"))
     commands.add_parser("report", help="metrics of the last run, and where its results lie")
     commands.add_parser("doctor", help="check Python, codecs, GPU, disk and DVC; say what is wrong and how to mend it")
     return parser
@@ -82,9 +84,20 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("detections.csv"), metavar="CSV", help="default: detections.csv"
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.2, metavar="SCORE", help="lowest score that is written, default 0.2"
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help="lowest score that is written, default: that of each class in reports/thresholds.csv",
     )
-    parser.add_argument("--window", type=float, default=5.0, metavar="SECONDS", help="length of a detection, default 5")
+    parser.add_argument(
+        "--window", type=float, metavar="SECONDS", help="length of a detection, default: that of the ensemble, or 5"
+    )
+    parser.add_argument(
+        "--ensemble",
+        type=Path,
+        metavar="JSON",
+        help="how models are blended and what follows, default: data/ensemble.json of the models' project",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
@@ -99,6 +112,12 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
     _add_split(parser)
     parser.add_argument("--epoch", type=int, default=1, metavar="N", help="whose first batch, default 1")
     parser.add_argument("--clips", type=int, default=6, metavar="N", help="how many clips, default 6")
+
+
+def _add_tune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("member", metavar="MEMBER", help="a member of params.yaml")
+    parser.add_argument("--fold", type=int, metavar="N", help="fold to leave out and measure on, default: tune.fold")
+    parser.add_argument("--trials", type=int, metavar="N", help="trials in all, default: tune.trials")
 
 
 def _add_split(parser: argparse.ArgumentParser) -> None:

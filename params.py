@@ -14,8 +14,13 @@ from ruamel.yaml.error import YAMLError
 
 from errors import BirdcacheError
 from schema.base import Count, Name, Positive, Section
+from schema.ensemble import EnsembleParams, ensemble_problems
+from schema.ladder import Ladder
 from schema.members import Member
+from schema.predict import PredictParams
 from schema.recipe import Recipe, completed, resolve_recipe
+from schema.student import StudentParams
+from schema.tune import TuneParams, tune_problems
 from schema.views import View
 
 DEFAULT_PATH = Path("params.yaml")
@@ -33,6 +38,7 @@ class DemoParams(Section):
     most_recordings: Annotated[int, Field(ge=3)]
     fewest_recordings: Annotated[int, Field(ge=1)]
     soundscapes: Annotated[int, Field(ge=0)]
+    unlabelled: Annotated[int, Field(ge=0)]
 
     @field_validator("fewest_recordings")
     @classmethod
@@ -96,13 +102,6 @@ class EvaluateParams(Section):
     rare_below: Count
 
 
-class PredictParams(Section):
-    """How scores of long recordings are cut into windows of time."""
-
-    window_s: Positive
-    batch_size: Count
-
-
 class MachineParams(Section):
     """This machine, not the experiment: no stage depends on it, changing it re-runs nothing."""
 
@@ -132,8 +131,12 @@ class Params(Section):
     folds: FoldsParams
     train: Annotated[dict[Name, Recipe], Field(min_length=1)]
     members: Annotated[dict[Name, Member], Field(min_length=1)]
+    ladder: Ladder
     evaluate: EvaluateParams
+    ensemble: EnsembleParams
     predict: PredictParams
+    student: StudentParams
+    tune: TuneParams
     machine: MachineParams
 
     def recipe_of(self, member: str) -> Recipe:
@@ -150,7 +153,10 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     ParamsError
         If the file is missing, is not YAML, or breaks any rule; all problems are listed at once.
     """
-    from schema.problems import cross_problems, explain  # here, since its rules need the schema above
+    # here, since their rules need the schema above
+    from schema.ladder_problems import ladder_problems
+    from schema.problems import cross_problems, explain
+    from schema.student_problems import student_problems
 
     raw = _read_yaml(path)
     problems = _expand_recipes(raw)
@@ -159,7 +165,13 @@ def load(path: Path = DEFAULT_PATH) -> Params:
         params = Params.model_validate(raw)
     except ValidationError as error:
         problems += [explain(problem, raw) for problem in error.errors()]
-    problems += cross_problems(raw)
+    problems += [
+        *ensemble_problems(raw),
+        *cross_problems(raw),
+        *ladder_problems(raw),
+        *student_problems(raw),
+        *tune_problems(raw.get("tune")),
+    ]
     if params is None or problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParamsError(f"{path}: {len(problems)} problem(s)\n{lines}")

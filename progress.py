@@ -35,6 +35,13 @@ class Progress:
             self._last_line = time.monotonic()
             print(self._line(), file=self._stream, flush=True)
 
+    def say(self, line: str) -> None:
+        """Print a line on standard output, above the bar."""
+        if self._bar is not None:
+            self._bar.write(line)
+        else:
+            print(line, flush=True)
+
     def _line(self) -> str:
         elapsed_s = max(time.monotonic() - self._start, 1e-9)
         rate = self._done / elapsed_s

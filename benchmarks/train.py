@@ -31,10 +31,10 @@ from benchmarks.course import Lap, changed, data_lap, lap, named, start
 from benchmarks.on_the_fly import Kind, OnTheFlyBatches
 from benchmarks.timing import parser_of, report
 from pipeline.spectrograms import AUDIO, read_sources
-from schema.views import MelView
+from schema.views import MelView, each_of
 from train.batches import TrainingBatches
 from train.finish import Batch
-from train.fit import Split, open_split, open_store
+from train.fit import Split, open_split, open_stores
 from train.learner import Learner
 from train.members import read_member
 from train.model import choose_device
@@ -160,17 +160,17 @@ def loader(split: Split, ours: TrainingBatches, kind: Kind, workers: int) -> OnT
 def paths_of(split: Split) -> dict[int, Path]:
     """The audio file of each row of the store."""
     table = pd.read_csv(AUDIO, dtype=str)
-    rows = open_store(split.member).rows_of(list(table["sha256"]))
+    rows = open_stores(split.member)[0].rows_of(list(table["sha256"]))
     return {int(row): Path(path) for row, path in zip(rows, table["path"], strict=True)}
 
 
 def decode_once_s(split: Split, workers: int) -> float:
     """Seconds to build the member's store from nothing."""
-    sources = read_sources(AUDIO)
+    sources, view = read_sources(AUDIO), each_of(split.member.view)[0]
     with tempfile.TemporaryDirectory() as folder:
-        building.build(Path(folder), sources[:8], split.member.view, workers)  # starts the worker processes
+        building.build(Path(folder), sources[:8], view, workers)  # starts the worker processes
         begin = time.perf_counter()
-        building.build(Path(folder), sources, split.member.view, workers)
+        building.build(Path(folder), sources, view, workers)
         return time.perf_counter() - begin
 
 

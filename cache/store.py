@@ -80,6 +80,11 @@ class Store:
         """Whether its parts lie elsewhere, in a remote pool."""
         return bool(self._places)
 
+    @property
+    def audio_sha256(self) -> list[str]:
+        """(N,) SHA-256 of each row's audio file."""
+        return [digest.tobytes().hex() for digest in self._audio]
+
     @cached_property
     def _by_audio(self) -> tuple[Any, Ints]:
         """(N,) SHA-256s in ascending order, 32 bytes each, and their rows."""

@@ -18,9 +18,10 @@ from commands.errors import CommandError
 from commands.splits import split_of
 from figures import figure
 from pipeline.gallery import draw_spectrogram
-from schema.views import MelView
+from schema.views import MelView, each_of
 from train.finish import Batch
 from train.fit import Split
+from train.members import ResolvedMember
 from train.plans import Plan
 
 FOLDER = Path("reports/batch")
@@ -72,16 +73,16 @@ def first_batch(split: Split, epoch: int) -> Look:
     if plan is None:
         raise CommandError("an epoch draws one clip only, which makes no batch; raise sampling.clips_per_epoch")
     values = split.frames.finish(split.frames.stage(plan.row, plan.position), plan.position)
-    stored = values[: plan.draws.size].cpu().numpy().copy()
+    stored = values[: plan.draws.size, :, : split.member.view.n_mels].cpu().numpy().copy()
     return Look(plan, stored, batches.finisher(values, plan))
 
 
 def draw(look: Look, split: Split, clips: int, path: Path) -> None:
-    """One row for each clip: as it is stored on the left, the channels that the model sees on the right."""
-    seen_BCMT, channels = look.seen.clips[:clips].cpu().numpy(), split.member.recipe.channels
+    """One row for each clip: as its (first) view is stored on the left, the channels that the model sees beside it."""
+    seen_BCMT, channels = look.seen.clips[:clips].cpu().numpy(), channel_names(split.member)
     stored_BMT = look.stored[:clips].transpose(0, 2, 1)
     sound_BMT = np.broadcast_to((look.plan.position[:clips] >= 0)[:, None, :], stored_BMT.shape)
-    unit = "dB" if isinstance(split.member.view, MelView) else "PCEN"
+    unit = "dB" if isinstance(each_of(split.member.view)[0], MelView) else "PCEN"
     with figure(path, 5.5 * (1 + len(channels)), 0.8 + 1.75 * clips) as drawn:
         drawn.suptitle(f"{split.member.name}, fold {split.fold}: what the model sees", x=0.01, ha="left", weight="bold")
         axes = drawn.subplots(clips, 1 + len(channels), squeeze=False)
@@ -97,9 +98,15 @@ def draw(look: Look, split: Split, clips: int, path: Path) -> None:
             _entitle(axes[number, 1], seen_title(number, look, split))
 
 
+def channel_names(member: ResolvedMember) -> list[str]:
+    """What each channel shows; of several views, also of which."""
+    views, channels = member.member.views, member.recipe.channels
+    return [*channels] if len(views) == 1 else [f"{channel} of {view}" for view in views for channel in channels]
+
+
 def _draw_column(axes: npt.NDArray[Any], images_BMT: Floats, span: npt.NDArray[np.float64], split: Split) -> Any:
     for axis, image_MT in zip(axes, images_BMT, strict=True):
-        image = draw_spectrogram(axis, image_MT, split.member.view, *span)
+        image = draw_spectrogram(axis, image_MT, each_of(split.member.view)[0], *span)
         axis.label_outer()
     return image
 

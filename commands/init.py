@@ -22,6 +22,7 @@ AUDIO_EXTENSIONS = (".ogg", ".wav", ".flac", ".mp3")
 TRUTH = "test_soundscapes_labels.csv"
 SMALL = 2000  # recordings; below it a small network and more epochs
 DEFAULT_FOLDS = 5
+BACKGROUND = "nocall"  # label of recordings without birds, in BirdCLEF's data and others
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class DataFacts:
     layout: str
     root: Path
     per_class: tuple[int, ...]  # recordings of each
+    background: bool  # whether some are without birds
     ready_folds: int
     soundscapes: str | None
     truth: str | None
@@ -75,19 +77,19 @@ def look_at_birdclef(root: Path) -> DataFacts:
     if soundscapes is None and _has_audio(root / "train_soundscapes"):
         print("train_soundscapes/ is left out; to predict it too, set data.soundscapes: train_soundscapes")
     truth = TRUTH if soundscapes and (root / TRUTH).is_file() else None
-    per_class = tuple(table["primary_label"].value_counts().tolist()) if "primary_label" in table else ()
+    per_class = table["primary_label"].value_counts().to_dict() if "primary_label" in table else {}
     if not per_class:
         raise CommandError(f"{table_path}: names no recording; it needs rows with primary_label and filename")
-    return DataFacts("birdclef", root, per_class, folds, soundscapes, truth)
+    return DataFacts("birdclef", root, tuple(per_class.values()), BACKGROUND in per_class, folds, soundscapes, truth)
 
 
 def look_at_folders(root: Path) -> DataFacts:
     """Facts of a data set with one folder of recordings per class."""
-    counts = Counter(path.parent for path in root.glob("*/*") if path.suffix.lower() in AUDIO_EXTENSIONS)
+    counts = Counter(path.parent.name for path in root.glob("*/*") if path.suffix.lower() in AUDIO_EXTENSIONS)
     if not counts:
         kinds = ", ".join(AUDIO_EXTENSIONS)
         raise CommandError(f"{root}: holds no <label>/<file> with {kinds}; --folders needs one folder per class")
-    return DataFacts("folders", root, tuple(counts.values()), 0, None, None)
+    return DataFacts("folders", root, tuple(counts.values()), BACKGROUND in counts, 0, None, None)
 
 
 def filled_template(facts: DataFacts, backbone: str | None, pretrained: str | None) -> str:
@@ -107,32 +109,73 @@ def filled_template(facts: DataFacts, backbone: str | None, pretrained: str | No
     folds = facts.ready_folds or DEFAULT_FOLDS
     document["folds"]["count"] = folds
     document["folds"]["train"][:] = list(range(folds))
-    del document["views"]["pcen"], document["members"]["pcen"]
-    _fill_member(document, facts, backbone, pretrained)
+    del document["views"]["pcen"], document["views"]["long"], document["members"]["pcen"]
+    weights = _weights(facts, backbone, pretrained)
+    _fill_members(document, facts, backbone, weights, given=pretrained is not None)
+    _fill_recipes(document["train"], facts, bool(weights))
+    _fill_ladder(document["ladder"], facts, bool(weights))
+    _fill_student(document["student"], facts)
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
 
 
-def _fill_member(document: Any, facts: DataFacts, backbone: str | None, pretrained: str | None) -> None:
-    weights = _weights(facts, backbone, pretrained)
+def _fill_members(document: Any, facts: DataFacts, backbone: str | None, weights: bool | str, given: bool) -> None:
     default = "mobilenetv3_small_100" if facts.recordings < SMALL else "efficientnet_b0"
-    found = Path(weights).stem if isinstance(weights, str) and pretrained is None else default
-    document["members"]["base"] |= {"backbone": backbone or found, "pretrained": weights}
-    recipes = document["train"]
-    recipes["regularised"]["sampling"]["weighted"] = not facts.balanced
-    if weights:
-        _fill_finetuning(recipes["baseline"], recipes["regularised"])
+    found = Path(weights).stem if isinstance(weights, str) and not given else default
+    for member in (
+        document["members"]["base"],
+        document["ladder"]["rungs"]["baseline"],
+    ):  # other rungs are like the first
+        member |= {"backbone": backbone or found, "pretrained": weights}
+
+
+def _fill_recipes(recipes: Any, facts: DataFacts, finetuned: bool) -> None:
+    for name in ("balanced", "regularised", "strong", "winner"):
+        recipes[name]["sampling"]["weighted"] = not facts.balanced
+    if facts.background:
+        for name in ("strong", "winner"):
+            recipes[name]["augment"]["background"] = {"probability": 0.5, "label": BACKGROUND}
+    if finetuned:
+        _fill_finetuning(recipes, facts)
     elif facts.recordings < SMALL:
         recipes["baseline"]["epochs"] = 40
 
 
-def _fill_finetuning(baseline: Any, recipe: Any) -> None:
+def _fill_finetuning(recipes: Any, facts: DataFacts) -> None:
     """A pretrained network: a smaller rate, and much augmentation against learning the recordings by heart."""
+    baseline, regularised = recipes["baseline"], recipes["regularised"]
     baseline["epochs"] = 16
-    recipe["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1}
-    recipe["augment"]["time_shift_s"] = baseline["clip_s"] / 2
-    recipe["augment"]["mixup"]["probability"] = 1.0
+    regularised["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1}
+    regularised["augment"]["time_shift_s"] = baseline["clip_s"] / 2
+    regularised["augment"]["mixup"]["probability"] = 1.0
+    for name in ("strong", "winner"):
+        recipe = recipes[name]
+        recipe["epochs"] = 20
+        recipe["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1, "layer_decay": 0.8}
+        if facts.recordings >= SMALL:  # so many steps that a smaller rate gets there, and a slower mean is fast enough
+            recipe["optimiser"]["lr"] = 5.0e-4
+    recipes["winner"]["optimiser"]["ema_decay"] = 0.98 if facts.recordings < SMALL else 0.999
+
+
+def _fill_student(student: Any, facts: DataFacts) -> None:
+    """Rounds as long as the members' own trainings, whose gain is measured by what truth there is."""
+    student["gain_in"] = "soundscapes" if facts.truth else "out_of_fold"
+    for each in student["rounds"].values():
+        each["override"] = {}
+
+
+def _fill_ladder(ladder: Any, facts: DataFacts, finetuned: bool) -> None:
+    """Rungs on the one view; of the ablations those that take something away, and none where each costs hours."""
+    del ladder["rungs"]["long"]
+    ladder["ensemble"]["ensemble"][:] = ["strong", "winner"]
+    ladder["folds"][:] = [0]
+    if facts.recordings >= SMALL:
+        ladder.ca.items.pop("ablations")  # its comment would stand between the key and the {}
+        ladder["ablations"] = {}
+        return
+    for name in ["even_sampling"] * facts.balanced + ["rate_of_baseline"] * finetuned:
+        del ladder["ablations"][name]
 
 
 def _weights(facts: DataFacts, backbone: str | None, pretrained: str | None) -> bool | str:

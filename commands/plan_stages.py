@@ -23,6 +23,7 @@ from commands.errors import CommandError
 from commands.plan_reasons import Extent, Kind, Reason, key_changes
 
 State = Literal["runs", "restored", "may run", "up to date"]
+PIPELINE = "dvc.yaml"  # those in folders, such as ladder/dvc.yaml, run only when they are named
 OUTPUTS: dict[str, Kind] = {"deleted": "missing output", "modified": "changed output", "not in cache": "lost output"}
 
 
@@ -82,7 +83,7 @@ def _plan_all(repo: Any) -> Iterator[StagePlan]:
     graph = get_active_graph(repo.index.graph)
     plans: dict[str, StagePlan] = {}
     for stage in plan_repro(graph):
-        if isinstance(stage, PipelineStage):
+        if isinstance(stage, PipelineStage) and stage.path_in_repo == PIPELINE:
             before = [each for each in graph.successors(stage) if isinstance(each, PipelineStage)]
             moving = [each for each in before if plans[each.addressing].state != "up to date"]
             plans[stage.addressing] = _plan(stage, moving)

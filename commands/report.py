@@ -12,11 +12,14 @@ from train.evaluate import print_summary
 METRICS = Path("reports/metrics.json")
 RESULTS = {
     "reports/submission.csv": "a score per label for each window of each soundscape",
+    "reports/members.md": "what each member adds to the ensemble",
+    "reports/postprocessing.md": "what each step of post-processing gains on the soundscapes",
     "reports/per_class.png": "average precision of each class",
     "reports/confusions.png": "what is taken for what",
     "reports/soundscapes.png": "scores over time, beside the truth",
     "reports/train": "learning curves of each member and fold",
     "reports/spectrograms": "what the stores hold",
+    "reports/ladder.md": "what each rung of the ladder and each technique gives",
     "reports/data.json": "the data set, and which files were refused",
 }
 

@@ -16,7 +16,7 @@ def split_of(name: str, fold: int | None) -> Split:
     Raises
     ------
     CommandError
-        If there is no such member or fold, or a stage that trains nothing yet has to run first.
+        If there is no such member or fold, or a stage that trains nothing yet has to run first or again.
     """
     loaded = parameters.load()
     if name not in loaded.members:
@@ -24,7 +24,12 @@ def split_of(name: str, fold: int | None) -> Split:
     fold = loaded.folds.train[0] if fold is None else fold
     if not 0 <= fold < loaded.folds.count:
         raise CommandError(f"--fold {fold}: params.yaml makes folds 0 to {loaded.folds.count - 1} (folds.count)")
-    for path in (RECORDINGS, LABELS, FOLDS, store_path(loaded.members[name].view), MEMBERS / f"{name}.json"):
+    stores = map(store_path, loaded.members[name].views)
+    for path in (RECORDINGS, LABELS, FOLDS, *stores, MEMBERS / f"{name}.json"):
         if not path.exists():
             raise CommandError(f"{path}: is missing; run `dvc repro member@{name} folds` first, which trains nothing")
-    return open_split(read_member(name), fold, loaded.machine, choose_device(loaded.machine.device))
+    member = read_member(name)
+    now = loaded.members[name].model_copy(update={"override": {}}), loaded.recipe_of(name)
+    if (member.member, member.recipe) != now:
+        raise CommandError(f"{MEMBERS / name}.json: params.yaml says otherwise by now; run `dvc repro member@{name}`")
+    return open_split(member, fold, loaded.machine, choose_device(loaded.machine.device))

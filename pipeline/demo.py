@@ -1,6 +1,7 @@
 """Stage `demo`: a synthetic dawn chorus in the layout of BirdCLEF 2025, for trying everything without a download.
 
-Writes train.csv, taxonomy.csv, sample_submission.csv, train_audio/, test_soundscapes/ and test_soundscapes_labels.csv.
+Writes train.csv, taxonomy.csv, sample_submission.csv, train_audio/, test_soundscapes/ and test_soundscapes_labels.csv,
+which tells the truth of some of the soundscapes; the others are for a noisy student to learn from.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ def _write_tables(root: Path, plan: Plan) -> None:
 
 def _sounds(root: Path, plan: Plan) -> list[tuple[Path, Scene]]:
     """Every audio file to write, long ones first, so that no worker starts one when the others have finished."""
-    sounds = [(root / "test_soundscapes" / f"{item.name}.ogg", item.scene) for item in plan.soundscapes]
+    soundscapes = (*plan.soundscapes, *plan.unlabelled)
+    sounds = [(root / "test_soundscapes" / f"{item.name}.ogg", item.scene) for item in soundscapes]
     sounds += [(root / "train_audio" / item.filename, item.scene) for item in plan.recordings]
     return sorted(sounds, key=lambda sound: -sound[1].duration_s)
 

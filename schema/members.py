@@ -10,13 +10,15 @@ from schema.base import Name, Section
 
 
 class Member(Section):
-    """A named model: one backbone on one view with one recipe.
+    """A named model: one backbone on one view, or on several side by side, with one recipe.
 
-    Sources: head `sed`, attention over time as in PANNs (Kong et al. 2020); pool `gem`, Radenovic et al. 2018; drop
-    path, Huang et al. 2016.
+    Sources: several views as channels of one image, Palanisamy et al. 2020, Rethinking CNN models for audio
+    classification; head `sed`, attention over time as in PANNs (Kong et al. 2020); pool `gem`, Radenovic et al. 2018;
+    drop path, Huang et al. 2016.
     """
 
     view: Name
+    more_views: Annotated[list[Name], Field(max_length=2)]
     recipe: Name
     backbone: Annotated[str, Field(min_length=1)]
     pretrained: bool | str
@@ -25,3 +27,8 @@ class Member(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     override: dict[str, Any]
+
+    @property
+    def views(self) -> list[str]:
+        """Names of all views that the member looks at, in the order of their channels."""
+        return [self.view, *self.more_views]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from schema.base import Section
 from schema.members import Member
-from schema.recipe import Recipe, resolve_recipe
+from schema.recipe import Recipe, merged, resolve_recipe
+from schema.view_problems import more_views_problems, pcen_problems
 from schema.views import MelView, PcenView, View
+
+if TYPE_CHECKING:
+    from params import Params
 
 
 def explain(problem: Any, raw: Any, prefix: str = "") -> str:
@@ -55,16 +59,17 @@ def _sections() -> Iterator[type[Section]]:
 
 def cross_problems(raw: dict[str, Any]) -> list[str]:
     """Rules between sections, over those entries that are valid by themselves."""
-    views = _valid_entries(TypeAdapter(View), raw.get("views"))
-    recipes = _valid_entries(TypeAdapter(Recipe), raw.get("train"))
-    members = _valid_entries(TypeAdapter(Member), raw.get("members"))
+    views = valid_entries(TypeAdapter(View), raw.get("views"))
+    recipes = valid_entries(TypeAdapter(Recipe), raw.get("train"))
+    members = valid_entries(TypeAdapter(Member), raw.get("members"))
     problems: list[str] = []
     for name, member in members.items():
-        problems += _member_problems(name, member, raw, views, recipes)
+        problems += member_problems(f"members.{name}", member, raw, views, recipes)
     return problems
 
 
-def _valid_entries(adapter: TypeAdapter[Any], raw: Any) -> dict[str, Any]:
+def valid_entries(adapter: TypeAdapter[Any], raw: Any) -> dict[str, Any]:
+    """Those entries of a section that are valid by themselves."""
     valid = {}
     for name, entry in raw.items() if isinstance(raw, Mapping) else ():
         try:
@@ -79,12 +84,13 @@ def _names(raw: dict[str, Any], section: str) -> list[str]:
     return [str(name) for name in entries] if isinstance(entries, Mapping) else []
 
 
-def _member_problems(
-    name: str, member: Member, raw: dict[str, Any], views: dict[str, Any], recipes: dict[str, Any]
+def member_problems(
+    key: str, member: Member, raw: dict[str, Any], views: dict[str, Any], recipes: dict[str, Any]
 ) -> Iterator[str]:
-    key = f"members.{name}"
+    """What is wrong between a member, whose section is `key`, and the view and recipe that it names."""
     if member.view not in _names(raw, "views"):
         yield f"{key}.view = {member.view!r}: names no view; choose one of: {', '.join(_names(raw, 'views'))}"
+    yield from more_views_problems(key, member, _names(raw, "views"), views)
     if member.recipe not in _names(raw, "train"):
         yield f"{key}.recipe = {member.recipe!r}: names no recipe; choose one of: {', '.join(_names(raw, 'train'))}"
     if member.recipe not in recipes:
@@ -92,10 +98,18 @@ def _member_problems(
     try:
         recipe = resolve_recipe(recipes[member.recipe], member.override)
     except ValidationError as error:
-        yield from (explain(problem, {}, prefix=f"{key}.override.") for problem in error.errors())
+        tried = merged(recipes[member.recipe].model_dump(), member.override)
+        yield from (explain(problem, tried, prefix=f"{key}.override.") for problem in error.errors())
         return
     if member.view in views:
         yield from _recipe_on_view_problems(key, recipe, member, views[member.view])
+    yield from pcen_problems(key, recipe, member, views)
+
+
+def override_problems(params: Params, name: str, override: Mapping[str, Any]) -> list[str]:
+    """What would be wrong with a member if its override were this one."""
+    member = params.members[name].model_copy(update={"override": override})
+    return list(member_problems(f"members.{name}", member, params.model_dump(), params.views, params.train))
 
 
 def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: MelView | PcenView) -> Iterator[str]:
@@ -120,24 +134,3 @@ def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: Mel
             f"{key}: dynamic_range_db = {recipe.dynamic_range_db:g} has no meaning for the channel pcen, not in dB; "
             f"set {key}.override.dynamic_range_db: 0.0"
         )
-    if isinstance(view, PcenView):
-        yield from _pcen_problems(key, recipe, on)
-
-
-def _pcen_problems(key: str, recipe: Recipe, on: str) -> Iterator[str]:
-    """PCEN divides loudness away and is not in dB: what works on power or decibels has no meaning after it."""
-    augment = recipe.augment
-    nought = {
-        "augment.gain_db": augment.gain_db,
-        "augment.sumix.probability": augment.sumix.probability,
-        "augment.eq.probability": augment.eq.probability,
-        "augment.background.probability": augment.background.probability,
-        "augment.noise.probability": augment.noise.probability,
-        "dynamic_range_db": recipe.dynamic_range_db,
-        "trim_db": recipe.trim_db,
-    }
-    for name, value in nought.items():
-        if value:
-            yield f"{key}: {name} = {value:g} has no meaning on the PCEN values {on}; set {key}.override.{name}: 0.0"
-    if "pcen" in recipe.channels:
-        yield f"{key}: the channel pcen would be PCEN of the PCEN values {on}; set {key}.override.channels: [level]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -75,3 +76,53 @@ class PcenView(_ViewBase):
 
 
 View = Annotated[MelView | PcenView, Field(discriminator="kind")]
+
+GEOMETRY = ("sample_rate_hz", "hop", "n_mels", "mel_scale", "fmin_hz", "fmax_hz")
+
+
+class SideBySide(Section):
+    """Several views of one geometry, whose images are channels of one: a pixel means the same time and frequency.
+
+    No entry of params.yaml: it is what a member with `more_views` looks at. Wherever frames, hop or mel bins are asked
+    for, it answers as any of its views.
+    """
+
+    kind: Literal["side_by_side"]
+    views: Annotated[list[View], Field(min_length=2)]
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of all its views."""
+        return self.views[0].sample_rate_hz
+
+    @property
+    def hop(self) -> int:
+        """Of all its views."""
+        return self.views[0].hop
+
+    @property
+    def n_mels(self) -> int:
+        """Of each of its views."""
+        return self.views[0].n_mels
+
+    def frames(self, duration_s: float) -> int:
+        """Number of frames that cover `duration_s` seconds, rounded up."""
+        return self.views[0].frames(duration_s)
+
+
+AnyView = Annotated[MelView | PcenView | SideBySide, Field(discriminator="kind")]
+
+
+def each_of(view: AnyView) -> list[MelView | PcenView]:
+    """The views that a member looks at, in the order of their channels."""
+    return view.views if isinstance(view, SideBySide) else [view]
+
+
+def side_by_side(views: Sequence[MelView | PcenView]) -> MelView | PcenView | SideBySide:
+    """One view as it is, several as one."""
+    return views[0] if len(views) == 1 else SideBySide(kind="side_by_side", views=list(views))
+
+
+def unlike(one: MelView | PcenView, other: MelView | PcenView) -> list[str]:
+    """The keys of geometry in which two views differ, so that their images cannot be channels of one."""
+    return [key for key in GEOMETRY if getattr(one, key) != getattr(other, key)]

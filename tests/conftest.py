@@ -26,6 +26,7 @@ STAGES = {
     "train@pcen-0": ("train.fit", ["pcen-0"]),
     "train@pcen-1": ("train.fit", ["pcen-1"]),
     "predict": ("train.predict", []),
+    "submit": ("train.submit", []),
     "evaluate": ("train.evaluate", []),
 }
 

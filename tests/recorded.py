@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from params import Params
+from schema.base import Section
 
 
 class RecordedParams:
@@ -47,5 +48,15 @@ class _RecordedSection:
         self._value, self._key, self._reads = value, key, reads
 
     def __getattr__(self, name: str) -> Any:
-        self._reads.add(f"{self._key}.{name}")
-        return getattr(self._value, name)
+        value, key = getattr(self._value, name), f"{self._key}.{name}"
+        if isinstance(value, Mapping) and all(isinstance(entry, Section) for entry in value.values()):
+            return _RecordedSections(value, key, self._reads)
+        self._reads.add(key)
+        return value
+
+
+class _RecordedSections(_RecordedMapping):
+    """Sections within a section, such as `student.rounds`: which keys of each are read."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _RecordedSection(self._value[name], f"{self._key}.{name}", self._reads)

@@ -34,11 +34,12 @@ CODE = (
 )
 
 
-def dvc(root: Path, *arguments: str) -> str:
-    """Run a DVC command in the project, with `python` being this Python."""
+def dvc(root: Path, *arguments: str, **variables: str) -> str:
+    """Run a DVC command in the project, with `python` being this Python, and variables of the environment."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
     environment.pop("BIRDCACHE_POOL", None)
+    environment |= variables
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -116,10 +117,15 @@ def test_a_second_repro_does_nothing_and_says_so(project: Path) -> None:
         ("views.pcen.pcen.gain", 0.9, {"spectrograms@pcen", "member@pcen"}),
         ("views.mel.hop", 200, {"spectrograms@mel", "member@base"}),
         ("folds.seed", 2, {"folds"}),
-        ("train.other.epochs", 3, {"member@pcen"}),
-        ("members.base.dropout", 0.2, {"member@base", "predict", "evaluate"}),
+        ("train.other.epochs", 3, {"member@base", "member@pcen"}),
+        ("members.base.dropout", 0.2, {"member@base", "predict", "submit", "evaluate"}),
         ("evaluate.top_confusions", 3, {"evaluate"}),
         ("predict.window_s", 4.0, {"predict"}),
+        ("predict.shifts_s", [1.0], {"predict"}),
+        ("predict.smoothing", 0.2, {"submit"}),
+        ("predict.file_max", 0.5, {"submit"}),
+        ("ensemble.blend", "rank", {"submit"}),
+        ("ensemble.fold_soup", True, {"predict"}),
     ],
 )
 def test_a_changed_key_touches_only_the_stages_that_read_it(
@@ -132,7 +138,7 @@ def test_a_changed_key_touches_only_the_stages_that_read_it(
 def test_repro_runs_only_the_changed_member(project: Path, changed_params: Callable[[str, Any], None]) -> None:
     changed_params("train.other.optimiser.lr", 0.02)
     ran = set(re.findall(r"Running stage '(\S+)'", dvc(project, "repro")))
-    assert ran == {"member@pcen", "train@pcen-0", "predict", "evaluate"}
+    assert ran == {"member@base", "member@pcen", "train@pcen-0", "predict", "submit", "evaluate"}
     changed_params("train.other.optimiser.lr", 0.01)
     output = dvc(project, "repro")
     assert "Running stage" not in output, "DVC's run cache gives a parameter that was flipped back for free"

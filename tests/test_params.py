@@ -38,6 +38,9 @@ def drop(key: str) -> Change:
     return change
 
 
+BEST: dict[str, Any] = {"blend": "best", "best": 2, "fold_soup": False, "threshold_prior": 10.0}
+
+
 def problems(tmp_path: Path, *changes: Change) -> list[str]:
     """Lines of the error that the shipped params.yaml gives after the changes."""
     raw = tiny.shipped_params()
@@ -100,6 +103,18 @@ def test_the_shipped_file_is_valid() -> None:
         (put("train.demo.augment.background.probability", 0.5), "members.pcen", "augment.background.probability = 0.5"),
         (put("members.pcen.override.trim_db", 40.0), "members.pcen", "trim_db = 40 has no meaning"),
         (put("members.base.head", "attention"), "members.base.head = 'attention'", "'linear' or 'sed'"),
+        (put("predict.hop_s", 6.0), "predict.hop_s = 6.0", "at most window_s (5)"),
+        (put("predict.hop_s", 0.0), "predict.hop_s = 0.0", "greater than 0"),
+        (put("predict.shifts_s", [1.0, 0.0]), "predict.shifts_s", "or 0, which always counts"),
+        (put("predict.shifts_s", [1.0, 1.0]), "predict.shifts_s", "names a shift twice"),
+        (put("predict.shifts_s", [-5.0]), "predict.shifts_s", "shorter than window_s (5)"),
+        (put("predict.smoothing", 0.6), "predict.smoothing = 0.6", "0.5"),
+        (put("predict.file_max", -1.0), "predict.file_max = -1.0", "greater than or equal to 0"),
+        (put("ensemble.blend", "median"), "ensemble.blend = 'median'", "'mean', 'rank', 'fitted' or 'best'"),
+        (put("ensemble", {**BEST, "best": 3}), "ensemble.best = 3", "there are only 2 members"),
+        (put("ensemble.threshold_prior", -1.0), "ensemble.threshold_prior = -1.0", "greater than or equal to 0"),
+        (put("train.demo.weights", "mean"), "train.demo.weights = 'mean'", "'soup'"),
+        (put("train.demo.soup_epochs", 0), "train.demo.soup_epochs = 0", "greater than or equal to 1"),
         (put("members.base.view", "mle"), "members.base.view = 'mle'", "names no view"),
         (put("members.base.recipe", "none"), "members.base.recipe = 'none'", "names no recipe"),
         (put("members.base.override", {"epoch": 3}), "members.base.override.epoch", "did you mean epochs?"),

@@ -60,6 +60,7 @@ def shipped_params() -> dict[str, Any]:
     raw["train"] = {"demo": completed(name, raw["train"])}
     for member in raw["members"].values():
         member["recipe"] = "demo"
+    raw["ladder"] |= {"folds": [0], "rungs": {}, "ensemble": {}, "ablations": {}}
     return raw
 
 
@@ -68,6 +69,7 @@ def tiny_params(data_root: str) -> dict[str, Any]:
     raw = shipped_params()
     raw["demo"] = {}
     raw["data"]["root"] = data_root
+    del raw["views"]["long"]
     for view in raw["views"].values():
         view |= {"sample_rate_hz": RATE_HZ, "n_fft": 512, "hop": 256, "n_mels": 32, "fmax_hz": RATE_HZ // 2}
     raw["folds"] |= {"count": 2, "train": [0, 1]}

@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from schema.augment import AugmentParams, BackgroundParams, CutmixParams, EqParams, LabelRule, NoiseParams
 from schema.recipe import Recipe
-from schema.views import MelView, PcenView
+from schema.views import AnyView
 from train.draws import Floats, Ints, Purpose, beta, uniform
 from train.noise import BANK_SPANS
+from train.pseudo_clips import PseudoClips
 
 RULES: tuple[LabelRule, ...] = get_args(LabelRule)
-CUTMIX = 2  # its number among the ways to mix
+CUTMIX, STUDENT = 2, 3  # their numbers among the ways to mix
 
 Float32s = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -34,6 +35,7 @@ class Mixtures:
     other: Float32s  # (P, T or 1) weight of its partner
     share: Floats  # (P,) of the clip in the mixture, for its label
     rule: Ints  # (P,) number in RULES
+    pseudo: Bools  # (P,) whether the partner is a pseudo-labelled clip of a soundscape
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,12 @@ class BatchDraws:
         return np.unique(np.concatenate([self.partnered, self.backgrounded, self.noise.place]))
 
 
-def draw_batch(epoch: int, index_B: Ints, recipe: Recipe, view: MelView | PcenView) -> BatchDraws:
+def draw_batch(
+    epoch: int, index_B: Ints, recipe: Recipe, view: AnyView, pseudo: PseudoClips | None = None
+) -> BatchDraws:
     """Draw everything for clips number `index_B` of an epoch."""
     seed, augment, frames = recipe.seed, recipe.augment, view.frames(recipe.clip_s)
-    mixtures = draw_mixtures(seed, epoch, index_B, augment, frames)
+    mixtures = draw_mixtures(seed, epoch, index_B, augment, frames, pseudo)
     noise = draw_added(seed, epoch, index_B, Purpose.NOISE, augment.noise)
     shift_frames = round(augment.time_shift_s * view.sample_rate_hz / view.hop)
     masks = augment.spec_augment
@@ -108,30 +112,44 @@ def draw_batch(epoch: int, index_B: Ints, recipe: Recipe, view: MelView | PcenVi
     )
 
 
-def draw_mixtures(seed: int, epoch: int, example_B: Ints, augment: AugmentParams, frames: int) -> Mixtures:
-    """Who gets a partner, in which of three ways, and how much of it.
+def draw_mixtures(
+    seed: int, epoch: int, example_B: Ints, augment: AugmentParams, frames: int, pseudo: PseudoClips | None = None
+) -> Mixtures:
+    """Who gets a partner, in which of four ways, and how much of it.
 
     mixup: the clip weighs lambda ~ Beta(alpha, alpha), its partner the rest. sumix: the clip stays as it is, and the
     partner comes on top with a gain uniform within +-gain_db. cutmix: the partner takes the clip's place in a span.
+    pseudo: the clip weighs `share`, a pseudo-labelled clip the rest; a clip that gets one gets no other partner.
     """
-    ways = (augment.mixup, augment.sumix, augment.cutmix)
-    borders = np.cumsum([way.probability for way in ways])
-    which_B = uniform(seed, epoch, example_B, Purpose.MIX)[:, 0] if borders[-1] else np.ones(len(example_B))
-    way_B = np.searchsorted(borders, which_B, side="right")
-    place = np.flatnonzero(way_B < len(ways))
+    share = pseudo.share if pseudo else 1.0
+    way_B = _ways(seed, epoch, example_B, augment, pseudo)
+    place = np.flatnonzero(way_B <= STUDENT)
     way_P, draw_P = way_B[place], uniform(seed, epoch, example_B[place], Purpose.LAMBDA)[:, 0]
     share_P = beta(augment.mixup.alpha, draw_P)
     power_P = 10 ** ((2 * draw_P - 1) * augment.sumix.gain_db / 10)
     cut_PT = draw_cuts(seed, epoch, example_B[place], draw_P, augment.cutmix, frames)
     mixed_PT = cut_PT | (way_P != CUTMIX)[:, None]
-    own_P, other_P = np.choose(way_P, [share_P, 1.0, 0.0]), np.choose(way_P, [1 - share_P, power_P, 1.0])
+    own_P = np.choose(way_P, [share_P, 1.0, 0.0, share])
+    other_P = np.choose(way_P, [1 - share_P, power_P, 1.0, 1 - share])
+    rules = (augment.mixup.labels, augment.sumix.labels, augment.cutmix.labels, "max")
     return Mixtures(
         place=place,
         own=np.where(mixed_PT, own_P[:, None], 1.0).astype(np.float32),
         other=np.where(mixed_PT, other_P[:, None], 0.0).astype(np.float32),
-        share=np.choose(way_P, [share_P, 1 / (1 + power_P), 1 - cut_PT.mean(axis=1)]),
-        rule=np.array([RULES.index(way.labels) for way in ways])[way_P],
+        share=np.choose(way_P, [share_P, 1 / (1 + power_P), 1 - cut_PT.mean(axis=1), share]),
+        rule=np.array([RULES.index(rule) for rule in rules])[way_P],
+        pseudo=way_P == STUDENT,
     )
+
+
+def _ways(seed: int, epoch: int, example_B: Ints, augment: AugmentParams, pseudo: PseudoClips | None) -> Ints:
+    """Number of the way in which each clip gets a partner, STUDENT + 1 for those that get none: (B,)."""
+    borders = np.cumsum([augment.mixup.probability, augment.sumix.probability, augment.cutmix.probability, 0.0])
+    which_B = uniform(seed, epoch, example_B, Purpose.MIX)[:, 0] if borders[-1] else np.ones(len(example_B))
+    way_B = np.searchsorted(borders, which_B, side="right")
+    if pseudo is None:
+        return way_B
+    return np.where(uniform(seed, epoch, example_B, Purpose.STUDENT)[:, 0] < pseudo.probability, STUDENT, way_B)
 
 
 def draw_cuts(seed: int, epoch: int, example_P: Ints, draw_P: Floats, cutmix: CutmixParams, frames: int) -> Bools:

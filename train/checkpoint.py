@@ -15,8 +15,9 @@ from cache.files import sha256_hex, write_durably
 from train.errors import TrainError
 from train.members import ResolvedMember
 from train.model import Classifier, build_model
+from train.normalise import channel_count
+from train.sources import SIDECAR as SIDECAR
 
-SIDECAR = "model.json"
 KINDS = ("last", "best")
 
 
@@ -80,7 +81,7 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
     if sha256_hex(content) != sidecar.sha256.get(kind):
         state = "is missing" if not content else "has other bytes than its sidecar promises"
         raise TrainError(f"{path}: {state}; restore it or train again with `dvc repro`")
-    view, channels = sidecar.member.view, len(sidecar.member.recipe.channels)
+    view, channels = sidecar.member.view, channel_count(sidecar.member.view, sidecar.member.recipe)
     model = build_model(sidecar.member.member, len(sidecar.labels), view.n_mels, pretrained=False, channels=channels)
     try:
         model.load_state_dict(load(content))

@@ -43,6 +43,8 @@ class Purpose(IntEnum):
     BACKGROUND_SNR = 20
     NOISE = 21
     NOISE_START = 22
+    STUDENT = 23
+    STUDENT_CLIP = 24
 
 
 def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats:

@@ -51,7 +51,7 @@ def draw_soundscapes(
     truth_NK : (N, K), False everywhere if there is no truth.
     """
     names = [row_id.rpartition("_")[0] for row_id in row_ids]
-    chosen = list(dict.fromkeys(names))[:MOST_SOUNDSCAPES]
+    chosen = soundscapes_to_show(names, truth_NK)
     shown = _classes_to_show(truth_NK, scores_NK)
     with figure(path, 11, 2 + 0.2 * len(shown)) as drawn:
         axes = drawn.subplots(1, max(len(chosen), 1), sharey=True, squeeze=False)[0]
@@ -65,11 +65,17 @@ def draw_soundscapes(
             axis.set_xticks(ticks, [f"{ends_s[tick]:g}" for tick in ticks])
             axis.set(title=name, xlabel="window's end, s")
             axis.grid(visible=False)
-        axes[0].set_yticks(range(len(shown)), [labels[number] for number in shown])
+        axes[0].set_yticks(range(len(shown)), [labels[number] for number in shown.tolist()])
         if chosen:
             drawn.colorbar(image, ax=list(axes), label="score (ring: sings)", shrink=0.8)
         else:
             axes[0].set(title="no soundscapes")
+
+
+def soundscapes_to_show(names: Sequence[str], truth_NK: Bools) -> list[str]:
+    """The first soundscapes, those in which the truth names a species before the others; `names` is of each window."""
+    told = {names[window] for window in np.flatnonzero(truth_NK.any(axis=1)).tolist()}
+    return sorted(dict.fromkeys(names), key=lambda name: name not in told)[:MOST_SOUNDSCAPES]
 
 
 def _classes_to_show(truth_NK: Bools, scores_NK: Floats) -> npt.NDArray[np.int64]:

@@ -1,6 +1,8 @@
 """The device's part of a batch: tone -> mix -> background -> noise -> roll -> present -> normalise -> masks.
 
 B clip, C channel, P partner, Q background or noise, R clip that something is mixed into, T frame, M mel bin, K class.
+Until they are presented, clips of several views lie side by side: M counts the mel bins of all views, one after the
+other. So whatever is done to frames is done to all views alike; what needs decibels leaves PCEN views out.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from schema.recipe import Recipe
-from schema.views import MelView, PcenView
+from schema.views import AnyView, MelView, each_of
 from train import augment
 from train.augment import to_device
 from train.augment_draws import Added, BatchDraws
@@ -36,14 +38,16 @@ class Batch:
 class Finisher:
     """Finishes planned batches on the device."""
 
-    def __init__(self, view: MelView | PcenView, recipe: Recipe, normaliser: Normaliser, device: torch.device) -> None:
+    def __init__(self, view: AnyView, recipe: Recipe, normaliser: Normaliser, device: torch.device) -> None:
         self._normaliser, self._device = normaliser, device
-        self._in_db = isinstance(view, MelView)
+        self._in_db = bins_in_db(view)
         self._mean_is_zero = recipe.normalise == "clip"
         self._kept: Tensor | None = None
         noise = recipe.augment.noise
         if noise.probability:
-            self._noise_NM = self._here(noise_bank(view, noise.colour, view.frames(recipe.clip_s), recipe.seed))
+            frames = view.frames(recipe.clip_s)
+            banks = [noise_bank(one, noise.colour, frames, recipe.seed) for one in each_of(view)]
+            self._noise_NM = self._here(np.concatenate(banks, axis=1))
 
     def __call__(self, values: Tensor, plan: Plan) -> Batch:
         """Finish a batch whose clips, partners and backgrounds are `values`, (B + P + Q, T, M), in dB or PCEN.
@@ -53,7 +57,9 @@ class Finisher:
         draws = plan.draws
         clips_BTM, others = values[: draws.size], values[draws.size :]
         if draws.tone_db is not None:
-            augment.change_tone_(values[: len(draws.tone_db)], self._here(draws.tone_db))
+            tone_db = self._here(draws.tone_db)
+            for bins in self._in_db:
+                augment.change_tone_(values[: len(tone_db), :, bins], tone_db)
         if len(draws.changed):
             clips_BTM = self._mixed_(clips_BTM, others, draws)
         if draws.shift is not None:
@@ -77,17 +83,17 @@ class Finisher:
         room = self._room(clips_BTM, len(draws.changed) + len(draws.noise.place))
         sounds_RTM, noise_QTM = room[: len(draws.changed)], room[len(draws.changed) :]
         torch.index_select(clips_BTM, 0, changed_R, out=sounds_RTM)
-        if self._in_db:
-            augment.to_power_(sounds_RTM)
-            augment.to_power_(others)
+        for bins in self._in_db:
+            augment.to_power_(sounds_RTM[:, :, bins])
+            augment.to_power_(others[:, :, bins])
         partners = len(draws.partnered)
         self._add_partners_(sounds_RTM, others[:partners], draws)
         self._add_(sounds_RTM, others[partners:], draws.background, draws)
         if len(draws.noise.place):
             augment.take_spans(self._noise_NM, self._here(draws.noise_start), noise_QTM)
             self._add_(sounds_RTM, noise_QTM, draws.noise, draws)
-        if self._in_db:
-            augment.to_db_(sounds_RTM)
+        for bins in self._in_db:
+            augment.to_db_(sounds_RTM[:, :, bins])
         return clips_BTM.index_copy_(0, changed_R, sounds_RTM)
 
     def _add_partners_(self, sounds_RTM: Tensor, partners_PTM: Tensor, draws: BatchDraws) -> None:
@@ -111,3 +117,9 @@ class Finisher:
             return augment.blank_(shown_BCTM, *seen)
         mean_BC11 = shown_BCTM.mean(dim=(2, 3), keepdim=True)
         return augment.blank_(shown_BCTM.sub_(mean_BC11), *seen).add_(mean_BC11)
+
+
+def bins_in_db(view: AnyView) -> list[slice]:
+    """Where the mel bins of the views in dB lie, of views side by side; those of PCEN views are left out."""
+    starts = [number * view.n_mels for number, one in enumerate(each_of(view)) if isinstance(one, MelView)]
+    return [slice(start, start + view.n_mels) for start in starts]

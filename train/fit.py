@@ -12,20 +12,24 @@ import params as parameters
 from cache.store import Store
 from errors import run_stage
 from params import MachineParams
+from schema.views import each_of
 from train.batches import TrainingBatches
 from train.errors import TrainError
 from train.examples import Examples, read_examples, read_labels
 from train.finish import Finisher
 from train.launch import run_together
 from train.loop import Trainer
-from train.members import ResolvedMember, read_member
+from train.members import ResolvedMember, joint_digest, read_member
 from train.model import Classifier, build_model, choose_device
-from train.normalise import Normaliser
+from train.normalise import Normaliser, channel_count
 from train.paths import store_path
 from train.plans import Planner
+from train.pseudo_clips import PseudoClips
 from train.ranks import ALONE, Ranks
-from train.residence import Frames, open_frames
+from train.residence import Frames
 from train.run import Place, Run, place_of
+from train.side_by_side import held_by_all, open_side_by_side
+from train.sources import find_source
 from train.split_report import check_split, split_lines
 from train.statistics import bin_statistics
 from train.trim import trimmed
@@ -51,13 +55,17 @@ def train(
     ranks: Ranks = ALONE,
 ) -> None:
     """Train a member on a fold, as one of several processes or alone."""
-    split = open_split(member, fold, machine, ranks.device(device), ranks)
-    recipe = split.member.recipe
+    train_split(open_split(member, fold, machine, ranks.device(device), ranks), place)
+
+
+def train_split(split: Split, place: Place) -> None:
+    """Train on what lies open."""
+    recipe, ranks = split.member.recipe, split.ranks
     ranks.check_batch(recipe.batch_size)
     print("\n".join(split_lines(split.trained, split.validated, recipe)))
     model = split.model()
     trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name)
-    Run(member, fold, place, ranks.leads).train(trainer, split.validation())
+    Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation())
 
 
 def split_run(run: str) -> tuple[str, int]:
@@ -85,13 +93,15 @@ class Split:
     frames: Frames
     device: torch.device
     ranks: Ranks
+    pseudo: PseudoClips | None = None  # clips of soundscapes for a noisy student; `frames` then holds both stores
 
     def model(self) -> Classifier:
         """The member's model before its first step."""
         member, recipe = self.member, self.member.recipe
         seed = recipe.seed * 1000 + self.fold
         torch.manual_seed(seed)
-        channels = len(recipe.channels)
+        check_source(member)
+        channels = channel_count(member.view, recipe)
         model = build_model(member.member, self.trained.classes, member.view.n_mels, member.member.pretrained, channels)
         model = model.to(self.device)
         model.check_clips(member.view.frames(recipe.clip_s))
@@ -104,7 +114,8 @@ class Split:
         """The batches that the model is trained on."""
         member, recipe = self.member, self.member.recipe
         finisher = Finisher(member.view, recipe, Normaliser(member.view, recipe, model.statistics), self.device)
-        return TrainingBatches(Planner(self.trained, member.view, recipe, self.ranks), self.frames, finisher)
+        planner = Planner(self.trained, member.view, recipe, self.ranks, self.pseudo)
+        return TrainingBatches(planner, self.frames, finisher)
 
     def validation(self) -> Validation:
         """What measures the model."""
@@ -124,29 +135,48 @@ def open_split(
     TrainError
         If another store lies in the place of the member's, or a side of the split is empty.
     """
-    store = open_store(member)
-    examples, folds = read_examples(store, read_labels())
+    stores = open_stores(member)
+    examples, folds = read_examples(stores[0], read_labels())
+    held = held_by_all(stores, examples.rows)
+    examples, folds = examples.subset(held), folds[held]
     if member.recipe.trim_db:
-        examples = trimmed(examples, store, member.recipe.trim_db)
+        examples = trimmed(examples, stores[0], member.recipe.trim_db)
     trained, validated = examples.subset(folds != fold), examples.subset(folds == fold)
     check_split(member.name, fold, trained, validated)
-    frames, line = open_frames(store, device, machine)
-    print(line)
+    frames, lines = open_side_by_side(stores, device, machine)
+    print(lines)
     return Split(member, fold, trained, validated, frames, device, ranks)
 
 
-def open_store(member: ResolvedMember) -> Store:
-    """Open the store that the member was resolved against.
+def open_stores(member: ResolvedMember) -> list[Store]:
+    """Open the stores that the member was resolved against: one for each of its views.
 
     Raises
     ------
     TrainError
-        If another store lies in its place.
+        If another store lies in the place of one.
     """
-    store = Store(store_path(member.member.view), member.view)
-    if store.digest != member.store_digest:
-        raise TrainError(f"{store.path}: changed after member {member.name} was resolved; run `dvc repro`")
-    return store
+    views = zip(member.member.views, each_of(member.view), strict=True)
+    stores = [Store(store_path(name), view) for name, view in views]
+    if joint_digest(stores) != member.store_digest:
+        paths = ", ".join(str(store.path) for store in stores)
+        raise TrainError(f"{paths}: changed after member {member.name} was resolved; run `dvc repro`")
+    return stores
+
+
+def check_source(member: ResolvedMember) -> None:
+    """Refuse to start from other weights than the member was resolved with.
+
+    Raises
+    ------
+    TrainError
+        If the file or the model that `pretrained` names has changed.
+    """
+    pretrained = member.member.pretrained
+    if isinstance(pretrained, str) and find_source(pretrained).sha256 != member.weights_sha256:
+        raise TrainError(
+            f"{pretrained}: changed after member {member.name} was resolved; run `dvc repro -f member@{member.name}`"
+        )
 
 
 if __name__ == "__main__":

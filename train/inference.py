@@ -1,8 +1,7 @@
-"""Scores of clips and of windows, from one model. B batch, T frame, K class, N clip."""
+"""Scores of clips, from one model. B batch, T frame, K class, N clip, S shift."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,13 +10,15 @@ import numpy.typing as npt
 import torch
 
 from schema.recipe import Recipe
-from schema.views import MelView, PcenView
+from schema.views import AnyView
 from train.batches import staged_ahead
 from train.draws import Ints
 from train.examples import Examples
 from train.losses import scores
 from train.model import Classifier, Logits, autocast_dtype
 from train.normalise import Normaliser, as_images
+from train.postprocess import Cutting, Times
+from train.postprocess import windows_in as windows_in
 from train.residence import Frames
 from train.sampling import clip_positions, covering_starts
 
@@ -58,29 +59,27 @@ def covering_clips(examples: Examples, clip_frames: int) -> ClipList:
     return ClipList(examples.rows[owner], examples.first[owner], examples.frames[owner], start, owner)
 
 
-def windows_in(duration_s: float, window_s: float) -> int:
-    """How many windows follow each other in a recording; a rest of over a tenth of a window counts as one."""
-    return max(1, math.ceil(duration_s / window_s - 0.1))
-
-
-def window_clips(
-    row: int, frames: int, windows: int, view: MelView | PcenView, window_s: float, clip_frames: int
-) -> ClipList:
+def window_clips(row: int, frames: int, windows: int, view: AnyView, window_s: float, clip_frames: int) -> ClipList:
     """Clips centred on the windows of one long recording, moved inside it at its ends; `owner` numbers the windows."""
-    frames_per_s = view.sample_rate_hz / view.hop
-    middle = (np.arange(windows) + 0.5) * window_s * frames_per_s
+    middle_s = (np.arange(windows, dtype=np.float64) + 0.5) * window_s
+    return clips_at(middle_s, row, frames, view, clip_frames)
+
+
+def clips_at(middle_s: Times, row: int, frames: int, view: AnyView, clip_frames: int) -> ClipList:
+    """Clips around middles (N,) in one long recording, moved inside it at its ends; `owner` numbers them."""
+    middle = middle_s * (view.sample_rate_hz / view.hop)
     start = np.clip(np.rint(middle - clip_frames / 2), 0, max(frames - clip_frames, 0)).astype(np.int64)
-    first = np.zeros(windows, np.int64)
-    return ClipList(np.full(windows, row), first, np.full(windows, frames), start, np.arange(windows))
+    clips = len(middle_s)
+    return ClipList(
+        np.full(clips, row), np.zeros(clips, np.int64), np.full(clips, frames), start, np.arange(clips, dtype=np.int64)
+    )
 
 
 class Scorer:
     """A model with all that it needs to score clips of a store."""
 
-    def __init__(
-        self, model: Classifier, frames: Frames, view: MelView | PcenView, recipe: Recipe, device: torch.device
-    ) -> None:
-        self._frames, self._recipe, self._device = frames, recipe, device
+    def __init__(self, model: Classifier, frames: Frames, view: AnyView, recipe: Recipe, device: torch.device) -> None:
+        self._frames, self._view, self._recipe, self._device = frames, view, recipe, device
         self._layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self._model = model.to(memory_format=self._layout)
         self._clip_frames = view.frames(recipe.clip_s)
@@ -107,3 +106,9 @@ class Scorer:
         """Scores of the clips: (N, K) float32."""
         parts = [scores(logits.clip, self._recipe.loss).cpu() for logits in self.logits(clips, batch_size)]
         return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+    def scores_along(self, row: int, frames: int, duration_s: float, cutting: Cutting, batch_size: int) -> Floats:
+        """Scores of the clips of one long recording, as they are and moved by each shift: (S, N, K) float32."""
+        middle_SN = cutting.middles_s(duration_s) + np.array(cutting.moves_s)[:, None]
+        clips = clips_at(middle_SN.ravel(), row, frames, self._view, self._clip_frames)
+        return self.scores(clips, batch_size).reshape(*middle_SN.shape, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,6 +20,7 @@ from train.learner import Learner
 from train.model import Classifier
 from train.optim import learning_rate
 from train.ranks import ALONE, Ranks
+from train.soup import mean_bytes
 from train.validation import Validation
 from train.waiting import StreamWaits
 from train.watch import LossWatch, explosion
@@ -36,6 +38,8 @@ class Epoch:
         Share of the time that the GPU stood idle for want of data, by its own clock; None without a GPU.
     remarks
         Lines that are to be read beside the numbers.
+    elapsed_s
+        Time of the training, without the validation.
     """
 
     number: int
@@ -46,6 +50,7 @@ class Epoch:
     learning_rate: float
     device_waiting: float | None = None
     remarks: tuple[str, ...] = ()
+    elapsed_s: float = 0.0
 
     def line(self, epochs: int) -> str:
         """The line that is printed."""
@@ -88,6 +93,7 @@ class Trainer:
     def run(self, validation: Validation) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
         """Train epoch by epoch; yields what each did and the weights that it leaves: `last`, and `best` when better.
 
+        Under `weights: soup` it also leaves `soup`, the mean of its weights and those of the epochs before it.
         Ends early after `patience` epochs without a better one. The schedule of the learning rate is as if it did not.
 
         Raises
@@ -102,12 +108,16 @@ class Trainer:
             )
         history: list[Epoch] = []
         best: Epoch | None = None
+        recent: deque[bytes] = deque(maxlen=self._recipe.soup_epochs)
         for number in range(self._recipe.epochs):
             epoch = self._epoch(number, validation)
             history.append(epoch)
             weights = {"last": weights_bytes(self.learner.kept)}
             if best is None or epoch.merit > best.merit:
                 best, weights["best"] = epoch, weights["last"]
+            if self._recipe.weights == "soup":
+                recent.append(weights["last"])
+                weights["soup"] = mean_bytes(recent)
             stops = 0 < self._recipe.patience <= number - best.number
             yield replace(epoch, remarks=tuple(_remarks(history, best, stops))), weights
             if stops:
@@ -139,6 +149,7 @@ class Trainer:
             waited_s / elapsed_s,
             rate,
             None if device_s is None else device_s / elapsed_s,
+            elapsed_s=elapsed_s,
         )
 
     def _set_rate(self, step: int) -> float:

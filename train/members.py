@@ -7,7 +7,7 @@ use it.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,13 +19,14 @@ from errors import run_stage
 from params import Params
 from schema.members import Member
 from schema.recipe import Recipe
-from schema.views import View
+from schema.views import AnyView, side_by_side, unlike
 from train.errors import TrainError
 from train.paths import MEMBERS, store_path
+from train.sources import find_source
 
 
 class ResolvedMember(BaseModel):
-    """A member with its recipe (overrides applied), its view, and the digest of the store that it is trained on."""
+    """A member with its recipe (overrides applied), its view or views, and the digest of what it is trained on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -33,7 +34,7 @@ class ResolvedMember(BaseModel):
     name: str
     member: Member
     recipe: Recipe
-    view: View
+    view: AnyView
     store_digest: str
     weights_sha256: str | None
 
@@ -44,30 +45,47 @@ def main() -> None:
     params = parameters.load()
     if name not in params.members:
         raise TrainError(f"{name!r}: params.yaml names no such member; choose one of {', '.join(params.members)}")
-    member = resolve(
-        name, params, Store(store_path(params.members[name].view), params.views[params.members[name].view])
-    )
+    member = resolve(name, params, *stores_of(name, params))
     MEMBERS.mkdir(parents=True, exist_ok=True)
     (MEMBERS / f"{name}.json").write_text(member.model_dump_json(indent=2) + "\n")
 
 
-def resolve(name: str, params: Params, store: Store) -> ResolvedMember:
+def stores_of(name: str, params: Params) -> list[Store]:
+    """The stores of a member's views. Those beside the first are known to DVC by their bytes, not by their keys."""
+    first, *more = params.members[name].views
+    return [Store(store_path(first), params.views[first]), *(Store(store_path(view)) for view in more)]
+
+
+def resolve(name: str, params: Params, *stores: Store) -> ResolvedMember:
     """Gather what decides the member's training.
+
+    Parameters
+    ----------
+    stores : of all its views.
 
     Raises
     ------
     TrainError
-        If its pretrained weights are missing.
+        If its pretrained weights are missing, or a store was built for a view of another geometry.
     """
-    member = params.members[name]
+    member, first = params.members[name], stores[0]
+    for store in stores[1:]:
+        if keys := unlike(first.view, store.view):
+            raise TrainError(f"{store.path}: has another {', '.join(keys)} than {first.path}; run `dvc repro`")
     return ResolvedMember(
         name=name,
         member=member.model_copy(update={"override": {}}),
         recipe=params.recipe_of(name),
-        view=params.views[member.view],
-        store_digest=store.digest,
+        view=side_by_side([params.views[member.view], *(store.view for store in stores[1:])]),
+        store_digest=joint_digest(stores),
         weights_sha256=_weights_sha256(name, member.pretrained),
     )
+
+
+def joint_digest(stores: Sequence[Store]) -> str:
+    """The digest of one store, or SHA-256 of those of several, one after the other."""
+    digests = [store.digest for store in stores]
+    return digests[0] if len(digests) == 1 else sha256_hex("".join(digests).encode())
 
 
 def read_member(name: str) -> ResolvedMember:
@@ -90,12 +108,7 @@ def read_member(name: str) -> ResolvedMember:
 def _weights_sha256(name: str, pretrained: bool | str) -> str | None:
     if not isinstance(pretrained, str):
         return None
-    path = Path(pretrained)
-    if not path.is_file():
-        raise TrainError(
-            f"params.yaml: members.{name}.pretrained = {pretrained!r}: no such file; correct it or set it to false"
-        )
-    return sha256_hex(path.read_bytes())
+    return find_source(pretrained, f"members.{name}.pretrained").sha256
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Models: any timm backbone on one-channel spectrograms, from scratch or from pretrained weights.
+"""Models: any timm backbone on spectrograms, from scratch, from pretrained weights or from another member's.
 
 B batch, M mel bin, T frame, K class.
 """
@@ -6,18 +6,18 @@ B batch, M mel bin, T frame, K class.
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from schema.members import Member
 from train.errors import TrainError
 from train.heads import FrameAttention, GeneralisedMean, attend_to_frames, feature_maps, generalise_pool
 from train.normalise import BinStatistics
+from train.pretrained import check_source, take_weights
+from train.sources import Source, find_source
 
 # timm's options by which some transformers look at images of any size; convolutional backbones have and need none
 ANY_SIZE = ({"dynamic_img_size": True, "dynamic_img_pad": True}, {"strict_img_size": False})
@@ -159,9 +159,9 @@ def build_model(member: Member, classes: int, mel_bins: int, pretrained: bool | 
     Parameters
     ----------
     mel_bins : of the view that the model looks at.
-    pretrained : False (random weights), True (timm downloads its own), or the path of a .safetensors file with timm's
-        key names. timm folds the stem's three input channels into as many as there are; a file's head is left out, a
-        fresh one takes its place.
+    pretrained : False (random weights), True (timm downloads its own), the path of a .safetensors file with timm's
+        key names, or a trained model (see `train.sources`). timm folds the stem's three input channels into as many as
+        there are; the head of file or model is left out, a fresh one takes its place.
     channels : of the images that the model looks at.
 
     Raises
@@ -170,18 +170,19 @@ def build_model(member: Member, classes: int, mel_bins: int, pretrained: bool | 
         If timm has no such backbone, the weights are missing or do not fit, or the backbone cannot have such a head.
     """
     _check_backbone(member.backbone)
-    file_keys = _keys_of(pretrained) if isinstance(pretrained, str) else None
+    source = find_source(pretrained) if isinstance(pretrained, str) else None
+    if source:
+        check_source(source, member.backbone, pretrained)
+    options = {"num_classes": classes, "in_chans": channels, **_options(member, source or bool(pretrained))}
     try:
-        backbone = _of_any_size(
-            member.backbone, {"num_classes": classes, "in_chans": channels, **_options(member, pretrained)}
-        )
+        backbone = _of_any_size(member.backbone, options)
     except (RuntimeError, TypeError, OSError) as error:
         raise TrainError(
             f"params.yaml: backbone {member.backbone} cannot be made with pretrained = {pretrained!r} and "
             f"drop_path = {member.drop_path}: {error}; correct the member"
         ) from error
-    if file_keys is not None:
-        _check_complete(backbone, file_keys, f"params.yaml: pretrained = {pretrained!r}")
+    if source:
+        take_weights(backbone, source, channels, pretrained)
     head = None
     if member.head == "sed":
         head = attend_to_frames(backbone, member, classes, (channels, mel_bins))
@@ -214,44 +215,16 @@ def _check_backbone(backbone: str) -> None:
     raise TrainError(f"params.yaml: backbone = {backbone!r}: timm knows no such model; {way_out}")
 
 
-def _options(member: Member, pretrained: bool | str) -> dict[str, Any]:
-    options: dict[str, Any] = {"pretrained": bool(pretrained)}
+def _options(member: Member, pretrained: bool | Source) -> dict[str, Any]:
+    options: dict[str, Any] = {"pretrained": pretrained is True}
     if member.head == "linear":
         options["drop_rate"] = member.dropout
     if member.drop_path:
         options["drop_path_rate"] = member.drop_path  # not every backbone has this option
-    if isinstance(pretrained, str):
+    if isinstance(pretrained, Source) and not pretrained.trained:
         # a head for no classes is never of the size that is wanted, so timm leaves the file's head out
-        options["pretrained_cfg_overlay"] = {"file": pretrained, "num_classes": 0}
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained.path), "num_classes": 0}}
     return options
-
-
-def _keys_of(path: str) -> set[str]:
-    """Names of the tensors in a .safetensors file."""
-    if not Path(path).is_file():
-        raise TrainError(f"params.yaml: pretrained = {path!r}: no such file; correct the path or set it to false")
-    try:
-        with safe_open(path, "pt") as file:
-            return set(file.keys())
-    except SafetensorError as error:
-        raise TrainError(
-            f"params.yaml: pretrained = {path!r}: is no .safetensors file ({error}); fetch it anew"
-        ) from None
-
-
-def _check_complete(model: nn.Module, file_keys: set[str], where: str) -> None:
-    """Refuse weights that leave more than the head untouched: timm would keep random values there, in silence."""
-    config: Any = model.pretrained_cfg
-    heads = config.get("classifier") or ()
-    fresh = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
-    wanted = {
-        key for key in model.state_dict() if not key.startswith(fresh) and not key.endswith("num_batches_tracked")
-    }
-    if missing := sorted(wanted - file_keys):
-        raise TrainError(
-            f"{where}: lacks {len(missing)} of {len(wanted)} tensors of the backbone, such as {missing[0]}; "
-            "name weights of this backbone with timm's key names"
-        )
 
 
 def choose_device(wanted: str) -> torch.device:

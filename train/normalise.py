@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from schema.recipe import Recipe
-from schema.views import MelView, PcenView
+from schema.views import AnyView, MelView, PcenView, each_of
 from train.pcen import pcen_
 
 SMALLEST_DEVIATION = 1e-5  # of a mel bin that never changes, which stays at 0
@@ -33,15 +33,19 @@ class BinStatistics:
 class Normaliser:
     """Turns clips in dB (or PCEN values) into what the recipe shows to the model."""
 
-    def __init__(self, view: MelView | PcenView, recipe: Recipe, statistics: BinStatistics) -> None:
+    def __init__(self, view: AnyView, recipe: Recipe, statistics: BinStatistics) -> None:
         self._view, self._recipe, self._statistics = view, recipe, statistics
 
     def __call__(self, clips_BTM: Tensor) -> Tensor:
         """Present clips, then give each channel, of each clip or by bin of the fold, mean 0 and deviation 1.
 
+        Parameters
+        ----------
+        clips_BTM : overwritten; the mel bins of several views lie one after the other.
+
         Returns
         -------
-        (B, C, T, M); overwrites the clips (B, T, M).
+        (B, C, T, M), the channels of one view after those of the other.
         """
         shown_BCTM = presented_(clips_BTM, self._view, self._recipe)
         if self._recipe.normalise == "clip":
@@ -52,20 +56,30 @@ class Normaliser:
         return shown_BCTM
 
 
-def presented_(clips_BTM: Tensor, view: MelView | PcenView, recipe: Recipe) -> Tensor:
+def channel_count(view: AnyView, recipe: Recipe) -> int:
+    """Channels of the images that a model sees, C."""
+    return len(each_of(view)) * len(recipe.channels)
+
+
+def presented_(clips_BTM: Tensor, view: AnyView, recipe: Recipe) -> Tensor:
     """Channels before normalisation, which the statistics are made of: (B, C, T, M). Overwrites the clips (B, T, M)."""
+    parts = zip(torch.split(clips_BTM, view.n_mels, dim=2), each_of(view), strict=True)
+    shown = [channel for part_BTM, one in parts for channel in _channels_(part_BTM, one, recipe)]
+    return shown[0].unsqueeze(1) if len(shown) == 1 else torch.stack(shown, dim=1)
+
+
+def _channels_(clips_BTM: Tensor, view: MelView | PcenView, recipe: Recipe) -> list[Tensor]:
+    """The recipe's channels of clips of one view: (B, T, M) each."""
     shown: dict[str, Tensor] = {}
     if "pcen" in recipe.channels and recipe.pcen is not None:
         kept = clips_BTM.clone() if len(recipe.channels) > 1 else clips_BTM
         shown["pcen"] = pcen_(kept, recipe.pcen, view.sample_rate_hz / view.hop)
-    if recipe.dynamic_range_db and recipe.channels != ["pcen"]:
+    if recipe.dynamic_range_db and recipe.channels != ["pcen"] and isinstance(view, MelView):
         clips_BTM.clamp_(min=clips_BTM.amax(dim=(1, 2), keepdim=True) - recipe.dynamic_range_db)
     shown["level"] = clips_BTM
     if "slope" in recipe.channels:
         shown["slope"] = slope(clips_BTM)
-    if len(recipe.channels) == 1:
-        return shown[recipe.channels[0]].unsqueeze(1)
-    return torch.stack([shown[name] for name in recipe.channels], dim=1)
+    return [shown[name] for name in recipe.channels]
 
 
 def slope(level_BTM: Tensor) -> Tensor:

@@ -9,7 +9,11 @@ SOUNDSCAPES, TRUTH = Path("data/soundscapes.csv"), Path("data/soundscape_truth.c
 SUBMISSION_LABELS = Path("data/submission_labels.csv")
 MEMBERS, MODELS = Path("data/members"), Path("models")
 SCORES, SUBMISSION = Path("data/soundscape_scores.npz"), Path("reports/submission.csv")
+ENSEMBLE, THRESHOLDS = Path("data/ensemble.json"), Path("reports/thresholds.csv")
 REPORTS, TRAINING_REPORTS = Path("reports"), Path("reports/train")
+LADDER_MEMBERS, LADDER_MODELS, LADDER_RUNS = (Path("data/ladder") / name for name in ("members", "models", "runs"))
+LADDER_REPORTS = Path("reports/ladder")
+STUDENT, STUDENT_REPORTS = Path("data/student"), Path("reports/student")
 
 
 def store_path(view: str, soundscapes: bool = False) -> Path:

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from schema.recipe import Recipe
-from schema.views import MelView, PcenView
+from schema.views import AnyView
 from train.augment_draws import BatchDraws, draw_batch
 from train.draws import Ints, Purpose, uniform
 from train.errors import TrainError
 from train.examples import Examples, Floats
+from train.pseudo_clips import PseudoClips
 from train.ranks import ALONE, Ranks
 from train.sampling import Drawn, Sampler, clip_positions, clip_starts
 
@@ -25,7 +26,7 @@ from train.sampling import Drawn, Sampler, clip_positions, clip_starts
 class Plan:
     """The clips of a batch, followed by the partners of those that are mixed, and by backgrounds."""
 
-    row: Ints  # (B + P + Q,) in the store
+    row: Ints  # (B + P + Q,) in the store; pseudo-labelled partners in that of soundscapes
     position: Ints  # (B + P + Q, T) frames of the recording, -1 = padding
     targets: Floats  # (B + P, K)
     weights: Floats  # (B + P, K), 0 where the loss must not look
@@ -36,8 +37,16 @@ class Plan:
 class Planner:
     """Plans the batches of a fold's training; with several processes each gets its share of every batch."""
 
-    def __init__(self, examples: Examples, view: MelView | PcenView, recipe: Recipe, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        view: AnyView,
+        recipe: Recipe,
+        ranks: Ranks = ALONE,
+        pseudo: PseudoClips | None = None,
+    ) -> None:
         self._examples, self._view, self._recipe, self._ranks = examples, view, recipe, ranks
+        self._pseudo = pseudo
         self.sampler = Sampler(examples.primary, examples.part, recipe.sampling, recipe.seed)
         self._clip_frames = view.frames(recipe.clip_s)
         self._background = background_examples(examples, recipe)
@@ -66,7 +75,7 @@ class Planner:
 
     def plan(self, epoch: int, index_B: Ints, drawn: Drawn) -> Plan:
         """The batch of clips number `index_B` of an epoch."""
-        draws = draw_batch(epoch, index_B, self._recipe, self._view)
+        draws = draw_batch(epoch, index_B, self._recipe, self._view, self._pseudo)
         index_P, index_Q = index_B[draws.partnered], index_B[draws.backgrounded]
         mixed = np.concatenate([drawn.recordings[index_B], self.sampler.partners(epoch, drawn, index_P)])
         background = self._background[self._choice(epoch, index_Q)]
@@ -78,7 +87,20 @@ class Planner:
         row, position = self._clips(np.concatenate([mixed, background]), np.concatenate(start_draws))
         targets, weights = self._examples.targets(mixed, self._recipe.secondary)
         importance = self._examples.importance(mixed, self._recipe.loss.lowest_rating_weight)
-        return Plan(row, position, targets, weights, importance, draws)
+        plan = Plan(row, position, targets, weights, importance, draws)
+        if self._pseudo:
+            self._put_(self._pseudo, plan, epoch, index_P)
+        return plan
+
+    def _put_(self, pseudo: PseudoClips, plan: Plan, epoch: int, index_P: Ints) -> None:
+        """Put pseudo-labelled clips in the places of those partners that are such ones; they have no rating."""
+        is_pseudo_P = plan.draws.mixtures.pseudo
+        chosen = pseudo.drawn(self._recipe.seed, epoch, index_P[is_pseudo_P])
+        place = plan.draws.size + np.flatnonzero(is_pseudo_P)
+        loop = self._recipe.short == "loop"
+        plan.row[place] = pseudo.row[chosen]
+        plan.position[place] = clip_positions(pseudo.start[chosen], pseudo.frames[chosen], self._clip_frames, loop)
+        plan.targets[place], plan.weights[place], plan.importance[place] = pseudo.scores[chosen], 1, 0
 
     def _choice(self, epoch: int, index_Q: Ints) -> Ints:
         draw_Q = self._draw(epoch, index_Q, Purpose.BACKGROUND)

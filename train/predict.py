@@ -1,4 +1,4 @@
-"""Stage `predict`: score every window of every soundscape with all members and folds; write the submission."""
+"""Stage `predict`: score clips of every soundscape with all members and folds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from cache.store import Store
 from errors import run_stage
 from params import MachineParams, Params
 from progress import Progress
-from schema.views import View
+from schema.views import AnyView, each_of
 from train.checkpoint import Sidecar, read_model, read_sidecar
+from train.clip_scores import ClipScores
 from train.errors import TrainError
 from train.examples import read_labels
-from train.inference import Floats, Scorer, window_clips, windows_in
-from train.model import choose_device
-from train.paths import MODELS, SCORES, SOUNDSCAPES, SUBMISSION, SUBMISSION_LABELS, store_path
-from train.residence import Frames, open_frames
+from train.inference import Floats, Scorer
+from train.model import Classifier, choose_device
+from train.paths import MODELS, SCORES, SOUNDSCAPES, store_path
+from train.postprocess import Cutting
+from train.residence import Frames
+from train.side_by_side import open_side_by_side
+from train.soup import read_fold_soup
 
 
 @dataclass(frozen=True)
@@ -33,52 +37,56 @@ class Soundscape:
     sha256: str
     duration_s: float
 
-    def row_ids(self, window_s: float) -> list[str]:
-        """One per window, as Kaggle names them: `<soundscape>_<second at which the window ends>`."""
-        return [f"{self.name}_{(number + 1) * window_s:g}" for number in range(windows_in(self.duration_s, window_s))]
-
 
 class Opened:
     """The soundscapes' stores, each opened once for all members and folds that look at it."""
 
     def __init__(self, machine: MachineParams, device: torch.device) -> None:
         self._machine, self.device = machine, device
-        self._stores: dict[tuple[str, View], tuple[Store, Frames]] = {}
+        self._stores: dict[tuple[str, ...], tuple[Store, Frames]] = {}
 
-    def soundscapes(self, name: str, view: View) -> tuple[Store, Frames]:
-        """A view's store, and where its frames are read from.
+    def soundscapes(self, names: Sequence[str], view: AnyView) -> tuple[Store, Frames]:
+        """The store of a member's view, the first of several, and where its frames are read from.
 
         Raises
         ------
         StoreError
-            If the store is not of this view.
+            If a store is not of its view.
         """
-        if (name, view) not in self._stores:
-            store = Store(store_path(name, soundscapes=True), view)
-            self._stores[name, view] = store, open_frames(store, self.device, self._machine)[0]
-        return self._stores[name, view]
+        key = (*names, view.model_dump_json())
+        if key not in self._stores:
+            pairs = zip(names, each_of(view), strict=True)
+            stores = [Store(store_path(name, soundscapes=True), each) for name, each in pairs]
+            self._stores[key] = stores[0], open_side_by_side(stores, self.device, self._machine)[0]
+        return self._stores[key]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every model has to score, and what its labels must be."""
+
+    soundscapes: Sequence[Soundscape]
+    labels: list[str]
+    cutting: Cutting
+    batch_size: int
 
 
 def main() -> None:
-    """Write data/soundscape_scores.npz (each member's scores) and reports/submission.csv (their mean)."""
+    """Write data/soundscape_scores.npz: what each member says of each clip."""
     params = parameters.load()
     device = choose_device(params.machine.device)
-    labels = read_labels()
     soundscapes = held_by_all_views(read_soundscapes(), params)
-    row_ids = [row_id for soundscape in soundscapes for row_id in soundscape.row_ids(params.predict.window_s)]
-    scores = np.zeros((len(params.members), len(row_ids), len(labels)), np.float32)
-    models = len(params.members) * len(params.folds.train)
-    opened = Opened(params.machine, device)
+    predict, fold_soup = params.predict, params.ensemble.fold_soup
+    cutting = Cutting(predict.window_s, predict.hop_s, tuple(predict.shifts_s))
+    task = Task(soundscapes, read_labels(), cutting, predict.batch_size)
+    opened, folds = Opened(params.machine, device), params.folds.train
+    models = len(params.members) * (1 if fold_soup else len(folds))
     with Progress(models * len(soundscapes), "predict", "soundscapes") as progress:
-        for number, member in enumerate(params.members):
-            scores[number] = score_member(member, params, soundscapes, labels, opened, progress)
-    SUBMISSION.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(SCORES, members=np.array(list(params.members)), row_id=np.array(row_ids, str), scores=scores)
-    submission = submission_table(row_ids, scores.mean(axis=0), labels)
-    submission.to_csv(SUBMISSION, index=False, float_format="%.6f")
-    print(
-        f"{SUBMISSION}: {len(submission)} windows of {len(soundscapes)} soundscapes, {submission.shape[1] - 1} labels"
-    )
+        scores = [score_member(name, folds, fold_soup, task, opened, progress) for name in params.members]
+    named = [(each.name, each.duration_s) for each in soundscapes]
+    ClipScores.of(list(params.members), named, np.stack(scores), cutting, fold_soup).write(SCORES)
+    clips = scores[0].shape[0] * scores[0].shape[1]
+    print(f"{SCORES}: {clips} clips of {len(soundscapes)} soundscapes by {models} models")
 
 
 def read_soundscapes() -> list[Soundscape]:
@@ -91,7 +99,7 @@ def read_soundscapes() -> list[Soundscape]:
 def held_by_all_views(soundscapes: Sequence[Soundscape], params: Params) -> list[Soundscape]:
     """The soundscapes that could be decoded; the others are named."""
     audio = [soundscape.sha256 for soundscape in soundscapes]
-    views = {member.view for member in params.members.values()}
+    views = {name for member in params.members.values() for name in member.views}
     held = [(Store(store_path(view, soundscapes=True)).rows_of(audio) >= 0) for view in sorted(views)]
     kept = np.logical_and.reduce(held, initial=True) if len(audio) else []
     for soundscape in (each for each, keep in zip(soundscapes, kept, strict=True) if not keep):
@@ -100,42 +108,37 @@ def held_by_all_views(soundscapes: Sequence[Soundscape], params: Params) -> list
 
 
 def score_member(
-    name: str,
-    params: Params,
-    soundscapes: Sequence[Soundscape],
-    labels: list[str],
-    opened: Opened,
-    progress: Progress,
+    name: str, folds: Sequence[int], fold_soup: bool, task: Task, opened: Opened, progress: Progress
 ) -> Floats:
-    """Mean scores of a member's folds: (windows of all soundscapes, K)."""
-    folders = [MODELS / name / str(fold) for fold in params.folds.train]
-    per_fold = [score_folder(folder, params, soundscapes, labels, opened, progress) for folder in folders]
-    return np.asarray(np.mean(per_fold, axis=0), np.float32)
+    """Mean scores of a member's folds, or those of the mean of their weights: (S, N, K), clips of all soundscapes."""
+    folders = [MODELS / name / str(fold) for fold in folds]
+    if fold_soup:
+        return score_model(folders[-1], *read_fold_soup(folders, opened.device), task, opened, progress)
+    return np.asarray(np.mean([score_folder(each, task, opened, progress) for each in folders], axis=0), np.float32)
 
 
-def score_folder(
-    folder: Path,
-    params: Params,
-    soundscapes: Sequence[Soundscape],
-    labels: list[str],
-    opened: Opened,
-    progress: Progress,
-) -> Floats:
-    """Scores of one trained model: (windows of all soundscapes, K)."""
+def score_folder(folder: Path, task: Task, opened: Opened, progress: Progress) -> Floats:
+    """Scores by the model that a training left in a folder: (S, N, K)."""
     sidecar = read_sidecar(folder)
-    check_labels(folder, sidecar, labels)
+    model = read_model(folder, sidecar, sidecar.member.recipe.weights, opened.device)
+    return score_model(folder, sidecar, model, task, opened, progress)
+
+
+def score_model(
+    folder: Path, sidecar: Sidecar, model: Classifier, task: Task, opened: Opened, progress: Progress
+) -> Floats:
+    """Scores of the clips of all soundscapes by one model: (S, N, K)."""
+    check_labels(folder, sidecar, task.labels)
     recipe, view = sidecar.member.recipe, sidecar.member.view
-    store, frames = opened.soundscapes(sidecar.member.member.view, view)
-    model = read_model(folder, sidecar, recipe.weights, opened.device)
+    store, frames = opened.soundscapes(sidecar.member.member.views, view)
     scorer = Scorer(model, frames, view, recipe, opened.device)
-    scores = [np.empty((0, len(labels)), np.float32)]
-    for row, soundscape in zip(store.rows_of([each.sha256 for each in soundscapes]), soundscapes, strict=True):
-        windows = windows_in(soundscape.duration_s, params.predict.window_s)
+    rows = store.rows_of([each.sha256 for each in task.soundscapes]).tolist()
+    scores = [np.empty((len(task.cutting.moves_s), 0, len(task.labels)), np.float32)]
+    for row, soundscape in zip(rows, task.soundscapes, strict=True):
         length = int(store.frames[row])
-        clips = window_clips(int(row), length, windows, view, params.predict.window_s, view.frames(recipe.clip_s))
-        scores.append(scorer.scores(clips, params.predict.batch_size))
+        scores.append(scorer.scores_along(row, length, soundscape.duration_s, task.cutting, task.batch_size))
         progress.update()
-    return np.concatenate(scores)
+    return np.concatenate(scores, axis=1)
 
 
 def check_labels(folder: Path, sidecar: Sidecar, labels: list[str]) -> None:
@@ -148,17 +151,6 @@ def check_labels(folder: Path, sidecar: Sidecar, labels: list[str]) -> None:
     """
     if sidecar.labels != labels:
         raise TrainError(f"{folder}: was trained on other labels than data/labels.csv lists; run `dvc repro`")
-
-
-def submission_table(row_ids: Sequence[str], scores_NK: Floats, labels: Sequence[str]) -> pd.DataFrame:
-    """Row ids and scores with the columns of sample_submission.csv; labels that no recording taught score 0."""
-    wanted = list(pd.read_csv(SUBMISSION_LABELS, dtype={"label": str}, keep_default_na=False)["label"])
-    if unknown := [label for label in wanted if label not in set(labels)]:
-        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        print(f"warning: {len(unknown)} labels of the submission have no recording and score 0: {shown}")
-    scores = pd.DataFrame(scores_NK, columns=list(labels)).reindex(columns=wanted, fill_value=0.0)
-    scores.insert(0, "row_id", list(row_ids))
-    return scores
 
 
 if __name__ == "__main__":

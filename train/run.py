@@ -18,6 +18,7 @@ from train.errors import TrainError
 from train.inference import Floats
 from train.loop import Epoch, Trainer
 from train.members import ResolvedMember
+from train.metrics import recording_metrics
 from train.model import Classifier
 from train.paths import FOLDS, MODELS, TRAINING_REPORTS
 from train.validation import Validation
@@ -61,7 +62,8 @@ class Run:
                 history.append(epoch)
                 weights |= new_weights
                 metrics |= dict.fromkeys(new_weights, epoch.metrics)
-        scores_NK = self._predictions(trainer.learner.kept, weights, validation)
+        kind = self.member.recipe.weights
+        scores_NK, metrics[kind] = self._predictions(trainer.learner.kept, weights[kind], validation)
         if self.leads:
             self._write(weights, metrics, validation)
             names = np.array(validation.examples.names)
@@ -79,11 +81,14 @@ class Run:
         )
         write_model(self.place.folder, weights, sidecar)
 
-    def _predictions(self, model: Classifier, weights: dict[str, bytes], validation: Validation) -> Floats:
-        """Out-of-fold scores by the weights that the recipe keeps."""
-        model.load_state_dict(load(weights[self.member.recipe.weights]))
-        scores_NK, _ = validation.predict(model)
-        return scores_NK
+    def _predictions(
+        self, model: Classifier, weights: bytes, validation: Validation
+    ) -> tuple[Floats, dict[str, float]]:
+        """Out-of-fold scores by the weights that the recipe keeps, and the metrics of those."""
+        model.load_state_dict(load(weights))
+        scores_NK, loss = validation.predict(model)
+        examples = validation.examples
+        return scores_NK, {"loss": loss, **recording_metrics(examples.primary, examples.secondary, scores_NK)}
 
 
 def open_log(folder: Path) -> Live:
@@ -107,6 +112,7 @@ def log_epoch(live: Live, epoch: Epoch) -> None:
         live.log_metric(f"validation/{name}", value)
     live.log_metric("learning_rate", epoch.learning_rate)
     live.log_metric("clips_per_s", epoch.clips_per_s)
+    live.log_metric("epoch_s", epoch.elapsed_s)
     live.log_metric("waiting_share", epoch.waiting)
     if epoch.device_waiting is not None:
         live.log_metric("device_waiting_share", epoch.device_waiting)

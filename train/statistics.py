@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from schema.recipe import Recipe
-from schema.views import MelView, PcenView
+from schema.views import AnyView
 from train.draws import Purpose, uniform
 from train.examples import Examples
 from train.normalise import BinStatistics, presented_
@@ -21,7 +21,7 @@ BATCH = 64
 
 
 @torch.no_grad()
-def bin_statistics(examples: Examples, frames: Frames, view: MelView | PcenView, recipe: Recipe) -> BinStatistics:
+def bin_statistics(examples: Examples, frames: Frames, view: AnyView, recipe: Recipe) -> BinStatistics:
     """Statistics of an unaugmented clip of each recording, of `MOST_CLIPS` recordings at most: (C, M) on the device."""
     step = max(1, -(-len(examples) // MOST_CLIPS))
     sums: list[torch.Tensor] = []

@@ -10,10 +10,20 @@ from torch import Tensor
 
 
 class Uploaded(NamedTuple):
-    """What is on its way to the device, and the event after which it is there (none on a CPU)."""
+    """What is on its way to the device, and the event after which it is there (none on a CPU).
+
+    A batch out of several stores holds what each of them sends in `beside`.
+    """
 
     tensor: Tensor
     arrived: torch.cuda.Event | None
+    beside: tuple[Uploaded, ...] = ()
+
+    @property
+    def arrivals(self) -> list[torch.cuda.Event]:
+        """The events after which all of it is there."""
+        own = [] if self.arrived is None else [self.arrived]
+        return own + [event for each in self.beside for event in each.arrivals]
 
 
 class Uploader:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from schema.recipe import Recipe
-from schema.views import MelView, PcenView
+from schema.views import AnyView
 from train.augment import to_device
 from train.examples import Examples, Ints
 from train.finish import Batch
@@ -29,7 +29,7 @@ class Validation:
 
     examples: Examples
     frames: Frames
-    view: MelView | PcenView
+    view: AnyView
     recipe: Recipe
     device: torch.device
     batch_size: int

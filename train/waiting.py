@@ -29,8 +29,8 @@ class StreamWaits:
         """Mark that the batch is there: the host has it, and its copy to the device has ended."""
         if self._begin is None:
             return
-        if uploaded.arrived is not None:
-            torch.cuda.current_stream(self._device).wait_event(uploaded.arrived)
+        for event in uploaded.arrivals:
+            torch.cuda.current_stream(self._device).wait_event(event)
         self._marks.append((self._begin, self._mark()))
         self._begin = None
 

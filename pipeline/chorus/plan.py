@@ -63,17 +63,20 @@ class Plan:
 
     species: tuple[Species, ...]
     recordings: tuple[Recording, ...]  # sorted by filename
-    soundscapes: tuple[Soundscape, ...]
+    soundscapes: tuple[Soundscape, ...]  # with a truth table
+    unlabelled: tuple[Soundscape, ...]  # without one
 
 
 def plan_demo(demo: DemoParams) -> Plan:
     """Draw a data set; the same parameters give the same plan."""
     recordings = _draw_recordings(demo, draw_recordists(demo.seed))
     recordings[1] = _copy(recordings[0], recordings[1].number)  # both of the commonest species
+    soundscapes = tuple(_draw_soundscape(demo, index) for index in range(demo.soundscapes + demo.unlabelled))
     return Plan(
         SPECIES[: demo.species],
         tuple(sorted(recordings, key=lambda recording: recording.filename)),
-        tuple(_draw_soundscape(demo, index) for index in range(demo.soundscapes)),
+        soundscapes[: demo.soundscapes],
+        soundscapes[demo.soundscapes :],
     )
 
 

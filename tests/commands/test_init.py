@@ -110,3 +110,71 @@ def test_a_table_without_recordings_is_refused(
         with pytest.raises(SystemExit, match="1"):
             cli.main(["init", "--birdclef", "."])
         assert "train.csv: names no recording" in capsys.readouterr().err
+
+
+def write_table(counts: dict[str, int]) -> None:
+    rows = [f"{label},{label}/{number}.ogg" for label, count in counts.items() for number in range(count)]
+    Path("train.csv").write_text("\n".join(["primary_label,filename", *rows]))
+
+
+def test_recipes_fit_a_pretrained_network_and_the_size_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for count, rate, decay in ((20, 1e-3, 0.98), (2000, 5e-4, 0.999)):
+        write_table({"a": count, "b": count // 4})
+        cli.main(["init", "--birdclef", ".", "--pretrained", "true"])
+        recipes = params.load().train
+        for name in ("strong", "winner"):
+            optimiser = recipes[name].optimiser
+            assert (optimiser.lr, optimiser.layer_decay, recipes[name].sampling.weighted) == (rate, 0.8, True)
+        assert recipes["winner"].optimiser.ema_decay == decay
+        assert recipes["baseline"].optimiser.kind == "adam"
+    write_table({"a": 20, "b": 5})
+    cli.main(["init", "--birdclef", ".", "--pretrained", "false"])
+    assert params.load().train["strong"].optimiser.lr == 1e-2
+
+
+def test_background_is_mixed_in_where_some_recordings_are_without_birds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for counts, probability in (({"a": 4, "b": 3}, 0.0), ({"a": 4, "nocall": 3}, 0.5)):
+        write_table(counts)
+        cli.main(["init", "--birdclef", "."])
+        recipes = params.load().train
+        assert [recipes[name].augment.background.probability for name in ("strong", "winner")] == [probability] * 2
+        assert recipes["regularised"].augment.background.probability == 0
+    Path("nocall").mkdir()
+    Path("nocall/1.ogg").touch()
+    cli.main(["init", "--folders", "."])
+    assert params.load().train["strong"].augment.background.label == "nocall"
+
+
+@pytest.mark.parametrize("counts", [{"a": 4, "b": 3}, {"a": 40, "b": 3}, {"a": 4000, "b": 30}])
+@pytest.mark.parametrize("pretrained", ["true", "false"])
+def test_the_ladder_has_the_rungs_of_the_analysis_on_the_one_view(
+    counts: dict[str, int], pretrained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no ablation that changes nothing, which the schema would refuse."""
+    monkeypatch.chdir(tmp_path)
+    write_table(counts)
+    cli.main(["init", "--birdclef", ".", "--backbone", "efficientnet_b1", "--pretrained", pretrained])
+    loaded = params.load()
+    assert list(loaded.views) == ["mel"]
+    assert list(loaded.ladder.rungs) == ["baseline", "balanced", "regularised", "strong", "winner"]
+    for rung in loaded.ladder.rungs.values():
+        assert (rung.backbone, rung.pretrained) == ("efficientnet_b1", pretrained == "true")
+    assert loaded.ladder.folds == [0]
+    assert bool(loaded.ladder.ablations) is (counts["a"] < 2000), "on large data each would cost hours"
+
+
+def test_a_noisy_student_is_measured_by_what_truth_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    for expected in ("soundscapes", "out_of_fold"):
+        cli.main(["init", "--birdclef", "chorus"])
+        student = params.load().student
+        assert student.gain_in == expected
+        assert {str(each.override) for each in student.rounds.values()} == {"{}"}, "as long as the members' trainings"
+        (tmp_path / "chorus/test_soundscapes_labels.csv").unlink(missing_ok=True)

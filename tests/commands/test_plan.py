@@ -144,7 +144,7 @@ def append_comment(path: str) -> None:
 
 def test_nothing_to_do_is_said_in_one_line(project: Path, plan: Plan) -> None:
     facts, shown = plan()
-    assert shown == "nothing to run: all 12 stages are up to date\n"
+    assert shown == "nothing to run: all 13 stages are up to date\n"
     assert states(facts) == {}
     assert facts["decoding"] is None
 
@@ -154,7 +154,10 @@ def test_changed_key_is_told_with_both_values_and_decodes_that_view_only(
 ) -> None:
     change("views.mel.hop", 200)
     facts, shown = plan()
-    runs, may_run = {"spectrograms@mel", "member@base"}, {"train@base-0", "train@base-1", "predict", "evaluate"}
+    runs, may_run = (
+        {"spectrograms@mel", "member@base"},
+        {"train@base-0", "train@base-1", "predict", "submit", "evaluate"},
+    )
     assert states(facts) == dict.fromkeys(runs, "runs") | dict.fromkeys(may_run, "may run")
     assert why(facts, "spectrograms@mel") == why(facts, "member@base") == ["views.mel.hop: 256 -> 200"]
     assert "after member@base" in shown
@@ -294,7 +297,7 @@ def test_project_without_dvc_lock_decodes_everything(fresh: Path, plan: Plan) ->
     assert "there is no list of recordings yet: counted by what the data set lists" in shown
     assert "since its last run" not in shown
     assert set(states(facts).values()) == {"runs"}
-    assert [why(facts, each["stage"]) for each in facts["stages"]] == [["never run before"]] * 12
+    assert [why(facts, each["stage"]) for each in facts["stages"]] == [["never run before"]] * 13
     order = [each["stage"] for each in facts["stages"]]
     assert order.index("recordings") < order.index("spectrograms@mel") < order.index("member@base")
     assert order.index("member@base") < order.index("train@base-1") < order.index("predict")

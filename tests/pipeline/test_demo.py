@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from pipeline.chorus.species import ALIKE, SPECIES, Species
 from pipeline.demo import main, make_demo, train_rows, truth_rows
 from pipeline.errors import PipelineError
 
-TINY = DemoParams(seed=1, species=12, most_recordings=3, fewest_recordings=1, soundscapes=1)
-DEFAULT = DemoParams(seed=1, species=14, most_recordings=40, fewest_recordings=3, soundscapes=8)
+TINY = DemoParams(seed=1, species=12, most_recordings=3, fewest_recordings=1, soundscapes=1, unlabelled=0)
+DEFAULT = DemoParams(seed=1, species=14, most_recordings=40, fewest_recordings=3, soundscapes=8, unlabelled=12)
 TRAIN_COLUMNS = (
     "primary_label,secondary_labels,type,filename,collection,rating,url,latitude,longitude,"
     "scientific_name,common_name,author,license"
@@ -120,6 +121,22 @@ def test_truth_of_a_window_is_what_sings_in_it(plan: Plan) -> None:
                 if min(song.end_s, end_s) - max(song.start_s, end_s - 5) >= 0.2
             }
             assert truth[f"{soundscape.name}_{end_s}"] == (" ".join(sorted(sung)) or "nocall")
+
+
+def test_soundscapes_without_truth_change_nothing_of_the_rest(plan: Plan) -> None:
+    without = plan_demo(DEFAULT.model_copy(update={"unlabelled": 0}))
+    assert without == replace(plan, unlabelled=())
+    pd.testing.assert_frame_equal(truth_rows(plan.soundscapes), truth_rows(without.soundscapes))
+    assert len({item.name for item in (*plan.soundscapes, *plan.unlabelled)}) == 20
+
+
+def test_soundscapes_without_truth_are_written_beside_the_others(made: Path, tmp_path: Path) -> None:
+    demo = TINY.model_copy(update={"unlabelled": 1})
+    make_demo(tmp_path / "more", demo, workers=1)
+    more, before = contents(tmp_path / "more"), contents(made)
+    (added,) = plan_demo(demo).unlabelled
+    assert set(more) - set(before) == {f"test_soundscapes/{added.name}.ogg"}
+    assert {name: more[name] for name in before} == before
 
 
 def test_soundscape_windows_hold_none_to_four_species(plan: Plan) -> None:

@@ -10,20 +10,16 @@ import pytest
 import sklearn.metrics
 
 from params import EvaluateParams, Params
+from train.clip_scores import ClipScores
+from train.ensemble import Ensemble
 from train.errors import TrainError
-from train.evaluate import (
-    ENSEMBLE,
-    OutOfFold,
-    class_table,
-    confusion_table,
-    print_summary,
-    read_out_of_fold,
-    read_windows,
-    score_out_of_fold,
-    score_windows,
-)
-from train.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes
+from train.evaluate import class_table, confusion_table, print_summary, score_out_of_fold, score_windows
+from train.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes, soundscapes_to_show
+from train.evaluate_windows import ENSEMBLE, read_windows
 from train.examples import Examples
+from train.out_of_fold import OutOfFold, read_out_of_fold
+from train.paths import SCORES
+from train.postprocess import Cutting, by_soundscape
 
 LABELS = ["jay", "owl", "robin", "wren"]
 PRIMARY = np.array([0, 0, 0, 2, 2, 2, 2, 3, 3, 3])
@@ -36,7 +32,8 @@ def predicted(scores: Floats, recordings: list[int] | None = None) -> OutOfFold:
     names = tuple(f"XC{number}.ogg" for number in range(len(PRIMARY)))
     secondary, rating = np.zeros((len(PRIMARY), 4), bool), np.zeros(len(PRIMARY))
     examples = Examples(tuple(LABELS), names, empty, empty, empty, empty, PRIMARY, secondary, rating)
-    return OutOfFold(examples, {"tiny": scores, ENSEMBLE: scores}, np.array(recordings or [3, 0, 4, 3]))
+    fold = np.arange(len(PRIMARY)) % 2
+    return OutOfFold(examples, {"tiny": scores, ENSEMBLE: scores}, np.array(recordings or [3, 0, 4, 3]), fold)
 
 
 @pytest.fixture
@@ -119,15 +116,35 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write_windows(truth: str, row_ids: list[str], scores: npt.NDArray[np.float32]) -> None:
+def plain_ensemble(**changes: object) -> Ensemble:
+    """Two members alike, and nothing done to their mean."""
+    plain = Ensemble(
+        labels=LABELS,
+        members={"one": 0.5, "two": 0.5},
+        folds=[0],
+        fold_soup=False,
+        kind="mean",
+        best=1,
+        window_s=5.0,
+        hop_s=5.0,
+        shifts_s=[],
+        smoothing=0.0,
+        file_max=0.0,
+        thresholds=[0.5] * 4,
+    )
+    return plain.model_copy(update=changes)
+
+
+def write_windows(truth: str, soundscapes: list[tuple[str, float]], scores: Floats) -> None:
+    """Scores (2 members, windows, 4) of soundscapes, and their truth."""
     Path("data/soundscape_truth.csv").write_text("row_id,labels\n" + truth)
-    np.savez("data/soundscape_scores.npz", members=np.array(["one", "two"]), row_id=np.array(row_ids), scores=scores)
+    ClipScores.of(["one", "two"], soundscapes, scores[:, None], Cutting(5.0, 5.0)).write(SCORES)
 
 
 def test_windows_are_matched_by_name_and_unknown_labels_are_ignored(project: Path) -> None:
     scores = np.random.default_rng(1).random((2, 3, 4)).astype(np.float32)
-    write_windows("dawn_10,robin phoenix\nelsewhere_5,jay\ndawn_5,\n", ["dawn_5", "dawn_10", "dusk_5"], scores)
-    windows = read_windows(LABELS)
+    write_windows("dawn_10,robin phoenix\nelsewhere_5,jay\ndawn_5,\n", [("dawn", 10.0), ("dusk", 5.0)], scores)
+    windows = read_windows(LABELS, plain_ensemble())
     assert windows.row_ids == ["dawn_5", "dawn_10", "dusk_5"]
     assert windows.told.tolist() == [True, True, False]
     assert windows.truth.tolist() == [[False] * 4, [False, False, True, False], [False] * 4]
@@ -135,18 +152,28 @@ def test_windows_are_matched_by_name_and_unknown_labels_are_ignored(project: Pat
     assert windows.scores[ENSEMBLE] == pytest.approx(scores.mean(axis=0))
 
 
+def test_members_are_post_processed_like_the_ensemble(project: Path) -> None:
+    scores = np.random.default_rng(1).random((2, 3, 4)).astype(np.float32)
+    write_windows("", [("dawn", 10.0), ("dusk", 5.0)], scores)
+    ensemble = plain_ensemble(smoothing=0.2, file_max=0.5, members={"one": 0.1, "two": 0.9})
+    windows = read_windows(LABELS, ensemble)
+    assert windows.scores["one"] == pytest.approx(by_soundscape(ensemble.post, scores[0], [2, 1]))
+    blended = 0.1 * scores[0] + 0.9 * scores[1]
+    assert windows.scores[ENSEMBLE] == pytest.approx(by_soundscape(ensemble.post, blended, [2, 1]), abs=1e-6)
+
+
 def test_only_windows_with_a_truth_are_scored(project: Path) -> None:
     scores = np.zeros((2, 3, 4), np.float32)
     scores[:, :, 2] = [0.95, 0.1, 0.9]  # of a robin: the first window would spoil the ranking
-    write_windows("dawn_10,robin\ndawn_5,\n", ["dusk_5", "dawn_5", "dawn_10"], scores)
-    metrics = score_windows(read_windows(LABELS))
+    write_windows("dawn_10,robin\ndawn_5,\n", [("dusk", 5.0), ("dawn", 10.0)], scores)
+    metrics = score_windows(read_windows(LABELS, plain_ensemble()))
     assert set(metrics) == {"one", "two", ENSEMBLE}
     assert metrics["one"] == {"macro_roc_auc": 1, "classes_scored": 1, "cmap": 1}
 
 
 def test_without_truth_nothing_is_told_about_a_window(project: Path) -> None:
-    write_windows("", ["dawn_5"], np.zeros((2, 1, 4), np.float32))
-    assert not read_windows(LABELS).told.any()
+    write_windows("", [("dawn", 5.0)], np.zeros((2, 1, 4), np.float32))
+    assert not read_windows(LABELS, plain_ensemble()).told.any()
 
 
 @pytest.mark.parametrize("present", [True, False])
@@ -158,6 +185,15 @@ def test_soundscapes_are_drawn_even_where_nothing_sings(project: Path, present: 
     assert (project / "picture.png").exists()
 
 
+def test_soundscapes_with_a_truth_are_drawn_before_those_without() -> None:
+    names = ["a", "a", "b", "b", "c", "c", "d", "d"]
+    truth = np.zeros((8, 2), bool)
+    assert soundscapes_to_show(names, truth) == ["a", "b", "c"]
+    truth[[3, 6], 1] = True
+    assert soundscapes_to_show(names, truth) == ["b", "d", "a"]
+    assert soundscapes_to_show([], truth[:0]) == []
+
+
 def test_without_soundscapes_the_picture_says_so(project: Path) -> None:
     none = np.empty((0, 4))
     draw_soundscapes([], none.astype(bool), none.astype(np.float32), LABELS, project / "picture.png")
@@ -166,7 +202,7 @@ def test_without_soundscapes_the_picture_says_so(project: Path) -> None:
 
 def test_missing_predictions_are_refused_with_the_stage_that_makes_them(project: Path, params: Params) -> None:
     with pytest.raises(TrainError, match=r"predictions\.npz: is missing; run `dvc repro train@\w+-0`"):
-        read_out_of_fold(params, LABELS)
+        read_out_of_fold(list(params.members), [0], "mel", LABELS)
 
 
 def test_the_summary_has_a_line_for_every_member_and_says_when_there_is_no_truth(

@@ -16,8 +16,9 @@ from schema.members import Member
 from schema.recipe import Recipe, resolve_recipe
 from schema.views import MelView
 from train.examples import Examples, Ints
-from train.inference import ClipList, Floats, Scorer, covering_clips, window_clips, windows_in
+from train.inference import ClipList, Floats, Scorer, clips_at, covering_clips, window_clips, windows_in
 from train.model import Classifier, build_model
+from train.postprocess import Cutting
 from train.residence import ArrayFrames, DeviceFrames, HostFrames
 from train.upload import Uploaded
 from train.validation import Validation
@@ -215,3 +216,26 @@ def test_validation_reports_loss_and_metrics(
 ) -> None:
     metrics = validation(store, examples, recipe).metrics(model)
     assert set(metrics) == {"loss", "accuracy", "macro_roc_auc", "classes_scored", "cmap", "macro_f1"}
+
+
+def test_clips_stand_around_any_middle(view: MelView) -> None:
+    middles_s = np.array([0.1, 2.5, 7.37, 59.9])
+    clips = clips_at(middles_s, 3, 3751, view, 313)
+    assert clips.start.tolist() == [0, 0, 304, 3751 - 313]
+    assert clips.owner.tolist() == [0, 1, 2, 3]
+    assert set(clips.row.tolist()) == {3}
+    assert set(clips.frames.tolist()) == {3751}
+
+
+def test_scores_along_a_recording_are_those_of_its_clips_one_by_one(
+    store: Store, recipe: Recipe, view: MelView, model: Classifier
+) -> None:
+    row = int(store.rows_of([f"{0:064x}"])[0])
+    cutting = Cutting(2.8, 1.4, (0.3, -0.2))
+    found = scorer(model, store, recipe).scores_along(row, 700, 11.2, cutting, 8)
+    assert found.shape == (3, 7, 3)
+    for move, shift_s in enumerate((0.0, 0.3, -0.2)):
+        for number, middle_s in enumerate(cutting.middles_s(11.2)):
+            clip = clips_at(np.array([middle_s + shift_s]), row, 700, view, 40)
+            alone = scorer(model, store, recipe).scores(clip, 1)[0]
+            assert found[move, number] == pytest.approx(alone, abs=1e-5)

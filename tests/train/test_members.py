@@ -14,7 +14,7 @@ from params import Params
 from train import members
 from train.errors import TrainError
 from train.examples import Examples
-from train.fit import open_store, split_run
+from train.fit import open_stores, split_run
 from train.members import ResolvedMember, read_member, resolve
 from train.split_report import check_split
 
@@ -90,9 +90,9 @@ def test_a_store_that_changed_after_its_member_was_resolved_is_refused(
 ) -> None:
     monkeypatch.setattr("train.fit.store_path", lambda view: store.path)
     member = resolve("base", params, store)
-    assert open_store(member).digest == store.digest
+    assert [each.digest for each in open_stores(member)] == [store.digest]
     with pytest.raises(TrainError, match=r"tiny\.zarr: changed after member base was resolved; run `dvc repro`"):
-        open_store(member.model_copy(update={"store_digest": "1" * 64}))
+        open_stores(member.model_copy(update={"store_digest": "1" * 64}))
 
 
 @pytest.mark.parametrize(("text", "run"), [("base-0", ("base", 0)), ("a_b-12", ("a_b", 12))])

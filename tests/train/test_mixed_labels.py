@@ -56,7 +56,8 @@ def batch(clips: int) -> tuple[Float32s, Float32s, Float32s]:
 
 def mixtures(place: npt.NDArray[np.int64]) -> Mixtures:
     weights = np.zeros((len(place), 1), np.float32)
-    return Mixtures(place, weights, weights, SHARES[: len(place)], RULE[: len(place)])
+    nobody = np.zeros(len(place), bool)
+    return Mixtures(place, weights, weights, SHARES[: len(place)], RULE[: len(place)], nobody)
 
 
 def test_only_the_clips_that_have_a_partner_are_changed_and_each_meets_its_own() -> None:

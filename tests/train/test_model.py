@@ -97,7 +97,7 @@ def test_weights_of_a_one_channel_model_are_taken_as_they_are(member: Member, tm
 
 
 def test_a_missing_weight_file_is_refused(member: Member) -> None:
-    with pytest.raises(TrainError, match=r"'nowhere\.safetensors': no such file; correct the path or set it to false"):
+    with pytest.raises(TrainError, match=r"'nowhere\.safetensors': no such file or folder; correct the path"):
         built(member, "nowhere.safetensors")
 
 

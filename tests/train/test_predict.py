@@ -1,4 +1,4 @@
-"""Rows and columns of the submission, and the models that may write it."""
+"""Which soundscapes are scored, by which models, read from where."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from tests.conftest import TinyProject
-from train import predict, residence
+from tests.tiny import write_params
+from train import predict, residence, side_by_side
 from train.checkpoint import Sidecar
+from train.clip_scores import read_clip_scores
 from train.errors import TrainError
 from train.members import ResolvedMember
-from train.predict import Soundscape, check_labels, read_soundscapes, submission_table
-
-SCORES = np.array([[0.1, 0.9], [0.4, 0.6]], np.float32)
+from train.paths import SCORES
+from train.predict import Soundscape, check_labels, read_soundscapes
 
 
 @pytest.fixture(autouse=True)
@@ -25,61 +27,9 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("data").mkdir()
 
 
-def want_columns(*labels: str) -> None:
-    Path("data/submission_labels.csv").write_text("label\n" + "".join(f"{label}\n" for label in labels))
-
-
-@pytest.mark.parametrize(
-    ("duration_s", "window_s", "expected"),
-    [
-        (15.0, 5.0, ["dawn_5", "dawn_10", "dawn_15"]),
-        (11.0, 5.0, ["dawn_5", "dawn_10", "dawn_15"]),
-        (5.0, 2.5, ["dawn_2.5", "dawn_5"]),
-        (1.0, 5.0, ["dawn_5"]),
-    ],
-)
-def test_rows_are_named_by_the_second_at_which_their_window_ends(
-    duration_s: float, window_s: float, expected: list[str]
-) -> None:
-    assert Soundscape("dawn", "0" * 64, duration_s).row_ids(window_s) == expected
-
-
 def test_names_and_digests_of_soundscapes_stay_text() -> None:
     Path("data/soundscapes.csv").write_text(f"sha256,path,duration_s,soundscape\n{'1' * 64},a/0042.ogg,60,0042\n")
     assert read_soundscapes() == [Soundscape("0042", "1" * 64, 60.0)]
-
-
-def test_columns_come_in_the_order_that_the_submission_wants() -> None:
-    want_columns("wren", "1234")
-    table = submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"])
-    assert list(table.columns) == ["row_id", "wren", "1234"]
-    assert table["row_id"].tolist() == ["dawn_5", "dawn_10"]
-    assert np.array_equal(table[["1234", "wren"]].to_numpy(np.float32), SCORES)
-
-
-def test_a_label_that_no_recording_taught_scores_zero_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    want_columns("1234", "owl", "wren")
-    table = submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"])
-    assert table["owl"].tolist() == [0, 0]
-    assert "1 labels of the submission have no recording and score 0: owl" in capsys.readouterr().out
-
-
-def test_many_such_labels_are_named_in_short(capsys: pytest.CaptureFixture[str]) -> None:
-    want_columns("1234", "wren", *(f"bird{number}" for number in range(9)))
-    submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"])
-    assert "9 labels" in (said := capsys.readouterr().out)
-    assert said.rstrip().endswith("bird4, ...")
-
-
-def test_a_label_that_the_submission_does_not_want_is_left_out() -> None:
-    want_columns("wren")
-    assert list(submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"]).columns) == ["row_id", "wren"]
-
-
-def test_without_soundscapes_the_submission_is_a_header() -> None:
-    want_columns("1234", "wren")
-    table = submission_table([], np.empty((0, 2), np.float32), ["1234", "wren"])
-    assert table.to_csv(index=False) == "row_id,1234,wren\n"
 
 
 def test_a_model_of_other_labels_is_refused(resolved: ResolvedMember) -> None:
@@ -89,12 +39,26 @@ def test_a_model_of_other_labels_is_refused(resolved: ResolvedMember) -> None:
         check_labels(Path("models/tiny/0"), sidecar, ["wren", "1234"])
 
 
+def in_a_copy(tiny_project: TinyProject, folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished project as the current directory."""
+    root = folder / "copy"
+    shutil.copytree(tiny_project.root, root, ignore=shutil.ignore_patterns("chorus", "soundscape_scores.npz"))
+    patch.chdir(root)
+    return root
+
+
+def change(**sections: dict[str, Any]) -> None:
+    """Change keys of params.yaml."""
+    raw = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text())
+    for section, keys in sections.items():
+        raw[section] |= keys
+    write_params(Path("params.yaml"), raw)
+
+
 def test_a_view_is_opened_once_for_all_members_and_folds(
     tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = tmp_path / "copy"
-    shutil.copytree(tiny_project.root, root, ignore=shutil.ignore_patterns("chorus", "submission.csv"))
-    monkeypatch.chdir(root)
+    root = in_a_copy(tiny_project, tmp_path, monkeypatch)
     opened: list[str] = []
     open_frames = residence.open_frames
 
@@ -102,8 +66,52 @@ def test_a_view_is_opened_once_for_all_members_and_folds(
         opened.append(store.path.name)
         return open_frames(store, *others)
 
-    monkeypatch.setattr(predict, "open_frames", counted)
+    monkeypatch.setattr(side_by_side, "open_frames", counted)
     predict.main()
     assert sorted(opened) == ["mel-soundscapes.zarr", "pcen-soundscapes.zarr"], "of two members with two folds each"
-    written, before = (folder / "reports/submission.csv" for folder in (root, tiny_project.root))
-    assert written.read_text() == before.read_text()
+    written, before = (read_clip_scores(each / "data/soundscape_scores.npz") for each in (root, tiny_project.root))
+    assert np.array_equal(written.scores, before.scores)
+
+
+def test_clips_stand_every_hop_and_are_scored_again_where_they_are_moved(
+    tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_copy(tiny_project, tmp_path, monkeypatch)
+    change(predict={"window_s": 5.0, "hop_s": 5.0, "shifts_s": [2.5, -2.5]})
+    predict.main()
+    coarse = read_clip_scores(SCORES)
+    assert coarse.scores.shape == (2, 3, 4, 3)
+    change(predict={"hop_s": 2.5, "shifts_s": []})
+    predict.main()
+    fine = read_clip_scores(SCORES)
+    assert fine.scores.shape == (2, 1, 7, 3)
+    assert fine.scores[:, 0, ::2] == pytest.approx(coarse.scores[:, 0], abs=1e-5)
+    assert fine.scores[:, 0, 1::2] == pytest.approx(coarse.scores[:, 1, :-1], abs=1e-5), "later by half a window"
+    assert fine.scores[:, 0, 1::2] == pytest.approx(coarse.scores[:, 2, 1:], abs=1e-5), "earlier by half a window"
+
+
+def test_folds_are_averaged_as_scores_or_as_weights(
+    tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_copy(tiny_project, tmp_path, monkeypatch)
+    change(folds={"train": [0]})
+    predict.main()
+    first = read_clip_scores(SCORES)
+    change(folds={"train": [1]})
+    predict.main()
+    second = read_clip_scores(SCORES)
+    change(folds={"train": [0, 1]})
+    predict.main()
+    both = read_clip_scores(SCORES)
+    assert both.scores == pytest.approx((first.scores + second.scores) / 2, abs=1e-6)
+    assert not both.fold_soup
+    change(ensemble={"fold_soup": True})
+    predict.main()
+    soup = read_clip_scores(SCORES)
+    assert soup.fold_soup
+    assert np.abs(soup.scores - both.scores).max() > 1e-3
+    for name in ("base", "pcen"):
+        shutil.copy(f"models/{name}/0/last.safetensors", f"models/{name}/1/last.safetensors")
+        shutil.copy(f"models/{name}/0/model.json", f"models/{name}/1/model.json")
+    predict.main()
+    assert read_clip_scores(SCORES).scores == pytest.approx(first.scores, abs=1e-6), "the mean of a model and itself"

@@ -1,0 +1,122 @@
+"""Columns of the submission, and what the record of an ensemble does to scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from train.blend import Held
+from train.ensemble import Ensemble, read_ensemble, write_ensemble
+from train.errors import TrainError
+from train.postprocess import by_soundscape, smoothed, times_file_maximum
+from train.submit import print_result, submission_table
+
+SCORES = np.array([[0.1, 0.9], [0.4, 0.6]], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+
+
+def want_columns(*labels: str) -> None:
+    Path("data/submission_labels.csv").write_text("label\n" + "".join(f"{label}\n" for label in labels))
+
+
+def test_columns_come_in_the_order_that_the_submission_wants() -> None:
+    want_columns("wren", "1234")
+    table = submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"])
+    assert list(table.columns) == ["row_id", "wren", "1234"]
+    assert table["row_id"].tolist() == ["dawn_5", "dawn_10"]
+    assert np.array_equal(table[["1234", "wren"]].to_numpy(np.float32), SCORES)
+
+
+def test_a_label_that_no_recording_taught_scores_zero_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    want_columns("1234", "owl", "wren")
+    table = submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"])
+    assert table["owl"].tolist() == [0, 0]
+    assert "1 labels of the submission have no recording and score 0: owl" in capsys.readouterr().out
+
+
+def test_many_such_labels_are_named_in_short(capsys: pytest.CaptureFixture[str]) -> None:
+    want_columns("1234", "wren", *(f"bird{number}" for number in range(9)))
+    submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"])
+    assert "9 labels" in (said := capsys.readouterr().out)
+    assert said.rstrip().endswith("bird4, ...")
+
+
+def test_a_label_that_the_submission_does_not_want_is_left_out() -> None:
+    want_columns("wren")
+    assert list(submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"]).columns) == ["row_id", "wren"]
+
+
+def test_without_soundscapes_the_submission_is_a_header() -> None:
+    want_columns("1234", "wren")
+    table = submission_table([], np.empty((0, 2), np.float32), ["1234", "wren"])
+    assert table.to_csv(index=False) == "row_id,1234,wren\n"
+
+
+def ensemble(**changes: object) -> Ensemble:
+    """Two members, three windows of five seconds, a little of everything."""
+    plain = Ensemble(
+        labels=["jay", "owl"],
+        members={"one": 0.25, "two": 0.75},
+        folds=[0, 1],
+        fold_soup=False,
+        kind="fitted",
+        best=2,
+        window_s=5.0,
+        hop_s=2.5,
+        shifts_s=[1.0],
+        smoothing=0.1,
+        file_max=1.0,
+        thresholds=[0.25, 0.5],
+    )
+    return plain.model_copy(update=changes)
+
+
+MEMBERS = np.random.default_rng(1).random((2, 5, 2)).astype(np.float32)
+
+
+def test_final_scores_are_blended_then_smoothed_then_multiplied_soundscape_by_soundscape() -> None:
+    blended = 0.25 * MEMBERS[0] + 0.75 * MEMBERS[1]
+    parts = [times_file_maximum(smoothed(part, 0.1), 1.0) for part in (blended[:3], blended[3:])]
+    assert ensemble().final(MEMBERS, [3, 2]) == pytest.approx(np.concatenate(parts), abs=1e-6)
+
+
+def test_ranks_are_taken_over_all_windows_before_anything_else() -> None:
+    ranked = np.mean([np.argsort(np.argsort(each, axis=0), axis=0) / 4 for each in MEMBERS], axis=0)
+    other = ensemble(kind="rank", members={"one": 0.5, "two": 0.5})
+    assert other.final(MEMBERS, [3, 2]) == pytest.approx(by_soundscape(other.post, ranked, [3, 2]), abs=1e-6)
+
+
+def test_detections_are_called_above_thresholds_on_the_scale_of_final_scores() -> None:
+    assert ensemble().called_above() == pytest.approx([0.25**2, 0.5**2])
+    assert ensemble(file_max=0.0).called_above() == pytest.approx([0.25, 0.5])
+
+
+def test_what_is_written_is_read() -> None:
+    write_ensemble(Path("data/ensemble.json"), ensemble())
+    assert read_ensemble(Path("data/ensemble.json")) == ensemble()
+
+
+def test_a_missing_or_damaged_record_is_refused() -> None:
+    with pytest.raises(TrainError, match=r"data/ensemble\.json: is missing; run `dvc repro submit`"):
+        read_ensemble(Path("data/ensemble.json"))
+    Path("data/ensemble.json").write_text("{}")
+    with pytest.raises(TrainError, match=r"data/ensemble\.json: .* `dvc repro -f submit`"):
+        read_ensemble(Path("data/ensemble.json"))
+
+
+def test_weights_are_said_and_when_they_could_not_be_learnt(capsys: pytest.CaptureFixture[str]) -> None:
+    truth = np.ones((4, 2), bool)
+    held = Held(MEMBERS[:, :4], truth, truth, np.zeros(4, np.int64))
+    want_columns("owl")
+    print_result(ensemble(), held, submission_table(["dawn_5"], SCORES[:1], ["jay", "owl"]))
+    said = capsys.readouterr().out
+    assert "only fold 0 is trained; members are averaged" in said
+    assert "blend fitted: one 0.25, two 0.75" in said
+    assert "reports/submission.csv: 1 windows, 1 labels" in said

@@ -1,0 +1,61 @@
+"""Stage `ladder_members`: rungs and ablations of the ladder, each resolved into one file that its training depends on.
+
+So a changed key reaches exactly the runs that it concerns, as with `train.members`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import params as parameters
+from errors import run_stage
+from params import Params
+from train.errors import TrainError
+from train.members import ResolvedMember, resolve, stores_of
+from train.paths import LADDER_MEMBERS
+
+
+def main() -> None:
+    """Write data/ladder/members/<run>.json for each rung and ablation."""
+    params = parameters.load()
+    LADDER_MEMBERS.mkdir(parents=True, exist_ok=True)
+    for run in params.ladder.trained:
+        path = member_path(run)
+        path.write_text(resolve_run(run, params).model_dump_json(indent=2) + "\n")
+        print(path)
+
+
+def member_path(run: str) -> Path:
+    """Where a rung's or an ablation's resolved member lies."""
+    return LADDER_MEMBERS / f"{run}.json"
+
+
+def resolve_run(run: str, params: Params) -> ResolvedMember:
+    """Gather what decides the training of a rung or an ablation, but for its seed."""
+    members = {run: params.ladder.member(run)}
+    alone = Params.model_construct(train=params.train, views=params.views, members=members)
+    return resolve(run, alone, *stores_of(run, alone))
+
+
+def read_run(run: str, seed: int) -> ResolvedMember:
+    """Read a resolved rung or ablation, to be trained with `seed`.
+
+    Raises
+    ------
+    TrainError
+        If its file is missing or not of this version.
+    """
+    path = member_path(run)
+    try:
+        member = ResolvedMember.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise TrainError(f"{path}: is missing; run `birdcache ladder`") from None
+    except ValidationError as error:
+        raise TrainError(f"{path}: {error.errors()[0]['msg']}; remove it and run `birdcache ladder`") from None
+    return member.model_copy(update={"recipe": member.recipe.model_copy(update={"seed": seed})})
+
+
+if __name__ == "__main__":
+    run_stage(main)

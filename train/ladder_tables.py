@@ -1,0 +1,184 @@
+"""The ladder's numbers as tables and words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from schema.ladder import Ladder
+
+SCORES = {"accuracy": "accuracy, %", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "rare_ap": "AP of rare classes"}
+MEASURES = {**SCORES, "gap": "gap, points", "early": "epochs to 20 %", "epoch_s": "s per epoch"}
+PERCENT = ("accuracy", "gap")
+NOTHING = "-"
+ROUNDING = 1 + 1e-9  # a mean that equals its spread is not beyond it
+
+LEGEND = """\
+± is the standard deviation over the seeds. The gap is the accuracy of the recordings that were trained on, scored
+without augmentation by the same weights, minus that of the validated ones. Rare classes have fewer than
+`evaluate.rare_below` recordings. Seconds of an epoch are of training alone, the median over all epochs.
+
+Differences are taken seed by seed. One is beyond the spread if its mean is further from zero than its standard
+deviation over the seeds; with three seeds pure chance does so in 22 of 100 comparisons."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One run minus another.
+
+    Attributes
+    ----------
+    differences
+        A row for each seed, a column for each of `MEASURES`.
+    """
+
+    run: str
+    other: str
+    differences: pd.DataFrame
+
+    def shows(self, measure: str) -> int:
+        """1 or -1 if the run scores higher or lower beyond the spread, else 0."""
+        values = self.differences[measure].dropna()
+        beyond = len(values) > 1 and abs(values.mean()) > values.std() * ROUNDING
+        return int(np.sign(values.mean())) if beyond else 0
+
+    @property
+    def words(self) -> str:
+        """Which scores are better or worse beyond the spread."""
+        better, worse = ([_plain(name) for name in SCORES if self.shows(name) == sign] for sign in (1, -1))
+        if better and worse:
+            return f"mixed: helps {', '.join(better)}; hurts {', '.join(worse)}"
+        if better:
+            return f"helps: {', '.join(better)}"
+        return f"**hurts**: {', '.join(worse)}" if worse else "**does not help** beyond the spread"
+
+
+def compared(table: pd.DataFrame, run: str, other: str) -> Comparison:
+    """Compare two runs, seed by seed."""
+    each, reference = (table[table["run"] == name].set_index("seed")[list(MEASURES)] for name in (run, other))
+    return Comparison(run, other, each - reference)
+
+
+def means(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean and spread of each run, for `dvc metrics show`; what could not be measured is left out."""
+    result: dict[str, dict[str, float]] = {}
+    for run, rows in table.groupby("run", sort=False):
+        values = {name: rows[name].mean() for name in MEASURES}
+        values |= {f"{name}_spread": rows[name].std() for name in SCORES}
+        result[str(run)] = {name: round(value, 5) for name, value in values.items() if math.isfinite(value)}
+    return result
+
+
+def page(
+    ladder: Ladder,
+    table: pd.DataFrame,
+    steps: Sequence[Comparison],
+    gains: Sequence[Comparison],
+    changed: Mapping[str, list[str]],
+) -> str:
+    """reports/ladder.md."""
+    return "\n".join(
+        [
+            "# The ladder",
+            "",
+            f"Seeds {_listed(ladder.seeds)}; validated on folds {_listed(ladder.folds)}.",
+            "",
+            *rung_table(table, [*ladder.rungs, *ladder.ensemble]),
+            "",
+            LEGEND,
+            "",
+            "![The ladder](ladder.png)",
+            "",
+            "## What each rung gives",
+            "",
+            *step_table(steps),
+            "",
+            *_ablation_lines(gains),
+            "## What is changed",
+            "",
+            *_change_lines(ladder, changed),
+            "",
+        ]
+    )
+
+
+def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> Iterator[str]:
+    """A line for each rung: mean and spread."""
+    yield _line(["rung", *MEASURES.values()])
+    yield _line(["---"] * (1 + len(MEASURES)))
+    for run in runs:
+        rows = table[table["run"] == run]
+        yield _line([run, *(_mean_cell(name, rows[name]) for name in MEASURES)])
+
+
+def step_table(steps: Sequence[Comparison]) -> Iterator[str]:
+    """A line for each rung: what it gives more than the one before."""
+    yield _line(["rung", "against", *SCORES.values(), MEASURES["gap"], "in words"])
+    yield _line(["---"] * (len(SCORES) + 4))
+    for step in steps:
+        yield _line([step.run, step.other, *_difference_cells(step), step.words])
+
+
+def _ablation_lines(gains: Sequence[Comparison]) -> Iterator[str]:
+    if not gains:
+        return
+    yield from ("## What each technique gives", "", "A rung minus the same rung without the technique.", "")
+    yield _line(["left out", "of rung", *SCORES.values(), MEASURES["gap"], "the technique"])
+    yield _line(["---"] * (len(SCORES) + 4))
+    for gain in gains:
+        yield _line([gain.other, gain.run, *_difference_cells(gain), gain.words])
+    yield ""
+
+
+def _difference_cells(comparison: Comparison) -> list[str]:
+    return [_difference_cell(name, comparison.differences[name]) for name in (*SCORES, "gap")]
+
+
+def _change_lines(ladder: Ladder, changed: Mapping[str, list[str]]) -> Iterator[str]:
+    for name, rungs in ladder.ensemble.items():
+        yield f"- **{name}**: the mean of the scores of {_listed(rungs)}"
+    before = {rung: other for other, rung in pairwise(ladder.rungs)}
+    for run, lines in changed.items():
+        other = ladder.ablations[run].rung if run in ladder.ablations else before[run]
+        yield f"- **{run}**, against {other}: {'; '.join(lines) or 'nothing'}"
+
+
+def _mean_cell(measure: str, values: pd.Series[float]) -> str:
+    known = values.dropna()
+    if known.empty:
+        return NOTHING
+    if measure == "epoch_s":
+        return f"{known.mean():.1f}"
+    never = f", {len(values) - len(known)} of {len(values)} never" if len(known) < len(values) else ""
+    spread = f" ± {_number(measure, known.std())}" if len(known) > 1 else ""
+    return f"{_number(measure, known.mean())}{spread}{never}"
+
+
+def _difference_cell(measure: str, values: pd.Series[float]) -> str:
+    known = values.dropna()
+    if known.empty:
+        return NOTHING
+    return f"{_number(measure, known.mean(), sign='+')} ± {_number(measure, known.std())}"
+
+
+def _number(measure: str, value: float, sign: str = "") -> str:
+    if measure in PERCENT:
+        return f"{100 * value:{sign}.1f}"
+    return f"{value:{sign}.1f}" if measure == "early" else f"{value:{sign}.3f}"
+
+
+def _plain(measure: str) -> str:
+    return SCORES[measure].removesuffix(", %")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(str(value) for value in values)

@@ -1,0 +1,130 @@
+"""From scores of clips to scores of windows, and what is done to those. Pure arrays, no network.
+
+N clip, W window of one soundscape, K class. A clip speaks for the `window_s` around its middle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Times = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Which clips of a long recording are scored: one every `hop_s`, and each again moved by each of `shifts_s`."""
+
+    window_s: float
+    hop_s: float
+    shifts_s: tuple[float, ...] = ()
+
+    @property
+    def moves_s(self) -> tuple[float, ...]:
+        """By how much clips are moved: not at all, and by each shift."""
+        return (0.0, *self.shifts_s)
+
+    def middles_s(self, duration_s: float) -> Times:
+        """Middles of the clips that are not moved, (N,): the first and the last are those of their windows."""
+        last_s = (windows_in(duration_s, self.window_s) - 1) * self.window_s
+        count = math.ceil(last_s / self.hop_s - 1e-9) + 1
+        return np.asarray(self.window_s / 2 + np.minimum(np.arange(count) * self.hop_s, last_s), np.float64)
+
+
+@dataclass(frozen=True)
+class PostProcessing:
+    """What is done to the windows of one soundscape."""
+
+    smoothing: float
+    file_max: float
+
+    def __call__(self, scores_WK: Floats) -> Floats:
+        """Smooth over time, then multiply by the maximum of the soundscape."""
+        return times_file_maximum(smoothed(scores_WK, self.smoothing), self.file_max)
+
+    def thresholds(self, thresholds_K: Floats) -> Floats:
+        """Thresholds of scores as thresholds of what the file's maximum makes of them.
+
+        A window that is the maximum of its soundscape is then detected as it were without.
+        """
+        return np.asarray(thresholds_K ** (1 + self.file_max), np.float32)
+
+
+def windows_in(duration_s: float, window_s: float) -> int:
+    """How many windows follow each other in a recording; a rest of over a tenth of a window counts as one."""
+    return max(1, math.ceil(duration_s / window_s - 0.1))
+
+
+def window_scores(middle_s: Times, scores_NK: Floats, windows: int, window_s: float) -> Floats:
+    """Scores of windows: (W, K), the mean of the clips that overlap each, weighted by the overlap.
+
+    Parameters
+    ----------
+    middle_s : (N,) middles of the clips, each at most a window from the next.
+    scores_NK : (N, K), or (N, ...).
+    """
+    first, in_first, in_next = _overlaps(middle_s, window_s)
+    sums = np.zeros((windows, *scores_NK.shape[1:]))
+    weights = np.zeros(windows)
+    for window, overlap in ((first, in_first), (first + 1, in_next)):
+        inside = (window >= 0) & (window < windows) & (overlap > 0)
+        np.add.at(weights, window[inside], overlap[inside])
+        np.add.at(sums, window[inside], _column(overlap[inside], scores_NK) * scores_NK[inside])
+    return np.asarray(sums / _column(weights, scores_NK), np.float32)
+
+
+def _overlaps(middle_s: Times, window_s: float) -> tuple[npt.NDArray[np.int64], Times, Times]:
+    """The window in which each clip begins, the share of the clip in it, and the share in the next one."""
+    begin = np.round(middle_s / window_s - 0.5, 9)  # in windows; what is not a whole number by rounding alone is one
+    first = np.floor(begin).astype(np.int64)
+    return first, first + 1 - begin, begin - first
+
+
+def _column(values: Times, like: Floats) -> Times:
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def nearest_clips(middle_s: Times, scores_NK: Floats, windows: int, window_s: float) -> Floats:
+    """Scores of windows by one clip alone, whose middle is nearest: (W, K)."""
+    wanted_s = (np.arange(windows) + 0.5) * window_s
+    after = np.searchsorted(middle_s, wanted_s).clip(0, len(middle_s) - 1)
+    before = np.maximum(after - 1, 0)
+    nearer = wanted_s - middle_s[before] <= middle_s[after] - wanted_s
+    return np.asarray(scores_NK[np.where(nearer, before, after)])
+
+
+def smoothed(scores_WK: Floats, share: float) -> Floats:
+    """Mean of each window and its neighbours with the kernel [share, 1 - 2 share, share].
+
+    At the ends, where a neighbour is missing, the rest of the kernel is scaled to one. Source: [0.1, 0.8, 0.1], as
+    BirdCLEF's winners do.
+    """
+    if share == 0:
+        return scores_WK
+    sums, weights = (1 - 2 * share) * scores_WK, np.full((len(scores_WK), 1), 1 - 2 * share, np.float32)
+    sums[1:] += share * scores_WK[:-1]
+    sums[:-1] += share * scores_WK[1:]
+    weights[1:] += share
+    weights[:-1] += share
+    return np.asarray(np.divide(sums, weights, out=scores_WK.copy(), where=weights > 0), np.float32)
+
+
+def times_file_maximum(scores_WK: Floats, power: float) -> Floats:
+    """Scores times (the soundscape's maximum of their class) ** power: a species that sings clearly once is likelier.
+
+    Source: BirdCLEF's winners.
+    """
+    if power == 0 or not len(scores_WK):
+        return scores_WK
+    return np.asarray(scores_WK * scores_WK.max(axis=0) ** power, np.float32)
+
+
+def by_soundscape(post: PostProcessing, scores_WK: Floats, windows: Sequence[int]) -> Floats:
+    """Post-process the windows of several soundscapes that follow each other, `windows` of each."""
+    ends = np.cumsum(windows)[:-1]
+    return np.concatenate([scores_WK[:0], *(post(part) for part in np.split(scores_WK, ends) if len(part))])

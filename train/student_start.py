@@ -1,0 +1,38 @@
+"""Stage `student_start@<member>-<fold>`: a trained model as teacher of the first round.
+
+A copy, so that rounds depend on the models that teach and on no others.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from errors import run_stage
+from schema.student import START
+from train.errors import TrainError
+from train.paths import MODELS, STUDENT
+
+
+def main() -> None:
+    """Copy models/<member>/<fold> to data/student/start/."""
+    member, _, fold = sys.argv[1].rpartition("-")
+    copy_model(MODELS / member / fold, STUDENT / START / member / fold)
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy a trained model's files.
+
+    Raises
+    ------
+    TrainError
+        If there is none.
+    """
+    if not (source / "model.json").is_file():
+        raise TrainError(f"{source}: holds no trained model; run `dvc repro train`")
+    shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+
+
+if __name__ == "__main__":
+    run_stage(main)

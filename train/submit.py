@@ -1,0 +1,80 @@
+"""Stage `submit`: weights of the members, thresholds, and the submission. No network runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+import params as parameters
+from errors import run_stage
+from params import Params
+from train.blend import Blend, Held
+from train.clip_scores import ClipScores, read_clip_scores
+from train.ensemble import Ensemble, write_ensemble
+from train.examples import read_labels
+from train.metrics import Floats
+from train.out_of_fold import read_out_of_fold
+from train.paths import ENSEMBLE, SCORES, SUBMISSION, SUBMISSION_LABELS, THRESHOLDS
+from train.thresholds import Thresholds, fit_thresholds
+
+
+def main() -> None:
+    """Write data/ensemble.json, reports/thresholds.csv and reports/submission.csv."""
+    params = parameters.load()
+    labels, names = read_labels(), list(params.members)
+    held = read_out_of_fold(names, params.folds.train, params.members[names[0]].view, labels).held
+    blend = Blend(params.ensemble.blend, params.ensemble.best)
+    thresholds = fit_thresholds(held.truth, held.blended(blend), held.known, params.ensemble.threshold_prior)
+    clips = read_clip_scores(SCORES)
+    ensemble = gathered(params, labels, held, blend, thresholds, clips)
+    submission = submission_table(clips.row_ids, ensemble.final(clips.member_windows(), clips.windows), labels)
+    SUBMISSION.parent.mkdir(parents=True, exist_ok=True)
+    write_ensemble(ENSEMBLE, ensemble)
+    thresholds.table(labels).to_csv(THRESHOLDS, index=False, float_format="%.4f")
+    submission.to_csv(SUBMISSION, index=False, float_format="%.6f")
+    print_result(ensemble, held, submission)
+
+
+def gathered(
+    params: Params, labels: list[str], held: Held, blend: Blend, thresholds: Thresholds, clips: ClipScores
+) -> Ensemble:
+    """All that makes final scores out of the members', in one record."""
+    return Ensemble(
+        labels=labels,
+        members=dict(zip(params.members, held.weights(blend).tolist(), strict=True)),
+        folds=params.folds.train,
+        fold_soup=bool(clips.fold_soup),
+        kind=blend.kind,
+        best=blend.best,
+        window_s=clips.cutting.window_s,
+        hop_s=clips.cutting.hop_s,
+        shifts_s=list(clips.cutting.shifts_s),
+        smoothing=params.predict.smoothing,
+        file_max=params.predict.file_max,
+        thresholds=thresholds.used.tolist(),
+    )
+
+
+def submission_table(row_ids: Sequence[str], scores_NK: Floats, labels: Sequence[str]) -> pd.DataFrame:
+    """Row ids and scores with the columns of sample_submission.csv; labels that no recording taught score 0."""
+    wanted = list(pd.read_csv(SUBMISSION_LABELS, dtype={"label": str}, keep_default_na=False)["label"])
+    if unknown := [label for label in wanted if label not in set(labels)]:
+        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        print(f"warning: {len(unknown)} labels of the submission have no recording and score 0: {shown}")
+    scores = pd.DataFrame(scores_NK, columns=list(labels)).reindex(columns=wanted, fill_value=0.0)
+    scores.insert(0, "row_id", list(row_ids))
+    return scores
+
+
+def print_result(ensemble: Ensemble, held: Held, submission: pd.DataFrame) -> None:
+    """Say what was written, and how the members were blended."""
+    if said := held.remark(ensemble.blend):
+        print(said)
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in ensemble.members.items())
+    print(f"blend {ensemble.kind}: {weights}")
+    print(f"{SUBMISSION}: {len(submission)} windows, {submission.shape[1] - 1} labels")
+
+
+if __name__ == "__main__":
+    run_stage(main)
