@@ -89,7 +89,7 @@ class TuneParams(Section):
     """A search for better values of a recipe's keys.
 
     Sources: tree-structured Parzen estimator, Bergstra et al. 2011; median stopping rule, Golovin et al. 2017; both by
-    Optuna, Akiba et al. 2019.
+    Optuna, Akiba et al. 2019. A Halton sequence first, Bergstra & Bengio 2012.
     """
 
     trials: Count

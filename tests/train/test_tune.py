@@ -13,11 +13,9 @@ import torch
 import train.tune
 from params import Params
 from schema.recipe import resolve_recipe
-from schema.tune import ChoiceParams, RangeParams
 from tests.train.searching import EPOCHS, KEYS, ScriptedTrainer, opened, outcomes_of, reached, search_for
 from train.errors import TrainError
 from train.members import ResolvedMember
-from train.spaces import value_at
 from train.tune import Outcome, Search, best_of, journal_path
 
 MakeSearch = Callable[..., Search]
@@ -72,22 +70,6 @@ def test_the_first_trials_cover_the_space_evenly(make: MakeSearch, tmp_path: Pat
     assert len(set(zip(fast, mixed, strict=True))) == 4
 
 
-@pytest.mark.parametrize(
-    ("key", "space", "ends"),
-    [
-        ("optimiser.lr", RangeParams(low=0.01, high=1, log=True), (0.01, 0.1, 1.0)),
-        ("optimiser.lr", RangeParams(low=1, high=3, log=False), (1.0, 2.0, 3.0)),
-        ("epochs", RangeParams(low=2, high=4, log=False), (2, 3, 4)),
-        ("epochs", RangeParams(low=1, high=99, log=True), (1, 10, 99)),
-        ("short", ChoiceParams(choices=["pad", "loop", "x"]), ("pad", "loop", "x")),
-    ],
-)
-def test_a_share_of_the_way_through_a_space(key: str, space: Any, ends: tuple[Any, ...]) -> None:
-    values = [value_at(key, space, share) for share in (0.0, 0.5, 0.999999999)]
-    assert values == pytest.approx(ends) if isinstance(ends[0], float) else values == list(ends)
-    assert {type(value) for value in values} == {type(ends[0])}
-
-
 def test_later_trials_are_better_than_those_spread_out(make: MakeSearch, tmp_path: Path) -> None:
     outcomes = outcomes_of(make(trials=24), tmp_path)
     merits = [each.merit or 0 for each in outcomes]
@@ -114,6 +96,23 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(
         best_of(whole, maximises=True) or whole[0], seconds=(best_of(outcomes, maximises=True) or whole[0]).seconds
     )
     assert len(trainer.trained) == 12 + len(cut), "only what was cut off is run again"
+
+
+@pytest.mark.parametrize("place", [1, 4])
+def test_a_kill_between_planning_a_trial_and_beginning_it_plans_it_once(
+    make: MakeSearch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    whole = outcomes_of(make(trials=6), tmp_path / "whole")
+    outcomes_of(make(trials=place - 1) if place > 1 else make(trials=1, seed=9), tmp_path / "cut")
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.study.Study.ask", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            outcomes_of(make(trials=6), tmp_path / "cut")
+    assert without_times(outcomes_of(make(trials=6), tmp_path / "cut")) == without_times(whole)
+
+
+def _killed(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_search_that_is_done_trains_nothing_and_more_trials_go_on_from_it(
@@ -186,6 +185,17 @@ def test_poor_trials_are_stopped_after_the_warm_up_but_not_the_first_four(make: 
         assert each.state == "finished" or 3 <= each.epochs < EPOCHS, "two of six epochs are the warm-up"
     finished = [each.merit or 0 for each in outcomes if each.state == "finished"]
     assert max(each.merit or 0 for each in outcomes if each.state == "pruned") < max(finished)
+
+
+def test_a_trial_that_has_come_to_its_last_epoch_has_finished(
+    make: MakeSearch, trainer: ScriptedTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last_one_falls_back(recipe: Any, epoch: int) -> float:
+        return 0.5 if epoch + 1 < EPOCHS else 0.9 if len(trainer.trained) < 6 else 0.6
+
+    monkeypatch.setattr("tests.train.searching.reached", last_one_falls_back)
+    outcomes = outcomes_of(make(trials=6), tmp_path)
+    assert [(each.state, each.merit) for each in outcomes] == [*[("finished", 0.9)] * 5, ("finished", 0.6)]
 
 
 def test_a_trial_that_breaks_has_failed_and_the_search_goes_on(
