@@ -1,4 +1,4 @@
-"""What is drawn from a space has the recipe's type and lies within its ends."""
+"""What is drawn from a space has the recipe's type and lies within its ends; the best of a search."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from schema.tune import ChoiceParams, RangeParams
 from train.spaces import value_at
+from train.tune import Outcome, best_of
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,12 @@ def test_a_share_of_the_way_through_a_space(key: str, space: Any, ends: tuple[An
     values = [value_at(key, space, share) for share in (0.0, 0.5, 0.999999999)]
     assert values == pytest.approx(ends) if isinstance(ends[0], float) else values == list(ends)
     assert {type(value) for value in values} == {type(ends[0])}
+
+
+def test_an_equal_later_trial_is_not_the_best() -> None:
+    def outcome(number: int, merit: float) -> Outcome:
+        return Outcome(number, "finished", {}, merit, 1, 1.0)
+
+    alike = [outcome(1, 0.2), outcome(2, 0.7), outcome(3, 0.7)]
+    assert best_of(alike, maximises=True) == alike[1]
+    assert best_of(alike, maximises=False) == alike[0]

@@ -247,15 +247,6 @@ def test_the_merit_is_that_of_the_weights_that_the_recipe_keeps(
     assert outcomes_of(search, tmp_path)[0].merit == script[kept] / 2
 
 
-def test_an_equal_later_trial_is_not_the_best() -> None:
-    def outcome(number: int, merit: float) -> Outcome:
-        return Outcome(number, "finished", {}, merit, 1, 1.0)
-
-    alike = [outcome(1, 0.2), outcome(2, 0.7), outcome(3, 0.7)]
-    assert best_of(alike, maximises=True) == alike[1]
-    assert best_of(alike, maximises=False) == alike[0]
-
-
 def test_a_metric_that_the_fold_cannot_measure_is_refused_before_any_training(make: MakeSearch) -> None:
     make().check()
     make(primary=(0, 0), metric="loss").check()
