@@ -47,4 +47,5 @@ def write_id_and_wait(folder: Path, ranks: Ranks) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without it
     run_together(partial(write_id_and_wait, Path(sys.argv[1])), two_processes(params.load().machine), CPU)

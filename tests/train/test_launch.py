@@ -60,9 +60,12 @@ def test_a_killed_process_ends_the_other_and_is_named(params: Params, how: str) 
 def test_the_processes_end_with_the_one_that_started_them(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-m", "tests.train.joining", str(tmp_path)]
     with subprocess.Popen(command, cwd=tiny.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as starter:
-        wait_for(lambda: all((tmp_path / rank).is_file() and (tmp_path / rank).read_text() for rank in "01"))
-        starter.send_signal(how)
-        assert starter.wait(30) != 0
+        try:
+            wait_for(lambda: all((tmp_path / rank).is_file() and (tmp_path / rank).read_text() for rank in "01"))
+            starter.send_signal(how)
+            assert starter.wait(30) != 0
+        finally:
+            starter.kill()
     ids = [int((tmp_path / rank).read_text()) for rank in "01"]
     wait_for(lambda: not any(is_alive(each) for each in ids))
 
