@@ -70,7 +70,7 @@ def test_a_view_is_opened_once_for_all_members_and_folds(
     predict.main()
     assert sorted(opened) == ["mel-soundscapes.zarr", "pcen-soundscapes.zarr"], "of two members with two folds each"
     written, before = (read_clip_scores(each / "data/soundscape_scores.npz") for each in (root, tiny_project.root))
-    assert np.array_equal(written.scores, before.scores)
+    assert written.scores == pytest.approx(before.scores, abs=1e-6), "another process may sum in another order"
 
 
 def test_clips_stand_every_hop_and_are_scored_again_where_they_are_moved(
