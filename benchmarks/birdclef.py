@@ -31,12 +31,12 @@ from cache.store import Store
 from params import Params
 from schema.recipe import resolve_recipe
 from schema.views import MelView
-from train.examples import Examples
+from train.clips.examples import Examples
+from train.clips.residence import open_frames
 from train.fit import Split
+from train.learning.ranks import ALONE
 from train.members import ResolvedMember
-from train.model import choose_device
-from train.ranks import ALONE
-from train.residence import open_frames
+from train.network.model import choose_device
 
 ROOT = Path(__file__).parent.parent
 CLASSES, RECORDINGS, HOURS = 206, 28_000, 280.0

@@ -14,7 +14,7 @@ from benchmarks.drawing import BATCH, draw_batches
 from benchmarks.stores import forget_pages
 from cache.store import Store
 from params import MachineParams
-from train.residence import open_frames
+from train.clips.residence import open_frames
 
 BATCHES = 100
 RESET_PEAK = "5"  # see proc(5), /proc/[pid]/clear_refs

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from schema.recipe import resolve_recipe
-from train.batches import TrainingBatches
-from train.finish import Batch
+from train.clips.batches import TrainingBatches
+from train.finishing.finish import Batch
 from train.fit import Split
-from train.learner import Learner
+from train.learning.learner import Learner
 
 
 def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = None) -> Split:

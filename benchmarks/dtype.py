@@ -27,13 +27,13 @@ from params import MachineParams, Params
 from pipeline.build import Builder
 from pipeline.spectrograms import AUDIO, pool_root, read_sources
 from schema.recipe import resolve_recipe
-from train.examples import read_examples, read_labels
+from train.clips.examples import read_examples, read_labels
+from train.clips.residence import open_frames
 from train.fit import Split
-from train.loop import Trainer
+from train.learning.loop import Trainer
+from train.learning.ranks import ALONE
 from train.members import ResolvedMember, resolve
-from train.model import choose_device
-from train.ranks import ALONE
-from train.residence import open_frames
+from train.network.model import choose_device
 
 Dtype = Literal["float16", "uint8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)

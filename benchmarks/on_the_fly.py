@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pipeline.frontend import spectrogram, value_range
 from schema.views import MelView
-from train.draws import Ints
-from train.finish import Batch, Finisher
-from train.plans import Plan, Planner
+from train.clips.draws import Ints
+from train.clips.plans import Plan, Planner
+from train.finishing.finish import Batch, Finisher
 
 FloatArray = npt.NDArray[np.float32]
 Kind = Literal["tuned", "librosa"]

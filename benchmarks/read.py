@@ -34,7 +34,7 @@ from cache.store import Store
 from params import MachineParams
 from pipeline.frontend import spectrogram
 from schema.views import MelView, PcenView
-from train.residence import DeviceFrames, Frames, HostFrames, StreamFrames
+from train.clips.residence import DeviceFrames, Frames, HostFrames, StreamFrames
 
 STORE_MB, SONGS, SONG_S, WORKERS = 300, 8, 60, 2
 SMALL_GB = 0.064  # a budget below the store's size

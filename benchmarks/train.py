@@ -32,12 +32,12 @@ from benchmarks.on_the_fly import Kind, OnTheFlyBatches
 from benchmarks.timing import parser_of, report
 from pipeline.spectrograms import AUDIO, read_sources
 from schema.views import MelView, each_of
-from train.batches import TrainingBatches
-from train.finish import Batch
+from train.clips.batches import TrainingBatches
+from train.finishing.finish import Batch
 from train.fit import Split, open_split, open_stores
-from train.learner import Learner
+from train.learning.learner import Learner
 from train.members import read_member
-from train.model import choose_device
+from train.network.model import choose_device
 
 PLAIN: Mapping[str, Any] = {
     "gain_db": 0.0,

@@ -19,10 +19,10 @@ from commands.splits import split_of
 from figures import figure
 from pipeline.gallery import draw_spectrogram
 from schema.views import MelView, each_of
-from train.finish import Batch
+from train.clips.plans import Plan
+from train.finishing.finish import Batch
 from train.fit import Split
 from train.members import ResolvedMember
-from train.plans import Plan
 
 FOLDER = Path("reports/batch")
 LOWEST_TARGET = 0.005  # that a title names

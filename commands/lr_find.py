@@ -10,9 +10,9 @@ from commands.errors import CommandError
 from commands.splits import split_of
 from figures import BLUE, GREY, ORANGE, figure
 from train.fit import Split
-from train.learner import Learner
-from train.lr_range import RangeTest, endless, growing_rates, range_test
-from train.ranks import ALONE
+from train.learning.learner import Learner
+from train.learning.lr_range import RangeTest, endless, growing_rates, range_test
+from train.learning.ranks import ALONE
 
 FOLDER = Path("reports/lr_find")
 

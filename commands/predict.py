@@ -16,8 +16,8 @@ from commands.predict_scores import FileScores, score_file
 from pipeline.audio import AUDIO_EXTENSIONS
 from pipeline.errors import PipelineError
 from progress import Progress
-from train.inference import Floats
-from train.model import choose_device
+from train.network.model import choose_device
+from train.scoring.inference import Floats
 
 COLUMNS = ("file", "start_s", "end_s", "label", "score")
 

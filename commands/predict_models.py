@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from commands.errors import CommandError
-from train.checkpoint import SIDECAR, Sidecar, read_model, read_sidecar
-from train.ensemble import Ensemble, read_ensemble
-from train.inference import Floats
-from train.model import Classifier
+from train.network.checkpoint import SIDECAR, Sidecar, read_model, read_sidecar
+from train.network.model import Classifier
+from train.network.soup import read_fold_soup
 from train.paths import ENSEMBLE
-from train.soup import read_fold_soup
+from train.scoring.ensemble import Ensemble, read_ensemble
+from train.scoring.inference import Floats
 
 WINDOW_S, THRESHOLD = 5.0, 0.2  # of models that belong to no ensemble
 

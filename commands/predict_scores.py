@@ -13,11 +13,11 @@ from commands.predict_models import Model, Ready
 from pipeline.audio import read_waveform
 from pipeline.frontend import spectrogram, value_range
 from schema.views import AnyView, MelView, PcenView, each_of
-from train.clip_scores import ClipScores
-from train.inference import Floats, Scorer
-from train.postprocess import Cutting
-from train.residence import ArrayFrames, Frames
-from train.side_by_side import SideBySideFrames
+from train.clips.residence import ArrayFrames, Frames
+from train.clips.side_by_side import SideBySideFrames
+from train.scoring.clip_scores import ClipScores
+from train.scoring.inference import Floats, Scorer
+from train.scoring.postprocess import Cutting
 
 BATCH = 64
 

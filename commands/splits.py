@@ -6,7 +6,7 @@ import params as parameters
 from commands.errors import CommandError
 from train.fit import Split, open_split
 from train.members import read_member
-from train.model import choose_device
+from train.network.model import choose_device
 from train.paths import FOLDS, LABELS, MEMBERS, RECORDINGS, store_path
 
 

@@ -21,8 +21,8 @@ from progress import Progress
 from schema.problems import override_problems
 from schema.recipe import merged
 from schema.tune import TuneParams, as_override, values_of
-from train.journal import open_study
-from train.tune import Outcome, Search, best_of, journal_path
+from train.tuning.journal import open_study
+from train.tuning.search import Outcome, Search, best_of, journal_path
 
 JOURNALS, REPORTS = Path(".birdcache/tune"), Path("reports/tune")
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import BLUE, GREY, ORANGE, figure
 from schema.tune import ChoiceParams, RangeParams
-from train.tune import Outcome, Search
+from train.tuning.search import Outcome, Search
 
 NAMES = {"macro_roc_auc": "macro ROC-AUC", "accuracy": "accuracy", "cmap": "cmAP", "loss": "validation loss"}
 COLUMNS = 3

@@ -27,14 +27,15 @@ from tests import tiny
 from tests.conftest import TinyProject
 from tests.recorded import RecordedParams
 from tests.test_house import stage_definition
-from train import ladder as summary
-from train import ladder_members, ladder_run
-from train.checkpoint import read_model, read_sidecar
+from train.clips.sampling import covering_starts
 from train.errors import TrainError
-from train.ladder_changes import changes
-from train.ladder_members import read_run, resolve_run
-from train.ladder_scores import measured, read_fold
-from train.sampling import covering_starts
+from train.ladder import members as ladder_members
+from train.ladder import run as ladder_run
+from train.ladder import summary
+from train.ladder.changes import changes
+from train.ladder.members import read_run, resolve_run
+from train.ladder.scores import measured, read_fold
+from train.network.checkpoint import read_model, read_sidecar
 
 SEEDS, FOLD = (4, 5, 6), 1
 STAGES = {

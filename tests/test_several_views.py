@@ -19,10 +19,10 @@ import params
 from schema.views import SideBySide
 from tests import tiny
 from tests.conftest import TinyProject
-from train.checkpoint import read_model, read_sidecar
 from train.errors import TrainError
 from train.members import read_member, resolve, stores_of
-from train.model import choose_device
+from train.network.checkpoint import read_model, read_sidecar
+from train.network.model import choose_device
 
 TOGETHER: dict[str, Any] = {"more_views": ["pcen"], "override": {"normalise": "bins", "channels": ["level", "slope"]}}
 

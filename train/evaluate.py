@@ -13,16 +13,16 @@ import pandas as pd
 import params as parameters
 from errors import run_stage
 from params import EvaluateParams
-from train.blend import Held
-from train.ensemble import Ensemble, read_ensemble
-from train.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes
-from train.evaluate_tables import blend_table, markdown, member_table, postprocessing_table
-from train.evaluate_windows import ENSEMBLE, Windows, read_windows
-from train.examples import read_labels
-from train.metrics import Floats, class_average_precision, class_roc_auc, recording_metrics
-from train.out_of_fold import OutOfFold, read_out_of_fold
+from train.clips.examples import read_labels
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import LABELS, REPORTS
+from train.scoring.blend import Held
+from train.scoring.ensemble import Ensemble, read_ensemble
+from train.scoring.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes
+from train.scoring.evaluate_tables import blend_table, markdown, member_table, postprocessing_table
+from train.scoring.evaluate_windows import ENSEMBLE, Windows, read_windows
+from train.scoring.metrics import Floats, class_average_precision, class_roc_auc, recording_metrics
+from train.scoring.out_of_fold import OutOfFold, read_out_of_fold
 
 
 def main() -> None:

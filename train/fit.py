@@ -13,33 +13,33 @@ from cache.store import Store
 from errors import run_stage
 from params import MachineParams
 from schema.views import each_of
-from train.batches import TrainingBatches
+from train.clips.batches import TrainingBatches
+from train.clips.examples import Examples, read_examples, read_labels
+from train.clips.plans import Planner
+from train.clips.residence import Frames
+from train.clips.side_by_side import held_by_all, open_side_by_side
+from train.clips.sources import find_source
+from train.clips.trim import trimmed
 from train.errors import TrainError
-from train.examples import Examples, read_examples, read_labels
-from train.finish import Finisher
-from train.launch import run_together
-from train.loop import Trainer
+from train.finishing.finish import Finisher
+from train.finishing.normalise import Normaliser, channel_count
+from train.finishing.statistics import bin_statistics
+from train.learning.launch import run_together
+from train.learning.loop import Trainer
+from train.learning.ranks import ALONE, Ranks
+from train.learning.run import Place, Run, place_of
+from train.learning.split_report import check_split, split_lines
+from train.learning.validation import Validation
 from train.members import ResolvedMember, joint_digest, read_member
-from train.model import Classifier, build_model, choose_device
-from train.normalise import Normaliser, channel_count
+from train.network.model import Classifier, build_model, choose_device
 from train.paths import store_path
-from train.plans import Planner
-from train.pseudo_clips import PseudoClips
-from train.ranks import ALONE, Ranks
-from train.residence import Frames
-from train.run import Place, Run, place_of
-from train.side_by_side import held_by_all, open_side_by_side
-from train.sources import find_source
-from train.split_report import check_split, split_lines
-from train.statistics import bin_statistics
-from train.trim import trimmed
-from train.validation import Validation
+from train.student.pseudo_clips import PseudoClips
 
 VALIDATION_BATCH = 64
 
 
 def main() -> None:
-    """Train the `<member>-<fold>` that the command line names; see `train.run.Run` for what it writes."""
+    """Train the `<member>-<fold>` that the command line names; see `train.learning.run.Run` for what it writes."""
     name, fold = split_run(sys.argv[1])
     machine = parameters.load().machine
     device = choose_device(machine.device)

@@ -20,9 +20,9 @@ from params import Params
 from schema.members import Member
 from schema.recipe import Recipe
 from schema.views import AnyView, side_by_side, unlike
+from train.clips.sources import find_source
 from train.errors import TrainError
 from train.paths import MEMBERS, store_path
-from train.sources import find_source
 
 
 class ResolvedMember(BaseModel):

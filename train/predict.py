@@ -16,17 +16,17 @@ from errors import run_stage
 from params import MachineParams, Params
 from progress import Progress
 from schema.views import AnyView, each_of
-from train.checkpoint import Sidecar, read_model, read_sidecar
-from train.clip_scores import ClipScores
+from train.clips.examples import read_labels
+from train.clips.residence import Frames
+from train.clips.side_by_side import open_side_by_side
 from train.errors import TrainError
-from train.examples import read_labels
-from train.inference import Floats, Scorer
-from train.model import Classifier, choose_device
+from train.network.checkpoint import Sidecar, read_model, read_sidecar
+from train.network.model import Classifier, choose_device
+from train.network.soup import read_fold_soup
 from train.paths import MODELS, SCORES, SOUNDSCAPES, store_path
-from train.postprocess import Cutting
-from train.residence import Frames
-from train.side_by_side import open_side_by_side
-from train.soup import read_fold_soup
+from train.scoring.clip_scores import ClipScores
+from train.scoring.inference import Floats, Scorer
+from train.scoring.postprocess import Cutting
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import pandas as pd
 import params as parameters
 from errors import run_stage
 from params import Params
-from train.blend import Blend, Held
-from train.clip_scores import ClipScores, read_clip_scores
-from train.ensemble import Ensemble, write_ensemble
-from train.examples import read_labels
-from train.metrics import Floats
-from train.out_of_fold import read_out_of_fold
+from train.clips.examples import read_labels
 from train.paths import ENSEMBLE, SCORES, SUBMISSION, SUBMISSION_LABELS, THRESHOLDS
-from train.thresholds import Thresholds, fit_thresholds
+from train.scoring.blend import Blend, Held
+from train.scoring.clip_scores import ClipScores, read_clip_scores
+from train.scoring.ensemble import Ensemble, write_ensemble
+from train.scoring.metrics import Floats
+from train.scoring.out_of_fold import read_out_of_fold
+from train.scoring.thresholds import Thresholds, fit_thresholds
 
 
 def main() -> None:

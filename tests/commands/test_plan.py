@@ -406,7 +406,7 @@ def test_rate_is_measured_on_the_beginnings_of_a_few_recordings(project: Path, m
 def test_json_holds_the_facts_of_the_terminal(project: Path, plan: Plan, change: Change) -> None:
     change("views.mel.hop", 200)
     add_recording("lowton/XC99.ogg")
-    append_comment("train/metrics.py")
+    append_comment("train/scoring/metrics.py")
     facts, shown = plan()
     for each in facts["stages"]:
         at = shown.index(f"{each['state']:<10}  {each['stage']}")
@@ -437,7 +437,7 @@ def test_planning_changes_no_file(project: Path, plan: Plan, change: Change) -> 
     change("views.mel.hop", 200)
     change("folds.seed", 2)
     add_recording("lowton/XC99.ogg")
-    append_comment("train/metrics.py")
+    append_comment("train/scoring/metrics.py")
     shutil.rmtree("data/cache/pcen.zarr")
     Path("reports/folds.csv").unlink()
     before = listing()

@@ -16,9 +16,9 @@ import cli
 from tests.conftest import TinyProject
 from tests.tiny import write_params
 from train import predict, submit
-from train.clip_scores import read_clip_scores
-from train.ensemble import Ensemble, read_ensemble, write_ensemble
 from train.paths import ENSEMBLE, SCORES
+from train.scoring.clip_scores import read_clip_scores
+from train.scoring.ensemble import Ensemble, read_ensemble, write_ensemble
 
 SOUNDSCAPE = "chorus/test_soundscapes/dawn.ogg"
 

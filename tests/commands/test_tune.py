@@ -18,7 +18,7 @@ from tests import tiny
 from tests.conftest import TinyProject
 from train.errors import TrainError
 from train.members import read_member
-from train.tune import Search
+from train.tuning.search import Search
 
 KEYS = {
     "epochs": {"low": 2, "high": 3, "log": False},

@@ -24,7 +24,7 @@ from schema.members import Member
 from schema.recipe import Recipe, resolve_recipe
 from schema.views import MelView, PcenView
 from tests.sealing import add_part
-from train.examples import Examples
+from train.clips.examples import Examples
 from train.members import ResolvedMember
 
 MEL_BINS, CLIP_FRAMES = 32, 40

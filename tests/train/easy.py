@@ -11,16 +11,16 @@ from cache.store import Store
 from schema.members import Member
 from schema.recipe import Recipe
 from schema.views import MelView
-from train.batches import TrainingBatches
-from train.examples import Examples
-from train.finish import Batch, Finisher
-from train.loop import Epoch, Trainer
-from train.model import Classifier, build_model
-from train.normalise import BinStatistics, Normaliser
-from train.plans import Planner
-from train.residence import HostFrames
-from train.validation import Validation
-from train.waiting import StreamWaits
+from train.clips.batches import TrainingBatches
+from train.clips.examples import Examples
+from train.clips.plans import Planner
+from train.clips.residence import HostFrames
+from train.clips.waiting import StreamWaits
+from train.finishing.finish import Batch, Finisher
+from train.finishing.normalise import BinStatistics, Normaliser
+from train.learning.loop import Epoch, Trainer
+from train.learning.validation import Validation
+from train.network.model import Classifier, build_model
 
 CPU = torch.device("cpu")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from train.finish import Batch
-from train.model import Classifier
+from train.finishing.finish import Batch
+from train.network.model import Classifier
 
 MEL_BINS, FRAMES, CLASSES = 16, 20, 3
 

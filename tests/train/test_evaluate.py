@@ -10,16 +10,16 @@ import pytest
 import sklearn.metrics
 
 from params import EvaluateParams, Params
-from train.clip_scores import ClipScores
-from train.ensemble import Ensemble
+from train.clips.examples import Examples
 from train.errors import TrainError
 from train.evaluate import class_table, confusion_table, print_summary, score_out_of_fold, score_windows
-from train.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes, soundscapes_to_show
-from train.evaluate_windows import ENSEMBLE, read_windows
-from train.examples import Examples
-from train.out_of_fold import OutOfFold, read_out_of_fold
 from train.paths import SCORES
-from train.postprocess import Cutting, by_soundscape
+from train.scoring.clip_scores import ClipScores
+from train.scoring.ensemble import Ensemble
+from train.scoring.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes, soundscapes_to_show
+from train.scoring.evaluate_windows import ENSEMBLE, read_windows
+from train.scoring.out_of_fold import OutOfFold, read_out_of_fold
+from train.scoring.postprocess import Cutting, by_soundscape
 
 LABELS = ["jay", "owl", "robin", "wren"]
 PRIMARY = np.array([0, 0, 0, 2, 2, 2, 2, 3, 3, 3])

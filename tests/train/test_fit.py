@@ -18,8 +18,8 @@ from schema.recipe import Recipe, resolve_recipe
 from schema.views import MelView
 from tests.conftest import TinyProject
 from train import fit
-from train.examples import Examples
-from train.split_report import rarest_and_commonest, split_lines
+from train.clips.examples import Examples
+from train.learning.split_report import rarest_and_commonest, split_lines
 
 SOME = (0, 0, 0, 0, 1, 1, 3, 3)
 

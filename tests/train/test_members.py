@@ -12,11 +12,11 @@ import params as parameters
 from cache.store import Store
 from params import Params
 from train import members
+from train.clips.examples import Examples
 from train.errors import TrainError
-from train.examples import Examples
 from train.fit import open_stores, split_run
+from train.learning.split_report import check_split
 from train.members import ResolvedMember, read_member, resolve
-from train.split_report import check_split
 
 RandomStore = Callable[..., Store]
 ExamplesOf = Callable[..., Examples]

@@ -12,13 +12,14 @@ from ruamel.yaml import YAML
 
 from tests.conftest import TinyProject
 from tests.tiny import write_params
-from train import predict, residence, side_by_side
-from train.checkpoint import Sidecar
-from train.clip_scores import read_clip_scores
+from train import predict
+from train.clips import residence, side_by_side
 from train.errors import TrainError
 from train.members import ResolvedMember
+from train.network.checkpoint import Sidecar
 from train.paths import SCORES
 from train.predict import Soundscape, check_labels, read_soundscapes
+from train.scoring.clip_scores import read_clip_scores
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,110 @@
+"""What a run of the ladder is measured by, against values worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from train.ladder.scores import FoldScores, Scored, blended, first_epoch, joined, measured, read_fold, write_fold
+
+NO_RARE = np.zeros(3, bool)
+
+
+def scored(names: str, primary: list[int], guesses: list[int], secondary: list[tuple[int, int]] = ()) -> Scored:  # type: ignore[assignment]
+    """Recordings of three classes, each sure of the class that is guessed."""
+    secondary_NK = np.zeros((len(primary), 3), bool)
+    for row, label in secondary:
+        secondary_NK[row, label] = True
+    scores_NK = np.eye(3, dtype=np.float32)[guesses]
+    return Scored(np.array(list(names)), np.array(primary), secondary_NK, scores_NK)
+
+
+def fold(validated: Scored, trained: Scored, accuracy: list[float] = [0.5], seconds: list[float] = [1.0]) -> FoldScores:  # noqa: B006
+    return FoldScores(validated, trained, np.array(accuracy), np.array(seconds))
+
+
+def test_accuracy_and_gap_count_the_recordings_of_all_folds_together() -> None:
+    """Validated: 1 of 1 and 1 of 3 are right, so 2 of 4; trained: 2 of 2 and 1 of 2, so 3 of 4."""
+    first = fold(scored("a", [0], [0]), scored("bc", [1, 2], [1, 2]))
+    second = fold(scored("def", [0, 1, 2], [0, 0, 0]), scored("gh", [1, 2], [1, 0]))
+    values = measured([first, second], NO_RARE)
+    assert values["accuracy"] == pytest.approx(0.5)
+    assert values["gap"] == pytest.approx(0.75 - 0.5)
+
+
+def test_ranking_metrics_leave_secondary_labels_out() -> None:
+    """Class 0 is scored highest for the recording that has it in the background, which counts neither way."""
+    scores_NK = np.array([[0.9, 0.5, 0.1], [0.8, 0.2, 0.2], [0.1, 0.3, 0.7]], np.float32)
+    secondary_NK = np.zeros((3, 3), bool)
+    secondary_NK[0, 0] = True
+    validated = Scored(np.array(list("abc")), np.array([1, 0, 2]), secondary_NK, scores_NK)
+    values = measured([fold(validated, scored("d", [0], [0]))], np.array([True, False, False]))
+    assert values["rare_ap"] == pytest.approx(1.0)
+    assert values["macro_roc_auc"] == pytest.approx(1.0)
+    counted = Scored(validated.names, validated.primary, np.zeros_like(secondary_NK), scores_NK)
+    values = measured([fold(counted, scored("d", [0], [0]))], np.array([True, False, False]))
+    assert values["rare_ap"] == pytest.approx(0.5), "the positive then comes second of three"
+    assert values["macro_roc_auc"] == pytest.approx((0.5 + 1 + 1) / 3)
+
+
+def test_without_a_rare_class_that_can_be_scored_there_is_no_precision_of_rare_classes() -> None:
+    validated = scored("ab", [0, 1], [0, 1])
+    assert np.isnan(measured([fold(validated, validated)], NO_RARE)["rare_ap"])
+    assert np.isnan(measured([fold(validated, validated)], np.array([False, False, True]))["rare_ap"])
+    scored_too = measured([fold(validated, validated)], np.array([True, False, True]))["rare_ap"]
+    assert scored_too == 1.0, "a class without a recording is left out of the mean"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "epoch"), [([0.2, 0.1], 1), ([0.1, 0.19, 0.3, 0.1], 3), ([0.1, 0.19], None), ([], None)]
+)
+def test_the_first_epoch_that_reaches_20_percent(accuracy: list[float], epoch: int | None) -> None:
+    found = first_epoch(np.array(accuracy))
+    assert np.isnan(found) if epoch is None else found == epoch
+
+
+def test_epochs_are_the_mean_over_folds_and_never_if_one_never_got_there() -> None:
+    side = scored("ab", [0, 1], [0, 1])
+    early, late, never = (fold(side, side, accuracy) for accuracy in ([0.3], [0.1, 0.1, 0.3], [0.1]))
+    assert measured([early, late], NO_RARE)["early"] == 2
+    assert np.isnan(measured([early, never], NO_RARE)["early"])
+
+
+def test_seconds_are_the_median_over_the_epochs_of_all_folds() -> None:
+    side = scored("ab", [0, 1], [0, 1])
+    folds = [fold(side, side, seconds=[9.0, 2.0, 3.0]), fold(side, side, seconds=[1.0, 4.0])]
+    assert measured(folds, NO_RARE)["epoch_s"] == 3.0
+
+
+def test_an_ensemble_is_the_mean_of_the_recordings_that_all_have() -> None:
+    """`a` is missing in the second run, which has the others in another order."""
+    first = fold(scored("abc", [0, 1, 2], [0, 1, 1]), scored("xy", [0, 1], [0, 1]), seconds=[1.0, 5.0, 3.0])
+    second = fold(scored("cb", [2, 1], [2, 1]), scored("yx", [1, 0], [0, 0]), seconds=[2.0])
+    both = blended([first, second])
+    assert both.validated.names.tolist() == ["b", "c"]
+    assert both.validated.primary.tolist() == [1, 2]
+    assert both.validated.scores.tolist() == [[0, 1, 0], [0, 0.5, 0.5]]
+    assert both.trained.scores.tolist() == [[1, 0, 0], [0.5, 0.5, 0]]
+    assert both.epoch_s.tolist() == [5.0], "3 s of the one and 2 s of the other"
+    assert np.isnan(measured([both], NO_RARE)["early"])
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "0.npz"
+    written = fold(scored("ab", [0, 1], [0, 2], [(0, 2)]), scored("c", [2], [2]), [0.1, 0.2], [1.0, 2.5])
+    write_fold(path, written)
+    found = read_fold(path)
+    for side in ("validated", "trained"):
+        for name, array in vars(getattr(written, side)).items():
+            np.testing.assert_array_equal(getattr(getattr(found, side), name), array)
+    np.testing.assert_array_equal(found.epoch_accuracy, [0.1, 0.2])
+    np.testing.assert_array_equal(found.epoch_s, [1.0, 2.5])
+
+
+def test_recordings_of_folds_keep_their_rows() -> None:
+    both = joined([scored("ab", [0, 1], [0, 1], [(1, 0)]), scored("c", [2], [1])])
+    assert both.names.tolist() == ["a", "b", "c"]
+    assert both.secondary.tolist() == [[False] * 3, [True, False, False], [False] * 3]
+    assert both.scores.argmax(axis=1).tolist() == [0, 1, 1]

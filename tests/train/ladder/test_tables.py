@@ -1,0 +1,143 @@
+"""The ladder's tables and words, on made-up runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from schema.ladder import Ladder
+from tests.test_ladder_params import ladder
+from train.ladder.figures import draw_ladder
+from train.ladder.summary import compare_ablations, compare_steps
+from train.ladder.tables import MEASURES, SCORES, compared, means, page, rung_table, step_table
+
+NAN = float("nan")
+
+
+def runs(**accuracy: list[float]) -> pd.DataFrame:
+    """Runs with three seeds each; every score is the accuracy, every gap 0.1, every epoch takes 2 s."""
+    rows = []
+    for run, values in accuracy.items():
+        for seed, value in enumerate(values, 1):
+            rows.append(
+                {"run": run, "seed": seed, **dict.fromkeys(SCORES, value), "gap": 0.1, "early": 3, "epoch_s": 2}
+            )
+    return pd.DataFrame(rows)
+
+
+def set_score(table: pd.DataFrame, run: str, score: str, values: list[float]) -> pd.DataFrame:
+    return table.assign(**{score: np.where(table["run"] == run, [*values * 2], table[score])})
+
+
+def test_differences_are_taken_seed_by_seed_whatever_the_order_of_the_rows() -> None:
+    table = runs(low=[0.1, 0.5, 0.6], high=[0.3, 0.6, 0.9]).sample(frac=1, random_state=1)
+    comparison = compared(table, "high", "low")
+    assert comparison.differences["accuracy"].sort_index().tolist() == pytest.approx([0.2, 0.1, 0.3])
+    assert comparison.shows("accuracy") == 1, "0.2 is over 0.1"
+    assert compared(table, "low", "high").shows("accuracy") == -1
+
+
+def test_a_mean_within_the_spread_does_not_show() -> None:
+    """Differences -2/9, 0 and -1/9: mean -1/9, deviation 1/9 (of a sample: over n - 1), but for rounding."""
+    table = runs(low=[3 / 9, 4 / 9, 5 / 9], high=[1 / 9, 4 / 9, 4 / 9])
+    assert compared(table, "high", "low").shows("accuracy") == 0
+    assert "does not help" in compared(table, "high", "low").words
+    table = runs(low=[0.5, 0.5, 0.5], high=[0.53, 0.6, 0.7])
+    assert compared(table, "high", "low").shows("accuracy") == 1
+
+
+def test_words_tell_what_helps_and_what_hurts() -> None:
+    table = runs(low=[0.5, 0.5, 0.5], high=[0.6, 0.6, 0.7])
+    everything = "accuracy, macro ROC-AUC, cmAP, AP of rare classes"
+    assert compared(table, "high", "low").words == f"helps: {everything}"
+    assert compared(table, "low", "high").words == f"**hurts**: {everything}"
+    assert compared(table, "low", "low").words == "**does not help** beyond the spread"
+    mixed = set_score(table, "high", "cmap", [0.4, 0.4, 0.3])
+    assert compared(mixed, "high", "low").words == (
+        "mixed: helps accuracy, macro ROC-AUC, AP of rare classes; hurts cmAP"
+    )
+
+
+def test_a_score_that_could_not_be_measured_is_neither_better_nor_worse() -> None:
+    table = set_score(runs(low=[0.5, 0.5, 0.5], high=[0.6, 0.6, 0.7]), "high", "rare_ap", [NAN, NAN, NAN])
+    assert "rare" not in compared(table, "high", "low").words
+    assert "nan" not in "\n".join([*rung_table(table, ["low", "high"]), *step_table([compared(table, "high", "low")])])
+    assert "rare_ap" not in means(table)["high"]
+    assert json.loads(json.dumps(means(table)))["low"]["accuracy"] == 0.5
+
+
+def test_a_line_of_the_table_has_mean_and_spread_in_the_units_of_its_head() -> None:
+    table = set_score(runs(low=[0.4, 0.5, 0.6], high=[0.5, 0.5, 0.5]), "low", "early", [2, NAN, 4])
+    head, _, line, other = rung_table(table, ["low", "high"])
+    assert head.split(" | ")[1] == "accuracy, %"
+    scores = "50.0 ± 10.0 | 0.500 ± 0.100 | 0.500 ± 0.100 | 0.500 ± 0.100"
+    assert line == f"| low | {scores} | 10.0 ± 0.0 | 3.0 ± 1.4, 1 of 3 never | 2.0 |"
+    assert other.startswith("| high | 50.0 ± 0.0 |")
+    assert head.count("|") == line.count("|")
+
+
+def test_a_run_that_never_reached_20_percent_has_no_epoch() -> None:
+    table = set_score(runs(low=[0.1, 0.1, 0.1], high=[0.5, 0.5, 0.5]), "low", "early", [NAN, NAN, NAN])
+    assert "| - | 2.0 |" in list(rung_table(table, ["low"]))[-1]
+
+
+def test_means_hold_each_run_with_its_spread() -> None:
+    values = means(runs(low=[0.4, 0.5, 0.6]))["low"]
+    assert values["accuracy"] == pytest.approx(0.5)
+    assert values["accuracy_spread"] == pytest.approx(0.1)
+    assert set(values) == {*MEASURES, *(f"{name}_spread" for name in SCORES)}
+
+
+@pytest.fixture
+def made_up() -> tuple[Ladder, pd.DataFrame]:
+    ablations = {"minus": {"rung": "high", "without": {"dropout": 0.5}}}
+    built = Ladder.model_validate(ladder(ensemble={"both": ["low", "high"]}, ablations=ablations))
+    return built, runs(low=[0.5, 0.5, 0.5], high=[0.7, 0.7, 0.6], both=[0.8, 0.8, 0.9], minus=[0.6, 0.7, 0.7])
+
+
+def test_rungs_stand_against_the_one_before_and_ensembles_against_their_best(
+    made_up: tuple[Ladder, pd.DataFrame],
+) -> None:
+    steps = compare_steps(*made_up)
+    assert [(step.run, step.other) for step in steps] == [("high", "low"), ("both", "high")]
+    better_low = made_up[1].replace({"run": {"low": "high", "high": "low"}})
+    assert [(step.run, step.other) for step in compare_steps(made_up[0], better_low)][1] == ("both", "low")
+
+
+def test_a_technique_gives_what_its_rung_loses_without_it(made_up: tuple[Ladder, pd.DataFrame]) -> None:
+    (gain,) = compare_ablations(*made_up)
+    assert (gain.run, gain.other) == ("high", "minus")
+    assert gain.differences["accuracy"].tolist() == pytest.approx([0.1, 0.0, -0.1])
+    assert gain.words == "**does not help** beyond the spread"
+
+
+def test_the_page_holds_every_rung_technique_and_change(made_up: tuple[Ladder, pd.DataFrame], tmp_path: Path) -> None:
+    built, table = made_up
+    steps, gains = compare_steps(built, table), compare_ablations(built, table)
+    changed = {"high": ["`dropout`: 0.1 -> 0.2"], "minus": []}
+    text = page(built, table, steps, gains, changed)
+    for line in (
+        "Seeds 1, 2, 3; validated on folds 0.",
+        "| both | 83.3 ± 5.8 |",
+        "| high | low | +16.7 ± 5.8 |",
+        "| minus | high | +0.0 ± 10.0 |",
+        "- **both**: the mean of the scores of low, high",
+        "- **high**, against low: `dropout`: 0.1 -> 0.2",
+        "- **minus**, against high: nothing",
+    ):
+        assert line in text, line
+    assert "| minus |" not in text.split("## What each technique gives")[0], "ablations are no rungs"
+    draw_ladder(table, ["low", "high", "both"], gains, tmp_path / "ladder.png")
+    assert (tmp_path / "ladder.png").stat().st_size > 10_000
+
+
+def test_a_ladder_without_ablations_has_no_section_and_no_panel_for_them(tmp_path: Path) -> None:
+    built, table = Ladder.model_validate(ladder()), runs(low=[0.5, 0.5, 0.5], high=[0.7, 0.7, 0.6])
+    text = page(built, table, compare_steps(built, table), [], {"high": []})
+    assert "technique gives" not in text
+    draw_ladder(table, ["low", "high"], [], tmp_path / "ladder.png")
+    assert (tmp_path / "ladder.png").is_file()

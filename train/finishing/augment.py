@@ -1,0 +1,92 @@
+"""Augmentations as functions of whole batches on the device. What they are to do is drawn in `augment_draws`.
+
+B clip, P partner, Q added sound, R clip that something is mixed into, T frame, M mel bin.
+A function whose name ends in _ overwrites what it is given, as in torch: new memory costs more than the arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cache.power import POWER_FLOOR
+
+DB_PER_DOUBLING = 10 * math.log10(2)  # base 2, since exp2 takes a third of exp's time on a CPU
+
+
+def to_power_(values_db: Tensor) -> Tensor:
+    """Decibels to power."""
+    return values_db.mul_(1 / DB_PER_DOUBLING).exp2_()
+
+
+def to_db_(power: Tensor) -> Tensor:
+    """Power to decibels, at least the front end's floor of -100 dB."""
+    return power.clamp_(min=POWER_FLOOR).log2_().mul_(DB_PER_DOUBLING)
+
+
+def change_tone_(values_db: Tensor, tone_db: Tensor) -> Tensor:
+    """Make (N, T, M) louder by so many dB for each mel bin, (N, M), or for the whole of it, (N, 1)."""
+    return values_db.add_(tone_db[:, None, :])
+
+
+def mix_(sounds_RTM: Tensor, partners_PTM: Tensor, place_P: Tensor, own_RT: Tensor, other_PT: Tensor) -> Tensor:
+    """Weigh sounds frame by frame and add to those at `place_P` their weighed partners, which are overwritten too.
+
+    Given power, this is how sounds mix. PCEN values, which are compressed energy, are mixed likewise.
+
+    Source: mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019), on power as BirdCLEF's winners do it, not on dB.
+    """
+    sounds_RTM.mul_(own_RT[:, :, None])
+    return sounds_RTM.index_add_(0, place_P, partners_PTM.mul_(other_PT[:, :, None]))
+
+
+def add_at_snr_(power_RTM: Tensor, added_QTM: Tensor, place_Q: Tensor, snr_db_Q: Tensor) -> Tensor:
+    """Add sounds to those at `place_Q`, so loud that the mean powers over the clip have the wanted ratio in dB.
+
+    Overwrites the added sounds too. All power is above 0, so silence stays finite.
+    """
+    level_Q = power_RTM.mean(dim=(1, 2)).index_select(0, place_Q)
+    gain_Q = level_Q / added_QTM.mean(dim=(1, 2)) / 10 ** (snr_db_Q / 10)
+    return power_RTM.index_add_(0, place_Q, added_QTM.mul_(gain_Q[:, None, None]))
+
+
+def take_spans(bank_NM: Tensor, start_Q: Tensor, into_QTM: Tensor) -> Tensor:
+    """Spans of a long sound that begin at the given frames, copied into memory for them."""
+    frame_QT = start_Q[:, None] + torch.arange(into_QTM.shape[1], device=start_Q.device)
+    torch.index_select(bank_NM, 0, frame_QT.reshape(-1), out=into_QTM.flatten(0, 1))
+    return into_QTM
+
+
+def roll_frames(values_BTM: Tensor, shift_B: Tensor, into_BTM: Tensor) -> Tensor:
+    """Roll each clip along time by its own number of frames, into memory for them."""
+    batch, frames, _ = values_BTM.shape
+    frame_T, clip_B = (torch.arange(size, device=values_BTM.device) for size in (frames, batch))
+    source_BT = (frame_T - shift_B[:, None]) % frames + clip_B[:, None] * frames
+    torch.index_select(values_BTM.flatten(0, 1), 0, source_BT.reshape(-1), out=into_BTM.flatten(0, 1))
+    return into_BTM
+
+
+def blank_(values_BCTM: Tensor, seen_mel_BM: Tensor | None, seen_time_BT: Tensor | None) -> Tensor:
+    """Set masked mel bins and frames to 0; a product takes a twentieth of `masked_fill`'s time on a CPU.
+
+    Source: SpecAugment (Park et al. 2019).
+    """
+    if seen_mel_BM is not None:
+        values_BCTM.mul_(seen_mel_BM[:, None, None, :])
+    if seen_time_BT is not None:
+        values_BCTM.mul_(seen_time_BT[:, None, :, None])
+    return values_BCTM
+
+
+def to_device(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    """A small array as a tensor on the device; floats become float32. The host does not wait for the copy."""
+    tensor = torch.from_numpy(array)
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+    if device.type == "cuda":  # out of memory that is not pinned, the host may wait for all that the GPU has to do
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

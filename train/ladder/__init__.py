@@ -1,0 +1,1 @@
+"""`birdcache ladder`: every recipe and every technique, measured with several seeds."""

@@ -1,0 +1,71 @@
+"""The picture of the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from figures import BLUE, GREEN, GREY, ORANGE, figure
+from train.ladder.tables import Comparison
+
+SHOWN = {"accuracy": ("accuracy", ORANGE), "macro_roc_auc": ("macro ROC-AUC", BLUE), "cmap": ("cmAP", GREEN)}
+ABLATION_SHOWN = {name: SHOWN[name] for name in ("accuracy", "cmap")}
+WIDTH = 0.26  # of a column, of 1 for a rung
+
+
+def draw_ladder(table: pd.DataFrame, runs: Sequence[str], gains: Sequence[Comparison], path: Path) -> None:
+    """Scores rung by rung with each seed as a dot, accuracy on both sides of the split, and what techniques give."""
+    panels = 3 if gains else 2
+    with figure(path, 4.6 * panels, max(4.0, 1.4 + 0.3 * len(gains))) as drawn:
+        axes = drawn.subplots(1, panels)
+        _draw_scores(axes[0], table, runs)
+        _draw_gap(axes[1], table, runs)
+        if gains:
+            _draw_gains(axes[2], gains)
+
+
+def _draw_scores(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
+    for number, (measure, (label, colour)) in enumerate(SHOWN.items()):
+        place = np.arange(len(runs)) + (number - 1) * WIDTH
+        values = [table.loc[table["run"] == run, measure] for run in runs]
+        axis.bar(place, [each.mean() for each in values], WIDTH * 0.92, color=colour, alpha=0.75, label=label)
+        for at, each in zip(place, values, strict=True):
+            axis.plot(np.full(len(each), at), each, ".", color="black", markersize=4)
+    axis.set(title="validation; each dot is a seed", ylim=(0, 1))
+    axis.legend(loc="lower right", framealpha=0.9)
+    _name(axis, runs)
+
+
+def _draw_gap(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
+    rows = [table[table["run"] == run] for run in runs]
+    place = np.arange(len(runs))
+    validated = [each["accuracy"].mean() for each in rows]
+    trained = [(each["accuracy"] + each["gap"]).mean() for each in rows]
+    axis.vlines(place, validated, trained, color=GREY, linewidth=3)
+    axis.plot(place, trained, "o", color=GREY, label="recordings trained on")
+    axis.plot(place, validated, "o", color=ORANGE, label="validated")
+    axis.set(title="accuracy, and the gap", ylim=(0, 1))
+    axis.legend(loc="lower right", framealpha=0.9)
+    _name(axis, runs)
+
+
+def _draw_gains(axis: Axes, gains: Sequence[Comparison]) -> None:
+    for number, (measure, (label, colour)) in enumerate(ABLATION_SHOWN.items()):
+        place = np.arange(len(gains)) + (number - 0.5) * WIDTH
+        differences = [100 * gain.differences[measure] for gain in gains]
+        mean, spread = [each.mean() for each in differences], [each.std() for each in differences]
+        axis.errorbar(mean, place, xerr=spread, fmt="o", color=colour, label=label, capsize=2, markersize=4)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(range(len(gains)), [gain.other for gain in gains])
+    axis.invert_yaxis()
+    axis.set(title="what a technique gives, points", xlabel="rung minus the rung without it")
+    axis.legend(frameon=False)
+
+
+def _name(axis: Axes, runs: Sequence[str]) -> None:
+    axis.set_xticks(range(len(runs)), list(runs), rotation=30, ha="right")
+    axis.grid(visible=False, axis="x")

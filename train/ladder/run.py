@@ -1,0 +1,91 @@
+"""Stage `ladder_rung@<rung>-<seed>`, `ladder_ablation@<ablation>-<seed>`: one training on each fold of the ladder."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import params as parameters
+from errors import run_stage
+from params import MachineParams
+from train.errors import TrainError
+from train.fit import open_split, train
+from train.ladder.members import read_run
+from train.ladder.scores import Doubles, FoldScores, Scored, fold_path, write_fold
+from train.learning.launch import run_together
+from train.learning.run import Place
+from train.members import ResolvedMember
+from train.network.checkpoint import read_model, read_sidecar
+from train.network.model import choose_device
+from train.paths import LADDER_MODELS, LADDER_REPORTS
+
+
+def main() -> None:
+    """Train the `<run>-<seed>` that the command line names; `train.learning.run.Run` writes what it leaves."""
+    run, seed = split_run(sys.argv[1])
+    params = parameters.load()
+    machine, device = params.machine, choose_device(params.machine.device)
+    member = read_run(run, seed)
+    for fold in params.ladder.folds:
+        place = place_of(run, seed, fold)
+        run_together(partial(train, member, fold, place, machine, device), machine, device)
+        write_fold(fold_path(run, seed, fold), score_fold(member, fold, place, machine, device))
+
+
+def split_run(key: str) -> tuple[str, int]:
+    """'strong-2' -> ('strong', 2).
+
+    Raises
+    ------
+    TrainError
+        If it is not `<run>-<seed>`.
+    """
+    run, _, seed = key.rpartition("-")
+    if not run or not seed.isdigit():
+        raise TrainError(f"{key!r}: must be <rung or ablation>-<seed>, such as strong-2")
+    return run, int(seed)
+
+
+def place_of(run: str, seed: int, fold: int) -> Place:
+    """Where a training of the ladder writes."""
+    return Place(
+        f"{run}-{seed}, fold {fold}",
+        LADDER_MODELS / run / str(seed) / str(fold),
+        LADDER_REPORTS / f"{run}-{seed}" / str(fold),
+    )
+
+
+def score_fold(
+    member: ResolvedMember, fold: int, place: Place, machine: MachineParams, device: torch.device
+) -> FoldScores:
+    """Gather what a finished training is measured by; its recordings are scored without any augmentation.
+
+    The same weights score both sides of the split, those that the recipe keeps.
+    """
+    split = open_split(member, fold, machine, device)
+    model = read_model(place.folder, read_sidecar(place.folder), member.recipe.weights, device)
+    trained_NK, _ = replace(split.validation(), examples=split.trained).predict(model)
+    with np.load(place.folder / "predictions.npz", allow_pickle=False) as content:
+        validated_NK = content["scores"]
+    return FoldScores(
+        validated=Scored.of(split.validated, validated_NK),
+        trained=Scored.of(split.trained, trained_NK),
+        epoch_accuracy=_logged(place.report, "validation/accuracy"),
+        epoch_s=_logged(place.report, "epoch_s"),
+    )
+
+
+def _logged(report: Path, metric: str) -> Doubles:
+    """A metric after each epoch, from DVCLive's log."""
+    path = report / "plots" / "metrics" / f"{metric}.tsv"
+    return pd.read_csv(path, sep="\t")[path.stem].to_numpy(np.float64)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,137 @@
+"""What a run of the ladder leaves behind, fold by fold, and what it is measured by. N recording, K class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from train.clips.examples import Examples
+from train.paths import LADDER_RUNS
+from train.scoring.metrics import Bools, Floats, Ints, class_average_precision, recording_metrics
+
+Doubles = npt.NDArray[np.float64]
+
+EARLY = 0.2  # an accuracy that a healthy training passes within a few epochs
+NEVER = float("nan")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Recordings with their labels and one model's scores."""
+
+    names: npt.NDArray[np.str_]  # (N,)
+    primary: Ints  # (N,) class of the primary label
+    secondary: Bools  # (N, K)
+    scores: Floats  # (N, K)
+
+    @classmethod
+    def of(cls, examples: Examples, scores_NK: Floats) -> Scored:
+        """Examples with their scores."""
+        return cls(np.array(examples.names, np.str_), examples.primary, examples.secondary, scores_NK)
+
+    def subset(self, chosen: Ints) -> Scored:
+        """Recordings by number."""
+        return Scored(self.names[chosen], self.primary[chosen], self.secondary[chosen], self.scores[chosen])
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the recordings whose best-scored class is their primary label."""
+        return float((self.scores.argmax(axis=1) == self.primary).mean())
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """One training: scores of both sides of its split, and how its epochs went."""
+
+    validated: Scored
+    trained: Scored
+    epoch_accuracy: Doubles  # of the validation, after each epoch
+    epoch_s: Doubles  # seconds that each epoch trained
+
+
+def fold_path(run: str, seed: int, fold: int) -> Path:
+    """Where a training's scores lie."""
+    return LADDER_RUNS / f"{run}-{seed}" / f"{fold}.npz"
+
+
+def write_fold(path: Path, fold: FoldScores) -> None:
+    """Write a training's scores."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sides = {"validated": fold.validated, "trained": fold.trained}
+    arrays = {f"{side}_{name}": array for side, scored in sides.items() for name, array in vars(scored).items()}
+    np.savez_compressed(path, **arrays, epoch_accuracy=fold.epoch_accuracy, epoch_s=fold.epoch_s)
+
+
+def read_fold(path: Path) -> FoldScores:
+    """Read a training's scores."""
+    with np.load(path, allow_pickle=False) as content:
+        validated, trained = (
+            Scored(*(content[f"{side}_{name}"] for name in Scored.__annotations__)) for side in ("validated", "trained")
+        )
+        return FoldScores(validated, trained, content["epoch_accuracy"], content["epoch_s"])
+
+
+def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
+    """The numbers of one run with one seed; recordings of all folds are counted together.
+
+    Parameters
+    ----------
+    rare_K : (K,) classes that `rare_ap` is the mean average precision of.
+
+    Returns
+    -------
+    accuracy, macro_roc_auc, cmap, rare_ap (NaN if no rare class can be scored), gap (accuracy of the recordings that
+    were trained on, minus accuracy), early (number of the first epoch that reached an accuracy of 20 %, mean over the
+    folds; NaN if one never did), epoch_s (median over all epochs).
+    """
+    validated = joined([fold.validated for fold in folds])
+    known_NK = ~validated.secondary
+    truth_NK = np.zeros_like(known_NK)
+    truth_NK[np.arange(len(truth_NK)), validated.primary] = True
+    plain = recording_metrics(validated.primary, validated.secondary, validated.scores)
+    rare_ap = class_average_precision(truth_NK, validated.scores, known_NK)[rare_K]
+    return {
+        **{name: plain[name] for name in ("accuracy", "macro_roc_auc", "cmap")},
+        "rare_ap": float(np.nanmean(rare_ap)) if np.isfinite(rare_ap).any() else float("nan"),
+        "gap": joined([fold.trained for fold in folds]).accuracy - validated.accuracy,
+        "early": float(np.mean([first_epoch(fold.epoch_accuracy) for fold in folds])),
+        "epoch_s": float(np.median(np.concatenate([fold.epoch_s for fold in folds]))),
+    }
+
+
+def first_epoch(accuracy: Doubles) -> float:
+    """Number, from 1, of the first epoch that reached `EARLY`; NaN if none did."""
+    reached = np.flatnonzero(accuracy >= EARLY)
+    return float(reached[0] + 1) if len(reached) else NEVER
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Recordings of several folds, one after the other."""
+    return Scored(*(np.concatenate([getattr(part, name) for part in parts]) for name in Scored.__annotations__))
+
+
+def blended(runs: Sequence[FoldScores]) -> FoldScores:
+    """The mean of several trainings on one fold: scores of the recordings that all have; the times added up.
+
+    The mean has no epochs of its own, so none of them is said to have reached anything.
+    """
+    return FoldScores(
+        _mean([run.validated for run in runs]),
+        _mean([run.trained for run in runs]),
+        np.empty(0),
+        np.array([sum(float(np.median(run.epoch_s)) for run in runs)]),
+    )
+
+
+def _mean(each: Sequence[Scored]) -> Scored:
+    common = sorted(set.intersection(*(set(scored.names.tolist()) for scored in each)))
+    aligned = []
+    for scored in each:
+        place = {name: number for number, name in enumerate(scored.names.tolist())}
+        aligned.append(scored.subset(np.array([place[name] for name in common], np.int64)))
+    mean_NK = np.mean([scored.scores for scored in aligned], axis=0)
+    return Scored(aligned[0].names, aligned[0].primary, aligned[0].secondary, mean_NK)

@@ -1,0 +1,79 @@
+"""Stage `ladder`: tables and a picture of what each rung of the ladder, and each technique, gave."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pandas as pd
+
+import params as parameters
+from errors import run_stage
+from params import Params
+from schema.ladder import Ladder
+from train.errors import TrainError
+from train.ladder.changes import changes
+from train.ladder.figures import draw_ladder
+from train.ladder.members import read_run
+from train.ladder.scores import FoldScores, blended, fold_path, measured, read_fold
+from train.ladder.tables import Comparison, compared, means, page
+from train.paths import LABELS, REPORTS
+
+
+def main() -> None:
+    """Write reports/ladder.md, ladder.csv (a row for each run and seed), ladder.json (means) and ladder.png."""
+    params = parameters.load()
+    ladder = params.ladder
+    if not ladder.rungs:
+        raise TrainError("params.yaml: ladder.rungs is empty; name the rungs, members in their order")
+    table = measure_all(params)
+    steps, gains = compare_steps(ladder, table), compare_ablations(ladder, table)
+    text = page(ladder, table, steps, gains, rung_changes(ladder))
+    (REPORTS / "ladder.md").write_text(text, encoding="utf-8")
+    table.to_csv(REPORTS / "ladder.csv", index=False, float_format="%.5f")
+    (REPORTS / "ladder.json").write_text(json.dumps(means(table), indent=2) + "\n")
+    draw_ladder(table, [*ladder.rungs, *ladder.ensemble], gains, REPORTS / "ladder.png")
+    print(text)
+
+
+def measure_all(params: Params) -> pd.DataFrame:
+    """A row for each run (rungs, ensembles, ablations) and seed: `run`, `seed`, and the numbers of `measured`."""
+    ladder = params.ladder
+    recordings_K = pd.read_csv(LABELS)["recordings"].to_numpy()
+    rare_K = recordings_K < params.evaluate.rare_below
+    rows = []
+    for run in [*ladder.rungs, *ladder.ensemble, *ladder.ablations]:
+        for seed in ladder.seeds:
+            rows.append({"run": run, "seed": seed, **measured(read_folds(ladder, run, seed), rare_K)})
+    return pd.DataFrame(rows)
+
+
+def read_folds(ladder: Ladder, run: str, seed: int) -> list[FoldScores]:
+    """The scores of a run with a seed, fold by fold; those of an ensemble are made of its rungs'."""
+    parts = ladder.ensemble.get(run, [run])
+    folds = [[read_fold(fold_path(part, seed, fold)) for part in parts] for fold in ladder.folds]
+    return [each[0] if len(each) == 1 else blended(each) for each in folds]
+
+
+def compare_steps(ladder: Ladder, table: pd.DataFrame) -> list[Comparison]:
+    """Each rung against the one before, and each ensemble against the most accurate of its rungs."""
+    steps = [compared(table, rung, before) for before, rung in pairwise(ladder.rungs)]
+    accuracy = table.groupby("run")["accuracy"].mean()
+    return steps + [compared(table, name, str(accuracy[parts].idxmax())) for name, parts in ladder.ensemble.items()]
+
+
+def compare_ablations(ladder: Ladder, table: pd.DataFrame) -> list[Comparison]:
+    """What each technique gives: its rung against the ablation, which lacks it."""
+    return [compared(table, ablation.rung, name) for name, ablation in ladder.ablations.items()]
+
+
+def rung_changes(ladder: Ladder) -> dict[str, list[str]]:
+    """What is trained otherwise in each rung than in the one before, and in each ablation than in its rung."""
+    before = {rung: other for other, rung in pairwise(ladder.rungs)}
+    before |= {name: ablation.rung for name, ablation in ladder.ablations.items()}
+    seed = ladder.seeds[0]
+    return {run: changes(read_run(other, seed), read_run(run, seed)) for run, other in before.items()}
+
+
+if __name__ == "__main__":
+    run_stage(main)

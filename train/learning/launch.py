@@ -1,0 +1,87 @@
+"""Starts the processes that `machine.processes` asks for; by hand, torchrun does the same."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable
+
+import torch
+from torch.multiprocessing.spawn import ProcessExitedException, start_processes
+
+from errors import run_stage
+from params import MachineParams
+from train.errors import TrainError
+from train.learning.ranks import Ranks, joined
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: torch.device) -> None:
+    """Do `work` in as many processes as the machine is to use: in this one, or in new ones that end with this one.
+
+    Parameters
+    ----------
+    work : a function of a module, or a partial of one, which each process calls with its own number.
+    kind : device that the processes are to use.
+
+    Raises
+    ------
+    SystemExit
+        With status 1, if a process failed; it has said why, once. The others are ended.
+    TrainError
+        If a process was killed.
+    """
+    count = processes(machine, kind)
+    if count == 1 or "WORLD_SIZE" in os.environ:
+        with joined(kind) as ranks:
+            work(ranks)
+        return
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # ending the others is no news
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (count, f"file://{folder}/meeting", kind, work)
+        context = start_processes(_one_process, arguments, count, join=False)  # type: ignore[no-untyped-call]
+        try:
+            while not context.join():
+                pass
+        except ProcessExitedException as error:
+            _explain(error.error_index, [process.exitcode for process in context.processes])
+            raise SystemExit(1) from error
+        finally:
+            for process in context.processes:
+                process.kill()
+
+
+def processes(machine: MachineParams, kind: torch.device) -> int:
+    """How many processes `machine.processes` stands for: 0 is one per GPU, and one without a GPU."""
+    return machine.processes or (torch.cuda.device_count() if kind.type == "cuda" else 1)
+
+
+def _one_process(number: int, count: int, meeting: str, kind: torch.device, work: Callable[[Ranks], None]) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody is left to look after what is killed
+    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count)}
+    torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    try:
+        run_stage(lambda: _join_and_work(meeting, kind, work))
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(1) from None
+
+
+def _join_and_work(meeting: str, kind: torch.device, work: Callable[[Ranks], None]) -> None:
+    with joined(kind, meeting) as ranks:
+        work(ranks)
+
+
+def _explain(failed: int, exit_codes: list[int | None]) -> None:
+    """Name a process that was killed: the one that failed first, or one that was not ended for its sake by SIGTERM."""
+    for number, code in [(failed, exit_codes[failed]), *enumerate(exit_codes)]:
+        if code is not None and code < 0 and (number == failed or -code != signal.SIGTERM):
+            raise TrainError(
+                f"process {number} of {len(exit_codes)} was killed by {signal.Signals(-code).name}; if memory ran out, "
+                "lower machine.processes or batch_size"
+            )

@@ -1,0 +1,134 @@
+"""A model that learns: the optimiser's steps, with all that recipes add to them. B batch, K class."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from timm.layers.norm_act import convert_sync_batchnorm
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from schema.recipe import Recipe
+from train.clips.draws import Ints
+from train.finishing.finish import Batch
+from train.learning.class_weights import class_weights
+from train.learning.losses import Loss
+from train.learning.optim import build_optimiser, set_rate
+from train.learning.ranks import Ranks
+from train.network.model import Classifier, Logits, autocast_dtype
+
+EMA_WARMUP_POWER = 0.75  # timm: for models trained for less than a million steps
+
+
+class Learner:
+    """Takes steps with a model; several processes take each step together.
+
+    Parameters
+    ----------
+    counts_K : recordings of each class that are trained on, for class weights.
+    """
+
+    def __init__(self, model: Classifier, counts_K: Ints, recipe: Recipe, device: torch.device, ranks: Ranks) -> None:
+        self._recipe, self._device, self._ranks = recipe, device, ranks
+        self._layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self._model = joint_batch_norm(model, device, ranks).to(memory_format=self._layout)
+        if recipe.recompute:
+            self._model.recompute(True)
+        weights_K = torch.from_numpy(class_weights(counts_K, recipe.loss))
+        self._loss = Loss(recipe.loss, weights_K.to(device))
+        self._optimiser = build_optimiser(self._model, recipe.optimiser)
+        self._dtype = autocast_dtype(recipe.precision, device)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
+        self._ema = _running_mean(self._model, recipe) if recipe.optimiser.ema_decay else None
+        self._steps = 0
+        # compiled inside and not around the averaging of gradients, which torch cannot combine with recomputing
+        self._called: nn.Module = torch.compile(self._model) if recipe.compile else self._model  # type: ignore[assignment]
+        self._network = ranks.parallel(self._called, device)
+        self._frozen = False
+
+    @property
+    def kept(self) -> Classifier:
+        """The model that is validated and saved: with ema_decay the running mean of the weights."""
+        model: Classifier = self._ema.module if self._ema else self._model
+        return model
+
+    def begin_epoch(self, frozen: bool) -> None:
+        """Make ready to learn; `frozen` leaves the backbone as it is and trains the head."""
+        if frozen != self._frozen:
+            self._frozen = frozen
+            self._model.freeze_backbone(frozen)
+            self._network = nn.Identity()  # the old averaging lets go of the weights before the new one takes hold
+            self._network = self._ranks.parallel(self._called, self._device)
+        self._model.train()
+
+    def end_epoch(self) -> None:
+        """Make the kept model the same in all processes."""
+        self._ranks.average_buffers(self.kept)
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step."""
+        set_rate(self._optimiser, rate)
+
+    def step(self, *group: Batch) -> Tensor:
+        """Take one optimiser step along the mean gradient of a group of batches, each clip counting alike.
+
+        Returns
+        -------
+        Their mean loss, a scalar that is still on the device; of several processes the loss of all.
+        """
+        self._optimiser.zero_grad(set_to_none=True)
+        clips, total = sum(len(batch.clips) for batch in group), torch.zeros((), device=self._device)
+        for number, batch in enumerate(group, start=1):
+            with self._exchange(last=number == len(group)):
+                loss = self._loss_of(batch) * (len(batch.clips) / clips)
+                # DistributedDataParallel divides by the number of processes, but their losses add up
+                self._scaler.scale(loss * self._ranks.world).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if self._recipe.optimiser.clip_norm:
+            self._scaler.unscale_(self._optimiser)
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.optimiser.clip_norm)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        self._steps += 1
+        if self._ema:
+            self._ema.update(self._model, step=self._steps)
+        return total
+
+    def _loss_of(self, batch: Batch) -> Tensor:
+        """Loss of a batch; with several processes of the whole batch, so that no mean, mask or rank is of a share."""
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+            logits: Logits = self._network(batch.clips.contiguous(memory_format=self._layout))
+        if self._ranks.world == 1:
+            return self._loss(logits, batch)
+        frame_max = [] if logits.frame_max is None else [logits.frame_max]
+        columns = [logits.clip, batch.targets, batch.weights, batch.importance[:, None], *frame_max]
+        rows_BX = self._ranks.whole(torch.cat([column.float() for column in columns], dim=1))
+        widths = [column.shape[1] for column in columns]
+        clip, targets, weights, importance, *frame_max = torch.split(rows_BX, widths, dim=1)
+        whole = replace(batch, targets=targets, weights=weights, importance=importance[:, 0])
+        return self._loss(Logits(clip, *frame_max), whole)
+
+    def _exchange(self, last: bool) -> AbstractContextManager[None]:
+        """Average gradients over the processes only where a group ends."""
+        if last or not isinstance(self._network, DistributedDataParallel):
+            return nullcontext()
+        return self._network.no_sync()
+
+
+def joint_batch_norm(model: Classifier, device: torch.device, ranks: Ranks) -> Classifier:
+    """Make batch norm one over the GPUs of all processes; on CPUs, each process normalises by its own share.
+
+    Their running statistics are averaged at the end of each epoch (`Ranks.average_buffers`).
+    """
+    if ranks.world == 1 or device.type != "cuda":
+        return model
+    joint: Classifier = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return joint
+
+
+def _running_mean(model: Classifier, recipe: Recipe) -> ModelEmaV3:
+    """Exponential moving average of the weights; after step n it keeps min(ema_decay, 1 - n^-0.75) of what it was."""
+    return ModelEmaV3(model, recipe.optimiser.ema_decay, use_warmup=True, warmup_power=EMA_WARMUP_POWER)

@@ -1,0 +1,1 @@
+"""Scores of clips and recordings, what is made of them, and how good they are."""

@@ -1,0 +1,99 @@
+"""Stage `pseudo@<round>`: what the round's teacher says of soundscapes, as labels for the round's students.
+
+N clip, K class.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+import params as parameters
+from errors import run_stage
+from params import Params
+from schema.student import StudentRound
+from train.errors import TrainError
+from train.paths import STUDENT
+from train.predict import Soundscape, Task
+from train.scoring.postprocess import Cutting
+from train.student.models import Judge, RoundModels, read_truth, with_truth
+from train.student.pseudo_labels import PseudoLabels, confidence, sharpened
+from train.student.rounds import check_measurable, judged, models_of, open_judge, reason_to_stop, round_of
+
+
+def main() -> None:
+    """Write data/student/<round>/labels.npz, and teacher.json with the metrics of the round's teacher."""
+    name = sys.argv[1]
+    params = parameters.load()
+    student = params.student
+    each = round_of(name, student.rounds)
+    models = models_of(each.teacher, params)
+    judge = open_judge(params, models)
+    metrics = judge.metrics(models)
+    if student.least_gain is not None:
+        check_measurable(metrics, student.gain_in)
+    report = judged(each, metrics, student.gain_in)
+    stopped = reason_to_stop(report, student.least_gain, student.gain_in)
+    labels = passed_on(stopped, judge, models) if stopped else labelled(name, each, params, judge, models)
+    labels.write(STUDENT / name)
+    report.write(STUDENT / name)
+    print(stopped or f"{name}: {len(labels)} clips by {each.teacher}, mean confidence {labels.confidence.mean():.3f}")
+
+
+def passed_on(stopped: str, judge: Judge, models: RoundModels) -> PseudoLabels:
+    """No labels, and which models go on as they are."""
+    none, classes = np.empty(0), len(judge.labels)
+    scores = np.empty((0, classes), np.float32)
+    return PseudoLabels(tuple(judge.labels), (), (), none, scores, none.astype(np.float32), stopped, models.digests)
+
+
+def labelled(name: str, each: StudentRound, params: Params, judge: Judge, models: RoundModels) -> PseudoLabels:
+    """The clips of which the teacher says anything.
+
+    Raises
+    ------
+    TrainError
+        If there is no soundscape to label, or all scores are below the round's threshold.
+    """
+    soundscapes = to_label(judge.soundscapes, params.student.soundscapes)
+    cutting = Cutting(models.clip_s, params.student.hop_s)
+    task = Task(soundscapes, judge.labels, cutting, judge.batch_size)
+    scores_NK = models.scores(task, judge.opened, f"pseudo@{name}")
+    labels_NK = sharpened(scores_NK, each.threshold, each.power)
+    weight_N = confidence(labels_NK)
+    if not weight_N.any():
+        raise TrainError(
+            f"params.yaml: student.rounds.{name}.threshold = {each.threshold:g}: the highest score of any clip is "
+            f"{scores_NK.max():.3g}, so no clip gets a label; lower the threshold"
+        )
+    middles = [cutting.middles_s(soundscape.duration_s) for soundscape in soundscapes]
+    owner = np.repeat(np.arange(len(soundscapes)), [len(middle_s) for middle_s in middles])
+    kept = np.flatnonzero(weight_N)
+    owners = [soundscapes[number] for number in owner[kept]]
+    names, audio = tuple(one.name for one in owners), tuple(one.sha256 for one in owners)
+    middle_s = np.concatenate(middles)[kept]
+    return PseudoLabels(tuple(judge.labels), names, audio, middle_s, labels_NK[kept], weight_N[kept])
+
+
+def to_label(soundscapes: Sequence[Soundscape], which: str) -> list[Soundscape]:
+    """The soundscapes that get labels: all, or those without truth.
+
+    Raises
+    ------
+    TrainError
+        If all of them have a truth.
+    """
+    told = with_truth(soundscapes, read_truth()) if which == "unlabelled" else []
+    left = [soundscape for soundscape in soundscapes if soundscape not in told]
+    if not left:
+        raise TrainError(
+            "params.yaml: student.soundscapes = 'unlabelled': every soundscape has a row in the truth table; add "
+            "soundscapes without truth, or set student.soundscapes: all, which makes figures with that truth flatter"
+        )
+    return left
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,96 @@
+"""What a teacher says of clips of soundscapes, as labels: file `data/student/<round>/labels.npz`.
+
+N clip, K class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from train.clips.draws import Floats
+from train.errors import TrainError
+
+Float32s = npt.NDArray[np.float32]
+NAME = "labels.npz"
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Clips with labels and confidences; or none and the reason why, and which models go on as they are."""
+
+    labels: tuple[str, ...]  # (K,)
+    soundscape: tuple[str, ...]  # (N,)
+    sha256: tuple[str, ...]  # (N,) of their audio
+    middle_s: Floats  # (N,) of the clips in their soundscapes
+    scores: Float32s  # (N, K)
+    confidence: Float32s  # (N,)
+    stopped: str = ""  # why the round trains nothing
+    teacher: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of a round that trains nothing: folder -> digest of its model
+
+    def __len__(self) -> int:
+        return len(self.soundscape)
+
+    def write(self, folder: Path) -> None:
+        """Write `labels.npz`, the same bytes for the same labels."""
+        folder.mkdir(parents=True, exist_ok=True)
+        passed_on = sorted(self.teacher.items())
+        np.savez_compressed(
+            folder / NAME,
+            labels=np.array(self.labels, str),
+            soundscape=np.array(self.soundscape, str),
+            sha256=np.array(self.sha256, str),
+            middle_s=self.middle_s,
+            scores=self.scores,
+            confidence=self.confidence,
+            stopped=np.array(self.stopped),
+            teacher=np.array(passed_on, str).reshape(-1, 2),
+        )
+
+
+def read_pseudo_labels(folder: Path) -> PseudoLabels:
+    """Read `labels.npz`.
+
+    Raises
+    ------
+    TrainError
+        If it is missing or damaged.
+    """
+    path = folder / NAME
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            return PseudoLabels(
+                labels=tuple(content["labels"].tolist()),
+                soundscape=tuple(content["soundscape"].tolist()),
+                sha256=tuple(content["sha256"].tolist()),
+                middle_s=content["middle_s"],
+                scores=content["scores"],
+                confidence=content["confidence"],
+                stopped=str(content["stopped"]),
+                teacher=dict(content["teacher"].tolist()),
+            )
+    except FileNotFoundError:
+        raise TrainError(f"{path}: is missing; run `dvc repro student/dvc.yaml`") from None
+    except (BadZipFile, KeyError, ValueError, OSError) as error:
+        again = f"dvc repro -f student/dvc.yaml:pseudo@{folder.name}"
+        raise TrainError(f"{path}: is damaged ({error}); run `{again}`") from None
+
+
+def sharpened(scores_NK: Float32s, threshold: float, power: float) -> Float32s:
+    """Labels out of scores: 0 below the threshold, else the score to this power: (N, K).
+
+    Source: powers above 1 against noise, as the winners of BirdCLEF 2025.
+    """
+    return np.where(scores_NK < threshold, 0, scores_NK.astype(np.float64) ** power).astype(np.float32)
+
+
+def confidence(labels_NK: Float32s) -> Float32s:
+    """How often a clip is drawn, relative to others: its highest label, 0 for one without any: (N,)."""
+    return np.asarray(labels_NK.max(axis=1, initial=0))

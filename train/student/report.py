@@ -1,0 +1,120 @@
+"""Stage `student_report`: every round of the noisy student beside the models that it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+import params as parameters
+from errors import run_stage
+from figures import BLUE, GREEN, GREY, ORANGE, figure
+from schema.student import START, StudentRound
+from train.errors import TrainError
+from train.paths import REPORTS, STUDENT
+from train.student.models import Metrics
+from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
+from train.student.rounds import models_of, open_judge, read_teacher_report
+
+SHOWN = {
+    "soundscapes_macro_roc_auc": ("soundscapes: macro ROC-AUC", BLUE),
+    "soundscapes_cmap": ("soundscapes: cmAP", GREEN),
+    "out_of_fold_macro_roc_auc": ("out of fold: macro ROC-AUC", ORANGE),
+    "out_of_fold_cmap": ("out of fold: cmAP", GREY),
+}
+HEADINGS = {"round": "round", "teacher": "taught by", "clips": "clips labelled", "mean_confidence": "mean confidence"}
+
+
+def main() -> None:
+    """Write reports/student.md, student.csv and student.png.
+
+    Raises
+    ------
+    TrainError
+        If there is no round.
+    """
+    params = parameters.load()
+    rounds = params.student.rounds
+    if not len(rounds):
+        raise TrainError("params.yaml: student.rounds holds no round; add one, as `birdcache init --demo` shows")
+    judge = open_judge(params, models_of(START, params))
+    told = {rounds[name].teacher: read_teacher_report(name).metrics for name in rounds}
+    every = {name: told[name] if name in told else judge.metrics(models_of(name, params)) for name in (START, *rounds)}
+    labels = {name: read_pseudo_labels(STUDENT / name) for name in rounds}
+    table = round_table(every, rounds, labels)
+    table.to_csv(REPORTS / "student.csv", index=False, float_format="%.4f")
+    stopped = [f"{name}: {each.stopped}" for name, each in labels.items() if each.stopped]
+    text = report_text(table, stopped)
+    (REPORTS / "student.md").write_text(text, encoding="utf-8")
+    draw_rounds(table, REPORTS / "student.png")
+    print(text)
+
+
+def round_table(
+    every: Mapping[str, Metrics], rounds: Mapping[str, StudentRound], labels: Mapping[str, PseudoLabels]
+) -> pd.DataFrame:
+    """One row per round: its teacher, what was labelled, and the metrics of its models."""
+    return pd.DataFrame(
+        {
+            "round": name,
+            "teacher": rounds[name].teacher if name in rounds else "",
+            "clips": len(labels[name]) if name in labels else 0,
+            "mean_confidence": _mean_confidence(labels.get(name)),
+        }
+        | {f"{where}_{metric}": value for where, found in metrics.items() for metric, value in found.items()}
+        for name, metrics in every.items()
+    )
+
+
+def _mean_confidence(labels: PseudoLabels | None) -> float:
+    return float(labels.confidence.mean()) if labels and len(labels) else 0.0
+
+
+def report_text(table: pd.DataFrame, stopped: Sequence[str]) -> str:
+    """The table as Markdown, with the gain over the start in brackets, and what was stopped."""
+    shown = [column for column in SHOWN if column in table]
+    head = [*HEADINGS.values(), *(SHOWN[column][0] for column in shown)]
+    lines = ["# Noisy student", "", _row(head), _row(["---"] * len(head))]
+    lines += [_row(_cells(row, table.iloc[0], shown)) for _, row in table.iterrows()]
+    lines += [
+        "",
+        "Soundscapes: windows that have a truth, one clip each, without post-processing. Members and folds are",
+    ]
+    lines += ["averaged; in brackets the gain over the start.", *("", *stopped) * bool(stopped)]
+    return "\n".join([*lines, "", "![rounds](student.png)", ""])
+
+
+def _cells(row: pd.Series, first: pd.Series, shown: Sequence[str]) -> Iterator[str]:
+    yield from (str(row["round"]), str(row["teacher"]) or "-")
+    yield from (f"{row['clips']:,}", f"{row['mean_confidence']:.3f}")
+    for column in shown:
+        gain = "" if row["round"] == START else f" ({row[column] - first[column]:+.3f})"
+        yield f"{row[column]:.3f}{gain}"
+
+
+def _row(cells: Sequence[str] | Iterator[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def draw_rounds(table: pd.DataFrame, path: Path) -> None:
+    """Metrics from round to round: of the soundscapes on the left, out of fold on the right."""
+    with figure(path, 9, 3.6) as drawn:
+        axes = drawn.subplots(1, 2, sharex=True)
+        for axis, where in zip(axes, ("soundscapes", "out_of_fold"), strict=True):
+            _draw(axis, table, where)
+
+
+def _draw(axis: Axes, table: pd.DataFrame, where: str) -> None:
+    found = [column for column in SHOWN if column.startswith(where) and column in table]
+    for column in found:
+        label, colour = SHOWN[column]
+        axis.plot(list(table["round"]), table[column], "o-", color=colour, label=label)
+    axis.set(title="windows of soundscapes" if where == "soundscapes" else "recordings, out of fold")
+    if found:
+        axis.legend(frameon=False)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,1 @@
+"""`birdcache tune`: a search over keys of a recipe."""
