@@ -88,3 +88,11 @@ def write_params(path: Path, raw: dict[str, Any]) -> None:
     stream = io.StringIO()
     YAML(typ="safe", pure=True).dump(raw, stream)
     path.write_text(stream.getvalue())
+
+
+def change_params(**sections: dict[str, Any]) -> None:
+    """Change keys of sections of the params.yaml of the current directory."""
+    raw = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text())
+    for section, keys in sections.items():
+        raw[section] |= keys
+    write_params(Path("params.yaml"), raw)

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 
 import cli
 from tests.conftest import TinyProject
-from tests.tiny import write_params
+from tests.tiny import change_params
 from train import predict, submit
 from train.paths import ENSEMBLE, SCORES
 from train.scoring.clip_scores import read_clip_scores
@@ -34,10 +33,7 @@ def project(tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.Monke
 
 def change(**sections: dict[str, Any]) -> None:
     """Change keys of params.yaml, and run the stages that read them."""
-    raw = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text())
-    for section, keys in sections.items():
-        raw[section] |= keys
-    write_params(Path("params.yaml"), raw)
+    change_params(**sections)
     predict.main()
     submit.main()
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 
 from tests.conftest import TinyProject
-from tests.tiny import write_params
+from tests.tiny import change_params
 from train import predict
 from train.clips import residence, side_by_side
 from train.errors import TrainError
@@ -48,14 +47,6 @@ def in_a_copy(tiny_project: TinyProject, folder: Path, patch: pytest.MonkeyPatch
     return root
 
 
-def change(**sections: dict[str, Any]) -> None:
-    """Change keys of params.yaml."""
-    raw = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text())
-    for section, keys in sections.items():
-        raw[section] |= keys
-    write_params(Path("params.yaml"), raw)
-
-
 def test_a_view_is_opened_once_for_all_members_and_folds(
     tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,11 +69,11 @@ def test_clips_stand_every_hop_and_are_scored_again_where_they_are_moved(
     tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_a_copy(tiny_project, tmp_path, monkeypatch)
-    change(predict={"window_s": 5.0, "hop_s": 5.0, "shifts_s": [2.5, -2.5]})
+    change_params(predict={"window_s": 5.0, "hop_s": 5.0, "shifts_s": [2.5, -2.5]})
     predict.main()
     coarse = read_clip_scores(SCORES)
     assert coarse.scores.shape == (2, 3, 4, 3)
-    change(predict={"hop_s": 2.5, "shifts_s": []})
+    change_params(predict={"hop_s": 2.5, "shifts_s": []})
     predict.main()
     fine = read_clip_scores(SCORES)
     assert fine.scores.shape == (2, 1, 7, 3)
@@ -95,18 +86,18 @@ def test_folds_are_averaged_as_scores_or_as_weights(
     tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_a_copy(tiny_project, tmp_path, monkeypatch)
-    change(folds={"train": [0]})
+    change_params(folds={"train": [0]})
     predict.main()
     first = read_clip_scores(SCORES)
-    change(folds={"train": [1]})
+    change_params(folds={"train": [1]})
     predict.main()
     second = read_clip_scores(SCORES)
-    change(folds={"train": [0, 1]})
+    change_params(folds={"train": [0, 1]})
     predict.main()
     both = read_clip_scores(SCORES)
     assert both.scores == pytest.approx((first.scores + second.scores) / 2, abs=1e-6)
     assert not both.fold_soup
-    change(ensemble={"fold_soup": True})
+    change_params(ensemble={"fold_soup": True})
     predict.main()
     soup = read_clip_scores(SCORES)
     assert soup.fold_soup
