@@ -18,7 +18,7 @@ from schema.ensemble import EnsembleParams, ensemble_problems
 from schema.ladder import Ladder
 from schema.members import Member
 from schema.predict import PredictParams
-from schema.recipe import Recipe, completed, resolve_recipe
+from schema.recipe import Recipe, completed, is_derived, resolve_recipe
 from schema.student import StudentParams
 from schema.tune import TuneParams, tune_problems
 from schema.views import View
@@ -159,12 +159,12 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     from schema.student_problems import student_problems
 
     raw = _read_yaml(path)
-    problems = _expand_recipes(raw)
+    bases, problems = _expand_recipes(raw)
     params: Params | None = None
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        problems += [explain(problem, raw) for problem in error.errors()]
+        problems += [explain(problem, raw) for problem in _own(error.errors(), bases)]
     problems += [
         *ensemble_problems(raw),
         *cross_problems(raw),
@@ -178,10 +178,10 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     return params
 
 
-def _expand_recipes(raw: dict[str, Any]) -> list[str]:
-    """Complete the recipes that have a base, in place; what is wrong with them."""
+def _expand_recipes(raw: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Complete the recipes that have a base, in place; their bases, and what is wrong with them."""
     if not isinstance(raw.get("train"), dict):
-        return []
+        return {}, []
     problems = []
     recipes = raw["train"]
     raw["train"] = {}
@@ -190,7 +190,24 @@ def _expand_recipes(raw: dict[str, Any]) -> list[str]:
             raw["train"][name] = completed(name, recipes)
         except ValueError as error:
             problems.append(f"train.{name}.{error}")
-    return problems
+    return {name: recipe["base"] for name, recipe in recipes.items() if is_derived(recipe)}, problems
+
+
+def _own(problems: list[Any], bases: dict[str, str]) -> list[Any]:
+    """Without those that a recipe only has because its base has them."""
+
+    def facts(problem: Any) -> tuple[Any, ...]:
+        return problem["loc"], problem["type"], None if problem["type"] == "missing" else problem["input"]
+
+    known = [facts(problem) for problem in problems]
+
+    def is_of_base(problem: Any) -> bool:
+        (section, *rest), *others = facts(problem)
+        if section != "train" or not rest or rest[0] not in bases:
+            return False
+        return (("train", bases[rest[0]], *rest[1:]), *others) in known
+
+    return [problem for problem in problems if not is_of_base(problem)]
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -176,9 +176,9 @@ def completed(name: str, recipes: Mapping[str, Any]) -> Any:
         If the base is unknown or has a base itself.
     """
     recipe = recipes[name]
-    if not isinstance(recipe, Mapping) or "base" not in recipe:
+    if not is_derived(recipe):
         return recipe
-    complete = [str(other) for other, entry in recipes.items() if not isinstance(entry, Mapping) or "base" not in entry]
+    complete = [str(other) for other, entry in recipes.items() if not is_derived(entry)]
     base = recipe["base"]
     if base not in complete:
         why = "has a base itself" if base in recipes else "names no recipe"
@@ -186,6 +186,11 @@ def completed(name: str, recipes: Mapping[str, Any]) -> Any:
     if not isinstance(recipes[base], Mapping):
         return recipes[base]
     return merged(recipes[base], {key: value for key, value in recipe.items() if key != "base"})
+
+
+def is_derived(recipe: Any) -> bool:
+    """Whether a recipe names another one as its base."""
+    return isinstance(recipe, Mapping) and "base" in recipe
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

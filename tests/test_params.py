@@ -203,6 +203,18 @@ def test_a_recipe_with_a_wrong_base_or_change_is_refused(tmp_path: Path, recipe:
     assert len([line for line in lines if said in line]) == 1, lines
 
 
+def test_what_is_wrong_with_a_base_is_told_once(tmp_path: Path) -> None:
+    derived = put("train.derived", {"base": "demo"}), put("train.other", {"base": "demo", "batch_size": -1})
+    lines = problems(tmp_path, *derived, put("train.demo.epochs", 0), put("train.demo.batch_size", 0))
+    assert sum("epochs = 0" in line for line in lines) == 1, lines
+    wrong = [line.split(":")[0].strip() for line in lines if "batch_size" in line]
+    assert wrong == ["train.demo.batch_size = 0", "train.other.batch_size = -1"]
+
+
+def test_no_recipe_at_all_is_refused(tmp_path: Path) -> None:
+    assert any(line.strip().startswith("train: ") for line in problems(tmp_path, put("train", {})))
+
+
 def test_an_override_changes_only_the_keys_that_it_names() -> None:
     loaded = params.load(tiny.ROOT / "params.yaml")
     plain, overridden = loaded.train["regularised"], loaded.recipe_of("pcen")
