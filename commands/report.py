@@ -13,6 +13,7 @@ METRICS = Path("reports/metrics.json")
 RESULTS = {
     "reports/submission.csv": "a score per label for each window of each soundscape",
     "reports/members.md": "what each member adds to the ensemble",
+    "reports/parameters.md": "what each member is trained with, first where they differ",
     "reports/postprocessing.md": "what each step of post-processing gains on the soundscapes",
     "reports/per_class.png": "average precision of each class",
     "reports/confusions.png": "what is taken for what",

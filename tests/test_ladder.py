@@ -32,10 +32,10 @@ from train.errors import TrainError
 from train.ladder import members as ladder_members
 from train.ladder import run as ladder_run
 from train.ladder import summary
-from train.ladder.changes import changes
 from train.ladder.members import read_run, resolve_run
 from train.ladder.scores import measured, read_fold
 from train.network.checkpoint import read_model, read_sidecar
+from train.parameters import changes
 
 SEEDS, FOLD = (4, 5, 6), 1
 STAGES = {

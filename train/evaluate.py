@@ -14,6 +14,8 @@ import params as parameters
 from errors import run_stage
 from params import EvaluateParams
 from train.clips.examples import read_labels
+from train.members import read_member
+from train.parameters import parameter_table
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import LABELS, REPORTS
 from train.scoring.blend import Held
@@ -26,7 +28,7 @@ from train.scoring.out_of_fold import OutOfFold, read_out_of_fold
 
 
 def main() -> None:
-    """Write reports/metrics.json, tables of classes, confusions, members, blends and post-processing, and pictures."""
+    """Write reports/metrics.json, tables of classes, confusions, members and their parameters, and pictures."""
     params = parameters.load()
     labels, names = read_labels(), list(params.members)
     ensemble = read_ensemble(ENSEMBLE_FILE)
@@ -38,6 +40,7 @@ def main() -> None:
     metrics: dict[str, Any] = {"out_of_fold": score_out_of_fold(predicted, params.evaluate)}
     if windows.told.any():
         metrics["soundscapes"] = score_windows(windows)
+    write_table("parameters", parameter_table([read_member(name) for name in names]))
     (REPORTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     draw_soundscapes(windows.row_ids, windows.truth, windows.scores[ENSEMBLE], labels, REPORTS / "soundscapes.png")
     print_summary(metrics)
@@ -61,8 +64,13 @@ def write_tables(
         "blends": blend_table(predicted, held, windows, ensemble),
         "postprocessing": postprocessing_table(windows, ensemble),
     }.items():
-        table.to_csv(REPORTS / f"{name}.csv", index=False, float_format="%.4f")
-        (REPORTS / f"{name}.md").write_text(markdown(table))
+        write_table(name, table)
+
+
+def write_table(name: str, table: pd.DataFrame) -> None:
+    """Write a table for programs and for people."""
+    table.to_csv(REPORTS / f"{name}.csv", index=False, float_format="%.4f")
+    (REPORTS / f"{name}.md").write_text(markdown(table))
 
 
 def score_out_of_fold(predicted: OutOfFold, evaluate: EvaluateParams) -> dict[str, dict[str, float]]:

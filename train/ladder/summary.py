@@ -12,11 +12,11 @@ from errors import run_stage
 from params import Params
 from schema.ladder import Ladder
 from train.errors import TrainError
-from train.ladder.changes import changes
 from train.ladder.figures import draw_ladder
 from train.ladder.members import read_run
 from train.ladder.scores import FoldScores, blended, fold_path, measured, read_fold
 from train.ladder.tables import Comparison, compared, means, page
+from train.parameters import changes
 from train.paths import LABELS, REPORTS
 
 

@@ -1,21 +1,32 @@
-"""What one resolved member has otherwise than another, key by key."""
+"""Parameters of resolved members, key by key: what each is trained with, and what one has otherwise than another."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from train.members import ResolvedMember
 
-NAMES = ("name", "recipe", "override", "seed", "store_digest", "weights_sha256")  # how it is called, not what it is
+NAMES = ("recipe", "seed")  # how a training is called, not what it is
 
 
 def changes(before: ResolvedMember, after: ResolvedMember) -> list[str]:
     """Lines such as `optimiser.lr`: 0.001 -> 0.01, in the order of params.yaml."""
     old, new = _flat(before), _flat(after)
-    keys = [*new, *(key for key in old if key not in new)]
-    return [f"`{key}`: {_shown(old, key)} -> {_shown(new, key)}" for key in keys if old.get(key) != new.get(key)]
+    keys = [key for key in dict.fromkeys([*new, *old]) if key not in NAMES and old.get(key) != new.get(key)]
+    return [f"`{key}`: {_shown(old, key)} -> {_shown(new, key)}" for key in keys]
+
+
+def parameter_table(members: Sequence[ResolvedMember]) -> pd.DataFrame:
+    """A row per key in the order of params.yaml, a column per member; first the keys in which the members differ."""
+    columns = {member.name: _flat(member) for member in members}
+    keys = dict.fromkeys(key for values in columns.values() for key in values)
+    rows = [[key, *(_shown(values, key) for values in columns.values())] for key in keys]
+    alike_last = sorted(rows, key=lambda row: len(set(row[1:])) == 1)
+    return pd.DataFrame(alike_last, columns=["key", *columns])
 
 
 def _flat(member: ResolvedMember) -> dict[str, Any]:
@@ -26,8 +37,6 @@ def _flat(member: ResolvedMember) -> dict[str, Any]:
 
 def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in section.items():
-        if not prefix and key in NAMES:
-            continue
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
