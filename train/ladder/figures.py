@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,9 @@ def draw_ladder(table: pd.DataFrame, runs: Sequence[str], gains: Sequence[Compar
     panels = 3 if gains else 2
     with figure(path, 4.6 * panels, max(4.0, 1.4 + 0.3 * len(gains))) as drawn:
         axes = drawn.subplots(1, panels)
-        _draw_scores(axes[0], table, runs)
-        _draw_gap(axes[1], table, runs)
+        shown = table[table["run"].isin(runs)]
+        _draw_scores(axes[0], shown, runs)
+        _draw_gap(axes[1], shown, runs)
         if gains:
             _draw_gains(axes[2], gains)
 
@@ -32,12 +34,18 @@ def _draw_scores(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
     for number, (measure, (label, colour)) in enumerate(SHOWN.items()):
         place = np.arange(len(runs)) + (number - 1) * WIDTH
         values = [table.loc[table["run"] == run, measure] for run in runs]
-        axis.bar(place, [each.mean() for each in values], WIDTH * 0.92, color=colour, alpha=0.75, label=label)
+        means = [each.mean() for each in values]
+        axis.hlines(means, place - WIDTH / 2.2, place + WIDTH / 2.2, color=colour, linewidth=3, label=label)
         for at, each in zip(place, values, strict=True):
-            axis.plot(np.full(len(each), at), each, ".", color="black", markersize=4)
-    axis.set(title="validation; each dot is a seed", ylim=(0, 1))
-    axis.legend(loc="lower right", framealpha=0.9)
+            axis.plot(np.full(len(each), at), each, ".", color=colour, markersize=5, alpha=0.6)
+    axis.set(title="validation: means, and each seed", ylim=(lowest(table), 1.01))
+    axis.legend(loc="best", framealpha=0.9)
     _name(axis, runs)
+
+
+def lowest(table: pd.DataFrame) -> float:
+    """Where the axis of scores begins: at the tenth below them all."""
+    return max(0.0, math.floor(10 * float(table[list(SHOWN)].to_numpy().min()) - 0.2) / 10)
 
 
 def _draw_gap(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
@@ -48,8 +56,8 @@ def _draw_gap(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
     axis.vlines(place, validated, trained, color=GREY, linewidth=3)
     axis.plot(place, trained, "o", color=GREY, label="recordings trained on")
     axis.plot(place, validated, "o", color=ORANGE, label="validated")
-    axis.set(title="accuracy, and the gap", ylim=(0, 1))
-    axis.legend(loc="lower right", framealpha=0.9)
+    axis.set(title="accuracy, and the gap", ylim=(lowest(table), 1.01))
+    axis.legend(loc="best", framealpha=0.9)
     _name(axis, runs)
 
 

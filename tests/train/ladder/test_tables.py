@@ -11,7 +11,7 @@ import pytest
 
 from schema.ladder import Ladder
 from tests.test_ladder_params import ladder
-from train.ladder.figures import draw_ladder
+from train.ladder.figures import SHOWN, draw_ladder, lowest
 from train.ladder.summary import compare_ablations, compare_steps
 from train.ladder.tables import MEASURES, SCORES, compared, means, page, rung_table, step_table
 
@@ -141,3 +141,11 @@ def test_a_ladder_without_ablations_has_no_section_and_no_panel_for_them(tmp_pat
     assert "technique gives" not in text
     draw_ladder(table, ["low", "high"], [], tmp_path / "ladder.png")
     assert (tmp_path / "ladder.png").is_file()
+
+
+@pytest.mark.parametrize(("least", "begin"), [(0.85, 0.8), (0.81, 0.7), (0.02, 0.0), (0.0, 0.0), (0.62, 0.6)])
+def test_the_axis_of_scores_begins_at_the_tenth_below_them(least: float, begin: float) -> None:
+    table = runs(low=[0.9, least, 0.95])
+    for measure in SHOWN:
+        table[measure] = table["accuracy"]
+    assert lowest(table) == pytest.approx(begin)
