@@ -168,12 +168,15 @@ def _fill_student(student: Any, facts: DataFacts) -> None:
 def _fill_ladder(ladder: Any, facts: DataFacts, finetuned: bool) -> None:
     """Rungs on the one view; of the ablations those that take something away, and none where each costs hours."""
     del ladder["rungs"]["long"]
+    ladder["rungs"]["winner"]["override"] = {}  # of the demo's birds mostly one sings
     ladder["ensemble"]["ensemble"][:] = ["strong", "winner"]
     ladder["folds"][:] = [0]
     if facts.recordings >= SMALL:
         ladder.ca.items.pop("ablations")  # its comment would stand between the key and the {}
         ladder["ablations"] = {}
         return
+    ladder["ablations"]["cross_entropy"] = ladder["ablations"].pop("bce")
+    ladder["ablations"]["cross_entropy"]["without"]["override"]["loss"]["kind"] = "ce"
     for name in ["even_sampling"] * facts.balanced + ["rate_of_baseline"] * finetuned:
         del ladder["ablations"][name]
 

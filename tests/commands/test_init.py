@@ -166,6 +166,9 @@ def test_the_ladder_has_the_rungs_of_the_analysis_on_the_one_view(
     for rung in loaded.ladder.rungs.values():
         assert (rung.backbone, rung.pretrained) == ("efficientnet_b1", pretrained == "true")
     assert loaded.ladder.folds == [0]
+    assert loaded.ladder.rungs["winner"].override == {}, "one yes or no per class, as its recipe says"
+    ablations = loaded.ladder.ablations
+    assert not ablations or ablations["cross_entropy"].without["override"] == {"loss": {"kind": "ce"}}
     assert bool(loaded.ladder.ablations) is (counts["a"] < 2000), "on large data each would cost hours"
 
 
