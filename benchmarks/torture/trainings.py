@@ -57,7 +57,7 @@ def start(root: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
 def finish(running: subprocess.Popen[str]) -> None:
     """Wait for the end of a stage that must succeed."""
     if running.wait():
-        raise RuntimeError(f"{running.args} ended with status {running.returncode}; see the folder's log")
+        raise RuntimeError(f"{running.args!r} ended with status {running.returncode}; see the folder's log")
 
 
 def kill_after(root: Path, running: subprocess.Popen[str], checkpoint: int, delay_s: float) -> bool:

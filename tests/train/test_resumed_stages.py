@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import params
+from cache.files import file_sha256
 from schema.recipe import resolve_recipe
 from tests import tiny
 from tests.conftest import TinyProject
@@ -221,11 +222,10 @@ def test_another_machine_is_the_same_training(split: Split) -> None:
 def test_changed_code_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = identity.environment()
     read: list[str] = []
-    digest_of = identity.file_sha256
 
     def changed(path: Path) -> str:
         read.append(path.relative_to(tiny.ROOT).as_posix())
-        return "changed" if path.name == "augment.py" else digest_of(path)
+        return "changed" if path.name == "augment.py" else file_sha256(path)
 
     monkeypatch.setattr(identity, "file_sha256", changed)
     after = identity.environment()

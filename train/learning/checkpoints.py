@@ -13,10 +13,10 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from cache.files import file_sha256, fsync_path, sealed_json, sha256_hex, unsealed_json
 from train.errors import TrainError
@@ -56,10 +56,9 @@ class CheckpointFolder:
         Raises
         ------
         TrainError
-            If another process trains with these checkpoints.
+            If another process trains with these checkpoints, or the folder cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOCK).open("a+") as file:
+        with self._lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -73,6 +72,16 @@ class CheckpointFolder:
             for draft in self.path.glob("tmp-*"):
                 shutil.rmtree(draft, ignore_errors=True)
             yield
+
+    def _lock(self) -> TextIO:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return (self.path / LOCK).open("a+")
+        except OSError as error:
+            raise TrainError(
+                f"{self.path}: cannot be written ({error}); set machine.checkpoints or BIRDCACHE_CHECKPOINTS to a "
+                "folder that can"
+            ) from None
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint, then remove the oldest ones.
@@ -168,10 +177,11 @@ def read_record(folder: Path) -> dict[str, Any]:
 def forget_finished(root: Path, place: Path) -> None:
     """Remove the checkpoints of finished trainings in `root`, below `place`, and folders that are then empty."""
     for mark in (root / place).glob(f"*/{FINISHED}"):
-        shutil.rmtree(mark.parent)
+        shutil.rmtree(mark.parent, ignore_errors=True)
     for folder in (root / place, *(root / parent for parent in place.parents)):
-        if folder != root and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        if folder != root:
+            with suppress(OSError):  # others are in it
+                folder.rmdir()
 
 
 def _intact(path: Path, sha256: str) -> bytes:

@@ -73,7 +73,7 @@ def _passing_on(processes: Sequence[Any], told: list[str]) -> Iterator[None]:
         for process in processes:
             process.terminate()
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
     heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     for number in heard:
         signal.signal(number, hear)

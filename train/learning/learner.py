@@ -84,19 +84,16 @@ class Learner:
         TrainError
             If a weight is no longer a number: that is nothing to go on from.
         """
-        for name, weight in self._model.named_parameters():
-            if not torch.isfinite(weight).all():
-                raise TrainError(f"{name}: this weight of the model is no longer a number; {WAYS_OUT}")
-        tensors = {
-            f"{part}/{name}": each for part, model in self._models() for name, each in model.state_dict().items()
-        }
+        self._check_weights()
+        tensors = {}
+        for part, model in self._models():
+            tensors |= {f"{part}/{name}": each for name, each in model.state_dict().items()}
         for part, model in self._models() if self._ranks.world > 1 else ():
             statistics = {name: each for name, each in model.named_buffers() if each.is_floating_point()}
             tensors |= {f"{part}-of-each/{name}": self._ranks.whole(each[None]) for name, each in statistics.items()}
         for number, weight in enumerate(self._weights()):
-            tensors |= {
-                f"optimiser/{number}/{name}": each for name, each in self._optimiser.state.get(weight, {}).items()
-            }
+            kept = self._optimiser.state.get(weight, {})
+            tensors |= {f"optimiser/{number}/{name}": each for name, each in kept.items()}
         here = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
         return here, {"steps": self._steps, "scaler": self._scaler.state_dict()}
 
@@ -119,6 +116,11 @@ class Learner:
         self._steps = numbers["steps"]
         if numbers["scaler"] and self._scaler.is_enabled():
             self._scaler.load_state_dict(dict(numbers["scaler"]))
+
+    def _check_weights(self) -> None:
+        for name, weight in self._model.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise TrainError(f"{name}: this weight of the model is no longer a number; {WAYS_OUT}")
 
     def _models(self) -> Iterator[tuple[str, Classifier]]:
         yield "model", self._model

@@ -60,8 +60,9 @@ class Run:
             if saver:
                 stack.enter_context(saver.watching(trainer))
             live = stack.enter_context(open_log(self.place.report)) if self.leads else None
-            for epoch in trainer.course.history if live else ():
-                log_epoch(live, epoch)
+            if live:
+                for epoch in trainer.course.history:
+                    log_epoch(live, epoch)
             for epoch, _ in trainer.run(validation, saver):
                 print("\n".join([epoch.line(self.member.recipe.epochs), *epoch.remarks]), flush=True)
                 if live:

@@ -81,7 +81,7 @@ class Saver:
         """
         with self._held():
             self._resume(trainer)
-            before = {number: signal.getsignal(number) for number in self._heard()}
+            before = {number: signal.getsignal(number) or signal.SIG_DFL for number in self._heard()}
             for number in before:
                 signal.signal(number, self._hear)
             try:
@@ -144,24 +144,19 @@ class Saver:
 
     def _save(self, trainer: Resumable) -> str:
         """Save; what came of it, in words. A disk that refuses does not end a training."""
-        checkpoint, refused = trainer.checkpoint(), ""
+        checkpoint, refused = trainer.checkpoint(), False
         if self._ranks.leads:
             try:
                 self.folder.save(checkpoint)
             except OSError as error:
-                refused = (
-                    f"warning: {trainer.name}: no checkpoint in {self.folder.path} ({error}); make room on this disk"
-                )
-                print(refused, file=sys.stderr, flush=True)
-        failed = self._ranks.highest(
-            int(bool(refused)), self._device
-        )  # nobody goes on before the first one has written
+                refused = True
+                said = f"no checkpoint in {self.folder.path} ({error}); make room on this disk"
+                print(f"warning: {trainer.name}: {said}", file=sys.stderr, flush=True)
+        # nobody goes on before the first one has written
+        refused = bool(self._ranks.highest(int(refused), self._device))
         self._saved_at = time.monotonic()
-        if failed:
-            return (
-                f"not saved; the same command goes on from an earlier checkpoint in {self.folder.path}, if there is one"
-            )
-        return f"saved in {self.folder.path}; the same command goes on from there"
+        how = "not saved; the same command goes on from an older checkpoint, if one lies" if refused else "saved"
+        return f"{how} in {self.folder.path}{'' if refused else '; the same command goes on from there'}"
 
     def _resume(self, trainer: Resumable) -> None:
         found = self.folder.newest() if self._ranks.leads else None

@@ -168,6 +168,13 @@ def test_only_one_process_at_a_time_has_a_training(folder: CheckpointFolder) -> 
         pass
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = CheckpointFolder(tmp_path / "file/key", 3, SOME_TRAINING)
+    with pytest.raises(TrainError, match=r"file/key: cannot be written .*; set machine\.checkpoints or"), folder.held():
+        pass
+
+
 def test_what_a_killed_save_left_is_removed_by_the_next_holder(folder: CheckpointFolder) -> None:
     (folder.path / "tmp-1").mkdir()
     (folder.path / "tmp-1" / STATE).write_bytes(b"half")

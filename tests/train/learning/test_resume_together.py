@@ -54,7 +54,7 @@ class SharedTraining(Training):
     def validation(self, recipe: Recipe) -> Validation:
         return Validation(self.validated, HostFrames(self.store, CPU), self.store.view, recipe, CPU, 8, self.ranks)
 
-    def trainer(self, recipe: Recipe, seed: int) -> Trainer:
+    def new_trainer(self, recipe: Recipe, seed: int) -> Trainer:
         """Dropout differs from process to process, as in stage `train`."""
         torch.manual_seed(seed)
         model = build_model(self.member, 4, self.store.view.n_mels, pretrained=False)
@@ -67,8 +67,8 @@ def train_stop_and_go_on(
     """The second process is told to stop in step 5; each looks for checkpoints in a folder of its own."""
     saving.AGREE_EVERY = 2
     training = SharedTraining(Store(store), examples, member, ranks)
-    expected = outcome(training.trainer(recipe, 1), training, recipe)
-    folder, stopped, said = to / f"of-{ranks.rank}", training.trainer(recipe, 1), ""
+    expected = outcome(training.new_trainer(recipe, 1), training, recipe)
+    folder, stopped, said = to / f"of-{ranks.rank}", training.new_trainer(recipe, 1), ""
     step = stopped.learner.step
 
     def told(*group: Any) -> torch.Tensor:
@@ -83,7 +83,7 @@ def train_stop_and_go_on(
             outcome(stopped, training, recipe, saver)
     except StoppedError as error:
         said = str(error)
-    gone_on = training.trainer(recipe, 2)
+    gone_on = training.new_trainer(recipe, 2)
     with Saver(folder, SOME_TRAINING, machine, ranks, CPU).watching(gone_on):
         position = gone_on.position
         found = outcome(gone_on, training, recipe)
