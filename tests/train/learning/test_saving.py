@@ -216,7 +216,7 @@ def test_a_full_disk_ends_no_training_and_a_stop_says_that_nothing_was_saved(
         assert told.startswith(f"warning: base-0: no checkpoint in {saver.folder.path} ([Errno 28] No space left")
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(
-            StoppedError, match=r"stopped by SIGTERM after step 3; not saved; .* an earlier checkpoint in"
+            StoppedError, match=r"stopped by SIGTERM after step 3; not saved; .* from an older checkpoint"
         ):
             training.step(saver)
     assert saved(saver) == [1]
