@@ -59,7 +59,7 @@ def stopped_repro(root: Path, number: signal.Signals) -> str:
         while max(checkpoints(root), default=0) < begun + 4:
             assert running.poll() is None
             assert time.monotonic() < deadline
-            time.sleep(0.005)
+            time.sleep(0.02)
         (lock,) = (root / CHECKPOINTS).glob("*/lock")
         os.kill(int(lock.read_text()), number)
         said = running.communicate(timeout=300)[0]

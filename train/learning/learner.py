@@ -85,7 +85,7 @@ class Learner:
             If a weight is no longer a number: that is nothing to go on from.
         """
         self._check_weights()
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for part, model in self._models():
             tensors |= {f"{part}/{name}": each for name, each in model.state_dict().items()}
         for part, model in self._models() if self._ranks.world > 1 else ():
