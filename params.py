@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from errors import BirdcacheError
-from schema.base import Count, Name, Positive, Section
+from schema.base import Count, Name, NonNegative, Positive, Section
 from schema.ensemble import EnsembleParams, ensemble_problems
 from schema.ladder import Ladder
 from schema.members import Member
@@ -111,6 +111,9 @@ class MachineParams(Section):
     residence: Literal["auto", "device", "host", "stream"]
     stream_gb: Positive
     pool: Annotated[str, Field(min_length=1)]
+    checkpoints: Annotated[str, Field(min_length=1)]
+    save_every_s: NonNegative
+    keep_checkpoints: Count
     backend: Literal["loky", "dask"]
     scheduler: str
 

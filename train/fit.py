@@ -24,10 +24,13 @@ from train.errors import TrainError
 from train.finishing.finish import Finisher
 from train.finishing.normalise import Normaliser, channel_count
 from train.finishing.statistics import bin_statistics
+from train.learning.checkpoints import forget_finished
+from train.learning.identity import digest, environment
 from train.learning.launch import run_together
 from train.learning.loop import Trainer
 from train.learning.ranks import ALONE, Ranks
 from train.learning.run import Place, Run, place_of
+from train.learning.saving import Saver, checkpoints_root
 from train.learning.split_report import check_split, split_lines
 from train.learning.validation import Validation
 from train.members import ResolvedMember, joint_digest, read_member
@@ -41,9 +44,10 @@ VALIDATION_BATCH = 64
 def main() -> None:
     """Train the `<member>-<fold>` that the command line names; see `train.learning.run.Run` for what it writes."""
     name, fold = split_run(sys.argv[1])
-    machine = parameters.load().machine
+    machine, place = parameters.load().machine, place_of(name, fold)
     device = choose_device(machine.device)
-    run_together(partial(train, read_member(name), fold, place_of(name, fold), machine, device), machine, device)
+    run_together(partial(train, read_member(name), fold, place, machine, device), machine, device)
+    forget_finished(checkpoints_root(machine), place.folder)
 
 
 def train(
@@ -55,17 +59,18 @@ def train(
     ranks: Ranks = ALONE,
 ) -> None:
     """Train a member on a fold, as one of several processes or alone."""
-    train_split(open_split(member, fold, machine, ranks.device(device), ranks), place)
+    train_split(open_split(member, fold, machine, ranks.device(device), ranks), place, machine)
 
 
-def train_split(split: Split, place: Place) -> None:
-    """Train on what lies open."""
+def train_split(split: Split, place: Place, machine: MachineParams) -> None:
+    """Train on what lies open, or go on from a checkpoint; the checkpoints of a finished training stay."""
     recipe, ranks = split.member.recipe, split.ranks
     ranks.check_batch(recipe.batch_size)
     print("\n".join(split_lines(split.trained, split.validated, recipe)))
     model = split.model()
     trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name)
-    Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation())
+    saver = Saver(checkpoints_root(machine) / place.folder, split.identity(), machine, ranks, split.device)
+    Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation(), saver)
 
 
 def split_run(run: str) -> tuple[str, int]:
@@ -94,6 +99,23 @@ class Split:
     device: torch.device
     ranks: Ranks
     pseudo: PseudoClips | None = None  # clips of soundscapes for a noisy student; `frames` then holds both stores
+    soundscapes_digest: str = ""  # of their store
+
+    def identity(self) -> dict[str, str]:
+        """Digest of each thing that decides what a training does; not of the machine that it runs on."""
+        member = self.member
+        return {
+            "model": digest(member.member),
+            "recipe": digest(member.recipe),
+            "view": digest(member.view),
+            "store": member.store_digest,
+            "pretrained weights": member.weights_sha256 or "",
+            "recordings to train on": digest(self.trained),
+            "recordings to validate on": digest(self.validated),
+            "pseudo-labels": digest(self.pseudo),
+            "store of soundscapes": self.soundscapes_digest,
+            **environment(),
+        }
 
     def model(self) -> Classifier:
         """The member's model before its first step."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 
 import cli
+from cache.files import sealed_json, unsealed_json
 from tests.conftest import TinyProject
 from tests.tiny import change_params
 from train import predict, submit
@@ -127,9 +127,9 @@ def test_other_windows_can_be_asked_for(project: Path) -> None:
 def test_members_and_folds_that_the_ensemble_does_not_name_are_left_out(project: Path) -> None:
     before = detected("--threshold", "0")
     shutil.copytree("models/base/0", "models/old/0")
-    sidecar = json.loads(Path("models/old/0/model.json").read_text())
+    sidecar = unsealed_json(Path("models/old/0/model.json").read_bytes())
     sidecar["member"]["name"] = "old"
-    Path("models/old/0/model.json").write_text(json.dumps(sidecar))
+    Path("models/old/0/model.json").write_bytes(sealed_json(sidecar))
     assert detected("--threshold", "0").equals(before)
 
 

@@ -18,7 +18,8 @@ from train.clips.residence import HostFrames
 from train.clips.waiting import StreamWaits
 from train.finishing.finish import Batch, Finisher
 from train.finishing.normalise import BinStatistics, Normaliser
-from train.learning.loop import Epoch, Trainer
+from train.learning.course import Epoch
+from train.learning.loop import Trainer
 from train.learning.validation import Validation
 from train.network.model import Classifier, build_model
 

@@ -68,10 +68,20 @@ class Planner:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Plan]:
         """The batches of an epoch from number `first` on."""
-        drawn, size = self.sampler.epoch(epoch), self._recipe.batch_size
+        drawn = self.sampler.epoch(epoch)
         for number in range(first, len(self)):
-            index = np.arange(number * size, min((number + 1) * size, len(drawn.recordings)))
-            yield self.plan(epoch, self._ranks.share(index), drawn)
+            yield self.plan(epoch, self._ranks.share(self._index(number)), drawn)
+
+    def recordings(self, epoch: int, number: int) -> list[str]:
+        """Names of all recordings that go into batch `number` of an epoch, of all processes, each once."""
+        rows = self.plan(epoch, self._index(number), self.sampler.epoch(epoch)).row.tolist()
+        names = dict(zip(self._examples.rows.tolist(), self._examples.names, strict=True))
+        return list(dict.fromkeys(names.get(row, "a soundscape") for row in rows))
+
+    def _index(self, number: int) -> Ints:
+        """Numbers of the clips of a batch within their epoch."""
+        size = self._recipe.batch_size
+        return np.arange(number * size, min((number + 1) * size, self.sampler.clips))
 
     def plan(self, epoch: int, index_B: Ints, drawn: Drawn) -> Plan:
         """The batch of clips number `index_B` of an epoch."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cache.files import file_sha256
+from cache.files import file_sha256, unsealed_json
 from train.errors import TrainError
 
 SIDECAR = "model.json"
@@ -34,6 +34,7 @@ class _SourceSidecar(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    version: int = 1  # from 2 on they have a seal
     member: _Resolved
     sha256: dict[str, str]
 
@@ -95,10 +96,16 @@ def _trained(folder: Path, kind: str | None, where: str) -> Source:
 
 def _read_sidecar(folder: Path, where: str) -> _SourceSidecar:
     try:
-        return _SourceSidecar.model_validate_json((folder / SIDECAR).read_bytes())
+        content = (folder / SIDECAR).read_bytes()
+        sidecar = _SourceSidecar.model_validate_json(content)
+        if sidecar.version > 1:
+            unsealed_json(content)
     except FileNotFoundError:
         folds = sorted(path.parent.name for path in folder.glob(f"*/{SIDECAR}"))
         way_out = f"name one of its folds: {', '.join(folds)}" if folds else "name the folder of a fold, models/x/0"
         raise TrainError(f"{where}: holds no {SIDECAR}, so it is no trained model; {way_out}") from None
     except ValidationError as error:
         raise TrainError(f"{where}: {folder / SIDECAR}: {error.errors()[0]['msg']}; copy the folder anew") from None
+    except ValueError as error:
+        raise TrainError(f"{where}: {folder / SIDECAR}: {error}; copy the folder anew") from None
+    return sidecar

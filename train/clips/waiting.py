@@ -13,10 +13,14 @@ class StreamWaits:
     Between the marks the stream has nothing to do but to wait: they lie close together while earlier steps still
     compute, and apart by the time that the GPU stood idle. Nothing is read before the epoch is over, so that no step
     waits for the measurement.
+
+    Parameters
+    ----------
+    earlier_s : waits of the same epoch before an interruption.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, earlier_s: float = 0.0) -> None:
+        self._device, self._earlier_s = device, earlier_s
         self._marks: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._begin: torch.cuda.Event | None = None
 
@@ -38,7 +42,7 @@ class StreamWaits:
         """Seconds of all waits together; None without a GPU. The device must have finished its work."""
         if self._device.type != "cuda":
             return None
-        return float(sum(begin.elapsed_time(end) for begin, end in self._marks)) / 1000
+        return self._earlier_s + float(sum(begin.elapsed_time(end) for begin, end in self._marks)) / 1000
 
     def _mark(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]

@@ -18,8 +18,10 @@ from train.errors import TrainError
 from train.fit import open_split, train
 from train.ladder.members import read_run
 from train.ladder.scores import Doubles, FoldScores, Scored, fold_path, write_fold
+from train.learning.checkpoints import forget_finished
 from train.learning.launch import run_together
 from train.learning.run import Place
+from train.learning.saving import checkpoints_root
 from train.members import ResolvedMember
 from train.network.checkpoint import read_model, read_sidecar
 from train.network.model import choose_device
@@ -36,6 +38,8 @@ def main() -> None:
         place = place_of(run, seed, fold)
         run_together(partial(train, member, fold, place, machine, device), machine, device)
         write_fold(fold_path(run, seed, fold), score_fold(member, fold, place, machine, device))
+    for fold in params.ladder.folds:  # only now: DVC would have a stage that was killed train all its folds again
+        forget_finished(checkpoints_root(machine), place_of(run, seed, fold).folder)
 
 
 def split_run(key: str) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.ticker import MaxNLocator
 
 from figures import BLUE, GREEN, GREY, ORANGE, figure
-from train.learning.loop import Epoch
+from train.learning.course import Epoch
 
 
 def draw_curves(history: Sequence[Epoch], path: Path, title: str) -> None:

@@ -8,7 +8,10 @@ import os
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import torch
 from torch.multiprocessing.spawn import ProcessExitedException, start_processes
@@ -19,6 +22,7 @@ from train.errors import TrainError
 from train.learning.ranks import Ranks, joined
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: torch.device) -> None:
@@ -45,15 +49,39 @@ def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: to
     with tempfile.TemporaryDirectory() as folder:
         arguments = (count, f"file://{folder}/meeting", kind, work)
         context = start_processes(_one_process, arguments, count, join=False)  # type: ignore[no-untyped-call]
+        told: list[str] = []
         try:
-            while not context.join():
-                pass
+            with _passing_on(context.processes, told):
+                while not context.join():
+                    pass
         except ProcessExitedException as error:
-            _explain(error.error_index, [process.exitcode for process in context.processes])
+            _explain(error.error_index, [process.exitcode for process in context.processes], told)
             raise SystemExit(1) from error
         finally:
             for process in context.processes:
                 process.kill()
+
+
+@contextmanager
+def _passing_on(processes: Sequence[Any], told: list[str]) -> Iterator[None]:
+    """Pass a signal on as SIGTERM, so that a training can save; a second Ctrl-C ends all. `told` gets its name."""
+
+    def hear(number: int, _: FrameType | None) -> None:
+        told.append(signal.Signals(number).name)
+        if told.count(signal.SIGINT.name) > 1:
+            raise KeyboardInterrupt
+        for process in processes:
+            process.terminate()
+
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+    heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, hear)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 def processes(machine: MachineParams, kind: torch.device) -> int:
@@ -63,6 +91,7 @@ def processes(machine: MachineParams, kind: torch.device) -> int:
 
 def _one_process(number: int, count: int, meeting: str, kind: torch.device, work: Callable[[Ranks], None]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody is left to look after what is killed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C comes to all; the first process passes it on
     os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count)}
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
@@ -77,8 +106,10 @@ def _join_and_work(meeting: str, kind: torch.device, work: Callable[[Ranks], Non
         work(ranks)
 
 
-def _explain(failed: int, exit_codes: list[int | None]) -> None:
+def _explain(failed: int, exit_codes: list[int | None], told: list[str]) -> None:
     """Name a process that was killed: the one that failed first, or one that was not ended for its sake by SIGTERM."""
+    if told and exit_codes[failed] == -signal.SIGTERM:
+        raise TrainError(f"stopped by {told[0]} before the training began")
     for number, code in [(failed, exit_codes[failed]), *enumerate(exit_codes)]:
         if code is not None and code < 0 and (number == failed or -code != signal.SIGTERM):
             raise TrainError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
@@ -13,11 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from schema.recipe import Recipe
 from train.clips.draws import Ints
+from train.errors import TrainError
 from train.finishing.finish import Batch
 from train.learning.class_weights import class_weights
 from train.learning.losses import Loss
 from train.learning.optim import build_optimiser, set_rate
 from train.learning.ranks import Ranks
+from train.learning.watch import WAYS_OUT
 from train.network.model import Classifier, Logits, autocast_dtype
 
 EMA_WARMUP_POWER = 0.75  # timm: for models trained for less than a million steps
@@ -71,6 +75,65 @@ class Learner:
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""
         set_rate(self._optimiser, rate)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors, in host memory, and numbers that `resume` goes on from; of several processes all must ask for it.
+
+        Raises
+        ------
+        TrainError
+            If a weight is no longer a number: that is nothing to go on from.
+        """
+        self._check_weights()
+        tensors: dict[str, Tensor] = {}
+        for part, model in self._models():
+            tensors |= {f"{part}/{name}": each for name, each in model.state_dict().items()}
+        for part, model in self._models() if self._ranks.world > 1 else ():
+            statistics = {name: each for name, each in model.named_buffers() if each.is_floating_point()}
+            tensors |= {f"{part}-of-each/{name}": self._ranks.whole(each[None]) for name, each in statistics.items()}
+        for number, weight in enumerate(self._weights()):
+            kept = self._optimiser.state.get(weight, {})
+            tensors |= {f"optimiser/{number}/{name}": each for name, each in kept.items()}
+        here = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
+        return here, {"steps": self._steps, "scaler": self._scaler.state_dict()}
+
+    @torch.no_grad()
+    def resume(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Become the learner whose `state` this is.
+
+        Running statistics, which differ from process to process on CPUs, are each one's own again, or, of another
+        number of processes, their mean.
+        """
+        for part, model in self._models():
+            model.load_state_dict({name: tensors[f"{part}/{name}"] for name in model.state_dict()})
+            for name, buffer in model.named_buffers():
+                if (of_each := tensors.get(f"{part}-of-each/{name}")) is not None:
+                    buffer.copy_(self._own(of_each))
+        for number, weight in enumerate(self._weights()):
+            begins = f"optimiser/{number}/"
+            names = [name.removeprefix(begins) for name in tensors if name.startswith(begins)]
+            self._optimiser.state[weight] = {name: _laid_out(tensors[begins + name], weight) for name in names}
+        self._steps = numbers["steps"]
+        if numbers["scaler"] and self._scaler.is_enabled():
+            self._scaler.load_state_dict(dict(numbers["scaler"]))
+
+    def _check_weights(self) -> None:
+        for name, weight in self._model.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise TrainError(f"{name}: this weight of the model is no longer a number; {WAYS_OUT}")
+
+    def _models(self) -> Iterator[tuple[str, Classifier]]:
+        yield "model", self._model
+        if self._ema:
+            yield "ema", self._ema.module
+
+    def _weights(self) -> Iterator[Tensor]:
+        """All that the optimiser moves, in its order."""
+        return (weight for group in self._optimiser.param_groups for weight in group["params"])
+
+    def _own(self, of_each: Tensor) -> Tensor:
+        """This process's part of what was gathered from all."""
+        return of_each[self._ranks.rank] if len(of_each) == self._ranks.world else of_each.mean(dim=0)
 
     def step(self, *group: Batch) -> Tensor:
         """Take one optimiser step along the mean gradient of a group of batches, each clip counting alike.
@@ -127,6 +190,11 @@ def joint_batch_norm(model: Classifier, device: torch.device, ranks: Ranks) -> C
         return model
     joint: Classifier = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return joint
+
+
+def _laid_out(state: Tensor, weight: Tensor) -> Tensor:
+    """What an optimiser keeps of a weight, in the weight's own order of memory; fused kernels look at no strides."""
+    return torch.empty_like(weight).copy_(state) if state.shape == weight.shape else state.to(weight.device)
 
 
 def _running_mean(model: Classifier, recipe: Recipe) -> ModelEmaV3:

@@ -2,71 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
+import numpy as np
 import torch
+from safetensors.torch import load, save
 
 from schema.recipe import Recipe
 from train.clips.batches import TrainingBatches
 from train.clips.waiting import StreamWaits
 from train.errors import TrainError
 from train.finishing.finish import Batch
+from train.learning.checkpoints import STATE, Checkpoint
+from train.learning.course import Course, Epoch
 from train.learning.learner import Learner
 from train.learning.optim import learning_rate
 from train.learning.ranks import ALONE, Ranks
+from train.learning.saving import Saver
 from train.learning.validation import Validation
-from train.learning.watch import LossWatch, explosion
+from train.learning.watch import LossWatch
 from train.network.checkpoint import weights_bytes
 from train.network.model import Classifier
-from train.network.soup import mean_bytes
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch did; `metrics` are the validation's.
-
-    Attributes
-    ----------
-    waiting
-        Share of the time that the loop spent waiting for data.
-    device_waiting
-        Share of the time that the GPU stood idle for want of data, by its own clock; None without a GPU.
-    remarks
-        Lines that are to be read beside the numbers.
-    elapsed_s
-        Time of the training, without the validation.
-    """
-
-    number: int
-    train_loss: float
-    metrics: dict[str, float]
-    clips_per_s: float
-    waiting: float
-    learning_rate: float
-    device_waiting: float | None = None
-    remarks: tuple[str, ...] = ()
-    elapsed_s: float = 0.0
-
-    def line(self, epochs: int) -> str:
-        """The line that is printed."""
-        shown = self.metrics
-        device = "" if self.device_waiting is None else f", device {100 * self.device_waiting:.1f} %"
-        return (
-            f"epoch {self.number + 1:>3}/{epochs}  loss {self.train_loss:.3f}  val {shown['loss']:.3f}  "
-            f"acc {100 * shown['accuracy']:5.1f} %  auc {shown['macro_roc_auc']:.4f}  cmap {shown['cmap']:.3f}  "
-            f"{self.clips_per_s:,.0f} clips/s  waiting {100 * self.waiting:.1f} %{device}  lr {self.learning_rate:.1e}"
-        )
-
-    @property
-    def merit(self) -> float:
-        """What makes an epoch the best: macro ROC-AUC, or low loss on a fold where that cannot be measured."""
-        auc = self.metrics["macro_roc_auc"]
-        return -self.metrics["loss"] if math.isnan(auc) else auc
 
 
 class Trainer:
@@ -82,78 +41,137 @@ class Trainer:
         name: str = "training",
     ) -> None:
         self.learner = Learner(model, batches.planner.class_counts, recipe, device, ranks)
-        self._batches, self._recipe, self._device, self._name = batches, recipe, device, name
-        self._world = ranks.world
+        self.course, self.name = Course.start(recipe, device), name
+        self._batches, self._recipe, self._device = batches, recipe, device
+        self._rank, self._world = ranks.rank, ranks.world
         self._steps = -(-len(batches) // recipe.optimiser.accumulate)  # of an epoch
+        self._look_ahead()
 
     def step(self, *group: Batch) -> torch.Tensor:
         """Take one optimiser step along the mean gradient of the batches; returns their loss, still on the device."""
         return self.learner.step(*group)
 
-    def run(self, validation: Validation) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
-        """Train epoch by epoch; yields what each did and the weights that it leaves: `last`, and `best` when better.
+    def run(self, validation: Validation, saver: Saver | None = None) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
+        """Train the epochs that are left; yields what each did and the weights that it leaves.
 
-        Under `weights: soup` it also leaves `soup`, the mean of its weights and those of the epochs before it.
-        Ends early after `patience` epochs without a better one. The schedule of the learning rate is as if it did not.
+        These are `last`, and `best` when better; under `weights: soup` also `soup`, the mean of its weights and those
+        of the epochs before it. Ends early after `patience` epochs without a better one; the schedule of the learning
+        rate is as if it did not.
 
         Raises
         ------
         TrainError
-            If an epoch has no batch, or the loss is no longer a finite number.
+            If an epoch has no batch, the loss is no longer a finite number, or the saver stops the training.
         """
         if not len(self._batches):
             raise TrainError(
-                f"{self._name}: an epoch draws one clip only for a process, and batch norm needs two; "
+                f"{self.name}: an epoch draws one clip only for a process, and batch norm needs two; "
                 "add recordings or raise sampling.clips_per_epoch"
             )
-        history: list[Epoch] = []
-        best: Epoch | None = None
-        recent: deque[bytes] = deque(maxlen=self._recipe.soup_epochs)
-        for number in range(self._recipe.epochs):
-            epoch = self._epoch(number, validation)
-            history.append(epoch)
-            weights = {"last": weights_bytes(self.learner.kept)}
-            if best is None or epoch.merit > best.merit:
-                best, weights["best"] = epoch, weights["last"]
-            if self._recipe.weights == "soup":
-                recent.append(weights["last"])
-                weights["soup"] = mean_bytes(recent)
-            stops = 0 < self._recipe.patience <= number - best.number
-            yield replace(epoch, remarks=tuple(_remarks(history, best, stops))), weights
-            if stops:
-                return
+        while not self.course.ended:
+            epoch = self._epoch(validation, saver)
+            last = weights_bytes(self.learner.kept)
+            epoch = self.course.add(epoch, last)
+            self._look_ahead()
+            weights = self.course.weights(last)
+            if self.course.best is None or self.course.best.number < epoch.number:
+                del weights["best"]
+            yield epoch, weights
+            if saver:
+                saver.after_epoch(self, self.course.ended)
 
-    def _epoch(self, number: int, validation: Validation) -> Epoch:
-        begin, waited_s, clips = time.perf_counter(), 0.0, 0
-        total, stream_waits = torch.zeros((), device=self._device), StreamWaits(self._device)
-        where = f"{self._name}, epoch {number + 1}"
-        watch = LossWatch(where, self._steps)
+    def checkpoint(self) -> Checkpoint:
+        """All that `resume` needs to go on from here; of several processes all must ask for it.
+
+        Raises
+        ------
+        TrainError
+            If the loss is no longer a finite number.
+        """
+        self._watch.look()
+        tensors, numbers = self.learner.state()
+        self.course.tally.device_s = self._waits.total_s() or 0.0
+        tensors["loss"] = self.course.tally.loss.cpu()
+        files = {STATE: save(tensors), **self.course.files()}
+        return Checkpoint({"learner": numbers, "course": self.course.record()}, files)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same training."""
+        tensors = load(checkpoint.files[STATE])
+        self.learner.resume(tensors, checkpoint.facts["learner"])
+        self.course.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))
+        self._look_ahead()
+
+    @property
+    def position(self) -> str:
+        """How far it has come, in words."""
+        epochs, done = self._recipe.epochs, len(self.course.history)
+        if self.course.ended:
+            return f"after epoch {done}, its last"
+        return f"in epoch {done + 1} of {epochs}, after step {self.course.tally.steps} of {self._steps}"
+
+    def _epoch(self, validation: Validation, saver: Saver | None) -> Epoch:
+        number, tally = len(self.course.history), self.course.tally
+        begin = time.perf_counter() - tally.elapsed_s
         self.learner.begin_epoch(frozen=number < self._recipe.optimiser.freeze_epochs)
-        groups = grouped(self._batches.epoch(number, stream_waits=stream_waits), self._recipe.optimiser.accumulate)
-        for step, (group, group_waited_s) in enumerate(groups):
-            rate = self._set_rate(number * self._steps + step)
-            count = self._world * sum(len(batch.clips) for batch in group)
-            total += self.learner.step(*group) * count
-            clips += count
-            waited_s += group_waited_s
-            watch.after_step(total, rate)
+        for group, waited_s in self._groups(number, tally.steps):
+            rate = self._set_rate(number, tally.steps)
+            self._seed(number, tally.steps)
+            loss = self.learner.step(*group)
+            tally.add(loss, self._world * sum(len(batch.clips) for batch in group), waited_s)
+            tally.elapsed_s = time.perf_counter() - begin
+            self._watch.after_step(loss, rate)
+            if saver:
+                saver.after_step(self)
         # the last look at the loss has waited for the device, so this is the time of the whole epoch
-        elapsed_s = time.perf_counter() - begin
-        device_s = stream_waits.total_s()
+        tally.elapsed_s = time.perf_counter() - begin
+        measure = partial(self._measured, validation)
+        return self._told(number, saver.interruptible(self, measure) if saver else measure())
+
+    def _measured(self, validation: Validation) -> dict[str, float]:
         self.learner.end_epoch()
+        return validation.metrics(self.learner.kept, f"{self._where}, validation")
+
+    def _look_ahead(self) -> None:
+        """Make ready for the epoch that is under way, or for the next one."""
+        number, tally = len(self.course.history), self.course.tally
+        self._where = f"{self.name}, epoch {number + 1}"
+        self._waits = StreamWaits(self._device, tally.device_s)
+        self._watch = LossWatch(self._where, self._steps, partial(self._recordings, number), tally.steps)
+
+    def _told(self, number: int, metrics: dict[str, float]) -> Epoch:
+        """What is told of the epoch that has just ended."""
+        tally, device_s = self.course.tally, self._waits.total_s()
         return Epoch(
             number,
-            float(total) / clips,
-            validation.metrics(self.learner.kept, f"{where}, validation"),
-            clips / elapsed_s,
-            waited_s / elapsed_s,
-            rate,
-            None if device_s is None else device_s / elapsed_s,
-            elapsed_s=elapsed_s,
+            float(tally.loss) / tally.clips,
+            metrics,
+            tally.clips / tally.elapsed_s,
+            tally.waited_s / tally.elapsed_s,
+            self._set_rate(number, self._steps - 1),
+            None if device_s is None else device_s / tally.elapsed_s,
+            elapsed_s=tally.elapsed_s,
         )
 
-    def _set_rate(self, step: int) -> float:
-        rate = learning_rate(step, self._steps, self._recipe.epochs, self._recipe.optimiser)
+    def _groups(self, epoch: int, done: int) -> Iterator[tuple[list[Batch], float]]:
+        """The batches of each step of an epoch that is left."""
+        size = self._recipe.optimiser.accumulate
+        return grouped(self._batches.epoch(epoch, done * size, self._waits), size)
+
+    def _recordings(self, epoch: int, step: int) -> list[str]:
+        """What a step learned from."""
+        size, planner = self._recipe.optimiser.accumulate, self._batches.planner
+        batches = range(step * size, min((step + 1) * size, len(planner)))
+        return list(dict.fromkeys(name for number in batches for name in planner.recordings(epoch, number)))
+
+    def _seed(self, epoch: int, step: int) -> None:
+        """Let dropout and stochastic depth draw by place: a resumed training drops what it would have dropped."""
+        place = (self._recipe.seed, epoch, step, self._rank)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+
+    def _set_rate(self, epoch: int, step: int) -> float:
+        optimiser = self._recipe.optimiser
+        rate = learning_rate(epoch * self._steps + step, self._steps, self._recipe.epochs, optimiser)
         self.learner.set_rate(rate)
         return rate
 
@@ -163,11 +181,3 @@ def grouped(batches: Iterable[tuple[Batch, float]], size: int) -> Iterator[tuple
     batches = iter(batches)
     while group := list(islice(batches, size)):
         yield [batch for batch, _ in group], sum(waited_s for _, waited_s in group)
-
-
-def _remarks(history: list[Epoch], best: Epoch, stops: bool) -> Iterator[str]:
-    if said := explosion([epoch.train_loss for epoch in history]):
-        yield said
-    if stops:
-        since = len(history) - 1 - best.number
-        yield f"stopped early: no epoch was better than {best.number + 1} for {since} epochs (patience)"

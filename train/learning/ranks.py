@@ -89,6 +89,24 @@ class Ranks:
             distributed.all_reduce(values)
         return values
 
+    def highest(self, value: int, device: torch.device) -> int:
+        """The highest of the processes' values: what each wants becomes what all do."""
+        if self.world == 1:
+            return value
+        values = torch.tensor([value], device=device)
+        distributed.all_reduce(values, distributed.ReduceOp.MAX)
+        return int(values)
+
+    def from_first(self, content: bytes, device: torch.device) -> bytes:
+        """The first process's bytes, in all processes."""
+        if self.world == 1:
+            return content
+        size = self.highest(len(content) if self.leads else 0, device)
+        sent = torch.frombuffer(bytearray(content) if self.leads and size else bytearray(size or 1), dtype=torch.uint8)
+        sent = sent.to(device)
+        distributed.broadcast(sent, 0)
+        return sent.cpu().numpy().tobytes()[:size]
+
     def average_buffers(self, model: nn.Module) -> None:
         """Make the running statistics of batch norm the mean of the processes', of which each saw its own shares."""
         for buffer in model.buffers():

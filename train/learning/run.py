@@ -13,11 +13,13 @@ from scmrepo.exceptions import SCMError
 
 from cache.files import file_sha256, sha256_hex
 from train.errors import TrainError
+from train.learning.course import Epoch
 from train.learning.curves import draw_curves
-from train.learning.loop import Epoch, Trainer
+from train.learning.loop import Trainer
+from train.learning.saving import Saver
 from train.learning.validation import Validation
 from train.members import ResolvedMember
-from train.network.checkpoint import Sidecar, write_model
+from train.network.checkpoint import Sidecar, weights_bytes, write_model
 from train.network.model import Classifier
 from train.paths import FOLDS, MODELS, TRAINING_REPORTS
 from train.scoring.inference import Floats
@@ -48,27 +50,37 @@ class Run:
     place: Place
     leads: bool = True
 
-    def train(self, trainer: Trainer, validation: Validation) -> None:
-        """Train, tell and log every epoch, write the weights and the predictions for the validation fold."""
-        history: list[Epoch] = []
-        weights: dict[str, bytes] = {}
-        metrics: dict[str, dict[str, float]] = {}
+    def train(self, trainer: Trainer, validation: Validation, saver: Saver | None = None) -> None:
+        """Train, tell and log every epoch, write the weights and the predictions for the validation fold.
+
+        With a saver the training goes on from its newest checkpoint, and all epochs are logged anew: DVC has removed
+        what was logged before the interruption.
+        """
         with ExitStack() as stack:
+            if saver:
+                stack.enter_context(saver.watching(trainer))
             live = stack.enter_context(open_log(self.place.report)) if self.leads else None
-            for epoch, new_weights in trainer.run(validation):
+            if live:
+                for epoch in trainer.course.history:
+                    log_epoch(live, epoch)
+            for epoch, _ in trainer.run(validation, saver):
                 print("\n".join([epoch.line(self.member.recipe.epochs), *epoch.remarks]), flush=True)
                 if live:
                     log_epoch(live, epoch)
-                history.append(epoch)
-                weights |= new_weights
-                metrics |= dict.fromkeys(new_weights, epoch.metrics)
-        kind = self.member.recipe.weights
+        self._leave(trainer, validation)
+        if saver:
+            saver.finish()
+
+    def _leave(self, trainer: Trainer, validation: Validation) -> None:
+        """Write what is to stay of a training that has ended."""
+        kind, course = self.member.recipe.weights, trainer.course
+        weights, metrics = course.weights(weights_bytes(trainer.learner.kept)), course.metrics()
         scores_NK, metrics[kind] = self._predictions(trainer.learner.kept, weights[kind], validation)
         if self.leads:
             self._write(weights, metrics, validation)
             names = np.array(validation.examples.names)
             np.savez_compressed(self.place.folder / "predictions.npz", recording=names, scores=scores_NK)
-            draw_curves(history, self.place.report / "curves.png", self.place.name)
+            draw_curves(course.history, self.place.report / "curves.png", self.place.name)
 
     def _write(self, weights: dict[str, bytes], metrics: dict[str, dict[str, float]], validation: Validation) -> None:
         sidecar = Sidecar(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from train.errors import TrainError
@@ -15,34 +17,44 @@ WAYS_OUT = "lower optimiser.lr, lengthen optimiser.warmup_epochs, set optimiser.
 
 
 class LossWatch:
-    """The sum of an epoch's losses, looked at now and then.
+    """The losses of an epoch's steps, looked at now and then.
 
     Parameters
     ----------
     where : what is trained and when, such as `base-0, epoch 3`.
+    steps : of the epoch, of which so many are `done` already.
+    recordings : names what a step, counted from 0, learned from.
     """
 
-    def __init__(self, where: str, steps: int) -> None:
-        self._where, self._steps = where, steps
-        self._done = self._good = 0
+    def __init__(self, where: str, steps: int, recordings: Callable[[int], Sequence[str]], done: int = 0) -> None:
+        self._where, self._steps, self._recordings, self._done = where, steps, recordings, done
+        self._unseen: list[tuple[Tensor, float]] = []
 
-    def after_step(self, total: Tensor, rate: float) -> None:
-        """Count a step; look at the sum so far every 50 steps and after the last.
+    def after_step(self, loss: Tensor, rate: float) -> None:
+        """Count a step; look every 50 steps and after the last; errors as in `look`."""
+        self._done += 1
+        self._unseen.append((loss, rate))
+        if len(self._unseen) == CHECK_EVERY or self._done == self._steps:
+            self.look()
+
+    def look(self) -> None:
+        """Look at all losses since the last look.
 
         Raises
         ------
         TrainError
-            If it is infinite or NaN: one of the steps since the last look broke the weights, or a batch is broken.
+            If one is infinite or NaN: the step before it broke the weights, or its own batch is broken.
         """
-        self._done += 1
-        if self._done % CHECK_EVERY and self._done < self._steps:
-            return
-        if not math.isfinite(value := float(total)):
-            raise TrainError(
-                f"{self._where}: the loss became {value} within steps {self._good + 1} to {self._done} "
-                f"of {self._steps} (learning rate {rate:.1e}); {WAYS_OUT}, or use precision float32"
-            )
-        self._good = self._done
+        losses = torch.stack([loss for loss, _ in self._unseen]).tolist() if self._unseen else []
+        for number, value in enumerate(losses, start=self._done - len(losses)):
+            if not math.isfinite(value):
+                rate = self._unseen[number - self._done + len(losses)][1]
+                raise TrainError(
+                    f"{self._where}: the loss became {value} at step {number + 1} of {self._steps} (learning rate "
+                    f"{rate:.1e}); {WAYS_OUT}, or use precision float32; if it is so at any rate, look at the step's "
+                    f"recordings: {', '.join(self._recordings(number))}"
+                )
+        self._unseen = []
 
 
 def explosion(losses: list[float]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from cache.files import sha256_hex, write_durably
+from cache.files import sealed_json, sha256_hex, unsealed_json, write_durably
 from train.clips.sources import SIDECAR as SIDECAR
 from train.errors import TrainError
 from train.finishing.normalise import channel_count
@@ -22,12 +23,15 @@ KINDS = ("last", "best")
 
 
 class Sidecar(BaseModel):
-    """What the weights in a folder are; `sha256` guards the files, `metrics` are those of the validation fold."""
+    """What the weights in a folder are; `metrics` are those of the validation fold.
+
+    `sha256` guards the files, and a seal the sidecar itself.
+    """
 
     # a metric may be NaN (a fold without two classes), which JSON proper cannot say
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     labels: list[str]
     fold: int
     member: ResolvedMember
@@ -46,7 +50,7 @@ def write_model(folder: Path, weights: dict[str, bytes], sidecar: Sidecar) -> No
     folder.mkdir(parents=True, exist_ok=True)
     for kind, content in weights.items():
         write_durably(folder / f"{kind}.safetensors", content)
-    write_durably(folder / SIDECAR, sidecar.model_dump_json(indent=2).encode() + b"\n")
+    write_durably(folder / SIDECAR, sealed_json(json.loads(sidecar.model_dump_json())))
 
 
 def read_sidecar(folder: Path) -> Sidecar:
@@ -59,13 +63,13 @@ def read_sidecar(folder: Path) -> Sidecar:
     """
     path = folder / SIDECAR
     try:
-        return Sidecar.model_validate_json(path.read_bytes())
+        return Sidecar.model_validate_json(json.dumps(unsealed_json(path.read_bytes())))
     except FileNotFoundError:
         raise TrainError(f"{path}: is missing, so {folder} holds no trained model; run `dvc repro train`") from None
     except ValidationError as error:
-        raise TrainError(
-            f"{path}: {error.errors()[0]['msg']}; it is damaged or of another version: train again"
-        ) from None
+        raise TrainError(f"{path}: {error.errors()[0]['msg']}; it is of another version: train again") from None
+    except ValueError as error:
+        raise TrainError(f"{path}: {error}; it is damaged or of another version: train again") from None
 
 
 def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) -> Classifier:

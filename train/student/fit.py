@@ -25,10 +25,12 @@ from train.clips.joined import JoinedFrames
 from train.clips.side_by_side import open_side_by_side
 from train.errors import TrainError
 from train.fit import Split, open_split, split_run, train_split
+from train.learning.checkpoints import forget_finished
 from train.learning.launch import run_together
 from train.learning.ranks import ALONE, Ranks
 from train.learning.run import Place
-from train.members import ResolvedMember, read_member
+from train.learning.saving import checkpoints_root
+from train.members import ResolvedMember, joint_digest, read_member
 from train.network.checkpoint import SIDECAR
 from train.network.model import choose_device
 from train.paths import STUDENT, STUDENT_REPORTS, store_path
@@ -63,6 +65,7 @@ def main() -> None:
     taught = with_override(read_member(member), each.override)
     lesson = Lesson(labels, each.probability, each.share)
     run_together(partial(train_student, taught, fold, place, lesson, machine, device), machine, device)
+    forget_finished(checkpoints_root(machine), place.folder)
 
 
 def pass_on(labels: PseudoLabels, place: Place) -> None:
@@ -98,7 +101,7 @@ def train_student(
 ) -> None:
     """Train a member on a fold with pseudo-labelled clips, as one of several processes or alone."""
     split = open_split(member, fold, machine, ranks.device(device), ranks)
-    train_split(with_lesson(split, lesson, machine), place)
+    train_split(with_lesson(split, lesson, machine), place, machine)
 
 
 def with_lesson(split: Split, lesson: Lesson, machine: MachineParams) -> Split:
@@ -121,7 +124,8 @@ def with_lesson(split: Split, lesson: Lesson, machine: MachineParams) -> Split:
         f"{len(set(lesson.labels.soundscape))} soundscapes"
     )
     rows = len(Store(store_path(member.member.view), each_of(view)[0]).frames)
-    return replace(split, frames=JoinedFrames(split.frames, frames, rows), pseudo=clips.offset(rows))
+    joined = JoinedFrames(split.frames, frames, rows)
+    return replace(split, frames=joined, pseudo=clips.offset(rows), soundscapes_digest=joint_digest(stores))
 
 
 def soundscape_stores(member: ResolvedMember) -> list[Store]:

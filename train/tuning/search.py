@@ -30,7 +30,8 @@ from schema.recipe import Recipe, resolve_recipe
 from schema.tune import TuneParams, as_override
 from train.errors import TrainError
 from train.fit import Split, open_split
-from train.learning.loop import Epoch, Trainer
+from train.learning.course import Epoch
+from train.learning.loop import Trainer
 from train.paths import FOLDS, LABELS
 from train.scoring.metrics import recording_metrics
 from train.tuning.journal import WHY, concluded

@@ -24,9 +24,9 @@ from train.clips.upload import Uploaded
 from train.clips.waiting import StreamWaits
 from train.errors import TrainError
 from train.finishing.finish import Batch
+from train.learning.course import Epoch
 from train.learning.curves import draw_curves
 from train.learning.learner import Learner
-from train.learning.loop import Epoch
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_every_epoch_leaves_last_and_the_better_ones_best(training: Training, re
 @pytest.mark.parametrize(
     ("batch_size", "said"),
     [
-        (4, r"tiny-0, epoch 1: the loss became (nan|inf) within steps 1 to 2 of 2 \(learning rate 1\.0e\+30\); lower"),
+        (4, r"tiny-0, epoch 1: the loss became (nan|inf) at step 2 of 2 \(learning rate 1\.0e\+30\); lower .*: XC"),
         (8, r"tiny-0, epoch 1, validation: the loss is (nan|inf)"),
     ],
 )

@@ -11,36 +11,51 @@ from train.errors import TrainError
 from train.learning.watch import LossWatch, explosion
 
 
-def watch_losses(losses: list[float]) -> None:
-    """An epoch with these losses."""
-    watch, total = LossWatch("base-2, epoch 3", len(losses)), torch.zeros(())
-    for loss in losses:
-        total += loss
-        watch.after_step(total, 1e-3)
+def watch_losses(losses: list[float], done: int = 0) -> LossWatch:
+    """An epoch whose steps after the first `done` have these losses; step n learned from recordings n and n + 1."""
+    watch = LossWatch("base-2, epoch 3", done + len(losses), lambda step: [f"XC{step}.ogg", f"XC{step + 1}.ogg"], done)
+    for step, loss in enumerate(losses, start=done + 1):
+        watch.after_step(torch.tensor(loss), 1e-3 * step)
+    return watch
 
 
-@pytest.mark.parametrize(
-    ("broken", "steps", "first", "last"), [(1, 120, 1, 50), (50, 120, 1, 50), (51, 120, 51, 100), (101, 120, 101, 120)]
-)
+@pytest.mark.parametrize(("broken", "steps"), [(1, 120), (50, 120), (51, 120), (101, 120), (120, 120)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_found_at_the_next_look(
-    broken: int, steps: int, first: int, last: int, value: float
+@pytest.mark.parametrize("done", [0, 30])
+def test_a_loss_that_is_no_number_is_found_by_its_step_and_its_recordings_are_named(
+    broken: int, steps: int, value: float, done: int
 ) -> None:
-    losses = [1.0] * (broken - 1) + [value] + [1.0] * (steps - broken)
-    span = f"within steps {first} to {last} of {steps}"
-    message = rf"base-2, epoch 3: .* {value} {span} \(learning rate 1\.0e-03\); lower"
+    losses = [1.0] * (broken - 1) + [value] + [math.nan] * (steps - broken)
+    step = done + broken
+    message = (
+        rf"base-2, epoch 3: the loss became {value} at step {step} of {done + steps} "
+        rf"\(learning rate {1e-3 * step:.1e}\); lower .*recordings: XC{step - 1}\.ogg, XC{step}\.ogg$"
+    )
     with pytest.raises(TrainError, match=message):
-        watch_losses(losses)
+        watch_losses(losses, done)
+
+
+def test_a_look_in_between_finds_what_has_not_been_looked_at() -> None:
+    watch = watch_losses([1.0, 2.0])
+    watch.look()
+    watch = LossWatch("base-2, epoch 3", 9, lambda step: [f"XC{step}.ogg"])
+    watch.after_step(torch.tensor(1.0), 1.0)
+    watch.look()
+    watch.after_step(torch.tensor(math.nan), 1.0)
+    with pytest.raises(TrainError, match=r"at step 2 of 9 .*XC1\.ogg"):
+        watch.look()
 
 
 def test_the_device_is_waited_for_every_50_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[float] = []
+    looks: list[int] = []
+    look = LossWatch.look
 
-    def looked_at(tensor: torch.Tensor) -> float:
-        looks.append(tensor.item())
-        return looks[-1]
+    def counted(watch: LossWatch) -> None:
+        looks.append(watch._done)
+        look(watch)
 
-    monkeypatch.setattr(torch.Tensor, "__float__", looked_at)
+    monkeypatch.setattr(LossWatch, "look", counted)
+    monkeypatch.setattr(torch.Tensor, "__float__", lambda _: pytest.fail("a step waits for the device"))
     watch_losses([1.0] * 120)
     assert looks == [50, 100, 120]
 

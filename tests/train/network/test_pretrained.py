@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, load_file, save, save_file
 from timm.models import adapt_input_conv
 
-from cache.files import sha256_hex
+from cache.files import sealed_json, sha256_hex, unsealed_json
 from cache.store import Store
 from params import Params
 from schema.members import Member
@@ -140,7 +140,7 @@ def test_another_backbone_is_refused_naming_both(tmp_path: Path, resolved: Resol
 
 def change_sidecar(folder: Path, **changes: Any) -> None:
     path = folder / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_bytes(sealed_json(unsealed_json(path.read_bytes()) | changes))
 
 
 def damage(folder: Path) -> None:
@@ -199,15 +199,26 @@ def test_weights_of_other_shapes_are_refused(tmp_path: Path, resolved: ResolvedM
         tuned(member, tmp_path)
 
 
+@pytest.mark.parametrize("version", [1, 3])
 def test_a_sidecar_of_another_version_of_this_project_will_do(
-    tmp_path: Path, resolved: ResolvedMember, member: Member
+    tmp_path: Path, resolved: ResolvedMember, member: Member, version: int
 ) -> None:
+    """The first version had no seal."""
     source = trained(tmp_path, resolved).backbone.state_dict()
-    sidecar = json.loads((tmp_path / "model.json").read_text())
+    sidecar = unsealed_json((tmp_path / "model.json").read_bytes()) | {"version": version}
     del sidecar["fold"], sidecar["member"]["view"]
     sidecar["member"]["member"] |= {"more": "keys"}
-    (tmp_path / "model.json").write_text(json.dumps(sidecar))
+    content = json.dumps(sidecar).encode() if version == 1 else sealed_json(sidecar)
+    (tmp_path / "model.json").write_bytes(content)
     assert torch.equal(tuned(member, tmp_path).backbone.state_dict()["bn1.weight"], source["bn1.weight"])
+
+
+def test_a_sidecar_with_another_byte_is_refused(tmp_path: Path, resolved: ResolvedMember, member: Member) -> None:
+    trained(tmp_path, resolved)
+    path = tmp_path / "model.json"
+    path.write_text(path.read_text().replace('"fold": 0', '"fold": 1'))
+    with pytest.raises(TrainError, match=r"model\.json: has other bytes than its seal promises; copy the folder anew"):
+        tuned(member, tmp_path)
 
 
 def with_base(params: Params, pretrained: str) -> Params:

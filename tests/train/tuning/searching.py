@@ -18,7 +18,7 @@ from params import MachineParams
 from schema.recipe import Recipe
 from schema.tune import TuneParams
 from tests.train.easy import CPU
-from train.learning.loop import Epoch
+from train.learning.course import Epoch
 from train.members import ResolvedMember
 from train.tuning.journal import open_study
 from train.tuning.search import Outcome, Search, journal_path

@@ -1,0 +1,234 @@
+"""Stages that are stopped and run again: they go on where they were, and what else decides a training begins anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import params
+from cache.files import file_sha256
+from schema.recipe import resolve_recipe
+from tests import tiny
+from tests.conftest import TinyProject
+from train import fit
+from train.fit import Split, open_split
+from train.ladder import members as ladder_members
+from train.ladder import run as ladder_run
+from train.learning import identity
+from train.learning.learner import Learner
+from train.learning.saving import StoppedError
+from train.members import read_member
+from train.student.pseudo_clips import PseudoClips
+
+CHECKPOINTS = Path(".birdcache/checkpoints")
+STEPS = 2  # of an epoch of the tiny project
+
+
+@pytest.fixture
+def project(tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tiny project without its models and audio."""
+    root = tmp_path / "copy"
+    shutil.copytree(tiny_project.root, root, ignore=shutil.ignore_patterns("models", "chorus", "train"))
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("BIRDCACHE_CHECKPOINTS", raising=False)
+    return root
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts steps; at step `stop` of all, SIGTERM comes."""
+    counted = {"done": 0, "stop": -1}
+    step = Learner.step
+
+    def counting(learner: Learner, *group: Any) -> torch.Tensor:
+        counted["done"] += 1
+        if counted["done"] == counted["stop"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(learner, *group)
+
+    monkeypatch.setattr(Learner, "step", counting)
+    return counted
+
+
+def run(stage: Callable[[], None], argument: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["stage", argument])
+        stage()
+
+
+def left() -> dict[str, bytes]:
+    """What a training leaves, but for what the clock said and for the picture."""
+    folders = (
+        "models/base/0",
+        "reports/train/base-0/plots/metrics/train",
+        "reports/train/base-0/plots/metrics/validation",
+    )
+    return {str(path): path.read_bytes() for folder in folders for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def removed_by_dvc() -> None:
+    for folder in ("models/base/0", "reports/train/base-0"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def change_recipe(**keys: Any) -> None:
+    """As stage `member` would, after a change of params.yaml."""
+    path = Path("data/members/base.json")
+    member = json.loads(path.read_text())
+    member["recipe"] |= keys
+    path.write_text(json.dumps(member))
+
+
+def test_a_stage_that_is_stopped_twice_leaves_what_an_undisturbed_one_leaves(
+    project: Path, steps: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(fit.main, "base-0")
+    expected, steps["done"] = left(), 0
+    assert len(expected) > 8
+    for stop, said in ((3, "in epoch 2 of 3, after step 1 of 2"), (4, "in epoch 2 of 3, after step 2 of 2")):
+        removed_by_dvc()
+        steps["stop"] = stop
+        with pytest.raises(
+            StoppedError, match=rf"base-0: stopped by SIGTERM {said}; saved in {CHECKPOINTS}/models/base/0/"
+        ):
+            run(fit.main, "base-0")
+    removed_by_dvc()
+    run(fit.main, "base-0")
+    assert steps["done"] == 3 * STEPS, "no step is taken twice"
+    assert left() == expected
+    assert "base-0: goes on in epoch 2 of 3, after step 2 of 2" in capsys.readouterr().out
+    assert not list(CHECKPOINTS.iterdir()), "a finished training needs none"
+
+
+def test_changed_parameters_train_anew_and_the_old_ones_go_on_when_they_are_set_back(
+    project: Path, steps: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path("data/members/base.json").read_text()
+    steps["stop"] = 3
+    with pytest.raises(StoppedError):
+        run(fit.main, "base-0")
+    change_recipe(seed=5)
+    steps["done"], steps["stop"] = 0, -1
+    run(fit.main, "base-0")
+    assert steps["done"] == 3 * STEPS
+    assert "an unfinished training with another recipe is kept in" in capsys.readouterr().out
+    Path("data/members/base.json").write_text(before)
+    run(fit.main, "base-0")
+    assert steps["done"] == 3 * STEPS + 3, "three steps were left"
+
+
+def test_a_training_that_ended_but_was_not_written_trains_no_more(
+    project: Path, steps: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(fit.main, "base-0")
+    expected = left()
+    removed_by_dvc()
+    with monkeypatch.context() as patch:
+        patch.setattr("train.learning.run.write_model", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            run(fit.main, "base-0")
+    steps["done"] = 0
+    run(fit.main, "base-0")
+    assert steps["done"] == 0
+    assert left() == expected
+
+
+def test_a_stage_of_the_ladder_that_is_stopped_in_its_second_fold_does_not_train_the_first_again(
+    project: Path, steps: dict[str, int]
+) -> None:
+    raw = tiny.tiny_params("chorus")
+    raw["train"]["demo"] |= {"epochs": 1}
+    raw["train"]["demo"]["optimiser"]["warmup_epochs"] = 0
+    raw["ladder"] = {
+        "seeds": [4, 5, 6],
+        "folds": [0, 1],
+        "rungs": {"base": raw["members"]["base"]},
+        "ensemble": {},
+        "ablations": {},
+    }
+    tiny.write_params(project / "params.yaml", raw)
+    run(ladder_members.main, "")
+    steps["stop"] = STEPS + 1
+    with pytest.raises(StoppedError, match=r"base-4, fold 1: stopped by SIGTERM in epoch 1 of 1, after step 1 of 2"):
+        run(ladder_run.main, "base-4")
+    shutil.rmtree("data/ladder/models")
+    shutil.rmtree("data/ladder/runs")
+    run(ladder_run.main, "base-4")
+    assert steps["done"] == 2 * STEPS
+    assert {path.name for path in Path("data/ladder/runs/base-4").iterdir()} == {"0.npz", "1.npz"}
+    assert not list(CHECKPOINTS.iterdir())
+
+
+@pytest.fixture
+def split(project: Path) -> Split:
+    return open_split(read_member("base"), 0, params.load().machine, torch.device("cpu"))
+
+
+def with_pseudo(split: Split, share: float) -> Split:
+    one = np.ones(1, np.int64)
+    clips = PseudoClips(one, one, one, np.ones((1, 3), np.float32), np.ones(1), 0.5, share)
+    return replace(split, pseudo=clips)
+
+
+def test_a_training_is_told_apart_by_each_thing_that_decides_it(split: Split) -> None:
+    member, plain = split.member, split.identity()
+
+    def with_member(**changes: Any) -> Split:
+        return replace(split, member=member.model_copy(update=changes))
+
+    fewer = split.trained.subset(np.arange(3))
+    changed = {
+        "recipe": with_member(recipe=resolve_recipe(member.recipe, {"augment": {"gain_db": 1.0}})),
+        "store": with_member(store_digest="0"),
+        "pretrained weights": with_member(weights_sha256="0"),
+        "model": with_member(member=member.member.model_copy(update={"dropout": 0.9})),
+        "view": with_member(view=member.view.model_copy(update={"hop": 99})),
+        "recordings to train on": replace(split, trained=fewer),
+        "recordings to validate on": replace(split, validated=fewer),
+        "pseudo-labels": with_pseudo(split, 0.5),
+        "store of soundscapes": replace(split, soundscapes_digest="1"),
+    }
+    for key, other in changed.items():
+        found = other.identity()
+        assert {name for name in plain if found[name] != plain[name]} == {key}
+    assert set(plain) - set(changed) == {"code", "torch", "timm"}
+    assert (
+        with_pseudo(split, 0.5).identity() == with_pseudo(split, 0.5).identity() != with_pseudo(split, 0.6).identity()
+    )
+
+
+def test_labels_of_the_recordings_decide_too(split: Split) -> None:
+    primary = split.trained.primary.copy()
+    primary[0] = (primary[0] + 1) % 3
+    relabelled = replace(split, trained=replace(split.trained, primary=primary)).identity()
+    assert relabelled["recordings to train on"] != split.identity()["recordings to train on"]
+
+
+def test_another_machine_is_the_same_training(split: Split) -> None:
+    machine = params.load().machine.model_copy(update={"residence": "stream", "stream_gb": 1.0})
+    assert open_split(split.member, 0, machine, torch.device("cpu")).identity() == split.identity()
+
+
+def test_changed_code_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = identity.environment()
+    read: list[str] = []
+
+    def changed(path: Path) -> str:
+        read.append(path.relative_to(tiny.ROOT).as_posix())
+        return "changed" if path.name == "augment.py" else file_sha256(path)
+
+    monkeypatch.setattr(identity, "file_sha256", changed)
+    after = identity.environment()
+    assert {name for name in before if before[name] != after[name]} == {"code"}
+    assert {"train/finishing/augment.py", "train/learning/loop.py", "cache/store.py"} <= set(read)
+    assert {name.split("/")[0] for name in read} == {"cache", "train"}
