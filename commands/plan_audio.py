@@ -161,8 +161,8 @@ def _distinct(sources: Sequence[Source]) -> tuple[Source, ...]:
 
 
 def _scan(path: str, data: DataParams) -> Source | None:
-    scan = scan_file(place(path), data.shortest_s, data.longest_s)
-    return None if scan.problem else Source(scan.sha256, path, scan.duration_s)
+    scan = scan_file(place(path), data)
+    return None if scan.code else Source(scan.sha256, path, scan.duration_s)
 
 
 def _estimate(sizes: Mapping[str, int], data: DataParams) -> Unseen:

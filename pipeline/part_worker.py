@@ -21,7 +21,7 @@ from cache.pool import PooledPart
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from pipeline.audio import DECODER_VERSION, waveform_blocks
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, Refusal
 from pipeline.frontend import FRONTEND_VERSION, room, spectrogram_blocks
 from pipeline.jobs import Job, Old, Rows, Source
 from schema.views import MelView, PcenView
@@ -45,10 +45,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Refused:
-    """An audio file that could not be decoded, and why."""
+    """An audio file that was refused while it was decoded: class, reason and way out as in its `Refusal`."""
 
     source: Source
-    reason: str
+    code: str
+    detail: str
+    way_out: str
+
+    @property
+    def reason(self) -> str:
+        """File, reason and way out in one line."""
+        return f"{self.source.path}: {self.detail}; {self.way_out}"
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,8 @@ def _fill(draft: PartDraft, job: Job, recipe: Recipe) -> list[Refused]:
             with draft.recording(key) as writer:
                 for codes in _decoded(source, recipe):
                     writer.append(codes)
-        except PipelineError as error:
-            refused.append(Refused(source, str(error).replace(f"{recipe.base}/", "")))
+        except Refusal as refusal:
+            refused.append(Refused(source, refusal.code, refusal.detail, refusal.way_out))
     return refused
 
 
@@ -123,8 +130,5 @@ def _decoded(source: Source, recipe: Recipe) -> Iterator[Codes]:
         waveform = waveform_blocks(path, view.sample_rate_hz, source.sha256, room(view))
         for values in spectrogram_blocks(waveform, view):
             if not np.isfinite(values).all():
-                raise PipelineError(
-                    f"{source.path}: holds samples that are not finite, or so loud that their power overflows; "
-                    f"scale it to +-1, mend it or remove it"
-                )
+                raise Refusal("not-finite", "its spectrogram holds values that are not finite numbers")
             yield recipe.codec.encode(values)

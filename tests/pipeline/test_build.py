@@ -31,6 +31,7 @@ from pipeline.audio import DECODER_VERSION, content_sha256, read_waveform, wavef
 from pipeline.build import Builder
 from pipeline.errors import PipelineError
 from pipeline.frontend import FRONTEND_VERSION, FloatArray, spectrogram, spectrogram_blocks
+from pipeline.gate import samples
 from pipeline.jobs import Job, Source
 from pipeline.part_worker import Refused
 from pipeline.workers import Task, run_unordered
@@ -262,7 +263,7 @@ def test_refused_files_are_listed_with_reasons_and_leave_no_trace(
     assert files == clean
     reasons = [(Path(entry.source.path).name, entry.reason) for entry in refused]
     assert [name for name, _ in reasons] == ["broken.flac", "changed.ogg", "empty.ogg", "gone.ogg", "text.ogg"]
-    rules = ["breaks off while decoding", "has changed", "is not audio", "cannot be read", "is not audio"]
+    rules = ["breaks off while decoding", "has changed", "is empty", "cannot be read", "is not audio"]
     assert all(f"{name}: {rule}" in reason for (name, reason), rule in zip(reasons, rules, strict=True))
 
 
@@ -287,16 +288,17 @@ def test_nothing_but_refused_files_makes_an_empty_store(
 
 @VIEWS
 def test_samples_that_overflow_are_refused(
-    tmp_path: Path, make_store: MakeStore, sources: list[Source], view: View
+    tmp_path: Path, make_store: MakeStore, sources: list[Source], view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = np.zeros(RATE_HZ, np.float32)
     broken[500] = 1e30
     soundfile.write(tmp_path / "XC.wav", broken, RATE_HZ, subtype="FLOAT")
-    _, (refused,) = make_store([*sources[:2], as_source(tmp_path / "XC.wav")], view=view)
-    assert (
-        "XC.wav: holds samples that are not finite, or so loud that their power overflows; scale it to +-1"
-        in refused.reason
-    )
+    listed = [*sources[:2], as_source(tmp_path / "XC.wav")]
+    _, (refused,) = make_store(listed, view=view)
+    assert (refused.code, refused.detail) == ("damaged", "reaches 1e+30 times full scale")
+    monkeypatch.setattr(samples, "LOUDEST", np.inf)
+    _, (refused,) = make_store(listed, "other", view=view)
+    assert (refused.code, refused.detail) == ("not-finite", "its spectrogram holds values that are not finite numbers")
     assert len(Store(tmp_path / "mel.zarr")) == 2
 
 
