@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,7 @@ def read_header(path: Path) -> Header:
     Refusal
         If the file cannot be read or does not pass the gate.
     """
-    with refusing(path), path.open("rb", buffering=0) as file:
+    with _opened(path, path) as file:
         promise = examine(file)
         with _open_audio(file) as audio:
             return _header(audio, promise)
@@ -71,6 +71,16 @@ def refusing(path: Place) -> Iterator[None]:
         raise
     except OSError as error:
         raise Refusal("unreadable", f"cannot be read ({error.strerror or error})", file=str(path)) from error
+
+
+@contextmanager
+def _opened(local: Path, path: Place) -> Iterator[BinaryIO]:
+    """The file, unbuffered: libsndfile reads through its descriptor, whose place a buffer would hide."""
+    with refusing(path):
+        if local.is_fifo() or local.is_char_device():  # to open or read these may wait for ever
+            raise Refusal("unreadable", "is a pipe or a device, not a file", "remove it from the data set")
+        with local.open("rb", buffering=0) as file:
+            yield file
 
 
 def content_sha256(path: Path) -> str:
@@ -115,8 +125,7 @@ def waveform_blocks(path: Place, sample_rate_hz: int, sha256: str | None = None,
     Each piece is (room + S,): in front of its samples it has room for others, so that the front end need not copy it.
     A refusal of what decodes comes where it occurs, after the good pieces before it.
     """
-    # Unbuffered: libsndfile reads through the descriptor, whose place a buffer would hide.
-    with fetched(path) as local, refusing(path), local.open("rb", buffering=0) as file:
+    with fetched(path) as local, _opened(local, path) as file:
         if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise Refusal("unreadable", "has changed since stage `recordings` read it", "run `dvc repro`")
         promise = examine(file)

@@ -29,6 +29,7 @@ from pipeline.frontend import room, spectrogram_blocks
 from pipeline.scan import scan_file
 
 ROOT = Path(__file__).parents[2]
+PYTHON = (sys.executable, "-m")
 DEADLINE_S = 20
 CRASHED, LATE = "crashed", "over the deadline"
 
@@ -50,7 +51,7 @@ def _verdicts(tried: int, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
     """The verdict on each file; a child that dies is replaced by one that goes on behind the file that killed it."""
     number = 0
     while number < tried:
-        command = [sys.executable, "-m", __spec__.name, str(seed), str(number), str(tried), str(folder)]
+        command = child_command(str(seed), str(number), str(tried), str(folder))
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
             for line in child.stdout or ():
@@ -63,6 +64,11 @@ def _verdicts(tried: int, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
             told = f"{code} ({signal.Signals(-child.returncode).name})"
             yield {"number": number, "kind": "", "mended": bool(number % 2), "code": code, "failure": told}
             number += 1
+
+
+def child_command(*numbers: str) -> list[str]:
+    """What reads the files of these numbers."""
+    return [*PYTHON, "benchmarks.torture.mutated_ogg", *numbers]
 
 
 def nth_mutant(bases: Mapping[str, bytes], seed: int, number: int) -> Mutant:

@@ -66,9 +66,11 @@ def mended(page: bytearray) -> bytearray:
     return page
 
 
-def without_last_page(ogg: bytes) -> bytes:
-    """A file that does not say where it ends, all its pages being intact."""
-    return joined(pages(ogg)[:-1])
+def without_page(ogg: bytes, number: int) -> bytes:
+    """A file that lacks a page; without its last one (-1) it does not say where it ends."""
+    parts = pages(ogg)
+    del parts[number]
+    return joined(parts)
 
 
 def is_intact(ogg: bytes) -> bool:

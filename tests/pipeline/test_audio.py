@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +119,14 @@ def test_file_without_samples_is_refused(tmp_path: Path) -> None:
 def test_missing_file_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
     with pytest.raises(Refusal, match=r"clip\.ogg: cannot be read \(No such file or directory\); restore"):
         read(tmp_path / "clip.ogg")
+
+
+def test_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "clip.ogg")
+    for read in (read_header, lambda path: read_waveform(path, 32000)):
+        with pytest.raises(Refusal, match=r"clip\.ogg: is a pipe or a device, not a file; remove it") as caught:
+            read(tmp_path / "clip.ogg")
+        assert caught.value.code == "unreadable"
 
 
 def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from benchmarks.torture.ogg_files import (
     page_ends,
     pages,
     sound,
-    without_last_page,
+    without_page,
 )
 from pipeline.errors import Refusal
 from pipeline.gate import ogg, ogg_codecs, ogg_pages
@@ -59,6 +59,17 @@ def test_whole_file_promises_what_libsndfile_decodes(tmp_path: Path, name: str) 
     promise = examined(tmp_path, FILES[name])
     samples, rate_hz = soundfile.read(io.BytesIO(FILES[name]), always_2d=True)
     assert promise == Promise(rate_hz, samples.shape[1], len(samples), whole=True, ended=True)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_files_of_any_length_rate_and_number_of_channels_pass(tmp_path: Path, number: int) -> None:
+    rng = np.random.default_rng(number)
+    subtype = "OPUS" if number % 2 and ogg_codecs.DECODES_OPUS else "VORBIS"
+    rate_hz = int(rng.choice([8_000, 16_000, 24_000, 48_000] + [44_100, 96_000] * (subtype == "VORBIS")))
+    seconds, channels = rng.choice([0.002, 0.03, 0.7, rng.uniform(1, 3)]), int(rng.integers(1, 9))
+    promise = examined(tmp_path, sound(seconds, rate_hz, channels, subtype))
+    at_hz = ogg_codecs.OPUS_HZ if subtype == "OPUS" else rate_hz
+    assert promise == Promise(at_hz, channels, round(seconds * rate_hz) * (at_hz // rate_hz), whole=True)
 
 
 def test_promise_does_not_depend_on_the_block_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +207,7 @@ def test_bytes_after_the_end_are_refused(tmp_path: Path) -> None:
 
 
 def test_file_without_its_last_page_has_no_end(tmp_path: Path) -> None:
-    assert not examined(tmp_path, without_last_page(MONO)).ended
+    assert not examined(tmp_path, without_page(MONO, -1)).ended
 
 
 def test_packet_that_goes_on_nowhere_is_truncated_or_damaged(tmp_path: Path) -> None:
