@@ -13,7 +13,7 @@ import numpy as np
 
 from cache.places import Place, place, reaching, remote
 from params import DataParams
-from pipeline.audio import fetched, read_header
+from pipeline.decoder.parent import decoder
 from pipeline.errors import PipelineError
 from pipeline.jobs import Source
 from pipeline.metadata import read_metadata
@@ -181,8 +181,7 @@ def _estimate(sizes: Mapping[str, int], data: DataParams) -> Unseen:
 
 def _duration_s(path: str, data: DataParams) -> float | None:
     try:
-        with fetched(place(path)) as local:
-            duration_s = read_header(local).duration_s
+        duration_s = decoder().header(place(path)).duration_s
     except PipelineError:
         return None
     return duration_s if data.shortest_s <= duration_s <= data.longest_s else None

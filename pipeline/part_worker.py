@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 import zarr
 from threadpoolctl import threadpool_limits
 
-from cache.codec import Codec, Codes
+from cache.codec import Codec
 from cache.draft import PartDraft
 from cache.errors import StoreError
 from cache.keys import view_digest
@@ -20,9 +20,10 @@ from cache.places import absolute, is_local
 from cache.pool import PooledPart
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from pipeline.audio import DECODER_VERSION, waveform_blocks
+from pipeline.audio import DECODER_VERSION
+from pipeline.decoder.parent import decoder, with_second_try
 from pipeline.errors import PipelineError, Refusal
-from pipeline.frontend import FRONTEND_VERSION, room, spectrogram_blocks
+from pipeline.frontend import FRONTEND_VERSION
 from pipeline.jobs import Job, Old, Rows, Source
 from schema.views import MelView, PcenView
 
@@ -96,12 +97,18 @@ def _fill(draft: PartDraft, job: Job, recipe: Recipe) -> list[Refused]:
         if key in job.reuse and _copied(draft, key, job.reuse[key], readers):
             continue
         try:
-            with draft.recording(key) as writer:
-                for codes in _decoded(source, recipe):
-                    writer.append(codes)
+            with_second_try(partial(_add, draft, key, source, recipe))
         except Refusal as refusal:
             refused.append(Refused(source, refusal.code, refusal.detail, refusal.way_out))
     return refused
+
+
+def _add(draft: PartDraft, key: str, source: Source, recipe: Recipe) -> None:
+    """Add a recording; one that is refused, or decodes to its middle only, leaves nothing in the draft."""
+    path = absolute(source.path, recipe.base)
+    with draft.recording(key) as writer:
+        for codes in decoder().codes(path, recipe.view, source.duration_s, source.sha256):
+            writer.append(codes)
 
 
 def _open_readers(reuse: Mapping[str, Rows], layout: Layout) -> dict[Old, PartReader]:
@@ -121,14 +128,3 @@ def _copied(draft: PartDraft, key: str, rows: Rows, readers: Mapping[Old, PartRe
             writer.append(codes)
         return True
     return False
-
-
-def _decoded(source: Source, recipe: Recipe) -> Iterator[Codes]:
-    """Codes of a recording in blocks (T, M)."""
-    path, view = absolute(source.path, recipe.base), recipe.view
-    with np.errstate(over="ignore", invalid="ignore"):
-        waveform = waveform_blocks(path, view.sample_rate_hz, source.sha256, room(view))
-        for values in spectrogram_blocks(waveform, view):
-            if not np.isfinite(values).all():
-                raise Refusal("not-finite", "its spectrogram holds values that are not finite numbers")
-            yield recipe.codec.encode(values)

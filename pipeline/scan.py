@@ -11,7 +11,8 @@ import pandas as pd
 
 from cache.places import Place, absolute
 from params import DataParams, MachineParams
-from pipeline.audio import Header, content_sha256, fetched, read_header
+from pipeline.audio import Header, content_sha256, fetched
+from pipeline.decoder.parent import decoder, with_second_try
 from pipeline.errors import Refusal
 from pipeline.workers import run_unordered
 from progress import Progress
@@ -78,7 +79,7 @@ def scan_file(path: Place, data: DataParams) -> Scan:
     """
     try:
         with fetched(path) as local:
-            header = read_header(local)
+            header = with_second_try(lambda: decoder().header(local))
             _check_choices(header, data)
             facts = header.duration_s, header.sample_rate_hz, header.channels
             return Scan(content_sha256(local), *facts, not header.ended)
