@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import zarr
-from threadpoolctl import threadpool_limits
 
 from cache.codec import Codec
 from cache.draft import PartDraft
@@ -70,7 +69,7 @@ class Built:
 
 
 def build_part(job: Job, recipe: Recipe) -> Built:
-    """Decode, compute, encode and write one part, with one thread so that sums never differ.
+    """Write one part of what a disposable process decodes.
 
     Raises
     ------
@@ -82,7 +81,7 @@ def build_part(job: Job, recipe: Recipe) -> Built:
             f"{platform.node()}: this worker has another version of the project or of its audio libraries (here: "
             f"front end {FRONTEND_VERSION}, {DECODER_VERSION}) than the stage that sent it; install the same everywhere"
         )
-    with threadpool_limits(1), zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
+    with zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
         pool = open_pool(absolute(recipe.pool, recipe.base), recipe.digest)
         with pool.draft(recipe.layout) as draft:
             refused = _fill(draft, job, recipe)

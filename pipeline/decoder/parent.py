@@ -19,13 +19,14 @@ import numpy as np
 from cache.codec import Codes
 from cache.places import Place
 from pipeline.audio import Header, fetched
+from pipeline.decoder import child
 from pipeline.decoder.messages import LENGTH, Message, packed
 from pipeline.errors import Refusal
 from schema.views import MelView, PcenView
 
 T = TypeVar("T")
 
-CHILD = "pipeline.decoder.child"
+CHILD = child.__name__
 LONGEST_MESSAGE, MOST_FRAMES = 2**16, 2**20  # beyond, it is no answer of ours
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # one, so that sums never differ
 FAULTS = ("crashed", "timed-out", "out-of-memory")

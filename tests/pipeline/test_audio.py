@@ -15,6 +15,7 @@ import soxr
 
 from pipeline import audio
 from pipeline.audio import Header, content_sha256, read_header, read_waveform, resampled_length
+from pipeline.errors import Refusal
 
 WriteClip = Callable[..., Path]
 ALL_FORMATS = pytest.mark.parametrize("extension", ["ogg", "wav", "flac", "mp3", "OGG"])
