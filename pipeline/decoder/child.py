@@ -50,7 +50,7 @@ def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
             yield {"header": asdict(read_header(Path(request["header"])))}, b""
             return
         for codes in code_blocks(Path(request["codes"]), VIEW.validate_python(request["view"]), request["sha256"]):
-            yield {"frames": len(codes)}, memoryview(np.ascontiguousarray(codes)).cast("B")
+            yield {"frames": len(codes)}, np.ascontiguousarray(codes).data.cast("B")
         yield {"end": True}, b""
     except Refusal as refusal:
         yield {"refused": [refusal.code, refusal.detail, refusal.way_out]}, b""

@@ -91,7 +91,7 @@ class Decoder:
             for answer in self._answers(request, path, wait_s):
                 if "frames" in answer:
                     codes = np.empty((answer["frames"], view.n_mels), view.dtype)
-                    self._read_into(memoryview(codes).cast("B"))
+                    self._read_into(codes.data.cast("B"))
                     yield codes
 
     def close(self) -> None:

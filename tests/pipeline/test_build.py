@@ -225,9 +225,10 @@ def interrupted_after(count: int) -> Callable[..., Iterator[Codes]]:
     left, codes = iter(range(count)), Decoder.codes
 
     def interrupted(decoder: Decoder, *facts: Any) -> Iterator[Codes]:
+        blocks = codes(decoder, *facts)
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return codes(decoder, *facts)
+        return blocks
 
     return interrupted
 
