@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from errors import BirdcacheError
-from schema.base import Count, Name, NonNegative, Positive, Section
+from schema.base import Count, Name, NonNegative, Positive, Probability, Section
 from schema.ensemble import EnsembleParams, ensemble_problems
 from schema.ladder import Ladder
 from schema.members import Member
@@ -58,6 +58,8 @@ class DataParams(Section):
     soundscape_truth: str | None
     shortest_s: Positive
     longest_s: Positive
+    no_end: Literal["accept", "refuse"]
+    max_refused_share: Probability
 
     @field_validator("soundscape_truth")
     @classmethod

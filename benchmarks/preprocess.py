@@ -6,10 +6,12 @@ Rates compare arms that take turns in one process on one core, at their best; se
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import librosa
+import numpy as np
+import numpy.typing as npt
 import soundfile
 import soxr
 from threadpoolctl import threadpool_limits
@@ -19,6 +21,8 @@ from benchmarks import building, songs
 from benchmarks.timing import best, interleaved, parse_arguments, report
 from pipeline.audio import RESAMPLER_QUALITY, waveform_blocks
 from pipeline.frontend import room, spectrogram_blocks
+from pipeline.gate.examine import examine
+from pipeline.gate.samples import SampleCheck
 from schema.views import MelView, PcenView
 
 SECONDS, RATE_HZ, OTHER_RATE_HZ = 120, 32000, 44100
@@ -40,10 +44,12 @@ def rates(folder: Path, views: Mapping[str, MelView | PcenView], rounds: int) ->
     plain, other = (
         songs.write_song(folder / f"{rate_hz}.ogg", SECONDS, rate_hz) for rate_hz in (RATE_HZ, OTHER_RATE_HZ)
     )
+    decoded = [*waveform_blocks(plain, RATE_HZ)]
     arms: dict[str, Callable[[], object]] = {
         "decode": lambda: decode(plain),
         "mel": lambda: compute(plain, views["mel"]),
         "pcen": lambda: compute(plain, views["pcen"]),
+        "gate": lambda: guard(plain, decoded),
         "librosa": lambda: librosa_mel(plain, views["mel"]),
         "decode_soxr": lambda: decode_and_resample(other),
         "mel_soxr": lambda: compute(other, views["mel"]),
@@ -52,6 +58,7 @@ def rates(folder: Path, views: Mapping[str, MelView | PcenView], rounds: int) ->
         seconds = {name: best(each) for name, each in interleaved(arms, rounds).items()}
     numbers = {f"{name}_x_realtime": SECONDS / each for name, each in seconds.items()}
     numbers |= {f"{name}_vs_decode": seconds["decode"] / seconds[name] for name in ("mel", "pcen", "librosa")}
+    numbers["gate_share_of_mel"] = seconds["gate"] / seconds["mel"]
     numbers["mel_vs_decode_soxr"] = seconds["decode_soxr"] / seconds["mel_soxr"]
     return numbers
 
@@ -76,6 +83,16 @@ def compute(path: Path, view: MelView | PcenView) -> None:
     """Decoding and the whole front end, block by block."""
     for _ in spectrogram_blocks(waveform_blocks(path, RATE_HZ, room=room(view)), view):
         pass
+
+
+def guard(path: Path, decoded: Sequence[npt.NDArray[np.float32]]) -> None:
+    """The gate alone: the walk over the file before it is decoded, and the look at what came out."""
+    with path.open("rb", buffering=0) as file:
+        promise = examine(file)
+    check = SampleCheck(promise.frames or 0, promise.whole)
+    for block_S in decoded:
+        check.take(block_S)
+    check.finish()
 
 
 def librosa_mel(path: Path, view: MelView | PcenView) -> object:

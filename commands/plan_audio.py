@@ -13,7 +13,7 @@ import numpy as np
 
 from cache.places import Place, place, reaching, remote
 from params import DataParams
-from pipeline.audio import fetched, read_header
+from pipeline.decoder.parent import decoder
 from pipeline.errors import PipelineError
 from pipeline.jobs import Source
 from pipeline.metadata import read_metadata
@@ -161,8 +161,8 @@ def _distinct(sources: Sequence[Source]) -> tuple[Source, ...]:
 
 
 def _scan(path: str, data: DataParams) -> Source | None:
-    scan = scan_file(place(path), data.shortest_s, data.longest_s)
-    return None if scan.problem else Source(scan.sha256, path, scan.duration_s)
+    scan = scan_file(place(path), data)
+    return None if scan.code else Source(scan.sha256, path, scan.duration_s)
 
 
 def _estimate(sizes: Mapping[str, int], data: DataParams) -> Unseen:
@@ -181,8 +181,7 @@ def _estimate(sizes: Mapping[str, int], data: DataParams) -> Unseen:
 
 def _duration_s(path: str, data: DataParams) -> float | None:
     try:
-        with fetched(place(path)) as local:
-            duration_s = read_header(local).duration_s
+        duration_s = decoder().header(place(path)).duration_s
     except PipelineError:
         return None
     return duration_s if data.shortest_s <= duration_s <= data.longest_s else None

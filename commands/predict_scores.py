@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cache.codec import Codec
 from commands.predict_models import Model, Ready
-from pipeline.audio import read_waveform
-from pipeline.frontend import spectrogram, value_range
+from pipeline.codes import codec_of
+from pipeline.decoder.parent import decoder, with_second_try
+from pipeline.frontend import value_range
 from schema.views import AnyView, MelView, PcenView, each_of
 from train.clips.residence import ArrayFrames, Frames
 from train.clips.side_by_side import SideBySideFrames
@@ -80,6 +80,10 @@ def score_file(path: Path, ready: Ready) -> FileScores:
 
 def stored_values(path: Path, view: MelView | PcenView) -> tuple[Floats, float]:
     """What a store of this view would give back for a file, (T, M), and the file's duration in seconds."""
-    waveform_S = read_waveform(path, view.sample_rate_hz)
-    codec = Codec(view.dtype, *value_range(view))
-    return codec.decode(codec.encode(spectrogram(waveform_S, view))), len(waveform_S) / view.sample_rate_hz
+
+    def decoded() -> tuple[Floats, float]:
+        duration_s = decoder().header(path).duration_s
+        codes = np.concatenate(list(decoder().codes(path, view, duration_s)))
+        return codec_of(view).decode(codes), duration_s
+
+    return with_second_try(decoded)

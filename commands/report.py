@@ -21,7 +21,8 @@ RESULTS = {
     "reports/train": "learning curves of each member and fold",
     "reports/spectrograms": "what the stores hold",
     "reports/ladder.md": "what each rung of the ladder and each technique gives",
-    "reports/data.json": "the data set, and which files were refused",
+    "reports/data.json": "the data set",
+    "reports/refused.csv": "files that are left out, why, and the way out",
 }
 
 

@@ -1,6 +1,7 @@
 """Audio files: header, content hash, and the waveform at one sample rate.
 
-Axes: S sample, C channel. Everything here names the file, the rule and the way out when a file is unusable.
+Axes: S sample, C channel. A file passes the gate (`pipeline.gate`) before libsndfile sees a byte of it, and what comes
+out is checked again. A refusal names the file, the rule and the way out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,10 @@ import soundfile
 import soxr
 
 from cache.places import Place, reaching
-from pipeline.errors import PipelineError
+from pipeline.errors import Refusal
+from pipeline.gate.examine import examine
+from pipeline.gate.promise import Promise
+from pipeline.gate.samples import SampleCheck
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -30,17 +34,17 @@ DECODER_VERSION = (
     f"libsndfile {soundfile.__libsndfile_version__}, "
     f"soxr {soxr.__libsoxr_version__} {RESAMPLER_QUALITY}, mean of channels"
 )
-_OGG_LONGEST_PAGE_BYTES = 27 + 255 + 255 * 255
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an audio file says about itself."""
+    """What an audio file says about itself; `ended` is False if it does not say where it ends."""
 
     duration_s: float
     sample_rate_hz: int
     channels: int
     frames: int
+    ended: bool = True
 
 
 def read_header(path: Path) -> Header:
@@ -48,16 +52,35 @@ def read_header(path: Path) -> Header:
 
     Raises
     ------
-    PipelineError
-        If the file cannot be read, is empty, is not audio, or holds no samples.
+    Refusal
+        If the file cannot be read or does not pass the gate.
     """
+    with _opened(path, path) as file:
+        promise = examine(file)
+        with _open_audio(file) as audio:
+            return _header(audio, promise)
+
+
+@contextmanager
+def refusing(path: Place) -> Iterator[None]:
+    """Name the file in refusals, and make one of what the system says of it."""
     try:
-        if path.stat().st_size == 0:
-            raise PipelineError(f"{path}: is empty (0 bytes); fetch the file again or remove it from the data set")
-        with path.open("rb") as file, _open_audio(file, path) as audio:
-            return _header(audio, path)
+        yield
+    except Refusal as refusal:
+        refusal.file = refusal.file or str(path)
+        raise
     except OSError as error:
-        raise PipelineError(_unreadable(path, error)) from error
+        raise Refusal("unreadable", f"cannot be read ({error.strerror or error})", file=str(path)) from error
+
+
+@contextmanager
+def _opened(local: Path, path: Place) -> Iterator[BinaryIO]:
+    """The file, unbuffered: libsndfile reads through its descriptor, whose place a buffer would hide."""
+    with refusing(path):
+        if local.is_fifo() or local.is_char_device():  # to open or read these may wait for ever
+            raise Refusal("unreadable", "is a pipe or a device, not a file", "remove it from the data set")
+        with local.open("rb", buffering=0) as file:
+            yield file
 
 
 def content_sha256(path: Path) -> str:
@@ -65,36 +88,11 @@ def content_sha256(path: Path) -> str:
 
     Raises
     ------
-    PipelineError
+    Refusal
         If the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise PipelineError(_unreadable(path, error)) from error
-
-
-def is_cut_short(path: Path) -> bool:
-    """Whether an Ogg file lacks its end, as after a broken download: it decodes without an error, but too short.
-
-    The last page of a whole Ogg stream carries the end-of-stream flag and all its bytes. Other formats, which
-    report a missing end themselves or cannot know, give False.
-
-    Source: RFC 3533, section 6.
-    """
-    with path.open("rb") as file:
-        if file.read(4) != b"OggS":
-            return False
-        file.seek(max(0, path.stat().st_size - _OGG_LONGEST_PAGE_BYTES))
-        tail = file.read()
-    start = tail.rfind(b"OggS")
-    if start < 0 or len(tail) < start + 27:
-        return True
-    segments = tail[start + 26]
-    lengths = tail[start + 27 : start + 27 + segments]
-    is_last, is_whole = tail[start + 5] & 4, len(tail) >= start + 27 + segments + sum(lengths)
-    return not (is_last and len(lengths) == segments and is_whole)
+    with refusing(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_waveform(path: Place, sample_rate_hz: int, sha256: str | None = None) -> FloatArray:
@@ -115,32 +113,29 @@ def read_waveform(path: Place, sample_rate_hz: int, sha256: str | None = None) -
 
     Raises
     ------
-    PipelineError
-        If the file cannot be read, has changed, is not audio, ends before its header says, or holds a
-        sample that is not finite.
+    Refusal
+        If the file cannot be read, has changed, does not pass the gate, or does not decode to what it promises.
     """
-    waveform_S = np.concatenate(list(waveform_blocks(path, sample_rate_hz, sha256)))
-    if not np.isfinite(waveform_S).all():
-        raise PipelineError(f"{path}: holds samples that are not finite numbers; mend the file or remove it")
-    return waveform_S
+    return np.concatenate(list(waveform_blocks(path, sample_rate_hz, sha256)))
 
 
 def waveform_blocks(path: Place, sample_rate_hz: int, sha256: str | None = None, room: int = 0) -> Iterator[FloatArray]:
-    """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`, which are not looked at for finite numbers.
+    """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`.
 
     Each piece is (room + S,): in front of its samples it has room for others, so that the front end need not copy it.
-    An error of decoding comes where it occurs, after the good pieces before it.
+    A refusal of what decodes comes where it occurs, after the good pieces before it.
     """
     with fetched(path) as local, _opened(local, path) as file:
         if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise PipelineError(f"{path}: has changed since stage `recordings` read it; run `dvc repro`")
-        file.seek(0)
-        with _open_audio(file, path) as audio:
-            header = _header(audio, path)
+            raise Refusal("unreadable", "has changed since stage `recordings` read it", "run `dvc repro`")
+        promise = examine(file)
+        with _open_audio(file) as audio:
+            header = _header(audio, promise)
+            checked = _checked(audio, header, promise, room if header.sample_rate_hz == sample_rate_hz else 0)
             if header.sample_rate_hz == sample_rate_hz:
-                yield from _mono_blocks(audio, path, header, room)
+                yield from checked
             else:
-                blocks = _resampled(_mono_blocks(audio, path, header), header, sample_rate_hz)
+                blocks = _resampled(checked, header, sample_rate_hz)
                 yield from (np.concatenate([np.empty(room, np.float32), block_S]) for block_S in blocks)
 
 
@@ -150,7 +145,7 @@ def fetched(path: Place) -> Iterator[Path]:
 
     Raises
     ------
-    PipelineError
+    Refusal
         If there is no such remote file.
     StoreError
         If its service cannot be reached: that is no fault of the file, which must not be left out for it.
@@ -159,22 +154,9 @@ def fetched(path: Place) -> Iterator[Path]:
         yield path
         return
     with tempfile.NamedTemporaryFile(prefix="birdcache-", suffix=path.suffix) as copy:
-        try:
-            with reaching(path):
-                path.fs.get_file(path.path, copy.name)
-        except FileNotFoundError as error:
-            raise PipelineError(_unreadable(path, error)) from error
+        with refusing(path), reaching(path):
+            path.fs.get_file(path.path, copy.name)
         yield Path(copy.name)
-
-
-@contextmanager
-def _opened(local: Path, path: Place) -> Iterator[Any]:
-    """The file, with a descriptor that libsndfile can read from; `path` is its name in errors."""
-    try:
-        with local.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise PipelineError(_unreadable(path, error)) from error
 
 
 def resampled_length(frames: int, rate_hz: int, sample_rate_hz: int) -> int:
@@ -193,21 +175,16 @@ def _resampled(blocks: Iterator[FloatArray], header: Header, sample_rate_hz: int
     yield np.pad(end_S, (0, missing - len(end_S)))
 
 
-def _mono_blocks(audio: Any, path: Place, header: Header, room: int = 0) -> Iterator[FloatArray]:
-    """Yield (room + S,) blocks, and check that they add up to the header's length."""
-    decoded = 0
+def _checked(audio: Any, header: Header, promise: Promise, room: int) -> Iterator[FloatArray]:
+    """Decode (room + S,) blocks, and check that they are what the file promises."""
+    check = SampleCheck(header.frames, promise.whole)
     try:
         while len(block_S := _mono_block(audio, room)) > room:
-            decoded += len(block_S) - room
+            check.take(block_S[room:])
             yield block_S
     except soundfile.SoundFileError as error:
-        raise PipelineError(
-            f"{path}: breaks off while decoding ({_reason(error)}); fetch it again or remove it"
-        ) from error
-    if decoded != header.frames:
-        raise PipelineError(
-            f"{path}: its header promises {header.frames} samples but {decoded} decode; fetch it again or remove it"
-        )
+        raise Refusal("damaged", f"breaks off while decoding ({_reason(error)})") from error
+    check.finish()
 
 
 def _mono_block(audio: Any, room: int) -> FloatArray:
@@ -220,26 +197,24 @@ def _mono_block(audio: Any, room: int) -> FloatArray:
     return block_S[: room + len(samples_SC)]
 
 
-def _open_audio(file: Any, path: Place) -> Any:
+def _open_audio(file: Any) -> Any:
+    file.seek(0)
     try:
         return soundfile.SoundFile(file.fileno(), closefd=False)
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless samples, known by the name only
-        raise PipelineError(
-            f"{path}: is not audio that libsndfile can read ({_reason(error)}); "
-            f"use {', '.join(AUDIO_EXTENSIONS)}, fetch it again, or remove it"
-        ) from error
+    except soundfile.SoundFileError as error:
+        raise Refusal("damaged", f"libsndfile cannot open it ({_reason(error)})") from error
 
 
-def _header(audio: Any, path: Place) -> Header:
-    frames, rate_hz = int(audio.frames), int(audio.samplerate)
+def _header(audio: Any, promise: Promise) -> Header:
+    """What libsndfile makes of the file, which must not be more than the gate has seen."""
+    frames, rate_hz, channels = int(audio.frames), int(audio.samplerate), int(audio.channels)
     if frames <= 0:
-        raise PipelineError(f"{path}: holds no samples; fetch it again or remove it from the data set")
-    return Header(frames / rate_hz, rate_hz, int(audio.channels), frames)
-
-
-def _unreadable(path: Place, error: OSError) -> str:
-    why = error.strerror or error
-    return f"{path}: cannot be read ({why}); restore the file or its permissions, or remove it from the table"
+        raise Refusal("empty", "holds no samples")
+    duration_s = frames / rate_hz
+    too_long = promise.frames is not None and duration_s > promise.frames / promise.sample_rate_hz + 1 / rate_hz
+    if channels != promise.channels or too_long:
+        raise Refusal("damaged", f"decodes as {channels} channels and {duration_s:.6g} s, which its structure denies")
+    return Header(duration_s, rate_hz, channels, frames, promise.ended)
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cache.codec import Codec
 from cache.keys import part_address, view_digest
 from cache.places import Place
 from cache.pool import DIGEST_DIGITS, LocalPool
@@ -20,8 +19,9 @@ from cache.seal import NamedPart
 from cache.shard import Layout
 from params import MachineParams
 from pipeline.audio import DECODER_VERSION
+from pipeline.codes import codec_of
 from pipeline.errors import PipelineError
-from pipeline.frontend import FRONTEND_VERSION, value_range
+from pipeline.frontend import FRONTEND_VERSION
 from pipeline.jobs import Job, Source, plan_jobs
 from pipeline.part_worker import Built, Recipe, Refused, build_part
 from pipeline.workers import run_unordered
@@ -44,7 +44,7 @@ class Builder:
         """
         self.view, self.root = view, pool
         self.digest = view_digest(view, FRONTEND_VERSION, DECODER_VERSION)
-        self.codec = Codec(view.dtype, *value_range(view))
+        self.codec = codec_of(view)
         self._machine = machine
         self._pool = open_pool(pool, self.digest)
 

@@ -50,15 +50,15 @@ def summarise(
     summary = f"{len(usable)} usable recordings of {len(known)} labels, {hours:g} hours; {unusable} unusable"
     by_count = labels.sort_values(["recordings", "label"], ascending=[False, True])
     return {
-        "summary": f"{summary}; {(soundscapes['problem'] == '').sum()} soundscapes",
+        "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
         "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
         "contents": {"distinct": int(usable["sha256"].nunique()), "duplicates": _duplicates(usable)},
-        "unusable": _unusable(recordings, "recording"),
-        "cut_short": list(recordings.loc[recordings["cut_short"], "recording"]),
+        "refused": _refused(recordings),
+        "no_end": list(recordings.loc[recordings["no_end"], "recording"]),
         "authors": _authors(usable["author"]),
         "secondary_labels": {
             "recordings": int((usable["secondary"] != "").sum()),
-            "unknown": _unknown(recordings.loc[recordings["problem"] == "", "secondary"], known),
+            "unknown": _unknown(recordings.loc[recordings["code"] == "", "secondary"], known),
         },
         "soundscapes": _soundscapes(metadata, soundscapes, known),
         "submission": {
@@ -80,9 +80,9 @@ def _duplicates(usable: pd.DataFrame) -> list[list[str]]:
     return sorted(list(group) for _, group in shared.groupby("sha256")["recording"])
 
 
-def _unusable(files: pd.DataFrame, name: str) -> list[dict[str, str]]:
-    broken = files[files["problem"] != ""]
-    return [{"file": file, "reason": reason} for file, reason in zip(broken[name], broken["problem"], strict=True)]
+def _refused(files: pd.DataFrame) -> dict[str, int]:
+    """How many files were refused of each class; reports/refused.csv names them."""
+    return dict(sorted(Counter(files.loc[files["code"] != "", "code"]).items()))
 
 
 def _authors(author: pd.Series[str]) -> dict[str, Any]:
@@ -98,14 +98,14 @@ def _unknown(listed: Iterable[str], known: set[str]) -> dict[str, int]:
 
 
 def _soundscapes(metadata: Metadata, soundscapes: pd.DataFrame, known: set[str]) -> dict[str, Any]:
-    usable = soundscapes[soundscapes["problem"] == ""]
+    usable = soundscapes[soundscapes["code"] == ""]
     names = set(usable["soundscape"])
     owners = metadata.truth["row_id"].str.rpartition("_")[0] if len(metadata.truth) else pd.Series(dtype=str)
     return {
         "usable": len(usable),
         "hours": _hours(usable["duration_s"]),
-        "unusable": _unusable(soundscapes, "soundscape"),
-        "cut_short": list(soundscapes.loc[soundscapes["cut_short"].astype(bool), "soundscape"]),
+        "refused": _refused(soundscapes),
+        "no_end": list(soundscapes.loc[soundscapes["no_end"].astype(bool), "soundscape"]),
         "truth_rows": len(metadata.truth),
         "truth_rows_without_soundscape": int((~owners.isin(names)).sum()),
         "truth_labels_unknown": _unknown(metadata.truth["labels"], known),

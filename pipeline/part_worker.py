@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 import zarr
-from threadpoolctl import threadpool_limits
 
-from cache.codec import Codec, Codes
+from cache.codec import Codec
 from cache.draft import PartDraft
 from cache.errors import StoreError
 from cache.keys import view_digest
@@ -20,9 +19,10 @@ from cache.places import absolute, is_local
 from cache.pool import PooledPart
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from pipeline.audio import DECODER_VERSION, waveform_blocks
-from pipeline.errors import PipelineError
-from pipeline.frontend import FRONTEND_VERSION, room, spectrogram_blocks
+from pipeline.audio import DECODER_VERSION
+from pipeline.decoder.parent import decoder, with_second_try
+from pipeline.errors import PipelineError, Refusal
+from pipeline.frontend import FRONTEND_VERSION
 from pipeline.jobs import Job, Old, Rows, Source
 from schema.views import MelView, PcenView
 
@@ -45,10 +45,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Refused:
-    """An audio file that could not be decoded, and why."""
+    """An audio file that was refused while it was decoded: class, reason and way out as in its `Refusal`."""
 
     source: Source
-    reason: str
+    code: str
+    detail: str
+    way_out: str
+
+    @property
+    def reason(self) -> str:
+        """File, reason and way out in one line."""
+        return f"{self.source.path}: {self.detail}; {self.way_out}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Built:
 
 
 def build_part(job: Job, recipe: Recipe) -> Built:
-    """Decode, compute, encode and write one part, with one thread so that sums never differ.
+    """Write one part of what a disposable process decodes.
 
     Raises
     ------
@@ -74,7 +81,7 @@ def build_part(job: Job, recipe: Recipe) -> Built:
             f"{platform.node()}: this worker has another version of the project or of its audio libraries (here: "
             f"front end {FRONTEND_VERSION}, {DECODER_VERSION}) than the stage that sent it; install the same everywhere"
         )
-    with threadpool_limits(1), zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
+    with zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
         pool = open_pool(absolute(recipe.pool, recipe.base), recipe.digest)
         with pool.draft(recipe.layout) as draft:
             refused = _fill(draft, job, recipe)
@@ -89,12 +96,18 @@ def _fill(draft: PartDraft, job: Job, recipe: Recipe) -> list[Refused]:
         if key in job.reuse and _copied(draft, key, job.reuse[key], readers):
             continue
         try:
-            with draft.recording(key) as writer:
-                for codes in _decoded(source, recipe):
-                    writer.append(codes)
-        except PipelineError as error:
-            refused.append(Refused(source, str(error).replace(f"{recipe.base}/", "")))
+            with_second_try(partial(_add, draft, key, source, recipe))
+        except Refusal as refusal:
+            refused.append(Refused(source, refusal.code, refusal.detail, refusal.way_out))
     return refused
+
+
+def _add(draft: PartDraft, key: str, source: Source, recipe: Recipe) -> None:
+    """Add a recording; one that is refused, or decodes to its middle only, leaves nothing in the draft."""
+    path = absolute(source.path, recipe.base)
+    with draft.recording(key) as writer:
+        for codes in decoder().codes(path, recipe.view, source.duration_s, source.sha256):
+            writer.append(codes)
 
 
 def _open_readers(reuse: Mapping[str, Rows], layout: Layout) -> dict[Old, PartReader]:
@@ -114,17 +127,3 @@ def _copied(draft: PartDraft, key: str, rows: Rows, readers: Mapping[Old, PartRe
             writer.append(codes)
         return True
     return False
-
-
-def _decoded(source: Source, recipe: Recipe) -> Iterator[Codes]:
-    """Codes of a recording in blocks (T, M)."""
-    path, view = absolute(source.path, recipe.base), recipe.view
-    with np.errstate(over="ignore", invalid="ignore"):
-        waveform = waveform_blocks(path, view.sample_rate_hz, source.sha256, room(view))
-        for values in spectrogram_blocks(waveform, view):
-            if not np.isfinite(values).all():
-                raise PipelineError(
-                    f"{source.path}: holds samples that are not finite, or so loud that their power overflows; "
-                    f"scale it to +-1, mend it or remove it"
-                )
-            yield recipe.codec.encode(values)

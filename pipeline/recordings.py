@@ -1,7 +1,7 @@
 """Stage `recordings`: what there is to train on and to predict, after a look at every audio file.
 
-Run as `python -m pipeline.recordings`. Files that cannot be used are listed with their reason in
-reports/data.json and left out; they never stop the stage unless none is left.
+Run as `python -m pipeline.recordings`. Files that cannot be used are left out and listed in reports/refused.csv with
+the class of the reason and the way out. They stop the stage only when there are too many, and after all is written.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from params import DataParams, MachineParams
 from pipeline.data_report import draw_classes, summarise, write_report
 from pipeline.errors import PipelineError
 from pipeline.metadata import TAXONOMY, Metadata, read_metadata
+from pipeline.refused import COLUMNS, check_share, counts_text, write_refused
 from pipeline.scan import scan_files
 from pipeline.tables import RECORDINGS, write_table
 
 DATA = Path("data")
 REPORTS = Path("reports")
+REFUSED = REPORTS / "refused.csv"
 
 
 def main() -> None:
@@ -29,6 +31,8 @@ def main() -> None:
     metadata = read_metadata(settings.data)
     recordings = scan_recordings(metadata, settings.data, settings.machine)
     soundscapes = scan_soundscapes(metadata, settings.data, settings.machine)
+    refused = refused_files(recordings, soundscapes)
+    write_refused(refused, REFUSED)
     usable = usable_recordings(recordings, settings.data)
     labels = labels_table(usable, metadata.taxonomy)
     write_table(usable[list(RECORDINGS)], DATA / "recordings.csv")
@@ -41,6 +45,8 @@ def main() -> None:
     write_report(report, REPORTS / "data.json")
     draw_classes(labels, REPORTS / "classes.png")
     print(report["summary"])
+    print(f"refused: {counts_text(refused['code'])}; listed in {REFUSED}")
+    check_share(list(refused["code"]), len(recordings) + len(soundscapes), settings.data.max_refused_share, REFUSED)
 
 
 def scan_recordings(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
@@ -56,6 +62,12 @@ def scan_soundscapes(metadata: Metadata, data: DataParams, machine: MachineParam
     return pd.concat([names, scan_files(paths, data, machine, "soundscapes")], axis=1)
 
 
+def refused_files(recordings: pd.DataFrame, soundscapes: pd.DataFrame) -> pd.DataFrame:
+    """All files that were refused, with the columns that reports/refused.csv has."""
+    both = pd.concat([recordings.rename(columns={"path": "file"}), soundscapes.rename(columns={"path": "file"})])
+    return both.loc[both["code"] != "", COLUMNS]
+
+
 def usable_recordings(recordings: pd.DataFrame, data: DataParams) -> pd.DataFrame:
     """The recordings that can be trained on, and of their secondary labels those that can be learnt.
 
@@ -66,9 +78,10 @@ def usable_recordings(recordings: pd.DataFrame, data: DataParams) -> pd.DataFram
     PipelineError
         If no recording is usable.
     """
-    usable = recordings[recordings["problem"] == ""].reset_index(drop=True)
+    usable = recordings[recordings["code"] == ""].reset_index(drop=True)
     if usable.empty:
-        first = f"{recordings['path'].iloc[0]}: {recordings['problem'].iloc[0]}"
+        path, detail, way_out = recordings[["path", "detail", "way_out"]].iloc[0]
+        first = f"{path}: {detail}; {way_out}"
         raise PipelineError(f"{data.root}: none of {len(recordings)} recordings is usable; the first: {first}")
     known = set(usable["label"])
     secondary = [
@@ -94,7 +107,7 @@ def labels_table(usable: pd.DataFrame, taxonomy: pd.DataFrame) -> pd.DataFrame:
 
 def soundscapes_table(soundscapes: pd.DataFrame) -> pd.DataFrame:
     """The usable soundscapes, sorted by name; without rows if there are none."""
-    usable = soundscapes[soundscapes["problem"] == ""].sort_values("soundscape")
+    usable = soundscapes[soundscapes["code"] == ""].sort_values("soundscape")
     return usable[["sha256", "path", "duration_s", "soundscape"]]
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 
 from cache.places import Place, absolute
 from params import DataParams, MachineParams
-from pipeline.audio import content_sha256, fetched, is_cut_short, read_header
-from pipeline.errors import PipelineError
+from pipeline.audio import Header, content_sha256, fetched
+from pipeline.decoder.parent import decoder, with_second_try
+from pipeline.errors import Refusal
 from pipeline.workers import run_unordered
 from progress import Progress
 
@@ -21,14 +22,16 @@ BATCH_FILES = 64  # per task of a worker: a file takes a millisecond, a task's w
 
 @dataclass(frozen=True)
 class Scan:
-    """What one file holds; `problem` says why it cannot be used, "" if it can, then the rest holds."""
+    """What one file holds, or why it is refused: a code of `pipeline.errors.WAYS_OUT`, "" if it can be used."""
 
     sha256: str = ""
     duration_s: float = 0.0
     sample_rate_hz: int = 0
     channels: int = 0
-    cut_short: bool = False
-    problem: str = ""
+    no_end: bool = False
+    code: str = ""
+    detail: str = ""
+    way_out: str = ""
 
 
 def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, what: str) -> pd.DataFrame:
@@ -39,7 +42,7 @@ def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, w
     paths
         The files or URLs, as openable from here.
     data
-        Its shortest_s and longest_s bound what is usable.
+        Its shortest_s, longest_s and no_end say what is usable.
     machine
         Its workers, backend and scheduler. The result does not depend on them.
     what
@@ -53,8 +56,7 @@ def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, w
         return pd.DataFrame(columns=list(Scan.__dataclass_fields__))
     base = os.fspath(Path.cwd())
     starts = range(0, len(paths), BATCH_FILES)
-    limits = data.shortest_s, data.longest_s
-    tasks = ((_scan_batch, (start, paths[start : start + BATCH_FILES], base, *limits)) for start in starts)
+    tasks = ((_scan_batch, (start, paths[start : start + BATCH_FILES], base, data)) for start in starts)
     scans: dict[int, list[Scan]] = {}
     with Progress(len(paths), what, "files") as progress:
         for start, batch in run_unordered(tasks, machine):
@@ -63,33 +65,34 @@ def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, w
     return pd.DataFrame([asdict(scan) for start in starts for scan in scans[start]])
 
 
-def _scan_batch(
-    start: int, paths: Sequence[str], base: str, shortest_s: float, longest_s: float
-) -> tuple[int, list[Scan]]:
-    return start, [scan_file(absolute(path, base), shortest_s, longest_s) for path in paths]
+def _scan_batch(start: int, paths: Sequence[str], base: str, data: DataParams) -> tuple[int, list[Scan]]:
+    return start, [scan_file(absolute(path, base), data) for path in paths]
 
 
-def scan_file(path: Place, shortest_s: float, longest_s: float) -> Scan:
-    """Scan one file; one that cannot be used gives a `Scan` with its problem, never an exception.
+def scan_file(path: Place, data: DataParams) -> Scan:
+    """Scan one file; one that cannot be used gives a `Scan` with its code, never an exception.
 
     Raises
     ------
     StoreError
         If a remote file's service cannot be reached, which says nothing about the file.
     """
-    local = path  # errors begin with the name of what was being read
     try:
         with fetched(path) as local:
-            header = read_header(local)
-            if not shortest_s <= header.duration_s <= longest_s:
-                return Scan(problem=_length_problem(header.duration_s, shortest_s, longest_s))
+            header = with_second_try(lambda: decoder().header(local))
+            _check_choices(header, data)
             facts = header.duration_s, header.sample_rate_hz, header.channels
-            return Scan(content_sha256(local), *facts, is_cut_short(local))
-    except PipelineError as error:
-        return Scan(problem=str(error).removeprefix(f"{local}: "))
+            return Scan(content_sha256(local), *facts, not header.ended)
+    except Refusal as refusal:
+        return Scan(code=refusal.code, detail=refusal.detail, way_out=refusal.way_out)
 
 
-def _length_problem(duration_s: float, shortest_s: float, longest_s: float) -> str:
-    if duration_s < shortest_s:
-        return f"lasts {duration_s:.3g} s, less than data.shortest_s ({shortest_s:g} s); lower that or remove it"
-    return f"lasts {duration_s:.6g} s, more than data.longest_s ({longest_s:g} s); raise that or cut the file"
+def _check_choices(header: Header, data: DataParams) -> None:
+    """Refuse what params.yaml says to leave out."""
+    if not header.ended and data.no_end == "refuse":
+        raise Refusal("no-end", "says nowhere that it ends here, as if the rest were missing; what is there is intact")
+    if header.duration_s < data.shortest_s:
+        shortest = f"data.shortest_s ({data.shortest_s:g} s)"
+        raise Refusal("too-short", f"lasts {header.duration_s:.3g} s, less than {shortest}")
+    if header.duration_s > data.longest_s:
+        raise Refusal("too-long", f"lasts {header.duration_s:.6g} s, more than data.longest_s ({data.longest_s:g} s)")

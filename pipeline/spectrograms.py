@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from pipeline.errors import PipelineError
 from pipeline.gallery import draw_gallery
 from pipeline.jobs import Source
 from pipeline.part_worker import Refused
+from pipeline.refused import COLUMNS, check_share, counts_text, write_refused
 
 AUDIO, SOUNDSCAPES = Path("data/audio.csv"), Path("data/soundscapes.csv")
 CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")
@@ -35,13 +37,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipeline.spectrograms", description=__doc__)
     parser.add_argument("name", help="a view of the section views in params.yaml")
     name = parser.parse_args().name
-    builder = open_builder(name, parameters.load())
-    recordings = build_store(builder, read_sources(AUDIO), CACHE / f"{name}.zarr", f"spectrograms@{name}")
-    soundscapes = build_store(
-        builder, read_sources(SOUNDSCAPES), CACHE / f"{name}-soundscapes.zarr", f"soundscapes@{name}"
-    )
+    settings = parameters.load()
+    builder = open_builder(name, settings)
+    audio, scapes = read_sources(AUDIO), read_sources(SOUNDSCAPES)
+    refused: list[Refused] = []
+    listed = REPORTS / f"{name}-refused.csv"
+    try:
+        recordings = build_store(builder, audio, CACHE / f"{name}.zarr", f"spectrograms@{name}", refused)
+        target = CACHE / f"{name}-soundscapes.zarr"
+        soundscapes = build_store(builder, scapes, target, f"soundscapes@{name}", refused)
+    finally:
+        write_refused(refused_table(refused), listed)
     write_report(REPORTS / f"{name}.json", {"recordings": recordings, "soundscapes": soundscapes})
-    draw_gallery(Store(CACHE / f"{name}.zarr"), read_sources(AUDIO), REPORTS / f"{name}.png")
+    draw_gallery(Store(CACHE / f"{name}.zarr"), audio, REPORTS / f"{name}.png")
+    codes = [entry.code for entry in refused]
+    check_share(codes, len(audio) + len(scapes), settings.data.max_refused_share, listed)
 
 
 def open_builder(name: str, params: Params) -> Builder:
@@ -73,8 +83,16 @@ def read_sources(table: Path) -> list[Source]:
     return [Source(*row) for row in zip(rows["sha256"], rows["path"], rows["duration_s"], strict=True)]
 
 
-def build_store(builder: Builder, sources: Sequence[Source], target: Path, what: str) -> dict[str, Any]:
-    """Build and seal one store; return what the report says about it.
+def refused_table(refused: Sequence[Refused]) -> pd.DataFrame:
+    """The refused files with the columns of reports/refused.csv."""
+    rows = [(entry.source.path, entry.code, entry.detail, entry.way_out) for entry in refused]
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+
+
+def build_store(
+    builder: Builder, sources: Sequence[Source], target: Path, what: str, refused: list[Refused]
+) -> dict[str, Any]:
+    """Build and seal one store; return what the report says about it, and add to `refused` what was left out.
 
     Raises
     ------
@@ -82,18 +100,19 @@ def build_store(builder: Builder, sources: Sequence[Source], target: Path, what:
         If there are sources and not one of them can be decoded.
     """
     with building(builder.root, builder.sweep):
-        parts, refused = builder.build(sources, what, partial(note_plan, builder.root, target))
+        parts, bad = builder.build(sources, what, partial(note_plan, builder.root, target))
+        refused += bad
         if sources and not parts:
             raise PipelineError(
-                f"{target}: none of {len(sources)} audio files can be decoded; the first: {refused[0].reason}"
+                f"{target}: none of {len(sources)} audio files can be decoded; the first: {bad[0].reason}"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
         seal(target, builder.view, builder.digest, builder.codec, parts)
         note_store(builder.root, target, [named.part for named in parts])
-    report = _summary(Store(target), sources, refused)
+    report = _summary(Store(target), sources, bad)
     print(
-        f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB, "
-        f"{len(refused)} refused"
+        f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB; "
+        f"refused: {counts_text(entry.code for entry in bad)}"
     )
     return report
 
@@ -108,7 +127,7 @@ def _summary(store: Store, sources: Sequence[Source], refused: Sequence[Refused]
         "frames": store.manifest.frames,
         "parts": len(store.manifest.parts),
         "megabytes": round(size / 1e6, 1),
-        "refused": [{"path": entry.source.path, "reason": entry.reason} for entry in refused],
+        "refused": dict(sorted(Counter(entry.code for entry in refused).items())),
     }
 
 

@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.torture import checkpoint_flips, killed_trainings
+from benchmarks.torture import bad_among_good, checkpoint_flips, killed_trainings, mutated_ogg, truncated
 from benchmarks.torture.outcome import Outcome
 
 REPORT = Path("reports/torture.json")
 TRIALS: dict[str, Callable[..., Outcome]] = {
+    "mutated-ogg": mutated_ogg.trial,
+    "truncated": truncated.trial,
+    "bad-among-good": bad_among_good.trial,
     "killed-trainings": killed_trainings.trial,
     "checkpoint-flips": checkpoint_flips.trial,
 }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from pathlib import Path
 
 import soundfile
 
 from pipeline.chorus.notes import SAMPLE_RATE_HZ, Waveform
+from pipeline.gate.checksum import ogg_checksum
 
 SERIAL = 1
-_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def write_ogg(path: Path, waveform: Waveform) -> None:
@@ -47,13 +46,3 @@ def with_serial(ogg: bytes, serial: int) -> bytes:
         struct.pack_into("<I", pages, start + 22, ogg_checksum(pages[start:end]))
         start = end
     return bytes(pages)
-
-
-def ogg_checksum(page: bytes | bytearray) -> int:
-    """CRC-32 as Ogg has it: polynomial 0x04c11db7, highest bit first, starting at zero, not inverted.
-
-    zlib has the same polynomial lowest bit first, starting at and inverted by 0xffffffff; so each byte goes in
-    mirrored, and the sum comes out mirrored.
-    """
-    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{mirrored:032b}"[::-1], 2)

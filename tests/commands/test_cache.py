@@ -66,7 +66,7 @@ def build(tmp_path: Path) -> Build:
         paths = sorted((tmp_path / "audio").iterdir())[:count]
         sources = [Source(content_sha256(path), str(path), soundfile.info(path).duration) for path in paths]
         before = folders(pool())
-        build_store(open_builder(view, parameters.load()), sources, project / f"data/cache/{view}.zarr", "test")
+        build_store(open_builder(view, parameters.load()), sources, project / f"data/cache/{view}.zarr", "test", [])
         return folders(pool()) - before
 
     return run

@@ -65,6 +65,8 @@ def data_params() -> Callable[..., DataParams]:
             "soundscape_truth": "truth.csv",
             "shortest_s": 0.5,
             "longest_s": 60.0,
+            "no_end": "refuse",
+            "max_refused_share": 1.0,
         }
         return DataParams.model_validate(plain | changes)
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 import params as parameters
 from cache import keys
+from cache.codec import Codes
 from cache.errors import StoreError
 from cache.keys import content_key, part_name, view_digest
 from cache.places import Place
@@ -26,11 +27,14 @@ from cache.seal import seal
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
 from params import MachineParams
-from pipeline import build, part_worker
-from pipeline.audio import DECODER_VERSION, content_sha256, read_waveform, waveform_blocks
+from pipeline import build
+from pipeline.audio import DECODER_VERSION, content_sha256, read_waveform
 from pipeline.build import Builder
-from pipeline.errors import PipelineError
-from pipeline.frontend import FRONTEND_VERSION, FloatArray, spectrogram, spectrogram_blocks
+from pipeline.codes import code_blocks
+from pipeline.decoder.parent import Decoder
+from pipeline.errors import PipelineError, Refusal
+from pipeline.frontend import FRONTEND_VERSION, spectrogram
+from pipeline.gate import samples
 from pipeline.jobs import Job, Source
 from pipeline.part_worker import Refused
 from pipeline.workers import Task, run_unordered
@@ -89,11 +93,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the files that were decoded in this process."""
     paths: list[str] = []
 
-    def read(path: Place, *facts: Any) -> Iterator[FloatArray]:
+    def watched(decoder: Decoder, path: Place, *facts: Any) -> Iterator[Codes]:
         paths.append(str(path))
-        return waveform_blocks(path, *facts)
+        return codes(decoder, path, *facts)
 
-    monkeypatch.setattr(part_worker, "waveform_blocks", read)
+    codes = Decoder.codes
+    monkeypatch.setattr(Decoder, "codes", watched)
     return paths
 
 
@@ -215,14 +220,15 @@ def test_another_view_is_decoded_and_the_old_one_kept(
     assert len(decoded) == 6
 
 
-def interrupted_after(count: int) -> Callable[[Iterable[FloatArray], View], Iterator[FloatArray]]:
-    """The front end, until somebody presses Ctrl-C."""
-    left = iter(range(count))
+def interrupted_after(count: int) -> Callable[..., Iterator[Codes]]:
+    """`Decoder.codes`, until somebody presses Ctrl-C."""
+    left, codes = iter(range(count)), Decoder.codes
 
-    def interrupted(waveform: Iterable[FloatArray], view: View) -> Iterator[FloatArray]:
+    def interrupted(decoder: Decoder, *facts: Any) -> Iterator[Codes]:
+        blocks = codes(decoder, *facts)
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return spectrogram_blocks(waveform, view)
+        return blocks
 
     return interrupted
 
@@ -233,7 +239,7 @@ def test_killed_build_resumes_with_its_finished_parts(
     whole, _ = make_store(sources, "undisturbed")
     decoded.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(part_worker, "spectrogram_blocks", interrupted_after(len(sources) - 1))
+        patch.setattr(Decoder, "codes", interrupted_after(len(sources) - 1))
         with pytest.raises(KeyboardInterrupt):
             make_store(sources)
     assert make_store(sources)[0] == whole
@@ -245,10 +251,10 @@ def test_killed_build_resumes_with_its_finished_parts(
 def test_unexpected_error_ends_the_build(
     make_store: MakeStore, sources: list[Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Place, *facts: Any) -> Iterator[FloatArray]:
+    def fail(*facts: Any) -> Iterator[Codes]:
         raise MemoryError("no memory")
 
-    monkeypatch.setattr(part_worker, "waveform_blocks", fail)
+    monkeypatch.setattr(Decoder, "codes", fail)
     with pytest.raises(MemoryError, match="no memory"):
         make_store(sources)
 
@@ -262,7 +268,7 @@ def test_refused_files_are_listed_with_reasons_and_leave_no_trace(
     assert files == clean
     reasons = [(Path(entry.source.path).name, entry.reason) for entry in refused]
     assert [name for name, _ in reasons] == ["broken.flac", "changed.ogg", "empty.ogg", "gone.ogg", "text.ogg"]
-    rules = ["breaks off while decoding", "has changed", "is not audio", "cannot be read", "is not audio"]
+    rules = ["breaks off while decoding", "has changed", "is empty", "cannot be read", "is not audio"]
     assert all(f"{name}: {rule}" in reason for (name, reason), rule in zip(reasons, rules, strict=True))
 
 
@@ -287,17 +293,19 @@ def test_nothing_but_refused_files_makes_an_empty_store(
 
 @VIEWS
 def test_samples_that_overflow_are_refused(
-    tmp_path: Path, make_store: MakeStore, sources: list[Source], view: View
+    tmp_path: Path, make_store: MakeStore, sources: list[Source], view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = np.zeros(RATE_HZ, np.float32)
     broken[500] = 1e30
     soundfile.write(tmp_path / "XC.wav", broken, RATE_HZ, subtype="FLOAT")
-    _, (refused,) = make_store([*sources[:2], as_source(tmp_path / "XC.wav")], view=view)
-    assert (
-        "XC.wav: holds samples that are not finite, or so loud that their power overflows; scale it to +-1"
-        in refused.reason
-    )
+    listed = [*sources[:2], as_source(tmp_path / "XC.wav")]
+    _, (refused,) = make_store(listed, view=view)
+    assert (refused.code, refused.detail) == ("damaged", "reaches 1e+30 times full scale")
     assert len(Store(tmp_path / "mel.zarr")) == 2
+    monkeypatch.setattr(samples, "LOUDEST", np.inf)
+    with pytest.raises(Refusal, match="its spectrogram holds values that are not finite numbers") as caught:
+        list(code_blocks(tmp_path / "XC.wav", view))
+    assert caught.value.code == "not-finite"
 
 
 def test_views_that_cannot_be_computed_or_stored_are_refused(tmp_path: Path) -> None:
@@ -351,7 +359,9 @@ def test_memory_of_a_worker_does_not_grow_with_the_length_of_a_recording(tmp_pat
         builder = Builder(VIEW, tmp_path / name, machine())
         source = as_source(tmp_path / f"{name}.wav")
         tracemalloc.start()
-        builder.build([source], "test")
+        builder.build([source], "test")  # this process
+        for _ in code_blocks(Path(source.path), VIEW):  # and what the one does that decodes
+            pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.1 * peaks[1]
@@ -395,21 +405,6 @@ def test_parts_are_handed_out_longest_first_by_duration_not_by_count(
     assert [job.duration_s for job in handed] == pytest.approx(new_s)
     assert new_s == sorted(new_s, reverse=True)
     assert len(handed) > 1
-
-
-def test_a_worker_computes_with_one_thread(
-    make_store: MakeStore, sources: list[Source], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads: list[int] = []
-
-    def watch(waveform: Iterable[FloatArray], view: View) -> Iterator[FloatArray]:
-        threads.extend(library["num_threads"] for library in threadpool_info())
-        return spectrogram_blocks(waveform, view)
-
-    monkeypatch.setattr(part_worker, "spectrogram_blocks", watch)
-    with threadpool_limits(2):
-        make_store(sources[:1])
-    assert set(threads) == {1}
 
 
 KILLED = """

@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import params
+from benchmarks.torture.ogg_files import sound, without_page
 from errors import run_stage
 from params import DataParams
 from pipeline import recordings as stage
@@ -46,6 +47,10 @@ def run(birdclef: Path, data_params: MakeParams) -> Callable[..., dict[str, pd.D
 
 def report() -> Any:
     return json.loads(Path("reports/data.json").read_text())
+
+
+def refused() -> pd.DataFrame:
+    return pd.read_csv("reports/refused.csv", index_col="file")
 
 
 def test_tables_hold_the_columns_that_later_stages_read(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
@@ -144,21 +149,74 @@ def test_unusable_files_are_named_with_reasons_and_cost_no_other(
     tables = run(longest_s=9.0)
     assert list(tables["recordings"]["recording"]) == ["1234/XC4.ogg"]
     assert tables["soundscapes"].empty
-    reasons = {row["file"]: row["reason"] for row in report()["unusable"]}
-    assert reasons["robin/XC0.ogg"].startswith("cannot be read (No such file or directory)")
-    assert reasons["robin/XC1.ogg"].startswith("is empty")
-    assert reasons["wren/XC2.ogg"].startswith("is not audio")
-    assert reasons["wren/XC3.ogg"].startswith("lasts 0.1 s, less than data.shortest_s (0.5 s)")
-    assert report()["soundscapes"]["unusable"][0]["reason"].startswith("lasts 10 s, more than data.longest_s (9 s)")
+    table = refused()
+    assert {Path(path).name: code for path, code in table["code"].items()} == {
+        "XC0.ogg": "unreadable",
+        "XC1.ogg": "empty",
+        "XC2.ogg": "not-audio",
+        "XC3.ogg": "too-short",
+        "dawn.ogg": "too-long",
+    }
+    missing, short = (table.loc[f"chorus/train_audio/{name}.ogg"] for name in ("robin/XC0", "wren/XC3"))
+    assert missing["detail"] == "cannot be read (No such file or directory)"
+    assert missing["way_out"].startswith("restore the file")
+    assert short["detail"] == "lasts 0.1 s, less than data.shortest_s (0.5 s)"
+    assert short["way_out"] == "lower data.shortest_s in params.yaml or remove it"
+    assert report()["refused"] == {"empty": 1, "not-audio": 1, "too-short": 1, "unreadable": 1}
+    assert report()["soundscapes"]["refused"] == {"too-long": 1}
 
 
-def test_truncated_ogg_is_reported(
-    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path, write_clip: WriteClip
-) -> None:
-    clip = write_clip(birdclef / "train_audio/wren/XC3.ogg", seconds=20)
+def test_truncated_ogg_is_refused(run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path) -> None:
+    clip = birdclef / "train_audio/wren/XC3.ogg"
     clip.write_bytes(clip.read_bytes()[:-200])
-    assert "wren/XC3.ogg" in set(run()["recordings"]["recording"])
-    assert report()["cut_short"] == ["wren/XC3.ogg"]
+    assert "wren/XC3.ogg" not in set(run()["recordings"]["recording"])
+    assert list(refused()["code"]) == ["truncated"]
+
+
+@pytest.mark.parametrize("no_end", ["accept", "refuse"])
+def test_ogg_that_does_not_say_where_it_ends_is_accepted_or_refused(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path, no_end: str
+) -> None:
+    for seconds, clip in ((1.5, "train_audio/wren/XC3.ogg"), (3, "test_soundscapes/dawn.ogg")):
+        (birdclef / clip).write_bytes(without_page(sound(seconds, 32_000, 1, "VORBIS"), -1))
+    tables = run(no_end=no_end)
+    used = no_end == "accept"
+    assert ("wren/XC3.ogg" in set(tables["recordings"]["recording"])) == used
+    assert len(tables["soundscapes"]) == used
+    assert list(refused()["code"]) == ([] if used else ["no-end"] * 2)
+    assert report()["no_end"] == (["wren/XC3.ogg"] if used else [])
+    assert report()["soundscapes"]["no_end"] == (["dawn"] if used else [])
+    assert used or "data.no_end: accept" in refused()["way_out"].iloc[0]
+
+
+def test_too_many_refused_files_fail_the_stage_after_all_is_written(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path
+) -> None:
+    for name in ("robin/XC0", "wren/XC2"):
+        (birdclef / f"train_audio/{name}.ogg").write_bytes(b"")
+    run(max_refused_share=0.34)
+    written = {path: path.read_bytes() for path in [*Path("data").iterdir(), *Path("reports").iterdir()]}
+    for path in written:
+        path.unlink()
+    message = r"data\.max_refused_share = 0\.3: 2 of 6 files \(33\.3%\) .*empty 2.*reports/refused\.csv; the others are"
+    with pytest.raises(PipelineError, match=message):
+        run(max_refused_share=0.3)
+    assert {path: path.read_bytes() for path in [*Path("data").iterdir(), *Path("reports").iterdir()]} == written
+
+
+def test_files_too_short_or_too_long_do_not_count_as_bad(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
+    run(shortest_s=1.9, longest_s=5.0, max_refused_share=0.0)
+    assert sorted(refused()["code"]) == ["too-long", *["too-short"] * 4]
+
+
+def test_refused_files_are_listed_even_if_none_is_usable(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path
+) -> None:
+    for clip in birdclef.rglob("*.ogg"):
+        clip.write_bytes(b"")
+    with pytest.raises(PipelineError, match="none of 5 recordings is usable"):
+        run()
+    assert list(refused()["code"]) == ["empty"] * 6
 
 
 def test_data_set_without_a_usable_recording_is_refused(
@@ -171,7 +229,12 @@ def test_data_set_without_a_usable_recording_is_refused(
 
 
 def test_report_repeats_byte_for_byte(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
-    outputs = [Path("reports/data.json"), Path("reports/classes.png"), *(Path(f"data/{name}.csv") for name in TABLES)]
+    outputs = [
+        Path("reports/data.json"),
+        Path("reports/refused.csv"),
+        Path("reports/classes.png"),
+        *(Path(f"data/{name}.csv") for name in TABLES),
+    ]
     run()
     before = [path.read_bytes() for path in outputs]
     run()
@@ -188,8 +251,9 @@ def test_scan_is_the_same_for_one_and_two_workers(birdclef: Path, data_params: M
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_scan_never_raises(tmp_path: Path) -> None:
-    assert scan_file(tmp_path, 1, 2).problem.startswith("cannot be read (Is a directory)")
+def test_scan_never_raises(tmp_path: Path, data_params: MakeParams) -> None:
+    scan = scan_file(tmp_path, data_params())
+    assert (scan.code, scan.detail) == ("unreadable", "cannot be read (Is a directory)")
 
 
 @pytest.mark.parametrize("labels", [1, 14, 206])

@@ -191,20 +191,23 @@ def test_scan_finds_the_same_in_remote_files_and_fetches_each_once(
     urls = [path.replace("chorus/", f"{URL}/") for path in paths]
     remote, local = (scan_files(files, data_params(), machine, "clips") for files in (urls, paths))
     pd.testing.assert_frame_equal(remote, local)
-    assert dict(zip(paths, local["cut_short"], strict=True))["chorus/bad/cut.ogg"]
-    assert list(local["problem"] != "").count(True) == 3
+    codes = dict(zip(paths, local["code"], strict=True))
+    bad = {"cut": "truncated", "empty": "empty", "short": "too-short", "text": "not-audio"}
+    assert {path: code for path, code in codes.items() if code} == {f"chorus/bad/{name}.ogg": bad[name] for name in bad}
     assert fetches == [url.removeprefix("memory:/") for url in urls]
 
 
-def test_missing_remote_file_is_refused_under_its_own_name() -> None:
+def test_missing_remote_file_is_refused_under_its_own_name(data_params: MakeParams) -> None:
     gone = UPath(URL) / "gone.ogg"
-    assert scan_file(gone, 1, 2).problem.startswith("cannot be read (")
+    scan = scan_file(gone, data_params())
+    assert scan.code == "unreadable"
+    assert scan.detail.startswith("cannot be read (")
     with pytest.raises(PipelineError, match=rf"^{gone}: cannot be read"):
         read_waveform(gone, 32000)
 
 
 def test_service_that_does_not_answer_is_no_fault_of_the_file(
-    upload: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    upload: Callable[[], None], data_params: MakeParams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload()
 
@@ -213,7 +216,7 @@ def test_service_that_does_not_answer_is_no_fault_of_the_file(
 
     monkeypatch.setattr(MemoryFileSystem, "get_file", refuse)
     clip = UPath(URL) / "train_audio/wren/XC2.ogg"
-    for read in (lambda: scan_file(clip, 1, 2), lambda: read_waveform(clip, 32000)):
+    for read in (lambda: scan_file(clip, data_params()), lambda: read_waveform(clip, 32000)):
         with pytest.raises(StoreError, match=rf"^{clip}: cannot be reached \(TimeoutError: no answer\)"):
             read()
 

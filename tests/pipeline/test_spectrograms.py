@@ -25,8 +25,6 @@ from params import Params
 from pipeline import part_worker, spectrograms
 from pipeline.audio import content_sha256, waveform_blocks
 from pipeline.errors import PipelineError
-from pipeline.gallery import draw_gallery
-from pipeline.jobs import Source
 from pipeline.mel import mel_filters
 from pipeline.spectrograms import open_builder, pool_root, read_sources
 from schema.views import MelView, PcenView
@@ -58,9 +56,10 @@ def list_audio(table: str, paths: list[Path]) -> None:
     pd.DataFrame(rows, columns=["sha256", "path", "duration_s"]).to_csv(f"data/{table}.csv", index=False)
 
 
-def load_params(name: str, **changes: object) -> Params:
-    """Write params.yaml with changes of one view, and read it as the stage does."""
+def load_params(name: str, most: float = 1.0, **changes: object) -> Params:
+    """Write params.yaml with changes of one view and `most` as max_refused_share, and read it as the stage does."""
     raw = tiny_params("chorus")
+    raw["data"]["max_refused_share"] = most
     raw["views"][name] |= changes
     write_params(Path("params.yaml"), raw)
     return parameters.load()
@@ -70,8 +69,8 @@ def load_params(name: str, **changes: object) -> Params:
 def run(monkeypatch: pytest.MonkeyPatch) -> RunStage:
     """A function that runs the stage for a view, with changes of that view, and returns its report."""
 
-    def run_stage(name: str = "mel", **changes: object) -> Any:
-        load_params(name, **changes)
+    def run_stage(name: str = "mel", most: float = 1.0, **changes: object) -> Any:
+        load_params(name, most, **changes)
         monkeypatch.setattr(sys, "argv", ["pipeline.spectrograms", name])
         spectrograms.main()
         return json.loads(Path(f"reports/spectrograms/{name}.json").read_text())
@@ -122,7 +121,8 @@ def test_report_tells_what_the_stores_hold(run: RunStage) -> None:
     report = run()
     recordings, soundscapes_ = report["recordings"], report["soundscapes"]
     assert (recordings["recordings"], soundscapes_["recordings"]) == (4, 1)
-    assert recordings["refused"] == soundscapes_["refused"] == []
+    assert recordings["refused"] == soundscapes_["refused"] == {}
+    assert Path("reports/spectrograms/mel-refused.csv").read_text() == "file,code,detail,way_out\n"
     assert recordings["frames"] == sum(1 + round(seconds * RATE_HZ) // 256 for seconds in (1, 1.5, 2, 2.5))
     assert recordings["hours"] == round(7 / 3600, 3)
     assert recordings["parts"] == len(list(Path("data/cache/mel.zarr/parts").glob("*/c")))
@@ -148,9 +148,11 @@ def test_refused_file_is_reported_and_costs_no_other(run: RunStage) -> None:
     report = run()
     assert report["recordings"]["recordings"] == 3
     assert report["recordings"]["hours"] == round(5 / 3600, 3)
-    (refused,) = report["recordings"]["refused"]
-    assert refused["path"] == "chorus/robin/XC2.ogg"
-    assert refused["reason"].startswith("chorus/robin/XC2.ogg: has changed since stage `recordings` read it")
+    assert report["recordings"]["refused"] == {"unreadable": 1}
+    table = pd.read_csv("reports/spectrograms/mel-refused.csv")
+    assert table.to_numpy().tolist() == [
+        ["chorus/robin/XC2.ogg", "unreadable", "has changed since stage `recordings` read it", "run `dvc repro`"]
+    ]
     assert report["soundscapes"]["recordings"] == 0
     assert len(Store(Path("data/cache/mel-soundscapes.zarr"))) == 0
 
@@ -162,6 +164,7 @@ def test_recordings_of_which_none_can_be_decoded_are_an_error(run: RunStage) -> 
     with pytest.raises(PipelineError, match=message):
         run()
     assert not Path("data/cache/mel.zarr").exists()
+    assert list(pd.read_csv("reports/spectrograms/mel-refused.csv")["code"]) == ["unreadable"] * 4
 
 
 def test_content_that_is_listed_twice_is_decoded_once(run: RunStage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,14 +223,36 @@ def test_picture_shows_a_few_or_all_recordings(run: RunStage, count: int) -> Non
     assert Path("reports/spectrograms/mel.png").read_bytes().startswith(PNG)
 
 
-def test_silent_recording_can_be_drawn(run: RunStage) -> None:
+def test_what_decodes_to_nothing_good_is_refused_with_its_class(run: RunStage) -> None:
+    quiet = song(900, 2, np.random.default_rng(1))
     soundfile.write("silence.wav", np.zeros(RATE_HZ), RATE_HZ)
-    list_audio("audio", [Path("silence.wav")])
+    soundfile.write("nan.wav", np.where(quiet == quiet[RATE_HZ], np.nan, quiet), RATE_HZ, subtype="FLOAT")
+    soundfile.write("unscaled.wav", quiet * 2**15, RATE_HZ, subtype="FLOAT")
+    soundfile.write("whole.flac", quiet, RATE_HZ)
+    Path("cut.flac").write_bytes(Path("whole.flac").read_bytes()[:20_000])
+    bad = {"cut.flac": "damaged", "nan.wav": "not-finite", "silence.wav": "silent", "unscaled.wav": "damaged"}
+    good = sorted(Path("chorus/robin").iterdir())
+    list_audio("audio", good)
     run()
-    store = Store(Path("data/cache/mel.zarr"))
-    np.testing.assert_allclose(store.read(0), -100)
-    draw_gallery(store, [Source(content_sha256(Path("silence.wav")), "silence.wav", 1.0)], Path("again.png"))
-    assert Path("again.png").read_bytes() == Path("reports/spectrograms/mel.png").read_bytes()
+    without = Store(Path("data/cache/mel.zarr")).digest
+    list_audio("audio", [*good, *map(Path, bad)])
+    report = run()
+    assert report["recordings"]["refused"] == {"damaged": 2, "not-finite": 1, "silent": 1}
+    table = pd.read_csv("reports/spectrograms/mel-refused.csv", index_col="file")
+    assert table["code"].to_dict() == bad
+    assert Store(Path("data/cache/mel.zarr")).digest == without
+
+
+def test_too_many_refused_files_fail_the_stage_after_the_others_are_done(run: RunStage) -> None:
+    Path("chorus/robin/XC2.ogg").write_bytes(b"")
+    message = (
+        r"data\.max_refused_share = 0\.1: 1 of 5 files \(20\.0%\) .*unreadable 1.*reports/spectrograms/mel-refused"
+    )
+    with pytest.raises(PipelineError, match=message):
+        run(most=0.1)
+    assert len(Store(Path("data/cache/mel.zarr"))) == 3
+    assert len(Store(Path("data/cache/mel-soundscapes.zarr"))) == 1
+    assert Path("reports/spectrograms/mel.json").exists()
 
 
 @pytest.mark.parametrize("mel_scale", ["slaney", "htk"])

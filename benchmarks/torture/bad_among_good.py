@@ -1,0 +1,145 @@
+"""Trial: one file in twenty is bad; exactly those are listed, and the store is as if they had never been there.
+
+Both stages run as the pipeline runs them, in two projects: one with the bad files, one without.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import soundfile
+from ruamel.yaml import YAML
+
+from benchmarks.torture.ogg_files import sound, without_page
+from benchmarks.torture.outcome import Outcome
+
+ROOT = Path(__file__).parents[2]
+RATE_HZ = 16_000
+SHARE = 0.05
+VIEW = {"sample_rate_hz": RATE_HZ, "n_fft": 512, "hop": 256, "n_mels": 32, "fmax_hz": RATE_HZ // 2}
+
+
+def good(seed: int, seconds: float = 1.0) -> bytes:
+    """A good recording, another for each seed."""
+    return sound(seconds, RATE_HZ, 1, "VORBIS", seed)
+
+
+def encoded(samples_S: npt.NDArray[np.float64], container: str, subtype: str) -> bytes:
+    """Samples in another format."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples_S, RATE_HZ, format=container, subtype=subtype)
+    return buffer.getvalue()
+
+
+def flipped(content: bytes) -> bytes:
+    """One bit of the last page is another."""
+    return content[:-300] + bytes([content[-300] ^ 4]) + content[-299:]
+
+
+NOISE_S = 0.1 * np.random.default_rng(1).standard_normal(RATE_HZ)
+HOLE_S = np.where(np.arange(RATE_HZ) == 9_999, np.nan, NOISE_S)
+BAD: dict[str, tuple[str, Callable[[int], bytes]]] = {  # kind: code, and the bytes of a file
+    "empty.ogg": ("empty", lambda seed: b""),
+    "page.ogg": ("not-audio", lambda seed: b"<html>404 not found</html>"),
+    "cut.ogg": ("truncated", lambda seed: good(seed)[:-1000]),
+    "flipped.ogg": ("damaged", lambda seed: flipped(good(seed))),
+    "lost.ogg": ("damaged", lambda seed: without_page(good(seed, 3), 3)),
+    "chained.ogg": ("chained", lambda seed: good(seed) + good(seed + 10_000)),
+    "open.ogg": ("no-end", lambda seed: without_page(good(seed, 3), -1)),
+    "short.ogg": ("too-short", lambda seed: good(seed, 0.2)),
+    "cut.wav": ("truncated", lambda seed: encoded(NOISE_S, "WAV", "PCM_16")[: 20_000 + seed]),
+    "aiff.wav": ("wrong-codec", lambda seed: encoded(NOISE_S * seed / 1e5, "AIFF", "PCM_16")),
+    "silent.wav": ("silent", lambda seed: encoded(np.zeros(RATE_HZ + seed), "WAV", "PCM_16")),
+    "hole.wav": ("not-finite", lambda seed: encoded(np.append(HOLE_S, seed / 1e5), "WAV", "FLOAT")),
+    "loud.wav": ("damaged", lambda seed: encoded(NOISE_S * (20_000 + seed), "WAV", "FLOAT")),
+    "cut.flac": ("damaged", lambda seed: encoded(NOISE_S, "FLAC", "PCM_16")[: 20_000 + seed]),
+}
+
+
+def trial(tried: int = 400, view: str = "mel") -> Outcome:
+    """Build a store of so many files, of which one in twenty is bad, and one of the good ones alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        soiled, clean = Path(folder) / "soiled", Path(folder) / "clean"
+        expected = _write_projects(soiled, clean, tried)
+        for project in (soiled, clean):
+            for arguments in (["pipeline.recordings"], ["pipeline.spectrograms", view]):
+                _run(project, arguments)
+        problems = _differences(_listed(soiled, view), expected)
+        problems += [f"listed though good: {path}" for path in _listed(clean, view)]
+        stored = _files(soiled / f"data/cache/{view}.zarr")
+        if stored != _files(clean / f"data/cache/{view}.zarr"):
+            problems.append("the stores differ")
+    counts = ", ".join(f"{code} {count}" for code, count in sorted(Counter(expected.values()).items()))
+    figure = f"{len(expected)} bad: {counts}; {len(stored)} files of the store compared"
+    return Outcome("bad files among good ones", tried, len(problems), problems[0] if problems else "none", figure)
+
+
+def _write_projects(soiled: Path, clean: Path, count: int) -> dict[str, str]:
+    """Write both projects; the code under which each bad file must be refused."""
+    expected, kinds = {}, list(BAD.items())
+    bad = set(np.linspace(0, count - 1, math.ceil(SHARE * count)).astype(int).tolist())
+    for number in range(count):
+        label = f"bird{number % 7}"
+        for project in (soiled, clean):
+            (project / "data/sounds" / label).mkdir(parents=True, exist_ok=True)
+        if number in bad:
+            kind, (code, content) = kinds[len(expected) % len(kinds)]
+            path = f"data/sounds/{label}/XC{number}-{kind}"
+            expected[path] = code
+            (soiled / path).write_bytes(content(number))
+        else:
+            path = f"data/sounds/{label}/XC{number}.ogg"
+            (soiled / path).write_bytes(good(number, 0.8 + number % 9 / 10))
+            shutil.copy(soiled / path, clean / path)
+    for project in (soiled, clean):
+        _write_params(project / "params.yaml")
+    return expected
+
+
+def _write_params(path: Path) -> None:
+    yaml = YAML(typ="safe", pure=True)
+    raw = yaml.load((ROOT / "params.yaml").read_text())
+    raw["data"] |= {"layout": "folders", "root": "data/sounds", "soundscapes": None, "soundscape_truth": None}
+    for view in raw["views"].values():
+        view |= VIEW
+    with path.open("w") as file:
+        yaml.dump(raw, file)
+
+
+def _run(project: Path, arguments: list[str]) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BIRDCACHE_POOL": "pool", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}: ended with status {done.returncode}: {done.stderr}")
+
+
+def _listed(project: Path, view: str) -> dict[str, str]:
+    """The code of each file that the two stages refused."""
+    tables = [pd.read_csv(project / "reports" / name) for name in ("refused.csv", f"spectrograms/{view}-refused.csv")]
+    return {file: code for table in tables for file, code in zip(table["file"], table["code"], strict=True)}
+
+
+def _differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+    paths = sorted(found.keys() | expected.keys())
+    return [
+        f"{path}: {found.get(path, 'not listed')}, expected {expected.get(path, 'none')}"
+        for path in paths
+        if found.get(path) != expected.get(path)
+    ]
+
+
+def _files(store: Path) -> dict[str, bytes]:
+    return {path.relative_to(store).as_posix(): path.read_bytes() for path in store.rglob("*") if path.is_file()}

@@ -1,0 +1,69 @@
+"""The disposable process that decodes, under a limit of memory; only `pipeline.decoder.parent` talks to it.
+
+Requests and answers are JSON behind four bytes of length; an answer that names frames is followed by their codes.
+Whoever took this process over through a fault of a decoder could send numbers and text, and nothing that runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from lifeline import die_with_parent
+from pipeline.audio import read_header
+from pipeline.codes import code_blocks
+from pipeline.decoder.messages import LENGTH, Message, packed
+from pipeline.errors import Refusal
+from schema.views import View
+
+VIEW: TypeAdapter[Any] = TypeAdapter(View)
+
+
+def main() -> None:
+    """Answer requests until there are no more. Arguments: the parent's process id, the limit of memory in bytes."""
+    parent, memory_bytes = map(int, sys.argv[1:])
+    die_with_parent(parent)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = _answers()
+    while head := sys.stdin.buffer.read(LENGTH.size):
+        request = json.loads(sys.stdin.buffer.read(*LENGTH.unpack(head)))
+        for answer, samples in answered(request):
+            answers.write(packed(answer))
+            answers.write(samples)
+        answers.flush()
+
+
+def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
+    """Answers to `{"header": path}` or `{"codes": path, "view": ..., "sha256": ...}`, each with the bytes behind it."""
+    try:
+        if "header" in request:
+            yield {"header": asdict(read_header(Path(request["header"])))}, b""
+            return
+        for codes in code_blocks(Path(request["codes"]), VIEW.validate_python(request["view"]), request["sha256"]):
+            yield {"frames": len(codes)}, np.ascontiguousarray(codes).data.cast("B")
+        yield {"end": True}, b""
+    except Refusal as refusal:
+        yield {"refused": [refusal.code, refusal.detail, refusal.way_out]}, b""
+    except MemoryError:
+        yield {"refused": ["out-of-memory", "takes more memory than any recording needs", ""]}, b""
+
+
+def _answers() -> BinaryIO:
+    """Standard output for answers alone: whatever a library prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+if __name__ == "__main__":
+    main()

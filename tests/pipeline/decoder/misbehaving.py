@@ -1,0 +1,72 @@
+"""A decoding process that does what broken decoders do, to files of certain names."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cache.codec import Codes
+from pipeline.audio import read_header
+from pipeline.codes import code_blocks
+from pipeline.decoder import child
+
+GIB = 2**30
+
+
+def misbehave(path: Path) -> None:
+    """What the name says; `once-...` only the first time."""
+    name, mark = path.stem, path.with_suffix(".seen")
+    if name.startswith("once-"):
+        if mark.exists():
+            return
+        mark.touch()
+    for word, deed in DEEDS.items():
+        if word in name:
+            deed()
+
+
+def swell() -> None:
+    """Take more memory than anybody may."""
+    kept = [bytearray(GIB) for _ in range(4)]
+    raise AssertionError(f"{len(kept)} GiB are there")
+
+
+DEEDS: dict[str, Callable[[], Any]] = {
+    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "quits": lambda: os._exit(3),
+    "stalls": lambda: time.sleep(600),
+    "swells": swell,
+    "chatters": lambda: os.write(1, b"libfoo: warning\n"),
+    "babbles": lambda: os.write(ANSWERS, b"\xff" * 64),
+}
+ANSWERS = 3  # the first descriptor that is free when the child takes its own for answers
+
+
+def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+    def misbehaving(path: Path, *arguments: Any) -> Any:
+        misbehave(path)
+        return function(path, *arguments)
+
+    return misbehaving
+
+
+def halfway(path: Path, *arguments: Any) -> Iterator[Codes]:
+    """Codes, and the deed of `late-...` after the first ones."""
+    late = path.stem.startswith("late-")
+    if not late:
+        misbehave(path)
+    for codes in code_blocks(path, *arguments):
+        yield codes
+        if late:
+            misbehave(path)
+
+
+if __name__ == "__main__":
+    vars(child)["read_header"] = watched(read_header)
+    vars(child)["code_blocks"] = halfway
+    child.main()
