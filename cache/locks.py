@@ -1,11 +1,13 @@
-"""Who may write to a local pool: builds share its lock, and `birdcache cache gc` takes it alone.
+"""Who may write: one build at a time to a store; to a local pool all builds, or `birdcache cache gc` alone.
 
-A remote pool has no lock.
+A lock ends with the process that holds it, however that ends. A remote pool has none.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +35,28 @@ def building(root: Place, when_alone: Callable[[], None]) -> Iterator[None]:
         if _try(file.fileno(), fcntl.LOCK_EX):
             when_alone()
         fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def replacing(store: Path) -> Iterator[None]:
+    """Hold a store's lock while it is built and sealed: a hidden file beside it, which says who holds it.
+
+    Raises
+    ------
+    StoreError
+        If another process holds it.
+    """
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with store.with_name(f".{store.name}.lock").open("a+") as file:
+        if not _try(file.fileno(), fcntl.LOCK_EX):
+            file.seek(0)
+            raise StoreError(
+                f"{store}: {file.read() or 'another process'} is building it; wait until it has finished or end it, "
+                f"then run the stage again"
+            )
+        file.truncate(0)
+        print(f"process {os.getpid()} on {platform.node()}", end="", file=file, flush=True)
         yield
 
 

@@ -17,6 +17,7 @@ from cache.files import file_sha256, fsync_path, fsync_tree, write_durably
 from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, CodecEntry, FileEntry, Manifest, PartEntry
 from cache.places import is_local
 from cache.pool import PooledPart, link_part
+from cache.whereabouts import NAME as WHEREABOUTS
 from cache.whereabouts import write_places
 from schema.views import MelView, PcenView
 
@@ -39,11 +40,23 @@ def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, part
     Raises
     ------
     OSError
-        If the disk refuses; an old store is then still in its place.
+        If the disk refuses; an old store is then still in its place, and nothing is left of the new one.
     """
     building, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for leftover in (building, old):
         shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        _put_together(building, view, digest, codec, parts)
+        _replace(target, building, old)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_together(
+    building: Path, view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart]
+) -> None:
+    """Links to the parts, the index, and last the manifest; all of it on the disk when this returns."""
     group = zarr.open_group(building, mode="w")
     group.create_group("parts")
     group.create_group("index")
@@ -53,21 +66,31 @@ def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, part
             link_part(named.part, building / "parts" / named.name)
     write_places(building, elsewhere)
     _write_index(group, parts)
-    write_durably(building / NAME, _manifest(view, digest, codec, parts, _other_files(building)).to_bytes())
+    other_files = _other_files(building)
     _force_to_disk(building)
+    write_durably(building / NAME, _manifest(view, digest, codec, parts, other_files).to_bytes())
+
+
+def _replace(target: Path, building: Path, old: Path) -> None:
     if target.exists():
         target.rename(old)
-    building.rename(target)
-    fsync_path(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        building.rename(target)
+        fsync_path(target.parent)
+    except OSError:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
 
 
 def _force_to_disk(building: Path) -> None:
     """What is the store's own. Its parts' bytes are on disk already, and to force three folders for each part would
     take longer than everything else; the sizes that a reader compares would tell of a link that a crash lost."""
     fsync_tree(building / "index")
-    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", building):
-        fsync_path(path)
+    elsewhere = building / WHEREABOUTS
+    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", elsewhere, building):
+        if path.exists():
+            fsync_path(path)
 
 
 def _write_index(group: Any, parts: Sequence[NamedPart]) -> None:

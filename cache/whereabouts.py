@@ -13,7 +13,7 @@ from typing import Any
 
 from upath import UPath
 
-from cache.errors import StoreError
+from cache.damage import Damage, refusal
 from cache.files import canonical_json
 from cache.places import Place, reaching, remote
 
@@ -40,7 +40,7 @@ def part_places(store: Path) -> dict[str, UPath]:
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError, TypeError):
-        raise StoreError(f"{path}: is damaged; run `dvc repro -f` of its stage") from None
+        raise refusal(Damage(path, "is damaged, so nobody knows where the parts lie")) from None
 
 
 def remote_sizes(places: Mapping[str, UPath]) -> dict[str, int]:

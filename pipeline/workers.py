@@ -7,6 +7,7 @@ whose workers ran out of memory, and puts several short tasks together, so that 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -14,6 +15,7 @@ from typing import Any
 
 import joblib
 
+from lifeline import run_mortal
 from params import MachineParams
 from pipeline.errors import PipelineError
 
@@ -39,7 +41,7 @@ def run_unordered(tasks: Iterable[Task], machine: MachineParams) -> Iterator[Any
         If the backend is dask and it is not installed, its scheduler does not answer, or it gives a task up.
     """
     if machine.backend == "loky":
-        calls = (joblib.delayed(function)(*arguments) for function, arguments in tasks)
+        calls = (joblib.delayed(run_mortal)(os.getpid(), function, *arguments) for function, arguments in tasks)
         yield from joblib.Parallel(machine.workers or ALL, return_as="generator_unordered")(calls)
         return
     with _cluster(machine) as client:

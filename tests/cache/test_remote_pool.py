@@ -279,7 +279,7 @@ def test_store_whose_pool_does_not_answer_is_refused(
 @pytest.mark.parametrize("note", ["", "[1]", '{"0": 1}', '{"0": null}'])
 def test_damaged_note_of_where_parts_lie_is_refused(sealed: Sealed, note: str) -> None:
     (sealed.path / ELSEWHERE).write_text(note)
-    with pytest.raises(StoreError, match=r"elsewhere\.json: is damaged; run `dvc repro -f`"):
+    with pytest.raises(StoreError, match=r"elsewhere\.json: is damaged, .*; run `dvc repro`"):
         Store(sealed.path)
 
 
