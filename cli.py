@@ -75,7 +75,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="compare the SHA-256 of large files too, not only the CRC-32C of their chunks",
+        help="compare the SHA-256 of large files too, not only their chunks' CRC-32C",
     )
 
 

@@ -30,11 +30,23 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError say which file it is about: one of a write to an open file does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def fsync_path(path: Path) -> None:
     """Force a file or a directory to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -44,17 +56,6 @@ def fsync_tree(folder: Path) -> None:
     for path in folder.rglob("*"):
         fsync_path(path)
     fsync_path(folder)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let an OSError say which file it is about: one of a write to an open file does not."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
 
 
 @contextmanager

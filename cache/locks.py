@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,8 +40,12 @@ def building(root: Place, when_alone: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(store: Path) -> Iterator[None]:
+def replacing(store: Path, sweep_after: Callable[[int], None]) -> Iterator[None]:
     """Hold a store's lock while it is built and sealed: a hidden file beside it, which says who holds it.
+
+    Parameters
+    ----------
+    sweep_after : is told first which process of this machine held the lock last: it may have been killed.
 
     Raises
     ------
@@ -49,12 +54,17 @@ def replacing(store: Path) -> Iterator[None]:
     """
     store.parent.mkdir(parents=True, exist_ok=True)
     with store.with_name(f".{store.name}.lock").open("a+") as file:
-        if not _try(file.fileno(), fcntl.LOCK_EX):
-            file.seek(0)
+        is_ours = _try(file.fileno(), fcntl.LOCK_EX)
+        file.seek(0)
+        holder = file.read()
+        if not is_ours:
             raise StoreError(
-                f"{store}: {file.read() or 'another process'} is building it; wait until it has finished or end it, "
-                f"then run the stage again"
+                f"{store}: {holder or 'another process'} is building it; wait until it has finished or end it, then "
+                f"run the stage again"
             )
+        last = re.fullmatch(rf"process (\d+) on {re.escape(platform.node())}", holder)
+        if last:
+            sweep_after(int(last[1]))
         file.truncate(0)
         print(f"process {os.getpid()} on {platform.node()}", end="", file=file, flush=True)
         yield

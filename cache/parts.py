@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
 
 from cache.codec import Codes
 from cache.damage import Damage, refusal
 from cache.errors import StoreError
+from cache.files import naming
 from cache.places import Place, read_range
 from cache.shard import (
     BLOSC_LEVEL,
@@ -45,8 +47,9 @@ def write_metadata(folder: Path, frames: int, layout: Layout) -> None:
         typesize = np.dtype(layout.dtype).itemsize
         blosc = BloscCodec(typesize=typesize, cname=layout.compression, clevel=BLOSC_LEVEL, shuffle="bitshuffle")
         compressors.insert(0, blosc)
+    files: dict[str, Any] = {}
     zarr.create_array(
-        store=folder,
+        store=MemoryStore(files),
         shape=(frames, layout.mel_bins),
         dtype=layout.dtype,
         chunks=(CHUNK_FRAMES, layout.mel_bins),
@@ -54,6 +57,8 @@ def write_metadata(folder: Path, frames: int, layout: Layout) -> None:
         compressors=compressors,
         fill_value=layout.fill,
     )
+    with naming(folder / METADATA):
+        (folder / METADATA).write_bytes(files[METADATA.as_posix()].to_bytes())
 
 
 class PartReader:

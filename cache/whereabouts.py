@@ -14,7 +14,7 @@ from typing import Any
 from upath import UPath
 
 from cache.damage import Damage, refusal
-from cache.files import canonical_json
+from cache.files import canonical_json, write_durably
 from cache.places import Place, reaching, remote
 
 NAME = "elsewhere.json"
@@ -23,7 +23,7 @@ NAME = "elsewhere.json"
 def write_places(store: Path, places: Mapping[str, Place]) -> None:
     """Note the folders of a store's remote parts; without any, there is no file."""
     if places:
-        (store / NAME).write_bytes(canonical_json({name: str(where) for name, where in places.items()}) + b"\n")
+        write_durably(store / NAME, canonical_json({name: str(where) for name, where in places.items()}) + b"\n")
 
 
 def part_places(store: Path) -> dict[str, UPath]:

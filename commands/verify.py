@@ -1,4 +1,4 @@
-"""`birdcache verify`: whether stores are as they were sealed; if not, which files and recordings are bad, and the cure."""
+"""`birdcache verify`: are stores as they were sealed; if not, which files and recordings are bad, and the cure."""
 
 from __future__ import annotations
 

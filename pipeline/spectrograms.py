@@ -26,6 +26,7 @@ from pipeline.errors import PipelineError
 from pipeline.gallery import draw_gallery
 from pipeline.jobs import Source
 from pipeline.part_worker import Refused
+from pipeline.workers import sweep_after
 
 AUDIO, SOUNDSCAPES = Path("data/audio.csv"), Path("data/soundscapes.csv")
 CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")
@@ -85,7 +86,7 @@ def build_store(builder: Builder, sources: Sequence[Source], target: Path, what:
     StoreError
         If another process is building this store, or the disk refuses.
     """
-    with writing(target), replacing(target), building(builder.root, builder.sweep):
+    with writing(target), replacing(target, sweep_after), building(builder.root, builder.sweep):
         parts, refused = builder.build(sources, what, partial(note_plan, builder.root, target))
         if sources and not parts:
             raise PipelineError(
