@@ -44,6 +44,7 @@ bench: setup
 	python -m benchmarks.train
 	python -m benchmarks.dtype
 
+# every trial of docs/trust.md at full size; takes an hour
 torture: setup
 	python -m benchmarks.torture
 

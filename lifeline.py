@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 LOOK_EVERY_S = 0.5
@@ -56,11 +55,15 @@ def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
         os.kill(os.getpid(), by)
 
 
-def run_mortal(parent: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a worker, which from now on ends with `parent`; or in `parent` itself."""
-    if os.getpid() != parent:
-        die_with_parent(parent)
-    return function(*arguments)
+def is_alive(process: int) -> bool:
+    """Whether there is such a process, not counting one that has ended and waits for its parent to notice."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _stat(process)[2:3] not in (["Z"], ["X"])
 
 
 def _watch(is_alive: Callable[[], bool], by: signal.Signals) -> None:
@@ -76,8 +79,14 @@ def _watch(is_alive: Callable[[], bool], by: signal.Signals) -> None:
 
 def _name_and_parent(process: int) -> tuple[str, int]:
     """Name of a process's program and its parent's id, where the system has /proc; else "" and 0."""
+    stat = _stat(process)
+    return (stat[1], int(stat[3])) if stat else ("", 0)
+
+
+def _stat(process: int) -> list[str]:
+    """Id, name, state and parent of a process, where the system has /proc; else nothing."""
     try:
         before, _, after = Path(f"/proc/{process}/stat").read_text().rpartition(")")
     except OSError:
-        return "", 0
-    return before.partition("(")[2], int(after.split()[1])
+        return []
+    return [*before.split(" (", 1), *after.split()]

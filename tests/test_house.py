@@ -20,7 +20,7 @@ ALLOWED = {
     "schema": {"schema", "params"},
     "cache": {"cache", *SCHEMA, "errors"},
     "pipeline": {"pipeline", "cache", *SCHEMA, "errors", "lifeline", "progress", "figures"},
-    "train": {"train", "cache", *SCHEMA, "errors", "progress", "figures"},
+    "train": {"train", "cache", *SCHEMA, "errors", "lifeline", "progress", "figures"},
     "progress": set(),
     "figures": set(),
     "errors": {"lifeline"},
