@@ -94,7 +94,8 @@ def trial(tried: int = 400, run: Run | None = None) -> Outcome:
 
 def _write_projects(soiled: Path, clean: Path, count: int) -> dict[str, str]:
     """Write both projects; the code under which each bad file must be refused."""
-    expected, kinds = {}, list(BAD.items())
+    expected: dict[str, str] = {}
+    kinds = list(BAD.items())
     bad = set(np.linspace(0, count - 1, math.ceil(SHARE * count)).astype(int).tolist())
     for number in range(count):
         label = f"bird{number % 7}"
