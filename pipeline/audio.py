@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,7 @@ def refusing(path: Place) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(local: Path, path: Place) -> Iterator[BinaryIO]:
+def _opened(local: Path, path: Place) -> Iterator[FileIO]:
     """The file, unbuffered: libsndfile reads through its descriptor, whose place a buffer would hide."""
     with refusing(path):
         if local.is_fifo() or local.is_char_device():  # to open or read these may wait for ever

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 import params
 from benchmarks.torture import bad_among_good, mutated_ogg, truncated
+from benchmarks.torture.bad_among_good import Run
 from benchmarks.torture.mutations import KINDS, Mutant
 from benchmarks.torture.ogg_files import base_files
 from pipeline import audio
@@ -63,8 +67,8 @@ def test_trial_goes_on_behind_a_file_that_kills_the_decoder(monkeypatch: pytest.
 
 
 def test_cut_files_are_refused_with_the_right_code() -> None:
-    outcome = truncated.trial(step=997)
-    assert outcome.tried > 100
+    outcome = truncated.trial(step=1997)
+    assert outcome.tried > 50
     assert (outcome.failed, outcome.worst) == (0, "none")
 
 
@@ -75,7 +79,28 @@ def test_trial_notices_that_cut_files_pass(monkeypatch: pytest.MonkeyPatch) -> N
     assert "accepted" in outcome.figure
 
 
-def test_bad_files_among_good_ones_are_listed_and_leave_no_trace() -> None:
-    outcome = bad_among_good.trial(40)
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A function that runs a stage in this process, without waiting for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.delenv("BIRDCACHE_POOL", raising=False)
+
+    def run(project: Path, module: str, *arguments: str) -> None:
+        monkeypatch.chdir(project)
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        importlib.import_module(module).main()
+
+    return run
+
+
+def test_bad_files_among_good_ones_are_listed_and_leave_no_trace(run_here: Run) -> None:
+    outcome = bad_among_good.trial(60, run_here)
     assert (outcome.failed, outcome.worst) == (0, "none")
-    assert outcome.figure.startswith("2 bad: ")
+    assert outcome.figure.startswith("3 bad: ")
+
+
+def test_trial_notices_a_bad_file_that_gets_through(run_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bad_among_good.BAD, "empty.ogg", ("empty", lambda seed: bad_among_good.good(seed)))
+    outcome = bad_among_good.trial(20, run_here)
+    assert outcome.failed == 2
+    assert outcome.worst == "data/sounds/bird0/XC0-empty.ogg: not listed, expected empty"

@@ -25,10 +25,12 @@ from ruamel.yaml import YAML
 from benchmarks.torture.ogg_files import sound, without_page
 from benchmarks.torture.outcome import Outcome
 
+Run = Callable[..., None]
 ROOT = Path(__file__).parents[2]
 RATE_HZ = 16_000
 SHARE = 0.05
-VIEW = {"sample_rate_hz": RATE_HZ, "n_fft": 512, "hop": 256, "n_mels": 32, "fmax_hz": RATE_HZ // 2}
+VIEW = "mel"
+SMALL = {"sample_rate_hz": RATE_HZ, "n_fft": 512, "hop": 256, "n_mels": 32, "fmax_hz": RATE_HZ // 2}
 
 
 def good(seed: int, seconds: float = 1.0) -> bytes:
@@ -68,18 +70,22 @@ BAD: dict[str, tuple[str, Callable[[int], bytes]]] = {  # kind: code, and the by
 }
 
 
-def trial(tried: int = 400, view: str = "mel") -> Outcome:
-    """Build a store of so many files, of which one in twenty is bad, and one of the good ones alone."""
+def trial(tried: int = 400, run: Run | None = None) -> Outcome:
+    """Build a store of so many files, of which one in twenty is bad, and one of the good ones alone.
+
+    `run` runs a stage (project, module, arguments); by default in a process of its own, as DVC does.
+    """
+    run = run or run_stage
     with tempfile.TemporaryDirectory() as folder:
         soiled, clean = Path(folder) / "soiled", Path(folder) / "clean"
         expected = _write_projects(soiled, clean, tried)
         for project in (soiled, clean):
-            for arguments in (["pipeline.recordings"], ["pipeline.spectrograms", view]):
-                _run(project, arguments)
-        problems = _differences(_listed(soiled, view), expected)
-        problems += [f"listed though good: {path}" for path in _listed(clean, view)]
-        stored = _files(soiled / f"data/cache/{view}.zarr")
-        if stored != _files(clean / f"data/cache/{view}.zarr"):
+            run(project, "pipeline.recordings")
+            run(project, "pipeline.spectrograms", VIEW)
+        problems = _differences(_listed(soiled), expected)
+        problems += [f"listed though good: {path}" for path in _listed(clean)]
+        stored = _files(soiled / f"data/cache/{VIEW}.zarr")
+        if stored != _files(clean / f"data/cache/{VIEW}.zarr"):
             problems.append("the stores differ")
     counts = ", ".join(f"{code} {count}" for code, count in sorted(Counter(expected.values()).items()))
     figure = f"{len(expected)} bad: {counts}; {len(stored)} files of the store compared"
@@ -88,7 +94,8 @@ def trial(tried: int = 400, view: str = "mel") -> Outcome:
 
 def _write_projects(soiled: Path, clean: Path, count: int) -> dict[str, str]:
     """Write both projects; the code under which each bad file must be refused."""
-    expected, kinds = {}, list(BAD.items())
+    expected: dict[str, str] = {}
+    kinds = list(BAD.items())
     bad = set(np.linspace(0, count - 1, math.ceil(SHARE * count)).astype(int).tolist())
     for number in range(count):
         label = f"bird{number % 7}"
@@ -113,22 +120,31 @@ def _write_params(path: Path) -> None:
     raw = yaml.load((ROOT / "params.yaml").read_text())
     raw["data"] |= {"layout": "folders", "root": "data/sounds", "soundscapes": None, "soundscape_truth": None}
     for view in raw["views"].values():
-        view |= VIEW
+        view |= SMALL
+    raw["machine"] |= {"workers": 1, "pool": "pool"}
     with path.open("w") as file:
         yaml.dump(raw, file)
 
 
-def _run(project: Path, arguments: list[str]) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BIRDCACHE_POOL": "pool", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", *arguments]
+def run_stage(project: Path, module: str, *arguments: str) -> None:
+    """Run a stage in a project.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("BIRDCACHE_POOL", None)
+    command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments)}: ended with status {done.returncode}: {done.stderr}")
+        raise RuntimeError(f"{module}: ended with status {done.returncode}: {done.stderr}")
 
 
-def _listed(project: Path, view: str) -> dict[str, str]:
+def _listed(project: Path) -> dict[str, str]:
     """The code of each file that the two stages refused."""
-    tables = [pd.read_csv(project / "reports" / name) for name in ("refused.csv", f"spectrograms/{view}-refused.csv")]
+    tables = [pd.read_csv(project / "reports" / name) for name in ("refused.csv", f"spectrograms/{VIEW}-refused.csv")]
     return {file: code for table in tables for file, code in zip(table["file"], table["code"], strict=True)}
 
 

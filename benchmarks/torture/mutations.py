@@ -42,7 +42,8 @@ def relaced(part: bytearray) -> bytearray:
     """The page with segments that fit the bytes that it has, so that the next one is found behind it."""
     part = part.ljust(SEGMENTS + 1, b"\0")
     body = SEGMENTS + 1 + part[SEGMENTS]
-    lacing, left = [], max(0, len(part) - body)
+    lacing: list[int] = []
+    left = max(0, len(part) - body)
     for size in [*part[SEGMENTS + 1 : body], *[255] * 255][:255]:
         if len(lacing) >= part[SEGMENTS] and not left:
             break

@@ -26,6 +26,7 @@ from commands.plan import time_text
 from commands.plan_decoding import Rate, measured_rate
 from commands.plan_reasons import Reason, few, key_changes, lines, size_text
 from pipeline.audio import BLOCK_SAMPLES
+from pipeline.chorus.ogg import with_serial
 from pipeline.spectrograms import open_builder
 from tests import tiny
 from tests.conftest import TinyProject
@@ -132,10 +133,16 @@ def decoded(facts: dict[str, Any]) -> dict[tuple[str, str], int]:
 def add_recording(name: str, source: str = "midton/XC1.ogg") -> Path:
     """Put a recording of new content into the data set."""
     added = Path("chorus/train_audio") / name
-    added.write_bytes((Path("chorus/train_audio") / source).read_bytes() + b"\0")
+    added.write_bytes((Path("chorus/train_audio") / source).read_bytes())
+    renew(added)
     with Path("chorus/train.csv").open("a") as table:
         table.write(f'{added.parent.name},"[]",new author,4,{name}\n')
     return added
+
+
+def renew(path: Path) -> None:
+    """Give an Ogg file other content of the same sound."""
+    path.write_bytes(with_serial(path.read_bytes(), 99))
 
 
 def append_comment(path: str) -> None:
@@ -209,8 +216,7 @@ def test_recording_with_the_content_of_another_is_not_decoded(project: Path, pla
 
 def test_rewritten_removed_and_broken_recordings_are_seen(project: Path, plan: Plan) -> None:
     shutil.copyfile("chorus/train_audio/midton/XC3.ogg", "chorus/train_audio/midton/XC2.ogg")
-    with Path("chorus/train_audio/midton/XC2.ogg").open("ab") as file:
-        file.write(b"\0")
+    renew(Path("chorus/train_audio/midton/XC2.ogg"))
     Path("chorus/train_audio/higton/XC5.ogg").unlink()
     add_recording("lowton/XC99.ogg").write_bytes(b"no audio")
     facts, shown = plan()

@@ -150,7 +150,7 @@ def test_unusable_files_are_named_with_reasons_and_cost_no_other(
     assert list(tables["recordings"]["recording"]) == ["1234/XC4.ogg"]
     assert tables["soundscapes"].empty
     table = refused()
-    assert {Path(path).name: code for path, code in table["code"].items()} == {
+    assert {Path(str(path)).name: code for path, code in table["code"].items()} == {
         "XC0.ogg": "unreadable",
         "XC1.ogg": "empty",
         "XC2.ogg": "not-audio",

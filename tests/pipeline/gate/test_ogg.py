@@ -77,6 +77,7 @@ def test_promise_does_not_depend_on_the_block_that_is_read(tmp_path: Path, monke
     for block_bytes in (1, 26, 27, 28, 1000):
         monkeypatch.setattr(ogg_pages, "BLOCK_BYTES", block_bytes)
         assert examined(tmp_path, MONO) == whole
+        assert refusal(tmp_path, MONO + b"x").detail.startswith(f"at byte {len(MONO)}, where a page must begin")
 
 
 def test_checksum_is_that_of_the_polynomial_bit_by_bit() -> None:

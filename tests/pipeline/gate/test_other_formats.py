@@ -21,10 +21,10 @@ SIZE = 40  # where the 16-bit WAV has the length of its sound; its format begins
 TONE_S = 0.3 * np.sin(np.arange(RATE_HZ) / 5)
 
 
-def encoded(container: str, subtype: str | None, channels: int = 1) -> bytes:
+def encoded(container: str, subtype: str | None, channels: int = 1, rate_hz: int = RATE_HZ) -> bytes:
     buffer = io.BytesIO()
     samples_SC = np.repeat(TONE_S[:, None], channels, axis=1)
-    soundfile.write(buffer, samples_SC, RATE_HZ, format=container, subtype=subtype)
+    soundfile.write(buffer, samples_SC, rate_hz, format=container, subtype=subtype)
     return buffer.getvalue()
 
 
@@ -171,6 +171,16 @@ def test_cut_mp3_that_names_its_bytes_is_truncated(tmp_path: Path, cut: int) -> 
     caught = refusal(tmp_path, MP3[:cut])
     assert caught.code == "truncated"
     assert caught.detail == f"promises {len(MP3)} bytes of sound, but {cut} follow"
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 32_000])  # MPEG-2 and MPEG-1, whose tables lie elsewhere
+@pytest.mark.parametrize("channels", [1, 2])
+def test_last_byte_of_an_mp3_is_missed_at_each_rate_and_number_of_channels(
+    tmp_path: Path, rate_hz: int, channels: int
+) -> None:
+    whole = encoded("MP3", None, channels, rate_hz)
+    assert examined(tmp_path, whole) == Promise(rate_hz, channels, None, whole=False)
+    assert refusal(tmp_path, whole[:-1]).code == "truncated"
 
 
 def test_tag_without_sound_is_truncated(tmp_path: Path) -> None:
