@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from errors import run_stage
+from errors import report_problems
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # torch is slow to import: only when needed
     command = importlib.import_module(f"commands.{chosen.command.replace('-', '_')}")
     try:
-        run_stage(lambda: command.run(chosen))
+        report_problems(lambda: command.run(chosen))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` say, has had enough; nothing more may be written at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -31,6 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_init(commands.add_parser("init", help="write a params.yaml for your data"))
     _add_plan(commands.add_parser("plan", help="what `dvc repro` would run, why, and what decoding would cost"))
     _add_info(commands.add_parser("info", help="what a store holds, and whether its bytes are as they were sealed"))
+    _add_verify(
+        commands.add_parser("verify", help="look for damage in stores; say which recordings, and what mends it")
+    )
     _add_cache(commands.add_parser("cache", help="the pool of finished spectrograms"))
     _add_predict(commands.add_parser("predict", help="any audio file -> a CSV of detections"))
     _add_lr_find(commands.add_parser("lr-find", help="try learning rates on a member: a picture and a suggestion"))
@@ -63,6 +66,17 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path, metavar="STORE", help="such as data/cache/mel.zarr")
     parser.add_argument("--verify", action="store_true", help="compare every byte with its checksum")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "store", nargs="?", metavar="STORE", help="a store's folder or a view's name, default: all stores"
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="compare the SHA-256 of large files too, not only their chunks' CRC-32C",
+    )
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,15 @@
-"""What every exception of the project has in common, and how a stage reports one."""
+"""What every exception of the project has in common, and how a stage or a command reports one."""
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
+from typing import NoReturn
+
+from lifeline import die_with_dvc
+
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 class BirdcacheError(Exception):
@@ -11,7 +17,13 @@ class BirdcacheError(Exception):
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage's `main`; report a problem of the user's on standard error, without a traceback.
+    """Run a stage's `main`, which ends when DVC does; problems are reported as in `report_problems`."""
+    die_with_dvc()
+    report_problems(main)
+
+
+def report_problems(main: Callable[[], None]) -> None:
+    """Run `main`; report a problem of the user's, or of the disk, on standard error, without a traceback.
 
     Raises
     ------
@@ -21,5 +33,14 @@ def run_stage(main: Callable[[], None]) -> None:
     try:
         main()
     except BirdcacheError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        _end(str(error), error)
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        where = error.filename or "a file of this run"
+        _end(f"{where}: the disk refuses ({error.strerror}); give it room or mend it, then run the same again", error)
+
+
+def _end(message: str, error: Exception) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(1) from error

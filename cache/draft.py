@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from cache.files import canonical_json, file_sha256
+from cache.files import canonical_json, file_sha256, naming, sha256_hex
 from cache.parts import METADATA, SHARD, write_metadata
 from cache.shard import Layout, ShardWriter
 
@@ -25,6 +26,21 @@ class FileFacts:
     sha256: str
 
 
+def pack_rows(content: dict[str, Any]) -> bytes:
+    """A list of rows as the bytes of its file, with their own SHA-256."""
+    return canonical_json({**content, "sha256": sha256_hex(canonical_json(content))})
+
+
+def unpack_rows(packed: bytes) -> dict[str, Any] | None:
+    """The content of a list of rows, or None if its bytes are not those that were written."""
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
+        content: dict[str, Any] = json.loads(packed)
+        del content["sha256"]
+        if packed == pack_rows(content):
+            return content
+    return None
+
+
 class PartDraft:
     """Writes shard, metadata and list of rows below `folder`, which must not exist yet.
 
@@ -35,8 +51,12 @@ class PartDraft:
         self.folder, self._layout = folder, layout
         self.keys: list[str] = []
         self.frames: list[int] = []
-        (folder / SHARD).parent.mkdir(parents=True)
-        self._writer = ShardWriter(folder / SHARD, layout)
+        try:
+            (folder / SHARD).parent.mkdir(parents=True)
+            self._writer = ShardWriter(folder / SHARD, layout)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     @contextmanager
     def recording(self, key: str) -> Iterator[ShardWriter]:
@@ -60,7 +80,9 @@ class PartDraft:
             SHARD.as_posix(): FileFacts(shard.stat().st_size, self._writer.sha256),
         }
         facts = {name: asdict(each) for name, each in files.items()}
-        (self.folder / ROWS).write_bytes(canonical_json({"keys": self.keys, "frames": self.frames, "files": facts}))
+        rows = pack_rows({"keys": self.keys, "frames": self.frames, "files": facts})
+        with naming(self.folder / ROWS):
+            (self.folder / ROWS).write_bytes(rows)
         for path in (metadata, shard, self.folder / ROWS):
             path.chmod(0o444)
         return files
@@ -71,6 +93,8 @@ class PartDraft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
-        if error is not None or not self.keys:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self._writer.close()
+        finally:  # a full disk refuses what is still to be flushed, too
+            if error is not None or not self.keys:
+                shutil.rmtree(self.folder, ignore_errors=True)

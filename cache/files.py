@@ -6,8 +6,12 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from cache.errors import StoreError
 
 
 def canonical_json(value: Any) -> bytes:
@@ -26,11 +30,23 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError say which file it is about: one of a write to an open file does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def fsync_path(path: Path) -> None:
     """Force a file or a directory to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -42,14 +58,56 @@ def fsync_tree(folder: Path) -> None:
     fsync_path(folder)
 
 
+@contextmanager
+def writing(what: Path) -> Iterator[None]:
+    """Word what a disk refuses while `what` is being written.
+
+    Raises
+    ------
+    StoreError
+        With the file's name, in place of an OSError.
+    """
+    try:
+        yield
+    except (ConnectionError, TimeoutError):  # of a cluster
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or what}: cannot be written ({error.strerror or error}); whatever was finished before is "
+            f"as it was: make room (`birdcache cache gc`), or set machine.pool or BIRDCACHE_POOL to another disk, then "
+            f"run the stage again"
+        ) from error
+
+
+def temporary_name(path: Path) -> Path:
+    """Where this process writes a file before it takes its place; see `sweep_temporary`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def sweep_temporary(folder: Path) -> None:
+    """Remove what killed processes began to write in a folder; nobody may be writing there."""
+    for path in folder.glob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file that either exists whole or not at all: temp name, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    """Write a file that either exists whole or not at all: temp name, fsync, rename, fsync of the folder.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses; nothing is left of the attempt.
+    """
+    temporary = temporary_name(path)
+    try:
+        with naming(path), temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     fsync_path(path.parent)
 
 
@@ -68,5 +126,6 @@ def link(source: Path, target: Path) -> None:
         try:
             target.symlink_to(source.resolve(strict=True))
         except OSError:
-            shutil.copyfile(source, target)
-            fsync_path(target)
+            with naming(target):
+                shutil.copyfile(source, target)
+                fsync_path(target)

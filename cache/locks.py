@@ -1,11 +1,14 @@
-"""Who may write to a local pool: builds share its lock, and `birdcache cache gc` takes it alone.
+"""Who may write: one build at a time to a store; to a local pool all builds, or `birdcache cache gc` alone.
 
-A remote pool has no lock.
+A lock ends with the process that holds it, however that ends. A remote pool has none.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
+import platform
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +36,37 @@ def building(root: Place, when_alone: Callable[[], None]) -> Iterator[None]:
         if _try(file.fileno(), fcntl.LOCK_EX):
             when_alone()
         fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def replacing(store: Path, sweep_after: Callable[[int], None]) -> Iterator[None]:
+    """Hold a store's lock while it is built and sealed: a hidden file beside it, which says who holds it.
+
+    Parameters
+    ----------
+    sweep_after : is told first which process of this machine held the lock last: it may have been killed.
+
+    Raises
+    ------
+    StoreError
+        If another process holds it.
+    """
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with store.with_name(f".{store.name}.lock").open("a+") as file:
+        is_ours = _try(file.fileno(), fcntl.LOCK_EX)
+        file.seek(0)
+        holder = file.read()
+        if not is_ours:
+            raise StoreError(
+                f"{store}: {holder or 'another process'} is building it; wait until it has finished or end it, then "
+                f"run the stage again"
+            )
+        last = re.fullmatch(rf"process (\d+) on {re.escape(platform.node())}", holder)
+        if last:
+            sweep_after(int(last[1]))
+        file.truncate(0)
+        print(f"process {os.getpid()} on {platform.node()}", end="", file=file, flush=True)
         yield
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cache.codec import Codec
+from cache.damage import Damage, refusal
 from cache.errors import StoreError
 from cache.files import canonical_json, sha256_hex
 from schema.views import View
@@ -70,8 +71,7 @@ class Manifest(Strict):
 
     def to_bytes(self) -> bytes:
         """The manifest's file content."""
-        content = self.model_dump()
-        return canonical_json({**content, "sha256": sha256_hex(canonical_json(content))}) + b"\n"
+        return _signed(self.model_dump())
 
 
 def read_manifest(store: Path) -> Manifest:
@@ -87,20 +87,24 @@ def read_manifest(store: Path) -> Manifest:
         return Manifest.model_validate(_intact_content(path))
     except FileNotFoundError:
         raise StoreError(
-            f"{store}: has no {NAME}, so it is unfinished or no store; run `dvc repro spectrograms`"
+            f"{store}: has no {NAME}, so it is unfinished or no store; run `dvc repro`, which builds it"
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
-        raise StoreError(
-            f"{path}: {key}: {first['msg']}; it is of another version: rebuild it with `dvc repro`"
-        ) from None
+        raise refusal(Damage(path, f"{key}: {first['msg']}: it is of another version than this code reads")) from None
 
 
 def _intact_content(path: Path) -> dict[str, Any]:
     """The manifest's keys but `sha256`, which they are compared with."""
+    written = path.read_bytes()
     with suppress(ValueError, TypeError, AttributeError, KeyError):
-        content: dict[str, Any] = json.loads(path.read_bytes())
-        if content.pop("sha256") == sha256_hex(canonical_json(content)):
+        content: dict[str, Any] = json.loads(written)
+        if content.pop("sha256") == sha256_hex(canonical_json(content)) and written == _signed(content):
             return content
-    raise StoreError(f"{path}: is damaged or of another version; rebuild it with `dvc repro -f` of its stage")
+    raise refusal(Damage(path, "is damaged or of another version, so nothing in its store can be trusted"))
+
+
+def _signed(content: dict[str, Any]) -> bytes:
+    """The file's bytes: canonical, so that each content has one spelling only."""
+    return canonical_json({**content, "sha256": sha256_hex(canonical_json(content))}) + b"\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import time
-from typing import Any
 
 from cache.codec import Codes
 from cache.runs import Runs
@@ -23,30 +22,31 @@ class MappedReader:
 
     def __init__(self, store: Store) -> None:
         """Map every part; `StoreError` if one is not laid out as it was written."""
-        self._parts = store.mapped_parts
-        self._files = [_mapping(chunks) for chunks in self._parts]
+        self._parts = store.mapped
         self._is_cold = True
 
     def copy(self, runs: Runs, out: Codes) -> None:
-        """Copy runs to their places in `out` (B * T, M); other frames stay as they are."""
-        begin = time.perf_counter()
+        """Copy runs to their places in `out` (B * T, M); other frames stay as they are.
+
+        Raises
+        ------
+        StoreError
+            If the bytes of a chunk, compared when it is first wanted, are not those that were written.
+        """
+        begin, chunks = time.perf_counter(), self._parts.chunks
         if self._is_cold:
             self._announce(runs)
+        done_bytes = out.nbytes + self._parts.check(runs.part, runs.chunk)
         for part, chunk, row, count, place in runs:
-            out[place : place + count] = self._parts[part][chunk, row : row + count]
-        self._is_cold = out.nbytes < WARM_BYTES_PER_S * (time.perf_counter() - begin)
+            out[place : place + count] = chunks[part][chunk, row : row + count]
+        self._is_cold = done_bytes < WARM_BYTES_PER_S * (time.perf_counter() - begin)
 
     def _announce(self, runs: Runs) -> None:
-        """Let the kernel begin to read all runs."""
-        for part, chunk, row, count, _ in runs:
-            chunk_bytes, frame_bytes, _ = self._parts[part].strides
-            begin = chunk * chunk_bytes + row * frame_bytes
+        """Let the kernel begin to read all runs, and the whole chunks of those that must be compared first."""
+        is_new = self._parts.unchecked(runs.part, runs.chunk).tolist()
+        for (part, chunk, row, count, _), whole in zip(runs, is_new, strict=True):
+            chunk_bytes, frame_bytes, _ = self._parts.chunks[part].strides
+            begin = chunk * chunk_bytes + (0 if whole else row * frame_bytes)
             page = begin - begin % mmap.PAGESIZE
-            self._files[part].madvise(mmap.MADV_WILLNEED, page, begin + count * frame_bytes - page)
-
-
-def _mapping(chunks: Any) -> mmap.mmap:
-    """The mapped file that an array shows."""
-    while not isinstance(chunks, mmap.mmap):
-        chunks = chunks.base
-    return chunks
+            length = chunk_bytes if whole else count * frame_bytes
+            self._parts.files[part].madvise(mmap.MADV_WILLNEED, page, begin + length - page)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache.errors import StoreError
-from cache.files import canonical_json, sha256_hex, write_durably
+from cache.files import canonical_json, sha256_hex, sweep_temporary, write_durably
 from cache.manifest import NAME as MANIFEST
 from cache.places import Place, reaching
 from cache.pool import PooledPart
@@ -65,6 +65,12 @@ def note_store(root: Place, store: Path, parts: Sequence[PooledPart]) -> None:
 def address_of(folder: Place) -> str:
     """`<view>/<address>` of a part, from its folder in a pool."""
     return f"{folder.parent.name}/{folder.name}"
+
+
+def sweep_notes(root: Place) -> None:
+    """Remove what killed processes left of their notes; only for the holder of the pool's exclusive lock."""
+    if isinstance(root, Path):
+        sweep_temporary(root / FOLDER)
 
 
 def read_notes(root: Place) -> tuple[Note, ...]:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
 
 from cache.codec import Codes
+from cache.damage import Damage, refusal
 from cache.errors import StoreError
+from cache.files import naming
 from cache.places import Place, read_range
 from cache.shard import (
     BLOSC_LEVEL,
@@ -44,8 +47,9 @@ def write_metadata(folder: Path, frames: int, layout: Layout) -> None:
         typesize = np.dtype(layout.dtype).itemsize
         blosc = BloscCodec(typesize=typesize, cname=layout.compression, clevel=BLOSC_LEVEL, shuffle="bitshuffle")
         compressors.insert(0, blosc)
+    files: dict[str, Any] = {}
     zarr.create_array(
-        store=folder,
+        store=MemoryStore(files),
         shape=(frames, layout.mel_bins),
         dtype=layout.dtype,
         chunks=(CHUNK_FRAMES, layout.mel_bins),
@@ -53,6 +57,8 @@ def write_metadata(folder: Path, frames: int, layout: Layout) -> None:
         compressors=compressors,
         fill_value=layout.fill,
     )
+    with naming(folder / METADATA):
+        (folder / METADATA).write_bytes(files[METADATA.as_posix()].to_bytes())
 
 
 class PartReader:
@@ -63,18 +69,36 @@ class PartReader:
     folder : of the part.
     layout, frames : what it holds.
     shard_bytes : size of its file, as its writer noted it.
+    holds : SHA-256 of the audio whose recordings reach into a chunk, or of all (None); for messages only.
     """
 
-    def __init__(self, folder: Place, layout: Layout, frames: int, shard_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Place,
+        layout: Layout,
+        frames: int,
+        shard_bytes: int,
+        holds: Callable[[int | None], tuple[str, ...]] | None = None,
+    ) -> None:
         self._path = folder / SHARD.as_posix()
         self._layout, self._frames, self._shard_bytes = layout, frames, shard_bytes
+        self._holds = holds or (lambda chunk: ())
         self._content: bytes | None = None
         self._entries: Any = None
         self._last: tuple[int, Codes] | None = None
 
     def fetch(self) -> None:
-        """Read the whole file at once: cheaper for a remote part of which most is wanted."""
-        self._content = self._read(0, self._shard_bytes)
+        """Read the whole file at once: cheaper for a remote part of which most is wanted.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read.
+        """
+        try:
+            self._content = self._read(0, self._shard_bytes)
+        except OSError as error:
+            raise refusal(self._damage(f"cannot be read ({error})")) from error
 
     def chunk(self, number: int) -> Codes:
         """As `read_chunk`, but the last chunk is kept: for one thread that reads rows in order."""
@@ -90,11 +114,10 @@ class PartReader:
         StoreError
             If the file is missing, or its bytes are not those that were written.
         """
-        start, size = self._index[number]
-        codes = self._layout.unpack(self._read(int(start), int(start + size)))
-        if codes is None:
-            raise StoreError(f"{self._path}: chunk {number} is damaged; run `dvc repro -f` of its stage")
-        return codes
+        found = self._look_at(number)
+        if isinstance(found, Damage):
+            raise refusal(found)
+        return found
 
     def rows(self, start: int, frames: int) -> Iterator[Codes]:
         """Codes of rows `start` to `start + frames`, in pieces (T, M)."""
@@ -102,23 +125,39 @@ class PartReader:
             first = number * CHUNK_FRAMES
             yield self.chunk(number)[max(start - first, 0) : start + frames - first]
 
+    def damage(self) -> Iterator[Damage]:
+        """Each chunk that is not as it was written; the file once, where its index is bad or it cannot be read."""
+        seen = set()
+        for number in range(chunks_of(self._frames)):
+            found = self._look_at(number)
+            if isinstance(found, Damage) and found.what not in seen:
+                seen.add(found.what)
+                yield found
+
+    def _look_at(self, number: int) -> Codes | Damage:
+        try:
+            index = self._index
+            if index is None:
+                return self._damage("its index is damaged")
+            start, size = index[number]
+            codes = self._layout.unpack(self._read(int(start), int(start + size)))
+        except OSError as error:
+            return self._damage(f"cannot be read ({error})")
+        return self._damage(f"chunk {number} is damaged", number) if codes is None else codes
+
+    def _damage(self, what: str, chunk: int | None = None) -> Damage:
+        return Damage(self._path, what, self._holds(chunk))
+
     @property
     def _index(self) -> Any:
-        """(N, 2) offsets and sizes of the chunks, read once."""
+        """(N, 2) offsets and sizes of the chunks, read once; None if it is damaged."""
         if self._entries is None:  # no cached_property: in Python 3.11 all readers would wait for each other
             packed = self._read(self._shard_bytes - index_bytes(self._frames), self._shard_bytes)
             self._entries = unpack_index(packed)
-        if self._entries is None:
-            raise StoreError(f"{self._path}: its index is damaged; run `dvc repro -f` of its stage")
         return self._entries
 
     def _read(self, start: int, end: int) -> bytes:
-        if self._content is not None:
-            return self._content[start:end]
-        try:
-            return read_range(self._path, start, end)
-        except OSError as error:
-            raise StoreError(f"{self._path}: cannot be read ({error}); run `dvc repro -f` of its stage") from error
+        return read_range(self._path, start, end) if self._content is None else self._content[start:end]
 
 
 def map_chunks(folder: Path, layout: Layout) -> Any:
@@ -139,7 +178,7 @@ def map_chunks(folder: Path, layout: Layout) -> Any:
     chunks, rest = divmod(path.stat().st_size - CHECKSUM_BYTES, stride + ENTRY_BYTES)
     raw = np.memmap(path, mode="r", dtype=np.uint8) if chunks > 0 and not rest else None
     if raw is None or raw[chunks * stride :].tobytes() != _plain_index(chunks, stride):
-        raise StoreError(f"{path}: is not the raw shard that was written; rebuild it with `dvc repro -f` of its stage")
+        raise refusal(Damage(path, "is not the raw shard that was written"))
     shape = (chunks, CHUNK_FRAMES, layout.mel_bins)
     return np.ndarray(shape, layout.dtype, buffer=raw, strides=(stride, layout.frame_bytes, item_bytes))
 

@@ -9,15 +9,14 @@ which stores are made of which parts (`cache.references`); `lock` is held by tho
 
 from __future__ import annotations
 
-import json
 import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from cache.draft import ROWS, FileFacts, PartDraft
+from cache.draft import ROWS, FileFacts, PartDraft, unpack_rows
 from cache.files import file_sha256, fsync_path, fsync_tree, link
 from cache.keys import part_address
 from cache.parts import SHARD, PartReader
@@ -51,7 +50,7 @@ class Pool(Protocol):
         """Take a part's bytes for good from now on: somebody has just written or compared them."""
 
     def parts(self) -> list[PooledPart]:
-        """Every finished part of this view, damaged or not."""
+        """Every finished part of this view whose list of rows can be read, damaged or not."""
 
     def draft(self, layout: Layout) -> PartDraft:
         """Begin a part; it is not in the pool before `publish`."""
@@ -82,7 +81,7 @@ class LocalPool:
         if not (folder / ROWS).exists():
             return None
         part = read_part(folder, (folder / ROWS).read_bytes())
-        if folder not in self._trusted and not is_intact(part):
+        if part is None or (folder not in self._trusted and not is_intact(part)):
             discard(folder)
             return None
         self.trust(part)
@@ -95,7 +94,8 @@ class LocalPool:
     def parts(self) -> list[PooledPart]:
         """As `Pool.parts`; what is still being written (`tmp-...`) is none."""
         rows = sorted(self._folder.glob(f"[0-9a-f]*/{ROWS}"))
-        return [read_part(path.parent, path.read_bytes()) for path in rows]
+        found = (read_part(path.parent, path.read_bytes()) for path in rows)
+        return [part for part in found if part is not None]
 
     def draft(self, layout: Layout) -> PartDraft:
         """As `Pool.draft`: beside the finished parts, so that one rename publishes it."""
@@ -124,9 +124,11 @@ class LocalPool:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def read_part(folder: Place, rows: bytes) -> PooledPart:
-    """A finished part from the content of its rows.json."""
-    content: dict[str, Any] = json.loads(rows)
+def read_part(folder: Place, rows: bytes) -> PooledPart | None:
+    """A finished part from the content of its rows.json; None if that is damaged, or of an older version."""
+    content = unpack_rows(rows)
+    if content is None:
+        return None
     files = {name: FileFacts(**facts) for name, facts in content["files"].items()}
     return PooledPart(folder, tuple(content["keys"]), tuple(content["frames"]), files)
 

@@ -6,7 +6,6 @@ would free nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import defaultdict
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.draft import ROWS
+from cache.draft import ROWS, unpack_rows
 from cache.notes import Note, address_of, read_notes
 from cache.parts import SHARD
 from cache.places import Place
@@ -182,6 +181,5 @@ def _count_recordings(root: Place, addresses: Sequence[str]) -> dict[str, int]:
 
 
 def _recordings(rows: bytes) -> int:
-    with suppress(ValueError, KeyError, TypeError):
-        return len(json.loads(rows)["keys"])
-    return 0
+    content = unpack_rows(rows)
+    return len(content["keys"]) if content else 0

@@ -70,7 +70,8 @@ class RemotePool:
                 contents = _read_all(self._files, sorted(path for path in listed if path.endswith(f"/{ROWS}")))
         except FileNotFoundError as error:
             raise StoreError(f"{self._root}: {error}; create the bucket, or correct machine.pool") from error
-        parts = [read_part(self._folder / path.split("/")[-2], rows) for path, rows in contents.items()]
+        found = (read_part(self._folder / path.split("/")[-2], rows) for path, rows in contents.items())
+        parts = [part for part in found if part is not None]
         sizes = {path: int(entry["size"]) for path, entry in listed.items()}
         self._known |= {part.folder.name: part for part in parts if _has_right_sizes(part, sizes)}
         return parts

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.storage import MemoryStore
 
 from cache.codec import Codec
-from cache.files import file_sha256, fsync_path, fsync_tree, write_durably
+from cache.files import file_sha256, fsync_path, fsync_tree, naming, write_durably
 from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, CodecEntry, FileEntry, Manifest, PartEntry
 from cache.places import is_local
 from cache.pool import PooledPart, link_part
+from cache.whereabouts import NAME as WHEREABOUTS
 from cache.whereabouts import write_places
 from schema.views import MelView, PcenView
 
@@ -39,44 +41,76 @@ def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, part
     Raises
     ------
     OSError
-        If the disk refuses; an old store is then still in its place.
+        If the disk refuses; an old store is then still in its place, and nothing is left of the new one.
     """
     building, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for leftover in (building, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    group = zarr.open_group(building, mode="w")
-    group.create_group("parts")
-    group.create_group("index")
+    try:
+        _put_together(building, view, digest, codec, parts)
+        _replace(target, building, old)
+    finally:
+        for leftover in (building, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _put_together(
+    building: Path, view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart]
+) -> None:
+    """Links to the parts, the index, and last the manifest; all of it on the disk when this returns."""
+    for name, content in _groups_and_index(parts).items():
+        path = building / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with naming(path):
+            path.write_bytes(content)
     elsewhere = {named.name: named.part.folder for named in parts if not is_local(named.part.folder)}
     for named in parts:
         if named.name not in elsewhere:
             link_part(named.part, building / "parts" / named.name)
     write_places(building, elsewhere)
-    _write_index(group, parts)
-    write_durably(building / NAME, _manifest(view, digest, codec, parts, _other_files(building)).to_bytes())
+    other_files = _other_files(building)
     _force_to_disk(building)
+    write_durably(building / NAME, _manifest(view, digest, codec, parts, other_files).to_bytes())
+
+
+def _replace(target: Path, building: Path, old: Path) -> None:
     if target.exists():
         target.rename(old)
-    building.rename(target)
+    try:
+        building.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
     fsync_path(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _force_to_disk(building: Path) -> None:
     """What is the store's own. Its parts' bytes are on disk already, and to force three folders for each part would
     take longer than everything else; the sizes that a reader compares would tell of a link that a crash lost."""
     fsync_tree(building / "index")
-    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", building):
-        fsync_path(path)
+    elsewhere = building / WHEREABOUTS
+    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", elsewhere, building):
+        if path.exists():
+            fsync_path(path)
 
 
-def _write_index(group: Any, parts: Sequence[NamedPart]) -> None:
-    """Two arrays, a row per recording: the audio's SHA-256 (N, 32), and (part number, first frame, frames) (N, 3)."""
+def _groups_and_index(parts: Sequence[NamedPart]) -> dict[str, bytes]:
+    """Files of zarr's groups and of the index, by their names.
+
+    The index is two arrays, a row per recording: the audio's SHA-256 (N, 32), and (part number, first frame, frames)
+    (N, 3). zarr makes them in memory: on a full disk its threads would still be writing when the others have failed.
+    """
+    files: dict[str, Any] = {}
+    group = zarr.open_group(MemoryStore(files), mode="w")
+    group.create_group("parts")
+    group.create_group("index")
     audio = [sha256 for named in parts for sha256 in named.audio]
     digests = np.frombuffer(bytes.fromhex("".join(audio)), np.uint8).reshape(len(audio), 32)
     spans = [np.empty((0, 3), np.int64), *(_spans(number, named.part) for number, named in enumerate(parts))]
     _write_whole(group, INDEX_AUDIO, digests)
     _write_whole(group, INDEX_SPANS, np.concatenate(spans))
+    return {name: content.to_bytes() for name, content in sorted(files.items())}
 
 
 def _write_whole(group: Any, name: str, values: Any) -> None:

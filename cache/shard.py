@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from google_crc32c import value as crc32c
 from numcodecs.blosc import BITSHUFFLE, Blosc
 
 from cache.codec import Codec, Codes
+from cache.files import naming
 from schema.views import MelView, PcenView
 
 CHUNK_FRAMES = 512
@@ -65,8 +67,8 @@ class Layout:
         return Blosc(cname=self.compression, clevel=BLOSC_LEVEL, shuffle=BITSHUFFLE)
 
 
-def checksum(data: bytes) -> bytes:
-    """CRC-32C of some bytes, as zarr's codec `crc32c` appends it."""
+def checksum(data: bytes | npt.NDArray[np.uint8]) -> bytes:
+    """CRC-32C of some bytes, as zarr's codec `crc32c` appends it; of an array without copying it."""
     value: int = crc32c(data)
     return value.to_bytes(CHECKSUM_BYTES, "little")
 
@@ -109,7 +111,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self._layout = layout
-        self._file = path.open("w+b")
+        self._path, self._file = path, path.open("w+b")
         self._entries: list[tuple[int, int]] = []
         self._end = 0
         self._digest = hashlib.sha256()
@@ -144,8 +146,9 @@ class ShardWriter:
         """Forget everything that was appended since the mark."""
         del self._entries[mark.entries :]
         self._end = sum(self._entries[-1]) if self._entries else 0
-        self._file.seek(self._end)
-        self._file.truncate()
+        with naming(self._path):
+            self._file.seek(self._end)
+            self._file.truncate()
         self._pending = len(mark.pending)
         self._chunk[: self._pending] = mark.pending
         self._digest = mark.digest.copy()
@@ -156,7 +159,7 @@ class ShardWriter:
             self._chunk[self._pending :] = self._layout.fill
             self._flush()
         self._write(pack_index(self._entries))
-        self._file.close()
+        self.close()
 
     def _flush(self) -> None:
         packed = self._layout.pack(self._chunk)
@@ -165,10 +168,12 @@ class ShardWriter:
         self._pending = 0
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        with naming(self._path):
+            self._file.write(data)
         self._digest.update(data)
         self._end += len(data)
 
     def close(self) -> None:
         """Close the file, finished or not."""
-        self._file.close()
+        with naming(self._path):
+            self._file.close()

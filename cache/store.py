@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from cache.codec import Codes
+from cache.contents import Contents, find_damage
+from cache.damage import refusal
 from cache.errors import StoreError
-from cache.files import file_sha256, sha256_hex
-from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, FileEntry, Manifest, read_manifest
-from cache.parts import SHARD, PartReader, copy_rows, map_parts
-from cache.places import Place
-from cache.shard import Layout, chunks_of
-from cache.whereabouts import part_places, remote_sizes
+from cache.files import file_sha256
+from cache.index import Ints, read_index
+from cache.manifest import NAME
+from cache.mapped_parts import MappedParts
+from cache.parts import PartReader
+from cache.shard import Layout
 from schema.views import MelView, PcenView
-
-Ints = npt.NDArray[np.int64]
 
 
 class Store:
@@ -32,7 +31,9 @@ class Store:
     """
 
     def __init__(self, path: Path, view: MelView | PcenView | None = None) -> None:
-        """Open a store and check that every file has the size that its manifest names.
+        """Open a store; compare the index with its SHA-256, and the size of every other file with the manifest.
+
+        The frames themselves are compared with their checksums when they are read.
 
         Parameters
         ----------
@@ -41,21 +42,22 @@ class Store:
         Raises
         ------
         StoreError
-            If the store is unfinished, incomplete, or was built for another view.
+            If the store is unfinished, incomplete, damaged, or was built for another view.
         """
         self.path = path
-        self.manifest: Manifest = read_manifest(path)
+        self._contents = Contents(path)
+        self.manifest = self._contents.manifest
         self.view = self.manifest.view
         self.codec = self.manifest.to_codec()
         if view is not None and view != self.view:
             raise StoreError(f"{path}: was built for another view than params.yaml describes now; run `dvc repro`")
-        self._places = part_places(path)
-        self._check_sizes()
-        group = zarr.open_group(path, mode="r")
-        spans: Any = group[INDEX_SPANS]
-        self.part, self.start, self.frames = (np.ascontiguousarray(column) for column in spans[:].T)
-        audio: Any = group[INDEX_AUDIO]
-        self._audio: npt.NDArray[np.uint8] = audio[:]
+        for damage in self._contents.damaged_own_files():
+            raise refusal(damage)
+        self._index = read_index(path)
+        for damage in self._contents.parts_of_wrong_size(self._index):
+            raise refusal(damage)
+        self.part, self.start, self.frames = self._index.part, self._index.start, self._index.frames
+        self._audio = self._index.audio
 
     def __len__(self) -> int:
         return len(self._audio)
@@ -68,7 +70,7 @@ class Store:
     @property
     def layout(self) -> Layout:
         """How the store's chunks are written."""
-        return Layout.of(self.view, self.codec)
+        return self._contents.layout
 
     @property
     def is_mappable(self) -> bool:
@@ -78,7 +80,7 @@ class Store:
     @property
     def is_remote(self) -> bool:
         """Whether its parts lie elsewhere, in a remote pool."""
-        return bool(self._places)
+        return self._contents.is_remote
 
     @property
     def audio_sha256(self) -> list[str]:
@@ -99,9 +101,10 @@ class Store:
         return np.asarray(before[self.part] + self.start, np.int64)
 
     @cached_property
-    def mapped_parts(self) -> list[Any]:
-        """Each part of a mappable store as (N, 512, M); all at once, so that replacing the store changes nothing."""
-        return map_parts([self.path / "parts" / part.name for part in self.manifest.parts], self.layout)
+    def mapped(self) -> MappedParts:
+        """The parts of a mappable store; all at once, so that replacing the store changes nothing."""
+        folders = [self.path / "parts" / part.name for part in self.manifest.parts]
+        return MappedParts(folders, self.layout, self._index)
 
     @cached_property
     def _readers(self) -> list[PartReader]:
@@ -109,8 +112,7 @@ class Store:
 
     def reader(self, part: int) -> PartReader:
         """A reader of one part's chunks, for one thread."""
-        entry = self.manifest.parts[part]
-        return PartReader(self._folder(part), self.layout, entry.frames, entry.files[SHARD.as_posix()].bytes)
+        return self._contents.reader(part, self._index)
 
     def rows_of(self, audio_sha256: list[str]) -> Ints:
         """(N,) row of each audio file, -1 where the store does not hold it."""
@@ -133,7 +135,7 @@ class Store:
         """Copy codes of recording `row` into `out` (T, M), from its frame `start` on; they must lie inside it."""
         part, first = int(self.part[row]), int(self.start[row]) + start
         if self.is_mappable:
-            copy_rows(self.mapped_parts[part], first, out)
+            self.mapped.copy_rows(part, first, out)
             return
         done = 0
         for codes in self._readers[part].rows(first, len(out)):
@@ -160,51 +162,5 @@ class Store:
         StoreError
             At the first file whose bytes are not those that were sealed.
         """
-        for name, entry in self._files():
-            if self._sha256(name) != entry.sha256:
-                raise StoreError(
-                    f"{self._place(name)}: its bytes changed since it was sealed; run `dvc repro -f` of its stage"
-                )
-        for number, part in enumerate(self.manifest.parts):
-            reader = self.reader(number)
-            if self.is_remote:
-                reader.fetch()
-            for chunk in range(chunks_of(part.frames)):
-                reader.chunk(chunk)
-
-    def _sha256(self, name: str) -> str:
-        where = self._place(name)
-        return file_sha256(where) if isinstance(where, Path) else sha256_hex(where.read_bytes())
-
-    def _folder(self, number: int) -> Place:
-        name = self.manifest.parts[number].name
-        return self._places.get(name, self.path / "parts" / name)
-
-    def _place(self, name: str) -> Place:
-        """Where a file of the manifest lies: `parts/<name>/...` perhaps elsewhere."""
-        top, _, rest = name.partition("/")
-        part, _, file = rest.partition("/")
-        return self._places[part] / file if top == "parts" and part in self._places else self.path / name
-
-    def _files(self) -> Iterator[tuple[str, FileEntry]]:
-        yield from self.manifest.files.items()
-        for part in self.manifest.parts:
-            for name, entry in part.files.items():
-                yield f"parts/{part.name}/{name}", entry
-
-    def _check_sizes(self) -> None:
-        """zarr reads a missing or empty shard as zeros, so sizes are compared first."""
-        remote = remote_sizes(self._places)
-        for name, entry in self._files():
-            where = self._place(name)
-            size = _local_size(where) if isinstance(where, Path) else remote.get(where.path)
-            if size != entry.bytes:
-                found = "is missing" if size is None else f"has {size} bytes"
-                raise StoreError(f"{where}: {found}, its manifest says {entry.bytes}; run `dvc repro -f` of its stage")
-
-
-def _local_size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
+        for damage in find_damage(self._contents, full=True):
+            raise refusal(damage)

@@ -13,8 +13,8 @@ from typing import Any
 
 from upath import UPath
 
-from cache.errors import StoreError
-from cache.files import canonical_json
+from cache.damage import Damage, refusal
+from cache.files import canonical_json, write_durably
 from cache.places import Place, reaching, remote
 
 NAME = "elsewhere.json"
@@ -23,7 +23,7 @@ NAME = "elsewhere.json"
 def write_places(store: Path, places: Mapping[str, Place]) -> None:
     """Note the folders of a store's remote parts; without any, there is no file."""
     if places:
-        (store / NAME).write_bytes(canonical_json({name: str(where) for name, where in places.items()}) + b"\n")
+        write_durably(store / NAME, canonical_json({name: str(where) for name, where in places.items()}) + b"\n")
 
 
 def part_places(store: Path) -> dict[str, UPath]:
@@ -40,7 +40,7 @@ def part_places(store: Path) -> dict[str, UPath]:
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError, TypeError):
-        raise StoreError(f"{path}: is damaged; run `dvc repro -f` of its stage") from None
+        raise refusal(Damage(path, "is damaged, so nobody knows where the parts lie")) from None
 
 
 def remote_sizes(places: Mapping[str, UPath]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cache.codec import Codec
 from cache.keys import part_address, view_digest
+from cache.notes import sweep_notes
 from cache.places import Place
 from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
@@ -50,6 +51,7 @@ class Builder:
 
     def sweep(self) -> None:
         """Remove what unfinished builds left; only for the holder of the pool's exclusive lock."""
+        sweep_notes(self.root)
         if isinstance(self._pool, LocalPool):
             self._pool.sweep()
 

@@ -7,6 +7,7 @@ which tells the truth of some of the soundscapes; the others are for a noisy stu
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pandas as pd
 
 import params
 from errors import run_stage
+from lifeline import run_mortal
 from params import DemoParams
 from pipeline.chorus.plan import Plan, Recording, Soundscape, plan_demo
 from pipeline.chorus.scene import WINDOW_S, Scene, heard_labels, write_scene
@@ -141,7 +143,7 @@ def _write_sounds(sounds: Sequence[tuple[Path, Scene]], workers: int) -> None:
         Progress(len(sounds), "demo", "recordings") as progress,
     ):
         parallel = joblib.Parallel(return_as="generator_unordered")
-        for _ in parallel(joblib.delayed(write_scene)(path, scene) for path, scene in sounds):
+        for _ in parallel(joblib.delayed(run_mortal)(os.getpid(), write_scene, *sound) for sound in sounds):
             progress.update()
 
 

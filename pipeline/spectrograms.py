@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 import params as parameters
-from cache.locks import building
+from cache.files import write_durably, writing
+from cache.locks import building, replacing
 from cache.notes import note_plan, note_store
 from cache.places import Place, place
 from cache.seal import seal
@@ -25,6 +26,7 @@ from pipeline.errors import PipelineError
 from pipeline.gallery import draw_gallery
 from pipeline.jobs import Source
 from pipeline.part_worker import Refused
+from pipeline.workers import sweep_after
 
 AUDIO, SOUNDSCAPES = Path("data/audio.csv"), Path("data/soundscapes.csv")
 CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")
@@ -41,7 +43,8 @@ def main() -> None:
         builder, read_sources(SOUNDSCAPES), CACHE / f"{name}-soundscapes.zarr", f"soundscapes@{name}"
     )
     write_report(REPORTS / f"{name}.json", {"recordings": recordings, "soundscapes": soundscapes})
-    draw_gallery(Store(CACHE / f"{name}.zarr"), read_sources(AUDIO), REPORTS / f"{name}.png")
+    with writing(REPORTS / f"{name}.png"):
+        draw_gallery(Store(CACHE / f"{name}.zarr"), read_sources(AUDIO), REPORTS / f"{name}.png")
 
 
 def open_builder(name: str, params: Params) -> Builder:
@@ -80,14 +83,15 @@ def build_store(builder: Builder, sources: Sequence[Source], target: Path, what:
     ------
     PipelineError
         If there are sources and not one of them can be decoded.
+    StoreError
+        If another process is building this store, or the disk refuses.
     """
-    with building(builder.root, builder.sweep):
+    with writing(target), replacing(target, sweep_after), building(builder.root, builder.sweep):
         parts, refused = builder.build(sources, what, partial(note_plan, builder.root, target))
         if sources and not parts:
             raise PipelineError(
                 f"{target}: none of {len(sources)} audio files can be decoded; the first: {refused[0].reason}"
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
         seal(target, builder.view, builder.digest, builder.codec, parts)
         note_store(builder.root, target, [named.part for named in parts])
     report = _summary(Store(target), sources, refused)
@@ -114,8 +118,9 @@ def _summary(store: Store, sources: Sequence[Source], refused: Sequence[Refused]
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
     """Write a report as indented JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

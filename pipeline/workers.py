@@ -7,18 +7,24 @@ whose workers ran out of memory, and puts several short tasks together, so that 
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import joblib
 
+from lifeline import is_alive, run_mortal
 from params import MachineParams
 from pipeline.errors import PipelineError
 
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 ALL = -1
+SHARED_MEMORY = Path("/dev/shm")  # of Linux
 AHEAD = 2  # tasks per thread that a cluster knows at a time, so that no worker waits for its next one
 ANSWER_S = 10  # that a scheduler and its first worker may take
 ANY_PORT = "127.0.0.1:0"  # of the dashboard; the usual 8787 may be taken
@@ -39,11 +45,22 @@ def run_unordered(tasks: Iterable[Task], machine: MachineParams) -> Iterator[Any
         If the backend is dask and it is not installed, its scheduler does not answer, or it gives a task up.
     """
     if machine.backend == "loky":
-        calls = (joblib.delayed(function)(*arguments) for function, arguments in tasks)
+        calls = (joblib.delayed(run_mortal)(os.getpid(), function, *arguments) for function, arguments in tasks)
         yield from joblib.Parallel(machine.workers or ALL, return_as="generator_unordered")(calls)
         return
     with _cluster(machine) as client:
         yield from _on_cluster(client, iter(tasks), at_once=machine.workers if machine.scheduler else 0)
+
+
+def sweep_after(ended: int) -> None:
+    """Remove what loky has left in shared memory for a process, if that was killed together with all its workers."""
+    if is_alive(ended):
+        return  # or another process has its id by now
+    for folder in {SHARED_MEMORY, Path(tempfile.gettempdir())}:
+        for path in folder.glob(f"sem.loky-{ended}-*"):
+            path.unlink(missing_ok=True)
+        for path in folder.glob(f"joblib_memmapping_folder_{ended}_*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _on_cluster(client: Any, tasks: Iterator[Task], at_once: int) -> Iterator[Any]:

@@ -29,6 +29,7 @@ CODE = (
     "commands",
     "params.py",
     "errors.py",
+    "lifeline.py",
     "progress.py",
     "figures.py",
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import platform
 import subprocess
 import sys
 import threading
@@ -12,7 +14,7 @@ import pytest
 from upath import UPath
 
 from cache.errors import StoreError
-from cache.locks import NAME, alone, building
+from cache.locks import NAME, alone, building, replacing
 from tests.tiny import ROOT
 
 
@@ -66,6 +68,49 @@ def test_killed_build_holds_no_lock(tmp_path: Path) -> None:
     script += f"with building(Path({str(tmp_path)!r}), lambda: None): os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == -9
     with alone(tmp_path):
+        pass
+
+
+def test_second_build_of_a_store_is_refused_and_told_who_builds_it(tmp_path: Path) -> None:
+    refused = pytest.raises(StoreError, match=rf"mel\.zarr: process {os.getpid()} on \S+ is building it; wait until")
+    before: list[int] = []
+    with replacing(tmp_path / "mel.zarr", before.append):
+        with refused, replacing(tmp_path / "mel.zarr", before.append):
+            pytest.fail("both hold the lock")
+        with replacing(tmp_path / "pcen.zarr", before.append):
+            assert before == []
+    with replacing(tmp_path / "mel.zarr", before.append):
+        assert before == [os.getpid()]
+
+
+def test_lock_of_a_killed_build_is_free_and_tells_who_held_it(tmp_path: Path) -> None:
+    script = "import os; from pathlib import Path; from cache.locks import replacing\n"
+    script += f"with replacing(Path({str(tmp_path)!r}) / 'mel.zarr', print):\n"
+    script += "    print(os.getpid(), flush=True)\n    os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == -9
+    before: list[int] = []
+    with replacing(tmp_path / "mel.zarr", before.append):
+        assert before == [int(done.stdout)]
+
+
+def test_what_a_killed_build_left_is_swept_by_the_build_after_the_next_one_too(tmp_path: Path) -> None:
+    """If the next one is killed while it sweeps."""
+    (tmp_path / ".mel.zarr.lock").write_text(f"process 7 on {platform.node()}")
+
+    def killed(process: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "mel.zarr", killed):
+        pass
+    before: list[int] = []
+    with replacing(tmp_path / "mel.zarr", before.append):
+        assert before == [7]
+
+
+def test_builder_on_another_machine_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / ".mel.zarr.lock").write_text(f"process {os.getpid()} on another-{platform.node()}")
+    with replacing(tmp_path / "mel.zarr", lambda process: pytest.fail("it is not ours")):
         pass
 
 

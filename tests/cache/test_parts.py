@@ -170,7 +170,7 @@ def test_flipped_bit_is_found_in_its_chunk(
     reader = open_reader(tmp_path / "0", frames, layout)
     for other in {0, 1, 2} - {chunk}:
         reader.chunk(other)
-    with pytest.raises(StoreError, match=rf"0/c/0/0: chunk {chunk} is damaged; run `dvc repro -f`"):
+    with pytest.raises(StoreError, match=rf"0/c/0/0: chunk {chunk} is damaged; run `dvc repro`"):
         reader.chunk(chunk)
 
 
@@ -180,7 +180,7 @@ def test_damaged_index_is_refused(tmp_path: Path, place: int) -> None:
     flip(tmp_path / "0" / SHARD, place)
     with pytest.raises(StoreError, match="is not the raw shard"):
         map_chunks(tmp_path / "0", layout_of("uint8"))
-    with pytest.raises(StoreError, match=r"c/0/0: its index is damaged; run `dvc repro -f`"):
+    with pytest.raises(StoreError, match=r"c/0/0: its index is damaged; run `dvc repro`"):
         open_reader(tmp_path / "0", 600, layout_of("uint8")).chunk(0)
 
 
@@ -199,7 +199,7 @@ def test_shard_of_any_other_length_is_refused(tmp_path: Path) -> None:
     chunk_bytes = CHUNK_FRAMES * MEL_BINS + 4
     for length in (0, 1, 3, 4, 5, 20, chunk_bytes, chunk_bytes + 20, len(whole) - 1):
         shard.write_bytes(whole[:length])
-        with pytest.raises(StoreError, match=r"c/0/0: is not the raw shard that was written; rebuild it"):
+        with pytest.raises(StoreError, match=r"c/0/0: is not the raw shard that was written; run `dvc repro`"):
             map_chunks(tmp_path / "0", layout_of("uint8"))
     shard.write_bytes(whole + b"\0")
     with pytest.raises(StoreError, match="is not the raw shard"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,30 @@ def test_damaged_part_is_removed_so_that_it_is_built_again(
     again = LocalPool(tmp_path / "pool", digest)
     assert again.find(KEYS) is None
     assert is_intact(add(again))
+
+
+def test_flipped_bit_of_a_list_of_rows_is_never_read_as_other_rows(
+    parts: LocalPool, tmp_path: Path, digest: str
+) -> None:
+    """A number of frames that is one too high would shift every recording behind it."""
+    rows = local(add(parts)) / ROWS
+    rows.chmod(0o644)
+    whole = rows.read_bytes()
+    for place in range(len(whole)):
+        rows.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        assert LocalPool(tmp_path / "pool", digest).parts() == []
+    again = LocalPool(tmp_path / "pool", digest)
+    assert again.find(KEYS) is None
+    np.testing.assert_array_equal(read_codes(add(again)), np.concatenate(some_codes()))
+
+
+def test_list_of_rows_of_an_older_version_is_no_part(parts: LocalPool, tmp_path: Path, digest: str) -> None:
+    rows = local(add(parts)) / ROWS
+    rows.chmod(0o644)
+    content = json.loads(rows.read_bytes())
+    del content["sha256"]
+    rows.write_bytes(files.canonical_json(content))
+    assert LocalPool(tmp_path / "pool", digest).find(KEYS) is None
 
 
 def test_damaged_part_is_not_taken_for_the_one_that_was_to_be_added(

@@ -222,7 +222,7 @@ def test_a_damaged_chunk_is_named_and_the_others_can_still_be_read(store: Store)
     begin, size = (int(value) for value in store.reader(1)._index[4])
     shard.write_bytes(content[: begin + size // 2] + b"!!" + content[begin + size // 2 + 2 :])
     reader = StreamReader(store, 10**9)
-    with pytest.raises(StoreError, match=r"parts/a/c/0/0: chunk 4 is damaged; run `dvc repro -f`"):
+    with pytest.raises(StoreError, match=r"parts/a/c/0/0: chunk 4 is damaged; holds 1 recording .*; run `dvc repro`"):
         copied(reader, store, whole)
     row = int(np.flatnonzero(store.part == 0)[0])
     clip = np.array([row]), np.arange(CLIP_FRAMES)[None]
@@ -234,7 +234,7 @@ def test_a_damaged_chunk_is_named_and_the_others_can_still_be_read(store: Store)
 def test_a_part_that_vanished_is_named(store: Store) -> None:
     reader = StreamReader(store, 10**9)
     (store.path / "parts" / "0" / SHARD).unlink()
-    with pytest.raises(StoreError, match=r"parts/0/c/0/0: cannot be read .*; run `dvc repro -f`"):
+    with pytest.raises(StoreError, match=r"parts/0/c/0/0: cannot be read .*; holds 3 recordings .*; run `dvc repro`"):
         copied(reader, store, random_clips(store, 50))
 
 

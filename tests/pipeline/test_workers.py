@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from params import MachineParams
 from pipeline import workers
 from pipeline.audio import read_header
 from pipeline.errors import PipelineError
-from pipeline.workers import Task, run_unordered
+from pipeline.workers import Task, run_unordered, sweep_after
 from tests.tiny import ROOT
 
 MakeMachine = Callable[..., MachineParams]
@@ -52,6 +53,49 @@ def is_alive(pid: int) -> bool:
 def test_loky_gives_every_result_for_one_and_two_workers() -> None:
     assert sorted(run_unordered(DIVISIONS, machine(workers=1))) == QUOTIENTS
     assert sorted(run_unordered(DIVISIONS, machine(workers=2))) == QUOTIENTS
+
+
+def test_worker_ends_with_its_stage(tmp_path: Path) -> None:
+    script = (
+        "import params, pathlib, time; from pipeline.workers import run_unordered\n"
+        f"machine = params.load(pathlib.Path({str(ROOT / 'params.yaml')!r})).machine\n"
+        "task = \"import os, time; open('{}', 'w').write(str(os.getpid())); time.sleep(60)\"\n"
+        "tasks = [(exec, (task.format(number),)) for number in (0, 1)]\n"
+        "list(run_unordered(tasks, machine.model_copy(update={'workers': 2})))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment) as stage:
+        pids = [waited_for(tmp_path / name) for name in "01"]
+        stage.kill()
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, pids))
+    sweep_after(stage.pid)
+    assert not [path for path in workers.SHARED_MEMORY.iterdir() if f"-{stage.pid}-" in path.name]
+
+
+def waited_for(path: Path) -> int:
+    deadline = time.monotonic() + 60
+    while not (path.is_file() and path.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return int(path.read_text())
+
+
+def test_what_a_killed_build_left_in_shared_memory_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "SHARED_MEMORY", tmp_path)
+    gone, alive = 2**22 + 1, os.getpid()  # no process has an id above 2**22
+    for pid in (gone, alive):
+        (tmp_path / f"sem.loky-{pid}-abc").touch()
+        (tmp_path / f"joblib_memmapping_folder_{pid}_abc_1").mkdir()
+    (tmp_path / f"sem.other-{gone}-abc").touch()
+    for pid in (gone, alive):
+        sweep_after(pid)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"sem.loky-{alive}-abc", f"joblib_memmapping_folder_{alive}_abc_1", f"sem.other-{gone}-abc"}
 
 
 def test_cluster_at_an_address_gives_every_result(cluster: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -13,12 +12,11 @@ from collections.abc import Callable
 import torch
 from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
-from errors import run_stage
+from errors import report_problems
+from lifeline import die_with_parent
 from params import MachineParams
 from train.errors import TrainError
 from train.learning.ranks import Ranks, joined
-
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: torch.device) -> None:
@@ -43,7 +41,7 @@ def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: to
         return
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # ending the others is no news
     with tempfile.TemporaryDirectory() as folder:
-        arguments = (count, f"file://{folder}/meeting", kind, work)
+        arguments = (os.getpid(), count, f"file://{folder}/meeting", kind, work)
         context = start_processes(_one_process, arguments, count, join=False)  # type: ignore[no-untyped-call]
         try:
             while not context.join():
@@ -61,12 +59,14 @@ def processes(machine: MachineParams, kind: torch.device) -> int:
     return machine.processes or (torch.cuda.device_count() if kind.type == "cuda" else 1)
 
 
-def _one_process(number: int, count: int, meeting: str, kind: torch.device, work: Callable[[Ranks], None]) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody is left to look after what is killed
+def _one_process(
+    number: int, starter: int, count: int, meeting: str, kind: torch.device, work: Callable[[Ranks], None]
+) -> None:
+    die_with_parent(starter)  # nobody is left to look after what is killed
     os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count)}
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
-        run_stage(lambda: _join_and_work(meeting, kind, work))
+        report_problems(lambda: _join_and_work(meeting, kind, work))
     except Exception:
         traceback.print_exc()
         raise SystemExit(1) from None

@@ -301,7 +301,7 @@ def test_a_damaged_chunk_is_named_by_every_residence_that_checks_it(
     shard = store.path / "parts" / store.manifest.parts[0].name / SHARD
     shard.chmod(0o644)
     shard.write_bytes(b"?" + shard.read_bytes()[1:])
-    with pytest.raises(StoreError, match=r"c/0/0: chunk 0 is damaged; run `dvc repro -f`"):
+    with pytest.raises(StoreError, match=r"c/0/0: chunk 0 is damaged; holds .*; run `dvc repro`"):
         gathered(OF_ANY_STORE[residence](store, cpu), np.array([0]), np.arange(40)[None])
 
 

@@ -1,0 +1,83 @@
+"""The mapped files of a raw local store; each chunk is compared with its checksum once, when it is first wanted.
+
+A part's SHA-256 would cost its whole file at the first touch, and a training touches every part with its first batch.
+A chunk's CRC-32C costs 20 microseconds, and together they see every bit of a shard. R run.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.damage import Damage, refusal
+from cache.index import Index, Ints
+from cache.parts import SHARD, copy_rows, map_parts
+from cache.shard import CHECKSUM_BYTES, CHUNK_FRAMES, Layout, checksum
+
+
+class MappedParts:
+    """Chunks of all parts as arrays: `chunks[part]` is (N, 512, M), good to read once `check` has returned."""
+
+    def __init__(self, folders: Sequence[Path], layout: Layout, index: Index) -> None:
+        """Map every part.
+
+        Raises
+        ------
+        StoreError
+            If one is not laid out as it was written, or this process may not open so many files.
+        """
+        self.chunks = map_parts(folders, layout)
+        self.files = [_mapping(chunks) for chunks in self.chunks]
+        self._bytes = [np.frombuffer(file, np.uint8) for file in self.files]
+        self._folders, self._index, self._chunk_bytes = folders, index, layout.chunk_bytes
+        self._first_chunk = np.cumsum([0, *map(len, self.chunks)])
+        self._is_good = np.zeros(self._first_chunk[-1], bool)
+        self._left = len(self._is_good)  # chunks that nobody has looked at yet
+
+    def unchecked(self, part_R: Ints, chunk_R: Ints) -> npt.NDArray[np.bool_]:
+        """Which of these chunks have not been compared yet."""
+        if not self._left:
+            return np.zeros(len(part_R), bool)
+        return ~self._is_good[self._first_chunk[part_R] + chunk_R]
+
+    def check(self, part_R: Ints, chunk_R: Ints) -> int:
+        """Compare chunks with their checksums, those that have not been; returns the number of bytes that it took.
+
+        Raises
+        ------
+        StoreError
+            If the bytes of one are not those that were written.
+        """
+        is_new = self.unchecked(part_R, chunk_R)
+        new = {*zip(part_R[is_new].tolist(), chunk_R[is_new].tolist(), strict=True)}
+        for part, chunk in sorted(new):
+            self._compare(part, chunk)
+        return len(new) * self._chunk_bytes
+
+    def copy_rows(self, part: int, start: int, out: Any) -> None:
+        """Copy len(out) rows of a part, beginning at row `start`, into `out` (T, M); errors as in `check`."""
+        chunks = np.arange(start // CHUNK_FRAMES, -(-(start + len(out)) // CHUNK_FRAMES))
+        self.check(np.full(len(chunks), part), chunks)
+        copy_rows(self.chunks[part], start, out)
+
+    def _compare(self, part: int, chunk: int) -> None:
+        begin = chunk * (self._chunk_bytes + CHECKSUM_BYTES)
+        end = begin + self._chunk_bytes
+        content = self._bytes[part]
+        if checksum(content[begin:end]) != content[end : end + CHECKSUM_BYTES].tobytes():
+            path = self._folders[part] / SHARD
+            raise refusal(Damage(path, f"chunk {chunk} is damaged", self._index.audio_in(part, chunk)))
+        self._is_good[self._first_chunk[part] + chunk] = True
+        self._left -= 1
+
+
+def _mapping(chunks: Any) -> mmap.mmap:
+    """The mapped file that an array shows."""
+    while not isinstance(chunks, mmap.mmap):
+        chunks = chunks.base
+    return chunks
