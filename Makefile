@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo ladder test lint lock bench clean
+.PHONY: setup demo ladder test lint lock bench torture clean
 
 setup: .venv/ready
 
@@ -43,6 +43,10 @@ bench: setup
 	python -m benchmarks.scale
 	python -m benchmarks.train
 	python -m benchmarks.dtype
+
+# every trial of docs/trust.md at full size; takes an hour
+torture: setup
+	python -m benchmarks.torture
 
 # data/cache, models and reports can be made again; recordings, the pool and DVC's cache stay
 clean:

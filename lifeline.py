@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 LOOK_EVERY_S = 0.5
@@ -54,13 +53,6 @@ def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
         _watch(lambda: os.getppid() == parent, by)
     if os.getppid() != parent:
         os.kill(os.getpid(), by)
-
-
-def run_mortal(parent: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a worker, which from now on ends with `parent`; or in `parent` itself."""
-    if os.getpid() != parent:
-        die_with_parent(parent)
-    return function(*arguments)
 
 
 def is_alive(process: int) -> bool:

@@ -16,7 +16,7 @@ import pandas as pd
 
 import params
 from errors import run_stage
-from lifeline import run_mortal
+from lifeline import die_with_parent
 from params import DemoParams
 from pipeline.chorus.plan import Plan, Recording, Soundscape, plan_demo
 from pipeline.chorus.scene import WINDOW_S, Scene, heard_labels, write_scene
@@ -142,8 +142,9 @@ def _write_sounds(sounds: Sequence[tuple[Path, Scene]], workers: int) -> None:
         joblib.parallel_config("loky", n_jobs=workers or -1, inner_max_num_threads=1),
         Progress(len(sounds), "demo", "recordings") as progress,
     ):
-        parallel = joblib.Parallel(return_as="generator_unordered")
-        for _ in parallel(joblib.delayed(run_mortal)(os.getpid(), write_scene, *sound) for sound in sounds):
+        mortal = {"initializer": die_with_parent, "initargs": (os.getpid(),)}
+        parallel = joblib.Parallel(return_as="generator_unordered", **mortal)
+        for _ in parallel(joblib.delayed(write_scene)(path, scene) for path, scene in sounds):
             progress.update()
 
 

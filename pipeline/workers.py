@@ -18,7 +18,7 @@ from typing import Any
 
 import joblib
 
-from lifeline import is_alive, run_mortal
+from lifeline import die_with_parent, is_alive
 from params import MachineParams
 from pipeline.errors import PipelineError
 
@@ -45,8 +45,9 @@ def run_unordered(tasks: Iterable[Task], machine: MachineParams) -> Iterator[Any
         If the backend is dask and it is not installed, its scheduler does not answer, or it gives a task up.
     """
     if machine.backend == "loky":
-        calls = (joblib.delayed(run_mortal)(os.getpid(), function, *arguments) for function, arguments in tasks)
-        yield from joblib.Parallel(machine.workers or ALL, return_as="generator_unordered")(calls)
+        calls = (joblib.delayed(function)(*arguments) for function, arguments in tasks)
+        mortal = {"initializer": die_with_parent, "initargs": (os.getpid(),)}
+        yield from joblib.Parallel(machine.workers or ALL, return_as="generator_unordered", **mortal)(calls)
         return
     with _cluster(machine) as client:
         yield from _on_cluster(client, iter(tasks), at_once=machine.workers if machine.scheduler else 0)

@@ -28,6 +28,7 @@ CODE = (
     "train",
     "commands",
     "params.py",
+    "cli.py",
     "errors.py",
     "lifeline.py",
     "progress.py",
@@ -155,6 +156,34 @@ def test_changed_labels_decode_nothing(project: Path) -> None:
     finally:
         table.write_text(before)
         dvc(project, "repro", "folds")
+
+
+def verify(root: Path) -> tuple[int, str]:
+    """Status and words of `birdcache verify`."""
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "cli", "verify"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_repro_builds_only_the_part_that_a_disk_has_damaged(project: Path) -> None:
+    shard = max(project.glob("data/cache/mel.zarr/parts/*/c/0/0"), key=lambda path: path.stat().st_size)
+    facts, whole = shard.stat(), shard.read_bytes()
+    shard.chmod(0o644)
+    with shard.open("r+b") as file:  # the pool's file too, and nothing that DVC looks at
+        file.seek(100)
+        file.write(bytes([whole[100] ^ 1]))
+    os.utime(shard, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert "Data and pipelines are up to date." in dvc(project, "repro")
+    status, told = verify(project)
+    assert status == 1
+    assert f"{shard.relative_to(project)}: chunk 0 is damaged\n    chorus/train_audio/" in told
+    assert "-> run `dvc repro`, which builds again what is bad and nothing else" in told
+    output = dvc(project, "repro")
+    assert "spectrograms@mel: 1 parts to write" in output
+    assert set(re.findall(r"Running stage '(\S+)'", output)) == {"spectrograms@mel"}
+    assert shard.read_bytes() == whole
+    assert verify(project)[0] == 0
 
 
 def test_an_added_recording_decodes_only_itself(project: Path) -> None:

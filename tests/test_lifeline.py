@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from errors import report_problems
-from lifeline import run_mortal
+from lifeline import is_alive
 from tests.tiny import ROOT
 
 PYTHON = f"{sys.executable} -S"
@@ -125,10 +125,6 @@ def test_stage_that_a_system_has_adopted_ends_at_once() -> None:
     assert done.returncode == -signal.SIGTERM
 
 
-def test_work_in_the_stage_itself_is_not_its_end() -> None:
-    assert run_mortal(os.getpid(), divmod, 7, 2) == (3, 1)
-
-
 def test_full_disk_is_told_with_the_file_and_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     def fill() -> None:
         raise OSError(28, "No space left on device", "reports/metrics.json")
@@ -148,3 +144,11 @@ def test_other_errors_of_the_system_keep_their_traceback() -> None:
 
     with pytest.raises(FileNotFoundError):
         report_problems(look)
+
+
+def test_ended_process_is_not_alive_though_its_parent_has_not_noticed() -> None:
+    assert is_alive(os.getpid())
+    assert not is_alive(2**22 + 1)
+    with subprocess.Popen([*PYTHON.split(), "-c", ""]) as child:
+        assert wait_for(lambda: not is_alive(child.pid))
+        assert child.returncode is None

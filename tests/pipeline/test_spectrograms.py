@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ import pytest
 import soundfile
 
 import params as parameters
+from cache.errors import StoreError
+from cache.locks import replacing
 from cache.mel_axis import mel_places
 from cache.places import Place
 from cache.store import Store
@@ -30,6 +33,7 @@ from pipeline.jobs import Source
 from pipeline.mel import mel_filters
 from pipeline.spectrograms import open_builder, pool_root, read_sources
 from schema.views import MelView, PcenView
+from tests.failing_disk import FailingDisk
 from tests.tiny import RATE_HZ, song, tiny_params, write_audio, write_params
 
 RunStage = Callable[..., Any]
@@ -209,6 +213,53 @@ def test_pool_is_that_of_the_environment_or_of_the_params(run: RunStage, monkeyp
     run()
     assert not Path(".birdcache").exists()
     assert len(list(Path("shared").glob("*/*/rows.json"))) > 0
+
+
+@pytest.mark.parametrize("size", [0, 3000, 32_780])
+def test_full_disk_is_told_with_a_path_and_nothing_is_lost(run: RunStage, size: int, project: Path) -> None:
+    run()
+    before = Store(Path("data/cache/mel.zarr")).digest
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    load_params("mel", hop=128)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with pytest.raises(StoreError, match=r"/.*: cannot be written \(File too large\).*run the stage again"):
+            spectrograms.main()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert Store(Path("data/cache/mel.zarr")).digest == before
+    names = {path.name for path in project.rglob("*") if path.name.startswith(("tmp-", "."))}
+    assert names == {".birdcache", ".mel.zarr.lock", ".mel-soundscapes.zarr.lock"}
+    run(hop=128)
+    Store(Path("data/cache/mel.zarr")).verify()
+
+
+@pytest.mark.parametrize("stays_full", [False, True])
+def test_whichever_write_of_the_stage_fails_the_old_store_stays(
+    run: RunStage, monkeypatch: pytest.MonkeyPatch, stays_full: bool, project: Path
+) -> None:
+    run()
+    before, told = Store(Path("data/cache/mel.zarr")).digest, []
+    load_params("mel", hop=128)
+    for at in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89):
+        with monkeypatch.context() as patch:
+            FailingDisk(patch, at, stays_full)
+            with pytest.raises(StoreError, match="cannot be written") as raised:
+                spectrograms.main()
+        told.append(str(raised.value).partition(": ")[0])
+        assert Store(Path("data/cache/mel.zarr")).digest == before
+        assert not [path for path in project.rglob("*") if path.name.startswith(("tmp-", ".mel.zarr.n", ".mel.zarr.o"))]
+        shutil.rmtree(".birdcache", ignore_errors=True)
+    assert [path for path in told if not path.startswith((".birdcache", "data/cache"))] == []
+    run(hop=128)
+    Store(Path("data/cache/mel.zarr")).verify()
+
+
+def test_second_build_of_a_store_is_refused(run: RunStage) -> None:
+    refused = pytest.raises(StoreError, match=rf"data/cache/mel\.zarr: process {os.getpid()} on .* is building it")
+    with replacing(Path("data/cache/mel.zarr"), lambda process: None), refused:
+        run()
+    run()
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
