@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -189,6 +190,7 @@ def decoder() -> Decoder:
     """The decoder of this thread."""
     if not hasattr(_here, "decoder"):
         _here.decoder = Decoder()
+        atexit.register(_here.decoder.close)
     found: Decoder = _here.decoder
     return found
 
