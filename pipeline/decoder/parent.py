@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
@@ -52,6 +53,14 @@ class Limits:
 
 LIMITS = Limits()
 
+_alive: WeakSet[Decoder] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for each in list(_alive):
+        each.close()
+
 
 class Decoder:
     """A process for libsndfile: begun when it is needed, ended when it misbehaves, and then begun anew.
@@ -63,6 +72,10 @@ class Decoder:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._wait_s = self._left_s = 0.0
+        _alive.add(self)
+
+    def __del__(self) -> None:
+        self.close()
 
     def header(self, path: Place) -> Header:
         """As `pipeline.audio.read_header`.
@@ -190,7 +203,6 @@ def decoder() -> Decoder:
     """The decoder of this thread."""
     if not hasattr(_here, "decoder"):
         _here.decoder = Decoder()
-        atexit.register(_here.decoder.close)
     found: Decoder = _here.decoder
     return found
 

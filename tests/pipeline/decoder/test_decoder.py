@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -226,3 +228,17 @@ def test_path_counts_from_where_it_is_asked_and_not_from_where_the_process_began
         monkeypatch.chdir(tmp_path / name)
         durations.append(decoder.header(Path("clip.wav")).duration_s)
     assert durations == [1.0, 2.0]
+
+
+def test_process_ends_with_the_thread_that_it_decodes_for(clip: Path) -> None:
+    processes = []
+
+    def decode() -> None:
+        parent.decoder().header(clip)
+        processes.append(process_of(parent.decoder()))
+
+    thread = threading.Thread(target=decode)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert not Path(f"/proc/{processes[0]}").exists()
