@@ -75,8 +75,26 @@ class Decoder:
             (answer,) = self._answers({"header": str(local)}, path, self._limits.wait_s)
             return Header(**answer["header"])
 
+    def sound(self, path: Place, duration_s: float, sha256: str, blocks: int | None = None) -> str:
+        """As `pipeline.sound.sound_sha256`, for a recording that says to last so long.
+
+        Raises
+        ------
+        Refusal
+            As there; crashed, timed-out or out-of-memory besides.
+        """
+        with fetched(path) as local:
+            request = {"sound": str(local), "sha256": sha256, "blocks": blocks}
+            (answer,) = self._answers(request, path, self._wait_for(duration_s))
+            return str(answer["sound"])
+
     def codes(
-        self, path: Place, view: MelView | PcenView, duration_s: float, sha256: str | None = None
+        self,
+        path: Place,
+        view: MelView | PcenView,
+        duration_s: float,
+        sha256: str | None = None,
+        silence: bool = False,
     ) -> Iterator[Codes]:
         """As `pipeline.codes.code_blocks`, for a recording that says to last so long.
 
@@ -86,9 +104,8 @@ class Decoder:
             As there; crashed, timed-out or out-of-memory besides.
         """
         with fetched(path) as local:
-            request = {"codes": str(local), "view": view.model_dump(mode="json"), "sha256": sha256}
-            wait_s = self._limits.wait_s + self._limits.wait_s_per_s * duration_s
-            for answer in self._answers(request, path, wait_s):
+            request = {"codes": str(local), "view": view.model_dump(mode="json"), "sha256": sha256, "silence": silence}
+            for answer in self._answers(request, path, self._wait_for(duration_s)):
                 if "frames" in answer:
                     codes = np.empty((answer["frames"], view.n_mels), view.dtype)
                     self._read_into(codes.data.cast("B"))
@@ -100,6 +117,9 @@ class Decoder:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+    def _wait_for(self, duration_s: float) -> float:
+        return self._limits.wait_s + self._limits.wait_s_per_s * duration_s
 
     def _answers(self, request: Message, path: Place, wait_s: float) -> Iterator[Message]:
         """Ask, and hand on what comes until the last answer; a process left in the middle of its answer is ended."""
