@@ -44,7 +44,7 @@ class Bounds:
 
     @cached_property
     def _real_root(self) -> str:
-        return os.path.realpath(Path(self.root))
+        return os.path.realpath(str(self.root))
 
     def why_not(self, path: Place) -> str:
         """Why a path must not be opened as a file, "" if it may be; one that is not there is for its reader to tell.
@@ -92,7 +92,12 @@ def is_inner_path(text: str, remote: bool = False) -> bool:
     posix, windows = PurePosixPath(text), PureWindowsPath(text)
     if not posix.parts or ".." in posix.parts or posix.is_absolute() or windows.drive or windows.root:
         return False
-    if not text.isprintable() or "\\" in text or (remote and any(mark in text for mark in NOT_IN_URLS)):
+    if (
+        not text.isprintable()
+        or "\\" in text
+        or "://" in text
+        or (remote and any(mark in text for mark in NOT_IN_URLS))
+    ):
         return False
     return all(len(part.encode()) <= LONGEST_NAME_BYTES for part in posix.parts)
 
