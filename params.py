@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -28,6 +28,13 @@ DEFAULT_PATH = Path("params.yaml")
 
 class ParamsError(BirdcacheError):
     """params.yaml is unusable; the message lists every problem with key, value, rule and way out."""
+
+
+def _is_below(path: str) -> bool:
+    """Whether a text is a relative path that stays in its folder, under POSIX and Windows alike."""
+    posix, windows = PurePosixPath(path), PureWindowsPath(path)
+    below = not (posix.is_absolute() or windows.drive or windows.root or ".." in posix.parts or "\\" in path)
+    return bool(posix.parts) and below and path.isprintable()
 
 
 class DemoParams(Section):
@@ -56,10 +63,18 @@ class DataParams(Section):
     root: Annotated[str, Field(min_length=1)]
     soundscapes: str | None
     soundscape_truth: str | None
+    links: Literal["inside", "anywhere"]
     shortest_s: Positive
     longest_s: Positive
     no_end: Literal["accept", "refuse"]
     max_refused_share: Probability
+
+    @field_validator("soundscapes", "soundscape_truth")
+    @classmethod
+    def _below_root(cls, path: str | None) -> str | None:
+        if path is not None and not _is_below(path):
+            raise ValueError("must be a path below root, without ..; move it there, or link it and set links: anywhere")
+        return path
 
     @field_validator("soundscape_truth")
     @classmethod

@@ -20,9 +20,10 @@ def view_digest(view: MelView | PcenView, frontend_version: int, decoder_version
     return sha256_hex(canonical_json({"view": view.model_dump(), "versions": versions}))
 
 
-def content_key(audio_sha256: str, digest: str) -> str:
-    """Key of one recording under one view: 64 hexadecimal digits."""
-    return hashlib.sha256(bytes.fromhex(audio_sha256) + bytes.fromhex(digest)).hexdigest()
+def content_key(audio_sha256: str, digest: str, silence: bool = False) -> str:
+    """Key of one recording under one view, another one if it was taken although it is silent: 64 hexadecimal digits."""
+    mark = b"silence" if silence else b""
+    return hashlib.sha256(bytes.fromhex(audio_sha256) + bytes.fromhex(digest) + mark).hexdigest()
 
 
 def part_bits(total_bytes: float) -> int:

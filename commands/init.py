@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from ruamel.yaml import YAML
 
 import params
 from commands.errors import CommandError
+from pipeline.inside import Bounds
+from pipeline.user_tables import read_user_table
 
 NULL_TAG = "tag:yaml.org,2002:null"
 TEMPLATE = Path(__file__).with_name("template.yaml")
@@ -71,13 +72,16 @@ def look_at_birdclef(root: Path) -> DataFacts:
     table_path = root / "train.csv"
     if not table_path.is_file():
         raise CommandError(f"{table_path}: no such file; --birdclef needs a folder with train.csv and train_audio/")
-    table = pd.read_csv(table_path, dtype=str, keep_default_na=False)
+    bounds = Bounds(root, "anywhere")  # data.links decides later; here only rows are counted
+    read = read_user_table(table_path, ["primary_label"], ["fold"], bounds)
+    read.refuse([])
+    table = read.cells
     folds = table["fold"].nunique() if "fold" in table and (table["fold"] != "").all() else 0
     soundscapes = "test_soundscapes" if _has_audio(root / "test_soundscapes") else None
     if soundscapes is None and _has_audio(root / "train_soundscapes"):
         print("train_soundscapes/ is left out; to predict it too, set data.soundscapes: train_soundscapes")
     truth = TRUTH if soundscapes and (root / TRUTH).is_file() else None
-    per_class = table["primary_label"].value_counts().to_dict() if "primary_label" in table else {}
+    per_class = table["primary_label"].value_counts().to_dict()
     if not per_class:
         raise CommandError(f"{table_path}: names no recording; it needs rows with primary_label and filename")
     return DataFacts("birdclef", root, tuple(per_class.values()), BACKGROUND in per_class, folds, soundscapes, truth)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.tables import escaped
 from commands.errors import CommandError
 from commands.predict_models import Ready, make_ready
 from commands.predict_scores import FileScores, score_file
@@ -71,7 +72,10 @@ def scored(files: Sequence[Path], ready: Ready, refused: list[str], progress: Pr
     """What the members say of each file; those that cannot be read are added to `refused`."""
     for path in files:
         try:
-            yield score_file(path, ready)
+            scores = score_file(path, ready)
+            if scores.silent:
+                progress.say(f"warning: {path}: is silent, and scored all the same")
+            yield scores
         except PipelineError as error:
             refused.append(str(error))
         progress.update()
@@ -98,9 +102,9 @@ def detections(files: Sequence[FileScores], ready: Ready, above_K: Floats) -> It
             for label in np.argsort(-scores_K, kind="stable"):
                 if scores_K[label] >= above_K[label]:
                     yield (
-                        str(each.path),
+                        escaped(str(each.path)),
                         f"{window * window_s:g}",
                         f"{end_s:g}",
-                        labels[label],
+                        escaped(labels[label]),
                         f"{scores_K[label]:.4f}",
                     )

@@ -11,6 +11,7 @@ import torch
 from commands.predict_models import Model, Ready
 from pipeline.codes import codec_of
 from pipeline.decoder.parent import decoder, with_second_try
+from pipeline.errors import Refusal
 from pipeline.frontend import value_range
 from schema.views import AnyView, MelView, PcenView, each_of
 from train.clips.residence import ArrayFrames, Frames
@@ -29,6 +30,7 @@ class FileScores:
     path: Path
     duration_s: float
     members: Floats
+    silent: bool = False
 
 
 @dataclass
@@ -40,13 +42,24 @@ class OneFile:
 
     def __post_init__(self) -> None:
         self._stored: dict[str, tuple[Floats, float]] = {}
+        self.silent = False  # as far as it is decoded
 
     def values(self, view: MelView | PcenView) -> tuple[Floats, float]:
         """What a store of this view would give back, (T, M), and the file's duration in seconds."""
         key = view.model_dump_json()
         if key not in self._stored:
-            self._stored[key] = stored_values(self.path, view)
+            self._stored[key] = self._decoded(view)
         return self._stored[key]
+
+    def _decoded(self, view: MelView | PcenView) -> tuple[Floats, float]:
+        """As stored; silence is scored like any sound, as the stages score a silent soundscape."""
+        try:
+            return stored_values(self.path, view)
+        except Refusal as refusal:
+            if refusal.code != "silent":
+                raise
+        self.silent = True
+        return stored_values(self.path, view, silence=True)
 
     def frames(self, view: AnyView) -> tuple[Frames, int]:
         """Where models read its frames, and how many there are."""
@@ -75,15 +88,21 @@ def score_file(path: Path, ready: Ready) -> FileScores:
         per_member.append(np.mean(scores, axis=0))
         duration_s = durations_s[0]
     clips = ClipScores.of(list(ready.members), [(path.name, duration_s)], np.stack(per_member), cutting)
-    return FileScores(path, duration_s, clips.member_windows())
+    return FileScores(path, duration_s, clips.member_windows(), file.silent)
 
 
-def stored_values(path: Path, view: MelView | PcenView) -> tuple[Floats, float]:
-    """What a store of this view would give back for a file, (T, M), and the file's duration in seconds."""
+def stored_values(path: Path, view: MelView | PcenView, silence: bool = False) -> tuple[Floats, float]:
+    """What a store of this view would give back for a file, (T, M), and the file's duration in seconds.
+
+    Raises
+    ------
+    Refusal
+        If the file cannot be used; silent unless `silence` is accepted.
+    """
 
     def decoded() -> tuple[Floats, float]:
         duration_s = decoder().header(path).duration_s
-        codes = np.concatenate(list(decoder().codes(path, view, duration_s)))
+        codes = np.concatenate(list(decoder().codes(path, view, duration_s, silence=silence)))
         return codec_of(view).decode(codes), duration_s
 
     return with_second_try(decoded)

@@ -13,6 +13,7 @@ from optuna.study import Study
 from ruamel.yaml import YAML
 
 import params as parameters
+from cache.tables import escaped
 from commands.errors import CommandError
 from commands.splits import split_of
 from commands.tune_figures import draw
@@ -158,7 +159,8 @@ def write_table(outcomes: list[Outcome], tune: TuneParams, path: Path) -> None:
         for each in outcomes:
             merit = "" if each.merit is None else f"{each.merit:.6g}"
             values = [each.values[key] for key in tune.keys]
-            writer.writerow([each.number, each.state, merit, each.epochs, f"{each.seconds:.1f}", *values, each.why])
+            row = [each.number, each.state, merit, each.epochs, f"{each.seconds:.1f}", *values, each.why]
+            writer.writerow(escaped(cell) if isinstance(cell, str) else cell for cell in row)
 
 
 def override_yaml(override: Mapping[str, Any]) -> str:

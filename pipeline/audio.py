@@ -25,6 +25,7 @@ from pipeline.errors import Refusal
 from pipeline.gate.examine import examine
 from pipeline.gate.promise import Promise
 from pipeline.gate.samples import SampleCheck
+from pipeline.inside import kind_of
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -78,8 +79,9 @@ def refusing(path: Place) -> Iterator[None]:
 def _opened(local: Path, path: Place) -> Iterator[FileIO]:
     """The file, unbuffered: libsndfile reads through its descriptor, whose place a buffer would hide."""
     with refusing(path):
-        if local.is_fifo() or local.is_char_device():  # to open or read these may wait for ever
-            raise Refusal("unreadable", "is a pipe or a device, not a file", "remove it from the data set")
+        kind = kind_of(local.stat().st_mode)
+        if kind:  # to open or read one may wait for ever, or do what nobody asked for
+            raise Refusal("unreadable", f"is {kind}, not a file", "remove it from the data set")
         with local.open("rb", buffering=0) as file:
             yield file
 
@@ -92,7 +94,7 @@ def content_sha256(path: Path) -> str:
     Refusal
         If the file cannot be read.
     """
-    with refusing(path), path.open("rb") as file:
+    with _opened(path, path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -120,23 +122,28 @@ def read_waveform(path: Place, sample_rate_hz: int, sha256: str | None = None) -
     return np.concatenate(list(waveform_blocks(path, sample_rate_hz, sha256)))
 
 
-def waveform_blocks(path: Place, sample_rate_hz: int, sha256: str | None = None, room: int = 0) -> Iterator[FloatArray]:
-    """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`.
+def waveform_blocks(
+    path: Place, sample_rate_hz: int | None, sha256: str | None = None, room: int = 0, silence: bool = False
+) -> Iterator[FloatArray]:
+    """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`; without a rate, at the file's own.
 
     Each piece is (room + S,): in front of its samples it has room for others, so that the front end need not copy it.
-    A refusal of what decodes comes where it occurs, after the good pieces before it.
+    A refusal of what decodes comes where it occurs, after the good pieces before it. With `silence`, a silent
+    recording is none of them.
     """
     with fetched(path) as local, _opened(local, path) as file:
         if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise Refusal("unreadable", "has changed since stage `recordings` read it", "run `dvc repro`")
+            raise Refusal("changed", "has changed since stage `recordings` read it")
         promise = examine(file)
         with _open_audio(file) as audio:
             header = _header(audio, promise)
-            checked = _checked(audio, header, promise, room if header.sample_rate_hz == sample_rate_hz else 0)
-            if header.sample_rate_hz == sample_rate_hz:
+            wanted_hz = header.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
+            check = SampleCheck(header.frames, promise.whole, silence)
+            checked = _checked(audio, check, room if header.sample_rate_hz == wanted_hz else 0)
+            if header.sample_rate_hz == wanted_hz:
                 yield from checked
             else:
-                blocks = _resampled(checked, header, sample_rate_hz)
+                blocks = _resampled(checked, header, wanted_hz)
                 yield from (np.concatenate([np.empty(room, np.float32), block_S]) for block_S in blocks)
 
 
@@ -176,9 +183,8 @@ def _resampled(blocks: Iterator[FloatArray], header: Header, sample_rate_hz: int
     yield np.pad(end_S, (0, missing - len(end_S)))
 
 
-def _checked(audio: Any, header: Header, promise: Promise, room: int) -> Iterator[FloatArray]:
+def _checked(audio: Any, check: SampleCheck, room: int) -> Iterator[FloatArray]:
     """Decode (room + S,) blocks, and check that they are what the file promises."""
-    check = SampleCheck(header.frames, promise.whole)
     try:
         while len(block_S := _mono_block(audio, room)) > room:
             check.take(block_S[room:])

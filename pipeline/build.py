@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cache.keys import part_address, view_digest
@@ -60,7 +61,11 @@ class Builder:
         return plan_jobs(sources, self.view, self.digest, self._pool)
 
     def build(
-        self, sources: Sequence[Source], what: str, announce: Callable[[list[str]], None] = lambda parts: None
+        self,
+        sources: Sequence[Source],
+        what: str,
+        announce: Callable[[list[str]], None] = lambda parts: None,
+        silence: bool = False,
     ) -> tuple[list[NamedPart], list[Refused]]:
         """Make sure that the pool holds a part for every source that can be decoded.
 
@@ -69,6 +74,7 @@ class Builder:
         sources : audio files, each content once.
         what : label of the progress bar.
         announce : is told the parts that are going to be needed, as `<view>/<address>`, before anything is decoded.
+        silence : whether silent sources are taken all the same; they are among the refused ones besides.
 
         Returns
         -------
@@ -92,8 +98,9 @@ class Builder:
             if not newly_refused:
                 return [self._named(job) for job in jobs], sorted(refused, key=lambda entry: entry.source.path)
             refused += newly_refused
-            bad = {entry.source.sha256 for entry in newly_refused}
-            wanted = [source for source in wanted if source.sha256 not in bad]
+            code_of = {entry.source.sha256: entry.code for entry in newly_refused}
+            silent = [replace(source, silence=True) for source in wanted if code_of.get(source.sha256) == "silent"]
+            wanted = [source for source in wanted if source.sha256 not in code_of] + (silent if silence else [])
 
     def _run(self, jobs: Sequence[Job], what: str) -> list[Built]:
         if not jobs:

@@ -25,12 +25,15 @@ def codec_of(view: MelView | PcenView) -> Codec:
     return Codec(view.dtype, *value_range(view))
 
 
-def code_blocks(path: Place, view: MelView | PcenView, sha256: str | None = None) -> Iterator[Codes]:
+def code_blocks(
+    path: Place, view: MelView | PcenView, sha256: str | None = None, silence: bool = False
+) -> Iterator[Codes]:
     """Decode, transform and encode a recording in pieces (T, M).
 
     Parameters
     ----------
     sha256 : the content that stage `recordings` saw, or None to accept any.
+    silence : whether a silent recording is accepted.
 
     Raises
     ------
@@ -40,7 +43,7 @@ def code_blocks(path: Place, view: MelView | PcenView, sha256: str | None = None
     """
     codec = codec_of(view)
     with np.errstate(over="ignore", invalid="ignore"):
-        waveform = waveform_blocks(path, view.sample_rate_hz, sha256, room(view))
+        waveform = waveform_blocks(path, view.sample_rate_hz, sha256, room(view), silence)
         for values in spectrogram_blocks(waveform, view):
             if not np.isfinite(values).all():
                 raise Refusal("not-finite", "its spectrogram holds values that are not finite numbers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,13 @@ def summarise(
     unusable = len(recordings) - len(usable)
     hours = _hours(usable["duration_s"])
     summary = f"{len(usable)} usable recordings of {len(known)} labels, {hours:g} hours; {unusable} unusable"
+    contents = _contents(usable, soundscapes)
     by_count = labels.sort_values(["recordings", "label"], ascending=[False, True])
     return {
         "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
         "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
-        "contents": {"distinct": int(usable["sha256"].nunique()), "duplicates": _duplicates(usable)},
+        "warnings": list(_warnings(contents)),
+        "contents": contents,
         "refused": _refused(recordings),
         "no_end": list(recordings.loc[recordings["no_end"], "recording"]),
         "authors": _authors(usable["author"]),
@@ -74,10 +76,28 @@ def _hours(duration_s: pd.Series[float]) -> float:
     return round(float(duration_s.sum()) / 3600, 3)
 
 
-def _duplicates(usable: pd.DataFrame) -> list[list[str]]:
-    """Groups of recordings of the same content."""
-    shared = usable[usable["sha256"].duplicated(keep=False)]
-    return sorted(list(group) for _, group in shared.groupby("sha256")["recording"])
+def _contents(usable: pd.DataFrame, soundscapes: pd.DataFrame) -> dict[str, Any]:
+    """How many sounds there are, and which are there more than once: in several recordings, or as soundscapes too."""
+    shared = [group for _, group in usable[usable["sound"].duplicated(keep=False)].groupby("sound")]
+    scapes = soundscapes[(soundscapes["sound"] != "") & soundscapes["sound"].isin(usable["sound"])]
+    return {
+        "distinct": int(usable["sound"].nunique()),
+        "duplicates": sorted(list(group["recording"]) for group in shared),
+        "across_labels": sorted(list(group["recording"]) for group in shared if len(set(group["label"])) > 1),
+        "also_soundscapes": {
+            name: list(usable.loc[usable["sound"] == sound, "recording"])
+            for name, sound in zip(scapes["soundscape"], scapes["sound"], strict=True)
+        },
+    }
+
+
+def _warnings(contents: dict[str, Any]) -> Iterator[str]:
+    if across := contents["across_labels"]:
+        first = " and ".join(across[0])
+        yield f"{len(across)} sound(s) have several labels, first {first}; see contents in reports/data.json"
+    if scapes := contents["also_soundscapes"]:
+        first = next(iter(scapes))
+        yield f"{len(scapes)} soundscape(s) are recordings too, first {first}; see contents in reports/data.json"
 
 
 def _refused(files: pd.DataFrame) -> dict[str, int]:

@@ -18,6 +18,7 @@ WAYS_OUT = {
     "not-finite": "mend the file or remove it",
     "wrong-codec": "convert it to Ogg Vorbis, WAV or FLAC at 8 to 192 kHz with at most 8 channels, or remove it",
     "unreadable": "restore the file or its permissions, or remove it from the table",
+    "changed": "run `dvc repro`",
     "crashed": FETCH,
     "timed-out": FETCH,
     "out-of-memory": FETCH,

@@ -85,25 +85,31 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
     Returns
     -------
     Plain values for JSON. `crossing` names every group that lies in more than one fold: their recordists are met
-    in training and in validation.
+    in training and in validation. `crossing_sounds` names recordings of the same sound in different folds.
     """
     validated = int((folds["fold"] != NEVER_VALIDATED).sum())
-    crossing = _crossing(folds)
+    crossing, sounds = _crossing(folds), _crossing_sounds(folds)
     columns = {fold: "never" if fold == NEVER_VALIDATED else str(fold) for fold in _numbers(counts)}
     return {
         "summary": f"{validated} of {len(folds)} recordings validated in {len(columns) - 1} folds ({origin})",
-        "warnings": list(_warnings(counts, crossing)),
+        "warnings": list(_warnings(counts, crossing, sounds)),
         "origin": origin,
         "recordings": {"validated": validated, "never_validated": len(folds) - validated},
         "groups": {"count": folds["group"].nunique(), "largest": int(folds["group"].value_counts().max())},
         "crossing": crossing,
+        "crossing_sounds": sounds,
         "labels_never_validated": rare,
         "labels_untrained": {columns[fold]: names for fold in columns if (names := _untrained(fold, counts))},
         "recordings_of_label_by_fold": counts.rename(columns=columns).to_dict(orient="index"),
     }
 
 
-def _warnings(counts: pd.DataFrame, crossing: list[dict[str, Any]]) -> Iterator[str]:
+def _warnings(counts: pd.DataFrame, crossing: list[dict[str, Any]], sounds: list[dict[str, int]]) -> Iterator[str]:
+    if sounds:
+        yield (
+            f"{len(sounds)} sound(s) cross folds, first {' and '.join(sounds[0])}: they are learnt and validated; "
+            f"see `crossing_sounds`, and remove all but one, or set folds.use_ready: false"
+        )
     if crossing:
         yield f"{len(crossing)} group(s) of recordings cross folds: validation knows their recordists; see `crossing`"
     sizes = counts.drop(columns=NEVER_VALIDATED).sum()
@@ -128,6 +134,13 @@ def _crossing(folds: pd.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return crossing
+
+
+def _crossing_sounds(folds: pd.DataFrame) -> list[dict[str, int]]:
+    """Recordings of the same sound that lie in more than one fold, with their folds: only ready folds hold such."""
+    shared = folds[folds["sound"].duplicated(keep=False)].groupby("sound")
+    crossing = [group for _, group in shared if len(set(group["fold"])) > 1]
+    return [dict(zip(group["recording"], map(int, group["fold"]), strict=True)) for group in crossing]
 
 
 def draw_folds(counts: pd.DataFrame, path: Path) -> None:

@@ -15,13 +15,14 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 import params
+from cache.tables import write_csv
 from errors import run_stage
 from params import FoldsParams
 from pipeline.data_report import write_report
 from pipeline.errors import PipelineError
 from pipeline.fold_report import draw_folds, fold_rows, label_counts, summarise
 from pipeline.groups import NEVER_VALIDATED, IntArray, group_recordings, keep_in_training, rare_labels
-from pipeline.tables import RECORDINGS, read_table, write_table
+from pipeline.tables import RECORDINGS, read_table
 
 DATA = Path("data")
 REPORTS = Path("reports")
@@ -56,8 +57,8 @@ def main() -> None:
     split = split_recordings(recordings, settings)
     folds = recordings.assign(fold=split.fold, group=split.group)
     counts = label_counts(folds, settings.count)
-    write_table(folds[["recording", "fold", "group"]], DATA / "folds.csv")
-    write_table(fold_rows(folds, counts), REPORTS / "folds.csv")
+    write_csv(folds[["recording", "fold", "group"]], DATA / "folds.csv")
+    write_csv(fold_rows(folds, counts), REPORTS / "folds.csv")
     report = summarise(folds, counts, split.origin, split.rare)
     write_report(report, REPORTS / "folds.json")
     draw_folds(counts, REPORTS / "folds.png")
@@ -87,7 +88,8 @@ def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:
     if folds.use_ready and lacking < len(recordings):
         origin += f" (the ready folds were not used: {lacking} of {len(recordings)} recordings have none)"
     rare = rare_labels(recordings["label"], group_N, folds.fewest_to_validate)
-    kept_N = keep_in_training(recordings["label"].isin(list(rare)).to_numpy(), group_N)
+    is_rare_N = recordings["label"].isin(list(rare)).to_numpy()
+    kept_N = keep_in_training(is_rare_N, group_N, recordings["sound"])
     fold_N = np.full(len(recordings), NEVER_VALIDATED)
     fold_N[~kept_N] = stratified_folds(recordings["label"][~kept_N], group_N[~kept_N], folds.count, folds.seed)
     return Split(fold_N, group_N, rare, origin)

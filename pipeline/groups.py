@@ -19,20 +19,20 @@ VALIDATED_AT_LEAST = 0.8  # of the recordings of labels that are common enough
 def group_recordings(recordings: pd.DataFrame) -> IntArray:
     """Number the groups of recordings that share a recordist, a content, or a place and day.
 
-    Two recordings belong together if they have the same author, the same bytes (sha256), or the same latitude
-    and longitude (to 0.001 degrees) and date, directly or through others. What is unknown links nothing.
+    Two recordings belong together if they have the same author, the same sound (`pipeline.duplicates`), or the same
+    latitude and longitude (to 0.001 degrees) and date, directly or through others. What is unknown links nothing.
 
     Parameters
     ----------
     recordings
-        With columns author, sha256, latitude, longitude, date; N rows.
+        With columns author, sound, latitude, longitude, date; N rows.
 
     Returns
     -------
     (N,) int64, groups numbered from 0 in order of their first recording.
     """
     count = len(recordings)
-    links = [_links(key) for key in (recordings["author"], recordings["sha256"], _place_and_day(recordings))]
+    links = [_links(key) for key in (recordings["author"], recordings["sound"], _place_and_day(recordings))]
     ones, others = np.concatenate([one for one, _ in links]), np.concatenate([other for _, other in links])
     graph = coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count))
     _, component_N = connected_components(graph, directed=False)
@@ -81,18 +81,18 @@ def rare_labels(label_N: pd.Series[str], group_N: IntArray, fewest: int) -> dict
     return reasons
 
 
-def keep_in_training(is_rare_N: BoolArray, group_N: IntArray) -> BoolArray:
+def keep_in_training(is_rare_N: BoolArray, group_N: IntArray, sound_N: pd.Series[str]) -> BoolArray:
     """The recordings that are never validated.
 
     These are all recordings of rare labels and, so that no recordist is learnt in training and met again in
     validation, the other recordings of their groups: group after group, from the one that costs the fewest, as
     long as `VALIDATED_AT_LEAST` of the recordings of common labels can still be validated. The groups beyond
-    that are parted: their rare recordings stay in training, the others are validated.
+    that are parted: their rare recordings stay in training, and so does what sounds the same; the others are validated.
 
     Parameters
     ----------
-    is_rare_N, group_N
-        Whether a recording's label is rare, and its group.
+    is_rare_N, group_N, sound_N
+        Whether a recording's label is rare, its group, and its sound.
 
     Returns
     -------
@@ -106,4 +106,4 @@ def keep_in_training(is_rare_N: BoolArray, group_N: IntArray) -> BoolArray:
     affordable = int((1 - VALIDATED_AT_LEAST) * common_G.sum() + 1e-9)
     whole = mixed[np.cumsum(common_G[mixed]) <= affordable]
     kept_N: BoolArray = is_rare_N | np.isin(group_N, whole)
-    return kept_N
+    return kept_N | sound_N.isin(sound_N[kept_N]).to_numpy()

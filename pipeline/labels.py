@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
+LONGEST = 64
 LABEL_RULE = (
-    "a label is made of A-Z, a-z, 0-9, space, _ . and -, begins with a letter, a digit or _, and ends in no space"
+    "a label is made of A-Z, a-z, 0-9, space, _ . and -, begins with a letter, a digit or _, ends in no space or dot, "
+    f"is at most {LONGEST} characters long, and is neither row_id nor a device of Windows such as con or nul"
 )
-_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9 _.-]*[A-Za-z0-9_.-])?")
-_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9 _.-]*[A-Za-z0-9_-])?")
+_TAKEN = re.compile(r"(row_id|con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 def is_label(text: str) -> bool:
-    """Whether the text may name a class."""
-    return _LABEL.fullmatch(text) is not None
+    """Whether the text may name a class: it becomes a column of tables and is safe as a name of a file."""
+    return len(text) <= LONGEST and _LABEL.fullmatch(text) is not None and _TAKEN.fullmatch(text) is None
 
 
 def is_word_list(text: str) -> bool:
     """Whether the text is labels without spaces, separated by spaces; empty text is."""
-    return all(_WORD.fullmatch(word) for word in text.split())
+    return all(map(is_label, text.split()))
 
 
 def parse_secondary(text: str) -> tuple[str, ...] | None:
@@ -31,11 +32,11 @@ def parse_secondary(text: str) -> tuple[str, ...] | None:
     """
     if not text:
         return ()
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    if not (text.startswith("[") and text.endswith("]")):
         return None
-    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+    inner = text[1:-1].strip()
+    quoted = [cell.strip() for cell in inner.removesuffix(",").split(",")] if inner else []
+    if not all(len(cell) > 1 and cell[0] in "'\"" and cell[0] == cell[-1] for cell in quoted):
         return None
-    labels = tuple(dict.fromkeys(label.strip() for label in value if label.strip()))
-    return labels if all(_WORD.fullmatch(label) for label in labels) else None
+    labels = tuple(dict.fromkeys(label for cell in quoted if (label := cell[1:-1].strip())))
+    return labels if all(" " not in label and is_label(label) for label in labels) else None

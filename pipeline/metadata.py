@@ -6,7 +6,6 @@ Two layouts: `birdclef` (train.csv beside train_audio/, read in `pipeline.birdcl
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +13,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cache.places import Place, place, reaching
+from cache.tables import starts_formula
 from params import DataParams
 from pipeline.audio import AUDIO_EXTENSIONS
 from pipeline.birdclef import read_birdclef
 from pipeline.errors import PipelineError
+from pipeline.inside import LINKS_WAY_OUT, Bounds, colliding, folded
 from pipeline.labels import LABEL_RULE, is_label, is_word_list
-from pipeline.tables import read_text_table, refuse_rows
+from pipeline.user_tables import Problem, read_header, read_user_table
 
 NO_CALL = "nocall"
 TAXONOMY = ["scientific_name", "common_name", "class_name"]
+TOLD = 20  # names of files in an error; the others are counted
+FORMULA_RULE = "begins with = + - or @: spreadsheets would compute it, and row_ids must stay as they are; rename it"
 
 
 @dataclass(frozen=True)
@@ -69,28 +72,31 @@ def read_metadata(data: DataParams) -> Metadata:
         raise PipelineError(
             f"{root}: no such folder; correct data.root in params.yaml (`dvc repro` makes the demo data)"
         )
-    recordings, own_names = read_birdclef(root) if data.layout == "birdclef" else _read_folders(root, data.soundscapes)
+    bounds = Bounds(root, data.links)
+    birdclef = data.layout == "birdclef"
+    recordings, own_names = read_birdclef(root, bounds) if birdclef else _read_folders(bounds, data.soundscapes)
     if recordings.empty:
         raise PipelineError(f"{root}: lists no recording in layout {data.layout}; correct data.root or data.layout")
     recordings = recordings.sort_values("recording", ignore_index=True)
     return Metadata(
         recordings=recordings,
-        taxonomy=_read_taxonomy(root / "taxonomy.csv", own_names),
-        submission=_read_submission(root / "sample_submission.csv", set(recordings["label"])),
-        soundscapes=_list_soundscapes(root, data.soundscapes),
-        truth=_read_truth(root, data.soundscape_truth),
+        taxonomy=_read_taxonomy(bounds, own_names),
+        submission=_read_submission(bounds, set(recordings["label"])),
+        soundscapes=_list_soundscapes(bounds, data.soundscapes),
+        truth=_read_truth(bounds, data.soundscape_truth),
     )
 
 
-def _read_folders(root: Place, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Recordings of layout `folders`: the folder is the label, nothing else is known."""
+    root = bounds.root
     not_labels = {root / soundscapes} if soundscapes is not None else set()
     folders = [folder for folder in sorted(root.iterdir(), key=_name) if folder.is_dir() and folder not in not_labels]
-    listed = {folder.name: _audio_files(folder) for folder in folders if not folder.name.startswith(".")}
+    listed = {folder.name: _audio_files(folder, bounds) for folder in folders if not folder.name.startswith(".")}
     labels = [label for label, files in listed.items() if files]
-    bad = ", ".join(repr(label) for label in labels if not is_label(label))
-    if bad:
-        raise PipelineError(f"{root}: folder(s) {bad} cannot be labels; {LABEL_RULE}; rename them")
+    bad = [label for label in labels if not is_label(label)]
+    _refuse_names(root, "folder(s)", bad, f"cannot be labels; {LABEL_RULE}; rename them")
+    _refuse_names(root, "folder(s)", _alike(labels), "are alike but for case; rename or join them")
     rows = [(f"{label}/{file.name}", file.as_posix(), label) for label in labels for file in listed[label]]
     table = pd.DataFrame(rows, columns=["recording", "path", "label"])
     unknown = pd.DataFrame({"secondary": "", "author": "", "rating": None, "latitude": None}, index=table.index)
@@ -103,79 +109,113 @@ def _name(where: Place) -> str:
     return where.name
 
 
-def _audio_files(folder: Place) -> list[Place]:
+def _audio_files(folder: Place, bounds: Bounds) -> list[Place]:
+    """The audio files in a folder, as far as their names tell.
+
+    Raises
+    ------
+    PipelineError
+        If the folder or a file lies elsewhere, or names cannot stand in a table or cannot be told apart.
+    """
+    if outside := bounds.why_outside(folder):
+        raise PipelineError(f"{folder}: {outside}; {LINKS_WAY_OUT}")
     files = sorted((file for file in folder.iterdir() if file.suffix.lower() in AUDIO_EXTENSIONS), key=_name)
-    odd = ", ".join(ascii(file.name) for file in files if not file.name.isprintable())
-    if odd:
-        raise PipelineError(
-            f"{folder}: file name(s) {odd} are not printable text, so no table can hold them; rename them"
-        )
+    names = [file.name for file in files]
+    plain = bounds.plain_files(folder)
+    outside_names = [file.name for file in files if file.name not in plain and bounds.why_outside(file)]
+    odd = [name for name in names if not name.isprintable() or "\\" in name]
+    _refuse_names(folder, "file name(s)", odd, "are not printable text, or hold a \\; rename them")
+    _refuse_names(folder, "file(s)", outside_names, f"are links that lead out of {bounds.root}; {LINKS_WAY_OUT}")
+    _refuse_names(folder, "file(s)", _alike(names), "are alike but for case or Unicode form; rename or remove some")
     return files
 
 
-def _read_taxonomy(path: Place, own_names: pd.DataFrame) -> pd.DataFrame:
+def _alike(names: Sequence[str]) -> list[str]:
+    column = pd.Series(names, dtype=str)
+    return list(column[colliding(column)])
+
+
+def _refuse_names(folder: Place, what: str, names: Sequence[str], rule: str) -> None:
+    """Raise one error that names all of them, or as many as one can read.
+
+    Raises
+    ------
+    PipelineError
+        If there are any.
+    """
+    if names:
+        more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+        raise PipelineError(f"{folder}: {what} {', '.join(map(ascii, names[:TOLD]))}{more} {rule}")
+
+
+def _read_taxonomy(bounds: Bounds, own_names: pd.DataFrame) -> pd.DataFrame:
     """Names of labels from taxonomy.csv; without it, those that the recordings' own table gives."""
+    path = bounds.root / "taxonomy.csv"
     if not path.exists():
         return own_names.reindex(columns=TAXONOMY, fill_value="")
-    table = read_text_table(path, ["primary_label"])
-    label = table["primary_label"]
-    refuse_rows(path, [(label.duplicated(keep=False), "primary_label is named twice; keep one row each")])
-    return table.set_index("primary_label").reindex(columns=TAXONOMY, fill_value="")
+    table = read_user_table(path, ["primary_label"], TAXONOMY, bounds)
+    label = table.cells["primary_label"]
+    table.refuse([(label.duplicated(keep=False), "primary_label is named twice; keep one row each")])
+    return table.cells.set_index("primary_label").reindex(columns=TAXONOMY, fill_value="")
 
 
-def _read_submission(path: Place, labels: set[str]) -> tuple[str, ...] | None:
+def _read_submission(bounds: Bounds, labels: set[str]) -> tuple[str, ...] | None:
     """The label columns of sample_submission.csv; None without one, or if it has no label among its columns.
 
     BirdCLEF 2021 and 2022 asked for other columns (birds, target): those files say nothing about labels.
     """
+    path = bounds.root / "sample_submission.csv"
     if not path.exists():
         return None
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file), [])
-    except (OSError, ValueError) as error:
-        raise PipelineError(f"{path}: cannot be read ({error}); restore it, or remove it") from error
-    columns = [column.strip() for column in header[1:]]
+    header = read_header(path, bounds)
+    columns = header[1:]
     if not labels.intersection(columns):
         return None
-    if header[0].strip() != "row_id" or len(set(columns)) != len(columns):
+    if header[0] != "row_id" or len(set(columns)) != len(columns):
         raise PipelineError(f"{path}: row 1 must be row_id and then each label once; correct it, or remove the file")
+    bad = [column for column in columns if not is_label(column)]
+    _refuse_names(path, "row 1:", bad, f"cannot be labels; {LABEL_RULE}; correct it, or remove the file")
     return tuple(columns)
 
 
-def _list_soundscapes(root: Place, name: str | None) -> tuple[Place, ...]:
+def _list_soundscapes(bounds: Bounds, name: str | None) -> tuple[Place, ...]:
     if name is None:
         return ()
-    folder = root / name
+    folder = bounds.root / name
     if not folder.is_dir():
         raise PipelineError(f"{folder}: no such folder; correct data.soundscapes in params.yaml, or set it to null")
-    files = sorted(_audio_files(folder), key=lambda file: file.stem)
-    twins = [f"{one.name} and {two.name}" for one, two in itertools.pairwise(files) if one.stem == two.stem]
-    if twins:
-        raise PipelineError(f"{folder}: {'; '.join(twins)} would share their row_ids; rename or remove one of each")
+    files = sorted(_audio_files(folder, bounds), key=lambda file: file.stem)
+    by_stem = sorted(files, key=lambda file: folded(file.stem))
+    pairs = [(one, two) for one, two in itertools.pairwise(by_stem) if folded(one.stem) == folded(two.stem)]
+    if pairs:
+        twins = "; ".join(f"{one.name} and {two.name}" for one, two in pairs[:TOLD])
+        raise PipelineError(f"{folder}: {twins} would share their row_ids; rename or remove one of each")
+    _refuse_names(folder, "file(s)", [file.name for file in files if starts_formula(file.name)], FORMULA_RULE)
     return tuple(files)
 
 
-def _read_truth(root: Place, name: str | None) -> pd.DataFrame:
+def _read_truth(bounds: Bounds, name: str | None) -> pd.DataFrame:
     """Read row_id and labels (or birds, as in BirdCLEF 2021) of the soundscapes' windows."""
     if name is None:
         return pd.DataFrame({"row_id": [], "labels": []}, dtype=str)
-    path = root / name
+    path = bounds.root / name
     if not path.exists():
         raise PipelineError(f"{path}: no such file; correct data.soundscape_truth in params.yaml, or set it to null")
-    table = read_text_table(path, ["row_id"])
-    column = next((column for column in ("labels", "birds") if column in table.columns), None)
+    table = read_user_table(path, ["row_id"], ["labels", "birds"], bounds)
+    column = next((column for column in ("labels", "birds") if column in table.cells), None)
     if column is None:
         raise PipelineError(f"{path}: lacks column labels (or birds); row 1 must name it")
-    refuse_rows(path, _truth_problems(table["row_id"], table[column]))
-    labels = [_without_no_call(cell.split()) for cell in table[column]]
-    return pd.DataFrame({"row_id": list(table["row_id"]), "labels": labels}, dtype=str)
+    row_id = table.cells["row_id"]
+    table.refuse(_truth_problems(row_id, table.cells[column]))
+    labels = [_without_no_call(cell.split()) for cell in table.cells[column]]
+    return pd.DataFrame({"row_id": list(row_id), "labels": labels}, dtype=str)
 
 
-def _truth_problems(row_id: pd.Series[str], labels: pd.Series[str]) -> list[tuple[pd.Series[bool], str]]:
+def _truth_problems(row_id: pd.Series[str], labels: pd.Series[str]) -> list[Problem]:
     return [
         (row_id == "", "row_id is empty; write <soundscape>_<second the window ends>"),
         (row_id.duplicated(keep=False) & (row_id != ""), "row_id is used twice; keep one row each"),
+        (row_id.map(starts_formula).astype(bool), f"row_id {FORMULA_RULE}"),
         (~labels.map(is_word_list).astype(bool), f"labels must be separated by spaces, and {LABEL_RULE}; correct them"),
     ]
 

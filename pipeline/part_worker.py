@@ -106,7 +106,7 @@ def _add(draft: PartDraft, key: str, source: Source, recipe: Recipe) -> None:
     """Add a recording; one that is refused, or decodes to its middle only, leaves nothing in the draft."""
     path = absolute(source.path, recipe.base)
     with draft.recording(key) as writer:
-        for codes in decoder().codes(path, recipe.view, source.duration_s, source.sha256):
+        for codes in decoder().codes(path, recipe.view, source.duration_s, source.sha256, source.silence):
             writer.append(codes)
 
 

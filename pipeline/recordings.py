@@ -11,14 +11,16 @@ from pathlib import Path
 import pandas as pd
 
 import params
+from cache.tables import write_csv
 from errors import run_stage
 from params import DataParams, MachineParams
 from pipeline.data_report import draw_classes, summarise, write_report
+from pipeline.duplicates import with_sounds
 from pipeline.errors import PipelineError
 from pipeline.metadata import TAXONOMY, Metadata, read_metadata
 from pipeline.refused import COLUMNS, check_share, counts_text, write_refused
 from pipeline.scan import scan_files
-from pipeline.tables import RECORDINGS, write_table
+from pipeline.tables import RECORDINGS
 
 DATA = Path("data")
 REPORTS = Path("reports")
@@ -31,20 +33,21 @@ def main() -> None:
     metadata = read_metadata(settings.data)
     recordings = scan_recordings(metadata, settings.data, settings.machine)
     soundscapes = scan_soundscapes(metadata, settings.data, settings.machine)
+    recordings, soundscapes = with_sounds([recordings, soundscapes], settings.machine)
     refused = refused_files(recordings, soundscapes)
     write_refused(refused, REFUSED)
     usable = usable_recordings(recordings, settings.data)
     labels = labels_table(usable, metadata.taxonomy)
-    write_table(usable[list(RECORDINGS)], DATA / "recordings.csv")
-    write_table(contents_table(usable), DATA / "audio.csv")
-    write_table(labels, DATA / "labels.csv")
-    write_table(soundscapes_table(soundscapes), DATA / "soundscapes.csv")
-    write_table(metadata.truth, DATA / "soundscape_truth.csv")
-    write_table(submission_table(metadata, labels), DATA / "submission_labels.csv")
+    write_csv(usable[list(RECORDINGS)], DATA / "recordings.csv")
+    write_csv(contents_table(usable), DATA / "audio.csv")
+    write_csv(labels, DATA / "labels.csv")
+    write_csv(soundscapes_table(soundscapes), DATA / "soundscapes.csv")
+    write_csv(metadata.truth, DATA / "soundscape_truth.csv")
+    write_csv(submission_table(metadata, labels), DATA / "submission_labels.csv")
     report = summarise(metadata, recordings, usable, soundscapes, labels)
     write_report(report, REPORTS / "data.json")
     draw_classes(labels, REPORTS / "classes.png")
-    print(report["summary"])
+    print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
     print(f"refused: {counts_text(refused['code'])}; listed in {REFUSED}")
     check_share(list(refused["code"]), len(recordings) + len(soundscapes), settings.data.max_refused_share, REFUSED)
 

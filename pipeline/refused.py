@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cache.tables import write_csv
 from pipeline.errors import PipelineError
-from pipeline.tables import write_table
 
 COLUMNS = ["file", "code", "detail", "way_out"]
 CHOSEN = ("too-short", "too-long")  # data.shortest_s and data.longest_s ask for these: they are no fault of the data
@@ -17,7 +17,7 @@ CHOSEN = ("too-short", "too-long")  # data.shortest_s and data.longest_s ask for
 
 def write_refused(refused: pd.DataFrame, path: Path) -> None:
     """Write a table with the columns file, code, detail and way_out, sorted by file; only its header if it is empty."""
-    write_table(refused[COLUMNS].sort_values(["file", "code"]), path)
+    write_csv(refused[COLUMNS].sort_values(["file", "code"]), path)
 
 
 def counts_text(codes: Iterable[str]) -> str:

@@ -20,11 +20,13 @@ from cache.notes import note_plan, note_store
 from cache.places import Place, place
 from cache.seal import seal
 from cache.store import Store
+from cache.tables import read_csv
 from errors import run_stage
 from params import Params
 from pipeline.build import Builder
 from pipeline.errors import PipelineError
 from pipeline.gallery import draw_gallery
+from pipeline.gate.promise import LONGEST_S
 from pipeline.jobs import Source
 from pipeline.part_worker import Refused
 from pipeline.refused import COLUMNS, check_share, counts_text, write_refused
@@ -47,7 +49,7 @@ def main() -> None:
     try:
         recordings = build_store(builder, audio, CACHE / f"{name}.zarr", f"spectrograms@{name}", refused)
         target = CACHE / f"{name}-soundscapes.zarr"
-        soundscapes = build_store(builder, scapes, target, f"soundscapes@{name}", refused)
+        soundscapes = build_store(builder, scapes, target, f"soundscapes@{name}", refused, silence=True)
     finally:
         with writing(listed):
             write_refused(refused_table(refused), listed)
@@ -82,8 +84,21 @@ def pool_root(configured: str) -> Place:
 
 
 def read_sources(table: Path) -> list[Source]:
-    """Rows of data/audio.csv or data/soundscapes.csv, each content once."""
-    rows = pd.read_csv(table, dtype={"sha256": str, "path": str, "duration_s": float}).drop_duplicates("sha256")
+    """Rows of data/audio.csv or data/soundscapes.csv, each content once.
+
+    Raises
+    ------
+    PipelineError
+        If it is not as stage `recordings` has written it.
+    """
+    try:
+        rows = read_csv(table, {"sha256": str, "path": str, "duration_s": float}).drop_duplicates("sha256")
+        is_good = rows["sha256"].str.fullmatch("[0-9a-f]{64}") & rows["duration_s"].between(0, LONGEST_S)
+    except (OSError, ValueError, KeyError) as error:
+        raise PipelineError(f"{table}: cannot be read ({error}); run `dvc repro`") from error
+    if not is_good.all():
+        bad = rows["path"][~is_good].iloc[0]
+        raise PipelineError(f"{table}: {bad}: has no SHA-256 or duration; it was changed by hand, run `dvc repro`")
     return [Source(*row) for row in zip(rows["sha256"], rows["path"], rows["duration_s"], strict=True)]
 
 
@@ -94,9 +109,17 @@ def refused_table(refused: Sequence[Refused]) -> pd.DataFrame:
 
 
 def build_store(
-    builder: Builder, sources: Sequence[Source], target: Path, what: str, refused: list[Refused]
+    builder: Builder,
+    sources: Sequence[Source],
+    target: Path,
+    what: str,
+    refused: list[Refused],
+    silence: bool = False,
 ) -> dict[str, Any]:
     """Build and seal one store; return what the report says about it, and add to `refused` what was left out.
+
+    With `silence`, silent recordings are taken and named: rows of a submission are asked for them too, but nothing is
+    to be learnt from them.
 
     Raises
     ------
@@ -106,7 +129,9 @@ def build_store(
         If another process is building this store, or the disk refuses.
     """
     with writing(target), replacing(target, sweep_after), building(builder.root, builder.sweep):
-        parts, bad = builder.build(sources, what, partial(note_plan, builder.root, target))
+        parts, bad = builder.build(sources, what, partial(note_plan, builder.root, target), silence)
+        silent = [entry.source.path for entry in bad if silence and entry.code == "silent"]
+        bad = [entry for entry in bad if entry.source.path not in silent]
         refused += bad
         if sources and not parts:
             raise PipelineError(
@@ -114,11 +139,13 @@ def build_store(
             )
         seal(target, builder.view, builder.digest, builder.codec, parts)
         note_store(builder.root, target, [named.part for named in parts])
-    report = _summary(Store(target), sources, bad)
+    report = _summary(Store(target), sources, bad) | {"silent": silent}
     print(
         f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB; "
         f"refused: {counts_text(entry.code for entry in bad)}"
     )
+    if silent:
+        print(f"WARNING: {len(silent)} soundscape(s) are silent and predicted all the same, first {silent[0]}")
     return report
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 import params as parameters
+from cache.tables import read_csv, write_csv
 from errors import run_stage
 from params import EvaluateParams
 from train.clips.examples import read_labels
@@ -55,8 +56,8 @@ def write_tables(
     """Write all tables, and the pictures of two of them."""
     classes = class_table(predicted)
     confusions = confusion_table(predicted, ensemble.labels, evaluate.top_confusions)
-    classes.to_csv(REPORTS / "per_class.csv", index=False, float_format="%.4f")
-    confusions.to_csv(REPORTS / "confusions.csv", index=False)
+    write_csv(classes, REPORTS / "per_class.csv", "%.4f")
+    write_csv(confusions, REPORTS / "confusions.csv")
     draw_classes(classes, REPORTS / "per_class.png")
     draw_confusions(confusions, REPORTS / "confusions.png")
     for name, table in {
@@ -69,7 +70,7 @@ def write_tables(
 
 def write_table(name: str, table: pd.DataFrame) -> None:
     """Write a table for programs and for people."""
-    table.to_csv(REPORTS / f"{name}.csv", index=False, float_format="%.4f")
+    write_csv(table, REPORTS / f"{name}.csv", "%.4f")
     (REPORTS / f"{name}.md").write_text(markdown(table))
 
 
@@ -97,7 +98,7 @@ def _class_ap(predicted: OutOfFold, scores_NK: Floats) -> Any:
 
 def class_table(predicted: OutOfFold) -> pd.DataFrame:
     """The ensemble's average precision and ROC-AUC of each class that can be scored, best first."""
-    table = pd.read_csv(LABELS, dtype={"label": str, "common_name": str}, keep_default_na=False)
+    table = read_csv(LABELS, {"label": str, "common_name": str})
     scores_NK = predicted.scores[ENSEMBLE]
     table = table[["label", "common_name", "recordings"]].assign(
         average_precision=_class_ap(predicted, scores_NK),

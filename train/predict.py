@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 import params as parameters
 from cache.store import Store
+from cache.tables import read_csv
 from errors import run_stage
 from params import MachineParams, Params
 from progress import Progress
@@ -91,7 +91,7 @@ def main() -> None:
 
 def read_soundscapes() -> list[Soundscape]:
     """Rows of data/soundscapes.csv."""
-    table = pd.read_csv(SOUNDSCAPES, dtype={"soundscape": str, "sha256": str}, keep_default_na=False)
+    table = read_csv(SOUNDSCAPES, {"soundscape": str, "sha256": str})
     columns = (table["soundscape"], table["sha256"], table["duration_s"].astype(float))
     return [Soundscape(*row) for row in zip(*columns, strict=True)]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 import params as parameters
+from cache.tables import read_csv, write_csv
 from errors import run_stage
 from params import Params
 from train.clips.examples import read_labels
@@ -31,8 +32,8 @@ def main() -> None:
     submission = submission_table(clips.row_ids, ensemble.final(clips.member_windows(), clips.windows), labels)
     SUBMISSION.parent.mkdir(parents=True, exist_ok=True)
     write_ensemble(ENSEMBLE, ensemble)
-    thresholds.table(labels).to_csv(THRESHOLDS, index=False, float_format="%.4f")
-    submission.to_csv(SUBMISSION, index=False, float_format="%.6f")
+    write_csv(thresholds.table(labels), THRESHOLDS, "%.4f")
+    write_csv(submission, SUBMISSION, "%.6f")
     print_result(ensemble, held, submission)
 
 
@@ -58,7 +59,7 @@ def gathered(
 
 def submission_table(row_ids: Sequence[str], scores_NK: Floats, labels: Sequence[str]) -> pd.DataFrame:
     """Row ids and scores with the columns of sample_submission.csv; labels that no recording taught score 0."""
-    wanted = list(pd.read_csv(SUBMISSION_LABELS, dtype={"label": str}, keep_default_na=False)["label"])
+    wanted = list(read_csv(SUBMISSION_LABELS, {"label": str})["label"])
     if unknown := [label for label in wanted if label not in set(labels)]:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         print(f"warning: {len(unknown)} labels of the submission have no recording and score 0: {shown}")

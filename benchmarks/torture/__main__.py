@@ -11,7 +11,16 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.torture import bad_among_good, checkpoint_flips, flips, killed_trainings, kills, mutated_ogg, truncated
+from benchmarks.torture import (
+    bad_among_good,
+    checkpoint_flips,
+    flips,
+    killed_trainings,
+    kills,
+    mutated_ogg,
+    strangers,
+    truncated,
+)
 from benchmarks.torture.outcome import Outcome
 
 REPORT = Path("reports/torture.json")
@@ -19,6 +28,7 @@ TRIALS: dict[str, Callable[..., Outcome]] = {
     "mutated-ogg": mutated_ogg.trial,
     "truncated": truncated.trial,
     "bad-among-good": bad_among_good.trial,
+    "strangers": strangers.trial,
     "kills": kills.trial,
     "flips": flips.trial,
     "killed-trainings": killed_trainings.trial,

@@ -23,6 +23,7 @@ from pipeline.audio import read_header
 from pipeline.codes import code_blocks
 from pipeline.decoder.messages import LENGTH, Message, packed
 from pipeline.errors import Refusal
+from pipeline.sound import sound_sha256
 from schema.views import View
 
 VIEW: TypeAdapter[Any] = TypeAdapter(View)
@@ -44,12 +45,20 @@ def main() -> None:
 
 
 def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
-    """Answers to `{"header": path}` or `{"codes": path, "view": ..., "sha256": ...}`, each with the bytes behind it."""
+    """Answers, each with the bytes behind it.
+
+    Requests are `{"header": path}`, `{"sound": path, "sha256": ..., "blocks": ...}` and
+    `{"codes": path, "view": ..., "sha256": ..., "silence": ...}`.
+    """
     try:
         if "header" in request:
             yield {"header": asdict(read_header(Path(request["header"])))}, b""
             return
-        for codes in code_blocks(Path(request["codes"]), VIEW.validate_python(request["view"]), request["sha256"]):
+        if "sound" in request:
+            yield {"sound": sound_sha256(Path(request["sound"]), request["sha256"], request["blocks"])}, b""
+            return
+        view, path = VIEW.validate_python(request["view"]), Path(request["codes"])
+        for codes in code_blocks(path, view, request["sha256"], request["silence"]):
             yield {"frames": len(codes)}, np.ascontiguousarray(codes).data.cast("B")
         yield {"end": True}, b""
     except Refusal as refusal:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 from weakref import WeakSet
@@ -85,12 +86,30 @@ class Decoder:
         Refusal
             As there; crashed, timed-out or out-of-memory besides.
         """
-        with fetched(path) as local:
-            (answer,) = self._answers({"header": str(local.absolute())}, path, self._limits.wait_s)
+        with _local(path) as local:
+            (answer,) = self._answers({"header": local}, path, self._limits.wait_s)
             return Header(**answer["header"])
 
+    def sound(self, path: Place, duration_s: float, sha256: str, blocks: int | None = None) -> str:
+        """As `pipeline.sound.sound_sha256`, for a recording that says to last so long.
+
+        Raises
+        ------
+        Refusal
+            As there; crashed, timed-out or out-of-memory besides.
+        """
+        with _local(path) as local:
+            request = {"sound": local, "sha256": sha256, "blocks": blocks}
+            (answer,) = self._answers(request, path, self._wait_for(duration_s))
+            return str(answer["sound"])
+
     def codes(
-        self, path: Place, view: MelView | PcenView, duration_s: float, sha256: str | None = None
+        self,
+        path: Place,
+        view: MelView | PcenView,
+        duration_s: float,
+        sha256: str | None = None,
+        silence: bool = False,
     ) -> Iterator[Codes]:
         """As `pipeline.codes.code_blocks`, for a recording that says to last so long.
 
@@ -99,10 +118,9 @@ class Decoder:
         Refusal
             As there; crashed, timed-out or out-of-memory besides.
         """
-        with fetched(path) as local:
-            request = {"codes": str(local.absolute()), "view": view.model_dump(mode="json"), "sha256": sha256}
-            wait_s = self._limits.wait_s + self._limits.wait_s_per_s * duration_s
-            for answer in self._answers(request, path, wait_s):
+        with _local(path) as local:
+            request = {"codes": local, "view": view.model_dump(mode="json"), "sha256": sha256, "silence": silence}
+            for answer in self._answers(request, path, self._wait_for(duration_s)):
                 if "frames" in answer:
                     codes = np.empty((answer["frames"], view.n_mels), view.dtype)
                     self._read_into(codes.data.cast("B"))
@@ -114,6 +132,9 @@ class Decoder:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+    def _wait_for(self, duration_s: float) -> float:
+        return self._limits.wait_s + self._limits.wait_s_per_s * duration_s
 
     def _answers(self, request: Message, path: Place, wait_s: float) -> Iterator[Message]:
         """Ask, and hand on what comes until the last answer; a process left in the middle of its answer is ended."""
@@ -182,6 +203,13 @@ class Decoder:
             return Refusal("out-of-memory", "its decoder was killed by the system, as happens when memory runs out")
         reason = signal.Signals(-status).name if status < 0 else f"status {status}"
         return Refusal("crashed", f"crashes its decoder ({reason})")
+
+
+@contextmanager
+def _local(path: Place) -> Iterator[str]:
+    """Where a process finds the file, whatever folder it was begun in."""
+    with fetched(path) as local:
+        yield str(local.absolute())
 
 
 def begin(limits: Limits) -> subprocess.Popen[bytes]:

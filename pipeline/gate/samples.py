@@ -16,15 +16,16 @@ QUIETEST = 1e-5  # -100 dB, under the smallest step of 16 bits: the floor of a s
 class SampleCheck:
     """Watches the blocks of one recording as they are decoded, the mean of its channels at its own rate."""
 
-    def __init__(self, promised: int, whole: bool) -> None:
+    def __init__(self, promised: int, whole: bool, silence: bool = False) -> None:
         """A check.
 
         Parameters
         ----------
         promised : samples that must come.
         whole : whether the file was seen to be whole, so that missing samples are no cut but damage.
+        silence : whether it may be silent.
         """
-        self._promised, self._whole = promised, whole
+        self._promised, self._whole, self._silence = promised, whole, silence
         self._decoded, self._lowest, self._highest = 0, math.inf, -math.inf
 
     def take(self, block_S: npt.NDArray[np.float32]) -> None:
@@ -56,10 +57,10 @@ class SampleCheck:
         Raises
         ------
         Refusal
-            truncated or damaged if samples are missing, silent if there is nothing to hear.
+            truncated or damaged if samples are missing, silent if there is nothing to hear and there must be.
         """
         if self._decoded < self._promised:
             told = f"promises {self._promised} samples but {self._decoded} decode"
             raise Refusal("damaged" if self._whole else "truncated", told)
-        if self._highest - self._lowest < QUIETEST:
+        if not self._silence and self._highest - self._lowest < QUIETEST:
             raise Refusal("silent", "is silent: no sample differs from another by more than -100 dB of full scale")

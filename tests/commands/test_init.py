@@ -105,11 +105,16 @@ def test_a_table_without_recordings_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for text in ("primary_label,filename\n", "label,filename\na,a.ogg\n"):
+    rules = {
+        "primary_label,filename\n": "names no recording",
+        "label,filename\na,a.ogg\n": r"lacks column(s) primary_label",
+        "primary_label,filename\na\n": r"row(s) 2: has not 2 cells",
+    }
+    for text, rule in rules.items():
         (tmp_path / "train.csv").write_text(text)
         with pytest.raises(SystemExit, match="1"):
             cli.main(["init", "--birdclef", "."])
-        assert "train.csv: names no recording" in capsys.readouterr().err
+        assert f"train.csv: {rule}" in " ".join(capsys.readouterr().err.split())
 
 
 def write_table(counts: dict[str, int]) -> None:

@@ -67,6 +67,7 @@ def data_params() -> Callable[..., DataParams]:
             "root": "chorus",
             "soundscapes": "test_soundscapes",
             "soundscape_truth": "truth.csv",
+            "links": "inside",
             "shortest_s": 0.5,
             "longest_s": 60.0,
             "no_end": "refuse",

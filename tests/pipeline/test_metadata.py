@@ -9,11 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cache.tables import write_csv
 from params import DataParams
 from pipeline.errors import PipelineError
 from pipeline.labels import is_label, parse_secondary
 from pipeline.metadata import Metadata, read_metadata
-from pipeline.tables import RECORDINGS, read_table, row_ranges, write_table
+from pipeline.tables import RECORDINGS, read_table
+from pipeline.user_tables import row_ranges
 
 WriteClip = Callable[..., Path]
 MakeParams = Callable[..., DataParams]
@@ -105,9 +107,9 @@ def test_all_bad_rows_are_listed_at_once(birdclef: Path, data_params: MakeParams
     ("text", "message"),
     [
         ("label,filename\nwren,a.ogg\n", r"lacks column\(s\) primary_label; row 1 must name them"),
-        ("primary_label,filename\nwren,a.ogg,1,2\n", "is not a CSV table"),
-        ("", "is not a CSV table"),
-        ("primary_label,filename\nwr\xe9n,a.ogg\n", "is not a CSV table in UTF-8"),
+        ("primary_label,filename\nwren,a.ogg,1,2\n", r"row\(s\) 2: has not 2 cells like row 1"),
+        ("", "is empty; row 1 must name the columns primary_label, filename"),
+        ("primary_label,filename\nwr\xe9n,a.ogg\n", r"row\(s\) 2: holds bytes that are not UTF-8"),
         ("primary_label,filename\n", "lists no recording"),
     ],
 )
@@ -271,8 +273,8 @@ def test_runs_of_rows_are_joined() -> None:
 
 def test_table_survives_writing_and_reading(tmp_path: Path, birdclef: Path, data_params: MakeParams) -> None:
     listed = read_metadata(data_params()).recordings
-    table = listed.assign(sha256="ab", duration_s=1 / 3, sample_rate_hz=32000, channels=1)[list(RECORDINGS)]
-    write_table(table, tmp_path / "t.csv")
+    table = listed.assign(sha256="ab", duration_s=1 / 3, sample_rate_hz=32000, channels=1, sound="ab")[list(RECORDINGS)]
+    write_csv(table, tmp_path / "t.csv")
     again = read_table(tmp_path / "t.csv", RECORDINGS)
     pd.testing.assert_frame_equal(again, table.astype({"sample_rate_hz": "Int64", "channels": "Int64"}))
 

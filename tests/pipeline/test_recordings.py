@@ -56,8 +56,8 @@ def refused() -> pd.DataFrame:
 def test_tables_hold_the_columns_that_later_stages_read(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
     tables = run()
     assert {name: " ".join(table.columns) for name, table in tables.items()} == {
-        "recordings": "recording label secondary author rating latitude longitude date fold sha256 duration_s "
-        "sample_rate_hz channels",
+        "recordings": "recording label secondary author rating latitude longitude date fold sha256 sound "
+        "duration_s sample_rate_hz channels",
         "audio": "sha256 path duration_s",
         "labels": "index label scientific_name common_name class_name recordings",
         "soundscapes": "sha256 path duration_s soundscape",
@@ -253,7 +253,7 @@ def test_scan_is_the_same_for_one_and_two_workers(birdclef: Path, data_params: M
 
 def test_scan_never_raises(tmp_path: Path, data_params: MakeParams) -> None:
     scan = scan_file(tmp_path, data_params())
-    assert (scan.code, scan.detail) == ("unreadable", "cannot be read (Is a directory)")
+    assert (scan.code, scan.detail) == ("unreadable", "is a folder, not a file")
 
 
 @pytest.mark.parametrize("labels", [1, 14, 206])

@@ -24,11 +24,12 @@ from pipeline import part_worker
 from pipeline.audio import content_sha256, fetched, read_waveform
 from pipeline.build import Builder
 from pipeline.errors import PipelineError
+from pipeline.inside import Bounds
 from pipeline.jobs import Source
 from pipeline.metadata import Metadata, read_metadata
 from pipeline.part_worker import Refused
 from pipeline.scan import scan_file, scan_files
-from pipeline.tables import read_text_table
+from pipeline.user_tables import read_user_table
 from schema.views import MelView
 from tests.tiny import ROOT
 
@@ -168,7 +169,7 @@ def test_data_root_that_does_not_answer_is_named(data_params: MakeParams, monkey
 @pytest.mark.usefixtures("upload")
 def test_missing_remote_table_is_refused() -> None:
     with pytest.raises(PipelineError, match=rf"^{URL}/no\.csv: cannot be read \(.*\); restore it"):
-        read_text_table(UPath(URL) / "no.csv", [])
+        read_user_table(UPath(URL) / "no.csv", ["a"], [], Bounds(UPath(URL), "inside"))
 
 
 def test_scan_finds_the_same_in_remote_files_and_fetches_each_once(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cache.store import Store
+from cache.tables import read_csv
 from schema.recipe import SecondaryParams
 from train.errors import TrainError
 from train.paths import FOLDS, LABELS, RECORDINGS
@@ -75,7 +76,7 @@ class Examples:
 
 def read_labels() -> list[str]:
     """The classes in order, from data/labels.csv."""
-    return [str(label) for label in pd.read_csv(LABELS, dtype={"label": str}, keep_default_na=False)["label"]]
+    return [str(label) for label in read_csv(LABELS, {"label": str})["label"]]
 
 
 def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
@@ -86,10 +87,8 @@ def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
     TrainError
         If the store holds none of the recordings.
     """
-    table = pd.read_csv(
-        RECORDINGS, dtype={"recording": str, "label": str, "secondary": str, "sha256": str}, keep_default_na=False
-    )
-    folds = pd.read_csv(FOLDS, dtype={"recording": str}, keep_default_na=False).set_index("recording")["fold"]
+    table = read_csv(RECORDINGS, {"recording": str, "label": str, "secondary": str, "sha256": str})
+    folds = read_csv(FOLDS, {"recording": str}).set_index("recording")["fold"]
     rows = store.rows_of(list(table["sha256"]))
     table, rows = table[rows >= 0], rows[rows >= 0]
     if not len(table):

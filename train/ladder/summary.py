@@ -8,6 +8,7 @@ from itertools import pairwise
 import pandas as pd
 
 import params as parameters
+from cache.tables import read_csv, write_csv
 from errors import run_stage
 from params import Params
 from schema.ladder import Ladder
@@ -30,7 +31,7 @@ def main() -> None:
     steps, gains = compare_steps(ladder, table), compare_ablations(ladder, table)
     text = page(ladder, table, steps, gains, rung_changes(ladder))
     (REPORTS / "ladder.md").write_text(text, encoding="utf-8")
-    table.to_csv(REPORTS / "ladder.csv", index=False, float_format="%.5f")
+    write_csv(table, REPORTS / "ladder.csv", "%.5f")
     (REPORTS / "ladder.json").write_text(json.dumps(means(table), indent=2) + "\n")
     draw_ladder(table, [*ladder.rungs, *ladder.ensemble], gains, REPORTS / "ladder.png")
     print(text)
@@ -39,7 +40,7 @@ def main() -> None:
 def measure_all(params: Params) -> pd.DataFrame:
     """A row for each run (rungs, ensembles, ablations) and seed: `run`, `seed`, and the numbers of `measured`."""
     ladder = params.ladder
-    recordings_K = pd.read_csv(LABELS)["recordings"].to_numpy()
+    recordings_K = read_csv(LABELS, {"label": str})["recordings"].to_numpy()
     rare_K = recordings_K < params.evaluate.rare_below
     rows = []
     for run in [*ladder.rungs, *ladder.ensemble, *ladder.ablations]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
+from cache.tables import read_csv
 from train.paths import SCORES, TRUTH
 from train.scoring.clip_scores import ClipScores, read_clip_scores
 from train.scoring.ensemble import Ensemble
@@ -33,7 +33,7 @@ class Windows:
 
 def read_windows(labels: list[str], ensemble: Ensemble) -> Windows:
     """Final scores of all windows beside their truth, as far as there is one; each member also alone."""
-    truth = pd.read_csv(TRUTH, dtype=str, keep_default_na=False).set_index("row_id")["labels"]
+    truth = read_csv(TRUTH, str).set_index("row_id")["labels"]
     clips = read_clip_scores(SCORES)
     row_ids = clips.row_ids
     number = {label: index for index, label in enumerate(labels)}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from cache.files import file_sha256
+from cache.tables import read_csv
 from progress import Progress
 from train.network.checkpoint import SIDECAR, Sidecar, read_sidecar
 from train.paths import TRUTH
@@ -101,7 +101,7 @@ class Judge:
 
 def read_truth() -> dict[str, set[str]]:
     """Row id of a window -> the labels that sing in it."""
-    table = pd.read_csv(TRUTH, dtype=str, keep_default_na=False)
+    table = read_csv(TRUTH, str)
     return {row_id: set(labels.split()) for row_id, labels in zip(table["row_id"], table["labels"], strict=True)}
 
 

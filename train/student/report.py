@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 import params as parameters
+from cache.tables import write_csv
 from errors import run_stage
 from figures import BLUE, GREEN, GREY, ORANGE, figure
 from schema.student import START, StudentRound
@@ -44,7 +45,7 @@ def main() -> None:
     every = {name: told[name] if name in told else judge.metrics(models_of(name, params)) for name in (START, *rounds)}
     labels = {name: read_pseudo_labels(STUDENT / name) for name in rounds}
     table = round_table(every, rounds, labels)
-    table.to_csv(REPORTS / "student.csv", index=False, float_format="%.4f")
+    write_csv(table, REPORTS / "student.csv", "%.4f")
     stopped = [f"{name}: {each.stopped}" for name, each in labels.items() if each.stopped]
     text = report_text(table, stopped)
     (REPORTS / "student.md").write_text(text, encoding="utf-8")

@@ -1,0 +1,57 @@
+"""CSV tables that the project writes and reads again: none of their cells opens as a formula in a spreadsheet.
+
+A text that a spreadsheet would compute is written behind an apostrophe, as OWASP advises; so is one that has such an
+apostrophe already, which makes reading exact. Numbers stay as they are.
+
+Source: https://owasp.org/www-community/attacks/CSV_Injection
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+STARTS = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the wide ones too: some spreadsheets take them alike
+MARK = "'"
+
+
+def starts_formula(text: str) -> bool:
+    """Whether a spreadsheet may compute a cell of this text."""
+    return text[:1] in STARTS and text != ""
+
+
+def escaped(text: str) -> str:
+    """The text as it stands in a CSV file."""
+    return MARK + text if starts_formula(text.lstrip(MARK)) else text
+
+
+def unescaped(text: str) -> str:
+    """The text that `escaped` has written so."""
+    return text[1:] if text.startswith(MARK) and starts_formula(text.lstrip(MARK)) else text
+
+
+def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
+    """Write a table without its index, in UTF-8 with \\n line ends, the same bytes for the same content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = _each_text(table, escaped)
+    written.to_csv(path, index=False, lineterminator="\n", encoding="utf-8", float_format=float_format)
+
+
+def read_csv(path: Path, dtype: Any) -> pd.DataFrame:
+    """Read a table of `write_csv`: columns of the types of `dtype`, others as pandas guesses; empty text is ""."""
+    table = pd.read_csv(path, dtype=dtype, keep_default_na=False, encoding="utf-8")
+    read: pd.DataFrame = _each_text(table, unescaped)
+    return read
+
+
+def _each_text(table: pd.DataFrame, change: Any) -> pd.DataFrame:
+    """The table with its texts changed, the names of columns among them."""
+
+    def changed(cell: Any) -> Any:
+        return change(cell) if isinstance(cell, str) else cell
+
+    columns = {name: column if is_numeric_dtype(column) else column.map(changed) for name, column in table.items()}
+    return pd.DataFrame(columns, index=table.index).rename(columns=changed)

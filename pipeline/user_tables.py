@@ -1,0 +1,221 @@
+"""CSV files that users bring: read strictly, with everything that is wrong told at once, by spreadsheet row."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import pandas as pd
+
+from cache.places import Place, reaching
+from pipeline.errors import PipelineError
+from pipeline.inside import Bounds
+
+LONGEST_LINE = 2**20  # characters; the longest cell is csv.field_size_limit(), 131,072
+RUNS_TOLD = 20  # of row numbers for each rule
+OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+NOT_UTF8 = re.compile("[\udc80-\udcff]")
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # and what turns text round
+SEPARATORS = ";\t|"
+RULES = {  # of what Python's csv says
+    "unexpected end of data": "a quotation mark that opens in it is never closed; close it, or write it twice",
+    "field larger": f"a cell holds more than {csv.field_size_limit():,} characters; shorten it",
+    "expected after": "text follows a closing quotation mark; write quotation marks inside a cell twice",
+}
+TOO_LONG = f"its line holds more than {LONGEST_LINE:,} characters; is this a CSV file?"
+
+Problem = tuple["pd.Series[bool]", str]
+
+
+@dataclass(frozen=True)
+class UserTable:
+    """A user's table.
+
+    Attributes
+    ----------
+    path
+        The file.
+    cells
+        Text without outer spaces, "" for an empty cell, indexed by row as a spreadsheet shows it: the header is row 1.
+        Rows without any content, and rows with problems, are left out.
+    problems
+        Rules that rows broke while they were read, with these rows.
+    """
+
+    path: Place
+    cells: pd.DataFrame
+    problems: dict[str, list[int]] = field(default_factory=dict)
+
+    def refuse(self, problems: Iterable[Problem]) -> None:
+        """Raise one error for all bad rows.
+
+        Parameters
+        ----------
+        problems
+            For each further rule a mask of the rows of `cells` that break it, and the rule with its way out.
+
+        Raises
+        ------
+        PipelineError
+            If any row breaks any rule.
+        """
+        found = {**self.problems, **{rule: list(mask.index[mask]) for mask, rule in problems if mask.any()}}
+        if found:
+            lines = [f"  row(s) {row_ranges(rows)}: {rule}" for rule, rows in found.items()]
+            raise PipelineError("\n".join([f"{self.path}: {len(lines)} problem(s); row 1 is the header", *lines]))
+
+
+def read_user_table(path: Place, required: Sequence[str], used: Sequence[str], bounds: Bounds) -> UserTable:
+    """Read a user's CSV file.
+
+    Parameters
+    ----------
+    required
+        Columns that it must have.
+    used
+        Others that are used if it has them; in unused ones most is tolerated.
+
+    Raises
+    ------
+    PipelineError
+        If the file is missing, out of bounds or no CSV table in UTF-8, or row 1 does not name the columns.
+    StoreError
+        If it is remote and its service cannot be reached.
+    """
+    records = _records(path, bounds)
+    header = _header(path, records, required)
+    rows: list[int] = []
+    cells: list[Sequence[str]] = []
+    problems: dict[str, list[int]] = {}
+    for row, record in records:
+        if isinstance(record, list) and not "".join(record).strip():
+            continue
+        rule = record if isinstance(record, str) else _row_problem(record, header)
+        if rule:
+            problems.setdefault(rule, []).append(row)
+        else:
+            rows.append(row)
+            cells.append(record)
+    named = [number for number, name in enumerate(header) if name]
+    columns = {header[number]: [record[number].strip() for record in cells] for number in named}
+    table = UserTable(path, pd.DataFrame(columns, index=pd.Index(rows, dtype=int), dtype=str), problems)
+    for column in (*required, *used):
+        _note_controls(table, column)
+    return table
+
+
+def read_header(path: Place, bounds: Bounds) -> list[str]:
+    """Row 1 of a user's CSV file, without outer spaces; [] if the file is empty.
+
+    Raises
+    ------
+    PipelineError, StoreError
+        As `read_user_table`.
+    """
+    _, record = next(_records(path, bounds), (1, list[str]()))
+    if isinstance(record, str):
+        raise PipelineError(f"{path}: row 1: {record}")
+    return [_checked_name(path, name) for name in record]
+
+
+def _header(path: Place, records: Iterator[tuple[int, list[str] | str]], required: Sequence[str]) -> list[str]:
+    _, record = next(records, (1, list[str]()))
+    if isinstance(record, str):
+        raise PipelineError(f"{path}: row 1: {record}")
+    header = [_checked_name(path, name) for name in record]
+    if not any(header):
+        raise PipelineError(f"{path}: is empty; row 1 must name the columns {', '.join(required)}; export it again")
+    missing = [column for column in required if column not in header]
+    if missing:
+        other = next((mark for mark in SEPARATORS if mark in header[0]), None)
+        hint = f", parted by ',' and not by {other!r}" if other else ""
+        raise PipelineError(f"{path}: lacks column(s) {', '.join(missing)}; row 1 must name them{hint}")
+    twice = [name for name, times in Counter(filter(None, header)).items() if times > 1]
+    if twice:
+        raise PipelineError(f"{path}: row 1 names column(s) {', '.join(map(ascii, twice))} twice; keep one of each")
+    return header
+
+
+def _checked_name(path: Place, name: str) -> str:
+    if NOT_UTF8.search(name) or "\0" in name:
+        raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({name[:40]!a}); save it as CSV in UTF-8")
+    return name.strip()
+
+
+def _row_problem(record: Sequence[str], header: Sequence[str]) -> str:
+    text = "".join(record)
+    if NOT_UTF8.search(text):
+        return "holds bytes that are not UTF-8, as files in Latin-1 or Windows-1252 do; save it as CSV in UTF-8"
+    if "\0" in text:
+        return "holds NUL characters; save it as CSV in UTF-8"
+    if len(record) != len(header):
+        return f"has not {len(header)} cells like row 1; put quotation marks around cells with commas, or fill it up"
+    return ""
+
+
+def _note_controls(table: UserTable, column: str) -> None:
+    if column in table.cells:
+        bad = table.cells[column].map(CONTROLS.search).notna()
+        if bad.any():
+            rule = f"{column} holds a control character, such as a line end; remove it"
+            table.problems[rule] = list(table.cells.index[bad])
+
+
+def _records(path: Place, bounds: Bounds) -> Iterator[tuple[int, list[str] | str]]:
+    """Each record with its row; in place of one that cannot be read, the rule that it breaks."""
+    bounds.check(path)
+    try:
+        with reaching(path):
+            file: BinaryIO = path.open("rb")
+        with file:
+            _check_encoding(path, file)
+            text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+            yield from _parsed(text)
+    except OSError as error:
+        why = error.strerror or error
+        raise PipelineError(f"{path}: cannot be read ({why}); restore it, or correct params.yaml") from error
+
+
+def _parsed(text: io.TextIOWrapper) -> Iterator[tuple[int, list[str] | str]]:
+    reader = csv.reader(_lines(text), strict=True)
+    for row in itertools.count(1):
+        try:
+            yield row, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield row, next((rule for mark, rule in RULES.items() if mark in str(error)), str(error))
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    while line := text.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE and line[-1] not in "\r\n":
+            raise csv.Error(TOO_LONG)
+        yield line
+
+
+def _check_encoding(path: Place, file: BinaryIO) -> None:
+    encoding = OTHER_ENCODINGS.get(file.read(2))
+    if encoding:
+        raise PipelineError(f"{path}: is text in {encoding}; save it as CSV in UTF-8")
+    file.seek(0)
+
+
+def row_ranges(rows: Iterable[int]) -> str:
+    """Write rising row numbers with runs joined: 2, 5-7. Only so many runs are named, the other rows are counted."""
+    runs: list[list[int]] = []
+    for row in sorted(rows):
+        if runs and row == runs[-1][1] + 1:
+            runs[-1][1] = row
+        else:
+            runs.append([row, row])
+    told = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs[:RUNS_TOLD])
+    more = sum(last - first + 1 for first, last in runs[RUNS_TOLD:])
+    return f"{told} and {more} more" if more else told
