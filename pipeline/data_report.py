@@ -25,7 +25,12 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 
 def summarise(
-    metadata: Metadata, recordings: pd.DataFrame, usable: pd.DataFrame, soundscapes: pd.DataFrame, labels: pd.DataFrame
+    metadata: Metadata,
+    recordings: pd.DataFrame,
+    usable: pd.DataFrame,
+    annotations: pd.DataFrame,
+    soundscapes: pd.DataFrame,
+    labels: pd.DataFrame,
 ) -> dict[str, Any]:
     """Count what there is and list what is odd.
 
@@ -37,6 +42,8 @@ def summarise(
         All that are listed, with the columns of `pipeline.scan.Scan`.
     usable
         The usable recordings.
+    annotations
+        Those of usable recordings, as in data/annotations.csv.
     labels
         The classes, as in data/labels.csv.
 
@@ -52,6 +59,7 @@ def summarise(
     return {
         "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
         "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
+        "annotations": {"times": len(annotations), "recordings": int(annotations["recording"].nunique())},
         "contents": {"distinct": int(usable["sha256"].nunique()), "duplicates": _duplicates(usable)},
         "refused": _refused(recordings),
         "no_end": list(recordings.loc[recordings["no_end"], "recording"]),

@@ -31,7 +31,7 @@ RECORDINGS: dict[str, Kind] = {
 }
 
 
-def read_text_table(path: Place, required: Iterable[str]) -> pd.DataFrame:
+def read_text_table(path: Place, required: Iterable[str], separator: str = ",") -> pd.DataFrame:
     """Read a user's CSV file as text, stripped of outer spaces; rows without any content are dropped.
 
     Returns
@@ -51,7 +51,13 @@ def read_text_table(path: Place, required: Iterable[str]) -> pd.DataFrame:
         with file, warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the header
             table = pd.read_csv(
-                file, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False, encoding="utf-8-sig"
+                file,
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                skip_blank_lines=False,
+                encoding="utf-8-sig",
             )
     except OSError as error:
         why = error.strerror or error

@@ -1,0 +1,79 @@
+"""Tables of annotated times as people bring them: plain CSV, and selection tables of Raven.
+
+A CSV has the columns file, start_s, end_s and label; others, such as score, are left alone. So what `birdcache predict`
+writes can be corrected by hand and come back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.annotations.raven import read_raven
+from pipeline.errors import PipelineError
+from pipeline.labels import LABEL_RULE, is_word_list
+from pipeline.tables import read_text_table, refuse_rows
+
+COLUMNS = ["file", "start_s", "end_s", "label"]
+
+
+def read_annotations(folder: Path, label_of: Callable[[str], str]) -> pd.DataFrame:
+    """Read all tables in a folder and below it: `*.csv`, and `*.txt` of Raven; other files are left alone.
+
+    Parameters
+    ----------
+    label_of : the label that a cell names, for instance by its common name; the cell itself if it names none.
+
+    Returns
+    -------
+    One row for each annotation: file (as the table names it), start_s, end_s, label, table, row (as a spreadsheet
+    shows it).
+
+    Raises
+    ------
+    PipelineError
+        If the folder is missing, a file is no such table, or a row breaks a rule; all bad rows of a table at once.
+    """
+    if not folder.is_dir():
+        raise PipelineError(f"{folder}: no such folder; make it, or correct data.annotations in params.yaml")
+    tables = [_read(path, label_of) for path in sorted(folder.rglob("*")) if path.suffix.lower() in _READERS]
+    empty = pd.DataFrame({name: [] for name in COLUMNS}).assign(table="", row=0)
+    return pd.concat(tables, ignore_index=True) if tables else empty
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    return read_text_table(path, COLUMNS)[COLUMNS]
+
+
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": _read_csv, ".txt": read_raven}
+
+
+def _read(path: Path, label_of: Callable[[str], str]) -> pd.DataFrame:
+    table = _READERS[path.suffix.lower()](path)
+    label, start, end = table["label"].map(label_of), table["start_s"].map(_seconds), table["end_s"].map(_seconds)
+    refuse_rows(
+        path,
+        [
+            (table["file"] == "", "file is empty; name the recording"),
+            (label == "", "label is empty; name the species, or remove the row"),
+            (~label.map(_is_word).astype(bool) & (label != ""), f"label is no label without spaces; {LABEL_RULE}"),
+            (~(start >= 0), "start_s must be a number of seconds from 0; correct it"),
+            (~(end > start) & (start >= 0), "end_s must be a number of seconds above start_s; correct it"),
+        ],
+    )
+    return table.assign(label=label, start_s=start, end_s=end, table=str(path), row=table.index)
+
+
+def _is_word(label: str) -> bool:
+    return " " not in label and is_word_list(label)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
