@@ -73,7 +73,7 @@ class Decoder:
             As there; crashed, timed-out or out-of-memory besides.
         """
         with fetched(path) as local:
-            (answer,) = self._answers({"header": str(local)}, path, self._limits.wait_s)
+            (answer,) = self._answers({"header": str(local.absolute())}, path, self._limits.wait_s)
             return Header(**answer["header"])
 
     def codes(
@@ -87,7 +87,7 @@ class Decoder:
             As there; crashed, timed-out or out-of-memory besides.
         """
         with fetched(path) as local:
-            request = {"codes": str(local), "view": view.model_dump(mode="json"), "sha256": sha256}
+            request = {"codes": str(local.absolute()), "view": view.model_dump(mode="json"), "sha256": sha256}
             wait_s = self._limits.wait_s + self._limits.wait_s_per_s * duration_s
             for answer in self._answers(request, path, wait_s):
                 if "frames" in answer:
