@@ -50,6 +50,9 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--demo", action="store_true", help="the built-in synthetic dawn chorus")
     source.add_argument("--birdclef", metavar="ROOT", type=Path, help="folder with train.csv and train_audio/")
     source.add_argument("--folders", metavar="ROOT", type=Path, help="folder with one folder of recordings per class")
+    source.add_argument(
+        "--annotations", metavar="ROOT", type=Path, help="folder of recordings that the tables in annotations/ name"
+    )
     parser.add_argument("--backbone", metavar="NAME", help="timm model; default: by the size of the data")
     parser.add_argument(
         "--pretrained",

@@ -59,8 +59,9 @@ class DemoParams(Section):
 class DataParams(Section):
     """Where the recordings lie and how they are laid out (stage `recordings`)."""
 
-    layout: Literal["birdclef", "folders"]
+    layout: Literal["birdclef", "folders", "annotations"]
     root: Annotated[str, Field(min_length=1)]
+    annotations: Annotated[str, Field(min_length=1)]
     soundscapes: str | None
     soundscape_truth: str | None
     links: Literal["inside", "anywhere"]

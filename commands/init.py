@@ -1,4 +1,4 @@
-"""`birdcache init`: a params.yaml for the demo, for BirdCLEF's layout, or for one folder per class."""
+"""`birdcache init`: a params.yaml for the demo, for BirdCLEF's layout, one folder per class, or annotated times."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 import params
 from commands.errors import CommandError
+from pipeline.annotations.reading import read_annotations
 from pipeline.inside import Bounds
 from pipeline.user_tables import read_user_table
 
@@ -23,6 +24,7 @@ AUDIO_EXTENSIONS = (".ogg", ".wav", ".flac", ".mp3")
 TRUTH = "test_soundscapes_labels.csv"
 SMALL = 2000  # recordings; below it a small network and more epochs
 DEFAULT_FOLDS = 5
+ANNOTATIONS = Path("annotations")
 BACKGROUND = "nocall"  # label of recordings without birds, in BirdCLEF's data and others
 
 
@@ -60,11 +62,16 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.demo:
         content = TEMPLATE.read_text(encoding="utf-8")
     else:
-        facts = look_at_birdclef(arguments.birdclef) if arguments.birdclef else look_at_folders(arguments.folders)
-        content = filled_template(facts, arguments.backbone, arguments.pretrained)
+        content = filled_template(_look(arguments), arguments.backbone, arguments.pretrained)
     write_params(params.DEFAULT_PATH, content)
     params.load()
     print("next: dvc repro")
+
+
+def _look(arguments: argparse.Namespace) -> DataFacts:
+    if arguments.birdclef:
+        return look_at_birdclef(arguments.birdclef)
+    return look_at_folders(arguments.folders) if arguments.folders else look_at_annotations(arguments.annotations)
 
 
 def look_at_birdclef(root: Path) -> DataFacts:
@@ -94,6 +101,17 @@ def look_at_folders(root: Path) -> DataFacts:
         kinds = ", ".join(AUDIO_EXTENSIONS)
         raise CommandError(f"{root}: holds no <label>/<file> with {kinds}; --folders needs one folder per class")
     return DataFacts("folders", root, tuple(counts.values()), BACKGROUND in counts, 0, None, None)
+
+
+def look_at_annotations(root: Path) -> DataFacts:
+    """Facts of a folder of recordings that only the tables in annotations/ tell of."""
+    if not root.is_dir():
+        raise CommandError(f"{root}: no such folder; --annotations needs the folder of the recordings")
+    table = read_annotations(ANNOTATIONS, str)
+    if table.empty:
+        raise CommandError(f"{ANNOTATIONS}: holds no annotation; put tables there first (docs/annotations.md)")
+    counts = table["label"].value_counts().to_dict()
+    return DataFacts("annotations", root, tuple(counts.values()), BACKGROUND in counts, 0, None, None)
 
 
 def filled_template(facts: DataFacts, backbone: str | None, pretrained: str | None) -> str:

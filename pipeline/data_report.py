@@ -25,7 +25,12 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 
 def summarise(
-    metadata: Metadata, recordings: pd.DataFrame, usable: pd.DataFrame, soundscapes: pd.DataFrame, labels: pd.DataFrame
+    metadata: Metadata,
+    recordings: pd.DataFrame,
+    usable: pd.DataFrame,
+    annotations: pd.DataFrame,
+    soundscapes: pd.DataFrame,
+    labels: pd.DataFrame,
 ) -> dict[str, Any]:
     """Count what there is and list what is odd.
 
@@ -37,6 +42,8 @@ def summarise(
         All that are listed, with the columns of `pipeline.scan.Scan`.
     usable
         The usable recordings.
+    annotations
+        Those of usable recordings, as in data/annotations.csv.
     labels
         The classes, as in data/labels.csv.
 
@@ -53,6 +60,7 @@ def summarise(
     return {
         "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
         "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
+        "annotations": {"times": len(annotations), "recordings": int(annotations["recording"].nunique())},
         "warnings": list(_warnings(contents)),
         "contents": contents,
         "refused": _refused(recordings),

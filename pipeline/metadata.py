@@ -1,7 +1,7 @@
 """What a data set says about itself: recordings and labels, taxonomy, soundscapes and what sings in them.
 
-Two layouts: `birdclef` (train.csv beside train_audio/, read in `pipeline.birdclef`) and `folders`
-(<root>/<label>/*.ogg). Nothing here opens an audio file.
+Three layouts: `birdclef` (train.csv beside train_audio/, read in `pipeline.birdclef`), `folders`
+(<root>/<label>/*.ogg), and `annotations` (audio files that only annotations tell of). Nothing here opens an audio file.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from cache.places import Place, place, reaching
 from cache.tables import starts_formula
 from params import DataParams
+from pipeline.annotations.matching import matched
+from pipeline.annotations.reading import read_annotations
+from pipeline.annotations.recordings import annotated, unlabelled
 from pipeline.audio import AUDIO_EXTENSIONS
 from pipeline.birdclef import read_birdclef
 from pipeline.errors import PipelineError
@@ -38,6 +42,9 @@ class Metadata:
         One row per listed recording, sorted by `recording` (its path inside the audio folder): recording, path
         (or URL, as openable from the project's root), label, secondary (space-separated), author, rating, latitude,
         longitude, date (ISO or ""), fold (ready fold or NA).
+    annotations
+        recording, path, start_s, end_s, label, table, row: what is heard when, in recordings where somebody wrote that
+        down; their label and secondary follow from it.
     taxonomy
         scientific_name, common_name, class_name, indexed by label; a label may be missing.
     submission
@@ -49,6 +56,7 @@ class Metadata:
     """
 
     recordings: pd.DataFrame
+    annotations: pd.DataFrame
     taxonomy: pd.DataFrame
     submission: tuple[str, ...] | None
     soundscapes: tuple[Place, ...]
@@ -73,18 +81,38 @@ def read_metadata(data: DataParams) -> Metadata:
             f"{root}: no such folder; correct data.root in params.yaml (`dvc repro` makes the demo data)"
         )
     bounds = Bounds(root, data.links)
-    birdclef = data.layout == "birdclef"
-    recordings, own_names = read_birdclef(root, bounds) if birdclef else _read_folders(bounds, data.soundscapes)
+    recordings, own_names = _read_recordings(data, bounds)
+    taxonomy = _read_taxonomy(bounds, own_names)
+    annotations = _read_annotations(data, bounds, recordings, taxonomy)
+    recordings = annotated(recordings, annotations).sort_values("recording", ignore_index=True)
     if recordings.empty:
         raise PipelineError(f"{root}: lists no recording in layout {data.layout}; correct data.root or data.layout")
-    recordings = recordings.sort_values("recording", ignore_index=True)
     return Metadata(
         recordings=recordings,
-        taxonomy=_read_taxonomy(bounds, own_names),
+        annotations=annotations,
+        taxonomy=taxonomy,
         submission=_read_submission(bounds, set(recordings["label"])),
         soundscapes=_list_soundscapes(bounds, data.soundscapes),
         truth=_read_truth(bounds, data.soundscape_truth),
     )
+
+
+def _read_recordings(data: DataParams, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The listed recordings, and what their list says of names; layout `annotations` lists none."""
+    if data.layout == "birdclef":
+        return read_birdclef(bounds.root, bounds)
+    if data.layout == "folders":
+        return _read_folders(bounds, data.soundscapes)
+    return unlabelled(pd.DataFrame({"recording": [], "path": []}, dtype=str)), pd.DataFrame(columns=TAXONOMY)
+
+
+def _read_annotations(
+    data: DataParams, bounds: Bounds, recordings: pd.DataFrame, taxonomy: pd.DataFrame
+) -> pd.DataFrame:
+    """The annotations, with the recordings that they are about."""
+    names = {name.lower(): str(label) for column in TAXONOMY[:2] for label, name in taxonomy[column].items() if name}
+    annotations = read_annotations(Path(data.annotations), lambda cell: names.get(cell.lower(), cell))
+    return matched(annotations, bounds, recordings)
 
 
 def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -99,10 +127,7 @@ def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame
     _refuse_names(root, "folder(s)", _alike(labels), "are alike but for case; rename or join them")
     rows = [(f"{label}/{file.name}", file.as_posix(), label) for label in labels for file in listed[label]]
     table = pd.DataFrame(rows, columns=["recording", "path", "label"])
-    unknown = pd.DataFrame({"secondary": "", "author": "", "rating": None, "latitude": None}, index=table.index)
-    unknown = unknown.assign(longitude=None, date="").astype({"rating": float, "latitude": float, "longitude": float})
-    fold = pd.Series(pd.NA, index=table.index, dtype="Int64", name="fold")
-    return pd.concat([table, unknown, fold], axis=1), pd.DataFrame(columns=TAXONOMY)
+    return unlabelled(table).assign(label=table["label"]), pd.DataFrame(columns=TAXONOMY)
 
 
 def _name(where: Place) -> str:

@@ -14,6 +14,7 @@ import params
 from cache.tables import write_csv
 from errors import run_stage
 from params import DataParams, MachineParams
+from pipeline.annotations.recordings import annotations_table
 from pipeline.data_report import draw_classes, summarise, write_report
 from pipeline.duplicates import with_sounds
 from pipeline.errors import PipelineError
@@ -36,15 +37,17 @@ def main() -> None:
     recordings, soundscapes = with_sounds([recordings, soundscapes], settings.machine)
     refused = refused_files(recordings, soundscapes)
     write_refused(refused, REFUSED)
-    usable = usable_recordings(recordings, settings.data)
-    labels = labels_table(usable, metadata.taxonomy)
+    usable = usable_recordings(recordings, settings.data, metadata.annotations)
+    annotations = annotations_table(metadata.annotations, usable)
+    labels = labels_table(usable, annotations, metadata.taxonomy)
     write_csv(usable[list(RECORDINGS)], DATA / "recordings.csv")
     write_csv(contents_table(usable), DATA / "audio.csv")
+    write_csv(annotations, DATA / "annotations.csv")
     write_csv(labels, DATA / "labels.csv")
     write_csv(soundscapes_table(soundscapes), DATA / "soundscapes.csv")
     write_csv(metadata.truth, DATA / "soundscape_truth.csv")
     write_csv(submission_table(metadata, labels), DATA / "submission_labels.csv")
-    report = summarise(metadata, recordings, usable, soundscapes, labels)
+    report = summarise(metadata, recordings, usable, annotations, soundscapes, labels)
     write_report(report, REPORTS / "data.json")
     draw_classes(labels, REPORTS / "classes.png")
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
@@ -71,10 +74,11 @@ def refused_files(recordings: pd.DataFrame, soundscapes: pd.DataFrame) -> pd.Dat
     return both.loc[both["code"] != "", COLUMNS]
 
 
-def usable_recordings(recordings: pd.DataFrame, data: DataParams) -> pd.DataFrame:
+def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: pd.DataFrame) -> pd.DataFrame:
     """The recordings that can be trained on, and of their secondary labels those that can be learnt.
 
-    A secondary label that is not the label of any usable recording, or is the recording's own label, is left out.
+    A secondary label that no usable recording teaches, by its label or its annotations, or that is the recording's own
+    label, is left out.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def usable_recordings(recordings: pd.DataFrame, data: DataParams) -> pd.DataFram
         path, detail, way_out = recordings[["path", "detail", "way_out"]].iloc[0]
         first = f"{path}: {detail}; {way_out}"
         raise PipelineError(f"{data.root}: none of {len(recordings)} recordings is usable; the first: {first}")
-    known = set(usable["label"])
+    known = {*usable["label"], *annotations.loc[annotations["recording"].isin(usable["recording"]), "label"]}
     secondary = [
         " ".join(label for label in listed.split() if label in known and label != own)
         for listed, own in zip(usable["secondary"], usable["label"], strict=True)
@@ -100,9 +104,10 @@ def contents_table(usable: pd.DataFrame) -> pd.DataFrame:
     return distinct[["sha256", "path", "duration_s"]]
 
 
-def labels_table(usable: pd.DataFrame, taxonomy: pd.DataFrame) -> pd.DataFrame:
-    """The classes: index, label, names and number of recordings of each label that has a usable recording."""
-    counts = usable["label"].value_counts().sort_index()
+def labels_table(usable: pd.DataFrame, annotations: pd.DataFrame, taxonomy: pd.DataFrame) -> pd.DataFrame:
+    """The classes: index, label, names, and number of usable recordings that have the label or an annotation of it."""
+    named = pd.concat([usable[["recording", "label"]], annotations[["recording", "label"]]]).drop_duplicates()
+    counts = named["label"].value_counts().sort_index()
     names = taxonomy[TAXONOMY].reindex(counts.index).fillna("")
     table = names.assign(label=counts.index, recordings=counts, index=range(len(counts)))
     return table[["index", "label", *TAXONOMY, "recordings"]].reset_index(drop=True)

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -23,7 +23,7 @@ RUNS_TOLD = 20  # of row numbers for each rule
 OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # and what turns text round
-SEPARATORS = ";\t|"
+SEPARATORS = ";\t|,"
 RULES = {  # of what Python's csv says
     "unexpected end of data": "a quotation mark that opens in it is never closed; close it, or write it twice",
     "field larger": f"a cell holds more than {csv.field_size_limit():,} characters; shorten it",
@@ -72,7 +72,9 @@ class UserTable:
             raise PipelineError("\n".join([f"{self.path}: {len(lines)} problem(s); row 1 is the header", *lines]))
 
 
-def read_user_table(path: Place, required: Sequence[str], used: Sequence[str], bounds: Bounds) -> UserTable:
+def read_user_table(
+    path: Place, required: Sequence[str], used: Sequence[str], bounds: Bounds, tabs: bool = False
+) -> UserTable:
     """Read a user's CSV file.
 
     Parameters
@@ -81,6 +83,8 @@ def read_user_table(path: Place, required: Sequence[str], used: Sequence[str], b
         Columns that it must have.
     used
         Others that are used if it has them; in unused ones most is tolerated.
+    tabs
+        Cells are parted by tabs, and quotation marks are text.
 
     Raises
     ------
@@ -89,8 +93,8 @@ def read_user_table(path: Place, required: Sequence[str], used: Sequence[str], b
     StoreError
         If it is remote and its service cannot be reached.
     """
-    records = _records(path, bounds)
-    header = _header(path, records, required)
+    records = _records(path, bounds, tabs)
+    header = _header(path, records, required, "\t" if tabs else ",")
     rows: list[int] = []
     cells: list[Sequence[str]] = []
     problems: dict[str, list[int]] = {}
@@ -125,7 +129,9 @@ def read_header(path: Place, bounds: Bounds) -> list[str]:
     return [_checked_name(path, name) for name in record]
 
 
-def _header(path: Place, records: Iterator[tuple[int, list[str] | str]], required: Sequence[str]) -> list[str]:
+def _header(
+    path: Place, records: Iterator[tuple[int, list[str] | str]], required: Sequence[str], separator: str
+) -> list[str]:
     _, record = next(records, (1, list[str]()))
     if isinstance(record, str):
         raise PipelineError(f"{path}: row 1: {record}")
@@ -135,7 +141,7 @@ def _header(path: Place, records: Iterator[tuple[int, list[str] | str]], require
     missing = [column for column in required if column not in header]
     if missing:
         other = next((mark for mark in SEPARATORS if mark in header[0]), None)
-        hint = f", parted by ',' and not by {other!r}" if other else ""
+        hint = f", parted by {separator!r} and not by {other!r}" if other else ""
         raise PipelineError(f"{path}: lacks column(s) {', '.join(missing)}; row 1 must name them{hint}")
     twice = [name for name, times in Counter(filter(None, header)).items() if times > 1]
     if twice:
@@ -168,7 +174,7 @@ def _note_controls(table: UserTable, column: str) -> None:
             table.problems[rule] = list(table.cells.index[bad])
 
 
-def _records(path: Place, bounds: Bounds) -> Iterator[tuple[int, list[str] | str]]:
+def _records(path: Place, bounds: Bounds, tabs: bool = False) -> Iterator[tuple[int, list[str] | str]]:
     """Each record with its row; in place of one that cannot be read, the rule that it breaks."""
     bounds.check(path)
     try:
@@ -177,14 +183,15 @@ def _records(path: Place, bounds: Bounds) -> Iterator[tuple[int, list[str] | str
         with file:
             _check_encoding(path, file)
             text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            yield from _parsed(text)
+            yield from _parsed(text, tabs)
     except OSError as error:
         why = error.strerror or error
         raise PipelineError(f"{path}: cannot be read ({why}); restore it, or correct params.yaml") from error
 
 
-def _parsed(text: io.TextIOWrapper) -> Iterator[tuple[int, list[str] | str]]:
-    reader = csv.reader(_lines(text), strict=True)
+def _parsed(text: io.TextIOWrapper, tabs: bool) -> Iterator[tuple[int, list[str] | str]]:
+    style: Any = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    reader = csv.reader(_lines(text), strict=True, **style)
     for row in itertools.count(1):
         try:
             yield row, next(reader)

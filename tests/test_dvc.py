@@ -161,6 +161,18 @@ def test_changed_labels_decode_nothing(project: Path) -> None:
         dvc(project, "repro", "folds")
 
 
+def test_annotations_change_what_is_learned_and_decode_nothing(project: Path) -> None:
+    corrected = project / "annotations/corrected.csv"
+    try:
+        corrected.write_text("file,start_s,end_s,label,score\nmidton/XC0.ogg,0,1,higton,0.9\n")
+        ran = set(re.findall(r"Running stage '(\S+)'", dvc(project, "repro", "spectrograms@mel", "train@base-0")))
+        assert ran == {"recordings", "folds", "train@base-0"}
+        assert "midton/XC0.ogg,0.0,1.0,higton" in (project / "data/annotations.csv").read_text()
+    finally:
+        corrected.unlink()
+        dvc(project, "repro", "train@base-0")
+
+
 def verify(root: Path) -> tuple[int, str]:
     """Status and words of `birdcache verify`."""
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}

@@ -84,7 +84,8 @@ def tiny_params(data_root: str) -> dict[str, Any]:
 
 
 def write_params(path: Path, raw: dict[str, Any]) -> None:
-    """Write a params file."""
+    """Write a params file, beside a folder for annotations as each project has."""
+    (path.parent / "annotations").mkdir(exist_ok=True)
     stream = io.StringIO()
     YAML(typ="safe", pure=True).dump(raw, stream)
     path.write_text(stream.getvalue())

@@ -13,6 +13,7 @@ from cache.store import Store
 from errors import run_stage
 from params import MachineParams
 from schema.views import each_of
+from train.clips.annotated import with_annotated_times
 from train.clips.batches import TrainingBatches
 from train.clips.examples import Examples, read_examples, read_labels
 from train.clips.plans import Planner
@@ -165,6 +166,7 @@ def open_split(
         examples = trimmed(examples, stores[0], member.recipe.trim_db)
     trained, validated = examples.subset(folds != fold), examples.subset(folds == fold)
     check_split(member.name, fold, trained, validated)
+    trained = with_annotated_times(trained, stores[0], member.view, member.recipe.clip_s)
     frames, lines = open_side_by_side(stores, device, machine)
     print(lines)
     return Split(member, fold, trained, validated, frames, device, ranks)

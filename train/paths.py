@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 RECORDINGS, LABELS, FOLDS = Path("data/recordings.csv"), Path("data/labels.csv"), Path("data/folds.csv")
+ANNOTATIONS = Path("data/annotations.csv")
 SOUNDSCAPES, TRUTH = Path("data/soundscapes.csv"), Path("data/soundscape_truth.csv")
 SUBMISSION_LABELS = Path("data/submission_labels.csv")
 MEMBERS, MODELS = Path("data/members"), Path("models")

@@ -72,6 +72,22 @@ def test_one_folder_per_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert loaded.members["base"].backbone == "efficientnet_b1"
 
 
+def test_recordings_that_annotations_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    Path("annotations").mkdir()
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["init", "--annotations", "chorus"])
+    assert "annotations: holds no annotation; put tables there first" in capsys.readouterr().err
+    Path("annotations/a.csv").write_text("file,start_s,end_s,label\nmidton/XC0.ogg,0,1,midton\nXC1,0,1,nocall\n")
+    cli.main(["init", "--annotations", "chorus"])
+    loaded = params.load()
+    assert (loaded.data.layout, loaded.data.root, loaded.data.soundscapes) == ("annotations", "chorus", None)
+    assert loaded.train["strong"].augment.background.label == "nocall"
+
+
 def test_an_old_params_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("mine")

@@ -46,6 +46,7 @@ def birdclef(tmp_path: Path, write_clip: WriteClip, monkeypatch: pytest.MonkeyPa
     """A data set in layout `birdclef` at chorus/ of a project's root that is the current directory."""
     monkeypatch.chdir(tmp_path)
     root = Path("chorus")
+    Path("annotations").mkdir()
     rows = ["primary_label,secondary_labels,author,rating,latitude,longitude,date,filename"]
     for number, label in enumerate(["robin", "robin", "wren", "wren", "1234"]):
         name = f"{label}/XC{number}.ogg"
@@ -65,6 +66,7 @@ def data_params() -> Callable[..., DataParams]:
         plain = {
             "layout": "birdclef",
             "root": "chorus",
+            "annotations": "annotations",
             "soundscapes": "test_soundscapes",
             "soundscape_truth": "truth.csv",
             "links": "inside",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from cache.store import Store
 from cache.tables import read_csv
 from schema.recipe import SecondaryParams
+from train.clips.events import Events
 from train.errors import TrainError
 from train.paths import FOLDS, LABELS, RECORDINGS
 
@@ -34,6 +35,7 @@ class Examples:
     primary: Ints  # (N,) class of the primary label
     secondary: npt.NDArray[np.bool_]  # (N, K) secondary labels
     rating: npt.NDArray[np.float64]  # (N,) 1 to 5, 0 = unrated
+    events: Events | None = None  # annotated times, if clips are drawn from them
 
     def __len__(self) -> int:
         return len(self.names)
@@ -43,7 +45,7 @@ class Examples:
         numbers = np.arange(len(self))[chosen]
         names = tuple(self.names[number] for number in numbers)
         arrays = (self.rows, self.part, self.first, self.frames, self.primary, self.secondary, self.rating)
-        return Examples(self.labels, names, *(array[chosen] for array in arrays))
+        return replace(Examples(self.labels, names, *(array[chosen] for array in arrays)), events=self.events)
 
     @property
     def classes(self) -> int:
@@ -67,6 +69,23 @@ class Examples:
         if policy.policy == "mask":
             weights_BK[secondary_BK] = 0
         return targets_BK, weights_BK
+
+    def heard_targets_(self, chosen: Ints, position_BT: Ints, targets_BK: Floats, weights_BK: Floats) -> None:
+        """Put what annotations say of clips in the place of what is known of whole recordings.
+
+        A class that is heard in a clip gets 1, one that is not 0; where a clip holds less than half of an annotated
+        time, the loss does not look.
+
+        Parameters
+        ----------
+        position_BT : frames of the recordings that the clips of chosen examples show, -1 for padding.
+        targets_BK, weights_BK : as from `targets`; rows of recordings without annotations stay.
+        """
+        if self.events is None:
+            return
+        annotated_B, present_BK, unsure_BK = self.events.heard(self.rows[chosen], position_BT, self.classes)
+        targets_BK[annotated_B] = present_BK[annotated_B]
+        weights_BK[annotated_B] = ~unsure_BK[annotated_B]
 
     def importance(self, chosen: Ints, lowest: float) -> Floats:
         """Weight of chosen examples in the loss: rating / 5, at least `lowest`; 1 without a rating: (B,)."""

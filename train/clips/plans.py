@@ -96,6 +96,7 @@ class Planner:
         ]
         row, position = self._clips(np.concatenate([mixed, background]), np.concatenate(start_draws))
         targets, weights = self._examples.targets(mixed, self._recipe.secondary)
+        self._examples.heard_targets_(mixed, position[: len(mixed)], targets, weights)
         importance = self._examples.importance(mixed, self._recipe.loss.lowest_rating_weight)
         plan = Plan(row, position, targets, weights, importance, draws)
         if self._pseudo:

@@ -1,0 +1,90 @@
+"""Which audio file an annotation is about."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pandas as pd
+
+from cache.places import Place, reaching
+from pipeline.audio import AUDIO_EXTENSIONS
+from pipeline.errors import PipelineError
+from pipeline.inside import Bounds
+from pipeline.user_tables import row_ranges
+
+WAY_OUT = "write its path from data.root, from the project's root, or its name if no other file has it"
+
+
+class Files:
+    """The audio files of a data set, listed as recordings or not, under every name that a table may give them.
+
+    Parameters
+    ----------
+    bounds : of data.root; no file outside them is ever found.
+    recordings : the listed ones, with columns recording and path.
+    """
+
+    def __init__(self, bounds: Bounds, recordings: pd.DataFrame) -> None:
+        root = bounds.root
+        listed = dict(zip(recordings["path"], recordings["recording"], strict=True))
+        self._found: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        with reaching(root):
+            places = [each for each in root.rglob("*") if _is_audio(each) and not bounds.why_not(each)]
+        unlisted = [each.as_posix() for each in places if each.as_posix() not in listed]
+        for path in [*listed, *unlisted]:
+            inside = PurePosixPath(path.removeprefix(root.as_posix()).lstrip("/"))
+            recording = listed.get(path, str(inside))
+            for name in {recording, str(inside), path, Path.cwd().joinpath(path).as_posix(), inside.name, inside.stem}:
+                self._found[name].add((recording, path))
+
+    def find(self, text: str) -> tuple[str, str]:
+        """Name and path of the recording that a table calls so.
+
+        Raises
+        ------
+        LookupError
+            If there is none, or more than one; its text is a rule with a way out.
+        """
+        name = PureWindowsPath(text).as_posix() if "\\" in text else text
+        found = sorted(self._found.get(name, ()) or self._found.get(os.path.normpath(name), ()))
+        if not found:
+            raise LookupError(f"file {text!r} is not in data.root; {WAY_OUT}")
+        if len(found) > 1:
+            raise LookupError(f"file {text!r} may be {' or '.join(path for _, path in found[:3])}; {WAY_OUT}")
+        return found[0]
+
+
+def _is_audio(path: Place) -> bool:
+    return path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()
+
+
+def matched(annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame) -> pd.DataFrame:
+    """Annotations with the columns recording and path in place of file.
+
+    Parameters
+    ----------
+    bounds, recordings : as of `Files`. They are looked through only if there are annotations.
+
+    Raises
+    ------
+    PipelineError
+        If files are not found, or not told apart: all of them, by table and row.
+    """
+    if annotations.empty:
+        return annotations.rename(columns={"file": "recording"}).assign(path="")
+    files = Files(bounds, recordings)
+    found: dict[str, tuple[str, str]] = {}
+    problems: dict[str, list[str]] = defaultdict(list)
+    for names, rows in annotations.groupby(["table", "file"], sort=False)["row"]:
+        table, text = map(str, names)
+        try:
+            found[text] = files.find(text)
+        except LookupError as error:
+            problems[table].append(f"  row(s) {row_ranges(rows)}: {error.args[0]}")
+    if problems:
+        raise PipelineError("\n".join(f"{table}:\n" + "\n".join(lines) for table, lines in problems.items()))
+    chosen = [found[text] for text in annotations["file"]]
+    named = annotations.assign(recording=[name for name, _ in chosen], path=[path for _, path in chosen])
+    return named.drop(columns="file")
