@@ -9,8 +9,8 @@ import pandas as pd
 
 import params
 from cache.codec import Codec
-from cache.draft import ROWS
-from cache.files import canonical_json, sha256_hex
+from cache.draft import ROWS, pack_rows
+from cache.files import sha256_hex
 from cache.keys import part_address, view_digest
 from cache.parts import METADATA, SHARD, write_metadata
 from cache.pool import LocalPool, view_folder
@@ -54,4 +54,4 @@ def _write_part(folder: Path, job: Job) -> None:
         name.as_posix(): {"bytes": (folder / name).stat().st_size, "sha256": sha256_hex(f"{job.name}{name}".encode())}
         for name in (METADATA, SHARD)
     }
-    (folder / ROWS).write_bytes(canonical_json({"keys": job.keys, "frames": frames, "files": files}))
+    (folder / ROWS).write_bytes(pack_rows({"keys": list(job.keys), "frames": frames, "files": files}))

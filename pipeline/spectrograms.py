@@ -51,7 +51,8 @@ def main() -> None:
         target = CACHE / f"{name}-soundscapes.zarr"
         soundscapes = build_store(builder, scapes, target, f"soundscapes@{name}", refused, silence=True)
     finally:
-        write_refused(refused_table(refused), listed)
+        with writing(listed):
+            write_refused(refused_table(refused), listed)
     write_report(REPORTS / f"{name}.json", {"recordings": recordings, "soundscapes": soundscapes})
     with writing(REPORTS / f"{name}.png"):
         draw_gallery(Store(CACHE / f"{name}.zarr"), audio, REPORTS / f"{name}.png")

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from benchmarks.torture import bad_among_good, mutated_ogg, truncated
 from benchmarks.torture.bad_among_good import Run
 from benchmarks.torture.mutations import KINDS, Mutant
 from benchmarks.torture.ogg_files import base_files
-from pipeline import audio
+from pipeline import audio, scan
 from pipeline.gate import ogg_pages
 from pipeline.gate.promise import Promise
 from pipeline.gate.samples import SampleCheck
@@ -44,6 +45,13 @@ def flipped() -> Mutant:
     return Mutant("mono.ogg", "flip", False, bytes(content))
 
 
+@pytest.fixture
+def scanned_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are scanned in this process, where a test may take protections away."""
+    monkeypatch.setattr(scan, "decoder", lambda: SimpleNamespace(header=audio.read_header))
+
+
+@pytest.mark.usefixtures("scanned_here")
 def test_trial_notices_that_damage_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = params.load(ROOT / "params.yaml")
     assert mutated_ogg.judge(flipped(), tmp_path / "a.ogg", settings) == ("damaged", "")
@@ -72,6 +80,7 @@ def test_cut_files_are_refused_with_the_right_code() -> None:
     assert (outcome.failed, outcome.worst) == (0, "none")
 
 
+@pytest.mark.usefixtures("scanned_here")
 def test_trial_notices_that_cut_files_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "examine", lambda file: Promise(32_000, 1, None, whole=True))
     outcome = truncated.trial(step=5003)

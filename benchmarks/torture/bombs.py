@@ -1,8 +1,8 @@
 """Trial: small files that promise, or unpack to, far more than fits: how much memory does decoding them take?
 
-Each goes the way of a recording into a store: header, hash, then decoding in the disposable process. Memory is the most
-that a process held at any time. The system counts it, and tells it of a living process exactly (`VmHWM`, looked at every
-few milliseconds), of one that has ended as a bound: at least what its parent held when it was started (`ru_maxrss`).
+Each goes the way of a recording into a store: header, hash, then decoding in the disposable process. Memory is the
+most that a process held at any time. The system tells it of a living process (`VmHWM`, looked at every few
+milliseconds); of one that has ended it tells a bound, at least what its parent held when it was begun (`ru_maxrss`).
 """
 
 from __future__ import annotations

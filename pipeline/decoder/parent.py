@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -72,7 +73,7 @@ class Decoder:
             As there; crashed, timed-out or out-of-memory besides.
         """
         with fetched(path) as local:
-            (answer,) = self._answers({"header": str(local)}, path, self._limits.wait_s)
+            (answer,) = self._answers({"header": str(local.absolute())}, path, self._limits.wait_s)
             return Header(**answer["header"])
 
     def sound(self, path: Place, duration_s: float, sha256: str, blocks: int | None = None) -> str:
@@ -84,7 +85,7 @@ class Decoder:
             As there; crashed, timed-out or out-of-memory besides.
         """
         with fetched(path) as local:
-            request = {"sound": str(local), "sha256": sha256, "blocks": blocks}
+            request = {"sound": str(local.absolute()), "sha256": sha256, "blocks": blocks}
             (answer,) = self._answers(request, path, self._wait_for(duration_s))
             return str(answer["sound"])
 
@@ -104,7 +105,8 @@ class Decoder:
             As there; crashed, timed-out or out-of-memory besides.
         """
         with fetched(path) as local:
-            request = {"codes": str(local), "view": view.model_dump(mode="json"), "sha256": sha256, "silence": silence}
+            where = str(local.absolute())
+            request = {"codes": where, "view": view.model_dump(mode="json"), "sha256": sha256, "silence": silence}
             for answer in self._answers(request, path, self._wait_for(duration_s)):
                 if "frames" in answer:
                     codes = np.empty((answer["frames"], view.n_mels), view.dtype)
@@ -209,6 +211,7 @@ def decoder() -> Decoder:
     """The decoder of this thread."""
     if not hasattr(_here, "decoder"):
         _here.decoder = Decoder()
+        atexit.register(_here.decoder.close)
     found: Decoder = _here.decoder
     return found
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from joblib.externals.loky import get_reusable_executor
 
+from cache.codec import Codes
+from cache.places import Place
 from params import DataParams
+from pipeline.decoder.parent import Decoder
 
 WriteClip = Callable[..., Path]
 FORMATS = {".ogg": ("OGG", "VORBIS"), ".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_16"), ".mp3": ("MP3", None)}
@@ -72,3 +76,17 @@ def data_params() -> Callable[..., DataParams]:
         return DataParams.model_validate(plain | changes)
 
     return make
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of the files that were decoded in this process."""
+    paths: list[str] = []
+
+    def watched(decoder: Decoder, path: Place, *facts: Any) -> Iterator[Codes]:
+        paths.append(str(path))
+        return codes(decoder, path, *facts)
+
+    codes = Decoder.codes
+    monkeypatch.setattr(Decoder, "codes", watched)
+    return paths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ from cache.seal import seal
 from cache.store import Store
 from params import DataParams, MachineParams
 from pipeline import part_worker
-from pipeline.audio import content_sha256, fetched, read_waveform, waveform_blocks
+from pipeline.audio import content_sha256, fetched, read_waveform
 from pipeline.build import Builder
 from pipeline.errors import PipelineError
-from pipeline.frontend import FloatArray
 from pipeline.inside import Bounds
 from pipeline.jobs import Source
 from pipeline.metadata import Metadata, read_metadata
@@ -247,18 +246,11 @@ def test_remote_waveform_is_the_local_one_and_another_content_is_refused(
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Paths of the files that were decoded."""
-    paths: list[str] = []
-
-    def read(path: Place, *arguments: Any) -> Iterator[FloatArray]:
-        paths.append(str(path))
-        return waveform_blocks(path, *arguments)
-
-    monkeypatch.setattr(part_worker, "waveform_blocks", read)
+def decoded(decoded: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of the files that were decoded, into stores whose recordings share parts."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr(keys, "FEWEST_PART_BITS", 1)  # so that recordings share a part
-    return paths
+    monkeypatch.setattr(keys, "FEWEST_PART_BITS", 1)
+    return decoded
 
 
 @pytest.fixture

@@ -23,11 +23,10 @@ import params as parameters
 from cache.errors import StoreError
 from cache.locks import replacing
 from cache.mel_axis import mel_places
-from cache.places import Place
 from cache.store import Store
 from params import Params
-from pipeline import part_worker, spectrograms
-from pipeline.audio import content_sha256, waveform_blocks
+from pipeline import spectrograms
+from pipeline.audio import content_sha256
 from pipeline.errors import PipelineError
 from pipeline.mel import mel_filters
 from pipeline.spectrograms import open_builder, pool_root, read_sources
@@ -153,10 +152,10 @@ def test_refused_file_is_reported_and_costs_no_other(run: RunStage) -> None:
     report = run()
     assert report["recordings"]["recordings"] == 3
     assert report["recordings"]["hours"] == round(5 / 3600, 3)
-    assert report["recordings"]["refused"] == {"unreadable": 1}
+    assert report["recordings"]["refused"] == {"changed": 1}
     table = pd.read_csv("reports/spectrograms/mel-refused.csv")
     assert table.to_numpy().tolist() == [
-        ["chorus/robin/XC2.ogg", "unreadable", "has changed since stage `recordings` read it", "run `dvc repro`"]
+        ["chorus/robin/XC2.ogg", "changed", "has changed since stage `recordings` read it", "run `dvc repro`"]
     ]
     assert report["soundscapes"]["recordings"] == 0
     assert len(Store(Path("data/cache/mel-soundscapes.zarr"))) == 0
@@ -169,26 +168,19 @@ def test_recordings_of_which_none_can_be_decoded_are_an_error(run: RunStage) -> 
     with pytest.raises(PipelineError, match=message):
         run()
     assert not Path("data/cache/mel.zarr").exists()
-    assert list(pd.read_csv("reports/spectrograms/mel-refused.csv")["code"]) == ["unreadable"] * 4
+    assert list(pd.read_csv("reports/spectrograms/mel-refused.csv")["code"]) == ["changed"] * 4
 
 
-def test_content_that_is_listed_twice_is_decoded_once(run: RunStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_that_is_listed_twice_is_decoded_once(run: RunStage, decoded: list[str]) -> None:
     shutil.copy("chorus/robin/XC0.ogg", "chorus/robin/XC9.ogg")
     shutil.copy("chorus/robin/XC1.ogg", "chorus/dusk.ogg")
     list_audio("audio", sorted(Path("chorus/robin").iterdir()))
     list_audio("soundscapes", [Path("chorus/dawn.ogg"), Path("chorus/dusk.ogg")])
-    decoded: list[str] = []
-
-    def read(path: Place, *facts: Any) -> Any:
-        decoded.append(path.name)
-        return waveform_blocks(path, *facts)
-
-    monkeypatch.setattr(part_worker, "waveform_blocks", read)
     report = run()
     assert report["recordings"]["recordings"] == 4
     assert report["soundscapes"]["recordings"] == 2
     # The soundscape XC1 lies in another part than the recording, whose rows are copied.
-    assert sorted(decoded) == ["XC0.ogg", "XC1.ogg", "XC2.ogg", "XC3.ogg", "dawn.ogg"]
+    assert sorted(Path(path).name for path in decoded) == ["XC0.ogg", "XC1.ogg", "XC2.ogg", "XC3.ogg", "dawn.ogg"]
 
 
 @pytest.mark.parametrize(

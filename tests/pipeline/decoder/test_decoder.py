@@ -215,3 +215,14 @@ def _runs(process: int) -> bool:
         return ") Z" not in Path(f"/proc/{process}/stat").read_text()
     except FileNotFoundError:
         return False
+
+
+def test_path_counts_from_where_it_is_asked_and_not_from_where_the_process_began(
+    decoder: Decoder, tmp_path: Path, write_clip: WriteClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durations = []
+    for name, seconds in (("one", 1.0), ("two", 2.0)):
+        write_clip(tmp_path / name / "clip.wav", seconds)
+        monkeypatch.chdir(tmp_path / name)
+        durations.append(decoder.header(Path("clip.wav")).duration_s)
+    assert durations == [1.0, 2.0]

@@ -59,9 +59,11 @@ def saver(tmp_path: Path, machine: MachineParams) -> Saver:
 
 @pytest.fixture(autouse=True)
 def _same_handlers() -> Iterator[None]:
+    of_shell = signal.signal(signal.SIGINT, signal.default_int_handler)  # its background jobs are started without it
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     assert {number: signal.getsignal(number) for number in before} == before
+    signal.signal(signal.SIGINT, of_shell)
 
 
 def saved(saver: Saver) -> list[int]:
