@@ -21,7 +21,7 @@ LARGE = 64 * MIB  # of tags and headers
 FIRST, CONTINUED = 2, 1  # flags of pages
 PAGE = struct.Struct("<4sBBqIIIB")
 FULL_PAGE = 255 * 255
-CODEBOOKS, ENTRIES_BITS = 64, 23
+CODEBOOKS, ENTRIES_BITS = 64, 22  # more bits than 22 libvorbis refuses
 DAMAGED, ACCEPTED = ("damaged",), ("accepted",)
 
 
@@ -112,7 +112,7 @@ def comment(size: int, entries: int) -> bytes:
 
 
 def giant_codebooks() -> bytes:
-    """A setup header of a kilobyte whose codebooks unpack to gigabytes: 64 of 2**23 entries, all codes of 23 bits."""
+    """A setup header of a kilobyte whose codebooks unpack to gigabytes: 64 of 2**22 entries."""
     bits = list(_bits((CODEBOOKS - 1, 8)))
     for _ in range(CODEBOOKS):
         bits += _bits((0x564342, 24), (1, 16), (2**ENTRIES_BITS, 24), (1, 1), (ENTRIES_BITS - 1, 5))
@@ -236,7 +236,7 @@ BOMBS: dict[str, Bomb] = {
     "Vorbis with a huge comment": fixed(with_packet(1, lambda _: comment(LARGE, 1)), ACCEPTED),
     "Vorbis with a million comments": fixed(with_packet(1, lambda _: comment(10**7, 10**6)), ACCEPTED),
     "Vorbis with more comments than bytes": fixed(
-        with_packet(1, lambda _: b"\x03vorbis" + bytes(4) + b"\xff" * 4 + b"\x01"), DAMAGED
+        with_packet(1, lambda _: b"\x03vorbis" + bytes(4) + b"\xff" * 4 + b"\x01"), ("empty", "damaged")
     ),
     "Vorbis with a huge setup": fixed(with_packet(2, lambda setup: setup + bytes(LARGE)), ("accepted", "damaged")),
     "Vorbis with giant codebooks": fixed(

@@ -346,9 +346,7 @@ def test_table_that_was_changed_by_hand_is_refused(run: RunStage, row: str, rule
 
 def test_too_many_refused_files_fail_the_stage_after_the_others_are_done(run: RunStage) -> None:
     Path("chorus/robin/XC2.ogg").write_bytes(b"")
-    message = (
-        r"data\.max_refused_share = 0\.1: 1 of 5 files \(20\.0%\) .*changed 1.*reports/spectrograms/mel-refused"
-    )
+    message = r"data\.max_refused_share = 0\.1: 1 of 5 files \(20\.0%\) .*changed 1.*reports/spectrograms/mel-refused"
     with pytest.raises(PipelineError, match=message):
         run(most=0.1)
     assert len(Store(Path("data/cache/mel.zarr"))) == 3
