@@ -8,6 +8,7 @@ Source: https://owasp.org/www-community/attacks/CSV_Injection
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) 
     """Write a table without its index, in UTF-8 with \\n line ends, the same bytes for the same content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = _each_text(table, escaped)
-    written.to_csv(path, index=False, lineterminator="\n", encoding="utf-8", float_format=float_format)
+    # before Python 3.13 a carriage return would stand there without quotation marks, and end a row
+    quoting = csv.QUOTE_NONNUMERIC if _holds(written, "\r") else csv.QUOTE_MINIMAL
+    form: Any = {"lineterminator": "\n", "encoding": "utf-8", "float_format": float_format, "quoting": quoting}
+    written.to_csv(path, index=False, **form)
 
 
 def read_csv(path: Path, dtype: Any) -> pd.DataFrame:
@@ -45,6 +49,11 @@ def read_csv(path: Path, dtype: Any) -> pd.DataFrame:
     table = pd.read_csv(path, dtype=dtype, keep_default_na=False, encoding="utf-8")
     read: pd.DataFrame = _each_text(table, unescaped)
     return read
+
+
+def _holds(table: pd.DataFrame, mark: str) -> bool:
+    texts = [column for _, column in table.items() if not is_numeric_dtype(column)]
+    return any(isinstance(cell, str) and mark in cell for column in texts for cell in column)
 
 
 def _each_text(table: pd.DataFrame, change: Any) -> pd.DataFrame:

@@ -140,7 +140,8 @@ def _crossing_sounds(folds: pd.DataFrame) -> list[dict[str, int]]:
     """Recordings of the same sound that lie in more than one fold, with their folds: only ready folds hold such."""
     shared = folds[folds["sound"].duplicated(keep=False)].groupby("sound")
     crossing = [group for _, group in shared if len(set(group["fold"])) > 1]
-    return [dict(zip(group["recording"], map(int, group["fold"]), strict=True)) for group in crossing]
+    named = [dict(zip(group["recording"], map(int, group["fold"]), strict=True)) for group in crossing]
+    return sorted(named, key=lambda folds_of: next(iter(folds_of)))
 
 
 def draw_folds(counts: pd.DataFrame, path: Path) -> None:

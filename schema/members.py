@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from schema.base import Name, Section
+
+
+def _of_timm(backbone: str) -> str:
+    """A name such as timm gives its models, never a place that timm would fetch code's settings or weights from."""
+    if re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", backbone) is None:
+        raise ValueError(
+            "must be the name of a model in timm.list_models(), no path, hf-hub: or local-dir:; for weights from "
+            "elsewhere set pretrained to their .safetensors file"
+        )
+    return backbone
 
 
 class Member(Section):
@@ -20,7 +31,7 @@ class Member(Section):
     view: Name
     more_views: Annotated[list[Name], Field(max_length=2)]
     recipe: Name
-    backbone: Annotated[str, Field(min_length=1)]
+    backbone: Annotated[str, AfterValidator(_of_timm)]
     pretrained: bool | str
     head: Literal["linear", "sed"]
     pool: Literal["avg", "gem"]

@@ -9,8 +9,10 @@ import pytest
 from benchmarks.torture import hostile_kinds, strangers
 from benchmarks.torture.opens import kernel_watch
 from cache import tables
-from pipeline import birdclef, inside, scan, user_tables
+from pipeline import birdclef, scan, user_tables
 from pipeline.inside import Bounds
+
+patch = setattr  # in a process that ends with its trial
 
 
 def test_data_sets_by_strangers_are_refused_with_rows_and_open_nothing_outside() -> None:
@@ -26,8 +28,8 @@ def test_there_are_sixty_kinds_and_more() -> None:
 
 
 def without_bounds() -> None:
-    inside.Bounds.why_outside = lambda self, path: ""  # type: ignore[method-assign]
-    scan.content_sha256 = lambda path: "0" * 64  # type: ignore[assignment]  # so that only the decoder opens it
+    patch(Bounds, "why_outside", lambda self, path: "")
+    patch(scan, "content_sha256", lambda path: "0" * 64)  # so that only the decoder opens it
 
 
 def test_trial_notices_what_is_opened_through_a_link_by_the_decoder() -> None:
@@ -38,8 +40,8 @@ def test_trial_notices_what_is_opened_through_a_link_by_the_decoder() -> None:
 
 
 def without_path_rule() -> None:
-    birdclef.is_inner_path = lambda text, remote=False: True  # type: ignore[assignment]
-    inside.Bounds.why_not = lambda self, path: ""  # type: ignore[method-assign]
+    patch(birdclef, "is_inner_path", lambda text, remote=False: True)
+    patch(Bounds, "why_not", lambda self, path: "")
 
 
 def test_trial_notices_a_path_that_leads_elsewhere() -> None:
@@ -49,7 +51,7 @@ def test_trial_notices_a_path_that_leads_elsewhere() -> None:
 
 
 def without_escapes() -> None:
-    tables.escaped = lambda text: text  # type: ignore[assignment]
+    patch(tables, "escaped", lambda text: text)
 
 
 def test_trial_notices_a_formula() -> None:
@@ -57,7 +59,7 @@ def test_trial_notices_a_formula() -> None:
 
 
 def without_encoding_rule() -> None:
-    user_tables._row_problem = lambda record, header: ""  # type: ignore[assignment]
+    patch(user_tables, "_row_problem", lambda record, header: "")
 
 
 def test_trial_notices_bytes_in_another_encoding() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.torture import (
     bad_among_good,
+    bombs,
     checkpoint_flips,
     flips,
     killed_trainings,
@@ -29,6 +30,7 @@ TRIALS: dict[str, Callable[..., Outcome]] = {
     "truncated": truncated.trial,
     "bad-among-good": bad_among_good.trial,
     "strangers": strangers.trial,
+    "bombs": bombs.trial,
     "kills": kills.trial,
     "flips": flips.trial,
     "killed-trainings": killed_trainings.trial,

@@ -26,7 +26,7 @@ BIRD = GOOD[HOSTILE_ROW - 2]["filename"]
 FORMULA = "=cmd|' /C calc'!A0"
 PATH_RULE = "filename must be a path inside the audio folder"
 LEAVES = "leads out of chorus by a symbolic link"
-Change = Callable[[Path, Path], None]  # of the data set's root; the second folder lies outside
+Change = Callable[[Path, Path], object]  # of the data set's root; the second folder lies outside
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,11 @@ def content(name: str, change: Callable[[bytes], bytes]) -> Change:
         path.write_bytes(change(path.read_bytes()))
 
     return rewrite
+
+
+def whole(new: bytes) -> Change:
+    """Another train.csv."""
+    return content("train.csv", lambda old: new)
 
 
 def lines(change: Callable[[str], str], row: int = HOSTILE_ROW) -> Change:

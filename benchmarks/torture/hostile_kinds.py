@@ -24,6 +24,7 @@ from benchmarks.torture.hostile import (
     linked,
     named,
     other_form,
+    whole,
 )
 
 NO_LABEL, RATING, FOLD = "primary_label is no label", "rating must be a number", "fold must be a whole number"
@@ -165,7 +166,7 @@ def _cells() -> dict[str, Kind]:
 def _tables() -> dict[str, Kind]:
     """Tables that are none."""
     text = csv_text(GOOD)
-    whole = {
+    tables = {
         "UTF-16": ("is text in UTF-16", text.encode("utf-16")),
         "UTF-16, big end first": ("is text in UTF-16", b"\xfe\xff" + text.encode("utf-16-be")),
         "UTF-16 without a mark": ("row 1: is not text in UTF-8", text.encode("utf-16-le")),
@@ -191,10 +192,7 @@ def _tables() -> dict[str, Kind]:
         "huge cell": (in_row("a cell holds more than"), lines(lambda line: line.replace("ann", "a" * 200_000))),
     }
     return {
-        **{
-            f"table: {name}": Kind(rule, content("train.csv", lambda _, new=new: new))
-            for name, (rule, new) in whole.items()
-        },  # type: ignore[misc]
+        **{f"table: {name}": Kind(rule, whole(new)) for name, (rule, new) in tables.items()},
         **{f"table: {name}": Kind(rule, change) for name, (rule, change) in rows.items()},
         "table: UTF-8 with a mark": Kind(None, content("train.csv", lambda old: b"\xef\xbb\xbf" + old)),
         "table: line ends of Windows": Kind(None, content("train.csv", lambda old: old.replace(b"\n", b"\r\n"))),

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 import cli
 from cache.files import sealed_json, unsealed_json
+from cache.tables import read_csv
 from tests.conftest import TinyProject
 from tests.tiny import change_params
 from train import predict, submit
@@ -118,6 +120,22 @@ def test_models_without_an_ensemble_are_averaged_clip_by_window(
     wanted = plain.final(clips.member_windows(overlap=False), clips.windows)
     np.testing.assert_allclose(found[plain.labels].to_numpy(), wanted, atol=1e-3)
     assert detected(model=str(tmp_path / "elsewhere"))["score"].min() >= 0.2
+
+
+def test_silent_file_is_scored_and_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write("silence.wav", np.zeros(10 * 16_000), 16_000)
+    cli.main(["predict", "silence.wav", SOUNDSCAPE, "--model", "models", "--out", "found.csv", "--threshold", "0"])
+    found = pd.read_csv("found.csv")
+    assert found.groupby("file")["end_s"].nunique().to_dict() == {SOUNDSCAPE: 4, "silence.wav": 2}
+    assert found["score"].between(0, 1).all()
+    assert "warning: silence.wav: is silent, and scored all the same" in capsys.readouterr().out
+
+
+def test_file_names_and_labels_of_strangers_are_no_formulas(project: Path) -> None:
+    shutil.copy(SOUNDSCAPE, "=1+1.ogg")
+    cli.main(["predict", "=1+1.ogg", "--model", "models", "--out", "found.csv", "--threshold", "0"])
+    assert set(pd.read_csv("found.csv")["file"]) == {"'=1+1.ogg"}
+    assert set(read_csv(Path("found.csv"), {"file": str})["file"]) == {"=1+1.ogg"}
 
 
 def test_other_windows_can_be_asked_for(project: Path) -> None:

@@ -174,6 +174,15 @@ def test_group_that_would_cost_too_much_validation_is_parted() -> None:
     assert kept[is_rare].all()
 
 
+def test_sound_of_a_rare_recording_stays_in_training_wherever_its_group_goes() -> None:
+    is_rare = np.array([False] * 20 + [True])
+    group = np.array([*[0] * 10, *range(1, 11), 0])
+    sound = different(is_rare)
+    assert list(np.flatnonzero(keep_in_training(is_rare, group, sound))) == [20]
+    sound[20] = sound[3]
+    assert list(np.flatnonzero(keep_in_training(is_rare, group, sound))) == [3, 20]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_at_least_four_fifths_of_common_recordings_are_validated(seed: int) -> None:
     rng = np.random.default_rng((seed,))

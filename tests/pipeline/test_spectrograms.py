@@ -152,10 +152,10 @@ def test_refused_file_is_reported_and_costs_no_other(run: RunStage) -> None:
     report = run()
     assert report["recordings"]["recordings"] == 3
     assert report["recordings"]["hours"] == round(5 / 3600, 3)
-    assert report["recordings"]["refused"] == {"unreadable": 1}
+    assert report["recordings"]["refused"] == {"changed": 1}
     table = pd.read_csv("reports/spectrograms/mel-refused.csv")
     assert table.to_numpy().tolist() == [
-        ["chorus/robin/XC2.ogg", "unreadable", "has changed since stage `recordings` read it", "run `dvc repro`"]
+        ["chorus/robin/XC2.ogg", "changed", "has changed since stage `recordings` read it", "run `dvc repro`"]
     ]
     assert report["soundscapes"]["recordings"] == 0
     assert len(Store(Path("data/cache/mel-soundscapes.zarr"))) == 0
@@ -168,7 +168,7 @@ def test_recordings_of_which_none_can_be_decoded_are_an_error(run: RunStage) -> 
     with pytest.raises(PipelineError, match=message):
         run()
     assert not Path("data/cache/mel.zarr").exists()
-    assert list(pd.read_csv("reports/spectrograms/mel-refused.csv")["code"]) == ["unreadable"] * 4
+    assert list(pd.read_csv("reports/spectrograms/mel-refused.csv")["code"]) == ["changed"] * 4
 
 
 def test_content_that_is_listed_twice_is_decoded_once(run: RunStage, decoded: list[str]) -> None:
@@ -291,11 +291,62 @@ def test_what_decodes_to_nothing_good_is_refused_with_its_class(run: RunStage) -
     assert Store(Path("data/cache/mel.zarr")).digest == without
 
 
+def test_silent_soundscape_is_predicted_and_a_silent_recording_is_not_learnt_from(
+    run: RunStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("silence.wav", np.zeros(RATE_HZ), RATE_HZ)
+    soundfile.write("still.wav", np.full(2 * RATE_HZ, 0.5), RATE_HZ)  # another length: nothing moves
+    silent, good = [Path("silence.wav"), Path("still.wav")], sorted(Path("chorus/robin").iterdir())
+    list_audio("audio", [*good, *silent])
+    list_audio("soundscapes", [Path("chorus/dawn.ogg"), *silent])
+    for _ in range(2):  # the second time its frames lie in the pool
+        report = run(dtype="uint8")
+        assert report["recordings"] | {"refused": {"silent": 2}, "silent": []} == report["recordings"]
+        assert report["soundscapes"] | {"refused": {}, "silent": list(map(str, silent))} == report["soundscapes"]
+        table = pd.read_csv("reports/spectrograms/mel-refused.csv")
+        assert list(table["file"]) == ["silence.wav", "still.wav"]
+        store = Store(Path("data/cache/mel-soundscapes.zarr"))
+        assert (store.rows_of([content_sha256(path) for path in silent]) >= 0).all()
+        assert len(Store(Path("data/cache/mel.zarr"))) == 4
+        assert "WARNING: 2 soundscape(s) are silent and predicted all the same" in capsys.readouterr().out
+        for path in Path("data/cache").iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+
+
+def test_only_silence_of_soundscapes_is_accepted(run: RunStage) -> None:
+    Path("empty.wav").write_bytes(b"")
+    list_audio("audio", sorted(Path("chorus/robin").iterdir()))
+    soundfile.write("nan.wav", np.full(RATE_HZ, np.nan), RATE_HZ, subtype="FLOAT")
+    list_audio("soundscapes", [Path("chorus/dawn.ogg"), Path("nan.wav")])
+    report = run()["soundscapes"]
+    assert (report["recordings"], report["refused"], report["silent"]) == (1, {"not-finite": 1}, [])
+
+
+def test_stores_of_silence_alone_are_built(run: RunStage) -> None:
+    soundfile.write("silence.wav", np.zeros(RATE_HZ), RATE_HZ)
+    list_audio("soundscapes", [Path("silence.wav")])
+    assert run()["soundscapes"]["recordings"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        ("00,chorus/dawn.ogg,1.0", "chorus/dawn.ogg: has no SHA-256 or duration"),
+        (f"{'0' * 64},chorus/dawn.ogg,inf", "chorus/dawn.ogg: has no SHA-256 or duration"),
+        (f"{'0' * 64},chorus/dawn.ogg,long", "cannot be read"),
+        (f"{'0' * 64},chorus/dawn.ogg", "cannot be read"),
+    ],
+)
+def test_table_that_was_changed_by_hand_is_refused(run: RunStage, row: str, rule: str) -> None:
+    Path("data/soundscapes.csv").write_text(f"sha256,path,duration_s\n{row}\n")
+    with pytest.raises(PipelineError, match=rf"data/soundscapes\.csv: {rule}.*dvc repro"):
+        run()
+
+
 def test_too_many_refused_files_fail_the_stage_after_the_others_are_done(run: RunStage) -> None:
     Path("chorus/robin/XC2.ogg").write_bytes(b"")
-    message = (
-        r"data\.max_refused_share = 0\.1: 1 of 5 files \(20\.0%\) .*unreadable 1.*reports/spectrograms/mel-refused"
-    )
+    message = r"data\.max_refused_share = 0\.1: 1 of 5 files \(20\.0%\) .*changed 1.*reports/spectrograms/mel-refused"
     with pytest.raises(PipelineError, match=message):
         run(most=0.1)
     assert len(Store(Path("data/cache/mel.zarr"))) == 3

@@ -76,6 +76,8 @@ def find_source(pretrained: str, key: str = "pretrained") -> Source:
         return _trained(path, None, where)
     if not path.is_file():
         raise TrainError(f"{where}: no such file or folder; correct the path or set it to false")
+    if path.suffix != ".safetensors":  # timm would unpickle a file of another name
+        raise TrainError(f"{where}: is no .safetensors file; convert it with safetensors.torch.save_file")
     if (path.parent / SIDECAR).is_file():
         return _trained(path.parent, path.stem, where)
     return Source(path, file_sha256(path))
