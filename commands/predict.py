@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from commands.errors import CommandError
-from commands.predict_models import Ready, make_ready
-from commands.predict_scores import FileScores, score_file
+from commands.inference.trained import Ready, make_ready
+from commands.inference.trained_scores import FileScores, score_file
 from pipeline.audio import AUDIO_EXTENSIONS
 from pipeline.errors import PipelineError
 from progress import Progress

@@ -1,6 +1,7 @@
 """The disposable process that decodes, under a limit of memory; only `pipeline.decoder.parent` talks to it.
 
-Requests and answers are JSON behind four bytes of length; an answer that names frames is followed by their codes.
+Requests and answers are JSON behind four bytes of length; an answer that names frames is followed
+by their codes, one that names samples by these.
 Whoever took this process over through a fault of a decoder could send numbers and text, and nothing that runs.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from lifeline import die_with_parent
-from pipeline.audio import read_header
+from pipeline.audio import read_header, waveform_blocks
 from pipeline.codes import code_blocks
 from pipeline.decoder.messages import LENGTH, Message, packed
 from pipeline.errors import Refusal
@@ -44,10 +45,20 @@ def main() -> None:
 
 
 def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
-    """Answers to `{"header": path}` or `{"codes": path, "view": ..., "sha256": ...}`, each with the bytes behind it."""
+    """Answers, each with the bytes behind it, to one of these requests:
+
+    `{"header": path}`, `{"codes": path, "view": ..., "sha256": ...}`,
+    `{"waveform": path, "sample_rate_hz": ..., "sha256": ...}`.
+    """
     try:
         if "header" in request:
             yield {"header": asdict(read_header(Path(request["header"])))}, b""
+            return
+        if "waveform" in request:
+            for samples_S in waveform_blocks(Path(request["waveform"]), request["sample_rate_hz"], request["sha256"]):
+                if len(samples_S):  # a resampler may give nothing yet
+                    yield {"samples": len(samples_S)}, np.ascontiguousarray(samples_S).data.cast("B")
+            yield {"end": True}, b""
             return
         for codes in code_blocks(Path(request["codes"]), VIEW.validate_python(request["view"]), request["sha256"]):
             yield {"frames": len(codes)}, np.ascontiguousarray(codes).data.cast("B")

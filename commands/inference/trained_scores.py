@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from commands.predict_models import Model, Ready
+from commands.inference.trained import Model, Ready
 from pipeline.codes import codec_of
 from pipeline.decoder.parent import decoder, with_second_try
 from pipeline.frontend import value_range

@@ -1,0 +1,148 @@
+"""The front end as plain matrix products: what `pipeline.frontend` computes, without an FFT operator.
+
+B batch, S sample, L frame of the input with its context, T frame of the clip, M mel bin, N sample of a window.
+The Fourier transform of N = N1 N2 samples is two products (Cooley and Tukey 1965): of N1 samples each, with window and
+twiddle factors folded in, then of N2. That takes a sixteenth of the operations of one product with a matrix N x N, and
+a hundredth of its bytes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import scipy.signal
+import torch
+from torch import Tensor, nn
+
+from cache.power import PCEN_SCALE, POWER_FLOOR, smoothing_coefficient
+from commands.bundle.format import FORGOTTEN
+from pipeline.mel import mel_filters
+from schema.views import MelView, PcenParams, PcenView
+
+Doubles = npt.NDArray[np.float64]
+
+
+class Spectrum(nn.Module):
+    """Power spectrum of every frame of a waveform, in the order of the two products.
+
+    Parameters
+    ----------
+    hop, frames : how many frames are made, so many samples from one to the next.
+    first : sample of the waveform where the first frame's window begins.
+    """
+
+    sample_N2N1: Tensor
+    begin_L: Tensor
+    first_N2N1C: Tensor
+    second_CC: Tensor
+
+    def __init__(self, n_fft: int, hop: int, frames: int, first: int) -> None:
+        super().__init__()
+        n1, n2 = factors(n_fft)
+        self._kept, self._n2 = n1 // 2 + 1, n2
+        sample_N2N1 = np.arange(n2)[:, None] + n2 * np.arange(n1)
+        self.register_buffer("sample_N2N1", torch.from_numpy(first + sample_N2N1)[:, None])
+        self.register_buffer("begin_L", torch.arange(frames)[:, None] * hop)
+        self.register_buffer("first_N2N1C", _float32(first_factor(n_fft)))
+        self.register_buffer("second_CC", _float32(second_factor(n2)))
+
+    def forward(self, waveform_BS: Tensor) -> Tensor:
+        """Power (B, L, F) with a place for each row of `mel_rows`."""
+        place = self.begin_L + self.sample_N2N1  # (N2, L, N1)
+        frames = waveform_BS.index_select(1, place.flatten()).unflatten(1, place.shape)
+        half = frames @ self.first_N2N1C  # (B, N2, L, 2 K1)
+        half = half.unflatten(3, (2, self._kept)).permute(0, 2, 4, 3, 1).flatten(3)  # (B, L, K1, 2 N2)
+        parts = (half @ self.second_CC).unflatten(3, (2, self._n2))
+        return parts.square().sum(dim=3).flatten(2)
+
+
+def factors(n_fft: int) -> tuple[int, int]:
+    """Two factors of a window's length, the first even and about twice the second: N1, N2."""
+    smaller = [each for each in range(1, math.isqrt(n_fft // 2) + 1) if n_fft % each == 0 and n_fft // each % 2 == 0]
+    return n_fft // smaller[-1], smaller[-1]
+
+
+def first_factor(n_fft: int) -> Doubles:
+    """Window, transform over n1 and twiddle factors for frequencies k1 <= N1 / 2: (N2, N1, 2 K1), real parts first."""
+    n1, n2 = factors(n_fft)
+    window_N = scipy.signal.get_window("hann", n_fft, fftbins=True)
+    sample = n2 * np.arange(n1)[:, None] + np.arange(n2)[:, None, None]  # (N2, N1, 1)
+    turned = np.exp(-2j * np.pi * sample * np.arange(n1 // 2 + 1) / n_fft)
+    weighted = window_N[sample] * turned
+    return np.concatenate([weighted.real, weighted.imag], axis=2)
+
+
+def second_factor(n2: int) -> Doubles:
+    """Transform over n2 of complex numbers whose parts lie one after the other: (2 N2, 2 N2)."""
+    turned = np.exp(-2j * np.pi * np.outer(np.arange(n2), np.arange(n2)) / n2)
+    return np.block([[turned.real, turned.imag], [-turned.imag, turned.real]])
+
+
+def mel_rows(view: MelView | PcenView) -> npt.NDArray[np.float32]:
+    """Mel filters with a row for each frequency in the order of the two products: (K1 N2, M).
+
+    Frequency k = k1 + N1 k2; what lies above the middle mirrors what lies below, and counts only where that is missing.
+    """
+    filters_FM = mel_filters(view)
+    filters_FM[[0, -1]] = 0  # real, on the feet of triangles, as in pipeline.frontend
+    n1, n2 = factors(view.n_fft)
+    frequency = (np.arange(n1 // 2 + 1)[:, None] + n1 * np.arange(n2)).ravel()
+    folded = np.minimum(frequency, view.n_fft - frequency)
+    rows = filters_FM[folded]
+    rows[~np.isin(np.arange(len(folded)), np.unique(folded, return_index=True)[1])] = 0
+    return rows
+
+
+class Decibels(nn.Module):
+    """Mel power as what a `mel` view stores, before its codes."""
+
+    def __init__(self, context: int) -> None:
+        super().__init__()
+        self._context = context
+
+    def forward(self, power_BLM: Tensor, exists_BL: Tensor) -> Tensor:
+        """Decibels of the clip's frames, (B, T, M), from all frames (B, L, M)."""
+        return power_BLM[:, self._context :].clamp(min=POWER_FLOOR).log() * (10 / math.log(10))
+
+
+class Pcen(nn.Module):
+    """Mel power as what a `pcen` view stores, before its codes: PCEN whose smoother has run over the context.
+
+    The smoother m[t] = (1 - b) m[t-1] + b e[t] is a product with its impulse response. Frames outside the recording
+    have no energy, so that a clip at its start is as in `pipeline.frontend`.
+    """
+
+    response_TL: Tensor
+
+    def __init__(self, params: PcenParams, frames_per_s: float, frames: int, context: int) -> None:
+        super().__init__()
+        self._params = params
+        coefficient = smoothing_coefficient(params.time_constant_s * frames_per_s)
+        age_TL = context + np.arange(frames)[:, None] - np.arange(context + frames)
+        response_TL = np.where(age_TL >= 0, coefficient * (1 - coefficient) ** np.maximum(age_TL, 0), 0)
+        self.register_buffer("response_TL", _float32(response_TL))
+        self._context = context
+
+    def forward(self, power_BLM: Tensor, exists_BL: Tensor) -> Tensor:
+        """PCEN of the clip's frames: (B, T, M)."""
+        params = self._params
+        energy_BLM = power_BLM * (exists_BL[:, :, None] * PCEN_SCALE**2)
+        smooth_BTM = self.response_TL @ energy_BLM
+        ratio = energy_BLM[:, self._context :] * ((smooth_BTM + params.eps).log() * -params.gain).exp()
+        if params.power == 0:
+            return ratio.log1p()
+        return (ratio + params.bias) ** params.power - params.bias**params.power
+
+
+def context_frames(view: MelView | PcenView) -> int:
+    """Frames before a clip that its values depend on: none for decibels, all that PCEN's smoother remembers."""
+    if isinstance(view, MelView):
+        return 0
+    coefficient = smoothing_coefficient(view.pcen.time_constant_s * view.sample_rate_hz / view.hop)
+    return math.ceil(math.log(FORGOTTEN) / math.log1p(-coefficient))
+
+
+def _float32(array: npt.NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
