@@ -5,6 +5,7 @@ S shift, N clip, W window, K class, E feature.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,8 +18,8 @@ from commands.bundle.format import EMBEDDING, SCORES, Description, Input
 from commands.bundle.read import Bundle
 from commands.bundle.waveform import WaveformRows
 from commands.inference.predictor import Advance, Facts, FileScores
-from pipeline.audio import Header, resampled_length
-from pipeline.decoder.parent import Decoder, with_second_try
+from pipeline.audio import DECODER_VERSION, Header, resampled_length
+from pipeline.decoder.parent import Decoder, decoder, with_second_try
 from train.scoring.clip_scores import ClipScores
 from train.scoring.postprocess import Cutting, Floats, PostProcessing, by_soundscape, nearest_clips
 
@@ -37,9 +38,12 @@ class BundlePredictor:
             changed = {"window_s": window_s, "hop_s": min(description.hop_s, window_s)}
             description = description.model_copy(update=changed)
         self._description = description
-        self._decoders = [Decoder() for _ in description.inputs]
+        others = [Decoder() for _ in description.inputs[1:]]
+        for other in others:
+            weakref.finalize(self, other.close)
+        self._decoders = [decoder(), *others]
         self._facts = Facts(
-            digest=f"{bundle.digest} {bundle.device} {description.window_s}",
+            digest=f"{bundle.digest} {bundle.device} {description.window_s} {DECODER_VERSION}",
             said=[f"{bundle.folder}: {described(description)}"],
             labels=description.labels,
             submission_labels=description.submission_labels,
@@ -102,6 +106,13 @@ class BundlePredictor:
             done += len(chosen)
             advance(len(chosen) / len(order))
         return scores_CK, embedding_CE
+
+    def middle_clip(self, path: Path) -> dict[str, Floats]:
+        """What the graph is fed for the clip in the middle of a file, a single row."""
+        header = self._decoders[0].header(path)
+        middle_C = np.array([header.duration_s / 2])
+        pairs = zip(self._description.inputs, self._decoders, strict=True)
+        return {each.name: next(self._rows(path, header, each, decoder, middle_C)) for each, decoder in pairs}
 
     def _run(self, rows: Sequence[Floats]) -> tuple[Floats, Floats]:
         names = [each.name for each in self._description.inputs]

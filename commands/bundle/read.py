@@ -73,8 +73,12 @@ def check_sums(folder: Path) -> None:
             raise CommandError(f"{path}: {state}; copy the bundle anew or export it again")
 
 
-def open_session(path: Path, device: str = "auto") -> tuple[Any, str]:
-    """The graph in ONNX Runtime, on as many threads as OMP_NUM_THREADS says or there are cores; and on which device.
+def open_session(path: Path, device: str = "auto", threads: int | None = None) -> tuple[Any, str]:
+    """The graph in ONNX Runtime, and on which device.
+
+    Parameters
+    ----------
+    threads : None = as many as OMP_NUM_THREADS says, else one for each core.
 
     Raises
     ------
@@ -92,6 +96,6 @@ def open_session(path: Path, device: str = "auto") -> tuple[Any, str]:
         )
     used = "cuda" if device != "cpu" and PROVIDERS["cuda"] in offered else "cpu"
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
+    options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[used]]), used

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,6 +62,13 @@ class EnsembleGraph(nn.Module):
             listener.described("waveform" if number == 0 else f"waveform_{number + 1}")
             for number, listener in enumerate(self._listeners())
         ]
+
+    @property
+    def embedding(self) -> int:
+        """Number of features, E."""
+        rows = [torch.zeros(1, each.samples) for each in self.inputs]
+        with torch.no_grad():
+            return int(self.eval()(*rows)[1].shape[1])
 
     def forward(self, *waveforms_BS: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B, K) and embedding (B, E) of the clips that the waveforms hold."""
@@ -122,7 +130,7 @@ class FrontEnd(nn.Module):
     def forward(self, waveform_BS: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Values (B, T, M) of each view by its key, and which frames of the clip exist, (B, T)."""
         outside_BS = waveform_BS > OUTSIDE_ABOVE
-        heard_BS = waveform_BS.masked_fill(outside_BS, 0.0)
+        heard_BS = waveform_BS * (~outside_BS).float()
         end = waveform_BS.shape[1] - self._margin + 1
         exists_BL = (~outside_BS[:, self._margin : end : self._hop]).float()
         spectra = {n_fft: spectrum(heard_BS) for n_fft, spectrum in self.spectra.items()}
@@ -133,18 +141,18 @@ class FrontEnd(nn.Module):
 class Level(nn.Module):
     """A power spectrum as the values of a view, rounded to the codes of its store."""
 
-    mel_FM: Tensor
+    mel_MF: Tensor
 
     def __init__(self, view: View, frames: int, context: int) -> None:
         super().__init__()
         self.n_fft, self._codec = str(view.n_fft), codec_of(view)
-        self.register_buffer("mel_FM", torch.from_numpy(mel_rows(view)))
+        self.register_buffer("mel_MF", torch.from_numpy(np.ascontiguousarray(mel_rows(view).T)))
         rate = view.sample_rate_hz / view.hop
         self.scale = Decibels(context) if isinstance(view, MelView) else Pcen(view.pcen, rate, frames, context)
 
-    def forward(self, power_BLF: Tensor, exists_BL: Tensor) -> Tensor:
+    def forward(self, power_BFL: Tensor, exists_BL: Tensor) -> Tensor:
         """Values (B, T, M)."""
-        return rounded(self.scale(power_BLF @ self.mel_FM, exists_BL), self._codec)
+        return rounded(self.scale((self.mel_MF @ power_BFL).transpose(1, 2), exists_BL), self._codec)
 
 
 def rounded(values: Tensor, codec: Codec) -> Tensor:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import scipy.signal
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cache.power import PCEN_SCALE, POWER_FLOOR, smoothing_coefficient
 from commands.bundle.format import FORGOTTEN
@@ -27,6 +28,9 @@ Doubles = npt.NDArray[np.float64]
 class Spectrum(nn.Module):
     """Power spectrum of every frame of a waveform, in the order of the two products.
 
+    The first product is a convolution: with channel n2 of sample n = n2 + N2 n1 its kernel goes along n1. Where a hop is
+    no multiple of N2 the frames are gathered instead.
+
     Parameters
     ----------
     hop, frames : how many frames are made, so many samples from one to the next.
@@ -35,27 +39,38 @@ class Spectrum(nn.Module):
 
     sample_N2N1: Tensor
     begin_L: Tensor
-    first_N2N1C: Tensor
+    first: Tensor  # the kernel (N2 * 2 K1, 1, N1), or the matrices (N2, 2 K1, N1)
     second_CC: Tensor
 
     def __init__(self, n_fft: int, hop: int, frames: int, first: int) -> None:
         super().__init__()
         n1, n2 = factors(n_fft)
-        self._kept, self._n2 = n1 // 2 + 1, n2
-        sample_N2N1 = np.arange(n2)[:, None] + n2 * np.arange(n1)
-        self.register_buffer("sample_N2N1", torch.from_numpy(first + sample_N2N1)[:, None])
-        self.register_buffer("begin_L", torch.arange(frames)[:, None] * hop)
-        self.register_buffer("first_N2N1C", _float32(first_factor(n_fft)))
+        self._kept, self._n2, self._begin = n1 // 2 + 1, n2, first
+        self._samples = (frames - 1) * hop + n_fft
+        self._stride = hop // n2 if hop % n2 == 0 else 0
+        if not self._stride:
+            sample_N2N1 = np.arange(n2)[:, None] + n2 * np.arange(n1)
+            self.register_buffer("sample_N2N1", torch.from_numpy(sample_N2N1)[:, :, None])
+            self.register_buffer("begin_L", torch.arange(frames) * hop)
+        first_N2CN1 = _float32(first_factor(n_fft))
+        self.register_buffer("first", first_N2CN1.flatten(0, 1).unsqueeze(1) if self._stride else first_N2CN1)
         self.register_buffer("second_CC", _float32(second_factor(n2)))
 
     def forward(self, waveform_BS: Tensor) -> Tensor:
-        """Power (B, L, F) with a place for each row of `mel_rows`."""
-        place = self.begin_L + self.sample_N2N1  # (N2, L, N1)
-        frames = waveform_BS.index_select(1, place.flatten()).unflatten(1, place.shape)
-        half = frames @ self.first_N2N1C  # (B, N2, L, 2 K1)
-        half = half.unflatten(3, (2, self._kept)).permute(0, 2, 4, 3, 1).flatten(3)  # (B, L, K1, 2 N2)
-        parts = (half @ self.second_CC).unflatten(3, (2, self._n2))
-        return parts.square().sum(dim=3).flatten(2)
+        """Power (B, F, L) with a place for each row of `mel_rows`."""
+        half = self._half(waveform_BS[:, self._begin : self._begin + self._samples])
+        half = half.unflatten(1, (self._n2, 2, self._kept)).permute(0, 3, 2, 1, 4).flatten(2, 3)  # (B, K1, 2 N2, L)
+        real, imaginary = (self.second_CC @ half).chunk(2, dim=2)
+        return (real * real + imaginary * imaginary).flatten(1, 2)
+
+    def _half(self, samples_BS: Tensor) -> Tensor:
+        """What the first product gives: (B, N2 * 2 K1, L)."""
+        if self._stride:
+            spread = samples_BS.unflatten(1, (-1, self._n2)).transpose(1, 2)  # (B, N2, S / N2)
+            return functional.conv1d(spread, self.first, stride=self._stride, groups=self._n2)
+        place = self.begin_L + self.sample_N2N1
+        frames = samples_BS.index_select(1, place.flatten()).unflatten(1, place.shape)
+        return (self.first @ frames).flatten(1, 2)
 
 
 def factors(n_fft: int) -> tuple[int, int]:
@@ -65,19 +80,19 @@ def factors(n_fft: int) -> tuple[int, int]:
 
 
 def first_factor(n_fft: int) -> Doubles:
-    """Window, transform over n1 and twiddle factors for frequencies k1 <= N1 / 2: (N2, N1, 2 K1), real parts first."""
+    """Window, transform over n1 and twiddle factors for frequencies k1 <= N1 / 2: (N2, 2 K1, N1), real parts first."""
     n1, n2 = factors(n_fft)
     window_N = scipy.signal.get_window("hann", n_fft, fftbins=True)
-    sample = n2 * np.arange(n1)[:, None] + np.arange(n2)[:, None, None]  # (N2, N1, 1)
-    turned = np.exp(-2j * np.pi * sample * np.arange(n1 // 2 + 1) / n_fft)
+    sample = n2 * np.arange(n1) + np.arange(n2)[:, None, None]  # (N2, 1, N1)
+    turned = np.exp(-2j * np.pi * sample * np.arange(n1 // 2 + 1)[:, None] / n_fft)
     weighted = window_N[sample] * turned
-    return np.concatenate([weighted.real, weighted.imag], axis=2)
+    return np.concatenate([weighted.real, weighted.imag], axis=1)
 
 
 def second_factor(n2: int) -> Doubles:
     """Transform over n2 of complex numbers whose parts lie one after the other: (2 N2, 2 N2)."""
     turned = np.exp(-2j * np.pi * np.outer(np.arange(n2), np.arange(n2)) / n2)
-    return np.block([[turned.real, turned.imag], [-turned.imag, turned.real]])
+    return np.block([[turned.real, -turned.imag], [turned.imag, turned.real]])
 
 
 def mel_rows(view: MelView | PcenView) -> npt.NDArray[np.float32]:
