@@ -42,4 +42,5 @@ def export_problems(raw: Mapping[str, Any]) -> Iterator[str]:
     trained, chosen = folds.get("train") if isinstance(folds, Mapping) else None, export.get("folds")
     if isinstance(trained, list) and isinstance(chosen, list):
         for fold in [each for each in chosen if each not in trained]:
-            yield f"export.folds: {fold} is not among folds.train ({', '.join(map(str, trained))}); correct it, or [] for all"
+            known = ", ".join(map(str, trained))
+            yield f"export.folds: {fold} is not among folds.train ({known}); correct it, or [] for all"

@@ -92,7 +92,7 @@ def open_session(path: Path, device: str = "auto", threads: int | None = None) -
     offered = onnxruntime.get_available_providers()
     if device == "cuda" and PROVIDERS["cuda"] not in offered:
         raise CommandError(
-            "--device cuda: this ONNX Runtime cannot use a GPU; pip install onnxruntime-gpu instead, or leave it at auto"
+            "--device cuda: this ONNX Runtime cannot use a GPU; pip install onnxruntime-gpu instead, or leave it out"
         )
     used = "cuda" if device != "cpu" and PROVIDERS["cuda"] in offered else "cpu"
     options = onnxruntime.SessionOptions()

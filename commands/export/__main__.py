@@ -29,9 +29,9 @@ from commands.export.report import PIPELINE, Way, write_reports
 from commands.inference.trained import Ready
 from commands.inference.trained_scores import score_file
 from errors import run_stage
-from params import ExportParams
 from pipeline.rows import write_text
 from progress import Progress
+from schema.export import ExportParams
 from train.paths import MODELS
 from train.scoring.postprocess import Floats
 

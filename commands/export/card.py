@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from commands.bundle.format import OUTSIDE, Description
-from params import ExportParams
+from commands.bundle.format import OUTSIDE, Description, Input
+from schema.export import ExportParams
 from train.paths import LABELS, RECORDINGS, REPORTS
 
 METRICS = REPORTS / "metrics.json"
@@ -29,7 +29,7 @@ def card(description: Description, export: ExportParams, parity: Mapping[str, An
         "## Limits",
         limits_text(description),
         "## Licences",
-        f"Models: {export.licence or NOT_STATED}. Recordings they were trained on: {export.data_licence or NOT_STATED}.",
+        f"Models: {export.licence or NOT_STATED}. Recordings they learnt from: {export.data_licence or NOT_STATED}.",
         "## Use",
         use_text(description),
         "## Species",
@@ -64,10 +64,10 @@ def data_text(export: ExportParams) -> str:
     recordings = pd.read_csv(RECORDINGS, dtype={"label": str, "author": str}, keep_default_na=False)
     counts = recordings["label"].value_counts()
     authors = recordings["author"][recordings["author"] != ""].nunique()
+    hours = recordings["duration_s"].astype(float).sum() / 3600
     return (
-        f"{len(recordings)} recordings, {recordings['duration_s'].astype(float).sum() / 3600:.2f} hours, {len(counts)} "
-        f"labels ({counts.iloc[-1]} to {counts.iloc[0]} recordings each), {authors} authors. Folds share no author, place "
-        "and day, or content."
+        f"{len(recordings)} recordings, {hours:.2f} hours, {len(counts)} labels ({counts.iloc[-1]} to {counts.iloc[0]} "
+        f"recordings each), {authors} authors. Folds share no author, place and day, or content."
     )
 
 
@@ -85,8 +85,8 @@ def metrics_text(parity: Mapping[str, Any]) -> str:
     )
     return (
         "Of the whole ensemble in the pipeline:\n\n| | macro ROC-AUC | cmAP | accuracy |\n|---|---|---|---|\n"
-        f"{lines}\nThis bundle's scores differ from those of the pipeline (its members and folds, PyTorch, float32) by at "
-        f"most {parity['largest']:.1e}, {parity['mean']:.1e} on average, on {parity['soundscapes']} soundscapes and "
+        f"{lines}\nThis bundle's scores differ from those of the pipeline (its members and folds, PyTorch, float32) by "
+        f"at most {parity['largest']:.1e}, {parity['mean']:.1e} on average, on {parity['soundscapes']} soundscapes and "
         f"{parity['recordings']} recordings."
     )
 
@@ -97,35 +97,37 @@ def _number(row: Mapping[str, float], name: str) -> str:
 
 def limits_text(description: Description) -> str:
     """What one should know before trusting a score."""
-    return "\n".join(
-        [
-            f"- It knows the {len(description.labels)} labels below and nothing else: whatever else sings is taken for one "
-            "of them or for none.",
-            "- Scores rank; they are no probabilities. Thresholds are those of the best F1 on whole recordings with one "
-            "main bird: where soundscapes are denser or noisier, choose your own.",
-            "- Labels with few recordings (table below) are known badly, and their metrics rest on few examples.",
-            f"- It hears {description.low_hz:g} to {description.high_hz:g} Hz. Recorders, places and seasons other than "
-            "those of the training data may lower every figure above.",
-        ]
+    return (
+        f"- It knows the {len(description.labels)} labels below and nothing else: whatever else sings is taken for one "
+        "of them or for none.\n"
+        "- Scores rank; they are no probabilities. Thresholds are those of the best F1 on whole recordings with one "
+        "main bird: where soundscapes are denser or noisier, choose your own.\n"
+        "- Labels with few recordings (table below) are known badly, and their metrics rest on few examples.\n"
+        f"- It hears {description.low_hz:g} to {description.high_hz:g} Hz. Recorders, places and seasons other than "
+        "those of the training data may lower every figure above."
     )
 
 
 def use_text(description: Description) -> str:
     """How to run it: by birdcache, or by hand."""
-    inputs = "\n".join(
-        f"- `{each.name}` [batch, {each.samples}] float32 in +-1 at {each.sample_rate_hz} Hz, one channel: "
-        f"{each.context_frames * each.hop / each.sample_rate_hz:.2f} s of sound before a clip of "
-        f"{each.clip_frames * each.hop / each.sample_rate_hz:.2f} s, and {each.margin} samples on either side. "
-        f"Begins {each.context_frames * each.hop + each.margin} samples before the clip's first frame, whose middle is a "
-        f"multiple of {each.hop} samples."
-        for each in description.inputs
-    )
+    inputs = "\n".join(map(_input_text, description.inputs))
     return (
         "```sh\npip install --no-deps birdcache && pip install -r requirements.txt   # no torch\n"
-        f"birdcache predict RECORDINGS --model . --format csv,raven\n```\n\nBy hand: `model.onnx` takes\n\n{inputs}\n\n"
-        f"Samples outside the recording are {OUTSIDE:g}, but the one right behind its end is 0. It gives `scores` [batch, "
-        f"{len(description.labels)}] in the order of `labels.csv`, and `embedding` [batch, {description.embedding}]. What "
-        "comes after (mean of overlapping clips, smoothing over time, the file's maximum, thresholds) is in `bundle.json`."
+        "birdcache predict RECORDINGS --model . --format csv,raven\n```\n\n"
+        f"By hand: `model.onnx` takes\n\n{inputs}\n\nSamples outside the recording are {OUTSIDE:g}, but the one right "
+        f"behind its end is 0. The graph gives `scores` [batch, {len(description.labels)}] in the order of `labels.csv`, "
+        f"and `embedding` [batch, {description.embedding}]. What comes after (mean of overlapping clips, smoothing over "
+        "time, the file's maximum, thresholds) is in `bundle.json`."
+    )
+
+
+def _input_text(each: Input) -> str:
+    before = each.context_frames * each.hop
+    return (
+        f"- `{each.name}` [batch, {each.samples}] float32 in +-1 at {each.sample_rate_hz} Hz, one channel: "
+        f"{before / each.sample_rate_hz:.2f} s of sound before a clip of {each.clip_frames} frames, and {each.margin} "
+        f"samples on either side. It begins {before + each.margin} samples before the middle of the clip's first frame, "
+        f"which is a multiple of {each.hop} samples."
     )
 
 

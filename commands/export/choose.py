@@ -9,7 +9,7 @@ import torch
 from commands.errors import CommandError
 from commands.export.graph import Look
 from commands.inference.trained import Model, Ready, find_models, load_models, read_submission_labels
-from params import ExportParams
+from schema.export import ExportParams
 from train.paths import ENSEMBLE, MODELS
 from train.scoring.ensemble import Ensemble, read_ensemble
 
@@ -51,7 +51,7 @@ def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:
     if not weights or not folds:
         raise CommandError(
             f"params.yaml: export.members = {export.members}, export.folds = {export.folds}: leaves nothing of the "
-            f"ensemble ({', '.join(f'{name} {weight:.2f}' for name, weight in ensemble.members.items())}); choose others"
+            f"ensemble ({', '.join(f'{name} {weight:g}' for name, weight in ensemble.members.items())}); choose others"
         )
     scaled = {name: weight / sum(weights.values()) for name, weight in weights.items()}
     return ensemble.model_copy(update={"members": scaled, "folds": folds})

@@ -9,10 +9,10 @@ from commands.bundle.format import SUMS, Description, MemberFacts
 from commands.export.card import common_names
 from commands.export.graph import EnsembleGraph
 from commands.inference.trained import Ready
-from params import ExportParams
 from pipeline.audio import DECODER_VERSION
 from pipeline.frontend import FRONTEND_VERSION
 from pipeline.rows import write_text
+from schema.export import ExportParams
 from schema.views import each_of
 
 RUNTIME = (  # what `birdcache predict` needs for a bundle; pyproject.toml's extra `runtime` is the same

@@ -134,25 +134,25 @@ class FrontEnd(nn.Module):
         end = waveform_BS.shape[1] - self._margin + 1
         exists_BL = (~outside_BS[:, self._margin : end : self._hop]).float()
         spectra = {n_fft: spectrum(heard_BS) for n_fft, spectrum in self.spectra.items()}
-        values = [level(spectra[level.n_fft], exists_BL) for level in self.levels]
+        values = [level(spectra[str(level.n_fft)], exists_BL) for level in self.levels]
         return dict(zip(self.keys, values, strict=True)), exists_BL[:, self._context :]
 
 
 class Level(nn.Module):
     """A power spectrum as the values of a view, rounded to the codes of its store."""
 
-    mel_MF: Tensor
+    mel: Tensor  # (M, F)
 
     def __init__(self, view: View, frames: int, context: int) -> None:
         super().__init__()
         self.n_fft, self._codec = str(view.n_fft), codec_of(view)
-        self.register_buffer("mel_MF", torch.from_numpy(np.ascontiguousarray(mel_rows(view).T)))
+        self.register_buffer("mel", torch.from_numpy(np.ascontiguousarray(mel_rows(view).T)))
         rate = view.sample_rate_hz / view.hop
         self.scale = Decibels(context) if isinstance(view, MelView) else Pcen(view.pcen, rate, frames, context)
 
     def forward(self, power_BFL: Tensor, exists_BL: Tensor) -> Tensor:
         """Values (B, T, M)."""
-        return rounded(self.scale((self.mel_MF @ power_BFL).transpose(1, 2), exists_BL), self._codec)
+        return rounded(self.scale((self.mel @ power_BFL).transpose(1, 2), exists_BL), self._codec)
 
 
 def rounded(values: Tensor, codec: Codec) -> Tensor:

@@ -46,8 +46,8 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise CommandError(
-            f"the ensemble cannot be exported as ONNX: {str(error).strip().splitlines()[0]}; leave the member out whose "
-            "backbone cannot (export.members), or choose another backbone"
+            f"the ensemble cannot be exported as ONNX: {str(error).strip().splitlines()[0]}; leave out the member "
+            "whose backbone cannot (export.members), or choose another backbone"
         ) from error
     assert program is not None
     model = stripped(program.model_proto)

@@ -28,7 +28,7 @@ def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats]]) -
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Rows(CalibrationDataReader):  # type: ignore[misc, no-any-unimported]
+    class Rows(CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> Any:
             return next(rows, None)
 

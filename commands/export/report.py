@@ -66,8 +66,8 @@ def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> s
     head = (
         f"Bundle `{facts['bundle']}` beside the pipeline, on {facts['soundscapes']} soundscapes and "
         f"{facts['recordings']} recordings ({facts['hours']:.2f} h); one core of {machine()}.\n\n"
-        "| | size | x realtime, one core | 700 minutes of sound take | largest difference | mean | detections that change "
-        "| soundscapes: macro ROC-AUC | cmAP |\n" + "|---" * 9 + "|\n"
+        "| | size | x realtime, one core | 700 minutes of sound take | largest difference | mean "
+        "| detections that change | soundscapes: macro ROC-AUC | cmAP |\n" + "|---" * 9 + "|\n"
     )
     return head + "".join(_line(row) for row in rows) + f"\n{kaggle_text(rows)}\n"
 
@@ -91,8 +91,8 @@ def kaggle_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Whether the test set of a competition could be predicted in time."""
     told = ", ".join(f"{row['way']} {row['kaggle_core_minutes']:.1f}" for row in rows)
     return (
-        f"Kaggle gives {KAGGLE_MINUTES} minutes of CPU for about {KAGGLE_SOUNDSCAPES} soundscapes of one minute. Minutes "
-        f"on one core of this machine: {told}. Kaggle's cores differ: take half of its limit for a safe one."
+        f"Kaggle gives {KAGGLE_MINUTES} minutes of CPU for about {KAGGLE_SOUNDSCAPES} soundscapes of one minute. "
+        f"Minutes on one core of this machine: {told}. Kaggle's cores differ: take half of its limit for a safe one."
     )
 
 

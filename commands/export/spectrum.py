@@ -28,8 +28,8 @@ Doubles = npt.NDArray[np.float64]
 class Spectrum(nn.Module):
     """Power spectrum of every frame of a waveform, in the order of the two products.
 
-    The first product is a convolution: with channel n2 of sample n = n2 + N2 n1 its kernel goes along n1. Where a hop is
-    no multiple of N2 the frames are gathered instead.
+    The first product is a convolution: with channel n2 of sample n = n2 + N2 n1 its kernel goes along n1. Where a hop
+    is no multiple of N2 the frames are gathered instead.
 
     Parameters
     ----------
@@ -37,40 +37,44 @@ class Spectrum(nn.Module):
     first : sample of the waveform where the first frame's window begins.
     """
 
-    sample_N2N1: Tensor
-    begin_L: Tensor
+    sample: Tensor  # (N2, N1, 1)
+    begin: Tensor  # (L,)
     first: Tensor  # the kernel (N2 * 2 K1, 1, N1), or the matrices (N2, 2 K1, N1)
-    second_CC: Tensor
+    second: Tensor  # (2 N2, 2 N2)
 
     def __init__(self, n_fft: int, hop: int, frames: int, first: int) -> None:
         super().__init__()
         n1, n2 = factors(n_fft)
-        self._kept, self._n2, self._begin = n1 // 2 + 1, n2, first
+        self._kept, self._n2, self._first_sample = n1 // 2 + 1, n2, first
         self._samples = (frames - 1) * hop + n_fft
         self._stride = hop // n2 if hop % n2 == 0 else 0
         if not self._stride:
             sample_N2N1 = np.arange(n2)[:, None] + n2 * np.arange(n1)
-            self.register_buffer("sample_N2N1", torch.from_numpy(sample_N2N1)[:, :, None])
-            self.register_buffer("begin_L", torch.arange(frames) * hop)
+            self.register_buffer("sample", torch.from_numpy(sample_N2N1)[:, :, None])
+            self.register_buffer("begin", torch.arange(frames) * hop)
         first_N2CN1 = _float32(first_factor(n_fft))
         self.register_buffer("first", first_N2CN1.flatten(0, 1).unsqueeze(1) if self._stride else first_N2CN1)
-        self.register_buffer("second_CC", _float32(second_factor(n2)))
+        self.register_buffer("second", _float32(second_factor(n2)))
 
     def forward(self, waveform_BS: Tensor) -> Tensor:
         """Power (B, F, L) with a place for each row of `mel_rows`."""
-        half = self._half(waveform_BS[:, self._begin : self._begin + self._samples])
-        half = half.unflatten(1, (self._n2, 2, self._kept)).permute(0, 3, 2, 1, 4).flatten(2, 3)  # (B, K1, 2 N2, L)
-        real, imaginary = (self.second_CC @ half).chunk(2, dim=2)
-        return (real * real + imaginary * imaginary).flatten(1, 2)
+        half = self._half(waveform_BS[:, self._first_sample : self._first_sample + self._samples])
+        count = half.shape[2]
+        half = half.reshape(-1, self._n2, 2, self._kept, count).permute(0, 3, 2, 1, 4)
+        half = half.reshape(-1, self._kept, 2 * self._n2, count)
+        real, imaginary = (self.second @ half).chunk(2, dim=2)
+        power: Tensor = (real * real + imaginary * imaginary).flatten(1, 2)
+        return power
 
     def _half(self, samples_BS: Tensor) -> Tensor:
         """What the first product gives: (B, N2 * 2 K1, L)."""
         if self._stride:
-            spread = samples_BS.unflatten(1, (-1, self._n2)).transpose(1, 2)  # (B, N2, S / N2)
+            spread = samples_BS.reshape(-1, self._samples // self._n2, self._n2).transpose(1, 2)  # (B, N2, S / N2)
             return functional.conv1d(spread, self.first, stride=self._stride, groups=self._n2)
-        place = self.begin_L + self.sample_N2N1
-        frames = samples_BS.index_select(1, place.flatten()).unflatten(1, place.shape)
-        return (self.first @ frames).flatten(1, 2)
+        place = self.begin + self.sample
+        frames = samples_BS.index_select(1, place.flatten()).reshape(-1, *place.shape)
+        half: Tensor = (self.first @ frames).flatten(1, 2)
+        return half
 
 
 def factors(n_fft: int) -> tuple[int, int]:
@@ -105,7 +109,7 @@ def mel_rows(view: MelView | PcenView) -> npt.NDArray[np.float32]:
     n1, n2 = factors(view.n_fft)
     frequency = (np.arange(n1 // 2 + 1)[:, None] + n1 * np.arange(n2)).ravel()
     folded = np.minimum(frequency, view.n_fft - frequency)
-    rows = filters_FM[folded]
+    rows: npt.NDArray[np.float32] = filters_FM[folded]
     rows[~np.isin(np.arange(len(folded)), np.unique(folded, return_index=True)[1])] = 0
     return rows
 
@@ -129,7 +133,7 @@ class Pcen(nn.Module):
     have no energy, so that a clip at its start is as in `pipeline.frontend`.
     """
 
-    response_TL: Tensor
+    response: Tensor  # (T, L)
 
     def __init__(self, params: PcenParams, frames_per_s: float, frames: int, context: int) -> None:
         super().__init__()
@@ -137,18 +141,19 @@ class Pcen(nn.Module):
         coefficient = smoothing_coefficient(params.time_constant_s * frames_per_s)
         age_TL = context + np.arange(frames)[:, None] - np.arange(context + frames)
         response_TL = np.where(age_TL >= 0, coefficient * (1 - coefficient) ** np.maximum(age_TL, 0), 0)
-        self.register_buffer("response_TL", _float32(response_TL))
+        self.register_buffer("response", _float32(response_TL))
         self._context = context
 
     def forward(self, power_BLM: Tensor, exists_BL: Tensor) -> Tensor:
         """PCEN of the clip's frames: (B, T, M)."""
         params = self._params
         energy_BLM = power_BLM * (exists_BL[:, :, None] * PCEN_SCALE**2)
-        smooth_BTM = self.response_TL @ energy_BLM
+        smooth_BTM = self.response @ energy_BLM
         ratio = energy_BLM[:, self._context :] * ((smooth_BTM + params.eps).log() * -params.gain).exp()
         if params.power == 0:
             return ratio.log1p()
-        return (ratio + params.bias) ** params.power - params.bias**params.power
+        compressed: Tensor = (ratio + params.bias) ** params.power - params.bias**params.power
+        return compressed
 
 
 def context_frames(view: MelView | PcenView) -> int:

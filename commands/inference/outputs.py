@@ -1,4 +1,4 @@
-"""What is written of scores: a CSV file of detections, Raven's and Audacity's files, a submission as Kaggle wants it."""
+"""What is written of scores: a CSV file of detections, Raven's and Audacity's files, a submission to Kaggle."""
 
 from __future__ import annotations
 
@@ -91,8 +91,9 @@ def _each(
     write: Callable[[Path, Iterable[Annotation]], None],
 ) -> str:
     count = 0
-    for count, file in enumerate(files(), start=1):
+    for file in files():
         write(folder / file.name.with_name(file.name.name + suffix), wanted.detections(file))
+        count += 1
     return f"{folder}: {count} files *{suffix}"
 
 

@@ -73,8 +73,10 @@ class OneFile:
         """A model's features of the clip nearest to the middle of each window, (W, E)."""
         scorer, count = self._scorer(model)
         middle_s, view = cutting.middles_s(self.duration_s), model.sidecar.member.view
-        nearest_s = nearest_clips(middle_s, middle_s, windows_in(self.duration_s, cutting.window_s), cutting.window_s)
-        return scorer.features(clips_at(nearest_s.astype(np.float64), 0, count, view, model.clip_frames), BATCH)
+        windows = windows_in(self.duration_s, cutting.window_s)
+        number_N = np.arange(len(middle_s), dtype=np.float32)
+        nearest_s = middle_s[nearest_clips(middle_s, number_N, windows, cutting.window_s).astype(int)]
+        return scorer.features(clips_at(nearest_s, 0, count, view, model.clip_frames), BATCH)
 
 
 def score_file(

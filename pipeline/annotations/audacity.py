@@ -1,7 +1,7 @@
 """Audacity's label tracks as text: begin, end and label between tabs, and perhaps a second line with the band.
 
-Source: Audacity's manual, Importing and Exporting Labels: seconds with six decimals; a line that begins with a backslash
-holds the lower and upper frequency in hertz of the label above it, -1 where there is none.
+Source: Audacity's manual, Importing and Exporting Labels: seconds with six decimals; a line that begins with a
+backslash holds the lower and upper frequency in hertz of the label above it, -1 where there is none.
 """
 
 from __future__ import annotations
