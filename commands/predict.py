@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.files import sweep_temporary
 from commands.bundle.format import is_bundle
 from commands.errors import CommandError
 from commands.inference.embeddings import check_embeddings, write_embeddings
@@ -123,7 +122,6 @@ class Job:
     def score(self, files: Sequence[Found], names: Sequence[Path]) -> tuple[list[Done], list[Refusal]]:
         """Score what is not scored yet."""
         self._room.mkdir(parents=True, exist_ok=True)
-        sweep_temporary(self._room)
         done: list[Done] = []
         refused: list[Refusal] = []
         kept = 0

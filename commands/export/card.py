@@ -115,9 +115,9 @@ def use_text(description: Description) -> str:
         "```sh\npip install --no-deps birdcache && pip install -r requirements.txt   # no torch\n"
         "birdcache predict RECORDINGS --model . --format csv,raven\n```\n\n"
         f"By hand: `model.onnx` takes\n\n{inputs}\n\nSamples outside the recording are {OUTSIDE:g}, but the one right "
-        f"behind its end is 0. The graph gives `scores` [batch, {len(description.labels)}] in the order of `labels.csv`, "
-        f"and `embedding` [batch, {description.embedding}]. What comes after (mean of overlapping clips, smoothing over "
-        "time, the file's maximum, thresholds) is in `bundle.json`."
+        f"behind its end is 0. The graph gives `scores` [batch, {len(description.labels)}] in the order of "
+        f"`labels.csv`, and `embedding` [batch, {description.embedding}]. What comes after (mean of overlapping clips, "
+        "smoothing over time, the file's maximum, thresholds) is in `bundle.json`."
     )
 
 
@@ -126,8 +126,8 @@ def _input_text(each: Input) -> str:
     return (
         f"- `{each.name}` [batch, {each.samples}] float32 in +-1 at {each.sample_rate_hz} Hz, one channel: "
         f"{before / each.sample_rate_hz:.2f} s of sound before a clip of {each.clip_frames} frames, and {each.margin} "
-        f"samples on either side. It begins {before + each.margin} samples before the middle of the clip's first frame, "
-        f"which is a multiple of {each.hop} samples."
+        f"samples on either side. It begins {before + each.margin} samples before the middle of the clip's first "
+        f"frame, which is a multiple of {each.hop} samples."
     )
 
 

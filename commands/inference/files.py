@@ -41,16 +41,16 @@ def _in_folder(folder: Path) -> list[Found]:
 
 
 def result_names(files: Sequence[Found]) -> list[Path]:
-    """A name for the results of each file: its path below what was named, without the extension if no other has it.
+    """A name for the results of each file: its path below what was named, or its whole path if others have that too.
 
-    Raises
-    ------
-    CommandError
-        If two files have the same path below different folders.
+    The extension is left out where no other file has the same name without it.
     """
-    bare = Counter(each.below.with_suffix("") for each in files)
-    if twice := [str(name) for name, count in Counter(each.below for each in files).items() if count > 1]:
-        raise CommandError(
-            f"{', '.join(twice[:5])}: is the name of several files; predict them into different folders with --out"
-        )
-    return [each.below if bare[each.below.with_suffix("")] > 1 else each.below.with_suffix("") for each in files]
+    count = Counter(each.below for each in files)
+    names = [each.below if count[each.below] == 1 else _whole(each.path) for each in files]
+    bare = Counter(name.with_suffix("") for name in names)
+    return [name if bare[name.with_suffix("")] > 1 else name.with_suffix("") for name in names]
+
+
+def _whole(path: Path) -> Path:
+    absolute = path.resolve()
+    return absolute.relative_to(absolute.anchor)

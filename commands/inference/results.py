@@ -41,7 +41,7 @@ class Results:
     def read(self, sha256: str, embed: bool) -> FileScores | None:
         """Scores that were kept; None if there are none, they are damaged, or features are wanted and missing."""
         try:
-            with np.load(self.path(sha256), allow_pickle=False) as content:
+            with self.path(sha256).open("rb") as file, np.load(file, allow_pickle=False) as content:
                 embedding = content["embedding"] if content["embedding"].size else None
                 found = FileScores(float(content["duration_s"]), content["members"], embedding)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

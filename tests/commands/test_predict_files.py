@@ -61,7 +61,7 @@ def test_a_bundle_gives_the_submission_within_its_tolerance(project: Path) -> No
 
 @pytest.mark.parametrize("model", MODELS)
 def test_all_formats_tell_the_same(project: Path, model: str) -> None:
-    run(project, "--format", "csv,raven,audacity", "--threshold", "0.2", model=model)
+    run(project, "--format", "csv,raven,audacity", "--threshold", "0.33", model=model)
     rows = pd.read_csv(project / "detections.csv")
     raven = read_raven(project / "raven/dawn.selections.txt")
     audacity = read_audacity(project / "audacity/dawn.labels.txt")
@@ -260,8 +260,8 @@ def test_folders_are_searched_and_each_file_counts_once(tmp_path: Path) -> None:
 def test_results_of_files_that_differ_by_extension_keep_it() -> None:
     found = [Found(Path("x") / name, Path(name)) for name in ("a.ogg", "a.wav", "b.ogg")]
     assert [str(name) for name in result_names(found)] == ["a.ogg", "a.wav", "b"]
-    with pytest.raises(CommandError, match=r"a.ogg: is the name of several files"):
-        result_names([found[0], Found(Path("y/a.ogg"), Path("a.ogg"))])
+    twice = [Found(Path("/x/a.ogg"), Path("a.ogg")), Found(Path("/y/a.ogg"), Path("a.ogg"))]
+    assert [str(name) for name in result_names(twice)] == ["x/a", "y/a"]
 
 
 def test_scores_of_a_file_wait_on_a_disk_and_not_in_memory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

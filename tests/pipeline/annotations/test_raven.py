@@ -59,7 +59,8 @@ def test_a_table_of_raven_has_one_annotation_for_both_views_of_a_selection(tmp_p
 def test_times_of_a_table_of_several_files_are_those_within_each(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(
-        "Selection\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n1\t65\t68.5\tb.wav\t5\tWREN\n"
+        "Selection\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n"
+        "1\t65\t68.5\tb.wav\t5\tWREN\n"
     )
     assert read_raven(path) == [Annotation(5.0, 8.5, "WREN", file="b.wav")]
 
