@@ -35,7 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser("verify", help="look for damage in stores; say which recordings, and what mends it")
     )
     _add_cache(commands.add_parser("cache", help="the pool of finished spectrograms"))
-    _add_predict(commands.add_parser("predict", help="any audio file -> a CSV of detections"))
+    _add_predict(
+        commands.add_parser("predict", help="any audio files -> detections as CSV, Raven, Audacity or Kaggle files")
+    )
     _add_lr_find(commands.add_parser("lr-find", help="try learning rates on a member: a picture and a suggestion"))
     _add_batch(commands.add_parser("batch", help="a picture of clips, as stored and as a member's model sees them"))
     commands.add_parser("ladder", help="measure rung by rung, and technique by technique, what training gains")
@@ -89,22 +91,29 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio files or folders of them")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="audio files or folders of them")
     parser.add_argument(
         "--model",
         required=True,
         type=Path,
         metavar="DIR",
-        help="a folder of trained models: models, models/base, models/base/0",
+        help="a bundle, such as models/dawn.bundle, or a folder of trained models: models, models/base, models/base/0",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("detections.csv"), metavar="CSV", help="default: detections.csv"
+        "--out",
+        type=Path,
+        default=Path("detections"),
+        metavar="DIR",
+        help="where results are written; the same folder again goes on where a run was ended; default: detections",
     )
     parser.add_argument(
-        "--threshold",
-        type=float,
-        metavar="SCORE",
-        help="lowest score that is written, default: that of each class in reports/thresholds.csv",
+        "--format",
+        default="csv",
+        metavar="NAMES",
+        help="csv, raven, audacity or kaggle, or several between commas; default: csv",
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="SCORE", help="lowest score that is written, default: that of each class"
     )
     parser.add_argument(
         "--window", type=float, metavar="SECONDS", help="length of a detection, default: that of the ensemble, or 5"
@@ -113,8 +122,9 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--ensemble",
         type=Path,
         metavar="JSON",
-        help="how models are blended and what follows, default: data/ensemble.json of the models' project",
+        help="how trained models are blended and what follows, default: data/ensemble.json of their project",
     )
+    parser.add_argument("--embeddings", type=Path, metavar="ZARR", help="also write the features of each window there")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 

@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 from errors import BirdcacheError
 from schema.base import Count, Name, NonNegative, Positive, Probability, Section
 from schema.ensemble import EnsembleParams, ensemble_problems
+from schema.export import ExportParams, export_problems
 from schema.ladder import Ladder
 from schema.members import Member
 from schema.predict import PredictParams
@@ -156,6 +157,7 @@ class Params(Section):
     evaluate: EvaluateParams
     ensemble: EnsembleParams
     predict: PredictParams
+    export: ExportParams
     student: StudentParams
     tune: TuneParams
     machine: MachineParams
@@ -188,6 +190,7 @@ def load(path: Path = DEFAULT_PATH) -> Params:
         problems += [explain(problem, raw) for problem in _own(error.errors(), bases)]
     problems += [
         *ensemble_problems(raw),
+        *export_problems(raw),
         *cross_problems(raw),
         *ladder_problems(raw),
         *student_problems(raw),

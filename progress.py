@@ -47,7 +47,7 @@ class Progress:
         rate = self._done / elapsed_s
         left_s = (self._total - self._done) / rate if rate else 0.0
         eta = f", {_clock(left_s)} left" if self._done < self._total else f" in {_clock(elapsed_s)}"
-        return f"{self._what}: {self._done:g}/{self._total:g} {self._unit}, {rate:.1f}/s{eta}"
+        return f"{self._what}: {round(self._done, 1):g}/{self._total:g} {self._unit}, {rate:.1f}/s{eta}"
 
     def __enter__(self) -> Self:
         return self

@@ -1,110 +1,186 @@
-"""`birdcache predict`: any audio file -> a CSV of detections, by the front end, models and functions of the stages."""
+"""`birdcache predict`: any audio files -> detections, by trained models or by a bundle. A bundle needs no torch."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from cache.tables import escaped
+from commands.bundle.format import is_bundle
 from commands.errors import CommandError
-from commands.predict_models import Ready, make_ready
-from commands.predict_scores import FileScores, score_file
-from pipeline.audio import AUDIO_EXTENSIONS
-from pipeline.errors import PipelineError
+from commands.inference.embeddings import check_embeddings, write_embeddings
+from commands.inference.files import Found, list_files, result_names
+from commands.inference.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems
+from commands.inference.predictor import FileScores, Predictor, score_all_the_same
+from commands.inference.results import Results
+from pipeline.audio import content_sha256
+from pipeline.errors import Refusal
+from pipeline.rows import write_rows
 from progress import Progress
-from train.network.model import choose_device
-from train.scoring.inference import Floats
+from train.scoring.postprocess import Floats
 
-COLUMNS = ("file", "start_s", "end_s", "label", "score")
+REFUSED, KEPT = "refused.csv", "scores"
+REFUSED_COLUMNS = ("file", "code", "detail", "way_out")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Score every file window by window and write the detections; files that cannot be read are listed.
+    """Score every file window by window, then write all formats; files that cannot be read are listed.
 
     Raises
     ------
     CommandError
         If there is no model or no audio file, or if files were refused (after all the others were written).
     """
-    device = choose_device(arguments.device)
-    ready = make_ready(arguments.model, arguments.ensemble, arguments.window, device)
-    files = list_files(arguments.files)
-    above_K = ready.above(arguments.threshold)
-    refused: list[str] = []
-    print("\n".join(ready.said))
-    with (
-        arguments.out.open("w", newline="", encoding="utf-8") as out,
-        Progress(len(files), "predict", "files") as progress,
-    ):
-        writer = csv.writer(out)
-        writer.writerow(COLUMNS)
-        for group in grouped(scored(files, ready, refused, progress), together=ready.ensemble.kind == "rank"):
-            writer.writerows(detections(group, ready, above_K))
-    print(f"{arguments.out}: detections in {len(files) - len(refused)} files by {ready.models} models")
-    if refused:
-        print("\n".join(refused), file=sys.stderr)
-        raise CommandError(f"{len(refused)} of {len(files)} files could not be read; the others are in {arguments.out}")
+    formats, out = chosen_formats(arguments.format), arguments.out
+    if out.exists() and not out.is_dir():
+        raise CommandError(f"--out {out}: is a file; name a folder, in which one file for each format is written")
+    files = list_files(arguments.paths)
+    names = result_names(files)
+    if "kaggle" in formats:
+        check_stems([each.path for each in files])
+    if arguments.embeddings:
+        check_embeddings(arguments.embeddings)
+    predictor = open_predictor(arguments)
+    print("\n".join(predictor.facts.said))
+    job = Job(predictor, out, arguments.embeddings is not None)
+    done, refused = job.score(files, names)
+    wanted = Wanted(predictor.facts, above(predictor, arguments.threshold))
+    for name in formats:
+        print(WRITERS[name](out, partial(job.finals, done), wanted))
+    if arguments.embeddings:
+        print(job.write_embeddings(arguments.embeddings, done))
+    report_refused(out / REFUSED, refused, len(files), out)
 
 
-def list_files(paths: Sequence[Path]) -> list[Path]:
-    """The files, and the audio files in the folders.
+def chosen_formats(text: str) -> list[str]:
+    """Formats between commas.
 
     Raises
     ------
     CommandError
-        If a path does not exist, or there is no audio file at all.
+        If there is no such format.
     """
-    if missing := [str(path) for path in paths if not path.exists()]:
-        raise CommandError(f"{', '.join(missing)}: no such file or folder")
-    found = [each for path in paths for each in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    files = [path for path in found if path.is_file() and (path in paths or path.suffix.lower() in AUDIO_EXTENSIONS)]
-    if not files:
-        raise CommandError(f"{', '.join(map(str, paths))}: hold no audio file ({', '.join(AUDIO_EXTENSIONS)})")
-    return files
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise CommandError(f"--format {text}: no format {', '.join(map(repr, unknown))}; choose of {','.join(FORMATS)}")
+    return list(dict.fromkeys(names))
 
 
-def scored(files: Sequence[Path], ready: Ready, refused: list[str], progress: Progress) -> Iterator[FileScores]:
-    """What the members say of each file; those that cannot be read are added to `refused`."""
-    for path in files:
-        try:
-            scores = score_file(path, ready)
-            if scores.silent:
-                progress.say(f"warning: {path}: is silent, and scored all the same")
-            yield scores
-        except PipelineError as error:
-            refused.append(str(error))
-        progress.update()
+def open_predictor(arguments: argparse.Namespace) -> Predictor:
+    """The bundle, or the trained models.
+
+    Raises
+    ------
+    CommandError
+        If the folder is neither, or what it needs is not installed.
+    """
+    if is_bundle(arguments.model):
+        from commands.bundle.predict import BundlePredictor
+        from commands.bundle.read import open_bundle
+
+        if arguments.ensemble:
+            raise CommandError(f"--ensemble: {arguments.model} is a bundle, whose ensemble is fixed; leave it out")
+        return BundlePredictor(open_bundle(arguments.model, arguments.device), arguments.window)
+    try:
+        from commands.inference.trained_predictor import TrainedPredictor
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"{arguments.model}: is no bundle, and trained models need {error.name}, which is not installed; name a "
+            "bundle (stage `export` writes models/<name>.bundle), or install all of birdcache"
+        ) from None
+    return TrainedPredictor(arguments.model, arguments.ensemble, arguments.window, arguments.device)
 
 
-def grouped(files: Iterator[FileScores], together: bool) -> Iterator[list[FileScores]]:
-    """Files whose windows are blended at once: each alone, or all `together`, as a mean of ranks needs it."""
-    if together:
-        yield list(files)
-    else:
-        yield from ([each] for each in files)
+def above(predictor: Predictor, threshold: float | None) -> Floats:
+    """From which score on each class is written, (K,): one for all, or each class's own."""
+    if threshold is None:
+        return predictor.called_above()
+    return np.full(len(predictor.facts.labels), threshold, np.float32)
 
 
-def detections(files: Sequence[FileScores], ready: Ready, above_K: Floats) -> Iterator[tuple[str, str, str, str, str]]:
-    """Rows (file, start_s, end_s, label, score), in order of file and time, then of score."""
-    if not files:
-        return
-    window_s, labels = ready.ensemble.window_s, ready.ensemble.labels
-    windows = [each.members.shape[1] for each in files]
-    final_WK = ready.ensemble.final(np.concatenate([each.members for each in files], axis=1), windows)
-    for each, scores_WK in zip(files, np.split(final_WK, np.cumsum(windows)[:-1]), strict=True):
-        for window, scores_K in enumerate(scores_WK):
-            end_s = min((window + 1) * window_s, each.duration_s)
-            for label in np.argsort(-scores_K, kind="stable"):
-                if scores_K[label] >= above_K[label]:
-                    yield (
-                        escaped(str(each.path)),
-                        f"{window * window_s:g}",
-                        f"{end_s:g}",
-                        escaped(labels[label]),
-                        f"{scores_K[label]:.4f}",
-                    )
+@dataclass(frozen=True)
+class Done:
+    """A file whose scores are kept."""
+
+    path: Path
+    name: Path
+    sha256: str
+
+
+class Job:
+    """Files on their way from audio to scores, kept one by one in `<out>/scores`."""
+
+    def __init__(self, predictor: Predictor, out: Path, embed: bool) -> None:
+        self._predictor, self._room, self._embed = predictor, out / KEPT, embed
+        self._results = Results(self._room, predictor.facts.digest)
+
+    def score(self, files: Sequence[Found], names: Sequence[Path]) -> tuple[list[Done], list[Refusal]]:
+        """Score what is not scored yet."""
+        self._room.mkdir(parents=True, exist_ok=True)
+        done: list[Done] = []
+        refused: list[Refusal] = []
+        kept = 0
+        with Progress(len(files), "predict", "files") as progress:
+            for file, name in zip(files, names, strict=True):
+                try:
+                    sha256 = content_sha256(file.path)
+                    is_kept = self._results.read(sha256, self._embed) is not None
+                    if is_kept:
+                        progress.update()
+                    else:
+                        self._score(file.path, sha256, progress)
+                    kept += is_kept
+                    done.append(Done(file.path, name, sha256))
+                except Refusal as refusal:
+                    refused.append(refusal)
+        if kept:
+            print(f"{kept} of {len(files)} files were scored before by the same model, and are as they were")
+        return done, refused
+
+    def _score(self, path: Path, sha256: str, progress: Progress) -> None:
+        scores, is_silent = score_all_the_same(self._predictor, path, self._embed, self._room, progress.update)
+        if is_silent:
+            progress.say(f"warning: {path}: is silent, and scored all the same")
+        self._results.write(sha256, scores)
+
+    def finals(self, done: Sequence[Done]) -> Iterator[Scored]:
+        """Files with their final scores, one at a time, or all at once where they are blended jointly."""
+        groups = [list(done)] if self._predictor.facts.jointly else [[each] for each in done]
+        for group in filter(None, groups):
+            kept = [self._kept(each) for each in group]
+            windows = [each.members.shape[1] for each in kept]
+            final_WK = self._predictor.final(np.concatenate([each.members for each in kept], axis=1), windows)
+            parts = np.split(final_WK, np.cumsum(windows)[:-1])
+            for each, scores, scores_WK in zip(group, kept, parts, strict=True):
+                yield Scored(each.path, each.name, scores.duration_s, scores_WK)
+
+    def write_embeddings(self, path: Path, done: Sequence[Done]) -> str:
+        """Write the features of all files."""
+        facts = self._predictor.facts
+        return write_embeddings(path, ((each.path, self._kept(each)) for each in done), facts.window_s, facts.digest)
+
+    def _kept(self, each: Done) -> FileScores:
+        found = self._results.read(each.sha256, self._embed)
+        if found is None:
+            raise CommandError(f"{self._results.path(each.sha256)}: has vanished or is damaged; run the same again")
+        return found
+
+
+def report_refused(path: Path, refused: Sequence[Refusal], files: int, out: Path) -> None:
+    """Write refused.csv, and tell of the files in it.
+
+    Raises
+    ------
+    CommandError
+        If there are any.
+    """
+    rows = sorted((each.file, each.code, each.detail, each.way_out) for each in refused)
+    write_rows(path, REFUSED_COLUMNS, rows)
+    if refused:
+        print("\n".join(map(str, refused)), file=sys.stderr)
+        raise CommandError(f"{len(refused)} of {files} files could not be read ({path}); the others are in {out}")

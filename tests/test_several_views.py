@@ -74,9 +74,9 @@ def test_it_is_trained_and_scored_like_any_other(project: Path) -> None:
 def test_the_scores_of_a_file_are_those_of_the_stage(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`birdcache predict` decodes the soundscape itself; the stage reads it from the stores of both views."""
     monkeypatch.chdir(project)
-    told = ["--model", "models", "--ensemble", "data/ensemble.json", "--out", "found.csv", "--threshold", "0"]
+    told = ["--model", "models", "--ensemble", "data/ensemble.json", "--out", "found", "--threshold", "0"]
     cli.main(["predict", "chorus/test_soundscapes/dawn.ogg", *told])
-    found = pd.read_csv("found.csv").pivot_table(index="end_s", columns="label", values="score")
+    found = pd.read_csv("found/detections.csv").pivot_table(index="end_s", columns="label", values="score")
     stage = pd.read_csv("reports/submission.csv", index_col="row_id")
     assert len(found) == len(stage) == 4
     np.testing.assert_allclose(found[list(stage.columns)].to_numpy(), stage.to_numpy(), atol=2e-4)

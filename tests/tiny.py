@@ -79,6 +79,7 @@ def tiny_params(data_root: str) -> dict[str, Any]:
     recipe["augment"]["spec_augment"] |= {"mel_width": 4, "time_width": 6}
     for member in raw["members"].values():
         member |= {"backbone": "test_efficientnet"}
+    raw["export"] |= {"compare": 3}
     raw["machine"] |= {"workers": 1, "device": "cpu"}
     return raw
 

@@ -1,25 +1,54 @@
-"""Selection tables of Raven Pro and Raven Lite, which BirdNET-Analyzer and others write as well.
+"""Raven's selection tables: tab-separated text, a header, one selection a row (or one for each view of it).
 
-Tab-separated text with a header. A selection may have a row for each view; its times are those of the whole sound that
-was open, or, in column `File Offset (s)`, of the file that it begins in.
-Source: Raven Pro 1.6 User's Manual, chapter 6 and appendix on measurements (Cornell Lab of Ornithology).
+Source: Raven Pro 1.6 user's manual, chapter 6: a table must have the columns Selection, View, Channel, Begin Time (s),
+End Time (s), Low Freq (Hz) and High Freq (Hz); others are measurements or annotations. A table of several sound files
+has File Offset (s), which is the begin within Begin File, while Begin Time (s) counts from the first file.
+BirdNET-Analyzer and others write such tables as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
+from pipeline.annotations.annotation import Annotation, one_line, recording_of
 from pipeline.errors import PipelineError
 from pipeline.inside import Bounds
+from pipeline.rows import write_text
 from pipeline.user_tables import UserTable, read_user_table
 
-BEGIN, END, OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
-LABELS = ("Species Code", "Species", "Label", "Annotation", "Common Name", "Tags")  # the first that is there counts
-FILES = ("Begin File", "Begin Path")
-ENDINGS = (".selections", ".Table.1", ".BirdNET")  # what programs put between a recording's name and .txt
+SELECTION, VIEW, CHANNEL = "Selection", "View", "Channel"
+BEGIN, END, LOW, HIGH = "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"
+FILE, PATH, OFFSET, LABEL, SCORE = "Begin File", "Begin Path", "File Offset (s)", "Label", "Score"
+COLUMNS = (SELECTION, VIEW, CHANNEL, BEGIN, END, LOW, HIGH, FILE, OFFSET, LABEL, SCORE)
+LABELS = (LABEL, "Species Code", "Species", "Annotation", "Common Name", "Tags")  # of these the first that is there
+SPECTROGRAM = "Spectrogram"
+
+
+def write_raven(path: Path, annotations: Iterable[Annotation]) -> None:
+    """Write a selection table of one recording, in the order of the annotations; times to 1e-6 s."""
+    rows = [row_of(number, each) for number, each in enumerate(annotations, start=1)]
+    write_text(path, "".join("\t".join(row) + "\n" for row in [list(COLUMNS), *rows]))
+
+
+def row_of(number: int, annotation: Annotation) -> list[str]:
+    """The cells of a selection; a band that is not marked begins and ends at 0."""
+    return [
+        str(number),
+        f"{SPECTROGRAM} 1",
+        "1",
+        f"{annotation.begin_s:.6f}",
+        f"{annotation.end_s:.6f}",
+        f"{annotation.low_hz or 0:.1f}",
+        f"{annotation.high_hz or 0:.1f}",
+        one_line(annotation.file),
+        f"{annotation.begin_s:.6f}",
+        one_line(annotation.label),
+        "" if annotation.score is None else f"{annotation.score:.4f}",
+    ]
 
 
 def read_raven(path: Path, bounds: Bounds) -> UserTable:
@@ -35,17 +64,19 @@ def read_raven(path: Path, bounds: Bounds) -> UserTable:
     PipelineError
         If this is no selection table, or it lacks the columns of times or labels.
     """
-    table = read_user_table(path, [BEGIN, END], [*LABELS, *FILES, OFFSET], bounds, tabs=True)
+    table = read_user_table(path, [BEGIN, END], [*LABELS, FILE, PATH, OFFSET], bounds, tabs=True)
     cells = table.cells
     label = next((name for name in LABELS if name in cells.columns), None)
     if label is None:
         raise PipelineError(f"{path}: lacks a column of labels; row 1 must name one of: {', '.join(LABELS)}")
-    if "Selection" in cells.columns:
-        cells = cells[~cells["Selection"].duplicated() | (cells["Selection"] == "")]
+    if SELECTION in cells.columns:
+        cells = cells[~cells[SELECTION].duplicated() | (cells[SELECTION] == "")]
     if OFFSET in cells.columns:
         cells = _from_offsets(cells)
-    named = next((name for name in FILES if name in cells.columns), None)
-    file = _recording_of(path) if named is None else cells[named].map(_base_name if named == FILES[0] else str)
+    if FILE in cells.columns:
+        file = cells[FILE].map(_base_name)
+    else:
+        file = cells[PATH] if PATH in cells.columns else pd.Series(recording_of(path), index=cells.index)
     found = pd.DataFrame({"file": file, "start_s": cells[BEGIN], "end_s": cells[END], "label": cells[label]})
     return replace(table, cells=found.astype(str))
 
@@ -62,10 +93,3 @@ def _from_offsets(table: pd.DataFrame) -> pd.DataFrame:
 
 def _base_name(text: str) -> str:
     return PureWindowsPath(text).name
-
-
-def _recording_of(path: Path) -> str:
-    name = path.stem
-    for ending in ENDINGS:
-        name = name.removesuffix(ending)
-    return name.removesuffix(ENDINGS[1])

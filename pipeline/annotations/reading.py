@@ -1,4 +1,4 @@
-"""Tables of annotated times as people bring them: plain CSV, and selection tables of Raven.
+"""Tables of annotated times as people bring them: plain CSV, selection tables of Raven, label tracks of Audacity.
 
 A CSV has the columns file, start_s, end_s and label; others, such as score, are left alone. So what `birdcache predict`
 writes can be corrected by hand and come back.
@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from cache.tables import unescaped
+from pipeline.annotations.annotation import recording_of
+from pipeline.annotations.audacity import is_audacity, read_audacity
 from pipeline.annotations.raven import read_raven
 from pipeline.errors import PipelineError
 from pipeline.inside import Bounds
@@ -23,7 +25,7 @@ COLUMNS = ["file", "start_s", "end_s", "label"]
 
 
 def read_annotations(folder: Path, label_of: Callable[[str], str]) -> pd.DataFrame:
-    """Read all tables in a folder and below it: `*.csv`, and `*.txt` of Raven; other files are left alone.
+    """Read all tables in a folder and below it: `*.csv`, and `*.txt` of Raven and Audacity; others are left alone.
 
     Parameters
     ----------
@@ -52,7 +54,14 @@ def _read_csv(path: Path, bounds: Bounds) -> UserTable:
     return read_user_table(path, COLUMNS, (), bounds)
 
 
-_READERS: dict[str, Callable[[Path, Bounds], UserTable]] = {".csv": _read_csv, ".txt": read_raven}
+def _read_txt(path: Path, bounds: Bounds) -> UserTable:
+    if not is_audacity(path):
+        return read_raven(path, bounds)
+    rows = [(recording_of(path), repr(each.begin_s), repr(each.end_s), each.label) for each in read_audacity(path)]
+    return UserTable(path, pd.DataFrame(rows, columns=COLUMNS, index=range(1, len(rows) + 1), dtype=str))
+
+
+_READERS: dict[str, Callable[[Path, Bounds], UserTable]] = {".csv": _read_csv, ".txt": _read_txt}
 
 
 def _read(path: Path, bounds: Bounds, label_of: Callable[[str], str]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The disposable process that decodes, under a limit of memory; only `pipeline.decoder.parent` talks to it.
 
-Requests and answers are JSON behind four bytes of length; an answer that names frames is followed by their codes.
+Requests and answers are JSON behind four bytes of length; an answer that names frames is followed
+by their codes, one that names samples by these.
 Whoever took this process over through a fault of a decoder could send numbers and text, and nothing that runs.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from lifeline import die_with_parent
-from pipeline.audio import read_header
+from pipeline.audio import read_header, waveform_blocks
 from pipeline.codes import code_blocks
 from pipeline.decoder.messages import LENGTH, Message, packed
 from pipeline.errors import Refusal
@@ -47,7 +48,8 @@ def main() -> None:
 def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
     """Answers, each with the bytes behind it.
 
-    Requests are `{"header": path}`, `{"sound": path, "sha256": ..., "blocks": ...}` and
+    Requests are `{"header": path}`, `{"sound": path, "sha256": ..., "blocks": ...}`,
+    `{"waveform": path, "sample_rate_hz": ..., "sha256": ..., "silence": ...}` and
     `{"codes": path, "view": ..., "sha256": ..., "silence": ...}`.
     """
     try:
@@ -57,6 +59,9 @@ def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
         if "sound" in request:
             yield {"sound": sound_sha256(Path(request["sound"]), request["sha256"], request["blocks"])}, b""
             return
+        if "waveform" in request:
+            yield from _waveform(request)
+            return
         view, path = VIEW.validate_python(request["view"]), Path(request["codes"])
         for codes in code_blocks(path, view, request["sha256"], request["silence"]):
             yield {"frames": len(codes)}, np.ascontiguousarray(codes).data.cast("B")
@@ -65,6 +70,14 @@ def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
         yield {"refused": [refusal.code, refusal.detail, refusal.way_out]}, b""
     except MemoryError:
         yield {"refused": ["out-of-memory", "takes more memory than any recording needs", ""]}, b""
+
+
+def _waveform(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
+    path, rate_hz = Path(request["waveform"]), request["sample_rate_hz"]
+    for samples_S in waveform_blocks(path, rate_hz, request["sha256"], silence=request["silence"]):
+        if len(samples_S):  # a resampler may give nothing yet
+            yield {"samples": len(samples_S)}, np.ascontiguousarray(samples_S).data.cast("B")
+    yield {"end": True}, b""
 
 
 def _answers() -> BinaryIO:

@@ -18,6 +18,7 @@ from typing import TypeVar
 from weakref import WeakSet
 
 import numpy as np
+import numpy.typing as npt
 
 from cache.codec import Codes
 from cache.places import Place
@@ -30,7 +31,7 @@ from schema.views import MelView, PcenView
 T = TypeVar("T")
 
 CHILD = child.__name__
-LONGEST_MESSAGE, MOST_FRAMES = 2**16, 2**20  # beyond, it is no answer of ours
+LONGEST_MESSAGE, MOST_FRAMES, MOST_SAMPLES = 2**16, 2**20, 2**23  # beyond, it is no answer of ours
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # one, so that sums never differ
 FAULTS = ("crashed", "timed-out", "out-of-memory")
 
@@ -126,6 +127,29 @@ class Decoder:
                     self._read_into(codes.data.cast("B"))
                     yield codes
 
+    def waveform(
+        self,
+        path: Place,
+        sample_rate_hz: int,
+        duration_s: float,
+        sha256: str | None = None,
+        silence: bool = False,
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """As `pipeline.audio.waveform_blocks`, for a recording that says to last so long.
+
+        Raises
+        ------
+        Refusal
+            As there; crashed, timed-out or out-of-memory besides.
+        """
+        with _local(path) as local:
+            request = {"waveform": local, "sample_rate_hz": sample_rate_hz, "sha256": sha256, "silence": silence}
+            for answer in self._answers(request, path, self._wait_for(duration_s)):
+                if "samples" in answer:
+                    samples_S = np.empty(answer["samples"], np.float32)
+                    self._read_into(samples_S.data.cast("B"))
+                    yield samples_S
+
     def close(self) -> None:
         """End the process, whatever it does."""
         if self._process is not None:
@@ -148,7 +172,7 @@ class Decoder:
                     code, detail, way_out = answer["refused"]
                     is_done = code not in FAULTS
                     raise Refusal(code, detail, way_out)
-                is_done = "frames" not in answer
+                is_done = not answer.keys() & {"frames", "samples"}
                 yield answer
         except Refusal as refusal:
             refusal.file = str(path)
@@ -175,7 +199,7 @@ class Decoder:
         text = bytearray(length)
         self._read_into(memoryview(text))
         message: Message = json.loads(text)
-        if message.get("frames", 0) > MOST_FRAMES:
+        if message.get("frames", 0) > MOST_FRAMES or message.get("samples", 0) > MOST_SAMPLES:
             raise Refusal("crashed", "made its decoder send what is no answer")
         return message
 

@@ -42,10 +42,10 @@ def test_info_names_a_store_that_is_none(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_predict_gives_the_scores_of_the_predict_stage(tiny_project: TinyProject, tmp_path: Path) -> None:
     """The same windows by another way: from the file instead of from the store."""
-    root, out = tiny_project.root, tmp_path / "detections.csv"
+    root, out = tiny_project.root, tmp_path / "found"
     soundscape = root / "chorus/test_soundscapes/dawn.ogg"
     cli.main(["predict", str(soundscape), "--model", str(root / "models"), "--out", str(out), "--threshold", "0"])
-    found = pd.read_csv(out).pivot_table(index="end_s", columns="label", values="score")
+    found = pd.read_csv(out / "detections.csv").pivot_table(index="end_s", columns="label", values="score")
     wanted = pd.read_csv(root / "reports/submission.csv").drop(columns="row_id")
     assert list(found.index) == [5, 10, 15, 20]
     np.testing.assert_allclose(found[wanted.columns].to_numpy(), wanted.to_numpy(), atol=1e-3)
@@ -57,15 +57,17 @@ def test_predict_lists_a_bad_file_and_scores_the_others(
     root = tiny_project.root
     shutil.copy(root / "chorus/train_audio/lowton/XC0.ogg", tmp_path / "good.ogg")
     (tmp_path / "bad.ogg").write_bytes(b"no audio")
-    out = tmp_path / "found.csv"
+    out = tmp_path / "found"
     with pytest.raises(SystemExit, match="1"):
         cli.main(
             ["predict", str(tmp_path), "--model", str(root / "models/base/0"), "--out", str(out), "--threshold", "0"]
         )
     assert "bad.ogg" in capsys.readouterr().err
-    table = pd.read_csv(out)
+    table = pd.read_csv(out / "detections.csv")
     assert set(table["file"]) == {str(tmp_path / "good.ogg")}
     assert table["end_s"].max() == pytest.approx(1.5)
+    refused = pd.read_csv(out / "refused.csv")
+    assert refused[["file", "code"]].to_numpy().tolist() == [[str(tmp_path / "bad.ogg"), "not-audio"]]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_predict_refuses_what_is_not_there(
 ) -> None:
     monkeypatch.chdir(tiny_project.root)
     with pytest.raises(SystemExit, match="1"):
-        cli.main(["predict", *files, "--model", model, "--out", "unused.csv"])
+        cli.main(["predict", *files, "--model", model, "--out", "unused"])
     assert named in capsys.readouterr().err
 
 

@@ -42,8 +42,8 @@ def change(**sections: dict[str, Any]) -> None:
 
 def detected(*arguments: str, model: str = "models") -> pd.DataFrame:
     """What the command writes."""
-    cli.main(["predict", SOUNDSCAPE, "--model", model, "--out", "found.csv", *arguments])
-    return pd.read_csv("found.csv")
+    cli.main(["predict", SOUNDSCAPE, "--model", model, "--out", "found", *arguments])
+    return pd.read_csv("found/detections.csv")
 
 
 def table_of(found: pd.DataFrame) -> pd.DataFrame:
@@ -76,9 +76,9 @@ def test_ranks_are_taken_over_all_windows_of_all_files(project: Path) -> None:
     wanted = final_scores(ensemble)
     np.testing.assert_allclose(one[wanted.columns].to_numpy(), wanted.to_numpy(), atol=1e-3)
     shutil.copy(SOUNDSCAPE, "again.ogg")
-    arguments = ["predict", SOUNDSCAPE, "again.ogg", "--model", "models", "--out", "two.csv", "--threshold", "0"]
+    arguments = ["predict", SOUNDSCAPE, "again.ogg", "--model", "models", "--out", "two", "--threshold", "0"]
     cli.main([*arguments, "--ensemble", "ranks.json"])
-    two = pd.read_csv("two.csv")
+    two = pd.read_csv("two/detections.csv")
     for name in (SOUNDSCAPE, "again.ogg"):
         each = table_of(two[two["file"] == name])
         assert each.max().max() < 1, "the best of eight windows shares its place with its copy"

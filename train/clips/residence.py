@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cache.codec import Codes
+from cache.codec import Codec, Codes
 from cache.mapped import MappedReader
 from cache.runs import Runs, find_runs
 from cache.shard import CHUNK_FRAMES
@@ -61,7 +60,7 @@ class CopiedFrames:
 
     def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
         """Decode on the device."""
-        return _values(self._store, self._uploader.receive(staged), position_BT)
+        return _values(self._store.codec, self._uploader.receive(staged), position_BT)
 
 
 class HostFrames(CopiedFrames):
@@ -109,22 +108,22 @@ class DeviceFrames:
         """Gather and decode on the device."""
         place_BT = self._uploader.receive(staged)
         codes = self._codes.index_select(0, place_BT.reshape(-1)).reshape(*place_BT.shape, -1)
-        return _values(self._store, codes, position_BT)
+        return _values(self._store.codec, codes, position_BT)
 
 
 class ArrayFrames:
-    """One recording that lies in memory, as a store of a single row."""
+    """One recording's codes, an array in memory or mapped from a file, as a store of a single row."""
 
-    def __init__(self, values_TM: npt.NDArray[np.float32], low: float, device: torch.device) -> None:
-        self._values, self._low, self._uploader = torch.from_numpy(values_TM), low, Uploader(device)
+    def __init__(self, codes_TM: Codes, codec: Codec, device: torch.device) -> None:
+        self._codes, self._codec, self._uploader = codes_TM, codec, Uploader(device)
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
-        """(B, T, M) values; all rows are the one recording."""
-        return self._uploader.send(self._values[torch.from_numpy(np.maximum(position_BT, 0))])
+        """(B, T, M) codes; all rows are the one recording."""
+        return self._uploader.send(torch.from_numpy(np.asarray(self._codes[np.maximum(position_BT, 0)])))
 
     def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
-        """Fill the padding."""
-        return _padded(self._uploader.receive(staged), position_BT, self._low)
+        """Decode on the device."""
+        return _values(self._codec, self._uploader.receive(staged), position_BT)
 
 
 def open_frames(store: Store, device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
@@ -172,11 +171,11 @@ def _size_bytes(store: Store) -> int:
     return store.manifest.frames * store.layout.frame_bytes
 
 
-def _values(store: Store, codes: Tensor, position_BT: Ints) -> Tensor:
+def _values(codec: Codec, codes: Tensor, position_BT: Ints) -> Tensor:
     values = codes.to(torch.float32)
-    if store.codec.dtype == "uint8":
-        values.mul_(store.codec.step).add_(store.codec.low)
-    return _padded(values, position_BT, store.codec.low)
+    if codec.dtype == "uint8":
+        values.mul_(codec.step).add_(codec.low)
+    return _padded(values, position_BT, codec.low)
 
 
 def _padded(values: Tensor, position_BT: Ints, low: float) -> Tensor:

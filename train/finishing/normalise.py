@@ -63,8 +63,10 @@ def channel_count(view: AnyView, recipe: Recipe) -> int:
 
 def presented_(clips_BTM: Tensor, view: AnyView, recipe: Recipe) -> Tensor:
     """Channels before normalisation, which the statistics are made of: (B, C, T, M). Overwrites the clips (B, T, M)."""
-    parts = zip(torch.split(clips_BTM, view.n_mels, dim=2), each_of(view), strict=True)
-    shown = [channel for part_BTM, one in parts for channel in _channels_(part_BTM, one, recipe)]
+    views = each_of(view)
+    parts = torch.split(clips_BTM, view.n_mels, dim=2) if len(views) > 1 else (clips_BTM,)  # a view exports as a copy
+    pairs = zip(parts, views, strict=True)
+    shown = [channel for part_BTM, one in pairs for channel in _channels_(part_BTM, one, recipe)]
     return shown[0].unsqueeze(1) if len(shown) == 1 else torch.stack(shown, dim=1)
 
 

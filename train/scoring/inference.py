@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from schema.recipe import Recipe
 from schema.views import AnyView
@@ -18,6 +19,7 @@ from train.clips.residence import Frames
 from train.clips.sampling import clip_positions, covering_starts
 from train.finishing.normalise import Normaliser, as_images
 from train.learning.losses import scores
+from train.network.features import features_and_logits
 from train.network.model import Classifier, Logits, autocast_dtype
 from train.scoring.postprocess import Cutting, Times
 from train.scoring.postprocess import windows_in as windows_in
@@ -88,13 +90,24 @@ class Scorer:
     @torch.no_grad()
     def logits(self, clips: ClipList, batch_size: int) -> Iterator[Logits]:
         """Logits of the clips, batch after batch, on the device; later batches are read meanwhile."""
-        self._model.eval()
         dtype = autocast_dtype(self._recipe.precision, self._device)
+        for images in self._images(clips, batch_size):
+            with torch.autocast(self._device.type, dtype, enabled=dtype is not None):
+                logits: Logits = self._model(images)
+            yield logits
+
+    @torch.no_grad()
+    def features(self, clips: ClipList, batch_size: int) -> Floats:
+        """Pooled features of the clips, which embed them: (N, E) float32."""
+        images = self._images(clips, batch_size)
+        parts = [features_and_logits(self._model, each)[0].float().cpu() for each in images]
+        return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+    def _images(self, clips: ClipList, batch_size: int) -> Iterator[Tensor]:
+        self._model.eval()
         for (batch, staged), _ in staged_ahead(self._batches(clips, batch_size), self._frames):
             images = as_images(self._normaliser(self._frames.finish(staged, batch.position)))
-            with torch.autocast(self._device.type, dtype, enabled=dtype is not None):
-                logits: Logits = self._model(images.contiguous(memory_format=self._layout))
-            yield logits
+            yield images.contiguous(memory_format=self._layout)
 
     def _batches(self, clips: ClipList, batch_size: int) -> Iterator[ClipBatch]:
         loop = self._recipe.short == "loop"

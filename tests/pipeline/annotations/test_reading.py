@@ -70,6 +70,11 @@ def test_raven_table_without_files_is_named_like_its_recording(tmp_path: Path, n
     assert as_they_are(tmp_path)[0][0] == stem
 
 
+def test_label_tracks_of_audacity_are_about_the_recording_of_their_name(tmp_path: Path) -> None:
+    (tmp_path / "dawn.labels.txt").write_text("1.5\t3\twren 0.92\n\\\t2000\t4000\n0\t1\tEurasian Wren\n")
+    assert as_they_are(tmp_path) == [("dawn", 1.5, 3, "wren"), ("dawn", 0, 1, "wren")]
+
+
 def test_bad_rows_are_told_all_at_once(tmp_path: Path) -> None:
     rows = ["a.ogg,0,5,wren", ",0,5,wren", "a.ogg,-1,5,wren", "a.ogg,nan,5,wren", "a.ogg,5,5,wren", "a.ogg,0,x,wren"]
     rows += ["a.ogg,0,5,", "a.ogg,0,5,=wren()", "a.ogg,0,5,song thrush", "a.ogg,0,inf,wren"]
@@ -96,7 +101,7 @@ def test_bad_rows_are_told_all_at_once(tmp_path: Path) -> None:
         (
             "a.txt",
             f"{RAVEN}\n1\tS\t1\t0\t1\t0\t1\n",
-            r"a\.txt: lacks a column of labels; row 1 must name one of: S",
+            r"a\.txt: lacks a column of labels; row 1 must name one of: L",
         ),
     ],
 )

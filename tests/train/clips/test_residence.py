@@ -239,7 +239,7 @@ def test_an_array_is_a_store_of_one_row(store: Store, cpu: torch.device, recordi
     length = store.frames[[row] * 12]
     starts = clip_starts(length, 40, loop, np.linspace(0, 0.99, 12))
     positions = clip_positions(starts, length, 40, loop)
-    array = ArrayFrames(store.read(row), store.codec.low, cpu)
+    array = ArrayFrames(store.codec.encode(store.read(row)), store.codec, cpu)
     from_array = gathered(array, np.zeros(12, np.int64), positions)
     assert np.array_equal(from_array, gathered(HostFrames(store, cpu), np.full(12, row), positions))
 

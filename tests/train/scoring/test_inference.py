@@ -148,7 +148,7 @@ def test_a_recording_in_memory_scores_like_the_stored_one(
 ) -> None:
     row = int(store.rows_of([f"{0:064x}"])[0])
     stored = scorer(model, store, recipe).scores(window_clips(row, 700, 4, view, 2.8, 40), 8)
-    array = ArrayFrames(store.read(row), store.codec.low, cpu)
+    array = ArrayFrames(store.codec.encode(store.read(row)), store.codec, cpu)
     in_memory = Scorer(model, array, view, recipe, cpu).scores(window_clips(0, 700, 4, view, 2.8, 40), 8)
     assert np.array_equal(stored, in_memory)
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import torch
 
+from cache.files import sha256_hex
 from commands.errors import CommandError
 from train.network.checkpoint import SIDECAR, Sidecar, read_model, read_sidecar
 from train.network.model import Classifier
 from train.network.soup import read_fold_soup
-from train.paths import ENSEMBLE
+from train.paths import ENSEMBLE, SUBMISSION_LABELS
 from train.scoring.ensemble import Ensemble, read_ensemble
-from train.scoring.inference import Floats
 
 WINDOW_S, THRESHOLD = 5.0, 0.2  # of models that belong to no ensemble
 
@@ -27,6 +27,13 @@ class Model:
 
     sidecar: Sidecar
     network: Classifier
+    weights_sha256: str
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of the clips that it hears."""
+        member = self.sidecar.member
+        return member.view.frames(member.recipe.clip_s)
 
 
 @dataclass(frozen=True)
@@ -45,17 +52,12 @@ class Ready:
     members: dict[str, list[Model]]
     said: list[str]
     device: torch.device
+    submission_labels: list[str]
 
     @property
     def models(self) -> int:
         """Number of models."""
         return sum(len(models) for models in self.members.values())
-
-    def above(self, threshold: float | None) -> Floats:
-        """From which score on each class is written, (K,): one for all, or the ensemble's own."""
-        if threshold is None:
-            return self.ensemble.called_above()
-        return np.full(len(self.ensemble.labels), threshold, np.float32)
 
 
 def make_ready(folder: Path, ensemble_file: Path | None, window_s: float | None, device: torch.device) -> Ready:
@@ -86,7 +88,7 @@ def make_ready(folder: Path, ensemble_file: Path | None, window_s: float | None,
         ensemble = ensemble.model_copy(update={"window_s": window_s, "hop_s": min(ensemble.hop_s, window_s)})
     folds = {name: [found[name][fold] for fold in ensemble.folds if fold in found[name]] for name in ensemble.members}
     members = {name: load_models(folders, ensemble.fold_soup, device) for name, folders in folds.items()}
-    return Ready(ensemble, members, [said], device)
+    return Ready(ensemble, members, [said], device, read_submission_labels(path, labels))
 
 
 def find_models(folder: Path) -> tuple[Found, list[str]]:
@@ -154,8 +156,19 @@ def plain(labels: list[str], found: Found) -> Ensemble:
 
 def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> list[Model]:
     """The models of a member's folds, or the one that is the mean of their weights."""
-    if fold_soup:
-        return [Model(*read_fold_soup(folders, device))]
     sidecars = [read_sidecar(each) for each in folders]
-    pairs = zip(folders, sidecars, strict=True)
-    return [Model(sidecar, read_model(each, sidecar, sidecar.member.recipe.weights, device)) for each, sidecar in pairs]
+    digests = [sidecar.sha256[sidecar.member.recipe.weights] for sidecar in sidecars]
+    if fold_soup:
+        return [Model(*read_fold_soup(folders, device), sha256_hex("".join(digests).encode()))]
+    return [
+        Model(sidecar, read_model(folder, sidecar, sidecar.member.recipe.weights, device), digest)
+        for folder, sidecar, digest in zip(folders, sidecars, digests, strict=True)
+    ]
+
+
+def read_submission_labels(ensemble_file: Path | None, labels: list[str]) -> list[str]:
+    """Columns of the submission of the project that an ensemble lies in, else the labels themselves."""
+    path = None if ensemble_file is None else ensemble_file.parent / SUBMISSION_LABELS.name
+    if path is None or not path.is_file():
+        return labels
+    return list(pd.read_csv(path, dtype={"label": str}, keep_default_na=False)["label"])

@@ -1,0 +1,159 @@
+"""The model card of a bundle: what it is, what it was trained on, how good it is, where it ends, and how it is used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from commands.bundle.format import OUTSIDE, Description, Input
+from schema.export import ExportParams
+from train.paths import LABELS, RECORDINGS, REPORTS
+
+METRICS = REPORTS / "metrics.json"
+NOT_STATED = "not stated"
+
+
+def card(description: Description, export: ExportParams, parity: Mapping[str, Any]) -> str:
+    """README.md of the bundle."""
+    parts = [
+        f"# {description.name}: {len(description.labels)} species by their sounds",
+        _summary(description),
+        "## Data",
+        data_text(export),
+        "## Metrics",
+        metrics_text(parity),
+        "## Limits",
+        limits_text(description),
+        "## Licences",
+        f"Models: {export.licence or NOT_STATED}. Recordings they learnt from: {export.data_licence or NOT_STATED}.",
+        "## Use",
+        use_text(description),
+        "## Species",
+        species_text(description),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(description: Description) -> str:
+    lines = [
+        f"- `{name}`, weight {member.weight:.3f}: {_of(member.resolved, 'member', 'backbone')} on view "
+        f"`{_of(member.resolved, 'member', 'view')}`, {_folds(member.weights_sha256, member.fold_soup)}"
+        for name, member in description.members.items()
+    ]
+    return f"One ONNX file ({description.precision}): waveform in, scores out. An ensemble of\n\n" + "\n".join(lines)
+
+
+def _of(resolved: Mapping[str, Any], *keys: str) -> Any:
+    value: Any = resolved
+    for key in keys:
+        value = value[key]
+    return value
+
+
+def _folds(weights: Mapping[str, str], fold_soup: bool) -> str:
+    how = "the mean of the weights" if fold_soup else "the mean of the scores"
+    return f"{how} of {len(weights)} trainings" if len(weights) > 1 else "one training"
+
+
+def data_text(export: ExportParams) -> str:
+    """How much the models were trained on."""
+    recordings = pd.read_csv(RECORDINGS, dtype={"label": str, "author": str}, keep_default_na=False)
+    counts = recordings["label"].value_counts()
+    authors = recordings["author"][recordings["author"] != ""].nunique()
+    hours = recordings["duration_s"].astype(float).sum() / 3600
+    return (
+        f"{len(recordings)} recordings, {hours:.2f} hours, {len(counts)} labels ({counts.iloc[-1]} to {counts.iloc[0]} "
+        f"recordings each), {authors} authors. Folds share no author, place and day, or content."
+    )
+
+
+def metrics_text(parity: Mapping[str, Any]) -> str:
+    """The ensemble's metrics of the last evaluation, and what the bundle differs by."""
+    metrics = json.loads(METRICS.read_text())
+    rows = [
+        (what, metrics[key]["ensemble"])
+        for what, key in (("recordings, out of fold", "out_of_fold"), ("windows of soundscapes", "soundscapes"))
+        if key in metrics
+    ]
+    lines = "".join(
+        f"| {what} | {_number(row, 'macro_roc_auc')} | {_number(row, 'cmap')} | {_number(row, 'accuracy')} |\n"
+        for what, row in rows
+    )
+    return (
+        "Of the whole ensemble in the pipeline:\n\n| | macro ROC-AUC | cmAP | accuracy |\n|---|---|---|---|\n"
+        f"{lines}\nThis bundle's scores differ from those of the pipeline (its members and folds, PyTorch, float32) by "
+        f"at most {parity['largest']:.1e}, {parity['mean']:.1e} on average, on {parity['soundscapes']} soundscapes and "
+        f"{parity['recordings']} recordings."
+    )
+
+
+def _number(row: Mapping[str, float], name: str) -> str:
+    return f"{row[name]:.4f}" if name in row else ""
+
+
+def limits_text(description: Description) -> str:
+    """What one should know before trusting a score."""
+    return (
+        f"- It knows the {len(description.labels)} labels below and nothing else: whatever else sings is taken for one "
+        "of them or for none.\n"
+        "- Scores rank; they are no probabilities. Thresholds are those of the best F1 on whole recordings with one "
+        "main bird: where soundscapes are denser or noisier, choose your own.\n"
+        "- Labels with few recordings (table below) are known badly, and their metrics rest on few examples.\n"
+        f"- It hears {description.low_hz:g} to {description.high_hz:g} Hz. Recorders, places and seasons other than "
+        "those of the training data may lower every figure above."
+    )
+
+
+def use_text(description: Description) -> str:
+    """How to run it: by birdcache, or by hand."""
+    inputs = "\n".join(map(_input_text, description.inputs))
+    return (
+        "```sh\npip install --no-deps birdcache && pip install -r requirements.txt   # no torch\n"
+        "birdcache predict RECORDINGS --model . --format csv,raven\n```\n\n"
+        f"By hand: `model.onnx` takes\n\n{inputs}\n\nSamples outside the recording are {OUTSIDE:g}, but the one right "
+        f"behind its end is 0. The graph gives `scores` [batch, {len(description.labels)}] in the order of "
+        f"`labels.csv`, and `embedding` [batch, {description.embedding}]. What comes after (mean of overlapping clips, "
+        "smoothing over time, the file's maximum, thresholds) is in `bundle.json`."
+    )
+
+
+def _input_text(each: Input) -> str:
+    before = each.context_frames * each.hop
+    return (
+        f"- `{each.name}` [batch, {each.samples}] float32 in +-1 at {each.sample_rate_hz} Hz, one channel: "
+        f"{before / each.sample_rate_hz:.2f} s of sound before a clip of {each.clip_frames} frames, and {each.margin} "
+        f"samples on either side. It begins {before + each.margin} samples before the middle of the clip's first "
+        f"frame, which is a multiple of {each.hop} samples."
+    )
+
+
+def species_text(description: Description) -> str:
+    """A table of the labels."""
+    labels = label_table(description)
+    lines = [
+        f"| {row.label} | {row.name} | {row.recordings} | {row.threshold} |" for row in labels.itertuples(index=False)
+    ]
+    return "\n".join(["| label | name | recordings | threshold |", "|---|---|---|---|", *lines])
+
+
+def label_table(description: Description) -> pd.DataFrame:
+    """labels.csv: label, name, recordings and threshold, in the order of the scores."""
+    known = pd.read_csv(LABELS, dtype=str, keep_default_na=False).set_index("label")
+    return pd.DataFrame(
+        {
+            "label": description.labels,
+            "name": [description.names.get(label, "") for label in description.labels],
+            "recordings": [known["recordings"].get(label, "") for label in description.labels],
+            "threshold": [f"{each:.4f}" for each in description.thresholds],
+        }
+    )
+
+
+def common_names(labels: Sequence[str], path: Path = LABELS) -> dict[str, str]:
+    """Common names of the labels that have one."""
+    known = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("label")["common_name"].to_dict()
+    return {label: known[label] for label in labels if known.get(label)}

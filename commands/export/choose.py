@@ -1,0 +1,73 @@
+"""Which models of the ensemble go into a bundle, each with its share in the blend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from commands.errors import CommandError
+from commands.export.graph import Look
+from commands.inference.trained import Model, Ready, find_models, load_models, read_submission_labels
+from schema.export import ExportParams
+from train.paths import ENSEMBLE, MODELS
+from train.scoring.ensemble import Ensemble, read_ensemble
+
+CPU = torch.device("cpu")
+
+
+def ready_for_export(export: ExportParams, models: Path = MODELS, ensemble_file: Path = ENSEMBLE) -> Ready:
+    """The models that the bundle will hold, on a CPU and in float32.
+
+    Raises
+    ------
+    CommandError
+        If the blend cannot be part of a graph, or nothing is left of the ensemble.
+    """
+    found, labels = find_models(models)
+    ensemble = narrowed(read_ensemble(ensemble_file), export)
+    chosen = {name: [found[name][fold] for fold in ensemble.folds] for name in ensemble.members}
+    members = {name: load_models(folders, ensemble.fold_soup, CPU) for name, folders in chosen.items()}
+    in_float32 = {name: [exact(model) for model in each] for name, each in members.items()}
+    return Ready(ensemble, in_float32, [], CPU, read_submission_labels(ensemble_file, labels))
+
+
+def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:
+    """The ensemble of the chosen members and folds, without members that count nothing, its weights scaled to one.
+
+    Raises
+    ------
+    CommandError
+        If its blend needs the windows of all files at once, or nothing is left.
+    """
+    if ensemble.kind == "rank":
+        raise CommandError(
+            "params.yaml: ensemble.blend = 'rank' needs the windows of all files at once, and a bundle scores each by "
+            "itself; choose mean, fitted or best"
+        )
+    wanted = export.members or list(ensemble.members)
+    weights = {name: weight for name, weight in ensemble.members.items() if name in wanted and weight > 0}
+    folds = [fold for fold in ensemble.folds if not export.folds or fold in export.folds]
+    if not weights or not folds:
+        raise CommandError(
+            f"params.yaml: export.members = {export.members}, export.folds = {export.folds}: leaves nothing of the "
+            f"ensemble ({', '.join(f'{name} {weight:g}' for name, weight in ensemble.members.items())}); choose others"
+        )
+    scaled = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    return ensemble.model_copy(update={"members": scaled, "folds": folds})
+
+
+def exact(model: Model) -> Model:
+    """The same model, predicting in float32 whatever precision it was trained in."""
+    resolved = model.sidecar.member
+    member = resolved.model_copy(update={"recipe": resolved.recipe.model_copy(update={"precision": "float32"})})
+    return Model(model.sidecar.model_copy(update={"member": member}), model.network, model.weights_sha256)
+
+
+def looks_of(ready: Ready) -> list[Look]:
+    """Every model with its share: its member's weight over the number of its folds."""
+    return [
+        Look(model, ready.ensemble.members[name] / len(models), shown=number == 0)
+        for name, models in ready.members.items()
+        for number, model in enumerate(models)
+    ]

@@ -1,0 +1,130 @@
+"""A bundle beside the pipeline, on the same files: differences of scores, metrics, seconds of one core.
+
+R file, W window of all files, K class.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from commands.inference.predictor import FileScores
+from pipeline.errors import Refusal
+from progress import Progress
+from train.paths import SOUNDSCAPES, TRUTH
+from train.scoring.clip_scores import window_ids
+from train.scoring.metrics import window_metrics
+from train.scoring.postprocess import Floats
+
+AUDIO = Path("data/audio.csv")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Files on which a bundle is compared: soundscapes first, then recordings from the shortest to the longest."""
+
+    soundscapes: list[Path]
+    recordings: list[Path]
+
+    @property
+    def files(self) -> list[Path]:
+        """All of them."""
+        return [*self.soundscapes, *self.recordings]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one way of predicting says of all files, and what it takes."""
+
+    finals: list[Floats]  # (W, K) of each file
+    sound_s: float  # of the files but the first, which warms up
+    core_s: float  # seconds of one core for them
+
+    @property
+    def realtime(self) -> float:
+        """Seconds of sound for each second of a core."""
+        return self.sound_s / self.core_s
+
+
+def compared_files(count: int) -> Compared:
+    """So many soundscapes, those with a truth first, and so many recordings of all lengths."""
+    soundscapes = pd.read_csv(SOUNDSCAPES, dtype=str, keep_default_na=False)
+    told = {row_id.rpartition("_")[0] for row_id in pd.read_csv(TRUTH, dtype=str)["row_id"]}
+    order = np.argsort([name not in told for name in soundscapes["soundscape"]], kind="stable")
+    chosen = [Path(path) for path in soundscapes["path"].iloc[order[:count]]]
+    audio = pd.read_csv(AUDIO, dtype={"sha256": str, "path": str}, keep_default_na=False)
+    recordings = audio[~audio["path"].isin(soundscapes["path"])].sort_values(["duration_s", "path"])
+    places = np.unique(np.linspace(0, len(recordings) - 1, min(count, len(recordings))).round().astype(int))
+    return Compared(chosen, [Path(path) for path in recordings["path"].iloc[places]])
+
+
+def measure(
+    files: Sequence[Path],
+    score: Callable[[Path], FileScores],
+    final: Callable[[Floats, Sequence[int]], Floats],
+    progress: Progress,
+) -> Measured:
+    """Predict each file on one core; what this process and its decoder compute is timed, however busy the machine is.
+
+    Raises
+    ------
+    Refusal
+        If a file cannot be read any more.
+    """
+    finals, sound_s, core_s = [], 0.0, 0.0
+    for number, path in enumerate(files):
+        begin_s = core_seconds()
+        try:
+            scores = score(path)
+        except Refusal as refusal:
+            raise Refusal(refusal.code, refusal.detail, "run `dvc repro` first", refusal.file) from refusal
+        finals.append(final(scores.members, [scores.members.shape[1]]))
+        if number or len(files) == 1:
+            core_s += core_seconds() - begin_s
+            sound_s += scores.duration_s
+        progress.update()
+    return Measured(finals, sound_s, core_s)
+
+
+def core_seconds() -> float:
+    """Seconds that cores have worked for this process and, where the system has /proc, for its children."""
+    ticks = 0
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for child in listed.read_text().split():
+            with suppress(OSError):  # it has ended
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def difference(one: Measured, other: Measured) -> npt.NDArray[np.float64]:
+    """Absolute differences of all final scores, in one row."""
+    pairs = zip(one.finals, other.finals, strict=True)
+    return np.concatenate([np.abs(a.astype(np.float64) - b).ravel() for a, b in pairs])
+
+
+def soundscape_metrics(
+    compared: Compared, measured: Measured, labels: Sequence[str], window_s: float
+) -> dict[str, float]:
+    """Metrics over those windows of the soundscapes that have a truth; empty if none has."""
+    truth = pd.read_csv(TRUTH, dtype=str, keep_default_na=False).set_index("row_id")["labels"].to_dict()
+    number = {label: place for place, label in enumerate(labels)}
+    truth_rows: list[Any] = []
+    score_rows: list[Floats] = []
+    for path, scores_WK in zip(compared.soundscapes, measured.finals, strict=False):
+        for row_id, scores_K in zip(window_ids(path.stem, len(scores_WK), window_s), scores_WK, strict=True):
+            if row_id in truth:
+                sings = np.zeros(len(labels), bool)
+                sings[[number[label] for label in truth[row_id].split() if label in number]] = True
+                truth_rows.append(sings)
+                score_rows.append(scores_K)
+    return window_metrics(np.stack(truth_rows), np.stack(score_rows)) if truth_rows else {}

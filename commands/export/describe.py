@@ -1,0 +1,76 @@
+"""`bundle.json`, the requirements and the checksums of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cache.files import file_sha256
+from commands.bundle.format import SUMS, Description, MemberFacts
+from commands.export.card import common_names
+from commands.export.graph import EnsembleGraph
+from commands.inference.trained import Ready
+from pipeline.audio import DECODER_VERSION
+from pipeline.frontend import FRONTEND_VERSION
+from pipeline.rows import write_text
+from schema.export import ExportParams
+from schema.views import each_of
+
+RUNTIME = (  # what `birdcache predict` needs for a bundle; pyproject.toml's extra `runtime` is the same
+    "numpy>=2.0",
+    "onnxruntime>=1.20",
+    "pydantic>=2.9",
+    "scipy>=1.14",
+    "soundfile>=0.13",
+    "soxr>=0.5",
+    "tqdm>=4.66",
+    "universal-pathlib>=0.3",
+)
+
+
+def describe(export: ExportParams, ready: Ready, graph: EnsembleGraph) -> Description:
+    """All that is done around the graph, and where it comes from."""
+    ensemble = ready.ensemble
+    views = [view for models in ready.members.values() for view in each_of(models[0].sidecar.member.view)]
+    return Description(
+        name=export.name,
+        precision=export.precision,
+        labels=ensemble.labels,
+        names=common_names(ensemble.labels),
+        thresholds=ensemble.thresholds,
+        submission_labels=ready.submission_labels,
+        inputs=graph.inputs,
+        embedding=graph.embedding,
+        low_hz=min(view.fmin_hz for view in views),
+        high_hz=max(view.fmax_hz for view in views),
+        window_s=ensemble.window_s,
+        hop_s=ensemble.hop_s,
+        shifts_s=ensemble.shifts_s,
+        smoothing=ensemble.smoothing,
+        file_max=ensemble.file_max,
+        decoder=DECODER_VERSION,
+        front_end=FRONTEND_VERSION,
+        members={name: member_facts(name, ready) for name in ready.members},
+    )
+
+
+def member_facts(name: str, ready: Ready) -> MemberFacts:
+    """A member's weight, digests and parameters."""
+    models, ensemble = ready.members[name], ready.ensemble
+    folds = ["soup"] if ensemble.fold_soup else [str(model.sidecar.fold) for model in models]
+    return MemberFacts(
+        weight=ensemble.members[name],
+        fold_soup=ensemble.fold_soup,
+        weights_sha256={fold: model.weights_sha256 for fold, model in zip(folds, models, strict=True)},
+        resolved=models[0].sidecar.member.model_dump(mode="json"),
+    )
+
+
+def requirements_text() -> str:
+    """requirements.txt: what a machine needs besides birdcache itself."""
+    return "\n".join(RUNTIME) + "\n"
+
+
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS of all files, as `sha256sum --check` reads it."""
+    files = sorted(path for path in folder.iterdir() if path.name != SUMS)
+    write_text(folder / SUMS, "".join(f"{file_sha256(path)}  {path.name}\n" for path in files))

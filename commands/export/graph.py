@@ -1,0 +1,192 @@
+"""One torch module for a whole ensemble: waveforms in, blended scores out. What is exported as ONNX.
+
+B batch, S sample, L frame with context, T frame of a clip, M mel bin, C channel, K class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cache.codec import Codec
+from commands.bundle.format import OUTSIDE_ABOVE, Input
+from commands.export.spectrum import Decibels, Pcen, Spectrum, context_frames, mel_rows
+from commands.inference.trained import Model
+from pipeline.codes import codec_of
+from schema.views import AnyView, MelView, PcenView, each_of
+from train.finishing.normalise import Normaliser, as_images
+from train.learning.losses import scores
+from train.network.features import features_and_logits
+
+View = MelView | PcenView
+Grid = tuple[int, int, int]  # sample rate, hop, frames of a clip: what models must share to look at one waveform
+
+
+@dataclass(frozen=True)
+class Look:
+    """A trained model with its share in the blend; `shown` marks those whose features are the embedding."""
+
+    model: Model
+    share: float
+    shown: bool
+
+    @property
+    def view(self) -> AnyView:
+        """What it looks at."""
+        return self.model.sidecar.member.view
+
+    @property
+    def grid(self) -> Grid:
+        """Where its frames lie."""
+        return self.view.sample_rate_hz, self.view.hop, self.view.frames(self.model.sidecar.member.recipe.clip_s)
+
+    @property
+    def loops(self) -> bool:
+        """Whether recordings shorter than a clip are repeated, or padded."""
+        return self.model.sidecar.member.recipe.short == "loop"
+
+
+class EnsembleGraph(nn.Module):
+    """All members and folds on their waveforms: the blended scores and the embedding."""
+
+    def __init__(self, looks: Sequence[Look]) -> None:
+        super().__init__()
+        grids = list(dict.fromkeys(look.grid for look in looks))
+        self.listeners = nn.ModuleList(Listener([look for look in looks if look.grid == grid]) for grid in grids)
+        self.inputs = [
+            listener.described("waveform" if number == 0 else f"waveform_{number + 1}")
+            for number, listener in enumerate(self._listeners())
+        ]
+
+    @property
+    def embedding(self) -> int:
+        """Number of features, E."""
+        rows = [torch.zeros(1, each.samples) for each in self.inputs]
+        with torch.no_grad():
+            return int(self.eval()(*rows)[1].shape[1])
+
+    def forward(self, *waveforms_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (B, K) and embedding (B, E) of the clips that the waveforms hold."""
+        pairs = [listen(waveform) for listen, waveform in zip(self.listeners, waveforms_BS, strict=True)]
+        scores_BK = torch.stack([scored for scored, _ in pairs]).sum(dim=0)
+        return scores_BK, torch.cat([embedding for _, embedding in pairs], dim=1)
+
+    def _listeners(self) -> list[Any]:
+        return list(self.listeners)
+
+
+class Listener(nn.Module):
+    """The models that look at frames of one grid."""
+
+    def __init__(self, looks: Sequence[Look]) -> None:
+        super().__init__()
+        self._grid = looks[0].grid
+        views = list({view.model_dump_json(): view for look in looks for view in each_of(look.view)}.values())
+        self._context = max(map(context_frames, views))
+        self._margin = max(view.n_fft for view in views) // 2
+        self.front_end = FrontEnd(views, self._grid, self._context, self._margin)
+        self.heads = nn.ModuleList(Head(look) for look in looks)
+
+    def described(self, name: str) -> Input:
+        """Which samples it takes."""
+        rate_hz, hop, frames = self._grid
+        return Input(
+            name=name,
+            sample_rate_hz=rate_hz,
+            hop=hop,
+            clip_frames=frames,
+            context_frames=self._context,
+            margin=self._margin,
+        )
+
+    def forward(self, waveform_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """The models' part of the scores, (B, K), and their part of the embedding."""
+        stored, exists_BT = self.front_end(waveform_BS)
+        said = [head(stored, exists_BT) for head in self.heads]
+        shown = [embedding for head, (_, embedding) in zip(self.heads, said, strict=True) if head.shown]
+        return torch.stack([scored for scored, _ in said]).sum(dim=0), torch.cat(shown, dim=1)
+
+
+class FrontEnd(nn.Module):
+    """A waveform as what the stores of its views would give back of the clip's frames."""
+
+    def __init__(self, views: Sequence[View], grid: Grid, context: int, margin: int) -> None:
+        super().__init__()
+        _, self._hop, self._frames = grid
+        self._margin, self._context = margin, context
+        frames = context + self._frames
+        lengths = list(dict.fromkeys(view.n_fft for view in views))
+        self.spectra = nn.ModuleDict(
+            {str(n_fft): Spectrum(n_fft, self._hop, frames, margin - n_fft // 2) for n_fft in lengths}
+        )
+        self.levels = nn.ModuleList(Level(view, self._frames, context) for view in views)
+        self.keys = [view.model_dump_json() for view in views]
+
+    def forward(self, waveform_BS: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Values (B, T, M) of each view by its key, and which frames of the clip exist, (B, T)."""
+        outside_BS = waveform_BS > OUTSIDE_ABOVE
+        heard_BS = waveform_BS * (~outside_BS).float()
+        end = waveform_BS.shape[1] - self._margin + 1
+        exists_BL = (~outside_BS[:, self._margin : end : self._hop]).float()
+        spectra = {n_fft: spectrum(heard_BS) for n_fft, spectrum in self.spectra.items()}
+        values = [level(spectra[str(level.n_fft)], exists_BL) for level in self.levels]
+        return dict(zip(self.keys, values, strict=True)), exists_BL[:, self._context :]
+
+
+class Level(nn.Module):
+    """A power spectrum as the values of a view, rounded to the codes of its store."""
+
+    mel: Tensor  # (M, F)
+
+    def __init__(self, view: View, frames: int, context: int) -> None:
+        super().__init__()
+        self.n_fft, self._codec = str(view.n_fft), codec_of(view)
+        self.register_buffer("mel", torch.from_numpy(np.ascontiguousarray(mel_rows(view).T)))
+        rate = view.sample_rate_hz / view.hop
+        self.scale = Decibels(context) if isinstance(view, MelView) else Pcen(view.pcen, rate, frames, context)
+
+    def forward(self, power_BFL: Tensor, exists_BL: Tensor) -> Tensor:
+        """Values (B, T, M)."""
+        return rounded(self.scale((self.mel @ power_BFL).transpose(1, 2), exists_BL), self._codec)
+
+
+def rounded(values: Tensor, codec: Codec) -> Tensor:
+    """What is left of values once they were stored; see `cache.codec`."""
+    if codec.dtype == "float16":
+        return values.half().float()
+    codes = ((values - codec.low) / codec.step).round().clamp(0, 254)
+    return codes * codec.step + codec.low
+
+
+class Head(nn.Module):
+    """A trained model on the values of its views: its share of the scores, and its features."""
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        member = look.model.sidecar.member
+        self.network, self.shown, self._share, self._loops = look.model.network, look.shown, look.share, look.loops
+        self._loss, views = member.recipe.loss, each_of(look.view)
+        self._keys = [view.model_dump_json() for view in views]
+        self._lows = [codec_of(view).low for view in views]
+        self._normaliser = Normaliser(look.view, member.recipe, self.network.statistics)
+
+    def forward(self, stored: dict[str, Tensor], exists_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Its share of the scores, (B, K), and its features, (B, E)."""
+        clips = [self._filled(stored[key], exists_BT, low) for key, low in zip(self._keys, self._lows, strict=True)]
+        images = as_images(self._normaliser(torch.cat(clips, dim=2)))
+        features_BE, logits_BK = features_and_logits(self.network, images)
+        return scores(logits_BK, self._loss) * self._share, features_BE
+
+    def _filled(self, values_BTM: Tensor, exists_BT: Tensor, low: float) -> Tensor:
+        """Frames behind the end of a short recording: its beginning again, or the lowest value."""
+        if not self._loops:
+            return torch.where(exists_BT[:, :, None] > 0, values_BTM, low)
+        count_B1 = exists_BT.sum(dim=1, keepdim=True).clamp(min=1)
+        frame_T = torch.arange(exists_BT.shape[1], dtype=torch.float32)
+        place_BT = frame_T - (frame_T / count_B1).floor() * count_B1
+        return values_BTM.gather(1, place_BT.long()[:, :, None].expand(-1, -1, values_BTM.shape[2]))

@@ -1,0 +1,86 @@
+"""The graph as an ONNX file: exported, stripped of what belongs to this machine, and looked at."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import ModelProto
+
+from commands.bundle.format import EMBEDDING, SCORES
+from commands.errors import CommandError
+from commands.export.graph import EnsembleGraph
+
+OPSET = 18  # what OpenVINO, ONNX Runtime Web and older runtimes take
+BATCH = "batch"  # name of the free axis
+UNWANTED = {"DFT", "STFT", "Loop", "Scan", "If", "ScatterND", "SequenceMap"}  # not everywhere, or slow
+STANDARD = {"", "ai.onnx"}
+
+
+def export_graph(graph: EnsembleGraph, path: Path) -> None:
+    """Write the graph; the batch is free, the rest fixed.
+
+    Raises
+    ------
+    CommandError
+        If torch cannot export it, or it holds what not every runtime can do.
+    """
+    graph.eval()
+    rows = tuple(torch.zeros(2, each.samples) for each in graph.inputs)
+    free = tuple({0: torch.export.Dim(BATCH)} for _ in rows)
+    names = [each.name for each in graph.inputs]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of its own ways
+            program = torch.onnx.export(
+                graph,
+                rows,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=names,
+                output_names=[SCORES, EMBEDDING],
+                dynamic_shapes=(free,),
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise CommandError(
+            f"the ensemble cannot be exported as ONNX: {str(error).strip().splitlines()[0]}; leave out the member "
+            "whose backbone cannot (export.members), or choose another backbone"
+        ) from error
+    assert program is not None
+    model = stripped(program.model_proto)
+    check_operators(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def stripped(model: ModelProto) -> ModelProto:
+    """Without stack traces, which name files of this machine, and without the values' shapes inside."""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer, *model.graph.value_info):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:], model.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    return model
+
+
+def check_operators(model: ModelProto) -> None:
+    """Refuse operators that are not of ONNX's standard domain, and those that not every runtime has.
+
+    Raises
+    ------
+    CommandError
+        If there is one.
+    """
+    foreign = {node.domain for node in model.graph.node} - STANDARD | {each.domain for each in model.functions}
+    unwanted = {node.op_type for node in model.graph.node} & UNWANTED
+    if foreign or unwanted:
+        raise CommandError(
+            f"the graph holds operators {', '.join(sorted(unwanted | foreign))}, which not every runtime can do; leave "
+            "out the member that needs them (export.members)"
+        )

@@ -1,0 +1,66 @@
+"""The networks of an ONNX file in 8-bit integers; the front end, whose range is 100 dB and more, stays float32."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import ModelProto
+
+from train.scoring.postprocess import Floats
+
+FRONT_END = ".front_end."  # in the names of its constants
+QUANTISED = ("Conv", "MatMul", "Gemm")
+
+
+def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats]]) -> None:
+    """Write a copy whose convolutions and products of the networks work on integers.
+
+    Weights have a scale for each channel, activations one for each tensor: the range that they have on `rows`.
+
+    Parameters
+    ----------
+    rows : what the graph is fed, a small batch at a time.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Rows(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> Any:
+            return next(rows, None)
+
+    with quiet():
+        quantize_static(
+            source,
+            target,
+            Rows(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_exclude=front_end_nodes(onnx.load(source)),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without ONNX Runtime's advice on the root logger, which is to do what torch's exporter has done."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def front_end_nodes(model: ModelProto) -> list[str]:
+    """Names of the convolutions and products that have a constant of the front end."""
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in QUANTISED and any(FRONT_END in each for each in node.input)
+    ]

@@ -1,0 +1,66 @@
+"""Features of the windows of all files as a zarr group. N window of all files, E feature."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from cache.files import temporary_name
+from commands.errors import CommandError
+from commands.inference.predictor import FileScores
+
+CHUNK_WINDOWS = 512
+
+
+def check_embeddings(path: Path) -> None:
+    """Refuse what would be written over, and a machine without zarr.
+
+    Raises
+    ------
+    CommandError
+        If there is something else than embeddings, or zarr is not installed.
+    """
+    try:
+        import zarr  # noqa: F401
+    except ImportError:
+        raise CommandError("--embeddings: needs zarr: pip install zarr") from None
+    if path.exists() and not (path / "zarr.json").is_file():
+        raise CommandError(f"--embeddings {path}: is there already and is no zarr group; name another place")
+
+
+def write_embeddings(path: Path, files: Iterable[tuple[Path, FileScores]], window_s: float, model: str) -> str:
+    """Write `embedding` [N, E] float32 with `file` [N] and `start_s` [N]; attribute `files` names the files.
+
+    The group takes its place once it is whole.
+    """
+    import zarr
+
+    temporary = temporary_name(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    group = zarr.open_group(temporary, mode="w")
+    names: list[str] = []
+    for name, scores in files:
+        features_WE = scores.embedding
+        assert features_WE is not None
+        if not names:
+            _create(group, features_WE.shape[1])
+        windows = np.arange(len(features_WE))
+        group["embedding"].append(features_WE)  # type: ignore[union-attr]
+        group["file"].append(np.full(len(windows), len(names), np.int32))  # type: ignore[union-attr]
+        group["start_s"].append(windows * window_s)  # type: ignore[union-attr]
+        names.append(str(name))
+    group.attrs.update({"files": names, "window_s": window_s, "model": model})
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+    return f"{path}: features of the windows of {len(names)} files"
+
+
+def _create(group: object, features: int) -> None:
+    make = group.create_array  # type: ignore[attr-defined]
+    make("embedding", shape=(0, features), chunks=(CHUNK_WINDOWS, features), dtype="float32")
+    make("file", shape=(0,), chunks=(CHUNK_WINDOWS,), dtype="int32")
+    make("start_s", shape=(0,), chunks=(CHUNK_WINDOWS,), dtype="float64")

@@ -1,0 +1,56 @@
+"""Which audio files are looked at, and by which names their results go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands.errors import CommandError
+from pipeline.audio import AUDIO_EXTENSIONS
+
+
+@dataclass(frozen=True)
+class Found:
+    """An audio file; `below` is its path below the folder that was named, or its name."""
+
+    path: Path
+    below: Path
+
+
+def list_files(paths: Sequence[Path]) -> list[Found]:
+    """The files, and the audio files in the folders, each once.
+
+    Raises
+    ------
+    CommandError
+        If a path does not exist, or there is no audio file at all.
+    """
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise CommandError(f"{', '.join(missing)}: no such file or folder")
+    found = [each for path in paths for each in (_in_folder(path) if path.is_dir() else [Found(path, Path(path.name))])]
+    if not found:
+        raise CommandError(f"{', '.join(map(str, paths))}: hold no audio file ({', '.join(AUDIO_EXTENSIONS)})")
+    return list({each.path.resolve(): each for each in found[::-1]}.values())[::-1]
+
+
+def _in_folder(folder: Path) -> list[Found]:
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()]
+    return [Found(path, path.relative_to(folder)) for path in paths]
+
+
+def result_names(files: Sequence[Found]) -> list[Path]:
+    """A name for the results of each file: its path below what was named, or its whole path if others have that too.
+
+    The extension is left out where no other file has the same name without it.
+    """
+    count = Counter(each.below for each in files)
+    names = [each.below if count[each.below] == 1 else _whole(each.path) for each in files]
+    bare = Counter(name.with_suffix("") for name in names)
+    return [name if bare[name.with_suffix("")] > 1 else name.with_suffix("") for name in names]
+
+
+def _whole(path: Path) -> Path:
+    absolute = path.resolve()
+    return absolute.relative_to(absolute.anchor)

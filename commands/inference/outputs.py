@@ -1,0 +1,137 @@
+"""What is written of scores: a CSV file of detections, Raven's and Audacity's files, a submission to Kaggle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from commands.errors import CommandError
+from commands.inference.predictor import Facts
+from pipeline.annotations.annotation import Annotation
+from pipeline.annotations.audacity import write_audacity
+from pipeline.annotations.raven import write_raven
+from pipeline.rows import write_rows
+from train.scoring.clip_scores import window_ids
+from train.scoring.postprocess import Floats
+
+FORMATS = ("csv", "raven", "audacity", "kaggle")
+DETECTIONS, SUBMISSION = "detections.csv", "submission.csv"
+COLUMNS = ("file", "start_s", "end_s", "label", "score")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A file with its final scores, (W, K)."""
+
+    path: Path
+    name: Path
+    duration_s: float
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What every format needs to know: labels and windows, and from which score on each class is written, (K,)."""
+
+    facts: Facts
+    above: Floats
+
+    def detections(self, file: Scored) -> Iterator[Annotation]:
+        """What reaches its threshold, in order of time, then of score."""
+        window_s = self.facts.window_s
+        for window, scores_K in enumerate(file.scores):
+            end_s = min((window + 1) * window_s, file.duration_s)
+            for label in np.argsort(-scores_K, kind="stable"):
+                if scores_K[label] >= self.above[label]:
+                    yield Annotation(
+                        window * window_s,
+                        end_s,
+                        self.facts.labels[label],
+                        self.facts.low_hz,
+                        self.facts.high_hz,
+                        float(scores_K[label]),
+                        file.path.name,
+                    )
+
+
+Files = Iterable[Scored]
+
+
+def write_csv(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+    """detections.csv: a row for each detection in each file."""
+    count = write_rows(out / DETECTIONS, COLUMNS, (row for file in files() for row in detection_rows(file, wanted)))
+    return f"{out / DETECTIONS}: {count} detections"
+
+
+def detection_rows(file: Scored, wanted: Wanted) -> Iterator[tuple[str, str, str, str, str]]:
+    """Rows of detections.csv."""
+    for each in wanted.detections(file):
+        yield str(file.path), f"{each.begin_s:g}", f"{each.end_s:g}", each.label, f"{each.score:.4f}"
+
+
+def write_raven_tables(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+    """raven/<file>.selections.txt: a selection table for each file, of no rows where nothing was detected."""
+    return _each(out / "raven", ".selections.txt", files, wanted, write_raven)
+
+
+def write_audacity_labels(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+    """audacity/<file>.labels.txt: a label track for each file."""
+    return _each(out / "audacity", ".labels.txt", files, wanted, write_audacity)
+
+
+def _each(
+    folder: Path,
+    suffix: str,
+    files: Callable[[], Files],
+    wanted: Wanted,
+    write: Callable[[Path, Iterable[Annotation]], None],
+) -> str:
+    count = 0
+    for file in files():
+        write(folder / file.name.with_name(file.name.name + suffix), wanted.detections(file))
+        count += 1
+    return f"{folder}: {count} files *{suffix}"
+
+
+def write_submission(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+    """submission.csv: a row for each window, a column for each label of the competition, as stage `submit` writes."""
+    columns = ["row_id", *wanted.facts.submission_labels]
+    count = write_rows(out / SUBMISSION, columns, (row for file in files() for row in submission_rows(file, wanted)))
+    return f"{out / SUBMISSION}: {count} windows"
+
+
+def submission_rows(file: Scored, wanted: Wanted) -> Iterator[list[str]]:
+    """Rows of a submission: `<file without extension>_<second at which the window ends>`; unknown labels score 0."""
+    place = {label: number for number, label in enumerate(wanted.facts.labels)}
+    columns = [place.get(label) for label in wanted.facts.submission_labels]
+    for row_id, scores_K in zip(
+        window_ids(file.path.stem, len(file.scores), wanted.facts.window_s), file.scores, strict=True
+    ):
+        yield [row_id, *(f"{0.0 if column is None else scores_K[column]:.6f}" for column in columns)]
+
+
+def check_stems(paths: Sequence[Path]) -> None:
+    """Refuse files that would have the same row ids in a submission.
+
+    Raises
+    ------
+    CommandError
+        If two have one name.
+    """
+    if twice := [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]:
+        raise CommandError(
+            f"--format kaggle: {', '.join(twice[:5])}: is the name of several files, whose row ids would be the same; "
+            "rename them, or leave kaggle out"
+        )
+
+
+WRITERS: dict[str, Callable[[Path, Callable[[], Files], Wanted], str]] = {
+    "csv": write_csv,
+    "raven": write_raven_tables,
+    "audacity": write_audacity_labels,
+    "kaggle": write_submission,
+}

@@ -1,0 +1,101 @@
+"""Untrained models of any member and recipe, and what the pipeline makes of a waveform with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from commands.bundle.format import Input
+from commands.bundle.predict import first_frames
+from commands.bundle.waveform import WaveformRows
+from commands.export.graph import Look
+from commands.inference.trained import Model
+from pipeline import frontend
+from pipeline.codes import codec_of
+from schema.members import Member
+from schema.recipe import Recipe, resolve_recipe
+from schema.views import AnyView, MelView, PcenView, each_of
+from tests.tiny import shipped_params
+from train.clips.residence import ArrayFrames
+from train.clips.side_by_side import SideBySideFrames
+from train.finishing.normalise import BinStatistics, channel_count
+from train.members import ResolvedMember
+from train.network.checkpoint import Sidecar
+from train.network.model import build_model
+from train.scoring.inference import Scorer, clips_at
+
+Floats = npt.NDArray[np.float32]
+
+LABELS = ["a", "b", "c"]
+VIEW = {"sample_rate_hz": 16000, "n_fft": 512, "hop": 256, "n_mels": 32, "mel_scale": "slaney", "fmin_hz": 20.0}
+VIEW |= {"fmax_hz": 8000.0, "dtype": "float16", "compression": "none"}
+PCEN = {"gain": 0.98, "bias": 2.0, "power": 0.5, "time_constant_s": 0.1, "eps": 4.6e8}
+
+
+def mel(**changes: Any) -> MelView:
+    return MelView(kind="mel", **{**VIEW, **changes})
+
+
+def pcen(**changes: Any) -> PcenView:
+    return PcenView(kind="pcen", pcen=PCEN, **{**VIEW, **changes})
+
+
+def a_look(view: AnyView, share: float = 1.0, member: dict[str, Any] | None = None, **override: Any) -> Look:
+    """An untrained model on a view; keys of its member and its recipe can be changed."""
+    raw = shipped_params()
+    entry = Member(**{**raw["members"]["base"], **(member or {})})
+    recipe = resolve_recipe(Recipe(**raw["train"]["demo"]), {"clip_s": 1.0, "dynamic_range_db": 0.0, **override})
+    torch.manual_seed(1)
+    network = build_model(entry, len(LABELS), view.n_mels, pretrained=False, channels=channel_count(view, recipe))
+    shape = network.bin_mean.shape
+    network.statistics = BinStatistics(torch.randn(shape) * 5 - 40, torch.rand(shape) * 10 + 5)
+    resolved = ResolvedMember(name="x", member=entry, recipe=recipe, view=view, store_digest="", weights_sha256=None)
+    sidecar = Sidecar(labels=LABELS, fold=0, member=resolved, folds_sha256="", sha256={}, metrics={})
+    return Look(Model(sidecar, network.eval(), ""), share, shown=True)
+
+
+def song(samples: int) -> Floats:
+    """Noise that grows, with beeps of rising pitch."""
+    rng = np.random.default_rng(1)
+    time_S = np.arange(samples) / 16000
+    beeps_S = np.sin(2 * np.pi * (500 + 300 * time_S) * time_S) * (np.sin(2 * np.pi * 3 * time_S) > 0)
+    return (0.2 * beeps_S + 0.02 * (1 + time_S) * rng.standard_normal(samples)).astype(np.float32)
+
+
+def a_scorer(look: Look, waveform_S: Floats) -> tuple[Scorer, int]:
+    """The pipeline's scorer of a waveform, and how many frames that has."""
+    views, cpu = each_of(look.view), torch.device("cpu")
+    codes = [codec_of(view).encode(frontend.spectrogram(waveform_S, view)) for view in views]
+    frames = [ArrayFrames(each, codec_of(view), cpu) for each, view in zip(codes, views, strict=True)]
+    beside = SideBySideFrames(frames, [np.zeros(1, np.int64)] * len(frames))
+    recipe = look.model.sidecar.member.recipe
+    chosen = frames[0] if len(frames) == 1 else beside
+    return Scorer(look.model.network, chosen, look.view, recipe, cpu), len(codes[0])
+
+
+def of_pipeline(look: Look, waveform_S: Floats, middle_s: npt.NDArray[np.float64]) -> Floats:
+    """Scores of clips around some times, (N, K), as the stages compute them."""
+    scorer, frames = a_scorer(look, waveform_S)
+    return scorer.scores(clips_at(middle_s, 0, frames, look.view, look.model.clip_frames), 8) * look.share
+
+
+def tuned(look: Look, waveform_S: Floats, middle_s: npt.NDArray[np.float64]) -> None:
+    """Let each class's logits of these clips have mean 0 and deviation 2, so that a difference between clips shows."""
+    scorer, frames = a_scorer(look, waveform_S)
+    (logits,) = scorer.logits(clips_at(middle_s, 0, frames, look.view, look.model.clip_frames), len(middle_s))
+    deviation, mean = torch.std_mean(logits.clip, dim=0)
+    network: Any = look.model.network
+    last = network.backbone.get_classifier() if network.head is None else network.head.frames
+    with torch.no_grad():
+        last.weight.mul_(2 / deviation.reshape(-1, *(1,) * (last.weight.ndim - 1)))
+        last.bias.sub_(mean).mul_(2 / deviation)
+
+
+def rows_of(wanted: Input, waveform_S: Floats, middle_s: npt.NDArray[np.float64]) -> Floats:
+    """What the graph is fed for clips around some times: (N, S)."""
+    rows = WaveformRows(iter([waveform_S]), len(waveform_S))
+    begins = [wanted.begin(first) for first in first_frames(middle_s, len(waveform_S), wanted).tolist()]
+    return np.stack([rows.row(begin, wanted.samples) for begin in begins])

@@ -1,0 +1,109 @@
+"""The graph of an ensemble says what the pipeline says, for any recipe, view and length of recording."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from commands.export.graph import EnsembleGraph, Look
+from schema.views import AnyView, side_by_side
+from tests.commands.export.models import Floats, a_look, mel, of_pipeline, pcen, rows_of, song, tuned
+
+MIDDLES_S = np.array([0.0, 0.4, 1.3, 2.0, 3.9, 4.0])
+WHOLE, SHORT = 4 * 16000 + 77, 11111
+NORMALISED = ["clip", "bins", "none"]
+
+
+def of_graph(looks: list[Look], waveform_S: Floats) -> tuple[Floats, Floats]:
+    """Scores and embedding of clips around the middles."""
+    graph = EnsembleGraph(looks).eval()
+    rows = [torch.from_numpy(rows_of(each, waveform_S, MIDDLES_S)) for each in graph.inputs]
+    with torch.no_grad():
+        scores, embedding = graph(*rows)
+    return scores.numpy(), embedding.numpy()
+
+
+def check(looks: list[Look], samples: int = WHOLE) -> None:
+    """Compare, and see that the scores are of a kind that would show a difference."""
+    waveform_S = song(samples)
+    if samples == WHOLE:
+        for look in looks:
+            tuned(look, waveform_S, MIDDLES_S)
+    wanted = np.sum([of_pipeline(look, waveform_S, MIDDLES_S) for look in looks], axis=0)
+    found, embedding = of_graph(looks, waveform_S)
+    assert samples == SHORT or wanted.std(axis=0).max() > 0.05, "clips that all sound alike show nothing"
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    assert np.isfinite(embedding).all()
+
+
+@pytest.mark.parametrize("normalise", NORMALISED)
+@pytest.mark.parametrize("view", [mel(), pcen(), mel(dtype="uint8"), mel(hop=200)], ids=["mel", "pcen", "uint8", "hop"])
+def test_each_kind_of_view_and_of_normalising(view: AnyView, normalise: str) -> None:
+    check([a_look(view, normalise=normalise)])
+
+
+@pytest.mark.parametrize("short", ["loop", "pad"])
+@pytest.mark.parametrize("view", [mel(), pcen(), mel(dtype="uint8")], ids=["mel", "pcen", "uint8"])
+def test_a_recording_shorter_than_a_clip(view: AnyView, short: str) -> None:
+    look = a_look(view, short=short)
+    tuned(look, song(WHOLE), MIDDLES_S)
+    check([look], SHORT)
+
+
+def test_positive_control_a_clip_that_is_not_looped_would_score_otherwise() -> None:
+    loop, pad = a_look(mel(), short="loop"), a_look(mel(), short="pad")
+    for look in (loop, pad):
+        tuned(look, song(WHOLE), MIDDLES_S)
+    one, other = (of_graph([look], song(SHORT))[0] for look in (loop, pad))
+    assert np.abs(one - other).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("member", "override"),
+    [
+        ({"head": "sed"}, {"loss": {"kind": "bce"}}),
+        ({"head": "sed", "pool": "gem"}, {}),
+        ({"pool": "gem"}, {"loss": {"kind": "focal_bce"}}),
+        ({}, {"channels": ["level", "slope"], "dynamic_range_db": 40.0}),
+        (
+            {},
+            {
+                "channels": ["level", "pcen", "slope"],
+                "pcen": {"gain": 0.9, "bias": 2.0, "power": 0.5, "time_constant_s": 0.2, "eps": 1e9},
+            },
+        ),
+    ],
+    ids=["sed", "sed gem", "gem", "slope", "pcen channel"],
+)
+def test_heads_and_channels(member: dict[str, Any], override: dict[str, Any]) -> None:
+    check([a_look(mel(), member=member, **override)])
+
+
+def test_several_views_side_by_side() -> None:
+    check([a_look(side_by_side([mel(), pcen(n_fft=1024)]), dynamic_range_db=60.0)])
+
+
+def test_an_ensemble_weighs_its_members_and_shares_what_they_look_at() -> None:
+    looks = [a_look(mel(), 0.5), a_look(pcen(), 0.3), a_look(mel(), 0.2, normalise="bins")]
+    check(looks)
+    graph = EnsembleGraph(looks)
+    assert len(graph.inputs) == 1
+    assert len(graph.listeners[0].front_end.levels) == 2
+    assert len(graph.listeners[0].front_end.spectra) == 1
+
+
+def test_members_of_another_grid_have_a_waveform_of_their_own() -> None:
+    looks = [a_look(mel(), 0.5), a_look(mel(n_fft=1024, hop=300), 0.3), a_look(mel(), 0.2, clip_s=2.0)]
+    assert [each.name for each in EnsembleGraph(looks).inputs] == ["waveform", "waveform_2", "waveform_3"]
+    check(looks)
+
+
+def test_the_embedding_is_of_the_shown_models() -> None:
+    first, second = a_look(mel()), a_look(pcen(), member={"head": "sed"})
+    one, other = (of_graph([look], song(WHOLE))[1] for look in (first, second))
+    both = of_graph([first, second], song(WHOLE))[1]
+    np.testing.assert_allclose(both, np.concatenate([one, other], axis=1), atol=1e-4)
+    assert EnsembleGraph([first, second]).embedding == both.shape[1]
