@@ -105,7 +105,8 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
 
 def _warnings(counts: pd.DataFrame, crossing: list[dict[str, Any]]) -> Iterator[str]:
     if crossing:
-        yield f"{len(crossing)} group(s) of recordings cross folds: validation knows their recordists; see `crossing`"
+        known = "validation knows their recordists; see `crossing` in reports/folds.json"
+        yield f"{len(crossing)} group(s) of recordings cross folds: {known}"
     sizes = counts.drop(columns=NEVER_VALIDATED).sum()
     if sizes.max() > UNEVEN_ABOVE * sizes.mean():
         yield f"the folds are uneven, {sizes.min()} to {sizes.max()} recordings: some groups are large; try fewer folds"

@@ -28,6 +28,7 @@ STAGES = {
     "predict": ("train.predict", []),
     "submit": ("train.submit", []),
     "evaluate": ("train.evaluate", []),
+    "report": ("commands.page.build", []),
 }
 
 

@@ -1,0 +1,69 @@
+"""Stage `report`: one page to look at and listen to, reports/report.html."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import params as parameters
+from cache.files import write_durably, writing
+from commands.page.budget import Filled, fill
+from commands.page.clips import gallery, mistakes, unsure
+from commands.page.data_set import data_set
+from commands.page.quality import quality
+from commands.page.render import render
+from commands.page.results import Results, read_results
+from commands.page.seen import seen
+from commands.page.timelines import timelines
+from commands.page.training import training
+from errors import run_stage
+from params import Params
+from train.paths import REPORTS
+
+PAGE = REPORTS / "report.html"
+MB = 1e6
+
+
+def main() -> None:
+    """Write reports/report.html."""
+    params = parameters.load()
+    page = build(read_results(), params).encode()
+    with writing(PAGE):
+        write_durably(PAGE, page)
+    print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser, it needs no network")
+    if len(page) > params.report.budget_mb * MB:
+        print(
+            f"that is more than report.budget_mb = {params.report.budget_mb:g}: its tables and charts alone are larger"
+        )
+
+
+def build(results: Results, params: Params) -> str:
+    """The page, as large as its budget allows."""
+    report = params.report
+    sections: dict[str, Any] = {
+        "results": results,
+        "data": data_set(results, params.evaluate.rare_below),
+        "quality": quality(results, params.evaluate.rare_below, report.resamples),
+        "training": training(results),
+        "budget_mb": report.budget_mb,
+    }
+    nothing: Filled[Any] = Filled({name: [] for name in pieces(results, params)}, frozenset())
+    bare = len(render(sections | {"pieces": nothing, "size_mb": 0.0}).encode())
+    filled = fill(pieces(results, params), round(report.budget_mb * MB) - bare)
+    size = bare + sum(piece.bytes for each in filled.taken.values() for piece in each)
+    return render(sections | {"pieces": filled, "size_mb": size / MB})
+
+
+def pieces(results: Results, params: Params) -> dict[str, Any]:
+    """What is looked at and listened to, in the order in which it finds room."""
+    report = params.report
+    return {
+        "seen": seen(results, params.machine),
+        "mistakes": mistakes(results, report.clips, report.clip_s),
+        "unsure": unsure(results, report.clips, report.clip_s),
+        "timelines": timelines(results, report.soundscapes, report.soundscape_s),
+        "gallery": gallery(results, report.gallery, report.clip_s),
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)
