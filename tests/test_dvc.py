@@ -125,6 +125,8 @@ def test_a_second_repro_does_nothing_and_says_so(project: Path) -> None:
         ("train.other.epochs", 3, {"member@base", "member@pcen"}),
         ("members.base.dropout", 0.2, {"member@base", "predict", "submit", "evaluate"}),
         ("evaluate.top_confusions", 3, {"evaluate"}),
+        ("evaluate.rare_below", 3, {"evaluate", "report"}),
+        ("report.clips", 1, {"report"}),
         ("predict.window_s", 4.0, {"predict"}),
         ("predict.shifts_s", [1.0], {"predict"}),
         ("predict.smoothing", 0.2, {"submit"}),
@@ -143,7 +145,7 @@ def test_a_changed_key_touches_only_the_stages_that_read_it(
 def test_repro_runs_only_the_changed_member(project: Path, changed_params: Callable[[str, Any], None]) -> None:
     changed_params("train.other.optimiser.lr", 0.02)
     ran = set(re.findall(r"Running stage '(\S+)'", dvc(project, "repro")))
-    assert ran == {"member@base", "member@pcen", "train@pcen-0", "predict", "submit", "evaluate"}
+    assert ran == {"member@base", "member@pcen", "train@pcen-0", "predict", "submit", "evaluate", "report"}
     changed_params("train.other.optimiser.lr", 0.01)
     output = dvc(project, "repro")
     assert "Running stage" not in output, "DVC's run cache gives a parameter that was flipped back for free"
