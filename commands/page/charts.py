@@ -20,6 +20,7 @@ SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 UNWANTED = {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}  # the style would hold for the whole page
 COLOURS = ("#3b7dd8", "#e07b39", "#3f9d69", "#b15fb5", "#c9a227", "#d0505a", "#5aa9b5", "#8a8f98")  # light and dark
+LONGEST_NAME = 26  # letters
 INK, FAINT = "#010203", "#010204"  # stand for the page's ink and for its grid
 IN_PAGE = {INK: "currentColor", FAINT: "var(--grid)"}
 INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
@@ -34,6 +35,11 @@ class Chart:
     alt: str
     wide: bool = False
     svg: Markup = field(default=Markup(""))
+
+
+def short(name: str) -> str:
+    """A name as it fits beside a chart; its whole is in the tables."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 @contextmanager

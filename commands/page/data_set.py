@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from commands.page.charts import COLOURS, Chart, chart
+from commands.page.charts import COLOURS, Chart, chart, short
 from commands.page.results import Results, read_report
 from commands.page.tables import Cell, Column, Table, number, text
 from train.paths import FOLDS, REPORTS
@@ -83,7 +83,7 @@ def tail_chart(results: Results, rare_below: int) -> Chart:
         if few:
             colours = [COLOURS[1] if count < rare_below else COLOURS[0] for count in counts]
             axes.bar_label(axes.barh(range(len(counts)), counts, color=colours), padding=3)
-            axes.set_yticks(range(len(counts)), names)
+            axes.set_yticks(range(len(counts)), [short(name) for name in names])
             axes.invert_yaxis()
             axes.grid(visible=False, axis="y")
             axes.set(xlabel=f"recordings (orange: fewer than {rare_below})")

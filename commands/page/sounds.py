@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 COMPRESSION = 0.7  # 0 = best, 1 = smallest: about 45 kbit/s of a mono sound at 32 kHz
 FADE_S = 0.005
-LOUDEST = 0.9  # of full scale; every piece is made so loud
+LOUDEST = 0.8  # of full scale; every piece is made so loud, and Vorbis may overshoot
 
 
 def sound(audio: Audio, start_s: float, seconds: float, sample_rate_hz: int) -> str:
