@@ -43,8 +43,8 @@ class Browser:
         """Open an address, or a file from disk."""
         self.look()
         self.driver.get("about:blank")
-        self.driver.get_log("browser")
-        self.driver.get_log("performance")
+        for kind in ("browser", "performance"):
+            self.logged(kind)  # of the page before
         self.driver.get(address.resolve().as_uri() if isinstance(address, Path) else address)
 
     def look(self, size: tuple[int, int] = WIDE, scheme: str = "light") -> None:
@@ -55,13 +55,18 @@ class Browser:
         wanted = [{"name": name, "value": value} for name, value in media.items()]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
 
+    def logged(self, kind: str) -> list[dict[str, Any]]:
+        """What the browser logged since it was asked last."""
+        entries: list[dict[str, Any]] = self.driver.get_log(kind)  # type: ignore[no-untyped-call]
+        return entries
+
     def errors(self) -> list[str]:
         """What the console complained about since the page was opened, or since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+        return [entry["message"] for entry in self.logged("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for, apart from files and what it holds itself."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        messages = [json.loads(entry["message"])["message"] for entry in self.logged("performance")]
         sent = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
         return [url for url in sent if not url.startswith(("file:", "data:", "about:", "blob:"))]
 
@@ -83,6 +88,10 @@ class Browser:
             "return [...document.querySelectorAll(arguments[0])].map((each) => each.textContent.trim())", selector
         )
         return found
+
+    def name(self, selector: str) -> str:
+        """What an element is called for those who do not see it."""
+        return self.at(selector).get_attribute("aria-label") or ""
 
     def press(self, *keys: str) -> None:
         """Press keys, whatever has the focus."""

@@ -7,6 +7,7 @@ them if their outputs change, which `test_repro_runs_only_the_changed_member` sh
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dvc.repo import Repo
+from dvc.repo.artifacts import check_name_format
 from ruamel.yaml import YAML
 
 from tests import tiny
@@ -61,6 +64,7 @@ def copy_of_the_code(root: Path) -> None:
     shutil.copy(tiny.ROOT / ".dvcignore", root)
     (root / ".dvc").mkdir()
     shutil.copy(tiny.ROOT / ".dvc/config", root / ".dvc")
+    shutil.copytree(tiny.ROOT / ".dvc/plots", root / ".dvc/plots")
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +165,41 @@ def test_changed_labels_decode_nothing(project: Path) -> None:
     finally:
         table.write_text(before)
         dvc(project, "repro", "folds")
+
+
+def test_plots_show_all_trainings_at_once_with_titles_and_axes(project: Path) -> None:
+    plots = json.loads(dvc(project, "plots", "show", "--json", "--split"))["data"]
+    assert list(plots)[:4] == [
+        "macro ROC-AUC on the fold",
+        "validation loss",
+        "waiting for data",
+        "reports/per_class.csv",
+    ]
+    told = plots["macro ROC-AUC on the fold"][0]["anchor_definitions"]
+    assert told["<DVC_METRIC_TITLE>"] == "macro ROC-AUC on the fold, by epoch"
+    assert (told["<DVC_METRIC_X_LABEL>"], told["<DVC_METRIC_Y_LABEL>"]) == ("epoch", "macro ROC-AUC")
+    rows = [{key: str(row[key]) for key in ("member", "fold", "epoch")} for row in told["<DVC_METRIC_DATA>"]]
+    assert [(row["member"], row["fold"], row["epoch"]) for row in rows] == [
+        (member, "0", epoch) for member in ("base", "pcen") for epoch in ("1", "2")
+    ]
+    calibration = plots["calibration"][0]["anchor_definitions"]
+    assert calibration["<DVC_METRIC_X_LABEL>"] == "score of the best class"
+
+
+def test_metrics_are_told_without_a_complaint(project: Path) -> None:
+    shown = json.loads(dvc(project, "metrics", "show", "--json"))[""]["data"]
+    assert all("error" not in each for each in shown.values())
+    assert "ensemble" in shown["reports/metrics.json"]["data"]["out_of_fold"]
+
+
+def test_artifacts_name_the_models_by_dvcs_rules(project: Path) -> None:
+    with Repo(str(project)) as repo:
+        found = repo.artifacts.read()["dvc.yaml"]
+        for name, artifact in found.items():
+            check_name_format(name)
+            assert (project / repo.artifacts.get_path(name)).exists()
+            assert artifact.desc
+    assert {name: each.path for name, each in found.items()} == {"models": "models", "ensemble": "data/ensemble.json"}
 
 
 def verify(root: Path) -> tuple[int, str]:

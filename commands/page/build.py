@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 import params as parameters
 from cache.files import write_durably, writing
 from commands.page.budget import Filled, fill
@@ -24,11 +26,17 @@ MB = 1e6
 
 
 def main() -> None:
-    """Write reports/report.html."""
+    """Write reports/report.html, and the tables of curves and calibration that `dvc plots` draws."""
     params = parameters.load()
-    page = build(read_results(), params).encode()
+    results = read_results()
+    sections = gather(results, params)
+    page = fitted(sections, results, params).encode()
     with writing(PAGE):
         write_durably(PAGE, page)
+    sections["training"].curves.to_csv(REPORTS / "trainings.csv", index=False, float_format="%.6g")
+    pd.DataFrame(sections["quality"].calibration.bins).to_csv(
+        REPORTS / "calibration.csv", index=False, float_format="%.4f"
+    )
     print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser, it needs no network")
     if len(page) > params.report.budget_mb * MB:
         print(
@@ -36,19 +44,23 @@ def main() -> None:
         )
 
 
-def build(results: Results, params: Params) -> str:
-    """The page, as large as its budget allows."""
-    report = params.report
-    sections: dict[str, Any] = {
+def gather(results: Results, params: Params) -> dict[str, Any]:
+    """All sections, without what is looked at and listened to."""
+    rare_below = params.evaluate.rare_below
+    return {
         "results": results,
-        "data": data_set(results, params.evaluate.rare_below),
-        "quality": quality(results, params.evaluate.rare_below, report.resamples),
+        "data": data_set(results, rare_below),
+        "quality": quality(results, rare_below, params.report.resamples),
         "training": training(results),
-        "budget_mb": report.budget_mb,
+        "budget_mb": params.report.budget_mb,
     }
+
+
+def fitted(sections: dict[str, Any], results: Results, params: Params) -> str:
+    """The page, with as much to look at and listen to as its budget allows."""
     nothing: Filled[Any] = Filled({name: [] for name in pieces(results, params)}, frozenset())
     bare = len(render(sections | {"pieces": nothing, "size_mb": 0.0}).encode())
-    filled = fill(pieces(results, params), round(report.budget_mb * MB) - bare)
+    filled = fill(pieces(results, params), round(params.report.budget_mb * MB) - bare)
     size = bare + sum(piece.bytes for each in filled.taken.values() for piece in each)
     return render(sections | {"pieces": filled, "size_mb": size / MB})
 

@@ -37,6 +37,7 @@ class Quality:
     rare_below: int
     confusions: Table
     charts: list[Chart]
+    calibration: Calibration
     resamples: int
     recordings: int
 
@@ -69,6 +70,7 @@ def quality(results: Results, rare_below: int, resamples: int) -> Quality:
         rare_below=rare_below,
         confusions=confusion_table(results),
         charts=[precision_chart(results, classes, rare_below), calibration_chart(of_best)],
+        calibration=of_best,
         resamples=resamples,
         recordings=len(examples),
     )

@@ -19,16 +19,16 @@ from train.learning.run import place_of
 
 STYLES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dashed"}  # lines of folds: matplotlib's, the page's
 DEVICE_WAITING = "device_waiting_share"  # logged where a GPU trains
-LOGGED = (
-    "train/loss",
-    "validation/loss",
-    "validation/macro_roc_auc",
-    "validation/accuracy",
-    "learning_rate",
-    "waiting_share",
-    "clips_per_s",
-    "epoch_s",
-)
+LOGGED = {  # by DVCLive, and what it is called in reports/trainings.csv
+    "train/loss": "train_loss",
+    "validation/loss": "validation_loss",
+    "validation/macro_roc_auc": "macro_roc_auc",
+    "validation/accuracy": "accuracy",
+    "learning_rate": "learning_rate",
+    "waiting_share": "waiting_share",
+    "clips_per_s": "clips_per_s",
+    "epoch_s": "epoch_s",
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Training:
 
     charts: list[Chart]
     key: list[KeyEntry]
+    curves: pd.DataFrame  # a row for each epoch of each training, for `dvc plots`
     trainings: Table
 
 
@@ -76,7 +77,7 @@ def training(results: Results) -> Training:
     ]
     if all(DEVICE_WAITING in each.logged for each in courses):
         wanted.append(("device-stall", "Share of time the GPU stood idle for want of data", DEVICE_WAITING))
-    return Training([_chart(courses, *each) for each in wanted], key(courses), training_table(courses))
+    return Training([_chart(courses, *each) for each in wanted], key(courses), curves(courses), training_table(courses))
 
 
 def read_course(member: str, fold: int) -> Course:
@@ -90,6 +91,16 @@ def read_course(member: str, fold: int) -> Course:
 
 def _read_metric(path: Path) -> list[float]:
     return [float(value) for value in pd.read_csv(path, sep="\t").iloc[:, -1]]
+
+
+def curves(courses: Sequence[Course]) -> pd.DataFrame:
+    """A row for each epoch of each training: reports/trainings.csv."""
+    tables = []
+    for course in courses:
+        table = pd.DataFrame({column: course.logged[name] for name, column in LOGGED.items()})
+        epochs = range(1, course.epochs + 1)
+        tables.append(table.assign(member=course.member, fold=course.fold, epoch=epochs))
+    return pd.concat(tables, ignore_index=True)[["member", "fold", "epoch", *LOGGED.values()]]
 
 
 def key(courses: Sequence[Course]) -> list[KeyEntry]:

@@ -134,10 +134,10 @@ def test_a_click_on_a_spectrogram_plays_from_there(page: Browser) -> None:
         return [sound.currentTime, left]"""
     )
     assert left == pytest.approx(100 * now / seconds, abs=15), "the line is where the sound is"
-    assert page.at(f"#{clip} .play").get_attribute("aria-label").startswith("Pause ")
+    assert page.name(f"#{clip} .play").startswith("Pause ")
     page.click_at(f"#{clip} .play")
     page.until(lambda: sound(page, clip, "paused") == 1)
-    assert page.at(f"#{clip} .play").get_attribute("aria-label").startswith("Play ")
+    assert page.name(f"#{clip} .play").startswith("Play ")
     assert page.errors() == []
 
 
@@ -154,7 +154,7 @@ def test_the_keyboard_plays_pauses_and_moves(page: Browser) -> None:
     page.until(lambda: sound(page, clip, "currentTime") == pytest.approx(0.5, abs=0.05))
     slider = page.at(f"#{clip} .seek")
     assert slider.get_attribute("aria-valuenow") == "0.50"
-    assert slider.get_attribute("aria-valuetext").startswith("0.5 of ")
+    assert (slider.get_attribute("aria-valuetext") or "").startswith("0.5 of ")
 
 
 def test_one_sound_plays_at_a_time_and_repeats_if_wanted(page: Browser) -> None:

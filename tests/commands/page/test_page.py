@@ -137,10 +137,10 @@ def test_hostile_names_are_shown_and_do_nothing(project: Path, browser: Browser)
     old, new = "lowton/XC0.ogg", f"lowton/{HOSTILE}.ogg"
     for path in ("data/recordings.csv", "data/folds.csv"):
         change(path, lambda row: row.replace(old, new))
-    for path in Path("models").glob("*/*/predictions.npz"):
-        content = dict(np.load(path))
+    for file in Path("models").glob("*/*/predictions.npz"):
+        content = dict(np.load(file))
         content["recording"] = np.array([new if name == old else name for name in content["recording"].tolist()])
-        np.savez(path, **content)
+        np.savez(file, **content)
     change_params(report={"clips": 18})
     text = made()
     assert "<img src=x" not in text

@@ -19,7 +19,8 @@ def cases(ties: bool) -> tuple[Ints, Bools, Floats]:
     secondary[np.arange(N), primary] = False
     scores = rng.random((N, K)).astype(np.float32)
     scores[np.arange(N), primary] += 0.3
-    return primary, secondary, np.clip(np.round(scores, 1), 0, 1) if ties else scores / 2
+    shown = np.clip(np.round(scores, 1), 0, 1) if ties else scores / 2
+    return primary, secondary, shown.astype(np.float32)
 
 
 def resampled(ties: bool) -> tuple[Resampled, list[Ints]]:
