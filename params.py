@@ -20,6 +20,7 @@ from schema.ladder import Ladder
 from schema.members import Member
 from schema.predict import PredictParams
 from schema.recipe import Recipe, completed, is_derived, resolve_recipe
+from schema.report import ReportParams
 from schema.student import StudentParams
 from schema.tune import TuneParams, tune_problems
 from schema.views import View
@@ -155,6 +156,7 @@ class Params(Section):
     members: Annotated[dict[Name, Member], Field(min_length=1)]
     ladder: Ladder
     evaluate: EvaluateParams
+    report: ReportParams
     ensemble: EnsembleParams
     predict: PredictParams
     export: ExportParams

@@ -111,7 +111,8 @@ def _warnings(counts: pd.DataFrame, crossing: list[dict[str, Any]], sounds: list
             f"see `crossing_sounds`, and remove all but one, or set folds.use_ready: false"
         )
     if crossing:
-        yield f"{len(crossing)} group(s) of recordings cross folds: validation knows their recordists; see `crossing`"
+        known = "validation knows their recordists; see `crossing` in reports/folds.json"
+        yield f"{len(crossing)} group(s) of recordings cross folds: {known}"
     sizes = counts.drop(columns=NEVER_VALIDATED).sum()
     if sizes.max() > UNEVEN_ABOVE * sizes.mean():
         yield f"the folds are uneven, {sizes.min()} to {sizes.max()} recordings: some groups are large; try fewer folds"

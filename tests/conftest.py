@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import params
 from tests import tiny
+from tests.browser import Browser, opened
 from tests.recorded import RecordedParams
 
 STAGES = {
@@ -28,6 +30,7 @@ STAGES = {
     "predict": ("train.predict", []),
     "submit": ("train.submit", []),
     "evaluate": ("train.evaluate", []),
+    "report": ("commands.page.build", []),
 }
 
 
@@ -58,3 +61,10 @@ def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
             reads[stage] = recorded.reads
         os.chdir(before)
     return TinyProject(root, reads)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A real browser; tests that need it are skipped where there is none."""
+    with opened(tmp_path_factory.mktemp("browser")) as started:
+        yield started

@@ -7,6 +7,7 @@ them if their outputs change, which `test_repro_runs_only_the_changed_member` sh
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dvc.repo import Repo
+from dvc.repo.artifacts import check_name_format
 from ruamel.yaml import YAML
 
 from tests import tiny
@@ -61,6 +64,7 @@ def copy_of_the_code(root: Path) -> None:
     shutil.copy(tiny.ROOT / ".dvcignore", root)
     (root / ".dvc").mkdir()
     shutil.copy(tiny.ROOT / ".dvc/config", root / ".dvc")
+    shutil.copytree(tiny.ROOT / ".dvc/plots", root / ".dvc/plots")
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,8 @@ def test_a_second_repro_does_nothing_and_says_so(project: Path) -> None:
         ("train.other.epochs", 3, {"member@base", "member@pcen"}),
         ("members.base.dropout", 0.2, {"member@base", "predict", "submit", "evaluate"}),
         ("evaluate.top_confusions", 3, {"evaluate"}),
+        ("evaluate.rare_below", 3, {"evaluate", "report"}),
+        ("report.clips", 1, {"report"}),
         ("predict.window_s", 4.0, {"predict"}),
         ("predict.shifts_s", [1.0], {"predict"}),
         ("predict.smoothing", 0.2, {"submit"}),
@@ -143,7 +149,7 @@ def test_a_changed_key_touches_only_the_stages_that_read_it(
 def test_repro_runs_only_the_changed_member(project: Path, changed_params: Callable[[str, Any], None]) -> None:
     changed_params("train.other.optimiser.lr", 0.02)
     ran = set(re.findall(r"Running stage '(\S+)'", dvc(project, "repro")))
-    assert ran == {"member@base", "member@pcen", "train@pcen-0", "predict", "submit", "evaluate"}
+    assert ran == {"member@base", "member@pcen", "train@pcen-0", "predict", "submit", "evaluate", "report"}
     changed_params("train.other.optimiser.lr", 0.01)
     output = dvc(project, "repro")
     assert "Running stage" not in output, "DVC's run cache gives a parameter that was flipped back for free"
@@ -171,6 +177,41 @@ def test_annotations_change_what_is_learned_and_decode_nothing(project: Path) ->
     finally:
         corrected.unlink()
         dvc(project, "repro", "train@base-0")
+
+
+def test_plots_show_all_trainings_at_once_with_titles_and_axes(project: Path) -> None:
+    plots = json.loads(dvc(project, "plots", "show", "--json", "--split"))["data"]
+    assert list(plots)[:4] == [
+        "macro ROC-AUC on the fold",
+        "validation loss",
+        "waiting for data",
+        "reports/per_class.csv",
+    ]
+    told = plots["macro ROC-AUC on the fold"][0]["anchor_definitions"]
+    assert told["<DVC_METRIC_TITLE>"] == "macro ROC-AUC on the fold, by epoch"
+    assert (told["<DVC_METRIC_X_LABEL>"], told["<DVC_METRIC_Y_LABEL>"]) == ("epoch", "macro ROC-AUC")
+    rows = [{key: str(row[key]) for key in ("member", "fold", "epoch")} for row in told["<DVC_METRIC_DATA>"]]
+    assert [(row["member"], row["fold"], row["epoch"]) for row in rows] == [
+        (member, "0", epoch) for member in ("base", "pcen") for epoch in ("1", "2")
+    ]
+    calibration = plots["calibration"][0]["anchor_definitions"]
+    assert calibration["<DVC_METRIC_X_LABEL>"] == "score of the best class"
+
+
+def test_metrics_are_told_without_a_complaint(project: Path) -> None:
+    shown = json.loads(dvc(project, "metrics", "show", "--json"))[""]["data"]
+    assert all("error" not in each for each in shown.values())
+    assert "ensemble" in shown["reports/metrics.json"]["data"]["out_of_fold"]
+
+
+def test_artifacts_name_the_models_by_dvcs_rules(project: Path) -> None:
+    with Repo(str(project)) as repo:
+        found = repo.artifacts.read()["dvc.yaml"]
+        for name, artifact in found.items():
+            check_name_format(name)
+            assert (project / repo.artifacts.get_path(name)).exists()
+            assert artifact.desc
+    assert {name: each.path for name, each in found.items()} == {"models": "models", "ensemble": "data/ensemble.json"}
 
 
 def verify(root: Path) -> tuple[int, str]:

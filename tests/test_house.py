@@ -99,8 +99,10 @@ def test_each_stage_depends_on_every_file_of_code_that_can_change_its_result(nam
     definition = stage_definition(name)
     module = re.match(r"python -m (\S+)", definition["cmd"])
     assert module is not None
-    declared = {dep for dep in definition["deps"] if dep.endswith(".py")}
-    assert declared == imported_files(module[1])
+    declared = {dep for dep in definition["deps"] if dep.endswith((".py", "/templates"))}
+    code = imported_files(module[1])
+    folders = {Path(file).with_name("templates") for file in code}
+    assert declared == code | {folder.as_posix() for folder in folders if (ROOT / folder).is_dir()}
 
 
 def resolved(entry: str, stage: str) -> str:
@@ -135,3 +137,5 @@ def test_files_stay_short() -> None:
     for package in (*ALLOWED, "commands", "cli"):
         for path in modules_of(package):
             assert path.read_text().count("\n") <= 300, path
+    for path in (ROOT / "commands").glob("*/templates/*"):
+        assert path.read_text().count("\n") <= 300, path

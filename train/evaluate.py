@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,10 @@ from train.parameters import parameter_table
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import LABELS, REPORTS
 from train.scoring.blend import Held
-from train.scoring.ensemble import Ensemble, read_ensemble
+from train.scoring.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.scoring.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes
 from train.scoring.evaluate_tables import blend_table, markdown, member_table, postprocessing_table
-from train.scoring.evaluate_windows import ENSEMBLE, Windows, read_windows
+from train.scoring.evaluate_windows import Windows, read_windows
 from train.scoring.metrics import Floats, class_average_precision, class_roc_auc, recording_metrics
 from train.scoring.out_of_fold import OutOfFold, read_out_of_fold
 
@@ -35,7 +34,7 @@ def main() -> None:
     ensemble = read_ensemble(ENSEMBLE_FILE)
     predicted = read_out_of_fold(names, params.folds.train, params.members[names[0]].view, labels)
     held = predicted.held
-    predicted = replace(predicted, scores=predicted.scores | {ENSEMBLE: held.blended(ensemble.blend)})
+    predicted = predicted.with_ensemble(ensemble.blend)
     windows = read_windows(labels, ensemble)
     write_tables(predicted, held, windows, ensemble, params.evaluate)
     metrics: dict[str, Any] = {"out_of_fold": score_out_of_fold(predicted, params.evaluate)}

@@ -151,7 +151,7 @@ def append_comment(path: str) -> None:
 
 def test_nothing_to_do_is_said_in_one_line(project: Path, plan: Plan) -> None:
     facts, shown = plan()
-    assert shown == "nothing to run: all 13 stages are up to date\n"
+    assert shown == "nothing to run: all 14 stages are up to date\n"
     assert states(facts) == {}
     assert facts["decoding"] is None
 
@@ -162,7 +162,7 @@ def test_changed_key_is_told_with_both_values_and_decodes_that_view_only(
     change("views.mel.hop", 200)
     facts, shown = plan()
     runs = {"spectrograms@mel", "member@base"}
-    may_run = {"train@base-0", "train@base-1", "predict", "submit", "evaluate"}
+    may_run = {"train@base-0", "train@base-1", "predict", "submit", "evaluate", "report"}
     may_run |= {"member@pcen", "train@pcen-0", "train@pcen-1"}  # DVC cannot tell that it does not look at this view
     assert states(facts) == dict.fromkeys(runs, "runs") | dict.fromkeys(may_run, "may run")
     assert why(facts, "spectrograms@mel") == why(facts, "member@base") == ["views.mel.hop: 256 -> 200"]

@@ -15,9 +15,9 @@ from train.errors import TrainError
 from train.evaluate import class_table, confusion_table, print_summary, score_out_of_fold, score_windows
 from train.paths import SCORES
 from train.scoring.clip_scores import ClipScores
-from train.scoring.ensemble import Ensemble
+from train.scoring.ensemble import ENSEMBLE, Ensemble
 from train.scoring.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes, soundscapes_to_show
-from train.scoring.evaluate_windows import ENSEMBLE, read_windows
+from train.scoring.evaluate_windows import read_windows
 from train.scoring.out_of_fold import OutOfFold, read_out_of_fold
 from train.scoring.postprocess import Cutting, by_soundscape
 

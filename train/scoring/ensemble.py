@@ -16,6 +16,8 @@ from train.errors import TrainError
 from train.scoring.blend import Blend, Kind
 from train.scoring.postprocess import Cutting, Floats, PostProcessing, by_soundscape
 
+ENSEMBLE = "ensemble"  # its name beside those of the members
+
 
 class Ensemble(BaseModel):
     """Members with their weights, learnt on all out-of-fold predictions, and all that is done to their scores.

@@ -72,10 +72,10 @@ def draw_soundscapes(
             axes[0].set(title="no soundscapes")
 
 
-def soundscapes_to_show(names: Sequence[str], truth_NK: Bools) -> list[str]:
+def soundscapes_to_show(names: Sequence[str], truth_NK: Bools, most: int = MOST_SOUNDSCAPES) -> list[str]:
     """The first soundscapes, those in which the truth names a species before the others; `names` is of each window."""
     told = {names[window] for window in np.flatnonzero(truth_NK.any(axis=1)).tolist()}
-    return sorted(dict.fromkeys(names), key=lambda name: name not in told)[:MOST_SOUNDSCAPES]
+    return sorted(dict.fromkeys(names), key=lambda name: name not in told)[:most]
 
 
 def _classes_to_show(truth_NK: Bools, scores_NK: Floats) -> npt.NDArray[np.int64]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pandas as pd
 
 from train.scoring.blend import BLENDS, Blend, Held, log_loss
-from train.scoring.ensemble import Ensemble
-from train.scoring.evaluate_windows import ENSEMBLE, Windows
+from train.scoring.ensemble import ENSEMBLE, Ensemble
+from train.scoring.evaluate_windows import Windows
 from train.scoring.metrics import Floats, recording_metrics
 from train.scoring.out_of_fold import OutOfFold
 from train.scoring.postprocess import PostProcessing

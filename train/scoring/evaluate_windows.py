@@ -9,11 +9,9 @@ import numpy as np
 from cache.tables import read_csv
 from train.paths import SCORES, TRUTH
 from train.scoring.clip_scores import ClipScores, read_clip_scores
-from train.scoring.ensemble import Ensemble
+from train.scoring.ensemble import ENSEMBLE, Ensemble
 from train.scoring.metrics import Bools, Floats, window_metrics
 from train.scoring.postprocess import by_soundscape
-
-ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)

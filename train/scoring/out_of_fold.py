@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ from cache.store import Store
 from train.clips.examples import Examples, read_examples
 from train.errors import TrainError
 from train.paths import MODELS, store_path
-from train.scoring.blend import Held
+from train.scoring.blend import Blend, Held
+from train.scoring.ensemble import ENSEMBLE
 from train.scoring.metrics import Bools, Floats, Ints
 
 
@@ -36,6 +37,10 @@ class OutOfFold:
     def held(self) -> Held:
         """What weights are learnt from; secondary labels count neither for nor against."""
         return Held(np.stack(list(self.scores.values())), self.truth, ~self.examples.secondary, self.fold)
+
+    def with_ensemble(self, blend: Blend) -> OutOfFold:
+        """With the blend of the members as one more, named ENSEMBLE."""
+        return replace(self, scores=self.scores | {ENSEMBLE: self.held.blended(blend)})
 
 
 def read_out_of_fold(

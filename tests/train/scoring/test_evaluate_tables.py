@@ -11,9 +11,9 @@ import pytest
 from tests.train.test_evaluate import PRIMARY, plain_ensemble, predicted
 from train.scoring.blend import Blend, equal, log_loss
 from train.scoring.clip_scores import ClipScores
-from train.scoring.ensemble import Ensemble
+from train.scoring.ensemble import ENSEMBLE, Ensemble
 from train.scoring.evaluate_tables import blend_table, markdown, member_table, postprocessing_table
-from train.scoring.evaluate_windows import ENSEMBLE, Windows
+from train.scoring.evaluate_windows import Windows
 from train.scoring.metrics import Floats, recording_metrics, window_metrics
 from train.scoring.out_of_fold import OutOfFold
 from train.scoring.postprocess import Cutting, PostProcessing, by_soundscape

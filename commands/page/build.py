@@ -1,0 +1,81 @@
+"""Stage `report`: one page to look at and listen to, reports/report.html."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+import params as parameters
+from cache.files import write_durably, writing
+from commands.page.budget import Filled, fill
+from commands.page.clips import gallery, mistakes, unsure
+from commands.page.data_set import data_set
+from commands.page.quality import quality
+from commands.page.render import render
+from commands.page.results import Results, read_results
+from commands.page.seen import seen
+from commands.page.timelines import timelines
+from commands.page.training import training
+from errors import run_stage
+from params import Params
+from train.paths import REPORTS
+
+PAGE = REPORTS / "report.html"
+MB = 1e6
+
+
+def main() -> None:
+    """Write reports/report.html, and the tables of curves and calibration that `dvc plots` draws."""
+    params = parameters.load()
+    results = read_results()
+    sections = gather(results, params)
+    page = fitted(sections, results, params).encode()
+    with writing(PAGE):
+        write_durably(PAGE, page)
+    sections["training"].curves.to_csv(REPORTS / "trainings.csv", index=False, float_format="%.6g")
+    pd.DataFrame(sections["quality"].calibration.bins).to_csv(
+        REPORTS / "calibration.csv", index=False, float_format="%.4f"
+    )
+    print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser, it needs no network")
+    if len(page) > params.report.budget_mb * MB:
+        print(
+            f"that is more than report.budget_mb = {params.report.budget_mb:g}: its tables and charts alone are larger"
+        )
+
+
+def gather(results: Results, params: Params) -> dict[str, Any]:
+    """All sections, without what is looked at and listened to."""
+    rare_below = params.evaluate.rare_below
+    return {
+        "results": results,
+        "data": data_set(results, rare_below),
+        "quality": quality(results, rare_below, params.report.resamples),
+        "training": training(results),
+        "budget_mb": params.report.budget_mb,
+    }
+
+
+def fitted(sections: dict[str, Any], results: Results, params: Params) -> str:
+    """The page, with as much to look at and listen to as its budget allows."""
+    nothing: Filled[Any] = Filled({name: [] for name in pieces(results, params)}, frozenset())
+    bare = len(render(sections | {"pieces": nothing, "size_mb": 0.0}).encode())
+    filled = fill(pieces(results, params), round(params.report.budget_mb * MB) - bare)
+    size = bare + sum(piece.bytes for each in filled.taken.values() for piece in each)
+    return render(sections | {"pieces": filled, "size_mb": size / MB})
+
+
+def pieces(results: Results, params: Params) -> dict[str, Any]:
+    """What is looked at and listened to, in the order in which it finds room."""
+    report = params.report
+    return {
+        "seen": seen(results, params.machine),
+        "mistakes": mistakes(results, report.clips, report.clip_s),
+        "unsure": unsure(results, report.clips, report.clip_s),
+        "timelines": timelines(results, report.soundscapes, report.soundscape_s),
+        "gallery": gallery(results, report.gallery, report.clip_s),
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)

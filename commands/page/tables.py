@@ -1,0 +1,89 @@
+"""Tables of the page: cells with what is shown, and what they are sorted by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NONE = "\N{EN DASH}"  # where there is no number
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes
+    ----------
+    text
+        What is shown.
+    sort
+        What the column is sorted by: a number, or None for the text.
+    bar
+        Share of the cell's width that a bar fills, None for no bar.
+    mark
+        A class of the style sheet, for a cell that is to stand out.
+    """
+
+    text: str
+    sort: float | None = None
+    bar: float | None = None
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, an explanation, and whether it holds numbers."""
+
+    name: str
+    numeric: bool = False
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with an id that is unique on the page.
+
+    Attributes
+    ----------
+    note
+        What is to be said of it, such as that rows are left out.
+    filtered
+        Whether it has a field to search its rows.
+    """
+
+    id: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+    filtered: bool = True
+
+
+def number(value: float, digits: int = 0, bar: bool = False) -> Cell:
+    """A number with so many digits after the point; a bar shows it as a share of 1."""
+    if not math.isfinite(value):
+        return Cell(NONE)
+    return Cell(f"{value:,.{digits}f}", float(value), min(max(float(value), 0.0), 1.0) if bar else None)
+
+
+def with_interval(value: float, between: tuple[float, float], digits: int = 3, bar: bool = False) -> Cell:
+    """A number and its 95 % interval."""
+    cell, told = number(value, digits, bar), span(between, digits)
+    return Cell(f"{cell.text} ({told})", cell.sort, cell.bar) if cell.sort is not None and told else cell
+
+
+def span(between: tuple[float, float], digits: int = 3) -> str:
+    """An interval as words, "" if it is not known."""
+    low, high = between
+    return f"{low:.{digits}f}{NONE}{high:.{digits}f}" if math.isfinite(low + high) else ""
+
+
+def percent(value: float, digits: int = 1) -> Cell:
+    """A share as percent."""
+    return Cell(f"{100 * value:.{digits}f} %", float(value)) if math.isfinite(value) else Cell(NONE)
+
+
+def text(value: object, mark: str = "") -> Cell:
+    """Words."""
+    return Cell(str(value), mark=mark)
