@@ -2,93 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from tests import tiny
-from tests.conftest import TinyProject
 from tests.docs.blocks import HOW, NOT_COMMANDS, SHELL, Block, Mention, all_blocks, all_mentions, blocks_of
 from tests.docs.checked import WrongCommandError, check
+from tests.docs.conftest import SLOW, run
 
 BLOCKS = all_blocks()
 COMMANDS = [block for block in BLOCKS if block.language in SHELL]
-SLOW = os.environ.get("BIRDCACHE_DOCS") == "slow"
 RUN = [block for block in BLOCKS if block.language in {*SHELL, "python"} and (block.how != "slow" or SLOW)]
-LONGEST_S = 3000 if SLOW else 120
-
-
-@pytest.fixture(scope="module")
-def project(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with tiny data in which `dvc repro` has nothing to do, and data beside it as a user would bring it."""
-    root = tmp_path_factory.mktemp("documented") / "birdcache"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=tiny.ROOT, capture_output=True
-    )
-    for name in listed.stdout.decode().rstrip("\0").split("\0"):
-        if (tiny.ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(tiny.ROOT / name, root / name)
-    shutil.copytree(tiny_project.root, root, dirs_exist_ok=True)
-    bring_data(root)
-    raw = tiny.tiny_params("chorus")
-    raw["train"] |= {"baseline": raw["train"]["demo"], "regularised": {"base": "baseline"}}  # names that pages use
-    tiny.write_params(root / "params.yaml", raw)
-    git = "git -c user.name=test -c user.email=test@localhost"
-    shell(root, f"git init -q && git add --all && {git} commit -q -m start && dvc commit -q -f dvc.yaml")
-    shell(root, f"git add --all && {git} commit -q -m finished")
-    return root
-
-
-def bring_data(root: Path) -> None:
-    """What the pages take for granted: the demo, a download of BirdCLEF, a folder for each class."""
-    chorus = root / "chorus"
-    shutil.copytree(chorus, root / "data/demo/dawn")
-    shutil.copytree(chorus / "train_audio", root / "data/my-birds")
-    with zipfile.ZipFile(root / "birdclef-2025.zip", "w") as archive:
-        for file in sorted(chorus.rglob("*.*")):
-            archive.write(file, file.relative_to(chorus))
-
-
-def shell(root: Path, commands: str) -> None:
-    """Run commands as a user in the project would: `birdcache`, `dvc` and `python` are those of this environment."""
-    tools = root.parent / "bin"
-    tools.mkdir(exist_ok=True)
-    for name, module in {"birdcache": "-m cli", "dvc": "-m dvc", "python": ""}.items():
-        tool = tools / name
-        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
-        tool.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BIRDCACHE_")}
-    environment |= {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    environment |= {"GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@localhost", "PYTHONWARNINGS": "default"}
-    environment |= {"GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@localhost"}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands],
-        cwd=root,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{commands}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
 @pytest.mark.parametrize("block", [block for block in RUN if block.how != "no"], ids=str)
-def test_a_block_runs(block: Block, project: Path, tmp_path: Path) -> None:
-    root = project
+def test_a_block_runs(block: Block, documented: Path, tmp_path: Path) -> None:
+    root = documented
     if block.how in ("copy", "slow"):
         root = tmp_path / "birdcache"
-        shutil.copytree(project, root, symlinks=True)
+        shutil.copytree(documented, root, symlinks=True)
     (root.parent / "block.py").write_text(block.text)
-    shell(root, block.commands if block.language in SHELL else "python ../block.py")
+    run(root, block.commands if block.language in SHELL else "python ../block.py")
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=str)
