@@ -41,6 +41,7 @@ NAMED = {
     "rounds": "round",
     "keys": "key",
 }
+DEEPEST = 4  # level of headings, whose titles are without what stands in those above
 ALIKE = 24  # letters at the beginning by which two descriptions are the same
 LONGEST_VALUE = 30  # longer values are shown in params.yaml only
 
@@ -111,7 +112,9 @@ class Reference:
         key = path.rpartition(".")[2]
         named = key in NAMED
         title = f"{path}.<{NAMED[key]}>" if named else path
-        yield f"{'#' * min(depth, 4)} `{title}`\n\n"
+        if depth == DEEPEST:
+            title = ".".join(title.split(".")[DEEPEST - 2 :])
+        yield f"{'#' * depth} `{title}`\n\n"
         yield self._introduced(source, models[0])
         described_keys: set[str] = set()
         for model in models:
