@@ -86,6 +86,7 @@ def _parse(parser: argparse.ArgumentParser, rest: Sequence[str], partly: bool) -
 
     for each in _with_subparsers(parser):
         each.error = complain  # type: ignore[assignment, method-assign]
+        each.allow_abbrev = False  # --out must not pass for --output
     try:
         return parser.parse_args(list(rest))
     except WrongCommandError as error:

@@ -56,6 +56,7 @@ def test_a_block_of_yaml_can_be_read(block: Block) -> None:
         ("birdcache predikt x.ogg", "invalid choice"),
         ("birdcache predict x.ogg --modell models", "required"),
         ("birdcache predict x.ogg --model models --treshold 0.5", "unrecognized arguments"),
+        ("birdcache predict x.ogg --model models --thresh 0.5", "unrecognized arguments"),
         ("dvc reprro", "invalid choice"),
         ("dvc repro trian@base-0", "neither a stage"),
         ("dvc exp run -S train.baseline.epoch=20", "no key train.baseline.epoch"),
