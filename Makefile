@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo ladder test lint lock bench torture clean
+.PHONY: setup demo ladder test lint docs docs-commands lock bench torture clean
 
 setup: .venv/ready
 
@@ -31,6 +31,16 @@ lint: setup
 	ruff check
 	ruff format --check
 	mypy
+
+# the page of parameters is written from the schema first; a warning, such as a dead link, is an error
+docs: setup
+	python -m docs.parameters
+	sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
+	@echo build/docs/index.html
+
+# every command of README.md and docs/, those that take minutes too
+docs-commands: setup
+	BIRDCACHE_DOCS=slow pytest tests/docs/test_commands.py
 
 # the lock holds every supported Python and platform, with hashes and without an index address
 lock: setup

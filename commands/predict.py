@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.tables import escaped
 from commands.bundle.format import is_bundle
 from commands.errors import CommandError
 from commands.inference.embeddings import check_embeddings, write_embeddings
@@ -179,7 +180,7 @@ def report_refused(path: Path, refused: Sequence[Refusal], files: int, out: Path
     CommandError
         If there are any.
     """
-    rows = sorted((each.file, each.code, each.detail, each.way_out) for each in refused)
+    rows = sorted((escaped(each.file), each.code, each.detail, each.way_out) for each in refused)
     write_rows(path, REFUSED_COLUMNS, rows)
     if refused:
         print("\n".join(map(str, refused)), file=sys.stderr)

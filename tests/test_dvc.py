@@ -1,4 +1,4 @@
-"""`dvc repro` runs what is downstream of a change, and nothing else: each row of the README's table.
+"""`dvc repro` runs what is downstream of a change, and nothing else: each row of docs/reruns.md.
 
 The project is a copy with tiny data. `dvc status` names the stages whose own inputs changed; what they feed runs after
 them if their outputs change, which `test_repro_runs_only_the_changed_member` shows with a real run.

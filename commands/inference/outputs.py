@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.tables import escaped
 from commands.errors import CommandError
 from commands.inference.predictor import Facts
 from pipeline.annotations.annotation import Annotation
@@ -70,7 +71,7 @@ def write_csv(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
 def detection_rows(file: Scored, wanted: Wanted) -> Iterator[tuple[str, str, str, str, str]]:
     """Rows of detections.csv."""
     for each in wanted.detections(file):
-        yield str(file.path), f"{each.begin_s:g}", f"{each.end_s:g}", each.label, f"{each.score:.4f}"
+        yield escaped(str(file.path)), f"{each.begin_s:g}", f"{each.end_s:g}", escaped(each.label), f"{each.score:.4f}"
 
 
 def write_raven_tables(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:

@@ -106,7 +106,7 @@ def draw_batch(
         background=draw_added(seed, epoch, index_B, Purpose.BACKGROUND_SNR, augment.background),
         noise=noise,
         noise_start=draw_noise_start(seed, epoch, index_B[noise.place]),
-        shift=draw_shift(seed, epoch, index_B, shift_frames) if shift_frames else None,
+        shift=draw_shift(seed, epoch, index_B, Purpose.SHIFT, shift_frames) if shift_frames else None,
         seen_mel=~inside(mel, view.n_mels) if mel.width.any() else None,
         seen_time=~inside(time, frames) if time.width.any() else None,
     )
@@ -230,9 +230,9 @@ def draw_noise_start(seed: int, epoch: int, example_Q: Ints) -> Ints:
     return np.floor(uniform(seed, epoch, example_Q, Purpose.NOISE_START)[:, 0] * BANK_SPANS).astype(np.int64)
 
 
-def draw_shift(seed: int, epoch: int, example_B: Ints, most: int) -> Ints:
-    """Frames to roll each clip by, uniform within +-most: (B,)."""
-    return np.floor(uniform(seed, epoch, example_B, Purpose.SHIFT)[:, 0] * (2 * most + 1)).astype(np.int64) - most
+def draw_shift(seed: int, epoch: int, example_B: Ints, purpose: Purpose, most: int) -> Ints:
+    """Whole steps, such as frames, by which to move each clip, uniform within +-most: (B,)."""
+    return np.floor(uniform(seed, epoch, example_B, purpose)[:, 0] * (2 * most + 1)).astype(np.int64) - most
 
 
 def draw_masks(

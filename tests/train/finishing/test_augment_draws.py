@@ -176,10 +176,10 @@ def test_noise_begins_anywhere_in_the_bank_where_a_clip_has_room() -> None:
 
 
 def test_shifts_take_every_frame_of_their_range_alike() -> None:
-    shift = draws.draw_shift(1, 0, MANY, 3)
+    shift = draws.draw_shift(1, 0, MANY, Purpose.SHIFT, 3)
     assert set(shift.tolist()) == set(range(-3, 4))
     assert scipy.stats.chisquare(np.bincount(shift + 3)).pvalue > 1e-3
-    assert (draws.draw_shift(1, 0, MANY, 0) == 0).all()
+    assert (draws.draw_shift(1, 0, MANY, Purpose.SHIFT, 0) == 0).all()
 
 
 def drawn_masks(probability: float, widest: int = 10, size: int = 32, count: int = 3) -> Masks:
