@@ -38,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(
         commands.add_parser("predict", help="any audio files -> detections as CSV, Raven, Audacity or Kaggle files")
     )
+    _add_serve(commands.add_parser("serve", help="a page in the browser: drop a recording, see and hear what is in it"))
     _add_lr_find(commands.add_parser("lr-find", help="try learning rates on a member: a picture and a suggestion"))
     _add_batch(commands.add_parser("batch", help="a picture of clips, as stored and as a member's model sees them"))
     commands.add_parser("ladder", help="measure rung by rung, and technique by technique, what training gains")
@@ -88,6 +89,17 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     gc = actions.add_parser("gc", help="free the parts that no store needs; says how much first, and asks")
     gc.add_argument("--yes", action="store_true", help="free without asking")
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="BUNDLE", help="a bundle, or a folder of trained models")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; default: 127.0.0.1, which no other machine reaches"
+    )
+    parser.add_argument("--max-mb", type=int, default=500, metavar="MB", help="largest recording; default: 500")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
+    parser.set_defaults(ensemble=None, window=None, threshold=None)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:

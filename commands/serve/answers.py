@@ -1,0 +1,50 @@
+"""What the server answers, as plain values for JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commands.inference.outputs import Wanted
+from commands.serve.desk import MOST_KEPT, Desk, Recording
+from commands.serve.spectrum import pitch_marks
+from pipeline.audio import AUDIO_EXTENSIONS
+
+DECIMALS = 4
+
+
+def about(desk: Desk, most_bytes: int) -> dict[str, Any]:
+    """What the page says of the model and of what may be handed in."""
+    return {
+        "said": list(desk.predictor.facts.said),
+        "labels": len(desk.predictor.facts.labels),
+        "most_mb": most_bytes // 2**20,
+        "most_kept": MOST_KEPT,
+        "extensions": AUDIO_EXTENSIONS,
+    }
+
+
+def refused(code: str, detail: str, way_out: str) -> dict[str, Any]:
+    """A refusal, of a recording or of a request."""
+    return {"state": "refused", "code": code, "detail": detail, "way_out": way_out}
+
+
+def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
+    """How far a recording is, and all that was found when it is done."""
+    if recording.refusal is not None:
+        refusal = recording.refusal
+        return refused(refusal.code, f"{recording.name} {refusal.detail}", refusal.way_out)
+    if recording.state == "failed":
+        return refused("failed", f"{recording.name} could not be analysed", "see what the server has printed")
+    if recording.scored is None or recording.spectrum is None or recording.state != "done":
+        return {"state": recording.state, "share": round(recording.share, 3)}
+    scored, shape = recording.scored, recording.spectrum.values.shape
+    return {
+        "state": "done",
+        "name": recording.name,
+        "duration_s": scored.duration_s,
+        "window_s": wanted.facts.window_s,
+        "labels": list(wanted.facts.labels),
+        "above": [round(float(value), DECIMALS) for value in wanted.above],
+        "scores": [[round(float(score), DECIMALS) for score in scores_K] for scores_K in scored.scores],
+        "spectrogram": {"frames": shape[0], "bins": shape[1], "pitch": pitch_marks()},
+    }

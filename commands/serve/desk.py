@@ -1,0 +1,139 @@
+"""Recordings that were handed in: analysed one after another, and kept until there is no room. Nobody guesses a key."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from commands.inference.outputs import Scored, Wanted
+from commands.inference.predictor import Predictor, score_all_the_same
+from commands.serve.spectrum import Spectrum, read_spectrum
+from pipeline.decoder.parent import decoder
+from pipeline.errors import Refusal
+
+State = Literal["waiting", "running", "done", "refused", "failed"]
+
+MOST_KEPT = 20  # recordings
+MOST_WAITING = 8
+
+
+class BusyError(Exception):
+    """Too many recordings wait already."""
+
+
+@dataclass
+class Recording:
+    """A recording on the desk.
+
+    Attributes
+    ----------
+    name
+        As its sender calls it; never used as a path.
+    share
+        How much of the analysis is done, 0 to 1.
+    """
+
+    name: str
+    path: Path
+    state: State = "waiting"
+    share: float = 0.0
+    refusal: Refusal | None = None
+    scored: Scored | None = None
+    spectrum: Spectrum | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in ("done", "refused", "failed")
+
+
+@dataclass
+class Desk:
+    """What the server keeps.
+
+    Attributes
+    ----------
+    room
+        A folder of its own, for the files.
+    """
+
+    predictor: Predictor
+    wanted: Wanted
+    room: Path
+    recordings: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="serve"))
+
+    def take(self, name: str, suffix: str, save: Callable[[Path], object]) -> str:
+        """Take a recording in; its key.
+
+        Parameters
+        ----------
+        suffix : of the file, such as .ogg.
+        save : writes the file to a path.
+
+        Raises
+        ------
+        BusyError
+            If too many wait.
+        """
+        key = secrets.token_urlsafe(16)
+        recording = Recording(name, self.room / f"{key}{suffix}")
+        with self._lock:
+            if sum(not each.is_over for each in self.recordings.values()) > MOST_WAITING:
+                raise BusyError
+            self.recordings[key] = recording
+        try:
+            save(recording.path)
+        except BaseException:
+            self.remove(key)
+            raise
+        self._make_room()
+        self._worker.submit(self._analyse, recording)
+        return key
+
+    def remove(self, key: str) -> None:
+        """Forget a recording; one that is being analysed goes when that is over."""
+        with self._lock:
+            recording = self.recordings.pop(key, None)
+        if recording:
+            recording.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Stop, and remove all files."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+        shutil.rmtree(self.room, ignore_errors=True)
+
+    def _make_room(self) -> None:
+        with self._lock:
+            over = [key for key, each in self.recordings.items() if each.is_over]
+        for key in over[: max(0, len(self.recordings) - MOST_KEPT)]:
+            self.remove(key)
+
+    def _analyse(self, recording: Recording) -> None:
+        recording.state = "running"
+        try:
+            self._score(recording)
+            recording.state = "done"
+        except Refusal as refusal:
+            recording.refusal, recording.state = refusal, "refused"
+        except Exception:
+            recording.state = "failed"
+            raise
+
+    def _score(self, recording: Recording) -> None:
+        def advance(share: float) -> None:
+            recording.share = min(1.0, recording.share + share)
+
+        scores, _ = score_all_the_same(self.predictor, recording.path, False, self.room, advance)
+        final_WK = self.predictor.final(scores.members, [scores.members.shape[1]])
+        name = Path(recording.name)
+        recording.spectrum = read_spectrum(decoder(), recording.path, scores.duration_s)
+        recording.scored = Scored(name, name, scores.duration_s, final_WK)

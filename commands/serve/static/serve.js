@@ -1,0 +1,241 @@
+// Hands a recording in, asks until it is analysed, and shows it: spectrogram, scores over time, detections, sound.
+import { colourOf, timeText, ticks } from "/static/drawing.js";
+
+const MOST_LANES = 12, MOST_ROWS = 500, ASK_EVERY_MS = 400;
+const byId = (id) => document.getElementById(id);
+const audio = byId("audio");
+let shown = null; // the result on the page, with its address
+
+async function answerOf(response) {
+  const answer = response.headers.get("Content-Type")?.startsWith("application/json") ? await response.json() : {};
+  if (response.ok && answer.state !== "refused") return answer;
+  throw new Error([answer.detail ?? `the server answers ${response.status}`, answer.way_out].filter(Boolean).join("; "));
+}
+
+async function handIn(file) {
+  say("");
+  byId("result").hidden = true;
+  audio.pause();
+  wait(`${file.name}: is being sent`);
+  try {
+    const form = new FormData();
+    form.append("recording", file);
+    const { key } = await answerOf(await fetch("/recordings", { method: "POST", body: form }));
+    await show(`/recordings/${key}`, file.name);
+  } catch (error) {
+    say(error.message);
+  } finally {
+    byId("waiting").hidden = true;
+  }
+}
+
+async function show(address, name) {
+  let answer = { state: "waiting" };
+  while (answer.state !== "done") {
+    wait(`${name}: ${answer.state === "running" ? "is being analysed" : "waits"}`, answer.share);
+    await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
+    answer = await answerOf(await fetch(address));
+  }
+  const values = new Uint8Array(await (await fetch(`${address}/spectrogram`)).arrayBuffer());
+  shown = { ...answer, address };
+  byId("result").hidden = false;
+  byId("name").textContent = answer.name;
+  byId("facts").textContent = `${timeText(answer.duration_s)}, windows of ${answer.window_s} s`;
+  audio.src = `${address}/audio`;
+  byId("zoom").value = 0;
+  byId("least").value = Math.min(...answer.above);
+  byId("view").setAttribute("aria-valuemax", answer.duration_s.toFixed(1));
+  for (const kind of ["csv", "raven", "audacity"]) byId(`save-${kind}`).href = `${address}/detections/${kind}`;
+  paint(values, answer.spectrogram);
+  drawPitch(answer.spectrogram.pitch);
+  drawAll();
+  byId("main").focus();
+}
+
+function say(text) {
+  byId("message").textContent = text;
+  byId("message").hidden = !text;
+}
+
+function wait(text, share) {
+  byId("waiting").hidden = false;
+  byId("waiting").firstElementChild.textContent = text;
+  const bar = byId("waiting").lastElementChild;
+  if (share) bar.value = share;
+  else bar.removeAttribute("value");
+}
+
+function paint(values, { frames, bins }) {
+  const canvas = byId("spectrogram");
+  canvas.width = frames;
+  canvas.height = bins;
+  const picture = new ImageData(frames, bins);
+  for (let frame = 0; frame < frames; frame++) {
+    for (let bin = 0; bin < bins; bin++) {
+      picture.data.set(colourOf(values[frame * bins + bin]), 4 * ((bins - 1 - bin) * frames + frame));
+    }
+  }
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+}
+
+function drawPitch(pitch) {
+  byId("pitch").replaceChildren(...pitch.map(([hertz, height]) => {
+    const mark = document.createElement("span");
+    mark.style.top = `${100 * (1 - height)}%`;
+    mark.textContent = hertz < 1000 ? `${hertz} Hz` : `${hertz / 1000} kHz`;
+    return mark;
+  }));
+}
+
+function drawAll() {
+  byId("wide").style.width = `${100 * 2 ** byId("zoom").value}%`;
+  drawAxis();
+  drawDetections();
+  moveHead();
+}
+
+function drawAxis() {
+  byId("axis").replaceChildren(...ticks(shown.duration_s, byId("wide").clientWidth).map((second) => {
+    const tick = document.createElement("span");
+    tick.style.left = `${(100 * second) / shown.duration_s}%`;
+    tick.textContent = timeText(second);
+    return tick;
+  }));
+}
+
+function wantedClasses() {
+  const part = byId("filter").value.toLowerCase();
+  return shown.labels.map((label, number) => ({ label, number })).filter(({ label }) => label.toLowerCase().includes(part));
+}
+
+// What is detected: at least the score that is asked for, and at least the class's own threshold relative to the lowest.
+function detections() {
+  const least = Number(byId("least").value), lowest = Math.min(...shown.above);
+  const found = [];
+  shown.scores.forEach((scores, window) => {
+    for (const { label, number } of wantedClasses()) {
+      const needed = Math.max(least, least >= lowest ? shown.above[number] : least);
+      if (scores[number] >= needed) found.push({ label, number, window, score: scores[number] });
+    }
+  });
+  return found;
+}
+
+function drawDetections() {
+  const found = detections();
+  byId("least-value").textContent = Number(byId("least").value).toFixed(2);
+  drawLanes(found);
+  const rows = [...found].sort((one, other) => other.score - one.score).slice(0, MOST_ROWS);
+  const more = found.length > rows.length ? `, the ${rows.length} highest` : "";
+  byId("count").textContent = `${found.length} detections${more}`;
+  byId("rows").replaceChildren(...rows.map(rowOf));
+}
+
+function rowOf({ label, window, score }) {
+  const row = document.createElement("tr");
+  const start = window * shown.window_s;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = `▶ ${timeText(start)}`;
+  button.setAttribute("aria-label", `Play ${label} at ${timeText(start)}`);
+  button.addEventListener("click", () => playFrom(start));
+  const cells = [button, label, score.toFixed(2)].map((content) => {
+    const cell = document.createElement("td");
+    cell.append(content);
+    return cell;
+  });
+  row.append(...cells);
+  return row;
+}
+
+function drawLanes(found) {
+  const best = new Map();
+  for (const { number, score } of found) best.set(number, Math.max(score, best.get(number) ?? 0));
+  const chosen = [...best].sort((one, other) => other[1] - one[1]).slice(0, MOST_LANES).map(([number]) => number);
+  byId("lanes").replaceChildren(...chosen.map(laneOf));
+}
+
+function laneOf(number) {
+  const space = "http://www.w3.org/2000/svg";
+  const lane = document.createElement("div");
+  lane.className = "lane";
+  const name = document.createElement("b");
+  name.textContent = shown.labels[number];
+  const picture = document.createElementNS(space, "svg");
+  picture.setAttribute("viewBox", `0 0 ${shown.duration_s} 1`);
+  picture.setAttribute("preserveAspectRatio", "none");
+  picture.setAttribute("aria-hidden", "true");
+  shown.scores.forEach((scores, window) => {
+    const box = document.createElementNS(space, "rect");
+    const facts = { x: window * shown.window_s, y: 0, width: shown.window_s, height: 1, "fill-opacity": scores[number] };
+    for (const [key, value] of Object.entries(facts)) box.setAttribute(key, value);
+    picture.append(box);
+  });
+  lane.append(name, picture);
+  return lane;
+}
+
+function playFrom(second) {
+  audio.currentTime = Math.min(Math.max(second, 0), shown.duration_s);
+  audio.play();
+  moveHead();
+}
+
+function moveHead() {
+  if (!shown) return;
+  byId("head").style.left = `${(100 * audio.currentTime) / shown.duration_s}%`;
+  byId("time").textContent = timeText(audio.currentTime);
+  byId("view").setAttribute("aria-valuenow", audio.currentTime.toFixed(1));
+  byId("view").setAttribute("aria-valuetext", timeText(audio.currentTime));
+  if (!audio.paused) requestAnimationFrame(moveHead);
+}
+
+const zoomBy = (steps) => {
+  byId("zoom").value = Number(byId("zoom").value) + steps;
+  drawAll();
+  const view = byId("view");
+  view.scrollLeft = (audio.currentTime / shown.duration_s) * byId("wide").clientWidth - view.clientWidth / 2;
+};
+const toggle = () => (audio.paused ? audio.play() : audio.pause());
+const KEYS = {
+  " ": toggle,
+  ArrowRight: () => { audio.currentTime += shown.window_s; },
+  ArrowLeft: () => { audio.currentTime = Math.max(0, audio.currentTime - shown.window_s); },
+  Home: () => { audio.currentTime = 0; },
+  End: () => { audio.currentTime = shown.duration_s; },
+  "+": () => zoomBy(1),
+  "-": () => zoomBy(-1),
+};
+
+byId("file").addEventListener("change", (event) => event.target.files[0] && handIn(event.target.files[0]));
+const drop = byId("drop");
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files[0]) handIn(event.dataTransfer.files[0]);
+  });
+}
+drop.addEventListener("submit", (event) => event.preventDefault());
+byId("play").addEventListener("click", toggle);
+byId("zoom").addEventListener("input", () => zoomBy(0));
+byId("least").addEventListener("input", drawDetections);
+byId("filter").addEventListener("input", drawDetections);
+byId("view").addEventListener("click", (event) => {
+  const box = byId("wide").getBoundingClientRect();
+  playFrom(((event.clientX - box.left) / box.width) * shown.duration_s);
+});
+byId("view").addEventListener("keydown", (event) => {
+  if (!(event.key in KEYS)) return;
+  event.preventDefault();
+  KEYS[event.key]();
+});
+for (const kind of ["play", "pause", "ended"]) {
+  audio.addEventListener(kind, () => {
+    byId("play").textContent = audio.paused ? "▶" : "❚❚";
+    byId("play").setAttribute("aria-label", audio.paused ? "Play" : "Pause");
+    moveHead();
+  });
+}
+audio.addEventListener("seeked", moveHead);
+window.addEventListener("resize", () => shown && drawAxis());

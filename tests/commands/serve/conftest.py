@@ -1,0 +1,62 @@
+"""A server around a predictor that knows what it says: everything else, decoding too, is real."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from commands.inference.outputs import Wanted
+from commands.inference.predictor import Advance, Facts, FileScores
+from commands.serve.desk import Desk
+from pipeline.decoder.parent import decoder
+from train.scoring.postprocess import Floats
+
+RATE_HZ = 16_000
+LABELS = ("robin", "wren", "=owl<script>")
+ABOVE = (0.5, 0.5, 0.5)
+WINDOW_S = 5.0
+
+
+class Telling:
+    """Says of every file: robin in the first window, wren in the second, and so on, turn by turn."""
+
+    facts = Facts("digest", ["a telling model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0)
+
+    def score(self, path: Path, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+        header = decoder().header(path)
+        windows = max(1, round(header.duration_s / WINDOW_S))
+        members_PWK = np.full((1, windows, len(LABELS)), 0.1, np.float32)
+        members_PWK[0, np.arange(windows), np.arange(windows) % len(LABELS)] = 0.9
+        advance(1.0)
+        return FileScores(header.duration_s, members_PWK)
+
+    def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
+        return np.asarray(members_PWK[0])
+
+    def called_above(self) -> Floats:
+        return np.array(ABOVE, np.float32)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    (tmp_path / "room").mkdir()
+    telling = Telling()
+    desk = Desk(telling, Wanted(telling.facts, telling.called_above()), tmp_path / "room")
+    yield desk
+    desk.close()
+
+
+@functools.cache
+def sound(seconds: float = 20.0) -> bytes:
+    """A rising tone as an Ogg file."""
+    time_S = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    buffer = io.BytesIO()
+    tone_S = 0.3 * np.sin(2 * np.pi * (500 + 100 * time_S) * time_S)
+    soundfile.write(buffer, tone_S, RATE_HZ, format="OGG", subtype="VORBIS")
+    return buffer.getvalue()

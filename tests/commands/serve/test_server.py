@@ -1,0 +1,94 @@
+"""The command itself: what it says, where it listens, that it ends and leaves nothing, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cli
+from tests.conftest import TinyProject
+from tests.tiny import ROOT
+
+
+@pytest.fixture
+def port() -> int:
+    """One that nobody uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def serve(port: int) -> list[str]:
+    return [sys.executable, "-m", "cli", "serve", "models", "--port", str(port)]
+
+
+def environment(room: Path) -> dict[str, str]:
+    """That of the command: temporary files go to `room`."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(room), "PYTHONWARNINGS": "default"}
+
+
+@pytest.fixture
+def served(tiny_project: TinyProject, port: int, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command with trained models."""
+    root, variables, pipe = tiny_project.root, environment(tmp_path), subprocess.PIPE
+    process = subprocess.Popen(serve(port), cwd=root, env=variables, text=True, stdout=pipe, stderr=pipe)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_it_says_where_it_is_answers_and_ends_with_ctrl_c(
+    served: subprocess.Popen[str], port: int, tmp_path: Path
+) -> None:
+    assert served.stdout is not None
+    said = [served.stdout.readline() for _ in range(3)]
+    assert f"open http://127.0.0.1:{port}/ in a browser; Ctrl-C ends it\n" in said
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+        assert re.search(r"<summary>\d+ classes</summary>", answer.read().decode())
+    assert list(tmp_path.glob("birdcache-serve-*"))
+    served.send_signal(signal.SIGINT)
+    _, complaints = served.communicate(timeout=60)
+    assert "Traceback" not in complaints
+    assert not list(tmp_path.glob("birdcache-serve-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere: holds no trained model"),
+        (["models", "--max-mb", "0"], "--max-mb 0: must be at least 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    arguments: list[str],
+    message: str,
+    tiny_project: TinyProject,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tiny_project.root)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["serve", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_named(port: int, tiny_project: TinyProject, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        done = subprocess.run(
+            serve(port), cwd=tiny_project.root, env=environment(tmp_path), text=True, capture_output=True, check=False
+        )
+    message = f"--host 127.0.0.1 --port {port}: cannot be used (Address already in use); choose another port"
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not list(tmp_path.glob("birdcache-serve-*"))
