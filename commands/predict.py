@@ -143,8 +143,17 @@ class Job:
         return done, refused
 
     def _score(self, path: Path, sha256: str, progress: Progress) -> None:
-        scores = self._predictor.score(path, self._embed, self._room, progress.update)
-        self._results.write(sha256, scores)
+        shares: list[float] = []
+
+        def advance(share: float) -> None:
+            shares.append(share)
+            progress.update(share)
+
+        try:
+            scores = self._predictor.score(path, self._embed, self._room, advance)
+            self._results.write(sha256, scores)
+        finally:
+            progress.update(1 - sum(shares))
 
     def finals(self, done: Sequence[Done]) -> Iterator[Scored]:
         """Files with their final scores, one at a time, or all at once where they are blended jointly."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cache.places import Place
 from train.scoring.postprocess import Floats
 
 Advance = Callable[[float], None]  # told which further share of a file is done
@@ -64,7 +65,7 @@ class Predictor(Protocol):
     def facts(self) -> Facts:
         """What is known before any file is looked at."""
 
-    def score(self, path: Path, embed: bool, room: Path, advance: Advance) -> FileScores:
+    def score(self, path: Place, embed: bool, room: Path, advance: Advance) -> FileScores:
         """Score a file's windows.
 
         Parameters
