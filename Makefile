@@ -60,4 +60,4 @@ torture: setup
 
 # data/cache, models and reports can be made again; recordings, the pool and DVC's cache stay
 clean:
-	rm -rf data/cache data/members data/ladder data/student models reports build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf data/cache data/members data/ladder data/student models bundles reports build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -144,10 +144,19 @@ class Job:
         return done, refused
 
     def _score(self, path: Path, sha256: str, progress: Progress) -> None:
-        scores, is_silent = score_all_the_same(self._predictor, path, self._embed, self._room, progress.update)
-        if is_silent:
-            progress.say(f"warning: {path}: is silent, and scored all the same")
-        self._results.write(sha256, scores)
+        shares: list[float] = []
+
+        def advance(share: float) -> None:
+            shares.append(share)
+            progress.update(share)
+
+        try:
+            scores, is_silent = score_all_the_same(self._predictor, path, self._embed, self._room, advance)
+            if is_silent:
+                progress.say(f"warning: {path}: is silent, and scored all the same")
+            self._results.write(sha256, scores)
+        finally:
+            progress.update(1 - sum(shares))
 
     def finals(self, done: Sequence[Done]) -> Iterator[Scored]:
         """Files with their final scores, one at a time, or all at once where they are blended jointly."""

@@ -21,6 +21,7 @@ RESULTS = {
     "reports/train": "learning curves of each member and fold",
     "reports/spectrograms": "what the stores hold",
     "reports/ladder.md": "what each rung of the ladder and each technique gives",
+    "reports/export.md": "the bundle beside the pipeline: sizes, speeds, differences",
     "reports/data.json": "the data set",
     "reports/refused.csv": "files that are left out, why, and the way out",
 }

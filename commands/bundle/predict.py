@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.places import Place
 from commands.bundle.format import EMBEDDING, SCORES, Description, Input
 from commands.bundle.read import Bundle
 from commands.bundle.waveform import WaveformRows
@@ -66,7 +67,7 @@ class BundlePredictor:
     def _post(self) -> PostProcessing:
         return PostProcessing(self._description.smoothing, self._description.file_max)
 
-    def score(self, path: Path, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows, in blocks of a few clips: memory does not grow with its length; `room` is not used.
 
         Raises
@@ -76,7 +77,7 @@ class BundlePredictor:
         """
         return with_second_try(lambda: self._score(path, embed, advance, silence))
 
-    def _score(self, path: Path, embed: bool, advance: Advance, silence: bool) -> FileScores:
+    def _score(self, path: Place, embed: bool, advance: Advance, silence: bool) -> FileScores:
         header = self._decoders[0].header(path)
         middle_SN = clip_middles_s(self._cutting, header.duration_s)
         scores_CK, embedding_CE = self.clips(path, header, middle_SN.ravel(), embed, advance, silence)
@@ -89,7 +90,7 @@ class BundlePredictor:
 
     def clips(
         self,
-        path: Path,
+        path: Place,
         header: Header,
         middle_C: npt.NDArray[np.float64],
         embed: bool,
@@ -113,7 +114,7 @@ class BundlePredictor:
             advance(len(chosen) / len(order))
         return scores_CK, embedding_CE
 
-    def middle_clip(self, path: Path) -> dict[str, Floats]:
+    def middle_clip(self, path: Place) -> dict[str, Floats]:
         """What the graph is fed for the clip in the middle of a file, a single row."""
         header = self._decoders[0].header(path)
         middle_C = np.array([header.duration_s / 2])
@@ -127,7 +128,7 @@ class BundlePredictor:
 
     def _rows(
         self,
-        path: Path,
+        path: Place,
         header: Header,
         wanted: Input,
         decoder: Decoder,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cache.places import Place, place
 from commands.inference.predictor import FileScores
 from pipeline.errors import Refusal
 from progress import Progress
@@ -32,11 +33,11 @@ AUDIO = Path("data/audio.csv")
 class Compared:
     """Files on which a bundle is compared: soundscapes first, then recordings from the shortest to the longest."""
 
-    soundscapes: list[Path]
-    recordings: list[Path]
+    soundscapes: list[Place]
+    recordings: list[Place]
 
     @property
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """All of them."""
         return [*self.soundscapes, *self.recordings]
 
@@ -60,16 +61,16 @@ def compared_files(count: int) -> Compared:
     soundscapes = pd.read_csv(SOUNDSCAPES, dtype=str, keep_default_na=False)
     told = {row_id.rpartition("_")[0] for row_id in pd.read_csv(TRUTH, dtype=str)["row_id"]}
     order = np.argsort([name not in told for name in soundscapes["soundscape"]], kind="stable")
-    chosen = [Path(path) for path in soundscapes["path"].iloc[order[:count]]]
+    chosen = [place(path) for path in soundscapes["path"].iloc[order[:count]]]
     audio = pd.read_csv(AUDIO, dtype={"sha256": str, "path": str}, keep_default_na=False)
     recordings = audio[~audio["path"].isin(soundscapes["path"])].sort_values(["duration_s", "path"])
     places = np.unique(np.linspace(0, len(recordings) - 1, min(count, len(recordings))).round().astype(int))
-    return Compared(chosen, [Path(path) for path in recordings["path"].iloc[places]])
+    return Compared(chosen, [place(path) for path in recordings["path"].iloc[places]])
 
 
 def measure(
-    files: Sequence[Path],
-    score: Callable[[Path], FileScores],
+    files: Sequence[Place],
+    score: Callable[[Place], FileScores],
     final: Callable[[Floats, Sequence[int]], Floats],
     progress: Progress,
 ) -> Measured:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cache.places import Place
 from pipeline.errors import Refusal
 from train.scoring.postprocess import Floats
 
@@ -65,7 +66,7 @@ class Predictor(Protocol):
     def facts(self) -> Facts:
         """What is known before any file is looked at."""
 
-    def score(self, path: Path, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows.
 
         Parameters
@@ -88,7 +89,7 @@ class Predictor(Protocol):
 
 
 def score_all_the_same(
-    predictor: Predictor, path: Path, embed: bool, room: Path, advance: Advance
+    predictor: Predictor, path: Place, embed: bool, room: Path, advance: Advance
 ) -> tuple[FileScores, bool]:
     """Score a file's windows, and tell whether it is silent: silence has its scores too, as in a submission.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cache.files import canonical_json, sha256_hex
+from cache.places import Place
 from commands.inference.predictor import Advance, Facts, FileScores
 from commands.inference.trained import Ready, make_ready
 from commands.inference.trained_scores import score_file
@@ -39,7 +40,7 @@ class TrainedPredictor:
         """What is known before any file is looked at."""
         return self._facts
 
-    def score(self, path: Path, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows.
 
         Raises

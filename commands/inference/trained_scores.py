@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cache.codec import Codes
+from cache.places import Place
 from commands.inference.predictor import Advance, FileScores
 from commands.inference.trained import Model, Ready
 from pipeline.codes import codec_of
@@ -30,7 +31,7 @@ class OneFile:
     So memory does not grow with its length, and clips can be scored in the order and the batches of stage `predict`.
     """
 
-    def __init__(self, path: Path, room: Path, device: torch.device, silence: bool = False) -> None:
+    def __init__(self, path: Place, room: Path, device: torch.device, silence: bool = False) -> None:
         self._path, self._room, self._device, self._silence = path, room, device, silence
         self._stored: dict[str, Codes] = {}
         self.duration_s: float = with_second_try(lambda: decoder().header(path)).duration_s
@@ -80,7 +81,7 @@ class OneFile:
 
 
 def score_file(
-    path: Path,
+    path: Place,
     ready: Ready,
     room: Path,
     embed: bool = False,

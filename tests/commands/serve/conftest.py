@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from cache.places import Place
 from commands.inference.outputs import Wanted
 from commands.inference.predictor import Advance, Facts, FileScores
 from commands.serve.desk import Desk
@@ -28,7 +29,7 @@ class Telling:
 
     facts = Facts("digest", ["a telling model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0)
 
-    def score(self, path: Path, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
         header = decoder().header(path)
         windows = max(1, round(header.duration_s / WINDOW_S))
         members_PWK = np.full((1, windows, len(LABELS)), 0.1, np.float32)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from cache.codec import Codes
-from pipeline.audio import read_header
+from pipeline.audio import read_header, read_waveform
 from pipeline.codes import code_blocks
 from pipeline.decoder import parent
 from pipeline.decoder.parent import Decoder, Limits, with_second_try
@@ -80,6 +80,22 @@ def test_codes_are_those_of_this_process(decoder: Decoder, write_clip: WriteClip
         found = codes_of(decoder, path, view)
         assert found.dtype == np.dtype(view.dtype)
         assert np.array_equal(found, expected(path, view))
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 32000, 44100, 192000])
+def test_a_waveform_is_that_of_this_process(decoder: Decoder, clip: Path, rate_hz: int) -> None:
+    found = np.concatenate(list(decoder.waveform(clip, rate_hz, SECONDS)))
+    assert np.array_equal(found, read_waveform(clip, rate_hz))
+    assert found.dtype == np.float32
+    assert len(codes_of(decoder, clip)) > 0, "the process goes on with other requests"
+
+
+def test_a_waveform_of_a_cut_file_is_refused_after_its_good_pieces(decoder: Decoder, clip: Path) -> None:
+    content = clip.read_bytes()
+    clip.write_bytes(content[: len(content) // 2])
+    assert refusal_of(lambda: list(decoder.waveform(clip, 16000, SECONDS))).code == "truncated"
+    refused = refusal_of(lambda: list(decoder.waveform(clip, 16000, SECONDS, "0" * 64)))
+    assert (refused.code, refused.file) == ("unreadable", str(clip))
 
 
 def test_one_process_serves_many_files(decoder: Decoder, clip: Path) -> None:
