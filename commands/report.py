@@ -11,6 +11,7 @@ from train.evaluate import print_summary
 
 METRICS = Path("reports/metrics.json")
 RESULTS = {
+    "reports/report.html": "all of it on one page, to look at and listen to in a browser",
     "reports/submission.csv": "a score per label for each window of each soundscape",
     "reports/members.md": "what each member adds to the ensemble",
     "reports/parameters.md": "what each member is trained with, first where they differ",
