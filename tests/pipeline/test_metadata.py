@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from cache.tables import write_csv
 from params import DataParams
@@ -95,6 +96,50 @@ def test_bad_row_is_refused_by_its_number_in_a_spreadsheet(
 ) -> None:
     with pytest.raises(PipelineError, match=rf"(?s)train\.csv: 1 problem\(s\).*row\(s\) (2-)?3: {rule}"):
         read_rows(birdclef, data_params, HEADER, "wren,good.ogg,,,", row)
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        ("wren,a.ogg,90.1,", "latitude must be a number from -90 to 90"),
+        ("wren,a.ogg,nan,", "latitude must be"),
+        ('wren,a.ogg,"51,5",', "latitude must be"),
+        ("wren,a.ogg,,-1e999", "longitude must be a number from -180 to 180"),
+        ("wren,GOOD.ogg,,", "filename differs from another one in case or Unicode form only"),
+        ("Wren,a.ogg,,", "primary_label differs from another one in case only"),
+    ],
+)
+def test_bad_coordinates_and_colliding_names_are_refused(
+    birdclef: Path, data_params: MakeParams, row: str, rule: str
+) -> None:
+    header = "primary_label,filename,latitude,longitude"
+    with pytest.raises(PipelineError, match=rf"(?s)train\.csv: 1 problem\(s\).*row\(s\) (2-)?3: {rule}"):
+        read_rows(birdclef, data_params, header, "wren,good.ogg,-90,180", row)
+
+
+def test_words_in_place_of_a_coordinate_mean_unknown(birdclef: Path, data_params: MakeParams) -> None:
+    header = "primary_label,filename,latitude,longitude"
+    recordings = read_rows(birdclef, data_params, header, "wren,a.ogg,Not specified,+.5e1").recordings
+    assert recordings["latitude"].isna().all()
+    assert list(recordings["longitude"]) == [5]
+
+
+def test_links_out_of_the_root_are_followed_only_if_that_is_asked_for(
+    birdclef: Path, data_params: MakeParams, write_clip: WriteClip
+) -> None:
+    write_clip(Path("elsewhere.ogg"))
+    (birdclef / "train_audio/wren/far.ogg").symlink_to(Path("elsewhere.ogg").resolve())
+    rows = ["primary_label,filename", "wren,wren/XC2.ogg", "wren,wren/far.ogg"]
+    with pytest.raises(PipelineError, match=r"row\(s\) 3: filename leads out of chorus by a .*data\.links: anywhere"):
+        read_rows(birdclef, data_params, *rows)
+    assert len(read_metadata(data_params(links="anywhere")).recordings) == 2
+
+
+@pytest.mark.parametrize("key", ["soundscapes", "soundscape_truth"])
+@pytest.mark.parametrize("path", ["../out", "/etc", "a/../../b", "C:/a", "a\\b", "."])
+def test_places_in_params_lie_below_the_root(data_params: MakeParams, key: str, path: str) -> None:
+    with pytest.raises(ValidationError, match=r"must be a path below root, without \.\."):
+        data_params(**{key: path})
 
 
 def test_all_bad_rows_are_listed_at_once(birdclef: Path, data_params: MakeParams) -> None:
