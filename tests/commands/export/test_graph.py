@@ -89,7 +89,7 @@ def test_several_views_side_by_side() -> None:
 def test_an_ensemble_weighs_its_members_and_shares_what_they_look_at() -> None:
     looks = [a_look(mel(), 0.5), a_look(pcen(), 0.3), a_look(mel(), 0.2, normalise="bins")]
     check(looks)
-    graph = EnsembleGraph(looks)
+    graph: Any = EnsembleGraph(looks)
     assert len(graph.inputs) == 1
     assert len(graph.listeners[0].front_end.levels) == 2
     assert len(graph.listeners[0].front_end.spectra) == 1
