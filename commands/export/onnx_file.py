@@ -15,7 +15,7 @@ from commands.export.graph import EnsembleGraph
 
 OPSET = 18  # what OpenVINO, ONNX Runtime Web and older runtimes take
 BATCH = "batch"  # name of the free axis
-UNWANTED = {"DFT", "STFT", "Loop", "Scan", "If", "ScatterND", "SequenceMap"}  # not everywhere, or slow
+UNWANTED = {"DFT", "STFT", "Loop", "Scan", "If", "SequenceMap"}  # that not every runtime has
 STANDARD = {"", "ai.onnx"}
 
 

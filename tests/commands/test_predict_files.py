@@ -56,8 +56,8 @@ def test_a_bundle_gives_the_submission_within_its_tolerance(project: Path) -> No
     found, wanted = text_of(project / "submission.csv"), text_of(Path("reports/submission.csv"))
     assert found[0] == wanted[0] == ["row_id", "midton", "lowton", "higton"]
     assert [row[0] for row in found] == [row[0] for row in wanted]
-    numbers = [np.array([row[1:] for row in each[1:]], float) for each in (found, wanted)]
-    np.testing.assert_allclose(numbers[0], numbers[1], atol=1e-3)
+    one, other = (np.array([row[1:] for row in each[1:]], float) for each in (found, wanted))
+    np.testing.assert_allclose(one, other, atol=1e-3)
 
 
 @pytest.mark.parametrize("model", MODELS)

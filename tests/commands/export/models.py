@@ -17,7 +17,7 @@ from pipeline import frontend
 from pipeline.codes import codec_of
 from schema.members import Member
 from schema.recipe import Recipe, resolve_recipe
-from schema.views import AnyView, MelView, PcenView, each_of
+from schema.views import AnyView, MelView, PcenParams, PcenView, each_of
 from tests.tiny import shipped_params
 from train.clips.residence import ArrayFrames
 from train.clips.side_by_side import SideBySideFrames
@@ -30,9 +30,16 @@ from train.scoring.inference import Scorer, clips_at
 Floats = npt.NDArray[np.float32]
 
 LABELS = ["a", "b", "c"]
-VIEW = {"sample_rate_hz": 16000, "n_fft": 512, "hop": 256, "n_mels": 32, "mel_scale": "slaney", "fmin_hz": 20.0}
-VIEW |= {"fmax_hz": 8000.0, "dtype": "float16", "compression": "none"}
-PCEN = {"gain": 0.98, "bias": 2.0, "power": 0.5, "time_constant_s": 0.1, "eps": 4.6e8}
+VIEW: dict[str, Any] = {
+    "sample_rate_hz": 16000,
+    "n_fft": 512,
+    "hop": 256,
+    "n_mels": 32,
+    "mel_scale": "slaney",
+    "fmin_hz": 20.0,
+}
+VIEW |= {"fmin_hz": 20.0, "fmax_hz": 8000.0, "dtype": "float16", "compression": "none"}
+PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.1, eps=4.6e8)
 
 
 def mel(**changes: Any) -> MelView:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from commands.bundle.read import open_session
 from commands.export.graph import EnsembleGraph, Look
+from commands.export.onnx_file import export_graph
 from schema.views import AnyView, side_by_side
-from tests.commands.export.models import Floats, a_look, mel, of_pipeline, pcen, rows_of, song, tuned
+from tests.commands.export.models import PCEN, Floats, a_look, mel, of_pipeline, pcen, rows_of, song, tuned
 
 MIDDLES_S = np.array([0.0, 0.4, 1.3, 2.0, 3.9, 4.0])
 WHOLE, SHORT = 4 * 16000 + 77, 11111
@@ -89,7 +92,7 @@ def test_several_views_side_by_side() -> None:
 def test_an_ensemble_weighs_its_members_and_shares_what_they_look_at() -> None:
     looks = [a_look(mel(), 0.5), a_look(pcen(), 0.3), a_look(mel(), 0.2, normalise="bins")]
     check(looks)
-    graph = EnsembleGraph(looks)
+    graph: Any = EnsembleGraph(looks)
     assert len(graph.inputs) == 1
     assert len(graph.listeners[0].front_end.levels) == 2
     assert len(graph.listeners[0].front_end.spectra) == 1
@@ -99,6 +102,29 @@ def test_members_of_another_grid_have_a_waveform_of_their_own() -> None:
     looks = [a_look(mel(), 0.5), a_look(mel(n_fft=1024, hop=300), 0.3), a_look(mel(), 0.2, clip_s=2.0)]
     assert [each.name for each in EnsembleGraph(looks).inputs] == ["waveform", "waveform_2", "waveform_3"]
     check(looks)
+
+
+def test_the_file_gives_what_the_graph_gives_and_is_the_same_each_time(tmp_path: Path) -> None:
+    """Two grids, views side by side, all channels, a head over frames."""
+    channels = {"channels": ["level", "pcen", "slope"], "pcen": PCEN.model_dump(), "dynamic_range_db": 60.0}
+    beside = side_by_side([mel(), mel(n_fft=1024)])
+    looks = [
+        a_look(beside, 0.6, **channels),
+        a_look(pcen(n_fft=1000, hop=300), 0.4, member={"head": "sed", "pool": "gem"}),
+    ]
+    for look in looks:
+        tuned(look, song(WHOLE), MIDDLES_S)
+    wanted, embedding = of_graph(looks, song(WHOLE))
+    for name in ("a.onnx", "b.onnx"):
+        export_graph(EnsembleGraph(looks), tmp_path / name)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    session, _ = open_session(tmp_path / "a.onnx", "cpu")
+    rows = {each.name: rows_of(each, song(WHOLE), MIDDLES_S) for each in EnsembleGraph(looks).inputs}
+    assert list(rows) == ["waveform", "waveform_2"]
+    found = session.run(None, rows)
+    assert wanted.std(axis=0).max() > 0.05
+    np.testing.assert_allclose(found[0], wanted, atol=1e-4)
+    np.testing.assert_allclose(found[1], embedding, atol=1e-3)
 
 
 def test_the_embedding_is_of_the_shown_models() -> None:

@@ -9,12 +9,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from cache.power import PCEN_SCALE
+from cache.power import PCEN_SCALE, smoothing_coefficient
 from commands.bundle.format import FORGOTTEN
 from commands.export.graph import Level, rounded
 from commands.export.spectrum import Pcen, Spectrum, context_frames, factors, mel_rows
 from pipeline import frontend
 from pipeline.codes import codec_of
+from pipeline.mel import mel_filters
 from schema.views import MelView, PcenParams, PcenView
 
 Floats = npt.NDArray[np.float32]
@@ -22,8 +23,8 @@ PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.05, eps=4.6e
 
 
 def a_view(n_fft: int, hop: int, **changes: Any) -> MelView:
-    values = {"sample_rate_hz": 16000, "n_mels": 16, "mel_scale": "htk", "fmin_hz": 300.0, "fmax_hz": 8000.0}
-    values |= {"dtype": "float16", "compression": "none", **changes}
+    values: dict[str, Any] = {"sample_rate_hz": 16000, "n_mels": 16, "mel_scale": "htk", "dtype": "float16"}
+    values |= {"fmin_hz": 300.0, "fmax_hz": 8000.0, "compression": "none", **changes}
     return MelView(kind="mel", n_fft=n_fft, hop=hop, **values)
 
 
@@ -71,7 +72,7 @@ def test_a_window_is_cut_into_two_factors(n_fft: int, wanted: tuple[int, int]) -
 
 def test_each_frequency_counts_once() -> None:
     view = a_view(512, 128)
-    np.testing.assert_allclose(mel_rows(view).sum(axis=0), frontend.mel_filters(view).sum(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(mel_rows(view).sum(axis=0), mel_filters(view).sum(axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_pcen_at_the_start_of_a_recording_leaves_out_what_was_before() -> None:
 
 def test_the_context_holds_all_that_the_smoother_remembers() -> None:
     view = a_pcen_view(PCEN)
-    coefficient = frontend.smoothing_coefficient(PCEN.time_constant_s * view.sample_rate_hz / view.hop)
+    coefficient = smoothing_coefficient(PCEN.time_constant_s * view.sample_rate_hz / view.hop)
     assert (1 - coefficient) ** context_frames(view) <= FORGOTTEN < (1 - coefficient) ** (context_frames(view) - 1)
     assert context_frames(a_view(512, 128)) == 0
 
