@@ -196,6 +196,7 @@ def test_the_least_sure_have_two_best_classes_side_by_side() -> None:
 def test_the_liveliest_piece_is_where_something_rises_above_a_steady_noise() -> None:
     values_TM = np.full((1000, 16), -60, np.float32)
     values_TM[:, 0] = 0  # a hum, loud but steady
+    values_TM[600:820, 9:] = -90  # rain that stops for the song
     values_TM[700:720, 8] = -20
     begin = loudest_frame(values_TM, 100)
     assert begin <= 700
