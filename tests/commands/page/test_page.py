@@ -21,6 +21,9 @@ from commands.page.results import read_results
 from tests.browser import Browser
 from tests.conftest import TinyProject
 from tests.tiny import change_params
+from train.errors import TrainError
+from train.paths import SCORES
+from train.scoring.clip_scores import ClipScores, read_clip_scores
 
 HOSTILE = """<img src=x onerror="document.title='owned'">&'"`$\\{{ 7 * 7 }}</script>"""
 
@@ -112,18 +115,34 @@ def test_a_recording_that_is_gone_has_a_picture_and_says_why_it_is_silent(projec
     assert page.count("<audio") > 3, "the others are heard"
 
 
-def test_a_missing_result_names_the_stage(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_result_names_the_stage(project: Path) -> None:
     shutil.rmtree("models/base/0")
-    with pytest.raises(Exception, match="dvc repro train@base-0"):
+    with pytest.raises(TrainError, match="dvc repro train@base-0"):
         made()
 
 
-def test_without_a_truth_and_without_soundscapes_the_page_says_so(project: Path) -> None:
-    truth = Path("data/soundscape_truth.csv")
-    truth.write_text(truth.read_text().splitlines()[0] + "\n")
+def forget_metrics_of_soundscapes() -> None:
     metrics = json.loads(Path("reports/metrics.json").read_text())
     del metrics["soundscapes"]
     Path("reports/metrics.json").write_text(json.dumps(metrics))
+
+
+def test_without_soundscapes_the_page_shows_the_rest(project: Path) -> None:
+    clips = read_clip_scores(SCORES)
+    nothing = clips.scores[:, :, :0]
+    ClipScores.of(clips.members.tolist(), [], nothing, clips.cutting).write(SCORES)
+    for path in ("data/soundscapes.csv", "data/soundscape_truth.csv"):
+        Path(path).write_text(Path(path).read_text().splitlines()[0] + "\n")
+    forget_metrics_of_soundscapes()
+    page = made()
+    assert 'class="timeline"' not in page
+    assert 'class="clip' in page
+
+
+def test_without_a_truth_the_page_says_so(project: Path) -> None:
+    truth = Path("data/soundscape_truth.csv")
+    truth.write_text(truth.read_text().splitlines()[0] + "\n")
+    forget_metrics_of_soundscapes()
     page = made()
     assert "Nobody has told what sings here." in page
     assert "Soundscapes, per window" not in page
@@ -177,6 +196,7 @@ def test_the_least_sure_have_two_best_classes_side_by_side() -> None:
 def test_the_liveliest_piece_is_where_something_rises_above_a_steady_noise() -> None:
     values_TM = np.full((1000, 16), -60, np.float32)
     values_TM[:, 0] = 0  # a hum, loud but steady
+    values_TM[600:820, 9:] = -90  # rain that stops for the song
     values_TM[700:720, 8] = -20
     begin = loudest_frame(values_TM, 100)
     assert begin <= 700
