@@ -106,7 +106,11 @@ def test_members_of_another_grid_have_a_waveform_of_their_own() -> None:
 
 def test_the_file_gives_what_the_graph_gives_and_is_the_same_each_time(tmp_path: Path) -> None:
     """Two grids, views side by side, all channels, a head over frames."""
-    channels = {"channels": ["level", "pcen", "slope"], "pcen": PCEN.model_dump(), "dynamic_range_db": 60.0}
+    channels: dict[str, Any] = {
+        "channels": ["level", "pcen", "slope"],
+        "pcen": PCEN.model_dump(),
+        "dynamic_range_db": 60.0,
+    }
     beside = side_by_side([mel(), mel(n_fft=1024)])
     looks = [
         a_look(beside, 0.6, **channels),
