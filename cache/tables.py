@@ -1,9 +1,6 @@
 """CSV tables that the project writes and reads again: none of their cells opens as a formula in a spreadsheet.
 
-A text that a spreadsheet would compute is written behind an apostrophe, as OWASP advises; so is one that has such an
-apostrophe already, which makes reading exact. Numbers stay as they are.
-
-Source: https://owasp.org/www-community/attacks/CSV_Injection
+Numbers stay as they are; how texts do, see `cache.formulas`.
 """
 
 from __future__ import annotations
@@ -15,23 +12,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-STARTS = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the wide ones too: some spreadsheets take them alike
-MARK = "'"
-
-
-def starts_formula(text: str) -> bool:
-    """Whether a spreadsheet may compute a cell of this text."""
-    return text[:1] in STARTS and text != ""
-
-
-def escaped(text: str) -> str:
-    """The text as it stands in a CSV file."""
-    return MARK + text if starts_formula(text.lstrip(MARK)) else text
-
-
-def unescaped(text: str) -> str:
-    """The text that `escaped` has written so."""
-    return text[1:] if text.startswith(MARK) and starts_formula(text.lstrip(MARK)) else text
+from cache.formulas import escaped, unescaped
 
 
 def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.tables import escaped
+from cache.formulas import escaped
 from commands.bundle.format import is_bundle
 from commands.errors import CommandError
 from commands.inference.embeddings import check_embeddings, write_embeddings

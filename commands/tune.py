@@ -13,7 +13,7 @@ from optuna.study import Study
 from ruamel.yaml import YAML
 
 import params as parameters
-from cache.tables import escaped
+from cache.formulas import escaped
 from commands.errors import CommandError
 from commands.splits import split_of
 from commands.tune_figures import draw

@@ -8,12 +8,13 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal
 
 from cache.places import Place
 from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:  # a bundle is run without pandas
+    import pandas as pd
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -109,6 +110,6 @@ def folded(text: str) -> str:
 
 def colliding(names: pd.Series[str]) -> pd.Series[bool]:
     """Which names are those of others but for case or Unicode form; equal names and "" are not."""
-    distinct = pd.Series(names.unique(), dtype=str)
+    distinct = names.drop_duplicates()
     shared = distinct[distinct.map(folded).duplicated(keep=False)]
     return names.isin(shared) & (names != "")

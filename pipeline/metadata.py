@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cache.formulas import starts_formula
 from cache.places import Place, place, reaching
-from cache.tables import starts_formula
 from params import DataParams
 from pipeline.annotations.matching import matched
 from pipeline.annotations.reading import read_annotations

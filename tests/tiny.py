@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def tiny_params(data_root: str) -> dict[str, Any]:
 
 def write_params(path: Path, raw: dict[str, Any]) -> None:
     """Write a params file, beside a folder for annotations as each project has."""
-    (path.parent / "annotations").mkdir(exist_ok=True)
+    annotations = path.parent / "annotations"
+    annotations.mkdir(exist_ok=True)
+    shutil.copy(ROOT / annotations.name / "README.md", annotations)
     stream = io.StringIO()
     YAML(typ="safe", pure=True).dump(raw, stream)
     path.write_text(stream.getvalue())

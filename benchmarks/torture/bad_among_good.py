@@ -112,6 +112,7 @@ def _write_projects(soiled: Path, clean: Path, count: int) -> dict[str, str]:
             shutil.copy(soiled / path, clean / path)
     for project in (soiled, clean):
         _write_params(project / "params.yaml")
+        (project / "annotations").mkdir(exist_ok=True)
     return expected
 
 

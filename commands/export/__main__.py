@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 import params as parameters
+from cache.tables import write_csv
 from commands.bundle.format import DESCRIPTION, MODEL, SUFFIX, Description
 from commands.bundle.predict import BundlePredictor
 from commands.bundle.read import Bundle, open_session
@@ -170,8 +171,7 @@ def write_bundle(model: Path, description: Description, export: ExportParams, me
     write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
     write_text(folder / "README.md", card(description, export, measured))
     write_text(folder / "requirements.txt", requirements_text())
-    labels: pd.DataFrame = label_table(description)
-    write_text(folder / "labels.csv", labels.to_csv(index=False, lineterminator="\n"))
+    write_csv(label_table(description), folder / "labels.csv")
     write_text(folder / "parity.json", pd.Series(dict(measured)).to_json(indent=2) + "\n")
     write_sums(folder)
     print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cache.tables import write_csv
 from commands.export.compare import Measured
 from figures import BLUE, GREEN, GREY, ORANGE, figure
 from train.paths import REPORTS
@@ -56,7 +57,7 @@ def write_reports(ways: Sequence[Way], facts: Mapping[str, Any]) -> None:
     for row in content["ways"].values():
         del row["way"]
     (REPORTS / "export.json").write_text(json.dumps(content, indent=2) + "\n")
-    pd.DataFrame(rows).to_csv(REPORTS / "export.csv", index=False, float_format="%.6g")
+    write_csv(pd.DataFrame(rows), REPORTS / "export.csv", "%.6g")
     (REPORTS / "export.md").write_text(table_text(rows, facts))
     draw(ways, float(facts["tolerance"]), REPORTS / "export.png")
 

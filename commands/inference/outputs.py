@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.tables import escaped
+from cache.formulas import escaped
 from commands.errors import CommandError
 from commands.inference.predictor import Facts
 from pipeline.annotations.annotation import Annotation

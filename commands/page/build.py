@@ -8,6 +8,7 @@ import pandas as pd
 
 import params as parameters
 from cache.files import write_durably, writing
+from cache.tables import write_csv
 from commands.page.budget import Filled, fill
 from commands.page.clips import gallery, mistakes, unsure
 from commands.page.data_set import data_set
@@ -33,10 +34,8 @@ def main() -> None:
     page = fitted(sections, results, params).encode()
     with writing(PAGE):
         write_durably(PAGE, page)
-    sections["training"].curves.to_csv(REPORTS / "trainings.csv", index=False, float_format="%.6g")
-    pd.DataFrame(sections["quality"].calibration.bins).to_csv(
-        REPORTS / "calibration.csv", index=False, float_format="%.4f"
-    )
+    write_csv(sections["training"].curves, REPORTS / "trainings.csv", "%.6g")
+    write_csv(pd.DataFrame(sections["quality"].calibration.bins), REPORTS / "calibration.csv", "%.4f")
     print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser, it needs no network")
     if len(page) > params.report.budget_mb * MB:
         print(

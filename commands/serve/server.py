@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -40,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     desk = Desk(predictor, Wanted(predictor.facts, above(predictor, arguments.threshold)), room)
     most_bytes = arguments.max_mb * 2**20
     app = create_app(desk, own_names(arguments.host, arguments.port), most_bytes)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that files are removed
     place = {"host": arguments.host, "port": arguments.port, "threads": THREADS, "ident": "birdcache"}
     try:
         server = waitress.create_server(app, max_request_body_size=most_bytes + ROOM_FOR_A_FORM, **place)

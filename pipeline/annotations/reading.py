@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cache.tables import unescaped
+from cache.formulas import unescaped
 from pipeline.annotations.annotation import recording_of
 from pipeline.annotations.audacity import is_audacity, read_audacity
 from pipeline.annotations.raven import read_raven

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cache.tables import escaped, read_csv, starts_formula, unescaped, write_csv
+from cache.formulas import escaped, starts_formula, unescaped
+from cache.tables import read_csv, write_csv
 from tests.tiny import ROOT
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "=cmd|' /C calc'!A0", "=", "＝1"]  # noqa: RUF001
@@ -49,9 +50,9 @@ def test_numbers_are_not_touched(tmp_path: Path) -> None:
 
 
 def test_tables_are_written_by_one_function_only() -> None:
-    """The demo writes data like a user's; files of lr_find and tune go through csv, with `escaped` where text is."""
+    """The demo writes data like a user's; rows of predict, lr_find and tune go through csv, text by `escaped`."""
     allowed = {"cache/tables.py": "to_csv", "pipeline/demo.py": "to_csv"}
-    allowed |= dict.fromkeys(("commands/predict.py", "commands/tune.py", "commands/lr_find.py"), "writer")
+    allowed |= dict.fromkeys(("pipeline/rows.py", "commands/tune.py", "commands/lr_find.py"), "writer")
     found = {}
     for package in ("cache", "pipeline", "train", "commands"):
         for path in (ROOT / package).rglob("*.py"):

@@ -301,7 +301,7 @@ def test_project_without_dvc_lock_decodes_everything(fresh: Path, plan: Plan) ->
     assert "there is no list of recordings yet: counted by what the data set lists" in shown
     assert "since its last run" not in shown
     assert set(states(facts).values()) == {"runs"}
-    assert [why(facts, each["stage"]) for each in facts["stages"]] == [["never run before"]] * 13
+    assert [why(facts, each["stage"]) for each in facts["stages"]] == [["never run before"]] * 14
     order = [each["stage"] for each in facts["stages"]]
     assert order.index("recordings") < order.index("spectrograms@mel") < order.index("member@base")
     assert order.index("member@base") < order.index("train@base-1") < order.index("predict")

@@ -124,8 +124,8 @@ def test_models_without_an_ensemble_are_averaged_clip_by_window(
 
 def test_silent_file_is_scored_and_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soundfile.write("silence.wav", np.zeros(10 * 16_000), 16_000)
-    cli.main(["predict", "silence.wav", SOUNDSCAPE, "--model", "models", "--out", "found.csv", "--threshold", "0"])
-    found = pd.read_csv("found.csv")
+    cli.main(["predict", "silence.wav", SOUNDSCAPE, "--model", "models", "--out", "found", "--threshold", "0"])
+    found = pd.read_csv("found/detections.csv")
     assert found.groupby("file")["end_s"].nunique().to_dict() == {SOUNDSCAPE: 4, "silence.wav": 2}
     assert found["score"].between(0, 1).all()
     assert "warning: silence.wav: is silent, and scored all the same" in capsys.readouterr().out
@@ -133,9 +133,9 @@ def test_silent_file_is_scored_and_named(project: Path, capsys: pytest.CaptureFi
 
 def test_file_names_and_labels_of_strangers_are_no_formulas(project: Path) -> None:
     shutil.copy(SOUNDSCAPE, "=1+1.ogg")
-    cli.main(["predict", "=1+1.ogg", "--model", "models", "--out", "found.csv", "--threshold", "0"])
-    assert set(pd.read_csv("found.csv")["file"]) == {"'=1+1.ogg"}
-    assert set(read_csv(Path("found.csv"), {"file": str})["file"]) == {"=1+1.ogg"}
+    cli.main(["predict", "=1+1.ogg", "--model", "models", "--out", "found", "--threshold", "0"])
+    assert set(pd.read_csv("found/detections.csv")["file"]) == {"'=1+1.ogg"}
+    assert set(read_csv(Path("found/detections.csv"), {"file": str})["file"]) == {"=1+1.ogg"}
 
 
 def test_other_windows_can_be_asked_for(project: Path) -> None:

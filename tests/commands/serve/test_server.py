@@ -18,6 +18,9 @@ import cli
 from tests.conftest import TinyProject
 from tests.tiny import ROOT
 
+# a shell's background jobs are started without Ctrl-C
+START = "import signal, cli; signal.signal(signal.SIGINT, signal.default_int_handler); cli.main()"
+
 
 @pytest.fixture
 def port() -> int:
@@ -28,7 +31,7 @@ def port() -> int:
 
 
 def serve(port: int) -> list[str]:
-    return [sys.executable, "-m", "cli", "serve", "models", "--port", str(port)]
+    return [sys.executable, "-c", START, "serve", "models", "--port", str(port)]
 
 
 def environment(room: Path) -> dict[str, str]:
@@ -46,8 +49,9 @@ def served(tiny_project: TinyProject, port: int, tmp_path: Path) -> Iterator[sub
     process.communicate()
 
 
-def test_it_says_where_it_is_answers_and_ends_with_ctrl_c(
-    served: subprocess.Popen[str], port: int, tmp_path: Path
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_answers_and_ends(
+    served: subprocess.Popen[str], port: int, tmp_path: Path, how: signal.Signals
 ) -> None:
     assert served.stdout is not None
     said = [served.stdout.readline() for _ in range(3)]
@@ -55,7 +59,7 @@ def test_it_says_where_it_is_answers_and_ends_with_ctrl_c(
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
         assert re.search(r"<summary>\d+ classes</summary>", answer.read().decode())
     assert list(tmp_path.glob("birdcache-serve-*"))
-    served.send_signal(signal.SIGINT)
+    served.send_signal(how)
     _, complaints = served.communicate(timeout=60)
     assert "Traceback" not in complaints
     assert not list(tmp_path.glob("birdcache-serve-*"))
