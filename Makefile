@@ -24,8 +24,9 @@ demo: setup
 ladder: setup
 	birdcache ladder
 
+# files share fixtures, so each file stays in one of the two processes
 test: setup
-	pytest
+	pytest -n 2 --dist loadfile
 
 lint: setup
 	ruff check
