@@ -15,7 +15,7 @@ import pandas as pd
 from cache.formulas import unescaped
 from pipeline.annotations.annotation import recording_of
 from pipeline.annotations.audacity import is_audacity, read_audacity
-from pipeline.annotations.raven import read_raven
+from pipeline.annotations.selections import read_raven
 from pipeline.errors import PipelineError
 from pipeline.inside import Bounds
 from pipeline.labels import LABEL_RULE, is_label

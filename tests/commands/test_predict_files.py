@@ -21,7 +21,7 @@ from commands.inference.files import Found, list_files, result_names
 from commands.inference.predictor import FileScores
 from commands.inference.results import Results
 from pipeline.annotations.audacity import read_audacity
-from pipeline.annotations.raven import read_raven
+from pipeline.annotations.selections import read_raven
 from pipeline.inside import Bounds
 from tests.commands.conftest import Exported
 from tests.tiny import RATE_HZ, SPECIES, song

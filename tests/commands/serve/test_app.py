@@ -19,7 +19,7 @@ from commands.serve.app import create_app
 from commands.serve.desk import Desk
 from commands.serve.server import own_names
 from commands.serve.spectrum import as_bytes
-from pipeline.annotations.raven import read_raven
+from pipeline.annotations.selections import read_raven
 from pipeline.inside import Bounds
 from tests.commands.serve.conftest import LABELS, Telling, sound
 

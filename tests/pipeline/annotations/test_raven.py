@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.annotations.annotation import Annotation
-from pipeline.annotations.raven import read_raven, write_raven
+from pipeline.annotations.raven import write_raven
+from pipeline.annotations.selections import read_raven
 from pipeline.errors import PipelineError
 from pipeline.inside import Bounds
 
