@@ -33,9 +33,10 @@ def check_split(name: str, fold: int, trained: Examples, validated: Examples) ->
 def split_lines(trained: Examples, validated: Examples, recipe: Recipe) -> Iterator[str]:
     """How much is trained and validated on, how often an epoch draws rare and common classes, and what is missing."""
     sampler = Sampler(trained.primary, trained.part, recipe.sampling, recipe.seed)
+    has_times = trained.events is not None and len(trained.events.row) > 0
+    kind = "recordings and annotated times" if has_times else "recordings"
     yield (
-        f"training on {len(trained)} recordings, {sampler.clips} clips an epoch; "
-        f"validating on {len(validated)} recordings"
+        f"training on {len(trained)} {kind}, {sampler.clips} clips an epoch; validating on {len(validated)} recordings"
     )
     taught_K = np.bincount(trained.primary, minlength=trained.classes)
     drawn_K = effective_counts(trained.primary, sampler.probability_N, sampler.clips, trained.classes)

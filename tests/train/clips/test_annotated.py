@@ -17,6 +17,7 @@ from train.clips.events import Events
 from train.clips.examples import Examples
 from train.clips.plans import Planner
 from train.clips.sampling import clip_positions, clip_starts
+from train.learning.split_report import split_lines
 
 RandomStore = Callable[..., Store]
 CLIP = 20  # frames
@@ -138,6 +139,15 @@ def test_each_time_is_an_example_in_place_of_its_recording(
     assert expanded.first.tolist()[1:3] == [10, 100]
     assert expanded.frames.tolist() == [150, 30, 30, 170]
     assert examples.primary.tolist() == [0, 1, 2], "the examples that were given stay"
+
+
+def test_times_are_told_before_training(
+    examples: Examples, store: Store, view: MelView, annotate: Callable[..., None], recipe: Recipe
+) -> None:
+    annotate(("XC1.ogg", 100, 130, "bird2"), ("XC1.ogg", 10, 40, "bird0"))
+    expanded = with_annotated_times(examples, store, view, 0.5)
+    assert next(split_lines(expanded, examples, recipe)).startswith("training on 4 recordings and annotated times, ")
+    assert next(split_lines(examples, examples, recipe)).startswith("training on 3 recordings, ")
 
 
 def test_times_behind_the_end_of_the_frames_are_cut(
