@@ -26,6 +26,7 @@ from pipeline.errors import Refusal
 from schema.views import MelView, PcenView
 from tests.pipeline.conftest import WriteClip
 from tests.pipeline.test_build import VIEW, VIEWS
+from tests.tiny import ROOT
 
 SECONDS = 3.0
 
@@ -137,6 +138,7 @@ def test_what_ends_the_process_costs_one_file(
     path = named(name)
     refusal = refusal_of(lambda: codes_of(misbehaving, path))
     assert refusal.code == code
+    assert misbehaving._process is None, "no process is used again after that"
     assert str(refusal).startswith(f"{path}: ")
     assert detail in str(refusal)
     assert np.array_equal(codes_of(misbehaving, clip), expected(clip))
@@ -154,6 +156,36 @@ def test_a_file_that_stalls_is_given_up(
     assert time.monotonic() - begin_s < 30
     with pytest.raises(ProcessLookupError):
         os.kill(stuck, 0)
+
+
+def test_a_file_that_trickles_is_given_up_though_each_piece_is_in_time(
+    misbehaving: Decoder, clip: Path, named: Callable[[str], Path]
+) -> None:
+    codes_of(misbehaving, clip)
+    misbehaving._limits = Limits(wait_s=2.6, wait_s_per_s=0.0)
+    assert refusal_of(lambda: codes_of(misbehaving, named("trickles"))).code == "timed-out"
+
+
+def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable[[str], Path]) -> None:
+    ask = (
+        "import sys; from pathlib import Path; from pipeline.decoder import parent\n"
+        "from tests.pipeline.test_build import VIEW\n"
+        "parent.CHILD = 'tests.pipeline.decoder.misbehaving'\n"
+        "decoder = parent.Decoder(); decoder._process = parent.begin(parent.LIMITS)\n"
+        "print(decoder._process.pid, flush=True)\n"
+        "list(decoder.codes(Path(sys.argv[1]), VIEW, 3.0))\n"
+    )
+    command = [sys.executable, "-c", ask, str(named("stalls"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout is not None
+        stuck = Path(f"/proc/{int(asking.stdout.readline())}")
+        time.sleep(3)  # until it stalls
+        asking.kill()
+    end_s = time.monotonic() + 20
+    while stuck.exists() and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert not stuck.exists()
 
 
 def test_it_computes_with_one_thread_so_that_sums_never_differ(decoder: Decoder, clip: Path) -> None:
