@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pipeline.decoder.parent import decoder
 from pipeline.errors import PipelineError
 from pipeline.jobs import Source
 from pipeline.metadata import read_metadata
-from pipeline.recordings import DATA
+from pipeline.recordings import DATA, REPORTS
 from pipeline.scan import scan_file
 from pipeline.spectrograms import AUDIO, SOUNDSCAPES, read_sources
 from pipeline.tables import Kind, read_table
@@ -131,12 +132,13 @@ def _expected(
     """Sort the files {name: path} of a data set into known and new ones by the table of the last run."""
     known = _read_known(table, name_column)
     written_s = table.stat().st_mtime if known else 0.0
+    barred = _without_end(name_column) if known and data.no_end == "refuse" else frozenset()
     there = {name: path for name, path in paths.items() if path in files}  # stage `recordings` leaves the others out
     new = {name: path for name, path in there.items() if name not in known or files[path].written_s > written_s}
     sources = [
         Source(known[name][0], path, known[name][1])
         for name, path in there.items()
-        if name not in new and data.shortest_s <= known[name][1] <= data.longest_s
+        if name not in new and name not in barred and data.shortest_s <= known[name][1] <= data.longest_s
     ]
     gone, since = tuple(name for name in known if name not in there), table.exists()
     if len(new) > SAMPLE_FILES or sum(files[path].bytes for path in new.values()) > SCANNED_BYTES:
@@ -154,6 +156,15 @@ def _read_known(table: Path, name_column: str) -> dict[str, tuple[str, float]]:
     columns: dict[str, Kind] = {name_column: "text", "sha256": "text", "duration_s": "number"}
     rows = read_table(table, columns)
     return dict(zip(rows[name_column], zip(rows["sha256"], rows["duration_s"], strict=True), strict=True))
+
+
+def _without_end(name_column: str) -> frozenset[str]:
+    """Files of the last run that do not say where they end; none if nothing tells."""
+    try:
+        told = json.loads((REPORTS / "data.json").read_text(encoding="utf-8"))
+        return frozenset(told["no_end"] if name_column == "recording" else told["soundscapes"]["no_end"])
+    except (OSError, ValueError, KeyError):
+        return frozenset()
 
 
 def _distinct(sources: Sequence[Source]) -> tuple[Source, ...]:

@@ -203,8 +203,8 @@ def _tables() -> dict[str, Kind]:
     }
 
 
-def _others() -> dict[str, Kind]:
-    """Everything beside train.csv."""
+def _other_tables() -> dict[str, Kind]:
+    """Tables beside train.csv."""
     return {
         "taxonomy: twice": Kind(
             "row(s) 2-3: primary_label is named twice",
@@ -236,6 +236,12 @@ def _others() -> dict[str, Kind]:
         "truth: elsewhere": Kind(
             "must be a path below root", cells(), data={"soundscape_truth": "../../outside/secret.csv"}
         ),
+    }
+
+
+def _folders() -> dict[str, Kind]:
+    """Folders of audio, and the layout that has nothing else."""
+    return {
         "soundscapes: elsewhere": Kind("must be a path below root", cells(), data={"soundscapes": "/etc"}),
         "soundscapes: linked folder": Kind(LEAVES, linked("test_soundscapes", "wren")),
         "soundscapes: link": Kind("'x.ogg' are links that lead out", linked("test_soundscapes/x.ogg", "secret.ogg")),
@@ -284,5 +290,6 @@ KINDS: dict[str, Kind] = {
     **_names(),
     **_cells(),
     **_tables(),
-    **_others(),
+    **_other_tables(),
+    **_folders(),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 FOLDER = Path(__file__).parent / "templates"
-SCRIPTS = ("theme.js", "tables.js", "players.js")
-STYLES = ("page.css", "parts.css")
+SCRIPTS = tuple(FOLDER / name for name in ("theme.js", "tables.js", "players.js"))
+STYLES = (FOLDER.parents[1] / "base.css", FOLDER / "page.css", FOLDER / "parts.css")
 
 
 @lru_cache(maxsize=1)
@@ -30,7 +31,7 @@ def environment() -> Environment:
 
 def render(sections: dict[str, Any]) -> str:
     """The whole page."""
-    script, style = (joined(names) for names in (SCRIPTS, STYLES))
+    script, style = (joined(paths) for paths in (SCRIPTS, STYLES))
     return (
         environment()
         .get_template("page.html.j2")
@@ -43,9 +44,9 @@ def render(sections: dict[str, Any]) -> str:
     )
 
 
-def joined(names: tuple[str, ...]) -> str:
-    """Files of the page's folder, one after the other."""
-    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+def joined(paths: Iterable[Path]) -> str:
+    """The text of some files, one after the other."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 def policy(script: str) -> str:

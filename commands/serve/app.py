@@ -29,6 +29,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 MIME_TYPES = {".ogg": "audio/ogg", ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg"}
+BASE = Path(__file__).parents[1] / "base.css"
 DOWNLOADS = ("csv", "raven", "audacity")
 
 
@@ -48,6 +49,7 @@ def create_app(desk: Desk, hosts: frozenset[str] | None, most_bytes: int) -> Fla
     app.add_url_rule(
         "/", view_func=lambda: render_template("serve.html.j2", **about(desk, most_bytes)), endpoint="page"
     )
+    app.add_url_rule("/base.css", view_func=lambda: send_file(BASE), endpoint="base")
     _add_recordings(app, desk)
     return app
 

@@ -233,6 +233,16 @@ def test_recordings_that_a_changed_limit_leaves_out_are_not_counted(project: Pat
     assert costs(facts)["spectrograms@mel", "recordings"]["listed"] == 12  # 1.5 and 2.0 s are too short
 
 
+def test_files_without_an_end_are_not_counted_once_they_are_refused(project: Path, plan: Plan, change: Change) -> None:
+    told = json.loads(Path("reports/data.json").read_text())
+    told["no_end"], told["soundscapes"]["no_end"] = ["midton/XC0.ogg", "lowton/XC1.ogg"], ["dawn"]
+    Path("reports/data.json").write_text(json.dumps(told))
+    change("data.no_end", "refuse")
+    facts, _ = plan()
+    assert costs(facts)["spectrograms@mel", "recordings"]["listed"] == 16
+    assert costs(facts)["spectrograms@mel", "soundscapes"]["listed"] == 0
+
+
 def test_changed_label_decodes_nothing(project: Path, plan: Plan) -> None:
     table = Path("chorus/train.csv")
     table.write_text(table.read_text().replace(",4,midton/XC0", ",1,midton/XC0"))

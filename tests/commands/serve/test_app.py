@@ -202,7 +202,7 @@ def test_pages_of_other_sites_may_not_hand_in_or_remove(client: FlaskClient, key
 
 
 def test_every_answer_has_the_headers_that_keep_others_out(client: FlaskClient, key: str) -> None:
-    for address in ("/", "/static/serve.js", f"/recordings/{key}", f"/recordings/{key}/audio", "/nowhere"):
+    for address in ("/", "/base.css", "/static/serve.js", f"/recordings/{key}", f"/recordings/{key}/audio", "/nowhere"):
         headers = client.get(address).headers
         assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
         assert headers["X-Content-Type-Options"] == "nosniff"
