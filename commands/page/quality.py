@@ -16,13 +16,25 @@ from commands.page.charts import COLOURS, Chart, chart
 from commands.page.results import Results, read_report
 from commands.page.tables import Cell, Column, Table, number, percent, span, text, with_interval
 from train.paths import REPORTS
-from train.scoring.bootstrap import Resampled, Values, draw_resamples, interval, resampled_metrics
+from train.scoring.bootstrap import (
+    Between,
+    Resampled,
+    Values,
+    draw_resamples,
+    draw_whole,
+    interval,
+    resampled_metrics,
+    resampled_windows,
+)
 from train.scoring.calibration import Calibration, calibration
 from train.scoring.ensemble import ENSEMBLE
+from train.scoring.evaluate_windows import Windows
 from train.scoring.metrics import Bools
 
 METRICS = {"accuracy": "accuracy", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "macro_f1": "macro F1"}
 RARE = "rare_ap"
+SURE_SOUNDSCAPES = 5  # of fewer, an interval says nothing
+UNSURE = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ def quality(results: Results, rare_below: int, resamples: int) -> Quality:
     return Quality(
         headline=_headline(found["out_of_fold"][ENSEMBLE], between[ENSEMBLE]),
         metrics=metric_table("table-metrics", "Out of fold, per recording", found["out_of_fold"], between, rare_below),
-        soundscapes=soundscape_table(found.get("soundscapes")),
+        soundscapes=soundscape_table(found.get("soundscapes"), resample_windows(results.windows, resamples)),
         classes=Table("table-per-class", "Each class, out of fold", CLASS_COLUMNS, rows),
         rare=Table(
             "table-rare",
@@ -86,6 +98,19 @@ def resample(results: Results, resamples: int) -> dict[str, Resampled]:
     }
 
 
+def resample_windows(windows: Windows, resamples: int) -> dict[str, dict[str, Between]]:
+    """95 % intervals of members and ensemble, whole soundscapes drawn; nothing unless several have a truth."""
+    told_N = windows.told
+    soundscapes_N = windows.soundscapes[told_N]
+    if len(np.unique(soundscapes_N)) < SURE_SOUNDSCAPES:
+        return {}
+    counts_BN = draw_whole(soundscapes_N, resamples)
+    return {
+        name: resampled_windows(windows.truth[told_N], scores_NK[told_N], counts_BN).intervals()
+        for name, scores_NK in windows.scores.items()
+    }
+
+
 def _headline(metrics: Mapping[str, float], between: Mapping[str, tuple[float, float]]) -> list[tuple[str, str, str]]:
     return [(name, number(metrics[key], 3).text, span(between[key])) for key, name in METRICS.items()]
 
@@ -106,8 +131,8 @@ def metric_table(
     return Table(name, caption, columns, rows, filtered=False)
 
 
-def soundscape_table(found: Mapping[str, Any] | None) -> Table | None:
-    """Metrics over the windows with a truth, None if there is none."""
+def soundscape_table(found: Mapping[str, Any] | None, between: Mapping[str, Mapping[str, Between]]) -> Table | None:
+    """Metrics over the windows with a truth, with intervals where there are some; None if there is no truth."""
     if found is None:
         return None
     keys = [key for key in METRICS if key in found[ENSEMBLE]]
@@ -119,12 +144,13 @@ def soundscape_table(found: Mapping[str, Any] | None) -> Table | None:
     rows = [
         [
             text(member, "total" if member == ENSEMBLE else ""),
-            *(number(each[key], 3) for key in keys),
+            *(with_interval(each[key], between.get(member, {}).get(key, UNSURE)) for key in keys),
             number(each["classes_scored"]),
         ]
         for member, each in found.items()
     ]
-    return Table("table-soundscapes", "Soundscapes, per window", columns, rows, filtered=False)
+    said = "Intervals by drawing whole soundscapes again, since windows of one are alike." if between else ""
+    return Table("table-soundscapes", "Soundscapes, per window", columns, rows, said, filtered=False)
 
 
 CLASS_COLUMNS = [

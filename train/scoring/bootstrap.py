@@ -26,7 +26,7 @@ class Resampled:
     """Metrics of scores, once for each resample; NaN where a resample cannot tell."""
 
     average_precision: Values  # (B, K)
-    of_all: dict[str, Values]  # metric, named as in `train.scoring.metrics.recording_metrics` -> (B,)
+    of_all: dict[str, Values]  # metric, named as in `train.scoring.metrics` -> (B,)
 
     def intervals(self) -> dict[str, Between]:
         """95 % interval of each metric."""
@@ -43,27 +43,38 @@ def draw_resamples(recordings: int, resamples: int) -> Values:
     return np.asarray(drawn, np.float64)
 
 
+def draw_whole(groups_N: Ints, resamples: int) -> Values:
+    """How often each row is in each resample when whole groups are drawn, such as a soundscape's windows: (B, N)."""
+    groups, number_N = np.unique(groups_N, return_inverse=True)
+    return draw_resamples(len(groups), resamples)[:, number_N]
+
+
 def resampled_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats, counts_BN: Values) -> Resampled:
     """As `train.scoring.metrics.recording_metrics`, for each resample; secondary labels count neither way."""
-    classes, counts_NB = scores_NK.shape[1], np.ascontiguousarray(counts_BN.T)
-    auc_BK, precision_BK, padded_BK = (np.full((len(counts_BN), classes), np.nan) for _ in range(3))
-    for label in range(classes):
-        known_N = ~secondary_NK[:, label]
-        ranked = Ranked.of(primary_N[known_N] == label, scores_NK[known_N, label], counts_NB[known_N])
+    truth_NK = primary_N[:, None] == np.arange(scores_NK.shape[1])
+    ranking = _ranking(truth_NK, ~secondary_NK, scores_NK, counts_BN)
+    right_BK, said_BK, true_BK = _counts(truth_NK, scores_NK, counts_BN)
+    f1_BK = np.where(true_BK > 0, 2 * right_BK / np.maximum(said_BK + true_BK, 1), np.nan)
+    accuracy_B = right_BK.sum(axis=1) / counts_BN.sum(axis=1)
+    best = {"accuracy": accuracy_B, "macro_f1": mean_of_known(f1_BK)}
+    return Resampled(ranking.average_precision, ranking.of_all | best)
+
+
+def resampled_windows(truth_NK: Bools, scores_NK: Floats, counts_BN: Values) -> Resampled:
+    """As `train.scoring.metrics.window_metrics`, for each resample."""
+    return _ranking(truth_NK, np.ones_like(truth_NK), scores_NK, counts_BN)
+
+
+def _ranking(truth_NK: Bools, known_NK: Bools, scores_NK: Floats, counts_BN: Values) -> Resampled:
+    """Metrics of each class's ranking of the rows that are known of it."""
+    counts_NB = np.ascontiguousarray(counts_BN.T)
+    auc_BK, precision_BK, padded_BK = (np.full((len(counts_BN), scores_NK.shape[1]), np.nan) for _ in range(3))
+    for label, known_N in enumerate(known_NK.T):
+        ranked = Ranked.of(truth_NK[known_N, label], scores_NK[known_N, label], counts_NB[known_N])
         auc_BK[:, label] = ranked.roc_auc()
         precision_BK[:, label] = ranked.average_precision()
         padded_BK[:, label] = ranked.average_precision(CMAP_PADDING)
-    right_BK, said_BK, true_BK = _counts(primary_N, scores_NK, counts_BN)
-    f1_BK = np.where(true_BK > 0, 2 * right_BK / np.maximum(said_BK + true_BK, 1), np.nan)
-    return Resampled(
-        precision_BK,
-        {
-            "accuracy": right_BK.sum(axis=1) / counts_BN.sum(axis=1),
-            "macro_roc_auc": mean_of_known(auc_BK),
-            "cmap": mean_of_known(padded_BK),
-            "macro_f1": mean_of_known(f1_BK),
-        },
-    )
+    return Resampled(precision_BK, {"macro_roc_auc": mean_of_known(auc_BK), "cmap": mean_of_known(padded_BK)})
 
 
 @dataclass(frozen=True)
@@ -114,10 +125,9 @@ class Ranked:
         return np.where(known_B, sums_B / np.maximum(positives_GB.sum(axis=0), 1), np.nan)
 
 
-def _counts(primary_N: Ints, scores_NK: Floats, counts_BN: Values) -> tuple[Values, Values, Values]:
+def _counts(true_NK: Bools, scores_NK: Floats, counts_BN: Values) -> tuple[Values, Values, Values]:
     """Of each class in each resample: recordings that are found, taken for it, and of it, (B, K) each."""
-    classes = np.arange(scores_NK.shape[1])
-    true_NK, said_NK = (each[:, None] == classes for each in (primary_N, scores_NK.argmax(axis=1)))
+    said_NK = scores_NK.argmax(axis=1)[:, None] == np.arange(scores_NK.shape[1])
     right, said, true = (counts_BN @ each for each in (true_NK & said_NK, said_NK, true_NK))
     return right, said, true
 

@@ -10,7 +10,7 @@ from cache.tables import read_csv
 from train.paths import SCORES, TRUTH
 from train.scoring.clip_scores import ClipScores, read_clip_scores
 from train.scoring.ensemble import ENSEMBLE, Ensemble
-from train.scoring.metrics import Bools, Floats, window_metrics
+from train.scoring.metrics import Bools, Floats, Ints, window_metrics
 from train.scoring.postprocess import by_soundscape
 
 
@@ -23,6 +23,11 @@ class Windows:
     truth: Bools  # (N, K) who sings
     told: Bools  # (N,) whether the truth says anything about the window
     scores: dict[str, Floats]  # member or ensemble -> (N, K)
+
+    @property
+    def soundscapes(self) -> Ints:
+        """(N,) which soundscape each window is of."""
+        return np.repeat(np.arange(len(self.clips.windows)), self.clips.windows)
 
     def metrics(self, scores_NK: Floats) -> dict[str, float]:
         """Metrics over the windows that have a truth."""

@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.scoring.bootstrap import Resampled, draw_resamples, interval, resampled_metrics
-from train.scoring.metrics import Bools, Floats, Ints, class_average_precision, recording_metrics
+from train.scoring.bootstrap import (
+    Resampled,
+    draw_resamples,
+    draw_whole,
+    interval,
+    resampled_metrics,
+    resampled_windows,
+)
+from train.scoring.metrics import Bools, Floats, Ints, class_average_precision, recording_metrics, window_metrics
 
 N, K, RESAMPLES = 60, 6, 25
 
@@ -64,6 +71,23 @@ def test_the_interval_of_some_classes_is_that_of_their_mean() -> None:
     nobody[K - 1] = True  # the class without a recording
     assert np.isnan(found.of_classes(nobody)).all()
     assert np.isnan(found.of_classes(np.zeros(K, bool))).all()
+
+
+def test_each_resample_of_windows_holds_whole_soundscapes_and_has_their_metrics() -> None:
+    rng = np.random.default_rng(3)
+    soundscapes = np.repeat([0, 1, 2, 3], [20, 10, 15, 15])
+    truth, scores = rng.random((N, K)) < 0.2, rng.random((N, K)).astype(np.float32)
+    truth[:, K - 1] = False
+    counts_BN = draw_whole(soundscapes, RESAMPLES)
+    found = resampled_windows(truth, scores, counts_BN)
+    assert set(found.of_all) == {"macro_roc_auc", "cmap"}
+    for number, counts_N in enumerate(counts_BN.astype(int)):
+        assert all(len(set(counts_N[soundscapes == each])) == 1 for each in range(4))
+        assert sum(counts_N[soundscapes == each][0] for each in range(4)) == 4
+        rows = np.repeat(np.arange(N), counts_N)
+        expected = window_metrics(truth[rows], scores[rows])
+        for name, values_B in found.of_all.items():
+            assert values_B[number] == pytest.approx(expected[name], abs=1e-6), name
 
 
 def test_more_recordings_are_surer() -> None:
