@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         from commands.serve.desk import Desk
     except ModuleNotFoundError as error:
         raise CommandError(
-            f"{error.name} is not installed, and `birdcache serve` needs it: pip install 'birdcache[serve]'"
+            f"{error.name} is not installed, and `birdcache serve` needs it: pip install flask waitress"
         ) from None
     predictor = open_predictor(arguments)
     room = Path(tempfile.mkdtemp(prefix="birdcache-serve-"))

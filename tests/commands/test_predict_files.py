@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +135,28 @@ def test_a_run_goes_on_where_it_was_ended(
     assert [path.name for path in scored] == ["0.wav", "1.wav", "2.wav"]
     assert "2 of 3 files were scored before by the same model" in capsys.readouterr().out
     assert (project / "ended/detections.csv").read_text() == (whole / "detections.csv").read_text()
+
+
+def test_a_run_that_was_killed_goes_on(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project.parent / "audio"
+    folder.mkdir()
+    for number in range(40):
+        soundfile.write(folder / f"{number:02}.wav", a_recording(3, number), RATE_HZ)
+    script = "import sys, cli; cli.main(sys.argv[1:])"
+    command = ["predict", str(folder), "--model", MODELS[1], "--out", str(project / "killed")]
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parent)}
+    with subprocess.Popen([sys.executable, "-c", script, *command], env=environment) as process:
+        while process.poll() is None and len(list((project / "killed/scores").glob("*.npz"))) < 3:
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (project / "killed/detections.csv").exists()
+    run(project / "killed", paths=(str(folder),))
+    known = re.search(r"(\d+) of 40 files were scored before by the same model", capsys.readouterr().out)
+    assert known is not None
+    assert 3 <= int(known[1]) < 40
+    run(project / "whole", paths=(str(folder),))
+    assert (project / "killed/detections.csv").read_bytes() == (project / "whole/detections.csv").read_bytes()
 
 
 def test_a_file_or_model_that_changed_is_scored_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
