@@ -109,7 +109,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="DIR",
-        help="a bundle, such as bundles/birds.bundle, or a folder of trained models: models, models/base, models/base/0",
+        help="a bundle, such as bundles/birds.bundle, or a folder of models: models, models/base, models/base/0",
     )
     parser.add_argument(
         "--out",

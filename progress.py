@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from tqdm import tqdm
 
 LINE_EVERY_S = 10.0
+
+
+Advance = Callable[[int], None]  # told how many further units have finished
+
+
+def untold(amount: int) -> None:
+    """For work that nobody watches."""
 
 
 class Progress:
@@ -19,19 +27,22 @@ class Progress:
     so that a log stays readable.
     """
 
-    def __init__(self, total: float, what: str, unit: str, stream: TextIO | None = None) -> None:
+    def __init__(self, total: float, what: str, unit: str, stream: TextIO | None = None, done: float = 0.0) -> None:
+        """Begin; `done` units were finished before, and do not count for the rate."""
         self._total, self._what, self._unit = total, what, unit
         self._stream = stream or sys.stderr
-        self._done = 0.0
+        self._before = self._done = done
         self._start = self._last_line = time.monotonic()
-        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", file=self._stream) if self._stream.isatty() else None
+        self._bar: tqdm[Any] | None = None
+        if self._stream.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", file=self._stream)
 
     def update(self, amount: float = 1) -> None:
         """Say that `amount` more units have finished."""
         self._done += amount
         if self._bar is not None:
             self._bar.update(amount)
-        elif time.monotonic() - self._last_line >= LINE_EVERY_S:
+        elif self._done < self._total and time.monotonic() - self._last_line >= LINE_EVERY_S:
             self._last_line = time.monotonic()
             print(self._line(), file=self._stream, flush=True)
 
@@ -42,12 +53,12 @@ class Progress:
         else:
             print(line, flush=True)
 
-    def _line(self) -> str:
+    def _line(self, ended: bool = False) -> str:
         elapsed_s = max(time.monotonic() - self._start, 1e-9)
-        rate = self._done / elapsed_s
+        rate = (self._done - self._before) / elapsed_s
         left_s = (self._total - self._done) / rate if rate else 0.0
-        eta = f", {_clock(left_s)} left" if self._done < self._total else f" in {_clock(elapsed_s)}"
-        return f"{self._what}: {round(self._done, 1):g}/{self._total:g} {self._unit}, {rate:.1f}/s{eta}"
+        eta = f" in {_clock(elapsed_s)}" if ended or self._done >= self._total else f", {_clock(left_s)} left"
+        return f"{self._what}: {round(self._done, 1):,.10g}/{self._total:,.10g} {self._unit}, {rate:,.1f}/s{eta}"
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +69,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
         elif kind is None:
-            print(self._line(), file=self._stream, flush=True)
+            print(self._line(ended=True), file=self._stream, flush=True)
 
 
 def _clock(seconds: float) -> str:

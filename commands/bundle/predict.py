@@ -51,6 +51,7 @@ class BundlePredictor:
             window_s=description.window_s,
             low_hz=description.low_hz,
             high_hz=description.high_hz,
+            names=description.names,
         )
 
     @property

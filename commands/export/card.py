@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -152,9 +151,3 @@ def label_table(description: Description) -> pd.DataFrame:
             "threshold": [f"{each:.4f}" for each in description.thresholds],
         }
     )
-
-
-def common_names(labels: Sequence[str], path: Path = LABELS) -> dict[str, str]:
-    """Common names of the labels that have one."""
-    known = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("label")["common_name"].to_dict()
-    return {label: known[label] for label in labels if known.get(label)}

@@ -8,7 +8,7 @@ import torch
 
 from commands.errors import CommandError
 from commands.export.graph import Look
-from commands.inference.trained import Model, Ready, find_models, load_models, read_submission_labels
+from commands.inference.trained import Model, Ready, find_models, load_models, read_common_names, read_submission_labels
 from schema.export import ExportParams
 from train.paths import ENSEMBLE, MODELS
 from train.scoring.ensemble import Ensemble, read_ensemble
@@ -29,7 +29,8 @@ def ready_for_export(export: ExportParams, models: Path = MODELS, ensemble_file:
     chosen = {name: [found[name][fold] for fold in ensemble.folds] for name in ensemble.members}
     members = {name: load_models(folders, ensemble.fold_soup, CPU) for name, folders in chosen.items()}
     in_float32 = {name: [exact(model) for model in each] for name, each in members.items()}
-    return Ready(ensemble, in_float32, [], CPU, read_submission_labels(ensemble_file, labels))
+    data = ensemble_file.parent
+    return Ready(ensemble, in_float32, [], CPU, read_submission_labels(data, labels), read_common_names(data, labels))
 
 
 def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from cache.files import file_sha256
 from commands.bundle.format import SUMS, Description, MemberFacts
-from commands.export.card import common_names
 from commands.export.graph import EnsembleGraph
 from commands.inference.trained import Ready
 from pipeline.audio import DECODER_VERSION
@@ -35,7 +34,7 @@ def describe(export: ExportParams, ready: Ready, graph: EnsembleGraph) -> Descri
         name=export.name,
         precision=export.precision,
         labels=ensemble.labels,
-        names=common_names(ensemble.labels),
+        names=ready.names,
         thresholds=ensemble.thresholds,
         submission_labels=ready.submission_labels,
         inputs=graph.inputs,

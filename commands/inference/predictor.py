@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +45,8 @@ class Facts:
         Columns of a submission.
     low_hz, high_hz
         The band that the models hear.
+    names
+        Common names of the labels that have one.
     jointly
         Whether the windows of all files are blended at once.
     """
@@ -56,6 +58,7 @@ class Facts:
     window_s: float
     low_hz: float
     high_hz: float
+    names: Mapping[str, str] = field(default_factory=dict)
     jointly: bool = False
 
 

@@ -13,7 +13,7 @@ from commands.errors import CommandError
 from train.network.checkpoint import SIDECAR, Sidecar, read_model, read_sidecar
 from train.network.model import Classifier
 from train.network.soup import read_fold_soup
-from train.paths import ENSEMBLE, SUBMISSION_LABELS
+from train.paths import ENSEMBLE, LABELS, SUBMISSION_LABELS
 from train.scoring.ensemble import Ensemble, read_ensemble
 
 WINDOW_S, THRESHOLD = 5.0, 0.2  # of models that belong to no ensemble
@@ -46,6 +46,8 @@ class Ready:
         The models of each member of the ensemble, in its order.
     said
         Lines that tell where all this comes from.
+    names
+        Common names of the labels that have one.
     """
 
     ensemble: Ensemble
@@ -53,6 +55,7 @@ class Ready:
     said: list[str]
     device: torch.device
     submission_labels: list[str]
+    names: dict[str, str]
 
     @property
     def models(self) -> int:
@@ -88,7 +91,10 @@ def make_ready(folder: Path, ensemble_file: Path | None, window_s: float | None,
         ensemble = ensemble.model_copy(update={"window_s": window_s, "hop_s": min(ensemble.hop_s, window_s)})
     folds = {name: [found[name][fold] for fold in ensemble.folds if fold in found[name]] for name in ensemble.members}
     members = {name: load_models(folders, ensemble.fold_soup, device) for name, folders in folds.items()}
-    return Ready(ensemble, members, [said], device, read_submission_labels(path, labels))
+    data = None if path is None else path.parent
+    return Ready(
+        ensemble, members, [said], device, read_submission_labels(data, labels), read_common_names(data, labels)
+    )
 
 
 def find_models(folder: Path) -> tuple[Found, list[str]]:
@@ -166,9 +172,18 @@ def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> l
     ]
 
 
-def read_submission_labels(ensemble_file: Path | None, labels: list[str]) -> list[str]:
-    """Columns of the submission of the project that an ensemble lies in, else the labels themselves."""
-    path = None if ensemble_file is None else ensemble_file.parent / SUBMISSION_LABELS.name
+def read_submission_labels(data: Path | None, labels: list[str]) -> list[str]:
+    """Columns of the submission of the project with this folder `data`, else the labels themselves."""
+    path = None if data is None else data / SUBMISSION_LABELS.name
     if path is None or not path.is_file():
         return labels
     return list(pd.read_csv(path, dtype={"label": str}, keep_default_na=False)["label"])
+
+
+def read_common_names(data: Path | None, labels: list[str]) -> dict[str, str]:
+    """Common names of the labels that have one in the project with this folder `data`."""
+    path = None if data is None else data / LABELS.name
+    if path is None or not path.is_file():
+        return {}
+    known = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("label")["common_name"].to_dict()
+    return {label: known[label] for label in labels if known.get(label)}

@@ -32,6 +32,7 @@ class TrainedPredictor:
             window_s=ready.ensemble.window_s,
             low_hz=min(view.fmin_hz for view in views),
             high_hz=max(view.fmax_hz for view in views),
+            names=ready.names,
             jointly=ready.ensemble.kind == "rank",
         )
 

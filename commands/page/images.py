@@ -16,13 +16,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from cache.mel_axis import mel_places
+from commands.brightness import brightness
 from schema.views import MelView, PcenView
 
 Floats = npt.NDArray[np.float32]
 
 WIDEST, TALLEST = 1200, 160  # pixels
 QUALITY = 70  # of WebP
-SHOWN_PERCENT = (10.0, 99.8)  # of the values, from the darkest to the brightest colour
 TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
 STEPS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 LEAST_APART = 0.13  # of the height, between two ticks
@@ -61,9 +61,7 @@ def picture(values_TM: Floats, view: MelView | PcenView, start_s: float, alt: st
 
 def webp(values_TM: Floats) -> str:
     """The image as a data URI; low mel bins are at the bottom, long ones are made narrower."""
-    low, high = np.percentile(values_TM, SHOWN_PERCENT)
-    shown_MT = np.clip((values_TM.T[::-1] - low) / max(high - low, 1e-6), 0, 1)
-    levels = Image.fromarray(np.rint(255 * shown_MT).astype(np.uint8))
+    levels = Image.fromarray(np.rint(255 * brightness(values_TM).T[::-1]).astype(np.uint8))
     size = min(levels.width, WIDEST), min(levels.height, TALLEST)
     levels = levels.resize(size, Image.Resampling.BOX)
     colours = mpl.colormaps["magma"](np.asarray(levels), bytes=True)[:, :, :3]

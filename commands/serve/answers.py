@@ -44,6 +44,7 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
         "duration_s": scored.duration_s,
         "window_s": wanted.facts.window_s,
         "labels": list(wanted.facts.labels),
+        "names": [wanted.facts.names.get(label, "") for label in wanted.facts.labels],
         "above": [round(float(value), DECIMALS) for value in wanted.above],
         "scores": [[round(float(score), DECIMALS) for score in scores_K] for scores_K in scored.scores],
         "spectrogram": {"frames": shape[0], "bins": shape[1], "pitch": pitch_marks()},

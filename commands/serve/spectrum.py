@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.mel_axis import mel_places
+from commands.brightness import brightness
 from pipeline.decoder.parent import Decoder
 from schema.views import MelView
 
 Bytes = npt.NDArray[np.uint8]
 
 MOST_COLUMNS = 6000  # of a picture: more than screens are wide
-DYNAMIC_RANGE_DB = 70.0  # below the loudest value everything is black
 VIEW = MelView(
     kind="mel",
     sample_rate_hz=32_000,
@@ -73,6 +73,5 @@ def loudest(values_TM: npt.NDArray[np.float32], group: int) -> npt.NDArray[np.fl
 
 
 def as_bytes(values_TM: npt.NDArray[np.float32]) -> Bytes:
-    """Decibels as bytes: 255 is the loudest value, 0 whatever lies `DYNAMIC_RANGE_DB` or more below it."""
-    share_TM = 1 + (values_TM - values_TM.max()) / DYNAMIC_RANGE_DB
-    return np.asarray(np.rint(255 * share_TM.clip(0, 1)), np.uint8)
+    """Decibels as bytes."""
+    return np.asarray(np.rint(255 * brightness(values_TM)), np.uint8)

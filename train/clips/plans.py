@@ -61,6 +61,11 @@ class Planner:
         """Recordings of each class that are trained on: (K,)."""
         return np.bincount(self._examples.primary, minlength=self.classes)
 
+    @property
+    def clips(self) -> int:
+        """Clips of an epoch, those of all processes together."""
+        return min(len(self) * self._recipe.batch_size, self.sampler.clips)
+
     def __len__(self) -> int:
         """Batches of an epoch; a last batch of one clip per process is left out, since batch norm needs two."""
         whole, rest = divmod(self.sampler.clips, self._recipe.batch_size)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
+from progress import Advance, untold
 from schema.recipe import Recipe
 from train.clips.batches import TrainingBatches
 from train.clips.waiting import StreamWaits
@@ -51,12 +52,14 @@ class Trainer:
         """Take one optimiser step along the mean gradient of the batches; returns their loss, still on the device."""
         return self.learner.step(*group)
 
-    def run(self, validation: Validation, saver: Saver | None = None) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
+    def run(
+        self, validation: Validation, saver: Saver | None = None, advance: Advance = untold
+    ) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
         """Train the epochs that are left; yields what each did and the weights that it leaves.
 
         These are `last`, and `best` when better; under `weights: soup` also `soup`, the mean of its weights and those
         of the epochs before it. Ends early after `patience` epochs without a better one; the schedule of the learning
-        rate is as if it did not.
+        rate is as if it did not. `advance` is told of clips that were trained on or scored, of all processes.
 
         Raises
         ------
@@ -69,7 +72,7 @@ class Trainer:
                 "add recordings or raise sampling.clips_per_epoch"
             )
         while not self.course.ended:
-            epoch = self._epoch(validation, saver)
+            epoch = self._epoch(validation, saver, advance)
             last = weights_bytes(self.learner.kept)
             epoch = self.course.add(epoch, last)
             self._look_ahead()
@@ -102,6 +105,11 @@ class Trainer:
         self.course.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))
         self._look_ahead()
 
+    def clips(self, validation: Validation) -> tuple[int, int]:
+        """Clips that have been trained on or scored, and those of the whole training, of all processes."""
+        of_epoch = self._batches.planner.clips + len(validation.clips)
+        return len(self.course.history) * of_epoch + self.course.tally.clips, self._recipe.epochs * of_epoch
+
     @property
     def position(self) -> str:
         """How far it has come, in words."""
@@ -110,7 +118,7 @@ class Trainer:
             return f"after epoch {done}, its last"
         return f"in epoch {done + 1} of {epochs}, after step {self.course.tally.steps} of {self._steps}"
 
-    def _epoch(self, validation: Validation, saver: Saver | None) -> Epoch:
+    def _epoch(self, validation: Validation, saver: Saver | None, advance: Advance) -> Epoch:
         number, tally = len(self.course.history), self.course.tally
         begin = time.perf_counter() - tally.elapsed_s
         self.learner.begin_epoch(frozen=number < self._recipe.optimiser.freeze_epochs)
@@ -118,19 +126,21 @@ class Trainer:
             rate = self._set_rate(number, tally.steps)
             self._seed(number, tally.steps)
             loss = self.learner.step(*group)
-            tally.add(loss, self._world * sum(len(batch.clips) for batch in group), waited_s)
+            clips = self._world * sum(len(batch.clips) for batch in group)
+            tally.add(loss, clips, waited_s)
+            advance(clips)
             tally.elapsed_s = time.perf_counter() - begin
             self._watch.after_step(loss, rate)
             if saver:
                 saver.after_step(self)
         # the last look at the loss has waited for the device, so this is the time of the whole epoch
         tally.elapsed_s = time.perf_counter() - begin
-        measure = partial(self._measured, validation)
+        measure = partial(self._measured, validation, advance)
         return self._told(number, saver.interruptible(self, measure) if saver else measure())
 
-    def _measured(self, validation: Validation) -> dict[str, float]:
+    def _measured(self, validation: Validation, advance: Advance) -> dict[str, float]:
         self.learner.end_epoch()
-        return validation.metrics(self.learner.kept, f"{self._where}, validation")
+        return validation.metrics(self.learner.kept, f"{self._where}, validation", advance)
 
     def _look_ahead(self) -> None:
         """Make ready for the epoch that is under way, or for the next one."""

@@ -12,6 +12,7 @@ from safetensors.torch import load
 from scmrepo.exceptions import SCMError
 
 from cache.files import file_sha256, sha256_hex
+from progress import Progress, untold
 from train.errors import TrainError
 from train.learning.course import Epoch
 from train.learning.curves import draw_curves
@@ -63,8 +64,11 @@ class Run:
             if live:
                 for epoch in trainer.course.history:
                     log_epoch(live, epoch)
-            for epoch, _ in trainer.run(validation, saver):
-                print("\n".join([epoch.line(self.member.recipe.epochs), *epoch.remarks]), flush=True)
+            done, total = trainer.clips(validation)
+            progress = stack.enter_context(Progress(total, self.place.name, "clips", done=done)) if self.leads else None
+            for epoch, _ in trainer.run(validation, saver, progress.update if progress else untold):
+                if progress:
+                    progress.say("\n".join([epoch.line(self.member.recipe.epochs), *epoch.remarks]))
                 if live:
                     log_epoch(live, epoch)
         self._leave(trainer, validation)

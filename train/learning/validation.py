@@ -6,10 +6,12 @@ B batch, N recording, K class.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from progress import Advance, untold
 from schema.recipe import Recipe
 from schema.views import AnyView
 from train.clips.examples import Examples, Ints
@@ -19,7 +21,7 @@ from train.finishing.finish import Batch
 from train.learning.losses import Loss, check_finite, scores
 from train.learning.ranks import ALONE, Ranks
 from train.network.model import Classifier
-from train.scoring.inference import Floats, Scorer, covering_clips
+from train.scoring.inference import ClipList, Floats, Scorer, covering_clips
 from train.scoring.metrics import recording_metrics
 
 
@@ -35,12 +37,18 @@ class Validation:
     batch_size: int
     ranks: Ranks = ALONE
 
-    def predict(self, model: Classifier, where: str = "validation") -> tuple[Floats, float]:
+    @cached_property
+    def clips(self) -> ClipList:
+        """The clips that are scored."""
+        return covering_clips(self.examples, self.view.frames(self.recipe.clip_s))
+
+    def predict(self, model: Classifier, where: str = "validation", advance: Advance = untold) -> tuple[Floats, float]:
         """Score every recording: mean over its clips. The same in all processes.
 
         Parameters
         ----------
         where : what is said of a loss that is no number.
+        advance : told how many clips, of all processes, were scored.
 
         Returns
         -------
@@ -51,7 +59,7 @@ class Validation:
         TrainError
             If the loss is not a finite number: the last step of the epoch may have broken the weights.
         """
-        clips = covering_clips(self.examples, self.view.frames(self.recipe.clip_s))
+        clips = self.clips
         mine = clips.subset(self.ranks.span(len(clips)))
         plain = self._plain_loss()
         # sums stay on the device, so that it computes on while the host is a few batches ahead
@@ -62,6 +70,7 @@ class Validation:
             done += len(owner_B)
             loss += plain(logits, self._truth(owner_B)) * len(owner_B)
             sums_NK.index_add_(0, to_device(owner_B, self.device), scores(logits.clip, self.recipe.loss).double())
+            advance(self.ranks.world * len(owner_B))
         mean_loss = float(self.ranks.total(loss)) / len(clips)
         check_finite(mean_loss, where)
         counts_N = np.bincount(clips.owner, minlength=len(self.examples))
@@ -78,7 +87,7 @@ class Validation:
         none, alike = np.empty(0, np.float32), np.ones(len(owner_B), np.float32)
         return Batch(*(to_device(array, self.device) for array in (none, targets, weights, alike)))
 
-    def metrics(self, model: Classifier, where: str = "validation") -> dict[str, float]:
+    def metrics(self, model: Classifier, where: str = "validation", advance: Advance = untold) -> dict[str, float]:
         """Loss and metrics per recording; see `predict`."""
-        scores_NK, mean_loss = self.predict(model, where)
+        scores_NK, mean_loss = self.predict(model, where, advance)
         return {"loss": mean_loss, **recording_metrics(self.examples.primary, self.examples.secondary, scores_NK)}

@@ -1,15 +1,15 @@
 // Colours, times and ticks.
 
-// Viridis (van der Walt and Smith 2015) at nine places; colours between are mixed.
-const VIRIDIS = [
-  [68, 1, 84], [72, 40, 120], [62, 74, 137], [49, 104, 142], [38, 130, 142],
-  [31, 158, 137], [53, 183, 121], [110, 206, 88], [253, 231, 37],
+// Magma (van der Walt and Smith 2015) at nine places; colours between are mixed.
+const MAGMA = [
+  [0, 0, 4], [29, 17, 71], [81, 18, 124], [131, 38, 129], [183, 55, 121],
+  [231, 82, 99], [252, 137, 97], [254, 196, 136], [252, 253, 191],
 ];
 
 const COLOURS = Array.from({ length: 256 }, (_, value) => {
-  const place = (value / 255) * (VIRIDIS.length - 1);
-  const low = Math.min(Math.floor(place), VIRIDIS.length - 2);
-  const mixed = VIRIDIS[low].map((part, channel) => part + (place - low) * (VIRIDIS[low + 1][channel] - part));
+  const place = (value / 255) * (MAGMA.length - 1);
+  const low = Math.min(Math.floor(place), MAGMA.length - 2);
+  const mixed = MAGMA[low].map((part, channel) => part + (place - low) * (MAGMA[low + 1][channel] - part));
   return [...mixed.map(Math.round), 255];
 });
 

@@ -103,9 +103,12 @@ function drawAxis() {
   }));
 }
 
+// A class by its common name, with the label behind it, or by its label where it has no name.
+const calledOf = (number) => (shown.names[number] ? `${shown.names[number]} (${shown.labels[number]})` : shown.labels[number]);
+
 function wantedClasses() {
   const part = byId("filter").value.toLowerCase();
-  return shown.labels.map((label, number) => ({ label, number })).filter(({ label }) => label.toLowerCase().includes(part));
+  return [...shown.labels.keys()].filter((number) => calledOf(number).toLowerCase().includes(part));
 }
 
 // What is detected: at least the score that is asked for, and at least the class's own threshold relative to the lowest.
@@ -113,9 +116,9 @@ function detections() {
   const least = Number(byId("least").value), lowest = Math.min(...shown.above);
   const found = [];
   shown.scores.forEach((scores, window) => {
-    for (const { label, number } of wantedClasses()) {
+    for (const number of wantedClasses()) {
       const needed = Math.max(least, least >= lowest ? shown.above[number] : least);
-      if (scores[number] >= needed) found.push({ label, number, window, score: scores[number] });
+      if (scores[number] >= needed) found.push({ number, window, score: scores[number] });
     }
   });
   return found;
@@ -131,15 +134,15 @@ function drawDetections() {
   byId("rows").replaceChildren(...rows.map(rowOf));
 }
 
-function rowOf({ label, window, score }) {
+function rowOf({ number, window, score }) {
   const row = document.createElement("tr");
   const start = window * shown.window_s;
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = `▶ ${timeText(start)}`;
-  button.setAttribute("aria-label", `Play ${label} at ${timeText(start)}`);
+  button.setAttribute("aria-label", `Play ${calledOf(number)} at ${timeText(start)}`);
   button.addEventListener("click", () => playFrom(start));
-  const cells = [button, label, score.toFixed(2)].map((content) => {
+  const cells = [button, calledOf(number), score.toFixed(2)].map((content) => {
     const cell = document.createElement("td");
     cell.append(content);
     return cell;
@@ -160,7 +163,7 @@ function laneOf(number) {
   const lane = document.createElement("div");
   lane.className = "lane";
   const name = document.createElement("b");
-  name.textContent = shown.labels[number];
+  name.textContent = calledOf(number);
   const picture = document.createElementNS(space, "svg");
   picture.setAttribute("viewBox", `0 0 ${shown.duration_s} 1`);
   picture.setAttribute("preserveAspectRatio", "none");

@@ -27,7 +27,7 @@ WINDOW_S = 5.0
 class Telling:
     """Says of every file: robin in the first window, wren in the second, and so on, turn by turn."""
 
-    facts = Facts("digest", ["a telling model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0)
+    facts = Facts("digest", ["a telling model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0, {"wren": "Winter Wren"})
 
     def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
         header = decoder().header(path)

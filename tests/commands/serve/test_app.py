@@ -69,6 +69,7 @@ def test_a_recording_comes_back_with_scores_of_its_windows(client: FlaskClient, 
     answer = client.get(f"/recordings/{key}").get_json()
     assert (answer["name"], answer["duration_s"], answer["window_s"]) == ("dawn.ogg", 20.0, 5.0)
     assert answer["labels"] == list(LABELS)
+    assert answer["names"] == ["", "Winter Wren", ""]
     assert np.array(answer["scores"]).argmax(axis=1).tolist() == [0, 1, 2, 0]
     assert answer["above"] == [0.5, 0.5, 0.5]
 
@@ -96,8 +97,11 @@ def test_a_long_recording_is_shown_by_its_loudest_frames(client: FlaskClient, mo
     assert len(client.get(f"/recordings/{key}/spectrogram").data) == frames * 128
 
 
-def test_decibels_become_bytes() -> None:
-    np.testing.assert_array_equal(as_bytes(np.array([[-100.0, -70.0, -35.0, 0.0]], np.float32)), [[0, 0, 128, 255]])
+def test_decibels_become_bytes_between_the_quiet_and_the_loud_ones() -> None:
+    values_TM = np.linspace(-100, 0, 1001, dtype=np.float32)[:, None]
+    shown = as_bytes(values_TM)[[0, 100, 549, 998, 1000], 0]
+    np.testing.assert_array_equal(shown, [0, 0, 128, 255, 255])
+    assert not as_bytes(np.full((5, 2), -80, np.float32)).any(), "a silent recording"
 
 
 def test_sound_comes_back_as_it_was_sent_and_in_pieces(client: FlaskClient, key: str) -> None:

@@ -54,8 +54,13 @@ def now(browser: Browser) -> float:
 def test_a_recording_is_shown_with_what_is_heard_in_it(shown: Browser, address: str) -> None:
     assert shown.at("#name").text == "dawn.ogg"
     assert shown.at("#facts").text == "0:20, windows of 5 s"
-    assert rows(shown) == [("▶ 0:00", "robin"), ("▶ 0:05", "wren"), ("▶ 0:10", LABELS[2]), ("▶ 0:15", "robin")]
-    assert shown.texts(".lane b") == ["robin", "wren", LABELS[2]]
+    assert rows(shown) == [
+        ("▶ 0:00", "robin"),
+        ("▶ 0:05", "Winter Wren (wren)"),
+        ("▶ 0:10", LABELS[2]),
+        ("▶ 0:15", "robin"),
+    ]
+    assert shown.texts(".lane b") == ["robin", "Winter Wren (wren)", LABELS[2]]
     assert not shown.at("#waiting").is_displayed()
     assert shown.errors() == []
     assert all(url.startswith(address) for url in shown.requests())
@@ -121,7 +126,7 @@ def test_detections_follow_the_score_and_the_name_that_are_asked_for(shown: Brow
     set_slider(shown, "#least", 0.05)
     assert len(rows(shown)) == 12
     shown.at("#filter").send_keys("WRE")
-    assert {label for _, label in rows(shown)} == {"wren"}
+    assert {label for _, label in rows(shown)} == {"Winter Wren (wren)"}
     assert shown.at("#count").text == "4 detections"
 
 

@@ -160,3 +160,19 @@ def test_it_is_said_how_far_a_training_has_come(training: Training, recipe: Reci
         "in epoch 2 of 3, after step 0 of 4",
         "after epoch 3, its last",
     ]
+
+
+@pytest.mark.parametrize("number", [None, 0, 3, 5])
+def test_every_clip_of_a_training_is_told_once(training: Training, recipe: Recipe, number: int | None) -> None:
+    changed = resolve_recipe(recipe, COMMON)
+    trainer, validation = new_trainer(training, changed), training.validation(changed)
+    if number is not None:
+        _, taken = recorded(training, changed)
+        trainer.resume(taken[number])
+    told: list[int] = []
+    done, total = trainer.clips(validation)
+    for _ in trainer.run(validation, advance=told.append):
+        pass
+    assert (done > 0) == (number is not None)
+    assert done + sum(told) == total
+    assert trainer.clips(validation) == (total, total)

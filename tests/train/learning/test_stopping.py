@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cache.store import Store
+from progress import Advance, untold
 from schema.members import Member
 from schema.recipe import Recipe, resolve_recipe
 from schema.views import MelView
@@ -36,7 +37,7 @@ def scripted(script: list[tuple[float, float]]) -> type[Validation]:
     left = list(script)
 
     class Scripted(Validation):
-        def metrics(self, model: Classifier, where: str = "") -> dict[str, float]:
+        def metrics(self, model: Classifier, where: str = "", advance: Advance = untold) -> dict[str, float]:
             auc, loss = left.pop(0)
             return {"loss": loss, "accuracy": 0.5, "macro_roc_auc": auc, "cmap": 0.5, "macro_f1": 0.5}
 
