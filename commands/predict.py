@@ -15,7 +15,7 @@ from cache.formulas import escaped
 from commands.bundle.format import is_bundle
 from commands.errors import CommandError
 from commands.inference.embeddings import check_embeddings, write_embeddings
-from commands.inference.files import Found, list_files, result_names
+from commands.inference.files import Found, check_name, list_files, result_names
 from commands.inference.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems
 from commands.inference.predictor import FileScores, Predictor, score_all_the_same
 from commands.inference.results import Results
@@ -92,7 +92,7 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
     except ModuleNotFoundError as error:
         raise CommandError(
             f"{arguments.model}: is no bundle, and trained models need {error.name}, which is not installed; name a "
-            "bundle (stage `export` writes models/<name>.bundle), or install all of birdcache"
+            "bundle (`dvc repro export/dvc.yaml` writes bundles/<name>.bundle), or install all of birdcache"
         ) from None
     return TrainedPredictor(arguments.model, arguments.ensemble, arguments.window, arguments.device)
 
@@ -129,6 +129,7 @@ class Job:
         with Progress(len(files), "predict", "files") as progress:
             for file, name in zip(files, names, strict=True):
                 try:
+                    check_name(file.path, name)
                     sha256 = content_sha256(file.path)
                     is_kept = self._results.read(sha256, self._embed) is not None
                     if is_kept:

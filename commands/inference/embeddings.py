@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from commands.errors import CommandError
 from commands.inference.predictor import FileScores
 
 CHUNK_WINDOWS = 512
+ARRAYS, ATTRIBUTES = ("embedding", "file", "start_s"), ("files", "window_s", "model")
 
 
 def check_embeddings(path: Path) -> None:
@@ -27,8 +29,8 @@ def check_embeddings(path: Path) -> None:
         import zarr  # noqa: F401
     except ImportError:
         raise CommandError("--embeddings: needs zarr: pip install zarr") from None
-    if path.exists() and not (path / "zarr.json").is_file():
-        raise CommandError(f"--embeddings {path}: is there already and is no zarr group; name another place")
+    if path.exists() and not _is_ours(path):
+        raise CommandError(f"--embeddings {path}: is there already and holds something else; name another place")
 
 
 def write_embeddings(path: Path, files: Iterable[tuple[Path, FileScores]], window_s: float, model: str) -> str:
@@ -53,10 +55,19 @@ def write_embeddings(path: Path, files: Iterable[tuple[Path, FileScores]], windo
         group["file"].append(np.full(len(windows), len(names), np.int32))  # type: ignore[union-attr]
         group["start_s"].append(windows * window_s)  # type: ignore[union-attr]
         names.append(str(name))
-    group.attrs.update({"files": names, "window_s": window_s, "model": model})
+    group.attrs.update(dict(zip(ATTRIBUTES, (names, window_s, model), strict=True)))
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
     return f"{path}: features of the windows of {len(names)} files"
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a folder holds embeddings and nothing else."""
+    try:
+        told = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return set(told) == set(ATTRIBUTES) and {each.name for each in path.iterdir()} <= {*ARRAYS, "zarr.json"}
 
 
 def _create(group: object, features: int) -> None:

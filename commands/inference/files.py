@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from commands.errors import CommandError
 from pipeline.audio import AUDIO_EXTENSIONS
+from pipeline.errors import Refusal
+
+MOST_NAME_BYTES = 200  # file systems allow 255, and results have endings of their own
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,27 @@ def result_names(files: Sequence[Found]) -> list[Path]:
     """
     count = Counter(each.below for each in files)
     names = [each.below if count[each.below] == 1 else _whole(each.path) for each in files]
-    bare = Counter(name.with_suffix("") for name in names)
-    return [name if bare[name.with_suffix("")] > 1 else name.with_suffix("") for name in names]
+    taken = Counter(name.with_suffix("") for name in names) + Counter(names)
+    return [name if taken[name.with_suffix("")] > 1 else name.with_suffix("") for name in names]
+
+
+def check_name(path: Path, name: Path) -> None:
+    """Refuse a file whose name cannot stand in a table, or whose results could not be written.
+
+    Raises
+    ------
+    Refusal
+        If it is not printable text, as names in another encoding than UTF-8, or too long.
+    """
+    if not str(path).isprintable():
+        raise Refusal("unreadable", "its name is not printable text in UTF-8", "rename it", shown(path))
+    if len(os.fsencode(name.name)) > MOST_NAME_BYTES:
+        raise Refusal("unreadable", f"its name is longer than {MOST_NAME_BYTES} bytes", "rename it", shown(path))
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be printed, whatever its name is."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(path))
 
 
 def _whole(path: Path) -> Path:

@@ -16,7 +16,7 @@ from pipeline.annotations.annotation import Annotation
 from pipeline.annotations.audacity import write_audacity
 from pipeline.annotations.raven import write_raven
 from pipeline.rows import write_rows
-from train.scoring.clip_scores import window_ids
+from train.scoring.clip_scores import seconds_text, window_ids
 from train.scoring.postprocess import Floats
 
 FORMATS = ("csv", "raven", "audacity", "kaggle")
@@ -71,7 +71,8 @@ def write_csv(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
 def detection_rows(file: Scored, wanted: Wanted) -> Iterator[tuple[str, str, str, str, str]]:
     """Rows of detections.csv."""
     for each in wanted.detections(file):
-        yield escaped(str(file.path)), f"{each.begin_s:g}", f"{each.end_s:g}", escaped(each.label), f"{each.score:.4f}"
+        begin, end = seconds_text(each.begin_s), seconds_text(each.end_s)
+        yield escaped(str(file.path)), begin, end, escaped(each.label), f"{each.score:.4f}"
 
 
 def write_raven_tables(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:

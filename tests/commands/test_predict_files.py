@@ -243,7 +243,7 @@ def test_embeddings_have_a_row_for_each_window_of_each_file(project: Path, model
     [
         (("--format", "csv,xml"), "--format csv,xml: no format 'xml'; choose of csv,raven,audacity,kaggle"),
         (("--ensemble", "data/ensemble.json"), "is a bundle, whose ensemble is fixed; leave it out"),
-        (("--embeddings", "models"), "--embeddings models: is there already and is no zarr group"),
+        (("--embeddings", "models"), "--embeddings models: is there already and holds something else"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(

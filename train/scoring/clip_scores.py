@@ -107,4 +107,9 @@ def read_clip_scores(path: Path) -> ClipScores:
 
 def window_ids(name: str, windows: int, window_s: float) -> list[str]:
     """Row ids of a soundscape's windows."""
-    return [f"{name}_{(number + 1) * window_s:g}" for number in range(windows)]
+    return [f"{name}_{seconds_text((number + 1) * window_s)}" for number in range(windows)]
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds as a decimal number to the microsecond, without zeros at its end, however many they are."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")

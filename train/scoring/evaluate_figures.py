@@ -23,7 +23,8 @@ def draw_classes(classes: pd.DataFrame, path: Path) -> None:
         precision, counts = drawn.subplots(1, 2, sharey=True, width_ratios=(3, 1))
         names = [name or label for name, label in zip(shown["common_name"], shown["label"], strict=True)]
         precision.barh(names, shown["average_precision"], color=BLUE)
-        precision.set(title="average precision, out of fold", xlim=(0, 1))
+        which = f", the worst {len(shown)} of {len(classes)} classes" if len(shown) < len(classes) else ""
+        precision.set(title=f"average precision, out of fold{which}", xlim=(0, 1), ylim=(-0.8, len(shown) - 0.2))
         counts.barh(names, shown["recordings"], color=ORANGE)
         counts.set(title="recordings")
         for axis in (precision, counts):
@@ -52,7 +53,8 @@ def draw_soundscapes(
     """
     names = [row_id.rpartition("_")[0] for row_id in row_ids]
     chosen = soundscapes_to_show(names, truth_NK)
-    shown = _classes_to_show(truth_NK, scores_NK)
+    of_these_N = np.isin(names, chosen)
+    shown = _classes_to_show(truth_NK[of_these_N], scores_NK[of_these_N])
     with figure(path, 11, 2 + 0.2 * len(shown)) as drawn:
         axes = drawn.subplots(1, max(len(chosen), 1), sharey=True, squeeze=False)[0]
         for axis, name in zip(axes, chosen, strict=False):
@@ -79,6 +81,6 @@ def soundscapes_to_show(names: Sequence[str], truth_NK: Bools, most: int = MOST_
 
 
 def _classes_to_show(truth_NK: Bools, scores_NK: Floats) -> npt.NDArray[np.int64]:
-    """The classes that sing; without a truth, those with the highest scores."""
-    loudest = truth_NK.any(axis=0) if truth_NK.any() else scores_NK.max(axis=0, initial=0)
-    return np.sort(np.argsort(-loudest.astype(float), kind="stable")[: min(MOST_CLASSES, np.count_nonzero(loudest))])
+    """The classes that sing in these windows, then those with the highest scores."""
+    wanted_K = truth_NK.any(axis=0) + scores_NK.max(axis=0, initial=0).clip(0, 1)
+    return np.sort(np.argsort(-wanted_K, kind="stable")[: min(MOST_CLASSES, np.count_nonzero(wanted_K))])
