@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from cache.tables import read_csv
 from commands.bundle.format import OUTSIDE, Description, Input
 from schema.export import ExportParams
 from train.paths import LABELS, RECORDINGS, REPORTS
@@ -60,7 +61,7 @@ def _folds(weights: Mapping[str, str], fold_soup: bool) -> str:
 
 def data_text(export: ExportParams) -> str:
     """How much the models were trained on."""
-    recordings = pd.read_csv(RECORDINGS, dtype={"label": str, "author": str}, keep_default_na=False)
+    recordings = read_csv(RECORDINGS, {"label": str, "author": str})
     counts = recordings["label"].value_counts()
     authors = recordings["author"][recordings["author"] != ""].nunique()
     hours = recordings["duration_s"].astype(float).sum() / 3600
@@ -142,7 +143,7 @@ def species_text(description: Description) -> str:
 
 def label_table(description: Description) -> pd.DataFrame:
     """labels.csv: label, name, recordings and threshold, in the order of the scores."""
-    known = pd.read_csv(LABELS, dtype=str, keep_default_na=False).set_index("label")
+    known = read_csv(LABELS, str).set_index("label")
     return pd.DataFrame(
         {
             "label": description.labels,

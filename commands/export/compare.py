@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from cache.places import Place, place
+from cache.tables import read_csv
 from commands.inference.predictor import FileScores
 from pipeline.errors import Refusal
 from progress import Progress
@@ -58,11 +58,11 @@ class Measured:
 
 def compared_files(count: int) -> Compared:
     """So many soundscapes, those with a truth first, and so many recordings of all lengths."""
-    soundscapes = pd.read_csv(SOUNDSCAPES, dtype=str, keep_default_na=False)
-    told = {row_id.rpartition("_")[0] for row_id in pd.read_csv(TRUTH, dtype=str)["row_id"]}
+    soundscapes = read_csv(SOUNDSCAPES, str)
+    told = {row_id.rpartition("_")[0] for row_id in read_csv(TRUTH, str)["row_id"]}
     order = np.argsort([name not in told for name in soundscapes["soundscape"]], kind="stable")
     chosen = [place(path) for path in soundscapes["path"].iloc[order[:count]]]
-    audio = pd.read_csv(AUDIO, dtype={"sha256": str, "path": str}, keep_default_na=False)
+    audio = read_csv(AUDIO, {"sha256": str, "path": str})
     recordings = audio[~audio["path"].isin(soundscapes["path"])].sort_values(["duration_s", "path"])
     places = np.unique(np.linspace(0, len(recordings) - 1, min(count, len(recordings))).round().astype(int))
     return Compared(chosen, [place(path) for path in recordings["path"].iloc[places]])
@@ -117,7 +117,7 @@ def soundscape_metrics(
     compared: Compared, measured: Measured, labels: Sequence[str], window_s: float
 ) -> dict[str, float]:
     """Metrics over those windows of the soundscapes that have a truth; empty if none has."""
-    truth = pd.read_csv(TRUTH, dtype=str, keep_default_na=False).set_index("row_id")["labels"].to_dict()
+    truth = read_csv(TRUTH, str).set_index("row_id")["labels"].to_dict()
     number = {label: place for place, label in enumerate(labels)}
     truth_rows: list[Any] = []
     score_rows: list[Floats] = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from cache.files import sha256_hex
+from cache.tables import read_csv
 from commands.errors import CommandError
 from train.network.checkpoint import SIDECAR, Sidecar, read_model, read_sidecar
 from train.network.model import Classifier
@@ -177,7 +177,7 @@ def read_submission_labels(data: Path | None, labels: list[str]) -> list[str]:
     path = None if data is None else data / SUBMISSION_LABELS.name
     if path is None or not path.is_file():
         return labels
-    return list(pd.read_csv(path, dtype={"label": str}, keep_default_na=False)["label"])
+    return list(read_csv(path, {"label": str})["label"])
 
 
 def read_common_names(data: Path | None, labels: list[str]) -> dict[str, str]:
@@ -185,5 +185,5 @@ def read_common_names(data: Path | None, labels: list[str]) -> dict[str, str]:
     path = None if data is None else data / LABELS.name
     if path is None or not path.is_file():
         return {}
-    known = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("label")["common_name"].to_dict()
+    known = read_csv(path, str).set_index("label")["common_name"].to_dict()
     return {label: known[label] for label in labels if known.get(label)}

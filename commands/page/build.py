@@ -38,9 +38,7 @@ def main() -> None:
     write_csv(pd.DataFrame(sections["quality"].calibration.bins), REPORTS / "calibration.csv", "%.4f")
     print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser, it needs no network")
     if len(page) > params.report.budget_mb * MB:
-        print(
-            f"that is more than report.budget_mb = {params.report.budget_mb:g}: its tables and charts alone are larger"
-        )
+        print(f"that is more than report.budget_mb = {params.report.budget_mb:g}: tables and charts are never left out")
 
 
 def gather(results: Results, params: Params) -> dict[str, Any]:
@@ -60,8 +58,8 @@ def fitted(sections: dict[str, Any], results: Results, params: Params) -> str:
     nothing: Filled[Any] = Filled({name: [] for name in pieces(results, params)}, frozenset())
     bare = len(render(sections | {"pieces": nothing, "size_mb": 0.0}).encode())
     filled = fill(pieces(results, params), round(params.report.budget_mb * MB) - bare)
-    size = bare + sum(piece.bytes for each in filled.taken.values() for piece in each)
-    return render(sections | {"pieces": filled, "size_mb": size / MB})
+    sections = sections | {"pieces": filled}
+    return render(sections | {"size_mb": len(render(sections | {"size_mb": 0.0}).encode()) / MB})
 
 
 def pieces(results: Results, params: Params) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from cache.tables import read_csv
 from commands.page.charts import COLOURS, Chart, chart, short
 from commands.page.results import Results, read_report
 from commands.page.tables import Cell, Column, Table, number, text
@@ -76,8 +77,8 @@ def tail_chart(results: Results, rare_below: int) -> Chart:
         f"Recordings of each class, from {counts[0]:,} of {names[0]} down to {counts[-1]:,} of {names[-1]}; "
         f"{(counts < rare_below).sum()} classes have fewer than {rare_below}."
     )
-    drawn = Chart("chart-tail", "The long tail", alt)
     few = len(counts) <= NAMED_AT_MOST
+    drawn = Chart("chart-tail", f"The long tail{f' (orange: fewer than {rare_below})' if few else ''}", alt)
     with chart(drawn, height=max(2.7, 0.9 + 0.19 * len(counts)) if few else 2.7) as figure:
         axes = figure.subplots()
         if few:
@@ -86,7 +87,7 @@ def tail_chart(results: Results, rare_below: int) -> Chart:
             axes.set_yticks(range(len(counts)), [short(name) for name in names])
             axes.invert_yaxis()
             axes.grid(visible=False, axis="y")
-            axes.set(xlabel=f"recordings (orange: fewer than {rare_below})")
+            axes.set(xlabel="recordings")
             axes.margins(x=0.1)
         else:
             axes.fill_between(range(1, len(counts) + 1), counts, 0.8, step="mid", color=COLOURS[0])
@@ -128,7 +129,8 @@ def class_table(results: Results, folds: dict[str, Any]) -> Table:
         *(Column("never" if name == "never" else f"fold {name}", numeric=True) for name in numbers),
     ]
     grouped = results.recordings.groupby("label")
-    hours, authors = grouped["duration_s"].sum() / 3600, grouped["author"].nunique()
+    hours = grouped["duration_s"].sum() / 3600
+    authors = grouped["author"].agg(lambda each: each[each != ""].nunique())
     rows = []
     ordered = results.labels.sort_values(["recordings", "label"], ascending=[False, True])
     keys = ("label", "scientific_name", "recordings")
@@ -141,7 +143,7 @@ def class_table(results: Results, folds: dict[str, Any]) -> Table:
 
 def fold_table() -> Table:
     """What each fold holds, from reports/folds.csv."""
-    table = pd.read_csv(REPORTS / "folds.csv")
+    table = read_csv(REPORTS / "folds.csv", None)
     columns = [Column("fold")] + [Column(name.replace("_", " "), numeric=True) for name in table.columns[1:]]
     rows = [
         [Cell("never validated" if row[0] < 0 else str(int(row[0])), float(row[0])), *_fold_numbers(row[1:])]
@@ -165,7 +167,7 @@ def refused_files(results: Results) -> pd.DataFrame:
 
 
 def _read_refused(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    return read_csv(path, str)
 
 
 def refused_table(refused: pd.DataFrame) -> Table:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cache.tables import read_csv
 from commands.page.charts import COLOURS, Chart, chart
 from commands.page.results import Results, read_report
 from commands.page.tables import Cell, Column, Table, number, percent, span, text, with_interval
@@ -60,7 +61,7 @@ def quality(results: Results, rare_below: int, resamples: int) -> Quality:
     resampled = resample(results, resamples)
     rare_K = results.predicted.recordings < rare_below
     between = {name: each.intervals() | {RARE: each.of_classes(rare_K)} for name, each in resampled.items()}
-    classes = pd.read_csv(REPORTS / "per_class.csv", dtype={"label": str, "common_name": str}, keep_default_na=False)
+    classes = read_csv(REPORTS / "per_class.csv", {"label": str, "common_name": str})
     rows = class_rows(results, classes, resampled[ENSEMBLE].average_precision)
     rare_rows = [
         row for row, rare in zip(rows, classes["label"].isin(results.labels["label"][rare_K]), strict=True) if rare
@@ -81,7 +82,7 @@ def quality(results: Results, rare_below: int, resamples: int) -> Quality:
         ),
         rare_below=rare_below,
         confusions=confusion_table(results),
-        charts=[precision_chart(results, classes, rare_below), calibration_chart(of_best)],
+        charts=[*precision_chart(results, classes, rare_below), calibration_chart(of_best)],
         calibration=of_best,
         resamples=resamples,
         recordings=len(examples),
@@ -183,7 +184,7 @@ def _unscored(results: Results, classes: pd.DataFrame, rare_K: Bools) -> str:
 
 def confusion_table(results: Results) -> Table:
     """The most frequent mistakes, from reports/confusions.csv, and which share of their class they are."""
-    table = pd.read_csv(REPORTS / "confusions.csv", dtype={"label": str, "predicted": str}, keep_default_na=False)
+    table = read_csv(REPORTS / "confusions.csv", {"label": str, "predicted": str})
     examples = results.predicted.examples
     validated = dict(
         zip(results.labels["label"], np.bincount(examples.primary, minlength=examples.classes).tolist(), strict=True)
@@ -203,8 +204,10 @@ def confusion_table(results: Results) -> Table:
     return Table("table-confusions", "Top confusions", columns, rows)
 
 
-def precision_chart(results: Results, classes: pd.DataFrame, rare_below: int) -> Chart:
-    """Average precision of each class against its recordings: what the long tail costs."""
+def precision_chart(results: Results, classes: pd.DataFrame, rare_below: int) -> list[Chart]:
+    """Average precision of each class against its recordings: what the long tail costs; none if no class is scored."""
+    if classes.empty:
+        return []
     counts, precision = classes["recordings"].to_numpy(), classes["average_precision"].to_numpy()
     rare = counts < rare_below
     worst = ", ".join(results.names[label] for label in classes["label"].tail(3).iloc[::-1])
@@ -228,7 +231,7 @@ def precision_chart(results: Results, classes: pd.DataFrame, rare_below: int) ->
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.minorticks_off()
         axes.legend(frameon=False, loc="lower right")
-    return drawn
+    return [drawn]
 
 
 def calibration_chart(found: Calibration) -> Chart:

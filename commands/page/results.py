@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cache.store import Store
+from cache.tables import read_csv
 from pipeline.tables import RECORDINGS as RECORDINGS_COLUMNS
 from pipeline.tables import read_table
 from schema.views import MelView, PcenView
@@ -85,7 +86,7 @@ class Results:
     @cached_property
     def soundscape_audio(self) -> dict[str, Audio]:
         """The audio file of each soundscape."""
-        table = pd.read_csv(SOUNDSCAPES, dtype={"sha256": str, "path": str, "soundscape": str})
+        table = read_csv(SOUNDSCAPES, {"sha256": str, "path": str, "soundscape": str})
         return dict(zip(table["soundscape"], _read_audio(SOUNDSCAPES), strict=True))
 
 
@@ -99,9 +100,7 @@ def read_results() -> Results:
     """
     ensemble = read_ensemble(ENSEMBLE_FILE)
     members = {name: read_member(name) for name in ensemble.members}
-    labels = pd.read_csv(
-        LABELS, dtype=dict.fromkeys(["label", "scientific_name", "common_name"], str), keep_default_na=False
-    )
+    labels = read_csv(LABELS, dict.fromkeys(["label", "scientific_name", "common_name"], str))
     view = next(iter(members.values())).member.view
     predicted = read_out_of_fold(list(members), ensemble.folds, view, list(labels["label"]))
     return Results(
@@ -120,7 +119,7 @@ def read_report(name: str) -> Any:
 
 
 def _read_audio(table: Path) -> list[Audio]:
-    rows = pd.read_csv(table, dtype={"sha256": str, "path": str, "duration_s": float})
+    rows = read_csv(table, {"sha256": str, "path": str, "duration_s": float})
     return [Audio(*row) for row in zip(rows["sha256"], rows["path"], rows["duration_s"], strict=True)]
 
 

@@ -16,6 +16,7 @@ from train.scoring.evaluate_figures import soundscapes_to_show
 from train.scoring.metrics import Bools, Floats, Ints
 
 MOST_ROWS = 15  # classes
+CELL_BYTES = 220  # of a window of a class in the page
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class Timeline:
 
     @property
     def bytes(self) -> int:
-        """What it adds to the page, but for its table."""
-        return self.picture.bytes + len(self.sound or "")
+        """What its picture, sound and table add to the page."""
+        cells = sum(len(line.windows) for line in self.lines)
+        return self.picture.bytes + len(self.sound or "") + CELL_BYTES * cells
 
 
 def timelines(results: Results, count: int, longest_s: float) -> Iterator[Timeline]:

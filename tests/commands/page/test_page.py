@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import pandas as pd
 import pytest
 
 import params
+from cache.tables import read_csv, write_csv
 from commands.page import build
 from commands.page.clips import least_sure, loudest_frame, worst
+from commands.page.data_set import class_table
 from commands.page.render import SCRIPTS, joined, policy
-from commands.page.results import read_results
+from commands.page.results import read_report, read_results
 from tests.browser import Browser
 from tests.conftest import TinyProject
 from tests.tiny import change_params
@@ -97,7 +100,54 @@ def test_a_page_that_is_too_large_without_any_sound_is_said_so(
 ) -> None:
     monkeypatch.setattr(build, "MB", 1e4)
     assert "<audio" not in made()
-    assert "its tables and charts alone are larger" in capsys.readouterr().out
+    assert "tables and charts are never left out" in capsys.readouterr().out
+
+
+def test_tables_over_time_count_as_well_and_the_size_that_is_told_is_the_real_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commands.page.timelines.CELL_BYTES", 10**7)
+    page = made()
+    assert "Only 0 soundscapes: more would make this page larger" in page
+    (told,) = re.findall(r"It has (\d\.\d) of at most", page)
+    assert float(told) == pytest.approx(len(page.encode()) / build.MB, abs=0.051)
+
+
+def test_names_that_tables_escape_are_shown_as_they_are(project: Path) -> None:
+    names = {"midton": "=Babbler", "lowton": "-1 Robin"}
+    labels = read_csv(Path("data/labels.csv"), str)
+    write_csv(labels.assign(common_name=labels["label"].map(names).fillna("NA")), Path("data/labels.csv"))
+    page = made()
+    assert ">=Babbler<" in page
+    assert ">-1 Robin<" in page
+    assert ">NA<" in page
+    assert "&#39;=" not in page
+
+
+def test_a_soundscape_may_be_called_like_nothing(project: Path) -> None:
+    clips = read_clip_scores(SCORES)
+    (name,) = clips.soundscapes.tolist()
+    for path, column in (("data/soundscapes.csv", "soundscape"), ("data/soundscape_truth.csv", "row_id")):
+        table = read_csv(Path(path), str)
+        write_csv(table.assign(**{column: table[column].str.replace(name, "NA")}), Path(path))
+    replace(clips, soundscapes=np.array(["NA"])).write(SCORES)
+    assert 'id="soundscape-0"' in made()
+
+
+def test_without_a_class_that_can_be_scored_there_is_still_a_page(project: Path) -> None:
+    table = read_csv(Path("reports/per_class.csv"), {"label": str, "common_name": str})
+    write_csv(table.head(0), Path("reports/per_class.csv"))
+    page = made()
+    assert "chart-precision" not in page
+    assert "chart-calibration" in page
+
+
+def test_nobody_is_no_recordist(project: Path) -> None:
+    recordings = read_csv(Path("data/recordings.csv"), str)
+    write_csv(recordings.assign(author=""), Path("data/recordings.csv"))
+    table = class_table(read_results(), read_report("folds"))
+    place = [column.name for column in table.columns].index("recordists")
+    assert {row[place].text for row in table.rows} == {"0"}
 
 
 def test_nothing_to_hear_is_asked_for(project: Path) -> None:
