@@ -6,7 +6,8 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from errors import report_problems
@@ -102,6 +103,18 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(ensemble=None, window=None, threshold=None)
 
 
+def _number(lowest: float, highest: float) -> Callable[[str], float]:
+    """A type of argument: a number within bounds."""
+
+    def read(text: str) -> float:
+        with suppress(ValueError):
+            if lowest <= float(text) <= highest:
+                return float(text)
+        raise argparse.ArgumentTypeError(f"{text}: must be a number from {lowest:g} to {highest:g}")
+
+    return read
+
+
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="audio files or folders of them")
     parser.add_argument(
@@ -125,10 +138,16 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="csv, raven, audacity or kaggle, or several between commas; default: csv",
     )
     parser.add_argument(
-        "--threshold", type=float, metavar="SCORE", help="lowest score that is written, default: that of each class"
+        "--threshold",
+        type=_number(0, 1),
+        metavar="SCORE",
+        help="lowest score that is written, default: that of each class",
     )
     parser.add_argument(
-        "--window", type=float, metavar="SECONDS", help="length of a detection, default: that of the ensemble, or 5"
+        "--window",
+        type=_number(0.1, 3600),
+        metavar="SECONDS",
+        help="length of a detection, default: that of the ensemble, or 5",
     )
     parser.add_argument(
         "--ensemble",

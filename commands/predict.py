@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from cache.formulas import escaped
-from commands.bundle.format import is_bundle
+from commands.bundle.format import SUFFIX, is_bundle
 from commands.errors import CommandError
 from commands.inference.embeddings import check_embeddings, write_embeddings
 from commands.inference.files import Found, check_name, list_files, result_names
-from commands.inference.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems
+from commands.inference.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems, forget_tables
 from commands.inference.predictor import FileScores, Predictor, score_all_the_same
 from commands.inference.results import Results
 from pipeline.audio import content_sha256
@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(WRITERS[name](out, partial(job.finals, done), wanted))
     if arguments.embeddings:
         print(job.write_embeddings(arguments.embeddings, done))
-    report_refused(out / REFUSED, refused, len(files), out)
+    forget_tables(out, [name for name, _ in refused])
+    report_refused(out / REFUSED, [refusal for _, refusal in refused], len(files), out)
 
 
 def chosen_formats(text: str) -> list[str]:
@@ -87,6 +88,7 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
         if arguments.ensemble:
             raise CommandError(f"--ensemble: {arguments.model} is a bundle, whose ensemble is fixed; leave it out")
         return BundlePredictor(open_bundle(arguments.model, arguments.device), arguments.window)
+    check_no_bundle_near(arguments.model)
     try:
         from commands.inference.trained_predictor import TrainedPredictor
     except ModuleNotFoundError as error:
@@ -95,6 +97,19 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
             "bundle (`dvc repro export/dvc.yaml` writes bundles/<name>.bundle), or install all of birdcache"
         ) from None
     return TrainedPredictor(arguments.model, arguments.ensemble, arguments.window, arguments.device)
+
+
+def check_no_bundle_near(model: Path) -> None:
+    """Refuse the folder that a bundle lies in, and a file of one.
+
+    Raises
+    ------
+    CommandError
+        With the bundle that is probably meant.
+    """
+    meant = [model.parent] if model.is_file() and is_bundle(model.parent) else sorted(model.glob(f"*{SUFFIX}"))
+    if meant:
+        raise CommandError(f"--model {model}: is no bundle and no folder of trained models; name {meant[0]}")
 
 
 def above(predictor: Predictor, threshold: float | None) -> Floats:
@@ -120,11 +135,11 @@ class Job:
         self._predictor, self._room, self._embed = predictor, out / KEPT, embed
         self._results = Results(self._room, predictor.facts.digest)
 
-    def score(self, files: Sequence[Found], names: Sequence[Path]) -> tuple[list[Done], list[Refusal]]:
-        """Score what is not scored yet."""
+    def score(self, files: Sequence[Found], names: Sequence[Path]) -> tuple[list[Done], list[tuple[Path, Refusal]]]:
+        """Score what is not scored yet; refusals come with the names of the results that there are not."""
         self._room.mkdir(parents=True, exist_ok=True)
         done: list[Done] = []
-        refused: list[Refusal] = []
+        refused: list[tuple[Path, Refusal]] = []
         kept = 0
         with Progress(len(files), "predict", "files") as progress:
             for file, name in zip(files, names, strict=True):
@@ -139,7 +154,7 @@ class Job:
                     kept += is_kept
                     done.append(Done(file.path, name, sha256))
                 except Refusal as refusal:
-                    refused.append(refusal)
+                    refused.append((name, refusal))
         if kept:
             print(f"{kept} of {len(files)} files were scored before by the same model, and are as they were")
         return done, refused

@@ -83,5 +83,5 @@ Description.model_rebuild()
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a folder is a bundle."""
-    return (path / DESCRIPTION).is_file()
+    """Whether a folder is a bundle, or what is left of one."""
+    return path.suffix == SUFFIX or any((path / name).is_file() for name in (DESCRIPTION, MODEL, SUMS))

@@ -45,7 +45,7 @@ class BundlePredictor:
         self._decoders = [decoder(), *others]
         self._facts = Facts(
             digest=f"{bundle.digest} {bundle.device} {description.window_s} {DECODER_VERSION}",
-            said=[f"{bundle.folder}: {described(description)}"],
+            said=[f"{bundle.folder}: {described(description)}, on {bundle.device}"],
             labels=description.labels,
             submission_labels=description.submission_labels,
             window_s=description.window_s,

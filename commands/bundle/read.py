@@ -61,8 +61,8 @@ def check_sums(folder: Path) -> None:
     """
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise CommandError(f"{folder / SUMS}: cannot be read ({error.strerror}); copy the bundle anew") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{folder / SUMS}: cannot be read ({error}); copy the bundle anew") from None
     promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in {MODEL, DESCRIPTION} - promised.keys():
         raise CommandError(f"{folder / SUMS}: names no {name}; copy the bundle anew")
@@ -90,12 +90,22 @@ def open_session(path: Path, device: str = "auto", threads: int | None = None) -
     except ImportError:
         raise CommandError("onnxruntime is not installed, and bundles need it: pip install onnxruntime") from None
     offered = onnxruntime.get_available_providers()
-    if device == "cuda" and PROVIDERS["cuda"] not in offered:
-        raise CommandError(
-            "--device cuda: this ONNX Runtime cannot use a GPU; pip install onnxruntime-gpu instead, or leave it out"
-        )
-    used = "cuda" if device != "cpu" and PROVIDERS["cuda"] in offered else "cpu"
+    wanted = ["cuda", "cpu"] if device != "cpu" and PROVIDERS["cuda"] in offered else ["cpu"]
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
+    options.intra_op_num_threads = threads or threads_asked_for()
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[used]]), used
+    session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[each] for each in wanted])
+    # what is offered may still lack the GPU's libraries: only the session knows what it runs on
+    used = "cuda" if PROVIDERS["cuda"] in session.get_providers() else "cpu"
+    if device == "cuda" != used:
+        raise CommandError(
+            "--device cuda: this ONNX Runtime cannot use a GPU; pip install onnxruntime-gpu instead, with CUDA's "
+            "libraries, or leave it out"
+        )
+    return session, used
+
+
+def threads_asked_for() -> int:
+    """The first number in OMP_NUM_THREADS; 0 if it says nothing, which leaves the choice to ONNX Runtime."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 0

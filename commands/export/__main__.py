@@ -84,12 +84,11 @@ def measured_ways(
 ) -> dict[str, Way]:
     """The pipeline, the graph in float32 and the graph in int8 on all files."""
     with Progress(3 * len(compared.files), "compare", "files") as progress:
-        score = partial(score_file, ready=ready, room=room)
+        score = partial(score_file, ready=ready, room=room, silence=True)
         pipeline = measure(compared.files, score, ready.ensemble.final, progress)
+        alone: dict[str, Any] = {"embed": False, "room": room, "advance": ignore, "silence": True}
         told = {
-            name: measure(
-                compared.files, partial(bundle.score, embed=False, room=room, advance=ignore), bundle.final, progress
-            )
+            name: measure(compared.files, partial(bundle.score, **alone), bundle.final, progress)
             for name, bundle in (("float32", exact), ("int8", rounded))
         }
     sizes = {name: (room / f"{name}.onnx").stat().st_size for name in told}

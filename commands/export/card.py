@@ -41,7 +41,7 @@ def card(description: Description, export: ExportParams, parity: Mapping[str, An
 def _summary(description: Description) -> str:
     lines = [
         f"- `{name}`, weight {member.weight:.3f}: {_of(member.resolved, 'member', 'backbone')} on view "
-        f"`{_of(member.resolved, 'member', 'view')}`, {_folds(member.weights_sha256, member.fold_soup)}"
+        f"`{_of(member.resolved, 'member', 'view')}`, {folds_text(member.weights_sha256, member.fold_soup)}"
         for name, member in description.members.items()
     ]
     return f"One ONNX file ({description.precision}): waveform in, scores out. An ensemble of\n\n" + "\n".join(lines)
@@ -54,7 +54,8 @@ def _of(resolved: Mapping[str, Any], *keys: str) -> Any:
     return value
 
 
-def _folds(weights: Mapping[str, str], fold_soup: bool) -> str:
+def folds_text(weights: Mapping[str, str], fold_soup: bool) -> str:
+    """How the trainings of a member become one; `weights` has their digests by fold."""
     how = "the mean of the weights" if fold_soup else "the mean of the scores"
     return f"{how} of {len(weights)} trainings" if len(weights) > 1 else "one training"
 

@@ -62,7 +62,7 @@ def exact(model: Model) -> Model:
     """The same model, predicting in float32 whatever precision it was trained in."""
     resolved = model.sidecar.member
     member = resolved.model_copy(update={"recipe": resolved.recipe.model_copy(update={"precision": "float32"})})
-    return Model(model.sidecar.model_copy(update={"member": member}), model.network, model.weights_sha256)
+    return Model(model.sidecar.model_copy(update={"member": member}), model.network, model.trained)
 
 
 def looks_of(ready: Ready) -> list[Look]:

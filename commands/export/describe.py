@@ -55,11 +55,10 @@ def describe(export: ExportParams, ready: Ready, graph: EnsembleGraph) -> Descri
 def member_facts(name: str, ready: Ready) -> MemberFacts:
     """A member's weight, digests and parameters."""
     models, ensemble = ready.members[name], ready.ensemble
-    folds = ["soup"] if ensemble.fold_soup else [str(model.sidecar.fold) for model in models]
     return MemberFacts(
         weight=ensemble.members[name],
         fold_soup=ensemble.fold_soup,
-        weights_sha256={fold: model.weights_sha256 for fold, model in zip(folds, models, strict=True)},
+        weights_sha256={str(fold): digest for model in models for fold, digest in model.trained.items()},
         resolved=models[0].sidecar.member.model_dump(mode="json"),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class EnsembleGraph(nn.Module):
         super().__init__()
         grids = list(dict.fromkeys(look.grid for look in looks))
         self.listeners = nn.ModuleList(Listener([look for look in looks if look.grid == grid]) for grid in grids)
+        self._shown = [n for grid in grids for n, look in enumerate(looks) if look.grid == grid and look.shown]
         self.inputs = [
             listener.described("waveform" if number == 0 else f"waveform_{number + 1}")
             for number, listener in enumerate(self._listeners())
@@ -74,7 +76,8 @@ class EnsembleGraph(nn.Module):
         """Scores (B, K) and embedding (B, E) of the clips that the waveforms hold."""
         pairs = [listen(waveform) for listen, waveform in zip(self.listeners, waveforms_BS, strict=True)]
         scores_BK = torch.stack([scored for scored, _ in pairs]).sum(dim=0)
-        return scores_BK, torch.cat([embedding for _, embedding in pairs], dim=1)
+        shown = zip(self._shown, (features for _, each in pairs for features in each), strict=True)
+        return scores_BK, torch.cat([features for _, features in sorted(shown, key=itemgetter(0))], dim=1)
 
     def _listeners(self) -> list[Any]:
         return list(self.listeners)
@@ -104,12 +107,12 @@ class Listener(nn.Module):
             margin=self._margin,
         )
 
-    def forward(self, waveform_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """The models' part of the scores, (B, K), and their part of the embedding."""
+    def forward(self, waveform_BS: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The models' part of the scores, (B, K), and the features of those that are shown, (B, E) each."""
         stored, exists_BT = self.front_end(waveform_BS)
         said = [head(stored, exists_BT) for head in self.heads]
         shown = [embedding for head, (_, embedding) in zip(self.heads, said, strict=True) if head.shown]
-        return torch.stack([scored for scored, _ in said]).sum(dim=0), torch.cat(shown, dim=1)
+        return torch.stack([scored for scored, _ in said]).sum(dim=0), shown
 
 
 class FrontEnd(nn.Module):

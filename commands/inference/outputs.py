@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from train.scoring.postprocess import Floats
 
 FORMATS = ("csv", "raven", "audacity", "kaggle")
 DETECTIONS, SUBMISSION = "detections.csv", "submission.csv"
+SUFFIXES = {"raven": ".selections.txt", "audacity": ".labels.txt"}
 COLUMNS = ("file", "start_s", "end_s", "label", "score")
 
 
@@ -77,26 +79,39 @@ def detection_rows(file: Scored, wanted: Wanted) -> Iterator[tuple[str, str, str
 
 def write_raven_tables(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
     """raven/<file>.selections.txt: a selection table for each file, of no rows where nothing was detected."""
-    return _each(out / "raven", ".selections.txt", files, wanted, write_raven)
+    return _each(out, "raven", files, wanted, write_raven)
 
 
 def write_audacity_labels(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
     """audacity/<file>.labels.txt: a label track for each file."""
-    return _each(out / "audacity", ".labels.txt", files, wanted, write_audacity)
+    return _each(out, "audacity", files, wanted, write_audacity)
 
 
 def _each(
-    folder: Path,
-    suffix: str,
+    out: Path,
+    kind: str,
     files: Callable[[], Files],
     wanted: Wanted,
     write: Callable[[Path, Iterable[Annotation]], None],
 ) -> str:
     count = 0
     for file in files():
-        write(folder / file.name.with_name(file.name.name + suffix), wanted.detections(file))
+        write(table_path(out, kind, file.name), wanted.detections(file))
         count += 1
-    return f"{folder}: {count} files *{suffix}"
+    return f"{out / kind}: {count} files *{SUFFIXES[kind]}"
+
+
+def table_path(out: Path, kind: str, name: Path) -> Path:
+    """Where the table of one file lies; `name` is that of its results."""
+    return out / kind / name.with_name(name.name + SUFFIXES[kind])
+
+
+def forget_tables(out: Path, names: Iterable[Path]) -> None:
+    """Remove what an earlier run has written of files that are refused now."""
+    for name in names:
+        for kind in SUFFIXES:
+            with suppress(OSError):
+                table_path(out, kind, name).unlink()
 
 
 def write_submission(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:

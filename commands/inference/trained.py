@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from cache.files import sha256_hex
 from cache.tables import read_csv
 from commands.errors import CommandError
 from train.network.checkpoint import SIDECAR, Sidecar, read_model, read_sidecar
@@ -23,11 +22,11 @@ Found = dict[str, dict[int, Path]]  # member -> fold -> folder
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model and what it is."""
+    """A trained model and what it is; `trained` has the SHA-256 of weights by fold, several if these are averaged."""
 
     sidecar: Sidecar
     network: Classifier
-    weights_sha256: str
+    trained: dict[int, str]
 
     @property
     def clip_frames(self) -> int:
@@ -163,12 +162,16 @@ def plain(labels: list[str], found: Found) -> Ensemble:
 def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> list[Model]:
     """The models of a member's folds, or the one that is the mean of their weights."""
     sidecars = [read_sidecar(each) for each in folders]
-    digests = [sidecar.sha256[sidecar.member.recipe.weights] for sidecar in sidecars]
+    trained = {sidecar.fold: sidecar.sha256[sidecar.member.recipe.weights] for sidecar in sidecars}
     if fold_soup:
-        return [Model(*read_fold_soup(folders, device), sha256_hex("".join(digests).encode()))]
+        return [Model(*read_fold_soup(folders, device), trained)]
     return [
-        Model(sidecar, read_model(folder, sidecar, sidecar.member.recipe.weights, device), digest)
-        for folder, sidecar, digest in zip(folders, sidecars, digests, strict=True)
+        Model(
+            sidecar,
+            read_model(folder, sidecar, sidecar.member.recipe.weights, device),
+            {sidecar.fold: trained[sidecar.fold]},
+        )
+        for folder, sidecar in zip(folders, sidecars, strict=True)
     ]
 
 

@@ -63,7 +63,7 @@ class TrainedPredictor:
 def digest_of(ready: Ready) -> str:
     """SHA-256 of all that decides what members say of a file: weights, recipes, views, cutting, device, versions."""
     models = [
-        [name, model.weights_sha256, model.sidecar.member.model_dump(mode="json")]
+        [name, list(model.trained.values()), model.sidecar.member.model_dump(mode="json")]
         for name, each in ready.members.items()
         for model in each
     ]

@@ -24,13 +24,15 @@ from commands import predict
 from commands.bundle.predict import BundlePredictor
 from commands.errors import CommandError
 from commands.inference.files import Found, list_files, result_names
-from commands.inference.predictor import FileScores
+from commands.inference.outputs import Scored, Wanted, detection_rows
+from commands.inference.predictor import Facts, FileScores
 from commands.inference.results import Results
 from pipeline.annotations.audacity import read_audacity
 from pipeline.annotations.selections import read_raven
 from pipeline.inside import Bounds
 from tests.commands.conftest import Exported
 from tests.tiny import RATE_HZ, SPECIES, song
+from train.scoring.clip_scores import window_ids
 
 MODELS = ["models", "bundles/birds.bundle"]
 
@@ -218,6 +220,36 @@ def test_refused_files_are_listed_by_their_codes_and_the_others_are_scored(
     assert {path.name for path in (project / "raven").iterdir()} == {f"{name}.selections.txt" for name in scored}
 
 
+@pytest.mark.parametrize("name", ["gr\udcfcn.wav", "a\nb.wav", "x" * 240 + ".wav"])
+def test_a_name_that_no_table_can_hold_spoils_no_other_file(
+    project: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    folder = project.parent / "audio"
+    folder.mkdir()
+    soundfile.write(folder / "good.wav", a_recording(3), RATE_HZ)
+    shutil.copyfile(folder / "good.wav", folder / name)
+    with pytest.raises(SystemExit, match="1"):
+        run(project, "--format", "csv,raven,audacity,kaggle", "--threshold", "0", paths=(str(folder),))
+    assert set(pd.read_csv(project / "detections.csv")["file"]) == {str(folder / "good.wav")}
+    assert (project / "raven/good.selections.txt").is_file()
+    (row,) = pd.read_csv(project / "refused.csv").to_dict("records")
+    assert (row["code"], row["way_out"]) == ("unreadable", "rename it")
+    assert "1 of 2 files could not be read" in capsys.readouterr().err
+
+
+def test_a_file_that_is_refused_now_keeps_no_table_of_before(project: Path) -> None:
+    folder = project.parent / "audio"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(folder / name, a_recording(3, ord(name[0])), RATE_HZ)
+    arguments = ("--format", "raven,audacity", "--threshold", "0")
+    run(project, *arguments, paths=(str(folder),))
+    (folder / "a.wav").write_bytes(b"cut")
+    with pytest.raises(SystemExit, match="1"):
+        run(project, "--format", "raven", "--threshold", "0", paths=(str(folder),))
+    assert [path.name for path in sorted(project.glob("*/*.txt"))] == ["b.labels.txt", "b.selections.txt"]
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_embeddings_have_a_row_for_each_window_of_each_file(project: Path, model: str) -> None:
     short = project.parent / "short.wav"
@@ -244,6 +276,9 @@ def test_embeddings_have_a_row_for_each_window_of_each_file(project: Path, model
         (("--format", "csv,xml"), "--format csv,xml: no format 'xml'; choose of csv,raven,audacity,kaggle"),
         (("--ensemble", "data/ensemble.json"), "is a bundle, whose ensemble is fixed; leave it out"),
         (("--embeddings", "models"), "--embeddings models: is there already and holds something else"),
+        (("--embeddings", "data/cache/mel.zarr"), "mel.zarr: is there already and holds something else"),
+        (("--model", "bundles"), "--model bundles: is no bundle and no folder of trained models; name bundles/birds"),
+        (("--model", "bundles/birds.bundle/model.onnx"), "trained models; name bundles/birds.bundle"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(
@@ -253,6 +288,33 @@ def test_what_cannot_be_done_is_said_before_any_work(
         run(project, *arguments)
     assert said in capsys.readouterr().err
     assert not project.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--window", "0"), "argument --window: 0: must be a number from 0.1 to 3600"),
+        (("--window", "-1"), "argument --window: -1: must be a number from 0.1 to 3600"),
+        (("--window", "nan"), "argument --window: nan: must be a number from 0.1 to 3600"),
+        (("--threshold", "inf"), "argument --threshold: inf: must be a number from 0 to 1"),
+        (("--threshold", "high"), "argument --threshold: high: must be a number from 0 to 1"),
+    ],
+)
+def test_numbers_have_bounds(
+    project: Path, arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(project, *arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_times_of_long_files_are_exact(tmp_path: Path) -> None:
+    facts = Facts("", [], ["a"], ["a"], 2.5, 20.0, 8000.0)
+    scored = Scored(Path("x.wav"), Path("x"), 100_007.5, np.ones((40_003, 1), np.float32))
+    rows = list(detection_rows(scored, Wanted(facts, np.zeros(1, np.float32))))
+    assert [row[1:3] for row in rows[:2]] == [("0", "2.5"), ("2.5", "5")]
+    assert [row[1:3] for row in rows[-2:]] == [("100002.5", "100005"), ("100005", "100007.5")]
+    assert window_ids("x", 40_003, 2.5)[-2:] == ["x_100005", "x_100007.5"]
 
 
 def test_a_file_in_the_place_of_the_folder_of_results_is_refused(
@@ -291,6 +353,8 @@ def test_results_of_files_that_differ_by_extension_keep_it() -> None:
     assert [str(name) for name in result_names(found)] == ["a.ogg", "a.wav", "b"]
     twice = [Found(Path("/x/a.ogg"), Path("a.ogg")), Found(Path("/y/a.ogg"), Path("a.ogg"))]
     assert [str(name) for name in result_names(twice)] == ["x/a", "y/a"]
+    twice = [Found(Path(name), Path(name)) for name in ("x.ogg", "x.wav", "x.ogg.flac")]
+    assert [str(name) for name in result_names(twice)] == ["x.ogg", "x.wav", "x.ogg.flac"]
 
 
 def test_scores_of_a_file_wait_on_a_disk_and_not_in_memory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import onnxruntime
 import pytest
 
 from commands.bundle.format import DESCRIPTION, MODEL, SUMS, is_bundle
-from commands.bundle.read import open_bundle
+from commands.bundle.read import PROVIDERS, open_bundle, threads_asked_for
 from commands.errors import CommandError
 from commands.export.describe import RUNTIME, write_sums
 from tests.commands.conftest import Exported
@@ -123,6 +125,48 @@ def test_a_gpu_that_cannot_be_used_is_not_replaced_in_silence(bundle: Path) -> N
     with pytest.raises(CommandError, match=r"--device cuda: this ONNX Runtime cannot use a GPU"):
         open_bundle(bundle, "cuda")
     assert open_bundle(bundle, "auto").device == "cpu"
+
+
+@pytest.mark.parametrize("runs_on", [["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]])
+def test_a_gpu_that_is_offered_may_still_not_be_used(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, runs_on: list[str]
+) -> None:
+    """ONNX Runtime offers what it was built with, and says only afterwards what it could load."""
+
+    class Session:
+        def __init__(self, *_: Any, providers: list[str]) -> None:
+            assert providers == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def get_providers(self) -> list[str]:
+            return runs_on
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS.values()))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    used = "cuda" if len(runs_on) == 2 else "cpu"
+    assert open_bundle(bundle, "auto").device == used
+    if used == "cuda":
+        assert open_bundle(bundle, "cuda").device == "cuda"
+    else:
+        with pytest.raises(CommandError, match=r"--device cuda: this ONNX Runtime cannot use a GPU"):
+            open_bundle(bundle, "cuda")
+
+
+@pytest.mark.parametrize(("said", "threads"), [("", 0), ("4,2", 4), (" 3 ", 3), ("many", 0)])
+def test_threads_are_those_that_are_asked_for(monkeypatch: pytest.MonkeyPatch, said: str, threads: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert threads_asked_for() == threads
+
+
+def test_sums_that_are_no_text_are_refused(bundle: Path) -> None:
+    (bundle / SUMS).write_bytes(b"\xff")
+    with pytest.raises(CommandError, match=r"SHA256SUMS: cannot be read .*copy the bundle anew"):
+        open_bundle(bundle)
+
+
+def test_what_is_left_of_a_bundle_is_one(bundle: Path) -> None:
+    (bundle / DESCRIPTION).unlink()
+    assert is_bundle(bundle)
+    assert is_bundle(bundle.parent / "nowhere.bundle")
 
 
 def test_a_folder_of_models_is_no_bundle(exported: Exported) -> None:

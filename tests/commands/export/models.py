@@ -61,7 +61,7 @@ def a_look(view: AnyView, share: float = 1.0, member: dict[str, Any] | None = No
     network.statistics = BinStatistics(torch.randn(shape) * 5 - 40, torch.rand(shape) * 10 + 5)
     resolved = ResolvedMember(name="x", member=entry, recipe=recipe, view=view, store_digest="", weights_sha256=None)
     sidecar = Sidecar(labels=LABELS, fold=0, member=resolved, folds_sha256="", sha256={}, metrics={})
-    return Look(Model(sidecar, network.eval(), ""), share, shown=True)
+    return Look(Model(sidecar, network.eval(), {}), share, shown=True)
 
 
 def song(samples: int) -> Floats:

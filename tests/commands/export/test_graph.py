@@ -131,6 +131,14 @@ def test_the_file_gives_what_the_graph_gives_and_is_the_same_each_time(tmp_path:
     np.testing.assert_allclose(found[1], embedding, atol=1e-3)
 
 
+def test_the_embedding_is_in_the_order_of_the_members_whatever_their_grids() -> None:
+    looks = [a_look(mel()), a_look(mel(n_fft=1024, hop=300), member={"head": "sed"}), a_look(pcen())]
+    alone = [of_graph([look], song(WHOLE))[1] for look in looks]
+    together = of_graph(looks, song(WHOLE))[1]
+    np.testing.assert_allclose(together, np.concatenate(alone, axis=1), atol=1e-4)
+    assert np.abs(alone[1] - alone[2]).max() > 1e-3, "another order would be seen"
+
+
 def test_the_embedding_is_of_the_shown_models() -> None:
     first, second = a_look(mel()), a_look(pcen(), member={"head": "sed"})
     one, other = (of_graph([look], song(WHOLE))[1] for look in (first, second))

@@ -12,15 +12,18 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import soundfile
 from onnx import ModelProto, TensorProto, helper
 
 from commands.bundle.format import DESCRIPTION, MODEL, SUMS, Description
 from commands.bundle.predict import BundlePredictor
 from commands.bundle.read import check_sums, open_bundle, open_session
 from commands.errors import CommandError
-from commands.export.__main__ import check_parity
+from commands.export.__main__ import check_parity, measured_ways
+from commands.export.card import folds_text
 from commands.export.choose import narrowed, ready_for_export
-from commands.export.compare import Measured
+from commands.export.compare import Compared, Measured
+from commands.export.describe import member_facts
 from commands.export.onnx_file import UNWANTED, check_operators
 from commands.export.quantise import front_end_nodes
 from commands.export.report import Way
@@ -28,6 +31,7 @@ from commands.inference.trained_scores import score_file
 from schema.export import ExportParams
 from tests.commands.conftest import Exported
 from tests.test_house import DVC
+from tests.tiny import RATE_HZ
 from train.scoring.ensemble import Ensemble, read_ensemble, write_ensemble
 
 SETTINGS = ExportParams(
@@ -91,6 +95,15 @@ def test_scores_are_those_of_the_pipeline_on_long_and_short_files(
         assert wanted.embedding is not None
         np.testing.assert_allclose(found.embedding, wanted.embedding, atol=0.05)
     np.testing.assert_allclose(bundle.called_above(), ready.ensemble.called_above())
+
+
+def test_silence_is_compared_like_anything_else(root: Path, tmp_path: Path, exported: Exported) -> None:
+    soundfile.write(tmp_path / "silent.wav", np.zeros(2 * RATE_HZ), RATE_HZ)
+    for precision in ("float32", "int8"):
+        shutil.copy(exported.bundle / MODEL, tmp_path / f"{precision}.onnx")
+    bundle = BundlePredictor(open_bundle(exported.bundle, "cpu"))
+    ways = measured_ways(ready_for_export(SETTINGS), bundle, bundle, Compared([], [tmp_path / "silent.wav"]), tmp_path)
+    assert ways["float32"].differences.max() <= 1e-3
 
 
 def test_what_was_measured_stands_in_reports_and_bundle(root: Path, exported: Exported) -> None:
@@ -203,7 +216,13 @@ def test_a_soup_of_folds_is_one_model(exported: Exported, tmp_path: Path, monkey
     ensemble = read_ensemble(exported.root / "data/ensemble.json")
     write_ensemble(tmp_path / "data/ensemble.json", ensemble.model_copy(update={"fold_soup": True}))
     monkeypatch.chdir(tmp_path)
-    assert {name: len(models) for name, models in ready_for_export(SETTINGS).members.items()} == {"base": 1, "pcen": 1}
+    ready = ready_for_export(SETTINGS)
+    assert {name: len(models) for name, models in ready.members.items()} == {"base": 1, "pcen": 1}
+    facts = member_facts("base", ready)
+    assert set(facts.weights_sha256) == {str(fold) for fold in ensemble.folds}
+    assert folds_text(facts.weights_sha256, facts.fold_soup) == (
+        f"the mean of the weights of {len(ensemble.folds)} trainings" if len(ensemble.folds) > 1 else "one training"
+    )
 
 
 def test_a_plain_waveform_can_be_scored_by_hand(exported: Exported) -> None:
