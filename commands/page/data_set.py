@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from cache.tables import read_csv
 from commands.page.charts import COLOURS, Chart, chart, short
@@ -93,6 +93,7 @@ def tail_chart(results: Results, rare_below: int) -> Chart:
             axes.fill_between(range(1, len(counts) + 1), counts, 0.8, step="mid", color=COLOURS[0])
             axes.axhline(rare_below, color=COLOURS[1], linewidth=1, label=f"rare below {rare_below}")
             axes.set(yscale="log", ylim=(0.8, None), xlabel="class, most frequent first", ylabel="recordings")
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))  # powers would need mathematical text
             axes.legend(frameon=False)
     return drawn
 
@@ -101,15 +102,15 @@ def fold_chart(folds: dict[str, Any]) -> Chart:
     """How many recordings each fold holds."""
     table = pd.DataFrame(folds["recordings_of_label_by_fold"]).T
     sums = table.sum()
+    sums = sums[(sums > 0) | (sums.index != "never")]
     alt = "Recordings in each fold: " + ", ".join(f"{name} {count:,}" for name, count in sums.items())
     drawn = Chart("chart-folds", "Recordings by fold", alt)
     with chart(drawn) as figure:
         axes = figure.subplots()
         colours = [COLOURS[7] if name == "never" else COLOURS[0] for name in sums.index]
-        names = ["never validated" if name == "never" else f"fold {name}" for name in sums.index]
-        axes.bar_label(axes.bar(names, sums.to_numpy(), color=colours), padding=2)
+        axes.bar_label(axes.bar(list(sums.index), sums.to_numpy(), color=colours), fmt="{:,.0f}", padding=2)
         axes.grid(visible=False, axis="x")
-        axes.set(ylabel="recordings")
+        axes.set(ylabel="recordings", xlabel="fold" + ("; never: not validated" if "never" in sums.index else ""))
         axes.margins(y=0.12)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn

@@ -17,8 +17,9 @@ import pytest
 import params
 from cache.tables import read_csv, write_csv
 from commands.page import build
+from commands.page.charts import short
 from commands.page.clips import least_sure, loudest_frame, worst
-from commands.page.data_set import class_table
+from commands.page.data_set import NAMED_AT_MOST, class_table, fold_chart, tail_chart
 from commands.page.render import SCRIPTS, joined, policy
 from commands.page.results import read_report, read_results
 from tests.browser import Browser
@@ -261,3 +262,25 @@ def test_wrong_keys_are_refused(project: Path) -> None:
     assert "report.budget_mb" in told
     assert "report.clips" in told
     assert "2 problem(s)" in told
+
+
+@pytest.mark.parametrize("classes", [12, 206])
+def test_charts_of_few_and_of_many_classes_hold_words_and_no_formulas(project: Path, classes: int) -> None:
+    names = [f"bird{number}" for number in range(classes)]
+    counts = np.maximum(1500 // np.arange(1, classes + 1), 3)
+    labels = pd.DataFrame({"label": names, "recordings": counts})
+    results = replace(read_results(), labels=labels)
+    results.__dict__["names"] = {name: f"{name} with a long name" for name in names}
+    drawn = tail_chart(results, rare_below=10)
+    assert "$" not in drawn.svg
+    assert "1,500" in drawn.alt
+    told = ["1,000", "100"] if classes > NAMED_AT_MOST else [short("bird11 with a long name")]
+    assert all(f">{word}<" in drawn.svg for word in told)
+
+
+@pytest.mark.parametrize("never", [0, 7])
+def test_recordings_that_are_never_validated_have_a_bar_if_there_are_some(never: int) -> None:
+    folds = {"recordings_of_label_by_fold": {"a": {"never": never, "0": 1400, "1": 800}}}
+    drawn = fold_chart(folds)
+    assert ("never" in drawn.svg) == bool(never)
+    assert ">1,400<" in drawn.svg
