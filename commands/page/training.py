@@ -18,6 +18,7 @@ from commands.page.tables import Cell, Column, Table, number, percent, text
 from train.learning.run import place_of
 
 STYLES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dashed"}  # lines of folds: matplotlib's, the page's
+LEAST_STALL = 0.05  # height of the axis: less waiting is no matter, and must not look like one
 DEVICE_WAITING = "device_waiting_share"  # logged where a GPU trains
 LOGGED = {  # by DVCLive, and what it is called in reports/trainings.csv
     "train/loss": "train_loss",
@@ -129,8 +130,10 @@ def _chart(courses: Sequence[Course], name: str, title: str, metric: str) -> Cha
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name in ("accuracy", "stall", "device-stall"):
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        if name in ("rate", "stall", "device-stall"):
+        if name == "rate":
             axes.set_ylim(bottom=0)
+        if name in ("stall", "device-stall"):
+            axes.set_ylim(0, max(LEAST_STALL, axes.get_ylim()[1]))
         if name == "loss":
             axes.set_ylim(0, _ceiling([value for course in courses for value in course.logged[metric]]))
     return drawn
