@@ -102,6 +102,7 @@ def test_decibels_become_bytes_between_the_quiet_and_the_loud_ones() -> None:
     shown = as_bytes(values_TM)[[0, 100, 549, 998, 1000], 0]
     np.testing.assert_array_equal(shown, [0, 0, 128, 255, 255])
     assert not as_bytes(np.full((5, 2), -80, np.float32)).any(), "a silent recording"
+    assert set(as_bytes(values_TM[:20])[[0, -1], 0]) == {0, 255}, "a narrow range is spread as well"
 
 
 def test_sound_comes_back_as_it_was_sent_and_in_pieces(client: FlaskClient, key: str) -> None:
