@@ -14,6 +14,8 @@ from pipeline.inside import Bounds
 from pipeline.user_tables import UserTable, read_user_table
 
 LABELS = (LABEL, "Species Code", "Species", "Annotation", "Common Name", "Tags")  # of these the first that is there
+DIGITS = 9  # of seconds: sums are not exact, and no program writes so many
+OFFSET_RULE = f"{OFFSET} is no number, but {BEGIN} may count from another file; write where in its file each begins"
 
 
 def read_raven(path: Path, bounds: Bounds) -> UserTable:
@@ -34,10 +36,11 @@ def read_raven(path: Path, bounds: Bounds) -> UserTable:
     label = next((name for name in LABELS if name in cells.columns), None)
     if label is None:
         raise PipelineError(f"{path}: lacks a column of labels; row 1 must name one of: {', '.join(LABELS)}")
-    if SELECTION in cells.columns:
-        cells = cells[~cells[SELECTION].duplicated() | (cells[SELECTION] == "")]
+    same = [name for name in (SELECTION, FILE, PATH, BEGIN, END, OFFSET, label) if name in cells.columns]
+    table = replace(table, cells=cells.drop_duplicates(same))  # further views of a selection
     if OFFSET in cells.columns:
-        cells = _from_offsets(cells)
+        table = _from_offsets(table)
+    cells = table.cells
     if FILE in cells.columns:
         file = cells[FILE].map(_base_name)
     else:
@@ -46,14 +49,25 @@ def read_raven(path: Path, bounds: Bounds) -> UserTable:
     return replace(table, cells=found.astype(str))
 
 
-def _from_offsets(table: pd.DataFrame) -> pd.DataFrame:
-    """Times from the beginning of each row's file; text that is no number stays as it is."""
-    begin, end, offset = (pd.to_numeric(table[name], errors="coerce") for name in (BEGIN, END, OFFSET))
+def _from_offsets(table: UserTable) -> UserTable:
+    """Times from the beginning of each row's file; text that is no number stays as it is.
+
+    Rows without an offset become problems where begins may count from another file's beginning: in a table that names
+    several files, or in which another row's offset is not its begin.
+    """
+    cells = table.cells
+    begin, end, offset = (pd.to_numeric(cells[name], errors="coerce") for name in (BEGIN, END, OFFSET))
     known = begin.notna() & end.notna() & offset.notna()
-    start_s, end_s = offset[known], offset[known] + (end - begin)[known]
-    return table.assign(
-        **{BEGIN: table[BEGIN].where(~known, start_s.map(repr)), END: table[END].where(~known, end_s.map(repr))}
-    )
+    several = any(len(set(cells[name])) > 1 for name in (FILE, PATH) if name in cells.columns)
+    unknown = offset.isna() & (several or bool((offset != begin)[known].any()))
+    problems = {**table.problems, OFFSET_RULE: list(cells.index[unknown])} if unknown.any() else table.problems
+    moved = known & (offset != begin)  # adding to others could change their last digit
+    end_s = (offset + (end - begin)).round(DIGITS)
+    times = {
+        BEGIN: cells[BEGIN].where(~moved, cells[OFFSET]),
+        END: cells[END].where(~moved, end_s.map(repr)),
+    }
+    return replace(table, cells=cells.assign(**times)[~unknown], problems=problems)
 
 
 def _base_name(text: str) -> str:

@@ -74,6 +74,42 @@ def test_times_of_a_table_of_several_files_are_those_within_each(tmp_path: Path)
     assert read(path) == [("b.wav", 5.0, 8.5, "WREN")]
 
 
+SEVERAL = "Selection\tView\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tLabel\n"
+
+
+def test_selections_that_differ_are_several_whatever_their_numbers(tmp_path: Path) -> None:
+    rows = ["1\tS\t1\t2\ta.ogg\t1\twren", "1\tW\t1\t2\ta.ogg\t1\twren", "1\tS\t1\t2\tb.ogg\t1\twren"]
+    rows += ["1\tS\t1\t2\ta.ogg\t1\trobin", "1\tS\t1\t3\ta.ogg\t1\twren"]
+    (tmp_path / "a.txt").write_text(SEVERAL + "\n".join(rows))
+    assert read(tmp_path / "a.txt") == [
+        ("a.ogg", 1, 2, "wren"),
+        ("b.ogg", 1, 2, "wren"),
+        ("a.ogg", 1, 2, "robin"),
+        ("a.ogg", 1, 3, "wren"),
+    ]
+
+
+@pytest.mark.parametrize("known", ["1\tS\t1\t2\ta.ogg\t1\twren", "1\tS\t61\t62\tb.ogg\t1\twren"])
+def test_row_without_an_offset_is_refused_where_begins_may_count_from_another_file(tmp_path: Path, known: str) -> None:
+    (tmp_path / "a.txt").write_text(f"{SEVERAL}{known}\n2\tS\t65\t66\tb.ogg\t\twren\n")
+    table = read_raven(tmp_path / "a.txt", Bounds(tmp_path, "inside"))
+    with pytest.raises(PipelineError, match=r"row\(s\) 3: File Offset \(s\) is no number.*write where in its file"):
+        table.refuse([])
+
+
+def test_row_of_a_single_file_needs_no_offset(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(f"{SEVERAL}1\tS\t1\t2\ta.ogg\t1\twren\n2\tS\t65\t66\ta.ogg\t\twren\n")
+    assert [row[1] for row in read(tmp_path / "a.txt")] == [1, 65]
+
+
+def test_ends_are_read_to_their_last_digit(tmp_path: Path) -> None:
+    found = [Annotation(0.1 * number, 0.1 * number + 0.7, "wren", file="a.ogg") for number in range(1000)]
+    write_raven(tmp_path / "a.txt", found)
+    assert [row[2] for row in read(tmp_path / "a.txt")] == [round(each.end_s, 6) for each in found]
+    (tmp_path / "b.txt").write_text(f"{SEVERAL}1\tS\t60.3\t60.4\ta.ogg\t0.3\twren\n")
+    assert read(tmp_path / "b.txt")[0][2] == 0.4
+
+
 def test_tabs_and_line_ends_in_a_label_do_not_break_the_table(tmp_path: Path) -> None:
     write_raven(tmp_path / "a.txt", [Annotation(0.0, 1.0, "a\tb\nc\r\u2028d")])
     assert [label for *_, label in read(tmp_path / "a.txt")] == ["a b c d"]
