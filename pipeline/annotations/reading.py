@@ -13,15 +13,19 @@ from pathlib import Path
 import pandas as pd
 
 from cache.formulas import unescaped
-from pipeline.annotations.annotation import recording_of
-from pipeline.annotations.audacity import is_audacity, read_audacity
+from pipeline.annotations.raven import BEGIN, END
 from pipeline.annotations.selections import read_raven
+from pipeline.annotations.table import COLUMNS, AnnotationTable, FileNames
+from pipeline.annotations.tracks import begins_track, read_audacity
 from pipeline.errors import PipelineError
 from pipeline.inside import Bounds
 from pipeline.labels import LABEL_RULE, is_label
-from pipeline.user_tables import UserTable, read_user_table
+from pipeline.user_tables import read_records, read_user_table
 
-COLUMNS = ["file", "start_s", "end_s", "label"]
+WHAT_IS_READ = (
+    f"a .txt is a selection table of Raven (row 1 names {BEGIN}, {END} and a label, between tabs) or a label track of "
+    f"Audacity (begin, end and label between tabs in each line), and a .csv has the columns {', '.join(COLUMNS)}"
+)
 
 
 def read_annotations(folder: Path, label_of: Callable[[str], str]) -> pd.DataFrame:
@@ -33,7 +37,7 @@ def read_annotations(folder: Path, label_of: Callable[[str], str]) -> pd.DataFra
 
     Returns
     -------
-    One row for each annotation: file (as the table names it), start_s, end_s, label, table, row (as a spreadsheet
+    One row for each annotation: file (`FileNames`), start_s, end_s, label, table, row (as a spreadsheet
     shows it).
 
     Raises
@@ -50,34 +54,49 @@ def read_annotations(folder: Path, label_of: Callable[[str], str]) -> pd.DataFra
     return pd.concat(tables, ignore_index=True) if tables else empty
 
 
-def _read_csv(path: Path, bounds: Bounds) -> UserTable:
-    return read_user_table(path, COLUMNS, (), bounds)
+def _read_csv(path: Path, bounds: Bounds) -> AnnotationTable:
+    table = read_user_table(path, COLUMNS, (), bounds)
+    cells = table.cells[list(COLUMNS)].map(unescaped)
+    names = [FileNames((text,) if text else ()) for text in cells["file"]]
+    return AnnotationTable(path, cells.assign(file=pd.Series(names, index=cells.index, dtype=object)), table.problems)
 
 
-def _read_txt(path: Path, bounds: Bounds) -> UserTable:
-    if not is_audacity(path):
+def _read_txt(path: Path, bounds: Bounds) -> AnnotationTable:
+    records = read_records(path, bounds, tabs=True)
+    first = next((record for _, record in records if "".join(record).strip()), None)
+    if first is None:  # a label track of nothing
+        return read_audacity(path, bounds)
+    if isinstance(first, list) and begins_track(first):
+        return read_audacity(path, bounds)
+    if isinstance(first, list) and any(name in cell for cell in first for name in (BEGIN, END)):
         return read_raven(path, bounds)
-    rows = [(recording_of(path), repr(each.begin_s), repr(each.end_s), each.label) for each in read_audacity(path)]
-    return UserTable(path, pd.DataFrame(rows, columns=COLUMNS, index=range(1, len(rows) + 1), dtype=str))
+    raise PipelineError(f"{path}: is no table of annotations: {WHAT_IS_READ}; move other files away from here")
 
 
-_READERS: dict[str, Callable[[Path, Bounds], UserTable]] = {".csv": _read_csv, ".txt": _read_txt}
+_READERS: dict[str, Callable[[Path, Bounds], AnnotationTable]] = {".csv": _read_csv, ".txt": _read_txt}
 
 
 def _read(path: Path, bounds: Bounds, label_of: Callable[[str], str]) -> pd.DataFrame:
-    user_table = _READERS[path.suffix.lower()](path, bounds)
-    table = user_table.cells[COLUMNS].map(unescaped)
-    label, start, end = table["label"].map(label_of), table["start_s"].map(_seconds), table["end_s"].map(_seconds)
-    user_table.refuse(
+    table = _READERS[path.suffix.lower()](path, bounds)
+    cells, called = table.cells[list(COLUMNS)], table.called
+    label, start, end = cells["label"].map(label_of), cells["start_s"].map(_seconds), cells["end_s"].map(_seconds)
+    unnamed = cells["file"].map(lambda names: not names.texts).astype(bool)
+    table.refuse(
         [
-            (table["file"] == "", "file is empty; name the recording"),
-            (label == "", "label is empty; name the species, or remove the row"),
-            (~label.map(_is_word).astype(bool) & (label != ""), f"label is no label without spaces; {LABEL_RULE}"),
-            (~(start >= 0), "start_s must be a number of seconds from 0; correct it"),
-            (~(end > start) & (start >= 0), "end_s must be a number of seconds above start_s; correct it"),
+            (unnamed, f"{called['file']} is empty; name the recording"),
+            (label == "", f"{called['label']} is empty; name the species, or remove the row"),
+            (
+                ~label.map(_is_word).astype(bool) & (label != ""),
+                f"{called['label']} is no label without spaces; {LABEL_RULE}",
+            ),
+            (~(start >= 0), f"{called['start_s']} must be a number of seconds from 0; correct it"),
+            (
+                ~(end > start) & (start >= 0),
+                f"{called['end_s']} must be a number of seconds above {called['start_s']}; correct it",
+            ),
         ]
     )
-    return table.assign(label=label, start_s=start, end_s=end, table=str(path), row=table.index)
+    return cells.assign(label=label, start_s=start, end_s=end, table=str(path), row=cells.index)
 
 
 def _is_word(label: str) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import pandas as pd
 
-from pipeline.annotations.annotation import recording_of
+from cache.places import Place
 from pipeline.annotations.raven import BEGIN, END, FILE, LABEL, OFFSET, PATH, SELECTION
+from pipeline.annotations.table import AnnotationTable, FileNames, names_by_path, names_of_table
 from pipeline.errors import PipelineError
 from pipeline.inside import Bounds
 from pipeline.user_tables import UserTable, read_user_table
@@ -18,13 +19,16 @@ DIGITS = 9  # of seconds: sums are not exact, and no program writes so many
 OFFSET_RULE = f"{OFFSET} is no number, but {BEGIN} may count from another file; write where in its file each begins"
 
 
-def read_raven(path: Path, bounds: Bounds) -> UserTable:
+def read_raven(path: Path, bounds: Bounds) -> AnnotationTable:
     """Read a selection table.
+
+    Parameters
+    ----------
+    bounds : of the folder that the table's path names its recording from, where no column names files.
 
     Returns
     -------
-    A table with the columns file, start_s, end_s and label as text; one row for each selection. Without a column that
-    names the file, it is the table's own name without what programs append.
+    A table with one row for each selection; rows without a time that is sure are its problems.
 
     Raises
     ------
@@ -32,21 +36,30 @@ def read_raven(path: Path, bounds: Bounds) -> UserTable:
         If this is no selection table, or it lacks the columns of times or labels.
     """
     table = read_user_table(path, [BEGIN, END], [*LABELS, FILE, PATH, OFFSET], bounds, tabs=True)
-    cells = table.cells
-    label = next((name for name in LABELS if name in cells.columns), None)
+    label = next((name for name in LABELS if name in table.cells.columns), None)
     if label is None:
         raise PipelineError(f"{path}: lacks a column of labels; row 1 must name one of: {', '.join(LABELS)}")
-    same = [name for name in (SELECTION, FILE, PATH, BEGIN, END, OFFSET, label) if name in cells.columns]
-    table = replace(table, cells=cells.drop_duplicates(same))  # further views of a selection
-    if OFFSET in cells.columns:
+    same = [name for name in (SELECTION, FILE, PATH, BEGIN, END, OFFSET, label) if name in table.cells.columns]
+    table = replace(table, cells=table.cells.drop_duplicates(same))  # further views of a selection
+    if OFFSET in table.cells.columns:
         table = _from_offsets(table)
     cells = table.cells
-    if FILE in cells.columns:
-        file = cells[FILE].map(_base_name)
-    else:
-        file = cells[PATH] if PATH in cells.columns else pd.Series(recording_of(path), index=cells.index)
-    found = pd.DataFrame({"file": file, "start_s": cells[BEGIN], "end_s": cells[END], "label": cells[label]})
-    return replace(table, cells=found.astype(str))
+    found = {
+        "file": _files(path, cells, bounds.root),
+        "start_s": cells[BEGIN],
+        "end_s": cells[END],
+        "label": cells[label],
+    }
+    called = {"file": FILE, "start_s": BEGIN, "end_s": END, "label": label}
+    return AnnotationTable(path, pd.DataFrame(found, index=cells.index), table.problems, called=called)
+
+
+def _files(path: Path, cells: pd.DataFrame, folder: Place) -> list[FileNames]:
+    """What each row says of its file; without a column that names files, the table's own name says it."""
+    named = [name for name in (PATH, FILE) if name in cells.columns]
+    if not named:
+        return [names_of_table(path, folder)] * len(cells)
+    return [names_by_path(*paths) for paths in cells[named].itertuples(index=False, name=None)]
 
 
 def _from_offsets(table: UserTable) -> UserTable:
@@ -68,7 +81,3 @@ def _from_offsets(table: UserTable) -> UserTable:
         END: cells[END].where(~moved, end_s.map(repr)),
     }
     return replace(table, cells=cells.assign(**times)[~unknown], problems=problems)
-
-
-def _base_name(text: str) -> str:
-    return PureWindowsPath(text).name
