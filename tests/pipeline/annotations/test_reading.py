@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.annotations.audacity import write_audacity
 from pipeline.annotations.raven import write_raven
-from pipeline.annotations.reading import read_annotations
+from pipeline.annotations.reading import SPACE_RULE, read_annotations
 from pipeline.errors import PipelineError
 from pipeline.labels import LABEL_RULE
 
@@ -150,12 +150,13 @@ def test_bad_rows_are_told_all_at_once(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as raised:
         as_they_are(tmp_path)
     assert str(raised.value).splitlines()[:4] == [
-        f"{tmp_path}/bad.csv: 5 problem(s); row 1 is the header",
+        f"{tmp_path}/bad.csv: 6 problem(s); row 1 is the header",
         "  row(s) 3: file is empty; name the recording",
         "  row(s) 8: label is empty; name the species, or remove the row",
-        f"  row(s) 9-10: label is no label without spaces; {LABEL_RULE}",
+        f"  row(s) 9: label is no label; {LABEL_RULE}",
     ]
     assert str(raised.value).splitlines()[4:] == [
+        f"  row(s) 10: label {SPACE_RULE}",
         "  row(s) 4-5: start_s must be a number of seconds from 0; correct it",
         "  row(s) 6-7, 11: end_s must be a number of seconds above start_s; correct it",
     ]
@@ -185,6 +186,18 @@ def test_file_that_is_no_such_table_is_refused(tmp_path: Path, name: str, text: 
     (tmp_path / name).write_text(text)
     with pytest.raises(PipelineError, match=message):
         as_they_are(tmp_path)
+
+
+def test_labels_that_differ_in_case_only_are_refused_over_all_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEADER}a.ogg,0,1,Jay\na.ogg,1,2,wren\na.ogg,1,2,Jay\n")
+    (tmp_path / "b.txt").write_text("0\t1\tjay\n")
+    with pytest.raises(PipelineError) as raised:
+        as_they_are(tmp_path)
+    assert str(raised.value).splitlines() == [
+        "labels differ in case only; write them alike",
+        f"  {tmp_path}/a.csv: row(s) 2, 4: Jay",
+        f"  {tmp_path}/b.txt: row(s) 1: jay",
+    ]
 
 
 def test_missing_folder_is_named_with_its_key(tmp_path: Path) -> None:

@@ -109,5 +109,15 @@ def test_common_names_of_the_taxonomy_are_labels(run: Run, birdclef: Path) -> No
     assert list(run("XC1,0,1,eurasian wren")["annotations"]["label"]) == ["wren"]
 
 
+def test_name_of_several_labels_and_class_in_another_case_are_refused_by_row(run: Run, birdclef: Path) -> None:
+    (birdclef / "taxonomy.csv").write_text("primary_label,common_name\nwren,Small Bird\nowl,Small Bird\n")
+    with pytest.raises(PipelineError) as raised:
+        run("XC1,0,1,small bird", "XC1,0,1,Robin", "XC1,0,1,wren")
+    assert str(raised.value).splitlines()[1:] == [
+        "  row(s) 2: label 'small bird' names several labels: owl, wren; write the one that is meant",
+        "  row(s) 3: label 'Robin' differs in case only from label robin; write both alike",
+    ]
+
+
 def test_same_row_twice_counts_once(run: Run) -> None:
     assert len(run("XC1,0,1,robin", "robin/XC1.ogg,0,1,robin")["annotations"]) == 1
