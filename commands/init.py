@@ -111,7 +111,7 @@ def look_at_annotations(root: Path) -> DataFacts:
     if not root.is_dir():
         raise CommandError(f"{root}: no such folder; --annotations needs the folder of the recordings")
     taxonomy = read_taxonomy(Bounds(root, "anywhere"), pd.DataFrame())
-    table = read_annotations(ANNOTATIONS, LabelNames((), taxonomy).label_of)
+    table = read_annotations(ANNOTATIONS, LabelNames((), taxonomy).label_of, "anywhere")
     if table.empty:
         raise CommandError(f"{ANNOTATIONS}: holds no annotation; put tables there first (docs/annotations.md)")
     counts = table["label"].value_counts().to_dict()

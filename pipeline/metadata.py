@@ -112,7 +112,7 @@ def _read_annotations(
 ) -> pd.DataFrame:
     """The annotations, with the recordings that they are about."""
     names = LabelNames(recordings["label"], taxonomy)
-    return matched(read_annotations(Path(data.annotations), names.label_of), bounds, recordings)
+    return matched(read_annotations(Path(data.annotations), names.label_of, data.links), bounds, recordings)
 
 
 def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:

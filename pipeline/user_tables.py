@@ -161,7 +161,7 @@ def _checked_name(path: Place, name: str, tabs: bool) -> str:
 
 
 def _save(tabs: bool) -> str:
-    return f"save it as {'text' if tabs else 'CSV'} in UTF-8"
+    return "save it as text in UTF-8" if tabs else "save it as CSV in UTF-8"
 
 
 def text_problem(record: Sequence[str], tabs: bool) -> str:

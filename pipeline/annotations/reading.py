@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -32,13 +33,16 @@ SPACE_RULE = (
 )
 
 
-def read_annotations(folder: Path, label_of: Callable[[str], str]) -> pd.DataFrame:
+def read_annotations(
+    folder: Path, label_of: Callable[[str], str], links: Literal["inside", "anywhere"] = "inside"
+) -> pd.DataFrame:
     """Read all tables in a folder and below it: `*.csv`, and `*.txt` of Raven and Audacity; others are left alone.
 
     Parameters
     ----------
     label_of : the label that a cell names, for instance by its common name; the cell itself if it names none. A
         LookupError of it tells which rule the cell breaks.
+    links : whether links to tables may lead out of the folder.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def read_annotations(folder: Path, label_of: Callable[[str], str]) -> pd.DataFra
     """
     if not folder.is_dir():
         raise PipelineError(f"{folder}: no such folder; make it, or correct data.annotations in params.yaml")
-    bounds = Bounds(folder, "inside")
+    bounds = Bounds(folder, links)
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _READERS]
     tables = [_read(path, bounds, label_of) for path in paths]
     empty = pd.DataFrame({name: [] for name in COLUMNS}).assign(table="", row=0)

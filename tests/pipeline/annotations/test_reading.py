@@ -128,6 +128,8 @@ def test_link_out_of_the_folder_is_not_read(tmp_path: Path, name: str) -> None:
     (tmp_path / "annotations" / name).symlink_to(tmp_path / "outside")
     with pytest.raises(PipelineError, match=r"leads out of .*annotations by a symbolic link; copy what it points to"):
         as_they_are(tmp_path / "annotations")
+    (tmp_path / "outside").write_text("file,start_s,end_s,label\n" if name == "a.csv" else "1\t2\twren\n")
+    assert len(read_annotations(tmp_path / "annotations", str, "anywhere")) == (name == "a.txt")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.txt"])
