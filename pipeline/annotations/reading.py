@@ -28,8 +28,8 @@ WHAT_IS_READ = (
     f"Audacity (begin, end and label between tabs in each line), and a .csv has the columns {', '.join(COLUMNS)}"
 )
 SPACE_RULE = (
-    "holds a space, which parts the labels of an annotated recording; write _ in its place, also in the name of a "
-    "class's folder, or name it in taxonomy.csv beside a label without spaces"
+    "holds a space, which parts the labels of an annotated recording; write _ in its place, and rename a class's "
+    "folder alike; of a common name, give the label in taxonomy.csv"
 )
 
 

@@ -77,9 +77,10 @@ def test_all_formats_tell_the_same(project: Path, model: str) -> None:
     times = {"start_s": float, "end_s": float}
     pd.testing.assert_frame_equal(raven[list(wanted)].astype(times).reset_index(drop=True), wanted.astype(times))
     assert {names.texts[0] for names in raven["file"]} == set(rows["file"]) == {"chorus/test_soundscapes/dawn.ogg"}
-    for row, other in zip(rows.itertuples(index=False), audacity.itertuples(index=False), strict=True):
-        assert (float(other.start_s), float(other.end_s), other.label) == (row.start_s, row.end_s, row.label)
-        assert float(other.score) == pytest.approx(row.score, abs=0.006)
+    numbers = audacity.astype({**times, "score": float})
+    for row, other in zip(rows.itertuples(index=False), numbers.itertuples(index=False), strict=True):
+        assert (other.start_s, other.end_s, other.label) == (row.start_s, row.end_s, row.label)
+        assert other.score == pytest.approx(row.score, abs=0.006)
 
 
 @pytest.mark.parametrize("kind", ["raven", "audacity"])

@@ -115,6 +115,15 @@ def test_common_names_of_the_taxonomy_are_labels(run: Run, birdclef: Path) -> No
     assert list(run("XC1,0,1,eurasian wren")["annotations"]["label"]) == ["wren"]
 
 
+def test_class_with_a_space_is_refused_with_a_way_out_that_works(run: Run, birdclef: Path) -> None:
+    folders = {"layout": "folders", "root": "chorus/train_audio", "soundscapes": None, "soundscape_truth": None}
+    (birdclef / "train_audio/robin").rename(birdclef / "train_audio/scarlet robin")
+    with pytest.raises(PipelineError, match=r"row\(s\) 2: label holds a space, .* rename a class's folder alike"):
+        run("XC1,0,1,scarlet robin", **folders)
+    (birdclef / "train_audio/scarlet robin").rename(birdclef / "train_audio/scarlet_robin")
+    assert list(run("XC1,0,1,scarlet_robin", **folders)["annotations"]["label"]) == ["scarlet_robin"]
+
+
 def test_name_of_several_labels_and_class_in_another_case_are_refused_by_row(run: Run, birdclef: Path) -> None:
     (birdclef / "taxonomy.csv").write_text("primary_label,common_name\nwren,Small Bird\nowl,Small Bird\n")
     with pytest.raises(PipelineError) as raised:
