@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ruamel.yaml import YAML
 
 import params
 from commands.errors import CommandError
+from pipeline.annotations.naming import LabelNames
 from pipeline.annotations.reading import read_annotations
 from pipeline.inside import Bounds
+from pipeline.metadata import read_taxonomy
 from pipeline.user_tables import read_user_table
 
 NULL_TAG = "tag:yaml.org,2002:null"
@@ -107,7 +110,8 @@ def look_at_annotations(root: Path) -> DataFacts:
     """Facts of a folder of recordings that only the tables in annotations/ tell of."""
     if not root.is_dir():
         raise CommandError(f"{root}: no such folder; --annotations needs the folder of the recordings")
-    table = read_annotations(ANNOTATIONS, str)
+    taxonomy = read_taxonomy(Bounds(root, "anywhere"), pd.DataFrame())
+    table = read_annotations(ANNOTATIONS, LabelNames((), taxonomy).label_of, "anywhere")
     if table.empty:
         raise CommandError(f"{ANNOTATIONS}: holds no annotation; put tables there first (docs/annotations.md)")
     counts = table["label"].value_counts().to_dict()

@@ -17,6 +17,7 @@ from cache.formulas import starts_formula
 from cache.places import Place, place, reaching
 from params import DataParams
 from pipeline.annotations.matching import matched
+from pipeline.annotations.naming import LabelNames
 from pipeline.annotations.reading import read_annotations
 from pipeline.annotations.recordings import annotated, unlabelled
 from pipeline.audio import AUDIO_EXTENSIONS
@@ -82,7 +83,7 @@ def read_metadata(data: DataParams) -> Metadata:
         )
     bounds = Bounds(root, data.links)
     recordings, own_names = _read_recordings(data, bounds)
-    taxonomy = _read_taxonomy(bounds, own_names)
+    taxonomy = read_taxonomy(bounds, own_names)
     annotations = _read_annotations(data, bounds, recordings, taxonomy)
     recordings = annotated(recordings, annotations).sort_values("recording", ignore_index=True)
     if recordings.empty:
@@ -110,9 +111,8 @@ def _read_annotations(
     data: DataParams, bounds: Bounds, recordings: pd.DataFrame, taxonomy: pd.DataFrame
 ) -> pd.DataFrame:
     """The annotations, with the recordings that they are about."""
-    names = {name.lower(): str(label) for column in TAXONOMY[:2] for label, name in taxonomy[column].items() if name}
-    annotations = read_annotations(Path(data.annotations), lambda cell: names.get(cell.lower(), cell))
-    return matched(annotations, bounds, recordings)
+    names = LabelNames(recordings["label"], taxonomy)
+    return matched(read_annotations(Path(data.annotations), names.label_of, data.links), bounds, recordings)
 
 
 def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -173,8 +173,14 @@ def _refuse_names(folder: Place, what: str, names: Sequence[str], rule: str) -> 
         raise PipelineError(f"{folder}: {what} {', '.join(map(ascii, names[:TOLD]))}{more} {rule}")
 
 
-def _read_taxonomy(bounds: Bounds, own_names: pd.DataFrame) -> pd.DataFrame:
-    """Names of labels from taxonomy.csv; without it, those that the recordings' own table gives."""
+def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame) -> pd.DataFrame:
+    """Names of labels from taxonomy.csv; without it, those that the recordings' own table gives.
+
+    Raises
+    ------
+    PipelineError
+        If taxonomy.csv is no such table, or names a label twice.
+    """
     path = bounds.root / "taxonomy.csv"
     if not path.exists():
         return own_names.reindex(columns=TAXONOMY, fill_value="")

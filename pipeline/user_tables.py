@@ -29,7 +29,7 @@ RULES = {  # of what Python's csv says
     "field larger": f"a cell holds more than {csv.field_size_limit():,} characters; shorten it",
     "expected after": "text follows a closing quotation mark; write quotation marks inside a cell twice",
 }
-TOO_LONG = f"its line holds more than {LONGEST_LINE:,} characters; is this a CSV file?"
+TOO_LONG = f"its line holds more than {LONGEST_LINE:,} characters; is this a table?"
 
 Problem = tuple["pd.Series[bool]", str]
 
@@ -47,11 +47,14 @@ class UserTable:
         Rows without any content, and rows with problems, are left out.
     problems
         Rules that rows broke while they were read, with these rows.
+    header
+        Whether row 1 names the columns; otherwise a row is a line of the file.
     """
 
     path: Place
     cells: pd.DataFrame
     problems: dict[str, list[int]] = field(default_factory=dict)
+    header: bool = True
 
     def refuse(self, problems: Iterable[Problem]) -> None:
         """Raise one error for all bad rows.
@@ -69,7 +72,8 @@ class UserTable:
         found = {**self.problems, **{rule: list(mask.index[mask]) for mask, rule in problems if mask.any()}}
         if found:
             lines = [f"  row(s) {row_ranges(rows)}: {rule}" for rule, rows in found.items()]
-            raise PipelineError("\n".join([f"{self.path}: {len(lines)} problem(s); row 1 is the header", *lines]))
+            first = "row 1 is the header" if self.header else "rows are lines of the file"
+            raise PipelineError("\n".join([f"{self.path}: {len(lines)} problem(s); {first}", *lines]))
 
 
 def read_user_table(
@@ -93,15 +97,15 @@ def read_user_table(
     StoreError
         If it is remote and its service cannot be reached.
     """
-    records = _records(path, bounds, tabs)
-    header = _header(path, records, required, "\t" if tabs else ",")
+    records = read_records(path, bounds, tabs)
+    header = _header(path, records, required, tabs)
     rows: list[int] = []
     cells: list[Sequence[str]] = []
     problems: dict[str, list[int]] = {}
     for row, record in records:
         if isinstance(record, list) and not "".join(record).strip():
             continue
-        rule = record if isinstance(record, str) else _row_problem(record, header)
+        rule = record if isinstance(record, str) else _row_problem(record, header, tabs)
         if rule:
             problems.setdefault(rule, []).append(row)
         else:
@@ -123,24 +127,25 @@ def read_header(path: Place, bounds: Bounds) -> list[str]:
     PipelineError, StoreError
         As `read_user_table`.
     """
-    _, record = next(_records(path, bounds), (1, list[str]()))
+    _, record = next(read_records(path, bounds), (1, list[str]()))
     if isinstance(record, str):
         raise PipelineError(f"{path}: row 1: {record}")
-    return [_checked_name(path, name) for name in record]
+    return [_checked_name(path, name, tabs=False) for name in record]
 
 
 def _header(
-    path: Place, records: Iterator[tuple[int, list[str] | str]], required: Sequence[str], separator: str
+    path: Place, records: Iterator[tuple[int, list[str] | str]], required: Sequence[str], tabs: bool
 ) -> list[str]:
     _, record = next(records, (1, list[str]()))
     if isinstance(record, str):
         raise PipelineError(f"{path}: row 1: {record}")
-    header = [_checked_name(path, name) for name in record]
+    header = [_checked_name(path, name, tabs) for name in record]
     if not any(header):
         raise PipelineError(f"{path}: is empty; row 1 must name the columns {', '.join(required)}; export it again")
     missing = [column for column in required if column not in header]
     if missing:
         other = next((mark for mark in SEPARATORS if mark in header[0]), None)
+        separator = "\t" if tabs else ","
         hint = f", parted by {separator!r} and not by {other!r}" if other else ""
         raise PipelineError(f"{path}: lacks column(s) {', '.join(missing)}; row 1 must name them{hint}")
     twice = [name for name, times in Counter(filter(None, header)).items() if times > 1]
@@ -149,20 +154,32 @@ def _header(
     return header
 
 
-def _checked_name(path: Place, name: str) -> str:
+def _checked_name(path: Place, name: str, tabs: bool) -> str:
     if NOT_UTF8.search(name) or "\0" in name:
-        raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({name[:40]!a}); save it as CSV in UTF-8")
+        raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({name[:40]!a}); {_save(tabs)}")
     return name.strip()
 
 
-def _row_problem(record: Sequence[str], header: Sequence[str]) -> str:
+def _save(tabs: bool) -> str:
+    return "save it as text in UTF-8" if tabs else "save it as CSV in UTF-8"
+
+
+def text_problem(record: Sequence[str], tabs: bool) -> str:
+    """Why a record is no text, with the way out; "" if it is."""
     text = "".join(record)
     if NOT_UTF8.search(text):
-        return "holds bytes that are not UTF-8, as files in Latin-1 or Windows-1252 do; save it as CSV in UTF-8"
+        return "holds bytes that are not UTF-8, as files in Latin-1 or Windows-1252 do; " + _save(tabs)
     if "\0" in text:
-        return "holds NUL characters; save it as CSV in UTF-8"
+        return "holds NUL characters; " + _save(tabs)
+    return ""
+
+
+def _row_problem(record: Sequence[str], header: Sequence[str], tabs: bool) -> str:
+    if rule := text_problem(record, tabs):
+        return rule
     if len(record) != len(header):
-        return f"has not {len(header)} cells like row 1; put quotation marks around cells with commas, or fill it up"
+        quoted = "" if tabs else "put quotation marks around cells with commas, or "
+        return f"has not {len(header)} cells like row 1; {quoted}fill it up"
     return ""
 
 
@@ -174,14 +191,20 @@ def _note_controls(table: UserTable, column: str) -> None:
             table.problems[rule] = list(table.cells.index[bad])
 
 
-def _records(path: Place, bounds: Bounds, tabs: bool = False) -> Iterator[tuple[int, list[str] | str]]:
-    """Each record with its row; in place of one that cannot be read, the rule that it breaks."""
+def read_records(path: Place, bounds: Bounds, tabs: bool = False) -> Iterator[tuple[int, list[str] | str]]:
+    """Each record with its row; in place of one that cannot be read, the rule that it breaks.
+
+    Raises
+    ------
+    PipelineError, StoreError
+        As `read_user_table`.
+    """
     bounds.check(path)
     try:
         with reaching(path):
             file: BinaryIO = path.open("rb")
         with file:
-            _check_encoding(path, file)
+            _check_encoding(path, file, tabs)
             text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
             yield from _parsed(text, tabs)
     except OSError as error:
@@ -208,10 +231,10 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
-def _check_encoding(path: Place, file: BinaryIO) -> None:
+def _check_encoding(path: Place, file: BinaryIO, tabs: bool) -> None:
     encoding = OTHER_ENCODINGS.get(file.read(2))
     if encoding:
-        raise PipelineError(f"{path}: is text in {encoding}; save it as CSV in UTF-8")
+        raise PipelineError(f"{path}: is text in {encoding}; {_save(tabs)}")
     file.seek(0)
 
 

@@ -58,6 +58,7 @@ class Wanted:
                         self.facts.high_hz,
                         float(scores_K[label]),
                         file.path.name,
+                        str(file.path),
                     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from pathlib import Path
 
-ENDINGS = (".selections", ".labels", ".Table.1", ".BirdNET")  # what programs put between a recording's name and .txt
+BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # tabs, and what some program takes for the end of a line
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Annotation:
         Its band, None if it was not marked.
     score
         How sure a model was, None for one that a person made.
-    file
-        Name of the recording, "" if the file of annotations does not say.
+    file, path
+        Name of the recording, and its path as it was given; "" if not known.
     """
 
     begin_s: float
@@ -31,16 +31,9 @@ class Annotation:
     high_hz: float | None = None
     score: float | None = None
     file: str = ""
+    path: str = ""
 
 
 def one_line(text: str) -> str:
-    """Text that fits into a cell between tabs: white space of any kind as single spaces."""
-    return " ".join(text.split())
-
-
-def recording_of(path: Path) -> str:
-    """The name of the recording that a table is about which names none: its own, without what programs append."""
-    name = path.stem
-    while found := next((ending for ending in ENDINGS if name.endswith(ending)), None):
-        name = name.removesuffix(found)
-    return name
+    """Text that fits into a cell between tabs: a space for tabs and line ends, all else as it is."""
+    return BREAKS.sub(" ", text)

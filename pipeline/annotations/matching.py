@@ -9,12 +9,16 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pandas as pd
 
 from cache.places import Place, reaching
+from pipeline.annotations.table import FileNames
 from pipeline.audio import AUDIO_EXTENSIONS
 from pipeline.errors import PipelineError
 from pipeline.inside import Bounds
 from pipeline.user_tables import row_ranges
 
 WAY_OUT = "write its path from data.root, from the project's root, or its name if no other file has it"
+TABLE_WAY_OUT = (
+    "rename or move the table, which names no file: siteA/r.txt in data.annotations is about siteA/r.ogg in data.root"
+)
 
 
 class Files:
@@ -36,24 +40,29 @@ class Files:
         for path in [*listed, *unlisted]:
             inside = PurePosixPath(path.removeprefix(root.as_posix()).lstrip("/"))
             recording = listed.get(path, str(inside))
-            for name in {recording, str(inside), path, Path.cwd().joinpath(path).as_posix(), inside.name, inside.stem}:
+            names = {recording, str(inside), path, Path.cwd().joinpath(path).as_posix(), inside.name, inside.stem}
+            for name in names | {str(inside.with_suffix("")), str(PurePosixPath(recording).with_suffix(""))}:
                 self._found[name].add((recording, path))
 
-    def find(self, text: str) -> tuple[str, str]:
-        """Name and path of the recording that a table calls so.
+    def find(self, *texts: str, way_out: str = WAY_OUT) -> tuple[str, str]:
+        """Name and path of the recording that a table calls so, by the first of the texts that names a single one.
 
         Raises
         ------
         LookupError
             If there is none, or more than one; its text is a rule with a way out.
         """
+        found = {text: self._called(text) for text in texts}
+        if single := next((each for each in found.values() if len(each) == 1), None):
+            return single[0]
+        for text, each in found.items():
+            if each:
+                raise LookupError(f"file {text!r} may be {' or '.join(path for _, path in each[:3])}; {way_out}")
+        raise LookupError(f"file {texts[0]!r} is not in data.root; {way_out}")
+
+    def _called(self, text: str) -> list[tuple[str, str]]:
         name = PureWindowsPath(text).as_posix() if "\\" in text else text
-        found = sorted(self._found.get(name, ()) or self._found.get(os.path.normpath(name), ()))
-        if not found:
-            raise LookupError(f"file {text!r} is not in data.root; {WAY_OUT}")
-        if len(found) > 1:
-            raise LookupError(f"file {text!r} may be {' or '.join(path for _, path in found[:3])}; {WAY_OUT}")
-        return found[0]
+        return sorted(self._found.get(name, ()) or self._found.get(os.path.normpath(name), ()))
 
 
 def _is_audio(path: Place) -> bool:
@@ -65,6 +74,7 @@ def matched(annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame)
 
     Parameters
     ----------
+    annotations : of `pipeline.annotations.reading.read_annotations`.
     bounds, recordings : as of `Files`. They are looked through only if there are annotations.
 
     Raises
@@ -75,16 +85,18 @@ def matched(annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame)
     if annotations.empty:
         return annotations.rename(columns={"file": "recording"}).assign(path="")
     files = Files(bounds, recordings)
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[FileNames, tuple[str, str]] = {}
     problems: dict[str, list[str]] = defaultdict(list)
-    for names, rows in annotations.groupby(["table", "file"], sort=False)["row"]:
-        table, text = map(str, names)
+    asked: dict[tuple[str, FileNames], list[int]] = defaultdict(list)
+    for table, names, row in zip(annotations["table"], annotations["file"], annotations["row"], strict=True):
+        asked[table, names].append(row)
+    for (table, names), rows in asked.items():
         try:
-            found[text] = files.find(text)
+            found[names] = files.find(*names.texts, way_out=TABLE_WAY_OUT if names.of_table else WAY_OUT)
         except LookupError as error:
             problems[table].append(f"  row(s) {row_ranges(rows)}: {error.args[0]}")
     if problems:
         raise PipelineError("\n".join(f"{table}:\n" + "\n".join(lines) for table, lines in problems.items()))
-    chosen = [found[text] for text in annotations["file"]]
+    chosen = [found[names] for names in annotations["file"]]
     named = annotations.assign(recording=[name for name, _ in chosen], path=[path for _, path in chosen])
     return named.drop(columns="file")

@@ -2,7 +2,8 @@
 
 Source: Raven Pro 1.6 user's manual, chapter 6: a table must have the columns Selection, View, Channel, Begin Time (s),
 End Time (s), Low Freq (Hz) and High Freq (Hz); others are measurements or annotations. A table of several sound files
-has File Offset (s), which is the begin within Begin File, while Begin Time (s) counts from the first file.
+has File Offset (s), which is the begin within Begin File, while Begin Time (s) counts from the first file; Begin Path
+is the whole path of Begin File.
 BirdNET-Analyzer and others write such tables as well. They are read in `pipeline.annotations.selections`.
 """
 
@@ -17,7 +18,7 @@ from pipeline.rows import write_text
 SELECTION, VIEW, CHANNEL = "Selection", "View", "Channel"
 BEGIN, END, LOW, HIGH = "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"
 FILE, PATH, OFFSET, LABEL, SCORE = "Begin File", "Begin Path", "File Offset (s)", "Label", "Score"
-COLUMNS = (SELECTION, VIEW, CHANNEL, BEGIN, END, LOW, HIGH, FILE, OFFSET, LABEL, SCORE)
+COLUMNS = (SELECTION, VIEW, CHANNEL, BEGIN, END, LOW, HIGH, FILE, PATH, OFFSET, LABEL, SCORE)
 SPECTROGRAM = "Spectrogram"
 
 
@@ -38,6 +39,7 @@ def row_of(number: int, annotation: Annotation) -> list[str]:
         f"{annotation.low_hz or 0:.1f}",
         f"{annotation.high_hz or 0:.1f}",
         one_line(annotation.file),
+        one_line(annotation.path),
         f"{annotation.begin_s:.6f}",
         one_line(annotation.label),
         "" if annotation.score is None else f"{annotation.score:.4f}",

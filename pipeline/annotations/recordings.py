@@ -17,7 +17,7 @@ def annotated(recordings: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFra
 
     The label with the most annotated seconds becomes the primary one (the first by name if there are several), the
     others become secondary ones; nothing is left of the labels that such a recording had before. Files that were not
-    listed are added, with nothing known but that.
+    listed are added, with nothing known but that. The same row in two tables counts once.
 
     Parameters
     ----------
@@ -26,7 +26,8 @@ def annotated(recordings: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFra
     """
     if annotations.empty:
         return recordings
-    seconds = annotations.assign(seconds=annotations["end_s"] - annotations["start_s"])
+    once = annotations.drop_duplicates(list(ANNOTATIONS))
+    seconds = once.assign(seconds=once["end_s"] - once["start_s"])
     totals = seconds.groupby(["recording", "path", "label"])["seconds"].sum().reset_index()
     ranked = totals.sort_values(["seconds", "label"], ascending=[False, True])
     heard = ranked.groupby(["recording", "path"])["label"].agg(list).reset_index(name="heard")
@@ -64,14 +65,14 @@ def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame) -> pd.Dat
         If some begin or end after their recording does: all of them, by table and row.
     """
     duration_s = annotations["recording"].map(usable.set_index("recording")["duration_s"])
-    late = annotations[annotations["end_s"] > duration_s + BEYOND_S]
+    late = annotations[(annotations["end_s"] > duration_s + BEYOND_S) | (annotations["start_s"] >= duration_s)]
     if len(late):
         lines = [
-            f"  {table}: row(s) {row_ranges(rows['row'])}: end_s lies behind the end of {recording} "
+            f"  {table}: row(s) {row_ranges(rows['row'])}: begins or ends behind the end of {recording} "
             f"({duration_s[rows.index[0]]:.2f} s); correct the time or the file"
             for (table, recording), rows in late.groupby(["table", "recording"])
         ]
-        raise PipelineError("\n".join([f"{len(late)} annotation(s) end after their recordings", *lines]))
+        raise PipelineError("\n".join([f"{len(late)} annotation(s) lie behind the end of their recordings", *lines]))
     chosen = annotations[duration_s.notna()]
     chosen = chosen.assign(end_s=chosen["end_s"].clip(upper=duration_s[chosen.index]))
     table = chosen[list(ANNOTATIONS)].sort_values(list(ANNOTATIONS)).drop_duplicates()

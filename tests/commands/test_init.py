@@ -8,7 +8,8 @@ import pytest
 
 import cli
 import params
-from commands.init import TEMPLATE
+from commands.init import TEMPLATE, look_at_annotations
+from pipeline.errors import PipelineError
 from tests import tiny
 
 
@@ -86,6 +87,18 @@ def test_recordings_that_annotations_name(
     loaded = params.load()
     assert (loaded.data.layout, loaded.data.root, loaded.data.soundscapes) == ("annotations", "chorus", None)
     assert loaded.train["strong"].augment.background.label == "nocall"
+
+
+def test_common_names_in_annotations_count_as_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = ["file,start_s,end_s,label", "a.ogg,0,1,Alder Babbler", "a.ogg,1,2,aldbab", "a.ogg,1,2,owl"]
+    Path("annotations").mkdir()
+    Path("annotations/a.csv").write_text("\n".join(rows))
+    Path("birds").mkdir()
+    with pytest.raises(PipelineError, match="holds a space"):
+        look_at_annotations(Path("birds"))
+    Path("birds/taxonomy.csv").write_text("primary_label,common_name\naldbab,Alder Babbler\n")
+    assert sorted(look_at_annotations(Path("birds")).per_class) == [1, 2]
 
 
 def test_an_old_params_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

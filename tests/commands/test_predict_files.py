@@ -27,8 +27,10 @@ from commands.inference.files import Found, list_files, result_names
 from commands.inference.outputs import Scored, Wanted, detection_rows
 from commands.inference.predictor import Facts, FileScores
 from commands.inference.results import Results
-from pipeline.annotations.audacity import read_audacity
+from pipeline.annotations.matching import matched
+from pipeline.annotations.reading import read_annotations
 from pipeline.annotations.selections import read_raven
+from pipeline.annotations.tracks import read_audacity
 from pipeline.inside import Bounds
 from tests.commands.conftest import Exported
 from tests.tiny import RATE_HZ, SPECIES, song
@@ -70,16 +72,33 @@ def test_all_formats_tell_the_same(project: Path, model: str) -> None:
     run(project, "--format", "csv,raven,audacity", "--threshold", "0.33", model=model)
     rows = pd.read_csv(project / "detections.csv")
     raven = read_raven(project / "raven/dawn.selections.txt", Bounds(project, "inside")).cells
-    audacity = read_audacity(project / "audacity/dawn.labels.txt")
+    audacity = read_audacity(project / "audacity/dawn.labels.txt", Bounds(project, "inside")).cells
     assert 4 <= len(rows) < 12
     assert len(raven) == len(audacity) == len(rows)
     wanted = rows[["start_s", "end_s", "label"]]
     times = {"start_s": float, "end_s": float}
     pd.testing.assert_frame_equal(raven[list(wanted)].astype(times).reset_index(drop=True), wanted.astype(times))
-    assert set(raven["file"]) == {"dawn.ogg"}
-    for row, other in zip(rows.itertuples(index=False), audacity, strict=True):
-        assert (other.begin_s, other.end_s, other.label) == (row.start_s, row.end_s, row.label)
+    assert {names.texts[0] for names in raven["file"]} == set(rows["file"]) == {"chorus/test_soundscapes/dawn.ogg"}
+    numbers = audacity.astype({**times, "score": float})
+    for row, other in zip(rows.itertuples(index=False), numbers.itertuples(index=False), strict=True):
+        assert (other.start_s, other.end_s, other.label) == (row.start_s, row.end_s, row.label)
         assert other.score == pytest.approx(row.score, abs=0.006)
+
+
+@pytest.mark.parametrize("kind", ["raven", "audacity"])
+def test_results_of_files_that_share_a_name_become_annotations_of_each(project: Path, kind: str) -> None:
+    root = project.parent / "data"
+    for number, site in enumerate(("siteA", "siteB")):
+        (root / site).mkdir(parents=True)
+        soundfile.write(root / site / "r.wav", a_recording(3 + 5 * number, number), RATE_HZ)
+    run(project, "--format", f"csv,{kind}", "--threshold", "0", paths=(str(root),))
+    shutil.copytree(project / kind, project.parent / "annotations/checked")
+    annotations = read_annotations(project.parent / "annotations", str)
+    listed = pd.DataFrame({"recording": [], "path": []}, dtype=str)
+    again = matched(annotations, Bounds(root, "inside"), listed)
+    counts = pd.read_csv(project / "detections.csv")["file"].value_counts().to_dict()
+    assert set(again["recording"]) == {"siteA/r.wav", "siteB/r.wav"}
+    assert again["path"].value_counts().to_dict() == counts
 
 
 def a_recording(seconds: float, seed: int = 1) -> npt.NDArray[np.float32]:

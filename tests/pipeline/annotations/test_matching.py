@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.annotations.matching import Files, matched
+from pipeline.annotations.table import FileNames, names_by_path, names_of_table
 from pipeline.errors import PipelineError
 from pipeline.inside import Bounds
 
@@ -57,6 +58,31 @@ def test_name_of_two_files_is_refused(files: Files) -> None:
         files.find("XC1.ogg")
 
 
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("/elsewhere/train_audio/wren/XC1.ogg", "XC1.ogg"),
+        ("C:\\birds\\wren\\XC1.ogg", "XC1.ogg"),
+        ("", "wren/XC1.ogg"),
+        ("XC1.ogg", "./wren/XC1.ogg"),
+    ],
+)
+def test_raven_tells_files_of_one_name_apart_by_their_paths(files: Files, paths: tuple[str, ...]) -> None:
+    assert files.find(*names_by_path(*paths).texts)[0] == "wren/XC1.ogg"
+
+
+def test_base_name_is_enough_where_the_path_is_unknown(files: Files) -> None:
+    assert files.find(*names_by_path("/elsewhere/dusk/dawn.ogg", "dusk/dawn.ogg").texts)[0] == "scapes/dawn.ogg"
+
+
+@pytest.mark.parametrize(
+    "table", ["wren/XC1.labels.txt", "new/wren/XC1.ogg.labels.txt", "wren/XC1.Table.1.selections.txt"]
+)
+def test_table_in_a_folder_is_about_the_file_in_such_a_folder(files: Files, table: str) -> None:
+    names = names_of_table(Path("annotations", table), Path("annotations"))
+    assert files.find(*names.texts)[0] == "wren/XC1.ogg"
+
+
 @pytest.mark.parametrize("text", ["outside.ogg", "../outside.ogg", "chorus/../outside.ogg", "notes.csv", "/etc/passwd"])
 def test_file_outside_the_data_set_is_never_found(files: Files, text: str) -> None:
     with pytest.raises(LookupError, match=r"is not in data\.root; write its path from data\.root"):
@@ -73,16 +99,18 @@ def test_link_that_leaves_the_data_set_is_no_part_of_it(root: Path) -> None:
 
 
 def test_all_unknown_files_are_told_by_table_and_row(root: Path) -> None:
-    table = pd.DataFrame(
-        {"file": ["dawn", "x.ogg", "x.ogg", "XC1"], "table": ["a", "a", "a", "b"], "row": [2, 3, 4, 9]}
-    )
+    names = [FileNames((text,)) for text in ("dawn", "x.ogg", "x.ogg", "XC1")] + [
+        FileNames(("s/y", "y"), of_table=True)
+    ]
+    table = pd.DataFrame({"file": names, "table": ["a", "a", "a", "b", "c.txt"], "row": [2, 3, 4, 9, 1]})
     listed = pd.DataFrame({"recording": list(LISTED), "path": list(LISTED.values())})
     with pytest.raises(PipelineError) as raised:
         matched(table, Bounds(root, "inside"), listed)
-    first, second, third, fourth = str(raised.value).splitlines()
-    assert (first, third) == ("a:", "b:")
+    first, second, third, fourth, fifth, sixth = str(raised.value).splitlines()
+    assert (first, third, fifth) == ("a:", "b:", "c.txt:")
     assert second.startswith("  row(s) 3-4: file 'x.ogg' is not in data.root")
     assert fourth.startswith("  row(s) 9: file 'XC1' may be ")
+    assert sixth.startswith("  row(s) 1: file 's/y' is not in data.root; rename or move the table")
     good = matched(table[:1], Bounds(root, "inside"), listed)
     assert list(good.columns) == ["table", "row", "recording", "path"]
     assert list(good["recording"]) == ["scapes/dawn.ogg"]

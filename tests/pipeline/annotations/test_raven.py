@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.inside import Bounds
 
 FOUND = [
-    Annotation(0.0, 5.0, "Alder Babbler", 20.0, 16000.0, 0.9312, "dawn.ogg"),
+    Annotation(0.0, 5.0, "Alder Babbler", 20.0, 16000.0, 0.9312, "dawn.ogg", "new/dawn.ogg"),
     Annotation(7195.123457, 7200.0, "née 'x' \"y\"", 0.0, 8000.5, 0.5, "dawn.ogg"),
     Annotation(2.0, 2.0, "", 100.0, 200.0, None, "dawn.ogg"),
 ]
@@ -30,7 +30,7 @@ def read(path: Path) -> list[tuple[str, float, float, str]]:
     """File, begin, end and label of each selection."""
     cells = read_raven(path, Bounds(path.parent, "inside")).cells
     rows = cells[["file", "start_s", "end_s", "label"]].itertuples(index=False, name=None)
-    return [(file, float(begin_s), float(end_s), label) for file, begin_s, end_s, label in rows]
+    return [(names.texts[-1], float(begin_s), float(end_s), label) for names, begin_s, end_s, label in rows]
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -50,7 +50,9 @@ def test_a_table_has_the_columns_that_raven_asks_for(tmp_path: Path) -> None:
         "Low Freq (Hz)",
         "High Freq (Hz)",
     ]
-    assert row.split("\t")[:8] == ["1", "Spectrogram 1", "1", "0.000000", "5.000000", "20.0", "16000.0", "dawn.ogg"]
+    assert row.split("\t")[:7] == ["1", "Spectrogram 1", "1", "0.000000", "5.000000", "20.0", "16000.0"]
+    named = dict(zip(header.split("\t"), row.split("\t"), strict=True))
+    assert (named["Begin File"], named["Begin Path"]) == ("dawn.ogg", "new/dawn.ogg")
 
 
 def test_a_table_without_detections_is_a_header(tmp_path: Path) -> None:
@@ -74,8 +76,52 @@ def test_times_of_a_table_of_several_files_are_those_within_each(tmp_path: Path)
     assert read(path) == [("b.wav", 5.0, 8.5, "WREN")]
 
 
+SEVERAL = "Selection\tView\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tLabel\n"
+
+
+def test_selections_that_differ_are_several_whatever_their_numbers(tmp_path: Path) -> None:
+    rows = ["1\tS\t1\t2\ta.ogg\t1\twren", "1\tW\t1\t2\ta.ogg\t1\twren", "1\tS\t1\t2\tb.ogg\t1\twren"]
+    rows += ["1\tS\t1\t2\ta.ogg\t1\trobin", "1\tS\t1\t3\ta.ogg\t1\twren"]
+    (tmp_path / "a.txt").write_text(SEVERAL + "\n".join(rows))
+    assert read(tmp_path / "a.txt") == [
+        ("a.ogg", 1, 2, "wren"),
+        ("b.ogg", 1, 2, "wren"),
+        ("a.ogg", 1, 2, "robin"),
+        ("a.ogg", 1, 3, "wren"),
+    ]
+
+
+@pytest.mark.parametrize("known", ["1\tS\t1\t2\ta.ogg\t1\twren", "1\tS\t61\t62\tb.ogg\t1\twren"])
+def test_row_without_an_offset_is_refused_where_begins_may_count_from_another_file(tmp_path: Path, known: str) -> None:
+    (tmp_path / "a.txt").write_text(f"{SEVERAL}{known}\n2\tS\t65\t66\tb.ogg\t\twren\n")
+    table = read_raven(tmp_path / "a.txt", Bounds(tmp_path, "inside"))
+    with pytest.raises(PipelineError, match=r"row\(s\) 3: File Offset \(s\) is no number.*write where in its file"):
+        table.refuse([])
+
+
+def test_row_of_a_single_file_needs_no_offset(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(f"{SEVERAL}1\tS\t1\t2\ta.ogg\t1\twren\n2\tS\t65\t66\ta.ogg\t\twren\n")
+    assert [row[1] for row in read(tmp_path / "a.txt")] == [1, 65]
+
+
+def test_ends_are_read_to_their_last_digit(tmp_path: Path) -> None:
+    found = [Annotation(0.1 * number, 0.1 * number + 0.7, "wren", file="a.ogg") for number in range(1000)]
+    write_raven(tmp_path / "a.txt", found)
+    assert [row[2] for row in read(tmp_path / "a.txt")] == [round(each.end_s, 6) for each in found]
+    (tmp_path / "b.txt").write_text(f"{SEVERAL}1\tS\t60.3\t60.4\ta.ogg\t0.3\twren\n")
+    assert read(tmp_path / "b.txt")[0][2] == 0.4
+
+
+def test_names_of_files_are_written_as_they_are_but_for_tabs_and_line_ends(tmp_path: Path) -> None:
+    write_raven(
+        tmp_path / "a.txt", [Annotation(0.0, 1.0, "wren", file="a  \u00a0b\t.ogg", path="x  y/a  \u00a0b\t.ogg")]
+    )
+    (names,) = read_raven(tmp_path / "a.txt", Bounds(tmp_path, "inside")).cells["file"]
+    assert names.texts == ("x  y/a  \u00a0b .ogg", "a  \u00a0b .ogg")
+
+
 def test_tabs_and_line_ends_in_a_label_do_not_break_the_table(tmp_path: Path) -> None:
-    write_raven(tmp_path / "a.txt", [Annotation(0.0, 1.0, "a\tb\nc\r\u2028d")])
+    write_raven(tmp_path / "a.txt", [Annotation(0.0, 1.0, "a\tb\nc\r\u2028d", file="a.ogg")])
     assert [label for *_, label in read(tmp_path / "a.txt")] == ["a b c d"]
 
 
@@ -88,7 +134,7 @@ def test_tabs_and_line_ends_in_a_label_do_not_break_the_table(tmp_path: Path) ->
             b"Begin Time (s)\tEnd Time (s)\n1\t2\n",
             r"lacks a column of labels; row 1 must name one of: Label",
         ),
-        (b"\xff\xfe\x00", r"is text in UTF-16; save it as CSV in UTF-8"),
+        (b"\xff\xfe\x00", r"is text in UTF-16; save it as text in UTF-8"),
     ],
 )
 def test_what_is_no_selection_table_is_refused(content: bytes, said: str, tmp_path: Path) -> None:

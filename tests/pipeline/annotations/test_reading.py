@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from pipeline.annotations.reading import read_annotations
+from pipeline.annotations.audacity import write_audacity
+from pipeline.annotations.raven import write_raven
+from pipeline.annotations.reading import SPACE_RULE, read_annotations
 from pipeline.errors import PipelineError
 from pipeline.labels import LABEL_RULE
 
@@ -16,7 +19,8 @@ RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\t
 
 def as_they_are(folder: Path) -> list[tuple[object, ...]]:
     table = read_annotations(folder, lambda cell: {"Eurasian Wren": "wren"}.get(cell, cell))
-    return list(table[["file", "start_s", "end_s", "label"]].itertuples(index=False, name=None))
+    rows = table[["file", "start_s", "end_s", "label"]].itertuples(index=False, name=None)
+    return [(names.texts[-1], *rest) for names, *rest in rows]
 
 
 def test_empty_folder_has_no_annotations(tmp_path: Path) -> None:
@@ -75,6 +79,72 @@ def test_label_tracks_of_audacity_are_about_the_recording_of_their_name(tmp_path
     assert as_they_are(tmp_path) == [("dawn", 1.5, 3, "wren"), ("dawn", 0, 1, "wren")]
 
 
+@pytest.mark.parametrize("content", [b"", b"\r\n \t\n", b"\xef\xbb\xbf"])
+def test_txt_of_nothing_is_a_table_without_rows(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "dawn.labels.txt").write_bytes(content)
+    assert as_they_are(tmp_path) == []
+    write_audacity(tmp_path / "dawn.labels.txt", [])
+    write_raven(tmp_path / "dawn.selections.txt", [])
+    assert as_they_are(tmp_path) == []
+
+
+def test_decimal_commas_of_a_label_track_are_read(tmp_path: Path) -> None:
+    (tmp_path / "dawn.txt").write_text("0,500000\t1,500000\twren\n\\\t20,0\t4000,5\n")
+    assert as_they_are(tmp_path) == [("dawn", 0.5, 1.5, "wren")]
+
+
+def test_bad_lines_of_a_label_track_are_told_by_their_numbers_and_names(tmp_path: Path) -> None:
+    lines = ["1\t1\twren", "\\\t20\t4000", "\\\tlow\t4000", "", "-1\t2\twren", "0\t1\t", "3", "0\t1\tGr\xfcn"]
+    (tmp_path / "dawn.txt").write_bytes("\n".join(lines).encode("latin-1"))
+    with pytest.raises(PipelineError) as raised:
+        as_they_are(tmp_path)
+    said = str(raised.value).splitlines()
+    assert said[0] == f"{tmp_path}/dawn.txt: 6 problem(s); rows are lines of the file"
+    assert [line.split(":")[0].strip() for line in said[1:]] == [f"row(s) {number}" for number in (3, 7, 8, 6, 5, 1)]
+    assert said[3].endswith("as files in Latin-1 or Windows-1252 do; save it as text in UTF-8")
+    assert said[4].endswith("label is empty; name the species, or remove the row")
+    assert said[5].endswith("begin must be a number of seconds from 0; correct it")
+    assert said[6].endswith("end must be a number of seconds above begin; correct it")
+
+
+def test_bad_rows_of_raven_are_told_by_ravens_columns(tmp_path: Path) -> None:
+    rows = ["1\tS\t1\t2\t1\t0\t1\t\twren", "2\tS\t1\t0,5\t1\t0\t1\ta.ogg\t"]
+    (tmp_path / "a.txt").write_text("\n".join([f"{RAVEN}\tBegin File\tSpecies", *rows]) + "\n")
+    with pytest.raises(PipelineError) as raised:
+        as_they_are(tmp_path)
+    assert [line.partition(";")[0] for line in str(raised.value).splitlines()] == [
+        f"{tmp_path}/a.txt: 4 problem(s)",
+        "  row(s) 2: Begin File is empty",
+        "  row(s) 3: Species is empty",
+        "  row(s) 3: Begin Time (s) must be a number of seconds from 0",
+        "  row(s) 2: End Time (s) must be a number of seconds above Begin Time (s)",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt"])
+def test_link_out_of_the_folder_is_not_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_text("1\t2\twren\n")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(PipelineError, match=r"leads out of .*annotations by a symbolic link; copy what it points to"):
+        as_they_are(tmp_path / "annotations")
+    (tmp_path / "outside").write_text("file,start_s,end_s,label\n" if name == "a.csv" else "1\t2\twren\n")
+    assert len(read_annotations(tmp_path / "annotations", str, "anywhere")) == (name == "a.txt")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt"])
+def test_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(PipelineError, match=f"{name}: is a pipe, not a file; replace it"):
+        as_they_are(tmp_path)
+
+
+def test_line_of_a_track_without_an_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("1\t2\twren\n1\t2\t" + "x" * 2**21)
+    with pytest.raises(PipelineError, match=r"row\(s\) 2: its line holds more than 1,048,576 characters"):
+        as_they_are(tmp_path)
+
+
 def test_bad_rows_are_told_all_at_once(tmp_path: Path) -> None:
     rows = ["a.ogg,0,5,wren", ",0,5,wren", "a.ogg,-1,5,wren", "a.ogg,nan,5,wren", "a.ogg,5,5,wren", "a.ogg,0,x,wren"]
     rows += ["a.ogg,0,5,", "a.ogg,0,5,=wren()", "a.ogg,0,5,song thrush", "a.ogg,0,inf,wren"]
@@ -82,12 +152,13 @@ def test_bad_rows_are_told_all_at_once(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as raised:
         as_they_are(tmp_path)
     assert str(raised.value).splitlines()[:4] == [
-        f"{tmp_path}/bad.csv: 5 problem(s); row 1 is the header",
+        f"{tmp_path}/bad.csv: 6 problem(s); row 1 is the header",
         "  row(s) 3: file is empty; name the recording",
         "  row(s) 8: label is empty; name the species, or remove the row",
-        f"  row(s) 9-10: label is no label without spaces; {LABEL_RULE}",
+        f"  row(s) 9: label is no label; {LABEL_RULE}",
     ]
     assert str(raised.value).splitlines()[4:] == [
+        f"  row(s) 10: label {SPACE_RULE}",
         "  row(s) 4-5: start_s must be a number of seconds from 0; correct it",
         "  row(s) 6-7, 11: end_s must be a number of seconds above start_s; correct it",
     ]
@@ -97,7 +168,15 @@ def test_bad_rows_are_told_all_at_once(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.csv", "file,start_s,label\nx,1,wren\n", r"a\.csv: lacks column\(s\) end_s; row 1 must name them"),
-        ("notes.txt", "remember the milk\n", r"notes\.txt: lacks column\(s\) Begin Time \(s\), End Time \(s\)"),
+        (
+            "notes.txt",
+            "remember the milk\n",
+            r"notes\.txt: is no table of annotations: a \.txt is a selection table of Raven .* and a \.csv has the "
+            r"columns file, start_s, end_s, label; move other files away from here",
+        ),
+        ("a.txt", "Begin Time (s)\tLabel\n", r"a\.txt: lacks column\(s\) End Time \(s\); row 1 must name them"),
+        ("a.txt", "Begin Time (s),End Time (s),Label\n", r"parted by '\\t' and not by ','"),
+        ("a.txt", "x" * 2**21, r"a\.txt: is no table of annotations"),
         (
             "a.txt",
             f"{RAVEN}\n1\tS\t1\t0\t1\t0\t1\n",
@@ -109,6 +188,18 @@ def test_file_that_is_no_such_table_is_refused(tmp_path: Path, name: str, text: 
     (tmp_path / name).write_text(text)
     with pytest.raises(PipelineError, match=message):
         as_they_are(tmp_path)
+
+
+def test_labels_that_differ_in_case_only_are_refused_over_all_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{HEADER}a.ogg,0,1,Jay\na.ogg,1,2,wren\na.ogg,1,2,Jay\n")
+    (tmp_path / "b.txt").write_text("0\t1\tjay\n")
+    with pytest.raises(PipelineError) as raised:
+        as_they_are(tmp_path)
+    assert str(raised.value).splitlines() == [
+        "labels differ in case only; write them alike",
+        f"  {tmp_path}/a.csv: row(s) 2, 4: Jay",
+        f"  {tmp_path}/b.txt: row(s) 1: jay",
+    ]
 
 
 def test_missing_folder_is_named_with_its_key(tmp_path: Path) -> None:

@@ -91,10 +91,16 @@ def test_times_after_the_end_are_refused_and_rounding_is_not(run: Run) -> None:
     tables = run("XC1,0,1.3,robin")
     assert list(tables["annotations"]["end_s"]) == ["1.25"]
     message = (
-        r"1 annotation\(s\) end .*\n  annotations/times\.csv: row\(s\) 2: end_s lies behind .* XC1\.ogg \(1\.25 s\)"
+        r"1 annotation\(s\) lie behind .*\n  annotations/times\.csv: row\(s\) 2: begins or ends .* XC1\.ogg \(1\.25 s\)"
     )
     with pytest.raises(PipelineError, match=message.replace("XC1", "robin/XC1")):
         run("XC1,0,1.4,robin")
+
+
+@pytest.mark.parametrize("row", ["XC1,1.25,1.3,robin", "XC1,1.3,1.32,robin"])
+def test_annotation_that_begins_at_the_end_is_refused_and_not_turned_round(run: Run, row: str) -> None:
+    with pytest.raises(PipelineError, match=r"row\(s\) 3: begins or ends behind the end of robin/XC1\.ogg \(1\.25 s\)"):
+        run("XC1,0,1,robin", row)
 
 
 def test_annotations_of_a_refused_file_are_left_out_with_it(run: Run) -> None:
@@ -109,5 +115,30 @@ def test_common_names_of_the_taxonomy_are_labels(run: Run, birdclef: Path) -> No
     assert list(run("XC1,0,1,eurasian wren")["annotations"]["label"]) == ["wren"]
 
 
+def test_class_with_a_space_is_refused_with_a_way_out_that_works(run: Run, birdclef: Path) -> None:
+    folders = {"layout": "folders", "root": "chorus/train_audio", "soundscapes": None, "soundscape_truth": None}
+    (birdclef / "train_audio/robin").rename(birdclef / "train_audio/scarlet robin")
+    with pytest.raises(PipelineError, match=r"row\(s\) 2: label holds a space, .* rename a class's folder alike"):
+        run("XC1,0,1,scarlet robin", **folders)
+    (birdclef / "train_audio/scarlet robin").rename(birdclef / "train_audio/scarlet_robin")
+    assert list(run("XC1,0,1,scarlet_robin", **folders)["annotations"]["label"]) == ["scarlet_robin"]
+
+
+def test_name_of_several_labels_and_class_in_another_case_are_refused_by_row(run: Run, birdclef: Path) -> None:
+    (birdclef / "taxonomy.csv").write_text("primary_label,common_name\nwren,Small Bird\nowl,Small Bird\n")
+    with pytest.raises(PipelineError) as raised:
+        run("XC1,0,1,small bird", "XC1,0,1,Robin", "XC1,0,1,wren")
+    assert str(raised.value).splitlines()[1:] == [
+        "  row(s) 2: label 'small bird' names several labels: owl, wren; write the one that is meant",
+        "  row(s) 3: label 'Robin' differs in case only from label robin; write both alike",
+    ]
+
+
 def test_same_row_twice_counts_once(run: Run) -> None:
     assert len(run("XC1,0,1,robin", "robin/XC1.ogg,0,1,robin")["annotations"]) == 1
+
+
+def test_same_row_in_two_tables_does_not_make_a_label_primary(run: Run) -> None:
+    Path("annotations/again.csv").write_text("file,start_s,end_s,label\nXC1,0,0.6,owl\n")
+    recordings = run("XC1,0,0.6,owl", "XC1,0,1,robin")["recordings"].set_index("recording")
+    assert tuple(recordings.loc["robin/XC1.ogg", ["label", "secondary"]]) == ("robin", "owl")
