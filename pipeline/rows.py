@@ -25,8 +25,13 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]
 
 def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8."""
+    write_lines(path, [text])
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of text in UTF-8, one at a time; each brings its own end of line."""
     with replacing(path) as file:
-        file.write(text)
+        file.writelines(lines)
 
 
 @contextmanager

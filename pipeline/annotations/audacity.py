@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.annotations.annotation import Annotation, one_line
-from pipeline.rows import write_text
+from pipeline.rows import write_lines
 
 BAND = "\\"  # what a line that holds a band begins with
 
 
 def write_audacity(path: Path, annotations: Iterable[Annotation]) -> None:
     """Write a label track, in the order of the annotations; a score stands behind its label, to two digits."""
-    write_text(path, "".join(lines_of(each) for each in annotations))
+    write_lines(path, map(lines_of, annotations))
 
 
 def lines_of(annotation: Annotation) -> str:

@@ -10,10 +10,11 @@ BirdNET-Analyzer and others write such tables as well. They are read in `pipelin
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from pipeline.annotations.annotation import Annotation, one_line
-from pipeline.rows import write_text
+from pipeline.rows import write_lines
 
 SELECTION, VIEW, CHANNEL = "Selection", "View", "Channel"
 BEGIN, END, LOW, HIGH = "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"
@@ -24,8 +25,8 @@ SPECTROGRAM = "Spectrogram"
 
 def write_raven(path: Path, annotations: Iterable[Annotation]) -> None:
     """Write a selection table of one recording, in the order of the annotations; times to 1e-6 s."""
-    rows = [row_of(number, each) for number, each in enumerate(annotations, start=1)]
-    write_text(path, "".join("\t".join(row) + "\n" for row in [list(COLUMNS), *rows]))
+    rows = (row_of(number, each) for number, each in enumerate(annotations, start=1))
+    write_lines(path, ("\t".join(row) + "\n" for row in chain([COLUMNS], rows)))
 
 
 def row_of(number: int, annotation: Annotation) -> list[str]:
