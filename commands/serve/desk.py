@@ -14,6 +14,7 @@ from typing import Literal
 
 from commands.inference.outputs import Scored, Wanted
 from commands.inference.predictor import Predictor, score_all_the_same
+from commands.serve.names import UNNAMED, shown_name
 from commands.serve.spectrum import Spectrum, read_spectrum
 from pipeline.decoder.parent import decoder
 from pipeline.errors import Refusal
@@ -22,6 +23,7 @@ State = Literal["waiting", "running", "done", "refused", "failed"]
 
 MOST_KEPT = 20  # recordings
 MOST_WAITING = 8
+WRITTEN = Path(UNNAMED)  # names files of results, whatever the recording is called
 
 
 class BusyError(Exception):
@@ -35,7 +37,7 @@ class Recording:
     Attributes
     ----------
     name
-        As its sender calls it; never used as a path.
+        As its sender calls it, as far as that can be shown; never used as a path.
     share
         How much of the analysis is done, 0 to 1.
     """
@@ -76,6 +78,7 @@ class Desk:
 
         Parameters
         ----------
+        name : as its sender calls it, whatever that is.
         suffix : of the file, such as .ogg.
         save : writes the file to a path.
 
@@ -85,7 +88,7 @@ class Desk:
             If too many wait.
         """
         key = secrets.token_urlsafe(16)
-        recording = Recording(name, self.room / f"{key}{suffix}")
+        recording = Recording(shown_name(name), self.room / f"{key}{suffix}")
         with self._lock:
             if sum(not each.is_over for each in self.recordings.values()) > MOST_WAITING:
                 raise BusyError
@@ -134,6 +137,5 @@ class Desk:
 
         scores, _ = score_all_the_same(self.predictor, recording.path, False, self.room, advance)
         final_WK = self.predictor.final(scores.members, [scores.members.shape[1]])
-        name = Path(recording.name)
         recording.spectrum = read_spectrum(decoder(), recording.path, scores.duration_s)
-        recording.scored = Scored(name, name, scores.duration_s, final_WK)
+        recording.scored = Scored(Path(recording.name), WRITTEN, scores.duration_s, final_WK)

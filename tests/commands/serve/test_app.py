@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
+from werkzeug.http import parse_options_header
 
 from commands.inference.predictor import FileScores
 from commands.serve import desk as desk_module
@@ -195,6 +196,36 @@ def test_names_of_files_are_never_paths(client: FlaskClient, desk: Desk, name: s
 def test_another_name_for_this_server_is_refused(client: FlaskClient, host: str) -> None:
     assert client.get("/", headers={"Host": host}).status_code == 421
     assert client.get("/", headers={"Host": "[::1]"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../../evil.ogg", "evil.ogg"),
+        ("{outside}/evil.ogg", "evil.ogg"),
+        ("鳥 & ü.ogg", "鳥 & ü.ogg"),
+        ("..", "recording"),
+        ("a" * 300 + ".ogg", "a" * 96 + ".ogg"),
+    ],
+)
+def test_results_are_written_nowhere_but_in_the_room(
+    client: FlaskClient, desk: Desk, tmp_path: Path, name: str, shown: str
+) -> None:
+    key = hand_in(client, sound(5), name.format(outside=tmp_path)).get_json()["key"]
+    assert finished(client, key)["name"] == shown
+    for kind, saved in (("csv", "detections.csv"), ("raven", ".selections.txt"), ("audacity", ".labels.txt")):
+        answer = client.get(f"/recordings/{key}/detections/{kind}")
+        told = parse_options_header(answer.headers["Content-Disposition"])[1]["filename"]
+        assert (answer.status_code, told) == (200, saved if kind == "csv" else shown + saved)
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {desk.room}
+    assert len(list(desk.room.iterdir())) == 1
+
+
+def test_cells_of_a_table_have_a_clean_name(client: FlaskClient) -> None:
+    key = hand_in(client, sound(5), "../=dawn\u202egpj.ogg").get_json()["key"]
+    finished(client, key)
+    table = client.get(f"/recordings/{key}/detections/csv").text
+    assert table.splitlines()[1].startswith("'=dawngpj.ogg,0,5,robin,")
 
 
 def test_pages_of_other_sites_may_not_hand_in_or_remove(client: FlaskClient, key: str) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from email.message import Message
 from pathlib import Path
 
 import pytest
+from werkzeug.http import parse_options_header
 
 import cli
+from tests.commands.serve.conftest import sound
 from tests.conftest import TinyProject
 from tests.tiny import ROOT
 
@@ -63,6 +68,50 @@ def test_it_says_where_it_is_answers_and_ends(
     _, complaints = served.communicate(timeout=60)
     assert "Traceback" not in complaints
     assert not list(tmp_path.glob("birdcache-serve-*"))
+
+
+def answered(port: int, path: str, body: bytes | None = None) -> tuple[bytes, Message]:
+    """What the server answers, with its headers."""
+    kind = {"Content-Type": "multipart/form-data; boundary=edge"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, kind if body else {})
+    with urllib.request.urlopen(request) as answer:
+        return answer.read(), answer.headers
+
+
+def handed_in(port: int, name: str, content: bytes) -> str:
+    """Address of a recording that waits."""
+    head = f'--edge\r\nContent-Disposition: form-data; name="recording"; filename="{name}"\r\n\r\n'
+    answer, _ = answered(port, "/recordings", head.encode() + content + b"\r\n--edge--\r\n")
+    return f"/recordings/{json.loads(answer)['key']}"
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("is not so after a minute")
+
+
+def state(port: int, address: str) -> str:
+    return str(json.loads(answered(port, address)[0])["state"])
+
+
+def ready(served: subprocess.Popen[str]) -> None:
+    """Read what it says until it answers."""
+    assert served.stdout is not None
+    while "Ctrl-C ends it" not in served.stdout.readline():
+        assert served.poll() is None
+
+
+def test_a_name_in_any_script_names_its_downloads(served: subprocess.Popen[str], port: int) -> None:
+    ready(served)
+    address = handed_in(port, "鳥 Zaunkönig.ogg", sound(6))
+    wait_until(lambda: state(port, address) == "done")
+    for kind, suffix in (("raven", ".selections.txt"), ("audacity", ".labels.txt")):
+        _, headers = answered(port, f"{address}/detections/{kind}")
+        told = parse_options_header(headers["Content-Disposition"])[1]
+        assert told["filename"] == "鳥 Zaunkönig.ogg" + suffix
 
 
 @pytest.mark.parametrize(
