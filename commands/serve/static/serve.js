@@ -43,7 +43,7 @@ async function show(address, name) {
   byId("facts").textContent = `${timeText(answer.duration_s)}, windows of ${answer.window_s} s`;
   audio.src = `${address}/audio`;
   byId("zoom").value = 0;
-  byId("least").value = Math.min(...answer.above);
+  byId("least").value = untouched();
   byId("view").setAttribute("aria-valuemax", answer.duration_s.toFixed(1));
   for (const kind of ["csv", "raven", "audacity"]) byId(`save-${kind}`).href = `${address}/detections/${kind}`;
   paint(values, answer.spectrogram);
@@ -111,14 +111,23 @@ function wantedClasses() {
   return [...shown.labels.keys()].filter((number) => calledOf(number).toLowerCase().includes(part));
 }
 
-// What is detected: at least the score that is asked for, and at least the class's own threshold relative to the lowest.
+// Where the slider stands at first: at the lowest threshold, or at the slider's next step above it.
+const untouched = () => Math.min(1, Math.ceil(Math.min(...shown.above) * 100 - 1e-6) / 100);
+
+// From which score on a class is shown: its own threshold, and what the slider asks for once it is moved; left of
+// where it stood first, the slider alone counts.
+function neededOf(number) {
+  const least = Number(byId("least").value), first = untouched();
+  if (least < first) return least;
+  return least > first ? Math.max(least, shown.above[number]) : shown.above[number];
+}
+
 function detections() {
-  const least = Number(byId("least").value), lowest = Math.min(...shown.above);
+  const needed = new Map(wantedClasses().map((number) => [number, neededOf(number)]));
   const found = [];
   shown.scores.forEach((scores, window) => {
-    for (const number of wantedClasses()) {
-      const needed = Math.max(least, least >= lowest ? shown.above[number] : least);
-      if (scores[number] >= needed) found.push({ number, window, score: scores[number] });
+    for (const [number, least] of needed) {
+      if (scores[number] >= least) found.push({ number, window, score: scores[number] });
     }
   });
   return found;

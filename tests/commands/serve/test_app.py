@@ -16,6 +16,7 @@ from werkzeug.http import parse_options_header
 
 from commands.inference.predictor import FileScores
 from commands.serve import desk as desk_module
+from commands.serve.answers import rounded
 from commands.serve.app import create_app
 from commands.serve.desk import Desk
 from commands.serve.server import own_names
@@ -287,3 +288,12 @@ def test_only_loopback_has_names_of_its_own() -> None:
 def test_any_name_will_do_where_others_may_call(desk: Desk) -> None:
     client = Buffered(create_app(desk, None, MOST), Response)
     assert client.get("/", headers={"Host": "lab.example"}).status_code == 200
+
+
+def test_rounded_scores_stay_on_their_side_of_the_threshold() -> None:
+    above_K = np.array([0.22484, 0.5, 0, 1], np.float32)
+    scores_WK = np.random.default_rng(1).random((4000, 4)).astype(np.float32)
+    scores_WK[:2] = np.nextafter(above_K, np.float32([[-1], [2]]))
+    shown_WK, limit_K = rounded(scores_WK, above_K)
+    np.testing.assert_array_equal(shown_WK >= limit_K, scores_WK >= above_K)
+    np.testing.assert_allclose(shown_WK, scores_WK, atol=1.51e-4)

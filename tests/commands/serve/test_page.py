@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
 from werkzeug.serving import make_server
@@ -13,7 +15,7 @@ from werkzeug.serving import make_server
 from commands.serve.app import create_app
 from commands.serve.desk import Desk
 from tests.browser import PHONE, Browser
-from tests.commands.serve.conftest import LABELS, sound
+from tests.commands.serve.conftest import LABELS, Telling, sound
 
 
 @pytest.fixture
@@ -128,6 +130,31 @@ def test_detections_follow_the_score_and_the_name_that_are_asked_for(shown: Brow
     shown.at("#filter").send_keys("WRE")
     assert {label for _, label in rows(shown)} == {"Winter Wren (wren)"}
     assert shown.at("#count").text == "4 detections"
+
+
+ABOVE = (0.2248, 0.9, 0.5)
+SCORES = [[0.2248, 0.899, 0.4999], [0.2299, 0.901, 0.1], [0.2201, 0.9, 0.5], [0.22476, 0.1, 0.50002]]
+WREN, OWL = "Winter Wren (wren)", LABELS[2]
+CALLED = [(0, "robin"), (5, "robin"), (5, WREN), (10, WREN), (10, OWL), (15, OWL)]
+
+
+def test_an_untouched_slider_shows_what_is_saved(
+    browser: Browser, address: str, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Telling, "final", lambda *_: np.array(SCORES, np.float32))
+    desk.wanted.above[:] = ABOVE
+    browser.open(address)
+    (tmp_path / "dawn.ogg").write_bytes(sound())
+    hand_in(browser, tmp_path / "dawn.ogg")
+    browser.until(lambda: browser.at("#result").is_displayed(), 60)
+    by_thresholds = [(f"▶ 0:{time_s:02}", name) for time_s, name in CALLED]
+    assert rows(browser) == sorted(by_thresholds)
+    with urllib.request.urlopen(browser.at("#save-csv").get_attribute("href") or "") as saved:
+        assert len(saved.read().decode().splitlines()) == 1 + len(by_thresholds)
+    set_slider(browser, "#least", 0.24)
+    assert rows(browser) == [row for row in sorted(by_thresholds) if row[1] != "robin"]
+    set_slider(browser, "#least", 0.22)
+    assert len(rows(browser)) == 10, "left of where it stood, the slider alone counts"
 
 
 def test_bad_audio_is_told_with_its_way_out_and_the_next_one_works(
