@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
 from werkzeug.serving import make_server
 
+from commands.inference.predictor import FileScores
 from commands.serve.app import create_app
 from commands.serve.desk import Desk
 from tests.browser import PHONE, Browser
@@ -172,12 +177,104 @@ def test_bad_audio_is_told_with_its_way_out_and_the_next_one_works(
     assert not browser.at("#message").is_displayed()
 
 
+@contextmanager
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """The first recording is analysed only when the event is set."""
+    go_on, score, calls = Event(), Telling.score, itertools.count()
+
+    def slow(*arguments: Any) -> FileScores:
+        if next(calls) == 0:
+            go_on.wait(60)
+        return score(*arguments)
+
+    monkeypatch.setattr(Telling, "score", slow)
+    try:
+        yield go_on
+    finally:
+        go_on.set()
+
+
+def test_of_two_recordings_the_latest_is_shown(
+    browser: Browser, address: str, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.open(address)
+    for name, seconds in (("first.ogg", 20), ("second.ogg", 5)):
+        (tmp_path / name).write_bytes(sound(seconds))
+    with held(monkeypatch) as go_on:
+        hand_in(browser, tmp_path / "first.ogg")
+        browser.until(lambda: "first.ogg: is being analysed" in browser.at("#waiting").text)
+        hand_in(browser, tmp_path / "second.ogg")
+        browser.until(lambda: [each.name for each in desk.recordings.values()] == ["second.ogg"], 30)
+        said = {browser.at("#waiting").text for _ in range(20) if not time.sleep(0.05)}
+        assert said == {"second.ogg: waits"}, "the first was taken back, and is not told of"
+        go_on.set()
+        browser.until(lambda: browser.at("#result").is_displayed(), 60)
+    assert browser.at("#name").text == "second.ogg"
+    assert not browser.at("#waiting").is_displayed()
+
+
+def test_a_refusal_of_an_earlier_recording_is_not_told_beside_a_later_one(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    browser.open(address)
+    (tmp_path / "bad.ogg").write_bytes(b"no sound")
+    (tmp_path / "good.ogg").write_bytes(sound(5))
+    hand_in(browser, tmp_path / "bad.ogg")
+    hand_in(browser, tmp_path / "good.ogg")
+    browser.until(lambda: browser.at("#result").is_displayed(), 60)
+    time.sleep(1)
+    assert not browser.at("#message").is_displayed()
+    assert browser.at("#name").text == "good.ogg"
+
+
 def test_too_large_a_file_is_told(browser: Browser, address: str, tmp_path: Path) -> None:
     browser.open(address)
     (tmp_path / "large.wav").write_bytes(bytes(2**22 + 1))
     hand_in(browser, tmp_path / "large.wav")
     browser.until(lambda: browser.at("#message").is_displayed(), 60)
-    assert "start the server with a larger --max-mb" in browser.at("#message").text
+    way_out = "larger than 4 MB; cut it or start the server with a larger --max-mb"
+    assert browser.at("#message").text == f"large.wav is {way_out}"
+    assert not [url for url in browser.requests() if url.endswith("/recordings")], "it is not even sent"
+    browser.run("window.fetch = async () => new Response('', { status: 413 })")
+    (tmp_path / "small.wav").write_bytes(b"x")
+    hand_in(browser, tmp_path / "small.wav")
+    browser.until(lambda: browser.at("#message").text == f"the recording is {way_out}")
+
+
+def test_a_short_recording_is_told_in_tenths_of_a_second(browser: Browser, address: str, tmp_path: Path) -> None:
+    browser.open(address)
+    (tmp_path / "call.ogg").write_bytes(sound(0.6))
+    hand_in(browser, tmp_path / "call.ogg")
+    browser.until(lambda: browser.at("#result").is_displayed(), 60)
+    assert browser.at("#facts").text == "0:00.6, windows of 5 s"
+    assert browser.texts("#axis span") == [f"0:00.{tenth}" for tenth in range(6)]
+    assert rows(browser) == [("▶ 0:00.0", "robin")]
+
+
+def test_times_are_written_as_they_are(shown: Browser) -> None:
+    script = (
+        "const done = arguments[arguments.length - 1];"
+        "import('/static/drawing.js').then(({ timeText }) => done(arguments[0].map((each) => timeText(...each))))"
+    )
+    times = [[0], [9.99], [59.9, True], [2.3, True], [7 * 0.1, True], [600], [3600], [36061.5, True]]
+    told = ["0:00", "0:09", "0:59.9", "0:02.3", "0:00.7", "10:00", "1:00:00", "10:01:01.5"]
+    assert shown.driver.execute_async_script(script, times) == told
+
+
+def test_a_jump_brings_the_playhead_into_view(shown: Browser) -> None:
+    inside = (
+        "const box = document.getElementById('view').getBoundingClientRect();"
+        "const { left } = document.getElementById('head').getBoundingClientRect();"
+        "return left >= box.left && left <= box.right"
+    )
+    shown.run("document.getElementById('view').focus()")
+    shown.press(*"++++++")
+    for key, second in ((Keys.END, 20), (Keys.ARROW_LEFT, 15), (Keys.HOME, 0)):
+        shown.press(key)
+        shown.until(lambda second=second: now(shown) == pytest.approx(second, abs=0.1))
+        shown.until(lambda: shown.run(inside))
+    next(each for each in shown.all("#rows button") if each.text == "▶ 0:10").click()
+    shown.until(lambda: now(shown) > 9.9 and shown.run(inside))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
