@@ -1,13 +1,19 @@
-"""What the server answers, as plain values for JSON."""
+"""What the server answers, as plain values for JSON. W window, K class."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from commands.inference.outputs import Wanted
 from commands.serve.desk import MOST_KEPT, Desk, Recording
 from commands.serve.spectrum import pitch_marks
 from pipeline.audio import AUDIO_EXTENSIONS
+from train.scoring.postprocess import Floats
+
+Doubles = npt.NDArray[np.float64]
 
 DECIMALS = 4
 
@@ -38,6 +44,7 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
     if recording.scored is None or recording.spectrum is None or recording.state != "done":
         return {"state": recording.state, "share": round(recording.share, 3)}
     scored, shape = recording.scored, recording.spectrum.values.shape
+    scores_WK, above_K = rounded(scored.scores, wanted.above)
     return {
         "state": "done",
         "name": recording.name,
@@ -45,7 +52,20 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
         "window_s": wanted.facts.window_s,
         "labels": list(wanted.facts.labels),
         "names": [wanted.facts.names.get(label, "") for label in wanted.facts.labels],
-        "above": [round(float(value), DECIMALS) for value in wanted.above],
-        "scores": [[round(float(score), DECIMALS) for score in scores_K] for scores_K in scored.scores],
+        "above": above_K.tolist(),
+        "scores": scores_WK.tolist(),
         "spectrogram": {"frames": shape[0], "bins": shape[1], "pitch": pitch_marks()},
     }
+
+
+def rounded(scores_WK: Floats, above_K: Floats) -> tuple[Doubles, Doubles]:
+    """Scores and thresholds with few decimals; rounding takes no score to the other side of its threshold.
+
+    So the page, which compares them anew, shows the detections that are saved.
+    """
+    unit = 10.0**DECIMALS
+    limit_K = np.rint(np.asarray(above_K, np.float64) * unit)
+    steps_WK = np.rint(np.asarray(scores_WK, np.float64) * unit)
+    is_called = scores_WK >= above_K
+    steps_WK = np.where(is_called, np.maximum(steps_WK, limit_K), np.minimum(steps_WK, limit_K - 1))
+    return steps_WK / unit, limit_K / unit

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -135,6 +136,8 @@ def _written(recording: Recording, kind: str, desk: Desk) -> Response:
     with tempfile.TemporaryDirectory(dir=desk.room) as folder:
         WRITERS[kind](Path(folder), lambda: [scored], desk.wanted)
         (written,) = (path for path in Path(folder).rglob("*") if path.is_file())
-        response = Response(written.read_bytes(), mimetype="text/csv" if kind == "csv" else "text/plain")
-        response.headers.set("Content-Disposition", "attachment", filename=written.name)
-        return response
+        content = BytesIO(written.read_bytes())
+    name = written.name.replace(scored.name.name, recording.name)
+    return send_file(
+        content, mimetype="text/csv" if kind == "csv" else "text/plain", as_attachment=True, download_name=name
+    )

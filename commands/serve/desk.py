@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import sys
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from typing import Literal
 
 from commands.inference.outputs import Scored, Wanted
 from commands.inference.predictor import Predictor, score_all_the_same
+from commands.serve.names import UNNAMED, shown_name
 from commands.serve.spectrum import Spectrum, read_spectrum
 from pipeline.decoder.parent import decoder
 from pipeline.errors import Refusal
@@ -22,6 +25,12 @@ State = Literal["waiting", "running", "done", "refused", "failed"]
 
 MOST_KEPT = 20  # recordings
 MOST_WAITING = 8
+WRITTEN = Path(UNNAMED)  # names files of results, whatever the recording is called
+REMOVALS = 5
+
+
+class _UnwantedError(Exception):
+    """The recording was removed, or the server ends: nobody waits for the analysis."""
 
 
 class BusyError(Exception):
@@ -35,7 +44,7 @@ class Recording:
     Attributes
     ----------
     name
-        As its sender calls it; never used as a path.
+        As its sender calls it, as far as that can be shown; never used as a path.
     share
         How much of the analysis is done, 0 to 1.
     """
@@ -69,6 +78,7 @@ class Desk:
     room: Path
     recordings: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _is_closing: threading.Event = field(default_factory=threading.Event)
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="serve"))
 
     def take(self, name: str, suffix: str, save: Callable[[Path], object]) -> str:
@@ -76,6 +86,7 @@ class Desk:
 
         Parameters
         ----------
+        name : as its sender calls it, whatever that is.
         suffix : of the file, such as .ogg.
         save : writes the file to a path.
 
@@ -85,7 +96,7 @@ class Desk:
             If too many wait.
         """
         key = secrets.token_urlsafe(16)
-        recording = Recording(name, self.room / f"{key}{suffix}")
+        recording = Recording(shown_name(name), self.room / f"{key}{suffix}")
         with self._lock:
             if sum(not each.is_over for each in self.recordings.values()) > MOST_WAITING:
                 raise BusyError
@@ -100,16 +111,26 @@ class Desk:
         return key
 
     def remove(self, key: str) -> None:
-        """Forget a recording; one that is being analysed goes when that is over."""
+        """Forget a recording; the analysis of it ends at its next step."""
         with self._lock:
             recording = self.recordings.pop(key, None)
         if recording:
             recording.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Stop, and remove all files."""
-        self._worker.shutdown(wait=True, cancel_futures=True)
-        shutil.rmtree(self.room, ignore_errors=True)
+        """End the running analysis at its next step, and remove all files whatever happens meanwhile."""
+        self._is_closing.set()
+        try:
+            self._worker.shutdown(wait=True, cancel_futures=True)
+        finally:
+            self.clear()
+
+    def clear(self) -> None:
+        """Remove all files; what an analysis writes at this moment is removed by the next try."""
+        for _ in range(REMOVALS):
+            shutil.rmtree(self.room, ignore_errors=True)
+            if not self.room.exists():
+                return
 
     def _make_room(self) -> None:
         with self._lock:
@@ -124,16 +145,25 @@ class Desk:
             recording.state = "done"
         except Refusal as refusal:
             recording.refusal, recording.state = refusal, "refused"
+        except _UnwantedError:
+            recording.state = "failed"
         except Exception:
             recording.state = "failed"
-            raise
+            print(f"{recording.name} could not be analysed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
 
     def _score(self, recording: Recording) -> None:
         def advance(share: float) -> None:
             recording.share = min(1.0, recording.share + share)
+            self._check_wanted(recording)
 
+        self._check_wanted(recording)
         scores, _ = score_all_the_same(self.predictor, recording.path, False, self.room, advance)
         final_WK = self.predictor.final(scores.members, [scores.members.shape[1]])
-        name = Path(recording.name)
-        recording.spectrum = read_spectrum(decoder(), recording.path, scores.duration_s)
-        recording.scored = Scored(name, name, scores.duration_s, final_WK)
+        recording.spectrum = read_spectrum(decoder(), recording.path, scores.duration_s, lambda: advance(0.0))
+        recording.scored = Scored(Path(recording.name), WRITTEN, scores.duration_s, final_WK)
+
+    def _check_wanted(self, recording: Recording) -> None:
+        with self._lock:
+            is_kept = any(each is recording for each in self.recordings.values())
+        if self._is_closing.is_set() or not is_kept:
+            raise _UnwantedError

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,9 +11,7 @@ from commands.inference.outputs import Wanted
 from commands.predict import above, open_predictor
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-THREADS = 6
 DEFAULT_PORT = 80  # browsers do not say it
-ROOM_FOR_A_FORM = 2**20  # bytes around a file
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -29,29 +25,24 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.max_mb < 1:
         raise CommandError(f"--max-mb {arguments.max_mb}: must be at least 1")
     try:
-        import waitress
-
         from commands.serve.app import create_app
         from commands.serve.desk import Desk
+        from commands.serve.listening import end_by_signals, listening
     except ModuleNotFoundError as error:
         raise CommandError(
             f"{error.name} is not installed, and `birdcache serve` needs it: pip install flask waitress"
         ) from None
     predictor = open_predictor(arguments)
-    room = Path(tempfile.mkdtemp(prefix="birdcache-serve-"))
-    desk = Desk(predictor, Wanted(predictor.facts, above(predictor, arguments.threshold)), room)
+    wanted = Wanted(predictor.facts, above(predictor, arguments.threshold))
     most_bytes = arguments.max_mb * 2**20
-    app = create_app(desk, own_names(arguments.host, arguments.port), most_bytes)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that files are removed
-    place = {"host": arguments.host, "port": arguments.port, "threads": THREADS, "ident": "birdcache"}
+    desk = Desk(predictor, wanted, Path(tempfile.mkdtemp(prefix="birdcache-serve-")))
     try:
-        server = waitress.create_server(app, max_request_body_size=most_bytes + ROOM_FOR_A_FORM, **place)
+        end_by_signals(desk)
+        app = create_app(desk, own_names(arguments.host, arguments.port), most_bytes)
+        server = listening(app, arguments.host, arguments.port, most_bytes)
         print("\n".join([*predictor.facts.said, *said(arguments.host, arguments.port)]), flush=True)
-        server.run()
-    except OSError as error:
-        raise CommandError(
-            f"--host {arguments.host} --port {arguments.port}: cannot be used ({error.strerror}); choose another port"
-        ) from None
+        server.run()  # until SystemExit, which it keeps to itself
+        print("stopping", flush=True)
     finally:
         desk.close()
 

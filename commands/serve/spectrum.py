@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +41,12 @@ class Spectrum:
     values: Bytes
 
 
-def read_spectrum(decoder: Decoder, path: Path, duration_s: float) -> Spectrum:
+def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Callable[[], object]) -> Spectrum:
     """Decode a recording into a picture; neighbouring frames of a long one are shown by their loudest values.
+
+    Parameters
+    ----------
+    advance : called with each block; what it raises ends the decoding.
 
     Raises
     ------
@@ -52,6 +57,7 @@ def read_spectrum(decoder: Decoder, path: Path, duration_s: float) -> Spectrum:
     columns: list[npt.NDArray[np.float32]] = []
     rest = np.empty((0, VIEW.n_mels), np.float32)
     for codes in decoder.codes(path, VIEW, duration_s, silence=True):
+        advance()
         block = np.concatenate([rest, codes.astype(np.float32)])
         whole = len(block) // group * group
         columns.append(loudest(block[:whole], group))

@@ -15,16 +15,18 @@ const COLOURS = Array.from({ length: 256 }, (_, value) => {
 
 export const colourOf = (value) => COLOURS[value];
 
-export function timeText(seconds) {
-  const whole = Math.floor(seconds);
+// A time as h:mm:ss or m:ss, with its tenth of a second if that is asked for.
+export function timeText(seconds, tenths = false) {
+  const tenth = Math.floor(10 * seconds + 1e-6), whole = Math.floor(tenth / 10);
   const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const text = parts.map((part) => String(part).padStart(2, "0")).join(":");
-  return text.replace(/^00:0?/, "").replace(/^0(?=\d)/, "");
+  return text.replace(/^00:0?/, "").replace(/^0(?=\d)/, "") + (tenths ? `.${tenth % 10}` : "");
 }
 
-// Seconds to write on an axis so many pixels wide: round ones, at least 70 pixels apart.
+// Seconds to write on an axis so many pixels wide: round ones, at least 70 pixels apart; and whether they need tenths.
 export function ticks(duration, pixels) {
-  const steps = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
+  const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
   const step = steps.find((each) => (each / duration) * pixels >= 70) ?? 7200;
-  return Array.from({ length: Math.ceil(duration / step) }, (_, number) => number * step);
+  const seconds = Array.from({ length: Math.ceil(duration / step) }, (_, number) => number * step);
+  return { seconds, tenths: step < 1 };
 }

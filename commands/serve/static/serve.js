@@ -4,50 +4,68 @@ import { colourOf, timeText, ticks } from "/static/drawing.js";
 const MOST_LANES = 12, MOST_ROWS = 500, ASK_EVERY_MS = 400;
 const byId = (id) => document.getElementById(id);
 const audio = byId("audio");
-let shown = null; // the result on the page, with its address
+let shown = null; // the result on the page, with its address and its picture
+let latest = 0; // how many recordings were handed in
+
+const mostMb = () => Number(byId("drop").dataset.mostMb);
+const tooLarge = () => `larger than ${mostMb()} MB; cut it or start the server with a larger --max-mb`;
 
 async function answerOf(response) {
   const answer = response.headers.get("Content-Type")?.startsWith("application/json") ? await response.json() : {};
   if (response.ok && answer.state !== "refused") return answer;
-  throw new Error([answer.detail ?? `the server answers ${response.status}`, answer.way_out].filter(Boolean).join("; "));
+  const plain = response.status === 413 ? `the recording is ${tooLarge()}` : `the server answers ${response.status}`;
+  throw new Error([answer.detail ?? plain, answer.way_out].filter(Boolean).join("; "));
 }
 
+// Shows a recording, unless another one is handed in meanwhile: then only that one is told of.
 async function handIn(file) {
+  const mine = ++latest;
   say("");
   byId("result").hidden = true;
   audio.pause();
   wait(`${file.name}: is being sent`);
   try {
-    const form = new FormData();
-    form.append("recording", file);
-    const { key } = await answerOf(await fetch("/recordings", { method: "POST", body: form }));
-    await show(`/recordings/${key}`, file.name);
+    const found = await analysed(file, () => mine === latest);
+    if (mine === latest) show(found);
   } catch (error) {
-    say(error.message);
+    if (mine === latest) say(error.message);
   } finally {
-    byId("waiting").hidden = true;
+    if (mine === latest) byId("waiting").hidden = true;
   }
 }
 
-async function show(address, name) {
+// A recording's result, its picture and its address. One that nobody wants any more is taken back.
+async function analysed(file, isWanted) {
+  if (file.size > mostMb() * 2 ** 20) throw new Error(`${file.name} is ${tooLarge()}`);
+  const form = new FormData();
+  form.append("recording", file);
+  const { key } = await answerOf(await fetch("/recordings", { method: "POST", body: form }));
+  const address = `/recordings/${key}`;
   let answer = { state: "waiting" };
-  while (answer.state !== "done") {
-    wait(`${name}: ${answer.state === "running" ? "is being analysed" : "waits"}`, answer.share);
+  while (isWanted() && answer.state !== "done") {
+    wait(`${file.name}: ${answer.state === "running" ? "is being analysed" : "waits"}`, answer.share);
     await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
     answer = await answerOf(await fetch(address));
   }
-  const values = new Uint8Array(await (await fetch(`${address}/spectrogram`)).arrayBuffer());
-  shown = { ...answer, address };
+  if (!isWanted()) return fetch(address, { method: "DELETE" });
+  const picture = await fetch(`${address}/spectrogram`);
+  await answerOf(picture);
+  return { ...answer, address, values: new Uint8Array(await picture.arrayBuffer()) };
+}
+
+function show(found) {
+  shown = found;
+  const { address, spectrogram } = found;
   byId("result").hidden = false;
-  byId("name").textContent = answer.name;
-  byId("facts").textContent = `${timeText(answer.duration_s)}, windows of ${answer.window_s} s`;
+  byId("name").textContent = found.name;
+  byId("facts").textContent = `${told(found.duration_s)}, windows of ${found.window_s} s`;
   audio.src = `${address}/audio`;
   byId("zoom").value = 0;
-  byId("least").value = Math.min(...answer.above);
-  byId("view").setAttribute("aria-valuemax", answer.duration_s.toFixed(1));
+  byId("least").value = untouched();
+  byId("view").setAttribute("aria-valuemax", found.duration_s.toFixed(1));
   for (const kind of ["csv", "raven", "audacity"]) byId(`save-${kind}`).href = `${address}/detections/${kind}`;
-  paint(values, answer.spectrogram);
-  drawPitch(answer.spectrogram.pitch);
+  paint(found.values, spectrogram);
+  drawPitch(spectrogram.pitch);
   drawAll();
   byId("main").focus();
 }
@@ -95,13 +113,17 @@ function drawAll() {
 }
 
 function drawAxis() {
-  byId("axis").replaceChildren(...ticks(shown.duration_s, byId("wide").clientWidth).map((second) => {
+  const { seconds, tenths } = ticks(shown.duration_s, byId("wide").clientWidth);
+  byId("axis").replaceChildren(...seconds.map((second) => {
     const tick = document.createElement("span");
     tick.style.left = `${(100 * second) / shown.duration_s}%`;
-    tick.textContent = timeText(second);
+    tick.textContent = timeText(second, tenths);
     return tick;
   }));
 }
+
+// A time as it is written beside this recording: with tenths where it is short, or its windows begin between seconds.
+const told = (second) => timeText(second, shown.duration_s < 10 || shown.window_s % 1 !== 0);
 
 // A class by its common name, with the label behind it, or by its label where it has no name.
 const calledOf = (number) => (shown.names[number] ? `${shown.names[number]} (${shown.labels[number]})` : shown.labels[number]);
@@ -111,14 +133,23 @@ function wantedClasses() {
   return [...shown.labels.keys()].filter((number) => calledOf(number).toLowerCase().includes(part));
 }
 
-// What is detected: at least the score that is asked for, and at least the class's own threshold relative to the lowest.
+// Where the slider stands at first: at the lowest threshold, or at the slider's next step above it.
+const untouched = () => Math.min(1, Math.ceil(Math.min(...shown.above) * 100 - 1e-6) / 100);
+
+// From which score on a class is shown: its own threshold, and what the slider asks for once it is moved; left of
+// where it stood first, the slider alone counts.
+function neededOf(number) {
+  const least = Number(byId("least").value), first = untouched();
+  if (least < first) return least;
+  return least > first ? Math.max(least, shown.above[number]) : shown.above[number];
+}
+
 function detections() {
-  const least = Number(byId("least").value), lowest = Math.min(...shown.above);
+  const needed = new Map(wantedClasses().map((number) => [number, neededOf(number)]));
   const found = [];
   shown.scores.forEach((scores, window) => {
-    for (const number of wantedClasses()) {
-      const needed = Math.max(least, least >= lowest ? shown.above[number] : least);
-      if (scores[number] >= needed) found.push({ number, window, score: scores[number] });
+    for (const [number, least] of needed) {
+      if (scores[number] >= least) found.push({ number, window, score: scores[number] });
     }
   });
   return found;
@@ -139,8 +170,8 @@ function rowOf({ number, window, score }) {
   const start = window * shown.window_s;
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = `▶ ${timeText(start)}`;
-  button.setAttribute("aria-label", `Play ${calledOf(number)} at ${timeText(start)}`);
+  button.textContent = `▶ ${told(start)}`;
+  button.setAttribute("aria-label", `Play ${calledOf(number)} at ${told(start)}`);
   button.addEventListener("click", () => playFrom(start));
   const cells = [button, calledOf(number), score.toFixed(2)].map((content) => {
     const cell = document.createElement("td");
@@ -187,17 +218,27 @@ function playFrom(second) {
 function moveHead() {
   if (!shown) return;
   byId("head").style.left = `${(100 * audio.currentTime) / shown.duration_s}%`;
-  byId("time").textContent = timeText(audio.currentTime);
+  byId("time").textContent = told(audio.currentTime);
   byId("view").setAttribute("aria-valuenow", audio.currentTime.toFixed(1));
-  byId("view").setAttribute("aria-valuetext", timeText(audio.currentTime));
+  byId("view").setAttribute("aria-valuetext", told(audio.currentTime));
   if (!audio.paused) requestAnimationFrame(moveHead);
+}
+
+// Where the playhead is on the zoomed picture, in pixels.
+const headAt = () => (audio.currentTime / shown.duration_s) * byId("wide").clientWidth;
+const scrollToHead = () => { byId("view").scrollLeft = headAt() - byId("view").clientWidth / 2; };
+
+function follow() {
+  if (!shown) return;
+  moveHead();
+  const { scrollLeft, clientWidth } = byId("view");
+  if (headAt() < scrollLeft || headAt() > scrollLeft + clientWidth) scrollToHead();
 }
 
 const zoomBy = (steps) => {
   byId("zoom").value = Number(byId("zoom").value) + steps;
   drawAll();
-  const view = byId("view");
-  view.scrollLeft = (audio.currentTime / shown.duration_s) * byId("wide").clientWidth - view.clientWidth / 2;
+  scrollToHead();
 };
 const toggle = () => (audio.paused ? audio.play() : audio.pause());
 const KEYS = {
@@ -240,5 +281,5 @@ for (const kind of ["play", "pause", "ended"]) {
     moveHead();
   });
 }
-audio.addEventListener("seeked", moveHead);
+audio.addEventListener("seeked", follow);
 window.addEventListener("resize", () => shown && drawAxis());

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import functools
 import io
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from flask import Flask, Response
+from flask.testing import FlaskClient
 
 from cache.places import Place
 from commands.inference.outputs import Wanted
 from commands.inference.predictor import Advance, Facts, FileScores
+from commands.serve.app import create_app
 from commands.serve.desk import Desk
+from commands.serve.server import own_names
 from pipeline.decoder.parent import decoder
 from train.scoring.postprocess import Floats
 
@@ -22,6 +28,7 @@ RATE_HZ = 16_000
 LABELS = ("robin", "wren", "=owl<script>")
 ABOVE = (0.5, 0.5, 0.5)
 WINDOW_S = 5.0
+MOST = 2**18  # the client keeps larger forms in a file that it does not close
 
 
 class Telling:
@@ -61,3 +68,42 @@ def sound(seconds: float = 20.0) -> bytes:
     tone_S = 0.3 * np.sin(2 * np.pi * (500 + 100 * time_S) * time_S)
     soundfile.write(buffer, tone_S, RATE_HZ, format="OGG", subtype="VORBIS")
     return buffer.getvalue()
+
+
+class Buffered(FlaskClient):
+    """A client that closes each answer once it is read."""
+
+    def open(self, *arguments: Any, **keywords: Any) -> Any:
+        return super().open(*arguments, buffered=True, **keywords)
+
+
+@pytest.fixture
+def app(desk: Desk) -> Flask:
+    return create_app(desk, own_names("127.0.0.1", 80), MOST)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return Buffered(app, Response)
+
+
+def hand_in(client: FlaskClient, content: bytes, name: str = "dawn.ogg", **headers: str) -> Any:
+    data = {"recording": (io.BytesIO(content), name)}
+    return client.post("/recordings", data=data, headers=headers)
+
+
+def finished(client: FlaskClient, key: str) -> Any:
+    for _ in range(600):
+        answer = client.get(f"/recordings/{key}").get_json()
+        if answer["state"] not in ("waiting", "running"):
+            return answer
+        time.sleep(0.1)
+    raise AssertionError("is not finished after a minute")
+
+
+@pytest.fixture
+def key(client: FlaskClient) -> str:
+    """A recording of 20 s that is analysed."""
+    key = hand_in(client, sound()).get_json()["key"]
+    assert finished(client, key)["state"] == "done"
+    return str(key)

@@ -2,67 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flask import Flask, Response
+from flask import Response
 from flask.testing import FlaskClient
+from werkzeug.http import parse_options_header
 
 from commands.inference.predictor import FileScores
-from commands.serve import desk as desk_module
+from commands.serve.answers import rounded
 from commands.serve.app import create_app
 from commands.serve.desk import Desk
 from commands.serve.server import own_names
 from commands.serve.spectrum import as_bytes
 from pipeline.annotations.selections import read_raven
 from pipeline.inside import Bounds
-from tests.commands.serve.conftest import LABELS, Telling, sound
-
-MOST = 2**18  # the client keeps larger forms in a file that it does not close
-
-
-class Buffered(FlaskClient):
-    """A client that closes each answer once it is read."""
-
-    def open(self, *arguments: Any, **keywords: Any) -> Any:
-        return super().open(*arguments, buffered=True, **keywords)
-
-
-@pytest.fixture
-def app(desk: Desk) -> Flask:
-    return create_app(desk, own_names("127.0.0.1", 80), MOST)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return Buffered(app, Response)
-
-
-def hand_in(client: FlaskClient, content: bytes, name: str = "dawn.ogg", **headers: str) -> Any:
-    data = {"recording": (io.BytesIO(content), name)}
-    return client.post("/recordings", data=data, headers=headers)
-
-
-def finished(client: FlaskClient, key: str) -> Any:
-    for _ in range(600):
-        answer = client.get(f"/recordings/{key}").get_json()
-        if answer["state"] not in ("waiting", "running"):
-            return answer
-        time.sleep(0.1)
-    raise AssertionError("is not finished after a minute")
-
-
-@pytest.fixture
-def key(client: FlaskClient) -> str:
-    """A recording of 20 s that is analysed."""
-    key = hand_in(client, sound()).get_json()["key"]
-    assert finished(client, key)["state"] == "done"
-    return str(key)
+from tests.commands.serve.conftest import LABELS, MOST, Buffered, Telling, finished, hand_in, sound
 
 
 def test_a_recording_comes_back_with_scores_of_its_windows(client: FlaskClient, key: str) -> None:
@@ -151,7 +108,9 @@ def test_one_bad_recording_leaves_the_others(client: FlaskClient, key: str) -> N
     assert finished(client, hand_in(client, sound(5)).get_json()["key"])["state"] == "done"
 
 
-def test_a_fault_of_ours_is_told_without_its_insides(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_is_told_without_its_insides_and_printed_with_them(
+    client: FlaskClient, desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(*_: Any) -> FileScores:
         raise RuntimeError("secret insides")
 
@@ -159,6 +118,10 @@ def test_a_fault_of_ours_is_told_without_its_insides(client: FlaskClient, monkey
     answer = finished(client, hand_in(client, sound(1)).get_json()["key"])
     assert (answer["code"], answer["detail"]) == ("failed", "dawn.ogg could not be analysed")
     assert "secret" not in str(answer)
+    desk.close()  # waits for what is printed
+    printed = capsys.readouterr().err
+    assert printed.startswith("dawn.ogg could not be analysed:\nTraceback ")
+    assert "RuntimeError: secret insides" in printed
 
 
 def test_an_upload_that_is_too_large_is_refused(client: FlaskClient) -> None:
@@ -198,6 +161,36 @@ def test_another_name_for_this_server_is_refused(client: FlaskClient, host: str)
     assert client.get("/", headers={"Host": "[::1]"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../../evil.ogg", "evil.ogg"),
+        ("{outside}/evil.ogg", "evil.ogg"),
+        ("鳥 & ü.ogg", "鳥 & ü.ogg"),
+        ("..", "recording"),
+        ("a" * 300 + ".ogg", "a" * 96 + ".ogg"),
+    ],
+)
+def test_results_are_written_nowhere_but_in_the_room(
+    client: FlaskClient, desk: Desk, tmp_path: Path, name: str, shown: str
+) -> None:
+    key = hand_in(client, sound(5), name.format(outside=tmp_path)).get_json()["key"]
+    assert finished(client, key)["name"] == shown
+    for kind, saved in (("csv", "detections.csv"), ("raven", ".selections.txt"), ("audacity", ".labels.txt")):
+        answer = client.get(f"/recordings/{key}/detections/{kind}")
+        told = parse_options_header(answer.headers["Content-Disposition"])[1]["filename"]
+        assert (answer.status_code, told) == (200, saved if kind == "csv" else shown + saved)
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {desk.room}
+    assert len(list(desk.room.iterdir())) == 1
+
+
+def test_cells_of_a_table_have_a_clean_name(client: FlaskClient) -> None:
+    key = hand_in(client, sound(5), "../=dawn\u202egpj.ogg").get_json()["key"]
+    finished(client, key)
+    table = client.get(f"/recordings/{key}/detections/csv").text
+    assert table.splitlines()[1].startswith("'=dawngpj.ogg,0,5,robin,")
+
+
 def test_pages_of_other_sites_may_not_hand_in_or_remove(client: FlaskClient, key: str) -> None:
     for origin in ("https://evil.example", "http://127.0.0.1:9000", "null"):
         assert hand_in(client, sound(1), Origin=origin).status_code == 403
@@ -215,40 +208,6 @@ def test_every_answer_has_the_headers_that_keep_others_out(client: FlaskClient, 
         assert "Access-Control-Allow-Origin" not in headers
 
 
-def test_a_removed_recording_leaves_no_file(client: FlaskClient, desk: Desk, key: str) -> None:
-    assert client.delete(f"/recordings/{key}").status_code == 204
-    assert client.get(f"/recordings/{key}").status_code == 404
-    assert list(desk.room.iterdir()) == []
-
-
-def test_the_oldest_make_room_for_the_newest(client: FlaskClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk_module, "MOST_KEPT", 2)
-    keys = []
-    for _ in range(4):
-        keys.append(hand_in(client, sound(1)).get_json()["key"])
-        finished(client, keys[-1])
-    assert [client.get(f"/recordings/{key}").status_code for key in keys] == [404, 404, 200, 200]
-    assert len(list(desk.room.iterdir())) == 2
-
-
-def test_too_many_that_wait_are_told_to_come_again(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, desk: Desk
-) -> None:
-    monkeypatch.setattr(desk_module, "MOST_WAITING", 1)
-    go_on = threading.Event()
-    score = Telling.score
-    monkeypatch.setattr(Telling, "score", lambda *arguments: (go_on.wait(30), score(*arguments))[1])
-    codes = [hand_in(client, sound(1)).status_code for _ in range(3)]
-    go_on.set()
-    assert codes == [202, 202, 503]
-    assert len(desk.recordings) == 2
-
-
-def test_closing_removes_everything(desk: Desk, client: FlaskClient, key: str) -> None:
-    desk.close()
-    assert not desk.room.exists()
-
-
 def test_only_loopback_has_names_of_its_own() -> None:
     assert own_names("localhost", 8000) == frozenset({"127.0.0.1:8000", "localhost:8000", "[::1]:8000"})
     assert own_names("0.0.0.0", 8000) is None
@@ -257,3 +216,12 @@ def test_only_loopback_has_names_of_its_own() -> None:
 def test_any_name_will_do_where_others_may_call(desk: Desk) -> None:
     client = Buffered(create_app(desk, None, MOST), Response)
     assert client.get("/", headers={"Host": "lab.example"}).status_code == 200
+
+
+def test_rounded_scores_stay_on_their_side_of_the_threshold() -> None:
+    above_K = np.array([0.22484, 0.5, 0, 1], np.float32)
+    scores_WK = np.random.default_rng(1).random((4000, 4)).astype(np.float32)
+    scores_WK[:2] = np.nextafter(above_K, np.array([[-1], [2]], np.float32))
+    shown_WK, limit_K = rounded(scores_WK, above_K)
+    np.testing.assert_array_equal(shown_WK >= limit_K, scores_WK >= above_K)
+    np.testing.assert_allclose(shown_WK, scores_WK, atol=1.51e-4)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from typing import Any
 
+import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
 from werkzeug.serving import make_server
 
+from commands.inference.predictor import FileScores
 from commands.serve.app import create_app
 from commands.serve.desk import Desk
 from tests.browser import PHONE, Browser
-from tests.commands.serve.conftest import LABELS, sound
+from tests.commands.serve.conftest import LABELS, Telling, sound
 
 
 @pytest.fixture
@@ -130,6 +137,31 @@ def test_detections_follow_the_score_and_the_name_that_are_asked_for(shown: Brow
     assert shown.at("#count").text == "4 detections"
 
 
+ABOVE = (0.2248, 0.9, 0.5)
+SCORES = [[0.2248, 0.899, 0.4999], [0.2299, 0.901, 0.1], [0.2201, 0.9, 0.5], [0.22476, 0.1, 0.50002]]
+WREN, OWL = "Winter Wren (wren)", LABELS[2]
+CALLED = [(0, "robin"), (5, "robin"), (5, WREN), (10, WREN), (10, OWL), (15, OWL)]
+
+
+def test_an_untouched_slider_shows_what_is_saved(
+    browser: Browser, address: str, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Telling, "final", lambda *_: np.array(SCORES, np.float32))
+    desk.wanted.above[:] = ABOVE
+    browser.open(address)
+    (tmp_path / "dawn.ogg").write_bytes(sound())
+    hand_in(browser, tmp_path / "dawn.ogg")
+    browser.until(lambda: browser.at("#result").is_displayed(), 60)
+    by_thresholds = [(f"▶ 0:{time_s:02}", name) for time_s, name in CALLED]
+    assert rows(browser) == sorted(by_thresholds)
+    with urllib.request.urlopen(browser.at("#save-csv").get_attribute("href") or "") as saved:
+        assert len(saved.read().decode().splitlines()) == 1 + len(by_thresholds)
+    set_slider(browser, "#least", 0.24)
+    assert rows(browser) == [row for row in sorted(by_thresholds) if row[1] != "robin"]
+    set_slider(browser, "#least", 0.22)
+    assert len(rows(browser)) == 10, "left of where it stood, the slider alone counts"
+
+
 def test_bad_audio_is_told_with_its_way_out_and_the_next_one_works(
     browser: Browser, address: str, tmp_path: Path
 ) -> None:
@@ -145,12 +177,105 @@ def test_bad_audio_is_told_with_its_way_out_and_the_next_one_works(
     assert not browser.at("#message").is_displayed()
 
 
+@contextmanager
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """The first recording is analysed only when the event is set."""
+    go_on, score, calls = Event(), Telling.score, itertools.count()
+
+    def slow(*arguments: Any) -> FileScores:
+        if next(calls) == 0:
+            go_on.wait(60)
+        return score(*arguments)
+
+    monkeypatch.setattr(Telling, "score", slow)
+    try:
+        yield go_on
+    finally:
+        go_on.set()
+
+
+def test_of_two_recordings_the_latest_is_shown(
+    browser: Browser, address: str, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.open(address)
+    for name, seconds in (("first.ogg", 20), ("second.ogg", 5)):
+        (tmp_path / name).write_bytes(sound(seconds))
+    with held(monkeypatch) as go_on:
+        hand_in(browser, tmp_path / "first.ogg")
+        browser.until(lambda: "first.ogg: is being analysed" in browser.at("#waiting").text)
+        hand_in(browser, tmp_path / "second.ogg")
+        browser.until(lambda: [each.name for each in desk.recordings.values()] == ["second.ogg"], 30)
+        for _ in range(10):
+            time.sleep(0.1)
+            assert browser.at("#waiting").text == "second.ogg: waits", "the first was taken back, and is not told of"
+        go_on.set()
+        browser.until(lambda: browser.at("#result").is_displayed(), 60)
+    assert browser.at("#name").text == "second.ogg"
+    assert not browser.at("#waiting").is_displayed()
+
+
+def test_a_refusal_of_an_earlier_recording_is_not_told_beside_a_later_one(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    browser.open(address)
+    (tmp_path / "bad.ogg").write_bytes(b"no sound")
+    (tmp_path / "good.ogg").write_bytes(sound(5))
+    hand_in(browser, tmp_path / "bad.ogg")
+    hand_in(browser, tmp_path / "good.ogg")
+    browser.until(lambda: browser.at("#result").is_displayed(), 60)
+    time.sleep(1)
+    assert not browser.at("#message").is_displayed()
+    assert browser.at("#name").text == "good.ogg"
+
+
 def test_too_large_a_file_is_told(browser: Browser, address: str, tmp_path: Path) -> None:
     browser.open(address)
     (tmp_path / "large.wav").write_bytes(bytes(2**22 + 1))
     hand_in(browser, tmp_path / "large.wav")
     browser.until(lambda: browser.at("#message").is_displayed(), 60)
-    assert "start the server with a larger --max-mb" in browser.at("#message").text
+    way_out = "larger than 4 MB; cut it or start the server with a larger --max-mb"
+    assert browser.at("#message").text == f"large.wav is {way_out}"
+    assert not [url for url in browser.requests() if url.endswith("/recordings")], "it is not even sent"
+    browser.run("window.fetch = async () => new Response('', { status: 413 })")
+    (tmp_path / "small.wav").write_bytes(b"x")
+    hand_in(browser, tmp_path / "small.wav")
+    browser.until(lambda: browser.at("#message").text == f"the recording is {way_out}")
+
+
+def test_a_short_recording_is_told_in_tenths_of_a_second(browser: Browser, address: str, tmp_path: Path) -> None:
+    browser.open(address)
+    (tmp_path / "call.ogg").write_bytes(sound(0.6))
+    hand_in(browser, tmp_path / "call.ogg")
+    browser.until(lambda: browser.at("#result").is_displayed(), 60)
+    assert browser.at("#facts").text == "0:00.6, windows of 5 s"
+    assert browser.texts("#axis span") == [f"0:00.{tenth}" for tenth in range(6)]
+    assert rows(browser) == [("▶ 0:00.0", "robin")]
+
+
+def test_times_are_written_as_they_are(shown: Browser) -> None:
+    script = (
+        "const done = arguments[arguments.length - 1];"
+        "import('/static/drawing.js').then(({ timeText }) => done(arguments[0].map((each) => timeText(...each))))"
+    )
+    times = [[0], [9.99], [59.9, True], [2.3, True], [7 * 0.1, True], [600], [3600], [36061.5, True]]
+    told = ["0:00", "0:09", "0:59.9", "0:02.3", "0:00.7", "10:00", "1:00:00", "10:01:01.5"]
+    assert shown.driver.execute_async_script(script, times) == told
+
+
+def test_a_jump_brings_the_playhead_into_view(shown: Browser) -> None:
+    inside = (
+        "const box = document.getElementById('view').getBoundingClientRect();"
+        "const { left } = document.getElementById('head').getBoundingClientRect();"
+        "return left >= box.left && left <= box.right"
+    )
+    shown.run("document.getElementById('view').focus()")
+    shown.press(*"++++++")
+    for key, second in ((Keys.END, 20), (Keys.ARROW_LEFT, 15), (Keys.HOME, 0)):
+        shown.press(key)
+        shown.until(lambda: shown.run(inside))
+        assert now(shown) == pytest.approx(second, abs=0.1)
+    next(each for each in shown.all("#rows button") if each.text == "▶ 0:10").click()
+    shown.until(lambda: now(shown) > 9.9 and shown.run(inside))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
