@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def check_name(path: Path, name: Path) -> None:
     Refusal
         If it is not printable text, as names in another encoding than UTF-8, or too long.
     """
-    if not str(path).isprintable():
+    if any(map(_is_no_text, str(path))):
         raise Refusal("unreadable", "its name is not printable text in UTF-8", "rename it", shown(path))
     if len(os.fsencode(name.name)) > MOST_NAME_BYTES:
         raise Refusal("unreadable", f"its name is longer than {MOST_NAME_BYTES} bytes", "rename it", shown(path))
@@ -71,7 +72,12 @@ def check_name(path: Path, name: Path) -> None:
 
 def shown(path: Path) -> str:
     """A path as text that can be printed, whatever its name is."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(path))
+    return "".join(ascii(each)[1:-1] if _is_no_text(each) else each for each in str(path))
+
+
+def _is_no_text(letter: str) -> bool:
+    """Whether it is a control character, an end of line, or a byte of another encoding than UTF-8."""
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _whole(path: Path) -> Path:

@@ -23,7 +23,7 @@ import cli
 from commands import predict
 from commands.bundle.predict import BundlePredictor
 from commands.errors import CommandError
-from commands.inference.files import Found, list_files, result_names
+from commands.inference.files import Found, check_name, list_files, result_names
 from commands.inference.outputs import Scored, Wanted, detection_rows
 from commands.inference.predictor import Facts, FileScores
 from commands.inference.results import Results
@@ -254,6 +254,11 @@ def test_a_name_that_no_table_can_hold_spoils_no_other_file(
     (row,) = pd.read_csv(project / "refused.csv").to_dict("records")
     assert (row["code"], row["way_out"]) == ("unreadable", "rename it")
     assert "1 of 2 files could not be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["鳥\u3000声.wav", "d\u00a0é 'a'.wav", "🐦.wav"])
+def test_names_in_any_script_are_fine(name: str) -> None:
+    check_name(Path("x") / name, Path(name))
 
 
 def test_a_file_that_is_refused_now_keeps_no_table_of_before(project: Path) -> None:
