@@ -16,6 +16,8 @@ from tests import tiny
 from tests.browser import Browser, opened
 from tests.recorded import RecordedParams
 
+pytest_plugins = ["tests.fixtures.recordings", "tests.fixtures.bundle"]
+
 STAGES = {
     "recordings": ("pipeline.recordings", []),
     "spectrograms@mel": ("pipeline.spectrograms", ["mel"]),

@@ -217,7 +217,7 @@ def test_artifacts_name_the_models_by_dvcs_rules(project: Path) -> None:
 def verify(root: Path) -> tuple[int, str]:
     """Status and words of `birdcache verify`."""
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "cli", "verify"]
+    command = [sys.executable, "-m", "birdcache.cli", "verify"]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 

@@ -28,7 +28,7 @@ def test_a_reader_that_stops_early_sees_no_traceback(tiny_project: TinyProject) 
     store = tiny_project.root / "data/cache/mel.zarr"
     read_end, write_end = os.pipe()
     os.close(read_end)
-    command = [sys.executable, "-m", "cli", "info", str(store)]
+    command = [sys.executable, "-m", "birdcache.cli", "info", str(store)]
     done = subprocess.run(command, cwd=ROOT, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write_end)
     assert (done.returncode, done.stderr) == (0, "")

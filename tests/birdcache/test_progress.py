@@ -14,7 +14,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
-        monkeypatch.setattr("progress.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("birdcache.progress.time.monotonic", lambda: self.now_s)
 
 
 @pytest.fixture

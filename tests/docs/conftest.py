@@ -67,7 +67,7 @@ def run(root: Path, commands: str) -> str:
     tools = root.parent / "bin"
     tools.mkdir(exist_ok=True)
     small = f'if [ "$1" = init ]; then "{sys.executable}" -m tests.docs.small; fi'
-    for name, module, after in (("birdcache", "-m cli", small), ("dvc", "-m dvc", ""), ("python", "", "")):
+    for name, module, after in (("birdcache", "-m birdcache.cli", small), ("dvc", "-m dvc", ""), ("python", "", "")):
         (tools / name).write_text(f'#!/bin/sh\n"{sys.executable}" {module} "$@" || exit\n{after}\n')
         (tools / name).chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BIRDCACHE_")}

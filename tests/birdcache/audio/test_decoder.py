@@ -24,8 +24,8 @@ from birdcache.audio.rejected import Refusal
 from birdcache.params.views import MelView, PcenView
 from cache.quantize import Codes
 from pipeline.build.encode import code_blocks
+from tests.fixtures.recordings import WriteClip
 from tests.pipeline.build.test_build import VIEW, VIEWS
-from tests.pipeline.conftest import WriteClip
 from tests.tiny import ROOT
 
 SECONDS = 3.0
@@ -168,7 +168,7 @@ def test_a_file_that_trickles_is_given_up_though_each_piece_is_in_time(
 
 def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable[[str], Path]) -> None:
     ask = (
-        "import sys; from pathlib import Path; from pipeline.decoder import parent\n"
+        "import sys; from pathlib import Path; from birdcache.audio import decoder as parent\n"
         "from tests.pipeline.build.test_build import VIEW\n"
         "parent.CHILD = 'tests.birdcache.audio.misbehaving'\n"
         "decoder = parent.Decoder(); decoder._process = parent.begin(parent.LIMITS)\n"
@@ -237,7 +237,7 @@ def test_there_are_two_tries_of_what_ends_the_process_and_one_of_what_is_refused
 ORPHAN = """
 import os, sys, threading, time
 from pathlib import Path
-from pipeline.decoder import parent
+from birdcache.audio import decoder as parent
 from tests.pipeline.build.test_build import VIEW
 parent.CHILD = "tests.birdcache.audio.misbehaving"
 decoder = parent.Decoder()

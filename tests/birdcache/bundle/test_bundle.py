@@ -19,7 +19,7 @@ from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, is_bundle
 from birdcache.bundle.read import PROVIDERS, open_bundle, threads_asked_for
 from birdcache.errors import CommandError
 from commands.export.describe import RUNTIME, write_sums
-from tests.commands.conftest import Exported
+from tests.fixtures.bundle import Exported
 from tests.tiny import ROOT
 
 # a Python in which nothing that is installed can be imported but what the extra `runtime` brings
@@ -32,7 +32,7 @@ class Nothing:
         if root in FORBIDDEN:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=root)
 sys.meta_path.insert(0, Nothing())
-import cli
+from birdcache import cli
 cli.main(sys.argv[1:])
 """
 

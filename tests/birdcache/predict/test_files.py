@@ -33,7 +33,7 @@ from birdcache.predict.files import Found, check_name, list_files, result_names
 from birdcache.predict.outputs import Scored, Wanted, detection_rows
 from birdcache.predict.predictor import Facts, FileScores
 from birdcache.predict.results import Results
-from tests.commands.conftest import Exported
+from tests.fixtures.bundle import Exported
 from tests.tiny import RATE_HZ, SPECIES, song
 
 MODELS = ["models", "bundles/birds.bundle"]
@@ -163,7 +163,7 @@ def test_a_run_that_was_killed_goes_on(project: Path, capsys: pytest.CaptureFixt
     folder.mkdir()
     for number in range(40):
         soundfile.write(folder / f"{number:02}.wav", a_recording(3, number), RATE_HZ)
-    script = "import sys, cli; cli.main(sys.argv[1:])"
+    script = "import sys; from birdcache import cli; cli.main(sys.argv[1:])"
     command = ["predict", str(folder), "--model", MODELS[1], "--out", str(project / "killed")]
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
     with subprocess.Popen([sys.executable, "-c", script, *command], env=environment) as process:

@@ -24,7 +24,7 @@ from tests.conftest import TinyProject
 from tests.tiny import ROOT
 
 # a shell's background jobs are started without Ctrl-C
-START = "import signal, cli; signal.signal(signal.SIGINT, signal.default_int_handler); cli.main()"
+START = "import signal; from birdcache import cli; signal.signal(signal.SIGINT, signal.default_int_handler); cli.main()"
 
 # an analysis without an end: it tells of its progress, or keeps silent
 ENDLESS = """

@@ -29,7 +29,7 @@ from commands.export.onnx_file import UNWANTED, check_operators
 from commands.export.quantise import front_end_nodes
 from commands.export.summary import Way
 from commands.predict.trained_scores import score_file
-from tests.commands.conftest import Exported
+from tests.fixtures.bundle import Exported
 from tests.test_house import DVC
 from tests.tiny import RATE_HZ
 from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
