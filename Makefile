@@ -57,7 +57,7 @@ bench: setup
 
 # every trial of docs/trust.md at full size; takes an hour
 torture: setup
-	python -m benchmarks.torture
+	python -m tests.torture
 
 # data/cache, models and reports can be made again; recordings, the pool and DVC's cache stay
 clean:

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-import params as parameters
 from benchmarks.timing import parser_of, report
-from pipeline.chorus.plan import Plan, plan_demo
-from pipeline.chorus.scene import HEARD_S, Scene
+from birdcache.params import load as parameters
+from pipeline.synthetic.plan import Plan, plan_demo
+from pipeline.synthetic.scene import HEARD_S, Scene
 
 ROOT = Path(__file__).parent.parent
 DEMO, MEMBER, CLIPS = "dawn", "base", 165  # clips an epoch: one of each recording that is trained on

@@ -21,22 +21,22 @@ from typing import Any
 import numpy as np
 import torch
 
-import params as parameters
 from benchmarks import building, songs
 from benchmarks.course import Lap, lap, named, start
 from benchmarks.on_the_fly import OnTheFlyBatches
 from benchmarks.stores import write_store
 from benchmarks.timing import parser_of, report
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
+from birdcache.params.recipe import resolve_recipe
+from birdcache.params.views import MelView
 from cache.store import Store
-from params import Params
-from schema.recipe import resolve_recipe
-from schema.views import MelView
-from train.clips.examples import Examples
-from train.clips.residence import open_frames
+from train.data.examples import Examples
+from train.data.frames import open_frames
 from train.fit import Split
-from train.learning.ranks import ALONE
+from train.loop.distributed import ALONE
 from train.members import ResolvedMember
-from train.network.model import choose_device
+from train.model.classifier import choose_device
 
 ROOT = Path(__file__).parent.parent
 CLASSES, RECORDINGS, HOURS = 206, 28_000, 280.0

@@ -12,14 +12,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import params
 from benchmarks import songs
-from cache.seal import seal
+from birdcache.params import load as params
+from birdcache.params.views import MelView, PcenView
 from cache.store import Store
-from pipeline.build import Builder
-from pipeline.jobs import Source
+from cache.store_writer import seal
+from pipeline.build.build import Builder
+from pipeline.build.plan import Source
 from pipeline.spectrograms import read_sources
-from schema.views import MelView, PcenView
 
 RATE_HZ, CLIP_S, CLIPS = 32000, 30, 600  # five hours
 ADDED = CLIPS // 100

@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.drawing import BATCH, draw_batches
 from benchmarks.stores import forget_pages
+from birdcache.params.load import MachineParams
 from cache.store import Store
-from params import MachineParams
-from train.clips.residence import open_frames
+from train.data.frames import open_frames
 
 BATCHES = 100
 RESET_PEAK = "5"  # see proc(5), /proc/[pid]/clear_refs

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from schema.recipe import resolve_recipe
-from train.clips.batches import TrainingBatches
-from train.finishing.finish import Batch
+from birdcache.params.recipe import resolve_recipe
+from train.augment.batch import Batch
+from train.data.loader import TrainingBatches
 from train.fit import Split
-from train.learning.learner import Learner
+from train.loop.step import Learner
 
 
 def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = None) -> Split:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cache.store import Store
-from train.clips.draws import Ints
+from train.data.random import Ints
 
 CLIP_FRAMES, BATCH = 313, 64  # 5 s at hop 512 and 32 kHz
 

@@ -19,21 +19,21 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-import params as parameters
+from birdcache.params import load as parameters
+from birdcache.params.load import MachineParams, Params
+from birdcache.params.recipe import resolve_recipe
 from cache.locks import building
-from cache.seal import seal
 from cache.store import Store
-from params import MachineParams, Params
-from pipeline.build import Builder
+from cache.store_writer import seal
+from pipeline.build.build import Builder
 from pipeline.spectrograms import AUDIO, pool_root, read_sources
-from schema.recipe import resolve_recipe
-from train.clips.examples import read_examples, read_labels
-from train.clips.residence import open_frames
+from train.data.examples import read_examples, read_labels
+from train.data.frames import open_frames
 from train.fit import Split
-from train.learning.loop import Trainer
-from train.learning.ranks import ALONE
+from train.loop.distributed import ALONE
+from train.loop.loop import Trainer
 from train.members import ResolvedMember, resolve
-from train.network.model import choose_device
+from train.model.classifier import choose_device
 
 Dtype = Literal["float16", "uint8"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)

@@ -21,11 +21,11 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pipeline.frontend import spectrogram, value_range
-from schema.views import MelView
-from train.clips.draws import Ints
-from train.clips.plans import Plan, Planner
-from train.finishing.finish import Batch, Finisher
+from birdcache.params.views import MelView
+from pipeline.build.frontend import spectrogram, value_range
+from train.augment.batch import Batch, Finisher
+from train.data.batch_plan import Plan, Planner
+from train.data.random import Ints
 
 FloatArray = npt.NDArray[np.float32]
 Kind = Literal["tuned", "librosa"]

@@ -16,14 +16,14 @@ import soundfile
 import soxr
 from threadpoolctl import threadpool_limits
 
-import params
 from benchmarks import building, songs
 from benchmarks.timing import best, interleaved, parse_arguments, report
-from pipeline.audio import RESAMPLER_QUALITY, waveform_blocks
-from pipeline.frontend import room, spectrogram_blocks
-from pipeline.gate.examine import examine
-from pipeline.gate.samples import SampleCheck
-from schema.views import MelView, PcenView
+from birdcache.audio.read import RESAMPLER_QUALITY, waveform_blocks
+from birdcache.audio.samples import SampleCheck
+from birdcache.audio.validate import examine
+from birdcache.params import load as params
+from birdcache.params.views import MelView, PcenView
+from pipeline.build.frontend import room, spectrogram_blocks
 
 SECONDS, RATE_HZ, OTHER_RATE_HZ = 120, 32000, 44100
 READ_SAMPLES = 2**16

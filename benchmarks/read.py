@@ -24,17 +24,17 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-import params
 from benchmarks import cold_start, songs
 from benchmarks.drawing import BATCH, CLIP_FRAMES, draw_batches
 from benchmarks.on_the_fly import one_thread
 from benchmarks.stores import write_store
 from benchmarks.timing import interleaved, parse_arguments, ratio, report
+from birdcache.params import load as params
+from birdcache.params.load import MachineParams
+from birdcache.params.views import MelView, PcenView
 from cache.store import Store
-from params import MachineParams
-from pipeline.frontend import spectrogram
-from schema.views import MelView, PcenView
-from train.clips.residence import DeviceFrames, Frames, HostFrames, StreamFrames
+from pipeline.build.frontend import spectrogram
+from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
 
 STORE_MB, SONGS, SONG_S, WORKERS = 300, 8, 60, 2
 SMALL_GB = 0.064  # a budget below the store's size

@@ -72,7 +72,7 @@ def plan() -> dict[str, float]:
     """Read the table, plan from nothing, and plan what a hundredth of new recordings changes."""
     from benchmarks.synthetic import DIGEST, VIEW
     from cache.pool import LocalPool
-    from pipeline.jobs import plan_jobs
+    from pipeline.build.plan import plan_jobs
     from pipeline.spectrograms import read_sources
 
     begin_s = time.process_time()
@@ -90,8 +90,8 @@ def seal_store() -> dict[str, float]:
     """Look up the parts of a planned store in the pool, without comparing bytes, and seal it."""
     from benchmarks.synthetic import CODEC, DIGEST, VIEW
     from cache.pool import LocalPool
-    from cache.seal import NamedPart, seal
-    from pipeline.jobs import plan_jobs
+    from cache.store_writer import NamedPart, seal
+    from pipeline.build.plan import plan_jobs
     from pipeline.spectrograms import read_sources
 
     pool = LocalPool(Path("pool"), DIGEST)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from pipeline.audio import content_sha256, read_header
-from pipeline.chorus.ogg import with_serial
-from pipeline.jobs import Source
+from birdcache.audio.read import content_sha256, read_header
+from pipeline.build.plan import Source
+from pipeline.synthetic.ogg import with_serial
 
 
 def write_song(path: Path, seconds: int, rate_hz: int, seed: int = 1) -> Path:

@@ -10,15 +10,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from cache.codec import Codec, Codes
-from cache.files import sha256_hex
+from birdcache.files import sha256_hex
+from birdcache.params.views import MelView, PcenView
 from cache.keys import content_key, part_bits, part_name, view_digest
 from cache.pool import LocalPool
-from cache.seal import NamedPart, seal
+from cache.quantize import Codec, Codes
 from cache.shard import Layout
 from cache.store import Store
-from pipeline.frontend import value_range
-from schema.views import MelView, PcenView
+from cache.store_writer import NamedPart, seal
+from pipeline.build.frontend import value_range
 
 NOISE_FRAMES = 2**16
 MEDIAN_FRAMES = 1500  # of a recording: 24 s at hop 512 and 32 kHz

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import params
-from cache.codec import Codec
-from cache.draft import ROWS, pack_rows
-from cache.files import sha256_hex
+from birdcache.files import sha256_hex
+from birdcache.params import load as params
 from cache.keys import part_address, view_digest
-from cache.parts import METADATA, SHARD, write_metadata
+from cache.part import METADATA, SHARD, write_metadata
+from cache.part_writer import ROWS, pack_rows
 from cache.pool import LocalPool, view_folder
+from cache.quantize import Codec
 from cache.shard import CHECKSUM_BYTES, Layout, chunks_of, index_bytes
-from pipeline.frontend import value_range
-from pipeline.jobs import Job, plan_jobs
+from pipeline.build.frontend import value_range
+from pipeline.build.plan import Job, plan_jobs
 from pipeline.spectrograms import read_sources
 
 VIEW = params.load(Path(__file__).parent.parent / "params.yaml").views["mel"]

@@ -25,19 +25,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-import params
 from benchmarks import building
 from benchmarks.course import Lap, changed, data_lap, lap, named, start
 from benchmarks.on_the_fly import Kind, OnTheFlyBatches
 from benchmarks.timing import parser_of, report
+from birdcache.params import load as params
+from birdcache.params.views import MelView, each_of
 from pipeline.spectrograms import AUDIO, read_sources
-from schema.views import MelView, each_of
-from train.clips.batches import TrainingBatches
-from train.finishing.finish import Batch
+from train.augment.batch import Batch
+from train.data.loader import TrainingBatches
 from train.fit import Split, open_split, open_stores
-from train.learning.learner import Learner
+from train.loop.step import Learner
 from train.members import read_member
-from train.network.model import choose_device
+from train.model.classifier import choose_device
 
 PLAIN: Mapping[str, Any] = {
     "gain_db": 0.0,

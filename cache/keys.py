@@ -6,8 +6,8 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-from cache.files import canonical_json, sha256_hex
-from schema.views import MelView, PcenView
+from birdcache.files import canonical_json, sha256_hex
+from birdcache.params.views import MelView, PcenView
 
 LAYOUT_VERSION = 1  # of parts on disk
 PART_BYTES = 32 * 2**20  # wanted size of a part: large enough for DVC, small enough to share out among workers

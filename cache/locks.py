@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cache.errors import StoreError
-from cache.places import Place
+from birdcache.errors import StoreError
+from birdcache.storage import Place
 
 NAME = "lock"
 

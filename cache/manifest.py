@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cache.codec import Codec
-from cache.damage import Damage, refusal
-from cache.errors import StoreError
-from cache.files import canonical_json, sha256_hex
-from schema.views import View
+from birdcache.errors import StoreError
+from birdcache.files import canonical_json, sha256_hex
+from birdcache.params.views import View
+from cache.corruption import Damage, refusal
+from cache.quantize import Codec
 
 NAME = "manifest.json"
 VERSION: Literal[1] = 1

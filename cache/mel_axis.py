@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from schema.views import MelView, PcenView
+from birdcache.params.views import MelView, PcenView
 
 Floats = npt.NDArray[np.float64]
 

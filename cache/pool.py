@@ -4,7 +4,7 @@ Like ccache it outlives the stores that are made of its parts. A killed build fi
 parameter flipped back finds its old parts, and an added recording finds the rows of its neighbours.
 
 Below the pool's root: `<view digest>/<address>/` holds a part (zarr.json, c/0/0) and its rows.json; `stores/` says
-which stores are made of which parts (`cache.references`); `lock` is held by those who write (`cache.locks`).
+which stores are made of which parts (`cache.gc`); `lock` is held by those who write (`cache.locks`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cache.draft import ROWS, FileFacts, PartDraft, unpack_rows
-from cache.files import file_sha256, fsync_path, fsync_tree, link
+from birdcache.files import file_sha256, fsync_path, fsync_tree, link
+from birdcache.storage import Place
 from cache.keys import part_address
-from cache.parts import SHARD, PartReader
-from cache.places import Place
+from cache.part import SHARD, PartReader
+from cache.part_writer import ROWS, FileFacts, PartDraft, unpack_rows
 from cache.shard import Layout
 
 DIGEST_DIGITS = 32  # of a view's digest, in the name of its folder

@@ -11,11 +11,11 @@ from typing import Any
 
 from upath import UPath
 
-from cache.draft import ROWS, PartDraft
-from cache.errors import StoreError
+from birdcache.errors import StoreError
+from birdcache.storage import Place, reaching
 from cache.keys import part_address
-from cache.parts import METADATA, SHARD
-from cache.places import Place, reaching
+from cache.part import METADATA, SHARD
+from cache.part_writer import ROWS, PartDraft
 from cache.pool import LocalPool, Pool, PooledPart, read_part, view_folder
 from cache.shard import Layout
 

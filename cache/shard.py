@@ -16,9 +16,9 @@ import numpy.typing as npt
 from google_crc32c import value as crc32c
 from numcodecs.blosc import BITSHUFFLE, Blosc
 
-from cache.codec import Codec, Codes
-from cache.files import naming
-from schema.views import MelView, PcenView
+from birdcache.files import naming
+from birdcache.params.views import MelView, PcenView
+from cache.quantize import Codec, Codes
 
 CHUNK_FRAMES = 512
 CHECKSUM_BYTES = 4

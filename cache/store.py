@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.codec import Codes
-from cache.contents import Contents, find_damage
-from cache.damage import refusal
-from cache.errors import StoreError
-from cache.files import file_sha256
+from birdcache.errors import StoreError
+from birdcache.files import file_sha256
+from birdcache.params.views import MelView, PcenView
+from cache.corruption import refusal
 from cache.index import Ints, read_index
 from cache.manifest import NAME
-from cache.mapped_parts import MappedParts
-from cache.parts import PartReader
+from cache.mapped import MappedParts
+from cache.part import PartReader
+from cache.quantize import Codes
 from cache.shard import Layout
-from schema.views import MelView, PcenView
+from cache.verify import Contents, find_damage
 
 
 class Store:

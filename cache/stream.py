@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from cache.codec import Codes
-from cache.parts import SHARD
-from cache.runs import Runs
+from cache.gather import Runs
+from cache.part import SHARD
+from cache.quantize import Codes
 from cache.shard import CHUNK_FRAMES, chunks_of
 from cache.store import Store
 

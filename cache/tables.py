@@ -1,47 +1,58 @@
-"""CSV tables that the project writes and reads again: none of their cells opens as a formula in a spreadsheet.
-
-Numbers stay as they are; how texts do, see `cache.formulas`.
-"""
+"""CSV tables that stages hand on, typed."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
-from cache.formulas import escaped, unescaped
+from birdcache.errors import PipelineError
+from cache.csv_files import read_csv
 
+Kind = Literal["text", "number", "count"]  # str with "" for empty, float64 with NaN, Int64 with NA
 
-def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
-    """Write a table without its index, in UTF-8 with \\n line ends, the same bytes for the same content."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = _each_text(table, escaped)
-    # before Python 3.13 a carriage return would stand there without quotation marks, and end a row
-    quoting = csv.QUOTE_NONNUMERIC if _holds(written, "\r") else csv.QUOTE_MINIMAL
-    form: Any = {"lineterminator": "\n", "encoding": "utf-8", "float_format": float_format, "quoting": quoting}
-    written.to_csv(path, index=False, **form)
-
-
-def read_csv(path: Path, dtype: Any) -> pd.DataFrame:
-    """Read a table of `write_csv`: columns of the types of `dtype`, others as pandas guesses; empty text is ""."""
-    table = pd.read_csv(path, dtype=dtype, keep_default_na=False, encoding="utf-8")
-    read: pd.DataFrame = _each_text(table, unescaped)
-    return read
-
-
-def _holds(table: pd.DataFrame, mark: str) -> bool:
-    texts = [column for _, column in table.items() if not is_numeric_dtype(column)]
-    return any(isinstance(cell, str) and mark in cell for column in texts for cell in column)
+RECORDINGS: dict[str, Kind] = {
+    "recording": "text",
+    "label": "text",
+    "secondary": "text",
+    "author": "text",
+    "rating": "number",
+    "latitude": "number",
+    "longitude": "number",
+    "date": "text",
+    "fold": "count",
+    "sha256": "text",
+    "sound": "text",
+    "duration_s": "number",
+    "sample_rate_hz": "count",
+    "channels": "count",
+}
 
 
-def _each_text(table: pd.DataFrame, change: Any) -> pd.DataFrame:
-    """The table with its texts changed, the names of columns among them."""
+def to_kind(column: pd.Series[str], kind: Kind) -> pd.Series:
+    """Convert a text column; an empty cell becomes "", NaN or NA."""
+    if kind == "text":
+        return column
+    numbers = pd.to_numeric(column.where(column != "", None), errors="raise").astype("float64")
+    return numbers if kind == "number" else numbers.astype("Int64")
 
-    def changed(cell: Any) -> Any:
-        return change(cell) if isinstance(cell, str) else cell
 
-    columns = {name: column if is_numeric_dtype(column) else column.map(changed) for name, column in table.items()}
-    return pd.DataFrame(columns, index=table.index).rename(columns=changed)
+def read_table(path: Path, columns: Mapping[str, Kind]) -> pd.DataFrame:
+    """Read a table that an earlier stage wrote: exactly these columns, typed.
+
+    Raises
+    ------
+    PipelineError
+        If the file is missing, lacks a column, or holds a cell of another type.
+    """
+    try:
+        table = read_csv(path, str)
+        if missing := [name for name in columns if name not in table]:
+            raise ValueError(f"lacks column(s) {', '.join(missing)}")
+        return pd.DataFrame({name: to_kind(table[name], kind) for name, kind in columns.items()})
+    except OSError as error:
+        raise PipelineError(f"{path}: cannot be read ({error.strerror or error}); run `dvc repro`") from error
+    except (ValueError, TypeError) as error:
+        raise PipelineError(f"{path}: {error}; it was changed by hand, run `dvc repro`") from error

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import params as parameters
-from commands.errors import CommandError
+from birdcache.errors import CommandError
+from birdcache.params import load as parameters
 
 PIPELINE = Path("ladder/dvc.yaml")
 RESULTS = ("reports/ladder.md", "reports/ladder.png", "reports/ladder.csv")

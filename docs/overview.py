@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from birdcache.figures import BLUE, ORANGE, figure
 from cache.store import Store
-from figures import BLUE, ORANGE, figure
 
 RECORDING_S, SOUNDSCAPE = 8.0, 0
 

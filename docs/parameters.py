@@ -12,13 +12,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 
-from params import Params
-from schema.recipe import completed
+from birdcache.params.load import Params
+from birdcache.params.recipe import completed
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/parameters.md"
 HEAD = """\
-<!-- written by `make docs` from params.py, schema/ and params.yaml: change these, not this page -->
+<!-- written by `make docs` from birdcache/params/ and params.yaml: change these, not this page -->
 
 # Parameters
 

@@ -14,14 +14,13 @@ from pathlib import Path
 import joblib
 import pandas as pd
 
-import params
-from errors import run_stage
-from lifeline import die_with_parent
-from params import DemoParams
-from pipeline.chorus.plan import Plan, Recording, Soundscape, plan_demo
-from pipeline.chorus.scene import WINDOW_S, Scene, heard_labels, write_scene
-from pipeline.errors import PipelineError
-from progress import Progress
+from birdcache.errors import PipelineError, run_stage
+from birdcache.params import load as params
+from birdcache.params.load import DemoParams
+from birdcache.process import die_with_parent
+from birdcache.progress import Progress
+from pipeline.synthetic.plan import Plan, Recording, Soundscape, plan_demo
+from pipeline.synthetic.scene import WINDOW_S, Scene, heard_labels, write_scene
 
 LICENSE = "cc-by 4.0"
 FIRST_TAXON_ID = 9_000_001  # above iNaturalist's numbers

@@ -14,15 +14,14 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-import params
-from cache.tables import write_csv
-from errors import run_stage
-from params import FoldsParams
-from pipeline.data_report import write_report
-from pipeline.errors import PipelineError
-from pipeline.fold_report import draw_folds, fold_rows, label_counts, summarise
-from pipeline.groups import NEVER_VALIDATED, IntArray, group_recordings, keep_in_training, rare_labels
-from pipeline.tables import RECORDINGS, read_table
+from birdcache.errors import PipelineError, run_stage
+from birdcache.params import load as params
+from birdcache.params.load import FoldsParams
+from cache.csv_files import write_csv
+from cache.tables import RECORDINGS, read_table
+from pipeline.dataset.fold_summary import draw_folds, fold_rows, label_counts, summarise
+from pipeline.dataset.groups import NEVER_VALIDATED, IntArray, group_recordings, keep_in_training, rare_labels
+from pipeline.dataset.summary import write_report
 
 DATA = Path("data")
 REPORTS = Path("reports")
@@ -37,7 +36,7 @@ class Split:
     fold
         (N,), 0 to count - 1, or -1: never validated.
     group
-        (N,), recordings of a group belong together (`pipeline.groups.group_recordings`).
+        (N,), recordings of a group belong together (`pipeline.dataset.groups.group_recordings`).
     rare
         Labels that are never validated, and why.
     origin

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pandas as pd
 
-import params
-from cache.tables import write_csv
-from errors import run_stage
-from params import DataParams, MachineParams
-from pipeline.annotations.recordings import annotations_table
-from pipeline.data_report import draw_classes, summarise, write_report
-from pipeline.duplicates import with_sounds
-from pipeline.errors import PipelineError
-from pipeline.metadata import TAXONOMY, Metadata, read_metadata
-from pipeline.refused import COLUMNS, check_share, counts_text, write_refused
-from pipeline.scan import scan_files
-from pipeline.tables import RECORDINGS
+from birdcache.errors import PipelineError, run_stage
+from birdcache.params import load as params
+from birdcache.params.load import DataParams, MachineParams
+from cache.csv_files import write_csv
+from cache.tables import RECORDINGS
+from pipeline.dataset.annotated import annotations_table
+from pipeline.dataset.duplicates import with_sounds
+from pipeline.dataset.metadata import TAXONOMY, Metadata, read_metadata
+from pipeline.dataset.rejected import COLUMNS, check_share, counts_text, write_refused
+from pipeline.dataset.scan import scan_files
+from pipeline.dataset.summary import draw_classes, summarise, write_report
 
 DATA = Path("data")
 REPORTS = Path("reports")
@@ -56,13 +55,13 @@ def main() -> None:
 
 
 def scan_recordings(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
-    """The listed recordings with the columns of `pipeline.scan.Scan` beside them, usable or not."""
+    """The listed recordings with the columns of `pipeline.dataset.scan.Scan` beside them, usable or not."""
     scans = scan_files(list(metadata.recordings["path"]), data, machine, "recordings")
     return pd.concat([metadata.recordings, scans], axis=1)
 
 
 def scan_soundscapes(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
-    """The soundscapes (name without extension, path) with the columns of `pipeline.scan.Scan`, usable or not."""
+    """The soundscapes (name without extension, path) with the columns of `Scan`, usable or not."""
     paths = [path.as_posix() for path in metadata.soundscapes]
     names = pd.DataFrame({"soundscape": [path.stem for path in metadata.soundscapes], "path": paths}, dtype=str)
     return pd.concat([names, scan_files(paths, data, machine, "soundscapes")], axis=1)

@@ -13,24 +13,23 @@ from typing import Any
 
 import pandas as pd
 
-import params as parameters
-from cache.files import write_durably, writing
+from birdcache.audio.formats.header import LONGEST_S
+from birdcache.errors import PipelineError, run_stage
+from birdcache.files import write_durably, writing
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
+from birdcache.storage import Place, place
+from cache.csv_files import read_csv
 from cache.locks import building, replacing
-from cache.notes import note_plan, note_store
-from cache.places import Place, place
-from cache.seal import seal
 from cache.store import Store
-from cache.tables import read_csv
-from errors import run_stage
-from params import Params
-from pipeline.build import Builder
-from pipeline.errors import PipelineError
-from pipeline.gallery import draw_gallery
-from pipeline.gate.promise import LONGEST_S
-from pipeline.jobs import Source
-from pipeline.part_worker import Refused
-from pipeline.refused import COLUMNS, check_share, counts_text, write_refused
-from pipeline.workers import sweep_after
+from cache.store_writer import seal
+from cache.usage import note_plan, note_store
+from commands.report.gallery import draw_gallery
+from pipeline.build.build import Builder
+from pipeline.build.parallel import sweep_after
+from pipeline.build.plan import Source
+from pipeline.build.worker import Refused
+from pipeline.dataset.rejected import COLUMNS, check_share, counts_text, write_refused
 
 AUDIO, SOUNDSCAPES = Path("data/audio.csv"), Path("data/soundscapes.csv")
 CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")

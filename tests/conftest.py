@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import params
+from birdcache.params import load as params
 from tests import tiny
 from tests.browser import Browser, opened
 from tests.recorded import RecordedParams
@@ -30,7 +30,7 @@ STAGES = {
     "predict": ("train.predict", []),
     "submit": ("train.submit", []),
     "evaluate": ("train.evaluate", []),
-    "report": ("commands.page.build", []),
+    "report": ("commands.report.build", []),
 }
 
 

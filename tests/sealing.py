@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cache.codec import Codes
 from cache.pool import Pool, PooledPart
+from cache.quantize import Codes
 from cache.shard import Layout
 
 

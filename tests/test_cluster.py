@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cache.files import file_sha256
+from birdcache.files import file_sha256
 from tests import tiny
 from tests.loopback import Loopback, finish, loopback
 
@@ -33,9 +33,9 @@ READ_BOTH = """
 import json, sys
 import numpy as np
 from pathlib import Path
-from cache.files import sha256_hex
+from birdcache.files import sha256_hex
 from cache.store import Store
-from cache.whereabouts import part_places
+from cache.remote_parts import part_places
 
 local, remote = map(Path, sys.argv[1:3])
 objects = {}

@@ -31,12 +31,12 @@ CODE = (
     "schema",
     "train",
     "commands",
-    "params.py",
-    "cli.py",
-    "errors.py",
-    "lifeline.py",
-    "progress.py",
-    "figures.py",
+    "birdcache/params/load.py",
+    "birdcache/cli.py",
+    "birdcache/errors.py",
+    "birdcache/process.py",
+    "birdcache/progress.py",
+    "birdcache/figures.py",
 )
 
 

@@ -74,7 +74,7 @@ def test_tables_of_ours_are_read_as_they_were_written() -> None:
     for package in ("cache", "pipeline", "train", "commands"):
         for path in modules_of(package):
             raw = re.findall(r"pd\.read_csv\(.*", path.read_text())
-            assert path == ROOT / "cache/tables.py" or all('sep="\\t"' in call for call in raw), path
+            assert path == ROOT / "cache/csv_files.py" or all('sep="\\t"' in call for call in raw), path
 
 
 def test_only_params_parses_yaml_of_the_pipeline() -> None:

@@ -19,23 +19,23 @@ import torch
 from dvc.repo import Repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 
-import cli
-import params
+from birdcache import cli
+from birdcache.errors import TrainError
+from birdcache.params import load as params
 from cache.store import Store
-from commands.plan_stages import plan_stages
+from commands.plan.stages import plan_stages
 from tests import tiny
 from tests.conftest import TinyProject
 from tests.recorded import RecordedParams
 from tests.test_house import stage_definition
-from train.clips.sampling import covering_starts
-from train.errors import TrainError
+from train.data.sampling import covering_starts
 from train.ladder import members as ladder_members
 from train.ladder import run as ladder_run
 from train.ladder import summary
 from train.ladder.members import read_run, resolve_run
 from train.ladder.scores import measured, read_fold
-from train.network.checkpoint import read_model, read_sidecar
-from train.parameters import changes
+from train.model.weights import read_model, read_sidecar
+from train.score.parameters import changes
 
 SEEDS, FOLD = (4, 5, 6), 1
 STAGES = {

@@ -10,12 +10,12 @@ import pytest
 import timm
 from pydantic import ValidationError
 
-from schema.members import Member
+from birdcache.errors import TrainError
+from birdcache.params.members import Member
 from tests.tiny import ROOT, tiny_params
-from train.clips.sources import find_source
-from train.errors import TrainError
+from train.model.weight_file import find_source
 
-PACKAGES = ("cache", "pipeline", "train", "commands", "schema", "benchmarks")
+PACKAGES = ("birdcache", "cache", "pipeline", "train", "commands", "benchmarks")
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "jsonpickle", "shelve", "marshal", "imp", "yaml"}
 CALLS = {"eval", "exec", "__import__", "compile"}
 METHODS = {"torch.load", "torch.save", "torch.jit.load", "torch.hub.load", "joblib.load", "joblib.dump"}

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 import torch
 
+from birdcache.errors import TrainError
+from birdcache.params.load import load
 from cache.store import Store
-from params import load
 from tests.conftest import TinyProject
 from tests.tiny import SPECIES
-from train.clips.examples import read_examples, read_labels
-from train.errors import TrainError
+from train.data.examples import read_examples, read_labels
 from train.fit import split_run
-from train.learning.run import open_log
-from train.network.checkpoint import read_model, read_sidecar
+from train.loop.run import open_log
+from train.model.weights import read_model, read_sidecar
 
 
 def test_training_learns_three_tones(tiny_project: TinyProject) -> None:
@@ -52,8 +52,8 @@ def test_every_recording_is_predicted_once_per_member(tiny_project: TinyProject)
 def test_the_saved_weights_give_the_saved_predictions(
     tiny_project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train.clips.residence import HostFrames
-    from train.learning.validation import Validation
+    from train.data.frames import HostFrames
+    from train.loop.validation import Validation
 
     monkeypatch.chdir(tiny_project.root)
     folder, device = Path("models/base/0"), torch.device("cpu")

@@ -16,9 +16,9 @@ from benchmarks.synthetic import CODEC, DIGEST, VIEW, write_project
 from cache import keys
 from cache.keys import content_key, part_bits, part_name
 from cache.pool import LocalPool
-from cache.seal import NamedPart, seal
 from cache.store import Store
-from pipeline.jobs import Job, Rows, Source, finished_rows, plan_jobs
+from cache.store_writer import NamedPart, seal
+from pipeline.build.plan import Job, Rows, Source, finished_rows, plan_jobs
 from pipeline.spectrograms import read_sources
 
 RECORDINGS = 3000

@@ -14,15 +14,15 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-import cli
-import params
-from schema.views import SideBySide
+from birdcache import cli
+from birdcache.errors import TrainError
+from birdcache.params import load as params
+from birdcache.params.views import SideBySide
 from tests import tiny
 from tests.conftest import TinyProject
-from train.errors import TrainError
 from train.members import read_member, resolve, stores_of
-from train.network.checkpoint import read_model, read_sidecar
-from train.network.model import choose_device
+from train.model.classifier import choose_device
+from train.model.weights import read_model, read_sidecar
 
 TOGETHER: dict[str, Any] = {"more_views": ["pcen"], "override": {"normalise": "bins", "channels": ["level", "slope"]}}
 
@@ -120,7 +120,7 @@ def test_a_second_store_that_changed_after_all_is_refused(project: Path, monkeyp
 def test_the_picture_of_a_batch_names_view_and_channel(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from commands.batch import channel_names
+    from commands.inspect.batch import channel_names
 
     monkeypatch.chdir(project)
     cli.main(["batch", "base", "--clips", "2"])

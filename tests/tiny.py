@@ -12,8 +12,8 @@ import numpy.typing as npt
 import soundfile
 from ruamel.yaml import YAML
 
-from pipeline.chorus.ogg import SERIAL, with_serial
-from schema.recipe import completed
+from birdcache.params.recipe import completed
+from pipeline.synthetic.ogg import SERIAL, with_serial
 
 ROOT = Path(__file__).parent.parent
 RATE_HZ = 16000

@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import params as parameters
-from cache.tables import read_csv, write_csv
-from errors import run_stage
-from params import EvaluateParams
-from train.clips.examples import read_labels
+from birdcache.errors import run_stage
+from birdcache.params import load as parameters
+from birdcache.params.load import EvaluateParams
+from cache.csv_files import read_csv, write_csv
+from commands.report.figures import draw_classes, draw_confusions, draw_soundscapes
+from train.data.examples import read_labels
 from train.members import read_member
-from train.parameters import parameter_table
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import LABELS, REPORTS
-from train.scoring.blend import Held
-from train.scoring.ensemble import ENSEMBLE, Ensemble, read_ensemble
-from train.scoring.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes
-from train.scoring.evaluate_tables import blend_table, markdown, member_table, postprocessing_table
-from train.scoring.evaluate_windows import Windows, read_windows
-from train.scoring.metrics import Floats, class_average_precision, class_roc_auc, recording_metrics
-from train.scoring.out_of_fold import OutOfFold, read_out_of_fold
+from train.score.blend import Held
+from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
+from train.score.metrics import Floats, class_average_precision, class_roc_auc, recording_metrics
+from train.score.out_of_fold import OutOfFold, read_out_of_fold
+from train.score.parameters import parameter_table
+from train.score.tables import blend_table, markdown, member_table, postprocessing_table
+from train.score.windows import Windows, read_windows
 
 
 def main() -> None:

@@ -8,42 +8,41 @@ from functools import partial
 
 import torch
 
-import params as parameters
+from birdcache.errors import TrainError, run_stage
+from birdcache.params import load as parameters
+from birdcache.params.load import MachineParams
+from birdcache.params.views import each_of
 from cache.store import Store
-from errors import run_stage
-from params import MachineParams
-from schema.views import each_of
-from train.clips.annotated import with_annotated_times
-from train.clips.batches import TrainingBatches
-from train.clips.examples import Examples, read_examples, read_labels
-from train.clips.plans import Planner
-from train.clips.residence import Frames
-from train.clips.side_by_side import held_by_all, open_side_by_side
-from train.clips.sources import find_source
-from train.clips.trim import trimmed
-from train.errors import TrainError
-from train.finishing.finish import Finisher
-from train.finishing.normalise import Normaliser, channel_count
-from train.finishing.statistics import bin_statistics
-from train.learning.checkpoints import forget_finished
-from train.learning.identity import digest, environment
-from train.learning.launch import run_together
-from train.learning.loop import Trainer
-from train.learning.ranks import ALONE, Ranks
-from train.learning.run import Place, Run, place_of
-from train.learning.saving import Saver, checkpoints_root
-from train.learning.split_report import check_split, split_lines
-from train.learning.validation import Validation
+from train.augment.batch import Finisher
+from train.augment.normalise import Normaliser, channel_count
+from train.augment.statistics import bin_statistics
+from train.data.batch_plan import Planner
+from train.data.examples import Examples, read_examples, read_labels
+from train.data.frames import Frames
+from train.data.loader import TrainingBatches
+from train.data.multi_view import held_by_all, open_side_by_side
+from train.data.pseudo_clips import PseudoClips
+from train.data.spans import with_annotated_times
+from train.data.trim import trimmed
+from train.loop.checkpoint import forget_finished
+from train.loop.distributed import ALONE, Ranks
+from train.loop.fingerprint import digest, environment
+from train.loop.launch import run_together
+from train.loop.loop import Trainer
+from train.loop.resume import Saver, checkpoints_root
+from train.loop.run import Place, Run, place_of
+from train.loop.split_summary import check_split, split_lines
+from train.loop.validation import Validation
 from train.members import ResolvedMember, joint_digest, read_member
-from train.network.model import Classifier, build_model, choose_device
+from train.model.classifier import Classifier, build_model, choose_device
+from train.model.weight_file import find_source
 from train.paths import store_path
-from train.student.pseudo_clips import PseudoClips
 
 VALIDATION_BATCH = 64
 
 
 def main() -> None:
-    """Train the `<member>-<fold>` that the command line names; see `train.learning.run.Run` for what it writes."""
+    """Train the `<member>-<fold>` that the command line names; see `train.loop.run.Run` for what it writes."""
     name, fold = split_run(sys.argv[1])
     machine, place = parameters.load().machine, place_of(name, fold)
     device = choose_device(machine.device)

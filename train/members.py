@@ -12,16 +12,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import params as parameters
-from cache.files import sha256_hex
+from birdcache.errors import TrainError, run_stage
+from birdcache.files import sha256_hex
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
+from birdcache.params.members import Member
+from birdcache.params.recipe import Recipe
+from birdcache.params.views import AnyView, side_by_side, unlike
 from cache.store import Store
-from errors import run_stage
-from params import Params
-from schema.members import Member
-from schema.recipe import Recipe
-from schema.views import AnyView, side_by_side, unlike
-from train.clips.sources import find_source
-from train.errors import TrainError
+from train.model.weight_file import find_source
 from train.paths import MEMBERS, store_path
 
 

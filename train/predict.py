@@ -9,24 +9,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import params as parameters
+from birdcache.errors import TrainError, run_stage
+from birdcache.params import load as parameters
+from birdcache.params.load import MachineParams, Params
+from birdcache.params.views import AnyView, each_of
+from birdcache.predict.clip_scores import ClipScores
+from birdcache.predict.postprocess import Cutting
+from birdcache.progress import Progress
+from cache.csv_files import read_csv
 from cache.store import Store
-from cache.tables import read_csv
-from errors import run_stage
-from params import MachineParams, Params
-from progress import Progress
-from schema.views import AnyView, each_of
-from train.clips.examples import read_labels
-from train.clips.residence import Frames
-from train.clips.side_by_side import open_side_by_side
-from train.errors import TrainError
-from train.network.checkpoint import Sidecar, read_model, read_sidecar
-from train.network.model import Classifier, choose_device
-from train.network.soup import read_fold_soup
+from train.data.examples import read_labels
+from train.data.frames import Frames
+from train.data.multi_view import open_side_by_side
+from train.model.classifier import Classifier, choose_device
+from train.model.soup import read_fold_soup
+from train.model.weights import Sidecar, read_model, read_sidecar
 from train.paths import MODELS, SCORES, SOUNDSCAPES, store_path
-from train.scoring.clip_scores import ClipScores
-from train.scoring.inference import Floats, Scorer
-from train.scoring.postprocess import Cutting
+from train.score.inference import Floats, Scorer
 
 
 @dataclass(frozen=True)

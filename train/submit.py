@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-import params as parameters
-from cache.tables import read_csv, write_csv
-from errors import run_stage
-from params import Params
-from train.clips.examples import read_labels
+from birdcache.errors import run_stage
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
+from birdcache.predict.clip_scores import ClipScores, read_clip_scores
+from cache.csv_files import read_csv, write_csv
+from train.data.examples import read_labels
 from train.paths import ENSEMBLE, SCORES, SUBMISSION, SUBMISSION_LABELS, THRESHOLDS
-from train.scoring.blend import Blend, Held
-from train.scoring.clip_scores import ClipScores, read_clip_scores
-from train.scoring.ensemble import Ensemble, write_ensemble
-from train.scoring.metrics import Floats
-from train.scoring.out_of_fold import read_out_of_fold
-from train.scoring.thresholds import Thresholds, fit_thresholds
+from train.score.blend import Blend, Held
+from train.score.ensemble import Ensemble, write_ensemble
+from train.score.metrics import Floats
+from train.score.out_of_fold import read_out_of_fold
+from train.score.thresholds import Thresholds, fit_thresholds
 
 
 def main() -> None:

@@ -13,12 +13,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-import params as parameters
-from cache.tables import write_csv
-from commands.bundle.format import DESCRIPTION, MODEL, SUFFIX, Description
-from commands.bundle.predict import BundlePredictor
-from commands.bundle.read import Bundle, open_session
-from commands.errors import CommandError
+from birdcache.bundle.format import DESCRIPTION, MODEL, SUFFIX, Description
+from birdcache.bundle.read import Bundle, open_session
+from birdcache.bundle.scores import BundlePredictor
+from birdcache.errors import CommandError, run_stage
+from birdcache.params import load as parameters
+from birdcache.params.export import ExportParams
+from birdcache.predict.postprocess import Floats
+from birdcache.progress import Progress
+from birdcache.text_files import write_text
+from cache.csv_files import write_csv
 from commands.export.card import card, label_table
 from commands.export.choose import looks_of, ready_for_export
 from commands.export.compare import Compared, Measured, compared_files, difference, measure, soundscape_metrics
@@ -26,15 +30,10 @@ from commands.export.describe import describe, requirements_text, write_sums
 from commands.export.graph import EnsembleGraph
 from commands.export.onnx_file import export_graph
 from commands.export.quantise import quantise
-from commands.export.report import PIPELINE, Way, write_reports
-from commands.inference.trained import Ready
-from commands.inference.trained_scores import score_file
-from errors import run_stage
-from pipeline.rows import write_text
-from progress import Progress
-from schema.export import ExportParams
+from commands.export.summary import PIPELINE, Way, write_reports
+from commands.predict.trained import Ready
+from commands.predict.trained_scores import score_file
 from train.paths import MODELS
-from train.scoring.postprocess import Floats
 
 BUNDLES = Path("bundles")
 CALIBRATED_ON = 24  # recordings whose clips tell the ranges of int8

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from cache.tables import read_csv
-from commands.bundle.format import OUTSIDE, Description, Input
-from schema.export import ExportParams
+from birdcache.bundle.format import OUTSIDE, Description, Input
+from birdcache.params.export import ExportParams
+from cache.csv_files import read_csv
 from train.paths import LABELS, RECORDINGS, REPORTS
 
 METRICS = REPORTS / "metrics.json"

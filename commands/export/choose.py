@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from commands.errors import CommandError
+from birdcache.errors import CommandError
+from birdcache.params.export import ExportParams
 from commands.export.graph import Look
-from commands.inference.trained import Model, Ready, find_models, load_models, read_common_names, read_submission_labels
-from schema.export import ExportParams
+from commands.predict.trained import Model, Ready, find_models, load_models, read_common_names, read_submission_labels
 from train.paths import ENSEMBLE, MODELS
-from train.scoring.ensemble import Ensemble, read_ensemble
+from train.score.ensemble import Ensemble, read_ensemble
 
 CPU = torch.device("cpu")
 

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.places import Place, place
-from cache.tables import read_csv
-from commands.inference.predictor import FileScores
-from pipeline.errors import Refusal
-from progress import Progress
+from birdcache.audio.rejected import Refusal
+from birdcache.predict.clip_scores import window_ids
+from birdcache.predict.postprocess import Floats
+from birdcache.predict.predictor import FileScores
+from birdcache.progress import Progress
+from birdcache.storage import Place, place
+from cache.csv_files import read_csv
 from train.paths import SOUNDSCAPES, TRUTH
-from train.scoring.clip_scores import window_ids
-from train.scoring.metrics import window_metrics
-from train.scoring.postprocess import Floats
+from train.score.metrics import window_metrics
 
 AUDIO = Path("data/audio.csv")
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cache.files import file_sha256
-from commands.bundle.format import SUMS, Description, MemberFacts
+from birdcache.audio.read import DECODER_VERSION
+from birdcache.bundle.format import SUMS, Description, MemberFacts
+from birdcache.files import file_sha256
+from birdcache.params.export import ExportParams
+from birdcache.params.views import each_of
+from birdcache.text_files import write_text
 from commands.export.graph import EnsembleGraph
-from commands.inference.trained import Ready
-from pipeline.audio import DECODER_VERSION
-from pipeline.frontend import FRONTEND_VERSION
-from pipeline.rows import write_text
-from schema.export import ExportParams
-from schema.views import each_of
+from commands.predict.trained import Ready
+from pipeline.build.frontend import FRONTEND_VERSION
 
 RUNTIME = (  # what `birdcache predict` needs for a bundle; pyproject.toml's extra `runtime` is the same
     "numpy>=2.0",

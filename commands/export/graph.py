@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cache.codec import Codec
-from commands.bundle.format import OUTSIDE_ABOVE, Input
+from birdcache.bundle.format import OUTSIDE_ABOVE, Input
+from birdcache.params.views import AnyView, MelView, PcenView, each_of
+from cache.quantize import Codec
 from commands.export.spectrum import Decibels, Pcen, Spectrum, context_frames, mel_rows
-from commands.inference.trained import Model
-from pipeline.codes import codec_of
-from schema.views import AnyView, MelView, PcenView, each_of
-from train.finishing.normalise import Normaliser, as_images
-from train.learning.losses import scores
-from train.network.features import features_and_logits
+from commands.predict.trained import Model
+from pipeline.build.encode import codec_of
+from train.augment.normalise import Normaliser, as_images
+from train.model.features import features_and_logits
+from train.model.losses import scores
 
 View = MelView | PcenView
 Grid = tuple[int, int, int]  # sample rate, hop, frames of a clip: what models must share to look at one waveform
@@ -159,7 +159,7 @@ class Level(nn.Module):
 
 
 def rounded(values: Tensor, codec: Codec) -> Tensor:
-    """What is left of values once they were stored; see `cache.codec`."""
+    """What is left of values once they were stored; see `cache.quantize`."""
     if codec.dtype == "float16":
         return values.half().float()
     codes = ((values - codec.low) / codec.step).round().clamp(0, 254)

@@ -9,8 +9,8 @@ import onnx
 import torch
 from onnx import ModelProto
 
-from commands.bundle.format import EMBEDDING, SCORES
-from commands.errors import CommandError
+from birdcache.bundle.format import EMBEDDING, SCORES
+from birdcache.errors import CommandError
 from commands.export.graph import EnsembleGraph
 
 OPSET = 18  # what OpenVINO, ONNX Runtime Web and older runtimes take

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 from onnx import ModelProto
 
-from train.scoring.postprocess import Floats
+from birdcache.predict.postprocess import Floats
 
 FRONT_END = ".front_end."  # in the names of its constants
 QUANTISED = ("Conv", "MatMul", "Gemm")

@@ -1,4 +1,4 @@
-"""The front end as plain matrix products: what `pipeline.frontend` computes, without an FFT operator.
+"""The front end as plain matrix products: what `pipeline.build.frontend` computes, without an FFT operator.
 
 B batch, S sample, L frame of the input with its context, T frame of the clip, M mel bin, N sample of a window.
 The Fourier transform of N = N1 N2 samples is two products (Cooley and Tukey 1965): of N1 samples each, with window and
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from birdcache.bundle.format import FORGOTTEN
+from birdcache.params.views import MelView, PcenParams, PcenView
+from cache.mel_filters import mel_filters
 from cache.power import PCEN_SCALE, POWER_FLOOR, smoothing_coefficient
-from commands.bundle.format import FORGOTTEN
-from pipeline.mel import mel_filters
-from schema.views import MelView, PcenParams, PcenView
 
 Doubles = npt.NDArray[np.float64]
 
@@ -105,7 +105,7 @@ def mel_rows(view: MelView | PcenView) -> npt.NDArray[np.float32]:
     Frequency k = k1 + N1 k2; what lies above the middle mirrors what lies below, and counts only where that is missing.
     """
     filters_FM = mel_filters(view)
-    filters_FM[[0, -1]] = 0  # real, on the feet of triangles, as in pipeline.frontend
+    filters_FM[[0, -1]] = 0  # real, on the feet of triangles, as in pipeline.build.frontend
     n1, n2 = factors(view.n_fft)
     frequency = (np.arange(n1 // 2 + 1)[:, None] + n1 * np.arange(n2)).ravel()
     folded = np.minimum(frequency, view.n_fft - frequency)
@@ -130,7 +130,7 @@ class Pcen(nn.Module):
     """Mel power as what a `pcen` view stores, before its codes: PCEN whose smoother has run over the context.
 
     The smoother m[t] = (1 - b) m[t-1] + b e[t] is a product with its impulse response. Frames outside the recording
-    have no energy, so that a clip at its start is as in `pipeline.frontend`.
+    have no energy, so that a clip at its start is as in `pipeline.build.frontend`.
     """
 
     response: Tensor  # (T, L)

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cache.codec import Codec
-from cache.files import sha256_hex
+from birdcache.files import sha256_hex
+from birdcache.params.views import MelView
 from cache.keys import content_key, view_digest
 from cache.pool import LocalPool
-from cache.seal import NamedPart, seal
+from cache.quantize import Codec
 from cache.shard import Layout
-from schema.views import MelView
+from cache.store_writer import NamedPart, seal
 from tests.sealing import add_part
 
 Parts = Mapping[str, Sequence[int]]

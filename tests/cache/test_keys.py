@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from birdcache.params.views import MelView, PcenParams, PcenView
 from cache.keys import (
     FEWEST_PART_BITS,
     MOST_PART_BITS,
@@ -15,7 +16,6 @@ from cache.keys import (
     part_name,
     view_digest,
 )
-from schema.views import MelView, PcenParams, PcenView
 
 PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.4, eps=1e-6)
 

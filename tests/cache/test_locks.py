@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from cache.errors import StoreError
+from birdcache.errors import StoreError
 from cache.locks import NAME, alone, building, replacing
 from tests.tiny import ROOT
 

@@ -8,9 +8,9 @@ import librosa
 import numpy as np
 import pytest
 
-import params
+from birdcache.params import load as params
+from birdcache.params.views import MelView
 from cache.mel_axis import hz_to_mel, mel_edges_hz, mel_frequencies_hz, mel_places, mel_to_hz
-from schema.views import MelView
 from tests.tiny import ROOT
 
 Scale = Literal["slaney", "htk"]

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cache import files, pool
-from cache.codec import Codes
-from cache.draft import ROWS, PartDraft
-from cache.parts import METADATA, SHARD
+from birdcache import files
+from cache import pool
+from cache.part import METADATA, SHARD
+from cache.part_writer import ROWS, PartDraft
 from cache.pool import LocalPool, PooledPart, is_intact, link_part
+from cache.quantize import Codes
 from cache.shard import Layout
 from tests.sealing import add_part
 

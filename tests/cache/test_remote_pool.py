@@ -16,19 +16,19 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
-from cache.codec import Codec
-from cache.draft import ROWS
-from cache.errors import StoreError
+from birdcache.errors import StoreError
+from birdcache.params.views import MelView
+from birdcache.storage import absolute, place, reaching, read_range
 from cache.keys import content_key
-from cache.parts import SHARD
-from cache.places import absolute, place, reaching, read_range
+from cache.part import SHARD
+from cache.part_writer import ROWS
 from cache.pool import LocalPool, Pool, PooledPart
+from cache.quantize import Codec
+from cache.remote_parts import NAME as ELSEWHERE
 from cache.remote_pool import RemotePool, open_pool
-from cache.seal import NamedPart, seal
 from cache.shard import Layout
 from cache.store import Store
-from cache.whereabouts import NAME as ELSEWHERE
-from schema.views import MelView
+from cache.store_writer import NamedPart, seal
 from tests.cache.conftest import PARTS, Sealed, seal_store
 from tests.sealing import add_part
 from tests.tiny import ROOT
@@ -306,11 +306,9 @@ def test_protocol_that_nothing_opens_is_refused() -> None:
 
 
 def test_missing_extra_is_named_instead_of_a_traceback() -> None:
-    code = "import sys; sys.modules['s3fs'] = None\nfrom cache.places import place\nplace('s3://bucket/pool')"
+    code = "import sys; sys.modules['s3fs'] = None\nfrom birdcache.storage import place\nplace('s3://bucket/pool')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (
-        done.stderr.strip().splitlines()[-1].startswith("cache.errors.StoreError: s3://bucket/pool: cannot be opened")
-    )
+    assert done.stderr.strip().splitlines()[-1].startswith("birdcache.errors.StoreError: s3://bucket/pool: cannot be")
     assert 'pip install "birdcache[s3]"' in done.stderr
 
 

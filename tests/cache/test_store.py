@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import zarr
 
-from cache import seal as sealing
-from cache.errors import StoreError
-from cache.files import canonical_json, sha256_hex, write_durably
+from birdcache.errors import StoreError
+from birdcache.files import canonical_json, sha256_hex, write_durably
+from cache import store_writer as sealing
 from cache.manifest import NAME, read_manifest
 from cache.store import Store
 from tests.cache.conftest import Sealed

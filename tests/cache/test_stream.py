@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from upath import UPath
 
+from birdcache.errors import StoreError
 from cache import stream
-from cache.codec import Codes
-from cache.errors import StoreError
-from cache.parts import SHARD, PartReader
+from cache.gather import Ints, find_runs
+from cache.part import SHARD, PartReader
 from cache.pool import LocalPool
+from cache.quantize import Codes
 from cache.remote_pool import RemotePool
-from cache.runs import Ints, find_runs
-from cache.seal import NamedPart, seal
 from cache.store import Store
+from cache.store_writer import NamedPart, seal
 from cache.stream import StreamReader
 from tests.cache.conftest import Sealed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import params
+from birdcache.params import load as params
 from commands.export import __main__ as stage
 from tests.conftest import TinyProject
 from tests.recorded import RecordedParams

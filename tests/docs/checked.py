@@ -15,13 +15,13 @@ from typing import Any
 from dvc.cli.parser import get_main_parser
 from ruamel.yaml import YAML
 
-from cli import build_parser
-from schema.recipe import completed
+from birdcache.cli import build_parser
+from birdcache.params.recipe import completed
 from tests.tiny import ROOT
 
 PLAIN = {"cat", "cd", "cp", "echo", "export", "git", "head", "ls", "mkdir", "mv", "rm", "source", "unzip"}
 SEPARATORS = {"&&", "||", ";", "|", "&"}
-OF_THE_PROJECT = ("benchmarks", "cli", "docs", "pipeline", "train")
+OF_THE_PROJECT = ("benchmarks", "birdcache", "docs", "pipeline", "train")
 
 
 class WrongCommandError(Exception):

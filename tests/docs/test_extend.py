@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from schema.recipe import merged
+from birdcache.params.recipe import merged
 from tests import tiny
 from tests.docs.blocks import Block, all_blocks
 from tests.docs.conftest import copy_of_the_tree, run
@@ -90,8 +90,8 @@ import torch
 from ruamel.yaml import YAML
 
 from train import fit, members
-from train.finishing.augment import move_bins
-from train.learning.losses import asymmetric
+from train.augment.ops import move_bins
+from train.model.losses import asymmetric
 
 rising = torch.arange(5.0).expand(2, 1, 3, 5)
 moved = move_bins(rising, torch.tensor([0, 1]))

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cli import build_parser
+from birdcache.cli import build_parser
 from docs import parameters
 from tests.docs.blocks import PAGES
 from tests.tiny import ROOT
 
 DOCS = ROOT / "docs"
-SOURCES = ("cache", "commands", "pipeline", "schema", "train")
+SOURCES = ("birdcache", "cache", "commands", "pipeline", "train")
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

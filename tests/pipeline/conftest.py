@@ -11,10 +11,10 @@ import pytest
 import soundfile
 from joblib.externals.loky import get_reusable_executor
 
-from cache.codec import Codes
-from cache.places import Place
-from params import DataParams
-from pipeline.decoder.parent import Decoder
+from birdcache.audio.decoder import Decoder
+from birdcache.params.load import DataParams
+from birdcache.storage import Place
+from cache.quantize import Codes
 
 WriteClip = Callable[..., Path]
 FORMATS = {".ogg": ("OGG", "VORBIS"), ".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_16"), ".mp3": ("MP3", None)}

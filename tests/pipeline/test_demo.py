@@ -14,16 +14,16 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from params import DemoParams
-from pipeline.chorus.habitat import CLICK_SAMPLE, HABITATS, Habitat, air_gain, coloured_noise, impulse_response
-from pipeline.chorus.notes import SAMPLE_RATE_HZ, Note, Song, render_note, render_songs
-from pipeline.chorus.ogg import with_serial
-from pipeline.chorus.plan import Plan, plan_demo, recordings_per_species
-from pipeline.chorus.scene import heard_labels
-from pipeline.chorus.songs import Voice
-from pipeline.chorus.species import ALIKE, SPECIES, Species
+from birdcache.errors import PipelineError
+from birdcache.params.load import DemoParams
 from pipeline.demo import main, make_demo, train_rows, truth_rows
-from pipeline.errors import PipelineError
+from pipeline.synthetic.ogg import with_serial
+from pipeline.synthetic.plan import Plan, plan_demo, recordings_per_species
+from pipeline.synthetic.scene import heard_labels
+from pipeline.synthetic.songs import Voice
+from pipeline.synthetic.soundfield import CLICK_SAMPLE, HABITATS, Habitat, air_gain, coloured_noise, impulse_response
+from pipeline.synthetic.species import ALIKE, SPECIES, Species
+from pipeline.synthetic.syllables import SAMPLE_RATE_HZ, Note, Song, render_note, render_songs
 
 TINY = DemoParams(seed=1, species=12, most_recordings=3, fewest_recordings=1, soundscapes=1, unlabelled=0)
 DEFAULT = DemoParams(seed=1, species=14, most_recordings=40, fewest_recordings=3, soundscapes=8, unlabelled=12)

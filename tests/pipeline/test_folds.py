@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from cache.tables import write_csv
-from params import FoldsParams
+from birdcache.errors import PipelineError
+from birdcache.params.load import FoldsParams
+from cache.csv_files import write_csv
 from pipeline import folds as stage
-from pipeline.errors import PipelineError
-from pipeline.fold_report import draw_folds, fold_rows, label_counts, summarise
+from pipeline.dataset.fold_summary import draw_folds, fold_rows, label_counts, summarise
+from pipeline.dataset.groups import group_recordings, keep_in_training, rare_labels
 from pipeline.folds import Split, ready_folds, split_recordings
-from pipeline.groups import group_recordings, keep_in_training, rare_labels
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 MakeRecordings = Callable[..., pd.DataFrame]

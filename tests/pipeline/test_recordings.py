@@ -13,15 +13,14 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-import params
-from benchmarks.torture.ogg_files import sound, without_page
-from errors import run_stage
-from params import DataParams
+from birdcache.errors import PipelineError, run_stage
+from birdcache.params import load as params
+from birdcache.params.load import DataParams
 from pipeline import recordings as stage
-from pipeline.data_report import draw_classes
-from pipeline.errors import PipelineError
-from pipeline.scan import scan_file, scan_files
+from pipeline.dataset.scan import scan_file, scan_files
+from pipeline.dataset.summary import draw_classes
 from tests.tiny import ROOT
+from tests.torture.ogg_files import sound, without_page
 
 WriteClip = Callable[..., Path]
 MakeParams = Callable[..., DataParams]

@@ -13,24 +13,23 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
-import params as parameters
+from birdcache.audio.paths import Bounds
+from birdcache.audio.read import content_sha256, fetched, read_waveform
+from birdcache.errors import PipelineError, StoreError
+from birdcache.params import load as parameters
+from birdcache.params.load import DataParams, MachineParams
+from birdcache.params.views import MelView
+from birdcache.storage import Place
+from birdcache.user_tables import read_user_table
 from cache import keys
-from cache.errors import StoreError
-from cache.places import Place
-from cache.seal import seal
 from cache.store import Store
-from params import DataParams, MachineParams
-from pipeline import part_worker
-from pipeline.audio import content_sha256, fetched, read_waveform
-from pipeline.build import Builder
-from pipeline.errors import PipelineError
-from pipeline.inside import Bounds
-from pipeline.jobs import Source
-from pipeline.metadata import Metadata, read_metadata
-from pipeline.part_worker import Refused
-from pipeline.scan import scan_file, scan_files
-from pipeline.user_tables import read_user_table
-from schema.views import MelView
+from cache.store_writer import seal
+from pipeline.build import worker
+from pipeline.build.build import Builder
+from pipeline.build.plan import Source
+from pipeline.build.worker import Refused
+from pipeline.dataset.metadata import Metadata, read_metadata
+from pipeline.dataset.scan import scan_file, scan_files
 from tests.tiny import ROOT
 
 WriteClip = Callable[..., Path]
@@ -344,7 +343,7 @@ def test_worker_that_would_decode_otherwise_refuses(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(part_worker, "DECODER_VERSION", "libsndfile-0.1")
+    monkeypatch.setattr(worker, "DECODER_VERSION", "libsndfile-0.1")
     with pytest.raises(PipelineError, match=r"this worker has another version .*libsndfile-0\.1.*install the same"):
         build(tmp_path / "mel.zarr", view, machine, sources, tmp_path / "pool")
     assert decoded == []

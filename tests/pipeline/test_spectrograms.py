@@ -19,18 +19,17 @@ import pandas as pd
 import pytest
 import soundfile
 
-import params as parameters
-from cache.errors import StoreError
+from birdcache.audio.read import content_sha256
+from birdcache.errors import PipelineError, StoreError
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
+from birdcache.params.views import MelView, PcenView
 from cache.locks import replacing
 from cache.mel_axis import mel_places
+from cache.mel_filters import mel_filters
 from cache.store import Store
-from params import Params
 from pipeline import spectrograms
-from pipeline.audio import content_sha256
-from pipeline.errors import PipelineError
-from pipeline.mel import mel_filters
 from pipeline.spectrograms import open_builder, pool_root, read_sources
-from schema.views import MelView, PcenView
 from tests.failing_disk import FailingDisk
 from tests.tiny import RATE_HZ, song, tiny_params, write_audio, write_params
 

@@ -11,20 +11,20 @@ import numpy.typing as npt
 import pytest
 import torch
 
-import params as parameters
-from cache.codec import Codec
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
+from birdcache.params.members import Member
+from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.views import MelView, PcenView
+from birdcache.storage import Place
 from cache.keys import content_key, part_name, view_digest
-from cache.places import Place
+from cache.quantize import Codec
 from cache.remote_pool import open_pool
-from cache.seal import NamedPart, seal
 from cache.shard import Layout
 from cache.store import Store
-from params import Params
-from schema.members import Member
-from schema.recipe import Recipe, resolve_recipe
-from schema.views import MelView, PcenView
+from cache.store_writer import NamedPart, seal
 from tests.sealing import add_part
-from train.clips.examples import Examples
+from train.data.examples import Examples
 from train.members import ResolvedMember
 
 MEL_BINS, CLIP_FRAMES = 32, 40

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from birdcache.params.members import Member
+from birdcache.params.recipe import Recipe
+from birdcache.params.views import MelView
 from cache.store import Store
-from schema.members import Member
-from schema.recipe import Recipe
-from schema.views import MelView
-from train.clips.batches import TrainingBatches
-from train.clips.examples import Examples
-from train.clips.plans import Planner
-from train.clips.residence import HostFrames
-from train.clips.waiting import StreamWaits
-from train.finishing.finish import Batch, Finisher
-from train.finishing.normalise import BinStatistics, Normaliser
-from train.learning.course import Epoch
-from train.learning.loop import Trainer
-from train.learning.validation import Validation
-from train.network.model import Classifier, build_model
+from train.augment.batch import Batch, Finisher
+from train.augment.normalise import BinStatistics, Normaliser
+from train.data.batch_plan import Planner
+from train.data.examples import Examples
+from train.data.frames import HostFrames
+from train.data.loader import TrainingBatches
+from train.data.waiting import StreamWaits
+from train.loop.history import Epoch
+from train.loop.loop import Trainer
+from train.loop.validation import Validation
+from train.model.classifier import Classifier, build_model
 
 CPU = torch.device("cpu")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from train.finishing.finish import Batch
-from train.network.model import Classifier
+from train.augment.batch import Batch
+from train.model.classifier import Classifier
 
 MEL_BINS, FRAMES, CLASSES = 16, 20, 3
 

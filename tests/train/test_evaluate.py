@@ -9,17 +9,17 @@ import numpy.typing as npt
 import pytest
 import sklearn.metrics
 
-from params import EvaluateParams, Params
-from train.clips.examples import Examples
-from train.errors import TrainError
+from birdcache.errors import TrainError
+from birdcache.params.load import EvaluateParams, Params
+from birdcache.predict.clip_scores import ClipScores
+from birdcache.predict.postprocess import Cutting, by_soundscape
+from commands.report.figures import draw_classes, draw_confusions, draw_soundscapes, soundscapes_to_show
+from train.data.examples import Examples
 from train.evaluate import class_table, confusion_table, print_summary, score_out_of_fold, score_windows
 from train.paths import SCORES
-from train.scoring.clip_scores import ClipScores
-from train.scoring.ensemble import ENSEMBLE, Ensemble
-from train.scoring.evaluate_figures import draw_classes, draw_confusions, draw_soundscapes, soundscapes_to_show
-from train.scoring.evaluate_windows import read_windows
-from train.scoring.out_of_fold import OutOfFold, read_out_of_fold
-from train.scoring.postprocess import Cutting, by_soundscape
+from train.score.ensemble import ENSEMBLE, Ensemble
+from train.score.out_of_fold import OutOfFold, read_out_of_fold
+from train.score.windows import read_windows
 
 LABELS = ["jay", "owl", "robin", "wren"]
 PRIMARY = np.array([0, 0, 0, 2, 2, 2, 2, 3, 3, 3])

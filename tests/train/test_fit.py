@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.views import MelView
 from cache.store import Store
-from schema.recipe import Recipe, resolve_recipe
-from schema.views import MelView
 from tests.conftest import TinyProject
 from train import fit
-from train.clips.examples import Examples
-from train.learning.split_report import rarest_and_commonest, split_lines
+from train.data.examples import Examples
+from train.loop.split_summary import rarest_and_commonest, split_lines
 
 SOME = (0, 0, 0, 0, 1, 1, 3, 3)
 

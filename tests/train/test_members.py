@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-import params as parameters
+from birdcache.errors import TrainError
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
 from cache.store import Store
-from params import Params
 from train import members
-from train.clips.examples import Examples
-from train.errors import TrainError
+from train.data.examples import Examples
 from train.fit import open_stores, split_run
-from train.learning.split_report import check_split
+from train.loop.split_summary import check_split
 from train.members import ResolvedMember, read_member, resolve
 
 RandomStore = Callable[..., Store]

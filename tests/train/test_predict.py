@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from birdcache.errors import TrainError
+from birdcache.predict.clip_scores import read_clip_scores
 from tests.conftest import TinyProject
 from tests.tiny import change_params
 from train import predict
-from train.clips import residence, side_by_side
-from train.errors import TrainError
+from train.data import frames, multi_view
 from train.members import ResolvedMember
-from train.network.checkpoint import Sidecar
+from train.model.weights import Sidecar
 from train.paths import SCORES
 from train.predict import Soundscape, check_labels, read_soundscapes
-from train.scoring.clip_scores import read_clip_scores
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +52,13 @@ def test_a_view_is_opened_once_for_all_members_and_folds(
 ) -> None:
     root = in_a_copy(tiny_project, tmp_path, monkeypatch)
     opened: list[str] = []
-    open_frames = residence.open_frames
+    open_frames = frames.open_frames
 
     def counted(store: Any, *others: Any) -> Any:
         opened.append(store.path.name)
         return open_frames(store, *others)
 
-    monkeypatch.setattr(side_by_side, "open_frames", counted)
+    monkeypatch.setattr(multi_view, "open_frames", counted)
     predict.main()
     assert sorted(opened) == ["mel-soundscapes.zarr", "pcen-soundscapes.zarr"], "of two members with two folds each"
     written, before = (read_clip_scores(each / "data/soundscape_scores.npz") for each in (root, tiny_project.root))

@@ -15,20 +15,20 @@ import numpy as np
 import pytest
 import torch
 
-import params
-from cache.files import file_sha256
-from schema.recipe import resolve_recipe
+from birdcache.files import file_sha256
+from birdcache.params import load as params
+from birdcache.params.recipe import resolve_recipe
 from tests import tiny
 from tests.conftest import TinyProject
 from train import fit
+from train.data.pseudo_clips import PseudoClips
 from train.fit import Split, open_split
 from train.ladder import members as ladder_members
 from train.ladder import run as ladder_run
-from train.learning import identity
-from train.learning.learner import Learner
-from train.learning.saving import StoppedError
+from train.loop import fingerprint
+from train.loop.resume import StoppedError
+from train.loop.step import Learner
 from train.members import read_member
-from train.student.pseudo_clips import PseudoClips
 
 CHECKPOINTS = Path(".birdcache/checkpoints")
 STEPS = 2  # of an epoch of the tiny project
@@ -134,7 +134,7 @@ def test_a_training_that_ended_but_was_not_written_trains_no_more(
     expected = left()
     removed_by_dvc()
     with monkeypatch.context() as patch:
-        patch.setattr("train.learning.run.write_model", lambda *_: pytest.fail("killed"))
+        patch.setattr("train.loop.run.write_model", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
             run(fit.main, "base-0")
     steps["done"] = 0
@@ -220,15 +220,15 @@ def test_another_machine_is_the_same_training(split: Split) -> None:
 
 
 def test_changed_code_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = identity.environment()
+    before = fingerprint.environment()
     read: list[str] = []
 
     def changed(path: Path) -> str:
         read.append(path.relative_to(tiny.ROOT).as_posix())
         return "changed" if path.name == "augment.py" else file_sha256(path)
 
-    monkeypatch.setattr(identity, "file_sha256", changed)
-    after = identity.environment()
+    monkeypatch.setattr(fingerprint, "file_sha256", changed)
+    after = fingerprint.environment()
     assert {name for name in before if before[name] != after[name]} == {"code"}
-    assert {"train/finishing/augment.py", "train/learning/loop.py", "cache/store.py"} <= set(read)
+    assert {"train/augment/ops.py", "train/loop/loop.py", "cache/store.py"} <= set(read)
     assert {name.split("/")[0] for name in read} == {"cache", "train"}

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.errors import TrainError
-from train.scoring.blend import Held
-from train.scoring.ensemble import Ensemble, read_ensemble, write_ensemble
-from train.scoring.postprocess import by_soundscape, smoothed, times_file_maximum
+from birdcache.errors import TrainError
+from birdcache.predict.postprocess import by_soundscape, smoothed, times_file_maximum
+from train.score.blend import Held
+from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
 from train.submit import print_result, submission_table
 
 SCORES = np.array([[0.1, 0.9], [0.4, 0.6]], np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import BLUE, GREEN, GREY, ORANGE, figure
+from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
 from train.ladder.tables import Comparison
 
 SHOWN = {"accuracy": ("accuracy", ORANGE), "macro_roc_auc": ("macro ROC-AUC", BLUE), "cmap": ("cmAP", GREEN)}

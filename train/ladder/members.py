@@ -9,10 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-import params as parameters
-from errors import run_stage
-from params import Params
-from train.errors import TrainError
+from birdcache.errors import TrainError, run_stage
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
 from train.members import ResolvedMember, resolve, stores_of
 from train.paths import LADDER_MEMBERS
 

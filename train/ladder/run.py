@@ -11,25 +11,24 @@ import numpy as np
 import pandas as pd
 import torch
 
-import params as parameters
-from errors import run_stage
-from params import MachineParams
-from train.errors import TrainError
+from birdcache.errors import TrainError, run_stage
+from birdcache.params import load as parameters
+from birdcache.params.load import MachineParams
 from train.fit import open_split, train
 from train.ladder.members import read_run
 from train.ladder.scores import Doubles, FoldScores, Scored, fold_path, write_fold
-from train.learning.checkpoints import forget_finished
-from train.learning.launch import run_together
-from train.learning.run import Place
-from train.learning.saving import checkpoints_root
+from train.loop.checkpoint import forget_finished
+from train.loop.launch import run_together
+from train.loop.resume import checkpoints_root
+from train.loop.run import Place
 from train.members import ResolvedMember
-from train.network.checkpoint import read_model, read_sidecar
-from train.network.model import choose_device
+from train.model.classifier import choose_device
+from train.model.weights import read_model, read_sidecar
 from train.paths import LADDER_MODELS, LADDER_REPORTS
 
 
 def main() -> None:
-    """Train the `<run>-<seed>` that the command line names; `train.learning.run.Run` writes what it leaves."""
+    """Train the `<run>-<seed>` that the command line names; `train.loop.run.Run` writes what it leaves."""
     run, seed = split_run(sys.argv[1])
     params = parameters.load()
     machine, device = params.machine, choose_device(params.machine.device)

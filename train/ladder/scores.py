@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from train.clips.examples import Examples
+from train.data.examples import Examples
 from train.paths import LADDER_RUNS
-from train.scoring.metrics import Bools, Floats, Ints, class_average_precision, recording_metrics
+from train.score.metrics import Bools, Floats, Ints, class_average_precision, recording_metrics
 
 Doubles = npt.NDArray[np.float64]
 

@@ -7,18 +7,17 @@ from itertools import pairwise
 
 import pandas as pd
 
-import params as parameters
-from cache.tables import read_csv, write_csv
-from errors import run_stage
-from params import Params
-from schema.ladder import Ladder
-from train.errors import TrainError
+from birdcache.errors import TrainError, run_stage
+from birdcache.params import load as parameters
+from birdcache.params.ladder import Ladder
+from birdcache.params.load import Params
+from cache.csv_files import read_csv, write_csv
 from train.ladder.figures import draw_ladder
 from train.ladder.members import read_run
 from train.ladder.scores import FoldScores, blended, fold_path, measured, read_fold
 from train.ladder.tables import Comparison, compared, means, page
-from train.parameters import changes
 from train.paths import LABELS, REPORTS
+from train.score.parameters import changes
 
 
 def main() -> None:

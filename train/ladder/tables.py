@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from schema.ladder import Ladder
+from birdcache.params.ladder import Ladder
 
 SCORES = {"accuracy": "accuracy, %", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "rare_ap": "AP of rare classes"}
 MEASURES = {**SCORES, "gap": "gap, points", "early": "epochs to 20 %", "epoch_s": "s per epoch"}

@@ -13,28 +13,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import params as parameters
-from cache.files import file_sha256
+from birdcache.errors import TrainError, run_stage
+from birdcache.files import file_sha256
+from birdcache.params import load as parameters
+from birdcache.params.load import MachineParams
+from birdcache.params.recipe import resolve_recipe
+from birdcache.params.views import each_of
 from cache.store import Store
-from errors import run_stage
-from params import MachineParams
-from schema.recipe import resolve_recipe
-from schema.views import each_of
-from train.clips.draws import Floats, Ints
-from train.clips.joined import JoinedFrames
-from train.clips.side_by_side import open_side_by_side
-from train.errors import TrainError
+from train.data.concat import JoinedFrames
+from train.data.multi_view import open_side_by_side
+from train.data.pseudo_clips import PseudoClips
+from train.data.random import Floats, Ints
 from train.fit import Split, open_split, split_run, train_split
-from train.learning.checkpoints import forget_finished
-from train.learning.launch import run_together
-from train.learning.ranks import ALONE, Ranks
-from train.learning.run import Place
-from train.learning.saving import checkpoints_root
+from train.loop.checkpoint import forget_finished
+from train.loop.distributed import ALONE, Ranks
+from train.loop.launch import run_together
+from train.loop.resume import checkpoints_root
+from train.loop.run import Place
 from train.members import ResolvedMember, joint_digest, read_member
-from train.network.checkpoint import SIDECAR
-from train.network.model import choose_device
+from train.model.classifier import choose_device
+from train.model.weights import SIDECAR
 from train.paths import STUDENT, STUDENT_REPORTS, store_path
-from train.student.pseudo_clips import PseudoClips
 from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
 from train.student.rounds import round_of
 from train.student.start import copy_model

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.files import file_sha256
-from cache.tables import read_csv
-from progress import Progress
-from train.network.checkpoint import SIDECAR, Sidecar, read_sidecar
+from birdcache.files import file_sha256
+from birdcache.predict.clip_scores import window_ids
+from birdcache.predict.postprocess import Cutting, windows_in
+from birdcache.progress import Progress
+from cache.csv_files import read_csv
+from train.model.weights import SIDECAR, Sidecar, read_sidecar
 from train.paths import TRUTH
 from train.predict import Opened, Soundscape, Task, score_folder
-from train.scoring.clip_scores import window_ids
-from train.scoring.metrics import Bools, Floats, recording_metrics, window_metrics
-from train.scoring.out_of_fold import read_out_of_fold
-from train.scoring.postprocess import Cutting, windows_in
+from train.score.metrics import Bools, Floats, recording_metrics, window_metrics
+from train.score.out_of_fold import read_out_of_fold
 
 Metrics = dict[str, dict[str, float]]
 

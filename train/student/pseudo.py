@@ -10,14 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-import params as parameters
-from errors import run_stage
-from params import Params
-from schema.student import StudentRound
-from train.errors import TrainError
+from birdcache.errors import TrainError, run_stage
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
+from birdcache.params.student import StudentRound
+from birdcache.predict.postprocess import Cutting
 from train.paths import STUDENT
 from train.predict import Soundscape, Task
-from train.scoring.postprocess import Cutting
 from train.student.models import Judge, RoundModels, read_truth, with_truth
 from train.student.pseudo_labels import PseudoLabels, confidence, sharpened
 from train.student.rounds import check_measurable, judged, models_of, open_judge, reason_to_stop, round_of

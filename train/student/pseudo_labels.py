@@ -13,8 +13,8 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from train.clips.draws import Floats
-from train.errors import TrainError
+from birdcache.errors import TrainError
+from train.data.random import Floats
 
 Float32s = npt.NDArray[np.float32]
 NAME = "labels.npz"

@@ -8,12 +8,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
-import params as parameters
-from cache.tables import write_csv
-from errors import run_stage
-from figures import BLUE, GREEN, GREY, ORANGE, figure
-from schema.student import START, StudentRound
-from train.errors import TrainError
+from birdcache.errors import TrainError, run_stage
+from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
+from birdcache.params import load as parameters
+from birdcache.params.student import START, StudentRound
+from cache.csv_files import write_csv
 from train.paths import REPORTS, STUDENT
 from train.student.models import Metrics
 from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels

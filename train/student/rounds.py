@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from birdcache.errors import TrainError
+from birdcache.params.load import Params
+from birdcache.params.student import START, StudentRound
+from birdcache.params.views import each_of
 from cache.store import Store
-from params import Params
-from schema.student import START, StudentRound
-from schema.views import each_of
-from train.clips.examples import read_labels
-from train.errors import TrainError
-from train.network.model import choose_device
+from train.data.examples import read_labels
+from train.model.classifier import choose_device
 from train.paths import STUDENT, store_path
 from train.predict import Opened, Soundscape, read_soundscapes
-from train.scoring.metrics import Bools
+from train.score.metrics import Bools
 from train.student.models import Judge, Metrics, RoundModels
 
 TEACHER = "teacher.json"

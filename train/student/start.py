@@ -9,9 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from errors import run_stage
-from schema.student import START
-from train.errors import TrainError
+from birdcache.errors import TrainError, run_stage
+from birdcache.params.student import START
 from train.paths import MODELS, STUDENT
 
 

@@ -8,24 +8,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from commands.bundle.format import Input
-from commands.bundle.predict import first_frames
-from commands.bundle.waveform import WaveformRows
+from birdcache.bundle.format import Input
+from birdcache.bundle.scores import first_frames
+from birdcache.bundle.waveform import WaveformRows
+from birdcache.params.members import Member
+from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_of
 from commands.export.graph import Look
-from commands.inference.trained import Model
-from pipeline import frontend
-from pipeline.codes import codec_of
-from schema.members import Member
-from schema.recipe import Recipe, resolve_recipe
-from schema.views import AnyView, MelView, PcenParams, PcenView, each_of
+from commands.predict.trained import Model
+from pipeline.build import frontend
+from pipeline.build.encode import codec_of
 from tests.tiny import shipped_params
-from train.clips.residence import ArrayFrames
-from train.clips.side_by_side import SideBySideFrames
-from train.finishing.normalise import BinStatistics, channel_count
+from train.augment.normalise import BinStatistics, channel_count
+from train.data.frames import ArrayFrames
+from train.data.multi_view import SideBySideFrames
 from train.members import ResolvedMember
-from train.network.checkpoint import Sidecar
-from train.network.model import build_model
-from train.scoring.inference import Scorer, clips_at
+from train.model.classifier import build_model
+from train.model.weights import Sidecar
+from train.score.inference import Scorer, clips_at
 
 Floats = npt.NDArray[np.float32]
 

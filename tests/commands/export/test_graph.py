@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from commands.bundle.read import open_session
+from birdcache.bundle.read import open_session
+from birdcache.params.views import AnyView, side_by_side
 from commands.export.graph import EnsembleGraph, Look
 from commands.export.onnx_file import export_graph
-from schema.views import AnyView, side_by_side
 from tests.commands.export.models import PCEN, Floats, a_look, mel, of_pipeline, pcen, rows_of, song, tuned
 
 MIDDLES_S = np.array([0.0, 0.4, 1.3, 2.0, 3.9, 4.0])

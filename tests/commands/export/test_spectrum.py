@@ -1,4 +1,4 @@
-"""The front end without an FFT operator gives what `pipeline.frontend` computes."""
+"""The front end without an FFT operator gives what `pipeline.build.frontend` computes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from birdcache.bundle.format import FORGOTTEN
+from birdcache.params.views import MelView, PcenParams, PcenView
+from cache.mel_filters import mel_filters
 from cache.power import PCEN_SCALE, smoothing_coefficient
-from commands.bundle.format import FORGOTTEN
 from commands.export.graph import Level, rounded
 from commands.export.spectrum import Pcen, Spectrum, context_frames, factors, mel_rows
-from pipeline import frontend
-from pipeline.codes import codec_of
-from pipeline.mel import mel_filters
-from schema.views import MelView, PcenParams, PcenView
+from pipeline.build import frontend
+from pipeline.build.encode import codec_of
 
 Floats = npt.NDArray[np.float32]
 PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.05, eps=4.6e8)

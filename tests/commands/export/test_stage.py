@@ -15,10 +15,11 @@ import pytest
 import soundfile
 from onnx import ModelProto, TensorProto, helper
 
-from commands.bundle.format import DESCRIPTION, MODEL, SUMS, Description
-from commands.bundle.predict import BundlePredictor
-from commands.bundle.read import check_sums, open_bundle, open_session
-from commands.errors import CommandError
+from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, Description
+from birdcache.bundle.read import check_sums, open_bundle, open_session
+from birdcache.bundle.scores import BundlePredictor
+from birdcache.errors import CommandError
+from birdcache.params.export import ExportParams
 from commands.export.__main__ import check_parity, measured_ways
 from commands.export.card import folds_text
 from commands.export.choose import narrowed, ready_for_export
@@ -26,13 +27,12 @@ from commands.export.compare import Compared, Measured
 from commands.export.describe import member_facts
 from commands.export.onnx_file import UNWANTED, check_operators
 from commands.export.quantise import front_end_nodes
-from commands.export.report import Way
-from commands.inference.trained_scores import score_file
-from schema.export import ExportParams
+from commands.export.summary import Way
+from commands.predict.trained_scores import score_file
 from tests.commands.conftest import Exported
 from tests.test_house import DVC
 from tests.tiny import RATE_HZ
-from train.scoring.ensemble import Ensemble, read_ensemble, write_ensemble
+from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
 
 SETTINGS = ExportParams(
     name="x", members=[], folds=[], precision="float32", compare=1, tolerance=1e-3, licence="", data_licence=""

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from schema.ladder import Ladder
-from tests.test_ladder_params import ladder
+from birdcache.params.ladder import Ladder
+from tests.birdcache.params.test_ladder import ladder
 from train.ladder.figures import SHOWN, draw_ladder, lowest
 from train.ladder.summary import compare_ablations, compare_steps
 from train.ladder.tables import MEASURES, SCORES, compared, means, page, rung_table, step_table

@@ -14,21 +14,21 @@ import pytest
 import scipy.stats
 import torch
 
+from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.views import MelView, PcenView
 from cache.store import Store
-from schema.recipe import Recipe, resolve_recipe
-from schema.views import MelView, PcenView
-from train.clips.batches import TrainingBatches
-from train.clips.draws import Purpose, uniform
-from train.clips.examples import Examples
-from train.clips.joined import JoinedFrames
-from train.clips.plans import Planner
-from train.clips.residence import DeviceFrames, HostFrames, StreamFrames
-from train.finishing.augment_draws import RULES, STUDENT, draw_batch, draw_mixtures
-from train.finishing.finish import Batch, Finisher
-from train.finishing.normalise import BinStatistics, Normaliser
-from train.learning.ranks import Ranks
-from train.student import pseudo_clips
-from train.student.pseudo_clips import PseudoClips
+from train.augment.batch import Batch, Finisher
+from train.augment.normalise import BinStatistics, Normaliser
+from train.data import pseudo_clips
+from train.data.augment_draws import RULES, STUDENT, draw_batch, draw_mixtures
+from train.data.batch_plan import Planner
+from train.data.concat import JoinedFrames
+from train.data.examples import Examples
+from train.data.frames import DeviceFrames, HostFrames, StreamFrames
+from train.data.loader import TrainingBatches
+from train.data.pseudo_clips import PseudoClips
+from train.data.random import Purpose, uniform
+from train.loop.distributed import Ranks
 
 LENGTHS = (700, 3, 40, 39, 41, 1, 520, 90, 64, 200, 15, 33)
 PRIMARY = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2)

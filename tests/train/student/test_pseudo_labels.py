@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.files import file_sha256
+from birdcache.errors import TrainError
+from birdcache.files import file_sha256
+from birdcache.params.student import StudentRound
+from birdcache.params.views import MelView
 from cache.store import Store
-from schema.student import StudentRound
-from schema.views import MelView
-from train.errors import TrainError
-from train.learning.run import Place
+from train.loop.run import Place
 from train.student.fit import Lesson, clip_starts_around, pass_on, pseudo_clips
 from train.student.pseudo_labels import PseudoLabels, confidence, read_pseudo_labels, sharpened
 from train.student.rounds import TeacherReport, check_measurable, judged, reason_to_stop

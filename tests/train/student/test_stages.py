@@ -17,17 +17,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-import params
-from errors import BirdcacheError
+from birdcache.errors import BirdcacheError, TrainError
+from birdcache.params import load as params
+from birdcache.predict.postprocess import Cutting
 from tests import tiny
 from tests.recorded import RecordedParams
 from tests.test_house import stage_definition
-from train.errors import TrainError
-from train.network.checkpoint import read_model, read_sidecar
-from train.network.model import choose_device
+from train.model.classifier import choose_device
+from train.model.weights import read_model, read_sidecar
 from train.predict import Opened, Task
-from train.scoring.inference import Scorer, clips_at
-from train.scoring.postprocess import Cutting
+from train.score.inference import Scorer, clips_at
 from train.student.pseudo_labels import read_pseudo_labels
 from train.student.rounds import models_of, open_judge
 

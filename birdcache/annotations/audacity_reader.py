@@ -1,0 +1,86 @@
+"""Reading Audacity's label tracks; their format is told in `birdcache.annotations.audacity`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from birdcache.annotations.audacity import BAND
+from birdcache.annotations.table import AnnotationTable, names_of_table
+from birdcache.audio.paths import Bounds
+from birdcache.user_tables import read_records, text_problem
+
+SCORED = re.compile(r"(.*) ([01]\.\d\d)")  # a label with a score behind it, as it is written
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+CALLED = {"file": "file", "start_s": "begin", "end_s": "end", "label": "label"}
+RULE = "must be two numbers and a label between tabs; export the labels from Audacity again"
+BAND_RULE = "must be two numbers behind its \\, the band of a label; export the labels from Audacity again"
+
+
+def begins_track(record: Sequence[str]) -> bool:
+    """Whether the cells are those of a label track's line, and not of a header or of prose."""
+    return len(record) > 1 and (record[0] == BAND or bool(_number(record[0])))
+
+
+def read_audacity(path: Path, bounds: Bounds) -> AnnotationTable:
+    """Read a label track, with decimal points or commas.
+
+    Parameters
+    ----------
+    bounds : of the folder that the track's path names its recording from.
+
+    Returns
+    -------
+    A table with the columns file, start_s, end_s, label and score, indexed by line; bands are left out. Lines that are
+    none of a label track are its problems.
+
+    Raises
+    ------
+    PipelineError
+        If the file is missing, out of bounds or in another encoding.
+    """
+    labels: dict[int, tuple[str, ...]] = {}
+    problems: dict[str, list[int]] = {}
+    for line, record in read_records(path, bounds, tabs=True):
+        if rule := record if isinstance(record, str) else _problem(record):
+            problems.setdefault(rule, []).append(line)
+        elif not _says_nothing(record) and record[0] != BAND:
+            labels[line] = _cells(record)
+    cells = pd.DataFrame(list(labels.values()), columns=["start_s", "end_s", "label", "score"], dtype=str)
+    cells.index = pd.Index(list(labels), dtype=int)
+    file: Any = [names_of_table(path, bounds.root)] * len(cells)
+    return AnnotationTable(path, cells.assign(file=file), problems, header=False, called=CALLED)
+
+
+def _says_nothing(record: Sequence[str]) -> bool:
+    return not "".join(record).strip()
+
+
+def _problem(record: Sequence[str]) -> str:
+    if _says_nothing(record):
+        return ""
+    is_band = record[0] == BAND
+    numbers = record[1:3] if is_band else record[:2]
+    if len(numbers) < 2 or not all(map(_number, numbers)):
+        return BAND_RULE if is_band else RULE
+    return text_problem(record, tabs=True)
+
+
+def _cells(record: Sequence[str]) -> tuple[str, ...]:
+    label = " ".join(record[2:]).strip()
+    scored = SCORED.fullmatch(label)
+    return (_number(record[0]), _number(record[1]), *(scored.groups() if scored else (label, "")))
+
+
+def _number(text: str) -> str:
+    """The text with a decimal point, "" if it is no finite number."""
+    point = text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text
+    try:
+        return point.strip() if math.isfinite(float(point)) else ""
+    except ValueError:
+        return ""

@@ -1,0 +1,102 @@
+"""Which audio file an annotation is about."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pandas as pd
+
+from birdcache.annotations.table import FileNames
+from birdcache.audio.paths import Bounds
+from birdcache.audio.read import AUDIO_EXTENSIONS
+from birdcache.errors import PipelineError
+from birdcache.storage import Place, reaching
+from birdcache.user_tables import row_ranges
+
+WAY_OUT = "write its path from data.root, from the project's root, or its name if no other file has it"
+TABLE_WAY_OUT = (
+    "rename or move the table, which names no file: siteA/r.txt in data.annotations is about siteA/r.ogg in data.root"
+)
+
+
+class Files:
+    """The audio files of a data set, listed as recordings or not, under every name that a table may give them.
+
+    Parameters
+    ----------
+    bounds : of data.root; no file outside them is ever found.
+    recordings : the listed ones, with columns recording and path.
+    """
+
+    def __init__(self, bounds: Bounds, recordings: pd.DataFrame) -> None:
+        root = bounds.root
+        listed = dict(zip(recordings["path"], recordings["recording"], strict=True))
+        self._found: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        with reaching(root):
+            places = [each for each in root.rglob("*") if _is_audio(each) and not bounds.why_not(each)]
+        unlisted = [each.as_posix() for each in places if each.as_posix() not in listed]
+        for path in [*listed, *unlisted]:
+            inside = PurePosixPath(path.removeprefix(root.as_posix()).lstrip("/"))
+            recording = listed.get(path, str(inside))
+            names = {recording, str(inside), path, Path.cwd().joinpath(path).as_posix(), inside.name, inside.stem}
+            for name in names | {str(inside.with_suffix("")), str(PurePosixPath(recording).with_suffix(""))}:
+                self._found[name].add((recording, path))
+
+    def find(self, *texts: str, way_out: str = WAY_OUT) -> tuple[str, str]:
+        """Name and path of the recording that a table calls so, by the first of the texts that names a single one.
+
+        Raises
+        ------
+        LookupError
+            If there is none, or more than one; its text is a rule with a way out.
+        """
+        found = {text: self._called(text) for text in texts}
+        if single := next((each for each in found.values() if len(each) == 1), None):
+            return single[0]
+        for text, each in found.items():
+            if each:
+                raise LookupError(f"file {text!r} may be {' or '.join(path for _, path in each[:3])}; {way_out}")
+        raise LookupError(f"file {texts[0]!r} is not in data.root; {way_out}")
+
+    def _called(self, text: str) -> list[tuple[str, str]]:
+        name = PureWindowsPath(text).as_posix() if "\\" in text else text
+        return sorted(self._found.get(name, ()) or self._found.get(os.path.normpath(name), ()))
+
+
+def _is_audio(path: Place) -> bool:
+    return path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()
+
+
+def matched(annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame) -> pd.DataFrame:
+    """Annotations with the columns recording and path in place of file.
+
+    Parameters
+    ----------
+    annotations : of `birdcache.annotations.read.read_annotations`.
+    bounds, recordings : as of `Files`. They are looked through only if there are annotations.
+
+    Raises
+    ------
+    PipelineError
+        If files are not found, or not told apart: all of them, by table and row.
+    """
+    if annotations.empty:
+        return annotations.rename(columns={"file": "recording"}).assign(path="")
+    files = Files(bounds, recordings)
+    found: dict[FileNames, tuple[str, str]] = {}
+    problems: dict[str, list[str]] = defaultdict(list)
+    asked: dict[tuple[str, FileNames], list[int]] = defaultdict(list)
+    for table, names, row in zip(annotations["table"], annotations["file"], annotations["row"], strict=True):
+        asked[table, names].append(row)
+    for (table, names), rows in asked.items():
+        try:
+            found[names] = files.find(*names.texts, way_out=TABLE_WAY_OUT if names.of_table else WAY_OUT)
+        except LookupError as error:
+            problems[table].append(f"  row(s) {row_ranges(rows)}: {error.args[0]}")
+    if problems:
+        raise PipelineError("\n".join(f"{table}:\n" + "\n".join(lines) for table, lines in problems.items()))
+    chosen = [found[names] for names in annotations["file"]]
+    named = annotations.assign(recording=[name for name, _ in chosen], path=[path for _, path in chosen])
+    return named.drop(columns="file")

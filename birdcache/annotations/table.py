@@ -1,0 +1,69 @@
+"""A table of annotations as its file says it: text, and which audio files its rows may be about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+
+from birdcache.storage import Place
+from birdcache.user_tables import UserTable
+
+COLUMNS = ("file", "start_s", "end_s", "label")
+ENDINGS = (".selections", ".labels", ".Table.1", ".BirdNET")  # what programs put between a recording's name and .txt
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """What a table calls the file that a row is about.
+
+    Attributes
+    ----------
+    texts
+        Names that it may have, the surest first; none if the row says nothing.
+    of_table
+        Whether they come from the name of the table itself.
+    """
+
+    texts: tuple[str, ...]
+    of_table: bool = False
+
+
+@dataclass(frozen=True)
+class AnnotationTable(UserTable):
+    """A user's table of annotations.
+
+    Attributes
+    ----------
+    cells
+        file (`FileNames`), start_s, end_s and label, the latter three as text; there may be more.
+    called
+        What the table's format calls these columns.
+    """
+
+    called: Mapping[str, str] = field(default_factory=lambda: dict(zip(COLUMNS, COLUMNS, strict=True)))
+
+
+def names_by_path(*paths: str) -> FileNames:
+    """Names by paths that were written on whatever machine: each, then its ends down to the base name."""
+    texts = dict.fromkeys(text for path in paths if path for text in (path, *_ends(path)))
+    return FileNames(tuple(sorted(texts, key=lambda text: -len(_parts(text)))))
+
+
+def names_of_table(path: Path, folder: Place) -> FileNames:
+    """Names of a recording by its table's own path below a folder, without what programs append."""
+    name = path.stem
+    while found := next((ending for ending in ENDINGS if name.endswith(ending)), None):
+        name = name.removesuffix(found)
+    inside = path.relative_to(str(folder)).with_name(name).as_posix()
+    return FileNames((inside, *_ends(inside)), of_table=True)
+
+
+def _ends(path: str) -> list[str]:
+    parts = _parts(path)
+    return ["/".join(parts[first:]) for first in range(1, len(parts))]
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    pure: PurePath = PureWindowsPath(path) if "\\" in path else PurePosixPath(path)
+    return pure.parts

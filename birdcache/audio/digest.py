@@ -1,0 +1,30 @@
+"""What a recording sounds like, whatever its file looks like: a digest of its samples."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import islice
+
+import numpy as np
+
+from birdcache.audio.read import waveform_blocks
+from birdcache.storage import Place
+
+
+def sound_sha256(path: Place, sha256: str | None = None, blocks: int | None = None) -> str:
+    """SHA-256 of a recording's samples: the mean of its channels at its own rate, as float32; -0 counts as 0.
+
+    Parameters
+    ----------
+    sha256 : the file's bytes as they were seen before, or None to accept any.
+    blocks : so many blocks of samples from its beginning, or None for all.
+
+    Raises
+    ------
+    Refusal
+        If it does not decode to what it promises, or has changed; silence is accepted.
+    """
+    digest = hashlib.sha256()
+    for block_S in islice(waveform_blocks(path, None, sha256, silence=True), blocks):
+        digest.update((block_S + np.float32(0)).astype("<f4").tobytes())
+    return digest.hexdigest()

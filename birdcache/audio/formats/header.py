@@ -1,0 +1,63 @@
+"""What an audio file promises to hold, and what every format must keep to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from birdcache.audio.rejected import Refusal
+
+LOWEST_HZ, HIGHEST_HZ = 8_000, 192_000
+MOST_CHANNELS = 8
+LONGEST_S = 7 * 24 * 3600  # no recording lasts a week: a number above is a broken one
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a file's own structure says, read without a decoder.
+
+    Attributes
+    ----------
+    frames
+        Samples of each channel at `sample_rate_hz`; a sound may have fewer (it need not begin at time 0), not more.
+        None if the format does not tell.
+    whole
+        Whether all the bytes that the file promises are there; False where the format cannot tell.
+    ended
+        Whether the file says where it ends. What is there may be sound, but nobody knows if it is all.
+    """
+
+    sample_rate_hz: int
+    channels: int
+    frames: int | None
+    whole: bool
+    ended: bool = True
+
+
+def check_shape(sample_rate_hz: int, channels: int) -> None:
+    """Refuse rates and channels that no field recording has.
+
+    Raises
+    ------
+    Refusal
+        damaged if there is no channel or no rate, wrong-codec if they are out of bounds.
+    """
+    if sample_rate_hz == 0 or channels == 0:
+        raise Refusal("damaged", f"its header says {sample_rate_hz} Hz and {channels} channels")
+    if not LOWEST_HZ <= sample_rate_hz <= HIGHEST_HZ:
+        raise Refusal("wrong-codec", f"{sample_rate_hz} Hz is not within {LOWEST_HZ} to {HIGHEST_HZ} Hz")
+    if channels > MOST_CHANNELS:
+        raise Refusal("wrong-codec", f"has {channels} channels, more than {MOST_CHANNELS}")
+
+
+def check_length(frames: int, sample_rate_hz: int) -> None:
+    """Refuse a promise of no sample, or of more than a week of them.
+
+    Raises
+    ------
+    Refusal
+        empty or too-long.
+    """
+    if frames <= 0:
+        raise Refusal("empty", "holds no samples")
+    if frames > LONGEST_S * sample_rate_hz:
+        raise Refusal("too-long", f"promises {frames / sample_rate_hz:.3g} s, more than a week", "cut or remove it")

@@ -1,0 +1,75 @@
+"""Which codec an Ogg stream names on its first page, and what that says of the sound.
+
+Sources: Vorbis I specification, section 4.2.2; RFC 7845 (Opus), section 5.1.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import soundfile
+
+from birdcache.audio.formats.header import check_shape
+from birdcache.audio.formats.ogg_pages import Page
+from birdcache.audio.rejected import Refusal
+
+VORBIS, OPUS = b"\x01vorbis", b"OpusHead"
+VORBIS_HEAD = struct.Struct("<7sIBIiiiBB")  # name, version, channels, rate, three bit rates, block sizes, framing
+OPUS_HEAD = struct.Struct("<8sBBHI")  # name, version, channels, samples to skip, rate before encoding
+OPUS_HZ = 48_000  # positions count samples at this rate, whatever the sound had
+OTHERS = {
+    b"\x7fFLAC": "FLAC in Ogg",
+    b"Speex   ": "Speex",
+    b"\x80theora": "Theora video",
+    b"fishead\0": "a Skeleton of several streams",
+    b"OVP80": "VP8 video",
+}
+DECODES_OPUS = "OPUS" in soundfile.available_subtypes("OGG")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A stream's codec: the rate that its positions count in, its channels, and what must come before sound."""
+
+    sample_rate_hz: int
+    channels: int
+    header_packets: int
+    skipped: int = 0
+
+
+def identify(page: Page) -> Identity:
+    """What the first page of a stream says.
+
+    Raises
+    ------
+    Refusal
+        wrong-codec or damaged.
+    """
+    if page.body.startswith(VORBIS):
+        return _vorbis(page)
+    if page.body.startswith(OPUS) and DECODES_OPUS:
+        return _opus(page)
+    known = (name for start, name in {**OTHERS, OPUS: "Opus"}.items() if page.body.startswith(start))
+    raise Refusal("wrong-codec", f"holds {next(known, 'an unknown codec')} in an Ogg stream")
+
+
+def _vorbis(page: Page) -> Identity:
+    if page.lacing != bytes([VORBIS_HEAD.size]):
+        raise Refusal("damaged", f"its Vorbis identity has segments of {list(page.lacing)} bytes, not one of 30")
+    _, version, channels, rate_hz, *_, sizes, framing = VORBIS_HEAD.unpack_from(page.body)
+    short, long = sizes & 15, sizes >> 4
+    if version != 0 or not 6 <= short <= long <= 13 or not framing & 1:
+        raise Refusal("damaged", "its Vorbis identity breaks the rules of Vorbis I")
+    check_shape(rate_hz, channels)
+    return Identity(rate_hz, channels, header_packets=3)
+
+
+def _opus(page: Page) -> Identity:
+    if len(page.lacing) != 1 or page.lacing[0] < 19:
+        raise Refusal("damaged", f"its Opus identity has segments of {list(page.lacing)} bytes, not one of 19 or more")
+    _, version, channels, skipped, _ = OPUS_HEAD.unpack_from(page.body)
+    if version >> 4 != 0:
+        raise Refusal("wrong-codec", f"holds Opus of version {version}")
+    check_shape(OPUS_HZ, channels)
+    return Identity(OPUS_HZ, channels, header_packets=2, skipped=skipped)

@@ -1,0 +1,76 @@
+"""The pages of an Ogg file, each with its checksum compared, read in blocks.
+
+Source: RFC 3533, section 6.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from birdcache.audio.formats.ogg_crc import MIRRORED, is_intact
+from birdcache.audio.rejected import Refusal
+
+CAPTURE = b"OggS"
+BLOCK_BYTES = 2**20
+HEADER = struct.Struct("<4sBBqII4xB")  # capture, version, flags, granule, serial, sequence, (checksum), segments
+CONTINUED, FIRST, LAST = 1, 2, 4  # flags
+SHOWN_BODY = 64  # bytes of a page's content that are handed on: a codec's identity fits in
+
+
+class Page(NamedTuple):
+    """A page: where it begins, its header's fields, its segments' lengths, and how its content begins."""
+
+    offset: int
+    flags: int
+    granule: int
+    serial: int
+    sequence: int
+    lacing: bytes
+    body: bytes
+
+
+def read_pages(file: BinaryIO) -> Iterator[Page]:
+    """Yield page after page, from the file's place to its end.
+
+    Raises
+    ------
+    Refusal
+        damaged if a page does not begin where the last one ended, or its checksum differs; truncated if the file ends
+        within a page.
+    """
+    held, offset = b"", 0
+    while block := file.read(BLOCK_BYTES):
+        held += block
+        used = 0
+        with memoryview(held.translate(MIRRORED)) as mirrored:
+            while end := _page_end(held, used, offset):
+                if not is_intact(mirrored, used, end):
+                    raise Refusal("damaged", f"the checksum of the page at byte {offset + used} is wrong")
+                yield _page(held, used, offset)
+                used = end
+        held, offset = held[used:], offset + used
+    if held:
+        raise Refusal("truncated", f"ends within the page that begins at byte {offset}")
+
+
+def _page_end(held: bytes, start: int, offset: int) -> int:
+    """Where the page that begins at `start` ends; 0 if that is not in these bytes yet."""
+    head = held[start : start + 4]
+    if not CAPTURE.startswith(head):
+        raise Refusal("damaged", f"at byte {offset + start}, where a page must begin, there is none")
+    if len(held) < start + HEADER.size:
+        return 0
+    if held[start + 4] != 0:
+        raise Refusal("damaged", f"the page at byte {offset + start} is of Ogg version {held[start + 4]}")
+    body = start + HEADER.size + held[start + 26]
+    end = body + sum(held[start + HEADER.size : body])
+    return end if body <= len(held) and end <= len(held) else 0
+
+
+def _page(held: bytes, start: int, offset: int) -> Page:
+    _, _, flags, granule, serial, sequence, segments = HEADER.unpack_from(held, start)
+    body = start + HEADER.size + segments
+    lacing = held[start + HEADER.size : body]
+    return Page(offset + start, flags, granule, serial, sequence, lacing, held[body : body + SHOWN_BODY])

@@ -1,0 +1,115 @@
+"""What may be opened of a data set: regular files below its root, and nothing that a link or an odd name leads to."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Literal
+
+from birdcache.errors import PipelineError
+from birdcache.storage import Place
+
+if TYPE_CHECKING:  # a bundle is run without pandas
+    import pandas as pd
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+NOT_IN_URLS = ":?%"  # could make another URL of it
+LONGEST_NAME_BYTES = 255  # of file systems
+LINKS_WAY_OUT = "copy what it points to, or set data.links: anywhere in params.yaml if you trust it"
+
+
+def kind_of(mode: int) -> str:
+    """What a file system has there if it is no regular file, else ""."""
+    return "" if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "no file")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A data set's root, and whether links may lead out of it (`data.links`).
+
+    Behind a URL there are no links: a key below the root's is what it says.
+    """
+
+    root: Place
+    links: Literal["inside", "anywhere"]
+
+    @cached_property
+    def _real_root(self) -> str:
+        return os.path.realpath(str(self.root))
+
+    def why_not(self, path: Place) -> str:
+        """Why a path must not be opened as a file, "" if it may be; one that is not there is for its reader to tell.
+
+        Nothing is opened to find out.
+        """
+        if not isinstance(path, Path):
+            return ""
+        try:
+            kind = kind_of(path.stat().st_mode)
+        except (OSError, ValueError):
+            return ""
+        return f"is {kind}, not a file" if kind else self.why_outside(path)
+
+    def why_outside(self, path: Place) -> str:
+        """Why a file or folder lies out of bounds, "" if it does not."""
+        if not isinstance(path, Path) or self.links == "anywhere":
+            return ""
+        real = os.path.realpath(path)
+        inside = os.path.commonpath([self._real_root, real]) == self._real_root
+        return "" if inside else f"leads out of {self.root} by a symbolic link"
+
+    def check(self, path: Place) -> None:
+        """Refuse to open a table that is no file or lies elsewhere.
+
+        Raises
+        ------
+        PipelineError
+            With the way out.
+        """
+        why = self.why_not(path)
+        if why:
+            raise PipelineError(f"{path}: {why}; {LINKS_WAY_OUT if 'link' in why else 'replace it'}")
+
+    def plain_files(self, folder: Place) -> frozenset[str]:
+        """Names of the regular files in a folder that lies inside, by one listing; of no others."""
+        if not isinstance(folder, Path) or not folder.is_dir() or self.why_outside(folder):
+            return frozenset()
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+
+
+def is_inner_path(text: str, remote: bool = False) -> bool:
+    """Whether a text is a relative path that stays below its folder, under POSIX and Windows alike."""
+    posix, windows = PurePosixPath(text), PureWindowsPath(text)
+    if not posix.parts or ".." in posix.parts or posix.is_absolute() or windows.drive or windows.root:
+        return False
+    if (
+        not text.isprintable()
+        or "\\" in text
+        or "://" in text
+        or (remote and any(mark in text for mark in NOT_IN_URLS))
+    ):
+        return False
+    return all(len(part.encode()) <= LONGEST_NAME_BYTES for part in posix.parts)
+
+
+def folded(text: str) -> str:
+    """The text as a disk sees it that tells neither case nor Unicode's forms apart."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def colliding(names: pd.Series[str]) -> pd.Series[bool]:
+    """Which names are those of others but for case or Unicode form; equal names and "" are not."""
+    distinct = names.drop_duplicates()
+    shared = distinct[distinct.map(folded).duplicated(keep=False)]
+    return names.isin(shared) & (names != "")

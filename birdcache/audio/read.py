@@ -1,0 +1,228 @@
+"""Audio files: header, content hash, and the waveform at one sample rate.
+
+Axes: S sample, C channel. A file passes the checks of `birdcache.audio.validate` before libsndfile sees a byte of
+it, and what comes out is checked again. A refusal names the file, the rule and the way out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from birdcache.audio.formats.header import Promise
+from birdcache.audio.paths import kind_of
+from birdcache.audio.rejected import Refusal
+from birdcache.audio.samples import SampleCheck
+from birdcache.audio.validate import examine
+from birdcache.storage import Place, reaching
+
+FloatArray = npt.NDArray[np.float32]
+
+AUDIO_EXTENSIONS = (".ogg", ".wav", ".flac", ".mp3")
+BLOCK_SAMPLES = 2**17  # decoded at a time: stays in the processor's cache; the waveform does not depend on it
+RESAMPLER_QUALITY = "HQ"
+DECODER_VERSION = (
+    f"libsndfile {soundfile.__libsndfile_version__}, "
+    f"soxr {soxr.__libsoxr_version__} {RESAMPLER_QUALITY}, mean of channels"
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an audio file says about itself; `ended` is False if it does not say where it ends."""
+
+    duration_s: float
+    sample_rate_hz: int
+    channels: int
+    frames: int
+    ended: bool = True
+
+
+def read_header(path: Path) -> Header:
+    """Duration, sample rate and channels of an audio file, without decoding it.
+
+    Raises
+    ------
+    Refusal
+        If the file cannot be read or does not pass the gate.
+    """
+    with _opened(path, path) as file:
+        promise = examine(file)
+        with _open_audio(file) as audio:
+            return _header(audio, promise)
+
+
+@contextmanager
+def refusing(path: Place) -> Iterator[None]:
+    """Name the file in refusals, and make one of what the system says of it."""
+    try:
+        yield
+    except Refusal as refusal:
+        refusal.file = refusal.file or str(path)
+        raise
+    except OSError as error:
+        raise Refusal("unreadable", f"cannot be read ({error.strerror or error})", file=str(path)) from error
+
+
+@contextmanager
+def _opened(local: Path, path: Place) -> Iterator[FileIO]:
+    """The file, unbuffered: libsndfile reads through its descriptor, whose place a buffer would hide."""
+    with refusing(path):
+        kind = kind_of(local.stat().st_mode)
+        if kind:  # to open or read one may wait for ever, or do what nobody asked for
+            raise Refusal("unreadable", f"is {kind}, not a file", "remove it from the data set")
+        with local.open("rb", buffering=0) as file:
+            yield file
+
+
+def content_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits.
+
+    Raises
+    ------
+    Refusal
+        If the file cannot be read.
+    """
+    with _opened(path, path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_waveform(path: Place, sample_rate_hz: int, sha256: str | None = None) -> FloatArray:
+    """Decode a whole file, mix its channels to one (mean) and resample it.
+
+    Parameters
+    ----------
+    path
+        An audio file, local or remote; it is fetched or opened once, so what is hashed is what is decoded.
+    sample_rate_hz
+        The rate to resample to (soxr, high quality).
+    sha256
+        The content that stage `recordings` saw, or None to accept any.
+
+    Returns
+    -------
+    (S,) float32, nominally within +-1; S = round(frames * sample_rate_hz / the file's rate).
+
+    Raises
+    ------
+    Refusal
+        If the file cannot be read, has changed, does not pass the gate, or does not decode to what it promises.
+    """
+    return np.concatenate(list(waveform_blocks(path, sample_rate_hz, sha256)))
+
+
+def waveform_blocks(
+    path: Place, sample_rate_hz: int | None, sha256: str | None = None, room: int = 0, silence: bool = False
+) -> Iterator[FloatArray]:
+    """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`; without a rate, at the file's own.
+
+    Each piece is (room + S,): in front of its samples it has room for others, so that the front end need not copy it.
+    A refusal of what decodes comes where it occurs, after the good pieces before it. With `silence`, a silent
+    recording is none of them.
+    """
+    with fetched(path) as local, _opened(local, path) as file:
+        if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise Refusal("changed", "has changed since stage `recordings` read it")
+        promise = examine(file)
+        with _open_audio(file) as audio:
+            header = _header(audio, promise)
+            wanted_hz = header.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
+            check = SampleCheck(header.frames, promise.whole, silence)
+            checked = _checked(audio, check, room if header.sample_rate_hz == wanted_hz else 0)
+            if header.sample_rate_hz == wanted_hz:
+                yield from checked
+            else:
+                blocks = _resampled(checked, header, wanted_hz)
+                yield from (np.concatenate([np.empty(room, np.float32), block_S]) for block_S in blocks)
+
+
+@contextmanager
+def fetched(path: Place) -> Iterator[Path]:
+    """The file on this machine: itself, or a temporary copy of a remote one, fetched whole and once.
+
+    Raises
+    ------
+    Refusal
+        If there is no such remote file.
+    StoreError
+        If its service cannot be reached: that is no fault of the file, which must not be left out for it.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(prefix="birdcache-", suffix=path.suffix) as copy:
+        with refusing(path), reaching(path):
+            path.fs.get_file(path.path, copy.name)
+        yield Path(copy.name)
+
+
+def resampled_length(frames: int, rate_hz: int, sample_rate_hz: int) -> int:
+    """Number of samples of `frames` samples at `rate_hz` once resampled: rounded to the nearest, at least one."""
+    return max(1, (2 * frames * sample_rate_hz + rate_hz) // (2 * rate_hz))
+
+
+def _resampled(blocks: Iterator[FloatArray], header: Header, sample_rate_hz: int) -> Iterator[FloatArray]:
+    stream = soxr.ResampleStream(header.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality=RESAMPLER_QUALITY)
+    missing = resampled_length(header.frames, header.sample_rate_hz, sample_rate_hz)
+    for block_S in blocks:
+        piece_S = stream.resample_chunk(block_S)[:missing]
+        missing -= len(piece_S)
+        yield piece_S
+    end_S = stream.resample_chunk(np.empty(0, np.float32), last=True)[:missing]
+    yield np.pad(end_S, (0, missing - len(end_S)))
+
+
+def _checked(audio: Any, check: SampleCheck, room: int) -> Iterator[FloatArray]:
+    """Decode (room + S,) blocks, and check that they are what the file promises."""
+    try:
+        while len(block_S := _mono_block(audio, room)) > room:
+            check.take(block_S[room:])
+            yield block_S
+    except soundfile.SoundFileError as error:
+        raise Refusal("damaged", f"breaks off while decoding ({_reason(error)})") from error
+    check.finish()
+
+
+def _mono_block(audio: Any, room: int) -> FloatArray:
+    """The next samples, the mean of their channels, behind `room` unused ones."""
+    block_S = np.empty(room + BLOCK_SAMPLES, np.float32)
+    if audio.channels == 1:
+        return block_S[: room + len(audio.read(out=block_S[room:]))]
+    samples_SC = audio.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+    samples_SC.mean(axis=1, out=block_S[room : room + len(samples_SC)])
+    return block_S[: room + len(samples_SC)]
+
+
+def _open_audio(file: Any) -> Any:
+    file.seek(0)
+    try:
+        return soundfile.SoundFile(file.fileno(), closefd=False)
+    except soundfile.SoundFileError as error:
+        raise Refusal("damaged", f"libsndfile cannot open it ({_reason(error)})") from error
+
+
+def _header(audio: Any, promise: Promise) -> Header:
+    """What libsndfile makes of the file, which must not be more than the gate has seen."""
+    frames, rate_hz, channels = int(audio.frames), int(audio.samplerate), int(audio.channels)
+    if frames <= 0:
+        raise Refusal("empty", "holds no samples")
+    duration_s = frames / rate_hz
+    too_long = promise.frames is not None and duration_s > promise.frames / promise.sample_rate_hz + 1 / rate_hz
+    if channels != promise.channels or too_long:
+        raise Refusal("damaged", f"decodes as {channels} channels and {duration_s:.6g} s, which its structure denies")
+    return Header(duration_s, rate_hz, channels, frames, promise.ended)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")

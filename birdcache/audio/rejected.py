@@ -1,0 +1,44 @@
+"""The exception that is about one recording: it says of what class the reason is, and the way out."""
+
+from __future__ import annotations
+
+from birdcache.errors import PipelineError
+
+FETCH = "fetch it again or remove it from the data set"
+WAYS_OUT = {
+    "empty": FETCH,
+    "not-audio": "use .ogg, .wav, .flac or .mp3, fetch it again, or remove it",
+    "truncated": FETCH,
+    "damaged": FETCH,
+    "chained": "write it anew as one stream of one sound, or remove it",
+    "no-end": "fetch it again; if there is no more of it, set data.no_end: accept in params.yaml, or remove it",
+    "too-long": "raise data.longest_s in params.yaml, cut the file, or remove it",
+    "too-short": "lower data.shortest_s in params.yaml or remove it",
+    "silent": "remove it from the data set",
+    "not-finite": "mend the file or remove it",
+    "wrong-codec": "convert it to Ogg Vorbis, WAV or FLAC at 8 to 192 kHz with at most 8 channels, or remove it",
+    "unreadable": "restore the file or its permissions, or remove it from the table",
+    "changed": "run `dvc repro`",
+    "crashed": FETCH,
+    "timed-out": FETCH,
+    "out-of-memory": FETCH,
+}
+
+
+class Refusal(PipelineError):  # noqa: N818 - a recording that is refused is no error of the program
+    """A recording is left out: of what class the reason is (`code`), what it is (`detail`), and the way out.
+
+    The codes are the keys of `WAYS_OUT`. `file` is named by whoever knows it best.
+    """
+
+    def __init__(self, code: str, detail: str, way_out: str = "", file: str = "") -> None:
+        super().__init__(code, detail, way_out, file)
+        self.code, self.detail, self.file = code, detail, file
+        self.way_out = way_out or WAYS_OUT[code]
+
+    def __reduce__(self) -> tuple[type[Refusal], tuple[str, ...]]:
+        return Refusal, (self.code, self.detail, self.way_out, self.file)
+
+    def __str__(self) -> str:
+        told = f"{self.detail}; {self.way_out}"
+        return f"{self.file}: {told}" if self.file else told

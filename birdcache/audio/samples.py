@@ -1,0 +1,66 @@
+"""What decoded sound must show: as many samples as promised, finite, of a sane loudness, and not silent. S sample."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from birdcache.audio.rejected import Refusal
+
+LOUDEST = 100.0  # times full scale: float recorders and lossy codecs go a little beyond 1, unscaled integers far
+QUIETEST = 1e-5  # -100 dB, under the smallest step of 16 bits: the floor of a stored spectrogram
+
+
+class SampleCheck:
+    """Watches the blocks of one recording as they are decoded, the mean of its channels at its own rate."""
+
+    def __init__(self, promised: int, whole: bool, silence: bool = False) -> None:
+        """A check.
+
+        Parameters
+        ----------
+        promised : samples that must come.
+        whole : whether the file was seen to be whole, so that missing samples are no cut but damage.
+        silence : whether it may be silent.
+        """
+        self._promised, self._whole, self._silence = promised, whole, silence
+        self._decoded, self._lowest, self._highest = 0, math.inf, -math.inf
+
+    def take(self, block_S: npt.NDArray[np.float32]) -> None:
+        """Look at the next block, which is not empty.
+
+        Raises
+        ------
+        Refusal
+            not-finite, or damaged if it is absurdly loud or there are more samples than promised.
+        """
+        with np.errstate(invalid="ignore"):
+            lowest, highest = float(block_S.min()), float(block_S.max())
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
+            raise Refusal("not-finite", "holds samples that are not finite numbers")
+        if max(-lowest, highest) > LOUDEST:
+            raise Refusal(
+                "damaged",
+                f"reaches {max(-lowest, highest):.3g} times full scale",
+                "scale unscaled numbers to +-1, fetch it again, or remove it",
+            )
+        self._lowest, self._highest = min(lowest, self._lowest), max(highest, self._highest)
+        self._decoded += len(block_S)
+        if self._decoded > self._promised:
+            raise Refusal("damaged", f"promises {self._promised} samples but more decode")
+
+    def finish(self) -> None:
+        """Look at the whole, once there are no more blocks.
+
+        Raises
+        ------
+        Refusal
+            truncated or damaged if samples are missing, silent if there is nothing to hear and there must be.
+        """
+        if self._decoded < self._promised:
+            told = f"promises {self._promised} samples but {self._decoded} decode"
+            raise Refusal("damaged" if self._whole else "truncated", told)
+        if not self._silence and self._highest - self._lowest < QUIETEST:
+            raise Refusal("silent", "is silent: no sample differs from another by more than -100 dB of full scale")

@@ -1,0 +1,174 @@
+"""Scores of audio files by a bundle: clips as the stages cut them, the graph, windows. Imports no torch.
+
+S shift, N clip, W window, K class, E feature.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from birdcache.audio.decoder import Decoder, decoder, with_second_try
+from birdcache.audio.read import DECODER_VERSION, Header, resampled_length
+from birdcache.bundle.format import EMBEDDING, SCORES, Description, Input
+from birdcache.bundle.read import Bundle
+from birdcache.bundle.waveform import WaveformRows
+from birdcache.predict.clip_scores import ClipScores
+from birdcache.predict.postprocess import Cutting, Floats, PostProcessing, by_soundscape, nearest_clips
+from birdcache.predict.predictor import Advance, Facts, FileScores
+from birdcache.storage import Place
+
+BATCH = 8  # clips at a time: a few hundred MB at most
+
+Ints = npt.NDArray[np.int64]
+
+
+class BundlePredictor:
+    """A bundle as what predicts."""
+
+    def __init__(self, bundle: Bundle, window_s: float | None = None) -> None:
+        """Predict by a bundle; `window_s` asks for other windows than its own."""
+        self._session, description = bundle.session, bundle.description
+        if window_s is not None:
+            changed = {"window_s": window_s, "hop_s": min(description.hop_s, window_s)}
+            description = description.model_copy(update=changed)
+        self._description = description
+        others = [Decoder() for _ in description.inputs[1:]]
+        for other in others:
+            weakref.finalize(self, other.close)
+        self._decoders = [decoder(), *others]
+        self._facts = Facts(
+            digest=f"{bundle.digest} {bundle.device} {description.window_s} {DECODER_VERSION}",
+            said=[f"{bundle.folder}: {described(description)}, on {bundle.device}"],
+            labels=description.labels,
+            submission_labels=description.submission_labels,
+            window_s=description.window_s,
+            low_hz=description.low_hz,
+            high_hz=description.high_hz,
+            names=description.names,
+        )
+
+    @property
+    def facts(self) -> Facts:
+        """What is known before any file is looked at."""
+        return self._facts
+
+    @property
+    def _cutting(self) -> Cutting:
+        description = self._description
+        return Cutting(description.window_s, description.hop_s, tuple(description.shifts_s))
+
+    @property
+    def _post(self) -> PostProcessing:
+        return PostProcessing(self._description.smoothing, self._description.file_max)
+
+    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+        """Score a file's windows, in blocks of a few clips: memory does not grow with its length; `room` is not used.
+
+        Raises
+        ------
+        Refusal
+            If the file cannot be read.
+        """
+        return with_second_try(lambda: self._score(path, embed, advance, silence))
+
+    def _score(self, path: Place, embed: bool, advance: Advance, silence: bool) -> FileScores:
+        header = self._decoders[0].header(path)
+        middle_SN = clip_middles_s(self._cutting, header.duration_s)
+        scores_CK, embedding_CE = self.clips(path, header, middle_SN.ravel(), embed, advance, silence)
+        scores_PSNK = scores_CK.reshape(1, *middle_SN.shape, -1)
+        clips = ClipScores.of(["bundle"], [(path.name, header.duration_s)], scores_PSNK, self._cutting)
+        members_PWK = clips.member_windows()
+        windows, count = members_PWK.shape[1], middle_SN.shape[1]
+        nearest_WE = nearest_clips(middle_SN[0], embedding_CE[:count], windows, self._cutting.window_s)
+        return FileScores(header.duration_s, members_PWK, nearest_WE if embed else None)
+
+    def clips(
+        self,
+        path: Place,
+        header: Header,
+        middle_C: npt.NDArray[np.float64],
+        embed: bool,
+        advance: Advance,
+        silence: bool = False,
+    ) -> tuple[Floats, Floats]:
+        """Scores (C, K) and features (C, E, or 0 if not wanted) of clips around middles (C,) in seconds, any order."""
+        order = np.argsort(middle_C, kind="stable")
+        scores_CK = np.empty((len(order), len(self._description.labels)), np.float32)
+        embedding_CE = np.empty((len(order), self._description.embedding if embed else 0), np.float32)
+        feeds = [
+            self._rows(path, header, each, decoder, middle_C[order], silence)
+            for each, decoder in zip(self._description.inputs, self._decoders, strict=True)
+        ]
+        done = 0
+        for rows in zip(*feeds, strict=True):
+            chosen = order[done : done + len(rows[0])]
+            scores_CK[chosen], features = self._run(rows)
+            embedding_CE[chosen] = features[:, : embedding_CE.shape[1]]
+            done += len(chosen)
+            advance(len(chosen) / len(order))
+        return scores_CK, embedding_CE
+
+    def middle_clip(self, path: Place) -> dict[str, Floats]:
+        """What the graph is fed for the clip in the middle of a file, a single row."""
+        header = self._decoders[0].header(path)
+        middle_C = np.array([header.duration_s / 2])
+        pairs = zip(self._description.inputs, self._decoders, strict=True)
+        return {each.name: next(self._rows(path, header, each, decoder, middle_C)) for each, decoder in pairs}
+
+    def _run(self, rows: Sequence[Floats]) -> tuple[Floats, Floats]:
+        names = [each.name for each in self._description.inputs]
+        scores_BK, embedding_BE = self._session.run([SCORES, EMBEDDING], dict(zip(names, rows, strict=True)))
+        return scores_BK, embedding_BE
+
+    def _rows(
+        self,
+        path: Place,
+        header: Header,
+        wanted: Input,
+        decoder: Decoder,
+        middle_C: npt.NDArray[np.float64],
+        silence: bool = True,
+    ) -> Iterator[Floats]:
+        """Rows (B, S) of one input for clips around rising middles, batch after batch."""
+        samples = resampled_length(header.frames, header.sample_rate_hz, wanted.sample_rate_hz)
+        begins = [wanted.begin(first) for first in first_frames(middle_C, samples, wanted).tolist()]
+        pieces: Any = decoder.waveform(path, wanted.sample_rate_hz, header.duration_s, silence=silence)
+        with closing(pieces):
+            rows = WaveformRows(pieces, samples)
+            for start in range(0, len(begins), BATCH):
+                yield np.stack([rows.row(begin, wanted.samples) for begin in begins[start : start + BATCH]])
+            rows.drain()
+
+    def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
+        """Final scores of the windows of several files: (W, K)."""
+        return by_soundscape(self._post, members_PWK[0], windows)
+
+    def called_above(self) -> Floats:
+        """From which final score on each class counts as detected: (K,)."""
+        return self._post.thresholds(np.array(self._description.thresholds, np.float32))
+
+
+def clip_middles_s(cutting: Cutting, duration_s: float) -> npt.NDArray[np.float64]:
+    """Middles of all clips of a file, as they are and moved by each shift: (S, N)."""
+    return np.asarray(cutting.middles_s(duration_s) + np.array(cutting.moves_s)[:, None])
+
+
+def first_frames(middle_s: npt.NDArray[np.float64], samples: int, wanted: Input) -> Ints:
+    """The frame with which each clip begins, as `train.score.inference.clips_at` places them: (C,)."""
+    frames = 1 + samples // wanted.hop
+    middle = middle_s * (wanted.sample_rate_hz / wanted.hop)
+    start = np.rint(middle - wanted.clip_frames / 2)
+    return np.clip(start, 0, max(frames - wanted.clip_frames, 0)).astype(np.int64)
+
+
+def described(description: Description) -> str:
+    """A bundle in one line."""
+    members = ", ".join(f"{name} {member.weight:.2f}" for name, member in description.members.items())
+    return f"{description.name}, {description.precision}, {len(description.labels)} labels, members {members}"

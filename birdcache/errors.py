@@ -1,0 +1,62 @@
+"""What every exception of the project has in common, and how a stage or a command reports one."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from birdcache.process import die_with_dvc
+
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+class BirdcacheError(Exception):
+    """A problem that the user can solve: the message names the place, the rule that was broken, and the way out."""
+
+
+class StoreError(BirdcacheError):
+    """A store, a part or the pool is missing, corrupted, or not what was asked for."""
+
+
+class PipelineError(BirdcacheError):
+    """A data set, an audio file or a table is unusable."""
+
+
+class TrainError(BirdcacheError):
+    """A model cannot be built, trained or used as asked."""
+
+
+class CommandError(BirdcacheError):
+    """A command was asked for something that cannot be done."""
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage's `main`, which ends when DVC does; problems are reported as in `report_problems`."""
+    die_with_dvc()
+    report_problems(main)
+
+
+def report_problems(main: Callable[[], None]) -> None:
+    """Run `main`; report a problem of the user's, or of the disk, on standard error, without a traceback.
+
+    Raises
+    ------
+    SystemExit
+        With status 1, after the message was printed.
+    """
+    try:
+        main()
+    except BirdcacheError as error:
+        _end(str(error), error)
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        where = error.filename or "a file of this run"
+        _end(f"{where}: the disk refuses ({error.strerror}); give it room or mend it, then run the same again", error)
+
+
+def _end(message: str, error: Exception) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(1) from error

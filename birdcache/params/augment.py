@@ -1,0 +1,121 @@
+"""What a recipe does to a batch on the device. Section `train.<recipe>.augment` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from birdcache.params.base import NonNegative, Positive, Probability, Section
+
+LabelRule = Literal["lambda", "max", "sum"]
+
+
+class MixupParams(Section):
+    """A share of a clip and the rest of another one, added as power.
+
+    Source: mixup, Zhang et al. 2018; on power, with labels `max` (both birds sing), as BirdCLEF's winners do.
+    """
+
+    probability: Probability
+    alpha: Positive
+    labels: LabelRule
+
+
+class SumixParams(Section):
+    """Another clip on top, its power changed by a drawn gain: two birds that sing at once.
+
+    Source: "sumix" of BirdCLEF's winners, as against mixup's weighted mean.
+    """
+
+    probability: Probability
+    gain_db: NonNegative
+    labels: LabelRule
+
+
+class CutmixParams(Section):
+    """A span of time from another clip.
+
+    Source: CutMix, Yun et al. 2019, along time only.
+    """
+
+    probability: Probability
+    alpha: Positive
+    labels: LabelRule
+
+
+class EqParams(Section):
+    """Bands of mel bins, each made quieter by a drawn number of decibels: other microphones, distance, foliage.
+
+    Source: BirdCLEF's winners, four bands by 0 to 20 dB.
+    """
+
+    probability: Probability
+    bands: Annotated[int, Field(ge=2, le=16)]
+    depth_db: NonNegative
+
+
+class _AddedSound(Section):
+    """A sound added under the clip at a drawn signal-to-noise ratio."""
+
+    probability: Probability
+    lowest_snr_db: float
+    highest_snr_db: float
+
+    @field_validator("highest_snr_db")
+    @classmethod
+    def _not_below_lowest(cls, highest: float, info: ValidationInfo) -> float:
+        lowest = info.data.get("lowest_snr_db")
+        if lowest is not None and highest < lowest:
+            raise ValueError(f"must be at least lowest_snr_db ({lowest:g}); raise it")
+        return highest
+
+
+class BackgroundParams(_AddedSound):
+    """A recording without birds under the clip.
+
+    Source: BirdCLEF's winners, with probability 0.5 at 0 to 3 dB.
+    """
+
+    label: Annotated[str, Field(min_length=1)]
+
+
+class NoiseParams(_AddedSound):
+    """Noise of even power per hertz (white) or per octave (pink) under the clip."""
+
+    colour: Literal["white", "pink"]
+
+
+class SpecAugmentParams(Section):
+    """Masks over mel bins and frames.
+
+    Source: SpecAugment, Park et al. 2019, without time warping.
+    """
+
+    mel_masks: Annotated[int, Field(ge=0)]
+    mel_width: Annotated[int, Field(ge=0)]
+    time_masks: Annotated[int, Field(ge=0)]
+    time_width: Annotated[int, Field(ge=0)]
+    probability: Probability
+
+
+class AugmentParams(Section):
+    """What happens to a batch on the device."""
+
+    gain_db: NonNegative
+    time_shift_s: NonNegative
+    mixup: MixupParams
+    sumix: SumixParams
+    cutmix: CutmixParams
+    eq: EqParams
+    background: BackgroundParams
+    noise: NoiseParams
+    spec_augment: SpecAugmentParams
+
+    @model_validator(mode="after")
+    def _one_partner_a_clip(self) -> AugmentParams:
+        if self.mixup.probability + self.sumix.probability + self.cutmix.probability > 1:
+            raise ValueError(
+                "the probabilities of mixup, sumix and cutmix add up to over 1, but a clip gets one partner; lower them"
+            )
+        return self

@@ -1,0 +1,202 @@
+"""Recipes: how a member is trained. Sections `train.<recipe>` of params.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from birdcache.params.augment import AugmentParams
+from birdcache.params.base import Count, NonNegative, Positive, Probability, Section
+from birdcache.params.views import PcenParams
+
+
+class SamplingParams(Section):
+    """Which recordings an epoch draws, and in which order.
+
+    Source: weights (n/N)^-exponent with replacement and a floor of about 20 clips a class, as BirdCLEF's winners do.
+    Order `parts` shuffles a few parts of the store at a time, as a loader with a shuffle buffer does, so that a
+    compressed or remote store is read once from one end to the other.
+    """
+
+    clips_per_epoch: Count | None
+    weighted: bool
+    exponent: Annotated[float, Field(ge=0, le=2)]
+    floor: Annotated[int, Field(ge=0)]
+    order: Literal["full", "parts"]
+    parts_at_once: Count
+
+
+class SecondaryParams(Section):
+    """What a secondary label (a bird in the background) counts as.
+
+    Source: BirdCLEF's winners count it as 1, as 0.3 to 0.5, or leave it out of the loss.
+    """
+
+    policy: Literal["ignore", "positive", "weight", "mask"]
+    weight: Probability
+
+
+class LossParams(Section):
+    """The loss between logits and (mixed, smoothed) targets.
+
+    Sources: focal loss, Lin et al. 2017; soft AUC, the pairwise logistic surrogate of Yan et al. 2003; label smoothing,
+    Szegedy et al. 2016; effective number of samples, Cui et al. 2019; clip + frame_max, the loss of sound event
+    detectors (Kong et al. 2020), with which BirdCLEF's winners train; ratings as weights, BirdCLEF 2021 to 2023.
+    """
+
+    kind: Literal["ce", "bce", "focal_ce", "focal_bce"]
+    focal_gamma: NonNegative
+    focal_alpha: Probability
+    soft_auc: Probability
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_weights: Literal["none", "inverse", "effective"]
+    effective_beta: Annotated[float, Field(ge=0, lt=1)]
+    lowest_rating_weight: Probability
+    clip: NonNegative
+    frame_max: NonNegative
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether scores share one unit among the classes (softmax) or each class has its own (sigmoid)."""
+        return self.kind in ("ce", "focal_ce")
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> LossParams:
+        if self.clip + self.frame_max == 0:
+            raise ValueError("clip and frame_max are both 0, so nothing is learnt; raise one")
+        return self
+
+
+class OptimiserParams(Section):
+    """Optimiser and learning-rate schedule.
+
+    Sources: AdamW, Loshchilov & Hutter 2019; cosine with warm restarts, Loshchilov & Hutter 2017; warm-up, Goyal et al.
+    2017; decay of the rate by layer, Clark et al. 2020; gradient clipping, Pascanu et al. 2013; running mean of the
+    weights, Polyak & Juditsky 1992; a frozen backbone first, Howard & Ruder 2018.
+    """
+
+    kind: Literal["adamw", "adam"]
+    lr: Positive
+    min_lr: NonNegative
+    backbone_scale: Positive
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    weight_decay: NonNegative
+    warmup_epochs: NonNegative
+    schedule: Literal["cosine", "constant"]
+    cycles: Count
+    freeze_epochs: Annotated[int, Field(ge=0)]
+    clip_norm: NonNegative
+    accumulate: Count
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+
+    @field_validator("min_lr")
+    @classmethod
+    def _not_above_lr(cls, min_lr: float, info: ValidationInfo) -> float:
+        lr = info.data.get("lr")
+        if lr is not None and min_lr > lr:
+            raise ValueError(f"must be at most lr ({lr:g}); lower min_lr")
+        return min_lr
+
+
+class Recipe(Section):
+    """How a member is trained (stage `train`).
+
+    Sources: PCEN, Wang et al. 2017; slope, the deltas of Furui 1986; recomputed activations, Chen et al. 2016; mixed
+    precision, Micikevicius et al. 2018; a soup of epochs, Izmailov et al. 2018 (train/model/soup.py).
+    """
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    epochs: Count
+    patience: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    clip_s: Positive
+    short: Literal["pad", "loop"]
+    trim_db: NonNegative
+    channels: Annotated[list[Literal["level", "pcen", "slope"]], Field(min_length=1, max_length=3)]
+    pcen: PcenParams | None
+    dynamic_range_db: NonNegative
+    normalise: Literal["clip", "bins", "none"]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    channels_last: bool
+    compile: bool
+    recompute: bool
+    weights: Literal["last", "best", "soup"]
+    soup_epochs: Count
+    sampling: SamplingParams
+    secondary: SecondaryParams
+    loss: LossParams
+    augment: AugmentParams
+    optimiser: OptimiserParams
+
+    @field_validator("channels")
+    @classmethod
+    def _each_once(cls, channels: list[str]) -> list[str]:
+        if len(set(channels)) != len(channels):
+            raise ValueError("names a channel twice; name each once")
+        return channels
+
+    @field_validator("pcen")
+    @classmethod
+    def _pcen_of_its_channel(cls, pcen: PcenParams | None, info: ValidationInfo) -> PcenParams | None:
+        wanted = "pcen" in info.data.get("channels", ())
+        if wanted and pcen is None:
+            raise ValueError("is needed for the channel pcen; give it the keys of views.pcen.pcen")
+        return pcen
+
+    @field_validator("optimiser")
+    @classmethod
+    def _phases_end(cls, optimiser: OptimiserParams, info: ValidationInfo) -> OptimiserParams:
+        epochs = info.data.get("epochs")
+        if epochs is not None and optimiser.warmup_epochs >= epochs:
+            raise ValueError(f"warmup_epochs must be below epochs ({epochs}); lower it or train longer")
+        if epochs is not None and optimiser.freeze_epochs >= epochs:
+            raise ValueError(f"freeze_epochs must be below epochs ({epochs}); lower it or train longer")
+        return optimiser
+
+
+def resolve_recipe(recipe: Recipe, override: Mapping[str, Any]) -> Recipe:
+    """Apply a member's overrides (nested like the recipe) to a recipe.
+
+    Raises
+    ------
+    ValidationError
+        If an override names an unknown key or breaks a rule.
+    """
+    return Recipe.model_validate(merged(recipe.model_dump(), override))
+
+
+def completed(name: str, recipes: Mapping[str, Any]) -> Any:
+    """A recipe as it stands in a params file; one with a `base` is completed by the recipe whose keys it changes.
+
+    Raises
+    ------
+    ValueError
+        If the base is unknown or has a base itself.
+    """
+    recipe = recipes[name]
+    if not is_derived(recipe):
+        return recipe
+    complete = [str(other) for other, entry in recipes.items() if not is_derived(entry)]
+    base = recipe["base"]
+    if base not in complete:
+        why = "has a base itself" if base in recipes else "names no recipe"
+        raise ValueError(f"base = {base!r}: {why}; choose a complete one: {', '.join(complete)}")
+    if not isinstance(recipes[base], Mapping):
+        return recipes[base]
+    return merged(recipes[base], {key: value for key, value in recipe.items() if key != "base"})
+
+
+def is_derived(recipe: Any) -> bool:
+    """Whether a recipe names another one as its base."""
+    return isinstance(recipe, Mapping) and "base" in recipe
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` put over its own, section by section."""
+    result = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if nested else value
+    return result

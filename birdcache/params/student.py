@@ -1,0 +1,60 @@
+"""The noisy student: rounds in which models learn from soundscapes that nobody labelled. Section `student`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from birdcache.params.base import Count, Name, NonNegative, Positive, Probability, Section
+
+START = "start"  # the members as stage `train` leaves them: the first teacher
+
+
+class StudentRound(Section):
+    """One round: how its teacher's scores become labels, and how clips are mixed with what is so labelled.
+
+    Sources: thresholds and soft labels, Xie et al. 2020, Self-training with noisy student; powers of the scores,
+    mixing half and half and drawing by confidence, as the winners of BirdCLEF 2025 do.
+    """
+
+    teacher: Name
+    threshold: Probability
+    power: Positive
+    probability: Probability
+    share: Annotated[float, Field(gt=0, lt=1)]
+    override: dict[str, Any]
+
+
+class StudentParams(Section):
+    """Who teaches and is taught, on which soundscapes, in which rounds, and when the rounds end.
+
+    Source: noisy student, Xie et al. 2020, in two to four rounds as the winners of BirdCLEF 2025.
+    """
+
+    members: Annotated[list[Name], Field(min_length=1)]
+    soundscapes: Literal["unlabelled", "all"]
+    hop_s: Positive
+    batch_size: Count
+    gain_in: Literal["soundscapes", "out_of_fold"]
+    least_gain: NonNegative | None
+    rounds: dict[Name, StudentRound]
+
+    @field_validator("members")
+    @classmethod
+    def _each_once(cls, members: list[str]) -> list[str]:
+        if len(set(members)) != len(members):
+            raise ValueError("names a member twice; name each once")
+        return members
+
+    @field_validator("rounds")
+    @classmethod
+    def _taught_by_an_earlier_one(cls, rounds: dict[str, StudentRound]) -> dict[str, StudentRound]:
+        teachers = [START]
+        for name, each in rounds.items():
+            if name == START:
+                raise ValueError(f"{START} is the name of the members before any round; choose another")
+            if each.teacher not in teachers:
+                raise ValueError(f"{name}.teacher = {each.teacher!r}: choose {' or '.join(teachers)}")
+            teachers.append(name)
+        return rounds

@@ -1,0 +1,185 @@
+"""What `birdcache tune` searches. Section `tune` of params.yaml.
+
+Keys are those of a recipe, joined by dots (optimiser.lr); whether a range holds whole numbers is the recipe's own type.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+
+from birdcache.params.base import Count, Section
+from birdcache.params.recipe import Recipe
+
+Metric = Literal["macro_roc_auc", "accuracy", "cmap", "loss"]
+
+OF_THE_LOSS = ("loss.kind", "loss.focal", "loss.soft_auc", "loss.clip", "loss.frame_max", "secondary.")
+
+
+class RangeParams(Section):
+    """All numbers from low to high; with `log`, each decade is drawn from alike."""
+
+    low: int | FiniteFloat
+    high: int | FiniteFloat
+    log: bool
+
+    @field_validator("high")
+    @classmethod
+    def _above_low(cls, high: float, info: ValidationInfo) -> float:
+        low = info.data.get("low")
+        if low is not None and high <= low:
+            raise ValueError(f"must be above low ({low:g}); raise it")
+        return high
+
+    @field_validator("log")
+    @classmethod
+    def _of_positive_numbers(cls, log: bool, info: ValidationInfo) -> bool:
+        low = info.data.get("low")
+        if log and low is not None and low <= 0:
+            raise ValueError(f"needs a low above 0, not {low:g}; raise low or set log: false")
+        return log
+
+
+class ChoiceParams(Section):
+    """One of several values of any kind."""
+
+    choices: Annotated[list[Any], Field(min_length=2)]
+
+    @field_validator("choices")
+    @classmethod
+    def _each_once(cls, choices: list[Any]) -> list[Any]:
+        if any(choice in choices[:number] for number, choice in enumerate(choices)):
+            raise ValueError("names a value twice; name each once")
+        return choices
+
+
+def _kind(space: Any) -> str | None:
+    if not isinstance(space, Mapping | RangeParams | ChoiceParams):
+        return None
+    choice = "choices" in space if isinstance(space, Mapping) else isinstance(space, ChoiceParams)
+    return "a choice" if choice else "a range"
+
+
+Space = Annotated[
+    Annotated[RangeParams, Tag("a range")] | Annotated[ChoiceParams, Tag("a choice")],
+    Discriminator(
+        _kind,
+        custom_error_type="space",
+        custom_error_message="Must be {low, high, log} or {choices: [...]}",
+    ),
+]
+
+
+class TuneParams(Section):
+    """A search for better values of a recipe's keys.
+
+    Sources: tree-structured Parzen estimator, Bergstra et al. 2011; median stopping rule, Golovin et al. 2017; both by
+    Optuna, Akiba et al. 2019. A Halton sequence first, Bergstra & Bengio 2012.
+    """
+
+    trials: Count
+    fold: Annotated[int, Field(ge=0)]
+    metric: Metric
+    seed: Annotated[int, Field(ge=0)]
+    keys: dict[str, Space]
+
+
+def recipe_keys(section: type[Section] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:
+    """Every key of a recipe with its type and rule, joined by dots."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in section.model_fields.items():
+        nested = [kind for kind in _kinds(field) if isinstance(kind, type) and issubclass(kind, Section)]
+        if nested:
+            found |= recipe_keys(nested[0], f"{prefix}{name}.")
+        else:
+            found[prefix + name] = field
+    return found
+
+
+def _kinds(field: FieldInfo) -> tuple[Any, ...]:
+    """The types that a field's values may have."""
+    union = get_origin(field.annotation) in (Union, types.UnionType)
+    return get_args(field.annotation) if union else (field.annotation,)
+
+
+def is_whole(key: str) -> bool:
+    """Whether a key of the recipe holds whole numbers."""
+    return _number_type(recipe_keys()[key]) is int
+
+
+def _number_type(field: FieldInfo) -> type | None:
+    """Int or float; None if a field holds neither."""
+    plain = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in _kinds(field)]
+    return next((kind for kind in plain if kind in (int, float)), None)
+
+
+def tune_problems(raw: Any) -> Iterator[str]:
+    """What is wrong with the keys of section `tune`, as far as its own schema lets it pass: one line each."""
+    try:
+        tune = TuneParams.model_validate(raw)
+    except ValidationError:
+        return  # already reported by the schema of the whole file
+    known = recipe_keys()
+    for key, space in tune.keys.items():
+        if key not in known:
+            yield f"tune.keys.{key}: {_unknown(key, known)}"
+        elif tune.metric == "loss" and key.startswith(OF_THE_LOSS):
+            yield f"tune.keys.{key}: losses under it do not compare; set tune.metric: macro_roc_auc, or remove it"
+        elif isinstance(space, RangeParams) and _number_type(known[key]) is None:
+            yield f"tune.keys.{key}: holds no number in a recipe, so it has no range; list its values under choices"
+        else:
+            yield from _value_problems(key, space, known[key])
+
+
+def _unknown(key: str, known: Mapping[str, FieldInfo]) -> str:
+    inside = [other for other in known if other.startswith(f"{key}.")]
+    if inside:
+        return f"is a section of a recipe; name one of its keys: {', '.join(inside)}"
+    close = difflib.get_close_matches(key, known, n=1) or [other for other in known if other.endswith(f".{key}")]
+    return f"is no key of a recipe; {f'did you mean {close[0]}?' if close else 'remove it'}"
+
+
+def _value_problems(key: str, space: RangeParams | ChoiceParams, field: FieldInfo) -> Iterator[str]:
+    """Values of a search that the recipe's own rule for the key refuses."""
+    annotation: Any = Annotated[field.annotation, field]
+    rule: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(strict=True))
+    for place, value in values_of(space).items():
+        try:
+            rule.validate_python(value)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"]
+            yield f"tune.keys.{key}.{place} = {value!r}: {said[0].lower()}{said[1:]}, as in a recipe; correct it"
+
+
+def values_of(space: RangeParams | ChoiceParams) -> dict[str, Any]:
+    """The ends of a range, or all choices, by the place where each stands."""
+    if isinstance(space, RangeParams):
+        return {"low": space.low, "high": space.high}
+    return {f"choices.{number}": choice for number, choice in enumerate(space.choices)}
+
+
+def as_override(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by their dotted keys, nested as a member's `override` is."""
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        node = nested
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+    return nested

@@ -1,0 +1,128 @@
+"""Views: named front ends, one store each. Sections `views.<view>` of params.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from birdcache.params.base import Count, NonNegative, Positive, Section
+
+
+class _ViewBase(Section):
+    sample_rate_hz: Annotated[int, Field(ge=8000, le=192000)]
+    n_fft: Annotated[int, Field(ge=64, le=16384)]
+    hop: Count
+    n_mels: Annotated[int, Field(ge=8, le=512)]
+    mel_scale: Literal["slaney", "htk"]
+    fmin_hz: NonNegative
+    fmax_hz: Positive
+    dtype: Literal["float16", "uint8"]
+    compression: Literal["none", "lz4", "zstd"]
+
+    @field_validator("n_fft")
+    @classmethod
+    def _even(cls, n_fft: int) -> int:
+        if n_fft % 2:
+            raise ValueError(f"must be even; use {n_fft + 1}")
+        return n_fft
+
+    @field_validator("hop")
+    @classmethod
+    def _not_over_window(cls, hop: int, info: ValidationInfo) -> int:
+        n_fft = info.data.get("n_fft")
+        if n_fft is not None and hop > n_fft:
+            raise ValueError(f"must be at most the window n_fft ({n_fft}), or samples are skipped; lower hop")
+        return hop
+
+    @field_validator("fmax_hz")
+    @classmethod
+    def _in_band(cls, fmax_hz: float, info: ValidationInfo) -> float:
+        rate, fmin_hz = info.data.get("sample_rate_hz"), info.data.get("fmin_hz")
+        if rate is not None and fmax_hz > rate / 2:
+            raise ValueError(f"must be at most Nyquist, half of sample_rate_hz ({rate / 2:g}); lower fmax_hz")
+        if fmin_hz is not None and fmax_hz <= fmin_hz:
+            raise ValueError(f"must be above fmin_hz ({fmin_hz:g}); raise fmax_hz or lower fmin_hz")
+        return fmax_hz
+
+    def frames(self, duration_s: float) -> int:
+        """Number of frames that cover `duration_s` seconds, rounded up."""
+        samples = duration_s * self.sample_rate_hz
+        return int(-(-samples // self.hop))
+
+
+class MelView(_ViewBase):
+    """Un-normalised log mel power in dB."""
+
+    kind: Literal["mel"]
+
+
+class PcenParams(Section):
+    """Per-channel energy normalisation (Wang et al. 2017); names as in librosa.pcen."""
+
+    gain: NonNegative
+    bias: NonNegative
+    power: NonNegative
+    time_constant_s: Positive
+    eps: Positive
+
+
+class PcenView(_ViewBase):
+    """Mel energy after per-channel energy normalisation over the whole recording."""
+
+    kind: Literal["pcen"]
+    pcen: PcenParams
+
+
+View = Annotated[MelView | PcenView, Field(discriminator="kind")]
+
+GEOMETRY = ("sample_rate_hz", "hop", "n_mels", "mel_scale", "fmin_hz", "fmax_hz")
+
+
+class SideBySide(Section):
+    """Several views of one geometry, whose images are channels of one: a pixel means the same time and frequency.
+
+    No entry of params.yaml: it is what a member with `more_views` looks at. Wherever frames, hop or mel bins are asked
+    for, it answers as any of its views.
+    """
+
+    kind: Literal["side_by_side"]
+    views: Annotated[list[View], Field(min_length=2)]
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of all its views."""
+        return self.views[0].sample_rate_hz
+
+    @property
+    def hop(self) -> int:
+        """Of all its views."""
+        return self.views[0].hop
+
+    @property
+    def n_mels(self) -> int:
+        """Of each of its views."""
+        return self.views[0].n_mels
+
+    def frames(self, duration_s: float) -> int:
+        """Number of frames that cover `duration_s` seconds, rounded up."""
+        return self.views[0].frames(duration_s)
+
+
+AnyView = Annotated[MelView | PcenView | SideBySide, Field(discriminator="kind")]
+
+
+def each_of(view: AnyView) -> list[MelView | PcenView]:
+    """The views that a member looks at, in the order of their channels."""
+    return view.views if isinstance(view, SideBySide) else [view]
+
+
+def side_by_side(views: Sequence[MelView | PcenView]) -> MelView | PcenView | SideBySide:
+    """One view as it is, several as one."""
+    return views[0] if len(views) == 1 else SideBySide(kind="side_by_side", views=list(views))
+
+
+def unlike(one: MelView | PcenView, other: MelView | PcenView) -> list[str]:
+    """The keys of geometry in which two views differ, so that their images cannot be channels of one."""
+    return [key for key in GEOMETRY if getattr(one, key) != getattr(other, key)]

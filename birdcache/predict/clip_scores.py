@@ -1,0 +1,115 @@
+"""Scores of all clips of all soundscapes by every member: what post-processing needs instead of a network.
+
+P member, S move (the clips as they are, then each shift), R soundscape, N clip of all soundscapes, K class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from birdcache.predict.postprocess import Cutting, Floats, Times, nearest_clips, window_scores, windows_in
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Scores of clips that follow each other, soundscape by soundscape."""
+
+    members: npt.NDArray[np.str_]  # (P,)
+    soundscapes: npt.NDArray[np.str_]  # (R,)
+    duration_s: Times  # (R,)
+    clips: Ints  # (R,) clips of each soundscape
+    middle_s: Times  # (N,) where the clips that are not moved have their middle
+    scores: Floats  # (P, S, N, K)
+    window_s: Times  # (), of the submission
+    hop_s: Times  # ()
+    shifts_s: Times  # (S - 1,)
+    fold_soup: npt.NDArray[np.bool_]  # (), whether one model per member gave the scores
+
+    @staticmethod
+    def of(
+        members: Sequence[str],
+        soundscapes: Sequence[tuple[str, float]],
+        scores_PSNK: Floats,
+        cutting: Cutting,
+        fold_soup: bool = False,
+    ) -> ClipScores:
+        """The scores of soundscapes (name, duration in seconds) that were cut in this way."""
+        duration_s = np.array([each for _, each in soundscapes], np.float64)
+        middles = [cutting.middles_s(each) for each in duration_s.tolist()]
+        return ClipScores(
+            members=np.array(members, str),
+            soundscapes=np.array([name for name, _ in soundscapes], str),
+            duration_s=duration_s,
+            clips=np.array([len(each) for each in middles], np.int64),
+            middle_s=np.concatenate([np.empty(0), *middles]),
+            scores=np.asarray(scores_PSNK, np.float32),
+            window_s=np.array(cutting.window_s),
+            hop_s=np.array(cutting.hop_s),
+            shifts_s=np.array(cutting.shifts_s, np.float64),
+            fold_soup=np.array(fold_soup),
+        )
+
+    @property
+    def cutting(self) -> Cutting:
+        """How the soundscapes were cut into clips."""
+        return Cutting(float(self.window_s), float(self.hop_s), tuple(self.shifts_s.tolist()))
+
+    @property
+    def windows(self) -> list[int]:
+        """Windows of each soundscape."""
+        return [windows_in(duration_s, float(self.window_s)) for duration_s in self.duration_s.tolist()]
+
+    @property
+    def row_ids(self) -> list[str]:
+        """One per window, as Kaggle names them: `<soundscape>_<second at which the window ends>`."""
+        named = zip(self.soundscapes.tolist(), self.windows, strict=True)
+        return [row_id for name, windows in named for row_id in window_ids(name, windows, float(self.window_s))]
+
+    def member_windows(self, overlap: bool = True, shifts: bool = True) -> Floats:
+        """Scores of the windows of all soundscapes by each member: (P, windows, K).
+
+        Parameters
+        ----------
+        overlap : whether a window has the mean of all clips that overlap it, or the score of its own clip alone.
+        shifts : whether moved clips are averaged with the others.
+        """
+        make = window_scores if overlap else nearest_clips
+        parts = [np.empty((0, len(self.members), self.scores.shape[-1]), np.float32)]
+        for clips, windows in self._spans():
+            scores_NPK = self.scores[:, : None if shifts else 1, clips].mean(axis=1).swapaxes(0, 1)
+            parts.append(make(self.middle_s[clips], scores_NPK, windows, float(self.window_s)))
+        return np.concatenate(parts).swapaxes(0, 1)
+
+    def _spans(self) -> Iterator[tuple[slice, int]]:
+        """Of each soundscape its clips and how many windows it has."""
+        ends = np.cumsum(self.clips).tolist()
+        for end, clips, windows in zip(ends, self.clips.tolist(), self.windows, strict=True):
+            yield slice(end - clips, end), windows
+
+    def write(self, path: Path) -> None:
+        """Write a .npz file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+def read_clip_scores(path: Path) -> ClipScores:
+    """Read what `ClipScores.write` wrote."""
+    with np.load(path, allow_pickle=False) as content:
+        return ClipScores(**{field.name: content[field.name] for field in fields(ClipScores)})
+
+
+def window_ids(name: str, windows: int, window_s: float) -> list[str]:
+    """Row ids of a soundscape's windows."""
+    return [f"{name}_{seconds_text((number + 1) * window_s)}" for number in range(windows)]
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds as a decimal number to the microsecond, without zeros at its end, however many they are."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")

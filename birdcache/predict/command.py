@@ -1,0 +1,212 @@
+"""`birdcache predict`: any audio files -> detections, by trained models or by a bundle. A bundle needs no torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from birdcache.audio.read import content_sha256
+from birdcache.audio.rejected import Refusal
+from birdcache.bundle.format import SUFFIX, is_bundle
+from birdcache.errors import CommandError
+from birdcache.formulas import escaped
+from birdcache.predict.files import Found, check_name, list_files, result_names
+from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems, forget_tables
+from birdcache.predict.postprocess import Floats
+from birdcache.predict.predictor import FileScores, Predictor, score_all_the_same
+from birdcache.predict.results import Results
+from birdcache.progress import Progress
+from birdcache.text_files import write_rows
+from commands.predict.embeddings import check_embeddings, write_embeddings
+
+REFUSED, KEPT = "refused.csv", "scores"
+REFUSED_COLUMNS = ("file", "code", "detail", "way_out")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Score every file window by window, then write all formats; files that cannot be read are listed.
+
+    Raises
+    ------
+    CommandError
+        If there is no model or no audio file, or if files were refused (after all the others were written).
+    """
+    formats, out = chosen_formats(arguments.format), arguments.out
+    if out.exists() and not out.is_dir():
+        raise CommandError(f"--out {out}: is a file; name a folder, in which one file for each format is written")
+    files = list_files(arguments.paths)
+    names = result_names(files)
+    if "kaggle" in formats:
+        check_stems([each.path for each in files])
+    if arguments.embeddings:
+        check_embeddings(arguments.embeddings)
+    predictor = open_predictor(arguments)
+    print("\n".join(predictor.facts.said))
+    job = Job(predictor, out, arguments.embeddings is not None)
+    done, refused = job.score(files, names)
+    wanted = Wanted(predictor.facts, above(predictor, arguments.threshold))
+    for name in formats:
+        print(WRITERS[name](out, partial(job.finals, done), wanted))
+    if arguments.embeddings:
+        print(job.write_embeddings(arguments.embeddings, done))
+    forget_tables(out, [name for name, _ in refused])
+    report_refused(out / REFUSED, [refusal for _, refusal in refused], len(files), out)
+
+
+def chosen_formats(text: str) -> list[str]:
+    """Formats between commas.
+
+    Raises
+    ------
+    CommandError
+        If there is no such format.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise CommandError(f"--format {text}: no format {', '.join(map(repr, unknown))}; choose of {','.join(FORMATS)}")
+    return list(dict.fromkeys(names))
+
+
+def open_predictor(arguments: argparse.Namespace) -> Predictor:
+    """The bundle, or the trained models.
+
+    Raises
+    ------
+    CommandError
+        If the folder is neither, or what it needs is not installed.
+    """
+    if is_bundle(arguments.model):
+        from birdcache.bundle.read import open_bundle
+        from birdcache.bundle.scores import BundlePredictor
+
+        if arguments.ensemble:
+            raise CommandError(f"--ensemble: {arguments.model} is a bundle, whose ensemble is fixed; leave it out")
+        return BundlePredictor(open_bundle(arguments.model, arguments.device), arguments.window)
+    check_no_bundle_near(arguments.model)
+    try:
+        from commands.predict.trained_predictor import TrainedPredictor
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"{arguments.model}: is no bundle, and trained models need {error.name}, which is not installed; name a "
+            "bundle (`dvc repro export/dvc.yaml` writes bundles/<name>.bundle), or install all of birdcache"
+        ) from None
+    return TrainedPredictor(arguments.model, arguments.ensemble, arguments.window, arguments.device)
+
+
+def check_no_bundle_near(model: Path) -> None:
+    """Refuse the folder that a bundle lies in, and a file of one.
+
+    Raises
+    ------
+    CommandError
+        With the bundle that is probably meant.
+    """
+    meant = [model.parent] if model.is_file() and is_bundle(model.parent) else sorted(model.glob(f"*{SUFFIX}"))
+    if meant:
+        raise CommandError(f"--model {model}: is no bundle and no folder of trained models; name {meant[0]}")
+
+
+def above(predictor: Predictor, threshold: float | None) -> Floats:
+    """From which score on each class is written, (K,): one for all, or each class's own."""
+    if threshold is None:
+        return predictor.called_above()
+    return np.full(len(predictor.facts.labels), threshold, np.float32)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A file whose scores are kept."""
+
+    path: Path
+    name: Path
+    sha256: str
+
+
+class Job:
+    """Files on their way from audio to scores, kept one by one in `<out>/scores`."""
+
+    def __init__(self, predictor: Predictor, out: Path, embed: bool) -> None:
+        self._predictor, self._room, self._embed = predictor, out / KEPT, embed
+        self._results = Results(self._room, predictor.facts.digest)
+
+    def score(self, files: Sequence[Found], names: Sequence[Path]) -> tuple[list[Done], list[tuple[Path, Refusal]]]:
+        """Score what is not scored yet; refusals come with the names of the results that there are not."""
+        self._room.mkdir(parents=True, exist_ok=True)
+        done: list[Done] = []
+        refused: list[tuple[Path, Refusal]] = []
+        kept = 0
+        with Progress(len(files), "predict", "files") as progress:
+            for file, name in zip(files, names, strict=True):
+                try:
+                    check_name(file.path, name)
+                    sha256 = content_sha256(file.path)
+                    is_kept = self._results.read(sha256, self._embed) is not None
+                    if is_kept:
+                        progress.update()
+                    else:
+                        self._score(file.path, sha256, progress)
+                    kept += is_kept
+                    done.append(Done(file.path, name, sha256))
+                except Refusal as refusal:
+                    refused.append((name, refusal))
+        if kept:
+            print(f"{kept} of {len(files)} files were scored before by the same model, and are as they were")
+        return done, refused
+
+    def _score(self, path: Path, sha256: str, progress: Progress) -> None:
+        shares: list[float] = []
+
+        def advance(share: float) -> None:
+            shares.append(share)
+            progress.update(share)
+
+        try:
+            scores, is_silent = score_all_the_same(self._predictor, path, self._embed, self._room, advance)
+            if is_silent:
+                progress.say(f"warning: {path}: is silent, and scored all the same")
+            self._results.write(sha256, scores)
+        finally:
+            progress.update(1 - sum(shares))
+
+    def finals(self, done: Sequence[Done]) -> Iterator[Scored]:
+        """Files with their final scores, one at a time, or all at once where they are blended jointly."""
+        groups = [list(done)] if self._predictor.facts.jointly else [[each] for each in done]
+        for group in filter(None, groups):
+            kept = [self._kept(each) for each in group]
+            windows = [each.members.shape[1] for each in kept]
+            final_WK = self._predictor.final(np.concatenate([each.members for each in kept], axis=1), windows)
+            parts = np.split(final_WK, np.cumsum(windows)[:-1])
+            for each, scores, scores_WK in zip(group, kept, parts, strict=True):
+                yield Scored(each.path, each.name, scores.duration_s, scores_WK)
+
+    def write_embeddings(self, path: Path, done: Sequence[Done]) -> str:
+        """Write the features of all files."""
+        facts = self._predictor.facts
+        return write_embeddings(path, ((each.path, self._kept(each)) for each in done), facts.window_s, facts.digest)
+
+    def _kept(self, each: Done) -> FileScores:
+        found = self._results.read(each.sha256, self._embed)
+        if found is None:
+            raise CommandError(f"{self._results.path(each.sha256)}: has vanished or is damaged; run the same again")
+        return found
+
+
+def report_refused(path: Path, refused: Sequence[Refusal], files: int, out: Path) -> None:
+    """Write refused.csv, and tell of the files in it.
+
+    Raises
+    ------
+    CommandError
+        If there are any.
+    """
+    rows = sorted((escaped(each.file), each.code, each.detail, each.way_out) for each in refused)
+    write_rows(path, REFUSED_COLUMNS, rows)
+    if refused:
+        print("\n".join(map(str, refused)), file=sys.stderr)
+        raise CommandError(f"{len(refused)} of {files} files could not be read ({path}); the others are in {out}")

@@ -1,0 +1,85 @@
+"""Which audio files are looked at, and by which names their results go."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from birdcache.audio.read import AUDIO_EXTENSIONS
+from birdcache.audio.rejected import Refusal
+from birdcache.errors import CommandError
+
+MOST_NAME_BYTES = 200  # file systems allow 255, and results have endings of their own
+
+
+@dataclass(frozen=True)
+class Found:
+    """An audio file; `below` is its path below the folder that was named, or its name."""
+
+    path: Path
+    below: Path
+
+
+def list_files(paths: Sequence[Path]) -> list[Found]:
+    """The files, and the audio files in the folders, each once.
+
+    Raises
+    ------
+    CommandError
+        If a path does not exist, or there is no audio file at all.
+    """
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise CommandError(f"{', '.join(missing)}: no such file or folder")
+    found = [each for path in paths for each in (_in_folder(path) if path.is_dir() else [Found(path, Path(path.name))])]
+    if not found:
+        raise CommandError(f"{', '.join(map(str, paths))}: hold no audio file ({', '.join(AUDIO_EXTENSIONS)})")
+    return list({each.path.resolve(): each for each in found[::-1]}.values())[::-1]
+
+
+def _in_folder(folder: Path) -> list[Found]:
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()]
+    return [Found(path, path.relative_to(folder)) for path in paths]
+
+
+def result_names(files: Sequence[Found]) -> list[Path]:
+    """A name for the results of each file: its path below what was named, or its whole path if others have that too.
+
+    The extension is left out where no other file has the same name without it.
+    """
+    count = Counter(each.below for each in files)
+    names = [each.below if count[each.below] == 1 else _whole(each.path) for each in files]
+    taken = Counter(name.with_suffix("") for name in names) + Counter(names)
+    return [name if taken[name.with_suffix("")] > 1 else name.with_suffix("") for name in names]
+
+
+def check_name(path: Path, name: Path) -> None:
+    """Refuse a file whose name cannot stand in a table, or whose results could not be written.
+
+    Raises
+    ------
+    Refusal
+        If it is not printable text, as names in another encoding than UTF-8, or too long.
+    """
+    if any(map(_is_no_text, str(path))):
+        raise Refusal("unreadable", "its name is not printable text in UTF-8", "rename it", shown(path))
+    if len(os.fsencode(name.name)) > MOST_NAME_BYTES:
+        raise Refusal("unreadable", f"its name is longer than {MOST_NAME_BYTES} bytes", "rename it", shown(path))
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be printed, whatever its name is."""
+    return "".join(ascii(each)[1:-1] if _is_no_text(each) else each for each in str(path))
+
+
+def _is_no_text(letter: str) -> bool:
+    """Whether it is a control character, an end of line, or a byte of another encoding than UTF-8."""
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _whole(path: Path) -> Path:
+    absolute = path.resolve()
+    return absolute.relative_to(absolute.anchor)

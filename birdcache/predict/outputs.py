@@ -1,0 +1,155 @@
+"""What is written of scores: a CSV file of detections, Raven's and Audacity's files, a submission to Kaggle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from birdcache.annotations.annotation import Annotation
+from birdcache.annotations.audacity import write_audacity
+from birdcache.annotations.raven import write_raven
+from birdcache.errors import CommandError
+from birdcache.formulas import escaped
+from birdcache.predict.clip_scores import seconds_text, window_ids
+from birdcache.predict.postprocess import Floats
+from birdcache.predict.predictor import Facts
+from birdcache.text_files import write_rows
+
+FORMATS = ("csv", "raven", "audacity", "kaggle")
+DETECTIONS, SUBMISSION = "detections.csv", "submission.csv"
+SUFFIXES = {"raven": ".selections.txt", "audacity": ".labels.txt"}
+COLUMNS = ("file", "start_s", "end_s", "label", "score")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A file with its final scores, (W, K)."""
+
+    path: Path
+    name: Path
+    duration_s: float
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What every format needs to know: labels and windows, and from which score on each class is written, (K,)."""
+
+    facts: Facts
+    above: Floats
+
+    def detections(self, file: Scored) -> Iterator[Annotation]:
+        """What reaches its threshold, in order of time, then of score."""
+        window_s = self.facts.window_s
+        for window, scores_K in enumerate(file.scores):
+            end_s = min((window + 1) * window_s, file.duration_s)
+            for label in np.argsort(-scores_K, kind="stable"):
+                if scores_K[label] >= self.above[label]:
+                    yield Annotation(
+                        window * window_s,
+                        end_s,
+                        self.facts.labels[label],
+                        self.facts.low_hz,
+                        self.facts.high_hz,
+                        float(scores_K[label]),
+                        file.path.name,
+                        str(file.path),
+                    )
+
+
+Files = Iterable[Scored]
+
+
+def write_csv(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+    """detections.csv: a row for each detection in each file."""
+    count = write_rows(out / DETECTIONS, COLUMNS, (row for file in files() for row in detection_rows(file, wanted)))
+    return f"{out / DETECTIONS}: {count} detections"
+
+
+def detection_rows(file: Scored, wanted: Wanted) -> Iterator[tuple[str, str, str, str, str]]:
+    """Rows of detections.csv."""
+    for each in wanted.detections(file):
+        begin, end = seconds_text(each.begin_s), seconds_text(each.end_s)
+        yield escaped(str(file.path)), begin, end, escaped(each.label), f"{each.score:.4f}"
+
+
+def write_raven_tables(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+    """raven/<file>.selections.txt: a selection table for each file, of no rows where nothing was detected."""
+    return _each(out, "raven", files, wanted, write_raven)
+
+
+def write_audacity_labels(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+    """audacity/<file>.labels.txt: a label track for each file."""
+    return _each(out, "audacity", files, wanted, write_audacity)
+
+
+def _each(
+    out: Path,
+    kind: str,
+    files: Callable[[], Files],
+    wanted: Wanted,
+    write: Callable[[Path, Iterable[Annotation]], None],
+) -> str:
+    count = 0
+    for file in files():
+        write(table_path(out, kind, file.name), wanted.detections(file))
+        count += 1
+    return f"{out / kind}: {count} files *{SUFFIXES[kind]}"
+
+
+def table_path(out: Path, kind: str, name: Path) -> Path:
+    """Where the table of one file lies; `name` is that of its results."""
+    return out / kind / name.with_name(name.name + SUFFIXES[kind])
+
+
+def forget_tables(out: Path, names: Iterable[Path]) -> None:
+    """Remove what an earlier run has written of files that are refused now."""
+    for name in names:
+        for kind in SUFFIXES:
+            with suppress(OSError):
+                table_path(out, kind, name).unlink()
+
+
+def write_submission(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+    """submission.csv: a row for each window, a column for each label of the competition, as stage `submit` writes."""
+    columns = ["row_id", *wanted.facts.submission_labels]
+    count = write_rows(out / SUBMISSION, columns, (row for file in files() for row in submission_rows(file, wanted)))
+    return f"{out / SUBMISSION}: {count} windows"
+
+
+def submission_rows(file: Scored, wanted: Wanted) -> Iterator[list[str]]:
+    """Rows of a submission: `<file without extension>_<second at which the window ends>`; unknown labels score 0."""
+    place = {label: number for number, label in enumerate(wanted.facts.labels)}
+    columns = [place.get(label) for label in wanted.facts.submission_labels]
+    for row_id, scores_K in zip(
+        window_ids(file.path.stem, len(file.scores), wanted.facts.window_s), file.scores, strict=True
+    ):
+        yield [row_id, *(f"{0.0 if column is None else scores_K[column]:.6f}" for column in columns)]
+
+
+def check_stems(paths: Sequence[Path]) -> None:
+    """Refuse files that would have the same row ids in a submission.
+
+    Raises
+    ------
+    CommandError
+        If two have one name.
+    """
+    if twice := [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]:
+        raise CommandError(
+            f"--format kaggle: {', '.join(twice[:5])}: is the name of several files, whose row ids would be the same; "
+            "rename them, or leave kaggle out"
+        )
+
+
+WRITERS: dict[str, Callable[[Path, Callable[[], Files], Wanted], str]] = {
+    "csv": write_csv,
+    "raven": write_raven_tables,
+    "audacity": write_audacity_labels,
+    "kaggle": write_submission,
+}

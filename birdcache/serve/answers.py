@@ -1,0 +1,71 @@
+"""What the server answers, as plain values for JSON. W window, K class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from birdcache.audio.read import AUDIO_EXTENSIONS
+from birdcache.predict.outputs import Wanted
+from birdcache.predict.postprocess import Floats
+from birdcache.serve.jobs import MOST_KEPT, Desk, Recording
+from birdcache.serve.spectrum import pitch_marks
+
+Doubles = npt.NDArray[np.float64]
+
+DECIMALS = 4
+
+
+def about(desk: Desk, most_bytes: int) -> dict[str, Any]:
+    """What the page says of the model and of what may be handed in."""
+    return {
+        "said": list(desk.predictor.facts.said),
+        "labels": len(desk.predictor.facts.labels),
+        "most_mb": most_bytes // 2**20,
+        "most_kept": MOST_KEPT,
+        "extensions": AUDIO_EXTENSIONS,
+    }
+
+
+def refused(code: str, detail: str, way_out: str) -> dict[str, Any]:
+    """A refusal, of a recording or of a request."""
+    return {"state": "refused", "code": code, "detail": detail, "way_out": way_out}
+
+
+def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
+    """How far a recording is, and all that was found when it is done."""
+    if recording.refusal is not None:
+        refusal = recording.refusal
+        return refused(refusal.code, f"{recording.name} {refusal.detail}", refusal.way_out)
+    if recording.state == "failed":
+        return refused("failed", f"{recording.name} could not be analysed", "see what the server has printed")
+    if recording.scored is None or recording.spectrum is None or recording.state != "done":
+        return {"state": recording.state, "share": round(recording.share, 3)}
+    scored, shape = recording.scored, recording.spectrum.values.shape
+    scores_WK, above_K = rounded(scored.scores, wanted.above)
+    return {
+        "state": "done",
+        "name": recording.name,
+        "duration_s": scored.duration_s,
+        "window_s": wanted.facts.window_s,
+        "labels": list(wanted.facts.labels),
+        "names": [wanted.facts.names.get(label, "") for label in wanted.facts.labels],
+        "above": above_K.tolist(),
+        "scores": scores_WK.tolist(),
+        "spectrogram": {"frames": shape[0], "bins": shape[1], "pitch": pitch_marks()},
+    }
+
+
+def rounded(scores_WK: Floats, above_K: Floats) -> tuple[Doubles, Doubles]:
+    """Scores and thresholds with few decimals; rounding takes no score to the other side of its threshold.
+
+    So the page, which compares them anew, shows the detections that are saved.
+    """
+    unit = 10.0**DECIMALS
+    limit_K = np.rint(np.asarray(above_K, np.float64) * unit)
+    steps_WK = np.rint(np.asarray(scores_WK, np.float64) * unit)
+    is_called = scores_WK >= above_K
+    steps_WK = np.where(is_called, np.maximum(steps_WK, limit_K), np.minimum(steps_WK, limit_K - 1))
+    return steps_WK / unit, limit_K / unit

@@ -1,0 +1,169 @@
+"""Recordings that were handed in: analysed one after another, and kept until there is no room. Nobody guesses a key."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+import threading
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from birdcache.audio.decoder import decoder
+from birdcache.audio.rejected import Refusal
+from birdcache.predict.outputs import Scored, Wanted
+from birdcache.predict.predictor import Predictor, score_all_the_same
+from birdcache.serve.names import UNNAMED, shown_name
+from birdcache.serve.spectrum import Spectrum, read_spectrum
+
+State = Literal["waiting", "running", "done", "refused", "failed"]
+
+MOST_KEPT = 20  # recordings
+MOST_WAITING = 8
+WRITTEN = Path(UNNAMED)  # names files of results, whatever the recording is called
+REMOVALS = 5
+
+
+class _UnwantedError(Exception):
+    """The recording was removed, or the server ends: nobody waits for the analysis."""
+
+
+class BusyError(Exception):
+    """Too many recordings wait already."""
+
+
+@dataclass
+class Recording:
+    """A recording on the desk.
+
+    Attributes
+    ----------
+    name
+        As its sender calls it, as far as that can be shown; never used as a path.
+    share
+        How much of the analysis is done, 0 to 1.
+    """
+
+    name: str
+    path: Path
+    state: State = "waiting"
+    share: float = 0.0
+    refusal: Refusal | None = None
+    scored: Scored | None = None
+    spectrum: Spectrum | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state in ("done", "refused", "failed")
+
+
+@dataclass
+class Desk:
+    """What the server keeps.
+
+    Attributes
+    ----------
+    room
+        A folder of its own, for the files.
+    """
+
+    predictor: Predictor
+    wanted: Wanted
+    room: Path
+    recordings: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _is_closing: threading.Event = field(default_factory=threading.Event)
+    _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="serve"))
+
+    def take(self, name: str, suffix: str, save: Callable[[Path], object]) -> str:
+        """Take a recording in; its key.
+
+        Parameters
+        ----------
+        name : as its sender calls it, whatever that is.
+        suffix : of the file, such as .ogg.
+        save : writes the file to a path.
+
+        Raises
+        ------
+        BusyError
+            If too many wait.
+        """
+        key = secrets.token_urlsafe(16)
+        recording = Recording(shown_name(name), self.room / f"{key}{suffix}")
+        with self._lock:
+            if sum(not each.is_over for each in self.recordings.values()) > MOST_WAITING:
+                raise BusyError
+            self.recordings[key] = recording
+        try:
+            save(recording.path)
+        except BaseException:
+            self.remove(key)
+            raise
+        self._make_room()
+        self._worker.submit(self._analyse, recording)
+        return key
+
+    def remove(self, key: str) -> None:
+        """Forget a recording; the analysis of it ends at its next step."""
+        with self._lock:
+            recording = self.recordings.pop(key, None)
+        if recording:
+            recording.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End the running analysis at its next step, and remove all files whatever happens meanwhile."""
+        self._is_closing.set()
+        try:
+            self._worker.shutdown(wait=True, cancel_futures=True)
+        finally:
+            self.clear()
+
+    def clear(self) -> None:
+        """Remove all files; what an analysis writes at this moment is removed by the next try."""
+        for _ in range(REMOVALS):
+            shutil.rmtree(self.room, ignore_errors=True)
+            if not self.room.exists():
+                return
+
+    def _make_room(self) -> None:
+        with self._lock:
+            over = [key for key, each in self.recordings.items() if each.is_over]
+        for key in over[: max(0, len(self.recordings) - MOST_KEPT)]:
+            self.remove(key)
+
+    def _analyse(self, recording: Recording) -> None:
+        recording.state = "running"
+        try:
+            self._score(recording)
+            recording.state = "done"
+        except Refusal as refusal:
+            recording.refusal, recording.state = refusal, "refused"
+        except _UnwantedError:
+            recording.state = "failed"
+        except Exception:
+            recording.state = "failed"
+            print(f"{recording.name} could not be analysed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+
+    def _score(self, recording: Recording) -> None:
+        def advance(share: float) -> None:
+            recording.share = min(1.0, recording.share + share)
+            self._check_wanted(recording)
+
+        self._check_wanted(recording)
+        scores, _ = score_all_the_same(self.predictor, recording.path, False, self.room, advance)
+        final_WK = self.predictor.final(scores.members, [scores.members.shape[1]])
+        recording.spectrum = read_spectrum(decoder(), recording.path, scores.duration_s, lambda: advance(0.0))
+        recording.scored = Scored(Path(recording.name), WRITTEN, scores.duration_s, final_WK)
+
+    def _check_wanted(self, recording: Recording) -> None:
+        with self._lock:
+            is_kept = any(each is recording for each in self.recordings.values())
+        if self._is_closing.is_set() or not is_kept:
+            raise _UnwantedError

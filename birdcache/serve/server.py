@@ -1,0 +1,68 @@
+"""Runs `birdcache serve` until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from birdcache.errors import CommandError
+from birdcache.predict.command import above, open_predictor
+from birdcache.predict.outputs import Wanted
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+DEFAULT_PORT = 80  # browsers do not say it
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Load the model, print the page's address, and answer until Ctrl-C.
+
+    Raises
+    ------
+    CommandError
+        If there is no model, a library is missing, or the address cannot be used.
+    """
+    if arguments.max_mb < 1:
+        raise CommandError(f"--max-mb {arguments.max_mb}: must be at least 1")
+    try:
+        from birdcache.serve.app import create_app
+        from birdcache.serve.jobs import Desk
+        from birdcache.serve.listening import end_by_signals, listening
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"{error.name} is not installed, and `birdcache serve` needs it: pip install flask waitress"
+        ) from None
+    predictor = open_predictor(arguments)
+    wanted = Wanted(predictor.facts, above(predictor, arguments.threshold))
+    most_bytes = arguments.max_mb * 2**20
+    desk = Desk(predictor, wanted, Path(tempfile.mkdtemp(prefix="birdcache-serve-")))
+    try:
+        end_by_signals(desk)
+        app = create_app(desk, own_names(arguments.host, arguments.port), most_bytes)
+        server = listening(app, arguments.host, arguments.port, most_bytes)
+        print("\n".join([*predictor.facts.said, *said(arguments.host, arguments.port)]), flush=True)
+        server.run()  # until SystemExit, which it keeps to itself
+        print("stopping", flush=True)
+    finally:
+        desk.close()
+
+
+def said(host: str, port: int) -> list[str]:
+    """Where the page is, and who may call it."""
+    where = f"open http://{shown_host(host)}:{port}/ in a browser; Ctrl-C ends it"
+    if host in LOOPBACK:
+        return [where]
+    return [f"warning: {host} is no address of this machine alone: others may send it recordings", where]
+
+
+def own_names(host: str, port: int) -> frozenset[str] | None:
+    """Names under which a server of this machine alone may be called; None = any, for one that others reach."""
+    if host not in LOOPBACK:
+        return None
+    names = frozenset(map(shown_host, LOOPBACK))
+    return names if port == DEFAULT_PORT else frozenset(f"{name}:{port}" for name in names)
+
+
+def shown_host(host: str) -> str:
+    """A host as it stands in an address."""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,82 @@
+"""Where files lie: a local path, or a URL such as s3://bucket/folder, with the same methods on both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from upath import UPath
+
+from birdcache.errors import BirdcacheError, StoreError
+
+Place: TypeAlias = Path | UPath
+
+
+def place(text: str) -> Place:
+    """A local path, or a remote place if the text is a URL (`<protocol>://...`); errors as in `remote`."""
+    return remote(text) if "://" in text else Path(text)
+
+
+def remote(url: str) -> UPath:
+    """What fsspec opens.
+
+    Raises
+    ------
+    StoreError
+        If nothing that is installed opens such URLs.
+    """
+    try:
+        where = UPath(url)
+        where.fs  # noqa: B018  (imports what the protocol needs)
+    except (ImportError, ValueError) as error:
+        raise StoreError(f'{url}: cannot be opened ({error}); for s3://, pip install "birdcache[s3]"') from error
+    return where
+
+
+def is_local(where: Place) -> bool:
+    """Whether this is a path of this machine's file system, which can be mapped, linked and renamed."""
+    return isinstance(where, Path)
+
+
+@contextmanager
+def reaching(where: Place) -> Iterator[None]:
+    """Word what goes wrong on the way to a remote place; what a local disk raises stays as it is.
+
+    Raises
+    ------
+    StoreError
+        If the service does not answer or refuses.
+    FileNotFoundError
+        As it came: the service has answered, and there is no such file or bucket.
+    """
+    try:
+        yield
+    except (BirdcacheError, FileNotFoundError):
+        raise
+    except Exception as error:  # each service has its own, not only OSErrors
+        if is_local(where):
+            raise
+        raise StoreError(
+            f"{where}: cannot be reached ({type(error).__name__}: {error}); correct the URL, or set credentials and "
+            f"endpoint for every process that reads it (for s3://: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+            f"AWS_ENDPOINT_URL)"
+        ) from error
+
+
+def read_range(where: Place, start: int, end: int) -> bytes:
+    """Bytes `start` to `end` of a file."""
+    if isinstance(where, Path):
+        with where.open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+    with reaching(where):
+        content: bytes = where.fs.cat_file(where.path, start=start, end=end)
+    return content
+
+
+def absolute(text: str, base: str) -> Place:
+    """A place as seen from the folder `base`, such as by a cluster's worker that runs elsewhere; a URL as it is."""
+    where = place(text)
+    return Path(base) / where if isinstance(where, Path) else where

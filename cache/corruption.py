@@ -1,0 +1,67 @@
+"""What is said of a file of a store whose bytes are not those that were sealed: which, how, whose, and how to mend it.
+
+DVC knows files by inode, time and size, and would not look again at one that a failing disk has changed. So the file's
+time is set: then `dvc repro` runs its stage, which compares the parts in the pool and builds only what is bad.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from birdcache.errors import StoreError
+from birdcache.storage import Place
+
+NAMED = 3  # recordings in a message; `birdcache verify` lists all
+HASH_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One file that is bad, what is wrong, and the SHA-256 of the audio of each recording that it concerns."""
+
+    file: Place
+    what: str
+    audio: tuple[str, ...] = ()
+
+    def message(self, mend: str) -> str:
+        """One line for people."""
+        return f"{self.file}: {self.what}{_words(self.audio)}; {mend}"
+
+
+def refusal(damage: Damage) -> StoreError:
+    """The error to raise; DVC looks at the file again."""
+    return StoreError(damage.message(mend(damage)))
+
+
+def mend(damage: Damage) -> str:
+    """Prepare what makes a bad file good again, and say what the user does."""
+    if not isinstance(damage.file, Path):
+        return f"remove {damage.file} there, then run `dvc repro -f -s` of the stage that builds the store"
+    if _is_noticed(damage.file):
+        return "run `dvc repro`, which builds again what is bad and nothing else"
+    return "run `dvc repro -f -s` of the stage that builds the store; it builds again what is bad and nothing else"
+
+
+def _is_noticed(path: Path) -> bool:
+    """Whether DVC is going to look at a file again: it is gone, or has another time now."""
+    try:
+        os.utime(path)
+        if path.is_symlink():
+            os.utime(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    except OSError:  # another user's
+        return False
+    return True
+
+
+def _words(audio: Sequence[str]) -> str:
+    """The recordings, by the first digits of their SHA-256."""
+    if not audio:
+        return ""
+    named = ", ".join(sha256[:HASH_DIGITS] for sha256 in audio[:NAMED])
+    more = f" and {len(audio) - NAMED} more; `birdcache verify` lists their files" if len(audio) > NAMED else ""
+    return f"; holds {len(audio)} recording{'s' * (len(audio) > 1)} (SHA-256 of the audio: {named}{more})"

@@ -1,0 +1,100 @@
+"""A part while it is being written: recordings are added one after another, and a failed one leaves no trace."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from birdcache.files import canonical_json, file_sha256, naming, sha256_hex
+from cache.part import METADATA, SHARD, write_metadata
+from cache.shard import Layout, ShardWriter
+
+ROWS = "rows.json"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Size and SHA-256 of one file of a part."""
+
+    bytes: int
+    sha256: str
+
+
+def pack_rows(content: dict[str, Any]) -> bytes:
+    """A list of rows as the bytes of its file, with their own SHA-256."""
+    return canonical_json({**content, "sha256": sha256_hex(canonical_json(content))})
+
+
+def unpack_rows(packed: bytes) -> dict[str, Any] | None:
+    """The content of a list of rows, or None if its bytes are not those that were written."""
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
+        content: dict[str, Any] = json.loads(packed)
+        del content["sha256"]
+        if packed == pack_rows(content):
+            return content
+    return None
+
+
+class PartDraft:
+    """Writes shard, metadata and list of rows below `folder`, which must not exist yet.
+
+    Use as a context manager: an error, or no recording at all, leaves no folder.
+    """
+
+    def __init__(self, folder: Path, layout: Layout) -> None:
+        self.folder, self._layout = folder, layout
+        self.keys: list[str] = []
+        self.frames: list[int] = []
+        try:
+            (folder / SHARD).parent.mkdir(parents=True)
+            self._writer = ShardWriter(folder / SHARD, layout)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    @contextmanager
+    def recording(self, key: str) -> Iterator[ShardWriter]:
+        """Append the frames of one recording; if an exception leaves the block, what was appended is forgotten."""
+        mark, before = self._writer.mark(), self._writer.frames
+        try:
+            yield self._writer
+        except BaseException:
+            self._writer.rewind(mark)
+            raise
+        self.keys.append(key)
+        self.frames.append(self._writer.frames - before)
+
+    def finish(self) -> dict[str, FileFacts]:
+        """Complete all files, read-only; return the facts of those that a store names."""
+        self._writer.finish()
+        write_metadata(self.folder, sum(self.frames), self._layout)
+        metadata, shard = self.folder / METADATA, self.folder / SHARD
+        files = {
+            METADATA.as_posix(): FileFacts(metadata.stat().st_size, file_sha256(metadata)),
+            SHARD.as_posix(): FileFacts(shard.stat().st_size, self._writer.sha256),
+        }
+        facts = {name: asdict(each) for name, each in files.items()}
+        rows = pack_rows({"keys": self.keys, "frames": self.frames, "files": facts})
+        with naming(self.folder / ROWS):
+            (self.folder / ROWS).write_bytes(rows)
+        for path in (metadata, shard, self.folder / ROWS):
+            path.chmod(0o444)
+        return files
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._writer.close()
+        finally:  # a full disk refuses what is still to be flushed, too
+            if error is not None or not self.keys:
+                shutil.rmtree(self.folder, ignore_errors=True)

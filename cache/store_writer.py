@@ -1,0 +1,164 @@
+"""Turn finished parts into a sealed store: links to the pool, an index of recordings, the manifest last."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.storage import MemoryStore
+
+from birdcache.files import file_sha256, fsync_path, fsync_tree, naming, write_durably
+from birdcache.params.views import MelView, PcenView
+from birdcache.storage import is_local
+from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, CodecEntry, FileEntry, Manifest, PartEntry
+from cache.pool import PooledPart, link_part
+from cache.quantize import Codec
+from cache.remote_parts import NAME as WHEREABOUTS
+from cache.remote_parts import write_places
+
+
+@dataclass(frozen=True)
+class NamedPart:
+    """A pooled part and its name in the store; `audio` has the SHA-256 of each recording's file, in row order."""
+
+    name: str
+    part: PooledPart
+    audio: tuple[str, ...]
+
+
+def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart]) -> None:
+    """Write the store `target`, replacing what lies there.
+
+    The store is put together beside its place and renamed into it, and an old one is renamed away before it is
+    removed: at any moment `target` is a whole store or is not there.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses; an old store is then still in its place, and nothing is left of the new one.
+    """
+    building, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for leftover in (building, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        _put_together(building, view, digest, codec, parts)
+        _replace(target, building, old)
+    finally:
+        for leftover in (building, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _put_together(
+    building: Path, view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart]
+) -> None:
+    """Links to the parts, the index, and last the manifest; all of it on the disk when this returns."""
+    for name, content in _groups_and_index(parts).items():
+        path = building / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with naming(path):
+            path.write_bytes(content)
+    elsewhere = {named.name: named.part.folder for named in parts if not is_local(named.part.folder)}
+    for named in parts:
+        if named.name not in elsewhere:
+            link_part(named.part, building / "parts" / named.name)
+    write_places(building, elsewhere)
+    other_files = _other_files(building)
+    _force_to_disk(building)
+    write_durably(building / NAME, _manifest(view, digest, codec, parts, other_files).to_bytes())
+
+
+def _replace(target: Path, building: Path, old: Path) -> None:
+    if target.exists():
+        target.rename(old)
+    try:
+        building.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    fsync_path(target.parent)
+
+
+def _force_to_disk(building: Path) -> None:
+    """What is the store's own. Its parts' bytes are on disk already, and to force three folders for each part would
+    take longer than everything else; the sizes that a reader compares would tell of a link that a crash lost."""
+    fsync_tree(building / "index")
+    elsewhere = building / WHEREABOUTS
+    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", elsewhere, building):
+        if path.exists():
+            fsync_path(path)
+
+
+def _groups_and_index(parts: Sequence[NamedPart]) -> dict[str, bytes]:
+    """Files of zarr's groups and of the index, by their names.
+
+    The index is two arrays, a row per recording: the audio's SHA-256 (N, 32), and (part number, first frame, frames)
+    (N, 3). zarr makes them in memory: on a full disk its threads would still be writing when the others have failed.
+    """
+    files: dict[str, Any] = {}
+    group = zarr.open_group(MemoryStore(files), mode="w")
+    group.create_group("parts")
+    group.create_group("index")
+    audio = [sha256 for named in parts for sha256 in named.audio]
+    digests = np.frombuffer(bytes.fromhex("".join(audio)), np.uint8).reshape(len(audio), 32)
+    spans = [np.empty((0, 3), np.int64), *(_spans(number, named.part) for number, named in enumerate(parts))]
+    _write_whole(group, INDEX_AUDIO, digests)
+    _write_whole(group, INDEX_SPANS, np.concatenate(spans))
+    return {name: content.to_bytes() for name, content in sorted(files.items())}
+
+
+def _write_whole(group: Any, name: str, values: Any) -> None:
+    shape = tuple(max(size, 1) for size in values.shape)
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=shape,
+        dtype=values.dtype,
+        compressors=None,
+        config={"write_empty_chunks": True},
+    )
+    array[:] = values
+
+
+def _other_files(building: Path) -> dict[str, FileEntry]:
+    """Size and SHA-256 of every file outside the parts: the index, and zarr's metadata of the groups."""
+    paths = [*building.glob("zarr.json"), *building.glob("parts/zarr.json"), *(building / "index").rglob("*")]
+    return {path.relative_to(building).as_posix(): _entry(path) for path in sorted(paths) if path.is_file()}
+
+
+def _spans(number: int, part: PooledPart) -> npt.NDArray[np.int64]:
+    frames = np.array(part.frames, np.int64)
+    return np.stack([np.full(len(frames), number), np.cumsum(frames) - frames, frames], axis=1)
+
+
+def _manifest(
+    view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart], files: dict[str, FileEntry]
+) -> Manifest:
+    entries = [
+        PartEntry(
+            name=named.name,
+            frames=sum(named.part.frames),
+            files={name: FileEntry(bytes=facts.bytes, sha256=facts.sha256) for name, facts in named.part.files.items()},
+        )
+        for named in parts
+    ]
+    return Manifest(
+        version=VERSION,
+        view=view,
+        view_digest=digest,
+        codec=CodecEntry(dtype=codec.dtype, low=codec.low, high=codec.high),
+        recordings=sum(len(named.audio) for named in parts),
+        frames=sum(entry.frames for entry in entries),
+        parts=entries,
+        files=files,
+    )
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))

@@ -1,0 +1,129 @@
+"""The files that a store's manifest names: where they lie, and whether they are as they were sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from birdcache.files import file_sha256, sha256_hex
+from birdcache.storage import Place, reaching
+from cache.corruption import Damage
+from cache.index import Index, read_index
+from cache.manifest import FileEntry, Manifest, read_manifest
+from cache.part import SHARD, PartReader
+from cache.remote_parts import part_places, remote_sizes
+from cache.shard import Layout
+
+
+class Contents:
+    """What a store consists of; nothing but its manifest has been looked at yet."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the manifest.
+
+        Raises
+        ------
+        StoreError
+            If it is missing, damaged or of another version.
+        """
+        self.path = path
+        self.manifest: Manifest = read_manifest(path)
+        self.layout = Layout.of(self.manifest.view, self.manifest.to_codec())
+        self._places = part_places(path)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the parts lie elsewhere, in a remote pool."""
+        return bool(self._places)
+
+    def folder(self, part: int) -> Place:
+        """Where a part lies."""
+        name = self.manifest.parts[part].name
+        return self._places.get(name, self.path / "parts" / name)
+
+    def reader(self, part: int, index: Index | None = None) -> PartReader:
+        """A reader of one part's chunks, for one thread; with an index it names the recordings of a damaged chunk."""
+        entry = self.manifest.parts[part]
+        holds = partial(index.audio_in, part) if index else None
+        return PartReader(self.folder(part), self.layout, entry.frames, entry.files[SHARD.as_posix()].bytes, holds)
+
+    def damaged_own_files(self) -> Iterator[Damage]:
+        """Files outside the parts, the index among them, whose bytes are not the manifest's: all are small."""
+        for name, entry in self.manifest.files.items():
+            path = self.path / name
+            yield from _wrong_size(path, entry, _local_size(path)) or _changed(path, entry)
+
+    def parts_of_wrong_size(self, index: Index | None) -> Iterator[Damage]:
+        """Files of parts that are missing, or longer or shorter than the manifest says.
+
+        zarr reads a missing or empty shard as zeros, so sizes are compared before anything is read.
+        """
+        remote = remote_sizes(self._places)
+        for number, part in enumerate(self.manifest.parts):
+            for name, entry in part.files.items():
+                where = self.folder(number) / name
+                size = _local_size(where) if isinstance(where, Path) else remote.get(where.path)
+                for damage in _wrong_size(where, entry, size):
+                    yield replace(damage, audio=_recordings(index, number))
+
+    def changed_parts(self, index: Index | None, full: bool) -> Iterator[Damage]:
+        """Parts of the right size whose bytes changed.
+
+        Parameters
+        ----------
+        full : compare the SHA-256 of each shard too, not only the CRC-32C of its chunks and of their index.
+        """
+        for number, part in enumerate(self.manifest.parts):
+            for name, entry in part.files.items():
+                where = self.folder(number) / name
+                if isinstance(where, Path) and _local_size(where) != entry.bytes:
+                    continue  # told already
+                is_shard = name == SHARD.as_posix()
+                bad = list(self._bad_chunks(number, index)) if is_shard else []
+                if not bad and (full or not is_shard):
+                    bad = [replace(each, audio=_recordings(index, number)) for each in _changed(where, entry)]
+                yield from bad
+
+    def _bad_chunks(self, part: int, index: Index | None) -> Iterator[Damage]:
+        reader = self.reader(part, index)
+        if self.is_remote:
+            reader.fetch()
+        return reader.damage()
+
+
+def find_damage(contents: Contents, full: bool) -> Iterator[Damage]:
+    """Everything of a store that is not as it was sealed; `full` as in `changed_parts`."""
+    own = list(contents.damaged_own_files())
+    yield from own
+    index = None if own else read_index(contents.path)
+    yield from contents.parts_of_wrong_size(index)
+    yield from contents.changed_parts(index, full)
+
+
+def _recordings(index: Index | None, part: int) -> tuple[str, ...]:
+    return index.audio_in(part) if index else ()
+
+
+def _wrong_size(where: Place, entry: FileEntry, size: int | None) -> list[Damage]:
+    if size == entry.bytes:
+        return []
+    found = "is missing" if size is None else f"has {size} bytes"
+    return [Damage(where, f"{found}, its manifest says {entry.bytes}")]
+
+
+def _changed(where: Place, entry: FileEntry) -> list[Damage]:
+    try:
+        with reaching(where):
+            sha256 = file_sha256(where) if isinstance(where, Path) else sha256_hex(where.read_bytes())
+    except OSError as error:
+        return [Damage(where, f"cannot be read ({error})")]
+    return [] if sha256 == entry.sha256 else [Damage(where, "its bytes changed since it was sealed")]
+
+
+def _local_size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None

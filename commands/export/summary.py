@@ -1,0 +1,121 @@
+"""What was measured of a bundle: reports/export.json, .csv and .md for programs and people, and a picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
+from cache.csv_files import write_csv
+from commands.export.compare import Measured
+from train.paths import REPORTS
+
+KAGGLE_MINUTES, KAGGLE_SOUNDSCAPES = 90, 700  # of BirdCLEF: minutes of CPU for so many soundscapes of one minute
+PIPELINE = "pipeline (PyTorch)"
+COLOURS = (GREY, BLUE, ORANGE, GREEN)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of predicting: its name, the size of its files, what it said, and how far that is from the pipeline."""
+
+    name: str
+    size_bytes: int
+    measured: Measured
+    differences: npt.NDArray[np.float64]
+    called: float  # share of windows and classes that are detected where the pipeline does not, or the reverse
+    metrics: Mapping[str, float]
+
+    def row(self) -> dict[str, Any]:
+        """Its row of the table."""
+        return {
+            "way": self.name,
+            "size_mb": self.size_bytes / 1e6,
+            "realtime_on_one_core": self.measured.realtime,
+            "kaggle_core_minutes": KAGGLE_SOUNDSCAPES / self.measured.realtime,
+            "largest_difference": float(self.differences.max()),
+            "mean_difference": float(self.differences.mean()),
+            "changed_detections": self.called,
+            **{f"soundscapes_{name}": self.metrics[name] for name in ("macro_roc_auc", "cmap") if name in self.metrics},
+        }
+
+
+def write_reports(ways: Sequence[Way], facts: Mapping[str, Any]) -> None:
+    """Write the table in all forms, and the picture."""
+    rows = [way.row() for way in ways]
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    content = {**facts, "machine": machine(), "ways": {row["way"]: {**row, "way": None} for row in rows}}
+    for row in content["ways"].values():
+        del row["way"]
+    (REPORTS / "export.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_csv(pd.DataFrame(rows), REPORTS / "export.csv", "%.6g")
+    (REPORTS / "export.md").write_text(table_text(rows, facts))
+    draw(ways, float(facts["tolerance"]), REPORTS / "export.png")
+
+
+def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    """The table for people."""
+    head = (
+        f"Bundle `{facts['bundle']}` beside the pipeline, on {facts['soundscapes']} soundscapes and "
+        f"{facts['recordings']} recordings ({facts['hours']:.2f} h); one core of {machine()}.\n\n"
+        "| | size | x realtime, one core | 700 minutes of sound take | largest difference | mean "
+        "| detections that change | soundscapes: macro ROC-AUC | cmAP |\n" + "|---" * 9 + "|\n"
+    )
+    return head + "".join(_line(row) for row in rows) + f"\n{kaggle_text(rows)}\n"
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    metrics = [f"{row[name]:.4f}" if name in row else "" for name in ("soundscapes_macro_roc_auc", "soundscapes_cmap")]
+    cells = [
+        row["way"],
+        f"{row['size_mb']:.2f} MB",
+        f"{row['realtime_on_one_core']:.0f}",
+        f"{row['kaggle_core_minutes']:.1f} min",
+        f"{row['largest_difference']:.1e}" if row["largest_difference"] else "",
+        f"{row['mean_difference']:.1e}" if row["mean_difference"] else "",
+        f"{row['changed_detections']:.2%}" if row["way"] != PIPELINE else "",
+        *metrics,
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def kaggle_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether the test set of a competition could be predicted in time."""
+    told = ", ".join(f"{row['way']} {row['kaggle_core_minutes']:.1f}" for row in rows)
+    return (
+        f"Kaggle gives {KAGGLE_MINUTES} minutes of CPU for about {KAGGLE_SOUNDSCAPES} soundscapes of one minute. "
+        f"Minutes on one core of this machine: {told}. Kaggle's cores differ: take half of its limit for a safe one."
+    )
+
+
+def draw(ways: Sequence[Way], tolerance: float, path: Path) -> None:
+    """Differences of scores as curves, on a logarithmic axis, and speeds as bars."""
+    with figure(path, 10, 3.6) as drawn:
+        left, right = drawn.subplots(1, 2, width_ratios=(3, 2))
+        for way, colour in list(zip(ways, COLOURS, strict=False))[1:]:
+            ordered = np.sort(np.maximum(way.differences, 1e-9))
+            left.plot(ordered, np.linspace(0, 100, len(ordered)), color=colour, label=way.name)
+        left.axvline(tolerance, color="black", linestyle=":", linewidth=1, label="tolerance of float32")
+        left.set(xscale="log", title="differences from the pipeline's scores", xlabel="at most", ylabel="% of scores")
+        left.legend(loc="lower right")
+        names = [way.name for way in ways][::-1]
+        bars = right.barh(names, [way.measured.realtime for way in ways][::-1], color=list(COLOURS[: len(ways)])[::-1])
+        right.bar_label(bars, fmt="%.0f", padding=3)
+        right.set(title="x realtime on one core")
+        right.grid(visible=False, axis="y")
+
+
+def machine() -> str:
+    """This machine in a few words."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()} ({os.cpu_count()} cores), Python {platform.python_version()}"

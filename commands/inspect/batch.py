@@ -1,0 +1,165 @@
+"""`birdcache batch`: a picture of what a member's model sees: stored clips, and what becomes of them.
+
+B batch, T frame, M mel bin, K class.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from birdcache.errors import CommandError
+from birdcache.figures import figure
+from birdcache.params.views import MelView, each_of
+from commands.inspect.splits import split_of
+from commands.report.gallery import draw_spectrogram
+from train.augment.batch import Batch
+from train.data.batch_plan import Plan
+from train.fit import Split
+from train.members import ResolvedMember
+
+FOLDER = Path("reports/batch")
+LOWEST_TARGET = 0.005  # that a title names
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Look:
+    """The first batch of an epoch, before and after augmentation."""
+
+    plan: Plan
+    stored: Floats  # (B, T, M)
+    seen: Batch
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write reports/batch/<member>.png.
+
+    Raises
+    ------
+    CommandError
+        If the member or the fold does not exist, or no clip is asked for.
+    """
+    if arguments.clips < 1 or arguments.epoch < 1:
+        raise CommandError(f"--clips {arguments.clips} --epoch {arguments.epoch}: both count from 1")
+    split = split_of(arguments.member, arguments.fold)
+    look = first_batch(split, arguments.epoch - 1)
+    path = FOLDER / f"{arguments.member}.png"
+    shown = min(arguments.clips, len(look.stored))
+    draw(look, split, shown, path)
+    print(
+        f"{path}: the first {shown} of {len(look.stored)} clips of the first batch of epoch {arguments.epoch}, "
+        f"fold {split.fold}"
+    )
+
+
+def first_batch(split: Split, epoch: int) -> Look:
+    """The first batch of an epoch, by the means of training itself.
+
+    Raises
+    ------
+    CommandError
+        If an epoch has no batch.
+    """
+    batches = split.batches(split.model())
+    plan = next(batches.planner.epoch(epoch), None)
+    if plan is None:
+        raise CommandError("an epoch draws one clip only, which makes no batch; raise sampling.clips_per_epoch")
+    values = split.frames.finish(split.frames.stage(plan.row, plan.position), plan.position)
+    stored = values[: plan.draws.size, :, : split.member.view.n_mels].cpu().numpy().copy()
+    return Look(plan, stored, batches.finisher(values, plan))
+
+
+def draw(look: Look, split: Split, clips: int, path: Path) -> None:
+    """One row for each clip: as its (first) view is stored on the left, the channels that the model sees beside it."""
+    seen_BCMT, channels = look.seen.clips[:clips].cpu().numpy(), channel_names(split.member)
+    stored_BMT = look.stored[:clips].transpose(0, 2, 1)
+    sound_BMT = np.broadcast_to((look.plan.position[:clips] >= 0)[:, None, :], stored_BMT.shape)
+    unit = "dB" if isinstance(each_of(split.member.view)[0], MelView) else "PCEN"
+    with figure(path, 5.5 * (1 + len(channels)), 0.8 + 1.75 * clips) as drawn:
+        drawn.suptitle(f"{split.member.name}, fold {split.fold}: what the model sees", x=0.01, ha="left", weight="bold")
+        axes = drawn.subplots(clips, 1 + len(channels), squeeze=False)
+        left = _draw_column(axes[:, 0], stored_BMT, np.percentile(stored_BMT[sound_BMT], [10, 99.8]), split)
+        drawn.colorbar(left, ax=list(axes[:, 0]), label=f"as stored, {unit}", aspect=40, pad=0.02)
+        for column, name in enumerate(channels):
+            seen_BMT = seen_BCMT[:, column]
+            right = _draw_column(axes[:, 1 + column], seen_BMT, np.percentile(seen_BMT, [5, 99.8]), split)
+            label = f"as the model sees it: {name}"
+            drawn.colorbar(right, ax=list(axes[:, 1 + column]), label=label, aspect=40, pad=0.02)
+        for number in range(clips):
+            _entitle(axes[number, 0], stored_title(number, look, split))
+            _entitle(axes[number, 1], seen_title(number, look, split))
+
+
+def channel_names(member: ResolvedMember) -> list[str]:
+    """What each channel shows; of several views, also of which."""
+    views, channels = member.member.views, member.recipe.channels
+    return [*channels] if len(views) == 1 else [f"{channel} of {view}" for view in views for channel in channels]
+
+
+def _draw_column(axes: npt.NDArray[Any], images_BMT: Floats, span: npt.NDArray[np.float64], split: Split) -> Any:
+    for axis, image_MT in zip(axes, images_BMT, strict=True):
+        image = draw_spectrogram(axis, image_MT, each_of(split.member.view)[0], *span)
+        axis.label_outer()
+    return image
+
+
+def _entitle(axis: Any, title: str) -> None:
+    axis.set_title(title, fontsize=8, fontweight="normal", parse_math=False)
+
+
+def stored_title(number: int, look: Look, split: Split) -> str:
+    """Recording, where in it the clip begins, and its labels."""
+    view = split.member.view
+    positions_T = look.plan.position[number]
+    begin_s = positions_T[positions_T >= 0][0] * view.hop / view.sample_rate_hz
+    row = int(look.plan.row[number])
+    return f"{_recording(row, split)} from {begin_s:.1f} s\n{_labels(row, split)}"
+
+
+def seen_title(number: int, look: Look, split: Split) -> str:
+    """The clip's target, what is left out of the loss, and what was mixed into it."""
+    targets_K = look.seen.targets[number].cpu().numpy()
+    weights_K = look.seen.weights[number].cpu().numpy()
+    order = [k for k in np.argsort(-targets_K, kind="stable").tolist() if targets_K[k] >= LOWEST_TARGET]
+    target = ", ".join(f"{split.trained.labels[k]} {targets_K[k]:.2f}" for k in order)
+    left_out = [label for label, weight in zip(split.trained.labels, weights_K, strict=True) if weight == 0]
+    also = f"; left out: {', '.join(left_out)}" if left_out else ""
+    return f"target {target}{also}\n{', '.join(_mixed_in(number, look, split)) or 'no other sound'}"
+
+
+def _mixed_in(number: int, look: Look, split: Split) -> Iterator[str]:
+    """What sounds in a clip besides itself."""
+    draws = look.plan.draws
+    others = look.plan.row[draws.size :]
+    for place, row, share in zip(draws.partnered, others, draws.mixtures.share, strict=False):
+        if place == number:
+            yield f"mixed with {_recording(int(row), split)} ({_labels(int(row), split)}), {100 * (1 - share):.0f} %"
+    for place, row in zip(draws.backgrounded, others[len(draws.partnered) :], strict=True):
+        if place == number:
+            yield f"over {_recording(int(row), split)}"
+    if number in draws.noise.place:
+        yield "with noise"
+
+
+def _recording(row: int, split: Split) -> str:
+    return Path(split.trained.names[_example(row, split)]).name
+
+
+def _labels(row: int, split: Split) -> str:
+    """Primary label, and the secondary ones in brackets."""
+    example, labels = _example(row, split), split.trained.labels
+    others = [label for label, held in zip(labels, split.trained.secondary[example], strict=True) if held]
+    return str(labels[split.trained.primary[example]]) + "".join(f" ({label})" for label in others)
+
+
+def _example(row: int, split: Split) -> int:
+    """Number of the training example that lies in a row of the store."""
+    return int(np.flatnonzero(split.trained.rows == row)[0])

@@ -1,0 +1,75 @@
+"""`birdcache lr-find`: a learning-rate range test of a member: a picture, a table and a suggested rate."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+from birdcache.errors import CommandError
+from birdcache.figures import BLUE, GREY, ORANGE, figure
+from commands.inspect.splits import split_of
+from train.fit import Split
+from train.loop.distributed import ALONE
+from train.loop.lr_range import RangeTest, endless, growing_rates, range_test
+from train.loop.step import Learner
+
+FOLDER = Path("reports/lr_find")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Test, print the suggestion, write reports/lr_find/<member>.png and .csv. No weights are kept.
+
+    Raises
+    ------
+    CommandError
+        If the range is empty, or the member or the fold does not exist.
+    """
+    if not 0 < arguments.lowest < arguments.highest or arguments.steps < 10:
+        raise CommandError(
+            f"--lowest {arguments.lowest:g} --highest {arguments.highest:g} --steps {arguments.steps}: "
+            "the rate must grow from above 0, in 10 steps or more"
+        )
+    split = split_of(arguments.member, arguments.fold)
+    found = tested(split, arguments.lowest, arguments.highest, arguments.steps)
+    table, picture = FOLDER / f"{arguments.member}.csv", FOLDER / f"{arguments.member}.png"
+    lr = split.member.recipe.optimiser.lr
+    write_table(found, table)
+    draw(found, lr, f"{arguments.member}, fold {split.fold}: learning-rate range test", picture)
+    print(f"suggested optimiser.lr: {found.suggestion:.1e}, where the loss falls fastest (the recipe's is {lr:.1e})")
+    print(f"{picture}, {table}")
+
+
+def tested(split: Split, lowest: float, highest: float, steps: int) -> RangeTest:
+    """The test of a split's model, which is thrown away."""
+    recipe, model = split.member.recipe, split.model()
+    batches = split.batches(model)
+    learner = Learner(model, batches.planner.class_counts, recipe, split.device, ALONE)
+    groups = endless(batches, recipe.optimiser.accumulate)
+    return range_test(learner, groups, growing_rates(lowest, highest, steps))
+
+
+def write_table(found: RangeTest, path: Path) -> None:
+    """Rate, loss and smoothed loss of each step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("learning_rate", "loss", "smoothed"))
+        for row in zip(found.rates, found.losses, found.smoothed, strict=True):
+            writer.writerow(f"{value:.6g}" for value in row)
+
+
+def draw(found: RangeTest, lr: float, title: str, path: Path) -> None:
+    """Loss over the learning rate, with the suggestion and the recipe's own rate marked."""
+    with figure(path, 8, 4.2) as drawn:
+        axis = drawn.subplots()
+        axis.plot(found.rates, found.losses, ".", color=GREY, markersize=3, alpha=0.7, label="loss of a step")
+        axis.plot(found.rates, found.smoothed, color=BLUE, linewidth=2, label="smoothed")
+        axis.axvline(lr, color=GREY, linestyle="--", linewidth=1, label=f"optimiser.lr now: {lr:.1e}")
+        label = f"steepest: {found.suggestion:.1e}"
+        axis.axvline(found.suggestion, color=ORANGE, linewidth=1)
+        axis.plot(found.suggestion, found.smoothed[found.steepest], "o", color=ORANGE, markersize=8, label=label)
+        low, high = found.smoothed.min(), found.smoothed[0]
+        axis.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
+        axis.set_ylim(low - 0.3 * (high - low), high + 0.6 * (high - low))
+        axis.legend(frameon=False, loc="lower left")

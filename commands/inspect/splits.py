@@ -1,0 +1,35 @@
+"""A member and a fold, opened for a command that looks at training; the stages before it must have run."""
+
+from __future__ import annotations
+
+from birdcache.errors import CommandError
+from birdcache.params import load as parameters
+from train.fit import Split, open_split
+from train.members import read_member
+from train.model.classifier import choose_device
+from train.paths import FOLDS, LABELS, MEMBERS, RECORDINGS, store_path
+
+
+def split_of(name: str, fold: int | None) -> Split:
+    """What member `name` is trained on in a fold; None is the first fold that params.yaml trains.
+
+    Raises
+    ------
+    CommandError
+        If there is no such member or fold, or a stage that trains nothing yet has to run first or again.
+    """
+    loaded = parameters.load()
+    if name not in loaded.members:
+        raise CommandError(f"{name!r}: params.yaml names no such member; choose one of {', '.join(loaded.members)}")
+    fold = loaded.folds.train[0] if fold is None else fold
+    if not 0 <= fold < loaded.folds.count:
+        raise CommandError(f"--fold {fold}: params.yaml makes folds 0 to {loaded.folds.count - 1} (folds.count)")
+    stores = map(store_path, loaded.members[name].views)
+    for path in (RECORDINGS, LABELS, FOLDS, *stores, MEMBERS / f"{name}.json"):
+        if not path.exists():
+            raise CommandError(f"{path}: is missing; run `dvc repro member@{name} folds` first, which trains nothing")
+    member = read_member(name)
+    now = loaded.members[name].model_copy(update={"override": {}}), loaded.recipe_of(name)
+    if (member.member, member.recipe) != now:
+        raise CommandError(f"{MEMBERS / name}.json: params.yaml says otherwise by now; run `dvc repro member@{name}`")
+    return open_split(member, fold, loaded.machine, choose_device(loaded.machine.device))

@@ -1,0 +1,133 @@
+"""`birdcache plan`: what `dvc repro` would run, why, and what decoding would cost, before it is spent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, get_args
+
+from birdcache.params import load as parameters
+from commands.plan.decoding import Decoding, StoreCost, plan_decoding
+from commands.plan.reasons import counted, few, lines, size_text
+from commands.plan.stages import StagePlan, State, plan_stages
+
+MEANINGS = {
+    "restored": "DVC has kept the results of these very inputs and gives them back",
+    "may run": "only if what it reads comes out different",
+}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the plan; with --json write the same facts to a file.
+
+    Raises
+    ------
+    BirdcacheError
+        If `dvc repro` could not run: no pipeline, bad params, a data set that cannot be read.
+    """
+    params = parameters.load()
+    stages = plan_stages()
+    decoding = plan_decoding(stages, params)
+    for line in stage_lines(stages):
+        print(line)
+    if decoding is not None:
+        print()
+        for line in decoding_lines(decoding):
+            print(line)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(as_json(stages, decoding), indent=2) + "\n", encoding="utf-8")
+
+
+def as_json(stages: Sequence[StagePlan], decoding: Decoding | None) -> dict[str, Any]:
+    """The plan as plain values; `why` are the lines of the terminal."""
+    return {
+        "stages": [{**asdict(plan), "why": lines(plan.reasons)} for plan in stages],
+        "decoding": None if decoding is None else {**asdict(decoding), "fits": decoding.fits},
+    }
+
+
+def stage_lines(stages: Sequence[StagePlan]) -> Iterator[str]:
+    """A line per stage with its first reason, one more per further reason, and a summary."""
+    count = Counter[str](plan.state for plan in stages)
+    if count["up to date"] == len(stages):
+        yield f"nothing to run: all {len(stages)} stages are up to date"
+        return
+    width = max(len(plan.stage) for plan in stages)
+    for plan in stages:
+        why = lines(plan.reasons) + ([f"after {few(plan.after)}"] if plan.after else [])
+        for number, text in enumerate(why or [""]):
+            state, name = (plan.state, plan.stage) if number == 0 else ("", "")
+            yield f"{state:<10}  {name:<{width}}  {text}".rstrip()
+    yield ""
+    counts = ", ".join(f"{count[state]} {state}" for state in get_args(State) if count[state])
+    yield f"{len(stages)} stages: {counts}"
+    yield from (f"{state}: {meaning}" for state, meaning in MEANINGS.items() if count[state])
+
+
+def decoding_lines(decoding: Decoding) -> Iterator[str]:
+    """A table of what is decoded, then what it rests on."""
+    yield from decoding.notes
+    if any(store.to_decode for store in decoding.stores):
+        yield f"{'decoding':<24}{'recordings':>16}{'hours':>10}{'to write':>12}{'about':>12}"
+    for stage in dict.fromkeys(store.stage for store in decoding.stores):
+        stores = [store for store in decoding.stores if store.stage == stage]
+        if any(store.to_decode for store in stores):
+            yield from (_store_line(store) for store in stores if store.listed)
+        else:
+            yield _nothing_line(stores)
+    yield from _basis_lines(decoding)
+
+
+def _store_line(store: StoreCost) -> str:
+    name = store.stage if store.store == "recordings" else f"  {store.store}"
+    files = f"{store.to_decode:,} of {store.listed:,}"
+    about = "?" if store.minutes is None else time_text(store.minutes)
+    return f"{name:<24}{files:>16}{store.hours:>10,.2f}{size_text(store.gigabytes * 1e9):>12}{about:>12}"
+
+
+def _nothing_line(stores: Sequence[StoreCost]) -> str:
+    if not any(store.listed for store in stores):
+        return f"{stores[0].stage}: nothing to decode: no audio file is there"
+    held = " and ".join(counted(store.listed, store.store) for store in stores if store.listed)
+    copied = sum(store.gigabytes for store in stores)
+    more = f"; {size_text(copied * 1e9)} of them are copied into new parts" if copied else ""
+    return f"{stores[0].stage}: nothing to decode: all {held} are in the pool{more}"
+
+
+def _basis_lines(decoding: Decoding) -> Iterator[str]:
+    if len([store for store in decoding.stores if store.to_decode]) > 1:
+        yield _total_line(decoding.stores)
+    workers = counted(decoding.workers, "workers")
+    for rate in decoding.rates:
+        basis = f"{rate.seconds:.0f} s of {counted(rate.recordings, 'recordings')}"
+        speed = f"{rate.times_realtime:,.0f} x realtime for each of {workers}"
+        yield f"{rate.stage}: time estimated at {speed}, measured just now on {basis}"
+    if decoding.free_gigabytes is not None and any(store.gigabytes for store in decoding.stores):
+        free = f"{size_text(decoding.free_gigabytes * 1e9)} are free on the disk of the pool {decoding.pool}"
+        yield free if decoding.fits else f"WARNING: this will not fit: only {free}; see `birdcache cache gc`"
+
+
+def _total_line(stores: Sequence[StoreCost]) -> str:
+    minutes = [store.minutes for store in stores]
+    total = None if None in minutes else sum(each for each in minutes if each is not None)
+    return _store_line(
+        StoreCost(
+            "in all",
+            "recordings",
+            sum(store.listed for store in stores),
+            sum(store.to_decode for store in stores),
+            sum(store.hours for store in stores),
+            sum(store.gigabytes for store in stores),
+            total,
+        )
+    )
+
+
+def time_text(minutes: float) -> str:
+    """Minutes as seconds, minutes or hours: 12 s, 3.4 min, 2.5 h."""
+    if minutes < 1:
+        return f"{minutes * 60:.0f} s" if minutes * 60 >= 1 or not minutes else "1 s"
+    return f"{minutes:.1f} min" if minutes < 90 else f"{minutes / 60:,.1f} h"

@@ -1,0 +1,228 @@
+"""What decoding would cost: recordings, hours, bytes and minutes of each store that `dvc repro` may build."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from birdcache.audio.read import waveform_blocks
+from birdcache.errors import PipelineError
+from birdcache.params.load import MachineParams, Params
+from birdcache.params.views import MelView, PcenView
+from birdcache.storage import Place, place
+from cache.remote_pool import open_pool
+from cache.shard import Layout
+from commands.plan.audio import Audio, expected_audio, listed_audio, spread
+from commands.plan.reasons import counted, few
+from commands.plan.stages import StagePlan
+from pipeline.build.build import SPARE_BYTES, Builder, free_bytes
+from pipeline.build.frontend import room, spectrogram_blocks
+from pipeline.build.plan import Job, Source
+from pipeline.spectrograms import AUDIO, open_builder
+
+STAGE = "spectrograms@"
+MEASURED_FILES, MEASURED_S = 3, 20.0  # so many recordings, at most so many seconds of each
+
+
+@dataclass(frozen=True)
+class StoreCost:
+    """What building one store takes; minutes is None if none of its recordings could be decoded to measure."""
+
+    stage: str
+    store: str
+    listed: int
+    to_decode: int
+    hours: float
+    gigabytes: float
+    minutes: float | None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds of audio that one worker turns into spectrograms each second, and what that was measured on."""
+
+    stage: str
+    times_realtime: float
+    recordings: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The cost of all stores, and what it rests on; free_gigabytes is None for a remote pool."""
+
+    stores: tuple[StoreCost, ...]
+    rates: tuple[Rate, ...]
+    workers: int
+    pool: str
+    free_gigabytes: float | None
+    notes: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the pool's disk has room for it all."""
+        needed = sum(store.gigabytes for store in self.stores)
+        return not needed or self.free_gigabytes is None or needed + SPARE_BYTES / 1e9 <= self.free_gigabytes
+
+
+def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding | None:
+    """What the stages `spectrograms@<view>` that run or may run would decode; None if there is none.
+
+    Raises
+    ------
+    PipelineError
+        If a view's numbers do not go together, or the data set cannot be read: `dvc repro` would stop there too.
+    """
+    states = {plan.stage: plan.state for plan in stages}
+    moving = [name.removeprefix(STAGE) for name, state in states.items() if _moves(name, state)]
+    if not moving:
+        return None
+    audio, notes = _audio(states, params)
+    notes += _machine_notes(moving, params)
+    builders = {name: open_builder(name, params) for name in moving}
+    root = builders[moving[0]].root
+    free, workers = free_bytes(root), _workers(params.machine)
+    costs = [_view_cost(f"{STAGE}{name}", builder, audio, workers) for name, builder in builders.items()]
+    return Decoding(
+        tuple(store for stores, _ in costs for store in stores),
+        tuple(rate for _, rate in costs if rate is not None),
+        workers,
+        str(root),
+        None if free is None else free / 1e9,
+        tuple(notes),
+    )
+
+
+def _moves(stage: str, state: str) -> bool:
+    return stage.startswith(STAGE) and state in ("runs", "may run")
+
+
+def _workers(machine: MachineParams) -> int:
+    """Processes that will decode; those of a cluster elsewhere are not counted."""
+    return machine.workers or (1 if machine.backend == "dask" and machine.scheduler else int(joblib.cpu_count()))
+
+
+def _machine_notes(views: Sequence[str], params: Params) -> Iterator[str]:
+    """What sizes and times leave out."""
+    packed = [f"views.{name}" for name in views if params.views[name].compression != "none"]
+    if packed:
+        yield f"{', '.join(packed)}: sizes are before compression"
+    machine = params.machine
+    if machine.backend == "dask" and machine.scheduler and not machine.workers:
+        yield f"times are those of one worker; the cluster at {machine.scheduler} shares them"
+
+
+def _audio(states: Mapping[str, str], params: Params) -> tuple[dict[str, Audio], list[str]]:
+    """The audio that the stores will be made of, and what there is to say about that."""
+    root, demo = params.data.root, f"demo@{params.data.root.removeprefix('data/demo/')}"
+    if states.get(demo, "up to date") != "up to date" and demo.removeprefix("demo@") in params.demo:
+        return {}, [f"stage {demo} makes {root} first: what there is to decode is known when it has run"]
+    if states.get("recordings") == "up to date":
+        return listed_audio(), []
+    expected = expected_audio(params.data)
+    return expected, _notes(expected)
+
+
+def _notes(expected: Mapping[str, Audio]) -> list[str]:
+    """What is new or gone since the last run of stage `recordings`, as far as names and times of files tell."""
+    found = [line for store, audio in expected.items() for line in _store_notes(store, audio)]
+    if not AUDIO.exists():
+        return ["there is no list of recordings yet: counted by what the data set lists and the files' headers", *found]
+    title = "stage recordings runs first; by names and times of the files, since its last run:"
+    return [title, *found] if found else [f"{title} nothing is new, changed or gone"]
+
+
+def _store_notes(store: str, audio: Audio) -> Iterator[str]:
+    if audio.new:
+        yield f"  {counted(len(audio.new), store)} new or changed: {few(audio.new)}"
+    if audio.gone:
+        yield f"  {counted(len(audio.gone), store)} gone: {few(audio.gone)}"
+    if audio.unseen.files:
+        basis = f"the headers of {len(audio.unseen.sample)}; what the pool knows of them will not be decoded"
+        yield f"  hours of {counted(audio.unseen.files, store)} are estimated by {basis}"
+
+
+def _view_cost(
+    stage: str, builder: Builder, audio: Mapping[str, Audio], workers: int
+) -> tuple[list[StoreCost], Rate | None]:
+    jobs = {store: builder.plan(each.sources) for store, each in audio.items()}
+    new = [source.path for each in jobs.values() for job in each for source in job.new]
+    new += [path for each in audio.values() for path in each.unseen.sample]
+    rate = measured_rate(stage, builder, [place(path) for path in spread(new, MEASURED_FILES)])
+    finished = {part.keys for part in open_pool(builder.root, builder.digest).parts()}
+    costs = []
+    for store, each in audio.items():
+        unbuilt = [job for job in jobs[store] if job.keys not in finished]
+        costs.append(_store_cost(stage, store, builder, each, unbuilt, rate, workers))
+    return costs, rate
+
+
+def _store_cost(
+    stage: str, store: str, builder: Builder, audio: Audio, jobs: Sequence[Job], rate: Rate | None, workers: int
+) -> StoreCost:
+    """The cost of a store of which these jobs are still to be built."""
+    unseen = audio.unseen
+    new: list[Source] = [source for job in jobs for source in job.new]
+    duration_s = sum(source.duration_s for source in new) + unseen.duration_s
+    frame_bytes = Layout.of(builder.view, builder.codec).frame_bytes
+    size = builder.bytes_of(jobs) + frame_bytes * builder.view.frames(unseen.duration_s)
+    # One worker owns a whole part: it takes at least as long as the longest one.
+    elapsed_s = max(duration_s / workers, *(job.duration_s for job in jobs), 0.0)
+    return StoreCost(
+        stage,
+        store,
+        len(audio.sources) + unseen.files,
+        len(new) + unseen.files,
+        duration_s / 3600,
+        size / 1e9,
+        elapsed_s / rate.times_realtime / 60 if rate else (None if duration_s else 0.0),
+    )
+
+
+def measured_rate(stage: str, builder: Builder, files: Sequence[Place]) -> Rate | None:
+    """Decode and compute the beginnings of some recordings with one thread, after a warm-up with the first.
+
+    Returns
+    -------
+    None if there are no files, or none can be decoded.
+    """
+    with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
+        for file in files[:1]:
+            _decoded_s(builder, file)
+        start_s = time.perf_counter()
+        seconds = [_decoded_s(builder, file) for file in files]
+        elapsed_s = time.perf_counter() - start_s
+    count = sum(each > 0 for each in seconds)
+    return Rate(stage, sum(seconds) / elapsed_s, count, sum(seconds)) if count else None
+
+
+def _decoded_s(builder: Builder, file: Place) -> float:
+    """Seconds of audio turned into codes; 0 for a file that cannot be decoded."""
+    decoded = _Beginning(file, builder.view)
+    try:
+        for values in spectrogram_blocks(decoded, builder.view):
+            builder.codec.encode(values)
+    except PipelineError:
+        return 0.0
+    return decoded.samples / builder.view.sample_rate_hz
+
+
+class _Beginning:
+    """The first `MEASURED_S` of a recording in pieces, as the front end takes them; counts the samples."""
+
+    def __init__(self, file: Place, view: MelView | PcenView) -> None:
+        self._file, self._view, self.samples = file, view, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        rate_hz, spare = self._view.sample_rate_hz, room(self._view)
+        for piece in waveform_blocks(self._file, rate_hz, room=spare):
+            self.samples += len(piece) - spare
+            yield piece
+            if self.samples >= MEASURED_S * rate_hz:
+                return

@@ -1,0 +1,173 @@
+"""What `dvc repro` would run: dvc.lock beside params.yaml, code and files, stage after stage.
+
+DVC does the comparing; nothing is run, written or checked out.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dvc.dependency import ParamsDependency
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.repo.reproduce import get_active_graph, plan_repro
+from dvc.stage import PipelineStage
+
+from birdcache.errors import CommandError
+from commands.plan.reasons import Extent, Kind, Reason, key_changes
+
+State = Literal["runs", "restored", "may run", "up to date"]
+PIPELINE = "dvc.yaml"  # those in folders, such as ladder/dvc.yaml, run only when they are named
+OUTPUTS: dict[str, Kind] = {"deleted": "missing output", "modified": "changed output", "not in cache": "lost output"}
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What becomes of a stage.
+
+    Attributes
+    ----------
+    state
+        up to date; runs; restored: DVC kept the results of these very inputs and gives them back; may run: only if
+        what it reads from the stages `after` comes out different.
+    reasons
+        What changed, for runs and restored.
+    after
+        For may run: the stages that it reads from and that are not up to date themselves.
+    """
+
+    stage: str
+    state: State
+    reasons: tuple[Reason, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+def plan_stages() -> list[StagePlan]:
+    """Every stage of dvc.yaml, in the order in which `dvc repro` comes to it.
+
+    Raises
+    ------
+    CommandError
+        If this folder is no DVC project with a pipeline, or DVC cannot make sense of it.
+    """
+    if not Path("dvc.yaml").is_file():
+        raise CommandError("dvc.yaml: no such file; run birdcache in the project's folder, or `git checkout dvc.yaml`")
+    try:
+        with _quietly(), Repo(Path.cwd()) as repo:
+            return list(_plan_all(repo))
+    except DvcException as error:
+        raise CommandError(f"DVC cannot read this project: {error}; `dvc status` tells more") from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without DVC's progress bars, log and deprecations."""
+    logger = logging.getLogger("dvc")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _plan_all(repo: Any) -> Iterator[StagePlan]:
+    graph = get_active_graph(repo.index.graph)
+    plans: dict[str, StagePlan] = {}
+    for stage in plan_repro(graph):
+        if isinstance(stage, PipelineStage) and stage.path_in_repo == PIPELINE:
+            before = [each for each in graph.successors(stage) if isinstance(each, PipelineStage)]
+            moving = [each for each in before if plans[each.addressing].state != "up to date"]
+            plans[stage.addressing] = _plan(stage, moving)
+            yield plans[stage.addressing]
+
+
+def _plan(stage: Any, moving: Sequence[Any]) -> StagePlan:
+    """Plan one stage; `moving` are the stages that it reads from and that may change what it reads."""
+    name, reasons = stage.addressing, tuple(_reasons(stage, moving))
+    if reasons:
+        is_restored = not moving and _is_kept(stage, reasons)
+        return StagePlan(name, "restored" if is_restored else "runs", reasons)
+    if moving:
+        return StagePlan(name, "may run", after=tuple(each.addressing for each in moving))
+    return StagePlan(name, "up to date")
+
+
+def _reasons(stage: Any, moving: Sequence[Any]) -> Iterator[Reason]:
+    """What changed, but for inputs that a moving stage writes: whether they change is not known before it has run."""
+    if not any(each.hash_info for each in (*stage.deps, *stage.outs)):
+        yield Reason("never ran", stage.addressing)
+        return
+    if stage.cmd_changed:
+        old = stage.dvcfile.lockfile_contents["stages"][stage.name]["cmd"]
+        yield Reason("command", stage.addressing, old, stage.cmd)
+    if stage.always_changed or stage.is_callback:
+        yield Reason("always", stage.addressing)
+    for dep in [] if stage.frozen else stage.deps:
+        if isinstance(dep, ParamsDependency):
+            yield from _params_reasons(dep)
+        elif not _is_written_by(dep, moving):
+            yield from _input_reasons(dep)
+    for out in stage.outs:
+        for status in out.status().values():
+            yield Reason(OUTPUTS[status] if out.hash_info else "new output", out.def_path)
+
+
+def _params_reasons(dep: Any) -> Iterator[Reason]:
+    old, new = dep.hash_info.value or {}, dep.read_params()
+    for key in dep.params:
+        if key in old and key in new:
+            yield from key_changes(key, old[key], new[key])
+        elif key in new:
+            yield Reason("added key", key, new=new[key])
+        else:
+            yield Reason("removed key", key, old=old.get(key))
+
+
+def _is_written_by(dep: Any, stages: Sequence[Any]) -> bool:
+    outs = [out.fs_path for stage in stages for out in stage.outs]
+    return any(dep.fs.isin_or_eq(dep.fs_path, out) or dep.fs.isin(out, dep.fs_path) for out in outs)
+
+
+def _input_reasons(dep: Any) -> Iterator[Reason]:
+    name = dep.def_path
+    if not dep.exists:
+        yield Reason("missing input", name)
+    elif not dep.hash_info:
+        yield Reason("new input", name)
+    elif dep.changed_checksum():
+        if name.endswith(".py"):
+            yield Reason("code", name)
+        else:
+            kind: Kind = "folder" if dep.isdir() else "file"
+            yield Reason(kind, name, _extent(dep.meta), _extent(dep.get_meta()))
+
+
+def _extent(meta: Any) -> Extent:
+    return Extent(meta.size, meta.nfiles)
+
+
+def _is_kept(stage: Any, reasons: Sequence[Reason]) -> bool:
+    """Whether DVC's run cache holds the results of this command on these inputs; the stage is spoilt by asking."""
+    only_outputs = all("output" in reason.kind for reason in reasons)
+    runs = stage.repo.stage_cache
+    if not only_outputs and not Path(runs.cache_dir).is_dir():
+        return False
+    try:
+        if not only_outputs:
+            for dep in stage.deps:
+                dep.save()
+            for out in stage.outs:
+                out.clear()
+        runs.restore(stage, dry=True)
+    except DvcException:
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""Features of the windows of all files as a zarr group. N window of all files, E feature."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from birdcache.errors import CommandError
+from birdcache.files import temporary_name
+from birdcache.predict.predictor import FileScores
+
+CHUNK_WINDOWS = 512
+ARRAYS, ATTRIBUTES = ("embedding", "file", "start_s"), ("files", "window_s", "model")
+
+
+def check_embeddings(path: Path) -> None:
+    """Refuse what would be written over, and a machine without zarr.
+
+    Raises
+    ------
+    CommandError
+        If there is something else than embeddings, or zarr is not installed.
+    """
+    try:
+        import zarr  # noqa: F401
+    except ImportError:
+        raise CommandError("--embeddings: needs zarr: pip install zarr") from None
+    if path.exists() and not _is_ours(path):
+        raise CommandError(f"--embeddings {path}: is there already and holds something else; name another place")
+
+
+def write_embeddings(path: Path, files: Iterable[tuple[Path, FileScores]], window_s: float, model: str) -> str:
+    """Write `embedding` [N, E] float32 with `file` [N] and `start_s` [N]; attribute `files` names the files.
+
+    The group takes its place once it is whole.
+    """
+    import zarr
+
+    temporary = temporary_name(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    group = zarr.open_group(temporary, mode="w")
+    names: list[str] = []
+    for name, scores in files:
+        features_WE = scores.embedding
+        assert features_WE is not None
+        if not names:
+            _create(group, features_WE.shape[1])
+        windows = np.arange(len(features_WE))
+        group["embedding"].append(features_WE)  # type: ignore[union-attr]
+        group["file"].append(np.full(len(windows), len(names), np.int32))  # type: ignore[union-attr]
+        group["start_s"].append(windows * window_s)  # type: ignore[union-attr]
+        names.append(str(name))
+    group.attrs.update(dict(zip(ATTRIBUTES, (names, window_s, model), strict=True)))
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+    return f"{path}: features of the windows of {len(names)} files"
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a folder holds embeddings and nothing else."""
+    try:
+        told = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return set(told) == set(ATTRIBUTES) and {each.name for each in path.iterdir()} <= {*ARRAYS, "zarr.json"}
+
+
+def _create(group: object, features: int) -> None:
+    make = group.create_array  # type: ignore[attr-defined]
+    make("embedding", shape=(0, features), chunks=(CHUNK_WINDOWS, features), dtype="float32")
+    make("file", shape=(0,), chunks=(CHUNK_WINDOWS,), dtype="int32")
+    make("start_s", shape=(0,), chunks=(CHUNK_WINDOWS,), dtype="float64")

@@ -1,0 +1,192 @@
+"""The models of `birdcache predict` and the ensemble they belong to: which counts how much, and what comes after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from birdcache.errors import CommandError
+from cache.csv_files import read_csv
+from train.model.classifier import Classifier
+from train.model.soup import read_fold_soup
+from train.model.weights import SIDECAR, Sidecar, read_model, read_sidecar
+from train.paths import ENSEMBLE, LABELS, SUBMISSION_LABELS
+from train.score.ensemble import Ensemble, read_ensemble
+
+WINDOW_S, THRESHOLD = 5.0, 0.2  # of models that belong to no ensemble
+
+Found = dict[str, dict[int, Path]]  # member -> fold -> folder
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model and what it is; `trained` has the SHA-256 of weights by fold, several if these are averaged."""
+
+    sidecar: Sidecar
+    network: Classifier
+    trained: dict[int, str]
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of the clips that it hears."""
+        member = self.sidecar.member
+        return member.view.frames(member.recipe.clip_s)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Models in memory, and what is done with their scores.
+
+    Attributes
+    ----------
+    members
+        The models of each member of the ensemble, in its order.
+    said
+        Lines that tell where all this comes from.
+    names
+        Common names of the labels that have one.
+    """
+
+    ensemble: Ensemble
+    members: dict[str, list[Model]]
+    said: list[str]
+    device: torch.device
+    submission_labels: list[str]
+    names: dict[str, str]
+
+    @property
+    def models(self) -> int:
+        """Number of models."""
+        return sum(len(models) for models in self.members.values())
+
+
+def make_ready(folder: Path, ensemble_file: Path | None, window_s: float | None, device: torch.device) -> Ready:
+    """Load the models in a folder and below it, as the ensemble wants them.
+
+    Parameters
+    ----------
+    ensemble_file : the file to follow; None = data/ensemble.json of the project that the folder lies in, if any.
+    window_s : other windows than the ensemble's.
+
+    Raises
+    ------
+    CommandError
+        If there is no model, or if they know other labels than each other or than the ensemble.
+    TrainError
+        If the ensemble's file was named and cannot be read.
+    """
+    found, labels = find_models(folder)
+    path = ensemble_file or nearest_ensemble(folder)
+    ensemble = None if path is None else restricted(read_ensemble(path), found)
+    if ensemble is None:
+        ensemble, said = plain(labels, found), f"no ensemble.json for these models: an equal mean, {THRESHOLD} detects"
+    else:
+        said = f"{path}: blend {ensemble.kind} of {', '.join(ensemble.members)}"
+        if ensemble.labels != labels:
+            raise CommandError(f"{folder}: knows other labels than {path}; name the ensemble.json of these models")
+    if window_s is not None:
+        ensemble = ensemble.model_copy(update={"window_s": window_s, "hop_s": min(ensemble.hop_s, window_s)})
+    folds = {name: [found[name][fold] for fold in ensemble.folds if fold in found[name]] for name in ensemble.members}
+    members = {name: load_models(folders, ensemble.fold_soup, device) for name, folders in folds.items()}
+    data = None if path is None else path.parent
+    return Ready(
+        ensemble, members, [said], device, read_submission_labels(data, labels), read_common_names(data, labels)
+    )
+
+
+def find_models(folder: Path) -> tuple[Found, list[str]]:
+    """Folders of all trained models in a folder and below it, by member and fold, and their labels.
+
+    Raises
+    ------
+    CommandError
+        If there is none, if they know different labels, or if two are of one member and fold.
+    """
+    folders = sorted(path.parent for path in folder.rglob(SIDECAR))
+    if not folders:
+        raise CommandError(
+            f"{folder}: holds no trained model ({SIDECAR}); train with `dvc repro` or name another folder"
+        )
+    found: Found = {}
+    labels = read_sidecar(folders[0]).labels
+    for each in folders:
+        sidecar = read_sidecar(each)
+        if sidecar.labels != labels:
+            raise CommandError(f"{each}: knows other labels than {folders[0]}; name a folder of one data set")
+        folds = found.setdefault(sidecar.member.name, {})
+        if sidecar.fold in folds:
+            raise CommandError(
+                f"{each}: is {sidecar.member.name} on fold {sidecar.fold}, and so is {folds[sidecar.fold]}; name one"
+            )
+        folds[sidecar.fold] = each
+    return found, labels
+
+
+def nearest_ensemble(folder: Path) -> Path | None:
+    """data/ensemble.json of the project that a folder of models lies in."""
+    places = [each / ENSEMBLE for each in folder.resolve().parents]
+    return next((path for path in places if path.is_file()), None)
+
+
+def restricted(ensemble: Ensemble, found: Found) -> Ensemble | None:
+    """The ensemble of those of its members and folds that were found, their weights scaled to one; None without any."""
+    folds = set(ensemble.folds)
+    members = {name: weight for name, weight in ensemble.members.items() if folds & set(found.get(name, {}))}
+    if not members:
+        return None
+    total = sum(members.values())
+    weights = {name: weight / total if total else 1 / len(members) for name, weight in members.items()}
+    return ensemble.model_copy(update={"members": weights})
+
+
+def plain(labels: list[str], found: Found) -> Ensemble:
+    """An equal mean of all members, one clip a window, one threshold for all classes."""
+    return Ensemble(
+        labels=labels,
+        members=dict.fromkeys(found, 1 / len(found)),
+        folds=sorted({fold for folds in found.values() for fold in folds}),
+        fold_soup=False,
+        kind="mean",
+        best=1,
+        window_s=WINDOW_S,
+        hop_s=WINDOW_S,
+        shifts_s=[],
+        smoothing=0.0,
+        file_max=0.0,
+        thresholds=[THRESHOLD] * len(labels),
+    )
+
+
+def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> list[Model]:
+    """The models of a member's folds, or the one that is the mean of their weights."""
+    sidecars = [read_sidecar(each) for each in folders]
+    trained = {sidecar.fold: sidecar.sha256[sidecar.member.recipe.weights] for sidecar in sidecars}
+    if fold_soup:
+        return [Model(*read_fold_soup(folders, device), trained)]
+    return [
+        Model(
+            sidecar,
+            read_model(folder, sidecar, sidecar.member.recipe.weights, device),
+            {sidecar.fold: trained[sidecar.fold]},
+        )
+        for folder, sidecar in zip(folders, sidecars, strict=True)
+    ]
+
+
+def read_submission_labels(data: Path | None, labels: list[str]) -> list[str]:
+    """Columns of the submission of the project with this folder `data`, else the labels themselves."""
+    path = None if data is None else data / SUBMISSION_LABELS.name
+    if path is None or not path.is_file():
+        return labels
+    return list(read_csv(path, {"label": str})["label"])
+
+
+def read_common_names(data: Path | None, labels: list[str]) -> dict[str, str]:
+    """Common names of the labels that have one in the project with this folder `data`."""
+    path = None if data is None else data / LABELS.name
+    if path is None or not path.is_file():
+        return {}
+    known = read_csv(path, str).set_index("label")["common_name"].to_dict()
+    return {label: known[label] for label in labels if known.get(label)}

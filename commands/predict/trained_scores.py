@@ -1,0 +1,113 @@
+"""What the members of an ensemble say of one audio file. P member, W window, S shift, N clip, T frame, M mel bin."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from birdcache.audio.decoder import decoder, with_second_try
+from birdcache.params.views import AnyView, MelView, PcenView, each_of
+from birdcache.predict.clip_scores import ClipScores
+from birdcache.predict.postprocess import Cutting, nearest_clips, windows_in
+from birdcache.predict.predictor import Advance, FileScores
+from birdcache.storage import Place
+from cache.quantize import Codes
+from commands.predict.trained import Model, Ready
+from pipeline.build.encode import codec_of
+from train.data.frames import ArrayFrames, Frames
+from train.data.multi_view import SideBySideFrames
+from train.score.inference import Floats, Scorer, clips_at
+
+BATCH = 64  # as predict.batch_size is shipped: sums in other batches may differ in their last bit
+
+
+class OneFile:
+    """An audio file, decoded once for each view that models look at; its codes wait in files without a name in `room`.
+
+    So memory does not grow with its length, and clips can be scored in the order and the batches of stage `predict`.
+    """
+
+    def __init__(self, path: Place, room: Path, device: torch.device, silence: bool = False) -> None:
+        self._path, self._room, self._device, self._silence = path, room, device, silence
+        self._stored: dict[str, Codes] = {}
+        self.duration_s: float = with_second_try(lambda: decoder().header(path)).duration_s
+
+    def codes(self, view: MelView | PcenView) -> Codes:
+        """What a store of this view would hold, (T, M)."""
+        key = view.model_dump_json()
+        if key not in self._stored:
+            self._stored[key] = with_second_try(lambda: self._spooled(view))
+        return self._stored[key]
+
+    def _spooled(self, view: MelView | PcenView) -> Codes:
+        frames = 0
+        with tempfile.TemporaryFile(dir=self._room) as spool:
+            for codes in decoder().codes(self._path, view, self.duration_s, silence=self._silence):
+                spool.write(np.ascontiguousarray(codes).data.cast("B"))
+                frames += len(codes)
+            spool.flush()
+            mapped: Codes = np.memmap(spool, view.dtype, "r", shape=(frames, view.n_mels))
+        return mapped
+
+    def frames(self, view: AnyView) -> tuple[Frames, int]:
+        """Where models read its frames, and how many there are."""
+        views = each_of(view)
+        frames = [ArrayFrames(self.codes(each), codec_of(each), self._device) for each in views]
+        beside = SideBySideFrames(frames, [np.zeros(1, np.int64)] * len(frames))
+        return (frames[0] if len(frames) == 1 else beside), len(self.codes(views[0]))
+
+    def _scorer(self, model: Model) -> tuple[Scorer, int]:
+        member = model.sidecar.member
+        frames, count = self.frames(member.view)
+        return Scorer(model.network, frames, member.view, member.recipe, self._device), count
+
+    def scores(self, model: Model, cutting: Cutting) -> Floats:
+        """Scores of its clips by a model, (S, N, K)."""
+        scorer, count = self._scorer(model)
+        return scorer.scores_along(0, count, self.duration_s, cutting, BATCH)
+
+    def features(self, model: Model, cutting: Cutting) -> Floats:
+        """A model's features of the clip nearest to the middle of each window, (W, E)."""
+        scorer, count = self._scorer(model)
+        middle_s, view = cutting.middles_s(self.duration_s), model.sidecar.member.view
+        windows = windows_in(self.duration_s, cutting.window_s)
+        number_N = np.arange(len(middle_s), dtype=np.float32)
+        nearest_s = middle_s[nearest_clips(middle_s, number_N, windows, cutting.window_s).astype(int)]
+        return scorer.features(clips_at(nearest_s, 0, count, view, model.clip_frames), BATCH)
+
+
+def score_file(
+    path: Place,
+    ready: Ready,
+    room: Path,
+    embed: bool = False,
+    advance: Advance = lambda _: None,
+    silence: bool = False,
+) -> FileScores:
+    """Scores of a file's windows by each member: the mean over its models. Features: of each member's first model.
+
+    Raises
+    ------
+    Refusal
+        If the file cannot be read.
+    """
+    file, cutting = OneFile(path, room, ready.device, silence), ready.ensemble.cutting
+    per_member = [
+        np.mean([told(file.scores, model, ready, advance) for model in models], axis=0)
+        for models in ready.members.values()
+    ]
+    clips = ClipScores.of(list(ready.members), [(path.name, file.duration_s)], np.stack(per_member), cutting)
+    firsts = [models[0] for models in ready.members.values()] if embed else []
+    features = [file.features(model, cutting) for model in firsts]
+    return FileScores(file.duration_s, clips.member_windows(), np.concatenate(features, axis=1) if embed else None)
+
+
+def told(scored: Callable[[Model, Cutting], Floats], model: Model, ready: Ready, advance: Advance) -> Floats:
+    """A model's scores, and word that its share of the file is done."""
+    scores = scored(model, ready.ensemble.cutting)
+    advance(1 / ready.models)
+    return scores

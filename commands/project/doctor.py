@@ -1,0 +1,211 @@
+"""`birdcache doctor`: is this machine ready, and if not, what mends it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from birdcache.errors import CommandError, StoreError
+from birdcache.params import load as params
+from birdcache.params.load import Params
+from birdcache.storage import place, reaching
+from cache.remote_pool import open_pool
+
+PACKAGES = ("torch", "timm", "zarr", "librosa", "soundfile", "soxr", "joblib", "pandas", "numpy", "dvc", "dvclive")
+EXTRAS = {"dask": ("distributed",), "s3": ("s3fs", "dvc-s3")}
+NEEDED_FORMATS = {"OGG": "OGG Vorbis", "FLAC": "FLAC", "MP3": "MP3"}
+LITTLE_DISK_GB = 10.0
+NO_VIEW = "0" * 64  # whose parts are quickly listed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `way_out` says what to do unless all is well."""
+
+    state: Literal["ok", "warn", "bad"]
+    what: str
+    way_out: str = ""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the findings.
+
+    Raises
+    ------
+    CommandError
+        If something is so wrong that the pipeline cannot run.
+    """
+    checks = (_python, _packages, _extras, _codecs, _device, _disk, _links, _urls, _dvc, _params)
+    findings = [finding for check in checks for finding in check()]
+    for finding in findings:
+        print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.way_out}" if finding.way_out else ""))
+    bad = sum(finding.state == "bad" for finding in findings)
+    if bad:
+        raise CommandError(f"{bad} problem(s) above must be mended first")
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    yield Finding("ok" if supported else "bad", f"Python {version}", "" if supported else "use Python 3.11 to 3.13")
+
+
+def _packages() -> Iterator[Finding]:
+    found, missing = _versions(PACKAGES)
+    yield Finding("ok", ", ".join(found))
+    if missing:
+        yield Finding("bad", f"missing: {', '.join(missing)}", "run `make setup`")
+
+
+def _versions(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Installed packages with their versions, and those that are missing."""
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    return found, missing
+
+
+def _extras() -> Iterator[Finding]:
+    """The extras that params.yaml asks for, and no others."""
+    settings = _settings()
+    is_needed = {
+        "dask": settings is not None and settings.machine.backend == "dask",
+        "s3": any(url.startswith("s3://") for url in _configured_urls()),
+    }
+    for extra in [extra for extra, needed in is_needed.items() if needed]:
+        found, missing = _versions(EXTRAS[extra])
+        if missing:
+            yield Finding("bad", f"params.yaml needs {', '.join(missing)}", f'pip install "birdcache[{extra}]"')
+        else:
+            yield Finding("ok", f"{', '.join(found)} (extra {extra})")
+
+
+def _codecs() -> Iterator[Finding]:
+    import soundfile
+
+    formats = soundfile.available_formats()
+    missing = [name for key, name in NEEDED_FORMATS.items() if key not in formats]
+    decoder = f"libsndfile {soundfile.__libsndfile_version__}"
+    if missing:
+        yield Finding(
+            "bad", f"{decoder} cannot read {', '.join(missing)}", "reinstall the soundfile wheel: `make setup`"
+        )
+    else:
+        yield Finding("ok", f"{decoder} reads {', '.join(NEEDED_FORMATS.values())}, WAV")
+
+
+def _device() -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        name = torch.cuda.get_device_name()
+        yield Finding("ok", f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, CUDA {torch.version.cuda}")
+    elif Path("/dev/nvidiactl").exists():
+        yield Finding(
+            "warn", "there is an NVIDIA driver, but torch cannot use it", "update the driver; see `nvidia-smi`"
+        )
+    else:
+        yield Finding("ok", f"no GPU: training runs on {os.cpu_count()} CPU cores")
+
+
+def _disk() -> Iterator[Finding]:
+    free_gb = shutil.disk_usage(Path()).free / 1e9
+    little = free_gb < LITTLE_DISK_GB and not _is_url(_pool())
+    way_out = "BirdCLEF 2025 needs about 18 GB a view in float16; set machine.pool or BIRDCACHE_POOL to a larger disk"
+    yield Finding("warn" if little else "ok", f"{free_gb:,.0f} GB of disk are free here", way_out if little else "")
+
+
+def _links() -> Iterator[Finding]:
+    """Try the link that a store's parts are made of; parts in a remote pool stay there."""
+    if _is_url(_pool()):
+        return
+    pool = Path(_pool())
+    pool.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=pool) as source, tempfile.TemporaryDirectory(dir=".") as folder:
+        try:
+            os.link(source.name, Path(folder) / "link")
+            yield Finding("ok", f"stores share their bytes with the pool {pool} by hard links")
+        except OSError:
+            way_out = "put machine.pool on the project's disk to have hard links"
+            yield Finding("warn", f"the pool {pool} is on another disk: stores use symbolic links", way_out)
+
+
+def _urls() -> Iterator[Finding]:
+    """Try to reach what lies behind URLs, with this machine's credentials."""
+    for url in _configured_urls():
+        try:
+            _try_to_read(url)
+            yield Finding("ok", f"{url} can be read")
+        except StoreError as error:
+            yield Finding("bad", str(error), "see docs/cluster.md")
+
+
+def _try_to_read(url: str) -> None:
+    where = place(url)
+    if url == _pool():
+        open_pool(where, NO_VIEW).parts()
+        return
+    with reaching(where):
+        is_there = where.is_dir()
+    if not is_there:
+        raise StoreError(f"{url}: no such folder; correct data.root in params.yaml")
+
+
+def _configured_urls() -> list[str]:
+    settings = _settings()
+    places = [_pool()] if settings is None else [settings.data.root, _pool()]
+    return [text for text in places if _is_url(text)]
+
+
+def _is_url(text: str) -> bool:
+    return "://" in text
+
+
+def _pool() -> str:
+    settings = _settings()
+    configured = ".birdcache/pool" if settings is None else settings.machine.pool
+    return os.environ.get("BIRDCACHE_POOL") or configured
+
+
+def _settings() -> Params | None:
+    try:
+        return params.load()
+    except params.ParamsError:
+        return None
+
+
+def _dvc() -> Iterator[Finding]:
+    if not Path(".dvc").is_dir():
+        yield Finding("bad", "no DVC project here", "run birdcache in the project's folder, or `dvc init`")
+        return
+    link_type = subprocess.run(
+        [sys.executable, "-m", "dvc", "config", "cache.type"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    yield Finding(
+        "ok",
+        f"DVC project; cache.type is {link_type or 'the default (reflink, else copy)'}; stores are not in its cache",
+    )
+    if not Path("dvc.yaml").is_file():
+        yield Finding("bad", "dvc.yaml is missing", "restore it with `git checkout dvc.yaml`")
+
+
+def _params() -> Iterator[Finding]:
+    try:
+        params.load()
+        yield Finding("ok", "params.yaml is valid")
+    except params.ParamsError as error:
+        yield Finding("bad", str(error), "correct these keys, or start again with `birdcache init`")

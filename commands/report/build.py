@@ -1,0 +1,78 @@
+"""Stage `report`: one page to look at and listen to, reports/report.html."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from birdcache.errors import run_stage
+from birdcache.files import write_durably, writing
+from birdcache.params import load as parameters
+from birdcache.params.load import Params
+from cache.csv_files import write_csv
+from commands.report.budget import Filled, fill
+from commands.report.clips import gallery, mistakes, unsure
+from commands.report.data_set import data_set
+from commands.report.quality import quality
+from commands.report.render import render
+from commands.report.results import Results, read_results
+from commands.report.seen import seen
+from commands.report.timelines import timelines
+from commands.report.training import training
+from train.paths import REPORTS
+
+PAGE = REPORTS / "report.html"
+MB = 1e6
+
+
+def main() -> None:
+    """Write reports/report.html, and the tables of curves and calibration that `dvc plots` draws."""
+    params = parameters.load()
+    results = read_results()
+    sections = gather(results, params)
+    page = fitted(sections, results, params).encode()
+    with writing(PAGE):
+        write_durably(PAGE, page)
+    write_csv(sections["training"].curves, REPORTS / "trainings.csv", "%.6g")
+    write_csv(pd.DataFrame(sections["quality"].calibration.bins), REPORTS / "calibration.csv", "%.4f")
+    print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser, it needs no network")
+    if len(page) > params.report.budget_mb * MB:
+        print(f"that is more than report.budget_mb = {params.report.budget_mb:g}: tables and charts are never left out")
+
+
+def gather(results: Results, params: Params) -> dict[str, Any]:
+    """All sections, without what is looked at and listened to."""
+    rare_below = params.evaluate.rare_below
+    return {
+        "results": results,
+        "data": data_set(results, rare_below),
+        "quality": quality(results, rare_below, params.report.resamples),
+        "training": training(results),
+        "budget_mb": params.report.budget_mb,
+    }
+
+
+def fitted(sections: dict[str, Any], results: Results, params: Params) -> str:
+    """The page, with as much to look at and listen to as its budget allows."""
+    nothing: Filled[Any] = Filled({name: [] for name in pieces(results, params)}, frozenset())
+    bare = len(render(sections | {"pieces": nothing, "size_mb": 0.0}).encode())
+    filled = fill(pieces(results, params), round(params.report.budget_mb * MB) - bare)
+    sections = sections | {"pieces": filled}
+    return render(sections | {"size_mb": len(render(sections | {"size_mb": 0.0}).encode()) / MB})
+
+
+def pieces(results: Results, params: Params) -> dict[str, Any]:
+    """What is looked at and listened to, in the order in which it finds room."""
+    report = params.report
+    return {
+        "seen": seen(results, params.machine),
+        "mistakes": mistakes(results, report.clips, report.clip_s),
+        "unsure": unsure(results, report.clips, report.clip_s),
+        "timelines": timelines(results, report.soundscapes, report.soundscape_s),
+        "gallery": gallery(results, report.gallery, report.clip_s),
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,108 @@
+"""Charts as SVG within the page: matplotlib's drawing, its words as text, its ink in the page's own colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from birdcache.figures import STYLE
+
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
+UNWANTED = {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}  # the style would hold for the whole page
+COLOURS = ("#3b7dd8", "#e07b39", "#3f9d69", "#b15fb5", "#c9a227", "#d0505a", "#5aa9b5", "#8a8f98")  # light and dark
+LONGEST_NAME = 26  # letters
+INK, FAINT = "#010203", "#010204"  # stand for the page's ink and for its grid
+IN_PAGE = {INK: "currentColor", FAINT: "var(--grid)"}
+INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+
+
+@dataclass
+class Chart:
+    """A chart: its title, what it shows in words, and after drawing its markup."""
+
+    id: str
+    title: str
+    alt: str
+    wide: bool = False
+    svg: Markup = field(default=Markup(""))
+
+
+def short(name: str) -> str:
+    """A name as it fits beside a chart; its whole is in the tables."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+@contextmanager
+def chart(drawn: Chart, width: float = 4.0, height: float = 2.7) -> Iterator[Figure]:
+    """Draw into the figure (inches, at 72 points each); at the end the chart has its markup."""
+    look = (
+        STYLE
+        | dict.fromkeys(INKED, INK)
+        | {
+            "grid.color": FAINT,
+            "grid.alpha": 1.0,
+            "svg.fonttype": "none",
+            "svg.hashsalt": drawn.id,
+            "text.parse_math": False,
+            "font.family": "sans-serif",
+            "font.size": 9.5,
+        }
+    )
+    with mpl.rc_context(look):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        figure.patch.set_visible(False)
+        yield figure
+        for axes in figure.axes:
+            axes.patch.set_visible(False)
+        file = io.BytesIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(file, format="svg", metadata=nothing)
+    drawn.svg = in_page(file.getvalue(), drawn)
+
+
+def in_page(svg: bytes, drawn: Chart) -> Markup:
+    """The drawing as an element of the page: named for screen readers, with ids that nothing else on the page has."""
+    root = ElementTree.fromstring(svg)
+    for parent in list(root.iter()):
+        for child in [each for each in parent if each.tag in UNWANTED]:
+            parent.remove(child)
+        parent.tail = None
+    for each in root.iter():
+        for key, value in each.attrib.items():
+            each.set(key, _attribute(key, value, f"{drawn.id}-"))
+    used = {name for each in root.iter() for value in each.attrib.values() for name in re.findall(r"#([\w-]+)", value)}
+    for each in root.iter():
+        if each.get("id") not in used:
+            each.attrib.pop("id", None)
+        if each.text and not each.text.strip():
+            each.text = None
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    root.attrib |= {"role": "img", "aria-label": drawn.alt}
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _attribute(key: str, value: str, prefix: str) -> str:
+    """An attribute of the drawing as the page has it: its own ids, the page's colours and font, short numbers."""
+    if key == "id":
+        return prefix + value
+    if key == f"{{{XLINK}}}href":
+        return f"#{prefix}{value.removeprefix('#')}"
+    value = value.replace("url(#", f"url(#{prefix}")
+    for ours, in_the_page in IN_PAGE.items():
+        value = value.replace(ours, in_the_page)
+    value = re.sub(r"font-family: [^;]*; ?", "", value)
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", value)

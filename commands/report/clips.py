@@ -1,0 +1,204 @@
+"""Pieces of recordings to see and hear: which are worth it, and where in a recording most happens.
+
+N recording, K class, T frame, M mel bin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from birdcache.errors import PipelineError
+from birdcache.params.views import MelView, PcenView
+from cache.store import Store
+from commands.report.images import Picture, picture, total_bytes
+from commands.report.results import Audio, Results, spread
+from commands.report.sounds import sound
+from train.score.ensemble import ENSEMBLE
+from train.score.metrics import Floats, Ints
+
+BEST_SHOWN = 3  # classes of a clip
+SEARCHED_S = 600.0  # of a long recording, for its liveliest piece
+UNITS = {"mel": "dB", "pcen": "PCEN"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the ensemble says of a class; `right` if it is the clip's label."""
+
+    name: str
+    value: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A piece of a recording: one picture for each view, and its sound, or why there is none."""
+
+    id: str
+    title: str
+    recording: str
+    pictures: tuple[Picture, ...]
+    sound: str | None
+    silent: str
+    start_s: float
+    seconds: float
+    facts: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = ()
+    mark: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """What it adds to the page, but for its words."""
+        return total_bytes(self.pictures) + len(self.sound or "")
+
+
+def gallery(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
+    """A well-rated recording of each of `count` classes, from the most to the least frequent, in all views."""
+    counts_K = results.labels["recordings"].to_numpy()
+    held = [label for label in np.argsort(-counts_K, kind="stable").tolist() if counts_K[label] > 0]
+    for label in spread(np.array(held, np.int64), count).tolist():
+        code = str(results.labels["label"][label])
+        name = _best_rated(results, code)
+        facts = (f"{counts_K[label]} recordings of this class",)
+        if name:
+            yield _clip(results, f"gallery-{label}", results.names[code], name, list(results.views), clip_s, facts)
+
+
+def _best_rated(results: Results, label: str) -> str | None:
+    held = results.store(next(iter(results.views)))
+    rows = results.recordings[results.recordings["label"] == label]
+    rows = rows[held.rows_of(list(rows["sha256"])) >= 0]
+    ordered = rows.assign(name=rows.index).sort_values(["rating", "name"], ascending=[False, True])
+    return None if ordered.empty else str(ordered.index[0])
+
+
+def mistakes(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
+    """The surest wrong answers: the best class is neither the label nor a secondary one. Surest first."""
+    for number in worst(results).tolist()[:count]:
+        yield _judged(results, f"mistake-{number}", number, clip_s)
+
+
+def worst(results: Results) -> Ints:
+    """Recordings that the ensemble takes for another class, those first whose label it scores furthest below."""
+    examples, scores_NK = results.predicted.examples, results.scores
+    guess_N, own_N = scores_NK.argmax(axis=1), np.arange(len(examples))
+    wrong_N = (guess_N != examples.primary) & ~examples.secondary[own_N, guess_N]
+    gap_N = scores_NK[own_N, guess_N] - scores_NK[own_N, examples.primary]
+    return np.asarray([n for n in np.argsort(-gap_N, kind="stable") if wrong_N[n]], np.int64)
+
+
+def unsure(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
+    """Recordings whose two best classes are nearest to each other, right or wrong; none that is among the mistakes."""
+    shown = set(worst(results).tolist()[:count])
+    for number in [n for n in least_sure(results.scores).tolist() if n not in shown][:count]:
+        yield _judged(results, f"unsure-{number}", number, clip_s)
+
+
+def least_sure(scores_NK: Floats) -> Ints:
+    """Recordings by the distance of their two best scores, smallest first; none where there is one class only."""
+    if scores_NK.shape[1] < 2:
+        return np.empty(0, np.int64)
+    best_N2 = np.sort(scores_NK, axis=1)[:, -2:]
+    return np.argsort(best_N2[:, 1] - best_N2[:, 0], kind="stable")
+
+
+def _judged(results: Results, name: str, number: int, clip_s: float) -> Clip:
+    """A recording with what the ensemble and each member say of it."""
+    examples, labels = results.predicted.examples, list(results.labels["label"])
+    primary, best = int(examples.primary[number]), int(results.scores[number].argmax())
+    called = {label: results.names[labels[label]] for label in (primary, best)}
+    title = called[primary] if primary == best else f"{called[primary]}, taken for {called[best]}"
+    others = [results.names[labels[k]] for k in np.flatnonzero(examples.secondary[number])]
+    votes = [
+        f"{member}: {results.names[labels[int(scores_NK[number].argmax())]]} {scores_NK[number].max():.2f}"
+        for member, scores_NK in results.predicted.scores.items()
+        if member != ENSEMBLE
+    ]
+    facts = [f"held out in fold {results.predicted.fold[number]}"]
+    facts += [f"also heard: {', '.join(others)}"] if others else []
+    facts += votes if len(votes) > 1 else []
+    view = next(iter(results.views))
+    scores = top_scores(results, results.scores[number], primary)
+    recording, mark = examples.names[number], "" if primary == best else "wrong"
+    return _clip(results, name, title, recording, [view], clip_s, tuple(facts), scores, mark)
+
+
+def top_scores(results: Results, scores_K: Floats, primary: int) -> tuple[Score, ...]:
+    """The best classes, and the label if it is not among them."""
+    best = np.argsort(-scores_K, kind="stable")[:BEST_SHOWN].tolist()
+    labels = list(results.labels["label"])
+    shown = best if primary in best else [*best, primary]
+    return tuple(Score(results.names[labels[k]], float(scores_K[k]), k == primary) for k in shown)
+
+
+def _clip(
+    results: Results,
+    name: str,
+    title: str,
+    recording: str,
+    views: Sequence[str],
+    clip_s: float,
+    facts: tuple[str, ...] = (),
+    scores: tuple[Score, ...] = (),
+    mark: str = "",
+) -> Clip:
+    """The piece of a recording in which most happens, by the first of the views."""
+    audio = results.audio[recording]
+    start_s, seconds = liveliest(results.store(views[0]), audio, clip_s)
+    pictures = []
+    for view in views:
+        values_TM = piece_of(results.store(view), audio.sha256, start_s, seconds)
+        if len(values_TM):
+            pictures.append(drawn(values_TM, results.views[view], view, start_s, f"{title}, recording {recording}"))
+    heard, silent = try_sound(audio, start_s, seconds, results.views[views[0]].sample_rate_hz)
+    return Clip(name, title, recording, tuple(pictures), heard, silent, start_s, seconds, facts, scores, mark)
+
+
+def drawn(values_TM: Floats, view: MelView | PcenView, name: str, start_s: float, what: str) -> Picture:
+    """A picture of a view's values, said to show `what`."""
+    seconds = len(values_TM) * view.hop / view.sample_rate_hz
+    alt = f"Spectrogram of {what}, {start_s:.1f} to {start_s + seconds:.1f} s, view {name}"
+    return picture(values_TM, view, start_s, alt, f"view {name}, {UNITS[view.kind]}, {view.n_mels} mel bins")
+
+
+def try_sound(audio: Audio, start_s: float, seconds: float, sample_rate_hz: int) -> tuple[str | None, str]:
+    """The sound, or why there is none."""
+    try:
+        return sound(audio, start_s, seconds, sample_rate_hz), ""
+    except PipelineError as error:
+        return None, str(error)
+
+
+def liveliest(store: Store, audio: Audio, clip_s: float) -> tuple[float, float]:
+    """Where the piece begins that stands out most from what each mel bin usually holds, and its length, in seconds."""
+    row = int(store.rows_of([audio.sha256])[0])
+    rate = store.view.sample_rate_hz / store.view.hop
+    frames = store.view.frames(clip_s)
+    if row < 0 or store.frames[row] <= frames:
+        return 0.0, min(clip_s, audio.duration_s)
+    searched = store.empty(min(int(store.frames[row]), store.view.frames(SEARCHED_S)))
+    store.copy_frames(row, 0, searched)
+    begin = loudest_frame(store.codec.decode(searched), frames)
+    return begin / rate, min(clip_s, audio.duration_s - begin / rate)
+
+
+def loudest_frame(values_TM: Floats, frames: int) -> int:
+    """First of the `frames` frames that together rise most above the median of their mel bins."""
+    above_T = np.maximum(values_TM - np.median(values_TM, axis=0), 0).mean(axis=1, dtype=np.float64)
+    sums_T = np.cumsum(np.concatenate([[0.0], above_T]))
+    return int(np.argmax(sums_T[frames:] - sums_T[:-frames]))
+
+
+def piece_of(store: Store, sha256: str, start_s: float, seconds: float) -> npt.NDArray[np.float32]:
+    """Frames of a piece of a recording: (T, M), none if the store does not hold it."""
+    row = int(store.rows_of([sha256])[0])
+    if row < 0:
+        return np.empty((0, store.view.n_mels), np.float32)
+    first = min(round(start_s * store.view.sample_rate_hz / store.view.hop), int(store.frames[row]) - 1)
+    codes = store.empty(min(store.view.frames(seconds), int(store.frames[row]) - first))
+    store.copy_frames(row, first, codes)
+    return store.codec.decode(codes)

@@ -1,0 +1,128 @@
+"""What the stages before have found, read once for the whole page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from birdcache.params.views import MelView, PcenView
+from cache.csv_files import read_csv
+from cache.store import Store
+from cache.tables import RECORDINGS as RECORDINGS_COLUMNS
+from cache.tables import read_table
+from train.members import ResolvedMember, read_member
+from train.paths import ENSEMBLE as ENSEMBLE_FILE
+from train.paths import LABELS, RECORDINGS, REPORTS, SOUNDSCAPES, store_path
+from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
+from train.score.metrics import Floats
+from train.score.out_of_fold import OutOfFold, read_out_of_fold
+from train.score.windows import Windows, read_windows
+
+AUDIO = Path("data/audio.csv")
+
+
+@dataclass(frozen=True)
+class Audio:
+    """An audio file: its content and where it lies."""
+
+    sha256: str
+    path: str
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """Ensemble and members, their predictions, and the tables that these are about."""
+
+    ensemble: Ensemble
+    members: dict[str, ResolvedMember]
+    labels: pd.DataFrame  # a row for each class, K of them, as in data/labels.csv
+    recordings: pd.DataFrame  # indexed by recording, as in data/recordings.csv
+    predicted: OutOfFold  # with the ensemble as one more member
+    windows: Windows
+
+    @property
+    def scores(self) -> Floats:
+        """The ensemble's out-of-fold scores: (N, K)."""
+        return self.predicted.scores[ENSEMBLE]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What each class is called: its common name, or its label where it has none."""
+        pairs = zip(self.labels["label"], self.labels["common_name"], strict=True)
+        return {label: name or label for label, name in pairs}
+
+    @cached_property
+    def views(self) -> dict[str, MelView | PcenView]:
+        """The views that members look at, each once, in the order of the members."""
+        names = dict.fromkeys(view for member in self.members.values() for view in member.member.views)
+        return {name: self.store(name).view for name in names}
+
+    @cached_property
+    def _stores(self) -> dict[tuple[str, bool], Store]:
+        return {}
+
+    def store(self, view: str, soundscapes: bool = False) -> Store:
+        """A view's store of recordings or soundscapes, opened once."""
+        key = view, soundscapes
+        if key not in self._stores:
+            self._stores[key] = Store(store_path(*key))
+        return self._stores[key]
+
+    @cached_property
+    def audio(self) -> dict[str, Audio]:
+        """The audio file of each usable recording."""
+        by_content = {each.sha256: each for each in _read_audio(AUDIO)}
+        pairs = zip(self.recordings.index, self.recordings["sha256"], strict=True)
+        return {str(name): by_content[sha256] for name, sha256 in pairs if sha256 in by_content}
+
+    @cached_property
+    def soundscape_audio(self) -> dict[str, Audio]:
+        """The audio file of each soundscape."""
+        table = read_csv(SOUNDSCAPES, {"sha256": str, "path": str, "soundscape": str})
+        return dict(zip(table["soundscape"], _read_audio(SOUNDSCAPES), strict=True))
+
+
+def read_results() -> Results:
+    """Read what the stages up to `evaluate` wrote.
+
+    Raises
+    ------
+    BirdcacheError
+        If a file is missing or does not fit; the message says which stage to run.
+    """
+    ensemble = read_ensemble(ENSEMBLE_FILE)
+    members = {name: read_member(name) for name in ensemble.members}
+    labels = read_csv(LABELS, dict.fromkeys(["label", "scientific_name", "common_name"], str))
+    view = next(iter(members.values())).member.view
+    predicted = read_out_of_fold(list(members), ensemble.folds, view, list(labels["label"]))
+    return Results(
+        ensemble=ensemble,
+        members=members,
+        labels=labels,
+        recordings=read_table(RECORDINGS, RECORDINGS_COLUMNS).set_index("recording"),
+        predicted=predicted.with_ensemble(ensemble.blend),
+        windows=read_windows(list(labels["label"]), ensemble),
+    )
+
+
+def read_report(name: str) -> Any:
+    """A report of an earlier stage: reports/<name>.json."""
+    return json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _read_audio(table: Path) -> list[Audio]:
+    rows = read_csv(table, {"sha256": str, "path": str, "duration_s": float})
+    return [Audio(*row) for row in zip(rows["sha256"], rows["path"], rows["duration_s"], strict=True)]
+
+
+def spread(items: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """At most `count` of the items, evenly from the first to the last."""
+    return items[np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))] if len(items) else items

@@ -1,0 +1,113 @@
+"""Soundscapes with scores over time, the truth if it is known, and their sound. W window, K class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from commands.report.clips import drawn, piece_of, try_sound
+from commands.report.figures import soundscapes_to_show
+from commands.report.images import Picture
+from commands.report.results import Results
+from train.score.ensemble import ENSEMBLE
+from train.score.metrics import Bools, Floats, Ints
+
+MOST_ROWS = 15  # classes
+CELL_BYTES = 220  # of a window of a class in the page
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is said of a class in a window: its score, whether that counts as detected, and whether it sings."""
+
+    start_s: float
+    score: float
+    detected: bool
+    sings: bool | None  # None where the truth says nothing
+
+
+@dataclass(frozen=True)
+class Line:
+    """A class over time."""
+
+    name: str
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A soundscape, or its beginning."""
+
+    id: str
+    name: str
+    picture: Picture
+    sound: str | None
+    silent: str
+    seconds: float
+    duration_s: float
+    window_s: float
+    lines: tuple[Line, ...]
+    hidden: int  # classes that are not shown
+    told: bool  # whether there is a truth
+
+    @property
+    def bytes(self) -> int:
+        """What its picture, sound and table add to the page."""
+        cells = sum(len(line.windows) for line in self.lines)
+        return self.picture.bytes + len(self.sound or "") + CELL_BYTES * cells
+
+
+def timelines(results: Results, count: int, longest_s: float) -> Iterator[Timeline]:
+    """The first soundscapes, those with a truth before the others."""
+    windows = results.windows
+    names = [row_id.rpartition("_")[0] for row_id in windows.row_ids]
+    for number, name in enumerate(soundscapes_to_show(names, windows.truth, count)):
+        rows = np.flatnonzero(np.array(names, object) == name)
+        yield _timeline(results, number, name, rows, longest_s)
+
+
+def _timeline(results: Results, number: int, name: str, rows: Ints, longest_s: float) -> Timeline:
+    audio, window_s = results.soundscape_audio[name], results.ensemble.window_s
+    rows = rows[: max(1, int(longest_s // window_s))]
+    seconds = min(len(rows) * window_s, audio.duration_s)
+    view_name = next(iter(results.views))
+    view = results.views[view_name]
+    values_TM = piece_of(results.store(view_name, soundscapes=True), audio.sha256, 0.0, seconds)
+    heard, silent = try_sound(audio, 0.0, seconds, view.sample_rate_hz)
+    scores_WK = results.windows.scores[ENSEMBLE][rows]
+    shown = classes_to_show(scores_WK, results.windows.truth[rows], results.ensemble.called_above())
+    lines = tuple(_line(results, k, rows) for k in shown[:MOST_ROWS].tolist())
+    return Timeline(
+        id=f"soundscape-{number}",
+        name=name,
+        picture=drawn(values_TM, view, view_name, 0.0, f"soundscape {name}"),
+        sound=heard,
+        silent=silent,
+        seconds=seconds,
+        duration_s=audio.duration_s,
+        window_s=window_s,
+        lines=lines,
+        hidden=max(0, len(shown) - MOST_ROWS),
+        told=bool(results.windows.told[rows].any()),
+    )
+
+
+def classes_to_show(scores_WK: Floats, truth_WK: Bools, above_K: Floats) -> npt.NDArray[np.int64]:
+    """Classes that sing or are detected, those with the highest scores first."""
+    wanted = np.flatnonzero(truth_WK.any(axis=0) | (scores_WK >= above_K).any(axis=0))
+    sings = truth_WK[:, wanted].any(axis=0)
+    return wanted[np.lexsort((-scores_WK[:, wanted].max(axis=0, initial=0), ~sings))]
+
+
+def _line(results: Results, k: int, rows: Ints) -> Line:
+    windows, window_s = results.windows, results.ensemble.window_s
+    above = results.ensemble.called_above()[k]
+    found = []
+    for place, row in enumerate(rows.tolist()):
+        score = float(windows.scores[ENSEMBLE][row, k])
+        sings = bool(windows.truth[row, k]) if windows.told[row] else None
+        found.append(Window(place * window_s, score, bool(score >= above), sings))
+    return Line(results.names[str(results.labels["label"][k])], tuple(found))

@@ -1,0 +1,51 @@
+"""`birdcache info`: what a store holds."""
+
+from __future__ import annotations
+
+import argparse
+
+from birdcache.params.views import PcenView
+from cache.store import Store
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print a store's facts; with --verify compare every byte with its checksum first.
+
+    Raises
+    ------
+    StoreError
+        If the store is unfinished, incomplete or damaged.
+    """
+    store = Store(arguments.store)
+    if arguments.verify:
+        store.verify()
+    for name, value in facts(store):
+        print(f"{name:<12} {value}")
+    if arguments.verify:
+        print("every byte is as it was sealed")
+
+
+def facts(store: Store) -> list[tuple[str, str]]:
+    """Names and values of what the manifest says."""
+    view, manifest = store.view, store.manifest
+    hours = manifest.frames * view.hop / view.sample_rate_hz / 3600
+    size = sum(entry.bytes for part in manifest.parts for entry in part.files.values())
+    where = "in a remote pool" if store.is_remote else "here"
+    rows = [
+        ("store", str(store.path)),
+        ("recordings", f"{len(store):,}"),
+        ("audio", f"{hours:,.2f} h"),
+        ("frames", f"{manifest.frames:,} of {view.hop / view.sample_rate_hz * 1000:g} ms"),
+        ("size", f"{size / 1e6:,.1f} MB in {len(manifest.parts)} parts {where}"),
+        ("codes", f"{view.dtype}, compression {view.compression}"),
+        (
+            "view",
+            f"{view.kind}, {view.n_mels} mel bins ({view.mel_scale}) from {view.fmin_hz:g} to {view.fmax_hz:g} Hz",
+        ),
+        ("window", f"n_fft {view.n_fft}, hop {view.hop}, at {view.sample_rate_hz} Hz"),
+        ("view digest", manifest.view_digest),
+        ("digest", store.digest),
+    ]
+    if isinstance(view, PcenView):
+        rows.insert(8, ("pcen", ", ".join(f"{key} {value:g}" for key, value in view.pcen.model_dump().items())))
+    return rows

@@ -1,0 +1,109 @@
+"""`birdcache verify`: are stores as they were sealed; if not, which files and recordings are bad, and the cure."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from birdcache.audio.read import DECODER_VERSION
+from birdcache.errors import CommandError, StoreError
+from birdcache.params import load as parameters
+from birdcache.params.views import MelView, PcenView
+from cache.corruption import Damage, mend
+from cache.keys import view_digest
+from cache.verify import Contents, find_damage
+from pipeline.build.frontend import FRONTEND_VERSION
+from pipeline.spectrograms import AUDIO, CACHE, SOUNDSCAPES, read_sources
+
+KINDS = (".zarr", "-soundscapes.zarr")
+View = MelView | PcenView
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Look at the stores that were asked for, all of them, and then fail if anything is bad.
+
+    Raises
+    ------
+    CommandError
+        If a store is damaged, unfinished, or of another view or version; what and where has been printed.
+    """
+    stores = chosen_stores(arguments.store)
+    files = recording_files()
+    bad = [store for store, view in stores.items() if not _is_good(store, view, arguments.full, files)]
+    if bad:
+        raise CommandError(f"{len(bad)} of {len(stores)} stores are not good: see above for what mends them")
+
+
+def chosen_stores(wanted: str | None) -> dict[Path, View | None]:
+    """Stores to look at, and the view that each is to have: both of each view, of one view, or the one at a path.
+
+    Raises
+    ------
+    CommandError
+        If it is neither a view of params.yaml nor a folder.
+    """
+    if wanted is not None and Path(wanted).is_dir():
+        return {Path(wanted): None}
+    views = parameters.load().views
+    if wanted is None:
+        stray = [path for path in sorted(CACHE.glob("*.zarr")) if path not in set(_stores_of(views))]
+        return {**_stores_of(views), **dict.fromkeys(stray)}
+    if wanted in views:
+        return {**_stores_of({wanted: views[wanted]})}
+    raise CommandError(f"{wanted}: there is no such folder and no such view; views of params.yaml: {', '.join(views)}")
+
+
+def _stores_of(views: Mapping[str, View]) -> dict[Path, View]:
+    return {CACHE / f"{name}{kind}": view for name, view in views.items() for kind in KINDS}
+
+
+def recording_files() -> dict[str, str]:
+    """Path of each audio file by its SHA-256, as far as stage `recordings` has listed them."""
+    tables = [table for table in (AUDIO, SOUNDSCAPES) if table.is_file()]
+    return {source.sha256: source.path for table in tables for source in read_sources(table)}
+
+
+def _is_good(store: Path, view: View | None, full: bool, files: Mapping[str, str]) -> bool:
+    """Print what is found in one store."""
+    try:
+        contents = Contents(store)
+        _check_view(contents, view)
+        damages = list(find_damage(contents, full))
+    except StoreError as error:
+        print(error)
+        return False
+    for damage in damages:
+        print("\n".join(_lines(damage, files)))
+    if not damages:
+        print(f"{store}: {_amount(contents)}, every byte as it was sealed (by {'SHA-256' if full else 'CRC-32C'})")
+    return not damages
+
+
+def _check_view(contents: Contents, view: View | None) -> None:
+    """Refuse a store that is not what params.yaml and this code would build."""
+    if view is None:
+        return
+    built = contents.manifest
+    if built.view != view:
+        raise StoreError(f"{contents.path}: was built for another view than params.yaml describes now; run `dvc repro`")
+    if built.view_digest != view_digest(view, FRONTEND_VERSION, DECODER_VERSION):
+        raise StoreError(
+            f"{contents.path}: was built by another front end or decoder than this one (front end {FRONTEND_VERSION}, "
+            f"{DECODER_VERSION}); run `dvc repro`, or install the libraries that built it"
+        )
+
+
+def _lines(damage: Damage, files: Mapping[str, str]) -> Iterator[str]:
+    """What is bad, the recordings that it concerns, the way out."""
+    yield f"{damage.file}: {damage.what}"
+    for sha256 in damage.audio:
+        yield f"    {files.get(sha256, f'the recording whose audio has SHA-256 {sha256}')}"
+    yield f"    -> {mend(damage)}"
+
+
+def _amount(contents: Contents) -> str:
+    manifest = contents.manifest
+    entries = [*manifest.files.values(), *(entry for part in manifest.parts for entry in part.files.values())]
+    megabytes = sum(entry.bytes for entry in entries) / 1e6
+    return f"{manifest.recordings:,} recordings, {megabytes:,.1f} MB in {len(entries):,} files"

@@ -1,0 +1,156 @@
+"""Build the parts of a store: what is in the pool is kept, what is new is decoded by parallel workers.
+
+One worker owns a whole part; parts are handed out longest first. The bytes of a part follow from its recordings alone,
+so worker count, order and interruptions leave no trace.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from birdcache.audio.read import DECODER_VERSION
+from birdcache.errors import PipelineError
+from birdcache.params.load import MachineParams
+from birdcache.params.views import MelView, PcenView
+from birdcache.progress import Progress
+from birdcache.storage import Place
+from cache.keys import part_address, view_digest
+from cache.pool import DIGEST_DIGITS, LocalPool
+from cache.remote_pool import open_pool
+from cache.shard import Layout
+from cache.store_writer import NamedPart
+from cache.usage import sweep_notes
+from pipeline.build.encode import codec_of
+from pipeline.build.frontend import FRONTEND_VERSION
+from pipeline.build.parallel import run_unordered
+from pipeline.build.plan import Job, Source, plan_jobs
+from pipeline.build.worker import Built, Recipe, Refused, build_part
+
+SPARE_BYTES = 2**28  # that must stay free on the pool's disk
+
+
+class Builder:
+    """Builds the parts of one view's stores in its pool."""
+
+    def __init__(self, view: MelView | PcenView, pool: Place, machine: MachineParams) -> None:
+        """A builder.
+
+        Raises
+        ------
+        ValueError
+            If the view's numbers do not go together.
+        """
+        self.view, self.root = view, pool
+        self.digest = view_digest(view, FRONTEND_VERSION, DECODER_VERSION)
+        self.codec = codec_of(view)
+        self._machine = machine
+        self._pool = open_pool(pool, self.digest)
+
+    def sweep(self) -> None:
+        """Remove what unfinished builds left; only for the holder of the pool's exclusive lock."""
+        sweep_notes(self.root)
+        if isinstance(self._pool, LocalPool):
+            self._pool.sweep()
+
+    def plan(self, sources: Sequence[Source]) -> list[Job]:
+        """The parts of a store of these sources, each content once, in order of their names."""
+        return plan_jobs(sources, self.view, self.digest, self._pool)
+
+    def build(
+        self,
+        sources: Sequence[Source],
+        what: str,
+        announce: Callable[[list[str]], None] = lambda parts: None,
+        silence: bool = False,
+    ) -> tuple[list[NamedPart], list[Refused]]:
+        """Make sure that the pool holds a part for every source that can be decoded.
+
+        Parameters
+        ----------
+        sources : audio files, each content once.
+        what : label of the progress bar.
+        announce : is told the parts that are going to be needed, as `<view>/<address>`, before anything is decoded.
+        silence : whether silent sources are taken all the same; they are among the refused ones besides.
+
+        Returns
+        -------
+        The parts in order of their names, and the refused sources. What was refused leaves no trace in the parts: they
+        are the same as if it had never been there.
+
+        Raises
+        ------
+        PipelineError
+            If the pool's disk has no room, or a part vanishes from it meanwhile.
+        """
+        wanted, refused = list(sources), list[Refused]()
+        while True:
+            jobs = self.plan(wanted)
+            announce([f"{self.digest[:DIGEST_DIGITS]}/{part_address(job.keys)}" for job in jobs])
+            built = self._run([job for job in jobs if self._pool.find(job.keys) is None], what)
+            for outcome in built:
+                if outcome.part is not None:
+                    self._pool.trust(outcome.part)
+            newly_refused = [entry for outcome in built for entry in outcome.refused]
+            if not newly_refused:
+                return [self._named(job) for job in jobs], sorted(refused, key=lambda entry: entry.source.path)
+            refused += newly_refused
+            code_of = {entry.source.sha256: entry.code for entry in newly_refused}
+            silent = [replace(source, silence=True) for source in wanted if code_of.get(source.sha256) == "silent"]
+            wanted = [source for source in wanted if source.sha256 not in code_of] + (silent if silence else [])
+
+    def _run(self, jobs: Sequence[Job], what: str) -> list[Built]:
+        if not jobs:
+            return []
+        check_space(self.root, self.bytes_of(jobs))
+        jobs = sorted(jobs, key=lambda job: job.duration_s, reverse=True)
+        hours = sum(job.duration_s for job in jobs) / 3600
+        print(f"{what}: {len(jobs)} parts to write, {hours:.2f} h of audio to decode", flush=True)
+        recipe = Recipe(self.view, self.digest, self.codec, str(self.root), os.fspath(Path.cwd()))
+        built: list[Built] = []
+        with Progress(sum(len(job.keys) for job in jobs), what, "recordings") as progress:
+            for outcome in run_unordered(((build_part, (job, recipe)) for job in jobs), self._machine):
+                progress.update(outcome.recordings)
+                built.append(outcome)
+        return built
+
+    def bytes_of(self, jobs: Sequence[Job]) -> int:
+        """Bytes that the parts of these jobs take before compression."""
+        frame_bytes = Layout.of(self.view, self.codec).frame_bytes
+        return frame_bytes * sum(self.view.frames(source.duration_s) for job in jobs for source in job.sources)
+
+    def _named(self, job: Job) -> NamedPart:
+        part = self._pool.find(job.keys)
+        if part is None:
+            raise PipelineError(
+                f"{self.root}: part {job.name} was written and is not there; all workers must share the pool's disk or "
+                f"URL; run the stage again"
+            )
+        return NamedPart(job.name, part, tuple(source.sha256 for source in job.sources))
+
+
+def check_space(pool: Place, needed_bytes: int) -> None:
+    """Refuse to begin what cannot end; a remote pool is taken to have room.
+
+    Raises
+    ------
+    PipelineError
+        If the pool's disk has less room than the parts need.
+    """
+    free = free_bytes(pool)
+    if free is not None and needed_bytes + SPARE_BYTES > free:
+        raise PipelineError(
+            f"{pool}: the new parts need {needed_bytes / 1e9:,.2f} GB, but only {free / 1e9:,.2f} GB are free; "
+            f"run `birdcache cache gc`, set machine.pool or BIRDCACHE_POOL to a larger disk, or use dtype: uint8"
+        )
+
+
+def free_bytes(pool: Place) -> int | None:
+    """Bytes that are free on a pool's disk, whether the pool is there yet or not; None if it is remote."""
+    if not isinstance(pool, Path):
+        return None
+    folder = pool.absolute()
+    return shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free

@@ -1,0 +1,256 @@
+"""The front end: waveform -> mel power -> dB, or PCEN. Pure arrays; librosa is the oracle in the tests.
+
+S sample, N sample of a window, M mel bin, T frame, C place in the packed spectrum.
+Waveforms are float32 in [-1, 1]. A recording passes in blocks, so that memory does not grow with its length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fftpack
+import scipy.signal
+
+from birdcache.params.views import MelView, PcenParams, PcenView
+from cache.mel_filters import mel_filters
+from cache.power import PCEN_SCALE, POWER_FLOOR, smoothing_coefficient
+
+FRONTEND_VERSION = 3  # part of every content key: raise it when the numbers change
+BLOCK_FRAMES = 256  # a block's frames and spectra take 2 MB, whatever the recording's length
+GRAIN_FRAMES = 32  # blocks are whole grains, so that the numbers do not depend on how the waveform was cut
+WIDEST_BAND, NARROWEST_BAND = 32, 4  # neighbouring mel filters see the same FFT bins: small dense products of them ...
+BAND_FFT_BINS = 80  # ... that look at about so many bins each, instead of one large product of mostly zeros
+
+FloatArray = npt.NDArray[np.float32]
+Band = tuple[slice, slice, FloatArray]  # places in the packed spectrum, mel bins, weights between them
+
+
+def spectrogram(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
+    """Compute what the store of `view` holds for one recording.
+
+    Parameters
+    ----------
+    waveform_S : (S,) float32 in [-1, 1] at view.sample_rate_hz.
+
+    Returns
+    -------
+    (T, M) float32 with T = 1 + S // hop: dB of mel power for kind mel, PCEN's dimensionless energy for kind pcen.
+
+    Raises
+    ------
+    ValueError
+        If the view has mel bins that no FFT bin falls into.
+    """
+    return np.concatenate(list(spectrogram_blocks(with_room([waveform_S], view), view)))
+
+
+def spectrogram_blocks(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+    """As `spectrogram`, for a waveform that arrives in pieces: yields (T, M) blocks in order.
+
+    Parameters
+    ----------
+    waveform : pieces (room(view) + S,) of any length; what lies in the room before their samples is overwritten.
+    """
+    power = mel_power_blocks(waveform, view)
+    if isinstance(view, MelView):
+        return map(power_to_db, power)
+    energy = (block_TM * np.float32(PCEN_SCALE**2) for block_TM in power)
+    return pcen_blocks(energy, view.pcen, view.sample_rate_hz / view.hop)
+
+
+def room(view: MelView | PcenView) -> int:
+    """Unused samples that each piece must have in front, for those of the piece before that are still needed."""
+    return GRAIN_FRAMES * view.hop + view.n_fft
+
+
+def with_room(pieces: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+    """Pieces (S,) of a waveform, copied behind the room that the front end needs."""
+    return (np.concatenate([np.empty(room(view), np.float32), piece_S]) for piece_S in pieces)
+
+
+def mel_power(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
+    """Mel power as `librosa.feature.melspectrogram(y, power=2, center=True, pad_mode="constant")`.
+
+    Spectra are of float32: a mel bin's amplitude (root of its power) is exact to 5e-7 (-126 dB) of the loudest one in
+    its frame, so beside a sound that is 60 dB louder its power is exact to 1e-3.
+
+    Returns
+    -------
+    (T, M) float32, non-negative.
+    """
+    return np.concatenate(list(mel_power_blocks(with_room([waveform_S], view), view)))
+
+
+def mel_power_blocks(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+    """As `mel_power`, in blocks of `BLOCK_FRAMES` frames; the last one may be shorter."""
+    bands, window_N = _bands(view), _window(view.n_fft)
+    windowed_TN = np.empty((BLOCK_FRAMES, view.n_fft), np.float32)
+    for frames_TN in _frames(waveform, view):
+        count = len(frames_TN)
+        np.multiply(frames_TN, window_N, out=windowed_TN[:count])
+        spectrum_TC = scipy.fftpack.rfft(windowed_TN[:count], axis=1, overwrite_x=True)
+        np.square(spectrum_TC, out=spectrum_TC)
+        power_TM = np.empty((count, view.n_mels), np.float32)
+        for parts, mel_bins, weights_CM in bands:
+            np.matmul(spectrum_TC[:, parts], weights_CM, out=power_TM[:, mel_bins])
+        yield power_TM
+
+
+def _frames(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+    """Views (T, N) of the centred windows, in blocks; half a window of zeros goes before and after the waveform."""
+    n_fft, hop = view.n_fft, view.hop
+    margin_S = np.zeros(n_fft // 2, np.float32)
+    carried_S = margin_S
+    for piece_S in waveform:
+        samples_S = piece_S[room(view) - len(carried_S) :]
+        samples_S[: len(carried_S)] = carried_S
+        whole = _frames_in(samples_S, n_fft, hop) // GRAIN_FRAMES * GRAIN_FRAMES
+        yield from _blocks(samples_S, whole, n_fft, hop)
+        carried_S = samples_S[whole * hop :]
+    samples_S = np.concatenate([carried_S, margin_S])
+    yield from _blocks(samples_S, _frames_in(samples_S, n_fft, hop), n_fft, hop)
+
+
+def _frames_in(samples_S: FloatArray, n_fft: int, hop: int) -> int:
+    return max(0, 1 + (len(samples_S) - n_fft) // hop)
+
+
+def _blocks(samples_S: FloatArray, frames: int, n_fft: int, hop: int) -> Iterator[FloatArray]:
+    for first in range(0, frames, BLOCK_FRAMES):
+        last = min(first + BLOCK_FRAMES, frames) - 1
+        yield np.lib.stride_tricks.sliding_window_view(samples_S[first * hop : last * hop + n_fft], n_fft)[::hop]
+
+
+def power_to_db(power: FloatArray) -> FloatArray:
+    """10 log10 of power, floored at -100 dB. No reference, no `top_db`: recordings stay comparable."""
+    decibel: FloatArray = np.maximum(power, np.float32(POWER_FLOOR))
+    np.log10(decibel, out=decibel)
+    decibel *= np.float32(10)
+    return decibel
+
+
+def pcen(energy_TM: FloatArray, params: PcenParams, frames_per_s: float) -> FloatArray:
+    """Divide each mel bin by its own recent past, then compress: stationary noise and loudness vanish.
+
+    Parameters
+    ----------
+    energy_TM : (T, M) float32, mel power of audio scaled to +-2**31.
+    frames_per_s : frames per second, which turns `time_constant_s` into the smoother's coefficient.
+
+    Returns
+    -------
+    (T, M) float32, non-negative.
+
+    Raises
+    ------
+    ValueError
+        If the energy holds a negative value.
+
+    Source: Wang et al. 2017, "Trainable frontend for robust and far-field keyword spotting"; smoother as librosa.pcen.
+    """
+    return np.concatenate(list(pcen_blocks([energy_TM], params, frames_per_s)))
+
+
+def pcen_blocks(energy: Iterable[FloatArray], params: PcenParams, frames_per_s: float) -> Iterator[FloatArray]:
+    """As `pcen`, for energy that arrives in blocks: the smoother's state is carried from one to the next."""
+    coefficient = smoothing_coefficient(params.time_constant_s * frames_per_s)
+    taps = np.asarray([coefficient], np.float32), np.asarray([1, coefficient - 1], np.float32)
+    state_M: FloatArray | None = None
+    for energy_TM in energy:
+        if energy_TM.size and energy_TM.min() < 0:
+            raise ValueError("pcen: energy must not be negative; give mel power, not dB")
+        if state_M is None:
+            state_M = np.full((1, energy_TM.shape[1]), 1 - coefficient, np.float32)
+        smooth_TM, state_M = scipy.signal.lfilter(*taps, energy_TM, axis=0, zi=state_M)
+        yield _controlled(energy_TM, smooth_TM, params)
+
+
+def _controlled(energy_TM: FloatArray, smooth_TM: FloatArray, params: PcenParams) -> FloatArray:
+    """Divide energy by its smoothed past to the power of the gain, then compress; overwrites the past."""
+    smooth_TM += np.float32(params.eps)
+    np.log(smooth_TM, out=smooth_TM)
+    smooth_TM *= np.float32(-params.gain)
+    np.exp(smooth_TM, out=smooth_TM)
+    smooth_TM *= energy_TM
+    return _compressed(smooth_TM, params)
+
+
+def _compressed(ratio_TM: FloatArray, params: PcenParams) -> FloatArray:
+    """(ratio + bias) ** power - bias ** power, in place, without losing the digits of small ratios."""
+    if params.power == 0:  # the limit of (... - bias ** power) / power, as in librosa.pcen
+        return np.log1p(ratio_TM, out=ratio_TM)
+    if params.bias == 0:
+        return np.power(ratio_TM, np.float32(params.power), out=ratio_TM)
+    ratio_TM /= np.float32(params.bias)
+    np.log1p(ratio_TM, out=ratio_TM)
+    ratio_TM *= np.float32(params.power)
+    np.expm1(ratio_TM, out=ratio_TM)
+    ratio_TM *= np.float32(params.bias**params.power)
+    return ratio_TM
+
+
+def value_range(view: MelView | PcenView) -> tuple[float, float]:
+    """Lowest and highest value that audio in [-1, 1] gives under a view; a store's uint8 codes spread over it.
+
+    By Parseval's theorem the FFT bins between 0 and Nyquist hold at most 3/16 n_fft**2: half of n_fft times the energy
+    3/8 n_fft of a Hann window. A filter passes at most its peak's share. PCEN peaks where that starts out of silence.
+    """
+    loudest = 3 / 16 * view.n_fft**2 * float(mel_filters(view).max())
+    if isinstance(view, MelView):
+        return 10 * math.log10(POWER_FLOOR), float(math.ceil(10 * math.log10(loudest)))
+    peak = _onset_ratio(loudest * PCEN_SCALE**2, view.pcen, view.sample_rate_hz / view.hop)
+    if view.pcen.power == 0:
+        return 0.0, float(math.ceil(math.log1p(peak)))
+    return 0.0, float(math.ceil((peak + view.pcen.bias) ** view.pcen.power - view.pcen.bias**view.pcen.power))
+
+
+def _onset_ratio(loudest: float, params: PcenParams, frames_per_s: float) -> float:
+    """Largest energy / (eps + smooth) ** gain: the smoother holds at least its share of the frame itself.
+
+    Up to gain 1 the quotient grows with the energy; above, it is largest at eps / (smoothing * (gain - 1)).
+    """
+    smoothing = smoothing_coefficient(params.time_constant_s * frames_per_s)
+    energy = loudest if params.gain <= 1 else min(loudest, params.eps / (smoothing * (params.gain - 1)))
+    return float(energy / (params.eps + smoothing * energy) ** params.gain)
+
+
+@lru_cache(maxsize=4)
+def _window(n_fft: int) -> FloatArray:
+    return np.asarray(scipy.signal.get_window("hann", n_fft, fftbins=True), np.float32)
+
+
+@lru_cache(maxsize=4)
+def _bands(view: MelView | PcenView) -> list[Band]:
+    """The filters in groups of neighbours, each with the span of the packed spectrum that it looks at.
+
+    Bin f stands at 2 f - 1 (real part) and 2 f (imaginary part), so each weight stands there twice. The first and the
+    last bin, which are real, lie on the feet of triangles: their weight is zero but for rounding.
+    """
+    filters_FM = mel_filters(view)
+    filters_FM[[0, -1]] = 0
+    bands = []
+    for start in range(0, view.n_mels, WIDEST_BAND):
+        for mel_bins in _halved(filters_FM, start, min(start + WIDEST_BAND, view.n_mels)):
+            low, high = _span(filters_FM[:, mel_bins])
+            weights_CM = np.repeat(filters_FM[low : high + 1, mel_bins], 2, axis=0)
+            bands.append((slice(2 * low - 1, 2 * high + 1), mel_bins, weights_CM))
+    return bands
+
+
+def _halved(filters_FM: FloatArray, start: int, end: int) -> list[slice]:
+    """Mel bins `start` to `end`, halved until each group looks at few FFT bins or is narrow."""
+    low, high = _span(filters_FM[:, start:end])
+    if high - low < BAND_FFT_BINS or end - start <= NARROWEST_BAND:
+        return [slice(start, end)]
+    middle = (start + end) // 2
+    return _halved(filters_FM, start, middle) + _halved(filters_FM, middle, end)
+
+
+def _span(filters_FM: FloatArray) -> tuple[int, int]:
+    """First and last FFT bin that any of the filters looks at."""
+    seen = np.flatnonzero(filters_FM.any(axis=1))
+    return int(seen[0]), int(seen[-1])

@@ -1,0 +1,116 @@
+"""What a store needs: which parts, which recordings are in each, and where finished frames of them lie already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from birdcache.params.views import MelView, PcenView
+from birdcache.storage import Place
+from cache.keys import content_key, part_bits, part_name
+from cache.part import SHARD, PartReader
+from cache.part_writer import FileFacts
+from cache.pool import Pool, PooledPart
+from cache.shard import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An audio file to turn into a spectrogram.
+
+    Attributes
+    ----------
+    sha256
+        Of its bytes.
+    path
+        Or URL.
+    duration_s
+        As its header says.
+    silence
+        Whether it is known to be silent, and taken all the same. Its frames then have another key in the pool: nothing
+        that must not be silent finds them there.
+    """
+
+    sha256: str
+    path: str
+    duration_s: float
+    silence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """A finished part whose rows may be copied."""
+
+    folder: Place
+    frames: int
+    shard_bytes: int
+
+    def reader(self, layout: Layout) -> PartReader:
+        """A reader of its chunks."""
+        return PartReader(self.folder, layout, self.frames, self.shard_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where an older part holds the finished frames of a recording."""
+
+    old: Old
+    start: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A part to build: its sources in key order, and the frames that older parts already hold."""
+
+    name: str
+    keys: tuple[str, ...]
+    sources: tuple[Source, ...]
+    reuse: Mapping[str, Rows] = field(default_factory=dict)
+
+    @property
+    def new(self) -> list[Source]:
+        """The sources that must be decoded."""
+        return [source for key, source in zip(self.keys, self.sources, strict=True) if key not in self.reuse]
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of audio that must be decoded."""
+        return sum(source.duration_s for source in self.new)
+
+
+def plan_jobs(sources: Sequence[Source], view: MelView | PcenView, digest: str, pool: Pool) -> list[Job]:
+    """The parts of a store of these sources, each content once, in order of their names; those in the pool too."""
+    frame_bytes = view.n_mels * np.dtype(view.dtype).itemsize
+    bits = part_bits(sum(view.frames(source.duration_s) for source in sources) * frame_bytes)
+    keys = [content_key(source.sha256, digest, source.silence) for source in sources]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    finished = finished_rows(pool.parts())
+    jobs = []
+    for start, end in pairwise([*_part_starts([keys[number] for number in order], bits), len(keys)]):
+        members = [(keys[number], sources[number]) for number in order[start:end]]
+        reuse = {key: finished[key] for key, _ in members if key in finished}
+        names, chosen = zip(*members, strict=True)
+        jobs.append(Job(part_name(names[0], bits), names, chosen, reuse))
+    return jobs
+
+
+def _part_starts(keys: Sequence[str], bits: int) -> list[int]:
+    """Where in the sorted keys each part begins: where their leading bits change."""
+    leading = np.frombuffer(bytes.fromhex("".join(key[:8] for key in keys)), ">u4") >> (32 - bits)
+    return [int(start) for start in np.flatnonzero(np.diff(leading.astype(np.int64), prepend=-1))]
+
+
+def finished_rows(parts: Sequence[PooledPart]) -> dict[str, Rows]:
+    """Where the frames of each finished recording lie, by its key."""
+    rows = {}
+    for part in parts:
+        facts: FileFacts = part.files[SHARD.as_posix()]
+        old = Old(part.folder, sum(part.frames), facts.bytes)
+        starts = np.cumsum([0, *part.frames]).tolist()
+        for key, start, frames in zip(part.keys, starts, part.frames, strict=False):
+            rows[key] = Rows(old, start, frames)
+    return rows

@@ -1,0 +1,129 @@
+"""What a worker does: build one part from front to back, with one chunk and one block of audio in memory."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import zarr
+
+from birdcache.audio.decoder import decoder, with_second_try
+from birdcache.audio.read import DECODER_VERSION
+from birdcache.audio.rejected import Refusal
+from birdcache.errors import PipelineError, StoreError
+from birdcache.params.views import MelView, PcenView
+from birdcache.storage import absolute, is_local
+from cache.keys import view_digest
+from cache.part import PartReader
+from cache.part_writer import PartDraft
+from cache.pool import PooledPart
+from cache.quantize import Codec
+from cache.remote_pool import open_pool
+from cache.shard import Layout
+from pipeline.build.frontend import FRONTEND_VERSION
+from pipeline.build.plan import Job, Old, Rows, Source
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is the same for all parts of a store; `base` is the folder that relative paths start from."""
+
+    view: MelView | PcenView
+    digest: str
+    codec: Codec
+    pool: str
+    base: str
+
+    @property
+    def layout(self) -> Layout:
+        """How the parts are written."""
+        return Layout.of(self.view, self.codec)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An audio file that was refused while it was decoded: class, reason and way out as in its `Refusal`."""
+
+    source: Source
+    code: str
+    detail: str
+    way_out: str
+
+    @property
+    def reason(self) -> str:
+        """File, reason and way out in one line."""
+        return f"{self.source.path}: {self.detail}; {self.way_out}"
+
+
+@dataclass(frozen=True)
+class Built:
+    """What became of a job; `part` is None when all its recordings were refused."""
+
+    job: str
+    recordings: int
+    part: PooledPart | None
+    refused: tuple[Refused, ...]
+
+
+def build_part(job: Job, recipe: Recipe) -> Built:
+    """Write one part of what a disposable process decodes.
+
+    Raises
+    ------
+    PipelineError
+        If this worker would decode or compute otherwise than the recipe's digest says.
+    """
+    if view_digest(recipe.view, FRONTEND_VERSION, DECODER_VERSION) != recipe.digest:
+        raise PipelineError(
+            f"{platform.node()}: this worker has another version of the project or of its audio libraries (here: "
+            f"front end {FRONTEND_VERSION}, {DECODER_VERSION}) than the stage that sent it; install the same everywhere"
+        )
+    with zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
+        pool = open_pool(absolute(recipe.pool, recipe.base), recipe.digest)
+        with pool.draft(recipe.layout) as draft:
+            refused = _fill(draft, job, recipe)
+            part = pool.publish(draft) if draft.keys else None
+        return Built(job.name, len(job.keys), part, tuple(refused))
+
+
+def _fill(draft: PartDraft, job: Job, recipe: Recipe) -> list[Refused]:
+    """Add the job's recordings one after another; a refused one leaves nothing in the draft."""
+    readers, refused = _open_readers(job.reuse, recipe.layout), []
+    for key, source in zip(job.keys, job.sources, strict=True):
+        if key in job.reuse and _copied(draft, key, job.reuse[key], readers):
+            continue
+        try:
+            with_second_try(partial(_add, draft, key, source, recipe))
+        except Refusal as refusal:
+            refused.append(Refused(source, refusal.code, refusal.detail, refusal.way_out))
+    return refused
+
+
+def _add(draft: PartDraft, key: str, source: Source, recipe: Recipe) -> None:
+    """Add a recording; one that is refused, or decodes to its middle only, leaves nothing in the draft."""
+    path = absolute(source.path, recipe.base)
+    with draft.recording(key) as writer:
+        for codes in decoder().codes(path, recipe.view, source.duration_s, source.sha256, source.silence):
+            writer.append(codes)
+
+
+def _open_readers(reuse: Mapping[str, Rows], layout: Layout) -> dict[Old, PartReader]:
+    readers = {}
+    for old in {rows.old for rows in reuse.values()}:
+        readers[old] = old.reader(layout)
+        if not is_local(old.folder):
+            with suppress(StoreError):
+                readers[old].fetch()
+    return readers
+
+
+def _copied(draft: PartDraft, key: str, rows: Rows, readers: Mapping[Old, PartReader]) -> bool:
+    """Copy finished frames, unless a chunk is damaged: a copy would get a fresh checksum and hide that."""
+    with suppress(StoreError), draft.recording(key) as writer:
+        for codes in readers[rows.old].rows(rows.start, rows.frames):
+            writer.append(codes)
+        return True
+    return False

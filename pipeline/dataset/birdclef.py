@@ -1,0 +1,149 @@
+"""Layout `birdclef`: train.csv beside the audio folder, as in BirdCLEF 2021 to 2026.
+
+Only primary_label and filename are needed; secondary_labels, author, rating, latitude, longitude, date and
+fold are used where a year has them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from birdcache.audio.paths import LINKS_WAY_OUT, Bounds, colliding, is_inner_path
+from birdcache.errors import PipelineError
+from birdcache.labels import LABEL_RULE, is_label, parse_secondary
+from birdcache.storage import Place
+from birdcache.user_tables import Problem, read_user_table
+
+AUDIO_FOLDERS = ("train_audio", "train_short_audio")  # the second in 2021
+BEST_RATING = 5.0
+FARTHEST = {"latitude": 90.0, "longitude": 180.0}  # degrees
+NAMES = ("scientific_name", "common_name", "class_name")
+_COLUMNS = ("secondary_labels", "author", "rating", "latitude", "longitude", "date", "fold")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_FOLD = r"([0-9]{1,4}(\.0+)?)?"
+
+
+def read_birdclef(root: Place, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read train.csv.
+
+    Returns
+    -------
+    The recordings (columns as in `pipeline.dataset.metadata.Metadata.recordings`, in the file's order), and what the
+    table says of names: one row per label, of those columns of a taxonomy that it has.
+
+    Raises
+    ------
+    PipelineError
+        If train.csv or the audio folder is missing, or any row breaks a rule.
+    """
+    path = root / "train.csv"
+    audio = next((root / name for name in AUDIO_FOLDERS if (root / name).is_dir()), None)
+    if audio is None:
+        raise PipelineError(
+            f"{root / AUDIO_FOLDERS[0]}: no such folder; correct data.root or data.layout in params.yaml"
+        )
+    if outside := bounds.why_outside(audio):
+        raise PipelineError(f"{audio}: {outside}; {LINKS_WAY_OUT}")
+    read = read_user_table(path, ["primary_label", "filename"], [*_COLUMNS, *NAMES], bounds)
+    table = read.cells.reindex(columns=list(dict.fromkeys([*read.cells.columns, *_COLUMNS])), fill_value="")
+    files_of = functools.cache(lambda label: _names(audio / label, bounds))  # one listing a label, not a request a file
+    remote = not isinstance(root, Path)
+    table["recording"] = [
+        _recording(files_of, *cells, remote) for cells in zip(table["primary_label"], table["filename"], strict=True)
+    ]
+    read.refuse([*_problems(table), *_file_problems(table["recording"], audio, bounds)])
+    return _recordings(table, audio), table.drop_duplicates("primary_label").set_index("primary_label")
+
+
+def _names(folder: Place, bounds: Bounds) -> set[str]:
+    return {file.name for file in folder.iterdir()} if folder.is_dir() and not bounds.why_outside(folder) else set()
+
+
+def _recording(files_of: Callable[[str], set[str]], label: str, filename: str, remote: bool) -> str:
+    """The path inside the audio folder, "" if it is none; a bare name (2021) may lie in its label's folder."""
+    if not is_inner_path(filename, remote):
+        return ""
+    name = PurePosixPath(filename)
+    in_label_folder = len(name.parts) == 1 and is_label(label) and name.name in files_of(label)
+    return f"{label}/{name}" if in_label_folder else str(name)
+
+
+def _problems(table: pd.DataFrame) -> Iterator[Problem]:
+    """Yield the rows that break each rule, and the rule with its way out."""
+    label, recording, rating = table["primary_label"], table["recording"], table["rating"]
+    secondary_ok = table["secondary_labels"].map(lambda text: parse_secondary(text) is not None).astype(bool)
+    yield label == "", "primary_label is empty; name the species"
+    yield ~label.map(is_label).astype(bool) & (label != ""), f"primary_label is no label; {LABEL_RULE}; rename it"
+    yield colliding(label), "primary_label differs from another one in case only; write both alike, or rename one"
+    yield recording == "", "filename must be a path inside the audio folder, written with /, without ..; correct it"
+    yield recording.duplicated(keep=False) & (recording != ""), "filename is listed twice; keep one row per recording"
+    yield colliding(recording), "filename differs from another one in case or Unicode form only; rename one of them"
+    yield ~secondary_ok, f"secondary_labels must look like ['a', 'b'], without spaces inside a label, and {LABEL_RULE}"
+    bad_rating = ~rating.map(_number).between(0, BEST_RATING) & (rating != "")
+    yield bad_rating, f"rating must be a number from 0 to {BEST_RATING:g}; correct it or leave it empty"
+    for name, most in FARTHEST.items():
+        bad = ~table[name].map(functools.partial(_is_coordinate, most=most)).astype(bool)
+        yield bad, f"{name} must be a number from -{most:g} to {most:g}; correct it or leave it empty"
+    bad_fold = ~table["fold"].str.fullmatch(_FOLD).astype(bool)
+    yield bad_fold, "fold must be a whole number from 0 to 9999; correct it or leave it empty"
+
+
+def _file_problems(recording: pd.Series[str], audio: Place, bounds: Bounds) -> Iterator[Problem]:
+    """Rows whose file must not be opened. What is not there, or no audio, is told of when audio is looked at."""
+    plain_files = functools.cache(lambda folder: bounds.plain_files(audio / folder))
+
+    def why_not(name: str) -> str:
+        folder, _, file = name.rpartition("/")
+        return "" if not name or file in plain_files(folder) else bounds.why_not(audio / name)
+
+    why = recording.map(why_not)
+    for reason in sorted(set(why) - {""}):
+        way_out = LINKS_WAY_OUT if "link" in reason else "name a file"
+        yield why == reason, f"filename {reason}; {way_out}"
+
+
+def _recordings(table: pd.DataFrame, audio: Place) -> pd.DataFrame:
+    secondary = [" ".join(parse_secondary(text) or ()) for text in table["secondary_labels"]]
+    return pd.DataFrame(
+        {
+            "recording": table["recording"],
+            "path": [(audio / recording).as_posix() for recording in table["recording"]],
+            "label": table["primary_label"],
+            "secondary": secondary,
+            "author": table["author"],
+            "rating": table["rating"].map(_number).astype(float),
+            "latitude": table["latitude"].map(_number).astype(float),
+            "longitude": table["longitude"].map(_number).astype(float),
+            "date": table["date"].map(_iso_date),
+            "fold": table["fold"].map(_number).astype("Int64"),
+        }
+    ).reset_index(drop=True)
+
+
+def _number(text: str) -> float:
+    """The number, or NaN for what is none, such as `Not specified` for a latitude."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _is_coordinate(text: str, most: float) -> bool:
+    """Whether it is a number of degrees, or words in its place (`Not specified`), which are no number."""
+    if _NUMBER.fullmatch(text):
+        return abs(float(text)) <= most
+    return text == "" or (any(map(str.isalpha, text)) and _NO_NUMBER.fullmatch(text) is None)
+
+
+def _iso_date(text: str) -> str:
+    """The day as YYYY-MM-DD, or "" if it is not known to the day, such as 2014-05-00."""
+    try:
+        return datetime.date.fromisoformat(text[:10]).isoformat()
+    except ValueError:
+        return ""

@@ -1,0 +1,174 @@
+"""What stage `folds` tells about a split: a row per fold, who crosses folds, and a picture label by fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+
+from birdcache.figures import figure
+from pipeline.dataset.groups import NEVER_VALIDATED
+
+UNEVEN_ABOVE = 1.5  # times an even share
+NAMED_AT_MOST = 40  # labels; above, their names would not be readable
+
+
+def label_counts(folds: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Recordings of each label (row) in each fold (column, from -1 to count - 1), most frequent label first."""
+    table = pd.crosstab(folds["label"], folds["fold"]).reindex(columns=range(NEVER_VALIDATED, count), fill_value=0)
+    return table.loc[sorted(table.index, key=lambda label: (-table.loc[label].sum(), label))]
+
+
+def fold_rows(folds: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """One row per fold, -1 first.
+
+    Parameters
+    ----------
+    folds
+        The recordings with their fold and group.
+    counts
+        From `label_counts`.
+
+    Returns
+    -------
+    fold, recordings, hours, groups, authors, labels (with a recording in this fold), labels_without (validated in
+    other folds only), labels_untrained (in this fold only, so that they are validated but never learnt).
+    """
+    return pd.DataFrame([_fold_row(fold, folds[folds["fold"] == fold], counts) for fold in _numbers(counts)])
+
+
+def _fold_row(fold: int, members: pd.DataFrame, counts: pd.DataFrame) -> dict[str, Any]:
+    present = counts[fold] > 0
+    validated = (counts.drop(columns=NEVER_VALIDATED) > 0).any(axis=1)
+    return {
+        "fold": fold,
+        "recordings": len(members),
+        "hours": round(float(members["duration_s"].sum()) / 3600, 3),
+        "groups": members["group"].nunique(),
+        "authors": members.loc[members["author"] != "", "author"].nunique(),
+        "labels": int(present.sum()),
+        "labels_without": int((validated & ~present).sum()) if fold != NEVER_VALIDATED else 0,
+        "labels_untrained": len(_untrained(fold, counts)),
+    }
+
+
+def _numbers(counts: pd.DataFrame) -> list[int]:
+    return [int(fold) for fold in counts.columns.to_numpy()]
+
+
+def _untrained(fold: int, counts: pd.DataFrame) -> list[str]:
+    """Labels that only fold `fold` holds."""
+    if fold == NEVER_VALIDATED:
+        return []
+    return sorted(counts.index[(counts[fold] > 0) & (counts[fold] == counts.sum(axis=1))])
+
+
+def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict[str, str]) -> dict[str, Any]:
+    """Say how the split came about and what is odd in it.
+
+    Parameters
+    ----------
+    folds
+        The recordings with their fold and group.
+    counts
+        From `label_counts`.
+    origin
+        Where the folds come from.
+    rare
+        Labels that are never validated, and why.
+
+    Returns
+    -------
+    Plain values for JSON. `crossing` names every group that lies in more than one fold: their recordists are met
+    in training and in validation. `crossing_sounds` names recordings of the same sound in different folds.
+    """
+    validated = int((folds["fold"] != NEVER_VALIDATED).sum())
+    crossing, sounds = _crossing(folds), _crossing_sounds(folds)
+    columns = {fold: "never" if fold == NEVER_VALIDATED else str(fold) for fold in _numbers(counts)}
+    return {
+        "summary": f"{validated} of {len(folds)} recordings validated in {len(columns) - 1} folds ({origin})",
+        "warnings": list(_warnings(counts, crossing, sounds)),
+        "origin": origin,
+        "recordings": {"validated": validated, "never_validated": len(folds) - validated},
+        "groups": {"count": folds["group"].nunique(), "largest": int(folds["group"].value_counts().max())},
+        "crossing": crossing,
+        "crossing_sounds": sounds,
+        "labels_never_validated": rare,
+        "labels_untrained": {columns[fold]: names for fold in columns if (names := _untrained(fold, counts))},
+        "recordings_of_label_by_fold": counts.rename(columns=columns).to_dict(orient="index"),
+    }
+
+
+def _warnings(counts: pd.DataFrame, crossing: list[dict[str, Any]], sounds: list[dict[str, int]]) -> Iterator[str]:
+    if sounds:
+        yield (
+            f"{len(sounds)} sound(s) cross folds, first {' and '.join(sounds[0])}: they are learnt and validated; "
+            f"see `crossing_sounds`, and remove all but one, or set folds.use_ready: false"
+        )
+    if crossing:
+        known = "validation knows their recordists; see `crossing` in reports/folds.json"
+        yield f"{len(crossing)} group(s) of recordings cross folds: {known}"
+    sizes = counts.drop(columns=NEVER_VALIDATED).sum()
+    if sizes.max() > UNEVEN_ABOVE * sizes.mean():
+        yield f"the folds are uneven, {sizes.min()} to {sizes.max()} recordings: some groups are large; try fewer folds"
+
+
+def _crossing(folds: pd.DataFrame) -> list[dict[str, Any]]:
+    """The groups that lie in more than one fold: authors, and recordings in each fold."""
+    spread = folds.groupby("group")["fold"].nunique()
+    crossing = []
+    for group in spread.index[spread > 1]:
+        members = folds[folds["group"] == group]
+        crossing.append(
+            {
+                "group": int(group),
+                "authors": sorted(set(members["author"]) - {""}),
+                "first_recording": members["recording"].iloc[0],
+                "recordings_by_fold": {
+                    str(fold): int(n) for fold, n in members["fold"].value_counts().sort_index().items()
+                },
+            }
+        )
+    return crossing
+
+
+def _crossing_sounds(folds: pd.DataFrame) -> list[dict[str, int]]:
+    """Recordings of the same sound that lie in more than one fold, with their folds: only ready folds hold such."""
+    shared = folds[folds["sound"].duplicated(keep=False)].groupby("sound")
+    crossing = [group for _, group in shared if len(set(group["fold"])) > 1]
+    named = [dict(zip(group["recording"], map(int, group["fold"]), strict=True)) for group in crossing]
+    return sorted(named, key=lambda folds_of: next(iter(folds_of)))
+
+
+def draw_folds(counts: pd.DataFrame, path: Path) -> None:
+    """Draw the recordings of each label in each fold as a heat map: with numbers for few labels; white is none."""
+    few = len(counts) <= NAMED_AT_MOST
+    height = max(2.5, 1.2 + 0.22 * min(len(counts), NAMED_AT_MOST))
+    with figure(path, width=2.0 + 0.7 * len(counts.columns), height=height) as drawn:
+        axes = drawn.subplots()
+        axes.set_title("Recordings by label and fold")
+        axes.grid(visible=False)
+        shown = np.ma.masked_equal(counts.to_numpy(), 0)
+        scale = LogNorm(1, max(2, shown.max()))
+        image = axes.imshow(shown, aspect="auto", cmap="viridis", norm=scale, interpolation="none")
+        axes.set_xticks(range(len(counts.columns)), ["never", *map(str, counts.columns[1:])])
+        axes.set_xlabel("validated in fold")
+        if few:
+            axes.set_yticks(range(len(counts)), counts.index)
+            _write_numbers(axes, counts, scale)
+        else:
+            axes.set_yticks([])
+            axes.set_ylabel("label, most frequent first")
+            drawn.colorbar(image, label="recordings")
+
+
+def _write_numbers(axes: Axes, counts: pd.DataFrame, scale: LogNorm) -> None:
+    for (row, column), number in np.ndenumerate(counts.to_numpy()):
+        if number:
+            colour = "white" if scale(number) < 0.5 else "black"
+            axes.text(column, row, str(number), ha="center", va="center", color=colour, fontsize=7)

@@ -1,0 +1,109 @@
+"""Which recordings must not be parted by a split, and which must stay in training. Axis N: recording."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+NEVER_VALIDATED = -1  # the fold of recordings that stay in training
+PLACE_DECIMALS = 3  # of a degree: about 100 m
+VALIDATED_AT_LEAST = 0.8  # of the recordings of labels that are common enough
+
+
+def group_recordings(recordings: pd.DataFrame) -> IntArray:
+    """Number the groups of recordings that share a recordist, a content, or a place and day.
+
+    Two recordings belong together if they have the same author, the same sound (`pipeline.dataset.duplicates`), or the
+    same latitude and longitude (to 0.001 degrees) and date, directly or through others. What is unknown links nothing.
+
+    Parameters
+    ----------
+    recordings
+        With columns author, sound, latitude, longitude, date; N rows.
+
+    Returns
+    -------
+    (N,) int64, groups numbered from 0 in order of their first recording.
+    """
+    count = len(recordings)
+    links = [_links(key) for key in (recordings["author"], recordings["sound"], _place_and_day(recordings))]
+    ones, others = np.concatenate([one for one, _ in links]), np.concatenate([other for _, other in links])
+    graph = coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count))
+    _, component_N = connected_components(graph, directed=False)
+    return np.asarray(pd.factorize(component_N)[0], dtype=np.int64)
+
+
+def _links(key: pd.Series[str]) -> tuple[IntArray, IntArray]:
+    """Each recording with a key, and the first recording that has the same."""
+    known = np.flatnonzero(key != "")
+    codes, values = pd.factorize(key.iloc[known])
+    first = np.full(len(values), len(key))
+    np.minimum.at(first, codes, known)
+    return known, first[codes]
+
+
+def _place_and_day(recordings: pd.DataFrame) -> pd.Series[str]:
+    """Place and day as one text, "" where either is unknown."""
+    latitude = recordings["latitude"].round(PLACE_DECIMALS) + 0.0  # no minus zero
+    longitude = recordings["longitude"].round(PLACE_DECIMALS) + 0.0
+    key = latitude.astype(str) + " " + longitude.astype(str) + " " + recordings["date"]
+    return key.where(latitude.notna() & longitude.notna() & (recordings["date"] != ""), "")
+
+
+def rare_labels(label_N: pd.Series[str], group_N: IntArray, fewest: int) -> dict[str, str]:
+    """The labels that cannot be validated, and why.
+
+    Parameters
+    ----------
+    label_N, group_N
+        Label and group of each recording.
+    fewest
+        Labels with fewer recordings are too rare.
+
+    Returns
+    -------
+    Label -> reason, sorted by label. A label within a single group is in it, too: its recordings cannot be both
+    learnt and validated without parting the group.
+    """
+    table = pd.DataFrame({"label": label_N.to_numpy(), "group": group_N}).groupby("label")["group"]
+    reasons = {}
+    for label, (recordings, groups) in table.agg(["size", "nunique"]).iterrows():
+        if recordings < fewest:
+            reasons[str(label)] = f"{recordings} recordings, fewer than folds.fewest_to_validate ({fewest})"
+        elif groups < 2:
+            reasons[str(label)] = f"all {recordings} recordings belong to one group (author, content, or place and day)"
+    return reasons
+
+
+def keep_in_training(is_rare_N: BoolArray, group_N: IntArray, sound_N: pd.Series[str]) -> BoolArray:
+    """The recordings that are never validated.
+
+    These are all recordings of rare labels and, so that no recordist is learnt in training and met again in
+    validation, the other recordings of their groups: group after group, from the one that costs the fewest, as
+    long as `VALIDATED_AT_LEAST` of the recordings of common labels can still be validated. The groups beyond
+    that are parted: their rare recordings stay in training, and so does what sounds the same; the others are validated.
+
+    Parameters
+    ----------
+    is_rare_N, group_N, sound_N
+        Whether a recording's label is rare, its group, and its sound.
+
+    Returns
+    -------
+    (N,) bool.
+    """
+    groups = int(group_N.max()) + 1
+    common_G = np.bincount(group_N[~is_rare_N], minlength=groups)
+    has_rare_G = np.bincount(group_N[is_rare_N], minlength=groups) > 0
+    mixed = np.flatnonzero(has_rare_G & (common_G > 0))
+    mixed = mixed[np.argsort(common_G[mixed], kind="stable")]
+    affordable = int((1 - VALIDATED_AT_LEAST) * common_G.sum() + 1e-9)
+    whole = mixed[np.cumsum(common_G[mixed]) <= affordable]
+    kept_N: BoolArray = is_rare_N | np.isin(group_N, whole)
+    return kept_N | sound_N.isin(sound_N[kept_N]).to_numpy()

@@ -1,0 +1,255 @@
+"""What a data set says about itself: recordings and labels, taxonomy, soundscapes and what sings in them.
+
+Three layouts: `birdclef` (train.csv beside train_audio/, read in `pipeline.dataset.birdclef`), `folders`
+(<root>/<label>/*.ogg), and `annotations` (audio files that only annotations tell of). Nothing here opens an audio file.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from birdcache.annotations.label_names import LabelNames
+from birdcache.annotations.match import matched
+from birdcache.annotations.read import read_annotations
+from birdcache.audio.paths import LINKS_WAY_OUT, Bounds, colliding, folded
+from birdcache.audio.read import AUDIO_EXTENSIONS
+from birdcache.errors import PipelineError
+from birdcache.formulas import starts_formula
+from birdcache.labels import LABEL_RULE, is_label, is_word_list
+from birdcache.params.load import DataParams
+from birdcache.storage import Place, place, reaching
+from birdcache.user_tables import Problem, read_header, read_user_table
+from pipeline.dataset.annotated import annotated, unlabelled
+from pipeline.dataset.birdclef import read_birdclef
+
+NO_CALL = "nocall"
+TAXONOMY = ["scientific_name", "common_name", "class_name"]
+TOLD = 20  # names of files in an error; the others are counted
+FORMULA_RULE = "begins with = + - or @: spreadsheets would compute it, and row_ids must stay as they are; rename it"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """A data set as its files list it; audio may still turn out missing or broken.
+
+    Attributes
+    ----------
+    recordings
+        One row per listed recording, sorted by `recording` (its path inside the audio folder): recording, path
+        (or URL, as openable from the project's root), label, secondary (space-separated), author, rating, latitude,
+        longitude, date (ISO or ""), fold (ready fold or NA).
+    annotations
+        recording, path, start_s, end_s, label, table, row: what is heard when, in recordings where somebody wrote that
+        down; their label and secondary follow from it.
+    taxonomy
+        scientific_name, common_name, class_name, indexed by label; a label may be missing.
+    submission
+        The labels of the submission in their order, or None if the data set does not say.
+    soundscapes
+        Long recordings, sorted by name; no two have the same name without extension.
+    truth
+        row_id, labels (space-separated, "" for silence); no rows if there is no truth.
+    """
+
+    recordings: pd.DataFrame
+    annotations: pd.DataFrame
+    taxonomy: pd.DataFrame
+    submission: tuple[str, ...] | None
+    soundscapes: tuple[Place, ...]
+    truth: pd.DataFrame
+
+
+def read_metadata(data: DataParams) -> Metadata:
+    """Read everything that a data set's files say, short of the audio.
+
+    Raises
+    ------
+    PipelineError
+        If a file or folder is missing or a row breaks a rule; all bad rows of a file are listed at once.
+    StoreError
+        If data.root is a URL that cannot be opened or reached.
+    """
+    root = place(data.root)
+    with reaching(root):
+        is_there = root.is_dir()
+    if not is_there:
+        raise PipelineError(
+            f"{root}: no such folder; correct data.root in params.yaml (`dvc repro` makes the demo data)"
+        )
+    bounds = Bounds(root, data.links)
+    recordings, own_names = _read_recordings(data, bounds)
+    taxonomy = read_taxonomy(bounds, own_names)
+    annotations = _read_annotations(data, bounds, recordings, taxonomy)
+    recordings = annotated(recordings, annotations).sort_values("recording", ignore_index=True)
+    if recordings.empty:
+        raise PipelineError(f"{root}: lists no recording in layout {data.layout}; correct data.root or data.layout")
+    return Metadata(
+        recordings=recordings,
+        annotations=annotations,
+        taxonomy=taxonomy,
+        submission=_read_submission(bounds, set(recordings["label"])),
+        soundscapes=_list_soundscapes(bounds, data.soundscapes),
+        truth=_read_truth(bounds, data.soundscape_truth),
+    )
+
+
+def _read_recordings(data: DataParams, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The listed recordings, and what their list says of names; layout `annotations` lists none."""
+    if data.layout == "birdclef":
+        return read_birdclef(bounds.root, bounds)
+    if data.layout == "folders":
+        return _read_folders(bounds, data.soundscapes)
+    return unlabelled(pd.DataFrame({"recording": [], "path": []}, dtype=str)), pd.DataFrame(columns=TAXONOMY)
+
+
+def _read_annotations(
+    data: DataParams, bounds: Bounds, recordings: pd.DataFrame, taxonomy: pd.DataFrame
+) -> pd.DataFrame:
+    """The annotations, with the recordings that they are about."""
+    names = LabelNames(recordings["label"], taxonomy)
+    return matched(read_annotations(Path(data.annotations), names.label_of, data.links), bounds, recordings)
+
+
+def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Recordings of layout `folders`: the folder is the label, nothing else is known."""
+    root = bounds.root
+    not_labels = {root / soundscapes} if soundscapes is not None else set()
+    folders = [folder for folder in sorted(root.iterdir(), key=_name) if folder.is_dir() and folder not in not_labels]
+    listed = {folder.name: _audio_files(folder, bounds) for folder in folders if not folder.name.startswith(".")}
+    labels = [label for label, files in listed.items() if files]
+    bad = [label for label in labels if not is_label(label)]
+    _refuse_names(root, "folder(s)", bad, f"cannot be labels; {LABEL_RULE}; rename them")
+    _refuse_names(root, "folder(s)", _alike(labels), "are alike but for case; rename or join them")
+    rows = [(f"{label}/{file.name}", file.as_posix(), label) for label in labels for file in listed[label]]
+    table = pd.DataFrame(rows, columns=["recording", "path", "label"])
+    return unlabelled(table).assign(label=table["label"]), pd.DataFrame(columns=TAXONOMY)
+
+
+def _name(where: Place) -> str:
+    return where.name
+
+
+def _audio_files(folder: Place, bounds: Bounds) -> list[Place]:
+    """The audio files in a folder, as far as their names tell.
+
+    Raises
+    ------
+    PipelineError
+        If the folder or a file lies elsewhere, or names cannot stand in a table or cannot be told apart.
+    """
+    if outside := bounds.why_outside(folder):
+        raise PipelineError(f"{folder}: {outside}; {LINKS_WAY_OUT}")
+    files = sorted((file for file in folder.iterdir() if file.suffix.lower() in AUDIO_EXTENSIONS), key=_name)
+    names = [file.name for file in files]
+    plain = bounds.plain_files(folder)
+    outside_names = [file.name for file in files if file.name not in plain and bounds.why_outside(file)]
+    odd = [name for name in names if not name.isprintable() or "\\" in name]
+    _refuse_names(folder, "file name(s)", odd, "are not printable text, or hold a \\; rename them")
+    _refuse_names(folder, "file(s)", outside_names, f"are links that lead out of {bounds.root}; {LINKS_WAY_OUT}")
+    _refuse_names(folder, "file(s)", _alike(names), "are alike but for case or Unicode form; rename or remove some")
+    return files
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    column = pd.Series(names, dtype=str)
+    return list(column[colliding(column)])
+
+
+def _refuse_names(folder: Place, what: str, names: Sequence[str], rule: str) -> None:
+    """Raise one error that names all of them, or as many as one can read.
+
+    Raises
+    ------
+    PipelineError
+        If there are any.
+    """
+    if names:
+        more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+        raise PipelineError(f"{folder}: {what} {', '.join(map(ascii, names[:TOLD]))}{more} {rule}")
+
+
+def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame) -> pd.DataFrame:
+    """Names of labels from taxonomy.csv; without it, those that the recordings' own table gives.
+
+    Raises
+    ------
+    PipelineError
+        If taxonomy.csv is no such table, or names a label twice.
+    """
+    path = bounds.root / "taxonomy.csv"
+    if not path.exists():
+        return own_names.reindex(columns=TAXONOMY, fill_value="")
+    table = read_user_table(path, ["primary_label"], TAXONOMY, bounds)
+    label = table.cells["primary_label"]
+    table.refuse([(label.duplicated(keep=False), "primary_label is named twice; keep one row each")])
+    return table.cells.set_index("primary_label").reindex(columns=TAXONOMY, fill_value="")
+
+
+def _read_submission(bounds: Bounds, labels: set[str]) -> tuple[str, ...] | None:
+    """The label columns of sample_submission.csv; None without one, or if it has no label among its columns.
+
+    BirdCLEF 2021 and 2022 asked for other columns (birds, target): those files say nothing about labels.
+    """
+    path = bounds.root / "sample_submission.csv"
+    if not path.exists():
+        return None
+    header = read_header(path, bounds)
+    columns = header[1:]
+    if not labels.intersection(columns):
+        return None
+    if header[0] != "row_id" or len(set(columns)) != len(columns):
+        raise PipelineError(f"{path}: row 1 must be row_id and then each label once; correct it, or remove the file")
+    bad = [column for column in columns if not is_label(column)]
+    _refuse_names(path, "row 1:", bad, f"cannot be labels; {LABEL_RULE}; correct it, or remove the file")
+    return tuple(columns)
+
+
+def _list_soundscapes(bounds: Bounds, name: str | None) -> tuple[Place, ...]:
+    if name is None:
+        return ()
+    folder = bounds.root / name
+    if not folder.is_dir():
+        raise PipelineError(f"{folder}: no such folder; correct data.soundscapes in params.yaml, or set it to null")
+    files = sorted(_audio_files(folder, bounds), key=lambda file: file.stem)
+    by_stem = sorted(files, key=lambda file: folded(file.stem))
+    pairs = [(one, two) for one, two in itertools.pairwise(by_stem) if folded(one.stem) == folded(two.stem)]
+    if pairs:
+        twins = "; ".join(f"{one.name} and {two.name}" for one, two in pairs[:TOLD])
+        raise PipelineError(f"{folder}: {twins} would share their row_ids; rename or remove one of each")
+    _refuse_names(folder, "file(s)", [file.name for file in files if starts_formula(file.name)], FORMULA_RULE)
+    return tuple(files)
+
+
+def _read_truth(bounds: Bounds, name: str | None) -> pd.DataFrame:
+    """Read row_id and labels (or birds, as in BirdCLEF 2021) of the soundscapes' windows."""
+    if name is None:
+        return pd.DataFrame({"row_id": [], "labels": []}, dtype=str)
+    path = bounds.root / name
+    if not path.exists():
+        raise PipelineError(f"{path}: no such file; correct data.soundscape_truth in params.yaml, or set it to null")
+    table = read_user_table(path, ["row_id"], ["labels", "birds"], bounds)
+    column = next((column for column in ("labels", "birds") if column in table.cells), None)
+    if column is None:
+        raise PipelineError(f"{path}: lacks column labels (or birds); row 1 must name it")
+    row_id = table.cells["row_id"]
+    table.refuse(_truth_problems(row_id, table.cells[column]))
+    labels = [_without_no_call(cell.split()) for cell in table.cells[column]]
+    return pd.DataFrame({"row_id": list(row_id), "labels": labels}, dtype=str)
+
+
+def _truth_problems(row_id: pd.Series[str], labels: pd.Series[str]) -> list[Problem]:
+    return [
+        (row_id == "", "row_id is empty; write <soundscape>_<second the window ends>"),
+        (row_id.duplicated(keep=False) & (row_id != ""), "row_id is used twice; keep one row each"),
+        (row_id.map(starts_formula).astype(bool), f"row_id {FORMULA_RULE}"),
+        (~labels.map(is_word_list).astype(bool), f"labels must be separated by spaces, and {LABEL_RULE}; correct them"),
+    ]
+
+
+def _without_no_call(labels: Sequence[str]) -> str:
+    return " ".join(dict.fromkeys(label for label in labels if label != NO_CALL))

@@ -1,0 +1,98 @@
+"""Header and content hash of many audio files at once, and which of them cannot be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from birdcache.audio.decoder import decoder, with_second_try
+from birdcache.audio.read import Header, content_sha256, fetched
+from birdcache.audio.rejected import Refusal
+from birdcache.params.load import DataParams, MachineParams
+from birdcache.progress import Progress
+from birdcache.storage import Place, absolute
+from pipeline.build.parallel import run_unordered
+
+BATCH_FILES = 64  # per task of a worker: a file takes a millisecond, a task's way there and back several
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one file holds, or why it is refused: a key of `birdcache.audio.rejected.WAYS_OUT`, or ""."""
+
+    sha256: str = ""
+    duration_s: float = 0.0
+    sample_rate_hz: int = 0
+    channels: int = 0
+    no_end: bool = False
+    code: str = ""
+    detail: str = ""
+    way_out: str = ""
+
+
+def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, what: str) -> pd.DataFrame:
+    """Scan files in parallel processes.
+
+    Parameters
+    ----------
+    paths
+        The files or URLs, as openable from here.
+    data
+        Its shortest_s, longest_s and no_end say what is usable.
+    machine
+        Its workers, backend and scheduler. The result does not depend on them.
+    what
+        The title of the progress bar.
+
+    Returns
+    -------
+    One row per path, in their order, with the fields of `Scan` as columns.
+    """
+    if not paths:
+        return pd.DataFrame(columns=list(Scan.__dataclass_fields__))
+    base = os.fspath(Path.cwd())
+    starts = range(0, len(paths), BATCH_FILES)
+    tasks = ((_scan_batch, (start, paths[start : start + BATCH_FILES], base, data)) for start in starts)
+    scans: dict[int, list[Scan]] = {}
+    with Progress(len(paths), what, "files") as progress:
+        for start, batch in run_unordered(tasks, machine):
+            scans[start] = batch
+            progress.update(len(batch))
+    return pd.DataFrame([asdict(scan) for start in starts for scan in scans[start]])
+
+
+def _scan_batch(start: int, paths: Sequence[str], base: str, data: DataParams) -> tuple[int, list[Scan]]:
+    return start, [scan_file(absolute(path, base), data) for path in paths]
+
+
+def scan_file(path: Place, data: DataParams) -> Scan:
+    """Scan one file; one that cannot be used gives a `Scan` with its code, never an exception.
+
+    Raises
+    ------
+    StoreError
+        If a remote file's service cannot be reached, which says nothing about the file.
+    """
+    try:
+        with fetched(path) as local:
+            header = with_second_try(lambda: decoder().header(local))
+            _check_choices(header, data)
+            facts = header.duration_s, header.sample_rate_hz, header.channels
+            return Scan(content_sha256(local), *facts, not header.ended)
+    except Refusal as refusal:
+        return Scan(code=refusal.code, detail=refusal.detail, way_out=refusal.way_out)
+
+
+def _check_choices(header: Header, data: DataParams) -> None:
+    """Refuse what params.yaml says to leave out."""
+    if not header.ended and data.no_end == "refuse":
+        raise Refusal("no-end", "says nowhere that it ends here, as if the rest were missing; what is there is intact")
+    if header.duration_s < data.shortest_s:
+        shortest = f"data.shortest_s ({data.shortest_s:g} s)"
+        raise Refusal("too-short", f"lasts {header.duration_s:.3g} s, less than {shortest}")
+    if header.duration_s > data.longest_s:
+        raise Refusal("too-long", f"lasts {header.duration_s:.6g} s, more than data.longest_s ({data.longest_s:g} s)")

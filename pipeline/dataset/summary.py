@@ -1,0 +1,173 @@
+"""What stage `recordings` tells about a data set: reports/data.json and the picture of its classes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from birdcache.figures import BLUE, GREY, figure
+from pipeline.dataset.metadata import Metadata
+
+BARS_AT_MOST = 40  # classes; above, names would not be readable and a rank plot tells more
+AUTHORS_SHOWN = 10
+
+
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write a report as JSON, keys in the order given, the same bytes for the same content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def summarise(
+    metadata: Metadata,
+    recordings: pd.DataFrame,
+    usable: pd.DataFrame,
+    annotations: pd.DataFrame,
+    soundscapes: pd.DataFrame,
+    labels: pd.DataFrame,
+) -> dict[str, Any]:
+    """Count what there is and list what is odd.
+
+    Parameters
+    ----------
+    metadata
+        What the data set's files say.
+    recordings, soundscapes
+        All that are listed, with the columns of `pipeline.dataset.scan.Scan`.
+    usable
+        The usable recordings.
+    annotations
+        Those of usable recordings, as in data/annotations.csv.
+    labels
+        The classes, as in data/labels.csv.
+
+    Returns
+    -------
+    Plain values for JSON; hours are rounded to 0.001, files are named as in the audio folder.
+    """
+    known = set(labels["label"])
+    unusable = len(recordings) - len(usable)
+    hours = _hours(usable["duration_s"])
+    summary = f"{len(usable)} usable recordings of {len(known)} labels, {hours:g} hours; {unusable} unusable"
+    contents = _contents(usable, soundscapes)
+    by_count = labels.sort_values(["recordings", "label"], ascending=[False, True])
+    return {
+        "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
+        "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
+        "annotations": {"times": len(annotations), "recordings": int(annotations["recording"].nunique())},
+        "warnings": list(_warnings(contents)),
+        "contents": contents,
+        "refused": _refused(recordings),
+        "no_end": list(recordings.loc[recordings["no_end"], "recording"]),
+        "authors": _authors(usable["author"]),
+        "secondary_labels": {
+            "recordings": int((usable["secondary"] != "").sum()),
+            "unknown": _unknown(recordings.loc[recordings["code"] == "", "secondary"], known),
+        },
+        "soundscapes": _soundscapes(metadata, soundscapes, known),
+        "submission": {
+            "from": "sorted labels" if metadata.submission is None else "sample_submission.csv",
+            "labels": len(known) if metadata.submission is None else len(metadata.submission),
+            "never_heard": [label for label in metadata.submission or () if label not in known],
+        },
+        "labels": dict(zip(by_count["label"], map(int, by_count["recordings"]), strict=True)),
+    }
+
+
+def _hours(duration_s: pd.Series[float]) -> float:
+    return round(float(duration_s.sum()) / 3600, 3)
+
+
+def _contents(usable: pd.DataFrame, soundscapes: pd.DataFrame) -> dict[str, Any]:
+    """How many sounds there are, and which are there more than once: in several recordings, or as soundscapes too."""
+    shared = [group for _, group in usable[usable["sound"].duplicated(keep=False)].groupby("sound")]
+    scapes = soundscapes[(soundscapes["sound"] != "") & soundscapes["sound"].isin(usable["sound"])]
+    return {
+        "distinct": int(usable["sound"].nunique()),
+        "duplicates": sorted(list(group["recording"]) for group in shared),
+        "across_labels": sorted(list(group["recording"]) for group in shared if len(set(group["label"])) > 1),
+        "also_soundscapes": {
+            name: list(usable.loc[usable["sound"] == sound, "recording"])
+            for name, sound in zip(scapes["soundscape"], scapes["sound"], strict=True)
+        },
+    }
+
+
+def _warnings(contents: dict[str, Any]) -> Iterator[str]:
+    if across := contents["across_labels"]:
+        first = " and ".join(across[0])
+        yield f"{len(across)} sound(s) have several labels, first {first}; see contents in reports/data.json"
+    if scapes := contents["also_soundscapes"]:
+        first = next(iter(scapes))
+        yield f"{len(scapes)} soundscape(s) are recordings too, first {first}; see contents in reports/data.json"
+
+
+def _refused(files: pd.DataFrame) -> dict[str, int]:
+    """How many files were refused of each class; reports/refused.csv names them."""
+    return dict(sorted(Counter(files.loc[files["code"] != "", "code"]).items()))
+
+
+def _authors(author: pd.Series[str]) -> dict[str, Any]:
+    counts = Counter(author[author != ""])
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:AUTHORS_SHOWN]
+    return {"known": len(counts), "recordings_without": int((author == "").sum()), "most_recordings": dict(most)}
+
+
+def _unknown(listed: Iterable[str], known: set[str]) -> dict[str, int]:
+    """How often labels are named that no usable recording has."""
+    counts = Counter(label for labels in listed for label in labels.split() if label not in known)
+    return dict(sorted(counts.items()))
+
+
+def _soundscapes(metadata: Metadata, soundscapes: pd.DataFrame, known: set[str]) -> dict[str, Any]:
+    usable = soundscapes[soundscapes["code"] == ""]
+    names = set(usable["soundscape"])
+    owners = metadata.truth["row_id"].str.rpartition("_")[0] if len(metadata.truth) else pd.Series(dtype=str)
+    return {
+        "usable": len(usable),
+        "hours": _hours(usable["duration_s"]),
+        "refused": _refused(soundscapes),
+        "no_end": list(soundscapes.loc[soundscapes["no_end"].astype(bool), "soundscape"]),
+        "truth_rows": len(metadata.truth),
+        "truth_rows_without_soundscape": int((~owners.isin(names)).sum()),
+        "truth_labels_unknown": _unknown(metadata.truth["labels"], known),
+    }
+
+
+def draw_classes(labels: pd.DataFrame, path: Path) -> None:
+    """Draw how many recordings each label has: named bars for few labels, a curve by rank for many."""
+    ordered = labels.sort_values(["recordings", "label"], ascending=[False, True])
+    few = len(ordered) <= BARS_AT_MOST
+    with figure(path, height=max(2.5, 1.0 + 0.2 * len(ordered)) if few else 4.5) as drawn:
+        axes = drawn.subplots()
+        axes.set_title(f"{ordered['recordings'].sum():,} recordings of {len(ordered)} labels")
+        (_draw_bars if few else _draw_ranks)(axes, ordered)
+
+
+def _draw_bars(axes: Axes, ordered: pd.DataFrame) -> None:
+    bars = axes.barh(ordered["label"], ordered["recordings"], color=BLUE)
+    axes.bar_label(bars, padding=3)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("recordings")
+
+
+def _draw_ranks(axes: Axes, ordered: pd.DataFrame) -> None:
+    counts = ordered["recordings"].to_numpy()
+    ranks = range(1, len(counts) + 1)
+    axes.fill_between(ranks, counts, 0.8, step="mid", color=BLUE, alpha=0.8)
+    axes.set_yscale("log")
+    axes.set_ylim(0.8, counts[0] * 1.6)
+    axes.set_xlim(0.5, len(counts) + 0.5)
+    axes.set_xlabel("label, from most to fewest recordings")
+    axes.set_ylabel("recordings")
+    for place, align in ((0, "left"), (len(counts) // 2, "center"), (len(counts) - 1, "right")):
+        text = f"{ordered['label'].iloc[place]}: {counts[place]}"
+        axes.annotate(text, (ranks[place], counts[place]), (0, 6), textcoords="offset points", ha=align)
+        axes.plot(ranks[place], counts[place], "o", color=GREY, markersize=3)

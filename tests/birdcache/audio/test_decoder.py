@@ -1,0 +1,292 @@
+"""A disposable process decodes: the same codes, and whatever a file does to it costs that file alone."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from birdcache.audio import decoder as parent
+from birdcache.audio.decoder import Decoder, Limits, with_second_try
+from birdcache.audio.read import read_header, read_waveform
+from birdcache.audio.rejected import Refusal
+from birdcache.params.views import MelView, PcenView
+from cache.quantize import Codes
+from pipeline.build.encode import code_blocks
+from tests.pipeline.build.test_build import VIEW, VIEWS
+from tests.pipeline.conftest import WriteClip
+from tests.tiny import ROOT
+
+SECONDS = 3.0
+
+
+@pytest.fixture
+def clip(tmp_path: Path, write_clip: WriteClip) -> Path:
+    return write_clip(tmp_path / "good.ogg", SECONDS)
+
+
+@pytest.fixture
+def decoder() -> Iterator[Decoder]:
+    started = Decoder()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def misbehaving(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> Decoder:
+    monkeypatch.setattr(parent, "CHILD", "tests.birdcache.audio.misbehaving")
+    return decoder
+
+
+@pytest.fixture
+def named(clip: Path) -> Callable[[str], Path]:
+    """A function that gives the good clip under another name."""
+    return lambda name: Path(shutil.copy(clip, clip.with_name(f"{name}.ogg")))
+
+
+def codes_of(decoder: Decoder, path: Path, view: MelView | PcenView = VIEW, sha256: str | None = None) -> Codes:
+    return np.concatenate(list(decoder.codes(path, view, SECONDS, sha256)))
+
+
+def expected(path: Path, view: MelView | PcenView = VIEW) -> Codes:
+    return np.concatenate(list(code_blocks(path, view)))
+
+
+def process_of(decoder: Decoder) -> int:
+    assert decoder._process is not None
+    return decoder._process.pid
+
+
+def refusal_of(action: Callable[[], object]) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        action()
+    return caught.value
+
+
+@VIEWS
+def test_codes_are_those_of_this_process(decoder: Decoder, write_clip: WriteClip, tmp_path: Path, view: Any) -> None:
+    for number, seconds in enumerate((0.5, 9.0, 1.5)):  # 9 s: several blocks
+        path = write_clip(tmp_path / f"{number}.ogg", seconds, rate_hz=(16000, 44100, 32000)[number], channels=2)
+        found = codes_of(decoder, path, view)
+        assert found.dtype == np.dtype(view.dtype)
+        assert np.array_equal(found, expected(path, view))
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 32000, 44100, 192000])
+def test_a_waveform_is_that_of_this_process(decoder: Decoder, clip: Path, rate_hz: int) -> None:
+    found = np.concatenate(list(decoder.waveform(clip, rate_hz, SECONDS)))
+    assert np.array_equal(found, read_waveform(clip, rate_hz))
+    assert found.dtype == np.float32
+    assert len(codes_of(decoder, clip)) > 0, "the process goes on with other requests"
+
+
+def test_a_waveform_of_a_cut_file_is_refused_after_its_good_pieces(decoder: Decoder, clip: Path) -> None:
+    content = clip.read_bytes()
+    clip.write_bytes(content[: len(content) // 2])
+    assert refusal_of(lambda: list(decoder.waveform(clip, 16000, SECONDS))).code == "truncated"
+    refused = refusal_of(lambda: list(decoder.waveform(clip, 16000, SECONDS, "0" * 64)))
+    assert (refused.code, refused.file) == ("changed", str(clip))
+
+
+def test_one_process_serves_many_files(decoder: Decoder, clip: Path) -> None:
+    assert decoder.header(clip) == read_header(clip)
+    first = process_of(decoder)
+    codes_of(decoder, clip)
+    refusal_of(lambda: decoder.header(clip.with_name("gone.ogg")))
+    assert decoder.header(clip) == read_header(clip)
+    assert process_of(decoder) == first
+
+
+@pytest.mark.parametrize("name", ["text.ogg", "gone.ogg"])
+def test_a_refusal_is_that_of_this_process(decoder: Decoder, tmp_path: Path, name: str) -> None:
+    (tmp_path / "text.ogg").write_bytes(b"<html>")
+    path = tmp_path / name
+    here, there = refusal_of(lambda: read_header(path)), refusal_of(lambda: decoder.header(path))
+    assert (there.code, str(there)) == (here.code, str(here))
+
+
+def test_another_content_than_was_listed_is_refused(decoder: Decoder, clip: Path) -> None:
+    changed = refusal_of(lambda: codes_of(decoder, clip, sha256="0" * 64))
+    assert str(changed) == f"{clip}: has changed since stage `recordings` read it; run `dvc repro`"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "detail"),
+    [
+        ("crash", "crashed", "crashes its decoder (SIGSEGV)"),
+        ("late-crash", "crashed", "crashes its decoder (SIGSEGV)"),
+        ("quits", "crashed", "crashes its decoder (status 3)"),
+        ("babbles", "crashed", "made its decoder send what is no answer"),
+        ("killed", "out-of-memory", "killed by the system"),
+        ("swells", "out-of-memory", "takes more memory than any recording needs"),
+    ],
+)
+def test_what_ends_the_process_costs_one_file(
+    misbehaving: Decoder, clip: Path, named: Callable[[str], Path], name: str, code: str, detail: str
+) -> None:
+    path = named(name)
+    refusal = refusal_of(lambda: codes_of(misbehaving, path))
+    assert refusal.code == code
+    assert misbehaving._process is None, "no process is used again after that"
+    assert str(refusal).startswith(f"{path}: ")
+    assert detail in str(refusal)
+    assert np.array_equal(codes_of(misbehaving, clip), expected(clip))
+
+
+@pytest.mark.parametrize("name", ["stalls", "late-stalls"])
+def test_a_file_that_stalls_is_given_up(
+    misbehaving: Decoder, clip: Path, named: Callable[[str], Path], name: str
+) -> None:
+    misbehaving.header(clip)
+    stuck, misbehaving._limits = process_of(misbehaving), Limits(wait_s=0.2, wait_s_per_s=0.1)
+    begin_s = time.monotonic()
+    refusal = refusal_of(lambda: codes_of(misbehaving, named(name)))
+    assert (refusal.code, refusal.detail) == ("timed-out", "is not decoded after 0.5 s")
+    assert time.monotonic() - begin_s < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(stuck, 0)
+
+
+def test_a_file_that_trickles_is_given_up_though_each_piece_is_in_time(
+    misbehaving: Decoder, clip: Path, named: Callable[[str], Path]
+) -> None:
+    codes_of(misbehaving, clip)
+    misbehaving._limits = Limits(wait_s=2.6, wait_s_per_s=0.0)
+    assert refusal_of(lambda: codes_of(misbehaving, named("trickles"))).code == "timed-out"
+
+
+def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable[[str], Path]) -> None:
+    ask = (
+        "import sys; from pathlib import Path; from pipeline.decoder import parent\n"
+        "from tests.pipeline.build.test_build import VIEW\n"
+        "parent.CHILD = 'tests.birdcache.audio.misbehaving'\n"
+        "decoder = parent.Decoder(); decoder._process = parent.begin(parent.LIMITS)\n"
+        "print(decoder._process.pid, flush=True)\n"
+        "list(decoder.codes(Path(sys.argv[1]), VIEW, 3.0))\n"
+    )
+    command = [sys.executable, "-c", ask, str(named("stalls"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout is not None
+        stuck = Path(f"/proc/{int(asking.stdout.readline())}")
+        time.sleep(3)  # until it stalls
+        asking.kill()
+    end_s = time.monotonic() + 20
+    while stuck.exists() and time.monotonic() < end_s:
+        time.sleep(0.05)
+    assert not stuck.exists()
+
+
+def test_it_computes_with_one_thread_so_that_sums_never_differ(decoder: Decoder, clip: Path) -> None:
+    decoder.header(clip)
+    told = Path(f"/proc/{process_of(decoder)}/environ").read_bytes().split(b"\0")
+    assert {b"OMP_NUM_THREADS=1", b"OPENBLAS_NUM_THREADS=1"} <= set(told)
+
+
+def test_what_a_library_prints_is_no_answer(misbehaving: Decoder, named: Callable[[str], Path]) -> None:
+    path = named("chatters")
+    assert np.array_equal(codes_of(misbehaving, path), expected(path))
+
+
+def test_a_reader_that_leaves_early_does_not_spoil_the_next_answer(
+    decoder: Decoder, write_clip: WriteClip, tmp_path: Path, clip: Path
+) -> None:
+    codes = decoder.codes(write_clip(tmp_path / "long.ogg", 60.0), VIEW, 60.0)
+    next(codes)
+    codes.close()  # type: ignore[attr-defined]
+    assert np.array_equal(codes_of(decoder, clip), expected(clip))
+
+
+def test_a_process_that_ended_between_two_files_is_replaced(decoder: Decoder, clip: Path) -> None:
+    decoder.header(clip)
+    os.kill(process_of(decoder), signal.SIGKILL)
+    assert with_second_try(lambda: decoder.header(clip)) == read_header(clip)
+
+
+@pytest.mark.parametrize("name", ["once-crash", "once-quits", "once-swells"])
+def test_a_second_try_may_succeed(misbehaving: Decoder, named: Callable[[str], Path], name: str) -> None:
+    path = named(name)
+    found = with_second_try(lambda: codes_of(misbehaving, path))
+    assert np.array_equal(found, expected(path))
+    assert path.with_suffix(".seen").exists()
+
+
+@pytest.mark.parametrize(("code", "tries"), [("crashed", 2), ("timed-out", 2), ("out-of-memory", 2), ("damaged", 1)])
+def test_there_are_two_tries_of_what_ends_the_process_and_one_of_what_is_refused(code: str, tries: int) -> None:
+    tried: list[str] = []
+
+    def fail() -> None:
+        tried.append(code)
+        raise Refusal(code, "is bad")
+
+    assert refusal_of(lambda: with_second_try(fail)).code == code
+    assert len(tried) == tries
+
+
+ORPHAN = """
+import os, sys, threading, time
+from pathlib import Path
+from pipeline.decoder import parent
+from tests.pipeline.build.test_build import VIEW
+parent.CHILD = "tests.birdcache.audio.misbehaving"
+decoder = parent.Decoder()
+decoder.header(Path(sys.argv[1]))
+print(decoder._process.pid, flush=True)
+list(decoder.codes(Path(sys.argv[2]), VIEW, 1.0))
+"""
+
+
+def test_the_process_ends_with_its_parent_even_while_it_stalls(clip: Path, named: Callable[[str], Path]) -> None:
+    command = [sys.executable, "-c", ORPHAN, str(clip), str(named("stalls"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+    end_s = time.monotonic() + 10
+    while time.monotonic() < end_s and _runs(child):
+        time.sleep(0.05)
+    assert not _runs(child)
+
+
+def _runs(process: int) -> bool:
+    try:
+        return ") Z" not in Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_path_counts_from_where_it_is_asked_and_not_from_where_the_process_began(
+    decoder: Decoder, tmp_path: Path, write_clip: WriteClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durations = []
+    for name, seconds in (("one", 1.0), ("two", 2.0)):
+        write_clip(tmp_path / name / "clip.wav", seconds)
+        monkeypatch.chdir(tmp_path / name)
+        durations.append(decoder.header(Path("clip.wav")).duration_s)
+    assert durations == [1.0, 2.0]
+
+
+def test_process_ends_with_the_thread_that_it_decodes_for(clip: Path) -> None:
+    processes = []
+
+    def decode() -> None:
+        parent.decoder().header(clip)
+        processes.append(process_of(parent.decoder()))
+
+    thread = threading.Thread(target=decode)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert not Path(f"/proc/{processes[0]}").exists()

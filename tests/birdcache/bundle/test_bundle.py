@@ -1,0 +1,174 @@
+"""Opening a bundle, and running it where torch is not installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, is_bundle
+from birdcache.bundle.read import PROVIDERS, open_bundle, threads_asked_for
+from birdcache.errors import CommandError
+from commands.export.describe import RUNTIME, write_sums
+from tests.commands.conftest import Exported
+from tests.tiny import ROOT
+
+# a Python in which nothing that is installed can be imported but what the extra `runtime` brings
+ONLY = """
+import sys
+FORBIDDEN = set({forbidden!r})
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        root = name.partition(".")[0]
+        if root in FORBIDDEN:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=root)
+sys.meta_path.insert(0, Nothing())
+import cli
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def bundle(exported: Exported, tmp_path: Path) -> Path:
+    """A copy of the bundle."""
+    return shutil.copytree(exported.bundle, tmp_path / "x.bundle")
+
+
+def not_of_runtime() -> list[str]:
+    """Installed modules that would be missing if only the extra `runtime` were installed, and what that needs."""
+    packages = importlib.metadata.packages_distributions()
+    pending, seen = list(RUNTIME), set[str]()
+    while pending:
+        name = re.split(r"[ <>=!~;\[(]", pending.pop())[0].lower().replace("_", "-")
+        if name not in seen:
+            seen.add(name)
+            pending += [each for each in importlib.metadata.requires(name) or [] if "extra ==" not in each]
+    ours = {"birdcache"}
+    return sorted(
+        module
+        for module, names in packages.items()
+        if not {each.lower().replace("_", "-") for each in names} & (seen | ours)
+    )
+
+
+def run_alone(root: Path, model: str, out: Path) -> subprocess.CompletedProcess[str]:
+    """`birdcache predict` where nothing but the runtime is installed."""
+    arguments = ["predict", "chorus/test_soundscapes", "--model", model, "--out", str(out)]
+    command = [sys.executable, "-c", ONLY.format(forbidden=not_of_runtime()), *arguments]
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    formats = ["--format", "csv,raven,audacity,kaggle"]
+    return subprocess.run([*command, *formats], cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_bundle_runs_where_nothing_but_the_runtime_is_installed(exported: Exported, tmp_path: Path) -> None:
+    assert {"torch", "timm", "zarr", "dvc", "pandas", "sklearn", "librosa", "onnx"} <= set(not_of_runtime())
+    done = run_alone(exported.root, str(exported.bundle), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "submission.csv").read_text().count("\n") == 5
+
+
+def test_trained_models_say_what_they_miss_where_there_is_no_torch(exported: Exported, tmp_path: Path) -> None:
+    done = run_alone(exported.root, "models", tmp_path)
+    assert done.returncode == 1
+    assert re.search(r"models: is no bundle, and trained models need \w+, which is not installed", done.stderr)
+
+
+def test_requirements_are_those_of_the_extra(exported: Exported) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"]["runtime"] == list(RUNTIME)
+    assert (exported.bundle / "requirements.txt").read_text().split() == list(RUNTIME)
+
+
+@pytest.mark.parametrize("name", [MODEL, DESCRIPTION, "labels.csv"])
+def test_a_bundle_with_a_changed_byte_is_refused(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(CommandError, match=rf"{name}: has other bytes than SHA256SUMS promises"):
+        open_bundle(bundle)
+
+
+def test_a_bundle_without_one_of_its_files_is_refused(bundle: Path) -> None:
+    (bundle / "labels.csv").unlink()
+    with pytest.raises(CommandError, match=r"labels.csv: is missing; copy the bundle anew"):
+        open_bundle(bundle)
+    (bundle / SUMS).unlink()
+    with pytest.raises(CommandError, match=r"SHA256SUMS: cannot be read"):
+        open_bundle(bundle)
+
+
+def test_sums_must_name_the_graph(bundle: Path) -> None:
+    lines = (bundle / SUMS).read_text().splitlines(keepends=True)
+    (bundle / SUMS).write_text("".join(line for line in lines if MODEL not in line))
+    with pytest.raises(CommandError, match=r"names no model.onnx"):
+        open_bundle(bundle)
+
+
+def test_a_bundle_of_another_version_is_refused(bundle: Path) -> None:
+    content = json.loads((bundle / DESCRIPTION).read_text())
+    (bundle / DESCRIPTION).write_text(json.dumps(content | {"version": 2}))
+    write_sums(bundle)
+    with pytest.raises(CommandError, match=r"it is of another version: export it again"):
+        open_bundle(bundle)
+
+
+def test_a_gpu_that_cannot_be_used_is_not_replaced_in_silence(bundle: Path) -> None:
+    with pytest.raises(CommandError, match=r"--device cuda: this ONNX Runtime cannot use a GPU"):
+        open_bundle(bundle, "cuda")
+    assert open_bundle(bundle, "auto").device == "cpu"
+
+
+@pytest.mark.parametrize("runs_on", [["CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]])
+def test_a_gpu_that_is_offered_may_still_not_be_used(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, runs_on: list[str]
+) -> None:
+    """ONNX Runtime offers what it was built with, and says only afterwards what it could load."""
+
+    class Session:
+        def __init__(self, *_: Any, providers: list[str]) -> None:
+            assert providers == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def get_providers(self) -> list[str]:
+            return runs_on
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS.values()))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    used = "cuda" if len(runs_on) == 2 else "cpu"
+    assert open_bundle(bundle, "auto").device == used
+    if used == "cuda":
+        assert open_bundle(bundle, "cuda").device == "cuda"
+    else:
+        with pytest.raises(CommandError, match=r"--device cuda: this ONNX Runtime cannot use a GPU"):
+            open_bundle(bundle, "cuda")
+
+
+@pytest.mark.parametrize(("said", "threads"), [("", 0), ("4,2", 4), (" 3 ", 3), ("many", 0)])
+def test_threads_are_those_that_are_asked_for(monkeypatch: pytest.MonkeyPatch, said: str, threads: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert threads_asked_for() == threads
+
+
+def test_sums_that_are_no_text_are_refused(bundle: Path) -> None:
+    (bundle / SUMS).write_bytes(b"\xff")
+    with pytest.raises(CommandError, match=r"SHA256SUMS: cannot be read .*copy the bundle anew"):
+        open_bundle(bundle)
+
+
+def test_what_is_left_of_a_bundle_is_one(bundle: Path) -> None:
+    (bundle / DESCRIPTION).unlink()
+    assert is_bundle(bundle)
+    assert is_bundle(bundle.parent / "nowhere.bundle")
+
+
+def test_a_folder_of_models_is_no_bundle(exported: Exported) -> None:
+    assert is_bundle(exported.bundle)
+    assert not is_bundle(exported.root / "models")

@@ -1,0 +1,235 @@
+"""params.yaml is refused with every problem at once: key, value, rule and way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from birdcache.params import load as params
+from birdcache.params.load import ParamsError
+from tests import tiny
+
+Change = Callable[[dict[str, Any]], None]
+
+PCEN = {"gain": 0.98, "bias": 2.0, "power": 0.5, "time_constant_s": 0.4, "eps": 4.6e8}
+ONLY_PCEN = {"channels": ["pcen"], "pcen": PCEN}
+
+
+def put(key: str, value: Any) -> Change:
+    def change(raw: dict[str, Any]) -> None:
+        *path, last = key.split(".")
+        for step in path:
+            raw = raw[step]
+        raw[last] = value
+
+    return change
+
+
+def drop(key: str) -> Change:
+    def change(raw: dict[str, Any]) -> None:
+        *path, last = key.split(".")
+        for step in path:
+            raw = raw[step]
+        del raw[last]
+
+    return change
+
+
+BEST: dict[str, Any] = {"blend": "best", "best": 2, "fold_soup": False, "threshold_prior": 10.0}
+
+
+def problems(tmp_path: Path, *changes: Change) -> list[str]:
+    """Lines of the error that the shipped params.yaml gives after the changes."""
+    raw = tiny.shipped_params()
+    for change in changes:
+        change(raw)
+    tiny.write_params(tmp_path / "params.yaml", raw)
+    with pytest.raises(ParamsError) as caught:
+        params.load(tmp_path / "params.yaml")
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith(str(tmp_path / "params.yaml"))
+    return [line.strip() for line in lines]
+
+
+def test_the_shipped_file_is_valid() -> None:
+    assert set(params.load(tiny.ROOT / "params.yaml").members) == {"base", "pcen"}
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "rule"),
+    [
+        (put("views.mel.fmax_hz", 20000), "views.mel.fmax_hz = 20000", "Nyquist"),
+        (put("views.mel.fmin_hz", 16000), "views.mel.fmax_hz = 16000", "above fmin_hz"),
+        (put("views.mel.hop", 4096), "views.mel.hop = 4096", "at most the window"),
+        (put("views.mel.n_fft", 2047), "views.mel.n_fft = 2047", "even"),
+        (put("views.mel.kind", "mle"), "views.mel", "'mel', 'pcen'"),
+        (put("views.mel.pcen", {}), "views.mel.pcen", "not a known key"),
+        (put("views.Mel", {}), "views.Mel", "pattern"),
+        (put("views.mel.hopp", 1), "views.mel.hopp", "did you mean hop?"),
+        (drop("views.pcen.pcen.bias"), "views.pcen.pcen.bias", "missing"),
+        (put("folds.train", [0, 3]), "folds.train", "between 0 and 2"),
+        (put("folds.train", [0, 0]), "folds.train", "twice"),
+        (put("train.demo.epochs", True), "train.demo.epochs = True", "integer"),
+        (put("train.demo.epochs", 2), "train.demo.optimiser", "warmup_epochs must be below epochs"),
+        (put("train.demo.optimiser.min_lr", 1.0), "train.demo.optimiser.min_lr = 1.0", "at most lr"),
+        (put("train.demo.optimiser.lr", "fast"), "train.demo.optimiser.lr = 'fast'", "number"),
+        (put("train.demo.sampling.weighted", 1), "train.demo.sampling.weighted = 1", "boolean"),
+        (put("train.demo.optimiser.freeze_epochs", 12), "train.demo.optimiser", "freeze_epochs must be below epochs"),
+        (put("train.demo.loss.kind", "focal"), "train.demo.loss.kind = 'focal'", "'focal_ce'"),
+        (put("train.demo.loss.clip", 0.0), "train.demo.loss", "both 0, so nothing is learnt"),
+        (put("train.demo.augment.sumix.probability", 0.6), "train.demo.augment", "add up to over 1"),
+        (
+            put("train.demo.augment.noise.highest_snr_db", -3.0),
+            "train.demo.augment.noise.highest_snr_db = -3.0",
+            "least",
+        ),
+        (put("train.demo.pcen", {"gain": 1.0}), "train.demo.pcen.bias", "missing"),
+        (put("train.demo.loss.frame_max", 0.5), "members.base", "needs scores for every frame"),
+        (put("train.demo.channels", []), "train.demo.channels", "at least 1 item"),
+        (put("train.demo.channels", ["level", "level"]), "train.demo.channels", "names a channel twice"),
+        (put("train.demo.channels", ["pcen"]), "train.demo.pcen", "is needed for the channel pcen"),
+        (
+            put("members.base.override", ONLY_PCEN),
+            "members.base",
+            "dynamic_range_db = 80 has no meaning for the channel",
+        ),
+        (put("members.pcen.override", ONLY_PCEN), "members.pcen", "would be PCEN of the PCEN values"),
+        (put("train.demo.augment.eq.probability", 0.5), "members.pcen", "augment.eq.probability = 0.5 has no meaning"),
+        (put("train.demo.augment.noise.probability", 0.5), "members.pcen", "augment.noise.probability = 0.5 has no"),
+        (put("train.demo.augment.sumix.probability", 0.5), "members.pcen", "augment.sumix.probability = 0.5 has no"),
+        (put("train.demo.augment.background.probability", 0.5), "members.pcen", "augment.background.probability = 0.5"),
+        (put("members.pcen.override.trim_db", 40.0), "members.pcen", "trim_db = 40 has no meaning"),
+        (put("members.base.head", "attention"), "members.base.head = 'attention'", "'linear' or 'sed'"),
+        (put("predict.hop_s", 6.0), "predict.hop_s = 6.0", "at most window_s (5)"),
+        (put("predict.hop_s", 0.0), "predict.hop_s = 0.0", "greater than 0"),
+        (put("predict.shifts_s", [1.0, 0.0]), "predict.shifts_s", "or 0, which always counts"),
+        (put("predict.shifts_s", [1.0, 1.0]), "predict.shifts_s", "names a shift twice"),
+        (put("predict.shifts_s", [-5.0]), "predict.shifts_s", "shorter than window_s (5)"),
+        (put("predict.smoothing", 0.6), "predict.smoothing = 0.6", "0.5"),
+        (put("predict.file_max", -1.0), "predict.file_max = -1.0", "greater than or equal to 0"),
+        (put("ensemble.blend", "median"), "ensemble.blend = 'median'", "'mean', 'rank', 'fitted' or 'best'"),
+        (put("ensemble", {**BEST, "best": 3}), "ensemble.best = 3", "there are only 2 members"),
+        (put("ensemble.threshold_prior", -1.0), "ensemble.threshold_prior = -1.0", "greater than or equal to 0"),
+        (put("train.demo.weights", "mean"), "train.demo.weights = 'mean'", "'soup'"),
+        (put("train.demo.soup_epochs", 0), "train.demo.soup_epochs = 0", "greater than or equal to 1"),
+        (put("members.base.view", "mle"), "members.base.view = 'mle'", "names no view"),
+        (put("members.base.recipe", "none"), "members.base.recipe = 'none'", "names no recipe"),
+        (put("members.base.override", {"epoch": 3}), "members.base.override.epoch", "did you mean epochs?"),
+        (put("members.base.override", {"clip_s": 0.01}), "members.base", "shorter than a frame"),
+        (put("members.base.override", {"augment": {"time_shift_s": 9.0}}), "members.base", "longer than clip_s"),
+        (put("members.pcen.override", {"dynamic_range_db": 0.0}), "members.pcen", "gain_db = 6 has no meaning"),
+        (put("members.pcen.override.dynamic_range_db", 80.0), "members.pcen", "dynamic_range_db = 80 has no meaning"),
+        (put("train.demo.augment.spec_augment.mel_width", 200), "members.base", "over the 128 mel bins"),
+        (put("train.demo.augment.spec_augment.time_width", 400), "members.base", "over the 313 frames"),
+        (put("demo.dawn.fewest_recordings", 99), "demo.dawn.fewest_recordings = 99", "at most most_recordings"),
+        (put("data.soundscapes", None), "data.soundscape_truth", "needs soundscapes"),
+        (put("data.longest_s", 0.1), "data.longest_s = 0.1", "at least shortest_s"),
+        (put("views.mel.compression", "gzip"), "views.mel.compression = 'gzip'", "'none', 'lz4' or 'zstd'"),
+        (put("machine.residence", "disk"), "machine.residence = 'disk'", "'stream'"),
+        (put("machine.stream_gb", 0), "machine.stream_gb = 0", "greater than 0"),
+        (put("machine.checkpoints", ""), "machine.checkpoints = ''", "at least 1 character"),
+        (put("machine.save_every_s", -1.0), "machine.save_every_s = -1.0", "greater than or equal to 0"),
+        (put("machine.keep_checkpoints", 0), "machine.keep_checkpoints = 0", "greater than or equal to 1"),
+        (drop("machine.save_every_s"), "machine.save_every_s", "missing"),
+        (put("machine.backend", "spark"), "machine.backend = 'spark'", "'loky' or 'dask'"),
+        (put("machine.scheduler", "tcp://here:8786"), "machine.scheduler = 'tcp://here:8786'", "set backend: dask"),
+        (drop("machine"), "machine", "missing"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_key_and_rule(tmp_path: Path, change: Change, key: str, rule: str) -> None:
+    lines = problems(tmp_path, change)
+    assert any(line.startswith(key) and rule in line for line in lines), lines
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    lines = problems(
+        tmp_path,
+        put("views.mel.hop", 4096),
+        put("views.pcen.fmax_hz", 20000),
+        put("folds.count", 1),
+        put("train.demo.loss.kind", "cee"),
+        put("members.base.view", "mle"),
+        drop("evaluate.rare_below"),
+    )
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [("views: [", "YAML"), ("views: 1\nviews: 2\n", "YAML"), ("- a\n", "sections"), ("demo: \xff\n", "UTF-8")],
+)
+def test_what_is_not_readable_as_yaml_is_refused(tmp_path: Path, text: str, rule: str) -> None:
+    (tmp_path / "params.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ParamsError, match=rule):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_tells_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="birdcache init --demo"):
+        params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("section", ["views", "train", "members", "data", "demo"])
+@pytest.mark.parametrize("value", [None, [], 3, "text"])
+def test_a_section_of_the_wrong_shape_is_refused_without_a_traceback(tmp_path: Path, section: str, value: Any) -> None:
+    assert any(line.startswith(section) for line in problems(tmp_path, put(section, value)))
+
+
+def test_a_recipe_with_a_base_changes_only_the_keys_that_it_names() -> None:
+    recipes = params.load(tiny.ROOT / "params.yaml").train
+    base, derived = recipes["baseline"].model_dump(), recipes["balanced"].model_dump()
+    assert derived["sampling"] == {**base["sampling"], "weighted": True}
+    assert derived["augment"]["mixup"] == {**base["augment"]["mixup"], "probability": 0.5}
+    same = set(base) - {"sampling", "augment"}
+    assert {key: derived[key] for key in same} == {key: base[key] for key in same}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"base": "demos"}, "train.other.base = 'demos': names no recipe; choose a complete one: demo"),
+        ({"base": "derived"}, "train.other.base = 'derived': has a base itself; choose a complete one: demo"),
+        ({"base": None}, "train.other.base = None: names no recipe"),
+        ({"base": "demo", "epoch": 3}, "train.other.epoch: is not a known key; did you mean epochs?"),
+        ({"base": "demo", "optimiser": 3}, "train.other.optimiser = 3: input should be a valid dictionary"),
+        (
+            {"base": "demo", "optimiser": {"lr": -1.0}},
+            "train.other.optimiser.lr = -1.0: input should be greater than 0",
+        ),
+    ],
+)
+def test_a_recipe_with_a_wrong_base_or_change_is_refused(tmp_path: Path, recipe: dict[str, Any], said: str) -> None:
+    derived = put("train.derived", {"base": "demo"})
+    lines = problems(tmp_path, derived, put("train.other", recipe))
+    assert len([line for line in lines if said in line]) == 1, lines
+
+
+def test_what_is_wrong_with_a_base_is_told_once(tmp_path: Path) -> None:
+    derived = put("train.derived", {"base": "demo"}), put("train.other", {"base": "demo", "batch_size": -1})
+    lines = problems(tmp_path, *derived, put("train.demo.epochs", 0), put("train.demo.batch_size", 0))
+    assert sum("epochs = 0" in line for line in lines) == 1, lines
+    wrong = [line.split(":")[0].strip() for line in lines if "batch_size" in line]
+    assert wrong == ["train.demo.batch_size = 0", "train.other.batch_size = -1"]
+
+
+def test_no_recipe_at_all_is_refused(tmp_path: Path) -> None:
+    assert any(line.strip().startswith("train: ") for line in problems(tmp_path, put("train", {})))
+
+
+def test_an_override_changes_only_the_keys_that_it_names() -> None:
+    loaded = params.load(tiny.ROOT / "params.yaml")
+    plain, overridden = loaded.train["regularised"], loaded.recipe_of("pcen")
+    assert (overridden.augment.gain_db, overridden.dynamic_range_db) == (0.0, 0.0)
+    changed = overridden.model_dump() | {
+        "augment": plain.augment.model_dump(),
+        "dynamic_range_db": plain.dynamic_range_db,
+    }
+    assert changed == plain.model_dump()
+
+
+def test_frames_cover_a_duration() -> None:
+    view = params.load(tiny.ROOT / "params.yaml").views["mel"]
+    assert [view.frames(seconds) for seconds in (5.0, 512 / 32000, 513 / 32000)] == [313, 1, 2]

@@ -1,0 +1,402 @@
+"""`birdcache predict` on files and folders: formats, going on where it was ended, refused files, embeddings."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import soundfile
+import zarr
+
+from birdcache import cli
+from birdcache.annotations.audacity_reader import read_audacity
+from birdcache.annotations.match import matched
+from birdcache.annotations.raven_reader import read_raven
+from birdcache.annotations.read import read_annotations
+from birdcache.audio.paths import Bounds
+from birdcache.bundle.scores import BundlePredictor
+from birdcache.errors import CommandError
+from birdcache.predict import command as predict
+from birdcache.predict.clip_scores import window_ids
+from birdcache.predict.files import Found, check_name, list_files, result_names
+from birdcache.predict.outputs import Scored, Wanted, detection_rows
+from birdcache.predict.predictor import Facts, FileScores
+from birdcache.predict.results import Results
+from tests.commands.conftest import Exported
+from tests.tiny import RATE_HZ, SPECIES, song
+
+MODELS = ["models", "bundles/birds.bundle"]
+
+
+@pytest.fixture
+def project(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The exported project, as the current directory; `found` below tmp_path is for results."""
+    monkeypatch.chdir(exported.root)
+    return tmp_path / "found"
+
+
+def run(
+    out: Path, *arguments: str, model: str = MODELS[1], paths: tuple[str, ...] = ("chorus/test_soundscapes",)
+) -> None:
+    cli.main(["predict", *paths, "--model", model, "--out", str(out), *arguments])
+
+
+def text_of(path: Path) -> list[list[str]]:
+    return [line.split(",") for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("model", "tolerance"), [("models", 2e-6), (MODELS[1], 1e-3)])
+def test_the_submission_is_that_of_the_stages(project: Path, model: str, tolerance: float) -> None:
+    """Of trained models to the last digit, if as many threads add up as did then; of a bundle within its tolerance."""
+    run(project, "--format", "kaggle", model=model)
+    found, wanted = text_of(project / "submission.csv"), text_of(Path("reports/submission.csv"))
+    assert found[0] == wanted[0] == ["row_id", "midton", "lowton", "higton"]
+    assert [row[0] for row in found] == [row[0] for row in wanted]
+    one, other = (np.array([row[1:] for row in each[1:]], float) for each in (found, wanted))
+    np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_all_formats_tell_the_same(project: Path, model: str) -> None:
+    run(project, "--format", "csv,raven,audacity", "--threshold", "0.33", model=model)
+    rows = pd.read_csv(project / "detections.csv")
+    raven = read_raven(project / "raven/dawn.selections.txt", Bounds(project, "inside")).cells
+    audacity = read_audacity(project / "audacity/dawn.labels.txt", Bounds(project, "inside")).cells
+    assert 4 <= len(rows) < 12
+    assert len(raven) == len(audacity) == len(rows)
+    wanted = rows[["start_s", "end_s", "label"]]
+    times = {"start_s": float, "end_s": float}
+    pd.testing.assert_frame_equal(raven[list(wanted)].astype(times).reset_index(drop=True), wanted.astype(times))
+    assert {names.texts[0] for names in raven["file"]} == set(rows["file"]) == {"chorus/test_soundscapes/dawn.ogg"}
+    numbers = audacity.astype({**times, "score": float})
+    for row, other in zip(rows.itertuples(index=False), numbers.itertuples(index=False), strict=True):
+        assert (other.start_s, other.end_s, other.label) == (row.start_s, row.end_s, row.label)
+        assert other.score == pytest.approx(row.score, abs=0.006)
+
+
+@pytest.mark.parametrize("kind", ["raven", "audacity"])
+def test_results_of_files_that_share_a_name_become_annotations_of_each(project: Path, kind: str) -> None:
+    root = project.parent / "data"
+    for number, site in enumerate(("siteA", "siteB")):
+        (root / site).mkdir(parents=True)
+        soundfile.write(root / site / "r.wav", a_recording(3 + 5 * number, number), RATE_HZ)
+    run(project, "--format", f"csv,{kind}", "--threshold", "0", paths=(str(root),))
+    shutil.copytree(project / kind, project.parent / "annotations/checked")
+    annotations = read_annotations(project.parent / "annotations", str)
+    listed = pd.DataFrame({"recording": [], "path": []}, dtype=str)
+    again = matched(annotations, Bounds(root, "inside"), listed)
+    counts = pd.read_csv(project / "detections.csv")["file"].value_counts().to_dict()
+    assert set(again["recording"]) == {"siteA/r.wav", "siteB/r.wav"}
+    assert again["path"].value_counts().to_dict() == counts
+
+
+def a_recording(seconds: float, seed: int = 1) -> npt.NDArray[np.float32]:
+    return song(SPECIES["midton"], seconds, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize(("name", "rate_hz"), [("a.wav", 16000), ("a.flac", 44100), ("a.mp3", 22050), ("a.ogg", 48000)])
+def test_any_format_and_rate_is_read_by_bundle_and_models_alike(project: Path, name: str, rate_hz: int) -> None:
+    project.parent.joinpath("audio").mkdir()
+    path = project.parent / "audio" / name
+    soundfile.write(path, np.repeat(a_recording(6.3)[:, None], 2, axis=1), rate_hz)
+    tables = []
+    for number, model in enumerate(MODELS):
+        run(project / str(number), "--threshold", "0", model=model, paths=(str(path),))
+        tables.append(pd.read_csv(project / str(number) / "detections.csv").set_index(["end_s", "label"])["score"])
+    np.testing.assert_allclose(tables[0], tables[1].reindex(tables[0].index), atol=1e-3)
+
+
+def counted(patch: pytest.MonkeyPatch) -> list[Path]:
+    """Files that the bundle scores from now on."""
+    scored: list[Path] = []
+    before = BundlePredictor.score
+
+    def score(self: BundlePredictor, path: Path, *rest: Any) -> FileScores:
+        scored.append(path)
+        return before(self, path, *rest)
+
+    patch.setattr(BundlePredictor, "score", score)
+    return scored
+
+
+def test_a_run_goes_on_where_it_was_ended(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.parent / "audio"
+    for number in range(3):
+        folder.mkdir(exist_ok=True)
+        soundfile.write(folder / f"{number}.wav", a_recording(3, number), RATE_HZ)
+    whole = project / "whole"
+    run(whole, paths=(str(folder),))
+    scored = counted(monkeypatch)
+    before = BundlePredictor.score
+
+    def ends(self: BundlePredictor, path: Path, *rest: Any) -> FileScores:
+        if path.name == "2.wav":
+            raise KeyboardInterrupt
+        return before(self, path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BundlePredictor, "score", ends)
+        with pytest.raises(KeyboardInterrupt):
+            run(project / "ended", paths=(str(folder),))
+    assert [path.name for path in scored] == ["0.wav", "1.wav"]
+    run(project / "ended", paths=(str(folder),))
+    assert [path.name for path in scored] == ["0.wav", "1.wav", "2.wav"]
+    assert "2 of 3 files were scored before by the same model" in capsys.readouterr().out
+    assert (project / "ended/detections.csv").read_text() == (whole / "detections.csv").read_text()
+
+
+def test_a_run_that_was_killed_goes_on(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project.parent / "audio"
+    folder.mkdir()
+    for number in range(40):
+        soundfile.write(folder / f"{number:02}.wav", a_recording(3, number), RATE_HZ)
+    script = "import sys, cli; cli.main(sys.argv[1:])"
+    command = ["predict", str(folder), "--model", MODELS[1], "--out", str(project / "killed")]
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    with subprocess.Popen([sys.executable, "-c", script, *command], env=environment) as process:
+        while process.poll() is None and len(list((project / "killed/scores").glob("*.npz"))) < 3:
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (project / "killed/detections.csv").exists()
+    run(project / "killed", paths=(str(folder),))
+    known = re.search(r"(\d+) of 40 files were scored before by the same model", capsys.readouterr().out)
+    assert known is not None
+    assert 3 <= int(known[1]) < 40
+    run(project / "whole", paths=(str(folder),))
+    assert (project / "killed/detections.csv").read_bytes() == (project / "whole/detections.csv").read_bytes()
+
+
+def test_a_file_or_model_that_changed_is_scored_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project.parent / "a.wav"
+    soundfile.write(path, a_recording(3), RATE_HZ)
+    scored = counted(monkeypatch)
+    for _ in range(2):
+        run(project, paths=(str(path),))
+    assert len(scored) == 1
+    run(project, "--format", "raven", "--threshold", "0", paths=(str(path),))
+    assert len(scored) == 1, "another format or threshold needs no network"
+    soundfile.write(path, a_recording(3, 2), RATE_HZ)
+    run(project, paths=(str(path),))
+    assert len(scored) == 2
+    run(project, "--window", "2", paths=(str(path),))
+    assert len(scored) == 3
+
+
+def test_damaged_scores_are_made_again(tmp_path: Path) -> None:
+    results = Results(tmp_path, "model")
+    scores = FileScores(3.0, np.ones((1, 2, 3), np.float32))
+    results.write("a", scores)
+    found = results.read("a", embed=False)
+    assert found is not None
+    assert found.members.tolist() == scores.members.tolist()
+    assert results.read("b", embed=False) is None
+    assert Results(tmp_path, "other").read("a", embed=False) is None
+    assert results.read("a", embed=True) is None, "features were not kept"
+    path = results.path("a")
+    content = bytearray(path.read_bytes())
+    for place in range(0, len(content), 37):
+        content[place] ^= 0xFF
+        path.write_bytes(content)
+        again = results.read("a", embed=False)
+        assert again is None or again.members.tolist() == scores.members.tolist()
+        content[place] ^= 0xFF
+    path.write_bytes(content[:-20])
+    assert results.read("a", embed=False) is None
+
+
+def test_refused_files_are_listed_by_their_codes_and_the_others_are_scored(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.parent / "audio"
+    folder.mkdir()
+    soundfile.write(folder / "good.wav", a_recording(3), RATE_HZ)
+    whole = Path("chorus/test_soundscapes/dawn.ogg").read_bytes()
+    (folder / "cut.ogg").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(folder / "silent.wav", np.zeros(RATE_HZ), RATE_HZ)
+    (folder / "text.mp3").write_text("no sound")
+    with pytest.raises(SystemExit, match="1"):
+        run(project, "--format", "csv,raven", "--threshold", "0", paths=(str(folder),))
+    refused = pd.read_csv(project / "refused.csv").set_index("file")["code"]
+    wanted = {"cut.ogg": "truncated", "text.mp3": "not-audio"}
+    assert refused.to_dict() == {str(folder / name): code for name, code in wanted.items()}
+    assert "2 of 4 files could not be read" in capsys.readouterr().err
+    scored = {"good", "silent"}
+    assert set(pd.read_csv(project / "detections.csv")["file"]) == {str(folder / f"{name}.wav") for name in scored}
+    assert {path.name for path in (project / "raven").iterdir()} == {f"{name}.selections.txt" for name in scored}
+
+
+@pytest.mark.parametrize("name", ["gr\udcfcn.wav", "a\nb.wav", "x" * 240 + ".wav"])
+def test_a_name_that_no_table_can_hold_spoils_no_other_file(
+    project: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    folder = project.parent / "audio"
+    folder.mkdir()
+    soundfile.write(folder / "good.wav", a_recording(3), RATE_HZ)
+    shutil.copyfile(folder / "good.wav", folder / name)
+    with pytest.raises(SystemExit, match="1"):
+        run(project, "--format", "csv,raven,audacity,kaggle", "--threshold", "0", paths=(str(folder),))
+    assert set(pd.read_csv(project / "detections.csv")["file"]) == {str(folder / "good.wav")}
+    assert (project / "raven/good.selections.txt").is_file()
+    (row,) = pd.read_csv(project / "refused.csv").to_dict("records")
+    assert (row["code"], row["way_out"]) == ("unreadable", "rename it")
+    assert "1 of 2 files could not be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["鳥\u3000声.wav", "d\u00a0é 'a'.wav", "🐦.wav"])
+def test_names_in_any_script_are_fine(name: str) -> None:
+    check_name(Path("x") / name, Path(name))
+
+
+def test_a_file_that_is_refused_now_keeps_no_table_of_before(project: Path) -> None:
+    folder = project.parent / "audio"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(folder / name, a_recording(3, ord(name[0])), RATE_HZ)
+    arguments = ("--format", "raven,audacity", "--threshold", "0")
+    run(project, *arguments, paths=(str(folder),))
+    (folder / "a.wav").write_bytes(b"cut")
+    with pytest.raises(SystemExit, match="1"):
+        run(project, "--format", "raven", "--threshold", "0", paths=(str(folder),))
+    assert [path.name for path in sorted(project.glob("*/*.txt"))] == ["b.labels.txt", "b.selections.txt"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_embeddings_have_a_row_for_each_window_of_each_file(project: Path, model: str) -> None:
+    short = project.parent / "short.wav"
+    soundfile.write(short, a_recording(0.7), RATE_HZ)
+    place = project.parent / "features.zarr"
+    arguments = ("--embeddings", str(place))
+    run(project, *arguments, model=model, paths=("chorus/test_soundscapes/dawn.ogg", str(short)))
+    group = zarr.open_group(place, mode="r")
+    embedding: Any = group["embedding"]
+    assert embedding.shape == (5, 512)
+    assert np.isfinite(embedding[:]).all()
+    assert np.asarray(group["file"][:]).tolist() == [0, 0, 0, 0, 1]  # type: ignore[index]
+    assert np.asarray(group["start_s"][:]).tolist() == [0, 5, 10, 15, 0]  # type: ignore[index]
+    assert group.attrs["files"] == ["chorus/test_soundscapes/dawn.ogg", str(short)]
+    apart = np.abs(embedding[0] - embedding[3]).mean()
+    assert np.abs(embedding[0] - embedding[1]).mean() < apart, "one tone sings for 10 s, then another"
+    run(project, *arguments, model=model, paths=(str(short),))
+    assert zarr.open_group(place, mode="r")["embedding"].shape == (1, 512)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--format", "csv,xml"), "--format csv,xml: no format 'xml'; choose of csv,raven,audacity,kaggle"),
+        (("--ensemble", "data/ensemble.json"), "is a bundle, whose ensemble is fixed; leave it out"),
+        (("--embeddings", "models"), "--embeddings models: is there already and holds something else"),
+        (("--embeddings", "data/cache/mel.zarr"), "mel.zarr: is there already and holds something else"),
+        (("--model", "bundles"), "--model bundles: is no bundle and no folder of trained models; name bundles/birds"),
+        (("--model", "bundles/birds.bundle/model.onnx"), "trained models; name bundles/birds.bundle"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(
+    project: Path, arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        run(project, *arguments)
+    assert said in capsys.readouterr().err
+    assert not project.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--window", "0"), "argument --window: 0: must be a number from 0.1 to 3600"),
+        (("--window", "-1"), "argument --window: -1: must be a number from 0.1 to 3600"),
+        (("--window", "nan"), "argument --window: nan: must be a number from 0.1 to 3600"),
+        (("--threshold", "inf"), "argument --threshold: inf: must be a number from 0 to 1"),
+        (("--threshold", "high"), "argument --threshold: high: must be a number from 0 to 1"),
+    ],
+)
+def test_numbers_have_bounds(
+    project: Path, arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(project, *arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_times_of_long_files_are_exact(tmp_path: Path) -> None:
+    facts = Facts("", [], ["a"], ["a"], 2.5, 20.0, 8000.0)
+    scored = Scored(Path("x.wav"), Path("x"), 100_007.5, np.ones((40_003, 1), np.float32))
+    rows = list(detection_rows(scored, Wanted(facts, np.zeros(1, np.float32))))
+    assert [row[1:3] for row in rows[:2]] == [("0", "2.5"), ("2.5", "5")]
+    assert [row[1:3] for row in rows[-2:]] == [("100002.5", "100005"), ("100005", "100007.5")]
+    assert window_ids("x", 40_003, 2.5)[-2:] == ["x_100005", "x_100007.5"]
+
+
+def test_a_file_in_the_place_of_the_folder_of_results_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write_text("mine")
+    with pytest.raises(SystemExit, match="1"):
+        run(project)
+    assert "is a file; name a folder" in capsys.readouterr().err
+    assert project.read_text() == "mine"
+
+
+def test_files_of_one_name_cannot_share_row_ids(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy("chorus/test_soundscapes/dawn.ogg", project.parent / "dawn.ogg")
+    with pytest.raises(SystemExit, match="1"):
+        run(project, "--format", "kaggle", paths=("chorus/test_soundscapes", str(project.parent)))
+    assert "--format kaggle: dawn: is the name of several files" in capsys.readouterr().err
+
+
+def test_folders_are_searched_and_each_file_counts_once(tmp_path: Path) -> None:
+    for name in ("a/b/one.OGG", "a/two.wav", "a/notes.txt", "three.bin"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files = list_files([tmp_path / "a", tmp_path / "a/two.wav", tmp_path / "three.bin"])
+    assert [str(each.below) for each in files] == ["b/one.OGG", "two.wav", "three.bin"]
+    assert [str(name) for name in result_names(files)] == ["b/one", "two", "three"]
+    with pytest.raises(CommandError, match=r"none: no such file or folder"):
+        list_files([tmp_path / "none"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CommandError, match=r"empty: hold no audio file"):
+        list_files([tmp_path / "empty"])
+
+
+def test_results_of_files_that_differ_by_extension_keep_it() -> None:
+    found = [Found(Path("x") / name, Path(name)) for name in ("a.ogg", "a.wav", "b.ogg")]
+    assert [str(name) for name in result_names(found)] == ["a.ogg", "a.wav", "b"]
+    twice = [Found(Path("/x/a.ogg"), Path("a.ogg")), Found(Path("/y/a.ogg"), Path("a.ogg"))]
+    assert [str(name) for name in result_names(twice)] == ["x/a", "y/a"]
+    twice = [Found(Path(name), Path(name)) for name in ("x.ogg", "x.wav", "x.ogg.flac")]
+    assert [str(name) for name in result_names(twice)] == ["x.ogg", "x.wav", "x.ogg.flac"]
+
+
+def test_scores_of_a_file_wait_on_a_disk_and_not_in_memory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained models map a recording's codes from a file without a name, which a killed run leaves nothing of."""
+    from commands.export.choose import ready_for_export
+    from commands.predict.trained_scores import OneFile
+    from tests.commands.export.test_stage import SETTINGS
+
+    ready = ready_for_export(SETTINGS)
+    project.mkdir()
+    file = OneFile(Path("chorus/test_soundscapes/dawn.ogg"), project, ready.device)
+    codes = file.codes(ready.members["base"][0].sidecar.member.view)  # type: ignore[arg-type]
+    assert isinstance(codes, np.memmap)
+    assert not list(project.iterdir())
+
+
+def test_predict_needs_a_model(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        run(project, model="chorus")
+    assert "holds no trained model" in capsys.readouterr().err
+    assert predict.chosen_formats("csv, raven,csv") == ["csv", "raven"]

@@ -1,0 +1,109 @@
+"""A server around a predictor that knows what it says: everything else, decoding too, is real."""
+
+from __future__ import annotations
+
+import functools
+import io
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from flask import Flask, Response
+from flask.testing import FlaskClient
+
+from birdcache.audio.decoder import decoder
+from birdcache.predict.outputs import Wanted
+from birdcache.predict.postprocess import Floats
+from birdcache.predict.predictor import Advance, Facts, FileScores
+from birdcache.serve.app import create_app
+from birdcache.serve.jobs import Desk
+from birdcache.serve.server import own_names
+from birdcache.storage import Place
+
+RATE_HZ = 16_000
+LABELS = ("robin", "wren", "=owl<script>")
+ABOVE = (0.5, 0.5, 0.5)
+WINDOW_S = 5.0
+MOST = 2**18  # the client keeps larger forms in a file that it does not close
+
+
+class Telling:
+    """Says of every file: robin in the first window, wren in the second, and so on, turn by turn."""
+
+    facts = Facts("digest", ["a telling model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0, {"wren": "Winter Wren"})
+
+    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+        header = decoder().header(path)
+        windows = max(1, round(header.duration_s / WINDOW_S))
+        members_PWK = np.full((1, windows, len(LABELS)), 0.1, np.float32)
+        members_PWK[0, np.arange(windows), np.arange(windows) % len(LABELS)] = 0.9
+        advance(1.0)
+        return FileScores(header.duration_s, members_PWK)
+
+    def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
+        return np.asarray(members_PWK[0])
+
+    def called_above(self) -> Floats:
+        return np.array(ABOVE, np.float32)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    (tmp_path / "room").mkdir()
+    telling = Telling()
+    desk = Desk(telling, Wanted(telling.facts, telling.called_above()), tmp_path / "room")
+    yield desk
+    desk.close()
+
+
+@functools.cache
+def sound(seconds: float = 20.0) -> bytes:
+    """A rising tone as an Ogg file."""
+    time_S = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    buffer = io.BytesIO()
+    tone_S = 0.3 * np.sin(2 * np.pi * (500 + 100 * time_S) * time_S)
+    soundfile.write(buffer, tone_S, RATE_HZ, format="OGG", subtype="VORBIS")
+    return buffer.getvalue()
+
+
+class Buffered(FlaskClient):
+    """A client that closes each answer once it is read."""
+
+    def open(self, *arguments: Any, **keywords: Any) -> Any:
+        return super().open(*arguments, buffered=True, **keywords)
+
+
+@pytest.fixture
+def app(desk: Desk) -> Flask:
+    return create_app(desk, own_names("127.0.0.1", 80), MOST)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return Buffered(app, Response)
+
+
+def hand_in(client: FlaskClient, content: bytes, name: str = "dawn.ogg", **headers: str) -> Any:
+    data = {"recording": (io.BytesIO(content), name)}
+    return client.post("/recordings", data=data, headers=headers)
+
+
+def finished(client: FlaskClient, key: str) -> Any:
+    for _ in range(600):
+        answer = client.get(f"/recordings/{key}").get_json()
+        if answer["state"] not in ("waiting", "running"):
+            return answer
+        time.sleep(0.1)
+    raise AssertionError("is not finished after a minute")
+
+
+@pytest.fixture
+def key(client: FlaskClient) -> str:
+    """A recording of 20 s that is analysed."""
+    key = hand_in(client, sound()).get_json()["key"]
+    assert finished(client, key)["state"] == "done"
+    return str(key)

@@ -1,0 +1,227 @@
+"""The server's addresses: what may be handed in and by whom, what comes back, and what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask import Response
+from flask.testing import FlaskClient
+from werkzeug.http import parse_options_header
+
+from birdcache.annotations.raven_reader import read_raven
+from birdcache.audio.paths import Bounds
+from birdcache.predict.predictor import FileScores
+from birdcache.serve.answers import rounded
+from birdcache.serve.app import create_app
+from birdcache.serve.jobs import Desk
+from birdcache.serve.server import own_names
+from birdcache.serve.spectrum import as_bytes
+from tests.birdcache.serve.conftest import LABELS, MOST, Buffered, Telling, finished, hand_in, sound
+
+
+def test_a_recording_comes_back_with_scores_of_its_windows(client: FlaskClient, key: str) -> None:
+    answer = client.get(f"/recordings/{key}").get_json()
+    assert (answer["name"], answer["duration_s"], answer["window_s"]) == ("dawn.ogg", 20.0, 5.0)
+    assert answer["labels"] == list(LABELS)
+    assert answer["names"] == ["", "Winter Wren", ""]
+    assert np.array(answer["scores"]).argmax(axis=1).tolist() == [0, 1, 2, 0]
+    assert answer["above"] == [0.5, 0.5, 0.5]
+
+
+def test_its_spectrogram_is_a_byte_a_value(client: FlaskClient, key: str) -> None:
+    shape = client.get(f"/recordings/{key}").get_json()["spectrogram"]
+    assert (shape["frames"], shape["bins"]) == (1251, 128)
+    values = np.frombuffer(client.get(f"/recordings/{key}/spectrogram").data, np.uint8)
+    values_TM = values.reshape(shape["frames"], shape["bins"])
+    assert values_TM.max() == 255
+    loudest = values_TM[10:-10].argmax(axis=1)
+    assert loudest[-1] > loudest[0] + 20, "the tone rises"
+    assert [hertz for hertz, _ in shape["pitch"]] == [500, 1000, 2000, 4000, 8000]
+    tone_hz = 500 + 2 * 100 * np.arange(1251)[10:-10] * 512 / 32000  # of a chirp with phase (500 + 100 t) t
+    marks = np.array(shape["pitch"])
+    heights = np.interp(tone_hz, marks[:, 0], marks[:, 1])
+    np.testing.assert_allclose(heights, (loudest + 0.5) / 128, atol=0.02)
+
+
+def test_a_long_recording_is_shown_by_its_loudest_frames(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("birdcache.serve.spectrum.MOST_COLUMNS", 100)
+    key = hand_in(client, sound(7)).get_json()["key"]
+    frames = finished(client, key)["spectrogram"]["frames"]
+    assert frames == 88, "groups of five of 438 frames"
+    assert len(client.get(f"/recordings/{key}/spectrogram").data) == frames * 128
+
+
+def test_decibels_become_bytes_between_the_quiet_and_the_loud_ones() -> None:
+    values_TM = np.linspace(-100, 0, 1001, dtype=np.float32)[:, None]
+    shown = as_bytes(values_TM)[[0, 100, 549, 998, 1000], 0]
+    np.testing.assert_array_equal(shown, [0, 0, 128, 255, 255])
+    assert not as_bytes(np.full((5, 2), -80, np.float32)).any(), "a silent recording"
+    assert set(as_bytes(values_TM[:20])[[0, -1], 0]) == {0, 255}, "a narrow range is spread as well"
+
+
+def test_sound_comes_back_as_it_was_sent_and_in_pieces(client: FlaskClient, key: str) -> None:
+    whole = client.get(f"/recordings/{key}/audio")
+    assert whole.data == sound()
+    assert whole.mimetype == "audio/ogg"
+    piece = client.get(f"/recordings/{key}/audio", headers={"Range": "bytes=100-199"})
+    assert (piece.status_code, piece.data) == (206, sound()[100:200])
+
+
+def test_detections_are_saved_in_each_format(client: FlaskClient, key: str, tmp_path: Path) -> None:
+    table = client.get(f"/recordings/{key}/detections/csv")
+    assert "attachment" in table.headers["Content-Disposition"]
+    assert table.text.splitlines()[0] == "file,start_s,end_s,label,score"
+    assert [line.split(",")[1] for line in table.text.splitlines()[1:]] == ["0", "5", "10", "15"]
+    (tmp_path / "dawn.txt").write_bytes(client.get(f"/recordings/{key}/detections/raven").data)
+    assert len(read_raven(tmp_path / "dawn.txt", Bounds(tmp_path, "inside")).cells) == 4
+    assert client.get(f"/recordings/{key}/detections/audacity").text.splitlines()[0].startswith("0.000000\t5.000000\t")
+    unknown = client.get(f"/recordings/{key}/detections/pdf")
+    assert (unknown.status_code, unknown.get_json()["detail"]) == (
+        404,
+        "there is no format pdf; choose of csv, raven, audacity",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "code"),
+    [
+        (b"", "empty.ogg", "empty"),
+        (b"<html>no sound</html>", "page.ogg", "not-audio"),
+        (sound()[:-900], "a.ogg", "truncated"),
+    ],
+)
+def test_bad_audio_is_refused_by_the_gate_with_its_way_out(
+    client: FlaskClient, content: bytes, name: str, code: str
+) -> None:
+    answer = finished(client, hand_in(client, content, name).get_json()["key"])
+    assert (answer["state"], answer["code"]) == ("refused", code)
+    assert answer["detail"].startswith(name)
+    assert answer["way_out"]
+
+
+def test_one_bad_recording_leaves_the_others(client: FlaskClient, key: str) -> None:
+    finished(client, hand_in(client, b"noise").get_json()["key"])
+    assert client.get(f"/recordings/{key}").get_json()["state"] == "done"
+    assert finished(client, hand_in(client, sound(5)).get_json()["key"])["state"] == "done"
+
+
+def test_a_fault_of_ours_is_told_without_its_insides_and_printed_with_them(
+    client: FlaskClient, desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> FileScores:
+        raise RuntimeError("secret insides")
+
+    monkeypatch.setattr(Telling, "score", fail)
+    answer = finished(client, hand_in(client, sound(1)).get_json()["key"])
+    assert (answer["code"], answer["detail"]) == ("failed", "dawn.ogg could not be analysed")
+    assert "secret" not in str(answer)
+    desk.close()  # waits for what is printed
+    printed = capsys.readouterr().err
+    assert printed.startswith("dawn.ogg could not be analysed:\nTraceback ")
+    assert "RuntimeError: secret insides" in printed
+
+
+def test_an_upload_that_is_too_large_is_refused(client: FlaskClient) -> None:
+    answer = hand_in(client, bytes(MOST + 1))
+    assert answer.status_code == 413
+    assert "start the server with a larger --max-mb" in answer.get_json()["way_out"]
+
+
+def test_a_form_without_a_recording_is_refused(client: FlaskClient) -> None:
+    answer = client.post("/recordings", data={"other": "x"})
+    assert (answer.status_code, answer.get_json()["state"]) == (400, "refused")
+
+
+@pytest.mark.parametrize("path", ["", "/audio", "/spectrogram", "/detections/csv"])
+def test_an_unknown_recording_is_not_found(client: FlaskClient, path: str) -> None:
+    assert client.get(f"/recordings/..%2f..%2fetc%2fpasswd{path}").status_code == 404
+    assert client.get(f"/recordings/unknown{path}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/audio", "/spectrogram", "/detections/csv"])
+def test_a_refused_recording_has_no_result(client: FlaskClient, path: str) -> None:
+    key = hand_in(client, b"").get_json()["key"]
+    finished(client, key)
+    assert client.get(f"/recordings/{key}{path}").status_code == 409
+
+
+@pytest.mark.parametrize("name", ["../../evil.ogg", "/etc/passwd.ogg", "a\x00b.ogg", "C:\\x\\y.ogg", "..", ".ogg"])
+def test_names_of_files_are_never_paths(client: FlaskClient, desk: Desk, name: str) -> None:
+    hand_in(client, sound(1), name)
+    assert all(each.path.parent == desk.room for each in desk.recordings.values())
+    assert all(path.name.removesuffix(".ogg") in desk.recordings for path in desk.room.iterdir())
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1:9000", ""])
+def test_another_name_for_this_server_is_refused(client: FlaskClient, host: str) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == 421
+    assert client.get("/", headers={"Host": "[::1]"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../../evil.ogg", "evil.ogg"),
+        ("{outside}/evil.ogg", "evil.ogg"),
+        ("鳥 & ü.ogg", "鳥 & ü.ogg"),
+        ("..", "recording"),
+        ("a" * 300 + ".ogg", "a" * 96 + ".ogg"),
+    ],
+)
+def test_results_are_written_nowhere_but_in_the_room(
+    client: FlaskClient, desk: Desk, tmp_path: Path, name: str, shown: str
+) -> None:
+    key = hand_in(client, sound(5), name.format(outside=tmp_path)).get_json()["key"]
+    assert finished(client, key)["name"] == shown
+    for kind, saved in (("csv", "detections.csv"), ("raven", ".selections.txt"), ("audacity", ".labels.txt")):
+        answer = client.get(f"/recordings/{key}/detections/{kind}")
+        told = parse_options_header(answer.headers["Content-Disposition"])[1]["filename"]
+        assert (answer.status_code, told) == (200, saved if kind == "csv" else shown + saved)
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {desk.room}
+    assert len(list(desk.room.iterdir())) == 1
+
+
+def test_cells_of_a_table_have_a_clean_name(client: FlaskClient) -> None:
+    key = hand_in(client, sound(5), "../=dawn\u202egpj.ogg").get_json()["key"]
+    finished(client, key)
+    table = client.get(f"/recordings/{key}/detections/csv").text
+    assert table.splitlines()[1].startswith("'=dawngpj.ogg,0,5,robin,")
+
+
+def test_pages_of_other_sites_may_not_hand_in_or_remove(client: FlaskClient, key: str) -> None:
+    for origin in ("https://evil.example", "http://127.0.0.1:9000", "null"):
+        assert hand_in(client, sound(1), Origin=origin).status_code == 403
+        assert client.delete(f"/recordings/{key}", headers={"Origin": origin}).status_code == 403
+    assert client.get(f"/recordings/{key}").status_code == 200
+    assert hand_in(client, sound(1), Origin="http://localhost").status_code == 202
+
+
+def test_every_answer_has_the_headers_that_keep_others_out(client: FlaskClient, key: str) -> None:
+    for address in ("/", "/base.css", "/static/serve.js", f"/recordings/{key}", f"/recordings/{key}/audio", "/nowhere"):
+        headers = client.get(address).headers
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_only_loopback_has_names_of_its_own() -> None:
+    assert own_names("localhost", 8000) == frozenset({"127.0.0.1:8000", "localhost:8000", "[::1]:8000"})
+    assert own_names("0.0.0.0", 8000) is None
+
+
+def test_any_name_will_do_where_others_may_call(desk: Desk) -> None:
+    client = Buffered(create_app(desk, None, MOST), Response)
+    assert client.get("/", headers={"Host": "lab.example"}).status_code == 200
+
+
+def test_rounded_scores_stay_on_their_side_of_the_threshold() -> None:
+    above_K = np.array([0.22484, 0.5, 0, 1], np.float32)
+    scores_WK = np.random.default_rng(1).random((4000, 4)).astype(np.float32)
+    scores_WK[:2] = np.nextafter(above_K, np.array([[-1], [2]], np.float32))
+    shown_WK, limit_K = rounded(scores_WK, above_K)
+    np.testing.assert_array_equal(shown_WK >= limit_K, scores_WK >= above_K)
+    np.testing.assert_allclose(shown_WK, scores_WK, atol=1.51e-4)

@@ -1,0 +1,217 @@
+"""`birdcache init` writes a params.yaml that fits the data and passes the schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from birdcache import cli
+from birdcache.errors import PipelineError
+from birdcache.params import load as params
+from commands.project.init import TEMPLATE, look_at_annotations
+from tests import tiny
+
+
+def test_the_shipped_params_are_those_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.main(["init", "--demo"])
+    assert (tmp_path / "params.yaml").read_bytes() == (tiny.ROOT / "params.yaml").read_bytes()
+
+
+def test_birdclef_layout_brings_its_soundscapes_and_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    cli.main(["init", "--birdclef", "chorus"])
+    loaded = params.load()
+    assert loaded.demo == {}
+    assert (loaded.data.root, loaded.data.layout, loaded.data.soundscapes) == ("chorus", "birdclef", "test_soundscapes")
+    assert loaded.data.soundscape_truth == "test_soundscapes_labels.csv"
+    assert loaded.folds.train == list(range(5))
+    assert loaded.members["base"].pretrained is False
+    assert "# samples between frames" in (tmp_path / "params.yaml").read_text(), "comments stay"
+
+
+def test_unlabelled_soundscapes_are_not_decoded_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    (tmp_path / "chorus/test_soundscapes").rename(tmp_path / "chorus/train_soundscapes")
+    cli.main(["init", "--birdclef", "chorus"])
+    assert params.load().data.soundscapes is None
+    assert "data.soundscapes: train_soundscapes" in capsys.readouterr().out
+
+
+def test_ready_folds_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.csv").write_text("primary_label,filename,fold\na,a/1.ogg,1\na,a/2.ogg,2\nb,b/1.ogg,3\n")
+    cli.main(["init", "--birdclef", "."])
+    assert params.load().folds.train == [0, 1, 2]
+
+
+def test_weights_near_the_data_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.write_data(tmp_path / "shared/data/chorus")
+    weights = tmp_path / "shared/weights/tf_efficientnet_lite0.safetensors"
+    weights.parent.mkdir()
+    weights.touch()
+    (tmp_path / "main").mkdir()
+    monkeypatch.chdir(tmp_path / "main")
+    cli.main(["init", "--birdclef", "../shared/data/chorus"])
+    member = params.load().members["base"]
+    assert (member.backbone, member.pretrained) == (weights.stem, "../shared/weights/tf_efficientnet_lite0.safetensors")
+    cli.main(["init", "--birdclef", "../shared/data/chorus", "--pretrained", "false"])
+    assert params.load().members["base"].pretrained is False
+
+
+def test_one_folder_per_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    cli.main(["init", "--folders", "chorus/train_audio", "--backbone", "efficientnet_b1"])
+    loaded = params.load()
+    assert (loaded.data.layout, loaded.data.soundscapes) == ("folders", None)
+    assert loaded.members["base"].backbone == "efficientnet_b1"
+
+
+def test_recordings_that_annotations_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    Path("annotations").mkdir()
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["init", "--annotations", "chorus"])
+    assert "annotations: holds no annotation; put tables there first" in capsys.readouterr().err
+    Path("annotations/a.csv").write_text("file,start_s,end_s,label\nmidton/XC0.ogg,0,1,midton\nXC1,0,1,nocall\n")
+    cli.main(["init", "--annotations", "chorus"])
+    loaded = params.load()
+    assert (loaded.data.layout, loaded.data.root, loaded.data.soundscapes) == ("annotations", "chorus", None)
+    assert loaded.train["strong"].augment.background.label == "nocall"
+
+
+def test_common_names_in_annotations_count_as_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = ["file,start_s,end_s,label", "a.ogg,0,1,Alder Babbler", "a.ogg,1,2,aldbab", "a.ogg,1,2,owl"]
+    Path("annotations").mkdir()
+    Path("annotations/a.csv").write_text("\n".join(rows))
+    Path("birds").mkdir()
+    with pytest.raises(PipelineError, match="holds a space"):
+        look_at_annotations(Path("birds"))
+    Path("birds/taxonomy.csv").write_text("primary_label,common_name\naldbab,Alder Babbler\n")
+    assert sorted(look_at_annotations(Path("birds")).per_class) == [1, 2]
+
+
+def test_an_old_params_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("mine")
+    cli.main(["init", "--demo"])
+    assert (tmp_path / "params.yaml.bak").read_text() == "mine"
+    assert (tmp_path / "params.yaml").read_bytes() == TEMPLATE.read_bytes()
+
+
+@pytest.mark.parametrize("source", ["--birdclef", "--folders"])
+def test_a_folder_without_data_is_refused(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["init", source, "nothing"])
+    assert "nothing" in capsys.readouterr().err
+    assert not (tmp_path / "params.yaml").exists()
+
+
+def test_classes_are_weighted_only_where_they_differ_in_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On balanced classes draws with replacement would skip a third of the recordings in each epoch."""
+    monkeypatch.chdir(tmp_path)
+    for counts, weighted in (((4, 3), False), ((4, 1), True)):
+        rows = [f"{label},{label}/{n}.ogg" for label, count in zip("ab", counts, strict=True) for n in range(count)]
+        (tmp_path / "train.csv").write_text("\n".join(["primary_label,filename", *rows]))
+        cli.main(["init", "--birdclef", "."])
+        assert params.load().recipe_of("base").sampling.weighted is weighted
+
+
+def test_a_table_without_recordings_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rules = {
+        "primary_label,filename\n": "names no recording",
+        "label,filename\na,a.ogg\n": r"lacks column(s) primary_label",
+        "primary_label,filename\na\n": "1 problem(s); row 1 is the header row(s) 2: has not 2 cells",
+    }
+    for text, rule in rules.items():
+        (tmp_path / "train.csv").write_text(text)
+        with pytest.raises(SystemExit, match="1"):
+            cli.main(["init", "--birdclef", "."])
+        assert f"train.csv: {rule}" in " ".join(capsys.readouterr().err.split())
+
+
+def write_table(counts: dict[str, int]) -> None:
+    rows = [f"{label},{label}/{number}.ogg" for label, count in counts.items() for number in range(count)]
+    Path("train.csv").write_text("\n".join(["primary_label,filename", *rows]))
+
+
+def test_recipes_fit_a_pretrained_network_and_the_size_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for count, rate, decay in ((20, 1e-3, 0.98), (2000, 5e-4, 0.999)):
+        write_table({"a": count, "b": count // 4})
+        cli.main(["init", "--birdclef", ".", "--pretrained", "true"])
+        recipes = params.load().train
+        for name in ("strong", "winner"):
+            optimiser = recipes[name].optimiser
+            assert (optimiser.lr, optimiser.layer_decay, recipes[name].sampling.weighted) == (rate, 0.8, True)
+        assert recipes["winner"].optimiser.ema_decay == decay
+        assert recipes["baseline"].optimiser.kind == "adam"
+    write_table({"a": 20, "b": 5})
+    cli.main(["init", "--birdclef", ".", "--pretrained", "false"])
+    assert params.load().train["strong"].optimiser.lr == 1e-2
+
+
+def test_background_is_mixed_in_where_some_recordings_are_without_birds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for counts, probability in (({"a": 4, "b": 3}, 0.0), ({"a": 4, "nocall": 3}, 0.5)):
+        write_table(counts)
+        cli.main(["init", "--birdclef", "."])
+        recipes = params.load().train
+        assert [recipes[name].augment.background.probability for name in ("strong", "winner")] == [probability] * 2
+        assert recipes["regularised"].augment.background.probability == 0
+    Path("nocall").mkdir()
+    Path("nocall/1.ogg").touch()
+    cli.main(["init", "--folders", "."])
+    assert params.load().train["strong"].augment.background.label == "nocall"
+
+
+@pytest.mark.parametrize("counts", [{"a": 4, "b": 3}, {"a": 40, "b": 3}, {"a": 4000, "b": 30}])
+@pytest.mark.parametrize("pretrained", ["true", "false"])
+def test_the_ladder_has_the_rungs_of_the_analysis_on_the_one_view(
+    counts: dict[str, int], pretrained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no ablation that changes nothing, which the schema would refuse."""
+    monkeypatch.chdir(tmp_path)
+    write_table(counts)
+    cli.main(["init", "--birdclef", ".", "--backbone", "efficientnet_b1", "--pretrained", pretrained])
+    loaded = params.load()
+    assert list(loaded.views) == ["mel"]
+    assert list(loaded.ladder.rungs) == ["baseline", "balanced", "regularised", "strong", "winner"]
+    for rung in loaded.ladder.rungs.values():
+        assert (rung.backbone, rung.pretrained) == ("efficientnet_b1", pretrained == "true")
+    assert loaded.ladder.folds == [0]
+    assert loaded.ladder.rungs["winner"].override == {}, "one yes or no per class, as its recipe says"
+    ablations = loaded.ladder.ablations
+    assert not ablations or ablations["cross_entropy"].without["override"] == {"loss": {"kind": "ce"}}
+    assert bool(loaded.ladder.ablations) is (counts["a"] < 2000), "on large data each would cost hours"
+
+
+def test_a_noisy_student_is_measured_by_what_truth_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_data(tmp_path / "chorus")
+    for expected in ("soundscapes", "out_of_fold"):
+        cli.main(["init", "--birdclef", "chorus"])
+        student = params.load().student
+        assert student.gain_in == expected
+        assert {str(each.override) for each in student.rounds.values()} == {"{}"}, "as long as the members' trainings"
+        (tmp_path / "chorus/test_soundscapes_labels.csv").unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Labels of mixtures against a slow loop over their classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from train.augment.labels import mix_importance, mix_targets, mix_weights, mixed_labels
+from train.data.augment_draws import RULES, Float32s, Mixtures
+
+P, K = 6, 4
+SHARES = np.array([0.5, 0.9, 0.01, 0.3, 0.999, 1.0])
+RULE = np.array([0, 1, 2, 0, 1, 2])
+
+
+def random_targets(seed: int) -> Float32s:
+    return np.random.default_rng(seed).choice([0, 0.3, 1], (P, K)).astype(np.float32)
+
+
+def test_targets_are_weighted_or_both_present_or_added_up_to_1_by_the_rule_of_each_mixture() -> None:
+    one, other = random_targets(1), random_targets(2)
+    mixed = mix_targets(one, other, SHARES, RULE)
+    assert mixed.dtype == np.float32
+    for p, k in np.ndindex(P, K):
+        a, b = float(one[p, k]), float(other[p, k])
+        expected = {"lambda": SHARES[p] * a + (1 - SHARES[p]) * b, "max": max(a, b), "sum": min(a + b, 1.0)}
+        assert mixed[p, k] == pytest.approx(expected[RULES[RULE[p]]], abs=1e-6)
+
+
+def test_the_loss_looks_where_it_looks_at_both_clips_or_where_one_is_sure() -> None:
+    rng = np.random.default_rng(3)
+    one, other = (rng.choice([0, 1], (P, K)).astype(np.float32) for _ in range(2))
+    targets = random_targets(4)
+    looks = mix_weights(one, other, targets)
+    for p, k in np.ndindex(P, K):
+        assert looks[p, k] == (1 if targets[p, k] > 0 or (one[p, k] and other[p, k]) else 0)
+
+
+def test_a_mixture_counts_by_share_under_rule_lambda_and_else_as_its_more_important_clip() -> None:
+    one, other = (np.random.default_rng(seed).uniform(0.2, 1, P).astype(np.float32) for seed in (5, 6))
+    counts = mix_importance(one, other, SHARES, RULE)
+    for p in range(P):
+        weighted = SHARES[p] * float(one[p]) + (1 - SHARES[p]) * float(other[p])
+        expected = weighted if RULES[RULE[p]] == "lambda" else max(one[p], other[p])
+        assert counts[p] == pytest.approx(expected, abs=1e-6)
+
+
+def batch(clips: int) -> tuple[Float32s, Float32s, Float32s]:
+    rng = np.random.default_rng(7)
+    targets = rng.choice([0, 0.3, 1], (clips, K)).astype(np.float32)
+    return targets, rng.choice([0, 1], (clips, K)).astype(np.float32), rng.uniform(0, 1, clips).astype(np.float32)
+
+
+def mixtures(place: npt.NDArray[np.int64]) -> Mixtures:
+    weights = np.zeros((len(place), 1), np.float32)
+    nobody = np.zeros(len(place), bool)
+    return Mixtures(place, weights, weights, SHARES[: len(place)], RULE[: len(place)], nobody)
+
+
+def test_only_the_clips_that_have_a_partner_are_changed_and_each_meets_its_own() -> None:
+    targets, weights, importance = batch(5 + 2)
+    place = np.array([1, 4])
+    mixed = mixed_labels(targets, weights, importance, mixtures(place))
+    for b in range(5):
+        if b in place:
+            p = list(place).index(b)
+            both = mix_targets(targets[[b]], targets[[5 + p]], SHARES[[p]], RULE[[p]])
+            assert np.array_equal(mixed[0][b], both[0])
+            assert np.array_equal(mixed[1][b], mix_weights(weights[[b]], weights[[5 + p]], both)[0])
+            assert mixed[2][b] == mix_importance(importance[[b]], importance[[5 + p]], SHARES[[p]], RULE[[p]])[0]
+        else:
+            assert np.array_equal(mixed[0][b], targets[b])
+            assert np.array_equal(mixed[1][b], weights[b])
+            assert mixed[2][b] == importance[b]
+
+
+def test_the_given_labels_stay_as_they_are() -> None:
+    given = batch(5 + 2)
+    before = [array.copy() for array in given]
+    pairs = replace(mixtures(np.array([0, 2])), rule=np.array([1, 2]))
+    for array in mixed_labels(*given, pairs):
+        array[:] = -1
+    assert all(np.array_equal(now, then) for now, then in zip(given, before, strict=True))

@@ -1,0 +1,127 @@
+"""Augmentations of whole batches, each against a slow obvious loop over its examples in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from train.augment import ops
+
+B, T, M = 5, 7, 6
+PLACE = [3, 0, 4]  # which of the clips get a partner, a background or noise
+
+Floats = npt.NDArray[np.float64]
+Float32s = npt.NDArray[np.float32]
+
+
+@pytest.fixture
+def clips() -> Float32s:
+    return np.random.default_rng(11).uniform(-100, 40, (B, T, M)).astype(np.float32)
+
+
+@pytest.fixture
+def others() -> Float32s:
+    return np.random.default_rng(12).uniform(-100, 40, (len(PLACE), T, M)).astype(np.float32)
+
+
+def power_of(values_db: npt.ArrayLike) -> Floats:
+    return np.asarray(10 ** (np.asarray(values_db, np.float64) / 10))
+
+
+def test_power_of_decibels_is_the_textbook_one_and_turns_back(clips: Float32s) -> None:
+    power = ops.to_power_(torch.tensor(clips))
+    np.testing.assert_allclose(power.numpy(), power_of(clips), rtol=1e-5)
+    np.testing.assert_allclose(ops.to_db_(power).numpy(), clips, atol=1e-4)
+
+
+def test_no_power_at_all_is_the_front_ends_floor() -> None:
+    decibel = ops.to_db_(torch.tensor([0.0, 1e-38, 1e-10, 1.0, 100.0]))
+    np.testing.assert_allclose(decibel.numpy(), [-100, -100, -100, 0, 20], atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [1, M])
+def test_each_clip_gets_its_own_tone(clips: Float32s, columns: int) -> None:
+    tone_db = np.random.default_rng(2).uniform(-20, 6, (B, columns)).astype(np.float32)
+    changed = ops.change_tone_(torch.tensor(clips), torch.tensor(tone_db)).numpy()
+    for b, t, m in np.ndindex(B, T, M):
+        assert changed[b, t, m] == pytest.approx(clips[b, t, m] + tone_db[b, m % columns], abs=1e-4)
+
+
+@pytest.mark.parametrize("columns", [1, T])
+def test_clips_are_mixed_with_their_partners_by_weights_of_each_frame(
+    clips: Float32s, others: Float32s, columns: int
+) -> None:
+    rng = np.random.default_rng(3)
+    own = rng.uniform(0, 1, (B, columns)).astype(np.float32)
+    other = rng.uniform(0, 4, (len(PLACE), columns)).astype(np.float32)
+    tensors = (torch.tensor(each) for each in (clips, others, PLACE, own, other))
+    mixed = ops.mix_(*tensors).numpy()
+    for b, t, m in np.ndindex(B, T, M):
+        expected = float(own[b, t % columns]) * float(clips[b, t, m])
+        if b in PLACE:
+            p = PLACE.index(b)
+            expected += float(other[p, t % columns]) * float(others[p, t, m])
+        assert mixed[b, t, m] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("snr_db", [[0.0, 3.0, -10.0], [40.0, 20.0, 0.1]])
+def test_a_sound_is_added_at_the_wanted_ratio_of_mean_powers(
+    clips: Float32s, others: Float32s, snr_db: list[float]
+) -> None:
+    power, added = power_of(clips), power_of(others)
+    given = torch.tensor(power).float(), torch.tensor(added).float()
+    result = ops.add_at_snr_(*given, torch.tensor(PLACE), torch.tensor(snr_db)).numpy()
+    for b in range(B):
+        expected = power[b]
+        if b in PLACE:
+            q = PLACE.index(b)
+            gain = power[b].mean() / added[q].mean() * 10 ** (-snr_db[q] / 10)
+            expected = power[b] + gain * added[q]
+            laid_under = result[b].astype(np.float64) - power[b]
+            assert 10 * np.log10(power[b].mean() / laid_under.mean()) == pytest.approx(snr_db[q], abs=0.01)
+        np.testing.assert_allclose(result[b], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("clip_db", "added_db"), [(-100.0, 20.0), (20.0, -100.0), (-100.0, -100.0), (-130.0, 40.0)])
+def test_silence_under_a_sound_or_a_sound_under_silence_stays_finite(clip_db: float, added_db: float) -> None:
+    power, added = (
+        torch.tensor(power_of(np.full((1, T, M), level)), dtype=torch.float32) for level in (clip_db, added_db)
+    )
+    louder = ops.add_at_snr_(power, added, torch.tensor([0]), torch.tensor([0.0]))
+    decibel = ops.to_db_(louder).numpy()
+    np.testing.assert_allclose(decibel, max(clip_db + 10 * np.log10(2), -100), atol=1e-3)
+
+
+def test_spans_of_the_bank_begin_where_they_were_drawn() -> None:
+    bank = np.random.default_rng(4).uniform(0, 1, (40, M)).astype(np.float32)
+    start = [33, 0, 12, 12]
+    spans = ops.take_spans(torch.tensor(bank), torch.tensor(start), torch.empty(len(start), T, M)).numpy()
+    for q, begin in enumerate(start):
+        assert np.array_equal(spans[q], bank[begin : begin + T])
+
+
+def test_each_clip_is_rolled_by_its_own_shift(clips: Float32s) -> None:
+    shift = [0, 1, -1, 6, -13]
+    rolled = ops.roll_frames(torch.tensor(clips), torch.tensor(shift), torch.empty(B, T, M)).numpy()
+    for b in range(B):
+        assert np.array_equal(rolled[b], np.roll(clips[b], shift[b], axis=0))
+
+
+@pytest.mark.parametrize(("with_mel", "with_time"), [(True, True), (True, False), (False, True), (False, False)])
+def test_masked_bins_and_frames_become_0_and_nothing_else(clips: Float32s, with_mel: bool, with_time: bool) -> None:
+    rng = np.random.default_rng(3)
+    seen_mel, seen_time = rng.random((B, M)) < 0.6, rng.random((B, T)) < 0.6
+    seen = (torch.tensor(each) if wanted else None for each, wanted in ((seen_mel, with_mel), (seen_time, with_time)))
+    shown = np.stack([clips, -clips], axis=1)
+    blanked = ops.blank_(torch.tensor(shown), *seen).numpy()
+    for b, c, t, m in np.ndindex(B, 2, T, M):
+        hidden = (with_mel and not seen_mel[b, m]) or (with_time and not seen_time[b, t])
+        assert blanked[b, c, t, m] == (0 if hidden else shown[b, c, t, m])
+
+
+def test_floats_reach_the_device_as_float32_and_other_types_as_they_are() -> None:
+    cpu = torch.device("cpu")
+    types = [ops.to_device(np.zeros(2, kind), cpu).dtype for kind in (np.float64, np.float32, np.int64, np.bool_)]
+    assert types == [torch.float32, torch.float32, torch.int64, torch.bool]

@@ -1,0 +1,91 @@
+"""Staging in a thread ahead of use: order, honest waiting, and exceptions that are not lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from birdcache.params.views import MelView
+from cache.store import Store
+from train.data.frames import HostFrames, StreamFrames
+from train.data.loader import AHEAD, staged_ahead
+from train.data.random import Ints
+from train.data.upload import Uploaded
+from train.score.inference import ClipBatch
+
+
+class SlowFrames:
+    """Frames whose staging takes its time; fails at one row."""
+
+    def __init__(self, seconds: float, broken_row: int = -1) -> None:
+        self.seconds, self.broken_row, self.staged = seconds, broken_row, list[int]()
+
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
+        if row_B[0] == self.broken_row:
+            raise OSError("the disk is gone")
+        time.sleep(self.seconds)
+        self.staged.append(int(row_B[0]))
+        return Uploaded(torch.tensor(row_B), None)
+
+    def finish(self, staged: Uploaded, position_BT: Ints) -> torch.Tensor:
+        return staged.tensor
+
+
+def plans(count: int) -> Iterator[ClipBatch]:
+    for row in range(count):
+        yield ClipBatch(np.array([row]), np.zeros((1, 1), np.int64))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 20])
+def test_batches_staged_ahead_keep_their_order(count: int) -> None:
+    batches = staged_ahead(plans(count), SlowFrames(0))
+    found = [(int(plan.row[0]), int(staged.tensor[0])) for (plan, staged), _ in batches]
+    assert found == [(row, row) for row in range(count)]
+
+
+def test_time_spent_waiting_for_the_stage_is_reported() -> None:
+    waited_s = [waited for _, waited in staged_ahead(plans(6), SlowFrames(0.02))]
+    assert 0.08 < sum(waited_s) < 5
+
+
+def test_batches_that_were_staged_meanwhile_cost_no_waiting() -> None:
+    waited_s = []
+    for _, waited in staged_ahead(plans(6), SlowFrames(0.04)):
+        waited_s.append(waited)
+        time.sleep(0.06)
+    assert sum(waited_s[1:]) < 0.1
+
+
+def test_only_a_few_batches_are_staged_ahead() -> None:
+    frames = SlowFrames(0)
+    batches = staged_ahead(plans(50), frames)
+    next(batches)
+    time.sleep(0.05)
+    assert len(frames.staged) <= AHEAD + 1
+    assert len(list(batches)) == 49
+
+
+def test_an_exception_of_the_staging_thread_reaches_the_caller_after_the_batches_before_it() -> None:
+    batches = staged_ahead(plans(9), SlowFrames(0, broken_row=5))
+    assert [int(plan.row[0]) for (plan, _), _ in islice(batches, 5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
+
+
+@pytest.mark.parametrize("residence", ["host", "stream"])
+def test_batches_that_wait_for_their_use_are_not_overwritten_by_later_ones(
+    random_store: Callable[..., Store], view: MelView, cpu: torch.device, residence: str
+) -> None:
+    store = random_store((700, 520, 90), view)
+    frames = HostFrames(store, cpu) if residence == "host" else StreamFrames(store, cpu, 50_000)
+    planned = [ClipBatch(np.array([n % 3]), np.arange(n, n + 40)[None]) for n in range(50)]
+    kept = [staged for (_, staged), _ in staged_ahead(planned, frames)]
+    for plan, staged in zip(planned, kept, strict=True):
+        codes = store.empty(40)
+        store.copy_frames(int(plan.row[0]), int(plan.position[0, 0]), codes)
+        assert np.array_equal(staged.tensor[0].numpy(), codes)

@@ -1,0 +1,236 @@
+"""Training: it learns, it repeats itself to the bit, it stops at nonsense, and its line is honest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from birdcache.errors import TrainError
+from birdcache.params.members import Member
+from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.views import MelView
+from cache.store import Store
+from commands.report.curves import draw_curves
+from tests.train.easy import Training, WaitingBatches, easy_store
+from tests.train.small import small_model
+from train.augment.batch import Batch
+from train.data.examples import Examples
+from train.data.upload import Uploaded
+from train.data.waiting import StreamWaits
+from train.loop.history import Epoch
+from train.loop.step import Learner
+
+
+@pytest.fixture(scope="module")
+def easy(make_store: Callable[..., Store], view: MelView) -> Store:
+    return easy_store(make_store, view)
+
+
+@pytest.fixture
+def training(easy: Store, examples_of: Callable[..., Examples], member: Member) -> Training:
+    return Training(easy, examples_of(easy, (0, 1, 2, 3) * 2), member)
+
+
+@pytest.mark.parametrize("kind", ["ce", "bce"])
+def test_eight_easy_clips_are_learned_by_heart(training: Training, recipe: Recipe, kind: str) -> None:
+    changes = {"epochs": 40, "batch_size": 8, "normalise": "clip", "loss": {"kind": kind}}
+    epochs, _ = training.run(resolve_recipe(recipe, changes))
+    assert epochs[-1].train_loss < 0.2 * epochs[0].train_loss
+    assert epochs[-1].metrics["accuracy"] == 1
+    assert epochs[-1].metrics["macro_roc_auc"] == 1
+
+
+MIXED: dict[str, Any] = {
+    "normalise": "clip",
+    "sampling": {"weighted": True},
+    "augment": {"gain_db": 6.0, "mixup": {"probability": 0.5}, "spec_augment": {"mel_masks": 1, "time_masks": 1}},
+}
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_last_bit(training: Training, recipe: Recipe) -> None:
+    mixed = resolve_recipe(recipe, MIXED)
+    first, second = (training.run(mixed) for _ in range(2))
+    assert first[1] == second[1]
+    assert [epoch.train_loss for epoch in first[0]] == [epoch.train_loss for epoch in second[0]]
+
+
+def test_another_seed_gives_other_weights(training: Training, recipe: Recipe) -> None:
+    one, other = (training.run(resolve_recipe(recipe, MIXED | {"seed": seed}))[1] for seed in (1, 2))
+    assert one != other
+
+
+def test_every_epoch_leaves_last_and_the_better_ones_best(training: Training, recipe: Recipe) -> None:
+    changes = {"epochs": 6, "normalise": "clip", "optimiser": {"lr": 1e-3}}
+    epochs, weights = training.run(resolve_recipe(recipe, changes))
+    best = float("-inf")
+    for epoch, left in zip(epochs, weights, strict=True):
+        better = epoch.metrics["macro_roc_auc"] > best
+        best = max(best, epoch.metrics["macro_roc_auc"])
+        assert set(left) == ({"last", "best"} if better else {"last"})
+        assert left.get("best", left["last"]) == left["last"]
+    assert weights[0]["last"] != weights[1]["last"]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "said"),
+    [
+        (4, r"tiny-0, epoch 1: the loss became (nan|inf) at step 2 of 2 \(learning rate 1\.0e\+30\); lower .*: XC"),
+        (8, r"tiny-0, epoch 1, validation: the loss is (nan|inf)"),
+    ],
+)
+def test_a_loss_that_is_no_number_stops_the_training(
+    training: Training, recipe: Recipe, batch_size: int, said: str
+) -> None:
+    """Absurd steps break the weights before the second batch, or, where the epoch has but one, before validation."""
+    absurd = {"lr": 1e30, "min_lr": 0.0, "clip_norm": 0.0}
+    with pytest.raises(TrainError, match=said):
+        training.run(resolve_recipe(recipe, {"batch_size": batch_size, "optimiser": absurd}))
+
+
+def test_an_epoch_without_a_batch_is_refused(training: Training, recipe: Recipe) -> None:
+    with pytest.raises(TrainError, match=r"one clip only.*raise sampling\.clips_per_epoch"):
+        training.run(resolve_recipe(recipe, {"sampling": {"clips_per_epoch": 1}}))
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(4, 1), (2, 2)])
+def test_the_rate_follows_the_schedule(training: Training, recipe: Recipe, batch_size: int, accumulate: int) -> None:
+    """Two steps an epoch: one epoch of warm-up, then half a cosine of four steps, seen at its second and fourth."""
+    schedule = {"lr": 1e-3, "min_lr": 0.0, "warmup_epochs": 1.0, "schedule": "cosine", "accumulate": accumulate}
+    changes = {"epochs": 3, "batch_size": batch_size, "optimiser": schedule}
+    epochs, _ = training.run(resolve_recipe(recipe, changes))
+    half = 2**-0.5
+    assert [epoch.learning_rate for epoch in epochs] == pytest.approx([1e-3, 5e-4 * (1 + half), 5e-4 * (1 - half)])
+
+
+def test_the_last_group_of_an_epoch_steps_even_if_it_is_not_full(
+    training: Training, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[list[int]] = []
+    step = Learner.step
+
+    def counted(learner: Learner, *group: Batch) -> torch.Tensor:
+        sizes.append([len(batch.clips) for batch in group])
+        return step(learner, *group)
+
+    monkeypatch.setattr(Learner, "step", counted)
+    training.run(resolve_recipe(recipe, {"epochs": 2, "batch_size": 2, "optimiser": {"accumulate": 3}}))
+    assert sizes == [[2, 2, 2], [2]] * 2
+
+
+def test_accumulated_batches_train_like_batches_of_their_size(training: Training, recipe: Recipe) -> None:
+    """On a model that sees each clip apart from the others of its batch."""
+    results = []
+    for batch_size, accumulate in ((8, 1), (2, 4)):
+        changes = {"batch_size": batch_size, "normalise": "clip", "optimiser": {"accumulate": accumulate, "lr": 1e-3}}
+        model = small_model(classes=4, mel_bins=32)
+        results.append(training.run(resolve_recipe(recipe, changes), model=model))
+    (large, large_weights), (small, small_weights) = results
+    assert [epoch.train_loss for epoch in small] == pytest.approx([epoch.train_loss for epoch in large], rel=1e-4)
+    for name, tensor in load(large_weights[-1]["last"]).items():
+        torch.testing.assert_close(load(small_weights[-1]["last"])[name], tensor, rtol=0, atol=1e-5)
+
+
+def test_the_running_mean_of_the_weights_is_what_is_validated_and_written(training: Training, recipe: Recipe) -> None:
+    changed = resolve_recipe(recipe, {"normalise": "clip", "optimiser": {"ema_decay": 0.9, "lr": 1e-2}})
+    epochs, weights = training.run(changed)
+    written, kept = load(weights[-1]["last"]), training.trainer.learner.kept.state_dict()
+    assert all(torch.equal(written[name], kept[name]) for name in kept)
+    assert any(not torch.equal(written[name], own) for name, own in training.model.state_dict().items())
+    training.model.load_state_dict(written)
+    assert training.validation(changed).metrics(training.model) == epochs[-1].metrics
+
+
+def test_the_backbone_learns_only_after_the_epochs_in_which_it_is_frozen(training: Training, recipe: Recipe) -> None:
+    _, weights = training.run(resolve_recipe(recipe, {"epochs": 3, "optimiser": {"freeze_epochs": 2}}))
+    first, second, third = (load(left["last"]) for left in weights)
+    head = {name for name in first if "classifier" in name}
+    assert {name for name in first if not torch.equal(first[name], second[name])} == head
+    learned = {name for name in first if not torch.equal(second[name], third[name])}
+    assert learned > head
+    assert any("running_mean" in name for name in learned)
+
+
+@pytest.mark.parametrize(("clip_norm", "clipped"), [(0.01, True), (0.0, False)])
+def test_the_gradient_is_clipped_to_its_norm_or_left_alone(
+    training: Training, recipe: Recipe, clip_norm: float, clipped: bool
+) -> None:
+    training.run(resolve_recipe(recipe, {"epochs": 1, "optimiser": {"clip_norm": clip_norm}}))
+    gradients = [weight.grad.norm() for weight in training.model.parameters() if weight.grad is not None]
+    norm = float(torch.stack(gradients).norm())
+    assert norm == pytest.approx(0.01, rel=1e-3) if clipped else norm > 0.02
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "auto"])
+def test_mixed_precision_trains_weights_that_stay_float32(training: Training, recipe: Recipe, precision: str) -> None:
+    epochs, weights = training.run(resolve_recipe(recipe, {"epochs": 1, "precision": precision}))
+    assert np.isfinite(epochs[0].train_loss)
+    assert {tensor.dtype for tensor in load(weights[0]["last"]).values()} == {torch.float32, torch.int64}
+
+
+def test_waiting_is_the_share_of_the_epoch_that_batches_were_waited_for(training: Training, recipe: Recipe) -> None:
+    prompt, *_ = training.run(resolve_recipe(recipe, {"epochs": 1}))[0]
+    assert 0 <= prompt.waiting < 1
+    training.batches_kind = WaitingBatches
+    slow, *_ = training.run(resolve_recipe(recipe, {"epochs": 1}))[0]
+    elapsed_s = 8 / slow.clips_per_s
+    assert slow.waiting == pytest.approx(2 * 3600 / elapsed_s)
+
+
+def test_without_a_gpu_no_time_of_a_gpu_is_told(training: Training, recipe: Recipe) -> None:
+    epochs, _ = training.run(resolve_recipe(recipe, {"epochs": 1}))
+    assert epochs[0].device_waiting is None
+    assert "device" not in epochs[0].line(1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_gpu_s_own_clock_sees_a_wait_that_nothing_else_fills() -> None:
+    cuda = torch.device("cuda")
+    waits = StreamWaits(cuda)
+    work = torch.randn(500, 500, device=cuda)
+    for sleep_s in (0.0, 0.2):
+        waits.begin()
+        time.sleep(sleep_s)
+        waits.end(Uploaded(work, None))
+        work = work @ work
+    torch.cuda.synchronize()
+    total_s = waits.total_s()
+    assert total_s is not None
+    assert 0.15 < total_s < 0.5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_gpu_s_own_clock_sees_no_wait_that_its_computing_fills() -> None:
+    cuda = torch.device("cuda")
+    waits, work = StreamWaits(cuda), torch.randn(500, 500, device=cuda)
+    torch.cuda._sleep(2_000_000_000)  # type: ignore[no-untyped-call]  # cycles, about a second
+    waits.begin()
+    time.sleep(0.1)
+    waits.end(Uploaded(work, None))
+    torch.cuda.synchronize()
+    assert (waits.total_s() or 0.0) < 0.02
+
+
+def epoch(number: int = 2) -> Epoch:
+    metrics = {"loss": 1.25, "accuracy": 0.5, "macro_roc_auc": 0.875, "cmap": 0.25, "macro_f1": 0.4}
+    return Epoch(number, 1.5, metrics, clips_per_s=1234.5, waiting=0.021, learning_rate=1e-3)
+
+
+def test_the_line_of_an_epoch_says_how_well_and_how_fast_it_went_and_how_long_it_waited() -> None:
+    line = epoch().line(24)
+    for part in ("epoch   3/24", "loss 1.500", "val 1.250", "auc 0.8750", "1,234 clips/s", "waiting 2.1 %  lr"):
+        assert part in line
+    assert "waiting 2.1 %, device 0.4 %  lr" in replace(epoch(), device_waiting=0.004).line(24)
+
+
+def test_curves_are_drawn_even_where_a_metric_could_not_be_measured(tmp_path: Path) -> None:
+    unmeasured = Epoch(0, 1.5, epoch().metrics | {"macro_roc_auc": float("nan")}, 10.0, 0.0, 1e-3)
+    draw_curves([unmeasured, epoch(1)], tmp_path / "curves.png", "tiny-0")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,172 @@
+"""What each member adds, blends side by side, and what each step gains: computed again the long way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from birdcache.predict.clip_scores import ClipScores
+from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
+from tests.train.test_evaluate import PRIMARY, plain_ensemble, predicted
+from train.score.blend import Blend, equal, log_loss
+from train.score.ensemble import ENSEMBLE, Ensemble
+from train.score.metrics import Floats, recording_metrics, window_metrics
+from train.score.out_of_fold import OutOfFold
+from train.score.tables import blend_table, markdown, member_table, postprocessing_table
+from train.score.windows import Windows
+
+MEMBERS = ("one", "two", "three")
+
+
+@pytest.fixture
+def ensemble() -> Ensemble:
+    rng = dict.fromkeys(MEMBERS, 1 / 3)
+    return plain_ensemble(members=rng, folds=[0, 1], hop_s=2.5, shifts_s=[1.0], smoothing=0.2, file_max=0.0)
+
+
+@pytest.fixture
+def out_of_fold(ensemble: Ensemble) -> OutOfFold:
+    rng = np.random.default_rng(8)
+    truth = np.eye(4, dtype=np.float32)[PRIMARY]
+    noise = dict(zip(MEMBERS, (0.2, 0.8, 3.0), strict=True))
+    scores = {name: ((truth + noise[name] * rng.random(truth.shape)) / 4).astype(np.float32) for name in MEMBERS}
+    plain = replace(predicted(scores["one"]), scores=scores)
+    return replace(plain, scores=scores | {ENSEMBLE: plain.held.blended(ensemble.blend)})
+
+
+def held_of(out_of_fold: OutOfFold) -> OutOfFold:
+    return replace(out_of_fold, scores={name: out_of_fold.scores[name] for name in MEMBERS})
+
+
+@pytest.fixture
+def windows(ensemble: Ensemble) -> Windows:
+    return windows_of(ensemble, told=True)
+
+
+def windows_of(ensemble: Ensemble, told: bool) -> Windows:
+    """Eight windows of two soundscapes, scored every 2.5 s and moved by a second."""
+    rng = np.random.default_rng(9)
+    scores = rng.random((3, 2, 14, 4)).astype(np.float32)
+    clips = ClipScores.of(list(MEMBERS), [("dawn", 20.0), ("dusk", 20.0)], scores, Cutting(5.0, 2.5, (1.0,)))
+    truth = rng.random((8, 4)) > 0.6
+    members = clips.member_windows()
+    final = {name: by_soundscape(ensemble.post, each, [4, 4]) for name, each in zip(MEMBERS, members, strict=True)}
+    final[ENSEMBLE] = ensemble.final(members, [4, 4])
+    known = np.full(8, told)
+    known[3] = False
+    return Windows(clips, clips.row_ids, truth, known, final)
+
+
+def auc_of_windows(windows: Windows, scores: Floats) -> float:
+    return window_metrics(windows.truth[windows.told], scores[windows.told])["macro_roc_auc"]
+
+
+def test_a_member_adds_what_the_others_lack(out_of_fold: OutOfFold, windows: Windows, ensemble: Ensemble) -> None:
+    table = member_table(out_of_fold, held_of(out_of_fold).held, windows, ensemble)
+    assert table["data"].tolist() == ["out of fold"] * 3 + ["soundscapes"] * 3
+    assert table["member"].tolist() == [*MEMBERS] * 2
+    examples = out_of_fold.examples
+    for row, (first, second) in zip(range(3), [("two", "three"), ("one", "three"), ("one", "two")], strict=True):
+        others = ((out_of_fold.scores[first] + out_of_fold.scores[second]) / 2).astype(np.float32)
+        without = recording_metrics(examples.primary, examples.secondary, others)
+        whole = recording_metrics(examples.primary, examples.secondary, out_of_fold.scores[ENSEMBLE])
+        assert table["auc_without"][row] == pytest.approx(without["macro_roc_auc"])
+        assert table["cmap_adds"][row] == pytest.approx(whole["cmap"] - without["cmap"])
+        numbers = [MEMBERS.index(first), MEMBERS.index(second)]
+        blended = windows.clips.member_windows()[numbers].mean(axis=0)
+        expected = auc_of_windows(windows, by_soundscape(ensemble.post, blended, [4, 4]))
+        assert table["auc_without"][3 + row] == pytest.approx(expected)
+        assert table["auc"][3 + row] == pytest.approx(auc_of_windows(windows, windows.scores[MEMBERS[row]]))
+        assert table["weight"][row] == pytest.approx(1 / 3)
+
+
+def test_without_a_member_weights_are_learnt_anew_and_out_of_fold(
+    out_of_fold: OutOfFold, windows: Windows, ensemble: Ensemble
+) -> None:
+    fitted = ensemble.model_copy(update={"kind": "fitted"})
+    held = held_of(out_of_fold).held
+    table = member_table(out_of_fold, held, windows, fitted)
+    expected = held.members([1, 2]).blended(Blend("fitted"))
+    examples = out_of_fold.examples
+    found = recording_metrics(examples.primary, examples.secondary, expected)
+    assert table["cmap_without"][0] == pytest.approx(found["cmap"])
+
+
+def test_an_only_member_adds_what_nobody_knows(out_of_fold: OutOfFold, ensemble: Ensemble) -> None:
+    alone = ensemble.model_copy(update={"members": {"one": 1.0}})
+    only = replace(out_of_fold, scores={"one": out_of_fold.scores["one"]})
+    windows = windows_of(ensemble, told=False)
+    windows = replace(windows, scores=dict.fromkeys(("one", ENSEMBLE), windows.scores["one"]))
+    both = replace(only, scores={**only.scores, ENSEMBLE: only.scores["one"]})
+    table = member_table(both, only.held, replace(windows, told=np.zeros(8, bool)), alone)
+    assert table["data"].tolist() == ["out of fold"]
+    assert np.isnan(table["auc_adds"][0])
+    assert np.isfinite(table["auc"][0])
+
+
+def test_blends_stand_side_by_side(out_of_fold: OutOfFold, windows: Windows, ensemble: Ensemble) -> None:
+    held = held_of(out_of_fold).held
+    table = blend_table(out_of_fold, held, windows, ensemble).set_index("blend")
+    assert table["used"].to_dict() == {"mean": "yes", "rank": "no", "fitted": "no", "best": "no"}
+    examples, members = out_of_fold.examples, windows.clips.member_windows()
+    for kind in ("mean", "rank", "fitted", "best"):
+        blend = Blend(kind, ensemble.best)
+        scores = held.blended(blend)
+        assert table["log_loss"][kind] == pytest.approx(log_loss(scores, held.truth, held.known))
+        expected = recording_metrics(examples.primary, examples.secondary, scores)
+        assert table["out of fold cmap"][kind] == pytest.approx(expected["cmap"])
+        final = by_soundscape(ensemble.post, blend(members, held.weights(blend)), [4, 4])
+        assert table["soundscapes auc"][kind] == pytest.approx(auc_of_windows(windows, final))
+
+
+def test_each_step_is_measured_by_itself_and_all_that_are_used_together(windows: Windows, ensemble: Ensemble) -> None:
+    table = postprocessing_table(windows, ensemble).set_index("step")
+    mean, clips = Blend("mean"), windows.clips
+    plain = mean(clips.scores[:, 0, [0, 2, 4, 6, 7, 9, 11, 13]], equal(3))
+    moved = mean(clips.scores[:, :, [0, 2, 4, 6, 7, 9, 11, 13]].mean(axis=1), equal(3))
+    overlapping = mean(clips.member_windows(shifts=False), equal(3))
+    smooth, loud = (by_soundscape(PostProcessing(*each), plain, [4, 4]) for each in ((0.2, 0.0), (0.0, 1.0)))
+    expected = {
+        "one clip a window": (plain, "yes"),
+        "a clip every 2.5 s": (overlapping, "yes"),
+        "clips moved by 1 s": (moved, "yes"),
+        "smoothing 0.2": (smooth, "yes"),
+        "file maximum ** 1": (loud, "no"),
+        "all that is used": (windows.scores[ENSEMBLE], "yes"),
+    }
+    assert list(table.index) == list(expected)
+    base = auc_of_windows(windows, plain)
+    for step, (scores, used) in expected.items():
+        assert table["used"][step] == used
+        assert table["macro_roc_auc"][step] == pytest.approx(auc_of_windows(windows, scores))
+        assert table["auc_gain"][step] == pytest.approx(auc_of_windows(windows, scores) - base)
+
+
+def test_what_is_off_has_no_row_unless_it_costs_nothing_to_try(ensemble: Ensemble) -> None:
+    scores = np.random.default_rng(1).random((3, 1, 8, 4)).astype(np.float32)
+    plain = ensemble.model_copy(update={"hop_s": 5.0, "shifts_s": [], "smoothing": 0.0})
+    windows = windows_of(ensemble, told=True)
+    windows = replace(windows, clips=ClipScores.of(MEMBERS, [("a", 20.0), ("b", 20.0)], scores, Cutting(5.0, 5.0)))
+    table = postprocessing_table(windows, plain)
+    assert table["step"].tolist() == [
+        "one clip a window",
+        "smoothing 0.1",
+        "file maximum ** 1",
+        "all that is used",
+    ]
+    assert table["used"].tolist() == ["yes", "no", "no", "yes"]
+
+
+def test_without_a_truth_the_table_of_steps_is_empty(ensemble: Ensemble) -> None:
+    windows = replace(windows_of(ensemble, told=False), told=np.zeros(8, bool))
+    table = postprocessing_table(windows, ensemble)
+    assert table.empty
+    assert markdown(table).splitlines()[0].startswith("| step | used | macro_roc_auc |")
+
+
+def test_tables_for_people_have_four_digits_and_no_nan() -> None:
+    table = pd.DataFrame({"member": ["one"], "auc": [0.98765], "adds": [float("nan")], "count": [3]})
+    assert markdown(table) == "| member | auc | adds | count |\n| --- | --- | --- | --- |\n| one | 0.9877 |  | 3 |\n"

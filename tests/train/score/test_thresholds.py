@@ -1,0 +1,107 @@
+"""Thresholds of the best F1, and what becomes of classes that teach little."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from train.score.metrics import Bools, Floats
+from train.score.thresholds import best_threshold, f1_at, fit_thresholds
+
+
+def slow_best(truth: Bools, scores: Floats) -> float:
+    """The best F1 of any threshold."""
+    return max(float(sklearn.metrics.f1_score(truth, scores >= each)) for each in scores)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_threshold_has_a_better_f1(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.random(40) < 0.3
+    truth[0] = True
+    scores = np.round(rng.random(40) * 0.7 + truth * 0.2, 1 + seed % 3).astype(np.float32)  # with equal scores
+    threshold = best_threshold(truth, scores)
+    assert sklearn.metrics.f1_score(truth, scores >= threshold) == pytest.approx(slow_best(truth, scores))
+    assert f1_at(truth, scores, threshold) == pytest.approx(slow_best(truth, scores))
+    assert not np.isin(threshold, scores), "halfway between two scores, so that neither is cut by rounding"
+
+
+def test_of_thresholds_alike_the_highest_is_taken() -> None:
+    truth, scores = np.array([True, False, False, True]), np.array([0.9, 0.7, 0.5, 0.3], np.float32)
+    # F1 is 2/3 from 0.9 on, and 2/3 from 0.3 on
+    assert best_threshold(truth, scores) == pytest.approx(0.8)
+
+
+def test_a_threshold_lies_halfway_between_what_it_parts() -> None:
+    truth, scores = np.array([True, True, False]), np.array([0.8, 0.6, 0.2], np.float32)
+    assert best_threshold(truth, scores) == pytest.approx(0.4)
+    assert best_threshold(np.array([True, True]), np.array([0.8, 0.6], np.float32)) == pytest.approx(0.3)
+
+
+@pytest.fixture
+def scores() -> Floats:
+    return np.random.default_rng(5).random((50, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def truth() -> Bools:
+    """No positive, one, all, and a third."""
+    rng = np.random.default_rng(6)
+    truth = np.zeros((50, 4), bool)
+    truth[7, 1] = truth[:, 2] = True
+    truth[:, 3] = rng.random(50) < 0.3
+    return truth
+
+
+def test_classes_without_positives_or_negatives_have_the_common_threshold(truth: Bools, scores: Floats) -> None:
+    found = fit_thresholds(truth, scores, np.ones_like(truth), prior=10)
+    common = best_threshold(truth.ravel(), scores.ravel())
+    assert found.used[[0, 2]] == pytest.approx([common, common])
+    assert np.isnan(found.own[[0, 2]]).all()
+    assert np.isnan(found.f1[[0, 2]]).all()
+    assert found.positives.tolist() == [0, 1, 50, truth[:, 3].sum()]
+
+
+def test_own_thresholds_are_drawn_to_the_common_one_the_more_the_fewer_positives(truth: Bools, scores: Floats) -> None:
+    found = fit_thresholds(truth, scores, np.ones_like(truth), prior=10)
+    common = best_threshold(truth.ravel(), scores.ravel())
+    for label in (1, 3):
+        own, positives = best_threshold(truth[:, label], scores[:, label]), truth[:, label].sum()
+        assert found.own[label] == pytest.approx(own)
+        assert found.used[label] == pytest.approx((positives * own + 10 * common) / (positives + 10))
+        assert found.f1[label] == pytest.approx(
+            sklearn.metrics.f1_score(truth[:, label], scores[:, label] >= found.used[label])
+        )
+    alone = fit_thresholds(truth, scores, np.ones_like(truth), prior=0)
+    assert alone.used[[1, 3]] == pytest.approx(alone.own[[1, 3]])
+
+
+def test_what_is_not_known_does_not_count(truth: Bools, scores: Floats) -> None:
+    known = np.ones_like(truth)
+    known[10:30, 3] = False
+    spoilt = scores.copy()
+    spoilt[10:30, 3] = truth[10:30, 3]
+    found, expected = (fit_thresholds(truth, each, known, prior=3) for each in (spoilt, scores))
+    assert np.array_equal(found.used, expected.used)
+    assert found.positives[3] == truth[:, 3].sum() - truth[10:30, 3].sum()
+
+
+def test_a_class_whose_negatives_are_not_known_has_the_common_threshold(truth: Bools, scores: Floats) -> None:
+    known = np.ones_like(truth)
+    known[:, 3] = truth[:, 3]
+    assert np.isnan(fit_thresholds(truth, scores, known, prior=3).own[3])
+
+
+def test_without_any_positive_all_thresholds_are_a_half(scores: Floats) -> None:
+    found = fit_thresholds(np.zeros((50, 4), bool), scores, np.ones((50, 4), bool), prior=3)
+    assert found.used.tolist() == [0.5] * 4
+    nothing = np.zeros((0, 4), bool)
+    assert fit_thresholds(nothing, scores[:0], nothing, prior=3).used.tolist() == [0.5] * 4
+
+
+def test_the_table_names_every_class(truth: Bools, scores: Floats) -> None:
+    table = fit_thresholds(truth, scores, np.ones_like(truth), prior=10).table(["jay", "owl", "robin", "wren"])
+    assert list(table.columns) == ["label", "positives", "threshold", "own_threshold", "f1"]
+    assert table["label"].tolist() == ["jay", "owl", "robin", "wren"]
+    assert table["positives"].tolist()[:3] == [0, 1, 50]

@@ -1,0 +1,132 @@
+"""The recordings that a fold trains and validates on, with their targets. N recording, K class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from birdcache.errors import TrainError
+from birdcache.params.recipe import SecondaryParams
+from cache.csv_files import read_csv
+from cache.store import Store
+from train.data.events import Events
+from train.paths import FOLDS, LABELS, RECORDINGS
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+BEST_RATING = 5.0  # stars of xeno-canto
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Recordings with what a model should say about them."""
+
+    labels: tuple[str, ...]  # (K,) names of the classes
+    names: tuple[str, ...]
+    rows: Ints  # (N,) in the store
+    part: Ints  # (N,) of the store that each recording lies in
+    first: Ints  # (N,) first frame of each recording that is used
+    frames: Ints  # (N,) frames of each recording that are used
+    primary: Ints  # (N,) class of the primary label
+    secondary: npt.NDArray[np.bool_]  # (N, K) secondary labels
+    rating: npt.NDArray[np.float64]  # (N,) 1 to 5, 0 = unrated
+    events: Events | None = None  # annotated times, if clips are drawn from them
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, chosen: Any) -> Examples:
+        """The examples that a mask or an index array chooses."""
+        numbers = np.arange(len(self))[chosen]
+        names = tuple(self.names[number] for number in numbers)
+        arrays = (self.rows, self.part, self.first, self.frames, self.primary, self.secondary, self.rating)
+        return replace(Examples(self.labels, names, *(array[chosen] for array in arrays)), events=self.events)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, K."""
+        return len(self.labels)
+
+    def targets(self, chosen: Ints, policy: SecondaryParams) -> tuple[Floats, Floats]:
+        """What the loss compares the logits of chosen examples with.
+
+        Returns
+        -------
+        targets : (B, K), 1 for the primary label; for secondary labels 0 (policy ignore or mask), 1 (positive), or the
+            weight.
+        weights : (B, K), 0 where the loss must not look (secondary labels under policy mask), else 1.
+        """
+        value = {"ignore": 0.0, "mask": 0.0, "positive": 1.0, "weight": policy.weight}[policy.policy]
+        secondary_BK = self.secondary[chosen]
+        targets_BK = secondary_BK.astype(np.float32) * np.float32(value)
+        targets_BK[np.arange(len(chosen)), self.primary[chosen]] = 1
+        weights_BK = np.ones_like(targets_BK)
+        if policy.policy == "mask":
+            weights_BK[secondary_BK] = 0
+        return targets_BK, weights_BK
+
+    def heard_targets_(self, chosen: Ints, position_BT: Ints, targets_BK: Floats, weights_BK: Floats) -> None:
+        """Put what annotations say of clips in the place of what is known of whole recordings.
+
+        A class that is heard in a clip gets 1, one that is not 0; where a clip holds less than half of an annotated
+        time, the loss does not look.
+
+        Parameters
+        ----------
+        position_BT : frames of the recordings that the clips of chosen examples show, -1 for padding.
+        targets_BK, weights_BK : as from `targets`; rows of recordings without annotations stay.
+        """
+        if self.events is None:
+            return
+        annotated_B, present_BK, unsure_BK = self.events.heard(self.rows[chosen], position_BT, self.classes)
+        targets_BK[annotated_B] = present_BK[annotated_B]
+        weights_BK[annotated_B] = ~unsure_BK[annotated_B]
+
+    def importance(self, chosen: Ints, lowest: float) -> Floats:
+        """Weight of chosen examples in the loss: rating / 5, at least `lowest`; 1 without a rating: (B,)."""
+        rating_B = self.rating[chosen]
+        return np.where(rating_B > 0, np.maximum(rating_B / BEST_RATING, lowest), 1.0).astype(np.float32)
+
+
+def read_labels() -> list[str]:
+    """The classes in order, from data/labels.csv."""
+    return [str(label) for label in read_csv(LABELS, {"label": str})["label"]]
+
+
+def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
+    """All recordings that the store holds, and the fold of each (-1: in training always).
+
+    Raises
+    ------
+    TrainError
+        If the store holds none of the recordings.
+    """
+    table = read_csv(RECORDINGS, {"recording": str, "label": str, "secondary": str, "sha256": str})
+    folds = read_csv(FOLDS, {"recording": str}).set_index("recording")["fold"]
+    rows = store.rows_of(list(table["sha256"]))
+    table, rows = table[rows >= 0], rows[rows >= 0]
+    if not len(table):
+        raise TrainError(f"{store.path}: holds none of the recordings of {RECORDINGS}; run `dvc repro`")
+    number = {label: index for index, label in enumerate(labels)}
+    primary = np.array([number[label] for label in table["label"]], np.int64)
+    secondary = _secondary(list(table["secondary"]), primary, number)
+    rating = pd.to_numeric(table["rating"]).fillna(0.0).to_numpy(np.float64)
+    names = tuple(table["recording"])
+    first, frames = np.zeros_like(rows), store.frames[rows]
+    examples = Examples(tuple(labels), names, rows, store.part[rows], first, frames, primary, secondary, rating)
+    return examples, folds.loc[list(table["recording"])].to_numpy(np.int64)
+
+
+def _secondary(texts: list[str], primary: Ints, number: dict[str, int]) -> npt.NDArray[np.bool_]:
+    secondary = np.zeros((len(texts), len(number)), bool)
+    for row, text in enumerate(texts):
+        for label in text.split():
+            if label in number:
+                secondary[row, number[label]] = True
+    secondary[np.arange(len(texts)), primary] = False
+    return secondary

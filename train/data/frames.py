@@ -1,0 +1,200 @@
+"""Where training reads frames from: the device's memory, files mapped by the host, or chunks streamed through a cache.
+
+All give the same clips to the last bit. B batch, T frame, M mel bin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from birdcache.errors import TrainError
+from birdcache.params.load import MachineParams
+from cache.gather import Runs, find_runs
+from cache.gather_mapped import MappedReader
+from cache.quantize import Codec, Codes
+from cache.shard import CHUNK_FRAMES
+from cache.store import Store
+from cache.stream import StreamReader, reading_threads
+from train.data.random import Ints
+from train.data.upload import Uploaded, Uploader
+
+SHARE_OF_FREE = 0.5  # of the device's free memory that a store may take
+UPLOAD_FRAMES = 8 * CHUNK_FRAMES  # that are copied to the device at a time
+
+
+class Frames(Protocol):
+    """Gathers clips of a store as values on the device."""
+
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
+        """Bring what a batch needs towards the device; may run in another thread, ahead of time."""
+
+    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
+        """Values of the batch on the device: (B, T, M) float32, padding at the codec's lowest value."""
+
+
+class RunReader(Protocol):
+    """Copies frames of a store into host memory."""
+
+    def copy(self, runs: Runs, out: Codes) -> None:
+        """Copy runs to their places in `out` (B * T, M)."""
+
+
+class CopiedFrames:
+    """Copies clips into (pinned) host memory, then to the device."""
+
+    def __init__(self, store: Store, device: torch.device, reader: RunReader) -> None:
+        self._store, self._device, self._reader = store, device, reader
+        self._uploader = Uploader(device)
+
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
+        """(B, T, M) codes, copied by way of host memory that is pinned for a GPU; padding holds anything."""
+        codes = _new_codes(self._store, position_BT.size, self._device)
+        self._reader.copy(find_runs(self._store, row_B, position_BT), codes.numpy())
+        return self._uploader.send(codes.view(*position_BT.shape, -1))
+
+    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
+        """Decode on the device."""
+        return _values(self._store.codec, self._uploader.receive(staged), position_BT)
+
+
+class HostFrames(CopiedFrames):
+    """Copies clips out of memory-mapped files."""
+
+    def __init__(self, store: Store, device: torch.device) -> None:
+        super().__init__(store, device, MappedReader(store))
+
+
+class StreamFrames(CopiedFrames):
+    """Copies clips out of a cache of chunks, whatever the store is compressed with and wherever it lies."""
+
+    def __init__(self, store: Store, device: torch.device, budget_bytes: int) -> None:
+        super().__init__(store, device, StreamReader(store, budget_bytes))
+
+
+class DeviceFrames:
+    """Holds the whole store in the device's memory; a batch is one gather."""
+
+    def __init__(self, store: Store, device: torch.device) -> None:
+        self._store, self._device, self._uploader = store, device, Uploader(device)
+        shape = (store.manifest.frames, store.view.n_mels)
+        self._codes = torch.empty(shape, dtype=_torch_dtype(store), device=device)
+        first = np.cumsum([0, *(part.frames for part in store.manifest.parts)]).tolist()
+        with ThreadPoolExecutor(reading_threads(store), thread_name_prefix="upload") as threads:
+            list(threads.map(self._upload, range(len(store.manifest.parts)), first[:-1], first[1:]))
+
+    def _upload(self, part: int, first: int, end: int) -> None:
+        """Read a part whole, each chunk compared with its checksum, and copy it to the device."""
+        reader = self._store.reader(part)
+        if self._store.is_remote:
+            reader.fetch()
+        piece = _new_codes(self._store, min(UPLOAD_FRAMES, end - first), self._device)
+        for begin in range(first, end, UPLOAD_FRAMES):
+            count = min(UPLOAD_FRAMES, end - begin)
+            np.concatenate(list(reader.rows(begin - first, count)), out=piece.numpy()[:count])
+            self._codes[begin : begin + count] = piece[:count]
+
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
+        """(B, T) places of the clips' frames on the axis of all frames."""
+        place_BT = torch.from_numpy(self._store.first_frame[row_B][:, None] + np.maximum(position_BT, 0))
+        return self._uploader.send(place_BT.pin_memory() if self._device.type == "cuda" else place_BT)
+
+    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
+        """Gather and decode on the device."""
+        place_BT = self._uploader.receive(staged)
+        codes = self._codes.index_select(0, place_BT.reshape(-1)).reshape(*place_BT.shape, -1)
+        return _values(self._store.codec, codes, position_BT)
+
+
+class ArrayFrames:
+    """One recording's codes, an array in memory or mapped from a file, as a store of a single row."""
+
+    def __init__(self, codes_TM: Codes, codec: Codec, device: torch.device) -> None:
+        self._codes, self._codec, self._uploader = codes_TM, codec, Uploader(device)
+
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
+        """(B, T, M) codes; all rows are the one recording."""
+        return self._uploader.send(torch.from_numpy(np.asarray(self._codes[np.maximum(position_BT, 0)])))
+
+    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
+        """Decode on the device."""
+        return _values(self._codec, self._uploader.receive(staged), position_BT)
+
+
+def open_frames(store: Store, device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
+    """Choose a residence by free memory, or as machine.residence says; also say in one line which, and why.
+
+    Raises
+    ------
+    TrainError
+        If residence `host` is asked for a store that cannot be mapped.
+    """
+    chosen, why = (machine.residence, "as asked") if machine.residence != "auto" else _choice(store, device)
+    if chosen == "host" and not store.is_mappable:
+        raise TrainError(
+            f"machine.residence: host maps files of this machine that are not compressed, but {store.path} is "
+            f"{_obstacle(store)}; set it to auto or stream, or build the view with compression: none in a local pool"
+        )
+    budget_bytes = round(machine.stream_gb * 1e9)
+    ways: dict[str, tuple[str, Callable[[], Frames]]] = {
+        "device": ("memory of", lambda: DeviceFrames(store, device)),
+        "host": ("mapped files to", lambda: HostFrames(store, device)),
+        "stream": (f"a cache of {budget_bytes / 1e6:,.0f} MB to", lambda: StreamFrames(store, device, budget_bytes)),
+    }
+    way, build = ways[chosen]
+    line = f"reading {_size_bytes(store) / 1e6:,.0f} MB of frames from {way} {device} (residence {chosen}: {why})"
+    return build(), line
+
+
+def _choice(store: Store, device: torch.device) -> tuple[str, str]:
+    """The residence that residence `auto` stands for, and the reason."""
+    room = "no GPU is used"
+    if device.type == "cuda":
+        free_bytes = torch.cuda.mem_get_info(device)[0]
+        room = f"the GPU has {free_bytes / 1e6:,.0f} MB free, and the store may take {SHARE_OF_FREE:.0%} of them"
+        if _size_bytes(store) <= SHARE_OF_FREE * free_bytes:
+            return "device", room
+    return ("host", room) if store.is_mappable else ("stream", f"{room}; the store is {_obstacle(store)}")
+
+
+def _obstacle(store: Store) -> str:
+    """What keeps a store from being mapped."""
+    return "in a remote pool" if store.is_remote else f"compressed with {store.layout.compression}"
+
+
+def _size_bytes(store: Store) -> int:
+    return store.manifest.frames * store.layout.frame_bytes
+
+
+def _values(codec: Codec, codes: Tensor, position_BT: Ints) -> Tensor:
+    values = codes.to(torch.float32)
+    if codec.dtype == "uint8":
+        values.mul_(codec.step).add_(codec.low)
+    return _padded(values, position_BT, codec.low)
+
+
+def _padded(values: Tensor, position_BT: Ints, low: float) -> Tensor:
+    if not (position_BT < 0).any():
+        return values
+    padding_BT = torch.from_numpy(position_BT < 0).to(values.device)
+    return values.masked_fill(padding_BT[:, :, None], low)
+
+
+def _new_codes(store: Store, frames: int, device: torch.device) -> Tensor:
+    """Host memory for codes (T, M), from which copying to the device is fast.
+
+    Each batch has its own, so that none is overwritten while it is in use. Pinned memory is dear, and torch therefore
+    keeps what is let go and lends it again, but not before the copies from it have ended.
+    """
+    if device.type == "cuda":
+        return torch.empty((frames, store.view.n_mels), dtype=_torch_dtype(store), pin_memory=True)
+    return torch.from_numpy(store.empty(frames))
+
+
+def _torch_dtype(store: Store) -> torch.dtype:
+    return torch.float16 if store.codec.dtype == "float16" else torch.uint8

@@ -1,0 +1,169 @@
+"""Which clips an epoch draws: recordings by class weight or each once, and where in a recording a clip begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from birdcache.params.recipe import SamplingParams
+from train.data.random import Floats, Ints, Purpose, uniform
+
+
+def raised_counts(primary_N: Ints, floor: int) -> Ints:
+    """Recordings that each class counts as: its own, but at least `floor` if it has any: (K,)."""
+    counts = np.bincount(primary_N)
+    return np.where(counts > 0, np.maximum(counts, floor), 0)
+
+
+def recording_weights(primary_N: Ints, exponent: float, floor: int = 0) -> Floats:
+    """Probability of each recording: its class's (n/N)^-exponent, normalised.
+
+    Parameters
+    ----------
+    primary_N : (N,) class of each recording.
+    exponent : 0 draws recordings as they come, 1 draws all classes alike.
+    floor : a class with fewer recordings is drawn as if each of them were there several times, up to so many in all.
+
+    Returns
+    -------
+    (N,) float64, sums to 1.
+    """
+    counts, raised = np.bincount(primary_N), raised_counts(primary_N, floor)
+    copies_N = raised[primary_N] / counts[primary_N]
+    weights = copies_N * (raised[primary_N] / raised.sum()) ** -exponent
+    return np.asarray(weights / weights.sum())
+
+
+def effective_counts(primary_N: Ints, probability_N: Floats, clips: int, classes: int) -> Floats:
+    """Clips of each class that an epoch of `clips` draws is expected to hold: (K,)."""
+    return np.asarray(clips * np.bincount(primary_N, weights=probability_N, minlength=classes), np.float64)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The recordings of an epoch in order, and for each clip the span of the epoch that it is shuffled within."""
+
+    recordings: Ints  # (clips,)
+    begin: Ints  # (clips,)
+    end: Ints  # (clips,)
+
+
+class Sampler:
+    """Draws the recordings of an epoch, and the partners that they are mixed with.
+
+    Parameters
+    ----------
+    primary_N : (N,) class of each recording.
+    part_N : (N,) part of the store that each lies in, for order `parts`.
+    """
+
+    def __init__(self, primary_N: Ints, part_N: Ints, params: SamplingParams, seed: int) -> None:
+        self._primary_N, self._part_N, self._params, self._seed = primary_N, part_N, params, seed
+        self.clips = params.clips_per_epoch or int(raised_counts(primary_N, params.floor).sum())
+        self.probability_N = recording_weights(primary_N, params.exponent if params.weighted else 0.0, params.floor)
+        self._cumulative_N = np.cumsum(self.probability_N)
+
+    def epoch(self, epoch: int) -> Drawn:
+        """Draw an epoch."""
+        drawn = self._by_weight(epoch) if self._params.weighted else self._each_once(epoch)
+        if self._params.order == "full":
+            return Drawn(drawn, np.zeros_like(drawn), np.full_like(drawn, len(drawn)))
+        return self._by_part(epoch, drawn)
+
+    def partners(self, epoch: int, drawn: Drawn, index_B: Ints) -> Ints:
+        """(B,) recordings to mix clips with: by weight, or, in order `parts`, out of the clip's own span."""
+        if self._params.order == "full":
+            return self._weighted(epoch, index_B, Purpose.PARTNER)
+        share = uniform(self._seed, epoch, index_B, Purpose.PARTNER)[:, 0]
+        begin, end = drawn.begin[index_B], drawn.end[index_B]
+        return drawn.recordings[begin + np.floor(share * (end - begin)).astype(np.int64)]
+
+    def _by_weight(self, epoch: int) -> Ints:
+        return self._weighted(epoch, np.arange(self.clips), Purpose.RECORDING)
+
+    def _weighted(self, epoch: int, index_B: Ints, purpose: Purpose) -> Ints:
+        position = uniform(self._seed, epoch, index_B, purpose)[:, 0] * self._cumulative_N[-1]
+        found: Ints = np.searchsorted(self._cumulative_N, position, side="right")
+        return np.minimum(found, len(self._cumulative_N) - 1)
+
+    def _each_once(self, epoch: int) -> Ints:
+        """Rounds, each a shuffle of all recordings, with further copies of those of classes below the floor."""
+        size = int(raised_counts(self._primary_N, self._params.floor).sum())
+        rounds = -(-self.clips // size)
+        keys = uniform(self._seed, epoch, np.arange(rounds * size), Purpose.RECORDING)[:, 0].reshape(rounds, size)
+        order: list[Ints] = []
+        for number, keys_of_round in enumerate(keys):
+            extra = uniform(self._seed, epoch, number * size + np.arange(len(self._primary_N)), Purpose.FLOOR)[:, 0]
+            order.append(self._deck(extra)[np.argsort(keys_of_round)])
+        return np.concatenate(order)[: self.clips]
+
+    def _deck(self, key_N: Floats) -> Ints:
+        """Each recording once, or as often as the floor of its class asks for; what is left over goes by key."""
+        counts, raised = np.bincount(self._primary_N), raised_counts(self._primary_N, self._params.floor)
+        by_class = np.lexsort((key_N, self._primary_N))
+        first_K = np.cumsum(counts) - counts
+        place_N = np.empty(len(key_N), np.int64)  # within its class, in order of the keys
+        place_N[by_class] = np.arange(len(key_N)) - first_K[self._primary_N[by_class]]
+        whole_K, rest_K = np.divmod(raised, np.maximum(counts, 1))
+        copies_N = whole_K[self._primary_N] + (place_N < rest_K[self._primary_N])
+        return np.repeat(np.arange(len(key_N)), copies_N)
+
+    def _by_part(self, epoch: int, drawn: Ints) -> Drawn:
+        """Bring recordings of the same few parts together: groups of parts in any order, shuffled within each group."""
+        parts = int(self._part_N.max()) + 1
+        turn = np.argsort(np.argsort(uniform(self._seed, epoch, np.arange(parts), Purpose.PART)[:, 0]))
+        group = turn[self._part_N[drawn]] // self._params.parts_at_once
+        key = uniform(self._seed, epoch, np.arange(len(drawn)), Purpose.WITHIN_PARTS)[:, 0]
+        order = np.lexsort((key, group))
+        sizes = np.bincount(group)
+        ends = np.cumsum(sizes)[group[order]]
+        return Drawn(drawn[order], ends - sizes[group[order]], ends)
+
+
+def clip_starts(frames_B: Ints, clip_frames: int, loop: bool, draw_B: Floats) -> Ints:
+    """Where clips begin in their recordings.
+
+    A clip lies anywhere inside a long recording. A short recording lies anywhere inside its clip: the start is then
+    negative (padding) or, when looped, any frame of the recording.
+
+    Parameters
+    ----------
+    frames_B : (B,) lengths of the recordings.
+    draw_B : (B,) uniform draws.
+
+    Returns
+    -------
+    (B,) int64.
+    """
+    room_B = frames_B - clip_frames
+    lowest_B = np.where(room_B >= 0, 0, 0 if loop else room_B)
+    choices_B = np.where(room_B >= 0, room_B + 1, frames_B if loop else 1 - room_B)
+    return lowest_B + np.floor(draw_B * choices_B).astype(np.int64)
+
+
+def clip_positions(
+    start_B: Ints, frames_B: Ints, clip_frames: int, loop: bool, first_B: Ints | None = None
+) -> npt.NDArray[np.int64]:
+    """Frame of the recording at each frame of a clip: (B, T); -1 where there is none (padding).
+
+    Parameters
+    ----------
+    start_B, frames_B : (B,) where clips begin in the used parts of their recordings, and how long these are.
+    first_B : (B,) where the used parts begin in the recordings; at 0 if left out.
+    """
+    position_BT = start_B[:, None] + np.arange(clip_frames)
+    first_B1 = 0 if first_B is None else first_B[:, None]
+    if loop:
+        return position_BT % frames_B[:, None] + first_B1
+    inside_BT = (position_BT >= 0) & (position_BT < frames_B[:, None])
+    return np.where(inside_BT, position_BT + first_B1, -1)
+
+
+def covering_starts(frames: int, clip_frames: int) -> Ints:
+    """Starts of clips that together cover a recording: one after another, the last one flush with the end."""
+    if frames <= clip_frames:
+        return np.zeros(1, np.int64)
+    starts = np.arange(0, frames - clip_frames, clip_frames)
+    return np.append(starts, frames - clip_frames).astype(np.int64)

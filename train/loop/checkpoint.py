@@ -1,0 +1,209 @@
+"""Checkpoints of one training on disk: whole or not there at all, and never read without a look at every byte.
+
+Each is a folder `000017/` of .safetensors files and `checkpoint.json`, which holds what is no tensor, the SHA-256 of
+each file, and its own. No pickle, so reading one runs no code. A draft is written beside them, forced to the disk, read
+back, compared, and only then renamed; so whatever kills the process, the checkpoints before it stay as they are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from birdcache.errors import TrainError
+from birdcache.files import file_sha256, fsync_path, sealed_json, sha256_hex, unsealed_json
+
+RECORD, STATE = "checkpoint.json", "state.safetensors"
+LOCK, FINISHED = "lock", "finished"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training between two steps."""
+
+    facts: dict[str, Any]  # as JSON has them
+    files: dict[str, bytes]
+
+
+class DamagedError(TrainError):
+    """A checkpoint is not what was written."""
+
+
+class CheckpointFolder:
+    """The checkpoints of one training, of which the newest `keep` stay.
+
+    Parameters
+    ----------
+    training : digest of each thing that decides what the training does; a checkpoint of another training is refused.
+    """
+
+    def __init__(self, path: Path, keep: int, training: dict[str, str]) -> None:
+        self.path, self._keep, self._training = path, keep, training
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes away, and remove what a killed one left half written.
+
+        Raises
+        ------
+        TrainError
+            If another process trains with these checkpoints, or the folder cannot be written.
+        """
+        with self._lock() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise TrainError(
+                    f"{self.path}: process {file.read()} is at this very training; wait for it, or end it"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            for draft in self.path.glob("tmp-*"):
+                shutil.rmtree(draft, ignore_errors=True)
+            yield
+
+    def _lock(self) -> TextIO:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return (self.path / LOCK).open("a+")
+        except OSError as error:
+            raise TrainError(
+                f"{self.path}: cannot be written ({error}); set machine.checkpoints or BIRDCACHE_CHECKPOINTS to a "
+                "folder that can"
+            ) from None
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint, then remove the oldest ones.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses, or gives back other bytes; the checkpoints before this one are as they were.
+        """
+        name = f"{max(self._numbers(), default=0) + 1:06d}"
+        sha256 = {file: sha256_hex(content) for file, content in checkpoint.files.items()}
+        record = {"version": VERSION, "training": self._training, "sha256": sha256, "facts": checkpoint.facts}
+        files = {**checkpoint.files, RECORD: sealed_json(record)}
+        draft = self.path / f"tmp-{uuid.uuid4().hex}"
+        try:
+            draft.mkdir(parents=True)
+            for file, content in files.items():
+                _write(draft / file, content)
+            _compare(draft, {**sha256, RECORD: sha256_hex(files[RECORD])})
+            fsync_path(draft)
+            draft.rename(self.path / name)
+            fsync_path(self.path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        for number in self._numbers()[: -self._keep]:
+            shutil.rmtree(self.path / f"{number:06d}", ignore_errors=True)
+        return self.path / name
+
+    def newest(self) -> tuple[Path, Checkpoint] | None:
+        """The newest checkpoint that is as it was written. Damaged ones are named, and put aside as `damaged-...`.
+
+        Raises
+        ------
+        TrainError
+            If it is of another training, or of another version of the project.
+        """
+        for number in reversed(self._numbers()):
+            folder = self.path / f"{number:06d}"
+            try:
+                return folder, self._read(folder)
+            except DamagedError as error:
+                aside = self.path / f"damaged-{folder.name}"
+                print(
+                    f"warning: {error}; it is put aside as {aside.name}, and an earlier checkpoint is looked for",
+                    file=sys.stderr,
+                )
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
+        return None
+
+    def finish(self) -> None:
+        """Mark that all that the training writes is written."""
+        _write(self.path / FINISHED, b"")
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(path.name) for path in self.path.glob("[0-9]*") if path.name.isdigit())
+
+    def _read(self, folder: Path) -> Checkpoint:
+        record = read_record(folder)
+        if record["training"] != self._training:
+            differing = ", ".join(self.differences(record))
+            raise TrainError(f"{folder}: is of another training, which differs in {differing}; move it away")
+        return Checkpoint(
+            record["facts"], {file: _intact(folder / file, sha) for file, sha in record["sha256"].items()}
+        )
+
+    def differences(self, record: dict[str, Any]) -> list[str]:
+        """In what the training of a checkpoint's record differs from this one."""
+        other = record["training"]
+        return sorted(key for key in {*other, *self._training} if other.get(key) != self._training.get(key))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's `checkpoint.json` says.
+
+    Raises
+    ------
+    DamagedError
+        If it is not as it was written.
+    TrainError
+        If it is of another version of the project.
+    """
+    path = folder / RECORD
+    try:
+        record = unsealed_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{path}: is damaged ({error})") from None
+    if record["version"] != VERSION:
+        raise TrainError(f"{path}: is of version {record['version']}, not {VERSION}; move {folder.parent} away")
+    return record
+
+
+def forget_finished(root: Path, place: Path) -> None:
+    """Remove the checkpoints of finished trainings in `root`, below `place`, and folders that are then empty."""
+    for mark in (root / place).glob(f"*/{FINISHED}"):
+        shutil.rmtree(mark.parent, ignore_errors=True)
+    for folder in (root / place, *(root / parent for parent in place.parents)):
+        if folder != root:
+            with suppress(OSError):  # others are in it
+                folder.rmdir()
+
+
+def _intact(path: Path, sha256: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{path}: cannot be read ({error})") from None
+    if sha256_hex(content) != sha256:
+        raise DamagedError(f"{path}: has other bytes than {RECORD} promises")
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):  # so that what is compared comes from the disk
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _compare(folder: Path, sha256: dict[str, str]) -> None:
+    for file, expected in sha256.items():
+        if file_sha256(folder / file) != expected:
+            raise OSError(f"{folder / file}: the disk gives back other bytes than were written")

@@ -1,0 +1,193 @@
+"""The training loop: one epoch after another, each followed by a validation and one honest line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from birdcache.errors import TrainError
+from birdcache.params.recipe import Recipe
+from birdcache.progress import Advance, untold
+from train.augment.batch import Batch
+from train.data.loader import TrainingBatches
+from train.data.waiting import StreamWaits
+from train.loop.checkpoint import STATE, Checkpoint
+from train.loop.distributed import ALONE, Ranks
+from train.loop.divergence import LossWatch
+from train.loop.history import Course, Epoch
+from train.loop.optim import learning_rate
+from train.loop.resume import Saver
+from train.loop.step import Learner
+from train.loop.validation import Validation
+from train.model.classifier import Classifier
+from train.model.weights import weights_bytes
+
+
+class Trainer:
+    """Trains one model on one fold; `name` is that of the training in what is said of it, such as `base-0`."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        batches: TrainingBatches,
+        recipe: Recipe,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        name: str = "training",
+    ) -> None:
+        self.learner = Learner(model, batches.planner.class_counts, recipe, device, ranks)
+        self.course, self.name = Course.start(recipe, device), name
+        self._batches, self._recipe, self._device = batches, recipe, device
+        self._rank, self._world = ranks.rank, ranks.world
+        self._steps = -(-len(batches) // recipe.optimiser.accumulate)  # of an epoch
+        self._look_ahead()
+
+    def step(self, *group: Batch) -> torch.Tensor:
+        """Take one optimiser step along the mean gradient of the batches; returns their loss, still on the device."""
+        return self.learner.step(*group)
+
+    def run(
+        self, validation: Validation, saver: Saver | None = None, advance: Advance = untold
+    ) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
+        """Train the epochs that are left; yields what each did and the weights that it leaves.
+
+        These are `last`, and `best` when better; under `weights: soup` also `soup`, the mean of its weights and those
+        of the epochs before it. Ends early after `patience` epochs without a better one; the schedule of the learning
+        rate is as if it did not. `advance` is told of clips that were trained on or scored, of all processes.
+
+        Raises
+        ------
+        TrainError
+            If an epoch has no batch, the loss is no longer a finite number, or the saver stops the training.
+        """
+        if not len(self._batches):
+            raise TrainError(
+                f"{self.name}: an epoch draws one clip only for a process, and batch norm needs two; "
+                "add recordings or raise sampling.clips_per_epoch"
+            )
+        while not self.course.ended:
+            epoch = self._epoch(validation, saver, advance)
+            last = weights_bytes(self.learner.kept)
+            epoch = self.course.add(epoch, last)
+            self._look_ahead()
+            weights = self.course.weights(last)
+            if self.course.best is None or self.course.best.number < epoch.number:
+                del weights["best"]
+            yield epoch, weights
+            if saver:
+                saver.after_epoch(self, self.course.ended)
+
+    def checkpoint(self) -> Checkpoint:
+        """All that `resume` needs to go on from here; of several processes all must ask for it.
+
+        Raises
+        ------
+        TrainError
+            If the loss is no longer a finite number.
+        """
+        self._watch.look()
+        tensors, numbers = self.learner.state()
+        self.course.tally.device_s = self._waits.total_s() or 0.0
+        tensors["loss"] = self.course.tally.loss.cpu()
+        files = {STATE: save(tensors), **self.course.files()}
+        return Checkpoint({"learner": numbers, "course": self.course.record()}, files)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same training."""
+        tensors = load(checkpoint.files[STATE])
+        self.learner.resume(tensors, checkpoint.facts["learner"])
+        self.course.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))
+        self._look_ahead()
+
+    def clips(self, validation: Validation) -> tuple[int, int]:
+        """Clips that have been trained on or scored, and those of the whole training, of all processes."""
+        of_epoch = self._batches.planner.clips + len(validation.clips)
+        return len(self.course.history) * of_epoch + self.course.tally.clips, self._recipe.epochs * of_epoch
+
+    @property
+    def position(self) -> str:
+        """How far it has come, in words."""
+        epochs, done = self._recipe.epochs, len(self.course.history)
+        if self.course.ended:
+            return f"after epoch {done}, its last"
+        return f"in epoch {done + 1} of {epochs}, after step {self.course.tally.steps} of {self._steps}"
+
+    def _epoch(self, validation: Validation, saver: Saver | None, advance: Advance) -> Epoch:
+        number, tally = len(self.course.history), self.course.tally
+        begin = time.perf_counter() - tally.elapsed_s
+        self.learner.begin_epoch(frozen=number < self._recipe.optimiser.freeze_epochs)
+        for group, waited_s in self._groups(number, tally.steps):
+            rate = self._set_rate(number, tally.steps)
+            self._seed(number, tally.steps)
+            loss = self.learner.step(*group)
+            clips = self._world * sum(len(batch.clips) for batch in group)
+            tally.add(loss, clips, waited_s)
+            advance(clips)
+            tally.elapsed_s = time.perf_counter() - begin
+            self._watch.after_step(loss, rate)
+            if saver:
+                saver.after_step(self)
+        # the last look at the loss has waited for the device, so this is the time of the whole epoch
+        tally.elapsed_s = time.perf_counter() - begin
+        measure = partial(self._measured, validation, advance)
+        return self._told(number, saver.interruptible(self, measure) if saver else measure())
+
+    def _measured(self, validation: Validation, advance: Advance) -> dict[str, float]:
+        self.learner.end_epoch()
+        return validation.metrics(self.learner.kept, f"{self._where}, validation", advance)
+
+    def _look_ahead(self) -> None:
+        """Make ready for the epoch that is under way, or for the next one."""
+        number, tally = len(self.course.history), self.course.tally
+        self._where = f"{self.name}, epoch {number + 1}"
+        self._waits = StreamWaits(self._device, tally.device_s)
+        self._watch = LossWatch(self._where, self._steps, partial(self._recordings, number), tally.steps)
+
+    def _told(self, number: int, metrics: dict[str, float]) -> Epoch:
+        """What is told of the epoch that has just ended."""
+        tally, device_s = self.course.tally, self._waits.total_s()
+        return Epoch(
+            number,
+            float(tally.loss) / tally.clips,
+            metrics,
+            tally.clips / tally.elapsed_s,
+            tally.waited_s / tally.elapsed_s,
+            self._set_rate(number, self._steps - 1),
+            None if device_s is None else device_s / tally.elapsed_s,
+            elapsed_s=tally.elapsed_s,
+        )
+
+    def _groups(self, epoch: int, done: int) -> Iterator[tuple[list[Batch], float]]:
+        """The batches of each step of an epoch that is left."""
+        size = self._recipe.optimiser.accumulate
+        return grouped(self._batches.epoch(epoch, done * size, self._waits), size)
+
+    def _recordings(self, epoch: int, step: int) -> list[str]:
+        """What a step learned from."""
+        size, planner = self._recipe.optimiser.accumulate, self._batches.planner
+        batches = range(step * size, min((step + 1) * size, len(planner)))
+        return list(dict.fromkeys(name for number in batches for name in planner.recordings(epoch, number)))
+
+    def _seed(self, epoch: int, step: int) -> None:
+        """Let dropout and stochastic depth draw by place: a resumed training drops what it would have dropped."""
+        place = (self._recipe.seed, epoch, step, self._rank)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0]))
+
+    def _set_rate(self, epoch: int, step: int) -> float:
+        optimiser = self._recipe.optimiser
+        rate = learning_rate(epoch * self._steps + step, self._steps, self._recipe.epochs, optimiser)
+        self.learner.set_rate(rate)
+        return rate
+
+
+def grouped(batches: Iterable[tuple[Batch, float]], size: int) -> Iterator[tuple[list[Batch], float]]:
+    """Batches in groups of `size`, the last perhaps smaller, each with the seconds waited for all of them."""
+    batches = iter(batches)
+    while group := list(islice(batches, size)):
+        yield [batch for batch, _ in group], sum(waited_s for _, waited_s in group)

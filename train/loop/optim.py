@@ -1,0 +1,89 @@
+"""The optimiser and its learning rate over the steps of a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from timm.optim import (  # type: ignore[attr-defined]
+    create_optimizer_v2,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
+
+from birdcache.params.recipe import OptimiserParams
+from train.model.classifier import Classifier
+
+
+def build_optimiser(model: Classifier, params: OptimiserParams) -> torch.optim.Optimizer:
+    """AdamW or Adam over all of a model, frozen or not; a group's `lr_scale` says how fast it learns, see `set_rate`.
+
+    The head learns at scale 1, the backbone at backbone_scale, and with a layer decay each of its layers, as timm
+    groups them, at that times the scale of the next one (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT). Norms,
+    biases and what a backbone itself exempts have no weight decay.
+    """
+    # one fused kernel instead of several per tensor: the same steps within rounding, 3 times as fast on a CPU
+    optimiser: torch.optim.Optimizer = create_optimizer_v2(
+        list(_groups(model, params)), opt=params.kind, lr=params.lr, weight_decay=0.0, fused=True
+    )
+    set_rate(optimiser, params.lr)
+    return optimiser
+
+
+def _groups(model: Classifier, params: OptimiserParams) -> Iterator[dict[str, Any]]:
+    """Parameter groups: head and backbone apart, with and without weight decay apart, layers apart if they differ."""
+    head = set(model.head_parameters())
+    for group in _timm_groups(model, params):
+        scale = group.get("lr_scale", 1.0) * params.backbone_scale
+        fresh = [tensor for tensor in group["params"] if tensor in head]
+        learnt = [tensor for tensor in group["params"] if tensor not in head]
+        for tensors, lr_scale in ((fresh, 1.0), (learnt, scale)):
+            if tensors:
+                yield {"params": tensors, "weight_decay": group["weight_decay"], "lr_scale": lr_scale}
+
+
+def _timm_groups(model: Classifier, params: OptimiserParams) -> list[dict[str, Any]]:
+    frozen = model.frozen
+    model.freeze_backbone(False)  # timm leaves out what is frozen
+    groups = _backbone_groups(model, params)
+    if model.head is not None:
+        groups += param_groups_weight_decay(model.head, params.weight_decay)
+    model.freeze_backbone(frozen)
+    return groups
+
+
+def _backbone_groups(model: Classifier, params: OptimiserParams) -> list[dict[str, Any]]:
+    backbone: Any = model.backbone
+    exempt = backbone.no_weight_decay() if hasattr(backbone, "no_weight_decay") else ()
+    if params.layer_decay == 1:
+        return list(param_groups_weight_decay(backbone, params.weight_decay, no_weight_decay_list=exempt))
+    groups = param_groups_layer_decay(backbone, params.weight_decay, exempt, layer_decay=params.layer_decay)
+    # timm's last layer is the classifier, unless the head stands apart
+    before_head = 1.0 if model.head is None else params.layer_decay
+    return [{**group, "lr_scale": group["lr_scale"] * before_head} for group in groups]
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Let each group learn at its `lr_scale` times a rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+def learning_rate(step: int, steps_per_epoch: int, epochs: int, params: OptimiserParams) -> float:
+    """Learning rate at an optimiser step, counted from 0.
+
+    Linear warm-up to lr, then constant, or cosines of equal length, each from lr towards min_lr, which the next one's
+    first step leaves again.
+
+    Source: Loshchilov & Hutter 2017, SGDR: Stochastic gradient descent with warm restarts.
+    """
+    warmup = round(params.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return params.lr * (step + 1) / warmup
+    if params.schedule == "constant":
+        return params.lr
+    length = max(epochs * steps_per_epoch - warmup, 1)
+    progress = (step - warmup) * params.cycles % length / length
+    return params.min_lr + (params.lr - params.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,135 @@
+"""One training from its first epoch to its files: weights, sidecar, predictions, metrics, curves."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from dvclive.live import Live
+from safetensors.torch import load
+from scmrepo.exceptions import SCMError
+
+from birdcache.errors import TrainError
+from birdcache.files import file_sha256, sha256_hex
+from birdcache.progress import Progress, untold
+from commands.report.curves import draw_curves
+from train.loop.history import Epoch
+from train.loop.loop import Trainer
+from train.loop.resume import Saver
+from train.loop.validation import Validation
+from train.members import ResolvedMember
+from train.model.classifier import Classifier
+from train.model.weights import Sidecar, weights_bytes, write_model
+from train.paths import FOLDS, MODELS, TRAINING_REPORTS
+from train.score.inference import Floats
+from train.score.metrics import recording_metrics
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training writes: weights and predictions in one folder, metrics and curves in another."""
+
+    name: str  # of the training in what is said of it, such as base-0
+    folder: Path
+    report: Path
+
+
+def place_of(member: str, fold: int) -> Place:
+    """Where stage `train@<member>-<fold>` writes."""
+    name = f"{member}-{fold}"
+    return Place(name, MODELS / member / str(fold), TRAINING_REPORTS / name)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training writes about itself, and where; of several processes only the one that leads does."""
+
+    member: ResolvedMember
+    fold: int
+    place: Place
+    leads: bool = True
+
+    def train(self, trainer: Trainer, validation: Validation, saver: Saver | None = None) -> None:
+        """Train, tell and log every epoch, write the weights and the predictions for the validation fold.
+
+        With a saver the training goes on from its newest checkpoint, and all epochs are logged anew: DVC has removed
+        what was logged before the interruption.
+        """
+        with ExitStack() as stack:
+            if saver:
+                stack.enter_context(saver.watching(trainer))
+            live = stack.enter_context(open_log(self.place.report)) if self.leads else None
+            if live:
+                for epoch in trainer.course.history:
+                    log_epoch(live, epoch)
+            done, total = trainer.clips(validation)
+            progress = stack.enter_context(Progress(total, self.place.name, "clips", done=done)) if self.leads else None
+            for epoch, _ in trainer.run(validation, saver, progress.update if progress else untold):
+                if progress:
+                    progress.say("\n".join([epoch.line(self.member.recipe.epochs), *epoch.remarks]))
+                if live:
+                    log_epoch(live, epoch)
+        self._leave(trainer, validation)
+        if saver:
+            saver.finish()
+
+    def _leave(self, trainer: Trainer, validation: Validation) -> None:
+        """Write what is to stay of a training that has ended."""
+        kind, course = self.member.recipe.weights, trainer.course
+        weights, metrics = course.weights(weights_bytes(trainer.learner.kept)), course.metrics()
+        scores_NK, metrics[kind] = self._predictions(trainer.learner.kept, weights[kind], validation)
+        if self.leads:
+            self._write(weights, metrics, validation)
+            names = np.array(validation.examples.names)
+            np.savez_compressed(self.place.folder / "predictions.npz", recording=names, scores=scores_NK)
+            draw_curves(course.history, self.place.report / "curves.png", self.place.name)
+
+    def _write(self, weights: dict[str, bytes], metrics: dict[str, dict[str, float]], validation: Validation) -> None:
+        sidecar = Sidecar(
+            labels=list(validation.examples.labels),
+            fold=self.fold,
+            member=self.member,
+            folds_sha256=file_sha256(FOLDS),
+            sha256={kind: sha256_hex(content) for kind, content in weights.items()},
+            metrics=metrics,
+        )
+        write_model(self.place.folder, weights, sidecar)
+
+    def _predictions(
+        self, model: Classifier, weights: bytes, validation: Validation
+    ) -> tuple[Floats, dict[str, float]]:
+        """Out-of-fold scores by the weights that the recipe keeps, and the metrics of those."""
+        model.load_state_dict(load(weights))
+        scores_NK, loss = validation.predict(model)
+        examples = validation.examples
+        return scores_NK, {"loss": loss, **recording_metrics(examples.primary, examples.secondary, scores_NK)}
+
+
+def open_log(folder: Path) -> Live:
+    """Open DVCLive's log.
+
+    Raises
+    ------
+    TrainError
+        If the git repository has no commit yet, which DVCLive cannot bear.
+    """
+    try:
+        return Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+    except SCMError as error:
+        raise TrainError(f"git: {error}; make a first commit: `git add --all && git commit`") from error
+
+
+def log_epoch(live: Live, epoch: Epoch) -> None:
+    """Write an epoch's numbers for `dvc metrics`, `dvc plots` and `dvc exp show`."""
+    live.log_metric("train/loss", epoch.train_loss)
+    for name, value in epoch.metrics.items():
+        live.log_metric(f"validation/{name}", value)
+    live.log_metric("learning_rate", epoch.learning_rate)
+    live.log_metric("clips_per_s", epoch.clips_per_s)
+    live.log_metric("epoch_s", epoch.elapsed_s)
+    live.log_metric("waiting_share", epoch.waiting)
+    if epoch.device_waiting is not None:
+        live.log_metric("device_waiting_share", epoch.device_waiting)
+    live.next_step()  # type: ignore[no-untyped-call]

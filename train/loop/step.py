@@ -1,0 +1,202 @@
+"""A model that learns: the optimiser's steps, with all that recipes add to them. B batch, K class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from timm.layers.norm_act import convert_sync_batchnorm
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from birdcache.errors import TrainError
+from birdcache.params.recipe import Recipe
+from train.augment.batch import Batch
+from train.data.random import Ints
+from train.loop.class_weights import class_weights
+from train.loop.distributed import Ranks
+from train.loop.divergence import WAYS_OUT
+from train.loop.optim import build_optimiser, set_rate
+from train.model.classifier import Classifier, Logits, autocast_dtype
+from train.model.losses import Loss
+
+EMA_WARMUP_POWER = 0.75  # timm: for models trained for less than a million steps
+
+
+class Learner:
+    """Takes steps with a model; several processes take each step together.
+
+    Parameters
+    ----------
+    counts_K : recordings of each class that are trained on, for class weights.
+    """
+
+    def __init__(self, model: Classifier, counts_K: Ints, recipe: Recipe, device: torch.device, ranks: Ranks) -> None:
+        self._recipe, self._device, self._ranks = recipe, device, ranks
+        self._layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self._model = joint_batch_norm(model, device, ranks).to(memory_format=self._layout)
+        if recipe.recompute:
+            self._model.recompute(True)
+        weights_K = torch.from_numpy(class_weights(counts_K, recipe.loss))
+        self._loss = Loss(recipe.loss, weights_K.to(device))
+        self._optimiser = build_optimiser(self._model, recipe.optimiser)
+        self._dtype = autocast_dtype(recipe.precision, device)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
+        self._ema = _running_mean(self._model, recipe) if recipe.optimiser.ema_decay else None
+        self._steps = 0
+        # compiled inside and not around the averaging of gradients, which torch cannot combine with recomputing
+        self._called: nn.Module = torch.compile(self._model) if recipe.compile else self._model  # type: ignore[assignment]
+        self._network = ranks.parallel(self._called, device)
+        self._frozen = False
+
+    @property
+    def kept(self) -> Classifier:
+        """The model that is validated and saved: with ema_decay the running mean of the weights."""
+        model: Classifier = self._ema.module if self._ema else self._model
+        return model
+
+    def begin_epoch(self, frozen: bool) -> None:
+        """Make ready to learn; `frozen` leaves the backbone as it is and trains the head."""
+        if frozen != self._frozen:
+            self._frozen = frozen
+            self._model.freeze_backbone(frozen)
+            self._network = nn.Identity()  # the old averaging lets go of the weights before the new one takes hold
+            self._network = self._ranks.parallel(self._called, self._device)
+        self._model.train()
+
+    def end_epoch(self) -> None:
+        """Make the kept model the same in all processes."""
+        self._ranks.average_buffers(self.kept)
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step."""
+        set_rate(self._optimiser, rate)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors, in host memory, and numbers that `resume` goes on from; of several processes all must ask for it.
+
+        Raises
+        ------
+        TrainError
+            If a weight is no longer a number: that is nothing to go on from.
+        """
+        self._check_weights()
+        tensors: dict[str, Tensor] = {}
+        for part, model in self._models():
+            tensors |= {f"{part}/{name}": each for name, each in model.state_dict().items()}
+        for part, model in self._models() if self._ranks.world > 1 else ():
+            statistics = {name: each for name, each in model.named_buffers() if each.is_floating_point()}
+            tensors |= {f"{part}-of-each/{name}": self._ranks.whole(each[None]) for name, each in statistics.items()}
+        for number, weight in enumerate(self._weights()):
+            kept = self._optimiser.state.get(weight, {})
+            tensors |= {f"optimiser/{number}/{name}": each for name, each in kept.items()}
+        here = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
+        return here, {"steps": self._steps, "scaler": self._scaler.state_dict()}
+
+    @torch.no_grad()
+    def resume(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Become the learner whose `state` this is.
+
+        Running statistics, which differ from process to process on CPUs, are each one's own again, or, of another
+        number of processes, their mean.
+        """
+        for part, model in self._models():
+            model.load_state_dict({name: tensors[f"{part}/{name}"] for name in model.state_dict()})
+            for name, buffer in model.named_buffers():
+                if (of_each := tensors.get(f"{part}-of-each/{name}")) is not None:
+                    buffer.copy_(self._own(of_each))
+        for number, weight in enumerate(self._weights()):
+            begins = f"optimiser/{number}/"
+            names = [name.removeprefix(begins) for name in tensors if name.startswith(begins)]
+            self._optimiser.state[weight] = {name: _laid_out(tensors[begins + name], weight) for name in names}
+        self._steps = numbers["steps"]
+        if numbers["scaler"] and self._scaler.is_enabled():
+            self._scaler.load_state_dict(dict(numbers["scaler"]))
+
+    def _check_weights(self) -> None:
+        for name, weight in self._model.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise TrainError(f"{name}: this weight of the model is no longer a number; {WAYS_OUT}")
+
+    def _models(self) -> Iterator[tuple[str, Classifier]]:
+        yield "model", self._model
+        if self._ema:
+            yield "ema", self._ema.module
+
+    def _weights(self) -> Iterator[Tensor]:
+        """All that the optimiser moves, in its order."""
+        return (weight for group in self._optimiser.param_groups for weight in group["params"])
+
+    def _own(self, of_each: Tensor) -> Tensor:
+        """This process's part of what was gathered from all."""
+        return of_each[self._ranks.rank] if len(of_each) == self._ranks.world else of_each.mean(dim=0)
+
+    def step(self, *group: Batch) -> Tensor:
+        """Take one optimiser step along the mean gradient of a group of batches, each clip counting alike.
+
+        Returns
+        -------
+        Their mean loss, a scalar that is still on the device; of several processes the loss of all.
+        """
+        self._optimiser.zero_grad(set_to_none=True)
+        clips, total = sum(len(batch.clips) for batch in group), torch.zeros((), device=self._device)
+        for number, batch in enumerate(group, start=1):
+            with self._exchange(last=number == len(group)):
+                loss = self._loss_of(batch) * (len(batch.clips) / clips)
+                # DistributedDataParallel divides by the number of processes, but their losses add up
+                self._scaler.scale(loss * self._ranks.world).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if self._recipe.optimiser.clip_norm:
+            self._scaler.unscale_(self._optimiser)
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.optimiser.clip_norm)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        self._steps += 1
+        if self._ema:
+            self._ema.update(self._model, step=self._steps)
+        return total
+
+    def _loss_of(self, batch: Batch) -> Tensor:
+        """Loss of a batch; with several processes of the whole batch, so that no mean, mask or rank is of a share."""
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+            logits: Logits = self._network(batch.clips.contiguous(memory_format=self._layout))
+        if self._ranks.world == 1:
+            return self._loss(logits, batch)
+        frame_max = [] if logits.frame_max is None else [logits.frame_max]
+        columns = [logits.clip, batch.targets, batch.weights, batch.importance[:, None], *frame_max]
+        rows_BX = self._ranks.whole(torch.cat([column.float() for column in columns], dim=1))
+        widths = [column.shape[1] for column in columns]
+        clip, targets, weights, importance, *frame_max = torch.split(rows_BX, widths, dim=1)
+        whole = replace(batch, targets=targets, weights=weights, importance=importance[:, 0])
+        return self._loss(Logits(clip, *frame_max), whole)
+
+    def _exchange(self, last: bool) -> AbstractContextManager[None]:
+        """Average gradients over the processes only where a group ends."""
+        if last or not isinstance(self._network, DistributedDataParallel):
+            return nullcontext()
+        return self._network.no_sync()
+
+
+def joint_batch_norm(model: Classifier, device: torch.device, ranks: Ranks) -> Classifier:
+    """Make batch norm one over the GPUs of all processes; on CPUs, each process normalises by its own share.
+
+    Their running statistics are averaged at the end of each epoch (`Ranks.average_buffers`).
+    """
+    if ranks.world == 1 or device.type != "cuda":
+        return model
+    joint: Classifier = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return joint
+
+
+def _laid_out(state: Tensor, weight: Tensor) -> Tensor:
+    """What an optimiser keeps of a weight, in the weight's own order of memory; fused kernels look at no strides."""
+    return torch.empty_like(weight).copy_(state) if state.shape == weight.shape else state.to(weight.device)
+
+
+def _running_mean(model: Classifier, recipe: Recipe) -> ModelEmaV3:
+    """Exponential moving average of the weights; after step n it keeps min(ema_decay, 1 - n^-0.75) of what it was."""
+    return ModelEmaV3(model, recipe.optimiser.ema_decay, use_warmup=True, warmup_power=EMA_WARMUP_POWER)

@@ -1,0 +1,250 @@
+"""Models: any timm backbone on spectrograms, from scratch, from pretrained weights or from another member's.
+
+B batch, M mel bin, T frame, K class.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, NamedTuple, Self
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from birdcache.errors import TrainError
+from birdcache.params.members import Member
+from train.augment.normalise import BinStatistics
+from train.model.heads import FrameAttention, GeneralisedMean, attend_to_frames, feature_maps, generalise_pool
+from train.model.pretrained import check_source, take_weights
+from train.model.weight_file import Source, find_source
+
+# timm's options by which some transformers look at images of any size; convolutional backbones have and need none
+ANY_SIZE = ({"dynamic_img_size": True, "dynamic_img_pad": True}, {"strict_img_size": False})
+
+
+class Logits(NamedTuple):
+    """What a model says of a batch."""
+
+    clip: Tensor  # (B, K)
+    frame_max: Tensor | None = None  # (B, K) of each class's loudest frame, if the head looks at frames
+
+
+class Classifier(nn.Module):
+    """A backbone with its head, and the statistics that its input was normalised with."""
+
+    bin_mean: Tensor
+    bin_deviation: Tensor
+
+    def __init__(
+        self, backbone: nn.Module, mel_bins: int, head: FrameAttention | None = None, channels: int = 1
+    ) -> None:
+        """Without a head of its own, the model is what timm makes of the backbone: pooling and classifier."""
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self._frozen = False
+        self._constants = {name for name, tensor in backbone.named_parameters() if not tensor.requires_grad}
+        self.register_buffer("bin_mean", torch.zeros(channels, mel_bins))
+        self.register_buffer("bin_deviation", torch.ones(channels, mel_bins))
+
+    @property
+    def statistics(self) -> BinStatistics:
+        """Mean and deviation of each channel's mel bins over the recordings that the model was trained on."""
+        return BinStatistics(self.bin_mean, self.bin_deviation)
+
+    @statistics.setter
+    def statistics(self, statistics: BinStatistics) -> None:
+        self.bin_mean.copy_(statistics.mean)
+        self.bin_deviation.copy_(statistics.deviation)
+
+    def forward(self, images: Tensor) -> Logits:
+        """Logits of images (B, C, M, T)."""
+        if self.head is None:
+            return Logits(self.backbone(images))
+        return Logits(*self.head(feature_maps(self.backbone, images)))
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """What starts from random values in any case: the classifier, or the head over frames; GeM's exponent."""
+        found = (tensor for module in self._head_modules() for tensor in module.parameters())
+        return list(dict.fromkeys(found))  # a few classifiers of timm contain the pooling
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """All other parameters that can be learnt, frozen or not."""
+        head = set(self.head_parameters())
+        named = self.backbone.named_parameters()
+        return [tensor for name, tensor in named if name not in self._constants and tensor not in head]
+
+    @property
+    def frozen(self) -> bool:
+        """Whether only the head learns."""
+        return self._frozen
+
+    def freeze_backbone(self, frozen: bool) -> None:
+        """Let only the head learn, or all of the model again.
+
+        A frozen backbone has no gradients, and its batch norms use and keep the statistics that they have, in training
+        too: `train` leaves them in evaluation mode. Otherwise they would follow the new data while nothing else does.
+        Its dropout and stochastic depth stay on.
+        """
+        self._frozen = frozen
+        for tensor in self.backbone_parameters():
+            tensor.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode; the batch norms of a frozen backbone stay in evaluation mode."""
+        super().train(mode)
+        if self._frozen:
+            head = {part for module in self._head_modules() for part in module.modules()}
+            for part in set(self.backbone.modules()) - head:
+                if hasattr(part, "running_var"):
+                    part.eval()
+        return self
+
+    def recompute(self, enabled: bool) -> None:
+        """Activation checkpointing: keep few activations for the backward pass, and compute the others once more.
+
+        Batch norms then see each batch twice, so their running statistics move faster; the gradients are the same.
+
+        Raises
+        ------
+        TrainError
+            If timm offers none for this backbone.
+        """
+        backbone: Any = self.backbone
+        try:
+            backbone.set_grad_checkpointing(enabled)
+        except (AssertionError, AttributeError):
+            raise TrainError(
+                f"params.yaml: recompute = {str(enabled).lower()}: timm has no activation checkpointing for backbone "
+                f"{self._architecture}; set recompute: false and lower batch_size instead"
+            ) from None
+
+    @torch.no_grad()
+    def check_clips(self, frames: int) -> None:
+        """Refuse clips of so many frames if the backbone cannot look at images of this size.
+
+        Raises
+        ------
+        TrainError
+            If a silent clip does not come through.
+        """
+        training, (channels, mel_bins) = self.training, self.bin_mean.shape
+        try:
+            self.eval()(self.bin_mean.new_zeros(1, channels, mel_bins, frames))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise TrainError(
+                f"params.yaml: backbone {self._architecture} cannot look at clips of {mel_bins} mel bins and {frames} "
+                f"frames: {error}; choose another backbone, or change clip_s, hop or n_mels"
+            ) from error
+        self.train(training)
+
+    @property
+    def _architecture(self) -> str:
+        backbone: Any = self.backbone
+        return str(backbone.pretrained_cfg.get("architecture"))
+
+    def _head_modules(self) -> list[nn.Module]:
+        if self.head is not None:
+            return [self.head]
+        backbone: Any = self.backbone
+        classifier = backbone.get_classifier()  # distilled transformers have a tuple of two
+        pools = [module for module in backbone.modules() if isinstance(module, GeneralisedMean)]
+        return [*(classifier if isinstance(classifier, tuple) else (classifier,)), *pools]
+
+
+def build_model(member: Member, classes: int, mel_bins: int, pretrained: bool | str, channels: int = 1) -> Classifier:
+    """Create the member's model: its backbone, and its head of `classes` logits.
+
+    Parameters
+    ----------
+    mel_bins : of the view that the model looks at.
+    pretrained : False (random weights), True (timm downloads its own), the path of a .safetensors file with timm's
+        key names, or a trained model (see `train.model.weight_file`). timm folds the stem's three input channels into
+        as many as there are; the head of file or model is left out, a fresh one takes its place.
+    channels : of the images that the model looks at.
+
+    Raises
+    ------
+    TrainError
+        If timm has no such backbone, the weights are missing or do not fit, or the backbone cannot have such a head.
+    """
+    _check_backbone(member.backbone)
+    source = find_source(pretrained) if isinstance(pretrained, str) else None
+    if source:
+        check_source(source, member.backbone, pretrained)
+    options = {"num_classes": classes, "in_chans": channels, **_options(member, source or bool(pretrained))}
+    try:
+        backbone = _of_any_size(member.backbone, options)
+    except (RuntimeError, TypeError, OSError) as error:
+        raise TrainError(
+            f"params.yaml: backbone {member.backbone} cannot be made with pretrained = {pretrained!r} and "
+            f"drop_path = {member.drop_path}: {error}; correct the member"
+        ) from error
+    if source:
+        take_weights(backbone, source, channels, pretrained)
+    head = None
+    if member.head == "sed":
+        head = attend_to_frames(backbone, member, classes, (channels, mel_bins))
+    elif member.pool == "gem":
+        generalise_pool(backbone, member.backbone)
+    return Classifier(backbone, mel_bins, head, channels)
+
+
+def _of_any_size(name: str, options: dict[str, Any]) -> nn.Module:
+    """Create a backbone; one that is made for images of one size is told to look at others too."""
+    for size in ANY_SIZE:
+        try:
+            return _created(name, {**options, **size})
+        except TypeError as error:
+            if not any(option in str(error) for option in size):
+                raise
+    return _created(name, options)
+
+
+def _created(name: str, options: dict[str, Any]) -> nn.Module:
+    backbone: nn.Module = timm.create_model(name, **options)
+    return backbone
+
+
+def _check_backbone(backbone: str) -> None:
+    if timm.is_model(backbone):
+        return
+    alike = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=10, cutoff=0.5))
+    way_out = f"some alike: {alike}" if alike else "choose one of timm.list_models()"
+    raise TrainError(f"params.yaml: backbone = {backbone!r}: timm knows no such model; {way_out}")
+
+
+def _options(member: Member, pretrained: bool | Source) -> dict[str, Any]:
+    options: dict[str, Any] = {"pretrained": pretrained is True}
+    if member.head == "linear":
+        options["drop_rate"] = member.dropout
+    if member.drop_path:
+        options["drop_path_rate"] = member.drop_path  # not every backbone has this option
+    if isinstance(pretrained, Source) and not pretrained.trained:
+        # a head for no classes is never of the size that is wanted, so timm leaves the file's head out
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained.path), "num_classes": 0}}
+    return options
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device that `machine.device` (auto, cpu, cuda) names; auto takes a GPU if there is one.
+
+    Raises
+    ------
+    TrainError
+        If a GPU is demanded and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise TrainError(
+            "params.yaml: machine.device = 'cuda': no GPU can be used here; see `birdcache doctor`, or set it to auto"
+        )
+    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Type of mixed precision: what the recipe says; auto is bfloat16 where the GPU has it, none on a CPU."""
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
+    return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]

@@ -1,0 +1,154 @@
+"""Heads: what turns a backbone's features into logits.
+
+B batch, C channel, M mel bin, T frame, K class; a backbone's maps have fewer mel bins and frames than the spectrogram.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from timm.layers import SelectAdaptivePool2d  # type: ignore[attr-defined]
+from torch import Tensor, nn
+
+from birdcache.errors import TrainError
+from birdcache.params.members import Member
+
+FIRST_EXPONENT = 3.0  # of the generalised mean, as in Radenovic et al. 2018
+SMALLEST = 1e-6  # what lower values count as in the generalised mean
+AVERAGES = ("avg", "fast", "fastavg")  # timm's names of plain means
+PROBE_FRAMES = 128  # of the silent spectrogram that shows what a backbone's features look like
+
+
+class GeneralisedMean(nn.Module):
+    """Generalised mean (GeM): (mean of x^p)^(1/p) over some axes, with a learnt exponent p that starts at 3.
+
+    p = 1 is the mean, a large p nearly the maximum. Values below 1e-6 count as 1e-6. The result is float32.
+
+    Source: Radenovic et al. 2018, Fine-tuning CNN image retrieval with no human annotation.
+    """
+
+    def __init__(self, axes: tuple[int, ...], keepdim: bool) -> None:
+        super().__init__()
+        self._axes, self._keepdim = axes, keepdim
+        self.exponent = nn.Parameter(torch.full((1,), FIRST_EXPONENT))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features, (B, C, M, T) or (B, M, T, C), over the axes."""
+        # in logarithms, since x^p itself leaves the numbers in a silent channel once p has grown
+        log_power = self.exponent * features.float().clamp(min=SMALLEST).log()
+        count = math.prod([features.shape[axis] for axis in self._axes])  # torch.compile knows no generators
+        log_mean = torch.logsumexp(log_power, self._axes, self._keepdim) - math.log(count)
+        return (log_mean / self.exponent).exp()
+
+
+class FrameAttention(nn.Module):
+    """Sound event detection (SED): every frame has logits, and each class weighs the frames by an attention of its own.
+
+    Mel bins are pooled, then two 1x1 convolutions over time give a(t) and z(t) of each class. The clip's logit is
+    sum_t softmax_t(tanh a(t)) z(t), the loudest frame's max_t z(t); both in float32.
+
+    Source: the attention block of PANNs (Kong et al. 2020) without its extra dense layer, on logits instead of
+    probabilities, as in the SED models of BirdCLEF's winners. Its first weights are Xavier's, as there.
+    """
+
+    def __init__(self, channels: int, classes: int, pool: str, dropout: float) -> None:
+        super().__init__()
+        self.pool = GeneralisedMean((2,), keepdim=False) if pool == "gem" else None
+        self.dropout = nn.Dropout(dropout)
+        self.attention = nn.Conv1d(channels, classes, 1)
+        self.frames = nn.Conv1d(channels, classes, 1)
+        for convolution in (self.attention, self.frames):
+            nn.init.xavier_uniform_(convolution.weight)
+            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the clip and of each class's loudest frame, (B, K) each, from maps (B, C, M, T)."""
+        pooled_BCT = self.dropout(features.mean(dim=2) if self.pool is None else self.pool(features))
+        attention_BKT = torch.tanh(self.attention(pooled_BCT).float()).softmax(dim=2)
+        frames_BKT = self.frames(pooled_BCT).float()
+        return (attention_BKT * frames_BKT).sum(dim=2), frames_BKT.amax(dim=2)
+
+
+def attend_to_frames(backbone: nn.Module, member: Member, classes: int, rows: tuple[int, int]) -> FrameAttention:
+    """A head that looks at frames, made for the backbone, which loses its own.
+
+    Parameters
+    ----------
+    rows : channels and mel bins of the images that the backbone looks at.
+
+    Raises
+    ------
+    TrainError
+        If the backbone's features are no maps over mel bins and frames.
+    """
+    timm_backbone: Any = backbone
+    _leave_out_head(backbone, member.backbone, rows)
+    return FrameAttention(timm_backbone.num_features, classes, member.pool, member.dropout)
+
+
+def feature_maps(backbone: nn.Module, images: Tensor) -> Tensor:
+    """A backbone's features as maps (B, C, M, T), whichever order of axes it works in."""
+    timm_backbone: Any = backbone
+    features: Tensor = timm_backbone.forward_features(images)
+    return features.permute(0, 3, 1, 2) if getattr(backbone, "output_fmt", None) == "NHWC" else features
+
+
+def generalise_pool(backbone: nn.Module, name: str) -> None:
+    """Put a generalised mean in the place of the backbone's own global average pooling.
+
+    Raises
+    ------
+    TrainError
+        If the backbone has no such pooling.
+    """
+    pools = [
+        (path, module)
+        for path, module in backbone.named_modules()
+        if isinstance(module, SelectAdaptivePool2d) and module.pool_type in AVERAGES
+    ]
+    if len(pools) != 1:
+        raise TrainError(
+            f"params.yaml: pool = 'gem': backbone {name} does not end in timm's average pooling of maps, which GeM "
+            "replaces; set pool: avg, or choose a convolutional backbone such as efficientnet_b0"
+        )
+    path, pool = pools[0]
+    backbone.set_submodule(path, _generalised(pool))
+
+
+def _generalised(pool: nn.Module) -> GeneralisedMean:
+    """A generalised mean over the same axes as a pooling, of a result with as many axes."""
+    pooled = pool(torch.zeros(1, 2, 3, 4))
+    channels_last = pooled.shape[-1] == 4
+    return GeneralisedMean((1, 2) if channels_last else (2, 3), keepdim=pooled.ndim == 4)
+
+
+@torch.enable_grad()
+def _leave_out_head(backbone: nn.Module, name: str, rows: tuple[int, int]) -> None:
+    """Replace what comes after the feature maps by nothing: parameters without a gradient would stop DDP."""
+    learnt = {path: tensor for path, tensor in backbone.named_parameters() if tensor.requires_grad}
+    features = _probed(backbone, name, rows)
+    gradients = torch.autograd.grad(features.sum(), list(learnt.values()), allow_unused=True)
+    used = {path.split(".")[0] for path, gradient in zip(learnt, gradients, strict=True) if gradient is not None}
+    for child in {path.split(".")[0] for path in learnt} - used:
+        backbone.set_submodule(child, nn.Identity())
+
+
+def _probed(backbone: nn.Module, name: str, rows: tuple[int, int]) -> Tensor:
+    """Maps (1, C, M, T) of a silent spectrogram, refused if they are none."""
+    config: Any = backbone.pretrained_cfg
+    size = config["input_size"][1:] if config.get("fixed_input_size") else (rows[1], PROBE_FRAMES)
+    training = backbone.training
+    try:
+        features = feature_maps(backbone.eval(), torch.zeros(1, rows[0], *size))
+        shape = f"of shape {tuple(features.shape)}"
+    except (RuntimeError, AssertionError, AttributeError, ValueError) as error:
+        features, shape = torch.zeros(0), f"cannot be had of {size[0]} mel bins and {size[1]} frames ({error})"
+    backbone.train(training)
+    if features.ndim != 4:
+        raise TrainError(
+            f"params.yaml: head = 'sed': backbone {name} gives no maps over mel bins and frames: its features {shape}; "
+            "set head: linear, or choose a convolutional backbone such as efficientnet_b0"
+        )
+    return features

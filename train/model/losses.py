@@ -1,0 +1,135 @@
+"""Losses between logits and soft targets. B batch, K class.
+
+A target is anything from 0 to 1: mixed, smoothed, or the weight of a secondary label. A cell of a batch's weights that
+is 0 is left out, and a batch's importance weighs its clips: every loss is a weighted mean, and 0 if nothing is left.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from birdcache.errors import TrainError
+from birdcache.params.recipe import LossParams
+from train.augment.batch import Batch
+from train.model.classifier import Logits
+
+LEFT_OUT = -1e4  # logit of a class that the softmax must not look at
+SMALLEST = 1e-8  # a sum of weights below this is none, a distance to the target below this is this
+
+
+class Loss:
+    """The loss that a recipe asks for: `clip` times that of the clips, `frame_max` times that of the loudest frames.
+
+    ce : cross-entropy between the targets, scaled to a sum of 1, and the softmax of the logits. A clip without any
+        target is left out.
+    bce : binary cross-entropy of each class, mean over classes and clips.
+    focal_ce, focal_bce : each term times |target - score|^gamma, see `focus`; bce also times alpha for positives and
+        1 - alpha for negatives, in proportion for targets between. At gamma 0 focal_ce is ce, and at gamma 0 and
+        alpha 0.5 focal_bce is half of bce.
+    soft_auc : this share of the loss is `soft_auc` instead.
+
+    Class weights weigh the terms of ce, whose mean over the training recordings they leave as it is, and the columns in
+    the mean of bce; soft_auc has none, since it balances positives and negatives of a class by itself.
+    """
+
+    def __init__(self, params: LossParams, class_weights_K: Tensor) -> None:
+        self._params, self._class_weights_K = params, class_weights_K
+
+    def __call__(self, logits: Logits, batch: Batch) -> Tensor:
+        """Loss of a batch: a scalar tensor, float32."""
+        # the clips' loss is there even at weight 0, so that each parameter of the head has a gradient, as DDP demands
+        total = self._params.clip * self._of(logits.clip.float(), batch)
+        if logits.frame_max is not None and self._params.frame_max:
+            total = total + self._params.frame_max * self._of(logits.frame_max.float(), batch)
+        return total
+
+    def _of(self, logits_BK: Tensor, batch: Batch) -> Tensor:
+        main = self._exclusive(logits_BK, batch) if self._params.exclusive else self._binary(logits_BK, batch)
+        share = self._params.soft_auc
+        if not share:
+            return main
+        return (1 - share) * main + share * soft_auc(logits_BK, batch.targets, _cell_weights(batch))
+
+    def _exclusive(self, logits_BK: Tensor, batch: Batch) -> Tensor:
+        params, known_BK = self._params, batch.targets * batch.weights
+        sum_B1 = known_BK.sum(dim=1, keepdim=True)
+        soft_BK = smoothed(known_BK / sum_B1.clamp(min=SMALLEST), params.label_smoothing, exclusive=True)
+        soft_BK = soft_BK * batch.weights
+        log_share_BK = logits_BK.masked_fill(batch.weights == 0, LEFT_OUT).log_softmax(dim=1)
+        each_BK = -soft_BK * log_share_BK * self._class_weights_K
+        if params.kind == "focal_ce":
+            each_BK = each_BK * focus(soft_BK, log_share_BK.exp(), params.focal_gamma)
+        return _weighted_mean(each_BK.sum(dim=1), batch.importance * (sum_B1[:, 0] > 0))
+
+    def _binary(self, logits_BK: Tensor, batch: Batch) -> Tensor:
+        params = self._params
+        soft_BK = smoothed(batch.targets, params.label_smoothing, exclusive=False)
+        each_BK = functional.binary_cross_entropy_with_logits(logits_BK, soft_BK, reduction="none")
+        if params.kind == "focal_bce":
+            balance_BK = params.focal_alpha * soft_BK + (1 - params.focal_alpha) * (1 - soft_BK)
+            each_BK = each_BK * balance_BK * focus(soft_BK, logits_BK.sigmoid(), params.focal_gamma)
+        return _weighted_mean(each_BK, _cell_weights(batch) * self._class_weights_K)
+
+
+def smoothed(targets_BK: Tensor, smoothing: float, exclusive: bool) -> Tensor:
+    """Label smoothing: towards even over the classes (ce), or towards one half (bce).
+
+    Source: Szegedy et al. 2016; for bce as in Keras, where 0.1 asks for scores from 0.05 to 0.95.
+    """
+    rest = 1 / targets_BK.shape[1] if exclusive else 0.5
+    return targets_BK * (1 - smoothing) + smoothing * rest
+
+
+def focus(targets_BK: Tensor, scores_BK: Tensor, gamma: float) -> Tensor:
+    """Focal weight |target - score|^gamma: how much a term counts that is nearly right already.
+
+    For targets 0 and 1 it is (1 - p_t)^gamma of Lin et al. 2017, Focal loss for dense object detection; for targets
+    between it is 0 where the score is the target, as in the quality focal loss (Li et al. 2020, Generalized focal
+    loss), so that the loss is still smallest there.
+    """
+    # a power below 1 has no finite slope at 0
+    return (targets_BK - scores_BK).abs().clamp(min=SMALLEST) ** gamma
+
+
+def soft_auc(logits_BK: Tensor, targets_BK: Tensor, weights_BK: Tensor) -> Tensor:
+    """Mean of softplus(z_j - z_i) over the pairs (i, j) of clips in a batch in which a class is in i and not in j.
+
+    A logistic bound of 1 - ROC-AUC, pooled over the classes; a pair weighs t_i (1 - t_j) and both clips' weights. So
+    a class counts by its pairs: one without a positive, or without a negative, not at all, and one that is hardly
+    present hardly. Takes B * B * K values of memory.
+
+    Source: pairwise surrogates of the Wilcoxon-Mann-Whitney statistic, Yan et al. 2003; with the logistic function, on
+    soft labels, in winning solutions of BirdCLEF 2025 (there also across classes).
+    """
+    positive_BK, negative_BK = targets_BK * weights_BK, (1 - targets_BK) * weights_BK
+    each_BBK = functional.softplus(logits_BK[None, :] - logits_BK[:, None])
+    return _weighted_mean(each_BBK, positive_BK[:, None] * negative_BK[None, :])
+
+
+def _cell_weights(batch: Batch) -> Tensor:
+    return batch.weights * batch.importance[:, None]
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp(min=SMALLEST)
+
+
+def check_finite(value: float, where: str) -> None:
+    """Refuse to go on with a loss that has left the numbers.
+
+    Raises
+    ------
+    TrainError
+        If it is infinite or NaN.
+    """
+    if not math.isfinite(value):
+        raise TrainError(f"{where}: the loss is {value}; lower optimiser.lr, set clip_norm, or use precision float32")
+
+
+def scores(logits_BK: Tensor, params: LossParams) -> Tensor:
+    """Logits to scores in [0, 1]: softmax if classes exclude each other (ce), else sigmoid."""
+    return torch.softmax(logits_BK.float(), dim=1) if params.exclusive else torch.sigmoid(logits_BK.float())

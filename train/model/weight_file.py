@@ -1,0 +1,113 @@
+"""Where a member's first weights come from: a file with timm's key names, or a trained model of any project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from birdcache.errors import TrainError
+from birdcache.files import file_sha256, unsealed_json
+
+SIDECAR = "model.json"
+
+
+class _Member(BaseModel):
+    """What is read of the member that a source was trained as."""
+
+    backbone: str
+    head: str
+
+
+class _Recipe(BaseModel):
+    weights: str
+
+
+class _Resolved(BaseModel):
+    member: _Member
+    recipe: _Recipe
+
+
+class _SourceSidecar(BaseModel):
+    """What is read of a source's sidecar: no more, so that models of other versions of this project can be sources."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    version: int = 1  # from 2 on they have a seal
+    member: _Resolved
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a trained model was trained as."""
+
+    backbone: str
+    head: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of weights with timm's key names, or one of a trained model."""
+
+    path: Path
+    sha256: str
+    trained: Trained | None = None
+
+
+def find_source(pretrained: str, key: str = "pretrained") -> Source:
+    """The weights that a member's `pretrained` names, after a look at their bytes.
+
+    Parameters
+    ----------
+    pretrained : a .safetensors file with timm's key names, the folder of a trained model, or a file in such a folder.
+        Of a folder, the weights that its recipe keeps are taken (last, best or soup).
+    key : of params.yaml, for what is said of it.
+
+    Raises
+    ------
+    TrainError
+        If there is no such file, or a trained model's weights are not those of its sidecar.
+    """
+    path = Path(pretrained)
+    where = f"params.yaml: {key} = {pretrained!r}"
+    if path.is_dir():
+        return _trained(path, None, where)
+    if not path.is_file():
+        raise TrainError(f"{where}: no such file or folder; correct the path or set it to false")
+    if path.suffix != ".safetensors":  # timm would unpickle a file of another name
+        raise TrainError(f"{where}: is no .safetensors file; convert it with safetensors.torch.save_file")
+    if (path.parent / SIDECAR).is_file():
+        return _trained(path.parent, path.stem, where)
+    return Source(path, file_sha256(path))
+
+
+def _trained(folder: Path, kind: str | None, where: str) -> Source:
+    sidecar = _read_sidecar(folder, where)
+    kind = kind or sidecar.member.recipe.weights
+    path = folder / f"{kind}.safetensors"
+    if kind not in sidecar.sha256 or not path.is_file():
+        named = ", ".join(f"{each}.safetensors" for each in sidecar.sha256)
+        raise TrainError(f"{where}: {path} is missing, or {folder / SIDECAR} does not name it; that names {named}")
+    sha256 = file_sha256(path)
+    if sha256 != sidecar.sha256[kind]:
+        raise TrainError(f"{where}: {path} has other bytes than {SIDECAR} beside it promises; copy the folder anew")
+    return Source(path, sha256, Trained(sidecar.member.member.backbone, sidecar.member.member.head))
+
+
+def _read_sidecar(folder: Path, where: str) -> _SourceSidecar:
+    try:
+        content = (folder / SIDECAR).read_bytes()
+        sidecar = _SourceSidecar.model_validate_json(content)
+        if sidecar.version > 1:
+            unsealed_json(content)
+    except FileNotFoundError:
+        folds = sorted(path.parent.name for path in folder.glob(f"*/{SIDECAR}"))
+        way_out = f"name one of its folds: {', '.join(folds)}" if folds else "name the folder of a fold, models/x/0"
+        raise TrainError(f"{where}: holds no {SIDECAR}, so it is no trained model; {way_out}") from None
+    except ValidationError as error:
+        raise TrainError(f"{where}: {folder / SIDECAR}: {error.errors()[0]['msg']}; copy the folder anew") from None
+    except ValueError as error:
+        raise TrainError(f"{where}: {folder / SIDECAR}: {error}; copy the folder anew") from None
+    return sidecar

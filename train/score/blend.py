@@ -1,0 +1,156 @@
+"""How the scores of several members become one: means, means of ranks, weights fitted on out-of-fold predictions.
+
+P member, N recording or window, K class. `known` marks the cells that count, as in `train.score.metrics`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.stats import rankdata
+
+from train.score.metrics import Bools, Floats, Ints
+
+Weights = npt.NDArray[np.float64]
+
+SUREST = 1e-6  # a score is taken for no surer than this, so that one blunder costs no infinite loss
+SMALLEST_WEIGHT = 1e-4  # what is less, is nothing
+
+Kind = Literal["mean", "rank", "fitted", "best"]
+BLENDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """How members are blended; section `ensemble` of params.yaml says what each kind does.
+
+    Attributes
+    ----------
+    best
+        Members that kind `best` keeps.
+    """
+
+    kind: Kind
+    best: int = 1
+
+    @property
+    def learns(self) -> bool:
+        """Whether weights are learnt from out-of-fold predictions."""
+        return self.kind in ("fitted", "best")
+
+    def weights(self, scores_PNK: Floats, truth_NK: Bools, known_NK: Bools) -> Weights:
+        """Weights of the members, (P,), that these predictions ask for; non-negative, with the sum one."""
+        members = len(scores_PNK)
+        if self.kind == "fitted":
+            return fitted_weights(scores_PNK, truth_NK, known_NK)
+        if self.kind == "best":
+            order = np.argsort([log_loss(scores, truth_NK, known_NK) for scores in scores_PNK], kind="stable")
+            return np.isin(np.arange(members), order[: self.best]) / min(self.best, members)
+        return equal(members)
+
+    def __call__(self, scores_PNK: Floats, weights_P: Weights) -> Floats:
+        """Blended scores: (N, K). Under kind `rank` they depend on all N that are blended at once."""
+        if self.kind == "rank":
+            scores_PNK = np.stack([ranks(scores_NK) for scores_NK in scores_PNK])
+        return np.asarray(np.tensordot(weights_P, scores_PNK, axes=1), np.float32)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Predictions of recordings by models that were not trained on them, and in which fold each was held out."""
+
+    scores: Floats  # (P, N, K)
+    truth: Bools  # (N, K)
+    known: Bools  # (N, K)
+    fold: Ints  # (N,)
+
+    @property
+    def folds(self) -> list[int]:
+        """The folds that were predicted."""
+        return [int(fold) for fold in np.unique(self.fold)]
+
+    def weights(self, blend: Blend, without: int | None = None) -> Weights:
+        """Weights learnt on all folds, or on all but one; equal ones where there is no fold to learn on."""
+        if blend.learns and len(self.folds) < 2:
+            return equal(len(self.scores))
+        chosen = np.ones(len(self.fold), bool) if without is None else self.fold != without
+        return blend.weights(self.scores[:, chosen], self.truth[chosen], self.known[chosen])
+
+    def blended(self, blend: Blend) -> Floats:
+        """Blended out-of-fold scores, (N, K): those of a fold by weights that the other folds have taught."""
+        if not blend.learns:
+            return blend(self.scores, equal(len(self.scores)))
+        result = np.empty(self.truth.shape, np.float32)
+        for fold in self.folds:
+            rows = self.fold == fold
+            result[rows] = blend(self.scores[:, rows], self.weights(blend, without=fold))
+        return result
+
+    def remark(self, blend: Blend) -> str | None:
+        """What must be said when weights cannot be learnt."""
+        if not blend.learns or len(self.folds) > 1:
+            return None
+        return (
+            f"ensemble.blend: {blend.kind} learns on the other folds, but only fold {self.folds[0]} is trained; "
+            "members are averaged. Name more folds in folds.train"
+        )
+
+    def members(self, chosen: list[int]) -> Held:
+        """The same recordings, predicted by some of the members."""
+        return Held(self.scores[chosen], self.truth, self.known, self.fold)
+
+
+def equal(members: int) -> Weights:
+    """The same weight for each member."""
+    return np.full(members, 1 / members)
+
+
+def likelihoods(scores_NK: Floats, truth_NK: Bools, known_NK: Bools) -> Weights:
+    """What the scores give to the truth of each cell that counts, at least `SUREST`: (known cells,)."""
+    scores = scores_NK[known_NK].astype(np.float64)
+    return np.clip(np.where(truth_NK[known_NK], scores, 1 - scores), SUREST, 1.0)
+
+
+def log_loss(scores_NK: Floats, truth_NK: Bools, known_NK: Bools) -> float:
+    """Mean binary log loss of all cells that count, in nats: each class of each recording is one yes or no.
+
+    It fits scores that share one unit among the classes (softmax) as well as those that do not (sigmoid).
+    """
+    return float(-np.log(likelihoods(scores_NK, truth_NK, known_NK)).mean())
+
+
+def fitted_weights(scores_PNK: Floats, truth_NK: Bools, known_NK: Bools) -> Weights:
+    """Non-negative weights with the sum one, (P,), whose blend has the least log loss.
+
+    The likelihood of a cell is linear in the weights, so the problem is convex and its minimum global; SLSQP finds it.
+    Equal weights where nothing is known. Source: stacking, Wolpert 1992; Breiman 1996.
+    """
+    likelihood_PC = np.stack([likelihoods(scores_NK, truth_NK, known_NK) for scores_NK in scores_PNK])
+    start_P = equal(len(scores_PNK))
+    if len(scores_PNK) == 1 or not likelihood_PC.size:
+        return start_P
+    cells = truth_NK.shape[1] / likelihood_PC.shape[1]  # the loss of a recording, not of a cell: not too flat for SLSQP
+
+    def loss_and_slope(weights_P: Weights) -> tuple[float, Weights]:
+        mixed_C = np.maximum(weights_P @ likelihood_PC, SUREST / 2)
+        return float(-np.log(mixed_C).sum() * cells), -(likelihood_PC @ (1 / mixed_C)) * cells
+
+    sums_to_one = {"type": "eq", "fun": lambda weights_P: weights_P.sum() - 1, "jac": np.ones_like}
+    bounds = [(0.0, 1.0)] * len(scores_PNK)
+    options = {"ftol": 1e-10, "maxiter": 200}
+    found = minimize(
+        loss_and_slope, start_P, jac=True, method="SLSQP", bounds=bounds, constraints=sums_to_one, options=options
+    )
+    weights_P = np.where(found.x < SMALLEST_WEIGHT, 0.0, found.x)
+    return np.asarray(weights_P / weights_P.sum())
+
+
+def ranks(scores_NK: Floats) -> Floats:
+    """Ranks of each class's scores, scaled to 0 (lowest) .. 1 (highest); equal scores share their mean rank."""
+    if len(scores_NK) < 2:
+        return np.full_like(scores_NK, 0.5)
+    return np.asarray((rankdata(scores_NK, axis=0) - 1) / (len(scores_NK) - 1), np.float32)

@@ -1,0 +1,87 @@
+"""The file data/ensemble.json: how scores of members' clips become final scores. Stages and `birdcache predict` use it.
+
+P member, W window, K class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from birdcache.errors import TrainError
+from birdcache.predict.postprocess import Cutting, Floats, PostProcessing, by_soundscape
+from train.score.blend import Blend, Kind
+
+ENSEMBLE = "ensemble"  # its name beside those of the members
+
+
+class Ensemble(BaseModel):
+    """Members with their weights, learnt on all out-of-fold predictions, and all that is done to their scores.
+
+    `thresholds` are per label, of blended scores before the file's maximum.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    version: Literal[1] = 1
+    labels: list[str]
+    members: dict[str, float]
+    folds: list[int]
+    fold_soup: bool
+    kind: Kind
+    best: int
+    window_s: float
+    hop_s: float
+    shifts_s: list[float]
+    smoothing: float
+    file_max: float
+    thresholds: list[float]
+
+    @property
+    def blend(self) -> Blend:
+        """How the members are blended."""
+        return Blend(self.kind, self.best)
+
+    @property
+    def cutting(self) -> Cutting:
+        """Which clips are scored."""
+        return Cutting(self.window_s, self.hop_s, tuple(self.shifts_s))
+
+    @property
+    def post(self) -> PostProcessing:
+        """What is done to the windows of a soundscape."""
+        return PostProcessing(self.smoothing, self.file_max)
+
+    def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
+        """Final scores of the windows of several soundscapes, `windows` of each: (W, K)."""
+        blended_WK = self.blend(members_PWK, np.array(list(self.members.values())))
+        return by_soundscape(self.post, blended_WK, windows)
+
+    def called_above(self) -> Floats:
+        """From which final score on each class counts as detected: (K,)."""
+        return self.post.thresholds(np.array(self.thresholds, np.float32))
+
+
+def write_ensemble(path: Path, ensemble: Ensemble) -> None:
+    """Write the file."""
+    path.write_text(ensemble.model_dump_json(indent=2) + "\n")
+
+
+def read_ensemble(path: Path) -> Ensemble:
+    """Read the file.
+
+    Raises
+    ------
+    TrainError
+        If it is missing or not of this version.
+    """
+    try:
+        return Ensemble.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise TrainError(f"{path}: is missing; run `dvc repro submit`") from None
+    except ValidationError as error:
+        raise TrainError(f"{path}: {error.errors()[0]['msg']}; write it anew with `dvc repro -f submit`") from None

@@ -1,0 +1,78 @@
+"""What members say of recordings that they were not trained on. N recording, K class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from birdcache.errors import TrainError
+from cache.store import Store
+from train.data.examples import Examples, read_examples
+from train.paths import MODELS, store_path
+from train.score.blend import Blend, Held
+from train.score.ensemble import ENSEMBLE
+from train.score.metrics import Bools, Floats, Ints
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Recordings that every member has predicted without having been trained on them."""
+
+    examples: Examples
+    scores: dict[str, Floats]  # member -> (N, K)
+    recordings: Ints  # (K,) of each class in the data set, validated or not
+    fold: Ints  # (N,) in which each recording was held out
+
+    @property
+    def truth(self) -> Bools:
+        """The primary label of each recording: (N, K)."""
+        truth_NK = np.zeros((len(self.examples), self.examples.classes), bool)
+        truth_NK[np.arange(len(self.examples)), self.examples.primary] = True
+        return truth_NK
+
+    @property
+    def held(self) -> Held:
+        """What weights are learnt from; secondary labels count neither for nor against."""
+        return Held(np.stack(list(self.scores.values())), self.truth, ~self.examples.secondary, self.fold)
+
+    def with_ensemble(self, blend: Blend) -> OutOfFold:
+        """With the blend of the members as one more, named ENSEMBLE."""
+        return replace(self, scores=self.scores | {ENSEMBLE: self.held.blended(blend)})
+
+
+def read_out_of_fold(
+    members: Sequence[str], folds: Sequence[int], view: str, labels: list[str], models: Path = MODELS
+) -> OutOfFold:
+    """Gather <models>/<member>/<fold>/predictions.npz of members and trained folds; `view` is that of one of them.
+
+    Raises
+    ------
+    TrainError
+        If predictions are missing, or no recording was predicted by every member.
+    """
+    per_member = {name: _member_predictions(models, name, folds) for name in members}
+    common = sorted(set.intersection(*(set(predicted) for predicted in per_member.values())))
+    if not common:
+        raise TrainError("models/: no recording was predicted by every member; run `dvc repro`")
+    scores = {name: np.stack([each[recording][0] for recording in common]) for name, each in per_member.items()}
+    fold = np.array([per_member[members[0]][recording][1] for recording in common])
+    examples, _ = read_examples(Store(store_path(view)), labels)
+    place = {name: number for number, name in enumerate(examples.names)}
+    predicted = examples.subset(np.array([place[recording] for recording in common]))
+    return OutOfFold(predicted, scores, np.bincount(examples.primary, minlength=len(labels)), fold)
+
+
+def _member_predictions(models: Path, name: str, folds: Sequence[int]) -> dict[str, tuple[Floats, int]]:
+    """Recording -> its scores (K,), and its fold."""
+    predicted: dict[str, tuple[Floats, int]] = {}
+    for fold in folds:
+        path = models / name / str(fold) / "predictions.npz"
+        if not path.is_file():
+            raise TrainError(f"{path}: is missing; run `dvc repro train@{name}-{fold}`")
+        with np.load(path, allow_pickle=False) as content:
+            rows = zip(content["recording"].tolist(), content["scores"], strict=True)
+            predicted |= {recording: (scores_K, fold) for recording, scores_K in rows}
+    return predicted

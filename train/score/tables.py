@@ -1,0 +1,141 @@
+"""Tables of stage `evaluate`: what each member adds, blends side by side, and what each step of post-processing gains.
+
+P member, N window, K class.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from birdcache.predict.postprocess import PostProcessing
+from train.score.blend import BLENDS, Blend, Held, log_loss
+from train.score.ensemble import ENSEMBLE, Ensemble
+from train.score.metrics import Floats, recording_metrics
+from train.score.out_of_fold import OutOfFold
+from train.score.windows import Windows
+
+Scores = dict[str, dict[str, float]]  # on which data -> metric -> value
+
+USUAL = PostProcessing(smoothing=0.1, file_max=1.0)  # what is tried of a step that is off
+
+
+def member_table(predicted: OutOfFold, held: Held, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
+    """Each member's weight, its metrics alone, those of the ensemble without it, and what it adds to the ensemble.
+
+    Out of fold, and on the soundscapes if they have a truth. The ensemble without it learns its weights anew; a member
+    that is the only one adds what nobody knows.
+    """
+    names = list(ensemble.members)
+    whole = _both(predicted, windows, predicted.scores[ENSEMBLE], windows.scores[ENSEMBLE])
+    rows = []
+    for number, name in enumerate(names):
+        alone = _both(predicted, windows, predicted.scores[name], windows.scores[name])
+        others = [each for each in range(len(names)) if each != number]
+        without = _without(predicted, held, windows, ensemble, others) if others else {}
+        for data, metrics in alone.items():
+            row: dict[str, object] = {"data": data, "member": name, "weight": ensemble.members[name]}
+            for metric, value in metrics.items():
+                left = without.get(data, {}).get(metric, float("nan"))
+                row |= {metric: value, f"{metric}_without": left, f"{metric}_adds": whole[data][metric] - left}
+            rows.append(row)
+    return pd.DataFrame(rows).sort_values("data", kind="stable", ignore_index=True)
+
+
+def _without(predicted: OutOfFold, held: Held, windows: Windows, ensemble: Ensemble, others: list[int]) -> Scores:
+    """Metrics of the ensemble of the other members."""
+    names, smaller = list(ensemble.members), held.members(others)
+    weights = dict(zip([names[each] for each in others], smaller.weights(ensemble.blend).tolist(), strict=True))
+    members_PNK = windows.clips.member_windows()[others]
+    windows_NK = ensemble.model_copy(update={"members": weights}).final(members_PNK, windows.clips.windows)
+    return _both(predicted, windows, smaller.blended(ensemble.blend), windows_NK)
+
+
+def _both(predicted: OutOfFold, windows: Windows, recordings_NK: Floats, windows_NK: Floats) -> Scores:
+    """Macro ROC-AUC and cmAP out of fold, and on the soundscapes if they have a truth."""
+    examples = predicted.examples
+    found = {"out of fold": recording_metrics(examples.primary, examples.secondary, recordings_NK)}
+    if windows.told.any():
+        found["soundscapes"] = windows.metrics(windows_NK)
+    return {data: {"auc": metrics["macro_roc_auc"], "cmap": metrics["cmap"]} for data, metrics in found.items()}
+
+
+def blend_table(predicted: OutOfFold, held: Held, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
+    """Every blend of these members out of fold, and on the soundscapes if they have a truth."""
+    members_PNK = windows.clips.member_windows()
+    rows = []
+    for kind in BLENDS:
+        blend = Blend(kind, ensemble.best)
+        recordings_NK, weights = held.blended(blend), held.weights(blend)
+        other = ensemble.model_copy(
+            update={"kind": kind, "members": dict(zip(ensemble.members, weights.tolist(), strict=True))}
+        )
+        loss = log_loss(recordings_NK, held.truth, held.known)
+        row: dict[str, object] = {"blend": kind, "used": "yes" if kind == ensemble.kind else "no", "log_loss": loss}
+        for data, metrics in _both(
+            predicted, windows, recordings_NK, other.final(members_PNK, windows.clips.windows)
+        ).items():
+            row |= {f"{data} {metric}": value for metric, value in metrics.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def postprocessing_table(windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
+    """What each step gains by itself over one clip a window, and all that is on together; empty without a truth.
+
+    Of smoothing and the file's maximum a usual value is tried where it is off.
+    """
+    columns = ["step", "used", "macro_roc_auc", "auc_gain", "cmap", "cmap_gain"]
+    if not windows.told.any():
+        return pd.DataFrame(columns=columns)
+    rows, plain = [], windows.metrics(_plain(windows, ensemble))
+    for step, is_used, scores_NK in _steps(windows, ensemble):
+        metrics = windows.metrics(scores_NK)
+        auc, cmap = metrics["macro_roc_auc"], metrics["cmap"]
+        used = "yes" if is_used else "no"
+        rows.append((step, used, auc, auc - plain["macro_roc_auc"], cmap, cmap - plain["cmap"]))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _steps(windows: Windows, ensemble: Ensemble) -> list[tuple[str, bool, Floats]]:
+    """Each step: what it is, whether it is on, and the scores that it alone leads to."""
+    cutting, post = ensemble.cutting, ensemble.post
+    smoothing, file_max = post.smoothing or USUAL.smoothing, post.file_max or USUAL.file_max
+    steps = [("one clip a window", True, _plain(windows, ensemble))]
+    if cutting.hop_s < cutting.window_s:
+        steps.append((f"a clip every {cutting.hop_s:g} s", True, _plain(windows, ensemble, overlap=True)))
+    if cutting.shifts_s:
+        moved = ", ".join(f"{shift_s:g}" for shift_s in cutting.shifts_s)
+        steps.append((f"clips moved by {moved} s", True, _plain(windows, ensemble, shifts=True)))
+    smooth, loud = PostProcessing(smoothing, 0.0), PostProcessing(0.0, file_max)
+    steps += [
+        (f"smoothing {smoothing:g}", post.smoothing > 0, _plain(windows, ensemble, smooth)),
+        (f"file maximum ** {file_max:g}", post.file_max > 0, _plain(windows, ensemble, loud)),
+        ("all that is used", True, windows.scores[ENSEMBLE]),
+    ]
+    return steps
+
+
+def _plain(
+    windows: Windows,
+    ensemble: Ensemble,
+    post: PostProcessing | None = None,
+    overlap: bool = False,
+    shifts: bool = False,
+) -> Floats:
+    """Scores of the windows by one clip each, but for what is asked for: (N, K)."""
+    post = post or PostProcessing(0.0, 0.0)
+    only = ensemble.model_copy(update={"smoothing": post.smoothing, "file_max": post.file_max})
+    return only.final(windows.clips.member_windows(overlap, shifts), windows.clips.windows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table for people: numbers with four digits, nothing where there is no number."""
+    lines = [list(table.columns), ["---"] * table.shape[1]]
+    lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4f}"
+    return str(value)

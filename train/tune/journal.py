@@ -1,0 +1,67 @@
+"""The journal of a search: an Optuna study in one file, which only one process writes and a kill leaves usable."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from birdcache.errors import TrainError
+
+WHY = "why"  # attribute of a trial that has failed; one that was cut off has none
+
+
+@contextmanager
+def open_study(path: Path, maximise: bool, pruner: BasePruner) -> Iterator[Study]:
+    """Open the study that lies in a file, or begin it; trials that a kill cut off are marked as failed.
+
+    Raises
+    ------
+    TrainError
+        If another process has it open.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        _lock(file.fileno(), path)
+        _mend(path)
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            pruner=pruner,
+            study_name=path.stem,
+            direction="maximize" if maximise else "minimize",
+            load_if_exists=True,
+        )
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+        yield study
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise TrainError(f"{path}: another process is at this search; wait for it, or stop it") from None
+
+
+def _mend(path: Path) -> None:
+    """Take away the half line that a kill may have left at the end."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+
+
+def concluded(study: Study) -> list[FrozenTrial]:
+    """Trials that need not be run again, in the order in which they ran."""
+    trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    return [trial for trial in trials if trial.state != TrialState.FAIL or WHY in trial.user_attrs]

@@ -1,0 +1,245 @@
+"""A search over keys of a member's recipe: each trial is a training on one fold, watched from epoch to epoch.
+
+What is tried at a place in the search follows from the seed, the place and the trials before it. So a search that was
+killed goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from optuna.exceptions import TrialPruned
+from optuna.pruners import MedianPruner
+from optuna.samplers import TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+from scipy.stats.qmc import Halton
+
+from birdcache.errors import TrainError
+from birdcache.files import file_sha256, sha256_hex
+from birdcache.params.load import MachineParams
+from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.tune import TuneParams, as_override
+from train.fit import Split, open_split
+from train.loop.history import Epoch
+from train.loop.loop import Trainer
+from train.paths import FOLDS, LABELS
+from train.score.metrics import recording_metrics
+from train.tune.journal import WHY, concluded
+from train.tune.spaces import decoded, distribution, encoded, holds, rounded, value_at
+
+SPREAD = 8  # trials that cover the space evenly, before the sampler begins to learn from them
+NEVER_PRUNED = 4  # trials that run to their end, so that there is a median to compare with
+WARM_UP = 1 / 3  # of a trial's epochs; before that nothing is pruned
+
+STATES: dict[TrialState, Literal["finished", "pruned", "failed"]] = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial.
+
+    Attributes
+    ----------
+    number
+        Its place in the search, from 1.
+    values
+        What was tried, by key of the recipe.
+    merit
+        The metric of the weights that the recipe keeps, or of the last epoch of a pruned trial; None if it failed.
+    why
+        It failed.
+    """
+
+    number: int
+    state: Literal["finished", "pruned", "failed"]
+    values: dict[str, Any]
+    merit: float | None
+    epochs: int
+    seconds: float
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, and on which recordings.
+
+    Attributes
+    ----------
+    refused
+        Says what is wrong with the member if it had some values of the recipe.
+    """
+
+    split: Split
+    tune: TuneParams
+    machine: MachineParams
+    refused: Callable[[Mapping[str, Any]], list[str]]
+
+    @property
+    def maximises(self) -> bool:
+        """Whether a higher merit is better."""
+        return self.tune.metric != "loss"
+
+    @property
+    def pruner(self) -> MedianPruner:
+        """Stops a trial whose best epoch so far is below the median of the others at the same epoch."""
+        return MedianPruner(NEVER_PRUNED, math.ceil(WARM_UP * self.split.member.recipe.epochs))
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what a trial finds and what is tried; not of how many trials there shall be."""
+        decides = {
+            "member": self.split.member.model_dump(mode="json"),
+            "fold": self.split.fold,
+            "files": [file_sha256(path) for path in (LABELS, FOLDS)],
+            "search": self.tune.model_dump(mode="json", exclude={"trials", "fold"}),
+        }
+        return sha256_hex(json.dumps(decides, sort_keys=True).encode())
+
+    @cached_property
+    def standing(self) -> dict[str, Any]:
+        """The values of the searched keys as the member has them now."""
+        return {key: value_of(self.split.member.recipe, key) for key in self.tune.keys}
+
+    @property
+    def begins_with_standing(self) -> bool:
+        """Whether the member as it stands lies within the search: then it is the first trial."""
+        return all(holds(space, self.standing[key]) for key, space in self.tune.keys.items())
+
+    def check(self) -> None:
+        """See that the metric can be measured at all.
+
+        Raises
+        ------
+        TrainError
+            If the fold's recordings do not allow it.
+        """
+        validated = self.split.validated
+        blank_NK = np.zeros((len(validated), validated.classes), np.float32)
+        measured = {"loss": 0.0, **recording_metrics(validated.primary, validated.secondary, blank_NK)}
+        if math.isnan(measured[self.tune.metric]):
+            raise TrainError(
+                f"tune.metric = {self.tune.metric}: cannot be measured on fold {self.split.fold}, which has no class "
+                "with recordings of its own and of others; choose another fold or metric"
+            )
+
+    def outcomes(self, study: Study) -> list[Outcome]:
+        """All trials that have run."""
+        return [self._outcome(number, trial) for number, trial in enumerate(concluded(study), start=1)]
+
+    def run_trial(self, study: Study, after_epoch: Callable[[], None]) -> Outcome:
+        """Draw values, train with them, and write down what became of it."""
+        number = len(concluded(study)) + 1
+        planned = self._planned(number)
+        if planned and not study.get_trials(states=(TrialState.WAITING,)):
+            study.enqueue_trial({key: encoded(self.tune.keys[key], value) for key, value in planned.items()})
+        seed = np.random.SeedSequence((self.tune.seed, number)).generate_state(1)
+        study.sampler = TPESampler(n_startup_trials=SPREAD, constant_liar=False, seed=int(seed[0]))
+        trial = study.ask({key: distribution(key, space) for key, space in sorted(self.tune.keys.items())})
+        begin = time.perf_counter()
+        state, merit = self._concluded(number, trial, after_epoch)
+        trial.set_user_attr("seconds", time.perf_counter() - begin)
+        study.tell(trial, merit, state)
+        return self.outcomes(study)[-1]
+
+    def _planned(self, number: int) -> dict[str, Any]:
+        """What is tried near the beginning: the member as it stands, then points of a Halton sequence; {} later on.
+
+        Source: scrambled Halton points, Owen 2017. Eight points at random may leave half of the space empty.
+        """
+        if number == 1 and self.begins_with_standing:
+            return self.standing
+        if number > SPREAD:
+            return {}
+        keys = sorted(self.tune.keys)  # so that nothing depends on the order in params.yaml, as the digest does not
+        shares = Halton(len(keys), seed=np.random.default_rng(self.tune.seed)).random(SPREAD)[number - 1].tolist()
+        return {key: value_at(key, self.tune.keys[key], share) for key, share in zip(keys, shares, strict=True)}
+
+    def _concluded(self, number: int, trial: Trial, after_epoch: Callable[[], None]) -> tuple[TrialState, float | None]:
+        try:
+            return TrialState.COMPLETE, self._train(number, trial, after_epoch)
+        except TrialPruned:
+            return TrialState.PRUNED, None
+        except (TrainError, torch.OutOfMemoryError) as error:
+            trial.set_user_attr(WHY, str(error).splitlines()[0])
+            return TrialState.FAIL, None
+
+    def _train(self, number: int, trial: Trial, after_epoch: Callable[[], None]) -> float:
+        split = self._split_with(self._values(trial.params))
+        recipe, model = split.member.recipe, split.model()
+        name = f"{split.member.name}-{split.fold}, trial {number}"
+        trainer = Trainer(model, split.batches(model), recipe, split.device, name=name)
+        history: list[Epoch] = []
+        for epoch, _ in trainer.run(split.validation()):
+            history.append(epoch)
+            after_epoch()
+            trial.report(epoch.metrics[self.tune.metric], epoch.number)
+            if epoch.number + 1 < recipe.epochs and trial.should_prune():
+                raise TrialPruned
+        kept = max(history, key=lambda epoch: epoch.merit) if recipe.weights == "best" else history[-1]
+        return kept.metrics[self.tune.metric]
+
+    def _split_with(self, values: Mapping[str, Any]) -> Split:
+        """The split with its member's recipe changed.
+
+        Raises
+        ------
+        TrainError
+            If the values do not go together.
+        """
+        member = self.split.member
+        if problems := self.refused(values):
+            raise TrainError(problems[0])
+        recipe = resolve_recipe(member.recipe, as_override(values))
+        changed = member.model_copy(update={"recipe": recipe})
+        if recipe.trim_db != member.recipe.trim_db:  # other frames of the recordings
+            return open_split(changed, self.split.fold, self.machine, self.split.device)
+        return replace(self.split, member=changed)
+
+    def _values(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        """What is tried, out of what Optuna drew."""
+        tried = {}
+        for key, space in self.tune.keys.items():
+            value = decoded(space, drawn[key])
+            tried[key] = value if value == self.standing[key] else rounded(space, value)
+        return tried
+
+    def _outcome(self, number: int, trial: FrozenTrial) -> Outcome:
+        attributes, epochs = trial.user_attrs, len(trial.intermediate_values)
+        seconds, why = attributes.get("seconds", 0.0), attributes.get(WHY, "")
+        merit = None if trial.state == TrialState.FAIL else trial.value
+        return Outcome(number, STATES[trial.state], self._values(trial.params), merit, epochs, seconds, why)
+
+
+def best_of(outcomes: Sequence[Outcome], maximises: bool) -> Outcome | None:
+    """The best trial that finished, the earliest of those alike."""
+    ended = [(each.merit, each) for each in outcomes if each.state == "finished" and each.merit is not None]
+    if not ended:
+        return None
+    return (max if maximises else min)(ended, key=lambda pair: pair[0])[1]
+
+
+def journal_path(folder: Path, search: Search) -> Path:
+    """Where a search's journal lies."""
+    return folder / f"{search.split.member.name}-{search.split.fold}" / f"{search.digest[:12]}.journal"
+
+
+def value_of(recipe: Recipe, key: str) -> Any:
+    """The value of a dotted key; None inside a section that is null."""
+    node: Any = recipe.model_dump()
+    for step in key.split("."):
+        node = None if node is None else node[step]
+    return node

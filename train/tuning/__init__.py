@@ -1,1 +1,0 @@
-"""`birdcache tune`: a search over keys of a recipe."""
