@@ -1,4 +1,4 @@
-"""Write docs/parameters.md from schema and shipped params.yaml: `python -m docs.parameters`, which `make docs` runs."""
+"""Write docs/parameters.md from the schema and params.yaml: `python -m docs.parameters`, which `make docs` runs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ HEAD = """\
 
 # Parameters
 
-Everything that can be set stands in [params.yaml](../params.yaml), and every key has to be there: a key that is
-missing, unknown, of another type or out of its bounds is refused before anything runs, all problems at once, each with
-its way out. Units stand in the names: `_s` seconds, `_hz` hertz, `_db` decibels. *Shipped* is the value in the
-`params.yaml` of the demo; `birdcache init` writes a file that fits your data.
+Every setting is in [params.yaml](../params.yaml), and every key must be there. Missing or unknown keys, wrong types and
+values out of bounds are refused before anything runs, all at once, each with a hint. Names carry their units: `_s`
+seconds, `_hz` hertz, `_db` decibels. *Shipped* is the value in the demo's `params.yaml`; `birdcache init` writes a file
+that fits your data.
 
-A name in angle brackets is one that you choose: small letters, digits and `_`, a letter first. Which stages run again
-after a change, `birdcache plan` says before anything runs.
+You choose the names in angle brackets: lowercase letters, digits and `_`, beginning with a letter. `birdcache plan`
+says which stages a change will run again.
 
 """
 NAMED = {
@@ -41,9 +41,9 @@ NAMED = {
     "rounds": "round",
     "keys": "key",
 }
-DEEPEST = 4  # level of headings, whose titles are without what stands in those above
-ALIKE = 24  # letters at the beginning by which two descriptions are the same
-LONGEST_VALUE = 30  # longer values are shown in params.yaml only
+DEEPEST = 4  # level of headings whose titles leave out the names of those above
+ALIKE = 0.6  # share of a comment's words that a docstring repeats, from which on the comment is left out
+LONGEST_VALUE = 30  # letters; longer values are shown in params.yaml only
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def page() -> str:
 
 
 def comments(text: str) -> dict[str, str]:
-    """What params.yaml says beside each key, with the lines that go on below it: dotted key -> comment."""
+    """The comment of each key of params.yaml, with its continuation lines: dotted key -> comment."""
     found: dict[str, str] = {}
     steps: list[tuple[int, str]] = []
     last = ""
@@ -78,10 +78,10 @@ def comments(text: str) -> dict[str, str]:
 
 
 class Reference:
-    """Writes sections; one that stands in several places is described in the first."""
+    """Writer of sections; one that occurs in several places is described in the first."""
 
-    def __init__(self, told: Mapping[str, str]) -> None:
-        self._told, self._places = told, dict[type[BaseModel], str]()
+    def __init__(self, comment_of: Mapping[str, str]) -> None:
+        self._comment_of, self._places = comment_of, dict[type[BaseModel], str]()
 
     def section(
         self,
@@ -96,8 +96,8 @@ class Reference:
 
         Parameters
         ----------
-        path : what the section is called here, such as `views.<view>`.
-        source : where params.yaml has it, such as `views.mel`; empty for the whole file.
+        path : the section's name on the page, such as `views.<view>`.
+        source : its name in params.yaml, such as `views.mel`; empty for the whole file.
         without : keys that were described before.
         """
         inner = {name: models_of(field.annotation) for name, field in model.model_fields.items() if name not in without}
@@ -119,39 +119,38 @@ class Reference:
         described_keys: set[str] = set()
         for model in models:
             if model in self._places:
-                yield f"The keys of [`{self._places[model]}`](#{anchor(self._places[model])}).\n\n"
+                yield f"The same keys as [`{self._places[model]}`](#{anchor(self._places[model])}).\n\n"
                 continue
             self._places[model] = title
             example = entry_of(model, shipped) if named else ""
             inside = shipped.get(example, {}) if named else shipped or {}
-            others = " Beside the keys above:" if described_keys else ""
+            others = " In addition to the keys above:" if described_keys & set(model.model_fields) - {"kind"} else ""
             yield f"{described(model)}{others}\n\n"
             yield from self.section(title, model, inside, joined(source, example), described_keys - {"kind"}, depth + 1)
             described_keys |= set(model.model_fields)
 
     def _introduced(self, source: str, model: type[BaseModel]) -> str:
-        """What params.yaml says beside the section, unless its docstring says the same."""
-        told = self._told.get(source, "")
-        known = " ".join(described(model).lower().split())
-        return f"{sentence(plain(told))}.\n\n" if told and told.lower()[:ALIKE] not in known else ""
+        """The section's comment in params.yaml, unless its docstring says the same."""
+        comment = self._comment_of.get(source, "")
+        return f"{sentence(cell(comment))}.\n\n" if comment and not repeated(comment, described(model)) else ""
 
     def _table(self, model: type[BaseModel], names: list[str], shipped: Mapping[str, Any], source: str) -> str:
         schemas = model.model_json_schema()
         rows = [
             f"| `{name}` | {words(schemas['properties'][name], schemas.get('$defs', {}))} | "
-            f"{value_text(shipped, name)} | {cell(self._told.get(f'{source}.{name}', ''))} |\n"
+            f"{value_text(shipped, name)} | {cell(self._comment_of.get(f'{source}.{name}', ''))} |\n"
             for name in names
         ]
         return "".join(["| key | type and bounds | shipped | what it does |\n|---|---|---|---|\n", *rows, "\n"])
 
 
 def joined(*steps: str) -> str:
-    """Keys with dots between them."""
+    """Keys joined by dots."""
     return ".".join(filter(None, steps))
 
 
 def models_of(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a type holds, by itself, as values of a dictionary or as alternatives; [] for plain values."""
+    """The sections in a type: itself, values of a dictionary, or alternatives; [] for plain values."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -165,7 +164,7 @@ def models_of(annotation: Any) -> list[type[BaseModel]]:
 
 
 def entry_of(model: type[BaseModel], entries: Mapping[str, Any]) -> str:
-    """The first of the shipped entries that is such a section; empty if there is none."""
+    """The name of the first shipped entry of this type; empty if there is none."""
     for name, entry in entries.items():
         try:
             TypeAdapter(model).validate_python(entry)
@@ -177,12 +176,22 @@ def entry_of(model: type[BaseModel], entries: Mapping[str, Any]) -> str:
 
 def described(model: type[BaseModel]) -> str:
     """A section's docstring as Markdown."""
-    text = inspect.cleandoc(model.__doc__ or "")
+    return linked(inspect.cleandoc(model.__doc__ or ""))
+
+
+def linked(text: str) -> str:
+    """Text in which the pages of docs/ are links."""
     return re.sub(r"\(?(docs/)(\w+\.md)\)?", r"([\2](\2))", text)
 
 
+def repeated(comment: str, docstring: str) -> bool:
+    """Whether a docstring has most of a comment's words."""
+    words_of_comment, known = set(re.findall(r"\w+", comment.lower())), set(re.findall(r"\w+", docstring.lower()))
+    return len(words_of_comment & known) > ALIKE * len(words_of_comment)
+
+
 def words(schema: Mapping[str, Any], known: Mapping[str, Any]) -> str:
-    """Type and bounds of a JSON schema in words."""
+    """Type and bounds of a JSON schema, in words."""
     if "$ref" in schema:
         return words(known[schema["$ref"].rpartition("/")[2]], known)
     if "anyOf" in schema:
@@ -190,24 +199,29 @@ def words(schema: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
-        return f"list of {words(schema['items'], known)}{counted(schema)}"
+        return f"list of {plural(words(schema['items'], known))}{counted(schema)}"
     kinds = {"integer": "whole number", "number": "number", "string": "text", "boolean": "`true`, `false`"}
     kinds |= {"null": "`null`", "object": "keys and values"}
     kind = "name" if "pattern" in schema else kinds.get(schema.get("type", ""), "any value")
     return f"{kind}{bounds(schema)}"
 
 
+def plural(kind: str) -> str:
+    """The kind of a list's items."""
+    return re.sub(r"^any value$", "values", re.sub(r"^(whole number|number|name)\b", r"\1s", kind))
+
+
 def bounds(schema: Mapping[str, Any]) -> str:
-    """The bounds of a number, as mathematics writes them."""
+    """The bounds of a number, in mathematical notation."""
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
     signs = ((low, "≥"), (above, ">"), (high, "≤"), (below, "<"))
-    told = [f"{sign}\u00a0{limit:.12g}" for limit, sign in signs if limit is not None]
-    return f" {', '.join(told)}" if told else ""
+    found = [f"{sign}\u00a0{limit:.12g}" for limit, sign in signs if limit is not None]
+    return f" {', '.join(found)}" if found else ""
 
 
 def counted(schema: Mapping[str, Any]) -> str:
-    """How many items a list must have."""
+    """The number of items that a list must have."""
     least, most = schema.get("minItems"), schema.get("maxItems")
     if least is None and most is None:
         return ""
@@ -215,7 +229,7 @@ def counted(schema: Mapping[str, Any]) -> str:
 
 
 def value_text(shipped: Mapping[str, Any], name: str) -> str:
-    """A shipped value as YAML would write it."""
+    """A shipped value, as in YAML."""
     if name not in shipped:
         return ""
     value = shipped[name]
@@ -230,22 +244,22 @@ def value_text(shipped: Mapping[str, Any], name: str) -> str:
 
 
 def cell(text: str) -> str:
-    """Text for a cell of a Markdown table."""
-    return plain(text).replace("|", r"\|")
+    """A comment for a cell of a Markdown table."""
+    return linked(plain(text)).replace("|", r"\|")
 
 
 def plain(text: str) -> str:
-    """Text in which < and * are themselves."""
+    """Text with < and * escaped for Markdown."""
     return re.sub(r"([<*])", r"\\\1", text)
 
 
 def sentence(text: str) -> str:
-    """Text with a capital letter in front."""
+    """Text that begins with a capital letter."""
     return text[:1].upper() + text[1:]
 
 
 def anchor(title: str) -> str:
-    """Where code hosts and the site put a heading."""
+    """The anchor of a heading, on code hosts and on the site."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
