@@ -1,7 +1,7 @@
 """Epochs over a store of BirdCLEF's size: 28,000 recordings, 280 hours, 206 species with a long tail.
 
 The store is made up (values cost reading nothing) and takes 16 GB as float16, 8 GB as uint8, in --folder. Each backbone
-trains some batches from each residence; `epoch_s` is what 28,000 clips would take. The rival is a DataLoader whose
+trains some batches from each placement; `epoch_s` is what 28,000 clips would take. The rival is a DataLoader whose
 workers decode songs that are written for it. Meant for a GPU; a smaller --hours runs anywhere.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks import building, songs
-from benchmarks.course import Lap, lap, named, start
+from benchmarks.history import Lap, lap, named, start
 from benchmarks.on_the_fly import OnTheFlyBatches
 from benchmarks.stores import write_store
 from benchmarks.timing import parser_of, report
@@ -41,7 +41,7 @@ from train.model.classifier import choose_device
 ROOT = Path(__file__).parent.parent
 CLASSES, RECORDINGS, HOURS = 206, 28_000, 280.0
 TAIL = 1.1  # exponent of the classes' sizes: from 1,500 recordings down to 5
-RESIDENCES = ("device", "host", "stream")
+PLACEMENTS = ("device", "host", "stream")
 SONGS, SONG_S = 64, 60
 
 
@@ -60,9 +60,9 @@ def main() -> None:
             megabytes = arguments.hours * 3600 * view.sample_rate_hz / view.hop * view.n_mels / 1e6
             (folder / dtype).mkdir()
             store = write_store(folder / dtype, view, "none", megabytes * (2 if dtype == "float16" else 1))
-            for backbone, residence in itertools.product(arguments.backbones, RESIDENCES):
-                found = residence_epoch(store, params, backbone, residence, device, arguments)
-                numbers |= {f"{backbone}_{dtype}_{residence}_{key}": value for key, value in found.items()}
+            for backbone, placement in itertools.product(arguments.backbones, PLACEMENTS):
+                found = placement_epoch(store, params, backbone, placement, device, arguments)
+                numbers |= {f"{backbone}_{dtype}_{placement}_{key}": value for key, value in found.items()}
     report(numbers, arguments.json)
 
 
@@ -81,19 +81,19 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def residence_epoch(
-    store: Store, params: Params, backbone: str, residence: str, device: torch.device, arguments: argparse.Namespace
+def placement_epoch(
+    store: Store, params: Params, backbone: str, placement: str, device: torch.device, arguments: argparse.Namespace
 ) -> dict[str, float]:
-    """Clips per second, seconds of an epoch, share of waiting and the GPU's utilisation, from one residence."""
-    machine = params.machine.model_copy(update={"residence": residence})
+    """Clips per second, seconds of an epoch, share of waiting and the GPU's utilisation, from one placement."""
+    machine = params.machine.model_copy(update={"placement": placement})
     begin = time.perf_counter()
     frames, _ = open_frames(store, device, machine)
     opened_s = time.perf_counter() - begin
-    learner, batches = start(split_of(store, params, backbone, frames, device, arguments))
-    lap(learner, itertools.islice(batches.epoch(0), 10), device)
+    training_step, batches = start(split_of(store, params, backbone, frames, device, arguments))
+    lap(training_step, itertools.islice(batches.epoch(0), 10), device)
     with utilisation(device) as busy:
         laps = [
-            lap(learner, itertools.islice(batches.epoch(number), arguments.batches), device)
+            lap(training_step, itertools.islice(batches.epoch(number), arguments.batches), device)
             for number in range(1, arguments.rounds + 1)
         ]
     return {"open_s": opened_s, **epoch_of(laps), "gpu_busy": float(np.mean(busy)) if busy else float("nan")}
@@ -109,13 +109,13 @@ def loader_epoch(
     sources = songs.write_many(folder / "songs", SONGS, SONG_S, view.sample_rate_hz)
     store = building.build(folder, sources, view, arguments.workers)
     frames, _ = open_frames(store, device, params.machine)
-    learner, ours = start(split_of(store, params, backbone, frames, device, arguments))
+    training_step, ours = start(split_of(store, params, backbone, frames, device, arguments))
     rows = store.rows_of([source.sha256 for source in sources]).tolist()
     paths = {row: Path(source.path) for row, source in zip(rows, sources, strict=True)}
-    loader = OnTheFlyBatches(ours.planner, ours.finisher, paths, view, "tuned", arguments.workers)
+    loader = OnTheFlyBatches(ours.planner, ours.transform, paths, view, "tuned", arguments.workers)
     laps = []
     for number in range(arguments.rounds + 1):
-        laps.append(lap(learner, itertools.islice(loader.epoch(number), arguments.batches), device))
+        laps.append(lap(training_step, itertools.islice(loader.epoch(number), arguments.batches), device))
     return {f"{backbone}_tuned_loader_{key}": value for key, value in epoch_of(laps[1:]).items()}
 
 

@@ -16,7 +16,7 @@ from benchmarks import songs
 from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
-from cache.store_writer import seal
+from cache.store_writer import commit_store
 from pipeline.build.build import Builder
 from pipeline.build.plan import Source
 from pipeline.spectrograms import read_sources
@@ -82,7 +82,7 @@ def build(folder: Path, sources: Sequence[Source], view: MelView | PcenView, wor
     builder = Builder(view, folder / "pool", machine.model_copy(update={"workers": workers}))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         parts, _ = builder.build(sources, "benchmark")
-    seal(folder / "store.zarr", view, builder.digest, builder.codec, parts)
+    commit_store(folder / "store.zarr", view, builder.digest, builder.quantizer, parts)
     return Store(folder / "store.zarr")
 
 

@@ -1,4 +1,4 @@
-"""One residence in a process of its own: seconds from opening a cold store to its first batch, and memory."""
+"""One placement in a process of its own: seconds from opening a cold store to its first batch, and memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESET_PEAK = "5"  # see proc(5), /proc/[pid]/clear_refs
 
 
 def measure(store: Store, machine: MachineParams) -> dict[str, float]:
-    """Figures of the residence that `machine` names, from a fresh process.
+    """Figures of the placement that `machine` names, from a fresh process.
 
     Returns
     -------

@@ -24,7 +24,7 @@ from birdcache.params.load import MachineParams, Params
 from birdcache.params.recipe import resolve_recipe
 from cache.locks import building
 from cache.store import Store
-from cache.store_writer import seal
+from cache.store_writer import commit_store
 from pipeline.build.build import Builder
 from pipeline.spectrograms import AUDIO, pool_root, read_sources
 from train.data.examples import read_examples, read_labels
@@ -94,7 +94,7 @@ def build(params: Params, name: str, dtype: Dtype, folder: Path) -> Store:
     target = folder / f"{name}-{dtype}.zarr"
     with building(builder.root, builder.sweep):
         parts, _ = builder.build(read_sources(AUDIO), target.name)
-        seal(target, builder.view, builder.digest, builder.codec, parts)
+        commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
     return Store(target)
 
 

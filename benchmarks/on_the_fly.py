@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from birdcache.params.views import MelView
 from pipeline.build.frontend import spectrogram, value_range
-from train.augment.batch import Batch, Finisher
+from train.augment.batch import Batch, BatchTransform
 from train.data.batch_plan import Plan, Planner
 from train.data.random import Ints
 
@@ -100,9 +100,15 @@ class OnTheFlyBatches:
     """The batches of a training, read by the workers of a DataLoader, which stay from epoch to epoch."""
 
     def __init__(
-        self, planner: Planner, finisher: Finisher, paths: Mapping[int, Path], view: MelView, kind: Kind, workers: int
+        self,
+        planner: Planner,
+        transform: BatchTransform,
+        paths: Mapping[int, Path],
+        view: MelView,
+        kind: Kind,
+        workers: int,
     ) -> None:
-        self._order, self._finisher = EpochOrder(len(planner)), finisher
+        self._order, self._finisher = EpochOrder(len(planner)), transform
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._loader = DataLoader(
             OnTheFlyClips(planner, paths, view, kind),

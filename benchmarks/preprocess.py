@@ -20,7 +20,7 @@ from benchmarks import building, songs
 from benchmarks.timing import best, interleaved, parse_arguments, report
 from birdcache.audio.read import RESAMPLER_QUALITY, waveform_blocks
 from birdcache.audio.samples import SampleCheck
-from birdcache.audio.validate import examine
+from birdcache.audio.validate import probe
 from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenView
 from pipeline.build.frontend import room, spectrogram_blocks
@@ -88,7 +88,7 @@ def compute(path: Path, view: MelView | PcenView) -> None:
 def guard(path: Path, decoded: Sequence[npt.NDArray[np.float32]]) -> None:
     """The gate alone: the walk over the file before it is decoded, and the look at what came out."""
     with path.open("rb", buffering=0) as file:
-        promise = examine(file)
+        promise = probe(file)
     check = SampleCheck(promise.frames or 0, promise.whole)
     for block_S in decoded:
         check.take(block_S)

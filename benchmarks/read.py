@@ -1,10 +1,10 @@
-"""How fast are clips of 5 s read? Each residence against a plain memory map, zarr, and decoding on the fly.
+"""How fast are clips of 5 s read? Each placement against a plain memory map, zarr, and decoding on the fly.
 
 All arms take turns in one process over a store of made-up spectrograms whose files lie in the page cache, with one
 thread, but for the data loader's two workers. A clip of an arm is a numpy array or a torch tensor in this process.
 `host_vs_memmap` is copying each clip out of one np.memmap, `host_vs_zarr` and `host_vs_zarrs` are one zarr call per
 clip, `host_vs_on_the_fly` is a torch DataLoader that decodes 5 s of Ogg Vorbis and computes the same spectrogram. The
-residence `device` is measured on the CPU. Cold starts are of a fresh process, with nothing in the page cache.
+placement `device` is measured on the CPU. Cold starts are of a fresh process, with nothing in the page cache.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
         raw, packed = (write_store(folder, view, compression, STORE_MB) for compression in ("none", "lz4"))
         numbers = cold_starts(raw, packed, loaded.machine)  # first: what this process maps stays in the page cache
         loader, on_the_fly_s = start_loader(folder, view)
-        arms = {**residence_arms(raw, packed), **rival_arms(raw, folder), "on_the_fly": loader_arm(loader)}
+        arms = {**placement_arms(raw, packed), **rival_arms(raw, folder), "on_the_fly": loader_arm(loader)}
         seconds = interleaved({name: arm.read for name, arm in arms.items()}, arguments.rounds)
     rates = {name: [arms[name].clips / each for each in seconds[name]] for name in arms}
     numbers |= {f"{name}_crops_per_s": float(np.median(each)) for name, each in rates.items()}
@@ -70,12 +70,12 @@ def main() -> None:
 
 
 def cold_starts(raw: Store, packed: Store, machine: MachineParams) -> dict[str, float]:
-    """Seconds to the first batch and memory, of each residence; `stream_small` has less room than the store needs."""
+    """Seconds to the first batch and memory, of each placement; `stream_small` has less room than the store needs."""
     chosen: dict[str, tuple[Store, dict[str, Any]]] = {
-        "device": (raw, {"residence": "device"}),
-        "host": (raw, {"residence": "host"}),
-        "stream": (packed, {"residence": "stream"}),
-        "stream_small": (packed, {"residence": "stream", "stream_gb": SMALL_GB}),
+        "device": (raw, {"placement": "device"}),
+        "host": (raw, {"placement": "host"}),
+        "stream": (packed, {"placement": "stream"}),
+        "stream_small": (packed, {"placement": "stream", "stream_gb": SMALL_GB}),
     }
     found: dict[str, float] = {}
     for name, (store, changes) in chosen.items():
@@ -84,8 +84,8 @@ def cold_starts(raw: Store, packed: Store, machine: MachineParams) -> dict[str, 
     return found
 
 
-def residence_arms(raw: Store, packed: Store) -> dict[str, Arm]:
-    """Each residence; the store fits into the cache of `stream`, and `stream_cold` begins with an empty one."""
+def placement_arms(raw: Store, packed: Store) -> dict[str, Arm]:
+    """Each placement; the store fits into the cache of `stream`, and `stream_cold` begins with an empty one."""
     budget_bytes = 2 * STORE_MB * 10**6
     mapped, kept = HostFrames(raw, CPU), StreamFrames(packed, CPU, budget_bytes)
     return {
@@ -131,10 +131,10 @@ def rival_arms(store: Store, folder: Path) -> dict[str, Arm]:
 def flat_copy(store: Store, path: Path) -> Any:
     """A memory map of all frames, one after another in one file."""
     shape = (store.manifest.frames, store.view.n_mels)
-    flat = np.memmap(path, store.codec.dtype, "w+", shape=shape)
-    np.concatenate(list(store.all_codes()), out=flat)
+    flat = np.memmap(path, store.quantizer.dtype, "w+", shape=shape)
+    np.concatenate(list(store.all_quantized()), out=flat)
     flat.flush()
-    return np.memmap(path, store.codec.dtype, "r", shape=shape)
+    return np.memmap(path, store.quantizer.dtype, "r", shape=shape)
 
 
 def memmap_arm(flat: Any, count: int) -> Arm:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from birdcache.audio.read import content_sha256, read_header
+from birdcache.audio.read import content_sha256, read_info
 from pipeline.build.plan import Source
 from pipeline.synthetic.ogg import with_serial
 
@@ -40,4 +40,4 @@ def write_many(folder: Path, count: int, seconds: int, rate_hz: int) -> list[Sou
 
 def listed(paths: Sequence[Path]) -> list[Source]:
     """Files as stage `recordings` lists them."""
-    return [Source(content_sha256(path), str(path), read_header(path).duration_s) for path in paths]
+    return [Source(content_sha256(path), str(path), read_info(path).duration_s) for path in paths]

@@ -14,10 +14,10 @@ from birdcache.files import sha256_hex
 from birdcache.params.views import MelView, PcenView
 from cache.keys import content_key, part_bits, part_name, view_digest
 from cache.pool import LocalPool
-from cache.quantize import Codec, Codes
+from cache.quantize import QuantizedArray, Quantizer
 from cache.shard import Layout
 from cache.store import Store
-from cache.store_writer import NamedPart, seal
+from cache.store_writer import NamedPart, commit_store
 from pipeline.build.frontend import value_range
 
 NOISE_FRAMES = 2**16
@@ -29,17 +29,19 @@ def write_store(
 ) -> Store:
     """Seal folder/<compression>.zarr with so many megabytes of frames before compression."""
     view = view.model_copy(update={"compression": compression})
-    codec, digest = Codec(view.dtype, *value_range(view)), view_digest(view, 1, "none")
-    layout, pool = Layout.of(view, codec), LocalPool(folder / "pool", digest)
+    quantizer, digest = Quantizer(view.dtype, *value_range(view)), view_digest(view, 1, "none")
+    layout, pool = Layout.of(view, quantizer), LocalPool(folder / "pool", digest)
     lengths = recording_frames(megabytes * 1e6 / layout.frame_bytes)
     rng, named = np.random.default_rng(1), []
     for name, recordings in grouped(lengths, digest, part_bits(megabytes * 1e6)).items():
-        with pool.draft(layout) as draft:
+        with pool.new_part(layout) as part_writer:
             for key, number in recordings:
-                with draft.recording(key) as writer:
-                    writer.append(spectrogram_like(rng, int(lengths[number]), codec, view.n_mels))
-            named.append(NamedPart(name, pool.publish(draft), tuple(audio_sha256(number) for _, number in recordings)))
-    seal(folder / f"{compression}.zarr", view, digest, codec, named)
+                with part_writer.recording(key) as writer:
+                    writer.append(spectrogram_like(rng, int(lengths[number]), quantizer, view.n_mels))
+            named.append(
+                NamedPart(name, pool.publish(part_writer), tuple(audio_sha256(number) for _, number in recordings))
+            )
+    commit_store(folder / f"{compression}.zarr", view, digest, quantizer, named)
     return Store(folder / f"{compression}.zarr")
 
 
@@ -58,12 +60,12 @@ def grouped(lengths: npt.NDArray[np.int64], digest: str, bits: int) -> dict[str,
     return parts
 
 
-def spectrogram_like(rng: np.random.Generator, frames: int, codec: Codec, mel_bins: int) -> Codes:
+def spectrogram_like(rng: np.random.Generator, frames: int, quantizer: Quantizer, mel_bins: int) -> QuantizedArray:
     """Codes (T, M) of a background that differs from bin to bin, and noise: as hard to compress as a recording."""
     background_M = rng.uniform(-85, -45, mel_bins).astype(np.float32)
     noise_TM = _noise(mel_bins)
     place_T = (rng.integers(len(noise_TM)) + np.arange(frames)) % len(noise_TM)
-    return codec.encode(background_M + noise_TM[place_T])
+    return quantizer.encode(background_M + noise_TM[place_T])
 
 
 @cache

@@ -13,7 +13,7 @@ from cache.keys import part_address, view_digest
 from cache.part import METADATA, SHARD, write_metadata
 from cache.part_writer import ROWS, pack_rows
 from cache.pool import LocalPool, view_folder
-from cache.quantize import Codec
+from cache.quantize import Quantizer
 from cache.shard import CHECKSUM_BYTES, Layout, chunks_of, index_bytes
 from pipeline.build.frontend import value_range
 from pipeline.build.plan import Job, plan_jobs
@@ -21,7 +21,7 @@ from pipeline.spectrograms import read_sources
 
 VIEW = params.load(Path(__file__).parent.parent / "params.yaml").views["mel"]
 DIGEST = view_digest(VIEW, 1, "synthetic")
-CODEC = Codec(VIEW.dtype, *value_range(VIEW))
+CODEC = Quantizer(VIEW.dtype, *value_range(VIEW))
 LAYOUT = Layout.of(VIEW, CODEC)
 MEAN_S, LOG_SIGMA = 54.0, 0.9  # 15,000 hours in a million recordings, of very unequal lengths
 NEW_SHARE = 0.01

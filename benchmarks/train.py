@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 
 from benchmarks import building
-from benchmarks.course import Lap, changed, data_lap, lap, named, start
+from benchmarks.history import Lap, changed, data_lap, lap, named, start
 from benchmarks.on_the_fly import Kind, OnTheFlyBatches
 from benchmarks.timing import parser_of, report
 from birdcache.params import load as params
@@ -35,7 +35,7 @@ from pipeline.spectrograms import AUDIO, read_sources
 from train.augment.batch import Batch
 from train.data.loader import TrainingBatches
 from train.fit import Split, open_split, open_stores
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 from train.members import read_member
 from train.model.classifier import choose_device
 
@@ -94,9 +94,9 @@ def read_split() -> Split:
 
 def keeping(split: Split, rounds: int) -> dict[str, float]:
     """What the way from the store to the model costs beside the model."""
-    learner, batches = start(split)
+    training_step, batches = start(split)
     kept = next(iter(batches.epoch(0)))
-    every = [one_round(learner, batches, kept, number, split.device) for number in range(rounds + 1)][1:]
+    every = [one_round(training_step, batches, kept, number, split.device) for number in range(rounds + 1)][1:]
     shares = [rate(real) / rate(resident) for real, resident, _ in every]
     return {
         "clips_per_s": median(real.clips / real.seconds for real, _, _ in every),
@@ -108,11 +108,11 @@ def keeping(split: Split, rounds: int) -> dict[str, float]:
 
 
 def one_round(
-    learner: Learner, batches: TrainingBatches, kept: tuple[Batch, float], epoch: int, device: torch.device
+    training_step: TrainingStep, batches: TrainingBatches, kept: tuple[Batch, float], epoch: int, device: torch.device
 ) -> tuple[Lap, Lap, Lap]:
     """An epoch of training, the same number of steps on a kept batch, and the epoch's data alone."""
-    real = lap(learner, batches.epoch(epoch), device)
-    resident = lap(learner, itertools.repeat(kept, len(batches)), device)
+    real = lap(training_step, batches.epoch(epoch), device)
+    resident = lap(training_step, itertools.repeat(kept, len(batches)), device)
     return real, resident, data_lap(batches.epoch(epoch), device)
 
 
@@ -122,7 +122,10 @@ def augmenting(split: Split, rounds: int) -> dict[str, float]:
     every = {**EVERYTHING, "background": {"probability": 0.5, "label": label}}
     arms = [start(changed(split, {"augment": changes})) for changes in (every, PLAIN)]
     laps = [
-        [lap(learner, itertools.islice(batches.epoch(number), 4), split.device) for learner, batches in arms]
+        [
+            lap(training_step, itertools.islice(batches.epoch(number), 4), split.device)
+            for training_step, batches in arms
+        ]
         for number in range(rounds + 1)
     ][1:]
     return {"augment_cost": median(rate(plain) / rate(augmented) for augmented, plain in laps)}
@@ -130,13 +133,13 @@ def augmenting(split: Split, rounds: int) -> dict[str, float]:
 
 def against_loaders(split: Split, rounds: int, workers: int) -> dict[str, float]:
     """Epochs that are fed by decoding on the fly, against epochs of ours, and when decoding once has paid."""
-    learner, ours = start(split)
+    training_step, ours = start(split)
     kinds: tuple[Kind, ...] = ("tuned", "librosa")
     arms: dict[str, Any] = {"ours": ours} | {kind: loader(split, ours, kind, workers) for kind in kinds}
     laps: dict[str, list[Lap]] = {name: [] for name in arms}
     for number in range(rounds + 1):
         for name, batches in arms.items():
-            laps[name].append(lap(learner, batches.epoch(number), split.device))
+            laps[name].append(lap(training_step, batches.epoch(number), split.device))
     seconds = {name: [each.seconds for each in every[1:]] for name, every in laps.items()}
     decoding_s = decode_once_s(split, workers)
     per_clip = len(split.trained) / laps["ours"][0].clips  # an epoch of the whole fold
@@ -154,7 +157,7 @@ def loader(split: Split, ours: TrainingBatches, kind: Kind, workers: int) -> OnT
     """The same batches, decoded by the workers of a DataLoader."""
     view = split.member.view
     assert isinstance(view, MelView)
-    return OnTheFlyBatches(ours.planner, ours.finisher, paths_of(split), view, kind, workers)
+    return OnTheFlyBatches(ours.planner, ours.transform, paths_of(split), view, kind, workers)
 
 
 def paths_of(split: Split) -> dict[int, Path]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from birdcache.process import die_with_dvc
+from birdcache.process import exit_with_dvc
 
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -34,7 +34,7 @@ class CommandError(BirdcacheError):
 
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage's `main`, which ends when DVC does; problems are reported as in `report_problems`."""
-    die_with_dvc()
+    exit_with_dvc()
     report_problems(main)
 
 

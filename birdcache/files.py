@@ -21,14 +21,14 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def sealed_json(content: dict[str, Any]) -> bytes:
-    """JSON that ends in its own digest, so that `unsealed_json` notices every change of a byte."""
+def checksummed_json(content: dict[str, Any]) -> bytes:
+    """JSON that ends in its own digest, so that `verified_json` notices every change of a byte."""
     body = json.dumps(content, indent=2, ensure_ascii=False)
     return json.dumps({**content, SEAL: sha256_hex(body.encode())}, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def unsealed_json(data: bytes) -> dict[str, Any]:
-    """What `sealed_json` wrote.
+def verified_json(data: bytes) -> dict[str, Any]:
+    """What `checksummed_json` wrote.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def unsealed_json(data: bytes) -> dict[str, Any]:
     if not isinstance(content, dict) or SEAL not in content:
         raise ValueError("has no seal")
     body = {key: value for key, value in content.items() if key != SEAL}
-    if sealed_json(body) != data:  # the bytes and not the digests alone: 1e5 and 1E5 are one number
+    if checksummed_json(body) != data:  # the bytes and not the digests alone: 1e5 and 1E5 are one number
         raise ValueError("has other bytes than its seal promises")
     return body
 

@@ -22,7 +22,7 @@ ADOPTERS = {"systemd", "init", "launchd", "tini", "dumb-init", "docker-init"}  #
 DVC_STAGE = "DVC_STAGE"  # which DVC sets for the commands that it runs
 
 
-def die_with_dvc() -> None:
+def exit_with_dvc() -> None:
     """End this stage by SIGTERM when DVC ends: a training then still saves. Run by hand, a stage outlives its shell.
 
     A shell that DVC put between itself and the stage lives on when DVC is killed: then the shell's parent is watched.
@@ -35,10 +35,10 @@ def die_with_dvc() -> None:
         parent = 0  # DVC ended while this stage was starting
     elif name in SHELLS:
         _watch(lambda: _name_and_parent(parent) == (name, starter), signal.SIGTERM)
-    die_with_parent(parent, signal.SIGTERM)
+    exit_with_parent(parent, signal.SIGTERM)
 
 
-def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+def exit_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
     """End this process by a signal when its parent ends: at once on Linux, elsewhere within half a second.
 
     On Linux what counts is the thread that started this process; let it be one that lives as long as its process.

@@ -11,10 +11,10 @@ from upath import UPath
 
 from birdcache.errors import BirdcacheError, StoreError
 
-Place: TypeAlias = Path | UPath
+AnyPath: TypeAlias = Path | UPath
 
 
-def place(text: str) -> Place:
+def place(text: str) -> AnyPath:
     """A local path, or a remote place if the text is a URL (`<protocol>://...`); errors as in `remote`."""
     return remote(text) if "://" in text else Path(text)
 
@@ -35,13 +35,13 @@ def remote(url: str) -> UPath:
     return where
 
 
-def is_local(where: Place) -> bool:
+def is_local(where: AnyPath) -> bool:
     """Whether this is a path of this machine's file system, which can be mapped, linked and renamed."""
     return isinstance(where, Path)
 
 
 @contextmanager
-def reaching(where: Place) -> Iterator[None]:
+def reaching(where: AnyPath) -> Iterator[None]:
     """Word what goes wrong on the way to a remote place; what a local disk raises stays as it is.
 
     Raises
@@ -65,7 +65,7 @@ def reaching(where: Place) -> Iterator[None]:
         ) from error
 
 
-def read_range(where: Place, start: int, end: int) -> bytes:
+def read_range(where: AnyPath, start: int, end: int) -> bytes:
     """Bytes `start` to `end` of a file."""
     if isinstance(where, Path):
         with where.open("rb") as file:
@@ -76,7 +76,7 @@ def read_range(where: Place, start: int, end: int) -> bytes:
     return content
 
 
-def absolute(text: str, base: str) -> Place:
+def absolute(text: str, base: str) -> AnyPath:
     """A place as seen from the folder `base`, such as by a cluster's worker that runs elsewhere; a URL as it is."""
     where = place(text)
     return Path(base) / where if isinstance(where, Path) else where

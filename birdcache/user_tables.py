@@ -16,7 +16,7 @@ import pandas as pd
 
 from birdcache.audio.paths import Bounds
 from birdcache.errors import PipelineError
-from birdcache.storage import Place, reaching
+from birdcache.storage import AnyPath, reaching
 
 LONGEST_LINE = 2**20  # characters; the longest cell is csv.field_size_limit(), 131,072
 RUNS_TOLD = 20  # of row numbers for each rule
@@ -51,7 +51,7 @@ class UserTable:
         Whether row 1 names the columns; otherwise a row is a line of the file.
     """
 
-    path: Place
+    path: AnyPath
     cells: pd.DataFrame
     problems: dict[str, list[int]] = field(default_factory=dict)
     header: bool = True
@@ -77,7 +77,7 @@ class UserTable:
 
 
 def read_user_table(
-    path: Place, required: Sequence[str], used: Sequence[str], bounds: Bounds, tabs: bool = False
+    path: AnyPath, required: Sequence[str], used: Sequence[str], bounds: Bounds, tabs: bool = False
 ) -> UserTable:
     """Read a user's CSV file.
 
@@ -119,7 +119,7 @@ def read_user_table(
     return table
 
 
-def read_header(path: Place, bounds: Bounds) -> list[str]:
+def read_header(path: AnyPath, bounds: Bounds) -> list[str]:
     """Row 1 of a user's CSV file, without outer spaces; [] if the file is empty.
 
     Raises
@@ -134,7 +134,7 @@ def read_header(path: Place, bounds: Bounds) -> list[str]:
 
 
 def _header(
-    path: Place, records: Iterator[tuple[int, list[str] | str]], required: Sequence[str], tabs: bool
+    path: AnyPath, records: Iterator[tuple[int, list[str] | str]], required: Sequence[str], tabs: bool
 ) -> list[str]:
     _, record = next(records, (1, list[str]()))
     if isinstance(record, str):
@@ -154,7 +154,7 @@ def _header(
     return header
 
 
-def _checked_name(path: Place, name: str, tabs: bool) -> str:
+def _checked_name(path: AnyPath, name: str, tabs: bool) -> str:
     if NOT_UTF8.search(name) or "\0" in name:
         raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({name[:40]!a}); {_save(tabs)}")
     return name.strip()
@@ -191,7 +191,7 @@ def _note_controls(table: UserTable, column: str) -> None:
             table.problems[rule] = list(table.cells.index[bad])
 
 
-def read_records(path: Place, bounds: Bounds, tabs: bool = False) -> Iterator[tuple[int, list[str] | str]]:
+def read_records(path: AnyPath, bounds: Bounds, tabs: bool = False) -> Iterator[tuple[int, list[str] | str]]:
     """Each record with its row; in place of one that cannot be read, the rule that it breaks.
 
     Raises
@@ -231,7 +231,7 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
         yield line
 
 
-def _check_encoding(path: Place, file: BinaryIO, tabs: bool) -> None:
+def _check_encoding(path: AnyPath, file: BinaryIO, tabs: bool) -> None:
     encoding = OTHER_ENCODINGS.get(file.read(2))
     if encoding:
         raise PipelineError(f"{path}: is text in {encoding}; {_save(tabs)}")

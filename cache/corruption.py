@@ -12,35 +12,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from birdcache.errors import StoreError
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 
 NAMED = 3  # recordings in a message; `birdcache verify` lists all
 HASH_DIGITS = 12
 
 
 @dataclass(frozen=True)
-class Damage:
+class Corruption:
     """One file that is bad, what is wrong, and the SHA-256 of the audio of each recording that it concerns."""
 
-    file: Place
+    file: AnyPath
     what: str
     audio: tuple[str, ...] = ()
 
-    def message(self, mend: str) -> str:
+    def message(self, repair: str) -> str:
         """One line for people."""
-        return f"{self.file}: {self.what}{_words(self.audio)}; {mend}"
+        return f"{self.file}: {self.what}{_words(self.audio)}; {repair}"
 
 
-def refusal(damage: Damage) -> StoreError:
+def refusal(corruption: Corruption) -> StoreError:
     """The error to raise; DVC looks at the file again."""
-    return StoreError(damage.message(mend(damage)))
+    return StoreError(corruption.message(repair(corruption)))
 
 
-def mend(damage: Damage) -> str:
+def repair(corruption: Corruption) -> str:
     """Prepare what makes a bad file good again, and say what the user does."""
-    if not isinstance(damage.file, Path):
-        return f"remove {damage.file} there, then run `dvc repro -f -s` of the stage that builds the store"
-    if _is_noticed(damage.file):
+    if not isinstance(corruption.file, Path):
+        return f"remove {corruption.file} there, then run `dvc repro -f -s` of the stage that builds the store"
+    if _is_noticed(corruption.file):
         return "run `dvc repro`, which builds again what is bad and nothing else"
     return "run `dvc repro -f -s` of the stage that builds the store; it builds again what is bad and nothing else"
 

@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Runs:
+class Slices:
     """`count` rows of a part's `chunk`, from its `row` on, belong at `place` of the B * T frames of a batch."""
 
     part: Ints
@@ -33,7 +33,7 @@ class Runs:
         return zip(*(column.tolist() for column in columns), strict=True)
 
 
-def find_runs(store: Store, row_B: Ints, position_BT: Ints) -> Runs:
+def find_slices(store: Store, row_B: Ints, position_BT: Ints) -> Slices:
     """The runs of a batch, in the order of its frames; padding belongs to none.
 
     Parameters
@@ -53,7 +53,7 @@ def find_runs(store: Store, row_B: Ints, position_BT: Ints) -> Runs:
     begin_R = np.maximum(begin_S[stretch_R], chunk_R * CHUNK_FRAMES)
     end_R = np.minimum(end_S[stretch_R], (chunk_R + 1) * CHUNK_FRAMES)
     place_R = place_S[stretch_R] + begin_R - begin_S[stretch_R]
-    return Runs(store.part[row_S][stretch_R], chunk_R, begin_R - chunk_R * CHUNK_FRAMES, end_R - begin_R, place_R)
+    return Slices(store.part[row_S][stretch_R], chunk_R, begin_R - chunk_R * CHUNK_FRAMES, end_R - begin_R, place_R)
 
 
 def _stretches(position_BT: Ints) -> tuple[Ints, Ints]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mmap
 import time
 
-from cache.gather import Runs
-from cache.quantize import Codes
+from cache.gather import Slices
+from cache.quantize import QuantizedArray
 from cache.store import Store
 
 WARM_BYTES_PER_S = 2e9  # what is copied more slowly did not lie in memory
@@ -25,7 +25,7 @@ class MappedReader:
         self._parts = store.mapped
         self._is_cold = True
 
-    def copy(self, runs: Runs, out: Codes) -> None:
+    def copy(self, slices: Slices, out: QuantizedArray) -> None:
         """Copy runs to their places in `out` (B * T, M); other frames stay as they are.
 
         Raises
@@ -35,16 +35,16 @@ class MappedReader:
         """
         begin, chunks = time.perf_counter(), self._parts.chunks
         if self._is_cold:
-            self._announce(runs)
-        done_bytes = out.nbytes + self._parts.check(runs.part, runs.chunk)
-        for part, chunk, row, count, place in runs:
+            self._announce(slices)
+        done_bytes = out.nbytes + self._parts.check(slices.part, slices.chunk)
+        for part, chunk, row, count, place in slices:
             out[place : place + count] = chunks[part][chunk, row : row + count]
         self._is_cold = done_bytes < WARM_BYTES_PER_S * (time.perf_counter() - begin)
 
-    def _announce(self, runs: Runs) -> None:
+    def _announce(self, slices: Slices) -> None:
         """Let the kernel begin to read all runs, and the whole chunks of those that must be compared first."""
-        is_new = self._parts.unchecked(runs.part, runs.chunk).tolist()
-        for (part, chunk, row, count, _), whole in zip(runs, is_new, strict=True):
+        is_new = self._parts.unchecked(slices.part, slices.chunk).tolist()
+        for (part, chunk, row, count, _), whole in zip(slices, is_new, strict=True):
             chunk_bytes, frame_bytes, _ = self._parts.chunks[part].strides
             begin = chunk * chunk_bytes + (0 if whole else row * frame_bytes)
             page = begin - begin % mmap.PAGESIZE

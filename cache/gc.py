@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from cache.part import SHARD
 from cache.part_writer import ROWS, unpack_rows
 from cache.pool import DIGEST_DIGITS, discard
@@ -35,10 +35,10 @@ class File:
 
 
 @dataclass(frozen=True)
-class Holding:
+class PoolEntry:
     """A folder of the pool: a part, or what is left of an unfinished one."""
 
-    folder: Place
+    folder: AnyPath
     files: tuple[str, ...]
     recordings: int
     bytes: int
@@ -56,19 +56,19 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class Stock:
+class PoolUsage:
     """All that a pool holds, and the notes in it."""
 
-    holdings: tuple[Holding, ...]
+    entries: tuple[PoolEntry, ...]
     notes: tuple[Note, ...]
 
     @property
-    def garbage(self) -> list[Holding]:
+    def garbage(self) -> list[PoolEntry]:
         """What no store needs."""
-        return [holding for holding in self.holdings if not holding.is_needed]
+        return [entry for entry in self.entries if not entry.is_needed]
 
 
-def take_stock(root: Place, stores: Iterable[Path]) -> Stock:
+def pool_usage(root: AnyPath, stores: Iterable[Path]) -> PoolUsage:
     """List what a pool holds, and whether a store needs it.
 
     Parameters
@@ -88,9 +88,9 @@ def take_stock(root: Place, stores: Iterable[Path]) -> Stock:
     needed |= {address for store in here for address in _addresses(store)}
     contents = _list_files(root)
     recordings = _count_recordings(root, [address for address, files in contents.items() if ROWS in files])
-    return Stock(
+    return PoolUsage(
         tuple(
-            Holding(
+            PoolEntry(
                 folder=root / address,
                 files=tuple(files),
                 recordings=recordings.get(address, 0),
@@ -103,23 +103,23 @@ def take_stock(root: Place, stores: Iterable[Path]) -> Stock:
     )
 
 
-def free(garbage: Sequence[Holding], notes: Sequence[Note]) -> None:
+def free(garbage: Sequence[PoolEntry], notes: Sequence[Note]) -> None:
     """Remove holdings from their pool, and then the notes whose stores are gone; cut short, it leaves no half part."""
-    local = [holding.folder for holding in garbage if isinstance(holding.folder, Path)]
+    local = [entry.folder for entry in garbage if isinstance(entry.folder, Path)]
     for folder in local:
         discard(folder)
     for view in {folder.parent for folder in local}:
         with suppress(OSError):  # it still has parts
             view.rmdir()
-    _free_remote([holding for holding in garbage if not isinstance(holding.folder, Path)])
+    _free_remote([entry for entry in garbage if not isinstance(entry.folder, Path)])
     for note in notes:
         if note.is_void:
             note.file.unlink(missing_ok=True)
 
 
-def _free_remote(garbage: Sequence[Holding]) -> None:
+def _free_remote(garbage: Sequence[PoolEntry]) -> None:
     """All lists of rows first, so that nobody takes the rest for parts; many objects to a request."""
-    files: list[Any] = [holding.folder / name for holding in garbage for name in holding.files]
+    files: list[Any] = [entry.folder / name for entry in garbage for name in entry.files]
     for chosen in ([file for file in files if file.name == ROWS], [file for file in files if file.name != ROWS]):
         if chosen:
             chosen[0].fs.rm([file.path for file in chosen])
@@ -135,7 +135,7 @@ def _addresses(store: Path) -> Iterator[str]:
             yield address_of(folder)
 
 
-def _list_files(root: Place) -> dict[str, dict[str, File]]:
+def _list_files(root: AnyPath) -> dict[str, dict[str, File]]:
     """Files of each part, finished or not, by `<view>/<address>` and by their name in it."""
     return dict(_list_local(root)) if isinstance(root, Path) else _list_remote(root)
 
@@ -171,7 +171,7 @@ def _list_remote(root: Any) -> dict[str, dict[str, File]]:
     return dict(contents)
 
 
-def _count_recordings(root: Place, addresses: Sequence[str]) -> dict[str, int]:
+def _count_recordings(root: AnyPath, addresses: Sequence[str]) -> dict[str, int]:
     """Recordings of each part, by its list of rows; an unreadable list counts as none."""
     if isinstance(root, Path):
         return {address: _recordings((root / address / ROWS).read_bytes()) for address in addresses}

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from birdcache.errors import StoreError
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 
 NAME = "lock"
 
 
 @contextmanager
-def building(root: Place, when_alone: Callable[[], None]) -> Iterator[None]:
+def building(root: AnyPath, when_alone: Callable[[], None]) -> Iterator[None]:
     """Hold a pool's lock while parts are built and linked.
 
     Parameters
@@ -71,7 +71,7 @@ def replacing(store: Path, sweep_after: Callable[[int], None]) -> Iterator[None]
 
 
 @contextmanager
-def alone(root: Place) -> Iterator[None]:
+def alone(root: AnyPath) -> Iterator[None]:
     """Hold a pool's lock against every build; builds that begin meanwhile wait.
 
     Raises

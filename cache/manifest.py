@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from birdcache.errors import StoreError
 from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.views import View
-from cache.corruption import Damage, refusal
-from cache.quantize import Codec
+from cache.corruption import Corruption, refusal
+from cache.quantize import Quantizer
 
 NAME = "manifest.json"
 VERSION: Literal[1] = 1
@@ -45,7 +45,7 @@ class PartEntry(Strict):
     files: dict[str, FileEntry]
 
 
-class CodecEntry(Strict):
+class QuantizerEntry(Strict):
     """The codec's dtype and range."""
 
     dtype: Literal["float16", "uint8"]
@@ -59,15 +59,15 @@ class Manifest(Strict):
     version: Literal[1]
     view: View
     view_digest: str
-    codec: CodecEntry
+    codec: QuantizerEntry
     recordings: int
     frames: int
     parts: list[PartEntry]
     files: dict[str, FileEntry]
 
-    def to_codec(self) -> Codec:
+    def to_quantizer(self) -> Quantizer:
         """The codec of the store's codes."""
-        return Codec(self.codec.dtype, self.codec.low, self.codec.high)
+        return Quantizer(self.codec.dtype, self.codec.low, self.codec.high)
 
     def to_bytes(self) -> bytes:
         """The manifest's file content."""
@@ -92,7 +92,9 @@ def read_manifest(store: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
-        raise refusal(Damage(path, f"{key}: {first['msg']}: it is of another version than this code reads")) from None
+        raise refusal(
+            Corruption(path, f"{key}: {first['msg']}: it is of another version than this code reads")
+        ) from None
 
 
 def _intact_content(path: Path) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def _intact_content(path: Path) -> dict[str, Any]:
         del content["sha256"]
         if written == _signed(content):
             return content
-    raise refusal(Damage(path, "is damaged or of another version, so nothing in its store can be trusted"))
+    raise refusal(Corruption(path, "is damaged or of another version, so nothing in its store can be trusted"))
 
 
 def _signed(content: dict[str, Any]) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.corruption import Damage, refusal
+from cache.corruption import Corruption, refusal
 from cache.index import Index, Ints
 from cache.part import SHARD, copy_rows, map_parts
 from cache.shard import CHECKSUM_BYTES, CHUNK_FRAMES, Layout, checksum
@@ -71,7 +71,7 @@ class MappedParts:
         content = self._bytes[part]
         if checksum(content[begin:end]) != content[end : end + CHECKSUM_BYTES].tobytes():
             path = self._folders[part] / SHARD
-            raise refusal(Damage(path, f"chunk {chunk} is damaged", self._index.audio_in(part, chunk)))
+            raise refusal(Corruption(path, f"chunk {chunk} is damaged", self._index.audio_in(part, chunk)))
         self._is_good[self._first_chunk[part] + chunk] = True
         self._left -= 1
 

@@ -20,9 +20,9 @@ from zarr.storage import MemoryStore
 
 from birdcache.errors import StoreError
 from birdcache.files import naming
-from birdcache.storage import Place, read_range
-from cache.corruption import Damage, refusal
-from cache.quantize import Codes
+from birdcache.storage import AnyPath, read_range
+from cache.corruption import Corruption, refusal
+from cache.quantize import QuantizedArray
 from cache.shard import (
     BLOSC_LEVEL,
     CHECKSUM_BYTES,
@@ -74,7 +74,7 @@ class PartReader:
 
     def __init__(
         self,
-        folder: Place,
+        folder: AnyPath,
         layout: Layout,
         frames: int,
         shard_bytes: int,
@@ -85,7 +85,7 @@ class PartReader:
         self._holds = holds or (lambda chunk: ())
         self._content: bytes | None = None
         self._entries: Any = None
-        self._last: tuple[int, Codes] | None = None
+        self._last: tuple[int, QuantizedArray] | None = None
 
     def fetch(self) -> None:
         """Read the whole file at once: cheaper for a remote part of which most is wanted.
@@ -98,15 +98,15 @@ class PartReader:
         try:
             self._content = self._read(0, self._shard_bytes)
         except OSError as error:
-            raise refusal(self._damage(f"cannot be read ({error})")) from error
+            raise refusal(self._corruption(f"cannot be read ({error})")) from error
 
-    def chunk(self, number: int) -> Codes:
+    def chunk(self, number: int) -> QuantizedArray:
         """As `read_chunk`, but the last chunk is kept: for one thread that reads rows in order."""
         if self._last is None or self._last[0] != number:
             self._last = number, self.read_chunk(number)
         return self._last[1]
 
-    def read_chunk(self, number: int) -> Codes:
+    def read_chunk(self, number: int) -> QuantizedArray:
         """Codes of one chunk: (512, M) read-only; rows behind the part's last frame hold fill. Any thread may ask.
 
         Raises
@@ -115,38 +115,38 @@ class PartReader:
             If the file is missing, or its bytes are not those that were written.
         """
         found = self._look_at(number)
-        if isinstance(found, Damage):
+        if isinstance(found, Corruption):
             raise refusal(found)
         return found
 
-    def rows(self, start: int, frames: int) -> Iterator[Codes]:
+    def rows(self, start: int, frames: int) -> Iterator[QuantizedArray]:
         """Codes of rows `start` to `start + frames`, in pieces (T, M)."""
         for number in range(start // CHUNK_FRAMES, chunks_of(start + frames)):
             first = number * CHUNK_FRAMES
             yield self.chunk(number)[max(start - first, 0) : start + frames - first]
 
-    def damage(self) -> Iterator[Damage]:
+    def corruption(self) -> Iterator[Corruption]:
         """Each chunk that is not as it was written; the file once, where its index is bad or it cannot be read."""
         seen = set()
         for number in range(chunks_of(self._frames)):
             found = self._look_at(number)
-            if isinstance(found, Damage) and found.what not in seen:
+            if isinstance(found, Corruption) and found.what not in seen:
                 seen.add(found.what)
                 yield found
 
-    def _look_at(self, number: int) -> Codes | Damage:
+    def _look_at(self, number: int) -> QuantizedArray | Corruption:
         try:
             index = self._index
             if index is None:
-                return self._damage("its index is damaged")
+                return self._corruption("its index is damaged")
             start, size = index[number]
-            codes = self._layout.unpack(self._read(int(start), int(start + size)))
+            quantized = self._layout.unpack(self._read(int(start), int(start + size)))
         except OSError as error:
-            return self._damage(f"cannot be read ({error})")
-        return self._damage(f"chunk {number} is damaged", number) if codes is None else codes
+            return self._corruption(f"cannot be read ({error})")
+        return self._corruption(f"chunk {number} is damaged", number) if quantized is None else quantized
 
-    def _damage(self, what: str, chunk: int | None = None) -> Damage:
-        return Damage(self._path, what, self._holds(chunk))
+    def _corruption(self, what: str, chunk: int | None = None) -> Corruption:
+        return Corruption(self._path, what, self._holds(chunk))
 
     @property
     def _index(self) -> Any:
@@ -178,7 +178,7 @@ def map_chunks(folder: Path, layout: Layout) -> Any:
     chunks, rest = divmod(path.stat().st_size - CHECKSUM_BYTES, stride + ENTRY_BYTES)
     raw = np.memmap(path, mode="r", dtype=np.uint8) if chunks > 0 and not rest else None
     if raw is None or raw[chunks * stride :].tobytes() != _plain_index(chunks, stride):
-        raise refusal(Damage(path, "is not the raw shard that was written"))
+        raise refusal(Corruption(path, "is not the raw shard that was written"))
     shape = (chunks, CHUNK_FRAMES, layout.mel_bins)
     return np.ndarray(shape, layout.dtype, buffer=raw, strides=(stride, layout.frame_bytes, item_bytes))
 
@@ -196,7 +196,7 @@ def map_parts(folders: Sequence[Path], layout: Layout) -> list[Any]:
     if wanted > hard:
         raise StoreError(
             f"{folders[0].parent}: mapping it takes {wanted} open files, and this process may have {hard}; "
-            f"raise `ulimit -Hn`, or set machine.residence to stream"
+            f"raise `ulimit -Hn`, or set machine.placement to stream"
         )
     if wanted > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, limits[1]))

@@ -41,7 +41,7 @@ def unpack_rows(packed: bytes) -> dict[str, Any] | None:
     return None
 
 
-class PartDraft:
+class PartWriter:
     """Writes shard, metadata and list of rows below `folder`, which must not exist yet.
 
     Use as a context manager: an error, or no recording at all, leaves no folder.

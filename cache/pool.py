@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Protocol
 
 from birdcache.files import file_sha256, fsync_path, fsync_tree, link
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from cache.keys import part_address
 from cache.part import SHARD, PartReader
-from cache.part_writer import ROWS, FileFacts, PartDraft, unpack_rows
+from cache.part_writer import ROWS, FileFacts, PartWriter, unpack_rows
 from cache.shard import Layout
 
 DIGEST_DIGITS = 32  # of a view's digest, in the name of its folder
@@ -30,7 +30,7 @@ DIGEST_DIGITS = 32  # of a view's digest, in the name of its folder
 class PooledPart:
     """A finished part: its folder, its recordings' keys in order, their frames, and its files."""
 
-    folder: Place
+    folder: AnyPath
     keys: tuple[str, ...]
     frames: tuple[int, ...]
     files: dict[str, FileFacts]
@@ -52,14 +52,14 @@ class Pool(Protocol):
     def parts(self) -> list[PooledPart]:
         """Every finished part of this view whose list of rows can be read, damaged or not."""
 
-    def draft(self, layout: Layout) -> PartDraft:
+    def new_part(self, layout: Layout) -> PartWriter:
         """Begin a part; it is not in the pool before `publish`."""
 
-    def publish(self, draft: PartDraft) -> PooledPart:
+    def publish(self, part_writer: PartWriter) -> PooledPart:
         """Finish a draft; if its part is there already, that one is kept."""
 
 
-def view_folder(root: Place, digest: str) -> Place:
+def view_folder(root: AnyPath, digest: str) -> AnyPath:
     """Where a pool keeps the parts of one view."""
     return root / digest[:DIGEST_DIGITS]
 
@@ -69,7 +69,7 @@ class LocalPool:
 
     def __init__(self, root: Path, digest: str) -> None:
         self._folder = root / digest[:DIGEST_DIGITS]  # made by the first draft: to look changes nothing
-        self._trusted: set[Place] = set()
+        self._trusted: set[AnyPath] = set()
 
     def find(self, keys: Sequence[str]) -> PooledPart | None:
         """As `Pool.find`.
@@ -97,25 +97,25 @@ class LocalPool:
         found = (read_part(path.parent, path.read_bytes()) for path in rows)
         return [part for part in found if part is not None]
 
-    def draft(self, layout: Layout) -> PartDraft:
-        """As `Pool.draft`: beside the finished parts, so that one rename publishes it."""
-        return PartDraft(self._folder / f"tmp-{uuid.uuid4().hex}", layout)
+    def new_part(self, layout: Layout) -> PartWriter:
+        """As `Pool.part_writer`: beside the finished parts, so that one rename publishes it."""
+        return PartWriter(self._folder / f"tmp-{uuid.uuid4().hex}", layout)
 
-    def publish(self, draft: PartDraft) -> PooledPart:
+    def publish(self, part_writer: PartWriter) -> PooledPart:
         """As `Pool.publish`: fsync, rename, fsync of the folder."""
-        files = draft.finish()
-        target = self._folder / part_address(draft.keys)
-        found = self.find(draft.keys)
+        files = part_writer.finish()
+        target = self._folder / part_address(part_writer.keys)
+        found = self.find(part_writer.keys)
         if found is None:
-            fsync_tree(draft.folder)
-            found = PooledPart(target, tuple(draft.keys), tuple(draft.frames), files)
+            fsync_tree(part_writer.folder)
+            found = PooledPart(target, tuple(part_writer.keys), tuple(part_writer.frames), files)
             try:
-                draft.folder.rename(target)
+                part_writer.folder.rename(target)
             except OSError:  # another process was faster; its bytes are the same
                 if not (target / ROWS).exists():
                     raise
             fsync_path(self._folder)
-        shutil.rmtree(draft.folder, ignore_errors=True)
+        shutil.rmtree(part_writer.folder, ignore_errors=True)
         return found
 
     def sweep(self) -> None:
@@ -124,7 +124,7 @@ class LocalPool:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def read_part(folder: Place, rows: bytes) -> PooledPart | None:
+def read_part(folder: AnyPath, rows: bytes) -> PooledPart | None:
     """A finished part from the content of its rows.json; None if that is damaged, or of an older version."""
     content = unpack_rows(rows)
     if content is None:

@@ -12,11 +12,11 @@ FILL_CODE = 255  # uint8 code that no value takes: what lies behind the last fra
 TOP_CODE = 254
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
-Codes = npt.NDArray[np.float16] | npt.NDArray[np.uint8]
+QuantizedArray = npt.NDArray[np.float16] | npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Codec:
+class Quantizer:
     """Values <-> codes. `low` and `high` bound the values; uint8 rounds to a step of (high - low) / 254.
 
     Raises
@@ -45,7 +45,7 @@ class Codec:
         """Code of the rows that belong to no recording."""
         return FILL_CODE if self.dtype == "uint8" else 0
 
-    def encode(self, values: npt.NDArray[np.float32]) -> Codes:
+    def encode(self, values: npt.NDArray[np.float32]) -> QuantizedArray:
         """Round values to codes.
 
         Parameters
@@ -60,12 +60,12 @@ class Codec:
         if self.dtype == "float16":
             return np.clip(values, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
         scaled = np.clip((values - np.float32(self.low)) / np.float32(self.step), 0, TOP_CODE)
-        codes: npt.NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
-        return codes
+        quantized: npt.NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
+        return quantized
 
-    def decode(self, codes: Codes) -> npt.NDArray[np.float32]:
+    def decode(self, quantized: QuantizedArray) -> npt.NDArray[np.float32]:
         """Codes back to float32 values."""
-        values: npt.NDArray[np.float32] = codes.astype(np.float32)
+        values: npt.NDArray[np.float32] = quantized.astype(np.float32)
         if self.dtype == "uint8":
             values *= np.float32(self.step)
             values += np.float32(self.low)

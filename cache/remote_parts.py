@@ -14,13 +14,13 @@ from typing import Any
 from upath import UPath
 
 from birdcache.files import canonical_json, write_durably
-from birdcache.storage import Place, reaching, remote
-from cache.corruption import Damage, refusal
+from birdcache.storage import AnyPath, reaching, remote
+from cache.corruption import Corruption, refusal
 
 NAME = "elsewhere.json"
 
 
-def write_places(store: Path, places: Mapping[str, Place]) -> None:
+def write_places(store: Path, places: Mapping[str, AnyPath]) -> None:
     """Note the folders of a store's remote parts; without any, there is no file."""
     if places:
         write_durably(store / NAME, canonical_json({name: str(where) for name, where in places.items()}) + b"\n")
@@ -40,7 +40,7 @@ def part_places(store: Path) -> dict[str, UPath]:
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError, TypeError):
-        raise refusal(Damage(path, "is damaged, so nobody knows where the parts lie")) from None
+        raise refusal(Corruption(path, "is damaged, so nobody knows where the parts lie")) from None
 
 
 def remote_sizes(places: Mapping[str, UPath]) -> dict[str, int]:

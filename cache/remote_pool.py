@@ -12,15 +12,15 @@ from typing import Any
 from upath import UPath
 
 from birdcache.errors import StoreError
-from birdcache.storage import Place, reaching
+from birdcache.storage import AnyPath, reaching
 from cache.keys import part_address
 from cache.part import METADATA, SHARD
-from cache.part_writer import ROWS, PartDraft
+from cache.part_writer import ROWS, PartWriter
 from cache.pool import LocalPool, Pool, PooledPart, read_part, view_folder
 from cache.shard import Layout
 
 
-def open_pool(root: Place, digest: str) -> Pool:
+def open_pool(root: AnyPath, digest: str) -> Pool:
     """The pool of one view below `root`, local or remote."""
     return LocalPool(root, digest) if isinstance(root, Path) else RemotePool(root, digest)
 
@@ -76,14 +76,14 @@ class RemotePool:
         self._known |= {part.folder.name: part for part in parts if _has_right_sizes(part, sizes)}
         return parts
 
-    def draft(self, layout: Layout) -> PartDraft:
-        """As `Pool.draft`, in a temporary folder of this machine that goes when the draft does."""
+    def new_part(self, layout: Layout) -> PartWriter:
+        """As `Pool.part_writer`, in a temporary folder of this machine that goes when the draft does."""
         folder = Path(tempfile.mkdtemp(prefix="birdcache-"))
-        draft = PartDraft(folder / "part", layout)
-        weakref.finalize(draft, shutil.rmtree, folder, ignore_errors=True)
-        return draft
+        part_writer = PartWriter(folder / "part", layout)
+        weakref.finalize(part_writer, shutil.rmtree, folder, ignore_errors=True)
+        return part_writer
 
-    def publish(self, draft: PartDraft) -> PooledPart:
+    def publish(self, part_writer: PartWriter) -> PooledPart:
         """As `Pool.publish`: upload shard and metadata, then the list that makes them a part.
 
         Raises
@@ -91,13 +91,15 @@ class RemotePool:
         StoreError
             If the pool cannot be reached, or there is no such bucket.
         """
-        files = draft.finish()
-        found = self.find(draft.keys)
+        files = part_writer.finish()
+        found = self.find(part_writer.keys)
         if found is None:
-            found = PooledPart(self._folder / part_address(draft.keys), tuple(draft.keys), tuple(draft.frames), files)
+            found = PooledPart(
+                self._folder / part_address(part_writer.keys), tuple(part_writer.keys), tuple(part_writer.frames), files
+            )
             with reaching(self._root):
                 for name in (SHARD, METADATA, Path(ROWS)):
-                    self._files.put_file(str(draft.folder / name), _path(found.folder / name.as_posix()))
+                    self._files.put_file(str(part_writer.folder / name), _path(found.folder / name.as_posix()))
             self.trust(found)
         return found
 

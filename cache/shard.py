@@ -18,7 +18,7 @@ from numcodecs.blosc import BITSHUFFLE, Blosc
 
 from birdcache.files import naming
 from birdcache.params.views import MelView, PcenView
-from cache.quantize import Codec, Codes
+from cache.quantize import QuantizedArray, Quantizer
 
 CHUNK_FRAMES = 512
 CHECKSUM_BYTES = 4
@@ -36,9 +36,9 @@ class Layout:
     compression: Literal["none", "lz4", "zstd"]
 
     @classmethod
-    def of(cls, view: MelView | PcenView, codec: Codec) -> Layout:
+    def of(cls, view: MelView | PcenView, quantizer: Quantizer) -> Layout:
         """The layout of a view's parts."""
-        return cls(view.n_mels, codec.dtype, codec.fill, view.compression)
+        return cls(view.n_mels, quantizer.dtype, quantizer.fill, view.compression)
 
     @property
     def frame_bytes(self) -> int:
@@ -50,18 +50,18 @@ class Layout:
         """Bytes of one chunk before compression, without its checksum."""
         return CHUNK_FRAMES * self.frame_bytes
 
-    def pack(self, codes: Codes) -> bytes:
+    def pack(self, quantized: QuantizedArray) -> bytes:
         """A full chunk of codes as bytes with their checksum."""
-        data = codes.tobytes() if self.compression == "none" else self._blosc().encode(codes)
+        data = quantized.tobytes() if self.compression == "none" else self._blosc().encode(quantized)
         return data + checksum(data)
 
-    def unpack(self, packed: bytes) -> Codes | None:
+    def unpack(self, packed: bytes) -> QuantizedArray | None:
         """The codes of a chunk, (512, M) read-only, or None if its bytes are not those that were written."""
         data = packed[:-CHECKSUM_BYTES]
         if checksum(data) != packed[-CHECKSUM_BYTES:]:
             return None
-        codes = data if self.compression == "none" else self._blosc().decode(data)
-        return np.frombuffer(codes, self.dtype).reshape(CHUNK_FRAMES, self.mel_bins)
+        quantized = data if self.compression == "none" else self._blosc().decode(data)
+        return np.frombuffer(quantized, self.dtype).reshape(CHUNK_FRAMES, self.mel_bins)
 
     def _blosc(self) -> Any:
         return Blosc(cname=self.compression, clevel=BLOSC_LEVEL, shuffle=BITSHUFFLE)
@@ -102,7 +102,7 @@ class Mark:
     """A place in a shard that is being written, to go back to."""
 
     entries: int
-    pending: Codes
+    pending: QuantizedArray
     digest: Any
 
 
@@ -128,13 +128,13 @@ class ShardWriter:
         """SHA-256 of the bytes written so far: of the whole file after `finish`."""
         return str(self._digest.hexdigest())
 
-    def append(self, codes: Codes) -> None:
+    def append(self, quantized: QuantizedArray) -> None:
         """Append codes (T, M)."""
-        while len(codes):
-            count = min(CHUNK_FRAMES - self._pending, len(codes))
-            self._chunk[self._pending : self._pending + count] = codes[:count]
+        while len(quantized):
+            count = min(CHUNK_FRAMES - self._pending, len(quantized))
+            self._chunk[self._pending : self._pending + count] = quantized[:count]
             self._pending += count
-            codes = codes[count:]
+            quantized = quantized[count:]
             if self._pending == CHUNK_FRAMES:
                 self._flush()
 

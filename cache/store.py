@@ -18,9 +18,9 @@ from cache.index import Ints, read_index
 from cache.manifest import NAME
 from cache.mapped import MappedParts
 from cache.part import PartReader
-from cache.quantize import Codes
+from cache.quantize import QuantizedArray
 from cache.shard import Layout
-from cache.verify import Contents, find_damage
+from cache.verify import Contents, find_corruption
 
 
 class Store:
@@ -48,14 +48,14 @@ class Store:
         self._contents = Contents(path)
         self.manifest = self._contents.manifest
         self.view = self.manifest.view
-        self.codec = self.manifest.to_codec()
+        self.quantizer = self.manifest.to_quantizer()
         if view is not None and view != self.view:
             raise StoreError(f"{path}: was built for another view than params.yaml describes now; run `dvc repro`")
-        for damage in self._contents.damaged_own_files():
-            raise refusal(damage)
+        for corruption in self._contents.corrupted_own_files():
+            raise refusal(corruption)
         self._index = read_index(path)
-        for damage in self._contents.parts_of_wrong_size(self._index):
-            raise refusal(damage)
+        for corruption in self._contents.parts_of_wrong_size(self._index):
+            raise refusal(corruption)
         self.part, self.start, self.frames = self._index.part, self._index.start, self._index.frames
         self._audio = self._index.audio
 
@@ -127,9 +127,9 @@ class Store:
 
     def read(self, row: int) -> npt.NDArray[np.float32]:
         """All frames of one recording: (T, M) float32, in the view's unit."""
-        codes = self.empty(int(self.frames[row]))
-        self.copy_frames(row, 0, codes)
-        return self.codec.decode(codes)
+        quantized = self.empty(int(self.frames[row]))
+        self.copy_frames(row, 0, quantized)
+        return self.quantizer.decode(quantized)
 
     def copy_frames(self, row: int, start: int, out: Any) -> None:
         """Copy codes of recording `row` into `out` (T, M), from its frame `start` on; they must lie inside it."""
@@ -138,15 +138,15 @@ class Store:
             self.mapped.copy_rows(part, first, out)
             return
         done = 0
-        for codes in self._readers[part].rows(first, len(out)):
-            out[done : done + len(codes)] = codes
-            done += len(codes)
+        for quantized in self._readers[part].rows(first, len(out)):
+            out[done : done + len(quantized)] = quantized
+            done += len(quantized)
 
-    def empty(self, frames: int) -> Codes:
+    def empty(self, frames: int) -> QuantizedArray:
         """An uninitialised array (frames, M) of codes."""
-        return np.empty((frames, self.view.n_mels), self.codec.dtype)
+        return np.empty((frames, self.view.n_mels), self.quantizer.dtype)
 
-    def all_codes(self) -> Iterator[Codes]:
+    def all_quantized(self) -> Iterator[QuantizedArray]:
         """Codes of all recordings in pieces (T, M): together the axis of all frames."""
         for number, part in enumerate(self.manifest.parts):
             reader = self.reader(number)
@@ -162,5 +162,5 @@ class Store:
         StoreError
             At the first file whose bytes are not those that were sealed.
         """
-        for damage in find_damage(self._contents, full=True):
-            raise refusal(damage)
+        for corruption in find_corruption(self._contents, full=True):
+            raise refusal(corruption)

@@ -16,9 +16,9 @@ from zarr.storage import MemoryStore
 from birdcache.files import file_sha256, fsync_path, fsync_tree, naming, write_durably
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import is_local
-from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, CodecEntry, FileEntry, Manifest, PartEntry
+from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, FileEntry, Manifest, PartEntry, QuantizerEntry
 from cache.pool import PooledPart, link_part
-from cache.quantize import Codec
+from cache.quantize import Quantizer
 from cache.remote_parts import NAME as WHEREABOUTS
 from cache.remote_parts import write_places
 
@@ -32,7 +32,9 @@ class NamedPart:
     audio: tuple[str, ...]
 
 
-def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart]) -> None:
+def commit_store(
+    target: Path, view: MelView | PcenView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart]
+) -> None:
     """Write the store `target`, replacing what lies there.
 
     The store is put together beside its place and renamed into it, and an old one is renamed away before it is
@@ -47,7 +49,7 @@ def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, part
     for leftover in (building, old):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        _put_together(building, view, digest, codec, parts)
+        _put_together(building, view, digest, quantizer, parts)
         _replace(target, building, old)
     finally:
         for leftover in (building, old):
@@ -55,7 +57,7 @@ def seal(target: Path, view: MelView | PcenView, digest: str, codec: Codec, part
 
 
 def _put_together(
-    building: Path, view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart]
+    building: Path, view: MelView | PcenView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart]
 ) -> None:
     """Links to the parts, the index, and last the manifest; all of it on the disk when this returns."""
     for name, content in _groups_and_index(parts).items():
@@ -70,7 +72,7 @@ def _put_together(
     write_places(building, elsewhere)
     other_files = _other_files(building)
     _force_to_disk(building)
-    write_durably(building / NAME, _manifest(view, digest, codec, parts, other_files).to_bytes())
+    write_durably(building / NAME, _manifest(view, digest, quantizer, parts, other_files).to_bytes())
 
 
 def _replace(target: Path, building: Path, old: Path) -> None:
@@ -138,7 +140,7 @@ def _spans(number: int, part: PooledPart) -> npt.NDArray[np.int64]:
 
 
 def _manifest(
-    view: MelView | PcenView, digest: str, codec: Codec, parts: Sequence[NamedPart], files: dict[str, FileEntry]
+    view: MelView | PcenView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart], files: dict[str, FileEntry]
 ) -> Manifest:
     entries = [
         PartEntry(
@@ -152,7 +154,7 @@ def _manifest(
         version=VERSION,
         view=view,
         view_digest=digest,
-        codec=CodecEntry(dtype=codec.dtype, low=codec.low, high=codec.high),
+        codec=QuantizerEntry(dtype=quantizer.dtype, low=quantizer.low, high=quantizer.high),
         recordings=sum(len(named.audio) for named in parts),
         frames=sum(entry.frames for entry in entries),
         parts=entries,

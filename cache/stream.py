@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from cache.gather import Runs
+from cache.gather import Slices
 from cache.part import SHARD
-from cache.quantize import Codes
+from cache.quantize import QuantizedArray
 from cache.shard import CHUNK_FRAMES, chunks_of
 from cache.store import Store
 
@@ -64,7 +64,7 @@ class StreamReader:
         """Bytes of the chunks in memory."""
         return len(self._slots) * self._store.layout.chunk_bytes
 
-    def copy(self, runs: Runs, out: Codes) -> None:
+    def copy(self, slices: Slices, out: QuantizedArray) -> None:
         """Copy runs to their places in `out` (B * T, M); other frames stay as they are.
 
         Raises
@@ -72,7 +72,7 @@ class StreamReader:
         StoreError
             If a chunk cannot be read or its bytes are not those that were written.
         """
-        chunk_R = self._first_chunk[runs.part] + runs.chunk
+        chunk_R = self._first_chunk[slices.part] + slices.chunk
         order_R = np.argsort(chunk_R, kind="stable")
         wanted, begin = np.unique(chunk_R[order_R], return_index=True)
         begin, room = np.append(begin, len(order_R)), len(self._memory)
@@ -81,7 +81,7 @@ class StreamReader:
                 last = min(first + room, len(wanted))
                 self._hold(wanted[first:last].tolist())
                 chosen = order_R[begin[first] : begin[last]]
-                columns = (column[chosen].tolist() for column in (chunk_R, runs.row, runs.count, runs.place))
+                columns = (column[chosen].tolist() for column in (chunk_R, slices.row, slices.count, slices.place))
                 for chunk, row, count, place in zip(*columns, strict=True):
                     out[place : place + count] = self._memory[self._slots[chunk], row : row + count]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from birdcache.errors import StoreError
 from birdcache.files import canonical_json, sha256_hex, sweep_temporary, write_durably
-from birdcache.storage import Place, reaching
+from birdcache.storage import AnyPath, reaching
 from cache.manifest import NAME as MANIFEST
 from cache.pool import PooledPart
 
@@ -25,7 +25,7 @@ FOLDER = "stores"
 class Note:
     """What a store left in the pool: its machine and path, and its parts as `<view>/<address>`."""
 
-    file: Place
+    file: AnyPath
     host: str
     store: str
     parts: frozenset[str]
@@ -44,7 +44,7 @@ class Note:
         return not self.is_foreign and not there
 
 
-def note_plan(root: Place, store: Path, parts: Iterable[str]) -> None:
+def note_plan(root: AnyPath, store: Path, parts: Iterable[str]) -> None:
     """Note the parts that `store` is going to be made of, beside those that it is made of now.
 
     Parameters
@@ -57,23 +57,23 @@ def note_plan(root: Place, store: Path, parts: Iterable[str]) -> None:
     _write_note(file, store, old.union(parts), is_finished=False)
 
 
-def note_store(root: Place, store: Path, parts: Sequence[PooledPart]) -> None:
+def note_store(root: AnyPath, store: Path, parts: Sequence[PooledPart]) -> None:
     """Note that `store` is sealed and made of these parts of the pool `root`."""
     _write_note(_file(root, store), store, (address_of(part.folder) for part in parts), is_finished=True)
 
 
-def address_of(folder: Place) -> str:
+def address_of(folder: AnyPath) -> str:
     """`<view>/<address>` of a part, from its folder in a pool."""
     return f"{folder.parent.name}/{folder.name}"
 
 
-def sweep_notes(root: Place) -> None:
+def sweep_notes(root: AnyPath) -> None:
     """Remove what killed processes left of their notes; only for the holder of the pool's exclusive lock."""
     if isinstance(root, Path):
         sweep_temporary(root / FOLDER)
 
 
-def read_notes(root: Place) -> tuple[Note, ...]:
+def read_notes(root: AnyPath) -> tuple[Note, ...]:
     """All notes in a pool.
 
     Raises
@@ -82,16 +82,16 @@ def read_notes(root: Place) -> tuple[Note, ...]:
         If one is damaged: then nobody knows what its store needs.
     """
     folder = root / FOLDER
-    files: list[Place] = [*folder.glob("*.json")] if folder.is_dir() else []
+    files: list[AnyPath] = [*folder.glob("*.json")] if folder.is_dir() else []
     return tuple(_read_note(file) for file in sorted(files, key=str))
 
 
-def _file(root: Place, store: Path) -> Place:
+def _file(root: AnyPath, store: Path) -> AnyPath:
     name = sha256_hex(f"{platform.node()}:{store.absolute()}".encode())[:32]
     return root / FOLDER / f"{name}.json"
 
 
-def _write_note(file: Place, store: Path, parts: Iterable[str], is_finished: bool) -> None:
+def _write_note(file: AnyPath, store: Path, parts: Iterable[str], is_finished: bool) -> None:
     note = {"host": platform.node(), "store": str(store.absolute()), "parts": sorted(parts), "finished": is_finished}
     if isinstance(file, Path):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def _write_note(file: Place, store: Path, parts: Iterable[str], is_finished: boo
             file.write_bytes(canonical_json(note))
 
 
-def _read_note(file: Place) -> Note:
+def _read_note(file: AnyPath) -> Note:
     try:
         note = json.loads(file.read_bytes())
         return Note(file, note["host"], note["store"], frozenset(note["parts"]), note["finished"])

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from birdcache.files import file_sha256, sha256_hex
-from birdcache.storage import Place, reaching
-from cache.corruption import Damage
+from birdcache.storage import AnyPath, reaching
+from cache.corruption import Corruption
 from cache.index import Index, read_index
 from cache.manifest import FileEntry, Manifest, read_manifest
 from cache.part import SHARD, PartReader
@@ -30,7 +30,7 @@ class Contents:
         """
         self.path = path
         self.manifest: Manifest = read_manifest(path)
-        self.layout = Layout.of(self.manifest.view, self.manifest.to_codec())
+        self.layout = Layout.of(self.manifest.view, self.manifest.to_quantizer())
         self._places = part_places(path)
 
     @property
@@ -38,7 +38,7 @@ class Contents:
         """Whether the parts lie elsewhere, in a remote pool."""
         return bool(self._places)
 
-    def folder(self, part: int) -> Place:
+    def folder(self, part: int) -> AnyPath:
         """Where a part lies."""
         name = self.manifest.parts[part].name
         return self._places.get(name, self.path / "parts" / name)
@@ -49,13 +49,13 @@ class Contents:
         holds = partial(index.audio_in, part) if index else None
         return PartReader(self.folder(part), self.layout, entry.frames, entry.files[SHARD.as_posix()].bytes, holds)
 
-    def damaged_own_files(self) -> Iterator[Damage]:
+    def corrupted_own_files(self) -> Iterator[Corruption]:
         """Files outside the parts, the index among them, whose bytes are not the manifest's: all are small."""
         for name, entry in self.manifest.files.items():
             path = self.path / name
             yield from _wrong_size(path, entry, _local_size(path)) or _changed(path, entry)
 
-    def parts_of_wrong_size(self, index: Index | None) -> Iterator[Damage]:
+    def parts_of_wrong_size(self, index: Index | None) -> Iterator[Corruption]:
         """Files of parts that are missing, or longer or shorter than the manifest says.
 
         zarr reads a missing or empty shard as zeros, so sizes are compared before anything is read.
@@ -65,10 +65,10 @@ class Contents:
             for name, entry in part.files.items():
                 where = self.folder(number) / name
                 size = _local_size(where) if isinstance(where, Path) else remote.get(where.path)
-                for damage in _wrong_size(where, entry, size):
-                    yield replace(damage, audio=_recordings(index, number))
+                for corruption in _wrong_size(where, entry, size):
+                    yield replace(corruption, audio=_recordings(index, number))
 
-    def changed_parts(self, index: Index | None, full: bool) -> Iterator[Damage]:
+    def changed_parts(self, index: Index | None, full: bool) -> Iterator[Corruption]:
         """Parts of the right size whose bytes changed.
 
         Parameters
@@ -86,16 +86,16 @@ class Contents:
                     bad = [replace(each, audio=_recordings(index, number)) for each in _changed(where, entry)]
                 yield from bad
 
-    def _bad_chunks(self, part: int, index: Index | None) -> Iterator[Damage]:
+    def _bad_chunks(self, part: int, index: Index | None) -> Iterator[Corruption]:
         reader = self.reader(part, index)
         if self.is_remote:
             reader.fetch()
-        return reader.damage()
+        return reader.corruption()
 
 
-def find_damage(contents: Contents, full: bool) -> Iterator[Damage]:
+def find_corruption(contents: Contents, full: bool) -> Iterator[Corruption]:
     """Everything of a store that is not as it was sealed; `full` as in `changed_parts`."""
-    own = list(contents.damaged_own_files())
+    own = list(contents.corrupted_own_files())
     yield from own
     index = None if own else read_index(contents.path)
     yield from contents.parts_of_wrong_size(index)
@@ -106,20 +106,20 @@ def _recordings(index: Index | None, part: int) -> tuple[str, ...]:
     return index.audio_in(part) if index else ()
 
 
-def _wrong_size(where: Place, entry: FileEntry, size: int | None) -> list[Damage]:
+def _wrong_size(where: AnyPath, entry: FileEntry, size: int | None) -> list[Corruption]:
     if size == entry.bytes:
         return []
     found = "is missing" if size is None else f"has {size} bytes"
-    return [Damage(where, f"{found}, its manifest says {entry.bytes}")]
+    return [Corruption(where, f"{found}, its manifest says {entry.bytes}")]
 
 
-def _changed(where: Place, entry: FileEntry) -> list[Damage]:
+def _changed(where: AnyPath, entry: FileEntry) -> list[Corruption]:
     try:
         with reaching(where):
             sha256 = file_sha256(where) if isinstance(where, Path) else sha256_hex(where.read_bytes())
     except OSError as error:
-        return [Damage(where, f"cannot be read ({error})")]
-    return [] if sha256 == entry.sha256 else [Damage(where, "its bytes changed since it was sealed")]
+        return [Corruption(where, f"cannot be read ({error})")]
+    return [] if sha256 == entry.sha256 else [Corruption(where, "its bytes changed since it was sealed")]
 
 
 def _local_size(path: Path) -> int | None:

@@ -17,7 +17,7 @@ import pandas as pd
 from birdcache.errors import PipelineError, run_stage
 from birdcache.params import load as params
 from birdcache.params.load import DemoParams
-from birdcache.process import die_with_parent
+from birdcache.process import exit_with_parent
 from birdcache.progress import Progress
 from pipeline.synthetic.plan import Plan, Recording, Soundscape, plan_demo
 from pipeline.synthetic.scene import WINDOW_S, Scene, heard_labels, write_scene
@@ -141,7 +141,7 @@ def _write_sounds(sounds: Sequence[tuple[Path, Scene]], workers: int) -> None:
         joblib.parallel_config("loky", n_jobs=workers or -1, inner_max_num_threads=1),
         Progress(len(sounds), "demo", "recordings") as progress,
     ):
-        mortal = {"initializer": die_with_parent, "initargs": (os.getpid(),)}
+        mortal = {"initializer": exit_with_parent, "initargs": (os.getpid(),)}
         parallel = joblib.Parallel(return_as="generator_unordered", **mortal)
         for _ in parallel(joblib.delayed(write_scene)(path, scene) for path, scene in sounds):
             progress.update()

@@ -86,8 +86,8 @@ def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: p
     """
     usable = recordings[recordings["code"] == ""].reset_index(drop=True)
     if usable.empty:
-        path, detail, way_out = recordings[["path", "detail", "way_out"]].iloc[0]
-        first = f"{path}: {detail}; {way_out}"
+        path, detail, hint = recordings[["path", "detail", "hint"]].iloc[0]
+        first = f"{path}: {detail}; {hint}"
         raise PipelineError(f"{data.root}: none of {len(recordings)} recordings is usable; the first: {first}")
     known = {*usable["label"], *annotations.loc[annotations["recording"].isin(usable["recording"]), "label"]}
     secondary = [

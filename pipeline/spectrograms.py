@@ -18,11 +18,11 @@ from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_durably, writing
 from birdcache.params import load as parameters
 from birdcache.params.load import Params
-from birdcache.storage import Place, place
+from birdcache.storage import AnyPath, place
 from cache.csv_files import read_csv
 from cache.locks import building, replacing
 from cache.store import Store
-from cache.store_writer import seal
+from cache.store_writer import commit_store
 from cache.usage import note_plan, note_store
 from commands.report.gallery import draw_gallery
 from pipeline.build.build import Builder
@@ -55,8 +55,8 @@ def main() -> None:
     write_report(REPORTS / f"{name}.json", {"recordings": recordings, "soundscapes": soundscapes})
     with writing(REPORTS / f"{name}.png"):
         draw_gallery(Store(CACHE / f"{name}.zarr"), audio, REPORTS / f"{name}.png")
-    codes = [entry.code for entry in refused]
-    check_share(codes, len(audio) + len(scapes), settings.data.max_refused_share, listed)
+    quantized = [entry.code for entry in refused]
+    check_share(quantized, len(audio) + len(scapes), settings.data.max_refused_share, listed)
 
 
 def open_builder(name: str, params: Params) -> Builder:
@@ -77,7 +77,7 @@ def open_builder(name: str, params: Params) -> Builder:
         raise PipelineError(f"params.yaml: views.{name}: {error}") from error
 
 
-def pool_root(configured: str) -> Place:
+def pool_root(configured: str) -> AnyPath:
     """Where finished parts are kept: BIRDCACHE_POOL, else machine.pool."""
     return place(os.environ.get("BIRDCACHE_POOL") or configured)
 
@@ -103,7 +103,7 @@ def read_sources(table: Path) -> list[Source]:
 
 def refused_table(refused: Sequence[Refused]) -> pd.DataFrame:
     """The refused files with the columns of reports/refused.csv."""
-    rows = [(entry.source.path, entry.code, entry.detail, entry.way_out) for entry in refused]
+    rows = [(entry.source.path, entry.code, entry.detail, entry.hint) for entry in refused]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
@@ -136,7 +136,7 @@ def build_store(
             raise PipelineError(
                 f"{target}: none of {len(sources)} audio files can be decoded; the first: {bad[0].reason}"
             )
-        seal(target, builder.view, builder.digest, builder.codec, parts)
+        commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
         note_store(builder.root, target, [named.part for named in parts])
     report = _summary(Store(target), sources, bad) | {"silent": silent}
     print(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cache.pool import Pool, PooledPart
-from cache.quantize import Codes
+from cache.quantize import QuantizedArray
 from cache.shard import Layout
 
 
-def add_part(pool: Pool, layout: Layout, keys: Sequence[str], codes: Sequence[Codes]) -> PooledPart:
+def add_part(pool: Pool, layout: Layout, keys: Sequence[str], quantized: Sequence[QuantizedArray]) -> PooledPart:
     """Put one part into a pool: its recordings' keys, and the codes (T, M) of each."""
-    with pool.draft(layout) as draft:
-        for key, rows in zip(keys, codes, strict=True):
-            with draft.recording(key) as writer:
+    with pool.new_part(layout) as part_writer:
+        for key, rows in zip(keys, quantized, strict=True):
+            with part_writer.recording(key) as writer:
                 writer.append(rows)
-        return pool.publish(draft)
+        return pool.publish(part_writer)

@@ -17,7 +17,7 @@ from cache import keys
 from cache.keys import content_key, part_bits, part_name
 from cache.pool import LocalPool
 from cache.store import Store
-from cache.store_writer import NamedPart, seal
+from cache.store_writer import NamedPart, commit_store
 from pipeline.build.plan import Job, Rows, Source, finished_rows, plan_jobs
 from pipeline.spectrograms import read_sources
 
@@ -90,7 +90,7 @@ def test_rows_are_found_as_one_by_one(project: Path, monkeypatch: pytest.MonkeyP
     jobs = plan_jobs(read_sources(project / "old.csv"), VIEW, DIGEST, pool)
     found = [(job, pool.find(job.keys)) for job in jobs]
     parts = [NamedPart(job.name, part, tuple(each.sha256 for each in job.sources)) for job, part in found if part]
-    seal(project / "mel.zarr", VIEW, DIGEST, CODEC, parts)
+    commit_store(project / "mel.zarr", VIEW, DIGEST, CODEC, parts)
     store = Store(project / "mel.zarr")
     order = [source.sha256 for job in jobs for source in job.sources]
     asked = [source.sha256 for source in read_sources(project / "all.csv")] * 2

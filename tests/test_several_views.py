@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from birdcache import cli
 from birdcache.errors import TrainError
 from birdcache.params import load as params
-from birdcache.params.views import SideBySide
+from birdcache.params.views import MultiView
 from tests import tiny
 from tests.conftest import TinyProject
 from train.members import read_member, resolve, stores_of
@@ -56,7 +56,7 @@ def test_its_model_is_told_by_its_sidecar_alone(project: Path) -> None:
     folder = project / "models/base/0"
     sidecar = read_sidecar(folder)
     assert sidecar.member.member.views == ["mel", "pcen"]
-    assert isinstance(sidecar.member.view, SideBySide)
+    assert isinstance(sidecar.member.view, MultiView)
     assert [each.kind for each in sidecar.member.view.views] == ["mel", "pcen"]
     model = read_model(folder, sidecar, "last", choose_device("cpu"))
     assert model.statistics.mean.shape == (4, 32)

@@ -13,14 +13,14 @@ from birdcache.params import load as parameters
 from birdcache.params.load import MachineParams
 from birdcache.params.views import each_of
 from cache.store import Store
-from train.augment.batch import Finisher
+from train.augment.batch import BatchTransform
 from train.augment.normalise import Normaliser, channel_count
 from train.augment.statistics import bin_statistics
 from train.data.batch_plan import Planner
 from train.data.examples import Examples, read_examples, read_labels
 from train.data.frames import Frames
 from train.data.loader import TrainingBatches
-from train.data.multi_view import held_by_all, open_side_by_side
+from train.data.multi_view import held_by_all, open_multi_view
 from train.data.pseudo_clips import PseudoClips
 from train.data.spans import with_annotated_times
 from train.data.trim import trimmed
@@ -30,7 +30,7 @@ from train.loop.fingerprint import digest, environment
 from train.loop.launch import run_together
 from train.loop.loop import Trainer
 from train.loop.resume import Saver, checkpoints_root
-from train.loop.run import Place, Run, place_of
+from train.loop.run import AnyPath, Run, place_of
 from train.loop.split_summary import check_split, split_lines
 from train.loop.validation import Validation
 from train.members import ResolvedMember, joint_digest, read_member
@@ -53,7 +53,7 @@ def main() -> None:
 def train(
     member: ResolvedMember,
     fold: int,
-    place: Place,
+    place: AnyPath,
     machine: MachineParams,
     device: torch.device,
     ranks: Ranks = ALONE,
@@ -62,14 +62,14 @@ def train(
     train_split(open_split(member, fold, machine, ranks.device(device), ranks), place, machine)
 
 
-def train_split(split: Split, place: Place, machine: MachineParams) -> None:
+def train_split(split: Split, place: AnyPath, machine: MachineParams) -> None:
     """Train on what lies open, or go on from a checkpoint; the checkpoints of a finished training stay."""
     recipe, ranks = split.member.recipe, split.ranks
     ranks.check_batch(recipe.batch_size)
     print("\n".join(split_lines(split.trained, split.validated, recipe)))
     model = split.model()
     trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name)
-    saver = Saver(checkpoints_root(machine) / place.folder, split.identity(), machine, ranks, split.device)
+    saver = Saver(checkpoints_root(machine) / place.folder, split.fingerprint(), machine, ranks, split.device)
     Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation(), saver)
 
 
@@ -101,7 +101,7 @@ class Split:
     pseudo: PseudoClips | None = None  # clips of soundscapes for a noisy student; `frames` then holds both stores
     soundscapes_digest: str = ""  # of their store
 
-    def identity(self) -> dict[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         """Digest of each thing that decides what a training does; not of the machine that it runs on."""
         member = self.member
         return {
@@ -135,9 +135,9 @@ class Split:
     def batches(self, model: Classifier) -> TrainingBatches:
         """The batches that the model is trained on."""
         member, recipe = self.member, self.member.recipe
-        finisher = Finisher(member.view, recipe, Normaliser(member.view, recipe, model.statistics), self.device)
+        transform = BatchTransform(member.view, recipe, Normaliser(member.view, recipe, model.statistics), self.device)
         planner = Planner(self.trained, member.view, recipe, self.ranks, self.pseudo)
-        return TrainingBatches(planner, self.frames, finisher)
+        return TrainingBatches(planner, self.frames, transform)
 
     def validation(self) -> Validation:
         """What measures the model."""
@@ -166,7 +166,7 @@ def open_split(
     trained, validated = examples.subset(folds != fold), examples.subset(folds == fold)
     check_split(member.name, fold, trained, validated)
     trained = with_annotated_times(trained, stores[0], member.view, member.recipe.clip_s)
-    frames, lines = open_side_by_side(stores, device, machine)
+    frames, lines = open_multi_view(stores, device, machine)
     print(lines)
     return Split(member, fold, trained, validated, frames, device, ranks)
 

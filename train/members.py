@@ -18,7 +18,7 @@ from birdcache.params import load as parameters
 from birdcache.params.load import Params
 from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe
-from birdcache.params.views import AnyView, side_by_side, unlike
+from birdcache.params.views import AnyView, multi_view, unlike
 from cache.store import Store
 from train.model.weight_file import find_source
 from train.paths import MEMBERS, store_path
@@ -75,7 +75,7 @@ def resolve(name: str, params: Params, *stores: Store) -> ResolvedMember:
         name=name,
         member=member.model_copy(update={"override": {}}),
         recipe=params.recipe_of(name),
-        view=side_by_side([params.views[member.view], *(store.view for store in stores[1:])]),
+        view=multi_view([params.views[member.view], *(store.view for store in stores[1:])]),
         store_digest=joint_digest(stores),
         weights_sha256=_weights_sha256(name, member.pretrained),
     )

@@ -20,7 +20,7 @@ from cache.csv_files import read_csv
 from cache.store import Store
 from train.data.examples import read_labels
 from train.data.frames import Frames
-from train.data.multi_view import open_side_by_side
+from train.data.multi_view import open_multi_view
 from train.model.classifier import Classifier, choose_device
 from train.model.soup import read_fold_soup
 from train.model.weights import Sidecar, read_model, read_sidecar
@@ -56,7 +56,7 @@ class Opened:
         if key not in self._stores:
             pairs = zip(names, each_of(view), strict=True)
             stores = [Store(store_path(name, soundscapes=True), each) for name, each in pairs]
-            self._stores[key] = stores[0], open_side_by_side(stores, self.device, self._machine)[0]
+            self._stores[key] = stores[0], open_multi_view(stores, self.device, self._machine)[0]
         return self._stores[key]
 
 

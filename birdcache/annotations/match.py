@@ -12,7 +12,7 @@ from birdcache.annotations.table import FileNames
 from birdcache.audio.paths import Bounds
 from birdcache.audio.read import AUDIO_EXTENSIONS
 from birdcache.errors import PipelineError
-from birdcache.storage import Place, reaching
+from birdcache.storage import AnyPath, reaching
 from birdcache.user_tables import row_ranges
 
 WAY_OUT = "write its path from data.root, from the project's root, or its name if no other file has it"
@@ -44,7 +44,7 @@ class Files:
             for name in names | {str(inside.with_suffix("")), str(PurePosixPath(recording).with_suffix(""))}:
                 self._found[name].add((recording, path))
 
-    def find(self, *texts: str, way_out: str = WAY_OUT) -> tuple[str, str]:
+    def find(self, *texts: str, hint: str = WAY_OUT) -> tuple[str, str]:
         """Name and path of the recording that a table calls so, by the first of the texts that names a single one.
 
         Raises
@@ -57,15 +57,15 @@ class Files:
             return single[0]
         for text, each in found.items():
             if each:
-                raise LookupError(f"file {text!r} may be {' or '.join(path for _, path in each[:3])}; {way_out}")
-        raise LookupError(f"file {texts[0]!r} is not in data.root; {way_out}")
+                raise LookupError(f"file {text!r} may be {' or '.join(path for _, path in each[:3])}; {hint}")
+        raise LookupError(f"file {texts[0]!r} is not in data.root; {hint}")
 
     def _called(self, text: str) -> list[tuple[str, str]]:
         name = PureWindowsPath(text).as_posix() if "\\" in text else text
         return sorted(self._found.get(name, ()) or self._found.get(os.path.normpath(name), ()))
 
 
-def _is_audio(path: Place) -> bool:
+def _is_audio(path: AnyPath) -> bool:
     return path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()
 
 
@@ -92,7 +92,7 @@ def matched(annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame)
         asked[table, names].append(row)
     for (table, names), rows in asked.items():
         try:
-            found[names] = files.find(*names.texts, way_out=TABLE_WAY_OUT if names.of_table else WAY_OUT)
+            found[names] = files.find(*names.texts, hint=TABLE_WAY_OUT if names.of_table else WAY_OUT)
         except LookupError as error:
             problems[table].append(f"  row(s) {row_ranges(rows)}: {error.args[0]}")
     if problems:

@@ -11,7 +11,7 @@ from birdcache.annotations.raven import BEGIN, END, FILE, LABEL, OFFSET, PATH, S
 from birdcache.annotations.table import AnnotationTable, FileNames, names_by_path, names_of_table
 from birdcache.audio.paths import Bounds
 from birdcache.errors import PipelineError
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from birdcache.user_tables import UserTable, read_user_table
 
 LABELS = (LABEL, "Species Code", "Species", "Annotation", "Common Name", "Tags")  # of these the first that is there
@@ -54,7 +54,7 @@ def read_raven(path: Path, bounds: Bounds) -> AnnotationTable:
     return AnnotationTable(path, pd.DataFrame(found, index=cells.index), table.problems, called=called)
 
 
-def _files(path: Path, cells: pd.DataFrame, folder: Place) -> list[FileNames]:
+def _files(path: Path, cells: pd.DataFrame, folder: AnyPath) -> list[FileNames]:
     """What each row says of its file; without a column that names files, the table's own name says it."""
     named = [name for name in (PATH, FILE) if name in cells.columns]
     if not named:

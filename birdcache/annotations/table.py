@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from birdcache.user_tables import UserTable
 
 COLUMNS = ("file", "start_s", "end_s", "label")
@@ -50,7 +50,7 @@ def names_by_path(*paths: str) -> FileNames:
     return FileNames(tuple(sorted(texts, key=lambda text: -len(_parts(text)))))
 
 
-def names_of_table(path: Path, folder: Place) -> FileNames:
+def names_of_table(path: Path, folder: AnyPath) -> FileNames:
     """Names of a recording by its table's own path below a folder, without what programs append."""
     name = path.stem
     while found := next((ending for ending in ENDINGS if name.endswith(ending)), None):

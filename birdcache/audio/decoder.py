@@ -22,11 +22,11 @@ import numpy.typing as npt
 
 from birdcache.audio import decoder_process
 from birdcache.audio.messages import LENGTH, Message, packed
-from birdcache.audio.read import Header, fetched
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.read import AudioInfo, fetched
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView
-from birdcache.storage import Place
-from cache.quantize import Codes
+from birdcache.storage import AnyPath
+from cache.quantize import QuantizedArray
 
 T = TypeVar("T")
 
@@ -79,8 +79,8 @@ class Decoder:
     def __del__(self) -> None:
         self.close()
 
-    def header(self, path: Place) -> Header:
-        """As `birdcache.audio.read.read_header`.
+    def info(self, path: AnyPath) -> AudioInfo:
+        """As `birdcache.audio.read.read_info`.
 
         Raises
         ------
@@ -89,9 +89,9 @@ class Decoder:
         """
         with _local(path) as local:
             (answer,) = self._answers({"header": local}, path, self._limits.wait_s)
-            return Header(**answer["header"])
+            return AudioInfo(**answer["header"])
 
-    def sound(self, path: Place, duration_s: float, sha256: str, blocks: int | None = None) -> str:
+    def sound(self, path: AnyPath, duration_s: float, sha256: str, blocks: int | None = None) -> str:
         """As `birdcache.audio.digest.sound_sha256`, for a recording that says to last so long.
 
         Raises
@@ -104,15 +104,15 @@ class Decoder:
             (answer,) = self._answers(request, path, self._wait_for(duration_s))
             return str(answer["sound"])
 
-    def codes(
+    def quantized(
         self,
-        path: Place,
+        path: AnyPath,
         view: MelView | PcenView,
         duration_s: float,
         sha256: str | None = None,
         silence: bool = False,
-    ) -> Iterator[Codes]:
-        """As `pipeline.build.encode.code_blocks`, for a recording that says to last so long.
+    ) -> Iterator[QuantizedArray]:
+        """As `pipeline.build.encode.quantized_blocks`, for a recording that says to last so long.
 
         Raises
         ------
@@ -120,16 +120,16 @@ class Decoder:
             As there; crashed, timed-out or out-of-memory besides.
         """
         with _local(path) as local:
-            request = {"codes": local, "view": view.model_dump(mode="json"), "sha256": sha256, "silence": silence}
+            request = {"quantized": local, "view": view.model_dump(mode="json"), "sha256": sha256, "silence": silence}
             for answer in self._answers(request, path, self._wait_for(duration_s)):
                 if "frames" in answer:
-                    codes = np.empty((answer["frames"], view.n_mels), view.dtype)
-                    self._read_into(codes.data.cast("B"))
-                    yield codes
+                    quantized = np.empty((answer["frames"], view.n_mels), view.dtype)
+                    self._read_into(quantized.data.cast("B"))
+                    yield quantized
 
     def waveform(
         self,
-        path: Place,
+        path: AnyPath,
         sample_rate_hz: int,
         duration_s: float,
         sha256: str | None = None,
@@ -160,7 +160,7 @@ class Decoder:
     def _wait_for(self, duration_s: float) -> float:
         return self._limits.wait_s + self._limits.wait_s_per_s * duration_s
 
-    def _answers(self, request: Message, path: Place, wait_s: float) -> Iterator[Message]:
+    def _answers(self, request: Message, path: AnyPath, wait_s: float) -> Iterator[Message]:
         """Ask, and hand on what comes until the last answer; a process left in the middle of its answer is ended."""
         is_done = False
         try:
@@ -169,13 +169,13 @@ class Decoder:
             while not is_done:
                 answer = self._read()
                 if "refused" in answer:
-                    code, detail, way_out = answer["refused"]
+                    code, detail, hint = answer["refused"]
                     is_done = code not in FAULTS
-                    raise Refusal(code, detail, way_out)
+                    raise RejectedAudio(code, detail, hint)
                 is_done = not answer.keys() & {"frames", "samples"}
                 yield answer
-        except Refusal as refusal:
-            refusal.file = str(path)
+        except RejectedAudio as rejected:
+            rejected.file = str(path)
             raise
         finally:
             if not is_done:
@@ -195,12 +195,12 @@ class Decoder:
         self._read_into(memoryview(head))
         (length,) = LENGTH.unpack(head)
         if length > LONGEST_MESSAGE:
-            raise Refusal("crashed", "made its decoder send what is no answer")
+            raise RejectedAudio("crashed", "made its decoder send what is no answer")
         text = bytearray(length)
         self._read_into(memoryview(text))
         message: Message = json.loads(text)
         if message.get("frames", 0) > MOST_FRAMES or message.get("samples", 0) > MOST_SAMPLES:
-            raise Refusal("crashed", "made its decoder send what is no answer")
+            raise RejectedAudio("crashed", "made its decoder send what is no answer")
         return message
 
     def _read_into(self, content: memoryview) -> None:
@@ -212,25 +212,27 @@ class Decoder:
         while content:
             begin_s = time.monotonic()
             if not ready.poll(max(0.0, 1000 * self._left_s)):
-                raise Refusal("timed-out", f"is not decoded after {self._wait_s:.3g} s")
+                raise RejectedAudio("timed-out", f"is not decoded after {self._wait_s:.3g} s")
             self._left_s -= time.monotonic() - begin_s
             count = os.readv(handle, [content])
             if count == 0:
                 raise self._crash()
             content = content[count:]
 
-    def _crash(self) -> Refusal:
+    def _crash(self) -> RejectedAudio:
         """Why the process has ended: SIGKILL that nobody here has sent comes from a system without memory."""
         assert self._process is not None
         status = self._process.wait()
         if status == -signal.SIGKILL:
-            return Refusal("out-of-memory", "its decoder was killed by the system, as happens when memory runs out")
+            return RejectedAudio(
+                "out-of-memory", "its decoder was killed by the system, as happens when memory runs out"
+            )
         reason = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return Refusal("crashed", f"crashes its decoder ({reason})")
+        return RejectedAudio("crashed", f"crashes its decoder ({reason})")
 
 
 @contextmanager
-def _local(path: Place) -> Iterator[str]:
+def _local(path: AnyPath) -> Iterator[str]:
     """Where a process finds the file, whatever folder it was begun in."""
     with fetched(path) as local:
         yield str(local.absolute())
@@ -269,7 +271,7 @@ def with_second_try(action: Callable[[], T]) -> T:
     """
     try:
         return action()
-    except Refusal as refusal:
-        if refusal.code not in FAULTS:
+    except RejectedAudio as rejected:
+        if rejected.code not in FAULTS:
             raise
     return action()

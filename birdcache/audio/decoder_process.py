@@ -21,11 +21,11 @@ from pydantic import TypeAdapter
 
 from birdcache.audio.digest import sound_sha256
 from birdcache.audio.messages import LENGTH, Message, packed
-from birdcache.audio.read import read_header, waveform_blocks
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.read import read_info, waveform_blocks
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import View
-from birdcache.process import die_with_parent
-from pipeline.build.encode import code_blocks
+from birdcache.process import exit_with_parent
+from pipeline.build.encode import quantized_blocks
 
 VIEW: TypeAdapter[Any] = TypeAdapter(View)
 
@@ -33,7 +33,7 @@ VIEW: TypeAdapter[Any] = TypeAdapter(View)
 def main() -> None:
     """Answer requests until there are no more. Arguments: the parent's process id, the limit of memory in bytes."""
     parent, memory_bytes = map(int, sys.argv[1:])
-    die_with_parent(parent)
+    exit_with_parent(parent)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = _answers()
@@ -50,11 +50,11 @@ def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
 
     Requests are `{"header": path}`, `{"sound": path, "sha256": ..., "blocks": ...}`,
     `{"waveform": path, "sample_rate_hz": ..., "sha256": ..., "silence": ...}` and
-    `{"codes": path, "view": ..., "sha256": ..., "silence": ...}`.
+    `{"quantized": path, "view": ..., "sha256": ..., "silence": ...}`.
     """
     try:
         if "header" in request:
-            yield {"header": asdict(read_header(Path(request["header"])))}, b""
+            yield {"header": asdict(read_info(Path(request["header"])))}, b""
             return
         if "sound" in request:
             yield {"sound": sound_sha256(Path(request["sound"]), request["sha256"], request["blocks"])}, b""
@@ -62,12 +62,12 @@ def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
         if "waveform" in request:
             yield from _waveform(request)
             return
-        view, path = VIEW.validate_python(request["view"]), Path(request["codes"])
-        for codes in code_blocks(path, view, request["sha256"], request["silence"]):
-            yield {"frames": len(codes)}, np.ascontiguousarray(codes).data.cast("B")
+        view, path = VIEW.validate_python(request["view"]), Path(request["quantized"])
+        for quantized in quantized_blocks(path, view, request["sha256"], request["silence"]):
+            yield {"frames": len(quantized)}, np.ascontiguousarray(quantized).data.cast("B")
         yield {"end": True}, b""
-    except Refusal as refusal:
-        yield {"refused": [refusal.code, refusal.detail, refusal.way_out]}, b""
+    except RejectedAudio as rejected:
+        yield {"refused": [rejected.code, rejected.detail, rejected.hint]}, b""
     except MemoryError:
         yield {"refused": ["out-of-memory", "takes more memory than any recording needs", ""]}, b""
 

@@ -8,10 +8,10 @@ from itertools import islice
 import numpy as np
 
 from birdcache.audio.read import waveform_blocks
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 
 
-def sound_sha256(path: Place, sha256: str | None = None, blocks: int | None = None) -> str:
+def sound_sha256(path: AnyPath, sha256: str | None = None, blocks: int | None = None) -> str:
     """SHA-256 of a recording's samples: the mean of its channels at its own rate, as float32; -0 counts as 0.
 
     Parameters

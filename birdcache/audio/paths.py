@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Literal
 
 from birdcache.errors import PipelineError
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 
 if TYPE_CHECKING:  # a bundle is run without pandas
     import pandas as pd
@@ -40,14 +40,14 @@ class Bounds:
     Behind a URL there are no links: a key below the root's is what it says.
     """
 
-    root: Place
+    root: AnyPath
     links: Literal["inside", "anywhere"]
 
     @cached_property
     def _real_root(self) -> str:
         return os.path.realpath(str(self.root))
 
-    def why_not(self, path: Place) -> str:
+    def why_not(self, path: AnyPath) -> str:
         """Why a path must not be opened as a file, "" if it may be; one that is not there is for its reader to tell.
 
         Nothing is opened to find out.
@@ -60,7 +60,7 @@ class Bounds:
             return ""
         return f"is {kind}, not a file" if kind else self.why_outside(path)
 
-    def why_outside(self, path: Place) -> str:
+    def why_outside(self, path: AnyPath) -> str:
         """Why a file or folder lies out of bounds, "" if it does not."""
         if not isinstance(path, Path) or self.links == "anywhere":
             return ""
@@ -68,7 +68,7 @@ class Bounds:
         inside = os.path.commonpath([self._real_root, real]) == self._real_root
         return "" if inside else f"leads out of {self.root} by a symbolic link"
 
-    def check(self, path: Place) -> None:
+    def check(self, path: AnyPath) -> None:
         """Refuse to open a table that is no file or lies elsewhere.
 
         Raises
@@ -80,7 +80,7 @@ class Bounds:
         if why:
             raise PipelineError(f"{path}: {why}; {LINKS_WAY_OUT if 'link' in why else 'replace it'}")
 
-    def plain_files(self, folder: Place) -> frozenset[str]:
+    def plain_files(self, folder: AnyPath) -> frozenset[str]:
         """Names of the regular files in a folder that lies inside, by one listing; of no others."""
         if not isinstance(folder, Path) or not folder.is_dir() or self.why_outside(folder):
             return frozenset()

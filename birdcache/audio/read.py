@@ -20,12 +20,12 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from birdcache.audio.formats.header import Promise
+from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.paths import kind_of
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.samples import SampleCheck
-from birdcache.audio.validate import examine
-from birdcache.storage import Place, reaching
+from birdcache.audio.validate import probe
+from birdcache.storage import AnyPath, reaching
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -39,7 +39,7 @@ DECODER_VERSION = (
 
 
 @dataclass(frozen=True)
-class Header:
+class AudioInfo:
     """What an audio file says about itself; `ended` is False if it does not say where it ends."""
 
     duration_s: float
@@ -49,7 +49,7 @@ class Header:
     ended: bool = True
 
 
-def read_header(path: Path) -> Header:
+def read_info(path: Path) -> AudioInfo:
     """Duration, sample rate and channels of an audio file, without decoding it.
 
     Raises
@@ -58,30 +58,30 @@ def read_header(path: Path) -> Header:
         If the file cannot be read or does not pass the gate.
     """
     with _opened(path, path) as file:
-        promise = examine(file)
+        header = probe(file)
         with _open_audio(file) as audio:
-            return _header(audio, promise)
+            return _info(audio, header)
 
 
 @contextmanager
-def refusing(path: Place) -> Iterator[None]:
+def naming_rejections(path: AnyPath) -> Iterator[None]:
     """Name the file in refusals, and make one of what the system says of it."""
     try:
         yield
-    except Refusal as refusal:
-        refusal.file = refusal.file or str(path)
+    except RejectedAudio as rejected:
+        rejected.file = rejected.file or str(path)
         raise
     except OSError as error:
-        raise Refusal("unreadable", f"cannot be read ({error.strerror or error})", file=str(path)) from error
+        raise RejectedAudio("unreadable", f"cannot be read ({error.strerror or error})", file=str(path)) from error
 
 
 @contextmanager
-def _opened(local: Path, path: Place) -> Iterator[FileIO]:
+def _opened(local: Path, path: AnyPath) -> Iterator[FileIO]:
     """The file, unbuffered: libsndfile reads through its descriptor, whose place a buffer would hide."""
-    with refusing(path):
+    with naming_rejections(path):
         kind = kind_of(local.stat().st_mode)
         if kind:  # to open or read one may wait for ever, or do what nobody asked for
-            raise Refusal("unreadable", f"is {kind}, not a file", "remove it from the data set")
+            raise RejectedAudio("unreadable", f"is {kind}, not a file", "remove it from the data set")
         with local.open("rb", buffering=0) as file:
             yield file
 
@@ -98,7 +98,7 @@ def content_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_waveform(path: Place, sample_rate_hz: int, sha256: str | None = None) -> FloatArray:
+def read_waveform(path: AnyPath, sample_rate_hz: int, sha256: str | None = None) -> FloatArray:
     """Decode a whole file, mix its channels to one (mean) and resample it.
 
     Parameters
@@ -123,7 +123,7 @@ def read_waveform(path: Place, sample_rate_hz: int, sha256: str | None = None) -
 
 
 def waveform_blocks(
-    path: Place, sample_rate_hz: int | None, sha256: str | None = None, room: int = 0, silence: bool = False
+    path: AnyPath, sample_rate_hz: int | None, sha256: str | None = None, room: int = 0, silence: bool = False
 ) -> Iterator[FloatArray]:
     """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`; without a rate, at the file's own.
 
@@ -133,22 +133,22 @@ def waveform_blocks(
     """
     with fetched(path) as local, _opened(local, path) as file:
         if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise Refusal("changed", "has changed since stage `recordings` read it")
-        promise = examine(file)
+            raise RejectedAudio("changed", "has changed since stage `recordings` read it")
+        header = probe(file)
         with _open_audio(file) as audio:
-            header = _header(audio, promise)
-            wanted_hz = header.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
-            check = SampleCheck(header.frames, promise.whole, silence)
-            checked = _checked(audio, check, room if header.sample_rate_hz == wanted_hz else 0)
-            if header.sample_rate_hz == wanted_hz:
+            info = _info(audio, header)
+            wanted_hz = info.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
+            check = SampleCheck(info.frames, header.whole, silence)
+            checked = _checked(audio, check, room if info.sample_rate_hz == wanted_hz else 0)
+            if info.sample_rate_hz == wanted_hz:
                 yield from checked
             else:
-                blocks = _resampled(checked, header, wanted_hz)
+                blocks = _resampled(checked, info, wanted_hz)
                 yield from (np.concatenate([np.empty(room, np.float32), block_S]) for block_S in blocks)
 
 
 @contextmanager
-def fetched(path: Place) -> Iterator[Path]:
+def fetched(path: AnyPath) -> Iterator[Path]:
     """The file on this machine: itself, or a temporary copy of a remote one, fetched whole and once.
 
     Raises
@@ -162,7 +162,7 @@ def fetched(path: Place) -> Iterator[Path]:
         yield path
         return
     with tempfile.NamedTemporaryFile(prefix="birdcache-", suffix=path.suffix) as copy:
-        with refusing(path), reaching(path):
+        with naming_rejections(path), reaching(path):
             path.fs.get_file(path.path, copy.name)
         yield Path(copy.name)
 
@@ -172,9 +172,9 @@ def resampled_length(frames: int, rate_hz: int, sample_rate_hz: int) -> int:
     return max(1, (2 * frames * sample_rate_hz + rate_hz) // (2 * rate_hz))
 
 
-def _resampled(blocks: Iterator[FloatArray], header: Header, sample_rate_hz: int) -> Iterator[FloatArray]:
-    stream = soxr.ResampleStream(header.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality=RESAMPLER_QUALITY)
-    missing = resampled_length(header.frames, header.sample_rate_hz, sample_rate_hz)
+def _resampled(blocks: Iterator[FloatArray], info: AudioInfo, sample_rate_hz: int) -> Iterator[FloatArray]:
+    stream = soxr.ResampleStream(info.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality=RESAMPLER_QUALITY)
+    missing = resampled_length(info.frames, info.sample_rate_hz, sample_rate_hz)
     for block_S in blocks:
         piece_S = stream.resample_chunk(block_S)[:missing]
         missing -= len(piece_S)
@@ -190,7 +190,7 @@ def _checked(audio: Any, check: SampleCheck, room: int) -> Iterator[FloatArray]:
             check.take(block_S[room:])
             yield block_S
     except soundfile.SoundFileError as error:
-        raise Refusal("damaged", f"breaks off while decoding ({_reason(error)})") from error
+        raise RejectedAudio("damaged", f"breaks off while decoding ({_reason(error)})") from error
     check.finish()
 
 
@@ -209,19 +209,21 @@ def _open_audio(file: Any) -> Any:
     try:
         return soundfile.SoundFile(file.fileno(), closefd=False)
     except soundfile.SoundFileError as error:
-        raise Refusal("damaged", f"libsndfile cannot open it ({_reason(error)})") from error
+        raise RejectedAudio("damaged", f"libsndfile cannot open it ({_reason(error)})") from error
 
 
-def _header(audio: Any, promise: Promise) -> Header:
+def _info(audio: Any, header: AudioHeader) -> AudioInfo:
     """What libsndfile makes of the file, which must not be more than the gate has seen."""
     frames, rate_hz, channels = int(audio.frames), int(audio.samplerate), int(audio.channels)
     if frames <= 0:
-        raise Refusal("empty", "holds no samples")
+        raise RejectedAudio("empty", "holds no samples")
     duration_s = frames / rate_hz
-    too_long = promise.frames is not None and duration_s > promise.frames / promise.sample_rate_hz + 1 / rate_hz
-    if channels != promise.channels or too_long:
-        raise Refusal("damaged", f"decodes as {channels} channels and {duration_s:.6g} s, which its structure denies")
-    return Header(duration_s, rate_hz, channels, frames, promise.ended)
+    too_long = header.frames is not None and duration_s > header.frames / header.sample_rate_hz + 1 / rate_hz
+    if channels != header.channels or too_long:
+        raise RejectedAudio(
+            "damaged", f"decodes as {channels} channels and {duration_s:.6g} s, which its structure denies"
+        )
+    return AudioInfo(duration_s, rate_hz, channels, frames, header.ended)
 
 
 def _reason(error: Exception) -> str:

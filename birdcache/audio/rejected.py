@@ -5,7 +5,7 @@ from __future__ import annotations
 from birdcache.errors import PipelineError
 
 FETCH = "fetch it again or remove it from the data set"
-WAYS_OUT = {
+HINTS = {
     "empty": FETCH,
     "not-audio": "use .ogg, .wav, .flac or .mp3, fetch it again, or remove it",
     "truncated": FETCH,
@@ -25,20 +25,20 @@ WAYS_OUT = {
 }
 
 
-class Refusal(PipelineError):  # noqa: N818 - a recording that is refused is no error of the program
+class RejectedAudio(PipelineError):  # noqa: N818 - a recording that is refused is no error of the program
     """A recording is left out: of what class the reason is (`code`), what it is (`detail`), and the way out.
 
-    The codes are the keys of `WAYS_OUT`. `file` is named by whoever knows it best.
+    The codes are the keys of `HINTS`. `file` is named by whoever knows it best.
     """
 
-    def __init__(self, code: str, detail: str, way_out: str = "", file: str = "") -> None:
-        super().__init__(code, detail, way_out, file)
+    def __init__(self, code: str, detail: str, hint: str = "", file: str = "") -> None:
+        super().__init__(code, detail, hint, file)
         self.code, self.detail, self.file = code, detail, file
-        self.way_out = way_out or WAYS_OUT[code]
+        self.hint = hint or HINTS[code]
 
-    def __reduce__(self) -> tuple[type[Refusal], tuple[str, ...]]:
-        return Refusal, (self.code, self.detail, self.way_out, self.file)
+    def __reduce__(self) -> tuple[type[RejectedAudio], tuple[str, ...]]:
+        return RejectedAudio, (self.code, self.detail, self.hint, self.file)
 
     def __str__(self) -> str:
-        told = f"{self.detail}; {self.way_out}"
+        told = f"{self.detail}; {self.hint}"
         return f"{self.file}: {told}" if self.file else told

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 
 LOUDEST = 100.0  # times full scale: float recorders and lossy codecs go a little beyond 1, unscaled integers far
 QUIETEST = 1e-5  # -100 dB, under the smallest step of 16 bits: the floor of a stored spectrogram
@@ -39,9 +39,9 @@ class SampleCheck:
         with np.errstate(invalid="ignore"):
             lowest, highest = float(block_S.min()), float(block_S.max())
         if not (math.isfinite(lowest) and math.isfinite(highest)):
-            raise Refusal("not-finite", "holds samples that are not finite numbers")
+            raise RejectedAudio("not-finite", "holds samples that are not finite numbers")
         if max(-lowest, highest) > LOUDEST:
-            raise Refusal(
+            raise RejectedAudio(
                 "damaged",
                 f"reaches {max(-lowest, highest):.3g} times full scale",
                 "scale unscaled numbers to +-1, fetch it again, or remove it",
@@ -49,7 +49,7 @@ class SampleCheck:
         self._lowest, self._highest = min(lowest, self._lowest), max(highest, self._highest)
         self._decoded += len(block_S)
         if self._decoded > self._promised:
-            raise Refusal("damaged", f"promises {self._promised} samples but more decode")
+            raise RejectedAudio("damaged", f"promises {self._promised} samples but more decode")
 
     def finish(self) -> None:
         """Look at the whole, once there are no more blocks.
@@ -61,6 +61,8 @@ class SampleCheck:
         """
         if self._decoded < self._promised:
             told = f"promises {self._promised} samples but {self._decoded} decode"
-            raise Refusal("damaged" if self._whole else "truncated", told)
+            raise RejectedAudio("damaged" if self._whole else "truncated", told)
         if not self._silence and self._highest - self._lowest < QUIETEST:
-            raise Refusal("silent", "is silent: no sample differs from another by more than -100 dB of full scale")
+            raise RejectedAudio(
+                "silent", "is silent: no sample differs from another by more than -100 dB of full scale"
+            )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from birdcache.audio.formats.flac import examine_flac
-from birdcache.audio.formats.header import Promise
-from birdcache.audio.formats.mp3 import examine_mp3, is_frame
-from birdcache.audio.formats.ogg import examine_ogg
-from birdcache.audio.formats.wav import examine_wav
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.formats.flac import probe_flac
+from birdcache.audio.formats.header import AudioHeader
+from birdcache.audio.formats.mp3 import is_frame, probe_mp3
+from birdcache.audio.formats.ogg import probe_ogg
+from birdcache.audio.formats.wav import probe_wav
+from birdcache.audio.rejected import RejectedAudio
 
 OGG, FLAC, TAG = b"OggS", b"fLaC", b"ID3"
 WAV = (b"RIFF", b"RIFX", b"RF64")
@@ -26,7 +26,7 @@ OTHERS = {
 MOST_TAGS = 8
 
 
-def examine(file: BinaryIO) -> Promise:
+def probe(file: BinaryIO) -> AudioHeader:
     """What a file promises, if it is whole and intact as far as its format can tell; the file's place moves.
 
     Parameters
@@ -41,18 +41,18 @@ def examine(file: BinaryIO) -> Promise:
     """
     head = _head(file, 0)
     if not head:
-        raise Refusal("empty", "is empty (0 bytes)")
+        raise RejectedAudio("empty", "is empty (0 bytes)")
     if OGG.startswith(head[:4]):
-        return examine_ogg(file)
+        return probe_ogg(file)
     if head[:4] in WAV and head[8:] == b"WAVE":
-        return examine_wav(file)
+        return probe_wav(file)
     start = _behind_tags(file, head)
     head = _head(file, start)
     if head[:4] == FLAC:
         file.seek(start + 4)
-        return examine_flac(file)
+        return probe_flac(file)
     if is_frame(head[:4]):
-        return examine_mp3(file)
+        return probe_mp3(file)
     raise _unknown(head, tagged=start > 0)
 
 
@@ -76,10 +76,10 @@ def _behind_tags(file: BinaryIO, head: bytes) -> int:
     return start
 
 
-def _unknown(head: bytes, tagged: bool) -> Refusal:
+def _unknown(head: bytes, tagged: bool) -> RejectedAudio:
     if not head and tagged:
-        return Refusal("truncated", "ends within or behind its ID3 tag")
+        return RejectedAudio("truncated", "ends within or behind its ID3 tag")
     name = "MP4" if head[4:8] == b"ftyp" else OTHERS.get(head[:4])
     if name is not None:
-        return Refusal("wrong-codec", f"holds {name}")
-    return Refusal("not-audio", f"is not audio of a known format (it begins with {head[:8]!r})")
+        return RejectedAudio("wrong-codec", f"holds {name}")
+    return RejectedAudio("not-audio", f"is not audio of a known format (it begins with {head[:8]!r})")

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from birdcache.audio.decoder import Decoder, decoder, with_second_try
-from birdcache.audio.read import DECODER_VERSION, Header, resampled_length
+from birdcache.audio.read import DECODER_VERSION, AudioInfo, resampled_length
 from birdcache.bundle.format import EMBEDDING, SCORES, Description, Input
 from birdcache.bundle.read import Bundle
 from birdcache.bundle.waveform import WaveformRows
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, Floats, PostProcessing, by_soundscape, nearest_clips
 from birdcache.predict.predictor import Advance, Facts, FileScores
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 
 BATCH = 8  # clips at a time: a few hundred MB at most
 
@@ -68,7 +68,7 @@ class BundlePredictor:
     def _post(self) -> PostProcessing:
         return PostProcessing(self._description.smoothing, self._description.file_max)
 
-    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: AnyPath, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows, in blocks of a few clips: memory does not grow with its length; `room` is not used.
 
         Raises
@@ -78,21 +78,21 @@ class BundlePredictor:
         """
         return with_second_try(lambda: self._score(path, embed, advance, silence))
 
-    def _score(self, path: Place, embed: bool, advance: Advance, silence: bool) -> FileScores:
-        header = self._decoders[0].header(path)
-        middle_SN = clip_middles_s(self._cutting, header.duration_s)
-        scores_CK, embedding_CE = self.clips(path, header, middle_SN.ravel(), embed, advance, silence)
+    def _score(self, path: AnyPath, embed: bool, advance: Advance, silence: bool) -> FileScores:
+        info = self._decoders[0].info(path)
+        middle_SN = clip_middles_s(self._cutting, info.duration_s)
+        scores_CK, embedding_CE = self.clips(path, info, middle_SN.ravel(), embed, advance, silence)
         scores_PSNK = scores_CK.reshape(1, *middle_SN.shape, -1)
-        clips = ClipScores.of(["bundle"], [(path.name, header.duration_s)], scores_PSNK, self._cutting)
+        clips = ClipScores.of(["bundle"], [(path.name, info.duration_s)], scores_PSNK, self._cutting)
         members_PWK = clips.member_windows()
         windows, count = members_PWK.shape[1], middle_SN.shape[1]
         nearest_WE = nearest_clips(middle_SN[0], embedding_CE[:count], windows, self._cutting.window_s)
-        return FileScores(header.duration_s, members_PWK, nearest_WE if embed else None)
+        return FileScores(info.duration_s, members_PWK, nearest_WE if embed else None)
 
     def clips(
         self,
-        path: Place,
-        header: Header,
+        path: AnyPath,
+        info: AudioInfo,
         middle_C: npt.NDArray[np.float64],
         embed: bool,
         advance: Advance,
@@ -103,7 +103,7 @@ class BundlePredictor:
         scores_CK = np.empty((len(order), len(self._description.labels)), np.float32)
         embedding_CE = np.empty((len(order), self._description.embedding if embed else 0), np.float32)
         feeds = [
-            self._rows(path, header, each, decoder, middle_C[order], silence)
+            self._rows(path, info, each, decoder, middle_C[order], silence)
             for each, decoder in zip(self._description.inputs, self._decoders, strict=True)
         ]
         done = 0
@@ -115,12 +115,12 @@ class BundlePredictor:
             advance(len(chosen) / len(order))
         return scores_CK, embedding_CE
 
-    def middle_clip(self, path: Place) -> dict[str, Floats]:
+    def middle_clip(self, path: AnyPath) -> dict[str, Floats]:
         """What the graph is fed for the clip in the middle of a file, a single row."""
-        header = self._decoders[0].header(path)
-        middle_C = np.array([header.duration_s / 2])
+        info = self._decoders[0].info(path)
+        middle_C = np.array([info.duration_s / 2])
         pairs = zip(self._description.inputs, self._decoders, strict=True)
-        return {each.name: next(self._rows(path, header, each, decoder, middle_C)) for each, decoder in pairs}
+        return {each.name: next(self._rows(path, info, each, decoder, middle_C)) for each, decoder in pairs}
 
     def _run(self, rows: Sequence[Floats]) -> tuple[Floats, Floats]:
         names = [each.name for each in self._description.inputs]
@@ -129,17 +129,17 @@ class BundlePredictor:
 
     def _rows(
         self,
-        path: Place,
-        header: Header,
+        path: AnyPath,
+        info: AudioInfo,
         wanted: Input,
         decoder: Decoder,
         middle_C: npt.NDArray[np.float64],
         silence: bool = True,
     ) -> Iterator[Floats]:
         """Rows (B, S) of one input for clips around rising middles, batch after batch."""
-        samples = resampled_length(header.frames, header.sample_rate_hz, wanted.sample_rate_hz)
+        samples = resampled_length(info.frames, info.sample_rate_hz, wanted.sample_rate_hz)
         begins = [wanted.begin(first) for first in first_frames(middle_C, samples, wanted).tolist()]
-        pieces: Any = decoder.waveform(path, wanted.sample_rate_hz, header.duration_s, silence=silence)
+        pieces: Any = decoder.waveform(path, wanted.sample_rate_hz, info.duration_s, silence=silence)
         with closing(pieces):
             rows = WaveformRows(pieces, samples)
             for start in range(0, len(begins), BATCH):

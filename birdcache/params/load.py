@@ -128,7 +128,7 @@ class MachineParams(Section):
     workers: Annotated[int, Field(ge=0)]
     device: Literal["auto", "cpu", "cuda"]
     processes: Annotated[int, Field(ge=0)]
-    residence: Literal["auto", "device", "host", "stream"]
+    placement: Literal["auto", "device", "host", "stream"]
     stream_gb: Positive
     pool: Annotated[str, Field(min_length=1)]
     checkpoints: Annotated[str, Field(min_length=1)]

@@ -61,7 +61,7 @@ def pcen_problems(key: str, recipe: Recipe, member: Member, views: dict[str, Mel
     other = "" if alone else ", or leave that view out and set channels: [level, pcen], of the mixed clip"
     for name, value in nought.items():
         if value:
-            way_out = f"set {key}.override.{name}: 0.0{other}"
-            yield f"{key}: {name} = {value:g} has no meaning on the PCEN values {on}; {way_out}"
+            hint = f"set {key}.override.{name}: 0.0{other}"
+            yield f"{key}: {name} = {value:g} has no meaning on the PCEN values {on}; {hint}"
     if "pcen" in recipe.channels:
         yield f"{key}: the channel pcen would be PCEN of the PCEN values {on}; set {key}.override.channels: [level]"

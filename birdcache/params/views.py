@@ -80,14 +80,14 @@ View = Annotated[MelView | PcenView, Field(discriminator="kind")]
 GEOMETRY = ("sample_rate_hz", "hop", "n_mels", "mel_scale", "fmin_hz", "fmax_hz")
 
 
-class SideBySide(Section):
+class MultiView(Section):
     """Several views of one geometry, whose images are channels of one: a pixel means the same time and frequency.
 
     No entry of params.yaml: it is what a member with `more_views` looks at. Wherever frames, hop or mel bins are asked
     for, it answers as any of its views.
     """
 
-    kind: Literal["side_by_side"]
+    kind: Literal["multi_view", "side_by_side"]  # the second: models of earlier versions
     views: Annotated[list[View], Field(min_length=2)]
 
     @property
@@ -110,17 +110,17 @@ class SideBySide(Section):
         return self.views[0].frames(duration_s)
 
 
-AnyView = Annotated[MelView | PcenView | SideBySide, Field(discriminator="kind")]
+AnyView = Annotated[MelView | PcenView | MultiView, Field(discriminator="kind")]
 
 
 def each_of(view: AnyView) -> list[MelView | PcenView]:
     """The views that a member looks at, in the order of their channels."""
-    return view.views if isinstance(view, SideBySide) else [view]
+    return view.views if isinstance(view, MultiView) else [view]
 
 
-def side_by_side(views: Sequence[MelView | PcenView]) -> MelView | PcenView | SideBySide:
+def multi_view(views: Sequence[MelView | PcenView]) -> MelView | PcenView | MultiView:
     """One view as it is, several as one."""
-    return views[0] if len(views) == 1 else SideBySide(kind="side_by_side", views=list(views))
+    return views[0] if len(views) == 1 else MultiView(kind="multi_view", views=list(views))
 
 
 def unlike(one: MelView | PcenView, other: MelView | PcenView) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from birdcache.audio.read import content_sha256
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.bundle.format import SUFFIX, is_bundle
 from birdcache.errors import CommandError
 from birdcache.formulas import escaped
@@ -26,7 +26,7 @@ from birdcache.text_files import write_rows
 from commands.predict.embeddings import check_embeddings, write_embeddings
 
 REFUSED, KEPT = "refused.csv", "scores"
-REFUSED_COLUMNS = ("file", "code", "detail", "way_out")
+REFUSED_COLUMNS = ("file", "code", "detail", "hint")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.embeddings:
         print(job.write_embeddings(arguments.embeddings, done))
     forget_tables(out, [name for name, _ in refused])
-    report_refused(out / REFUSED, [refusal for _, refusal in refused], len(files), out)
+    report_refused(out / REFUSED, [rejected for _, rejected in refused], len(files), out)
 
 
 def chosen_formats(text: str) -> list[str]:
@@ -135,11 +135,13 @@ class Job:
         self._predictor, self._room, self._embed = predictor, out / KEPT, embed
         self._results = Results(self._room, predictor.facts.digest)
 
-    def score(self, files: Sequence[Found], names: Sequence[Path]) -> tuple[list[Done], list[tuple[Path, Refusal]]]:
+    def score(
+        self, files: Sequence[Found], names: Sequence[Path]
+    ) -> tuple[list[Done], list[tuple[Path, RejectedAudio]]]:
         """Score what is not scored yet; refusals come with the names of the results that there are not."""
         self._room.mkdir(parents=True, exist_ok=True)
         done: list[Done] = []
-        refused: list[tuple[Path, Refusal]] = []
+        refused: list[tuple[Path, RejectedAudio]] = []
         kept = 0
         with Progress(len(files), "predict", "files") as progress:
             for file, name in zip(files, names, strict=True):
@@ -153,8 +155,8 @@ class Job:
                         self._score(file.path, sha256, progress)
                     kept += is_kept
                     done.append(Done(file.path, name, sha256))
-                except Refusal as refusal:
-                    refused.append((name, refusal))
+                except RejectedAudio as rejected:
+                    refused.append((name, rejected))
         if kept:
             print(f"{kept} of {len(files)} files were scored before by the same model, and are as they were")
         return done, refused
@@ -197,7 +199,7 @@ class Job:
         return found
 
 
-def report_refused(path: Path, refused: Sequence[Refusal], files: int, out: Path) -> None:
+def report_refused(path: Path, refused: Sequence[RejectedAudio], files: int, out: Path) -> None:
     """Write refused.csv, and tell of the files in it.
 
     Raises
@@ -205,7 +207,7 @@ def report_refused(path: Path, refused: Sequence[Refusal], files: int, out: Path
     CommandError
         If there are any.
     """
-    rows = sorted((escaped(each.file), each.code, each.detail, each.way_out) for each in refused)
+    rows = sorted((escaped(each.file), each.code, each.detail, each.hint) for each in refused)
     write_rows(path, REFUSED_COLUMNS, rows)
     if refused:
         print("\n".join(map(str, refused)), file=sys.stderr)

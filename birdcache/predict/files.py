@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from birdcache.audio.read import AUDIO_EXTENSIONS
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import CommandError
 
 MOST_NAME_BYTES = 200  # file systems allow 255, and results have endings of their own
@@ -65,9 +65,9 @@ def check_name(path: Path, name: Path) -> None:
         If it is not printable text, as names in another encoding than UTF-8, or too long.
     """
     if any(map(_is_no_text, str(path))):
-        raise Refusal("unreadable", "its name is not printable text in UTF-8", "rename it", shown(path))
+        raise RejectedAudio("unreadable", "its name is not printable text in UTF-8", "rename it", shown(path))
     if len(os.fsencode(name.name)) > MOST_NAME_BYTES:
-        raise Refusal("unreadable", f"its name is longer than {MOST_NAME_BYTES} bytes", "rename it", shown(path))
+        raise RejectedAudio("unreadable", f"its name is longer than {MOST_NAME_BYTES} bytes", "rename it", shown(path))
 
 
 def shown(path: Path) -> str:

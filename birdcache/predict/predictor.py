@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.predict.postprocess import Floats
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 
 Advance = Callable[[float], None]  # told which further share of a file is done
 
@@ -69,7 +69,7 @@ class Predictor(Protocol):
     def facts(self) -> Facts:
         """What is known before any file is looked at."""
 
-    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: AnyPath, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows.
 
         Parameters
@@ -92,7 +92,7 @@ class Predictor(Protocol):
 
 
 def score_all_the_same(
-    predictor: Predictor, path: Place, embed: bool, room: Path, advance: Advance
+    predictor: Predictor, path: AnyPath, embed: bool, room: Path, advance: Advance
 ) -> tuple[FileScores, bool]:
     """Score a file's windows, and tell whether it is silent: silence has its scores too, as in a submission.
 
@@ -103,7 +103,7 @@ def score_all_the_same(
     """
     try:
         return predictor.score(path, embed, room, advance), False
-    except Refusal as refusal:
-        if refusal.code != "silent":
+    except RejectedAudio as rejected:
+        if rejected.code != "silent":
             raise
     return predictor.score(path, embed, room, lambda _: None, silence=True), True

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from birdcache.audio.read import AUDIO_EXTENSIONS
 from birdcache.predict.outputs import Wanted
 from birdcache.predict.postprocess import Floats
-from birdcache.serve.jobs import MOST_KEPT, Desk, Recording
+from birdcache.serve.jobs import MOST_KEPT, JobQueue, Recording
 from birdcache.serve.spectrum import pitch_marks
 
 Doubles = npt.NDArray[np.float64]
@@ -18,27 +18,27 @@ Doubles = npt.NDArray[np.float64]
 DECIMALS = 4
 
 
-def about(desk: Desk, most_bytes: int) -> dict[str, Any]:
+def about(queue: JobQueue, most_bytes: int) -> dict[str, Any]:
     """What the page says of the model and of what may be handed in."""
     return {
-        "said": list(desk.predictor.facts.said),
-        "labels": len(desk.predictor.facts.labels),
+        "said": list(queue.predictor.facts.said),
+        "labels": len(queue.predictor.facts.labels),
         "most_mb": most_bytes // 2**20,
         "most_kept": MOST_KEPT,
         "extensions": AUDIO_EXTENSIONS,
     }
 
 
-def refused(code: str, detail: str, way_out: str) -> dict[str, Any]:
+def refused(code: str, detail: str, hint: str) -> dict[str, Any]:
     """A refusal, of a recording or of a request."""
-    return {"state": "refused", "code": code, "detail": detail, "way_out": way_out}
+    return {"state": "refused", "code": code, "detail": detail, "hint": hint}
 
 
 def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
     """How far a recording is, and all that was found when it is done."""
-    if recording.refusal is not None:
-        refusal = recording.refusal
-        return refused(refusal.code, f"{recording.name} {refusal.detail}", refusal.way_out)
+    if recording.rejected is not None:
+        rejected = recording.rejected
+        return refused(rejected.code, f"{recording.name} {rejected.detail}", rejected.hint)
     if recording.state == "failed":
         return refused("failed", f"{recording.name} could not be analysed", "see what the server has printed")
     if recording.scored is None or recording.spectrum is None or recording.state != "done":

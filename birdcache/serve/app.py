@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from birdcache.audio.read import AUDIO_EXTENSIONS
 from birdcache.predict.outputs import WRITERS
 from birdcache.serve.answers import about, refused, result
-from birdcache.serve.jobs import BusyError, Desk, Recording
+from birdcache.serve.jobs import BusyError, JobQueue, Recording
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -34,7 +34,7 @@ BASE = Path(__file__).parent / "static/base.css"
 DOWNLOADS = ("csv", "raven", "audacity")
 
 
-def create_app(desk: Desk, hosts: frozenset[str] | None, most_bytes: int) -> Flask:
+def create_app(queue: JobQueue, hosts: frozenset[str] | None, most_bytes: int) -> Flask:
     """The application.
 
     Parameters
@@ -48,10 +48,10 @@ def create_app(desk: Desk, hosts: frozenset[str] | None, most_bytes: int) -> Fla
     app.after_request(with_headers)
     app.register_error_handler(HTTPException, told)
     app.add_url_rule(
-        "/", view_func=lambda: render_template("serve.html.j2", **about(desk, most_bytes)), endpoint="page"
+        "/", view_func=lambda: render_template("serve.html.j2", **about(queue, most_bytes)), endpoint="page"
     )
     app.add_url_rule("/base.css", view_func=lambda: send_file(BASE), endpoint="base")
-    _add_recordings(app, desk)
+    _add_recordings(app, queue)
     return app
 
 
@@ -74,13 +74,13 @@ def told(error: HTTPException) -> Any:
     """An error as JSON, with what to do about it."""
     if error.response is not None:
         return error.response
-    way_out = "cut the recording, or start the server with a larger --max-mb" if error.code == 413 else ""
-    return jsonify(refused(str(error.code), error.description or error.name, way_out)), error.code
+    hint = "cut the recording, or start the server with a larger --max-mb" if error.code == 413 else ""
+    return jsonify(refused(str(error.code), error.description or error.name, hint)), error.code
 
 
-def _add_recordings(app: Flask, desk: Desk) -> None:
+def _add_recordings(app: Flask, queue: JobQueue) -> None:
     def found(key: str) -> Recording:
-        return desk.recordings.get(key) or abort(404, "there is no such recording; it may have made room for others")
+        return queue.recordings.get(key) or abort(404, "there is no such recording; it may have made room for others")
 
     def finished(key: str) -> Recording:
         recording = found(key)
@@ -94,19 +94,19 @@ def _add_recordings(app: Flask, desk: Desk) -> None:
         suffix = Path(sent.filename).suffix.lower()
         try:
             with closing(sent):
-                key = desk.take(sent.filename, suffix if suffix in AUDIO_EXTENSIONS else "", sent.save)
+                key = queue.take(sent.filename, suffix if suffix in AUDIO_EXTENSIONS else "", sent.save)
         except BusyError:
             abort(503, "too many recordings wait; try again when they are done")
         return jsonify({"key": key}), 202
 
     @app.get("/recordings/<key>")
     def look(key: str) -> Any:
-        return jsonify(result(found(key), desk.wanted))
+        return jsonify(result(found(key), queue.wanted))
 
     @app.delete("/recordings/<key>")
     def forget(key: str) -> Any:
         found(key)
-        desk.remove(key)
+        queue.remove(key)
         return "", 204
 
     @app.get("/recordings/<key>/spectrogram")
@@ -127,14 +127,14 @@ def _add_recordings(app: Flask, desk: Desk) -> None:
         recording = finished(key)
         if kind not in DOWNLOADS:
             abort(404, f"there is no format {kind}; choose of {', '.join(DOWNLOADS)}")
-        return _written(recording, kind, desk)
+        return _written(recording, kind, queue)
 
 
-def _written(recording: Recording, kind: str, desk: Desk) -> Response:
+def _written(recording: Recording, kind: str, queue: JobQueue) -> Response:
     scored = recording.scored
     assert scored is not None
-    with tempfile.TemporaryDirectory(dir=desk.room) as folder:
-        WRITERS[kind](Path(folder), lambda: [scored], desk.wanted)
+    with tempfile.TemporaryDirectory(dir=queue.room) as folder:
+        WRITERS[kind](Path(folder), lambda: [scored], queue.wanted)
         (written,) = (path for path in Path(folder).rglob("*") if path.is_file())
         content = BytesIO(written.read_bytes())
     name = written.name.replace(scored.name.name, recording.name)

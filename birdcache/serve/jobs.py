@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from birdcache.audio.decoder import decoder
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.predict.outputs import Scored, Wanted
 from birdcache.predict.predictor import Predictor, score_all_the_same
 from birdcache.serve.names import UNNAMED, shown_name
@@ -53,7 +53,7 @@ class Recording:
     path: Path
     state: State = "waiting"
     share: float = 0.0
-    refusal: Refusal | None = None
+    rejected: RejectedAudio | None = None
     scored: Scored | None = None
     spectrum: Spectrum | None = None
 
@@ -64,7 +64,7 @@ class Recording:
 
 
 @dataclass
-class Desk:
+class JobQueue:
     """What the server keeps.
 
     Attributes
@@ -143,8 +143,8 @@ class Desk:
         try:
             self._score(recording)
             recording.state = "done"
-        except Refusal as refusal:
-            recording.refusal, recording.state = refusal, "refused"
+        except RejectedAudio as rejected:
+            recording.rejected, recording.state = rejected, "refused"
         except _UnwantedError:
             recording.state = "failed"
         except Exception:

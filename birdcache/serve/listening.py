@@ -11,7 +11,7 @@ import waitress
 from flask import Flask
 
 from birdcache.errors import CommandError
-from birdcache.serve.jobs import Desk
+from birdcache.serve.jobs import JobQueue
 
 THREADS = 6
 ROOM_FOR_A_FORM = 2**20  # bytes around a file
@@ -34,7 +34,7 @@ def listening(app: Flask, host: str, port: int, most_bytes: int) -> Any:
         ) from None
 
 
-def end_by_signals(desk: Desk) -> None:
+def end_by_signals(queue: JobQueue) -> None:
     """Let Ctrl-C or SIGTERM end the server as soon as an analysis lets it, and a second one end it at once."""
     numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
 
@@ -44,7 +44,7 @@ def end_by_signals(desk: Desk) -> None:
         sys.exit(0)
 
     def end_at_once(number: int, _: object) -> None:
-        desk.clear()
+        queue.clear()
         os._exit(128 + number)  # threads are not waited for; decoders end with this process
 
     for each in numbers:

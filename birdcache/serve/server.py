@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(f"--max-mb {arguments.max_mb}: must be at least 1")
     try:
         from birdcache.serve.app import create_app
-        from birdcache.serve.jobs import Desk
+        from birdcache.serve.jobs import JobQueue
         from birdcache.serve.listening import end_by_signals, listening
     except ModuleNotFoundError as error:
         raise CommandError(
@@ -35,16 +35,16 @@ def run(arguments: argparse.Namespace) -> None:
     predictor = open_predictor(arguments)
     wanted = Wanted(predictor.facts, above(predictor, arguments.threshold))
     most_bytes = arguments.max_mb * 2**20
-    desk = Desk(predictor, wanted, Path(tempfile.mkdtemp(prefix="birdcache-serve-")))
+    queue = JobQueue(predictor, wanted, Path(tempfile.mkdtemp(prefix="birdcache-serve-")))
     try:
-        end_by_signals(desk)
-        app = create_app(desk, own_names(arguments.host, arguments.port), most_bytes)
+        end_by_signals(queue)
+        app = create_app(queue, own_names(arguments.host, arguments.port), most_bytes)
         server = listening(app, arguments.host, arguments.port, most_bytes)
         print("\n".join([*predictor.facts.said, *said(arguments.host, arguments.port)]), flush=True)
         server.run()  # until SystemExit, which it keeps to itself
         print("stopping", flush=True)
     finally:
-        desk.close()
+        queue.close()
 
 
 def said(host: str, port: int) -> list[str]:

@@ -56,9 +56,9 @@ def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Call
     group = max(1, -(-VIEW.frames(duration_s) // MOST_COLUMNS))
     columns: list[npt.NDArray[np.float32]] = []
     rest = np.empty((0, VIEW.n_mels), np.float32)
-    for codes in decoder.codes(path, VIEW, duration_s, silence=True):
+    for quantized in decoder.quantized(path, VIEW, duration_s, silence=True):
         advance()
-        block = np.concatenate([rest, codes.astype(np.float32)])
+        block = np.concatenate([rest, quantized.astype(np.float32)])
         whole = len(block) // group * group
         columns.append(loudest(block[:whole], group))
         rest = block[whole:]

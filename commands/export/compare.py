@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.postprocess import Floats
 from birdcache.predict.predictor import FileScores
 from birdcache.progress import Progress
-from birdcache.storage import Place, place
+from birdcache.storage import AnyPath, place
 from cache.csv_files import read_csv
 from train.paths import SOUNDSCAPES, TRUTH
 from train.score.metrics import window_metrics
@@ -33,11 +33,11 @@ AUDIO = Path("data/audio.csv")
 class Compared:
     """Files on which a bundle is compared: soundscapes first, then recordings from the shortest to the longest."""
 
-    soundscapes: list[Place]
-    recordings: list[Place]
+    soundscapes: list[AnyPath]
+    recordings: list[AnyPath]
 
     @property
-    def files(self) -> list[Place]:
+    def files(self) -> list[AnyPath]:
         """All of them."""
         return [*self.soundscapes, *self.recordings]
 
@@ -69,8 +69,8 @@ def compared_files(count: int) -> Compared:
 
 
 def measure(
-    files: Sequence[Place],
-    score: Callable[[Place], FileScores],
+    files: Sequence[AnyPath],
+    score: Callable[[AnyPath], FileScores],
     final: Callable[[Floats, Sequence[int]], Floats],
     progress: Progress,
 ) -> Measured:
@@ -86,8 +86,8 @@ def measure(
         begin_s = core_seconds()
         try:
             scores = score(path)
-        except Refusal as refusal:
-            raise Refusal(refusal.code, refusal.detail, "run `dvc repro` first", refusal.file) from refusal
+        except RejectedAudio as rejected:
+            raise RejectedAudio(rejected.code, rejected.detail, "run `dvc repro` first", rejected.file) from rejected
         finals.append(final(scores.members, [scores.members.shape[1]]))
         if number or len(files) == 1:
             core_s += core_seconds() - begin_s

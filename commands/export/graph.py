@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from birdcache.bundle.format import OUTSIDE_ABOVE, Input
 from birdcache.params.views import AnyView, MelView, PcenView, each_of
-from cache.quantize import Codec
+from cache.quantize import Quantizer
 from commands.export.spectrum import Decibels, Pcen, Spectrum, context_frames, mel_rows
 from commands.predict.trained import Model
-from pipeline.build.encode import codec_of
+from pipeline.build.encode import quantizer_of
 from train.augment.normalise import Normaliser, as_images
 from train.model.features import features_and_logits
 from train.model.losses import scores
@@ -148,22 +148,22 @@ class Level(nn.Module):
 
     def __init__(self, view: View, frames: int, context: int) -> None:
         super().__init__()
-        self.n_fft, self._codec = str(view.n_fft), codec_of(view)
+        self.n_fft, self._quantizer = str(view.n_fft), quantizer_of(view)
         self.register_buffer("mel", torch.from_numpy(np.ascontiguousarray(mel_rows(view).T)))
         rate = view.sample_rate_hz / view.hop
         self.scale = Decibels(context) if isinstance(view, MelView) else Pcen(view.pcen, rate, frames, context)
 
     def forward(self, power_BFL: Tensor, exists_BL: Tensor) -> Tensor:
         """Values (B, T, M)."""
-        return rounded(self.scale((self.mel @ power_BFL).transpose(1, 2), exists_BL), self._codec)
+        return rounded(self.scale((self.mel @ power_BFL).transpose(1, 2), exists_BL), self._quantizer)
 
 
-def rounded(values: Tensor, codec: Codec) -> Tensor:
+def rounded(values: Tensor, quantizer: Quantizer) -> Tensor:
     """What is left of values once they were stored; see `cache.quantize`."""
-    if codec.dtype == "float16":
+    if quantizer.dtype == "float16":
         return values.half().float()
-    codes = ((values - codec.low) / codec.step).round().clamp(0, 254)
-    return codes * codec.step + codec.low
+    codes = ((values - quantizer.low) / quantizer.step).round().clamp(0, 254)
+    return codes * quantizer.step + quantizer.low
 
 
 class Head(nn.Module):
@@ -175,7 +175,7 @@ class Head(nn.Module):
         self.network, self.shown, self._share, self._loops = look.model.network, look.shown, look.share, look.loops
         self._loss, views = member.recipe.loss, each_of(look.view)
         self._keys = [view.model_dump_json() for view in views]
-        self._lows = [codec_of(view).low for view in views]
+        self._lows = [quantizer_of(view).low for view in views]
         self._normaliser = Normaliser(look.view, member.recipe, self.network.statistics)
 
     def forward(self, stored: dict[str, Tensor], exists_BT: Tensor) -> tuple[Tensor, Tensor]:

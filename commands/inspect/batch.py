@@ -74,7 +74,7 @@ def first_batch(split: Split, epoch: int) -> Look:
         raise CommandError("an epoch draws one clip only, which makes no batch; raise sampling.clips_per_epoch")
     values = split.frames.finish(split.frames.stage(plan.row, plan.position), plan.position)
     stored = values[: plan.draws.size, :, : split.member.view.n_mels].cpu().numpy().copy()
-    return Look(plan, stored, batches.finisher(values, plan))
+    return Look(plan, stored, batches.transform(values, plan))
 
 
 def draw(look: Look, split: Split, clips: int, path: Path) -> None:

@@ -12,7 +12,7 @@ from commands.inspect.splits import split_of
 from train.fit import Split
 from train.loop.distributed import ALONE
 from train.loop.lr_range import RangeTest, endless, growing_rates, range_test
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 
 FOLDER = Path("reports/lr_find")
 
@@ -44,9 +44,9 @@ def tested(split: Split, lowest: float, highest: float, steps: int) -> RangeTest
     """The test of a split's model, which is thrown away."""
     recipe, model = split.member.recipe, split.model()
     batches = split.batches(model)
-    learner = Learner(model, batches.planner.class_counts, recipe, split.device, ALONE)
+    training_step = TrainingStep(model, batches.planner.class_counts, recipe, split.device, ALONE)
     groups = endless(batches, recipe.optimiser.accumulate)
-    return range_test(learner, groups, growing_rates(lowest, highest, steps))
+    return range_test(training_step, groups, growing_rates(lowest, highest, steps))
 
 
 def write_table(found: RangeTest, path: Path) -> None:

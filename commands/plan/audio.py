@@ -15,7 +15,7 @@ import numpy as np
 from birdcache.audio.decoder import decoder
 from birdcache.errors import PipelineError
 from birdcache.params.load import DataParams
-from birdcache.storage import Place, place, reaching, remote
+from birdcache.storage import AnyPath, place, reaching, remote
 from cache.tables import Kind, read_table
 from pipeline.build.plan import Source
 from pipeline.dataset.metadata import read_metadata
@@ -95,7 +95,7 @@ def expected_audio(data: DataParams) -> dict[str, Audio]:
     }
 
 
-def list_files(root: Place, paths: Iterable[str]) -> dict[str, File]:
+def list_files(root: AnyPath, paths: Iterable[str]) -> dict[str, File]:
     """Size and time of those of the files that are there; below a remote root all come by a single listing."""
     if isinstance(root, Path):
         return {path: File(facts.st_size, facts.st_mtime) for path in paths if (facts := _stat(path)) is not None}
@@ -192,7 +192,7 @@ def _estimate(sizes: Mapping[str, int], data: DataParams) -> Unseen:
 
 def _duration_s(path: str, data: DataParams) -> float | None:
     try:
-        duration_s = decoder().header(place(path)).duration_s
+        duration_s = decoder().info(place(path)).duration_s
     except PipelineError:
         return None
     return duration_s if data.shortest_s <= duration_s <= data.longest_s else None

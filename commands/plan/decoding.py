@@ -15,7 +15,7 @@ from birdcache.audio.read import waveform_blocks
 from birdcache.errors import PipelineError
 from birdcache.params.load import MachineParams, Params
 from birdcache.params.views import MelView, PcenView
-from birdcache.storage import Place, place
+from birdcache.storage import AnyPath, place
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from commands.plan.audio import Audio, expected_audio, listed_audio, spread
@@ -170,7 +170,7 @@ def _store_cost(
     unseen = audio.unseen
     new: list[Source] = [source for job in jobs for source in job.new]
     duration_s = sum(source.duration_s for source in new) + unseen.duration_s
-    frame_bytes = Layout.of(builder.view, builder.codec).frame_bytes
+    frame_bytes = Layout.of(builder.view, builder.quantizer).frame_bytes
     size = builder.bytes_of(jobs) + frame_bytes * builder.view.frames(unseen.duration_s)
     # One worker owns a whole part: it takes at least as long as the longest one.
     elapsed_s = max(duration_s / workers, *(job.duration_s for job in jobs), 0.0)
@@ -185,7 +185,7 @@ def _store_cost(
     )
 
 
-def measured_rate(stage: str, builder: Builder, files: Sequence[Place]) -> Rate | None:
+def measured_rate(stage: str, builder: Builder, files: Sequence[AnyPath]) -> Rate | None:
     """Decode and compute the beginnings of some recordings with one thread, after a warm-up with the first.
 
     Returns
@@ -202,12 +202,12 @@ def measured_rate(stage: str, builder: Builder, files: Sequence[Place]) -> Rate 
     return Rate(stage, sum(seconds) / elapsed_s, count, sum(seconds)) if count else None
 
 
-def _decoded_s(builder: Builder, file: Place) -> float:
+def _decoded_s(builder: Builder, file: AnyPath) -> float:
     """Seconds of audio turned into codes; 0 for a file that cannot be decoded."""
     decoded = _Beginning(file, builder.view)
     try:
         for values in spectrogram_blocks(decoded, builder.view):
-            builder.codec.encode(values)
+            builder.quantizer.encode(values)
     except PipelineError:
         return 0.0
     return decoded.samples / builder.view.sample_rate_hz
@@ -216,7 +216,7 @@ def _decoded_s(builder: Builder, file: Place) -> float:
 class _Beginning:
     """The first `MEASURED_S` of a recording in pieces, as the front end takes them; counts the samples."""
 
-    def __init__(self, file: Place, view: MelView | PcenView) -> None:
+    def __init__(self, file: AnyPath, view: MelView | PcenView) -> None:
         self._file, self._view, self.samples = file, view, 0
 
     def __iter__(self) -> Iterator[Any]:

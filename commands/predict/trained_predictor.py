@@ -9,7 +9,7 @@ from birdcache.audio.read import DECODER_VERSION
 from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.views import each_of
 from birdcache.predict.predictor import Advance, Facts, FileScores
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from commands.predict.trained import Ready, make_ready
 from commands.predict.trained_scores import score_file
 from pipeline.build.frontend import FRONTEND_VERSION
@@ -41,7 +41,7 @@ class TrainedPredictor:
         """What is known before any file is looked at."""
         return self._facts
 
-    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: AnyPath, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows.
 
         Raises

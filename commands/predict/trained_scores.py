@@ -14,12 +14,12 @@ from birdcache.params.views import AnyView, MelView, PcenView, each_of
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, nearest_clips, windows_in
 from birdcache.predict.predictor import Advance, FileScores
-from birdcache.storage import Place
-from cache.quantize import Codes
+from birdcache.storage import AnyPath
+from cache.quantize import QuantizedArray
 from commands.predict.trained import Model, Ready
-from pipeline.build.encode import codec_of
+from pipeline.build.encode import quantizer_of
 from train.data.frames import ArrayFrames, Frames
-from train.data.multi_view import SideBySideFrames
+from train.data.multi_view import MultiViewFrames
 from train.score.inference import Floats, Scorer, clips_at
 
 BATCH = 64  # as predict.batch_size is shipped: sums in other batches may differ in their last bit
@@ -31,34 +31,34 @@ class OneFile:
     So memory does not grow with its length, and clips can be scored in the order and the batches of stage `predict`.
     """
 
-    def __init__(self, path: Place, room: Path, device: torch.device, silence: bool = False) -> None:
+    def __init__(self, path: AnyPath, room: Path, device: torch.device, silence: bool = False) -> None:
         self._path, self._room, self._device, self._silence = path, room, device, silence
-        self._stored: dict[str, Codes] = {}
-        self.duration_s: float = with_second_try(lambda: decoder().header(path)).duration_s
+        self._stored: dict[str, QuantizedArray] = {}
+        self.duration_s: float = with_second_try(lambda: decoder().info(path)).duration_s
 
-    def codes(self, view: MelView | PcenView) -> Codes:
+    def quantized(self, view: MelView | PcenView) -> QuantizedArray:
         """What a store of this view would hold, (T, M)."""
         key = view.model_dump_json()
         if key not in self._stored:
             self._stored[key] = with_second_try(lambda: self._spooled(view))
         return self._stored[key]
 
-    def _spooled(self, view: MelView | PcenView) -> Codes:
+    def _spooled(self, view: MelView | PcenView) -> QuantizedArray:
         frames = 0
         with tempfile.TemporaryFile(dir=self._room) as spool:
-            for codes in decoder().codes(self._path, view, self.duration_s, silence=self._silence):
-                spool.write(np.ascontiguousarray(codes).data.cast("B"))
-                frames += len(codes)
+            for quantized in decoder().quantized(self._path, view, self.duration_s, silence=self._silence):
+                spool.write(np.ascontiguousarray(quantized).data.cast("B"))
+                frames += len(quantized)
             spool.flush()
-            mapped: Codes = np.memmap(spool, view.dtype, "r", shape=(frames, view.n_mels))
+            mapped: QuantizedArray = np.memmap(spool, view.dtype, "r", shape=(frames, view.n_mels))
         return mapped
 
     def frames(self, view: AnyView) -> tuple[Frames, int]:
         """Where models read its frames, and how many there are."""
         views = each_of(view)
-        frames = [ArrayFrames(self.codes(each), codec_of(each), self._device) for each in views]
-        beside = SideBySideFrames(frames, [np.zeros(1, np.int64)] * len(frames))
-        return (frames[0] if len(frames) == 1 else beside), len(self.codes(views[0]))
+        frames = [ArrayFrames(self.quantized(each), quantizer_of(each), self._device) for each in views]
+        beside = MultiViewFrames(frames, [np.zeros(1, np.int64)] * len(frames))
+        return (frames[0] if len(frames) == 1 else beside), len(self.quantized(views[0]))
 
     def _scorer(self, model: Model) -> tuple[Scorer, int]:
         member = model.sidecar.member
@@ -81,7 +81,7 @@ class OneFile:
 
 
 def score_file(
-    path: Place,
+    path: AnyPath,
     ready: Ready,
     room: Path,
     embed: bool = False,

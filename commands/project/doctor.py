@@ -30,11 +30,11 @@ NO_VIEW = "0" * 64  # whose parts are quickly listed
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `way_out` says what to do unless all is well."""
+    """One line of the report; `hint` says what to do unless all is well."""
 
     state: Literal["ok", "warn", "bad"]
     what: str
-    way_out: str = ""
+    hint: str = ""
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     checks = (_python, _packages, _extras, _codecs, _device, _disk, _links, _urls, _dvc, _params)
     findings = [finding for check in checks for finding in check()]
     for finding in findings:
-        print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.way_out}" if finding.way_out else ""))
+        print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.hint}" if finding.hint else ""))
     bad = sum(finding.state == "bad" for finding in findings)
     if bad:
         raise CommandError(f"{bad} problem(s) above must be mended first")
@@ -125,8 +125,8 @@ def _device() -> Iterator[Finding]:
 def _disk() -> Iterator[Finding]:
     free_gb = shutil.disk_usage(Path()).free / 1e9
     little = free_gb < LITTLE_DISK_GB and not _is_url(_pool())
-    way_out = "BirdCLEF 2025 needs about 18 GB a view in float16; set machine.pool or BIRDCACHE_POOL to a larger disk"
-    yield Finding("warn" if little else "ok", f"{free_gb:,.0f} GB of disk are free here", way_out if little else "")
+    hint = "BirdCLEF 2025 needs about 18 GB a view in float16; set machine.pool or BIRDCACHE_POOL to a larger disk"
+    yield Finding("warn" if little else "ok", f"{free_gb:,.0f} GB of disk are free here", hint if little else "")
 
 
 def _links() -> Iterator[Finding]:
@@ -140,8 +140,8 @@ def _links() -> Iterator[Finding]:
             os.link(source.name, Path(folder) / "link")
             yield Finding("ok", f"stores share their bytes with the pool {pool} by hard links")
         except OSError:
-            way_out = "put machine.pool on the project's disk to have hard links"
-            yield Finding("warn", f"the pool {pool} is on another disk: stores use symbolic links", way_out)
+            hint = "put machine.pool on the project's disk to have hard links"
+            yield Finding("warn", f"the pool {pool} is on another disk: stores use symbolic links", hint)
 
 
 def _urls() -> Iterator[Finding]:

@@ -182,7 +182,7 @@ def liveliest(store: Store, audio: Audio, clip_s: float) -> tuple[float, float]:
         return 0.0, min(clip_s, audio.duration_s)
     searched = store.empty(min(int(store.frames[row]), store.view.frames(SEARCHED_S)))
     store.copy_frames(row, 0, searched)
-    begin = loudest_frame(store.codec.decode(searched), frames)
+    begin = loudest_frame(store.quantizer.decode(searched), frames)
     return begin / rate, min(clip_s, audio.duration_s - begin / rate)
 
 
@@ -199,6 +199,6 @@ def piece_of(store: Store, sha256: str, start_s: float, seconds: float) -> npt.N
     if row < 0:
         return np.empty((0, store.view.n_mels), np.float32)
     first = min(round(start_s * store.view.sample_rate_hz / store.view.hop), int(store.frames[row]) - 1)
-    codes = store.empty(min(store.view.frames(seconds), int(store.frames[row]) - first))
-    store.copy_frames(row, first, codes)
-    return store.codec.decode(codes)
+    quantized = store.empty(min(store.view.frames(seconds), int(store.frames[row]) - first))
+    store.copy_frames(row, first, quantized)
+    return store.quantizer.decode(quantized)

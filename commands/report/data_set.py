@@ -175,7 +175,7 @@ def refused_table(refused: pd.DataFrame) -> Table:
     """The first refused files, with code, reason and way out."""
     shown = refused.head(REFUSED_SHOWN)
     columns = [Column("file"), Column("code"), Column("why"), Column("way out"), Column("stage")]
-    keys = ("file", "code", "detail", "way_out", "stage")
+    keys = ("file", "code", "detail", "hint", "stage")
     marks = ("path", "", "words", "words", "")
     rows = [[*map(text, row, marks)] for row in shown[list(keys)].itertuples(index=False)]
     left_out = len(refused) - len(shown)

@@ -38,9 +38,9 @@ def draw_gallery(store: Store, sources: Sequence[Source], path: Path) -> None:
 
 
 def _decoded(store: Store, row: int) -> FloatArray:
-    codes = store.empty(min(int(store.frames[row]), store.view.frames(LONGEST_S)))
-    store.copy_frames(row, 0, codes)
-    return store.codec.decode(codes).T
+    quantized = store.empty(min(int(store.frames[row]), store.view.frames(LONGEST_S)))
+    store.copy_frames(row, 0, quantized)
+    return store.quantizer.decode(quantized).T
 
 
 def draw_spectrogram(axis: Any, values_MT: FloatArray, view: MelView | PcenView, low: float, high: float) -> Any:

@@ -18,7 +18,7 @@ from birdcache.params.recipe import Recipe
 from birdcache.params.views import each_of
 from commands.report.images import Picture, picture
 from commands.report.results import Results
-from train.augment.batch import Finisher
+from train.augment.batch import BatchTransform
 from train.augment.normalise import Normaliser
 from train.data.batch_plan import Plan, Planner
 from train.fit import Split, open_split
@@ -116,10 +116,10 @@ class Finishing:
     def image(self, index: int, augment: AugmentParams) -> Floats:
         """The first channel of a clip: (T, M)."""
         recipe = self.split.member.recipe.model_copy(update={"augment": augment})
-        finisher = Finisher(self.split.member.view, recipe, self.normaliser, torch.device("cpu"))
+        transform = BatchTransform(self.split.member.view, recipe, self.normaliser, torch.device("cpu"))
         plan = self._plan(index, augment)
         values = self.split.frames.finish(self.split.frames.stage(plan.row, plan.position), plan.position)
-        return finisher(values, plan).clips[0, 0].T.numpy()
+        return transform(values, plan).clips[0, 0].T.numpy()
 
     def clearest(self) -> int:
         """The clip of the first ones whose loudest bins stand out most."""

@@ -33,7 +33,7 @@ LOGGED = {  # by DVCLive, and what it is called in reports/trainings.csv
 
 
 @dataclass(frozen=True)
-class Course:
+class History:
     """What DVCLive logged of one training: a value per epoch of each metric."""
 
     member: str
@@ -67,7 +67,7 @@ class Training:
 
 def training(results: Results) -> Training:
     """Read the logs of all members and folds, and draw them."""
-    courses = [read_course(name, fold) for name in results.members for fold in results.ensemble.folds]
+    courses = [read_history(name, fold) for name in results.members for fold in results.ensemble.folds]
     wanted = [
         ("train-loss", "Training loss, with augmentation", "train/loss"),
         ("loss", "Validation loss", "validation/loss"),
@@ -81,30 +81,30 @@ def training(results: Results) -> Training:
     return Training([_chart(courses, *each) for each in wanted], key(courses), curves(courses), training_table(courses))
 
 
-def read_course(member: str, fold: int) -> Course:
+def read_history(member: str, fold: int) -> History:
     """The metrics of reports/train/<member>-<fold>."""
     folder = place_of(member, fold).report / "plots" / "metrics"
     values = {name: _read_metric(folder / f"{name}.tsv") for name in LOGGED}
     if (idle := folder / f"{DEVICE_WAITING}.tsv").is_file():
         values[DEVICE_WAITING] = _read_metric(idle)
-    return Course(member, fold, values)
+    return History(member, fold, values)
 
 
 def _read_metric(path: Path) -> list[float]:
     return [float(value) for value in pd.read_csv(path, sep="\t").iloc[:, -1]]
 
 
-def curves(courses: Sequence[Course]) -> pd.DataFrame:
+def curves(courses: Sequence[History]) -> pd.DataFrame:
     """A row for each epoch of each training: reports/trainings.csv."""
     tables = []
-    for course in courses:
-        table = pd.DataFrame({column: course.logged[name] for name, column in LOGGED.items()})
-        epochs = range(1, course.epochs + 1)
-        tables.append(table.assign(member=course.member, fold=course.fold, epoch=epochs))
+    for history in courses:
+        table = pd.DataFrame({column: history.logged[name] for name, column in LOGGED.items()})
+        epochs = range(1, history.epochs + 1)
+        tables.append(table.assign(member=history.member, fold=history.fold, epoch=epochs))
     return pd.concat(tables, ignore_index=True)[["member", "fold", "epoch", *LOGGED.values()]]
 
 
-def key(courses: Sequence[Course]) -> list[KeyEntry]:
+def key(courses: Sequence[History]) -> list[KeyEntry]:
     """Members by colour; folds by kind of line, if there are several."""
     members, folds = members_and_folds(courses)
     entries = [KeyEntry(name, COLOURS[number % len(COLOURS)], "solid") for number, name in enumerate(members)]
@@ -114,18 +114,18 @@ def key(courses: Sequence[Course]) -> list[KeyEntry]:
     return entries
 
 
-def members_and_folds(courses: Sequence[Course]) -> tuple[list[str], list[int]]:
+def members_and_folds(courses: Sequence[History]) -> tuple[list[str], list[int]]:
     """Each once, in order."""
     return list(dict.fromkeys(each.member for each in courses)), list(dict.fromkeys(each.fold for each in courses))
 
 
-def _chart(courses: Sequence[Course], name: str, title: str, metric: str) -> Chart:
+def _chart(courses: Sequence[History], name: str, title: str, metric: str) -> Chart:
     ends = ", ".join(f"{each.member} fold {each.fold}: {each.logged[metric][-1]:.3g}" for each in courses)
     drawn = Chart(f"chart-{name}", title, f"{title} by epoch; in the last epoch {ends}")
     with chart(drawn, height=2.4) as figure:
         axes = figure.subplots()
-        for course in courses:
-            _draw(axes, course, courses, course.logged[metric])
+        for history in courses:
+            _draw(axes, history, courses, history.logged[metric])
         axes.set(xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name in ("accuracy", "stall", "device-stall"):
@@ -135,14 +135,14 @@ def _chart(courses: Sequence[Course], name: str, title: str, metric: str) -> Cha
         if name in ("stall", "device-stall"):
             axes.set_ylim(0, max(LEAST_STALL, axes.get_ylim()[1]))
         if name == "loss":
-            axes.set_ylim(0, _ceiling([value for course in courses for value in course.logged[metric]]))
+            axes.set_ylim(0, _ceiling([value for history in courses for value in history.logged[metric]]))
     return drawn
 
 
-def _draw(axes: Axes, course: Course, courses: Sequence[Course], values: Sequence[float]) -> None:
+def _draw(axes: Axes, history: History, courses: Sequence[History], values: Sequence[float]) -> None:
     members, folds = members_and_folds(courses)
-    colour = COLOURS[members.index(course.member) % len(COLOURS)]
-    style = list(STYLES)[folds.index(course.fold) % len(STYLES)]
+    colour = COLOURS[members.index(history.member) % len(COLOURS)]
+    style = list(STYLES)[folds.index(history.fold) % len(STYLES)]
     marker = "o" if len(values) == 1 else None
     axes.plot(range(1, len(values) + 1), values, style, color=colour, linewidth=1.5, marker=marker)
 
@@ -153,7 +153,7 @@ def _ceiling(values: Sequence[float]) -> float:
     return float(min(finite.max(), 2 * np.percentile(finite, 75)) * 1.05) if len(finite) else 1.0
 
 
-def training_table(courses: Sequence[Course]) -> Table:
+def training_table(courses: Sequence[History]) -> Table:
     """A row for each training."""
     columns = [
         Column("member"),
@@ -170,20 +170,20 @@ def training_table(courses: Sequence[Course]) -> Table:
     return Table("table-trainings", "Trainings", columns, [_row(each) for each in courses], filtered=False)
 
 
-def _row(course: Course) -> list[Cell]:
-    auc = np.array(course.logged["validation/macro_roc_auc"])
-    elapsed = np.array(course.logged["epoch_s"])
-    waiting = float(np.average(course.logged["waiting_share"], weights=elapsed)) if elapsed.sum() > 0 else float("nan")
+def _row(history: History) -> list[Cell]:
+    auc = np.array(history.logged["validation/macro_roc_auc"])
+    elapsed = np.array(history.logged["epoch_s"])
+    waiting = float(np.average(history.logged["waiting_share"], weights=elapsed)) if elapsed.sum() > 0 else float("nan")
     best = int(np.nanargmax(auc)) + 1 if np.isfinite(auc).any() else float("nan")
     return [
-        text(course.member),
-        number(course.fold),
-        number(course.epochs),
+        text(history.member),
+        number(history.fold),
+        number(history.epochs),
         number(best),
-        number(course.logged["train/loss"][-1], 3),
-        number(course.logged["validation/loss"][-1], 3),
+        number(history.logged["train/loss"][-1], 3),
+        number(history.logged["validation/loss"][-1], 3),
         number(float(auc[-1]), 4),
-        percent(course.logged["validation/accuracy"][-1]),
+        percent(history.logged["validation/accuracy"][-1]),
         percent(waiting, 2),
-        number(float(np.median(course.logged["clips_per_s"]))),
+        number(float(np.median(history.logged["clips_per_s"]))),
     ]

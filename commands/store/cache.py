@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from birdcache.audio.read import DECODER_VERSION
 from birdcache.params import load as parameters
 from birdcache.params.views import MelView, PcenView
-from birdcache.storage import Place, is_local, reaching
-from cache.gc import Holding, Stock, free, take_stock
+from birdcache.storage import AnyPath, is_local, reaching
+from cache.gc import PoolEntry, PoolUsage, free, pool_usage
 from cache.keys import view_digest
 from cache.locks import alone
 from cache.pool import DIGEST_DIGITS
@@ -41,18 +41,18 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"freed {total(freed)}")
 
 
-def read_stock(root: Place) -> Stock:
+def read_stock(root: AnyPath) -> PoolUsage:
     """What the pool holds, while no build changes it; the stores of this project count wherever they were noted."""
     with alone(root), reaching(root):
-        return take_stock(root, CACHE.glob("*.zarr"))
+        return pool_usage(root, CACHE.glob("*.zarr"))
 
 
-def free_what_was_shown(root: Place, shown: Stock) -> list[Holding]:
+def free_what_was_shown(root: AnyPath, shown: PoolUsage) -> list[PoolEntry]:
     """Free what was garbage then and still is: a build may have run while the question waited."""
-    folders = {holding.folder for holding in shown.garbage}
+    folders = {entry.folder for entry in shown.garbage}
     with alone(root), reaching(root):
-        now = take_stock(root, CACHE.glob("*.zarr"))
-        garbage = [holding for holding in now.garbage if holding.folder in folders]
+        now = pool_usage(root, CACHE.glob("*.zarr"))
+        garbage = [entry for entry in now.garbage if entry.folder in folders]
         free(garbage, now.notes)
     return garbage
 
@@ -72,9 +72,9 @@ def agreed(what: str) -> bool:
     return False
 
 
-def total(holdings: Sequence[Holding]) -> str:
+def total(entries: Sequence[PoolEntry]) -> str:
     """How much some holdings are, in words."""
-    return f"{sum(holding.bytes for holding in holdings) / 1e9:,.3f} GB in {len(holdings):,} parts"
+    return f"{sum(entry.bytes for entry in entries) / 1e9:,.3f} GB in {len(entries):,} parts"
 
 
 def view_names(views: Mapping[str, MelView | PcenView]) -> dict[str, str]:
@@ -85,31 +85,31 @@ def view_names(views: Mapping[str, MelView | PcenView]) -> dict[str, str]:
     return {digest: ", ".join(each) for digest, each in names.items()}
 
 
-def table(stock: Stock, names: Mapping[str, str]) -> list[str]:
+def table(stock: PoolUsage, names: Mapping[str, str]) -> list[str]:
     """Lines: per view of params.yaml, then per other view, then leftovers and the total, what is kept and what not."""
-    groups: dict[str, list[Holding]] = {name: [] for name in names.values()}
-    for holding in stock.holdings:
-        if holding.is_finished:
-            groups.setdefault(names.get(holding.view, holding.view), []).append(holding)
-    unfinished = [holding for holding in stock.holdings if not holding.is_finished]
-    rows = [*groups.items(), ("unfinished", unfinished), ("total", stock.holdings)]
+    groups: dict[str, list[PoolEntry]] = {name: [] for name in names.values()}
+    for entry in stock.entries:
+        if entry.is_finished:
+            groups.setdefault(names.get(entry.view, entry.view), []).append(entry)
+    unfinished = [entry for entry in stock.entries if not entry.is_finished]
+    rows = [*groups.items(), ("unfinished", unfinished), ("total", stock.entries)]
     width = max(len(name) for name, _ in rows)
     heading = f"{'parts':>9}{'recordings':>12}{'GB':>12}"
     lines = [f"{'':<{width}}{'kept':>33}{'to free':>33}", f"{'view':<{width}}{heading}{heading}"]
-    return [*lines, *(_line(f"{name:<{width}}", holdings) for name, holdings in rows)]
+    return [*lines, *(_line(f"{name:<{width}}", entries) for name, entries in rows)]
 
 
-def _line(name: str, holdings: Sequence[Holding]) -> str:
+def _line(name: str, entries: Sequence[PoolEntry]) -> str:
     cells = [name]
     for is_needed in (True, False):
-        chosen = [holding for holding in holdings if holding.is_needed == is_needed]
-        gigabytes = sum(holding.bytes for holding in chosen) / 1e9
-        recordings = sum(holding.recordings for holding in chosen if holding.is_finished)
+        chosen = [entry for entry in entries if entry.is_needed == is_needed]
+        gigabytes = sum(entry.bytes for entry in chosen) / 1e9
+        recordings = sum(entry.recordings for entry in chosen if entry.is_finished)
         cells.append(f"{len(chosen):>9,}{recordings:>12,}{gigabytes:>12,.3f}")
     return "".join(cells)
 
 
-def remarks(root: Place, notes: Sequence[Note]) -> Iterator[str]:
+def remarks(root: AnyPath, notes: Sequence[Note]) -> Iterator[str]:
     """What the table cannot know: stores that were gone, are unfinished, or are another machine's."""
     yield ""
     for note in notes:

@@ -10,9 +10,9 @@ from birdcache.audio.read import DECODER_VERSION
 from birdcache.errors import CommandError, StoreError
 from birdcache.params import load as parameters
 from birdcache.params.views import MelView, PcenView
-from cache.corruption import Damage, mend
+from cache.corruption import Corruption, repair
 from cache.keys import view_digest
-from cache.verify import Contents, find_damage
+from cache.verify import Contents, find_corruption
 from pipeline.build.frontend import FRONTEND_VERSION
 from pipeline.spectrograms import AUDIO, CACHE, SOUNDSCAPES, read_sources
 
@@ -69,15 +69,15 @@ def _is_good(store: Path, view: View | None, full: bool, files: Mapping[str, str
     try:
         contents = Contents(store)
         _check_view(contents, view)
-        damages = list(find_damage(contents, full))
+        corruptions = list(find_corruption(contents, full))
     except StoreError as error:
         print(error)
         return False
-    for damage in damages:
-        print("\n".join(_lines(damage, files)))
-    if not damages:
+    for corruption in corruptions:
+        print("\n".join(_lines(corruption, files)))
+    if not corruptions:
         print(f"{store}: {_amount(contents)}, every byte as it was sealed (by {'SHA-256' if full else 'CRC-32C'})")
-    return not damages
+    return not corruptions
 
 
 def _check_view(contents: Contents, view: View | None) -> None:
@@ -94,12 +94,12 @@ def _check_view(contents: Contents, view: View | None) -> None:
         )
 
 
-def _lines(damage: Damage, files: Mapping[str, str]) -> Iterator[str]:
+def _lines(corruption: Corruption, files: Mapping[str, str]) -> Iterator[str]:
     """What is bad, the recordings that it concerns, the way out."""
-    yield f"{damage.file}: {damage.what}"
-    for sha256 in damage.audio:
+    yield f"{corruption.file}: {corruption.what}"
+    for sha256 in corruption.audio:
         yield f"    {files.get(sha256, f'the recording whose audio has SHA-256 {sha256}')}"
-    yield f"    -> {mend(damage)}"
+    yield f"    -> {repair(corruption)}"
 
 
 def _amount(contents: Contents) -> str:

@@ -17,14 +17,14 @@ from birdcache.errors import PipelineError
 from birdcache.params.load import MachineParams
 from birdcache.params.views import MelView, PcenView
 from birdcache.progress import Progress
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from cache.keys import part_address, view_digest
 from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from cache.store_writer import NamedPart
 from cache.usage import sweep_notes
-from pipeline.build.encode import codec_of
+from pipeline.build.encode import quantizer_of
 from pipeline.build.frontend import FRONTEND_VERSION
 from pipeline.build.parallel import run_unordered
 from pipeline.build.plan import Job, Source, plan_jobs
@@ -36,7 +36,7 @@ SPARE_BYTES = 2**28  # that must stay free on the pool's disk
 class Builder:
     """Builds the parts of one view's stores in its pool."""
 
-    def __init__(self, view: MelView | PcenView, pool: Place, machine: MachineParams) -> None:
+    def __init__(self, view: MelView | PcenView, pool: AnyPath, machine: MachineParams) -> None:
         """A builder.
 
         Raises
@@ -46,7 +46,7 @@ class Builder:
         """
         self.view, self.root = view, pool
         self.digest = view_digest(view, FRONTEND_VERSION, DECODER_VERSION)
-        self.codec = codec_of(view)
+        self.quantizer = quantizer_of(view)
         self._machine = machine
         self._pool = open_pool(pool, self.digest)
 
@@ -109,7 +109,7 @@ class Builder:
         jobs = sorted(jobs, key=lambda job: job.duration_s, reverse=True)
         hours = sum(job.duration_s for job in jobs) / 3600
         print(f"{what}: {len(jobs)} parts to write, {hours:.2f} h of audio to decode", flush=True)
-        recipe = Recipe(self.view, self.digest, self.codec, str(self.root), os.fspath(Path.cwd()))
+        recipe = Recipe(self.view, self.digest, self.quantizer, str(self.root), os.fspath(Path.cwd()))
         built: list[Built] = []
         with Progress(sum(len(job.keys) for job in jobs), what, "recordings") as progress:
             for outcome in run_unordered(((build_part, (job, recipe)) for job in jobs), self._machine):
@@ -119,7 +119,7 @@ class Builder:
 
     def bytes_of(self, jobs: Sequence[Job]) -> int:
         """Bytes that the parts of these jobs take before compression."""
-        frame_bytes = Layout.of(self.view, self.codec).frame_bytes
+        frame_bytes = Layout.of(self.view, self.quantizer).frame_bytes
         return frame_bytes * sum(self.view.frames(source.duration_s) for job in jobs for source in job.sources)
 
     def _named(self, job: Job) -> NamedPart:
@@ -132,7 +132,7 @@ class Builder:
         return NamedPart(job.name, part, tuple(source.sha256 for source in job.sources))
 
 
-def check_space(pool: Place, needed_bytes: int) -> None:
+def check_space(pool: AnyPath, needed_bytes: int) -> None:
     """Refuse to begin what cannot end; a remote pool is taken to have room.
 
     Raises
@@ -148,7 +148,7 @@ def check_space(pool: Place, needed_bytes: int) -> None:
         )
 
 
-def free_bytes(pool: Place) -> int | None:
+def free_bytes(pool: AnyPath) -> int | None:
     """Bytes that are free on a pool's disk, whether the pool is there yet or not; None if it is remote."""
     if not isinstance(pool, Path):
         return None

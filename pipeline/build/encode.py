@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from birdcache.audio.read import waveform_blocks
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView
-from birdcache.storage import Place
-from cache.quantize import Codec, Codes
+from birdcache.storage import AnyPath
+from cache.quantize import QuantizedArray, Quantizer
 from pipeline.build.frontend import room, spectrogram_blocks, value_range
 
 
-def codec_of(view: MelView | PcenView) -> Codec:
+def quantizer_of(view: MelView | PcenView) -> Quantizer:
     """How the values of a view are stored.
 
     Raises
@@ -22,12 +22,12 @@ def codec_of(view: MelView | PcenView) -> Codec:
     ValueError
         If the view's numbers do not go together.
     """
-    return Codec(view.dtype, *value_range(view))
+    return Quantizer(view.dtype, *value_range(view))
 
 
-def code_blocks(
-    path: Place, view: MelView | PcenView, sha256: str | None = None, silence: bool = False
-) -> Iterator[Codes]:
+def quantized_blocks(
+    path: AnyPath, view: MelView | PcenView, sha256: str | None = None, silence: bool = False
+) -> Iterator[QuantizedArray]:
     """Decode, transform and encode a recording in pieces (T, M).
 
     Parameters
@@ -41,10 +41,10 @@ def code_blocks(
         If the file cannot be read, has changed, does not pass the gate, or does not decode to what it promises: where
         that shows, after the good pieces before it.
     """
-    codec = codec_of(view)
+    quantizer = quantizer_of(view)
     with np.errstate(over="ignore", invalid="ignore"):
         waveform = waveform_blocks(path, view.sample_rate_hz, sha256, room(view), silence)
         for values in spectrogram_blocks(waveform, view):
             if not np.isfinite(values).all():
-                raise Refusal("not-finite", "its spectrogram holds values that are not finite numbers")
-            yield codec.encode(values)
+                raise RejectedAudio("not-finite", "its spectrogram holds values that are not finite numbers")
+            yield quantizer.encode(values)

@@ -20,7 +20,7 @@ import joblib
 
 from birdcache.errors import PipelineError
 from birdcache.params.load import MachineParams
-from birdcache.process import die_with_parent, is_alive
+from birdcache.process import exit_with_parent, is_alive
 
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 ALL = -1
@@ -46,7 +46,7 @@ def run_unordered(tasks: Iterable[Task], machine: MachineParams) -> Iterator[Any
     """
     if machine.backend == "loky":
         calls = (joblib.delayed(function)(*arguments) for function, arguments in tasks)
-        mortal = {"initializer": die_with_parent, "initargs": (os.getpid(),)}
+        mortal = {"initializer": exit_with_parent, "initargs": (os.getpid(),)}
         yield from joblib.Parallel(machine.workers or ALL, return_as="generator_unordered", **mortal)(calls)
         return
     with _cluster(machine) as client:

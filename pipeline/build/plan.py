@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from birdcache.params.views import MelView, PcenView
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from cache.keys import content_key, part_bits, part_name
 from cache.part import SHARD, PartReader
 from cache.part_writer import FileFacts
@@ -44,7 +44,7 @@ class Source:
 class Old:
     """A finished part whose rows may be copied."""
 
-    folder: Place
+    folder: AnyPath
     frames: int
     shard_bytes: int
 

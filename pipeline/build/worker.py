@@ -12,15 +12,15 @@ import zarr
 
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.read import DECODER_VERSION
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import absolute, is_local
 from cache.keys import view_digest
 from cache.part import PartReader
-from cache.part_writer import PartDraft
+from cache.part_writer import PartWriter
 from cache.pool import PooledPart
-from cache.quantize import Codec
+from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from pipeline.build.frontend import FRONTEND_VERSION
@@ -33,29 +33,29 @@ class Recipe:
 
     view: MelView | PcenView
     digest: str
-    codec: Codec
+    quantizer: Quantizer
     pool: str
     base: str
 
     @property
     def layout(self) -> Layout:
         """How the parts are written."""
-        return Layout.of(self.view, self.codec)
+        return Layout.of(self.view, self.quantizer)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An audio file that was refused while it was decoded: class, reason and way out as in its `Refusal`."""
+    """An audio file that was refused while it was decoded: class, reason and way out as in its `RejectedAudio`."""
 
     source: Source
     code: str
     detail: str
-    way_out: str
+    hint: str
 
     @property
     def reason(self) -> str:
         """File, reason and way out in one line."""
-        return f"{self.source.path}: {self.detail}; {self.way_out}"
+        return f"{self.source.path}: {self.detail}; {self.hint}"
 
 
 @dataclass(frozen=True)
@@ -83,31 +83,31 @@ def build_part(job: Job, recipe: Recipe) -> Built:
         )
     with zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
         pool = open_pool(absolute(recipe.pool, recipe.base), recipe.digest)
-        with pool.draft(recipe.layout) as draft:
-            refused = _fill(draft, job, recipe)
-            part = pool.publish(draft) if draft.keys else None
+        with pool.new_part(recipe.layout) as part_writer:
+            refused = _fill(part_writer, job, recipe)
+            part = pool.publish(part_writer) if part_writer.keys else None
         return Built(job.name, len(job.keys), part, tuple(refused))
 
 
-def _fill(draft: PartDraft, job: Job, recipe: Recipe) -> list[Refused]:
+def _fill(part_writer: PartWriter, job: Job, recipe: Recipe) -> list[Refused]:
     """Add the job's recordings one after another; a refused one leaves nothing in the draft."""
     readers, refused = _open_readers(job.reuse, recipe.layout), []
     for key, source in zip(job.keys, job.sources, strict=True):
-        if key in job.reuse and _copied(draft, key, job.reuse[key], readers):
+        if key in job.reuse and _copied(part_writer, key, job.reuse[key], readers):
             continue
         try:
-            with_second_try(partial(_add, draft, key, source, recipe))
-        except Refusal as refusal:
-            refused.append(Refused(source, refusal.code, refusal.detail, refusal.way_out))
+            with_second_try(partial(_add, part_writer, key, source, recipe))
+        except RejectedAudio as rejected:
+            refused.append(Refused(source, rejected.code, rejected.detail, rejected.hint))
     return refused
 
 
-def _add(draft: PartDraft, key: str, source: Source, recipe: Recipe) -> None:
+def _add(part_writer: PartWriter, key: str, source: Source, recipe: Recipe) -> None:
     """Add a recording; one that is refused, or decodes to its middle only, leaves nothing in the draft."""
     path = absolute(source.path, recipe.base)
-    with draft.recording(key) as writer:
-        for codes in decoder().codes(path, recipe.view, source.duration_s, source.sha256, source.silence):
-            writer.append(codes)
+    with part_writer.recording(key) as writer:
+        for quantized in decoder().quantized(path, recipe.view, source.duration_s, source.sha256, source.silence):
+            writer.append(quantized)
 
 
 def _open_readers(reuse: Mapping[str, Rows], layout: Layout) -> dict[Old, PartReader]:
@@ -120,10 +120,10 @@ def _open_readers(reuse: Mapping[str, Rows], layout: Layout) -> dict[Old, PartRe
     return readers
 
 
-def _copied(draft: PartDraft, key: str, rows: Rows, readers: Mapping[Old, PartReader]) -> bool:
+def _copied(part_writer: PartWriter, key: str, rows: Rows, readers: Mapping[Old, PartReader]) -> bool:
     """Copy finished frames, unless a chunk is damaged: a copy would get a fresh checksum and hide that."""
-    with suppress(StoreError), draft.recording(key) as writer:
-        for codes in readers[rows.old].rows(rows.start, rows.frames):
-            writer.append(codes)
+    with suppress(StoreError), part_writer.recording(key) as writer:
+        for quantized in readers[rows.old].rows(rows.start, rows.frames):
+            writer.append(quantized)
         return True
     return False

@@ -18,7 +18,7 @@ import pandas as pd
 from birdcache.audio.paths import LINKS_WAY_OUT, Bounds, colliding, is_inner_path
 from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE, is_label, parse_secondary
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from birdcache.user_tables import Problem, read_user_table
 
 AUDIO_FOLDERS = ("train_audio", "train_short_audio")  # the second in 2021
@@ -31,7 +31,7 @@ _NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _FOLD = r"([0-9]{1,4}(\.0+)?)?"
 
 
-def read_birdclef(root: Place, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_birdclef(root: AnyPath, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read train.csv.
 
     Returns
@@ -63,7 +63,7 @@ def read_birdclef(root: Place, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataFra
     return _recordings(table, audio), table.drop_duplicates("primary_label").set_index("primary_label")
 
 
-def _names(folder: Place, bounds: Bounds) -> set[str]:
+def _names(folder: AnyPath, bounds: Bounds) -> set[str]:
     return {file.name for file in folder.iterdir()} if folder.is_dir() and not bounds.why_outside(folder) else set()
 
 
@@ -96,7 +96,7 @@ def _problems(table: pd.DataFrame) -> Iterator[Problem]:
     yield bad_fold, "fold must be a whole number from 0 to 9999; correct it or leave it empty"
 
 
-def _file_problems(recording: pd.Series[str], audio: Place, bounds: Bounds) -> Iterator[Problem]:
+def _file_problems(recording: pd.Series[str], audio: AnyPath, bounds: Bounds) -> Iterator[Problem]:
     """Rows whose file must not be opened. What is not there, or no audio, is told of when audio is looked at."""
     plain_files = functools.cache(lambda folder: bounds.plain_files(audio / folder))
 
@@ -106,11 +106,11 @@ def _file_problems(recording: pd.Series[str], audio: Place, bounds: Bounds) -> I
 
     why = recording.map(why_not)
     for reason in sorted(set(why) - {""}):
-        way_out = LINKS_WAY_OUT if "link" in reason else "name a file"
-        yield why == reason, f"filename {reason}; {way_out}"
+        hint = LINKS_WAY_OUT if "link" in reason else "name a file"
+        yield why == reason, f"filename {reason}; {hint}"
 
 
-def _recordings(table: pd.DataFrame, audio: Place) -> pd.DataFrame:
+def _recordings(table: pd.DataFrame, audio: AnyPath) -> pd.DataFrame:
     secondary = [" ".join(parse_secondary(text) or ()) for text in table["secondary_labels"]]
     return pd.DataFrame(
         {

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from birdcache.audio.decoder import decoder, with_second_try
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.load import MachineParams
 from birdcache.progress import Progress
 from birdcache.storage import absolute
@@ -87,5 +87,5 @@ def _sound(file: File, blocks: int | None, base: str) -> str:
     path, duration_s, sha256 = file
     try:
         return with_second_try(partial(decoder().sound, absolute(path, base), duration_s, sha256, blocks))
-    except Refusal:
+    except RejectedAudio:
         return sha256

@@ -42,10 +42,10 @@ def group_recordings(recordings: pd.DataFrame) -> IntArray:
 def _links(key: pd.Series[str]) -> tuple[IntArray, IntArray]:
     """Each recording with a key, and the first recording that has the same."""
     known = np.flatnonzero(key != "")
-    codes, values = pd.factorize(key.iloc[known])
+    quantized, values = pd.factorize(key.iloc[known])
     first = np.full(len(values), len(key))
-    np.minimum.at(first, codes, known)
-    return known, first[codes]
+    np.minimum.at(first, quantized, known)
+    return known, first[quantized]
 
 
 def _place_and_day(recordings: pd.DataFrame) -> pd.Series[str]:

@@ -22,7 +22,7 @@ from birdcache.errors import PipelineError
 from birdcache.formulas import starts_formula
 from birdcache.labels import LABEL_RULE, is_label, is_word_list
 from birdcache.params.load import DataParams
-from birdcache.storage import Place, place, reaching
+from birdcache.storage import AnyPath, place, reaching
 from birdcache.user_tables import Problem, read_header, read_user_table
 from pipeline.dataset.annotated import annotated, unlabelled
 from pipeline.dataset.birdclef import read_birdclef
@@ -60,7 +60,7 @@ class Metadata:
     annotations: pd.DataFrame
     taxonomy: pd.DataFrame
     submission: tuple[str, ...] | None
-    soundscapes: tuple[Place, ...]
+    soundscapes: tuple[AnyPath, ...]
     truth: pd.DataFrame
 
 
@@ -130,11 +130,11 @@ def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame
     return unlabelled(table).assign(label=table["label"]), pd.DataFrame(columns=TAXONOMY)
 
 
-def _name(where: Place) -> str:
+def _name(where: AnyPath) -> str:
     return where.name
 
 
-def _audio_files(folder: Place, bounds: Bounds) -> list[Place]:
+def _audio_files(folder: AnyPath, bounds: Bounds) -> list[AnyPath]:
     """The audio files in a folder, as far as their names tell.
 
     Raises
@@ -160,7 +160,7 @@ def _alike(names: Sequence[str]) -> list[str]:
     return list(column[colliding(column)])
 
 
-def _refuse_names(folder: Place, what: str, names: Sequence[str], rule: str) -> None:
+def _refuse_names(folder: AnyPath, what: str, names: Sequence[str], rule: str) -> None:
     """Raise one error that names all of them, or as many as one can read.
 
     Raises
@@ -209,7 +209,7 @@ def _read_submission(bounds: Bounds, labels: set[str]) -> tuple[str, ...] | None
     return tuple(columns)
 
 
-def _list_soundscapes(bounds: Bounds, name: str | None) -> tuple[Place, ...]:
+def _list_soundscapes(bounds: Bounds, name: str | None) -> tuple[AnyPath, ...]:
     if name is None:
         return ()
     folder = bounds.root / name

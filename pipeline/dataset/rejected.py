@@ -11,22 +11,22 @@ import pandas as pd
 from birdcache.errors import PipelineError
 from cache.csv_files import write_csv
 
-COLUMNS = ["file", "code", "detail", "way_out"]
+COLUMNS = ["file", "code", "detail", "hint"]
 CHOSEN = ("too-short", "too-long")  # data.shortest_s and data.longest_s ask for these: they are no fault of the data
 
 
 def write_refused(refused: pd.DataFrame, path: Path) -> None:
-    """Write a table with the columns file, code, detail and way_out, sorted by file; only its header if it is empty."""
+    """Write a table with the columns file, code, detail and hint, sorted by file; only its header if it is empty."""
     write_csv(refused[COLUMNS].sort_values(["file", "code"]), path)
 
 
-def counts_text(codes: Iterable[str]) -> str:
+def counts_text(quantized: Iterable[str]) -> str:
     """How many of each class: `damaged 2, truncated 5`; "none" if there is none."""
-    counts = sorted(Counter(codes).items())
+    counts = sorted(Counter(quantized).items())
     return ", ".join(f"{code} {count}" for code, count in counts) or "none"
 
 
-def check_share(codes: Sequence[str], files: int, most: float, listed: Path) -> None:
+def check_share(quantized: Sequence[str], files: int, most: float, listed: Path) -> None:
     """Fail if too many files were refused, once all others are done with.
 
     Parameters
@@ -41,7 +41,7 @@ def check_share(codes: Sequence[str], files: int, most: float, listed: Path) -> 
     PipelineError
         If more than their share was refused.
     """
-    faults = [code for code in codes if code not in CHOSEN]
+    faults = [code for code in quantized if code not in CHOSEN]
     if len(faults) > most * files:
         raise PipelineError(
             f"params.yaml: data.max_refused_share = {most:g}: {len(faults)} of {files} files "

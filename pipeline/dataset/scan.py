@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from birdcache.audio.decoder import decoder, with_second_try
-from birdcache.audio.read import Header, content_sha256, fetched
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.read import AudioInfo, content_sha256, fetched
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.load import DataParams, MachineParams
 from birdcache.progress import Progress
-from birdcache.storage import Place, absolute
+from birdcache.storage import AnyPath, absolute
 from pipeline.build.parallel import run_unordered
 
 BATCH_FILES = 64  # per task of a worker: a file takes a millisecond, a task's way there and back several
@@ -22,7 +22,7 @@ BATCH_FILES = 64  # per task of a worker: a file takes a millisecond, a task's w
 
 @dataclass(frozen=True)
 class Scan:
-    """What one file holds, or why it is refused: a key of `birdcache.audio.rejected.WAYS_OUT`, or ""."""
+    """What one file holds, or why it is refused: a key of `birdcache.audio.rejected.HINTS`, or ""."""
 
     sha256: str = ""
     duration_s: float = 0.0
@@ -31,7 +31,7 @@ class Scan:
     no_end: bool = False
     code: str = ""
     detail: str = ""
-    way_out: str = ""
+    hint: str = ""
 
 
 def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, what: str) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def _scan_batch(start: int, paths: Sequence[str], base: str, data: DataParams) -
     return start, [scan_file(absolute(path, base), data) for path in paths]
 
 
-def scan_file(path: Place, data: DataParams) -> Scan:
+def scan_file(path: AnyPath, data: DataParams) -> Scan:
     """Scan one file; one that cannot be used gives a `Scan` with its code, never an exception.
 
     Raises
@@ -79,20 +79,24 @@ def scan_file(path: Place, data: DataParams) -> Scan:
     """
     try:
         with fetched(path) as local:
-            header = with_second_try(lambda: decoder().header(local))
-            _check_choices(header, data)
-            facts = header.duration_s, header.sample_rate_hz, header.channels
-            return Scan(content_sha256(local), *facts, not header.ended)
-    except Refusal as refusal:
-        return Scan(code=refusal.code, detail=refusal.detail, way_out=refusal.way_out)
+            info = with_second_try(lambda: decoder().info(local))
+            _check_choices(info, data)
+            facts = info.duration_s, info.sample_rate_hz, info.channels
+            return Scan(content_sha256(local), *facts, not info.ended)
+    except RejectedAudio as rejected:
+        return Scan(code=rejected.code, detail=rejected.detail, hint=rejected.hint)
 
 
-def _check_choices(header: Header, data: DataParams) -> None:
+def _check_choices(info: AudioInfo, data: DataParams) -> None:
     """Refuse what params.yaml says to leave out."""
-    if not header.ended and data.no_end == "refuse":
-        raise Refusal("no-end", "says nowhere that it ends here, as if the rest were missing; what is there is intact")
-    if header.duration_s < data.shortest_s:
+    if not info.ended and data.no_end == "refuse":
+        raise RejectedAudio(
+            "no-end", "says nowhere that it ends here, as if the rest were missing; what is there is intact"
+        )
+    if info.duration_s < data.shortest_s:
         shortest = f"data.shortest_s ({data.shortest_s:g} s)"
-        raise Refusal("too-short", f"lasts {header.duration_s:.3g} s, less than {shortest}")
-    if header.duration_s > data.longest_s:
-        raise Refusal("too-long", f"lasts {header.duration_s:.6g} s, more than data.longest_s ({data.longest_s:g} s)")
+        raise RejectedAudio("too-short", f"lasts {info.duration_s:.3g} s, less than {shortest}")
+    if info.duration_s > data.longest_s:
+        raise RejectedAudio(
+            "too-long", f"lasts {info.duration_s:.6g} s, more than data.longest_s ({data.longest_s:g} s)"
+        )

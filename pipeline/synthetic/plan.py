@@ -97,7 +97,7 @@ def draw_recordists(seed: int) -> list[Recordist]:
         recordists.append(
             Recordist(
                 name=name,
-                habitat=place,
+                soundfield=place,
                 latitude=place.latitude + rng.normal(0, 0.08),
                 longitude=place.longitude + rng.normal(0, 0.12),
                 activity=float(activity[number]),
@@ -129,7 +129,7 @@ def _draw_recordings(demo: DemoParams, recordists: list[Recordist]) -> list[Reco
 
 def _authors(bird: Species, count: int, recordists: list[Recordist], rng: np.random.Generator) -> list[Recordist]:
     """The recordist of each of a species' recordings: the busy and those at its home above all."""
-    weight = np.array([person.activity * (3 if person.habitat.name in bird.homes else 1) for person in recordists])
+    weight = np.array([person.activity * (3 if person.soundfield.name in bird.homes else 1) for person in recordists])
     weight /= weight.sum()
     first = rng.choice(len(recordists), min(count, AUTHORS_AT_LEAST), replace=False, p=weight)
     others = rng.choice(len(recordists), count - len(first), p=weight)

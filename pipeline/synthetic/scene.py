@@ -80,7 +80,7 @@ def render_scene(scene: Scene) -> Waveform:
     sound = background
     for singer in scene.singers:
         song = render_songs(singer.songs, samples, rng)
-        response = impulse_response(scene.recordist.habitat, singer.distance_m, rng)
+        response = impulse_response(scene.recordist.soundfield, singer.distance_m, rng)
         song = oaconvolve(song, response)[:samples]
         wanted = _octave_rms(power, samples, _pitch_hz(singer)) * 10 ** (singer.snr_db / 20)
         sound = sound + np.float32(wanted / _rms_while_singing(song)) * song

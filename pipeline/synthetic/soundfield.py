@@ -24,7 +24,7 @@ GUSTS = ((0.25, 0.6), (0.9, 0.5), (5.0, 0.3))  # of the wind: rate in Hz, streng
 
 
 @dataclass(frozen=True)
-class Habitat:
+class Soundfield:
     """A kind of place: what is heard there besides birds, and how it echoes."""
 
     name: str
@@ -41,11 +41,11 @@ class Habitat:
 
 
 HABITATS = (
-    Habitat("forest", 47.91, 8.21, -14, -8, -22, -34, 0.10, 0.14, 0.9, 0.55),
-    Habitat("meadow", 47.64, 8.74, -4, -18, -50, -24, 0.60, 0.06, 0.2, 0.08),
-    Habitat("reedbed", 47.68, 9.12, -6, -4, -34, -28, 0.30, 0.10, 0.25, 0.12),
-    Habitat("hillside", 47.45, 8.05, -2, -16, -9, -40, 0.25, 0.10, 1.3, 0.35),
-    Habitat("village", 47.55, 8.45, -12, -16, -50, -5, 0.15, 0.08, 0.5, 0.40),
+    Soundfield("forest", 47.91, 8.21, -14, -8, -22, -34, 0.10, 0.14, 0.9, 0.55),
+    Soundfield("meadow", 47.64, 8.74, -4, -18, -50, -24, 0.60, 0.06, 0.2, 0.08),
+    Soundfield("reedbed", 47.68, 9.12, -6, -4, -34, -28, 0.30, 0.10, 0.25, 0.12),
+    Soundfield("hillside", 47.45, 8.05, -2, -16, -9, -40, 0.25, 0.10, 1.3, 0.35),
+    Soundfield("village", 47.55, 8.45, -12, -16, -50, -5, 0.15, 0.08, 0.5, 0.40),
 )
 
 
@@ -54,7 +54,7 @@ class Recordist:
     """Somebody who records birds: where, how near, and with what."""
 
     name: str
-    habitat: Habitat
+    soundfield: Soundfield
     latitude: float
     longitude: float
     activity: float  # relative number of recordings
@@ -99,7 +99,7 @@ LAYERS: dict[str, Callable[[Spectrum], Spectrum]] = {
 
 def draw_ambience(who: Recordist, rng: np.random.Generator) -> Ambience:
     """The weather and the insects of one recording at the recordist's place."""
-    place = who.habitat
+    place = who.soundfield
     weather_db = rng.normal(0, 4)
     rains = rng.random() < place.rain
     steady_db = {
@@ -190,7 +190,7 @@ def air_gain(hz: Spectrum, distance_m: float) -> Spectrum:
     return np.exp2(loss_db * np.float32(-np.log2(10) / 20))
 
 
-def impulse_response(place: Habitat, distance_m: float, rng: np.random.Generator) -> Waveform:
+def impulse_response(place: Soundfield, distance_m: float, rng: np.random.Generator) -> Waveform:
     """How the place answers a click `distance_m` away: the click, then a fading echo that has lost its highs."""
     samples = next_fast_len(int(place.reverb_s * SAMPLE_RATE_HZ), real=True)
     time_s = np.arange(samples, dtype=np.float32) / SAMPLE_RATE_HZ

@@ -80,12 +80,12 @@ def render_songs(songs: Sequence[Song], samples: int, rng: np.random.Generator) 
     for song in songs:
         for note in song.notes:
             start = round((song.start_s + note.start_s) * SAMPLE_RATE_HZ)
-            sound = render_note(note, rng)[: max(samples - start, 0)]
+            sound = render_syllable(note, rng)[: max(samples - start, 0)]
             waveform[start : start + len(sound)] += sound
     return waveform
 
 
-def render_note(note: Note, rng: np.random.Generator) -> Waveform:
+def render_syllable(note: Note, rng: np.random.Generator) -> Waveform:
     """The sound of a note: (S,) float32, about 1 at its loudest when level_db is 0."""
     time_s = np.arange(max(round(note.duration_s * SAMPLE_RATE_HZ), 2)) / SAMPLE_RATE_HZ
     tone = _tone(note, _pitch_hz(note, time_s))

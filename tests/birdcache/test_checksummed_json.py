@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 
-from birdcache.files import sealed_json, unsealed_json
+from birdcache.files import checksummed_json, verified_json
 
 CONTENT: dict[str, Any] = {"name": "Étourneau", "rates": [1e-05, 0.5, 3], "none": None, "nested": {"b": 1, "a": True}}
 
 
 def test_what_was_sealed_comes_back_in_its_order() -> None:
-    assert unsealed_json(sealed_json(CONTENT)) == CONTENT
-    assert list(unsealed_json(sealed_json(CONTENT))) == list(CONTENT)
-    assert str(unsealed_json(sealed_json({"auc": float("nan")}))) == "{'auc': nan}"
+    assert verified_json(checksummed_json(CONTENT)) == CONTENT
+    assert list(verified_json(checksummed_json(CONTENT))) == list(CONTENT)
+    assert str(verified_json(checksummed_json({"auc": float("nan")}))) == "{'auc': nan}"
 
 
 def test_every_flipped_bit_is_noticed() -> None:
-    data = sealed_json(CONTENT)
+    data = checksummed_json(CONTENT)
     for bit in range(8 * len(data)):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(ValueError, match=r"."):
-            unsealed_json(bytes(changed))
+            verified_json(bytes(changed))
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_every_flipped_bit_is_noticed() -> None:
 )
 def test_what_is_short_or_long_or_no_object_is_noticed(change: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
-        unsealed_json(change(sealed_json(CONTENT)))
+        verified_json(change(checksummed_json(CONTENT)))
 
 
 def test_a_number_in_another_spelling_is_another_byte() -> None:
     """Its value, and so its digest, would be the same."""
-    data = sealed_json(CONTENT)
+    data = checksummed_json(CONTENT)
     assert b"1e-05" in data
     with pytest.raises(ValueError, match="other bytes than its seal promises"):
-        unsealed_json(data.replace(b"1e-05", b"1E-05"))
+        verified_json(data.replace(b"1e-05", b"1E-05"))

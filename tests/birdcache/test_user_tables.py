@@ -20,7 +20,7 @@ def read(folder: Path, content: bytes | str) -> UserTable:
     return read_user_table(folder / "t.csv", ["a"], ["b"], Bounds(folder, "inside"))
 
 
-def refusal(folder: Path, content: bytes | str) -> str:
+def rejected(folder: Path, content: bytes | str) -> str:
     with pytest.raises(PipelineError) as caught:
         read(folder, content).refuse([])
     return str(caught.value)
@@ -79,7 +79,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes | str, rule: str) -> None:
-    assert rule in refusal(tmp_path, content)
+    assert rule in rejected(tmp_path, content)
 
 
 def test_longest_cells_and_lines_that_are_allowed(tmp_path: Path) -> None:

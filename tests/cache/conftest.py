@@ -18,9 +18,9 @@ from birdcache.files import sha256_hex
 from birdcache.params.views import MelView
 from cache.keys import content_key, view_digest
 from cache.pool import LocalPool
-from cache.quantize import Codec
+from cache.quantize import Quantizer
 from cache.shard import Layout
-from cache.store_writer import NamedPart, seal
+from cache.store_writer import NamedPart, commit_store
 from tests.sealing import add_part
 
 Parts = Mapping[str, Sequence[int]]
@@ -34,8 +34,8 @@ class Sealed:
     path: Path
     pool: Path
     view: MelView
-    codec: Codec
-    codes: dict[str, npt.NDArray[Any]]
+    quantizer: Quantizer
+    quantized: dict[str, npt.NDArray[Any]]
 
 
 VIEW = MelView(
@@ -61,19 +61,19 @@ def seal_store(
 ) -> Sealed:
     """Seal root/mel.zarr over root/pool; `seed` chooses its values."""
     view = VIEW.model_copy(update={"dtype": dtype, "compression": compression})
-    codec, digest = Codec(dtype, -100.0, 28.0), view_digest(view, 1, "decoder")
+    quantizer, digest = Quantizer(dtype, -100.0, 28.0), view_digest(view, 1, "decoder")
     pool, rng = LocalPool(root / "pool", digest), np.random.default_rng(seed)
     named: list[NamedPart] = []
-    codes: dict[str, npt.NDArray[Any]] = {}
+    quantized: dict[str, npt.NDArray[Any]] = {}
     for name, frames in parts.items():
         audio = tuple(sha256_hex(f"{name}{number}".encode()) for number in range(len(frames)))
         values = rng.uniform(-100, 28, (sum(frames), view.n_mels)).astype(np.float32)
-        rows: list[Any] = np.split(codec.encode(values), np.cumsum(frames)[:-1])
+        rows: list[Any] = np.split(quantizer.encode(values), np.cumsum(frames)[:-1])
         keys = [content_key(sha256, digest) + str(seed) for sha256 in audio]
-        named.append(NamedPart(name, add_part(pool, Layout.of(view, codec), keys, rows), audio))
-        codes |= dict(zip(audio, rows, strict=True))
-    seal(root / "mel.zarr", view, digest, codec, named)
-    return Sealed(root / "mel.zarr", root / "pool", view, codec, codes)
+        named.append(NamedPart(name, add_part(pool, Layout.of(view, quantizer), keys, rows), audio))
+        quantized |= dict(zip(audio, rows, strict=True))
+    commit_store(root / "mel.zarr", view, digest, quantizer, named)
+    return Sealed(root / "mel.zarr", root / "pool", view, quantizer, quantized)
 
 
 @pytest.fixture(autouse=True)

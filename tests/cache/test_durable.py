@@ -82,7 +82,7 @@ def test_file_that_may_not_grow_leaves_the_old_store(make_sealed: MakeSealed, si
     Store(make_sealed(seed=2).path).verify()
 
 
-def test_error_names_the_file_the_rule_and_the_way_out(tmp_path: Path) -> None:
+def test_error_names_the_file_the_rule_and_the_hint(tmp_path: Path) -> None:
     refused = pytest.raises(
         StoreError,
         match=r"pool/part: cannot be written \(No space .*as it was: .*cache gc.*BIRDCACHE_POOL.*run the stage",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cache.gather import Ints, find_runs
+from cache.gather import Ints, find_slices
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
 from tests.cache.conftest import Sealed
@@ -44,7 +44,7 @@ KINDS = pytest.mark.parametrize("kind", ["inside", "looped", "padded"])
 def test_runs_are_the_frames_of_a_batch_each_at_its_place(store: Store, kind: str) -> None:
     row_B, position_BT = clips(store, kind)
     found = np.full((position_BT.size, 2), -1)  # part, frame of the part
-    for part, chunk, row, count, place in find_runs(store, row_B, position_BT):
+    for part, chunk, row, count, place in find_slices(store, row_B, position_BT):
         assert (found[place : place + count] == -1).all()
         found[place : place + count, 0] = part
         found[place : place + count, 1] = chunk * CHUNK_FRAMES + row + np.arange(count)
@@ -56,7 +56,7 @@ def test_runs_are_the_frames_of_a_batch_each_at_its_place(store: Store, kind: st
 
 @KINDS
 def test_no_run_crosses_the_border_of_a_chunk_or_of_a_clip(store: Store, kind: str) -> None:
-    for _, _, row, count, place in find_runs(store, *clips(store, kind)):
+    for _, _, row, count, place in find_slices(store, *clips(store, kind)):
         assert count > 0
         assert row + count <= CHUNK_FRAMES
         assert place // CLIP_FRAMES == (place + count - 1) // CLIP_FRAMES
@@ -66,8 +66,8 @@ def test_a_clip_inside_its_recording_is_one_run_in_each_chunk(store: Store) -> N
     row_B, position_BT = clips(store, "inside")
     first_B = store.start[row_B] + position_BT[:, 0]
     chunks_B = (first_B + CLIP_FRAMES - 1) // CHUNK_FRAMES - first_B // CHUNK_FRAMES + 1
-    assert len(find_runs(store, row_B, position_BT).part) == chunks_B.sum()
+    assert len(find_slices(store, row_B, position_BT).part) == chunks_B.sum()
 
 
 def test_a_batch_of_padding_alone_has_no_runs(store: Store) -> None:
-    assert list(find_runs(store, np.array([0, 1]), np.full((2, 5), -1))) == []
+    assert list(find_slices(store, np.array([0, 1]), np.full((2, 5), -1))) == []

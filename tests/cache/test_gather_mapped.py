@@ -11,7 +11,7 @@ import pytest
 
 from birdcache.errors import StoreError
 from cache import gather_mapped
-from cache.gather import find_runs
+from cache.gather import find_slices
 from cache.gather_mapped import MappedReader
 from cache.part import SHARD, SPARE_FILES
 from cache.shard import CHUNK_FRAMES
@@ -41,9 +41,9 @@ class Advice:
 def stage(reader: MappedReader, store: Store, starts: dict[int, int]) -> np.ndarray:
     """Clips that begin at a frame of each recording."""
     position_BT = np.array(list(starts.values()))[:, None] + np.arange(CLIP_FRAMES)
-    runs = find_runs(store, np.array(list(starts)), position_BT)
+    slices = find_slices(store, np.array(list(starts)), position_BT)
     out = store.empty(position_BT.size)
-    reader.copy(runs, out)
+    reader.copy(slices, out)
     return out.reshape(len(starts), CLIP_FRAMES, -1)
 
 
@@ -179,11 +179,11 @@ def test_a_store_of_many_parts_raises_the_limit_of_open_files(make_sealed: MakeS
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (150 + SPARE_FILES, few_files)
 
 
-def test_a_store_of_more_parts_than_files_may_be_open_is_refused_with_a_way_out(
+def test_a_store_of_more_parts_than_files_may_be_open_is_refused_with_a_hint(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (100, 257))
-    with pytest.raises(StoreError, match=r"parts: mapping it takes 258 .* may have 257; .*residence to stream"):
+    with pytest.raises(StoreError, match=r"parts: mapping it takes 258 .* may have 257; .*placement to stream"):
         MappedReader(store)
 
 

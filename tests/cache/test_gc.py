@@ -14,27 +14,27 @@ import pytest
 from upath import UPath
 
 from birdcache.errors import StoreError
-from birdcache.storage import Place
-from cache.gc import free, take_stock
+from birdcache.storage import AnyPath
+from cache.gc import free, pool_usage
 from cache.part import SHARD
 from cache.part_writer import ROWS
 from cache.pool import LocalPool
-from cache.quantize import Codec
+from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from cache.store import Store
-from cache.store_writer import NamedPart, seal
+from cache.store_writer import NamedPart, commit_store
 from cache.usage import address_of, note_plan, note_store, read_notes
 from tests.cache.conftest import VIEW
 from tests.sealing import add_part
 
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
-CODEC = Codec("float16", -100.0, 28.0)
+CODEC = Quantizer("float16", -100.0, 28.0)
 LAYOUT = Layout.of(VIEW, CODEC)
 
 
 @pytest.fixture(params=["local", "remote"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyPath]:
     """Where a pool is: a folder, or a URL."""
     if request.param == "local":
         yield tmp_path / "pool"
@@ -57,53 +57,53 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse)
 
 
-def make_parts(root: Place, names: str, digest: str = DIGEST) -> list[NamedPart]:
+def make_parts(root: AnyPath, names: str, digest: str = DIGEST) -> list[NamedPart]:
     """A part per letter, of as many recordings as the letter's place in the alphabet."""
     named = []
     for letter in names:
         audio = [f"{ord(letter):02x}{number:062x}" for number in range(ord(letter) - ord("a") + 1)]
-        codes = [np.full((600, VIEW.n_mels), 7, np.float16) for _ in audio]
-        named.append(NamedPart(letter, add_part(open_pool(root, digest), LAYOUT, audio, codes), tuple(audio)))
+        quantized = [np.full((600, VIEW.n_mels), 7, np.float16) for _ in audio]
+        named.append(NamedPart(letter, add_part(open_pool(root, digest), LAYOUT, audio, quantized), tuple(audio)))
     return named
 
 
-def make_store(root: Place, target: Path, names: str, digest: str = DIGEST) -> list[str]:
+def make_store(root: AnyPath, target: Path, names: str, digest: str = DIGEST) -> list[str]:
     """Build, seal and note a store; returns the addresses of its parts."""
     parts = make_parts(root, names, digest)
     target.parent.mkdir(parents=True, exist_ok=True)
-    seal(target, VIEW, digest, CODEC, parts)
+    commit_store(target, VIEW, digest, CODEC, parts)
     note_store(root, target, [named.part for named in parts])
     return [address_of(named.part.folder) for named in parts]
 
 
-def garbage(root: Place, *stores: Path) -> list[str]:
-    return sorted(address_of(holding.folder) for holding in take_stock(root, stores).garbage)
+def garbage(root: AnyPath, *stores: Path) -> list[str]:
+    return sorted(address_of(entry.folder) for entry in pool_usage(root, stores).garbage)
 
 
-def collect(root: Place) -> int:
+def collect(root: AnyPath) -> int:
     """Free all garbage; returns its bytes."""
-    stock = take_stock(root, [])
+    stock = pool_usage(root, [])
     free(stock.garbage, stock.notes)
-    return sum(holding.bytes for holding in stock.garbage)
+    return sum(entry.bytes for entry in stock.garbage)
 
 
-def files_of(root: Place) -> dict[str, int]:
+def files_of(root: AnyPath) -> dict[str, int]:
     """Size of every file below a place."""
     return {str(file): file.stat().st_size for file in root.rglob("*") if file.is_file()}
 
 
-def test_stores_keep_their_parts_and_nothing_else_is_kept(root: Place, tmp_path: Path) -> None:
+def test_stores_keep_their_parts_and_nothing_else_is_kept(root: AnyPath, tmp_path: Path) -> None:
     make_store(root, tmp_path / "one/mel.zarr", "ab")
     make_store(root, tmp_path / "two/mel.zarr", "bc")
     make_store(root, tmp_path / "two/pcen.zarr", "a", OTHER_DIGEST)
     unused = [address_of(named.part.folder) for named in make_parts(root, "cde") + make_parts(root, "b", OTHER_DIGEST)]
     assert garbage(root) == sorted(unused[1:])
-    stock = take_stock(root, [])
-    assert sum(holding.recordings for holding in stock.garbage) == 4 + 5 + 2
-    assert {holding.view for holding in stock.holdings} == {DIGEST[:32], OTHER_DIGEST[:32]}
+    stock = pool_usage(root, [])
+    assert sum(entry.recordings for entry in stock.garbage) == 4 + 5 + 2
+    assert {entry.view for entry in stock.entries} == {DIGEST[:32], OTHER_DIGEST[:32]}
 
 
-def test_what_is_freed_is_what_was_said(root: Place, tmp_path: Path) -> None:
+def test_what_is_freed_is_what_was_said(root: AnyPath, tmp_path: Path) -> None:
     make_store(root, tmp_path / "mel.zarr", "ab")
     make_parts(root, "cd")
     make_parts(root, "ef", OTHER_DIGEST)
@@ -112,11 +112,11 @@ def test_what_is_freed_is_what_was_said(root: Place, tmp_path: Path) -> None:
     after = files_of(root)
     assert sum(before.values()) - sum(after.values()) == said_bytes > 0
     assert garbage(root) == []
-    assert len(take_stock(root, []).holdings) == 2
+    assert len(pool_usage(root, []).entries) == 2
     Store(tmp_path / "mel.zarr").verify()
 
 
-def test_removed_store_frees_what_it_alone_needed(root: Place, tmp_path: Path) -> None:
+def test_removed_store_frees_what_it_alone_needed(root: AnyPath, tmp_path: Path) -> None:
     make_store(root, tmp_path / "one.zarr", "ab")
     addresses = make_store(root, tmp_path / "two.zarr", "bc")
     shutil.rmtree(tmp_path / "two.zarr")
@@ -126,7 +126,7 @@ def test_removed_store_frees_what_it_alone_needed(root: Place, tmp_path: Path) -
     Store(tmp_path / "one.zarr").verify()
 
 
-def test_rebuilt_store_frees_its_old_parts(root: Place, tmp_path: Path) -> None:
+def test_rebuilt_store_frees_its_old_parts(root: AnyPath, tmp_path: Path) -> None:
     old = make_store(root, tmp_path / "mel.zarr", "abc")
     make_store(root, tmp_path / "mel.zarr", "bcd")
     assert garbage(root) == old[:1]
@@ -153,7 +153,7 @@ def test_moved_store_keeps_its_hard_links(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_links")
-def test_moved_store_that_is_named_keeps_what_it_points_to(root: Place, tmp_path: Path) -> None:
+def test_moved_store_that_is_named_keeps_what_it_points_to(root: AnyPath, tmp_path: Path) -> None:
     addresses = make_store(root, tmp_path / "mel.zarr", "ab")
     make_parts(root, "c")
     (tmp_path / "mel.zarr").rename(tmp_path / "moved.zarr")
@@ -163,7 +163,7 @@ def test_moved_store_that_is_named_keeps_what_it_points_to(root: Place, tmp_path
 
 
 def test_store_of_another_machine_is_taken_for_living(
-    root: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: AnyPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_store(root, tmp_path / "mel.zarr", "ab")
     shutil.rmtree(tmp_path / "mel.zarr")
@@ -173,7 +173,7 @@ def test_store_of_another_machine_is_taken_for_living(
     assert len(garbage(root)) == 2
 
 
-def test_killed_build_keeps_its_old_parts_and_its_new_ones(root: Place, tmp_path: Path) -> None:
+def test_killed_build_keeps_its_old_parts_and_its_new_ones(root: AnyPath, tmp_path: Path) -> None:
     """DVC removes the old store before it runs the stage."""
     target = tmp_path / "data/mel.zarr"
     make_store(root, target, "ab")
@@ -186,7 +186,7 @@ def test_killed_build_keeps_its_old_parts_and_its_new_ones(root: Place, tmp_path
     assert len(garbage(root)) == 2
 
 
-def test_unfinished_store_whose_project_is_gone_needs_nothing(root: Place, tmp_path: Path) -> None:
+def test_unfinished_store_whose_project_is_gone_needs_nothing(root: AnyPath, tmp_path: Path) -> None:
     target = tmp_path / "data/mel.zarr"
     make_store(root, target, "a")
     note_plan(root, target, [])
@@ -200,16 +200,16 @@ def test_unfinished_parts_are_freed(tmp_path: Path) -> None:
     root = tmp_path / "pool"
     make_store(root, tmp_path / "mel.zarr", "a")
     for number in range(2):
-        with LocalPool(root, DIGEST).draft(LAYOUT) as draft, draft.recording("1" * 64) as writer:
+        with LocalPool(root, DIGEST).new_part(LAYOUT) as part_writer, part_writer.recording("1" * 64) as writer:
             writer.append(np.zeros((600 + number, VIEW.n_mels), np.float16))
-    found = take_stock(root, []).garbage
-    assert [(holding.is_finished, holding.recordings) for holding in found] == [(False, 0)] * 2
-    assert collect(root) == sum(holding.bytes for holding in found) > 0
+    found = pool_usage(root, []).garbage
+    assert [(entry.is_finished, entry.recordings) for entry in found] == [(False, 0)] * 2
+    assert collect(root) == sum(entry.bytes for entry in found) > 0
     assert [*root.rglob("tmp-*")] == []
     Store(tmp_path / "mel.zarr").verify()
 
 
-def test_what_is_not_the_pools_is_never_touched(root: Place, tmp_path: Path) -> None:
+def test_what_is_not_the_pools_is_never_touched(root: AnyPath, tmp_path: Path) -> None:
     """A pool may be set by mistake to a folder that holds other things."""
     make_parts(root, "a")
     strangers = ["thesis/chapter/text", "photo", f"{DIGEST[:32]}/notes/text", f"{'AB' * 16}/{'0' * 64}/rows.json"]
@@ -235,7 +235,7 @@ def test_removal_cut_short_leaves_no_half_part(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     assert LocalPool(root, DIGEST).find(keys) is None
     assert LocalPool(root, DIGEST).parts() == []
-    assert [holding.is_finished for holding in take_stock(root, []).garbage] == [False]
+    assert [entry.is_finished for entry in pool_usage(root, []).garbage] == [False]
     assert make_parts(root, "a")[0].part.keys == keys
 
 
@@ -256,29 +256,29 @@ def test_remote_removal_cut_short_leaves_no_half_part(monkeypatch: pytest.Monkey
     monkeypatch.undo()
     assert open_pool(root, DIGEST).find(keys) is None
     assert open_pool(root, DIGEST).parts() == []
-    assert len(take_stock(root, []).garbage) == 2
+    assert len(pool_usage(root, []).garbage) == 2
     collect(root)
     assert files_of(root) == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"host":"a","store":"b","parts":3,"finished":true}'])
-def test_damaged_note_is_refused_by_name(root: Place, tmp_path: Path, content: bytes) -> None:
+def test_damaged_note_is_refused_by_name(root: AnyPath, tmp_path: Path, content: bytes) -> None:
     make_store(root, tmp_path / "mel.zarr", "a")
     (note,) = read_notes(root)
     note.file.write_bytes(content)
     with pytest.raises(StoreError, match=rf"stores/{note.file.name}: is damaged, so nobody knows"):
-        take_stock(root, [])
+        pool_usage(root, [])
 
 
-def test_part_with_an_unreadable_list_of_rows_counts_no_recordings(root: Place) -> None:
+def test_part_with_an_unreadable_list_of_rows_counts_no_recordings(root: AnyPath) -> None:
     folder = make_parts(root, "c")[0].part.folder
     if isinstance(folder, Path):
         (folder / ROWS).chmod(0o644)
     (folder / ROWS).write_bytes(b"[1]")
-    assert [holding.recordings for holding in take_stock(root, []).garbage] == [0]
+    assert [entry.recordings for entry in pool_usage(root, []).garbage] == [0]
 
 
-def test_empty_pool_holds_nothing(root: Place, tmp_path: Path) -> None:
+def test_empty_pool_holds_nothing(root: AnyPath, tmp_path: Path) -> None:
     (root / "lock").parent.mkdir(parents=True, exist_ok=True)
     (root / "lock").touch()
-    assert take_stock(root, [tmp_path / "none.zarr"]).holdings == ()
+    assert pool_usage(root, [tmp_path / "none.zarr"]).entries == ()

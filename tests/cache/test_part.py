@@ -11,8 +11,8 @@ import zarr
 
 from birdcache.errors import StoreError
 from cache.part import METADATA, SHARD, PartReader, copy_rows, map_chunks
-from cache.part_writer import PartDraft
-from cache.quantize import Codec, Codes
+from cache.part_writer import PartWriter
+from cache.quantize import QuantizedArray, Quantizer
 from cache.shard import CHUNK_FRAMES, Layout
 
 Dtype = Literal["float16", "uint8"]
@@ -24,26 +24,26 @@ LENGTHS = pytest.mark.parametrize("frames", [1, 511, 512, 513, 1024, 1300])
 
 
 def layout_of(dtype: Dtype, compression: Compression = "none") -> Layout:
-    return Layout(MEL_BINS, dtype, Codec(dtype, -100.0, 45.0).fill, compression)
+    return Layout(MEL_BINS, dtype, Quantizer(dtype, -100.0, 45.0).fill, compression)
 
 
-def random_codes(frames: int, dtype: Dtype) -> Codes:
+def random_codes(frames: int, dtype: Dtype) -> QuantizedArray:
     values = np.random.default_rng(frames).uniform(-100, 45, (frames, MEL_BINS))
-    return Codec(dtype, -100.0, 45.0).encode(values.astype(np.float32))
+    return Quantizer(dtype, -100.0, 45.0).encode(values.astype(np.float32))
 
 
-def write_codes(folder: Path, codes: Codes, layout: Layout, piece: int = 10_000) -> Codes:
+def write_codes(folder: Path, quantized: QuantizedArray, layout: Layout, piece: int = 10_000) -> QuantizedArray:
     """Write a part of one recording, whose codes arrive in pieces."""
-    with PartDraft(folder, layout) as draft:
-        with draft.recording("1" * 64) as writer:
-            for start in range(0, len(codes), piece):
-                writer.append(codes[start : start + piece])
-        draft.finish()
+    with PartWriter(folder, layout) as part_writer:
+        with part_writer.recording("1" * 64) as writer:
+            for start in range(0, len(quantized), piece):
+                writer.append(quantized[start : start + piece])
+        part_writer.finish()
     (folder / SHARD).chmod(0o644)  # for tests that damage it
-    return codes
+    return quantized
 
 
-def write_part(folder: Path, frames: int, dtype: Dtype, compression: Compression = "none") -> Codes:
+def write_part(folder: Path, frames: int, dtype: Dtype, compression: Compression = "none") -> QuantizedArray:
     return write_codes(folder, random_codes(frames, dtype), layout_of(dtype, compression))
 
 
@@ -63,41 +63,41 @@ def flip(path: Path, place: int) -> None:
 def test_reader_and_zarr_show_the_frames_that_were_written(
     tmp_path: Path, frames: int, dtype: Dtype, compression: Compression
 ) -> None:
-    codes = write_part(tmp_path / "0", frames, dtype, compression)
+    quantized = write_part(tmp_path / "0", frames, dtype, compression)
     by_zarr: Any = zarr.open_array(tmp_path / "0", mode="r")
-    np.testing.assert_array_equal(by_zarr[:], codes)
-    assert by_zarr.dtype == codes.dtype
+    np.testing.assert_array_equal(by_zarr[:], quantized)
+    assert by_zarr.dtype == quantized.dtype
     reader = open_reader(tmp_path / "0", frames, layout_of(dtype, compression))
-    np.testing.assert_array_equal(np.concatenate(list(reader.rows(0, frames))), codes)
+    np.testing.assert_array_equal(np.concatenate(list(reader.rows(0, frames))), quantized)
     reader.fetch()
-    np.testing.assert_array_equal(np.concatenate(list(reader.rows(0, frames))), codes)
+    np.testing.assert_array_equal(np.concatenate(list(reader.rows(0, frames))), quantized)
 
 
 @DTYPES
 @LENGTHS
 def test_memory_map_shows_the_frames_that_were_written(tmp_path: Path, frames: int, dtype: Dtype) -> None:
-    codes = write_part(tmp_path / "0", frames, dtype)
+    quantized = write_part(tmp_path / "0", frames, dtype)
     chunks = map_chunks(tmp_path / "0", layout_of(dtype))
-    np.testing.assert_array_equal(chunks.reshape(-1, MEL_BINS)[:frames], codes)
-    assert chunks.dtype == codes.dtype
+    np.testing.assert_array_equal(chunks.reshape(-1, MEL_BINS)[:frames], quantized)
+    assert chunks.dtype == quantized.dtype
 
 
 @DTYPES
 @COMPRESSIONS
 def test_shard_is_laid_out_as_by_zarr_itself(tmp_path: Path, dtype: Dtype, compression: Compression) -> None:
-    codes = write_part(tmp_path / "ours", 1300, dtype, compression)
+    quantized = write_part(tmp_path / "ours", 1300, dtype, compression)
     (tmp_path / "zarr").mkdir()
     (tmp_path / "zarr" / METADATA).write_bytes((tmp_path / "ours" / METADATA).read_bytes())
     by_zarr: Any = zarr.open_array(tmp_path / "zarr", mode="r+").with_config({"write_empty_chunks": True})
-    by_zarr[:] = codes
+    by_zarr[:] = quantized
     assert (tmp_path / "ours" / SHARD).read_bytes() == (tmp_path / "zarr" / SHARD).read_bytes()
 
 
 @DTYPES
 @pytest.mark.parametrize("piece", [1, 7, 511, 512, 513])
 def test_bytes_do_not_depend_on_the_pieces_that_frames_arrive_in(tmp_path: Path, dtype: Dtype, piece: int) -> None:
-    codes = write_part(tmp_path / "whole", 1300, dtype)
-    write_codes(tmp_path / "pieces", codes, layout_of(dtype), piece)
+    quantized = write_part(tmp_path / "whole", 1300, dtype)
+    write_codes(tmp_path / "pieces", quantized, layout_of(dtype), piece)
     for file in (SHARD, METADATA):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "pieces" / file).read_bytes()
 
@@ -108,34 +108,34 @@ def test_rows_behind_the_last_frame_hold_fill(tmp_path: Path, frames: int, dtype
     write_part(tmp_path / "0", frames, dtype)
     chunks = map_chunks(tmp_path / "0", layout_of(dtype))
     assert len(chunks) == -(-frames // CHUNK_FRAMES)
-    assert (chunks.reshape(-1, MEL_BINS)[frames:] == Codec(dtype, 0.0, 1.0).fill).all()
+    assert (chunks.reshape(-1, MEL_BINS)[frames:] == Quantizer(dtype, 0.0, 1.0).fill).all()
 
 
 @DTYPES
 @COMPRESSIONS
 def test_chunks_of_nothing_but_fill_keep_their_place(tmp_path: Path, dtype: Dtype, compression: Compression) -> None:
-    layout, codes = layout_of(dtype, compression), random_codes(4 * CHUNK_FRAMES, dtype)
-    codes[: 3 * CHUNK_FRAMES] = layout.fill
-    write_codes(tmp_path / "0", codes, layout)
-    read = open_reader(tmp_path / "0", len(codes), layout).rows(0, len(codes))
-    np.testing.assert_array_equal(np.concatenate(list(read)), codes)
+    layout, quantized = layout_of(dtype, compression), random_codes(4 * CHUNK_FRAMES, dtype)
+    quantized[: 3 * CHUNK_FRAMES] = layout.fill
+    write_codes(tmp_path / "0", quantized, layout)
+    read = open_reader(tmp_path / "0", len(quantized), layout).rows(0, len(quantized))
+    np.testing.assert_array_equal(np.concatenate(list(read)), quantized)
 
 
 @COMPRESSIONS
 def test_any_rows_can_be_read(tmp_path: Path, compression: Compression) -> None:
-    codes = write_part(tmp_path / "0", 1300, "uint8", compression)
+    quantized = write_part(tmp_path / "0", 1300, "uint8", compression)
     reader = open_reader(tmp_path / "0", 1300, layout_of("uint8", compression))
     for start, count in [(0, 1300), (511, 2), (512, 512), (100, 1100), (1299, 1), (1024, 276)]:
         read = np.concatenate(list(reader.rows(start, count)))
-        np.testing.assert_array_equal(read, codes[start : start + count])
+        np.testing.assert_array_equal(read, quantized[start : start + count])
 
 
 def test_compressed_shard_of_regular_sound_is_smaller(tmp_path: Path) -> None:
     time_T = np.arange(4 * CHUNK_FRAMES)
-    codes = np.rint(100 + 50 * np.sin(time_T[:, None] / 50 + np.arange(MEL_BINS))).astype(np.uint8)
+    quantized = np.rint(100 + 50 * np.sin(time_T[:, None] / 50 + np.arange(MEL_BINS))).astype(np.uint8)
     sizes = []
     for compression in ("none", "lz4", "zstd"):
-        write_codes(tmp_path / compression, codes, layout_of("uint8", compression))
+        write_codes(tmp_path / compression, quantized, layout_of("uint8", compression))
         sizes.append((tmp_path / compression / SHARD).stat().st_size)
     assert sizes[0] > 1.2 * sizes[1]
     assert sizes[0] > 1.2 * sizes[2]
@@ -148,12 +148,12 @@ def test_mapped_frames_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_rows_are_copied_from_any_start_over_any_chunk_border(tmp_path: Path) -> None:
-    codes = write_part(tmp_path / "0", 1300, "uint8")
+    quantized = write_part(tmp_path / "0", 1300, "uint8")
     chunks = map_chunks(tmp_path / "0", layout_of("uint8"))
     for start, count in [(0, 1300), (0, 0), (511, 2), (512, 512), (100, 1100), (1299, 1), (1024, 276)]:
         out = np.empty((count, MEL_BINS), np.uint8)
         copy_rows(chunks, start, out)
-        np.testing.assert_array_equal(out, codes[start : start + count])
+        np.testing.assert_array_equal(out, quantized[start : start + count])
 
 
 @DTYPES

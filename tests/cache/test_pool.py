@@ -13,9 +13,9 @@ import pytest
 from birdcache import files
 from cache import pool
 from cache.part import METADATA, SHARD
-from cache.part_writer import ROWS, PartDraft
+from cache.part_writer import ROWS, PartWriter
 from cache.pool import LocalPool, PooledPart, is_intact, link_part
-from cache.quantize import Codes
+from cache.quantize import QuantizedArray
 from cache.shard import Layout
 from tests.sealing import add_part
 
@@ -23,11 +23,11 @@ LAYOUT = Layout(mel_bins=8, dtype="uint8", fill=255, compression="none")
 KEYS, FRAMES = ["1" * 64, "2" * 64], [3, 5]
 
 
-def some_codes(seed: int = 1) -> list[Codes]:
+def some_codes(seed: int = 1) -> list[QuantizedArray]:
     return [np.random.default_rng(seed).integers(0, 255, (frames, 8), np.uint8) for frames in FRAMES]
 
 
-def read_codes(part: PooledPart) -> Codes:
+def read_codes(part: PooledPart) -> QuantizedArray:
     return np.concatenate(list(part.reader(LAYOUT).rows(0, sum(part.frames))))
 
 
@@ -40,7 +40,7 @@ def local(part: PooledPart) -> Path:
     return part.folder
 
 
-def damage(path: Path) -> None:
+def corruption(path: Path) -> None:
     path.chmod(0o644)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -137,7 +137,7 @@ def test_damaged_part_is_removed_so_that_it_is_built_again(
 ) -> None:
     part = add(parts)
     if how == "flipped":
-        damage(local(part) / name)
+        corruption(local(part) / name)
     elif how == "short":
         os.truncate(local(part) / name, 5)
     else:
@@ -176,7 +176,7 @@ def test_damaged_part_is_not_taken_for_the_one_that_was_to_be_added(
     parts: LocalPool, tmp_path: Path, digest: str
 ) -> None:
     part = add(parts)
-    damage(local(part) / SHARD)
+    corruption(local(part) / SHARD)
     again = add(LocalPool(tmp_path / "pool", digest))
     np.testing.assert_array_equal(read_codes(again), np.concatenate(some_codes()))
 
@@ -210,8 +210,8 @@ def test_sweep_removes_unfinished_parts_and_nothing_else(parts: LocalPool, tmp_p
     assert parts.find(KEYS) == part
 
 
-def fail_to_add(draft: PartDraft, frames: int) -> None:
-    with draft.recording("3" * 64) as writer:
+def fail_to_add(part_writer: PartWriter, frames: int) -> None:
+    with part_writer.recording("3" * 64) as writer:
         writer.append(np.zeros((frames, 8), np.uint8))
         raise ValueError("breaks off")
 
@@ -220,26 +220,26 @@ def fail_to_add(draft: PartDraft, frames: int) -> None:
 @pytest.mark.parametrize("frames", [0, 1, 511, 512, 1300])
 def test_failed_recording_leaves_no_trace_in_a_part(parts: LocalPool, tmp_path: Path, failed: int, frames: int) -> None:
     clean, other = add(parts), LocalPool(tmp_path / "other", "ab" * 32)
-    adding = [(key, codes) for key, codes in zip(KEYS, some_codes(), strict=True)]
-    with other.draft(LAYOUT) as draft:
+    adding = [(key, quantized) for key, quantized in zip(KEYS, some_codes(), strict=True)]
+    with other.new_part(LAYOUT) as part_writer:
         for number in range(len(KEYS) + 1):
             if number == failed:
                 with pytest.raises(ValueError, match="breaks off"):
-                    fail_to_add(draft, frames)
+                    fail_to_add(part_writer, frames)
             if number < len(KEYS):
-                with draft.recording(adding[number][0]) as writer:
+                with part_writer.recording(adding[number][0]) as writer:
                     writer.append(adding[number][1])
-        soiled = other.publish(draft)
+        soiled = other.publish(part_writer)
     assert soiled.files == clean.files
     assert (soiled.frames, soiled.keys) == (clean.frames, clean.keys)
     assert is_intact(soiled)
 
 
 def test_draft_that_fails_or_stays_empty_leaves_no_folder(parts: LocalPool, tmp_path: Path) -> None:
-    with parts.draft(LAYOUT):
+    with parts.new_part(LAYOUT):
         assert len(leftovers(tmp_path)) == 1
-    with pytest.raises(ValueError, match="breaks off"), parts.draft(LAYOUT) as draft:
-        fail_to_add(draft, 5)
+    with pytest.raises(ValueError, match="breaks off"), parts.new_part(LAYOUT) as part_writer:
+        fail_to_add(part_writer, 5)
     assert leftovers(tmp_path) == []
 
 

@@ -23,12 +23,12 @@ from cache.keys import content_key
 from cache.part import SHARD
 from cache.part_writer import ROWS
 from cache.pool import LocalPool, Pool, PooledPart
-from cache.quantize import Codec
+from cache.quantize import Quantizer
 from cache.remote_parts import NAME as ELSEWHERE
 from cache.remote_pool import RemotePool, open_pool
 from cache.shard import Layout
 from cache.store import Store
-from cache.store_writer import NamedPart, seal
+from cache.store_writer import NamedPart, commit_store
 from tests.cache.conftest import PARTS, Sealed, seal_store
 from tests.sealing import add_part
 from tests.tiny import ROOT
@@ -49,7 +49,7 @@ def root() -> UPath:
 @pytest.fixture
 def layout(view: MelView) -> Layout:
     uint8 = view.model_copy(update={"dtype": "uint8"})
-    return Layout.of(uint8, Codec("uint8", -100.0, 28.0))
+    return Layout.of(uint8, Quantizer("uint8", -100.0, 28.0))
 
 
 def add(pool: Pool, layout: Layout) -> PooledPart:
@@ -150,7 +150,7 @@ def test_listed_pool_tells_of_all_parts_without_asking_for_each(
     root: UPath, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool, other = RemotePool(root, DIGEST), RemotePool(root, DIGEST)
-    added = [add_part(other, layout, [key], [codes]) for key, codes in zip(KEYS, CODES, strict=True)]
+    added = [add_part(other, layout, [key], [quantized]) for key, quantized in zip(KEYS, CODES, strict=True)]
     assert pool.parts() == sorted(added, key=lambda part: part.folder.name)
     raise_on(monkeypatch, "find", AssertionError("asked again"))
     assert [pool.find([key]) for key in KEYS] == added
@@ -174,9 +174,9 @@ def test_draft_leaves_nothing_on_this_machine(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     pool = RemotePool(root, DIGEST)
     add(pool, layout)
-    with pool.draft(layout) as draft:
+    with pool.new_part(layout) as part_writer:
         assert len(list(tmp_path.iterdir())) == 1
-    del draft
+    del part_writer
     assert list(tmp_path.iterdir()) == []
 
 
@@ -189,13 +189,13 @@ def test_missing_bucket_is_named(root: UPath, monkeypatch: pytest.MonkeyPatch) -
 def seal_elsewhere(sealed: Sealed, root: UPath, target: Path) -> Store:
     """The store that `sealed` is, over a remote pool."""
     local = Store(sealed.path)
-    digest, rows = local.manifest.view_digest, iter(sealed.codes.items())
+    digest, rows = local.manifest.view_digest, iter(sealed.quantized.items())
     named = []
     for name, frames in PARTS.items():
-        audio, codes = zip(*islice(rows, len(frames)), strict=True)
+        audio, quantized = zip(*islice(rows, len(frames)), strict=True)
         keys = [content_key(sha256, digest) for sha256 in audio]
-        named.append(NamedPart(name, add_part(RemotePool(root, digest), local.layout, keys, codes), audio))
-    seal(target, sealed.view, digest, sealed.codec, named)
+        named.append(NamedPart(name, add_part(RemotePool(root, digest), local.layout, keys, quantized), audio))
+    commit_store(target, sealed.view, digest, sealed.quantizer, named)
     return Store(target, sealed.view)
 
 
@@ -224,8 +224,10 @@ def test_store_over_a_remote_pool_reads_as_the_local_one(twin: Sealed, root: UPa
         np.testing.assert_array_equal(remote.read(row), local.read(row))
     out = remote.empty(500)
     remote.copy_frames(4, 300, out)
-    np.testing.assert_array_equal(out, list(twin.codes.values())[4][300:800])
-    np.testing.assert_array_equal(np.concatenate(list(remote.all_codes())), np.concatenate(list(local.all_codes())))
+    np.testing.assert_array_equal(out, list(twin.quantized.values())[4][300:800])
+    np.testing.assert_array_equal(
+        np.concatenate(list(remote.all_quantized())), np.concatenate(list(local.all_quantized()))
+    )
 
 
 def test_whole_remote_part_is_read_at_once(
@@ -240,7 +242,7 @@ def test_whole_remote_part_is_read_at_once(
         return read(files, path, **keywords)
 
     monkeypatch.setattr(MemoryFileSystem, "cat_file", count)
-    list(remote.all_codes())
+    list(remote.all_quantized())
     assert len(reads) == len(PARTS)
 
 
@@ -249,11 +251,11 @@ def test_verify_finds_a_flipped_byte_in_a_remote_part(twin: Sealed, root: UPath,
     store.verify()
     shard = next(file for file in root.rglob("*") if file.as_posix().endswith(SHARD.as_posix()))
     flip(shard)
-    mend = rf"remove {shard} there, then run `dvc repro -f -s`"
-    with pytest.raises(StoreError, match=rf"^{shard}: chunk \d is damaged; holds . recordings? .*; {mend}"):
+    repair = rf"remove {shard} there, then run `dvc repro -f -s`"
+    with pytest.raises(StoreError, match=rf"^{shard}: chunk \d is damaged; holds . recordings? .*; {repair}"):
         store.verify()
     with pytest.raises(StoreError, match=rf"^{shard}: chunk 0 is damaged"):
-        list(Store(store.path).all_codes())
+        list(Store(store.path).all_quantized())
 
 
 @pytest.mark.parametrize("how", ["missing", "short"])

@@ -52,17 +52,17 @@ def all_files(store: Path) -> set[str]:
 def test_recordings_are_read_back_as_they_were_encoded(make_sealed: MakeSealed, dtype: str) -> None:
     sealed = make_sealed(dtype)
     store = Store(sealed.path, sealed.view)
-    assert len(store) == len(sealed.codes) == 5
-    rows = store.rows_of(list(sealed.codes))
+    assert len(store) == len(sealed.quantized) == 5
+    rows = store.rows_of(list(sealed.quantized))
     assert rows.tolist() == [0, 1, 2, 3, 4]
-    for row, codes in zip(rows, sealed.codes.values(), strict=True):
-        assert store.frames[row] == len(codes)
-        np.testing.assert_array_equal(store.read(int(row)), sealed.codec.decode(codes))
+    for row, quantized in zip(rows, sealed.quantized.values(), strict=True):
+        assert store.frames[row] == len(quantized)
+        np.testing.assert_array_equal(store.read(int(row)), sealed.quantizer.decode(quantized))
     store.verify()
 
 
 def test_recordings_are_found_in_any_order_and_strangers_are_not(sealed: Sealed) -> None:
-    one, two, *_ = sealed.codes
+    one, two, *_ = sealed.quantized
     assert Store(sealed.path).rows_of([two, "f" * 64, one, two]).tolist() == [1, -1, 0, 1]
 
 
@@ -70,19 +70,19 @@ def test_recordings_are_found_in_any_order_and_strangers_are_not(sealed: Sealed)
 def test_all_codes_are_one_axis_on_which_recordings_have_their_place(make_sealed: MakeSealed, dtype: str) -> None:
     sealed = make_sealed(dtype)
     store = Store(sealed.path)
-    axis = np.concatenate(list(store.all_codes()))
+    axis = np.concatenate(list(store.all_quantized()))
     assert len(axis) == store.manifest.frames == int(store.frames.sum())
-    for first, frames, codes in zip(store.first_frame, store.frames, sealed.codes.values(), strict=True):
-        np.testing.assert_array_equal(axis[first : first + frames], codes)
+    for first, frames, quantized in zip(store.first_frame, store.frames, sealed.quantized.values(), strict=True):
+        np.testing.assert_array_equal(axis[first : first + frames], quantized)
 
 
 def test_frames_are_copied_from_anywhere_in_a_recording(sealed: Sealed) -> None:
     store = Store(sealed.path)
-    for row, codes in enumerate(sealed.codes.values()):
-        for start in {0, len(codes) // 3, len(codes) - 1}:
-            out = store.empty(len(codes) - start)
+    for row, quantized in enumerate(sealed.quantized.values()):
+        for start in {0, len(quantized) // 3, len(quantized) - 1}:
+            out = store.empty(len(quantized) - start)
             store.copy_frames(row, start, out)
-            np.testing.assert_array_equal(out, codes[start:])
+            np.testing.assert_array_equal(out, quantized[start:])
 
 
 @DTYPES
@@ -91,8 +91,8 @@ def test_zarr_alone_can_read_a_store(make_sealed: MakeSealed, dtype: str) -> Non
     group: Any = zarr.open_group(sealed.path, mode="r")
     assert sorted(group["parts"].array_keys()) == ["0", "a"]
     read = np.concatenate([group[f"parts/{name}"][:] for name in ("0", "a")])
-    np.testing.assert_array_equal(read, np.concatenate(list(sealed.codes.values())))
-    assert [row.tobytes().hex() for row in group["index/audio_sha256"][:]] == list(sealed.codes)
+    np.testing.assert_array_equal(read, np.concatenate(list(sealed.quantized.values())))
+    assert [row.tobytes().hex() for row in group["index/audio_sha256"][:]] == list(sealed.quantized)
     assert group["index/spans"][:].tolist() == [[0, 0, 700], [0, 700, 3], [0, 703, 512], [1, 0, 1], [1, 1, 1100]]
 
 
@@ -102,7 +102,7 @@ def test_empty_store_can_be_sealed_and_read(make_sealed: MakeSealed, dtype: str)
     store = Store(sealed.path, sealed.view)
     store.verify()
     assert len(store) == len(store.frames) == len(store.first_frame) == 0
-    assert list(store.all_codes()) == []
+    assert list(store.all_quantized()) == []
     assert store.rows_of(["1" * 64]).tolist() == [-1]
 
 
@@ -124,7 +124,7 @@ def test_manifest_survives_writing_and_reading(sealed: Sealed) -> None:
     content = (sealed.path / NAME).read_bytes()
     manifest = read_manifest(sealed.path)
     assert manifest.to_bytes() == content
-    assert manifest.to_codec() == sealed.codec
+    assert manifest.to_quantizer() == sealed.quantizer
     assert manifest.view == sealed.view
     assert manifest.recordings == 5
 
@@ -261,8 +261,8 @@ def test_open_store_outlives_its_replacement(make_sealed: MakeSealed) -> None:
     store = Store(old.path)
     store.read(0)
     make_sealed(seed=2)
-    for row, codes in enumerate(old.codes.values()):
-        np.testing.assert_array_equal(store.read(row), old.codec.decode(codes))
+    for row, quantized in enumerate(old.quantized.values()):
+        np.testing.assert_array_equal(store.read(row), old.quantizer.decode(quantized))
 
 
 def test_store_holds_no_path_time_or_process(sealed: Sealed) -> None:

@@ -1,4 +1,4 @@
-"""The chunk cache behind residence `stream`: right frames, within its budget, no chunk read twice without need."""
+"""The chunk cache behind placement `stream`: right frames, within its budget, no chunk read twice without need."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from upath import UPath
 
 from birdcache.errors import StoreError
 from cache import stream
-from cache.gather import Ints, find_runs
+from cache.gather import Ints, find_slices
 from cache.part import SHARD, PartReader
 from cache.pool import LocalPool
-from cache.quantize import Codes
+from cache.quantize import QuantizedArray
 from cache.remote_pool import RemotePool
 from cache.store import Store
-from cache.store_writer import NamedPart, seal
+from cache.store_writer import NamedPart, commit_store
 from cache.stream import StreamReader
 from tests.cache.conftest import Sealed
 
@@ -51,21 +51,21 @@ def remote(make_sealed: MakeSealed) -> Store:
 
 def seal_remotely(sealed: Sealed, silent: bool = False) -> Any:
     """Seal another store of the same parts, which a remote pool holds, or of parts as long but silent."""
-    local, codec = Store(sealed.path), sealed.codec
+    local, quantizer = Store(sealed.path), sealed.quantizer
     digest = local.manifest.view_digest
     pool, named = RemotePool(UPath("memory://pool"), digest), []
     for number, part in enumerate(LocalPool(sealed.pool, digest).parts()):
         keys, starts = part.keys, np.cumsum([0, *part.frames])
-        with pool.draft(local.layout) as draft:
+        with pool.new_part(local.layout) as part_writer:
             reader = part.reader(local.layout)
             for key, first, frames in zip(keys, starts, part.frames, strict=False):
-                with draft.recording(key) as writer:
-                    for codes in reader.rows(int(first), frames):
-                        writer.append(np.zeros_like(codes) if silent else codes)
+                with part_writer.recording(key) as writer:
+                    for quantized in reader.rows(int(first), frames):
+                        writer.append(np.zeros_like(quantized) if silent else quantized)
             audio = tuple(f"{number}{row}".rjust(64, "0") for row in range(len(keys)))
-            named.append(NamedPart(str(number), pool.publish(draft), audio))
+            named.append(NamedPart(str(number), pool.publish(part_writer), audio))
     path = sealed.path.with_name("remote.zarr")
-    seal(path, sealed.view, digest, codec, named)
+    commit_store(path, sealed.view, digest, quantizer, named)
     return path
 
 
@@ -76,13 +76,13 @@ def random_clips(store: Store, count: int, seed: int = 1) -> tuple[Ints, Ints]:
     return row_B, start_B[:, None] + np.arange(CLIP_FRAMES)
 
 
-def copied(reader: StreamReader, store: Store, clips: tuple[Ints, Ints]) -> Codes:
+def copied(reader: StreamReader, store: Store, clips: tuple[Ints, Ints]) -> QuantizedArray:
     out = store.empty(clips[1].size)
-    reader.copy(find_runs(store, *clips), out)
+    reader.copy(find_slices(store, *clips), out)
     return out
 
 
-def wanted(store: Store, clips: tuple[Ints, Ints]) -> Codes:
+def wanted(store: Store, clips: tuple[Ints, Ints]) -> QuantizedArray:
     """The same frames, one recording after another."""
     out = store.empty(clips[1].size)
     for place, (row, position_T) in enumerate(zip(*clips, strict=True)):
@@ -94,7 +94,7 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, int]]:
     """How often each chunk is read from now on, by reader and number."""
     reads, read_chunk, lock = Counter[tuple[int, int]](), PartReader.read_chunk, threading.Lock()
 
-    def counted(self: PartReader, number: int) -> Codes:
+    def counted(self: PartReader, number: int) -> QuantizedArray:
         with lock:
             reads[id(self), number] += 1
         return read_chunk(self, number)
@@ -111,11 +111,11 @@ def test_streamed_clips_equal_the_recordings(
 ) -> None:
     sealed = make_sealed(dtype, LENGTHS, compression=compression)
     store = Store(sealed.path)
-    reader, originals = StreamReader(store, budget_bytes), list(sealed.codes.values())
+    reader, originals = StreamReader(store, budget_bytes), list(sealed.quantized.values())
     for seed in range(3):
         row_B, position_BT = random_clips(store, 20, seed)
-        codes = np.concatenate([originals[row][position] for row, position in zip(row_B, position_BT, strict=True)])
-        np.testing.assert_array_equal(copied(reader, store, (row_B, position_BT)), codes)
+        quantized = np.concatenate([originals[row][position] for row, position in zip(row_B, position_BT, strict=True)])
+        np.testing.assert_array_equal(copied(reader, store, (row_B, position_BT)), quantized)
 
 
 @pytest.mark.parametrize("room", [1, 2, 5, 13])
@@ -129,18 +129,18 @@ def test_chunks_in_memory_never_exceed_the_budget(store: Store, monkeypatch: pyt
             alive += by
             most = max(most, alive)
 
-    def tracked(self: PartReader, number: int) -> Codes:
-        codes = read_chunk(self, number).copy()
-        weakref.finalize(codes, changed, -1)
+    def tracked(self: PartReader, number: int) -> QuantizedArray:
+        quantized = read_chunk(self, number).copy()
+        weakref.finalize(quantized, changed, -1)
         changed(1)
-        return codes
+        return quantized
 
     clips = [random_clips(store, 20, seed) for seed in range(4)]
-    codes = [wanted(store, each) for each in clips]
+    quantized = [wanted(store, each) for each in clips]
     monkeypatch.setattr(PartReader, "read_chunk", tracked)
     monkeypatch.setattr(stream, "reading_threads", lambda store: 3)
     reader = StreamReader(store, room * CHUNK_BYTES + 7)
-    for each, expected in zip(clips, codes, strict=True):
+    for each, expected in zip(clips, quantized, strict=True):
         np.testing.assert_array_equal(copied(reader, store, each), expected)
         assert reader.held_bytes == reader._memory.nbytes == room * CHUNK_BYTES
         assert alive == 0
@@ -185,7 +185,7 @@ def test_several_chunks_are_read_at_once(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr(stream, "reading_threads", lambda store: 3)
     meeting, read_chunk = threading.Barrier(3, timeout=20), PartReader.read_chunk
 
-    def read_together(self: PartReader, number: int) -> Codes:
+    def read_together(self: PartReader, number: int) -> QuantizedArray:
         meeting.wait()
         return read_chunk(self, number)
 
@@ -201,16 +201,16 @@ def test_many_threads_get_the_frames_that_each_asked_for(store: Store, room: int
     clips = [random_clips(store, 8, seed) for seed in range(80)]
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda each: copied(reader, store, each), clips))
-    for each, codes in zip(clips, found, strict=True):
-        np.testing.assert_array_equal(codes, wanted(store, each))
+    for each, quantized in zip(clips, found, strict=True):
+        np.testing.assert_array_equal(quantized, wanted(store, each))
 
 
 def test_a_part_reader_may_be_asked_by_many_threads(store: Store) -> None:
     reader, numbers = store.reader(0), [number % 11 for number in range(300)]
     expected = [store.reader(0).read_chunk(number) for number in range(11)]
     with ThreadPoolExecutor(8) as threads:
-        for number, codes in zip(numbers, threads.map(reader.read_chunk, numbers), strict=True):
-            np.testing.assert_array_equal(codes, expected[number])
+        for number, quantized in zip(numbers, threads.map(reader.read_chunk, numbers), strict=True):
+            np.testing.assert_array_equal(quantized, expected[number])
 
 
 def test_a_damaged_chunk_is_named_and_the_others_can_still_be_read(store: Store) -> None:
@@ -291,5 +291,5 @@ def test_a_remote_store_is_read_by_more_threads_than_there_are_cores(remote: Sto
 def test_an_empty_store_has_nothing_to_read(make_sealed: MakeSealed) -> None:
     store = Store(make_sealed(parts={}, compression="lz4").path)
     reader = StreamReader(store, 100)
-    reader.copy(find_runs(store, np.empty(0, np.int64), np.empty((0, 5), np.int64)), store.empty(0))
+    reader.copy(find_slices(store, np.empty(0, np.int64), np.empty((0, 5), np.int64)), store.empty(0))
     assert reader.held_bytes == 0

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cache.corruption import Damage, refusal
+from cache.corruption import Corruption, refusal
 from cache.shard import CHECKSUM_BYTES, checksum
 from cache.store import Store
-from cache.verify import Contents, find_damage
+from cache.verify import Contents, find_corruption
 from tests.cache.conftest import VIEW, Sealed
 
 MakeSealed = Callable[..., Sealed]
@@ -30,8 +30,8 @@ def flip(path: Path, place: int) -> None:
 
 def found(store: Path, full: bool = False) -> dict[str, tuple[str, int]]:
     """What is wrong with each file, and how many recordings it concerns."""
-    damages = list(find_damage(Contents(store), full))
-    return {str(each.file).removeprefix(f"{store}/"): (each.what, len(each.audio)) for each in damages}
+    corruptions = list(find_corruption(Contents(store), full))
+    return {str(each.file).removeprefix(f"{store}/"): (each.what, len(each.audio)) for each in corruptions}
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -55,11 +55,11 @@ def test_all_damage_is_listed_at_once(sealed: Sealed) -> None:
 
 
 def test_damaged_chunk_names_the_recordings_that_reach_into_it(sealed: Sealed) -> None:
-    first, second, third, *_ = sealed.codes  # 700, 3 and 512 frames
+    first, second, third, *_ = sealed.quantized  # 700, 3 and 512 frames
     for chunk, expected in enumerate([(first,), (first, second, third), (third,)]):
         flip(sealed.path / SHARD_0, chunk * CHUNK_BYTES)
-        (damage,) = find_damage(Contents(sealed.path), full=False)
-        assert (damage.what, damage.audio) == (f"chunk {chunk} is damaged", expected)
+        (corruption,) = find_corruption(Contents(sealed.path), full=False)
+        assert (corruption.what, corruption.audio) == (f"chunk {chunk} is damaged", expected)
         flip(sealed.path / SHARD_0, chunk * CHUNK_BYTES)
 
 
@@ -97,15 +97,15 @@ def test_file_that_the_disk_cannot_read_is_damaged(sealed: Sealed, monkeypatch: 
     assert found(sealed.path)[SHARD_0] == ("cannot be read ([Errno 5] Input/output error)", 3)
 
 
-def test_message_names_file_recordings_and_the_way_out(tmp_path: Path) -> None:
+def test_message_names_file_recordings_and_the_hint(tmp_path: Path) -> None:
     path = tmp_path / "0"
     path.touch()
     one, many = ("1" * 64,), tuple(str(digit) * 64 for digit in range(5))
-    assert str(refusal(Damage(path, "is bad", one))) == (
+    assert str(refusal(Corruption(path, "is bad", one))) == (
         f"{path}: is bad; holds 1 recording (SHA-256 of the audio: 111111111111); "
         "run `dvc repro`, which builds again what is bad and nothing else"
     )
-    told = str(refusal(Damage(path, "is bad", many)))
+    told = str(refusal(Corruption(path, "is bad", many)))
     assert "holds 5 recordings (SHA-256 of the audio: 000000000000, 111111111111, 222222222222 and 2 more; " in told
     assert "`birdcache verify` lists their files)" in told
 
@@ -129,8 +129,10 @@ def test_damaged_file_of_another_user_is_mended_by_force(tmp_path: Path, monkeyp
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "utime", refuse)
-    assert "run `dvc repro -f -s` of the stage that builds the store" in str(refusal(Damage(tmp_path / "0", "is bad")))
+    assert "run `dvc repro -f -s` of the stage that builds the store" in str(
+        refusal(Corruption(tmp_path / "0", "is bad"))
+    )
 
 
 def test_missing_file_is_mended_by_plain_repro(tmp_path: Path) -> None:
-    assert "; run `dvc repro`, which" in str(refusal(Damage(tmp_path / "gone", "is missing")))
+    assert "; run `dvc repro`, which" in str(refusal(Corruption(tmp_path / "gone", "is missing")))

@@ -21,9 +21,9 @@ from pipeline.synthetic.ogg import with_serial
 from pipeline.synthetic.plan import Plan, plan_demo, recordings_per_species
 from pipeline.synthetic.scene import heard_labels
 from pipeline.synthetic.songs import Voice
-from pipeline.synthetic.soundfield import CLICK_SAMPLE, HABITATS, Habitat, air_gain, coloured_noise, impulse_response
+from pipeline.synthetic.soundfield import CLICK_SAMPLE, HABITATS, Soundfield, air_gain, coloured_noise, impulse_response
 from pipeline.synthetic.species import ALIKE, SPECIES, Species
-from pipeline.synthetic.syllables import SAMPLE_RATE_HZ, Note, Song, render_note, render_songs
+from pipeline.synthetic.syllables import SAMPLE_RATE_HZ, Note, Song, render_songs, render_syllable
 
 TINY = DemoParams(seed=1, species=12, most_recordings=3, fewest_recordings=1, soundscapes=1, unlabelled=0)
 DEFAULT = DemoParams(seed=1, species=14, most_recordings=40, fewest_recordings=3, soundscapes=8, unlabelled=12)
@@ -218,7 +218,7 @@ def test_every_grammar_sings_for_a_while_within_the_band(species: Species) -> No
 
 
 def test_a_steady_note_sounds_at_its_pitch() -> None:
-    sound = render_note(Note(0, 1.0, (3_000.0,)), np.random.default_rng(0))
+    sound = render_syllable(Note(0, 1.0, (3_000.0,)), np.random.default_rng(0))
     assert np.abs(np.fft.rfft(sound)).argmax() == 3_000
 
 
@@ -228,7 +228,7 @@ def test_layers_of_noise_add_up_in_power() -> None:
 
 
 @pytest.mark.parametrize("place", HABITATS, ids=lambda place: place.name)
-def test_an_echo_comes_after_the_click_and_fades(place: Habitat) -> None:
+def test_an_echo_comes_after_the_click_and_fades(place: Soundfield) -> None:
     response = impulse_response(place, 40, np.random.default_rng(0))
     tenth = len(response) // 10
     assert np.abs(response).argmax() == CLICK_SAMPLE

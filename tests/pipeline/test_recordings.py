@@ -158,9 +158,9 @@ def test_unusable_files_are_named_with_reasons_and_cost_no_other(
     }
     missing, short = (table.loc[f"chorus/train_audio/{name}.ogg"] for name in ("robin/XC0", "wren/XC3"))
     assert missing["detail"] == "cannot be read (No such file or directory)"
-    assert missing["way_out"].startswith("restore the file")
+    assert missing["hint"].startswith("restore the file")
     assert short["detail"] == "lasts 0.1 s, less than data.shortest_s (0.5 s)"
-    assert short["way_out"] == "lower data.shortest_s in params.yaml or remove it"
+    assert short["hint"] == "lower data.shortest_s in params.yaml or remove it"
     assert report()["refused"] == {"empty": 1, "not-audio": 1, "too-short": 1, "unreadable": 1}
     assert report()["soundscapes"]["refused"] == {"too-long": 1}
 
@@ -185,7 +185,7 @@ def test_ogg_that_does_not_say_where_it_ends_is_accepted_or_refused(
     assert list(refused()["code"]) == ([] if used else ["no-end"] * 2)
     assert report()["no_end"] == (["wren/XC3.ogg"] if used else [])
     assert report()["soundscapes"]["no_end"] == (["dawn"] if used else [])
-    assert used or "data.no_end: accept" in refused()["way_out"].iloc[0]
+    assert used or "data.no_end: accept" in refused()["hint"].iloc[0]
 
 
 def test_too_many_refused_files_fail_the_stage_after_all_is_written(

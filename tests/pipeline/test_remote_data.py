@@ -19,11 +19,11 @@ from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
 from birdcache.params.load import DataParams, MachineParams
 from birdcache.params.views import MelView
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from birdcache.user_tables import read_user_table
 from cache import keys
 from cache.store import Store
-from cache.store_writer import seal
+from cache.store_writer import commit_store
 from pipeline.build import worker
 from pipeline.build.build import Builder
 from pipeline.build.plan import Source
@@ -190,9 +190,11 @@ def test_scan_finds_the_same_in_remote_files_and_fetches_each_once(
     urls = [path.replace("chorus/", f"{URL}/") for path in paths]
     remote, local = (scan_files(files, data_params(), machine, "clips") for files in (urls, paths))
     pd.testing.assert_frame_equal(remote, local)
-    codes = dict(zip(paths, local["code"], strict=True))
+    quantized = dict(zip(paths, local["code"], strict=True))
     bad = {"cut": "truncated", "empty": "empty", "short": "too-short", "text": "not-audio"}
-    assert {path: code for path, code in codes.items() if code} == {f"chorus/bad/{name}.ogg": bad[name] for name in bad}
+    assert {path: code for path, code in quantized.items() if code} == {
+        f"chorus/bad/{name}.ogg": bad[name] for name in bad
+    }
     assert fetches == [url.removeprefix("memory:/") for url in urls]
 
 
@@ -261,11 +263,11 @@ def sources(birdclef: Path, upload: Callable[[], None]) -> list[Source]:
 
 
 def build(
-    target: Path, view: MelView, machine: MachineParams, sources: list[Source], pool: Place
+    target: Path, view: MelView, machine: MachineParams, sources: list[Source], pool: AnyPath
 ) -> tuple[Store, list[Refused]]:
     builder = Builder(view, pool, machine)
     parts, refused = builder.build(sources, "test")
-    seal(target, view, builder.digest, builder.codec, parts)
+    commit_store(target, view, builder.digest, builder.quantizer, parts)
     return Store(target, view), refused
 
 

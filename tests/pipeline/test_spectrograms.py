@@ -114,7 +114,7 @@ def test_stores_hold_what_librosa_computes_within_a_step(run: RunStage, name: st
         assert len(store) == len(sources) > 0
         for row, source in zip(store.rows_of([source.sha256 for source in sources]), sources, strict=True):
             expected = reference(source.path, view)
-            step = store.codec.step / 2 if dtype == "uint8" else np.abs(expected) * 2.0**-11 + 2.0**-25
+            step = store.quantizer.step / 2 if dtype == "uint8" else np.abs(expected) * 2.0**-11 + 2.0**-25
             stored = store.read(int(row))
             assert stored.shape == expected.shape
             assert (np.abs(stored - expected) <= step + 1e-4 + 1e-4 * np.abs(expected)).all()
@@ -125,7 +125,7 @@ def test_report_tells_what_the_stores_hold(run: RunStage) -> None:
     recordings, soundscapes_ = report["recordings"], report["soundscapes"]
     assert (recordings["recordings"], soundscapes_["recordings"]) == (4, 1)
     assert recordings["refused"] == soundscapes_["refused"] == {}
-    assert Path("reports/spectrograms/mel-refused.csv").read_text() == "file,code,detail,way_out\n"
+    assert Path("reports/spectrograms/mel-refused.csv").read_text() == "file,code,detail,hint\n"
     assert recordings["frames"] == sum(1 + round(seconds * RATE_HZ) // 256 for seconds in (1, 1.5, 2, 2.5))
     assert recordings["hours"] == round(7 / 3600, 3)
     assert recordings["parts"] == len(list(Path("data/cache/mel.zarr/parts").glob("*/c")))

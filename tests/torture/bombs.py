@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from birdcache.audio.decoder import decoder
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.params import load as params
 from pipeline.dataset.scan import scan_file
 from tests.tiny import ROOT
@@ -114,10 +114,10 @@ def _decode(path: Path, answer: Connection, prepare: Prepare | None) -> None:
     code = scan.code
     if not code:
         try:
-            for _ in decoder().codes(path, settings.views["mel"], scan.duration_s, scan.sha256):
+            for _ in decoder().quantized(path, settings.views["mel"], scan.duration_s, scan.sha256):
                 pass
-        except Refusal as refusal:
-            code = refusal.code
+        except RejectedAudio as rejected:
+            code = rejected.code
     decoder().close()
     most = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF)]
     answer.send((code or "accepted", seen[0], *most))

@@ -20,7 +20,7 @@ from benchmarks.stores import write_store
 from birdcache.errors import StoreError
 from birdcache.params import load as params
 from cache.store import Store
-from cache.verify import Contents, find_damage
+from cache.verify import Contents, find_corruption
 from tests.tiny import ROOT
 from tests.torture.outcome import Outcome
 
@@ -72,7 +72,7 @@ def _flipped(path: Path, bit: int) -> Iterator[None]:
 def _is_found(store: Path, path: Path) -> bool:
     """Whether `birdcache verify` would name the file, and no other."""
     try:
-        named = {damage.file for damage in find_damage(Contents(store), full=False)}
+        named = {corruption.file for corruption in find_corruption(Contents(store), full=False)}
     except StoreError as error:
         return str(error).startswith(f"{path}: ")
     return named == {path}

@@ -32,7 +32,7 @@ LONGEST_DELAY = 2.0  # after a checkpoint, in the time from one to the next
 
 
 @dataclass
-class Tally:
+class Totals:
     """What happened so far."""
 
     killed: int = 0
@@ -43,7 +43,7 @@ class Tally:
 
 def trial(tried: int = 10, seed: int = 1, project: Path | None = None) -> Outcome:
     """Kill so many trainings, each at a point of its own, and let them go on."""
-    rng, tally = np.random.default_rng(seed), Tally()
+    rng, totals = np.random.default_rng(seed), Totals()
     with tempfile.TemporaryDirectory() as name:
         project = project or make_project(Path(name) / "project")
         undisturbed = copy_project(project, Path(name) / "undisturbed")
@@ -53,14 +53,14 @@ def trial(tried: int = 10, seed: int = 1, project: Path | None = None) -> Outcom
             root = copy_project(project, Path(name) / f"killed-{number}")
             point = 1 + (number * (checkpoints - 1) + int(rng.integers(checkpoints - 1))) // tried
             for again in range(1 + number % 2):
-                _kill(root, point + again, apart_s * float(rng.uniform(0, LONGEST_DELAY)), tally)
-            _compare(root, expected, number, tally)
+                _kill(root, point + again, apart_s * float(rng.uniform(0, LONGEST_DELAY)), totals)
+            _compare(root, expected, number, totals)
             shutil.rmtree(root)
     figure = (
-        f"killed {tally.killed} times, {tally.while_saving} of them while saving; {tally.resumed} went on from a "
-        f"checkpoint; {tried - len(tally.worst)} of {tried} left the {len(expected)} files of an undisturbed training"
+        f"killed {totals.killed} times, {totals.while_saving} of them while saving; {totals.resumed} went on from a "
+        f"checkpoint; {tried - len(totals.worst)} of {tried} left the {len(expected)} files of an undisturbed training"
     )
-    return Outcome(NAME, tried, len(tally.worst), tally.worst[0] if tally.worst else "", figure)
+    return Outcome(NAME, tried, len(totals.worst), totals.worst[0] if totals.worst else "", figure)
 
 
 def _counted(root: Path) -> tuple[int, float]:
@@ -73,24 +73,24 @@ def _counted(root: Path) -> tuple[int, float]:
     return max(times), (times[max(times)] - times[1]) / (max(times) - 1)
 
 
-def _kill(root: Path, point: int, delay_s: float, tally: Tally) -> None:
+def _kill(root: Path, point: int, delay_s: float, totals: Totals) -> None:
     if not kill_after(root, start(root, *TRAINING), point, delay_s):
         return
-    tally.killed += 1
-    tally.while_saving += any((root / CHECKPOINTS).glob("*/tmp-*"))
+    totals.killed += 1
+    totals.while_saving += any((root / CHECKPOINTS).glob("*/tmp-*"))
 
 
-def _compare(root: Path, expected: dict[str, bytes], number: int, tally: Tally) -> None:
+def _compare(root: Path, expected: dict[str, bytes], number: int, totals: Totals) -> None:
     """Let the training run to its end, without what DVC would have removed, and compare."""
     for folder in ("models", "reports/train"):
         shutil.rmtree(root / folder, ignore_errors=True)
     running = start(root, *TRAINING)
     status, log = running.wait(), (root / "log").read_text()
-    tally.resumed += "goes on" in log
+    totals.resumed += "goes on" in log
     found = left_by(root)
     if status:
-        tally.worst.append(f"training {number} failed: {log.strip()[-300:]}")
+        totals.worst.append(f"training {number} failed: {log.strip()[-300:]}")
     elif differing := sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name)):
-        tally.worst.append(f"training {number} left another {', '.join(differing)}")
+        totals.worst.append(f"training {number} left another {', '.join(differing)}")
     elif (root / CHECKPOINTS).exists():
-        tally.worst.append(f"training {number} left its checkpoints behind")
+        totals.worst.append(f"training {number} left its checkpoints behind")

@@ -41,7 +41,7 @@ END_S = 10.0  # that what was started may outlive the one that started it
 
 
 @dataclass
-class Tally:
+class Totals:
     """What happened so far."""
 
     killed: int = 0
@@ -61,7 +61,7 @@ class Tally:
 
 def trial(tried: int = 200, seed: int = 1) -> Outcome:
     """Kill builds `tried` times in all."""
-    rng, tally = np.random.default_rng(seed), Tally()
+    rng, totals = np.random.default_rng(seed), Totals()
     with tempfile.TemporaryDirectory() as name:
         project = make_project(Path(name) / "project")
         undisturbed = {
@@ -69,18 +69,18 @@ def trial(tried: int = 200, seed: int = 1) -> Outcome:
         }
         build_s = {workers: _timed_build(root) for workers, root in undisturbed.items()}
         expected, recordings = contents(undisturbed[1]), _recordings(undisturbed[1])
-        while tally.killed < tried:
+        while totals.killed < tried:
             workers = int(rng.choice([1, 2], p=[1 - WITH_WORKERS, WITH_WORKERS]))
-            root = copy_project(project, Path(name) / f"killed-{tally.killed}", workers)
-            for _ in range(min(int(rng.integers(1, MOST_KILLS + 1)), tried - tally.killed)):
-                _kill_one(root, rng, build_s[workers], tally)
-            _compare(root, expected, recordings, tally)
+            root = copy_project(project, Path(name) / f"killed-{totals.killed}", workers)
+            for _ in range(min(int(rng.integers(1, MOST_KILLS + 1)), tried - totals.killed)):
+                _kill_one(root, rng, build_s[workers], totals)
+            _compare(root, expected, recordings, totals)
             shutil.rmtree(root)
     figure = (
-        f"{tally.lost} recordings lost, {tally.differing} stores differ, {tally.strays} stray files, "
-        f"{tally.survivors} processes survive; of {tally.builds} builds {tally.resumed} went on from finished parts"
+        f"{totals.lost} recordings lost, {totals.differing} stores differ, {totals.strays} stray files, "
+        f"{totals.survivors} processes survive; of {totals.builds} builds {totals.resumed} went on from finished parts"
     )
-    return Outcome(NAME, tried, len(tally.worst), tally.worst[0] if tally.worst else "", figure)
+    return Outcome(NAME, tried, len(totals.worst), totals.worst[0] if totals.worst else "", figure)
 
 
 def _timed_build(root: Path) -> float:
@@ -92,31 +92,31 @@ def _timed_build(root: Path) -> float:
     return time.monotonic() - begin
 
 
-def _kill_one(root: Path, rng: np.random.Generator, build_s: float, tally: Tally) -> None:
+def _kill_one(root: Path, rng: np.random.Generator, build_s: float, totals: Totals) -> None:
     """Run a build and kill it: mostly while it decodes and writes, at times while it starts."""
     running, whole_group = start(root, *STAGE), rng.random() < 0.5
     session = running.pid or 0
     if rng.random() < 0.9:
         _wait_for_begin(root, running)
     time.sleep(rng.uniform(0, build_s))
-    tally.processes |= {*processes_of(session)}
+    totals.processes |= {*processes_of(session)}
     if not running.is_alive():
         return  # it was faster: no kill
-    for process in (tally.processes & {*processes_of(session)}) if whole_group else [session]:
+    for process in (totals.processes & {*processes_of(session)}) if whole_group else [session]:
         _kill(process)
     running.join()
-    tally.killed += 1
-    _wait_for_the_end(session, tally)
+    totals.killed += 1
+    _wait_for_the_end(session, totals)
 
 
-def _wait_for_the_end(session: int, tally: Tally) -> None:
+def _wait_for_the_end(session: int, totals: Totals) -> None:
     """Wait until no process of a session is left; those that outlive it by too much are a failure."""
     deadline = time.monotonic() + END_S
     while (left := processes_of(session)) and time.monotonic() < deadline:
         time.sleep(0.02)
     if left:
-        tally.survivors += len(left)
-        tally.note(f"{len(left)} processes outlived DVC by {END_S:g} s")
+        totals.survivors += len(left)
+        totals.note(f"{len(left)} processes outlived DVC by {END_S:g} s")
         for process in left:
             _kill(process)
 
@@ -132,25 +132,25 @@ def _wait_for_begin(root: Path, running: ForkServerProcess) -> None:
         time.sleep(0.002)
 
 
-def _compare(root: Path, expected: dict[str, bytes], recordings: int, tally: Tally) -> None:
+def _compare(root: Path, expected: dict[str, bytes], recordings: int, totals: Totals) -> None:
     """Let the build run to its end, and compare its stores with those of an undisturbed one."""
-    tally.builds += 1
-    tally.resumed += any((root / ".birdcache/pool").glob("*/*/rows.json"))
+    totals.builds += 1
+    totals.resumed += any((root / ".birdcache/pool").glob("*/*/rows.json"))
     running = start(root, *STAGE)
     running.join()
     if running.exitcode:
-        tally.note(f"the next build failed: {(root / 'log').read_text().strip()[-300:]}")
+        totals.note(f"the next build failed: {(root / 'log').read_text().strip()[-300:]}")
         return
-    lost, left = recordings - _recordings(root), strays(root) + in_shared_memory(tally.processes)
-    tally.lost += lost
-    tally.strays += len(left)
+    lost, left = recordings - _recordings(root), strays(root) + in_shared_memory(totals.processes)
+    totals.lost += lost
+    totals.strays += len(left)
     if lost:
-        tally.note(f"{lost} recordings are lost")
+        totals.note(f"{lost} recordings are lost")
     if contents(root) != expected:
-        tally.differing += 1
-        tally.note("the store differs from that of an undisturbed build")
+        totals.differing += 1
+        totals.note("the store differs from that of an undisturbed build")
     if left:
-        tally.note(f"left behind: {', '.join(left[:5])}")
+        totals.note(f"left behind: {', '.join(left[:5])}")
 
 
 def _recordings(root: Path) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from birdcache.audio.read import waveform_blocks
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.params import load as params
 from pipeline.build.frontend import room, spectrogram_blocks
 from pipeline.dataset.scan import scan_file
@@ -84,8 +84,8 @@ def judge(spoiled: Mutant, path: Path, settings: params.Params) -> tuple[str, st
         return scan.code, ""
     try:
         failure = _decode(path, settings)
-    except Refusal as refusal:
-        return refusal.code, ""
+    except RejectedAudio as rejected:
+        return rejected.code, ""
     if not is_intact(spoiled.content):
         return "accepted", "accepted with a wrong checksum"
     return "accepted", failure or ("" if spoiled.mended else "accepted though it was spoiled")

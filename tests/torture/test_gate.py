@@ -12,7 +12,7 @@ import pytest
 
 from birdcache.audio import read
 from birdcache.audio.formats import ogg_pages
-from birdcache.audio.formats.header import Promise
+from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.samples import SampleCheck
 from birdcache.params import load as params
 from pipeline.dataset import scan
@@ -49,7 +49,7 @@ def flipped() -> Mutant:
 @pytest.fixture
 def scanned_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are scanned in this process, where a test may take protections away."""
-    monkeypatch.setattr(scan, "decoder", lambda: SimpleNamespace(header=read.read_header))
+    monkeypatch.setattr(scan, "decoder", lambda: SimpleNamespace(info=read.read_info))
 
 
 @pytest.mark.usefixtures("scanned_here")
@@ -83,7 +83,7 @@ def test_cut_files_are_refused_with_the_right_code() -> None:
 
 @pytest.mark.usefixtures("scanned_here")
 def test_trial_notices_that_cut_files_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "examine", lambda file: Promise(32_000, 1, None, whole=True))
+    monkeypatch.setattr(read, "examine", lambda file: AudioHeader(32_000, 1, None, whole=True))
     outcome = truncated.trial(step=5003)
     assert outcome.failed > 3
     assert "accepted" in outcome.figure

@@ -60,7 +60,7 @@ def test_trial_notices_a_formula() -> None:
 
 
 def without_encoding_rule() -> None:
-    patch(user_tables, "_row_problem", lambda record, header: "")
+    patch(user_tables, "_row_problem", lambda record, info: "")
 
 
 def test_trial_notices_bytes_in_another_encoding() -> None:

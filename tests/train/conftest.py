@@ -16,13 +16,13 @@ from birdcache.params.load import Params
 from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 from cache.keys import content_key, part_name, view_digest
-from cache.quantize import Codec
+from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from cache.store import Store
-from cache.store_writer import NamedPart, seal
+from cache.store_writer import NamedPart, commit_store
 from tests.sealing import add_part
 from train.data.examples import Examples
 from train.members import ResolvedMember
@@ -125,10 +125,10 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]
     It packs them as the view says; with `pool` the parts go there, and stay there if that is a URL.
     """
 
-    def make(values: Values, view: MelView | PcenView, pool: Place | None = None) -> Store:
+    def make(values: Values, view: MelView | PcenView, pool: AnyPath | None = None) -> Store:
         folder = tmp_path_factory.mktemp("store")
         digest = view_digest(view, 1, "none")
-        codec = Codec(view.dtype, *((-100.0, 40.0) if isinstance(view, MelView) else (0.0, 50.0)))
+        quantizer = Quantizer(view.dtype, *((-100.0, 40.0) if isinstance(view, MelView) else (0.0, 50.0)))
         opened, parts = open_pool(pool or folder / "pool", digest), defaultdict[str, list[tuple[str, int]]](list)
         for number in range(len(values)):
             key = content_key(audio_sha256(number), digest)
@@ -136,9 +136,11 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]
         named = []
         for name, pairs in sorted(parts.items()):
             keys, numbers = zip(*sorted(pairs), strict=True)
-            part = add_part(opened, Layout.of(view, codec), keys, [codec.encode(values[number]) for number in numbers])
+            part = add_part(
+                opened, Layout.of(view, quantizer), keys, [quantizer.encode(values[number]) for number in numbers]
+            )
             named.append(NamedPart(name, part, tuple(audio_sha256(number) for number in numbers)))
-        seal(folder / "tiny.zarr", view, digest, codec, named)
+        commit_store(folder / "tiny.zarr", view, digest, quantizer, named)
         return Store(folder / "tiny.zarr", view)
 
     return make

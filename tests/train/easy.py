@@ -11,7 +11,7 @@ from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.augment.batch import Batch, Finisher
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
@@ -57,8 +57,8 @@ class Training:
     def batches(self, recipe: Recipe) -> TrainingBatches:
         """What the model is trained on."""
         view, nothing = self.store.view, BinStatistics(torch.empty(0), torch.empty(0))
-        finisher = Finisher(view, recipe, Normaliser(view, recipe, nothing), CPU)
-        return self.batches_kind(Planner(self.examples, view, recipe), HostFrames(self.store, CPU), finisher)
+        transform = BatchTransform(view, recipe, Normaliser(view, recipe, nothing), CPU)
+        return self.batches_kind(Planner(self.examples, view, recipe), HostFrames(self.store, CPU), transform)
 
     def validation(self, recipe: Recipe) -> Validation:
         """What measures the model."""

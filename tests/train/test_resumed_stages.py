@@ -27,7 +27,7 @@ from train.ladder import members as ladder_members
 from train.ladder import run as ladder_run
 from train.loop import fingerprint
 from train.loop.resume import StoppedError
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 from train.members import read_member
 
 CHECKPOINTS = Path(".birdcache/checkpoints")
@@ -48,15 +48,15 @@ def project(tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.Monke
 def steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Counts steps; at step `stop` of all, SIGTERM comes."""
     counted = {"done": 0, "stop": -1}
-    step = Learner.step
+    step = TrainingStep.step
 
-    def counting(learner: Learner, *group: Any) -> torch.Tensor:
+    def counting(training_step: TrainingStep, *group: Any) -> torch.Tensor:
         counted["done"] += 1
         if counted["done"] == counted["stop"]:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(learner, *group)
+        return step(training_step, *group)
 
-    monkeypatch.setattr(Learner, "step", counting)
+    monkeypatch.setattr(TrainingStep, "step", counting)
     return counted
 
 
@@ -181,7 +181,7 @@ def with_pseudo(split: Split, share: float) -> Split:
 
 
 def test_a_training_is_told_apart_by_each_thing_that_decides_it(split: Split) -> None:
-    member, plain = split.member, split.identity()
+    member, plain = split.member, split.fingerprint()
 
     def with_member(**changes: Any) -> Split:
         return replace(split, member=member.model_copy(update=changes))
@@ -199,24 +199,26 @@ def test_a_training_is_told_apart_by_each_thing_that_decides_it(split: Split) ->
         "store of soundscapes": replace(split, soundscapes_digest="1"),
     }
     for key, other in changed.items():
-        found = other.identity()
+        found = other.fingerprint()
         assert {name for name in plain if found[name] != plain[name]} == {key}
     assert set(plain) - set(changed) == {"code", "torch", "timm"}
     assert (
-        with_pseudo(split, 0.5).identity() == with_pseudo(split, 0.5).identity() != with_pseudo(split, 0.6).identity()
+        with_pseudo(split, 0.5).fingerprint()
+        == with_pseudo(split, 0.5).fingerprint()
+        != with_pseudo(split, 0.6).fingerprint()
     )
 
 
 def test_labels_of_the_recordings_decide_too(split: Split) -> None:
     primary = split.trained.primary.copy()
     primary[0] = (primary[0] + 1) % 3
-    relabelled = replace(split, trained=replace(split.trained, primary=primary)).identity()
-    assert relabelled["recordings to train on"] != split.identity()["recordings to train on"]
+    relabelled = replace(split, trained=replace(split.trained, primary=primary)).fingerprint()
+    assert relabelled["recordings to train on"] != split.fingerprint()["recordings to train on"]
 
 
 def test_another_machine_is_the_same_training(split: Split) -> None:
-    machine = params.load().machine.model_copy(update={"residence": "stream", "stream_gb": 1.0})
-    assert open_split(split.member, 0, machine, torch.device("cpu")).identity() == split.identity()
+    machine = params.load().machine.model_copy(update={"placement": "stream", "stream_gb": 1.0})
+    assert open_split(split.member, 0, machine, torch.device("cpu")).fingerprint() == split.fingerprint()
 
 
 def test_changed_code_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class Batch:
     importance: Tensor  # (B,) weight of the clip in the loss
 
 
-class Finisher:
+class BatchTransform:
     """Finishes planned batches on the device."""
 
     def __init__(self, view: AnyView, recipe: Recipe, normaliser: Normaliser, device: torch.device) -> None:

@@ -11,7 +11,7 @@ from train.data.random import Ints
 from train.data.upload import Uploaded
 
 
-class JoinedFrames:
+class ConcatFrames:
     """Gathers clips out of two stores, one gather each; rows of the second come after the `rows` of the first.
 
     Gives each clip the values that its own store gives, to the last bit.

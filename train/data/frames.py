@@ -15,9 +15,9 @@ from torch import Tensor
 
 from birdcache.errors import TrainError
 from birdcache.params.load import MachineParams
-from cache.gather import Runs, find_runs
+from cache.gather import Slices, find_slices
 from cache.gather_mapped import MappedReader
-from cache.quantize import Codec, Codes
+from cache.quantize import QuantizedArray, Quantizer
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
 from cache.stream import StreamReader, reading_threads
@@ -38,29 +38,29 @@ class Frames(Protocol):
         """Values of the batch on the device: (B, T, M) float32, padding at the codec's lowest value."""
 
 
-class RunReader(Protocol):
+class SliceReader(Protocol):
     """Copies frames of a store into host memory."""
 
-    def copy(self, runs: Runs, out: Codes) -> None:
+    def copy(self, slices: Slices, out: QuantizedArray) -> None:
         """Copy runs to their places in `out` (B * T, M)."""
 
 
 class CopiedFrames:
     """Copies clips into (pinned) host memory, then to the device."""
 
-    def __init__(self, store: Store, device: torch.device, reader: RunReader) -> None:
+    def __init__(self, store: Store, device: torch.device, reader: SliceReader) -> None:
         self._store, self._device, self._reader = store, device, reader
         self._uploader = Uploader(device)
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """(B, T, M) codes, copied by way of host memory that is pinned for a GPU; padding holds anything."""
-        codes = _new_codes(self._store, position_BT.size, self._device)
-        self._reader.copy(find_runs(self._store, row_B, position_BT), codes.numpy())
-        return self._uploader.send(codes.view(*position_BT.shape, -1))
+        quantized = _new_quantized(self._store, position_BT.size, self._device)
+        self._reader.copy(find_slices(self._store, row_B, position_BT), quantized.numpy())
+        return self._uploader.send(quantized.view(*position_BT.shape, -1))
 
     def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
         """Decode on the device."""
-        return _values(self._store.codec, self._uploader.receive(staged), position_BT)
+        return _values(self._store.quantizer, self._uploader.receive(staged), position_BT)
 
 
 class HostFrames(CopiedFrames):
@@ -93,7 +93,7 @@ class DeviceFrames:
         reader = self._store.reader(part)
         if self._store.is_remote:
             reader.fetch()
-        piece = _new_codes(self._store, min(UPLOAD_FRAMES, end - first), self._device)
+        piece = _new_quantized(self._store, min(UPLOAD_FRAMES, end - first), self._device)
         for begin in range(first, end, UPLOAD_FRAMES):
             count = min(UPLOAD_FRAMES, end - begin)
             np.concatenate(list(reader.rows(begin - first, count)), out=piece.numpy()[:count])
@@ -107,15 +107,15 @@ class DeviceFrames:
     def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
         """Gather and decode on the device."""
         place_BT = self._uploader.receive(staged)
-        codes = self._codes.index_select(0, place_BT.reshape(-1)).reshape(*place_BT.shape, -1)
-        return _values(self._store.codec, codes, position_BT)
+        quantized = self._codes.index_select(0, place_BT.reshape(-1)).reshape(*place_BT.shape, -1)
+        return _values(self._store.quantizer, quantized, position_BT)
 
 
 class ArrayFrames:
     """One recording's codes, an array in memory or mapped from a file, as a store of a single row."""
 
-    def __init__(self, codes_TM: Codes, codec: Codec, device: torch.device) -> None:
-        self._codes, self._codec, self._uploader = codes_TM, codec, Uploader(device)
+    def __init__(self, quantized_TM: QuantizedArray, quantizer: Quantizer, device: torch.device) -> None:
+        self._codes, self._quantizer, self._uploader = quantized_TM, quantizer, Uploader(device)
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """(B, T, M) codes; all rows are the one recording."""
@@ -123,21 +123,21 @@ class ArrayFrames:
 
     def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
         """Decode on the device."""
-        return _values(self._codec, self._uploader.receive(staged), position_BT)
+        return _values(self._quantizer, self._uploader.receive(staged), position_BT)
 
 
 def open_frames(store: Store, device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
-    """Choose a residence by free memory, or as machine.residence says; also say in one line which, and why.
+    """Choose a placement by free memory, or as machine.placement says; also say in one line which, and why.
 
     Raises
     ------
     TrainError
-        If residence `host` is asked for a store that cannot be mapped.
+        If placement `host` is asked for a store that cannot be mapped.
     """
-    chosen, why = (machine.residence, "as asked") if machine.residence != "auto" else _choice(store, device)
+    chosen, why = (machine.placement, "as asked") if machine.placement != "auto" else _choice(store, device)
     if chosen == "host" and not store.is_mappable:
         raise TrainError(
-            f"machine.residence: host maps files of this machine that are not compressed, but {store.path} is "
+            f"machine.placement: host maps files of this machine that are not compressed, but {store.path} is "
             f"{_obstacle(store)}; set it to auto or stream, or build the view with compression: none in a local pool"
         )
     budget_bytes = round(machine.stream_gb * 1e9)
@@ -147,12 +147,12 @@ def open_frames(store: Store, device: torch.device, machine: MachineParams) -> t
         "stream": (f"a cache of {budget_bytes / 1e6:,.0f} MB to", lambda: StreamFrames(store, device, budget_bytes)),
     }
     way, build = ways[chosen]
-    line = f"reading {_size_bytes(store) / 1e6:,.0f} MB of frames from {way} {device} (residence {chosen}: {why})"
+    line = f"reading {_size_bytes(store) / 1e6:,.0f} MB of frames from {way} {device} (placement {chosen}: {why})"
     return build(), line
 
 
 def _choice(store: Store, device: torch.device) -> tuple[str, str]:
-    """The residence that residence `auto` stands for, and the reason."""
+    """The placement that placement `auto` stands for, and the reason."""
     room = "no GPU is used"
     if device.type == "cuda":
         free_bytes = torch.cuda.mem_get_info(device)[0]
@@ -171,11 +171,11 @@ def _size_bytes(store: Store) -> int:
     return store.manifest.frames * store.layout.frame_bytes
 
 
-def _values(codec: Codec, codes: Tensor, position_BT: Ints) -> Tensor:
-    values = codes.to(torch.float32)
-    if codec.dtype == "uint8":
-        values.mul_(codec.step).add_(codec.low)
-    return _padded(values, position_BT, codec.low)
+def _values(quantizer: Quantizer, quantized: Tensor, position_BT: Ints) -> Tensor:
+    values = quantized.to(torch.float32)
+    if quantizer.dtype == "uint8":
+        values.mul_(quantizer.step).add_(quantizer.low)
+    return _padded(values, position_BT, quantizer.low)
 
 
 def _padded(values: Tensor, position_BT: Ints, low: float) -> Tensor:
@@ -185,7 +185,7 @@ def _padded(values: Tensor, position_BT: Ints, low: float) -> Tensor:
     return values.masked_fill(padding_BT[:, :, None], low)
 
 
-def _new_codes(store: Store, frames: int, device: torch.device) -> Tensor:
+def _new_quantized(store: Store, frames: int, device: torch.device) -> Tensor:
     """Host memory for codes (T, M), from which copying to the device is fast.
 
     Each batch has its own, so that none is overwritten while it is in use. Pinned memory is dear, and torch therefore
@@ -197,4 +197,4 @@ def _new_codes(store: Store, frames: int, device: torch.device) -> Tensor:
 
 
 def _torch_dtype(store: Store) -> torch.dtype:
-    return torch.float16 if store.codec.dtype == "float16" else torch.uint8
+    return torch.float16 if store.quantizer.dtype == "float16" else torch.uint8

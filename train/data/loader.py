@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from train.augment.batch import Batch, Finisher
+from train.augment.batch import Batch, BatchTransform
 from train.data.batch_plan import Planner
 from train.data.frames import Frames
 from train.data.random import Ints
@@ -36,8 +36,8 @@ AnyClips = TypeVar("AnyClips", bound=Clips)
 class TrainingBatches:
     """The training batches of a fold, drawn by (seed, epoch, index)."""
 
-    def __init__(self, planner: Planner, frames: Frames, finisher: Finisher) -> None:
-        self.planner, self.finisher, self._frames = planner, finisher, frames
+    def __init__(self, planner: Planner, frames: Frames, transform: BatchTransform) -> None:
+        self.planner, self.transform, self._frames = planner, transform, frames
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -48,7 +48,7 @@ class TrainingBatches:
     ) -> Iterator[tuple[Batch, float]]:
         """The batches of an epoch from number `first` on, each with the seconds that the caller waited for its data."""
         for (plan, staged), waited_s in staged_ahead(self.planner.epoch(epoch, first), self._frames, stream_waits):
-            yield self.finisher(self._frames.finish(staged, plan.position), plan), waited_s
+            yield self.transform(self._frames.finish(staged, plan.position), plan), waited_s
 
 
 def staged_ahead(

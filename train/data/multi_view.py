@@ -20,7 +20,7 @@ from train.data.random import Ints
 from train.data.upload import Uploaded
 
 
-class SideBySideFrames:
+class MultiViewFrames:
     """Gathers the same clips of several stores; the mel bins of one view lie after those of the other.
 
     Parameters
@@ -52,8 +52,8 @@ class SideBySideFrames:
         return torch.cat([frames.finish(each, position_BT) for frames, each in pairs], dim=2)
 
 
-def open_side_by_side(stores: Sequence[Store], device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
-    """Open the stores of a member's views, each in its own residence; also say in a line for each which, and why.
+def open_multi_view(stores: Sequence[Store], device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
+    """Open the stores of a member's views, each in its own placement; also say in a line for each which, and why.
 
     They share `machine.stream_gb`. A single store is opened as it is.
     """
@@ -61,7 +61,7 @@ def open_side_by_side(stores: Sequence[Store], device: torch.device, machine: Ma
         return open_frames(stores[0], device, machine)
     share = machine.model_copy(update={"stream_gb": machine.stream_gb / len(stores)})
     frames, lines = zip(*(open_frames(store, device, share) for store in stores), strict=True)
-    return SideBySideFrames(frames, [rows_beside(stores[0], store) for store in stores]), "\n".join(lines)
+    return MultiViewFrames(frames, [rows_beside(stores[0], store) for store in stores]), "\n".join(lines)
 
 
 def rows_beside(first: Store, other: Store) -> Ints:

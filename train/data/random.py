@@ -1,6 +1,6 @@
 """Random numbers by counter: each is a function of (seed, epoch, example, purpose) and of nothing else.
 
-So an epoch is the same whatever the batch size, the residence of the data, or where a run was resumed.
+So an epoch is the same whatever the batch size, the placement of the data, or where a run was resumed.
 """
 
 from __future__ import annotations

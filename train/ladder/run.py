@@ -20,7 +20,7 @@ from train.ladder.scores import Doubles, FoldScores, Scored, fold_path, write_fo
 from train.loop.checkpoint import forget_finished
 from train.loop.launch import run_together
 from train.loop.resume import checkpoints_root
-from train.loop.run import Place
+from train.loop.run import AnyPath
 from train.members import ResolvedMember
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
@@ -55,9 +55,9 @@ def split_run(key: str) -> tuple[str, int]:
     return run, int(seed)
 
 
-def place_of(run: str, seed: int, fold: int) -> Place:
+def place_of(run: str, seed: int, fold: int) -> AnyPath:
     """Where a training of the ladder writes."""
-    return Place(
+    return AnyPath(
         f"{run}-{seed}, fold {fold}",
         LADDER_MODELS / run / str(seed) / str(fold),
         LADDER_REPORTS / f"{run}-{seed}" / str(fold),
@@ -65,7 +65,7 @@ def place_of(run: str, seed: int, fold: int) -> Place:
 
 
 def score_fold(
-    member: ResolvedMember, fold: int, place: Place, machine: MachineParams, device: torch.device
+    member: ResolvedMember, fold: int, place: AnyPath, machine: MachineParams, device: torch.device
 ) -> FoldScores:
     """Gather what a finished training is measured by; its recordings are scored without any augmentation.
 

@@ -88,7 +88,7 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
     were trained on, minus accuracy), early (number of the first epoch that reached an accuracy of 20 %, mean over the
     folds; NaN if one never did), epoch_s (median over all epochs).
     """
-    validated = joined([fold.validated for fold in folds])
+    validated = concatenated([fold.validated for fold in folds])
     known_NK = ~validated.secondary
     truth_NK = np.zeros_like(known_NK)
     truth_NK[np.arange(len(truth_NK)), validated.primary] = True
@@ -97,7 +97,7 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
     return {
         **{name: plain[name] for name in ("accuracy", "macro_roc_auc", "cmap")},
         "rare_ap": float(np.nanmean(rare_ap)) if np.isfinite(rare_ap).any() else float("nan"),
-        "gap": joined([fold.trained for fold in folds]).accuracy - validated.accuracy,
+        "gap": concatenated([fold.trained for fold in folds]).accuracy - validated.accuracy,
         "early": float(np.mean([first_epoch(fold.epoch_accuracy) for fold in folds])),
         "epoch_s": float(np.median(np.concatenate([fold.epoch_s for fold in folds]))),
     }
@@ -109,7 +109,7 @@ def first_epoch(accuracy: Doubles) -> float:
     return float(reached[0] + 1) if len(reached) else NEVER
 
 
-def joined(parts: Sequence[Scored]) -> Scored:
+def concatenated(parts: Sequence[Scored]) -> Scored:
     """Recordings of several folds, one after the other."""
     return Scored(*(np.concatenate([getattr(part, name) for part in parts]) for name in Scored.__annotations__))
 

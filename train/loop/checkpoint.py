@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from birdcache.errors import TrainError
-from birdcache.files import file_sha256, fsync_path, sealed_json, sha256_hex, unsealed_json
+from birdcache.files import checksummed_json, file_sha256, fsync_path, sha256_hex, verified_json
 
 RECORD, STATE = "checkpoint.json", "state.safetensors"
 LOCK, FINISHED = "lock", "finished"
@@ -34,7 +34,7 @@ class Checkpoint:
     files: dict[str, bytes]
 
 
-class DamagedError(TrainError):
+class CorruptedError(TrainError):
     """A checkpoint is not what was written."""
 
 
@@ -69,8 +69,8 @@ class CheckpointFolder:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            for draft in self.path.glob("tmp-*"):
-                shutil.rmtree(draft, ignore_errors=True)
+            for part_writer in self.path.glob("tmp-*"):
+                shutil.rmtree(part_writer, ignore_errors=True)
             yield
 
     def _lock(self) -> TextIO:
@@ -94,18 +94,18 @@ class CheckpointFolder:
         name = f"{max(self._numbers(), default=0) + 1:06d}"
         sha256 = {file: sha256_hex(content) for file, content in checkpoint.files.items()}
         record = {"version": VERSION, "training": self._training, "sha256": sha256, "facts": checkpoint.facts}
-        files = {**checkpoint.files, RECORD: sealed_json(record)}
-        draft = self.path / f"tmp-{uuid.uuid4().hex}"
+        files = {**checkpoint.files, RECORD: checksummed_json(record)}
+        part_writer = self.path / f"tmp-{uuid.uuid4().hex}"
         try:
-            draft.mkdir(parents=True)
+            part_writer.mkdir(parents=True)
             for file, content in files.items():
-                _write(draft / file, content)
-            _compare(draft, {**sha256, RECORD: sha256_hex(files[RECORD])})
-            fsync_path(draft)
-            draft.rename(self.path / name)
+                _write(part_writer / file, content)
+            _compare(part_writer, {**sha256, RECORD: sha256_hex(files[RECORD])})
+            fsync_path(part_writer)
+            part_writer.rename(self.path / name)
             fsync_path(self.path)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(part_writer, ignore_errors=True)
         for number in self._numbers()[: -self._keep]:
             shutil.rmtree(self.path / f"{number:06d}", ignore_errors=True)
         return self.path / name
@@ -122,7 +122,7 @@ class CheckpointFolder:
             folder = self.path / f"{number:06d}"
             try:
                 return folder, self._read(folder)
-            except DamagedError as error:
+            except CorruptedError as error:
                 aside = self.path / f"damaged-{folder.name}"
                 print(
                     f"warning: {error}; it is put aside as {aside.name}, and an earlier checkpoint is looked for",
@@ -166,9 +166,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / RECORD
     try:
-        record = unsealed_json(path.read_bytes())
+        record = verified_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise DamagedError(f"{path}: is damaged ({error})") from None
+        raise CorruptedError(f"{path}: is damaged ({error})") from None
     if record["version"] != VERSION:
         raise TrainError(f"{path}: is of version {record['version']}, not {VERSION}; move {folder.parent} away")
     return record
@@ -188,9 +188,9 @@ def _intact(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DamagedError(f"{path}: cannot be read ({error})") from None
+        raise CorruptedError(f"{path}: cannot be read ({error})") from None
     if sha256_hex(content) != sha256:
-        raise DamagedError(f"{path}: has other bytes than {RECORD} promises")
+        raise CorruptedError(f"{path}: has other bytes than {RECORD} promises")
     return content
 
 

@@ -119,7 +119,7 @@ ALONE = Ranks(0, 1)
 
 
 @contextmanager
-def joined(kind: torch.device, meeting: str = "env://") -> Iterator[Ranks]:
+def concatenated(kind: torch.device, meeting: str = "env://") -> Iterator[Ranks]:
     """Meet the other processes that torchrun, or `launch`, started beside this one; without any, be alone.
 
     Only the first process prints. If some fail, the exception of the one that failed first leaves the block; the

@@ -13,10 +13,10 @@ from birdcache.errors import TrainError
 CHECK_EVERY = 50  # steps; each check waits for the device
 EXPLODED = 10.0  # times the lowest: mixing and chance move an epoch's mean by tens of percent, never by so much
 
-WAYS_OUT = "lower optimiser.lr, lengthen optimiser.warmup_epochs, set optimiser.clip_norm"
+HINTS = "lower optimiser.lr, lengthen optimiser.warmup_epochs, set optimiser.clip_norm"
 
 
-class LossWatch:
+class DivergenceCheck:
     """The losses of an epoch's steps, looked at now and then.
 
     Parameters
@@ -51,7 +51,7 @@ class LossWatch:
                 rate = self._unseen[number - self._done + len(losses)][1]
                 raise TrainError(
                     f"{self._where}: the loss became {value} at step {number + 1} of {self._steps} (learning rate "
-                    f"{rate:.1e}); {WAYS_OUT}, or use precision float32; if it is so at any rate, look at the step's "
+                    f"{rate:.1e}); {HINTS}, or use precision float32; if it is so at any rate, look at the step's "
                     f"recordings: {', '.join(self._recordings(number))}"
                 )
         self._unseen = []
@@ -65,5 +65,5 @@ def explosion(losses: list[float]) -> str | None:
     best = min(range(len(before)), key=before.__getitem__)
     return (
         f"warning: the training loss rose to {last:.3g}, {last / before[best]:.0f} times that of epoch {best + 1}; "
-        f"training comes apart: {WAYS_OUT}"
+        f"training comes apart: {HINTS}"
     )

@@ -59,7 +59,7 @@ class Epoch:
 
 
 @dataclass
-class Tally:
+class Totals:
     """What an epoch has done so far; `loss` is the sum over its clips, on the device."""
 
     loss: Tensor
@@ -78,30 +78,30 @@ class Tally:
 
 
 @dataclass
-class Course:
+class History:
     """The epochs that have ended, the weights that are still wanted of them, and the epoch that is under way."""
 
     recipe: Recipe
-    tally: Tally
-    history: list[Epoch] = field(default_factory=list)
+    totals: Totals
+    epochs: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     best_weights: bytes = b""
     recent: list[bytes] = field(default_factory=list)  # weights of the last epochs, for a soup
 
     @classmethod
-    def start(cls, recipe: Recipe, device: torch.device) -> Course:
+    def start(cls, recipe: Recipe, device: torch.device) -> History:
         """Before the first step."""
-        return cls(recipe, Tally(torch.zeros((), device=device)))
+        return cls(recipe, Totals(torch.zeros((), device=device)))
 
     @property
     def stops_early(self) -> bool:
         """Whether `patience` epochs have passed without a better one."""
-        return self.best is not None and 0 < self.recipe.patience < len(self.history) - self.best.number
+        return self.best is not None and 0 < self.recipe.patience < len(self.epochs) - self.best.number
 
     @property
     def ended(self) -> bool:
         """Whether no epoch is left."""
-        return self.stops_early or len(self.history) >= self.recipe.epochs
+        return self.stops_early or len(self.epochs) >= self.recipe.epochs
 
     def add(self, epoch: Epoch, weights: bytes) -> Epoch:
         """End the epoch that is under way; gives it back with the remarks that are to be made of it."""
@@ -109,10 +109,10 @@ class Course:
             self.best, self.best_weights = epoch, weights
         if self.recipe.weights == "soup":
             self.recent = [*self.recent, weights][-self.recipe.soup_epochs :]
-        self.history.append(epoch)
-        self.history[-1] = replace(epoch, remarks=tuple(self._remarks(self.best)))
-        self.tally = Tally(torch.zeros_like(self.tally.loss))
-        return self.history[-1]
+        self.epochs.append(epoch)
+        self.epochs[-1] = replace(epoch, remarks=tuple(self._remarks(self.best)))
+        self.totals = Totals(torch.zeros_like(self.totals.loss))
+        return self.epochs[-1]
 
     def weights(self, last: bytes) -> dict[str, bytes]:
         """All weights that the training leaves, if those of its last epoch are `last`."""
@@ -121,20 +121,20 @@ class Course:
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Of the last epoch and of the best one."""
-        return {"last": self.history[-1].metrics, **({"best": self.best.metrics} if self.best else {})}
+        return {"last": self.epochs[-1].metrics, **({"best": self.best.metrics} if self.best else {})}
 
     def _remarks(self, best: Epoch) -> Iterator[str]:
-        if said := explosion([epoch.train_loss for epoch in self.history]):
+        if said := explosion([epoch.train_loss for epoch in self.epochs]):
             yield said
         if self.stops_early:
-            since = len(self.history) - 1 - best.number
+            since = len(self.epochs) - 1 - best.number
             yield f"stopped early: no epoch was better than {best.number + 1} for {since} epochs (patience)"
 
     def record(self) -> dict[str, Any]:
         """All but weights and loss, as JSON has it."""
-        tally = {key: value for key, value in vars(self.tally).items() if key != "loss"}
+        totals = {key: value for key, value in vars(self.totals).items() if key != "loss"}
         best = None if self.best is None else self.best.number
-        return {"tally": tally, "best": best, "history": [asdict(epoch) for epoch in self.history]}
+        return {"tally": totals, "best": best, "history": [asdict(epoch) for epoch in self.epochs]}
 
     def files(self) -> dict[str, bytes]:
         """The weights, by names of files."""
@@ -143,8 +143,8 @@ class Course:
 
     def resume(self, record: Mapping[str, Any], files: Mapping[str, bytes], loss: Tensor) -> None:
         """Become the course that `record` and `files` were taken of."""
-        self.tally = Tally(loss, **record["tally"])
-        self.history = [Epoch(**{**epoch, "remarks": tuple(epoch["remarks"])}) for epoch in record["history"]]
-        self.best = None if record["best"] is None else self.history[record["best"]]
+        self.totals = Totals(loss, **record["tally"])
+        self.epochs = [Epoch(**{**epoch, "remarks": tuple(epoch["remarks"])}) for epoch in record["history"]]
+        self.best = None if record["best"] is None else self.epochs[record["best"]]
         self.best_weights = files.get("best.safetensors", b"")
         self.recent = [files[name] for name in sorted(files) if name.startswith("recent-")]

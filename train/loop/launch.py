@@ -17,8 +17,8 @@ from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
 from birdcache.errors import TrainError, report_problems
 from birdcache.params.load import MachineParams
-from birdcache.process import die_with_parent
-from train.loop.distributed import Ranks, joined
+from birdcache.process import exit_with_parent
+from train.loop.distributed import Ranks, concatenated
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -40,7 +40,7 @@ def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: to
     """
     count = processes(machine, kind)
     if count == 1 or "WORLD_SIZE" in os.environ:
-        with joined(kind) as ranks:
+        with concatenated(kind) as ranks:
             work(ranks)
         return
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # ending the others is no news
@@ -90,7 +90,7 @@ def processes(machine: MachineParams, kind: torch.device) -> int:
 def _one_process(
     number: int, starter: int, count: int, meeting: str, kind: torch.device, work: Callable[[Ranks], None]
 ) -> None:
-    die_with_parent(starter)  # nobody is left to look after what is killed
+    exit_with_parent(starter)  # nobody is left to look after what is killed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C comes to all; the first process passes it on
     os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count)}
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
@@ -102,7 +102,7 @@ def _one_process(
 
 
 def _join_and_work(meeting: str, kind: torch.device, work: Callable[[Ranks], None]) -> None:
-    with joined(kind, meeting) as ranks:
+    with concatenated(kind, meeting) as ranks:
         work(ranks)
 
 

@@ -19,11 +19,11 @@ from train.data.loader import TrainingBatches
 from train.data.waiting import StreamWaits
 from train.loop.checkpoint import STATE, Checkpoint
 from train.loop.distributed import ALONE, Ranks
-from train.loop.divergence import LossWatch
-from train.loop.history import Course, Epoch
+from train.loop.divergence import DivergenceCheck
+from train.loop.history import Epoch, History
 from train.loop.optim import learning_rate
 from train.loop.resume import Saver
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 from train.loop.validation import Validation
 from train.model.classifier import Classifier
 from train.model.weights import weights_bytes
@@ -41,8 +41,8 @@ class Trainer:
         ranks: Ranks = ALONE,
         name: str = "training",
     ) -> None:
-        self.learner = Learner(model, batches.planner.class_counts, recipe, device, ranks)
-        self.course, self.name = Course.start(recipe, device), name
+        self.training_step = TrainingStep(model, batches.planner.class_counts, recipe, device, ranks)
+        self.history, self.name = History.start(recipe, device), name
         self._batches, self._recipe, self._device = batches, recipe, device
         self._rank, self._world = ranks.rank, ranks.world
         self._steps = -(-len(batches) // recipe.optimiser.accumulate)  # of an epoch
@@ -50,7 +50,7 @@ class Trainer:
 
     def step(self, *group: Batch) -> torch.Tensor:
         """Take one optimiser step along the mean gradient of the batches; returns their loss, still on the device."""
-        return self.learner.step(*group)
+        return self.training_step.step(*group)
 
     def run(
         self, validation: Validation, saver: Saver | None = None, advance: Advance = untold
@@ -71,17 +71,17 @@ class Trainer:
                 f"{self.name}: an epoch draws one clip only for a process, and batch norm needs two; "
                 "add recordings or raise sampling.clips_per_epoch"
             )
-        while not self.course.ended:
+        while not self.history.ended:
             epoch = self._epoch(validation, saver, advance)
-            last = weights_bytes(self.learner.kept)
-            epoch = self.course.add(epoch, last)
+            last = weights_bytes(self.training_step.kept)
+            epoch = self.history.add(epoch, last)
             self._look_ahead()
-            weights = self.course.weights(last)
-            if self.course.best is None or self.course.best.number < epoch.number:
+            weights = self.history.weights(last)
+            if self.history.best is None or self.history.best.number < epoch.number:
                 del weights["best"]
             yield epoch, weights
             if saver:
-                saver.after_epoch(self, self.course.ended)
+                saver.after_epoch(self, self.history.ended)
 
     def checkpoint(self) -> Checkpoint:
         """All that `resume` needs to go on from here; of several processes all must ask for it.
@@ -92,75 +92,75 @@ class Trainer:
             If the loss is no longer a finite number.
         """
         self._watch.look()
-        tensors, numbers = self.learner.state()
-        self.course.tally.device_s = self._waits.total_s() or 0.0
-        tensors["loss"] = self.course.tally.loss.cpu()
-        files = {STATE: save(tensors), **self.course.files()}
-        return Checkpoint({"learner": numbers, "course": self.course.record()}, files)
+        tensors, numbers = self.training_step.state()
+        self.history.totals.device_s = self._waits.total_s() or 0.0
+        tensors["loss"] = self.history.totals.loss.cpu()
+        files = {STATE: save(tensors), **self.history.files()}
+        return Checkpoint({"learner": numbers, "course": self.history.record()}, files)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same training."""
         tensors = load(checkpoint.files[STATE])
-        self.learner.resume(tensors, checkpoint.facts["learner"])
-        self.course.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))
+        self.training_step.resume(tensors, checkpoint.facts["learner"])
+        self.history.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))
         self._look_ahead()
 
     def clips(self, validation: Validation) -> tuple[int, int]:
         """Clips that have been trained on or scored, and those of the whole training, of all processes."""
         of_epoch = self._batches.planner.clips + len(validation.clips)
-        return len(self.course.history) * of_epoch + self.course.tally.clips, self._recipe.epochs * of_epoch
+        return len(self.history.epochs) * of_epoch + self.history.totals.clips, self._recipe.epochs * of_epoch
 
     @property
     def position(self) -> str:
         """How far it has come, in words."""
-        epochs, done = self._recipe.epochs, len(self.course.history)
-        if self.course.ended:
+        epochs, done = self._recipe.epochs, len(self.history.epochs)
+        if self.history.ended:
             return f"after epoch {done}, its last"
-        return f"in epoch {done + 1} of {epochs}, after step {self.course.tally.steps} of {self._steps}"
+        return f"in epoch {done + 1} of {epochs}, after step {self.history.totals.steps} of {self._steps}"
 
     def _epoch(self, validation: Validation, saver: Saver | None, advance: Advance) -> Epoch:
-        number, tally = len(self.course.history), self.course.tally
-        begin = time.perf_counter() - tally.elapsed_s
-        self.learner.begin_epoch(frozen=number < self._recipe.optimiser.freeze_epochs)
-        for group, waited_s in self._groups(number, tally.steps):
-            rate = self._set_rate(number, tally.steps)
-            self._seed(number, tally.steps)
-            loss = self.learner.step(*group)
+        number, totals = len(self.history.epochs), self.history.totals
+        begin = time.perf_counter() - totals.elapsed_s
+        self.training_step.begin_epoch(frozen=number < self._recipe.optimiser.freeze_epochs)
+        for group, waited_s in self._groups(number, totals.steps):
+            rate = self._set_rate(number, totals.steps)
+            self._seed(number, totals.steps)
+            loss = self.training_step.step(*group)
             clips = self._world * sum(len(batch.clips) for batch in group)
-            tally.add(loss, clips, waited_s)
+            totals.add(loss, clips, waited_s)
             advance(clips)
-            tally.elapsed_s = time.perf_counter() - begin
+            totals.elapsed_s = time.perf_counter() - begin
             self._watch.after_step(loss, rate)
             if saver:
                 saver.after_step(self)
         # the last look at the loss has waited for the device, so this is the time of the whole epoch
-        tally.elapsed_s = time.perf_counter() - begin
+        totals.elapsed_s = time.perf_counter() - begin
         measure = partial(self._measured, validation, advance)
         return self._told(number, saver.interruptible(self, measure) if saver else measure())
 
     def _measured(self, validation: Validation, advance: Advance) -> dict[str, float]:
-        self.learner.end_epoch()
-        return validation.metrics(self.learner.kept, f"{self._where}, validation", advance)
+        self.training_step.end_epoch()
+        return validation.metrics(self.training_step.kept, f"{self._where}, validation", advance)
 
     def _look_ahead(self) -> None:
         """Make ready for the epoch that is under way, or for the next one."""
-        number, tally = len(self.course.history), self.course.tally
+        number, totals = len(self.history.epochs), self.history.totals
         self._where = f"{self.name}, epoch {number + 1}"
-        self._waits = StreamWaits(self._device, tally.device_s)
-        self._watch = LossWatch(self._where, self._steps, partial(self._recordings, number), tally.steps)
+        self._waits = StreamWaits(self._device, totals.device_s)
+        self._watch = DivergenceCheck(self._where, self._steps, partial(self._recordings, number), totals.steps)
 
     def _told(self, number: int, metrics: dict[str, float]) -> Epoch:
         """What is told of the epoch that has just ended."""
-        tally, device_s = self.course.tally, self._waits.total_s()
+        totals, device_s = self.history.totals, self._waits.total_s()
         return Epoch(
             number,
-            float(tally.loss) / tally.clips,
+            float(totals.loss) / totals.clips,
             metrics,
-            tally.clips / tally.elapsed_s,
-            tally.waited_s / tally.elapsed_s,
+            totals.clips / totals.elapsed_s,
+            totals.waited_s / totals.elapsed_s,
             self._set_rate(number, self._steps - 1),
-            None if device_s is None else device_s / tally.elapsed_s,
-            elapsed_s=tally.elapsed_s,
+            None if device_s is None else device_s / totals.elapsed_s,
+            elapsed_s=totals.elapsed_s,
         )
 
     def _groups(self, epoch: int, done: int) -> Iterator[tuple[list[Batch], float]]:
@@ -182,7 +182,7 @@ class Trainer:
     def _set_rate(self, epoch: int, step: int) -> float:
         optimiser = self._recipe.optimiser
         rate = learning_rate(epoch * self._steps + step, self._steps, self._recipe.epochs, optimiser)
-        self.learner.set_rate(rate)
+        self.training_step.set_rate(rate)
         return rate
 
 

@@ -15,7 +15,7 @@ from birdcache.errors import TrainError
 from train.augment.batch import Batch
 from train.data.loader import TrainingBatches
 from train.loop.loop import grouped
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,14 +72,14 @@ def endless(batches: TrainingBatches, size: int) -> Iterator[list[Batch]]:
             yield group
 
 
-def range_test(learner: Learner, groups: Iterable[list[Batch]], rates: Floats) -> RangeTest:
+def range_test(training_step: TrainingStep, groups: Iterable[list[Batch]], rates: Floats) -> RangeTest:
     """Take one step at each rate, until the loss is four times its lowest or no longer a number."""
     losses: list[float] = []
     running, lowest = 0.0, math.inf
-    learner.begin_epoch(frozen=False)
+    training_step.begin_epoch(frozen=False)
     for step, (rate, group) in enumerate(zip(rates, groups, strict=False), start=1):
-        learner.set_rate(float(rate))
-        loss = float(learner.step(*group))
+        training_step.set_rate(float(rate))
+        loss = float(training_step.step(*group))
         running = MEMORY * running + (1 - MEMORY) * loss
         mean = running / (1 - MEMORY**step)  # unbiased, although the sum began at zero
         if not math.isfinite(loss) or mean > EXPLODED * lowest:

@@ -18,7 +18,7 @@ import torch
 
 from birdcache.errors import TrainError
 from birdcache.params.load import MachineParams
-from train.loop.checkpoint import RECORD, Checkpoint, CheckpointFolder, DamagedError, read_record
+from train.loop.checkpoint import RECORD, Checkpoint, CheckpointFolder, CorruptedError, read_record
 from train.loop.distributed import Ranks
 from train.loop.fingerprint import key_of
 from train.loop.launch import SIGNALS
@@ -189,7 +189,7 @@ class Saver:
             megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
             try:
                 differing = ", ".join(self.folder.differences(read_record(records[-1].parent)))
-            except (TrainError, DamagedError):
+            except (TrainError, CorruptedError):
                 differing = "what cannot be read any more"
             yield (
                 f"an unfinished training with another {differing} is kept in {folder} ({megabytes:,.0f} MB): it goes "

@@ -28,7 +28,7 @@ from train.score.metrics import recording_metrics
 
 
 @dataclass(frozen=True)
-class Place:
+class AnyPath:
     """Where a training writes: weights and predictions in one folder, metrics and curves in another."""
 
     name: str  # of the training in what is said of it, such as base-0
@@ -36,10 +36,10 @@ class Place:
     report: Path
 
 
-def place_of(member: str, fold: int) -> Place:
+def place_of(member: str, fold: int) -> AnyPath:
     """Where stage `train@<member>-<fold>` writes."""
     name = f"{member}-{fold}"
-    return Place(name, MODELS / member / str(fold), TRAINING_REPORTS / name)
+    return AnyPath(name, MODELS / member / str(fold), TRAINING_REPORTS / name)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Run:
 
     member: ResolvedMember
     fold: int
-    place: Place
+    place: AnyPath
     leads: bool = True
 
     def train(self, trainer: Trainer, validation: Validation, saver: Saver | None = None) -> None:
@@ -62,7 +62,7 @@ class Run:
                 stack.enter_context(saver.watching(trainer))
             live = stack.enter_context(open_log(self.place.report)) if self.leads else None
             if live:
-                for epoch in trainer.course.history:
+                for epoch in trainer.history.epochs:
                     log_epoch(live, epoch)
             done, total = trainer.clips(validation)
             progress = stack.enter_context(Progress(total, self.place.name, "clips", done=done)) if self.leads else None
@@ -77,14 +77,14 @@ class Run:
 
     def _leave(self, trainer: Trainer, validation: Validation) -> None:
         """Write what is to stay of a training that has ended."""
-        kind, course = self.member.recipe.weights, trainer.course
-        weights, metrics = course.weights(weights_bytes(trainer.learner.kept)), course.metrics()
-        scores_NK, metrics[kind] = self._predictions(trainer.learner.kept, weights[kind], validation)
+        kind, history = self.member.recipe.weights, trainer.history
+        weights, metrics = history.weights(weights_bytes(trainer.training_step.kept)), history.metrics()
+        scores_NK, metrics[kind] = self._predictions(trainer.training_step.kept, weights[kind], validation)
         if self.leads:
             self._write(weights, metrics, validation)
             names = np.array(validation.examples.names)
             np.savez_compressed(self.place.folder / "predictions.npz", recording=names, scores=scores_NK)
-            draw_curves(course.history, self.place.report / "curves.png", self.place.name)
+            draw_curves(history.epochs, self.place.report / "curves.png", self.place.name)
 
     def _write(self, weights: dict[str, bytes], metrics: dict[str, dict[str, float]], validation: Validation) -> None:
         sidecar = Sidecar(

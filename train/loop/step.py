@@ -19,7 +19,7 @@ from train.augment.batch import Batch
 from train.data.random import Ints
 from train.loop.class_weights import class_weights
 from train.loop.distributed import Ranks
-from train.loop.divergence import WAYS_OUT
+from train.loop.divergence import HINTS
 from train.loop.optim import build_optimiser, set_rate
 from train.model.classifier import Classifier, Logits, autocast_dtype
 from train.model.losses import Loss
@@ -27,7 +27,7 @@ from train.model.losses import Loss
 EMA_WARMUP_POWER = 0.75  # timm: for models trained for less than a million steps
 
 
-class Learner:
+class TrainingStep:
     """Takes steps with a model; several processes take each step together.
 
     Parameters
@@ -120,7 +120,7 @@ class Learner:
     def _check_weights(self) -> None:
         for name, weight in self._model.named_parameters():
             if not torch.isfinite(weight).all():
-                raise TrainError(f"{name}: this weight of the model is no longer a number; {WAYS_OUT}")
+                raise TrainError(f"{name}: this weight of the model is no longer a number; {HINTS}")
 
     def _models(self) -> Iterator[tuple[str, Classifier]]:
         yield "model", self._model

@@ -211,8 +211,8 @@ def _check_backbone(backbone: str) -> None:
     if timm.is_model(backbone):
         return
     alike = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=10, cutoff=0.5))
-    way_out = f"some alike: {alike}" if alike else "choose one of timm.list_models()"
-    raise TrainError(f"params.yaml: backbone = {backbone!r}: timm knows no such model; {way_out}")
+    hint = f"some alike: {alike}" if alike else "choose one of timm.list_models()"
+    raise TrainError(f"params.yaml: backbone = {backbone!r}: timm knows no such model; {hint}")
 
 
 def _options(member: Member, pretrained: bool | Source) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from birdcache.errors import TrainError
-from birdcache.files import file_sha256, unsealed_json
+from birdcache.files import file_sha256, verified_json
 
 SIDECAR = "model.json"
 
@@ -101,11 +101,11 @@ def _read_sidecar(folder: Path, where: str) -> _SourceSidecar:
         content = (folder / SIDECAR).read_bytes()
         sidecar = _SourceSidecar.model_validate_json(content)
         if sidecar.version > 1:
-            unsealed_json(content)
+            verified_json(content)
     except FileNotFoundError:
         folds = sorted(path.parent.name for path in folder.glob(f"*/{SIDECAR}"))
-        way_out = f"name one of its folds: {', '.join(folds)}" if folds else "name the folder of a fold, models/x/0"
-        raise TrainError(f"{where}: holds no {SIDECAR}, so it is no trained model; {way_out}") from None
+        hint = f"name one of its folds: {', '.join(folds)}" if folds else "name the folder of a fold, models/x/0"
+        raise TrainError(f"{where}: holds no {SIDECAR}, so it is no trained model; {hint}") from None
     except ValidationError as error:
         raise TrainError(f"{where}: {folder / SIDECAR}: {error.errors()[0]['msg']}; copy the folder anew") from None
     except ValueError as error:

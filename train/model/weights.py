@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from birdcache.errors import TrainError
-from birdcache.files import sealed_json, sha256_hex, unsealed_json, write_durably
+from birdcache.files import checksummed_json, sha256_hex, verified_json, write_durably
 from train.augment.normalise import channel_count
 from train.members import ResolvedMember
 from train.model.classifier import Classifier, build_model
@@ -50,7 +50,7 @@ def write_model(folder: Path, weights: dict[str, bytes], sidecar: Sidecar) -> No
     folder.mkdir(parents=True, exist_ok=True)
     for kind, content in weights.items():
         write_durably(folder / f"{kind}.safetensors", content)
-    write_durably(folder / SIDECAR, sealed_json(json.loads(sidecar.model_dump_json())))
+    write_durably(folder / SIDECAR, checksummed_json(json.loads(sidecar.model_dump_json())))
 
 
 def read_sidecar(folder: Path) -> Sidecar:
@@ -63,7 +63,7 @@ def read_sidecar(folder: Path) -> Sidecar:
     """
     path = folder / SIDECAR
     try:
-        return Sidecar.model_validate_json(json.dumps(unsealed_json(path.read_bytes())))
+        return Sidecar.model_validate_json(json.dumps(verified_json(path.read_bytes())))
     except FileNotFoundError:
         raise TrainError(f"{path}: is missing, so {folder} holds no trained model; run `dvc repro train`") from None
     except ValidationError as error:

@@ -20,8 +20,8 @@ from birdcache.params.load import MachineParams
 from birdcache.params.recipe import resolve_recipe
 from birdcache.params.views import each_of
 from cache.store import Store
-from train.data.concat import JoinedFrames
-from train.data.multi_view import open_side_by_side
+from train.data.concat import ConcatFrames
+from train.data.multi_view import open_multi_view
 from train.data.pseudo_clips import PseudoClips
 from train.data.random import Floats, Ints
 from train.fit import Split, open_split, split_run, train_split
@@ -29,7 +29,7 @@ from train.loop.checkpoint import forget_finished
 from train.loop.distributed import ALONE, Ranks
 from train.loop.launch import run_together
 from train.loop.resume import checkpoints_root
-from train.loop.run import Place
+from train.loop.run import AnyPath
 from train.members import ResolvedMember, joint_digest, read_member
 from train.model.classifier import choose_device
 from train.model.weights import SIDECAR
@@ -55,7 +55,7 @@ def main() -> None:
     member, fold = split_run(run)
     params = parameters.load()
     each = round_of(in_round, params.student.rounds)
-    place = Place(name, STUDENT / in_round / member / str(fold), STUDENT_REPORTS / name)
+    place = AnyPath(name, STUDENT / in_round / member / str(fold), STUDENT_REPORTS / name)
     labels = read_pseudo_labels(STUDENT / in_round)
     if labels.stopped:
         pass_on(labels, place)
@@ -67,7 +67,7 @@ def main() -> None:
     forget_finished(checkpoints_root(machine), place.folder)
 
 
-def pass_on(labels: PseudoLabels, place: Place) -> None:
+def pass_on(labels: PseudoLabels, place: AnyPath) -> None:
     """Copy the teacher's model to where the student's would be, and say why.
 
     Raises
@@ -92,7 +92,7 @@ def with_override(member: ResolvedMember, override: dict[str, object]) -> Resolv
 def train_student(
     member: ResolvedMember,
     fold: int,
-    place: Place,
+    place: AnyPath,
     lesson: Lesson,
     machine: MachineParams,
     device: torch.device,
@@ -115,7 +115,7 @@ def with_lesson(split: Split, lesson: Lesson, machine: MachineParams) -> Split:
         raise TrainError(f"{STUDENT}: pseudo-labels are of other classes than data/labels.csv lists; run `dvc repro`")
     member, view = split.member, split.member.view
     stores = soundscape_stores(member)
-    frames, lines = open_side_by_side(stores, split.device, machine)
+    frames, lines = open_multi_view(stores, split.device, machine)
     clips = pseudo_clips(lesson, stores[0], view.frames(member.recipe.clip_s))
     print(f"soundscapes: {lines}")
     print(
@@ -123,8 +123,8 @@ def with_lesson(split: Split, lesson: Lesson, machine: MachineParams) -> Split:
         f"{len(set(lesson.labels.soundscape))} soundscapes"
     )
     rows = len(Store(store_path(member.member.view), each_of(view)[0]).frames)
-    joined = JoinedFrames(split.frames, frames, rows)
-    return replace(split, frames=joined, pseudo=clips.offset(rows), soundscapes_digest=joint_digest(stores))
+    concatenated = ConcatFrames(split.frames, frames, rows)
+    return replace(split, frames=concatenated, pseudo=clips.offset(rows), soundscapes_digest=joint_digest(stores))
 
 
 def soundscape_stores(member: ResolvedMember) -> list[Store]:

@@ -32,7 +32,7 @@ def open_study(path: Path, maximise: bool, pruner: BasePruner) -> Iterator[Study
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         _lock(file.fileno(), path)
-        _mend(path)
+        _repair(path)
         study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
             pruner=pruner,
@@ -52,7 +52,7 @@ def _lock(handle: int, path: Path) -> None:
         raise TrainError(f"{path}: another process is at this search; wait for it, or stop it") from None
 
 
-def _mend(path: Path) -> None:
+def _repair(path: Path) -> None:
     """Take away the half line that a kill may have left at the end."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1

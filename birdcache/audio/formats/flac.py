@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from birdcache.audio.formats.header import Promise, check_length, check_shape
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.formats.header import AudioHeader, check_length, check_shape
+from birdcache.audio.rejected import RejectedAudio
 
 STREAM_INFO, STREAM_INFO_BYTES = 0, 34
 
 
-def examine_flac(file: BinaryIO) -> Promise:
+def probe_flac(file: BinaryIO) -> AudioHeader:
     """Read the metadata of a FLAC file whose `fLaC` has just been read.
 
     Raises
@@ -24,18 +24,18 @@ def examine_flac(file: BinaryIO) -> Promise:
     """
     head = file.read(4)
     if len(head) == 4 and (head[0] & 127, int.from_bytes(head[1:], "big")) != (STREAM_INFO, STREAM_INFO_BYTES):
-        raise Refusal("damaged", "its metadata does not begin with STREAMINFO")
+        raise RejectedAudio("damaged", "its metadata does not begin with STREAMINFO")
     info = file.read(STREAM_INFO_BYTES)
     if len(info) < STREAM_INFO_BYTES:
-        raise Refusal("truncated", "ends within its metadata")
+        raise RejectedAudio("truncated", "ends within its metadata")
     _skip_metadata(file, is_last=bool(head[0] & 128))
     packed = int.from_bytes(info[10:18], "big")  # rate 20 bits, channels - 1 3 bits, bits - 1 5 bits, samples 36 bits
     rate_hz, channels, frames = packed >> 44, (packed >> 41 & 7) + 1, packed & (2**36 - 1)
     check_shape(rate_hz, channels)
     if frames == 0:
-        return Promise(rate_hz, channels, None, whole=False, ended=False)
+        return AudioHeader(rate_hz, channels, None, whole=False, ended=False)
     check_length(frames, rate_hz)
-    return Promise(rate_hz, channels, frames, whole=False)
+    return AudioHeader(rate_hz, channels, frames, whole=False)
 
 
 def _skip_metadata(file: BinaryIO, is_last: bool) -> None:
@@ -43,8 +43,8 @@ def _skip_metadata(file: BinaryIO, is_last: bool) -> None:
     while not is_last:
         head = file.read(4)
         if len(head) < 4:
-            raise Refusal("truncated", "ends within its metadata")
+            raise RejectedAudio("truncated", "ends within its metadata")
         is_last = bool(head[0] & 128)
         file.seek(int.from_bytes(head[1:], "big"), os.SEEK_CUR)
     if file.tell() >= size:
-        raise Refusal("truncated", "ends before its first sound")
+        raise RejectedAudio("truncated", "ends before its first sound")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 
 LOWEST_HZ, HIGHEST_HZ = 8_000, 192_000
 MOST_CHANNELS = 8
@@ -12,7 +12,7 @@ LONGEST_S = 7 * 24 * 3600  # no recording lasts a week: a number above is a brok
 
 
 @dataclass(frozen=True)
-class Promise:
+class AudioHeader:
     """What a file's own structure says, read without a decoder.
 
     Attributes
@@ -42,11 +42,11 @@ def check_shape(sample_rate_hz: int, channels: int) -> None:
         damaged if there is no channel or no rate, wrong-codec if they are out of bounds.
     """
     if sample_rate_hz == 0 or channels == 0:
-        raise Refusal("damaged", f"its header says {sample_rate_hz} Hz and {channels} channels")
+        raise RejectedAudio("damaged", f"its header says {sample_rate_hz} Hz and {channels} channels")
     if not LOWEST_HZ <= sample_rate_hz <= HIGHEST_HZ:
-        raise Refusal("wrong-codec", f"{sample_rate_hz} Hz is not within {LOWEST_HZ} to {HIGHEST_HZ} Hz")
+        raise RejectedAudio("wrong-codec", f"{sample_rate_hz} Hz is not within {LOWEST_HZ} to {HIGHEST_HZ} Hz")
     if channels > MOST_CHANNELS:
-        raise Refusal("wrong-codec", f"has {channels} channels, more than {MOST_CHANNELS}")
+        raise RejectedAudio("wrong-codec", f"has {channels} channels, more than {MOST_CHANNELS}")
 
 
 def check_length(frames: int, sample_rate_hz: int) -> None:
@@ -58,6 +58,8 @@ def check_length(frames: int, sample_rate_hz: int) -> None:
         empty or too-long.
     """
     if frames <= 0:
-        raise Refusal("empty", "holds no samples")
+        raise RejectedAudio("empty", "holds no samples")
     if frames > LONGEST_S * sample_rate_hz:
-        raise Refusal("too-long", f"promises {frames / sample_rate_hz:.3g} s, more than a week", "cut or remove it")
+        raise RejectedAudio(
+            "too-long", f"promises {frames / sample_rate_hz:.3g} s, more than a week", "cut or remove it"
+        )

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from birdcache.audio.formats.header import Promise, check_shape
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.formats.header import AudioHeader, check_shape
+from birdcache.audio.rejected import RejectedAudio
 
 RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # by version
 MPEG1, RESERVED, MONO, FREE_RATE_INDEX, BAD_RATE_INDEX = 3, 1, 3, 3, 15
@@ -25,7 +25,7 @@ def is_frame(head: bytes) -> bool:
     return version != RESERVED and layer != 0 and head[2] >> 4 != BAD_RATE_INDEX and head[2] >> 2 & 3 != FREE_RATE_INDEX
 
 
-def examine_mp3(file: BinaryIO) -> Promise:
+def probe_mp3(file: BinaryIO) -> AudioHeader:
     """Look at the first frame, which begins at the file's place.
 
     Raises
@@ -41,8 +41,8 @@ def examine_mp3(file: BinaryIO) -> Promise:
     there = os.fstat(file.fileno()).st_size - begin
     promised = _promised_bytes(first, version, is_mono)
     if promised > there:
-        raise Refusal("truncated", f"promises {promised} bytes of sound, but {there} follow")
-    return Promise(rate_hz, 1 if is_mono else 2, None, whole=False)
+        raise RejectedAudio("truncated", f"promises {promised} bytes of sound, but {there} follow")
+    return AudioHeader(rate_hz, 1 if is_mono else 2, None, whole=False)
 
 
 def _promised_bytes(first: bytes, version: int, is_mono: bool) -> int:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from birdcache.audio.formats.header import Promise, check_length
+from birdcache.audio.formats.header import AudioHeader, check_length
 from birdcache.audio.formats.ogg_codecs import Identity, identify
 from birdcache.audio.formats.ogg_pages import CONTINUED, FIRST, LAST, Page, read_pages
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 
 UNBROKEN = 255  # the length of a segment whose packet goes on in the next one
 NOTHING_ENDS = -1  # the position of a page on which no packet ends
 SEQUENCES = 2**32
 
 
-def examine_ogg(file: BinaryIO) -> Promise:
+def probe_ogg(file: BinaryIO) -> AudioHeader:
     """Walk all pages of an Ogg file, from its first byte.
 
     Raises
@@ -29,8 +29,8 @@ def examine_ogg(file: BinaryIO) -> Promise:
         else:
             stream.take(page)
     if stream is None:
-        raise Refusal("empty", "is empty (0 bytes)")
-    return stream.promise()
+        raise RejectedAudio("empty", "is empty (0 bytes)")
+    return stream.audio_header()
 
 
 class _Stream:
@@ -38,7 +38,7 @@ class _Stream:
 
     def __init__(self, page: Page) -> None:
         if not page.flags & FIRST:
-            raise Refusal("damaged", "its beginning is missing: the first page does not begin a stream")
+            raise RejectedAudio("damaged", "its beginning is missing: the first page does not begin a stream")
         self._identity: Identity = identify(page)
         self._serial, self._sequence = page.serial, page.sequence
         self._ended = bool(page.flags & LAST)
@@ -47,34 +47,38 @@ class _Stream:
     def take(self, page: Page) -> None:
         """Check the next page against those before it."""
         if page.flags & FIRST:
-            raise Refusal("chained", f"another stream begins at byte {page.offset}")
+            raise RejectedAudio("chained", f"another stream begins at byte {page.offset}")
         if page.serial != self._serial:
-            raise Refusal("damaged", f"the page at byte {page.offset} belongs to another stream")
+            raise RejectedAudio("damaged", f"the page at byte {page.offset} belongs to another stream")
         if self._ended:
-            raise Refusal("damaged", f"goes on at byte {page.offset}, after the page that says to be the last")
+            raise RejectedAudio("damaged", f"goes on at byte {page.offset}, after the page that says to be the last")
         self._follow(page)
         self._ended = bool(page.flags & LAST)
 
     def _follow(self, page: Page) -> None:
         if page.sequence != (self._sequence + 1) % SEQUENCES:
-            raise Refusal("damaged", f"page {page.sequence} at byte {page.offset} follows page {self._sequence}")
+            raise RejectedAudio("damaged", f"page {page.sequence} at byte {page.offset} follows page {self._sequence}")
         if bool(page.flags & CONTINUED) != self._within_packet:
-            raise Refusal("damaged", f"the page at byte {page.offset} does not go on where the one before it ends")
+            raise RejectedAudio(
+                "damaged", f"the page at byte {page.offset} does not go on where the one before it ends"
+            )
         if page.granule != NOTHING_ENDS and page.granule < self._position:
-            raise Refusal("damaged", f"time goes back from {self._position} to {page.granule} at byte {page.offset}")
+            raise RejectedAudio(
+                "damaged", f"time goes back from {self._position} to {page.granule} at byte {page.offset}"
+            )
         self._sequence = page.sequence
         self._position = max(self._position, page.granule)
         self._packets += len(page.lacing) - page.lacing.count(UNBROKEN)
         if page.lacing:
             self._within_packet = page.lacing[-1] == UNBROKEN
 
-    def promise(self) -> Promise:
+    def audio_header(self) -> AudioHeader:
         """What the whole stream says to hold, once all its pages are taken."""
         if self._within_packet:
-            raise Refusal("damaged" if self._ended else "truncated", "ends within a packet")
+            raise RejectedAudio("damaged" if self._ended else "truncated", "ends within a packet")
         identity = self._identity
         if self._packets <= identity.header_packets and not self._ended:
-            raise Refusal("truncated", "ends before its first sound")
+            raise RejectedAudio("truncated", "ends before its first sound")
         frames = self._position - identity.skipped
         check_length(frames if self._packets > identity.header_packets else 0, identity.sample_rate_hz)
-        return Promise(identity.sample_rate_hz, identity.channels, frames, whole=True, ended=self._ended)
+        return AudioHeader(identity.sample_rate_hz, identity.channels, frames, whole=True, ended=self._ended)

@@ -12,7 +12,7 @@ import soundfile
 
 from birdcache.audio.formats.header import check_shape
 from birdcache.audio.formats.ogg_pages import Page
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 
 VORBIS, OPUS = b"\x01vorbis", b"OpusHead"
 VORBIS_HEAD = struct.Struct("<7sIBIiiiBB")  # name, version, channels, rate, three bit rates, block sizes, framing
@@ -51,25 +51,27 @@ def identify(page: Page) -> Identity:
     if page.body.startswith(OPUS) and DECODES_OPUS:
         return _opus(page)
     known = (name for start, name in {**OTHERS, OPUS: "Opus"}.items() if page.body.startswith(start))
-    raise Refusal("wrong-codec", f"holds {next(known, 'an unknown codec')} in an Ogg stream")
+    raise RejectedAudio("wrong-codec", f"holds {next(known, 'an unknown codec')} in an Ogg stream")
 
 
 def _vorbis(page: Page) -> Identity:
     if page.lacing != bytes([VORBIS_HEAD.size]):
-        raise Refusal("damaged", f"its Vorbis identity has segments of {list(page.lacing)} bytes, not one of 30")
+        raise RejectedAudio("damaged", f"its Vorbis identity has segments of {list(page.lacing)} bytes, not one of 30")
     _, version, channels, rate_hz, *_, sizes, framing = VORBIS_HEAD.unpack_from(page.body)
     short, long = sizes & 15, sizes >> 4
     if version != 0 or not 6 <= short <= long <= 13 or not framing & 1:
-        raise Refusal("damaged", "its Vorbis identity breaks the rules of Vorbis I")
+        raise RejectedAudio("damaged", "its Vorbis identity breaks the rules of Vorbis I")
     check_shape(rate_hz, channels)
     return Identity(rate_hz, channels, header_packets=3)
 
 
 def _opus(page: Page) -> Identity:
     if len(page.lacing) != 1 or page.lacing[0] < 19:
-        raise Refusal("damaged", f"its Opus identity has segments of {list(page.lacing)} bytes, not one of 19 or more")
+        raise RejectedAudio(
+            "damaged", f"its Opus identity has segments of {list(page.lacing)} bytes, not one of 19 or more"
+        )
     _, version, channels, skipped, _ = OPUS_HEAD.unpack_from(page.body)
     if version >> 4 != 0:
-        raise Refusal("wrong-codec", f"holds Opus of version {version}")
+        raise RejectedAudio("wrong-codec", f"holds Opus of version {version}")
     check_shape(OPUS_HZ, channels)
     return Identity(OPUS_HZ, channels, header_packets=2, skipped=skipped)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from birdcache.audio.formats.ogg_crc import MIRRORED, is_intact
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 
 CAPTURE = b"OggS"
 BLOCK_BYTES = 2**20
@@ -47,23 +47,23 @@ def read_pages(file: BinaryIO) -> Iterator[Page]:
         with memoryview(held.translate(MIRRORED)) as mirrored:
             while end := _page_end(held, used, offset):
                 if not is_intact(mirrored, used, end):
-                    raise Refusal("damaged", f"the checksum of the page at byte {offset + used} is wrong")
+                    raise RejectedAudio("damaged", f"the checksum of the page at byte {offset + used} is wrong")
                 yield _page(held, used, offset)
                 used = end
         held, offset = held[used:], offset + used
     if held:
-        raise Refusal("truncated", f"ends within the page that begins at byte {offset}")
+        raise RejectedAudio("truncated", f"ends within the page that begins at byte {offset}")
 
 
 def _page_end(held: bytes, start: int, offset: int) -> int:
     """Where the page that begins at `start` ends; 0 if that is not in these bytes yet."""
     head = held[start : start + 4]
     if not CAPTURE.startswith(head):
-        raise Refusal("damaged", f"at byte {offset + start}, where a page must begin, there is none")
+        raise RejectedAudio("damaged", f"at byte {offset + start}, where a page must begin, there is none")
     if len(held) < start + HEADER.size:
         return 0
     if held[start + 4] != 0:
-        raise Refusal("damaged", f"the page at byte {offset + start} is of Ogg version {held[start + 4]}")
+        raise RejectedAudio("damaged", f"the page at byte {offset + start} is of Ogg version {held[start + 4]}")
     body = start + HEADER.size + held[start + 26]
     end = body + sum(held[start + HEADER.size : body])
     return end if body <= len(held) and end <= len(held) else 0

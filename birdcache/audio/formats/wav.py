@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from birdcache.audio.formats.header import Promise, check_length, check_shape
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.formats.header import AudioHeader, check_length, check_shape
+from birdcache.audio.rejected import RejectedAudio
 
 PLAIN = {1: "PCM", 3: "float", 6: "A-law", 7: "mu-law"}  # a sample is a fixed number of bytes
 BLOCKWISE = {2: "MS ADPCM", 0x11: "IMA ADPCM"}
@@ -28,7 +28,7 @@ class _Format:
     frame_bytes: int
 
 
-def examine_wav(file: BinaryIO) -> Promise:
+def probe_wav(file: BinaryIO) -> AudioHeader:
     """Walk the chunks of a WAV file up to its sound, which must be there whole.
 
     Raises
@@ -48,46 +48,46 @@ def examine_wav(file: BinaryIO) -> Promise:
         elif name == b"ds64":
             (long_bytes,) = struct.unpack("<8xQ", _read(file, 16))
         file.seek(begin + size + size % 2)
-    raise Refusal("damaged", f"has {MOST_CHUNKS} chunks and still no sound")
+    raise RejectedAudio("damaged", f"has {MOST_CHUNKS} chunks and still no sound")
 
 
 def _read(file: BinaryIO, size: int) -> bytes:
     content = file.read(size)
     if len(content) < size:
-        raise Refusal("truncated", "ends before its sound begins")
+        raise RejectedAudio("truncated", "ends before its sound begins")
     return content
 
 
 def _format(content: bytes, order: str) -> _Format:
     if len(content) < 16:
-        raise Refusal("damaged", f"its format takes {len(content)} bytes, less than 16")
+        raise RejectedAudio("damaged", f"its format takes {len(content)} bytes, less than 16")
     tag, channels, rate_hz, _, frame_bytes, bits = struct.unpack_from(order + "HHIIHH", content)
     if tag == EXTENSIBLE and len(content) >= 26:
         (tag,) = struct.unpack_from(order + "H", content, 24)
     if tag not in PLAIN and tag not in BLOCKWISE:
-        raise Refusal("wrong-codec", f"holds codec {tag:#06x} in a WAV file")
+        raise RejectedAudio("wrong-codec", f"holds codec {tag:#06x} in a WAV file")
     check_shape(rate_hz, channels)
     if tag in PLAIN and (bits == 0 or frame_bytes != channels * -(-bits // 8)):
-        raise Refusal("damaged", f"{channels} channels of {bits} bits do not make {frame_bytes} bytes")
+        raise RejectedAudio("damaged", f"{channels} channels of {bits} bits do not make {frame_bytes} bytes")
     return _Format(tag, channels, rate_hz, frame_bytes)
 
 
-def _promise(form: _Format | None, size: int, file: BinaryIO) -> Promise:
+def _promise(form: _Format | None, size: int, file: BinaryIO) -> AudioHeader:
     if form is None:
-        raise Refusal("damaged", "its sound begins before its format is told")
+        raise RejectedAudio("damaged", "its sound begins before its format is told")
     there = os.fstat(file.fileno()).st_size - file.tell()
     if there == 0 or (size == 0 and there < form.frame_bytes):
-        raise Refusal("empty" if size == 0 else "truncated", "holds no samples")
+        raise RejectedAudio("empty" if size == 0 else "truncated", "holds no samples")
     if size == 0:
-        raise Refusal(
+        raise RejectedAudio(
             "truncated",
             f"promises 0 bytes of sound, and {there} follow: its recorder did not finish it",
             "mend its header (most audio editors can) or remove it",
         )
     is_open = size >= OPEN_BYTES and size > there
     if size > there and not is_open:
-        raise Refusal("truncated", f"promises {size} bytes of sound, but {there} follow")
+        raise RejectedAudio("truncated", f"promises {size} bytes of sound, but {there} follow")
     if is_open or form.tag in BLOCKWISE:
-        return Promise(form.sample_rate_hz, form.channels, None, whole=True, ended=not is_open)
+        return AudioHeader(form.sample_rate_hz, form.channels, None, whole=True, ended=not is_open)
     check_length(size // form.frame_bytes, form.sample_rate_hz)
-    return Promise(form.sample_rate_hz, form.channels, size // form.frame_bytes, whole=True)
+    return AudioHeader(form.sample_rate_hz, form.channels, size // form.frame_bytes, whole=True)

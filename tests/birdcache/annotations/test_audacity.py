@@ -72,7 +72,7 @@ def test_what_is_no_label_track_is_refused_by_line(content: str, said: str, tmp_
         read(tmp_path / "a.txt")
 
 
-def test_a_track_in_utf_16_is_refused_with_its_way_out(tmp_path: Path) -> None:
+def test_a_track_in_utf_16_is_refused_with_its_hint(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("1\t2\tx\n".encode("utf-16"))
     with pytest.raises(PipelineError, match="is text in UTF-16; save it as text in UTF-8"):
         read(tmp_path / "a.txt")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from birdcache.audio import decoder_process
-from birdcache.audio.read import read_header
-from cache.quantize import Codes
-from pipeline.build.encode import code_blocks
+from birdcache.audio.read import read_info
+from cache.quantize import QuantizedArray
+from pipeline.build.encode import quantized_blocks
 
 GIB = 2**30
 PIECES = 30  # 0.1 s apart; they leave the process by 8 kB, which is two thirds of a clip of 3 s
@@ -58,21 +58,21 @@ def watched(function: Callable[..., Any]) -> Callable[..., Any]:
     return misbehaving
 
 
-def halfway(path: Path, *arguments: Any) -> Iterator[Codes]:
+def halfway(path: Path, *arguments: Any) -> Iterator[QuantizedArray]:
     """Codes, and the deed of `late-...` after the first ones; of `trickles` little by little."""
     late = path.stem.startswith("late-")
     if not late:
         misbehave(path)
-    for codes in code_blocks(path, *arguments):
-        pieces: list[Any] = np.array_split(codes, PIECES) if path.stem == "trickles" else [codes]
+    for quantized in quantized_blocks(path, *arguments):
+        pieces: list[Any] = np.array_split(quantized, PIECES) if path.stem == "trickles" else [quantized]
         for piece in pieces:
-            time.sleep(0.1 if len(piece) < len(codes) else 0)
+            time.sleep(0.1 if len(piece) < len(quantized) else 0)
             yield piece
         if late:
             misbehave(path)
 
 
 if __name__ == "__main__":
-    vars(decoder_process)["read_header"] = watched(read_header)
+    vars(decoder_process)["read_header"] = watched(read_info)
     vars(decoder_process)["code_blocks"] = halfway
     decoder_process.main()

@@ -19,11 +19,11 @@ import pytest
 
 from birdcache.audio import decoder as parent
 from birdcache.audio.decoder import Decoder, Limits, with_second_try
-from birdcache.audio.read import read_header, read_waveform
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.read import read_info, read_waveform
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView
-from cache.quantize import Codes
-from pipeline.build.encode import code_blocks
+from cache.quantize import QuantizedArray
+from pipeline.build.encode import quantized_blocks
 from tests.fixtures.recordings import WriteClip
 from tests.pipeline.build.test_build import VIEW, VIEWS
 from tests.tiny import ROOT
@@ -55,12 +55,14 @@ def named(clip: Path) -> Callable[[str], Path]:
     return lambda name: Path(shutil.copy(clip, clip.with_name(f"{name}.ogg")))
 
 
-def codes_of(decoder: Decoder, path: Path, view: MelView | PcenView = VIEW, sha256: str | None = None) -> Codes:
-    return np.concatenate(list(decoder.codes(path, view, SECONDS, sha256)))
+def codes_of(
+    decoder: Decoder, path: Path, view: MelView | PcenView = VIEW, sha256: str | None = None
+) -> QuantizedArray:
+    return np.concatenate(list(decoder.quantized(path, view, SECONDS, sha256)))
 
 
-def expected(path: Path, view: MelView | PcenView = VIEW) -> Codes:
-    return np.concatenate(list(code_blocks(path, view)))
+def expected(path: Path, view: MelView | PcenView = VIEW) -> QuantizedArray:
+    return np.concatenate(list(quantized_blocks(path, view)))
 
 
 def process_of(decoder: Decoder) -> int:
@@ -68,8 +70,8 @@ def process_of(decoder: Decoder) -> int:
     return decoder._process.pid
 
 
-def refusal_of(action: Callable[[], object]) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def refusal_of(action: Callable[[], object]) -> RejectedAudio:
+    with pytest.raises(RejectedAudio) as caught:
         action()
     return caught.value
 
@@ -100,11 +102,11 @@ def test_a_waveform_of_a_cut_file_is_refused_after_its_good_pieces(decoder: Deco
 
 
 def test_one_process_serves_many_files(decoder: Decoder, clip: Path) -> None:
-    assert decoder.header(clip) == read_header(clip)
+    assert decoder.info(clip) == read_info(clip)
     first = process_of(decoder)
     codes_of(decoder, clip)
-    refusal_of(lambda: decoder.header(clip.with_name("gone.ogg")))
-    assert decoder.header(clip) == read_header(clip)
+    refusal_of(lambda: decoder.info(clip.with_name("gone.ogg")))
+    assert decoder.info(clip) == read_info(clip)
     assert process_of(decoder) == first
 
 
@@ -112,7 +114,7 @@ def test_one_process_serves_many_files(decoder: Decoder, clip: Path) -> None:
 def test_a_refusal_is_that_of_this_process(decoder: Decoder, tmp_path: Path, name: str) -> None:
     (tmp_path / "text.ogg").write_bytes(b"<html>")
     path = tmp_path / name
-    here, there = refusal_of(lambda: read_header(path)), refusal_of(lambda: decoder.header(path))
+    here, there = refusal_of(lambda: read_info(path)), refusal_of(lambda: decoder.info(path))
     assert (there.code, str(there)) == (here.code, str(here))
 
 
@@ -136,11 +138,11 @@ def test_what_ends_the_process_costs_one_file(
     misbehaving: Decoder, clip: Path, named: Callable[[str], Path], name: str, code: str, detail: str
 ) -> None:
     path = named(name)
-    refusal = refusal_of(lambda: codes_of(misbehaving, path))
-    assert refusal.code == code
+    rejected = refusal_of(lambda: codes_of(misbehaving, path))
+    assert rejected.code == code
     assert misbehaving._process is None, "no process is used again after that"
-    assert str(refusal).startswith(f"{path}: ")
-    assert detail in str(refusal)
+    assert str(rejected).startswith(f"{path}: ")
+    assert detail in str(rejected)
     assert np.array_equal(codes_of(misbehaving, clip), expected(clip))
 
 
@@ -148,11 +150,11 @@ def test_what_ends_the_process_costs_one_file(
 def test_a_file_that_stalls_is_given_up(
     misbehaving: Decoder, clip: Path, named: Callable[[str], Path], name: str
 ) -> None:
-    misbehaving.header(clip)
+    misbehaving.info(clip)
     stuck, misbehaving._limits = process_of(misbehaving), Limits(wait_s=0.2, wait_s_per_s=0.1)
     begin_s = time.monotonic()
-    refusal = refusal_of(lambda: codes_of(misbehaving, named(name)))
-    assert (refusal.code, refusal.detail) == ("timed-out", "is not decoded after 0.5 s")
+    rejected = refusal_of(lambda: codes_of(misbehaving, named(name)))
+    assert (rejected.code, rejected.detail) == ("timed-out", "is not decoded after 0.5 s")
     assert time.monotonic() - begin_s < 30
     with pytest.raises(ProcessLookupError):
         os.kill(stuck, 0)
@@ -189,7 +191,7 @@ def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable
 
 
 def test_it_computes_with_one_thread_so_that_sums_never_differ(decoder: Decoder, clip: Path) -> None:
-    decoder.header(clip)
+    decoder.info(clip)
     told = Path(f"/proc/{process_of(decoder)}/environ").read_bytes().split(b"\0")
     assert {b"OMP_NUM_THREADS=1", b"OPENBLAS_NUM_THREADS=1"} <= set(told)
 
@@ -202,16 +204,16 @@ def test_what_a_library_prints_is_no_answer(misbehaving: Decoder, named: Callabl
 def test_a_reader_that_leaves_early_does_not_spoil_the_next_answer(
     decoder: Decoder, write_clip: WriteClip, tmp_path: Path, clip: Path
 ) -> None:
-    codes = decoder.codes(write_clip(tmp_path / "long.ogg", 60.0), VIEW, 60.0)
-    next(codes)
-    codes.close()  # type: ignore[attr-defined]
+    quantized = decoder.quantized(write_clip(tmp_path / "long.ogg", 60.0), VIEW, 60.0)
+    next(quantized)
+    quantized.close()  # type: ignore[attr-defined]
     assert np.array_equal(codes_of(decoder, clip), expected(clip))
 
 
 def test_a_process_that_ended_between_two_files_is_replaced(decoder: Decoder, clip: Path) -> None:
-    decoder.header(clip)
+    decoder.info(clip)
     os.kill(process_of(decoder), signal.SIGKILL)
-    assert with_second_try(lambda: decoder.header(clip)) == read_header(clip)
+    assert with_second_try(lambda: decoder.info(clip)) == read_info(clip)
 
 
 @pytest.mark.parametrize("name", ["once-crash", "once-quits", "once-swells"])
@@ -228,7 +230,7 @@ def test_there_are_two_tries_of_what_ends_the_process_and_one_of_what_is_refused
 
     def fail() -> None:
         tried.append(code)
-        raise Refusal(code, "is bad")
+        raise RejectedAudio(code, "is bad")
 
     assert refusal_of(lambda: with_second_try(fail)).code == code
     assert len(tried) == tries
@@ -274,7 +276,7 @@ def test_path_counts_from_where_it_is_asked_and_not_from_where_the_process_began
     for name, seconds in (("one", 1.0), ("two", 2.0)):
         write_clip(tmp_path / name / "clip.wav", seconds)
         monkeypatch.chdir(tmp_path / name)
-        durations.append(decoder.header(Path("clip.wav")).duration_s)
+        durations.append(decoder.info(Path("clip.wav")).duration_s)
     assert durations == [1.0, 2.0]
 
 
@@ -282,7 +284,7 @@ def test_process_ends_with_the_thread_that_it_decodes_for(clip: Path) -> None:
     processes = []
 
     def decode() -> None:
-        parent.decoder().header(clip)
+        parent.decoder().info(clip)
         processes.append(process_of(parent.decoder()))
 
     thread = threading.Thread(target=decode)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from birdcache.audio.formats.header import Promise
-from birdcache.audio.read import read_header, read_waveform
-from birdcache.audio.rejected import Refusal
-from birdcache.audio.validate import examine
+from birdcache.audio.formats.header import AudioHeader
+from birdcache.audio.read import read_info, read_waveform
+from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.validate import probe
 
 RATE_HZ = 16_000
 SIZE = 40  # where the 16-bit WAV has the length of its sound; its format begins at 20
@@ -31,14 +31,14 @@ def encoded(container: str, subtype: str | None, channels: int = 1, rate_hz: int
 WAV, FLAC, MP3 = encoded("WAV", "PCM_16"), encoded("FLAC", "PCM_16"), encoded("MP3", None)
 
 
-def examined(tmp_path: Path, content: bytes) -> Promise:
+def examined(tmp_path: Path, content: bytes) -> AudioHeader:
     (tmp_path / "clip").write_bytes(content)
     with (tmp_path / "clip").open("rb", buffering=0) as file:
-        return examine(file)
+        return probe(file)
 
 
-def refusal(tmp_path: Path, content: bytes) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def rejected(tmp_path: Path, content: bytes) -> RejectedAudio:
+    with pytest.raises(RejectedAudio) as caught:
         examined(tmp_path, content)
     return caught.value
 
@@ -53,39 +53,39 @@ def put(content: bytes, place: int, form: str, value: int) -> bytes:
 @pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64"])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_whole_wav_promises_what_was_written(tmp_path: Path, container: str, subtype: str, channels: int) -> None:
-    promise = examined(tmp_path, encoded(container, subtype, channels))
-    assert promise == Promise(RATE_HZ, channels, RATE_HZ, whole=True)
+    audio_header = examined(tmp_path, encoded(container, subtype, channels))
+    assert audio_header == AudioHeader(RATE_HZ, channels, RATE_HZ, whole=True)
 
 
 @pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM"])
 def test_wav_in_blocks_passes_without_a_number_of_samples(tmp_path: Path, subtype: str) -> None:
-    assert examined(tmp_path, encoded("WAV", subtype)) == Promise(RATE_HZ, 1, None, whole=True)
+    assert examined(tmp_path, encoded("WAV", subtype)) == AudioHeader(RATE_HZ, 1, None, whole=True)
 
 
 def test_big_endian_wav_passes(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     soundfile.write(buffer, TONE_S, RATE_HZ, format="WAV", subtype="PCM_16", endian="BIG")
     assert buffer.getvalue()[:4] == b"RIFX"
-    assert examined(tmp_path, buffer.getvalue()) == Promise(RATE_HZ, 1, RATE_HZ, whole=True)
+    assert examined(tmp_path, buffer.getvalue()) == AudioHeader(RATE_HZ, 1, RATE_HZ, whole=True)
 
 
 @pytest.mark.parametrize("cut", [12, 20, 30, 43, 44, 45, 5000, len(WAV) - 1])
 def test_cut_wav_is_truncated(tmp_path: Path, cut: int) -> None:
-    assert refusal(tmp_path, WAV[:cut]).code == "truncated"
+    assert rejected(tmp_path, WAV[:cut]).code == "truncated"
 
 
 def test_wav_whose_recorder_lost_power_is_refused_with_the_way_to_mend_it(tmp_path: Path) -> None:
-    caught = refusal(tmp_path, put(WAV, SIZE, "<I", 0))
-    assert (caught.code, caught.way_out[:15]) == ("truncated", "mend its header")
+    caught = rejected(tmp_path, put(WAV, SIZE, "<I", 0))
+    assert (caught.code, caught.hint[:15]) == ("truncated", "mend its header")
     assert caught.detail == "promises 0 bytes of sound, and 32000 follow: its recorder did not finish it"
-    assert refusal(tmp_path, put(WAV[:44], SIZE, "<I", 0)).code == "empty"
+    assert rejected(tmp_path, put(WAV[:44], SIZE, "<I", 0)).code == "empty"
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFDB])
 def test_streamed_wav_has_no_end_and_decodes(tmp_path: Path, size: int) -> None:
     streamed = put(WAV, SIZE, "<I", size)
-    assert examined(tmp_path, streamed) == Promise(RATE_HZ, 1, None, whole=True, ended=False)
-    assert not read_header(tmp_path / "clip").ended
+    assert examined(tmp_path, streamed) == AudioHeader(RATE_HZ, 1, None, whole=True, ended=False)
+    assert not read_info(tmp_path / "clip").ended
     assert len(read_waveform(tmp_path / "clip", RATE_HZ)) == RATE_HZ
 
 
@@ -105,13 +105,13 @@ def test_streamed_wav_has_no_end_and_decodes(tmp_path: Path, size: int) -> None:
 def test_wav_header_that_breaks_a_rule_is_refused(
     tmp_path: Path, place: int, form: str, value: int, code: str, told: str
 ) -> None:
-    caught = refusal(tmp_path, put(WAV, place, form, value))
+    caught = rejected(tmp_path, put(WAV, place, form, value))
     assert caught.code == code
     assert re.search(told, caught.detail)
 
 
 def test_wav_of_chunks_without_end_is_refused_soon(tmp_path: Path) -> None:
-    caught = refusal(tmp_path, WAV[:12] + struct.pack("<4sI", b"junk", 0) * 100_000)
+    caught = rejected(tmp_path, WAV[:12] + struct.pack("<4sI", b"junk", 0) * 100_000)
     assert (caught.code, caught.detail) == ("damaged", "has 1000 chunks and still no sound")
 
 
@@ -122,18 +122,20 @@ def test_chunks_before_the_sound_are_skipped_with_their_padding(tmp_path: Path) 
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_whole_flac_promises_what_was_written(tmp_path: Path, channels: int) -> None:
-    assert examined(tmp_path, encoded("FLAC", "PCM_24", channels)) == Promise(RATE_HZ, channels, RATE_HZ, whole=False)
+    assert examined(tmp_path, encoded("FLAC", "PCM_24", channels)) == AudioHeader(
+        RATE_HZ, channels, RATE_HZ, whole=False
+    )
 
 
 @pytest.mark.parametrize("cut", [4, 6, 20, 41, 43, 86])
 def test_flac_cut_within_its_metadata_is_truncated(tmp_path: Path, cut: int) -> None:
-    assert refusal(tmp_path, FLAC[:cut]).code == "truncated"
+    assert rejected(tmp_path, FLAC[:cut]).code == "truncated"
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.999])
 def test_cut_flac_does_not_decode(tmp_path: Path, share: float) -> None:
     (tmp_path / "clip.flac").write_bytes(FLAC[: int(len(FLAC) * share)])
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RejectedAudio) as caught:
         read_waveform(tmp_path / "clip.flac", RATE_HZ)
     assert caught.value.code in ("truncated", "damaged")
 
@@ -144,7 +146,7 @@ def test_flipped_bits_of_flac_frames_are_found_by_the_decoder(tmp_path: Path) ->
         spoiled = bytearray(FLAC)
         spoiled[place] ^= 1 << int(rng.integers(8))
         (tmp_path / "clip.flac").write_bytes(spoiled)
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(RejectedAudio) as caught:
             read_waveform(tmp_path / "clip.flac", RATE_HZ)
         assert caught.value.code in ("truncated", "damaged")
 
@@ -153,22 +155,22 @@ def test_flac_without_a_number_of_samples_has_no_end(tmp_path: Path) -> None:
     streamed = bytearray(FLAC)
     streamed[8 + 13] &= 0xF0
     streamed[8 + 14 : 8 + 18] = bytes(4)
-    assert examined(tmp_path, bytes(streamed)) == Promise(RATE_HZ, 1, None, whole=False, ended=False)
+    assert examined(tmp_path, bytes(streamed)) == AudioHeader(RATE_HZ, 1, None, whole=False, ended=False)
 
 
 def test_flac_that_does_not_begin_with_its_stream_s_facts_is_damaged(tmp_path: Path) -> None:
-    assert refusal(tmp_path, FLAC[:4] + b"\x04" + FLAC[5:]).code == "damaged"
+    assert rejected(tmp_path, FLAC[:4] + b"\x04" + FLAC[5:]).code == "damaged"
 
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("tag", [b"", b"ID3\4\0\0\0\0\1\x0a" + bytes(138), b"ID3\4\0\x10\0\0\0\0" + bytes(10)])
 def test_whole_mp3_passes_behind_its_tags(tmp_path: Path, channels: int, tag: bytes) -> None:
-    assert examined(tmp_path, tag + encoded("MP3", None, channels)) == Promise(RATE_HZ, channels, None, whole=False)
+    assert examined(tmp_path, tag + encoded("MP3", None, channels)) == AudioHeader(RATE_HZ, channels, None, whole=False)
 
 
 @pytest.mark.parametrize("cut", [400, 1000, len(MP3) - 1])
 def test_cut_mp3_that_names_its_bytes_is_truncated(tmp_path: Path, cut: int) -> None:
-    caught = refusal(tmp_path, MP3[:cut])
+    caught = rejected(tmp_path, MP3[:cut])
     assert caught.code == "truncated"
     assert caught.detail == f"promises {len(MP3)} bytes of sound, but {cut} follow"
 
@@ -179,12 +181,12 @@ def test_last_byte_of_an_mp3_is_missed_at_each_rate_and_number_of_channels(
     tmp_path: Path, rate_hz: int, channels: int
 ) -> None:
     whole = encoded("MP3", None, channels, rate_hz)
-    assert examined(tmp_path, whole) == Promise(rate_hz, channels, None, whole=False)
-    assert refusal(tmp_path, whole[:-1]).code == "truncated"
+    assert examined(tmp_path, whole) == AudioHeader(rate_hz, channels, None, whole=False)
+    assert rejected(tmp_path, whole[:-1]).code == "truncated"
 
 
 def test_tag_without_sound_is_truncated(tmp_path: Path) -> None:
-    assert refusal(tmp_path, b"ID3\4\0\0\0\0\0\x40" + bytes(64)).code == "truncated"
+    assert rejected(tmp_path, b"ID3\4\0\0\0\0\0\x40" + bytes(64)).code == "truncated"
 
 
 @pytest.mark.parametrize(
@@ -201,6 +203,6 @@ def test_tag_without_sound_is_truncated(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_none_of_the_formats_is_refused(tmp_path: Path, content: bytes, code: str, told: str) -> None:
-    caught = refusal(tmp_path, content)
+    caught = rejected(tmp_path, content)
     assert caught.code == code
     assert told in caught.detail

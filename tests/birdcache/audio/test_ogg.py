@@ -13,10 +13,10 @@ import pytest
 import soundfile
 
 from birdcache.audio.formats import ogg, ogg_codecs, ogg_pages
-from birdcache.audio.formats.header import Promise
+from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.formats.ogg_crc import ogg_checksum
-from birdcache.audio.rejected import Refusal
-from birdcache.audio.validate import examine
+from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.validate import probe
 from tests.torture.ogg_files import (
     FLAGS,
     GRANULE,
@@ -37,15 +37,15 @@ MONO = FILES["mono.ogg"]
 Pages = list[bytearray]
 
 
-def examined(tmp_path: Path, content: bytes) -> Promise:
+def examined(tmp_path: Path, content: bytes) -> AudioHeader:
     path = tmp_path / "clip.ogg"
     path.write_bytes(content)
     with path.open("rb", buffering=0) as file:
-        return examine(file)
+        return probe(file)
 
 
-def refusal(tmp_path: Path, content: bytes) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def rejected(tmp_path: Path, content: bytes) -> RejectedAudio:
+    with pytest.raises(RejectedAudio) as caught:
         examined(tmp_path, content)
     return caught.value
 
@@ -56,9 +56,9 @@ def put(page: bytearray, place: int, form: str, value: int) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_whole_file_promises_what_libsndfile_decodes(tmp_path: Path, name: str) -> None:
-    promise = examined(tmp_path, FILES[name])
+    audio_header = examined(tmp_path, FILES[name])
     samples, rate_hz = soundfile.read(io.BytesIO(FILES[name]), always_2d=True)
-    assert promise == Promise(rate_hz, samples.shape[1], len(samples), whole=True, ended=True)
+    assert audio_header == AudioHeader(rate_hz, samples.shape[1], len(samples), whole=True, ended=True)
 
 
 @pytest.mark.parametrize("number", range(12))
@@ -67,9 +67,9 @@ def test_files_of_any_length_rate_and_number_of_channels_pass(tmp_path: Path, nu
     subtype = "OPUS" if number % 2 and ogg_codecs.DECODES_OPUS else "VORBIS"
     rate_hz = int(rng.choice([8_000, 16_000, 24_000, 48_000] + [44_100, 96_000] * (subtype == "VORBIS")))
     seconds, channels = rng.choice([0.002, 0.03, 0.7, rng.uniform(1, 3)]), int(rng.integers(1, 9))
-    promise = examined(tmp_path, sound(seconds, rate_hz, channels, subtype))
+    audio_header = examined(tmp_path, sound(seconds, rate_hz, channels, subtype))
     at_hz = ogg_codecs.OPUS_HZ if subtype == "OPUS" else rate_hz
-    assert promise == Promise(at_hz, channels, round(seconds * rate_hz) * (at_hz // rate_hz), whole=True)
+    assert audio_header == AudioHeader(at_hz, channels, round(seconds * rate_hz) * (at_hz // rate_hz), whole=True)
 
 
 def test_promise_does_not_depend_on_the_block_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_promise_does_not_depend_on_the_block_that_is_read(tmp_path: Path, monke
     for block_bytes in (1, 26, 27, 28, 1000):
         monkeypatch.setattr(ogg_pages, "BLOCK_BYTES", block_bytes)
         assert examined(tmp_path, MONO) == whole
-        assert refusal(tmp_path, MONO + b"x").detail.startswith(f"at byte {len(MONO)}, where a page must begin")
+        assert rejected(tmp_path, MONO + b"x").detail.startswith(f"at byte {len(MONO)}, where a page must begin")
 
 
 def test_checksum_is_that_of_the_polynomial_bit_by_bit() -> None:
@@ -97,14 +97,14 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     for place in places:
         spoiled = bytearray(short)
         spoiled[place] ^= 1 << int(rng.integers(8))
-        code = refusal(tmp_path, bytes(spoiled)).code
+        code = rejected(tmp_path, bytes(spoiled)).code
         assert code in ("damaged", "truncated") or (code == "not-audio" and place < 4)
 
 
 def test_without_the_checksum_flipped_bits_would_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoiled = bytearray(MONO)
     spoiled[-500] ^= 4
-    assert refusal(tmp_path, bytes(spoiled)).code == "damaged"
+    assert rejected(tmp_path, bytes(spoiled)).code == "damaged"
     monkeypatch.setattr(ogg_pages, "is_intact", lambda *_: True)
     assert examined(tmp_path, bytes(spoiled)) == examined(tmp_path, MONO)
 
@@ -120,11 +120,11 @@ def test_cut_at_any_byte_is_refused_with_the_right_class(tmp_path: Path, name: s
         if size in ends[2:]:  # behind the headers, which libsndfile writes on two pages
             assert not examined(tmp_path, whole[:size]).ended
         else:
-            assert refusal(tmp_path, whole[:size]).code == "truncated"
+            assert rejected(tmp_path, whole[:size]).code == "truncated"
 
 
 def test_empty_file_is_refused(tmp_path: Path) -> None:
-    assert str(refusal(tmp_path, b"")) == "is empty (0 bytes); fetch it again or remove it from the data set"
+    assert str(rejected(tmp_path, b"")) == "is empty (0 bytes); fetch it again or remove it from the data set"
 
 
 def drop(number: int) -> Callable[[Pages], Pages]:
@@ -198,13 +198,13 @@ def changed(number: int, place: int, form: str, value: int) -> Callable[[Pages],
 def test_stream_that_breaks_a_rule_is_refused_though_its_checksums_are_right(
     tmp_path: Path, spoil: Callable[[Pages], Pages], code: str, told: str
 ) -> None:
-    caught = refusal(tmp_path, joined(spoil(pages(MONO))))
+    caught = rejected(tmp_path, joined(spoil(pages(MONO))))
     assert caught.code == code
     assert re.search(told, caught.detail)
 
 
 def test_bytes_after_the_end_are_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path, MONO + bytes(10)).detail == f"at byte {len(MONO)}, where a page must begin, there is none"
+    assert rejected(tmp_path, MONO + bytes(10)).detail == f"at byte {len(MONO)}, where a page must begin, there is none"
 
 
 def test_file_without_its_last_page_has_no_end(tmp_path: Path) -> None:
@@ -216,16 +216,16 @@ def test_packet_that_goes_on_nowhere_is_truncated_or_damaged(tmp_path: Path) -> 
     parts[3][27 + parts[3][26] - 1] = 255
     parts[3] += bytes(255)
     parts[3] = parts[3][: 27 + parts[3][26] + sum(parts[3][27 : 27 + parts[3][26]])]
-    assert refusal(tmp_path, joined(parts)).code == "truncated"
+    assert rejected(tmp_path, joined(parts)).code == "truncated"
     parts[3][FLAGS] |= LAST
-    assert refusal(tmp_path, joined(parts)).code == "damaged"
+    assert rejected(tmp_path, joined(parts)).code == "damaged"
 
 
 def test_stream_that_ends_before_its_first_sound_is_empty_or_truncated(tmp_path: Path) -> None:
     parts = pages(MONO)[:2]
-    assert refusal(tmp_path, joined(parts)).code == "truncated"
+    assert rejected(tmp_path, joined(parts)).code == "truncated"
     parts[1][FLAGS] |= LAST
-    assert refusal(tmp_path, joined(parts)).code == "empty"
+    assert rejected(tmp_path, joined(parts)).code == "empty"
 
 
 @pytest.mark.parametrize(
@@ -235,16 +235,16 @@ def test_stream_that_ends_before_its_first_sound_is_empty_or_truncated(tmp_path:
 def test_other_codecs_are_named(tmp_path: Path, start: bytes, name: str) -> None:
     parts = pages(MONO)
     parts[0][28 : 28 + len(start)] = start
-    caught = refusal(tmp_path, joined(parts))
+    caught = rejected(tmp_path, joined(parts))
     assert caught.code == "wrong-codec"
     assert name in caught.detail
-    assert "convert it to Ogg Vorbis" in caught.way_out
+    assert "convert it to Ogg Vorbis" in caught.hint
 
 
 def test_opus_that_cannot_be_decoded_here_is_the_wrong_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ogg_codecs, "DECODES_OPUS", False)
     if "opus.ogg" in FILES:
-        assert refusal(tmp_path, FILES["opus.ogg"]).detail == "holds Opus in an Ogg stream"
+        assert rejected(tmp_path, FILES["opus.ogg"]).detail == "holds Opus in an Ogg stream"
 
 
 def test_time_that_does_not_begin_at_zero_is_no_damage(tmp_path: Path) -> None:

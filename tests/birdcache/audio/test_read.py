@@ -14,8 +14,8 @@ import soundfile
 import soxr
 
 from birdcache.audio import read as audio
-from birdcache.audio.read import Header, content_sha256, read_header, read_waveform, resampled_length
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.read import AudioInfo, content_sha256, read_info, read_waveform, resampled_length
+from birdcache.audio.rejected import RejectedAudio
 
 WriteClip = Callable[..., Path]
 ALL_FORMATS = pytest.mark.parametrize("extension", ["ogg", "wav", "flac", "mp3", "OGG"])
@@ -28,7 +28,7 @@ def test_header_tells_what_was_written(
     tmp_path: Path, write_clip: WriteClip, extension: str, rate_hz: int, channels: int
 ) -> None:
     clip = write_clip(tmp_path / f"clip.{extension}", 1.5, rate_hz, channels)
-    assert read_header(clip) == Header(1.5, rate_hz, channels, round(1.5 * rate_hz))
+    assert read_info(clip) == AudioInfo(1.5, rate_hz, channels, round(1.5 * rate_hz))
 
 
 @ALL_FORMATS
@@ -38,7 +38,7 @@ def test_waveform_has_the_length_of_the_header_at_the_wanted_rate(
     clip = write_clip(tmp_path / f"clip.{extension}", 1.237, 44100, 2)
     waveform = read_waveform(clip, 32000)
     assert waveform.dtype == np.float32
-    assert waveform.shape == (resampled_length(read_header(clip).frames, 44100, 32000),)
+    assert waveform.shape == (resampled_length(read_info(clip).frames, 44100, 32000),)
 
 
 def test_waveform_equals_librosa_with_the_same_resampler(tmp_path: Path, write_clip: WriteClip) -> None:
@@ -86,7 +86,7 @@ def test_waveform_of_the_expected_content_is_read_and_of_another_is_refused(
 ) -> None:
     clip = write_clip(tmp_path / "clip.ogg")
     assert len(read_waveform(clip, 32000, content_sha256(clip))) == 32000
-    with pytest.raises(Refusal, match=r"clip\.ogg: has changed since stage `recordings`.*dvc repro"):
+    with pytest.raises(RejectedAudio, match=r"clip\.ogg: has changed since stage `recordings`.*dvc repro"):
         read_waveform(clip, 32000, "0" * 64)
 
 
@@ -99,46 +99,46 @@ def test_waveform_of_the_expected_content_is_read_and_of_another_is_refused(
 )
 def test_header_of_what_is_not_audio_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "clip.ogg").write_bytes(content)
-    with pytest.raises(Refusal, match=message):
-        read_header(tmp_path / "clip.ogg")
+    with pytest.raises(RejectedAudio, match=message):
+        read_info(tmp_path / "clip.ogg")
 
 
 def test_headerless_samples_are_refused(tmp_path: Path) -> None:
     (tmp_path / "clip.raw").write_bytes(bytes(1000))
-    with pytest.raises(Refusal, match="is not audio"):
-        read_header(tmp_path / "clip.raw")
+    with pytest.raises(RejectedAudio, match="is not audio"):
+        read_info(tmp_path / "clip.raw")
 
 
 def test_file_without_samples_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", np.empty(0), 32000)
-    with pytest.raises(Refusal, match="holds no samples"):
-        read_header(tmp_path / "clip.wav")
+    with pytest.raises(RejectedAudio, match="holds no samples"):
+        read_info(tmp_path / "clip.wav")
 
 
-@pytest.mark.parametrize("read", [read_header, content_sha256, lambda path: read_waveform(path, 32000)])
+@pytest.mark.parametrize("read", [read_info, content_sha256, lambda path: read_waveform(path, 32000)])
 def test_missing_file_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
-    with pytest.raises(Refusal, match=r"clip\.ogg: cannot be read \(No such file or directory\); restore"):
+    with pytest.raises(RejectedAudio, match=r"clip\.ogg: cannot be read \(No such file or directory\); restore"):
         read(tmp_path / "clip.ogg")
 
 
 def test_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.ogg")
-    for read in (read_header, lambda path: read_waveform(path, 32000)):
-        with pytest.raises(Refusal, match=r"clip\.ogg: is a pipe, not a file; remove it") as caught:
+    for read in (read_info, lambda path: read_waveform(path, 32000)):
+        with pytest.raises(RejectedAudio, match=r"clip\.ogg: is a pipe, not a file; remove it") as caught:
             read(tmp_path / "clip.ogg")
         assert caught.value.code == "unreadable"
 
 
 def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", np.array([0.0, np.nan, 0.5]), 32000, subtype="FLOAT")
-    with pytest.raises(Refusal, match="not finite"):
+    with pytest.raises(RejectedAudio, match="not finite"):
         read_waveform(tmp_path / "clip.wav", 32000)
 
 
 def test_file_that_ends_before_its_header_says_is_refused(tmp_path: Path, write_clip: WriteClip) -> None:
     clip = write_clip(tmp_path / "clip.mp3", 3)
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
-    with pytest.raises(Refusal, match=r"clip\.mp3: promises \d+ bytes of sound, but \d+ follow"):
+    with pytest.raises(RejectedAudio, match=r"clip\.mp3: promises \d+ bytes of sound, but \d+ follow"):
         read_waveform(clip, 32000)
 
 

@@ -13,17 +13,17 @@ import pytest
 import soundfile
 
 from birdcache.audio import read as audio
-from birdcache.audio.formats.header import LONGEST_S, Promise, check_length
-from birdcache.audio.read import read_header, read_waveform
-from birdcache.audio.rejected import WAYS_OUT, Refusal
+from birdcache.audio.formats.header import LONGEST_S, AudioHeader, check_length
+from birdcache.audio.read import read_info, read_waveform
+from birdcache.audio.rejected import HINTS, RejectedAudio
 from birdcache.audio.samples import LOUDEST, QUIETEST, SampleCheck
 from tests.torture.ogg_files import GRANULE, joined, pages, sound
 
 RATE_HZ = 32_000
 
 
-def refusal(do: Callable[[], object]) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def rejected(do: Callable[[], object]) -> RejectedAudio:
+    with pytest.raises(RejectedAudio) as caught:
         do()
     return caught.value
 
@@ -39,15 +39,15 @@ def test_good_sound_in_blocks_passes() -> None:
 def test_sample_that_is_not_finite_is_refused(bad: float) -> None:
     block_S = np.zeros(100, np.float32)
     block_S[57] = bad
-    assert refusal(lambda: SampleCheck(100, whole=True).take(block_S)).code == "not-finite"
+    assert rejected(lambda: SampleCheck(100, whole=True).take(block_S)).code == "not-finite"
 
 
 @pytest.mark.parametrize("loud", [LOUDEST * 1.001, -LOUDEST * 1.001, 32_768])
 def test_absurdly_loud_sample_is_refused(loud: float) -> None:
-    caught = refusal(lambda: SampleCheck(2, whole=True).take(np.array([0, loud], np.float32)))
+    caught = rejected(lambda: SampleCheck(2, whole=True).take(np.array([0, loud], np.float32)))
     assert caught.code == "damaged"
     assert caught.detail == f"reaches {abs(loud):.3g} times full scale"
-    assert caught.way_out.startswith("scale unscaled numbers to +-1")
+    assert caught.hint.startswith("scale unscaled numbers to +-1")
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5])
@@ -55,7 +55,7 @@ def test_sound_that_does_not_move_is_silent(level: float) -> None:
     check = SampleCheck(20, whole=True)
     for _ in range(2):
         check.take(np.full(10, level, np.float32))
-    assert refusal(check.finish).code == "silent"
+    assert rejected(check.finish).code == "silent"
 
 
 def test_sound_as_quiet_as_one_step_of_16_bits_is_not_silent() -> None:
@@ -69,14 +69,14 @@ def test_sound_as_quiet_as_one_step_of_16_bits_is_not_silent() -> None:
 def test_missing_samples_are_damage_of_a_whole_file_and_else_a_cut(whole: bool, code: str) -> None:
     check = SampleCheck(3, whole=whole)
     check.take(np.array([0, 1], np.float32))
-    caught = refusal(check.finish)
+    caught = rejected(check.finish)
     assert (caught.code, caught.detail) == (code, "promises 3 samples but 2 decode")
 
 
 def test_more_samples_than_promised_end_the_decoding() -> None:
     check = SampleCheck(15, whole=True)
     check.take(np.ones(10, np.float32))
-    assert refusal(lambda: check.take(np.ones(10, np.float32))).code == "damaged"
+    assert rejected(lambda: check.take(np.ones(10, np.float32))).code == "damaged"
 
 
 @pytest.mark.parametrize("added", [5000, -(10**5)])
@@ -85,7 +85,7 @@ def test_ogg_that_decodes_to_another_length_than_its_end_says_is_refused(tmp_pat
     last = struct.unpack_from("<q", parts[-1], GRANULE)[0]
     struct.pack_into("<q", parts[-1], GRANULE, last + added)
     (tmp_path / "clip.ogg").write_bytes(joined(parts))
-    caught = refusal(lambda: read_waveform(tmp_path / "clip.ogg", RATE_HZ))
+    caught = rejected(lambda: read_waveform(tmp_path / "clip.ogg", RATE_HZ))
     assert caught.code == "damaged"
     assert str(caught).startswith(f"{tmp_path / 'clip.ogg'}: ")
 
@@ -100,19 +100,21 @@ def test_time_that_does_not_begin_at_zero_decodes_as_if_it_did(tmp_path: Path) -
     np.testing.assert_array_equal(plain, later)
 
 
-@pytest.mark.parametrize("promise", [Promise(RATE_HZ, 2, None, whole=True), Promise(RATE_HZ, 1, 31_998, whole=True)])
+@pytest.mark.parametrize(
+    "promise", [AudioHeader(RATE_HZ, 2, None, whole=True), AudioHeader(RATE_HZ, 1, 31_998, whole=True)]
+)
 def test_decoder_that_sees_more_than_the_gate_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Promise
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, audio_header: AudioHeader
 ) -> None:
     soundfile.write(tmp_path / "clip.wav", 0.1 * np.sin(np.arange(RATE_HZ)), RATE_HZ)
-    assert read_header(tmp_path / "clip.wav").frames == RATE_HZ
-    monkeypatch.setattr(audio, "examine", lambda file: promise)
-    assert refusal(lambda: read_header(tmp_path / "clip.wav")).code == "damaged"
+    assert read_info(tmp_path / "clip.wav").frames == RATE_HZ
+    monkeypatch.setattr(audio, "examine", lambda file: audio_header)
+    assert rejected(lambda: read_info(tmp_path / "clip.wav")).code == "damaged"
 
 
 def test_libsndfile_sees_no_byte_of_what_the_gate_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(file: BinaryIO) -> Promise:
-        raise Refusal("damaged", "was spoiled")
+    def refuse(file: BinaryIO) -> AudioHeader:
+        raise RejectedAudio("damaged", "was spoiled")
 
     def opened(*_: object, **__: object) -> None:
         pytest.fail("libsndfile was asked")
@@ -120,38 +122,38 @@ def test_libsndfile_sees_no_byte_of_what_the_gate_refuses(tmp_path: Path, monkey
     (tmp_path / "clip.ogg").write_bytes(sound(0.1, RATE_HZ, 1, "VORBIS"))
     monkeypatch.setattr(audio, "examine", refuse)
     monkeypatch.setattr(soundfile, "SoundFile", opened)
-    for read in (read_header, lambda path: read_waveform(path, RATE_HZ)):
-        assert refusal(lambda read=read: read(tmp_path / "clip.ogg")).code == "damaged"  # type: ignore[misc]
+    for read in (read_info, lambda path: read_waveform(path, RATE_HZ)):
+        assert rejected(lambda read=read: read(tmp_path / "clip.ogg")).code == "damaged"  # type: ignore[misc]
 
 
 def test_without_the_gate_a_cut_ogg_would_be_read_as_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sound(2, RATE_HZ, 1, "VORBIS")
     (tmp_path / "clip.ogg").write_bytes(whole[: len(whole) // 2])
-    assert refusal(lambda: read_waveform(tmp_path / "clip.ogg", RATE_HZ)).code == "truncated"
-    monkeypatch.setattr(audio, "examine", lambda file: Promise(RATE_HZ, 1, None, whole=True))
+    assert rejected(lambda: read_waveform(tmp_path / "clip.ogg", RATE_HZ)).code == "truncated"
+    monkeypatch.setattr(audio, "examine", lambda file: AudioHeader(RATE_HZ, 1, None, whole=True))
     assert 0 < len(read_waveform(tmp_path / "clip.ogg", RATE_HZ)) < 2 * RATE_HZ
 
 
 def test_length_is_at_least_a_sample_and_less_than_a_week() -> None:
     check_length(1, RATE_HZ)
     check_length(LONGEST_S * RATE_HZ, RATE_HZ)
-    assert refusal(lambda: check_length(0, RATE_HZ)).code == "empty"
-    assert refusal(lambda: check_length(LONGEST_S * RATE_HZ + 1, RATE_HZ)).code == "too-long"
+    assert rejected(lambda: check_length(0, RATE_HZ)).code == "empty"
+    assert rejected(lambda: check_length(LONGEST_S * RATE_HZ + 1, RATE_HZ)).code == "too-long"
 
 
-@pytest.mark.parametrize("code", WAYS_OUT)
-def test_refusal_tells_class_reason_way_out_and_file_also_after_a_journey(code: str) -> None:
-    caught = Refusal(code, "is bad")
-    assert str(caught) == f"is bad; {WAYS_OUT[code]}"
+@pytest.mark.parametrize("code", HINTS)
+def test_refusal_tells_class_reason_hint_and_file_also_after_a_journey(code: str) -> None:
+    caught = RejectedAudio(code, "is bad")
+    assert str(caught) == f"is bad; {HINTS[code]}"
     caught.file = "robin/XC1.ogg"
     back = pickle.loads(pickle.dumps(caught))
-    assert (back.code, back.detail, back.way_out, str(back)) == (
+    assert (back.code, back.detail, back.hint, str(back)) == (
         code,
         "is bad",
-        WAYS_OUT[code],
-        f"robin/XC1.ogg: is bad; {WAYS_OUT[code]}",
+        HINTS[code],
+        f"robin/XC1.ogg: is bad; {HINTS[code]}",
     )
 
 
-def test_refusal_can_tell_another_way_out() -> None:
-    assert str(Refusal("damaged", "is bad", "mend it", "a.ogg")) == "a.ogg: is bad; mend it"
+def test_refusal_can_tell_another_hint() -> None:
+    assert str(RejectedAudio("damaged", "is bad", "mend it", "a.ogg")) == "a.ogg: is bad; mend it"

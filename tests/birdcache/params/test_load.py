@@ -128,7 +128,7 @@ def test_the_shipped_file_is_valid() -> None:
         (put("data.soundscapes", None), "data.soundscape_truth", "needs soundscapes"),
         (put("data.longest_s", 0.1), "data.longest_s = 0.1", "at least shortest_s"),
         (put("views.mel.compression", "gzip"), "views.mel.compression = 'gzip'", "'none', 'lz4' or 'zstd'"),
-        (put("machine.residence", "disk"), "machine.residence = 'disk'", "'stream'"),
+        (put("machine.placement", "disk"), "machine.placement = 'disk'", "'stream'"),
         (put("machine.stream_gb", 0), "machine.stream_gb = 0", "greater than 0"),
         (put("machine.checkpoints", ""), "machine.checkpoints = ''", "at least 1 character"),
         (put("machine.save_every_s", -1.0), "machine.save_every_s = -1.0", "greater than or equal to 0"),

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from birdcache import cli
-from birdcache.files import sealed_json, unsealed_json
+from birdcache.files import checksummed_json, verified_json
 from birdcache.predict.clip_scores import read_clip_scores
 from cache.csv_files import read_csv
 from tests.conftest import TinyProject
@@ -145,9 +145,9 @@ def test_other_windows_can_be_asked_for(project: Path) -> None:
 def test_members_and_folds_that_the_ensemble_does_not_name_are_left_out(project: Path) -> None:
     before = detected("--threshold", "0")
     shutil.copytree("models/base/0", "models/old/0")
-    sidecar = unsealed_json(Path("models/old/0/model.json").read_bytes())
+    sidecar = verified_json(Path("models/old/0/model.json").read_bytes())
     sidecar["member"]["name"] = "old"
-    Path("models/old/0/model.json").write_bytes(sealed_json(sidecar))
+    Path("models/old/0/model.json").write_bytes(checksummed_json(sidecar))
     assert detected("--threshold", "0").equals(before)
 
 

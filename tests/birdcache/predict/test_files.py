@@ -252,7 +252,7 @@ def test_a_name_that_no_table_can_hold_spoils_no_other_file(
     assert set(pd.read_csv(project / "detections.csv")["file"]) == {str(folder / "good.wav")}
     assert (project / "raven/good.selections.txt").is_file()
     (row,) = pd.read_csv(project / "refused.csv").to_dict("records")
-    assert (row["code"], row["way_out"]) == ("unreadable", "rename it")
+    assert (row["code"], row["hint"]) == ("unreadable", "rename it")
     assert "1 of 2 files could not be read" in capsys.readouterr().err
 
 
@@ -390,7 +390,7 @@ def test_scores_of_a_file_wait_on_a_disk_and_not_in_memory(project: Path, monkey
     ready = ready_for_export(SETTINGS)
     project.mkdir()
     file = OneFile(Path("chorus/test_soundscapes/dawn.ogg"), project, ready.device)
-    codes = file.codes(ready.members["base"][0].sidecar.member.view)  # type: ignore[arg-type]
+    codes = file.quantized(ready.members["base"][0].sidecar.member.view)  # type: ignore[arg-type]
     assert isinstance(codes, np.memmap)
     assert not list(project.iterdir())
 

@@ -20,9 +20,9 @@ from birdcache.predict.outputs import Wanted
 from birdcache.predict.postprocess import Floats
 from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.serve.app import create_app
-from birdcache.serve.jobs import Desk
+from birdcache.serve.jobs import JobQueue
 from birdcache.serve.server import own_names
-from birdcache.storage import Place
+from birdcache.storage import AnyPath
 
 RATE_HZ = 16_000
 LABELS = ("robin", "wren", "=owl<script>")
@@ -36,13 +36,13 @@ class Telling:
 
     facts = Facts("digest", ["a telling model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0, {"wren": "Winter Wren"})
 
-    def score(self, path: Place, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
-        header = decoder().header(path)
-        windows = max(1, round(header.duration_s / WINDOW_S))
+    def score(self, path: AnyPath, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+        info = decoder().info(path)
+        windows = max(1, round(info.duration_s / WINDOW_S))
         members_PWK = np.full((1, windows, len(LABELS)), 0.1, np.float32)
         members_PWK[0, np.arange(windows), np.arange(windows) % len(LABELS)] = 0.9
         advance(1.0)
-        return FileScores(header.duration_s, members_PWK)
+        return FileScores(info.duration_s, members_PWK)
 
     def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
         return np.asarray(members_PWK[0])
@@ -52,12 +52,12 @@ class Telling:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def queue(tmp_path: Path) -> Iterator[JobQueue]:
     (tmp_path / "room").mkdir()
     telling = Telling()
-    desk = Desk(telling, Wanted(telling.facts, telling.called_above()), tmp_path / "room")
-    yield desk
-    desk.close()
+    queue = JobQueue(telling, Wanted(telling.facts, telling.called_above()), tmp_path / "room")
+    yield queue
+    queue.close()
 
 
 @functools.cache
@@ -78,8 +78,8 @@ class Buffered(FlaskClient):
 
 
 @pytest.fixture
-def app(desk: Desk) -> Flask:
-    return create_app(desk, own_names("127.0.0.1", 80), MOST)
+def app(queue: JobQueue) -> Flask:
+    return create_app(queue, own_names("127.0.0.1", 80), MOST)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from birdcache.audio.paths import Bounds
 from birdcache.predict.predictor import FileScores
 from birdcache.serve.answers import rounded
 from birdcache.serve.app import create_app
-from birdcache.serve.jobs import Desk
+from birdcache.serve.jobs import JobQueue
 from birdcache.serve.server import own_names
 from birdcache.serve.spectrum import as_bytes
 from tests.birdcache.serve.conftest import LABELS, MOST, Buffered, Telling, finished, hand_in, sound
@@ -93,13 +93,13 @@ def test_detections_are_saved_in_each_format(client: FlaskClient, key: str, tmp_
         (sound()[:-900], "a.ogg", "truncated"),
     ],
 )
-def test_bad_audio_is_refused_by_the_gate_with_its_way_out(
+def test_bad_audio_is_refused_by_the_gate_with_its_hint(
     client: FlaskClient, content: bytes, name: str, code: str
 ) -> None:
     answer = finished(client, hand_in(client, content, name).get_json()["key"])
     assert (answer["state"], answer["code"]) == ("refused", code)
     assert answer["detail"].startswith(name)
-    assert answer["way_out"]
+    assert answer["hint"]
 
 
 def test_one_bad_recording_leaves_the_others(client: FlaskClient, key: str) -> None:
@@ -109,7 +109,7 @@ def test_one_bad_recording_leaves_the_others(client: FlaskClient, key: str) -> N
 
 
 def test_a_fault_of_ours_is_told_without_its_insides_and_printed_with_them(
-    client: FlaskClient, desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: FlaskClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any) -> FileScores:
         raise RuntimeError("secret insides")
@@ -118,7 +118,7 @@ def test_a_fault_of_ours_is_told_without_its_insides_and_printed_with_them(
     answer = finished(client, hand_in(client, sound(1)).get_json()["key"])
     assert (answer["code"], answer["detail"]) == ("failed", "dawn.ogg could not be analysed")
     assert "secret" not in str(answer)
-    desk.close()  # waits for what is printed
+    queue.close()  # waits for what is printed
     printed = capsys.readouterr().err
     assert printed.startswith("dawn.ogg could not be analysed:\nTraceback ")
     assert "RuntimeError: secret insides" in printed
@@ -127,7 +127,7 @@ def test_a_fault_of_ours_is_told_without_its_insides_and_printed_with_them(
 def test_an_upload_that_is_too_large_is_refused(client: FlaskClient) -> None:
     answer = hand_in(client, bytes(MOST + 1))
     assert answer.status_code == 413
-    assert "start the server with a larger --max-mb" in answer.get_json()["way_out"]
+    assert "start the server with a larger --max-mb" in answer.get_json()["hint"]
 
 
 def test_a_form_without_a_recording_is_refused(client: FlaskClient) -> None:
@@ -149,10 +149,10 @@ def test_a_refused_recording_has_no_result(client: FlaskClient, path: str) -> No
 
 
 @pytest.mark.parametrize("name", ["../../evil.ogg", "/etc/passwd.ogg", "a\x00b.ogg", "C:\\x\\y.ogg", "..", ".ogg"])
-def test_names_of_files_are_never_paths(client: FlaskClient, desk: Desk, name: str) -> None:
+def test_names_of_files_are_never_paths(client: FlaskClient, queue: JobQueue, name: str) -> None:
     hand_in(client, sound(1), name)
-    assert all(each.path.parent == desk.room for each in desk.recordings.values())
-    assert all(path.name.removesuffix(".ogg") in desk.recordings for path in desk.room.iterdir())
+    assert all(each.path.parent == queue.room for each in queue.recordings.values())
+    assert all(path.name.removesuffix(".ogg") in queue.recordings for path in queue.room.iterdir())
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1:9000", ""])
@@ -172,7 +172,7 @@ def test_another_name_for_this_server_is_refused(client: FlaskClient, host: str)
     ],
 )
 def test_results_are_written_nowhere_but_in_the_room(
-    client: FlaskClient, desk: Desk, tmp_path: Path, name: str, shown: str
+    client: FlaskClient, queue: JobQueue, tmp_path: Path, name: str, shown: str
 ) -> None:
     key = hand_in(client, sound(5), name.format(outside=tmp_path)).get_json()["key"]
     assert finished(client, key)["name"] == shown
@@ -180,8 +180,8 @@ def test_results_are_written_nowhere_but_in_the_room(
         answer = client.get(f"/recordings/{key}/detections/{kind}")
         told = parse_options_header(answer.headers["Content-Disposition"])[1]["filename"]
         assert (answer.status_code, told) == (200, saved if kind == "csv" else shown + saved)
-    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {desk.room}
-    assert len(list(desk.room.iterdir())) == 1
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {queue.room}
+    assert len(list(queue.room.iterdir())) == 1
 
 
 def test_cells_of_a_table_have_a_clean_name(client: FlaskClient) -> None:
@@ -213,8 +213,8 @@ def test_only_loopback_has_names_of_its_own() -> None:
     assert own_names("0.0.0.0", 8000) is None
 
 
-def test_any_name_will_do_where_others_may_call(desk: Desk) -> None:
-    client = Buffered(create_app(desk, None, MOST), Response)
+def test_any_name_will_do_where_others_may_call(queue: JobQueue) -> None:
+    client = Buffered(create_app(queue, None, MOST), Response)
     assert client.get("/", headers={"Host": "lab.example"}).status_code == 200
 
 

@@ -11,18 +11,18 @@ from flask.testing import FlaskClient
 
 from birdcache.predict.predictor import Advance, FileScores
 from birdcache.serve import jobs as desk_module
-from birdcache.serve.jobs import Desk
+from birdcache.serve.jobs import JobQueue
 from tests.birdcache.serve.conftest import Telling, finished, hand_in, sound
 
 
-def test_a_removed_recording_leaves_no_file(client: FlaskClient, desk: Desk, key: str) -> None:
+def test_a_removed_recording_leaves_no_file(client: FlaskClient, queue: JobQueue, key: str) -> None:
     assert client.delete(f"/recordings/{key}").status_code == 204
     assert client.get(f"/recordings/{key}").status_code == 404
-    assert list(desk.room.iterdir()) == []
+    assert list(queue.room.iterdir()) == []
 
 
 def test_the_analysis_of_a_removed_recording_ends(
-    client: FlaskClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def endless(telling: Telling, path: Path, embed: bool, room: Path, advance: Advance) -> FileScores:
         while True:
@@ -38,29 +38,31 @@ def test_the_analysis_of_a_removed_recording_ends(
     assert finished(client, hand_in(client, sound(1)).get_json()["key"])["state"] == "done"
 
 
-def test_the_oldest_make_room_for_the_newest(client: FlaskClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_make_room_for_the_newest(
+    client: FlaskClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(desk_module, "MOST_KEPT", 2)
     keys = []
     for _ in range(4):
         keys.append(hand_in(client, sound(1)).get_json()["key"])
         finished(client, keys[-1])
     assert [client.get(f"/recordings/{key}").status_code for key in keys] == [404, 404, 200, 200]
-    assert len(list(desk.room.iterdir())) == 2
+    assert len(list(queue.room.iterdir())) == 2
 
 
 def test_too_many_that_wait_are_told_to_come_again(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, desk: Desk
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, queue: JobQueue
 ) -> None:
     monkeypatch.setattr(desk_module, "MOST_WAITING", 1)
     go_on = threading.Event()
     score = Telling.score
     monkeypatch.setattr(Telling, "score", lambda *arguments: (go_on.wait(30), score(*arguments))[1])
-    codes = [hand_in(client, sound(1)).status_code for _ in range(3)]
+    quantized = [hand_in(client, sound(1)).status_code for _ in range(3)]
     go_on.set()
-    assert codes == [202, 202, 503]
-    assert len(desk.recordings) == 2
+    assert quantized == [202, 202, 503]
+    assert len(queue.recordings) == 2
 
 
-def test_closing_removes_everything(desk: Desk, client: FlaskClient, key: str) -> None:
-    desk.close()
-    assert not desk.room.exists()
+def test_closing_removes_everything(queue: JobQueue, client: FlaskClient, key: str) -> None:
+    queue.close()
+    assert not queue.room.exists()

@@ -18,15 +18,15 @@ from werkzeug.serving import make_server
 
 from birdcache.predict.predictor import FileScores
 from birdcache.serve.app import create_app
-from birdcache.serve.jobs import Desk
+from birdcache.serve.jobs import JobQueue
 from tests.birdcache.serve.conftest import LABELS, Telling, sound
 from tests.browser import PHONE, Browser
 
 
 @pytest.fixture
-def address(desk: Desk) -> Iterator[str]:
+def address(queue: JobQueue) -> Iterator[str]:
     """Of a server that runs."""
-    server = make_server("127.0.0.1", 0, create_app(desk, None, 2**22), threaded=True)
+    server = make_server("127.0.0.1", 0, create_app(queue, None, 2**22), threaded=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/"
@@ -144,10 +144,10 @@ CALLED = [(0, "robin"), (5, "robin"), (5, WREN), (10, WREN), (10, OWL), (15, OWL
 
 
 def test_an_untouched_slider_shows_what_is_saved(
-    browser: Browser, address: str, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, address: str, queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Telling, "final", lambda *_: np.array(SCORES, np.float32))
-    desk.wanted.above[:] = ABOVE
+    queue.wanted.above[:] = ABOVE
     browser.open(address)
     (tmp_path / "dawn.ogg").write_bytes(sound())
     hand_in(browser, tmp_path / "dawn.ogg")
@@ -162,9 +162,7 @@ def test_an_untouched_slider_shows_what_is_saved(
     assert len(rows(browser)) == 10, "left of where it stood, the slider alone counts"
 
 
-def test_bad_audio_is_told_with_its_way_out_and_the_next_one_works(
-    browser: Browser, address: str, tmp_path: Path
-) -> None:
+def test_bad_audio_is_told_with_its_hint_and_the_next_one_works(browser: Browser, address: str, tmp_path: Path) -> None:
     browser.open(address)
     (tmp_path / "cut.ogg").write_bytes(sound()[:-800])
     hand_in(browser, tmp_path / "cut.ogg")
@@ -195,7 +193,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
 
 
 def test_of_two_recordings_the_latest_is_shown(
-    browser: Browser, address: str, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, address: str, queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser.open(address)
     for name, seconds in (("first.ogg", 20), ("second.ogg", 5)):
@@ -204,7 +202,7 @@ def test_of_two_recordings_the_latest_is_shown(
         hand_in(browser, tmp_path / "first.ogg")
         browser.until(lambda: "first.ogg: is being analysed" in browser.at("#waiting").text)
         hand_in(browser, tmp_path / "second.ogg")
-        browser.until(lambda: [each.name for each in desk.recordings.values()] == ["second.ogg"], 30)
+        browser.until(lambda: [each.name for each in queue.recordings.values()] == ["second.ogg"], 30)
         for _ in range(10):
             time.sleep(0.1)
             assert browser.at("#waiting").text == "second.ogg: waits", "the first was taken back, and is not told of"
@@ -233,13 +231,13 @@ def test_too_large_a_file_is_told(browser: Browser, address: str, tmp_path: Path
     (tmp_path / "large.wav").write_bytes(bytes(2**22 + 1))
     hand_in(browser, tmp_path / "large.wav")
     browser.until(lambda: browser.at("#message").is_displayed(), 60)
-    way_out = "larger than 4 MB; cut it or start the server with a larger --max-mb"
-    assert browser.at("#message").text == f"large.wav is {way_out}"
+    hint = "larger than 4 MB; cut it or start the server with a larger --max-mb"
+    assert browser.at("#message").text == f"large.wav is {hint}"
     assert not [url for url in browser.requests() if url.endswith("/recordings")], "it is not even sent"
     browser.run("window.fetch = async () => new Response('', { status: 413 })")
     (tmp_path / "small.wav").write_bytes(b"x")
     hand_in(browser, tmp_path / "small.wav")
-    browser.until(lambda: browser.at("#message").text == f"the recording is {way_out}")
+    browser.until(lambda: browser.at("#message").text == f"the recording is {hint}")
 
 
 def test_a_short_recording_is_told_in_tenths_of_a_second(browser: Browser, address: str, tmp_path: Path) -> None:

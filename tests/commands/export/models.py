@@ -17,11 +17,11 @@ from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_
 from commands.export.graph import Look
 from commands.predict.trained import Model
 from pipeline.build import frontend
-from pipeline.build.encode import codec_of
+from pipeline.build.encode import quantizer_of
 from tests.tiny import shipped_params
 from train.augment.normalise import BinStatistics, channel_count
 from train.data.frames import ArrayFrames
-from train.data.multi_view import SideBySideFrames
+from train.data.multi_view import MultiViewFrames
 from train.members import ResolvedMember
 from train.model.classifier import build_model
 from train.model.weights import Sidecar
@@ -75,9 +75,9 @@ def song(samples: int) -> Floats:
 def a_scorer(look: Look, waveform_S: Floats) -> tuple[Scorer, int]:
     """The pipeline's scorer of a waveform, and how many frames that has."""
     views, cpu = each_of(look.view), torch.device("cpu")
-    codes = [codec_of(view).encode(frontend.spectrogram(waveform_S, view)) for view in views]
-    frames = [ArrayFrames(each, codec_of(view), cpu) for each, view in zip(codes, views, strict=True)]
-    beside = SideBySideFrames(frames, [np.zeros(1, np.int64)] * len(frames))
+    codes = [quantizer_of(view).encode(frontend.spectrogram(waveform_S, view)) for view in views]
+    frames = [ArrayFrames(each, quantizer_of(view), cpu) for each, view in zip(codes, views, strict=True)]
+    beside = MultiViewFrames(frames, [np.zeros(1, np.int64)] * len(frames))
     recipe = look.model.sidecar.member.recipe
     chosen = frames[0] if len(frames) == 1 else beside
     return Scorer(look.model.network, chosen, look.view, recipe, cpu), len(codes[0])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from birdcache.bundle.read import open_session
-from birdcache.params.views import AnyView, side_by_side
+from birdcache.params.views import AnyView, multi_view
 from commands.export.graph import EnsembleGraph, Look
 from commands.export.onnx_file import export_graph
 from tests.commands.export.models import PCEN, Floats, a_look, mel, of_pipeline, pcen, rows_of, song, tuned
@@ -86,7 +86,7 @@ def test_heads_and_channels(member: dict[str, Any], override: dict[str, Any]) ->
 
 
 def test_several_views_side_by_side() -> None:
-    check([a_look(side_by_side([mel(), pcen(n_fft=1024)]), dynamic_range_db=60.0)])
+    check([a_look(multi_view([mel(), pcen(n_fft=1024)]), dynamic_range_db=60.0)])
 
 
 def test_an_ensemble_weighs_its_members_and_shares_what_they_look_at() -> None:
@@ -111,7 +111,7 @@ def test_the_file_gives_what_the_graph_gives_and_is_the_same_each_time(tmp_path:
         "pcen": PCEN.model_dump(),
         "dynamic_range_db": 60.0,
     }
-    beside = side_by_side([mel(), mel(n_fft=1024)])
+    beside = multi_view([mel(), mel(n_fft=1024)])
     looks = [
         a_look(beside, 0.6, **channels),
         a_look(pcen(n_fft=1000, hop=300), 0.4, member={"head": "sed", "pool": "gem"}),

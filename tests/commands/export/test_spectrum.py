@@ -16,7 +16,7 @@ from cache.power import PCEN_SCALE, smoothing_coefficient
 from commands.export.graph import Level, rounded
 from commands.export.spectrum import Pcen, Spectrum, context_frames, factors, mel_rows
 from pipeline.build import frontend
-from pipeline.build.encode import codec_of
+from pipeline.build.encode import quantizer_of
 
 Floats = npt.NDArray[np.float32]
 PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.05, eps=4.6e8)
@@ -116,10 +116,10 @@ def test_the_context_holds_all_that_the_smoother_remembers() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "uint8"])
 def test_values_are_rounded_as_the_store_rounds_them(dtype: str) -> None:
-    codec = codec_of(a_view(512, 128, dtype=dtype))
-    values = np.linspace(codec.low - 5, codec.high + 5, 9973).astype(np.float32)
-    wanted = codec.decode(codec.encode(values))
-    assert np.abs(rounded(torch.from_numpy(values), codec).numpy() - wanted).max() <= (
+    quantizer = quantizer_of(a_view(512, 128, dtype=dtype))
+    values = np.linspace(quantizer.low - 5, quantizer.high + 5, 9973).astype(np.float32)
+    wanted = quantizer.decode(quantizer.encode(values))
+    assert np.abs(rounded(torch.from_numpy(values), quantizer).numpy() - wanted).max() <= (
         0 if dtype == "float16" else 1e-4
     )
 

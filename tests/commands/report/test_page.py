@@ -202,7 +202,7 @@ def test_without_a_truth_the_page_says_so(project: Path) -> None:
 
 def test_hostile_names_are_shown_and_do_nothing(project: Path, browser: Browser) -> None:
     change("data/labels.csv", lambda row: row.replace(row["common_name"], f"{row['label']} {HOSTILE}"))
-    refused = {"file": HOSTILE, "code": "damaged", "detail": HOSTILE, "way_out": "none"}
+    refused = {"file": HOSTILE, "code": "damaged", "detail": HOSTILE, "hint": "none"}
     pd.DataFrame([refused]).to_csv("reports/refused.csv", index=False)
     old, new = "lowton/XC0.ogg", f"lowton/{HOSTILE}.ogg"
     for path in ("data/recordings.csv", "data/folds.csv"):

@@ -20,8 +20,8 @@ from upath import UPath
 from birdcache import cli
 from birdcache.audio.read import content_sha256
 from birdcache.params import load as parameters
-from birdcache.storage import Place, place
-from cache.gc import take_stock
+from birdcache.storage import AnyPath, place
+from cache.gc import pool_usage
 from cache.locks import building
 from cache.store import Store
 from pipeline import spectrograms
@@ -72,16 +72,16 @@ def build(tmp_path: Path) -> Build:
     return run
 
 
-def pool() -> Place:
+def pool() -> AnyPath:
     return place(os.environ["BIRDCACHE_POOL"])
 
 
-def folders(root: Place) -> set[str]:
+def folders(root: AnyPath) -> set[str]:
     """The folders of parts below a pool."""
-    return {str(holding.folder) for holding in take_stock(root, []).holdings}
+    return {str(entry.folder) for entry in pool_usage(root, []).entries}
 
 
-def size_of(root: Place) -> int:
+def size_of(root: AnyPath) -> int:
     return sum(file.stat().st_size for file in root.glob("*/*/**/*") if file.is_file())
 
 

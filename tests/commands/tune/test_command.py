@@ -45,7 +45,7 @@ def change(**sections: dict[str, Any]) -> None:
     tiny.write_params(Path("params.yaml"), raw)
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def rejected(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit, match="1"):
         cli.main(["tune", *arguments])
     return capsys.readouterr().err
@@ -166,12 +166,12 @@ def test_a_search_without_a_finished_trial_ends_with_a_message(
 def test_what_does_not_exist_is_refused_by_name(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert re.search(said, refusal(capsys, *arguments))
+    assert re.search(said, rejected(capsys, *arguments))
 
 
 def test_a_search_for_nothing_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(tune={"keys": {}})
-    assert "tune.keys names nothing to search; name keys of the recipe" in refusal(capsys, "base")
+    assert "tune.keys names nothing to search; name keys of the recipe" in rejected(capsys, "base")
 
 
 def test_values_that_this_member_cannot_have_are_refused_before_any_trial(
@@ -179,7 +179,7 @@ def test_values_that_this_member_cannot_have_are_refused_before_any_trial(
 ) -> None:
     keys = {"augment.gain_db": {"low": 0.0, "high": 6.0, "log": False}, "optimiser.lr": {"choices": [0.1, 1e-9]}}
     change(tune={"keys": keys})
-    said = refusal(capsys, "pcen")
+    said = rejected(capsys, "pcen")
     assert "tune: 2 value(s) cannot be tried on pcen" in said
     assert "tune.keys.augment.gain_db.high = 6.0: members.pcen: augment.gain_db = 6 has no meaning on the PCEN" in said
     assert (

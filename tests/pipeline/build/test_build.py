@@ -20,20 +20,20 @@ from threadpoolctl import threadpool_limits
 from birdcache.audio import samples
 from birdcache.audio.decoder import Decoder
 from birdcache.audio.read import DECODER_VERSION, content_sha256, read_waveform
-from birdcache.audio.rejected import Refusal
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
 from birdcache.params.load import MachineParams
 from birdcache.params.views import MelView, PcenParams, PcenView
 from cache import keys
 from cache.keys import content_key, part_name, view_digest
-from cache.quantize import Codes
+from cache.quantize import QuantizedArray
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
-from cache.store_writer import seal
+from cache.store_writer import commit_store
 from pipeline.build import build
 from pipeline.build.build import Builder
-from pipeline.build.encode import code_blocks
+from pipeline.build.encode import quantized_blocks
 from pipeline.build.frontend import FRONTEND_VERSION, spectrogram
 from pipeline.build.parallel import Task, run_unordered
 from pipeline.build.plan import Job, Source
@@ -97,7 +97,7 @@ def make_store(tmp_path: Path) -> MakeStore:
         builder = Builder(view, tmp_path / pool, machine(workers))
         parts, refused = builder.build(sources, "test")
         target = tmp_path / "mel.zarr"
-        seal(target, builder.view, builder.digest, builder.codec, parts)
+        commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
         Store(target, view).verify()
         files = (path for path in target.rglob("*") if path.is_file())
         return {path.relative_to(target).as_posix(): path.read_bytes() for path in files}, refused
@@ -156,7 +156,7 @@ def test_store_holds_the_encoded_spectrogram_of_every_source(
     for row, source in zip(store.rows_of([source.sha256 for source in sources]), sources, strict=True):
         with threadpool_limits(1):
             values = spectrogram(read_waveform(Path(source.path), RATE_HZ), view)
-        np.testing.assert_array_equal(store.read(int(row)), store.codec.decode(store.codec.encode(values)))
+        np.testing.assert_array_equal(store.read(int(row)), store.quantizer.decode(store.quantizer.encode(values)))
 
 
 @VIEWS
@@ -205,12 +205,12 @@ def test_another_view_is_decoded_and_the_old_one_kept(
     assert len(decoded) == 6
 
 
-def interrupted_after(count: int) -> Callable[..., Iterator[Codes]]:
-    """`Decoder.codes`, until somebody presses Ctrl-C."""
-    left, codes = iter(range(count)), Decoder.codes
+def interrupted_after(count: int) -> Callable[..., Iterator[QuantizedArray]]:
+    """`Decoder.quantized`, until somebody presses Ctrl-C."""
+    left, quantized = iter(range(count)), Decoder.quantized
 
-    def interrupted(decoder: Decoder, *facts: Any) -> Iterator[Codes]:
-        blocks = codes(decoder, *facts)
+    def interrupted(decoder: Decoder, *facts: Any) -> Iterator[QuantizedArray]:
+        blocks = quantized(decoder, *facts)
         if next(left, None) is None:
             raise KeyboardInterrupt
         return blocks
@@ -224,7 +224,7 @@ def test_killed_build_resumes_with_its_finished_parts(
     whole, _ = make_store(sources, "undisturbed")
     decoded.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(Decoder, "codes", interrupted_after(len(sources) - 1))
+        patch.setattr(Decoder, "quantized", interrupted_after(len(sources) - 1))
         with pytest.raises(KeyboardInterrupt):
             make_store(sources)
     assert make_store(sources)[0] == whole
@@ -236,10 +236,10 @@ def test_killed_build_resumes_with_its_finished_parts(
 def test_unexpected_error_ends_the_build(
     make_store: MakeStore, sources: list[Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*facts: Any) -> Iterator[Codes]:
+    def fail(*facts: Any) -> Iterator[QuantizedArray]:
         raise MemoryError("no memory")
 
-    monkeypatch.setattr(Decoder, "codes", fail)
+    monkeypatch.setattr(Decoder, "quantized", fail)
     with pytest.raises(MemoryError, match="no memory"):
         make_store(sources)
 
@@ -288,8 +288,8 @@ def test_samples_that_overflow_are_refused(
     assert (refused.code, refused.detail) == ("damaged", "reaches 1e+30 times full scale")
     assert len(Store(tmp_path / "mel.zarr")) == 2
     monkeypatch.setattr(samples, "LOUDEST", np.inf)
-    with pytest.raises(Refusal, match="its spectrogram holds values that are not finite numbers") as caught:
-        list(code_blocks(tmp_path / "XC.wav", view))
+    with pytest.raises(RejectedAudio, match="its spectrogram holds values that are not finite numbers") as caught:
+        list(quantized_blocks(tmp_path / "XC.wav", view))
     assert caught.value.code == "not-finite"
 
 
@@ -345,7 +345,7 @@ def test_memory_of_a_worker_does_not_grow_with_the_length_of_a_recording(tmp_pat
         source = as_source(tmp_path / f"{name}.wav")
         tracemalloc.start()
         builder.build([source], "test")  # this process
-        for _ in code_blocks(Path(source.path), VIEW):  # and what the one does that decodes
+        for _ in quantized_blocks(Path(source.path), VIEW):  # and what the one does that decodes
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from birdcache.audio.read import read_header
+from birdcache.audio.read import read_info
 from birdcache.errors import PipelineError
 from birdcache.params import load as parameters
 from birdcache.params.load import MachineParams
@@ -150,7 +150,7 @@ def test_all_threads_of_a_cluster_have_their_next_task_waiting(cluster: str) -> 
 
 @pytest.mark.parametrize("backend", ["loky", "dask"])
 def test_problem_of_a_task_arrives_as_it_was_raised(cluster: str, backend: str) -> None:
-    tasks: list[Task] = [*DIVISIONS, (read_header, (Path("gone.ogg"),))]
+    tasks: list[Task] = [*DIVISIONS, (read_info, (Path("gone.ogg"),))]
     with pytest.raises(PipelineError, match=r"^gone\.ogg: cannot be read \(No such file"):
         list(run_unordered(tasks, machine(backend=backend, scheduler=cluster)))
 

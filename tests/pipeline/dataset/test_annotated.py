@@ -115,7 +115,7 @@ def test_common_names_of_the_taxonomy_are_labels(run: Run, birdclef: Path) -> No
     assert list(run("XC1,0,1,eurasian wren")["annotations"]["label"]) == ["wren"]
 
 
-def test_class_with_a_space_is_refused_with_a_way_out_that_works(run: Run, birdclef: Path) -> None:
+def test_class_with_a_space_is_refused_with_a_hint_that_works(run: Run, birdclef: Path) -> None:
     folders = {"layout": "folders", "root": "chorus/train_audio", "soundscapes": None, "soundscape_truth": None}
     (birdclef / "train_audio/robin").rename(birdclef / "train_audio/scarlet robin")
     with pytest.raises(PipelineError, match=r"row\(s\) 2: label holds a space, .* rename a class's folder alike"):

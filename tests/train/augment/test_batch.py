@@ -12,7 +12,7 @@ from torch import Tensor
 
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
-from train.augment.batch import Batch, Finisher
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.augment_draws import draw_batch
 from train.data.batch_plan import Plan
@@ -46,7 +46,7 @@ def planned(recipe: Recipe, view: MelView) -> tuple[Plan, Values]:
 
 def finished(recipe: Recipe, view: MelView, values: Tensor, plan: Plan) -> Batch:
     statistics = BinStatistics(*torch.zeros(2, MEL_BINS, device=values.device))
-    return Finisher(view, recipe, Normaliser(view, recipe, statistics), values.device)(values, plan)
+    return BatchTransform(view, recipe, Normaliser(view, recipe, statistics), values.device)(values, plan)
 
 
 def clips_of(batch: Batch) -> Values:

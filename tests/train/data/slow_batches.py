@@ -64,7 +64,7 @@ class SlowBatches:
         start = clip_starts(frames, CLIP_FRAMES, loop, self.draw(epoch, index, purpose))
         position = clip_positions(start, frames, CLIP_FRAMES, loop)[0]
         recording = self.store.read(int(self.examples.rows[example])).astype(np.float64)
-        return np.where(position[:, None] < 0, self.store.codec.low, recording[position])
+        return np.where(position[:, None] < 0, self.store.quantizer.low, recording[position])
 
     def tone(self, draws: BatchDraws, number: int) -> Floats | float:
         return 0.0 if draws.tone_db is None else draws.tone_db[number].astype(np.float64)

@@ -10,7 +10,7 @@ import torch
 
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.data.concat import JoinedFrames
+from train.data.concat import ConcatFrames
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
 from train.data.random import Ints
 
@@ -44,9 +44,9 @@ def gathered(frames: Frames, rows: Sequence[int], position_BT: Ints) -> torch.Te
     "rows", [(0, 4, 1, 6, 5, 2, 3), (4, 5, 6), (3, 2, 2), (6, 0), (0,), (4,)], ids=lambda rows: str(rows)
 )
 def test_joined_frames_are_those_of_each_store(stores: tuple[Store, Store], rows: tuple[int, ...], way: str) -> None:
-    joined = JoinedFrames(WAYS[way](stores[0]), WAYS[way](stores[1]), len(RECORDINGS))
+    concatenated = ConcatFrames(WAYS[way](stores[0]), WAYS[way](stores[1]), len(RECORDINGS))
     position = positions(rows, stores)
-    values = gathered(joined, rows, position)
+    values = gathered(concatenated, rows, position)
     for number, row in enumerate(rows):
         store, own = (stores[0], row) if row < len(RECORDINGS) else (stores[1], row - len(RECORDINGS))
         alone = gathered(HostFrames(store, torch.device("cpu")), [own], position[number : number + 1])
@@ -65,8 +65,8 @@ def test_a_store_that_a_batch_has_nothing_of_is_not_asked(stores: tuple[Store, S
 
         finish = staticmethod(second.finish)
 
-    joined = JoinedFrames(first, Counted(), len(RECORDINGS))  # type: ignore[arg-type]
-    gathered(joined, (0, 3), positions((0, 3), stores))
+    concatenated = ConcatFrames(first, Counted(), len(RECORDINGS))  # type: ignore[arg-type]
+    gathered(concatenated, (0, 3), positions((0, 3), stores))
     assert not asked
-    gathered(joined, (0, 5), positions((0, 5), stores))
+    gathered(concatenated, (0, 5), positions((0, 5), stores))
     assert [each.tolist() for each in asked] == [[1]]

@@ -1,4 +1,4 @@
-"""Residences: the device's memory, mapped files, a stream of chunks and an array give the same clips, bit for bit."""
+"""Placements: the device's memory, mapped files, a stream of chunks and an array give the same clips, bit for bit."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ MakeFrames = Callable[[Store, torch.device], Frames]
 
 LENGTHS = (700, 3, 40, 39, 41, 1, 520, 90)  # with clips of 40 frames; 700 and 520 cross a chunk of 512
 TINY_BUDGET = 2 * 512 * 32 * 2  # two chunks of float16
-RESIDENCES: dict[str, MakeFrames] = {
+PLACEMENTS: dict[str, MakeFrames] = {
     "device": DeviceFrames,
     "host": HostFrames,
     "stream": partial(StreamFrames, budget_bytes=10**9),
     "stream of a tiny budget": partial(StreamFrames, budget_bytes=TINY_BUDGET),
 }
-OF_ANY_STORE = {name: make for name, make in RESIDENCES.items() if name != "host"}
+OF_ANY_STORE = {name: make for name, make in PLACEMENTS.items() if name != "host"}
 
 
 @pytest.fixture(params=["float16", "uint8"])
@@ -62,8 +62,8 @@ def remote(request: pytest.FixtureRequest, make_store: Callable[..., Store], vie
 
 @pytest.fixture
 def machine(params: Params) -> MachineParams:
-    """The project's section `machine` with residence auto."""
-    return params.machine.model_copy(update={"residence": "auto"})
+    """The project's section `machine` with placement auto."""
+    return params.machine.model_copy(update={"placement": "auto"})
 
 
 def gathered(frames: Frames, row_B: Ints, position_BT: Ints) -> npt.NDArray[np.float32]:
@@ -80,7 +80,7 @@ def random_clips(store: Store, loop: bool) -> tuple[Ints, Ints]:
 
 def slow_clips(store: Store, row_B: Ints, position_BT: Ints) -> npt.NDArray[np.float32]:
     """Frame after frame out of whole recordings; padding is the codec's lowest value."""
-    clips = np.full((*position_BT.shape, store.view.n_mels), store.codec.low, np.float32)
+    clips = np.full((*position_BT.shape, store.view.n_mels), store.quantizer.low, np.float32)
     for clip, row, position_T in zip(clips, row_B, position_BT, strict=True):
         recording = store.read(int(row))
         for place, position in enumerate(position_T):
@@ -97,25 +97,25 @@ def assert_clips_equal_the_recordings(store: Store, frames: Frames, loop: bool) 
 
 
 @pytest.mark.parametrize("loop", [False, True])
-@pytest.mark.parametrize("residence", RESIDENCES)
+@pytest.mark.parametrize("placement", PLACEMENTS)
 def test_clips_equal_the_stored_recordings_bit_for_bit(
-    store: Store, cpu: torch.device, residence: str, loop: bool
+    store: Store, cpu: torch.device, placement: str, loop: bool
 ) -> None:
-    assert_clips_equal_the_recordings(store, RESIDENCES[residence](store, cpu), loop)
+    assert_clips_equal_the_recordings(store, PLACEMENTS[placement](store, cpu), loop)
 
 
 @pytest.mark.parametrize("loop", [False, True])
-@pytest.mark.parametrize("residence", OF_ANY_STORE)
+@pytest.mark.parametrize("placement", OF_ANY_STORE)
 def test_clips_of_a_compressed_store_equal_its_recordings(
-    packed: Store, cpu: torch.device, residence: str, loop: bool
+    packed: Store, cpu: torch.device, placement: str, loop: bool
 ) -> None:
-    assert_clips_equal_the_recordings(packed, OF_ANY_STORE[residence](packed, cpu), loop)
+    assert_clips_equal_the_recordings(packed, OF_ANY_STORE[placement](packed, cpu), loop)
 
 
-@pytest.mark.parametrize("residence", OF_ANY_STORE)
-def test_clips_of_a_remote_store_equal_its_recordings(remote: Store, cpu: torch.device, residence: str) -> None:
+@pytest.mark.parametrize("placement", OF_ANY_STORE)
+def test_clips_of_a_remote_store_equal_its_recordings(remote: Store, cpu: torch.device, placement: str) -> None:
     assert remote.is_remote
-    assert_clips_equal_the_recordings(remote, OF_ANY_STORE[residence](remote, cpu), loop=True)
+    assert_clips_equal_the_recordings(remote, OF_ANY_STORE[placement](remote, cpu), loop=True)
 
 
 def test_a_remote_store_goes_to_the_device_in_one_request_for_each_part(
@@ -128,9 +128,9 @@ def test_a_remote_store_goes_to_the_device_in_one_request_for_each_part(
 
 
 @pytest.mark.parametrize("loop", [False, True])
-def test_all_residences_give_identical_bits(store: Store, cpu: torch.device, loop: bool) -> None:
+def test_all_placements_give_identical_bits(store: Store, cpu: torch.device, loop: bool) -> None:
     rows, positions = random_clips(store, loop)
-    assert len({gathered(make(store, cpu), rows, positions).tobytes() for make in RESIDENCES.values()}) == 1
+    assert len({gathered(make(store, cpu), rows, positions).tobytes() for make in PLACEMENTS.values()}) == 1
 
 
 def test_packing_and_place_of_a_store_change_no_bit(
@@ -148,10 +148,10 @@ def test_packing_and_place_of_a_store_change_no_bit(
 def test_padding_is_the_lowest_value_of_the_codec(store: Store, cpu: torch.device) -> None:
     row = store.rows_of([f"{1:064x}"])  # three frames long
     positions = clip_positions(np.array([-2]), store.frames[row], 40, loop=False)
-    for make in RESIDENCES.values():
+    for make in PLACEMENTS.values():
         clip = gathered(make(store, cpu), row, positions)[0]
-        assert (clip[:2] == store.codec.low).all()
-        assert (clip[5:] == store.codec.low).all()
+        assert (clip[:2] == store.quantizer.low).all()
+        assert (clip[5:] == store.quantizer.low).all()
         assert np.array_equal(clip[2:5], store.read(int(row[0])))
 
 
@@ -159,22 +159,22 @@ def test_a_looped_clip_wraps_around_its_recording(store: Store, cpu: torch.devic
     row = store.rows_of([f"{1:064x}"])
     positions = clip_positions(np.array([2]), store.frames[row], 40, loop=True)
     looped = np.roll(np.tile(store.read(int(row[0])), (14, 1)), -2, axis=0)[:40]
-    for make in RESIDENCES.values():
+    for make in PLACEMENTS.values():
         assert np.array_equal(gathered(make(store, cpu), row, positions)[0], looped)
 
 
-@pytest.mark.parametrize("residence", ["host", "stream", "stream of a tiny budget"])
-def test_a_staged_batch_stays_as_it_is_while_others_are_staged(store: Store, cpu: torch.device, residence: str) -> None:
-    frames = RESIDENCES[residence](store, cpu)
+@pytest.mark.parametrize("placement", ["host", "stream", "stream of a tiny budget"])
+def test_a_staged_batch_stays_as_it_is_while_others_are_staged(store: Store, cpu: torch.device, placement: str) -> None:
+    frames = PLACEMENTS[placement](store, cpu)
     batches = [(np.array([row]), np.arange(40)[None] % store.frames[row]) for row in range(len(store))] * 3
     staged = [frames.stage(*batch) for batch in batches]
     for batch, each in zip(batches, staged, strict=True):
         assert np.array_equal(frames.finish(each, batch[1]).numpy(), slow_clips(store, *batch))
 
 
-@pytest.mark.parametrize("residence", RESIDENCES)
-def test_batches_staged_by_many_threads_are_right(store: Store, cpu: torch.device, residence: str) -> None:
-    frames = RESIDENCES[residence](store, cpu)
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_batches_staged_by_many_threads_are_right(store: Store, cpu: torch.device, placement: str) -> None:
+    frames = PLACEMENTS[placement](store, cpu)
     rows, positions = random_clips(store, loop=True)
     batches = [(rows[place : place + 3], positions[place : place + 3]) for place in range(0, len(rows), 3)] * 8
     with ThreadPoolExecutor(8) as threads:
@@ -202,12 +202,12 @@ def test_values_beyond_two_billion_are_gathered_from_their_own_place(
     store = random_store(LENGTHS, view.model_copy(update={"dtype": "uint8"}))
     frames = DeviceFrames(store, cpu)
     before = 2**31 // view.n_mels + 1000
-    monkeypatch.setattr(frames, "_codes", codes := torch.empty((before + 3, view.n_mels), dtype=torch.uint8))
+    monkeypatch.setattr(frames, "_codes", quantized := torch.empty((before + 3, view.n_mels), dtype=torch.uint8))
     monkeypatch.setitem(store.__dict__, "first_frame", np.array([before]))
-    codes[before:] = torch.arange(3, dtype=torch.uint8)[:, None]
+    quantized[before:] = torch.arange(3, dtype=torch.uint8)[:, None]
     position = np.array([[2, 0, 1]])
     found = frames.finish(frames.stage(np.array([0]), position), position)[0]
-    expected = store.codec.decode(np.array([2, 0, 1], np.uint8))
+    expected = store.quantizer.decode(np.array([2, 0, 1], np.uint8))
     assert np.array_equal(found.numpy(), np.repeat(expected[:, None], view.n_mels, axis=1))
 
 
@@ -227,7 +227,7 @@ def test_pcen_is_padded_with_its_own_lowest_value(
     store = random_store((3, 50), pcen_view)
     row = store.rows_of([f"{0:064x}"])
     positions = clip_positions(np.array([0]), store.frames[row], 40, loop=False)
-    for make in RESIDENCES.values():
+    for make in PLACEMENTS.values():
         assert (gathered(make(store, cpu), row, positions)[0, 3:] == 0).all()
 
 
@@ -238,7 +238,7 @@ def test_an_array_is_a_store_of_one_row(store: Store, cpu: torch.device, recordi
     length = store.frames[[row] * 12]
     starts = clip_starts(length, 40, loop, np.linspace(0, 0.99, 12))
     positions = clip_positions(starts, length, 40, loop)
-    array = ArrayFrames(store.codec.encode(store.read(row)), store.codec, cpu)
+    array = ArrayFrames(store.quantizer.encode(store.read(row)), store.quantizer, cpu)
     from_array = gathered(array, np.zeros(12, np.int64), positions)
     assert np.array_equal(from_array, gathered(HostFrames(store, cpu), np.full(12, row), positions))
 
@@ -246,18 +246,18 @@ def test_an_array_is_a_store_of_one_row(store: Store, cpu: torch.device, recordi
 @pytest.mark.parametrize(
     ("asked", "given", "said"),
     [
-        ("auto", HostFrames, "from mapped files to cpu (residence host: no GPU is used)"),
-        ("host", HostFrames, "from mapped files to cpu (residence host: as asked)"),
-        ("device", DeviceFrames, "from memory of cpu (residence device: as asked)"),
-        ("stream", StreamFrames, "from a cache of 1,500 MB to cpu (residence stream: as asked)"),
+        ("auto", HostFrames, "from mapped files to cpu (placement host: no GPU is used)"),
+        ("host", HostFrames, "from mapped files to cpu (placement host: as asked)"),
+        ("device", DeviceFrames, "from memory of cpu (placement device: as asked)"),
+        ("stream", StreamFrames, "from a cache of 1,500 MB to cpu (placement stream: as asked)"),
     ],
 )
 def test_the_line_says_how_much_is_read_from_where_and_why(
     store: Store, cpu: torch.device, machine: MachineParams, asked: str, given: type, said: str
 ) -> None:
-    frames, line = open_frames(store, cpu, machine.model_copy(update={"residence": asked, "stream_gb": 1.5}))
+    frames, line = open_frames(store, cpu, machine.model_copy(update={"placement": asked, "stream_gb": 1.5}))
     assert isinstance(frames, given)
-    size_mb = sum(LENGTHS) * 32 * np.dtype(store.codec.dtype).itemsize / 1e6
+    size_mb = sum(LENGTHS) * 32 * np.dtype(store.quantizer.dtype).itemsize / 1e6
     assert line == f"reading {size_mb:,.0f} MB of frames {said}"
 
 
@@ -267,7 +267,7 @@ def test_auto_streams_what_cannot_be_mapped(
     for store, reason in ((packed, f"compressed with {packed.view.compression}"), (remote, "in a remote pool")):
         frames, line = open_frames(store, cpu, machine)
         assert isinstance(frames, StreamFrames)
-        assert f"(residence stream: no GPU is used; the store is {reason})" in line
+        assert f"(placement stream: no GPU is used; the store is {reason})" in line
 
 
 def test_the_stream_keeps_to_the_budget_of_the_parameters(
@@ -278,22 +278,20 @@ def test_the_stream_keeps_to_the_budget_of_the_parameters(
     assert 0 < frames._reader.held_bytes <= TINY_BUDGET
 
 
-def test_host_refuses_a_compressed_store_with_a_way_out(
-    packed: Store, cpu: torch.device, machine: MachineParams
-) -> None:
-    reason = f"machine.residence: host .*tiny.zarr is compressed with {packed.view.compression}; set it to auto or"
+def test_host_refuses_a_compressed_store_with_a_hint(packed: Store, cpu: torch.device, machine: MachineParams) -> None:
+    reason = f"machine.placement: host .*tiny.zarr is compressed with {packed.view.compression}; set it to auto or"
     with pytest.raises(TrainError, match=reason):
-        open_frames(packed, cpu, machine.model_copy(update={"residence": "host"}))
+        open_frames(packed, cpu, machine.model_copy(update={"placement": "host"}))
 
 
-def test_host_refuses_a_remote_store_with_a_way_out(remote: Store, cpu: torch.device, machine: MachineParams) -> None:
-    with pytest.raises(TrainError, match=r"machine.residence: host .*tiny.zarr is in a remote pool; set it to auto or"):
-        open_frames(remote, cpu, machine.model_copy(update={"residence": "host"}))
+def test_host_refuses_a_remote_store_with_a_hint(remote: Store, cpu: torch.device, machine: MachineParams) -> None:
+    with pytest.raises(TrainError, match=r"machine.placement: host .*tiny.zarr is in a remote pool; set it to auto or"):
+        open_frames(remote, cpu, machine.model_copy(update={"placement": "host"}))
 
 
-@pytest.mark.parametrize("residence", OF_ANY_STORE)
-def test_a_damaged_chunk_is_named_by_every_residence_that_checks_it(
-    make_store: Callable[..., Store], view: MelView, cpu: torch.device, residence: str
+@pytest.mark.parametrize("placement", OF_ANY_STORE)
+def test_a_damaged_chunk_is_named_by_every_placement_that_checks_it(
+    make_store: Callable[..., Store], view: MelView, cpu: torch.device, placement: str
 ) -> None:
     values = [np.zeros((600, view.n_mels), np.float32)]
     store = make_store(values, view.model_copy(update={"compression": "lz4"}))
@@ -301,16 +299,16 @@ def test_a_damaged_chunk_is_named_by_every_residence_that_checks_it(
     shard.chmod(0o644)
     shard.write_bytes(b"?" + shard.read_bytes()[1:])
     with pytest.raises(StoreError, match=r"c/0/0: chunk 0 is damaged; holds .*; run `dvc repro`"):
-        gathered(OF_ANY_STORE[residence](store, cpu), np.array([0]), np.arange(40)[None])
+        gathered(OF_ANY_STORE[placement](store, cpu), np.array([0]), np.arange(40)[None])
 
 
 def test_auto_takes_the_memory_of_a_gpu_only_where_the_store_fits_in_half_of_what_is_free(
     store: Store, machine: MachineParams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("train.data.frames.DeviceFrames", lambda store, device: None)
-    size = sum(LENGTHS) * 32 * np.dtype(store.codec.dtype).itemsize
+    size = sum(LENGTHS) * 32 * np.dtype(store.quantizer.dtype).itemsize
     for free, said in ((2 * size, "memory of"), (2 * size - 1, "mapped files to")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
         line = open_frames(store, torch.device("cuda"), machine)[1]
-        assert f"frames from {said} cuda (residence " in line
+        assert f"frames from {said} cuda (placement " in line
         assert "the GPU has 0 MB free, and the store may take 50% of them" in line

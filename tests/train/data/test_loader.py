@@ -16,7 +16,7 @@ from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from tests.train.data.slow_batches import DEVIATION, MEAN, SlowBatches
-from train.augment.batch import Batch, Finisher
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
@@ -81,11 +81,11 @@ def examples(store: Store, examples_of: ExamplesOf) -> Examples:
 def batches_of(store: Store, examples: Examples, recipe: Recipe, frames: Frames | None = None) -> TrainingBatches:
     cpu = torch.device("cpu")
     statistics = BinStatistics(*(torch.tensor(each)[None].float() for each in (MEAN, DEVIATION)))  # one channel
-    finisher = Finisher(store.view, recipe, Normaliser(store.view, recipe, statistics), cpu)
-    return TrainingBatches(Planner(examples, store.view, recipe), frames or HostFrames(store, cpu), finisher)
+    transform = BatchTransform(store.view, recipe, Normaliser(store.view, recipe, statistics), cpu)
+    return TrainingBatches(Planner(examples, store.view, recipe), frames or HostFrames(store, cpu), transform)
 
 
-def joined(batches: TrainingBatches, epoch: int) -> Batch:
+def concatenated(batches: TrainingBatches, epoch: int) -> Batch:
     """A whole epoch as one batch."""
     parts = [batch for batch, _ in batches.epoch(epoch)]
     columns = ([getattr(part, name) for part in parts] for name in ("clips", "targets", "weights", "importance"))
@@ -95,7 +95,7 @@ def joined(batches: TrainingBatches, epoch: int) -> Batch:
 def assert_equals_slow_loop(store: Store, examples: Examples, recipe: Recipe) -> None:
     batches, slow = batches_of(store, examples, recipe), SlowBatches(store, examples, recipe)
     for epoch in (0, 3):
-        batch, drawn = joined(batches, epoch), slow.sampler.epoch(epoch)
+        batch, drawn = concatenated(batches, epoch), slow.sampler.epoch(epoch)
         assert len(batch.clips) == len(drawn.recordings)
         for index in range(len(drawn.recordings)):
             image, target, weight, importance = slow.clip(epoch, index, drawn)
@@ -158,7 +158,8 @@ def test_labels_of_an_epoch_equal_a_slow_loop_whatever_secondary_labels_count_as
 @pytest.mark.parametrize("size", [2, 6, 16])
 def test_the_batch_size_changes_no_clip(store: Store, examples: Examples, everything: Recipe, size: int) -> None:
     small, other = (
-        joined(batches_of(store, examples, resolve_recipe(everything, {"batch_size": each})), 1) for each in (4, size)
+        concatenated(batches_of(store, examples, resolve_recipe(everything, {"batch_size": each})), 1)
+        for each in (4, size)
     )
     assert torch.allclose(small.clips, other.clips, rtol=0, atol=1e-5)
     assert torch.equal(small.targets, other.targets)
@@ -166,9 +167,9 @@ def test_the_batch_size_changes_no_clip(store: Store, examples: Examples, everyt
     assert torch.equal(small.importance, other.importance)
 
 
-def test_the_residence_changes_no_bit(store: Store, examples: Examples, everything: Recipe, cpu: torch.device) -> None:
-    residences = (HostFrames(store, cpu), DeviceFrames(store, cpu), StreamFrames(store, cpu, 50_000))
-    host, device, stream = (joined(batches_of(store, examples, everything, frames), 0) for frames in residences)
+def test_the_placement_changes_no_bit(store: Store, examples: Examples, everything: Recipe, cpu: torch.device) -> None:
+    placements = (HostFrames(store, cpu), DeviceFrames(store, cpu), StreamFrames(store, cpu, 50_000))
+    host, device, stream = (concatenated(batches_of(store, examples, everything, frames), 0) for frames in placements)
     assert torch.equal(host.clips, device.clips)
     assert torch.equal(host.clips, stream.clips)
 
@@ -177,7 +178,7 @@ def test_an_epoch_repeats_itself_and_differs_from_the_others(
     store: Store, examples: Examples, everything: Recipe
 ) -> None:
     batches = batches_of(store, examples, everything)
-    first, again, other = (joined(batches, epoch) for epoch in (1, 1, 2))
+    first, again, other = (concatenated(batches, epoch) for epoch in (1, 1, 2))
     assert torch.equal(first.clips, again.clips)
     assert torch.equal(first.targets, again.targets)
     assert not torch.allclose(first.clips, other.clips)
@@ -185,12 +186,14 @@ def test_an_epoch_repeats_itself_and_differs_from_the_others(
 
 
 def test_another_seed_draws_other_clips(store: Store, examples: Examples, recipe: Recipe) -> None:
-    one, other = (joined(batches_of(store, examples, resolve_recipe(recipe, {"seed": seed})), 0) for seed in (1, 2))
+    one, other = (
+        concatenated(batches_of(store, examples, resolve_recipe(recipe, {"seed": seed})), 0) for seed in (1, 2)
+    )
     assert not torch.equal(one.clips, other.clips)
 
 
 def test_nothing_is_mixed_at_probability_zero(store: Store, examples: Examples, recipe: Recipe) -> None:
-    batch = joined(batches_of(store, examples, recipe), 0)
+    batch = concatenated(batches_of(store, examples, recipe), 0)
     assert torch.equal(batch.targets.sum(dim=1), torch.ones(16))
     assert set(batch.targets.flatten().tolist()) == {0, 1}
 
@@ -212,6 +215,6 @@ def test_secondary_labels_of_either_clip_are_masked_in_a_mixture_unless_the_othe
     examples = examples_of(store, (0, 1), ((0, 1), (1, 0)))
     always = {"secondary": {"policy": "mask"}, "augment": {"mixup": {"probability": 1.0, "alpha": 1.0}}}
     changes = always | {"sampling": {"clips_per_epoch": 64}}
-    batch = joined(batches_of(store, examples, resolve_recipe(recipe, changes)), 0)
+    batch = concatenated(batches_of(store, examples, resolve_recipe(recipe, changes)), 0)
     assert torch.equal(batch.weights, (batch.targets > 0).float())
     assert (batch.weights.sum(dim=1) == 2).any()

@@ -18,18 +18,18 @@ from birdcache.errors import TrainError
 from birdcache.params.load import Params
 from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.views import MelView, PcenView, View, each_of, side_by_side
+from birdcache.params.views import MelView, PcenView, View, each_of, multi_view
 from cache.store import Store
 from tests.train.conftest import audio_sha256
-from train.augment.batch import Batch, Finisher
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser, channel_count
 from train.augment.statistics import bin_statistics
 from train.data.batch_plan import Planner
-from train.data.concat import JoinedFrames
+from train.data.concat import ConcatFrames
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
 from train.data.loader import TrainingBatches
-from train.data.multi_view import SideBySideFrames, held_by_all, open_side_by_side, rows_beside
+from train.data.multi_view import MultiViewFrames, held_by_all, open_multi_view, rows_beside
 from train.data.random import Ints
 from train.data.sampling import clip_positions, clip_starts
 from train.model.classifier import build_model
@@ -51,7 +51,7 @@ MIXED: dict[str, Any] = {
     },
 }
 LOUDNESS: dict[str, Any] = {"gain_db": 12.0, "eq": {"probability": 0.5, "bands": 4, "depth_db": 20.0}}
-RESIDENCES: dict[str, Callable[[Store, torch.device], Frames]] = {
+PLACEMENTS: dict[str, Callable[[Store, torch.device], Frames]] = {
     "device": DeviceFrames,
     "host": HostFrames,
     "stream": partial(StreamFrames, budget_bytes=50_000),
@@ -77,9 +77,9 @@ def stores(make_store: MakeStore, view: MelView, fine: MelView, pcen_view: PcenV
     return {name: make_store(filled(each, seed), each) for seed, (name, each) in enumerate(views.items())}
 
 
-def beside(*stores: Store, make: Callable[[Store, torch.device], Frames] = HostFrames) -> SideBySideFrames:
+def beside(*stores: Store, make: Callable[[Store, torch.device], Frames] = HostFrames) -> MultiViewFrames:
     frames = [make(store, torch.device("cpu")) for store in stores]
-    return SideBySideFrames(frames, [rows_beside(stores[0], store) for store in stores])
+    return MultiViewFrames(frames, [rows_beside(stores[0], store) for store in stores])
 
 
 def gathered(frames: Frames, row_B: Ints, position_BT: Ints) -> npt.NDArray[np.float32]:
@@ -89,11 +89,11 @@ def gathered(frames: Frames, row_B: Ints, position_BT: Ints) -> npt.NDArray[np.f
 
 def an_epoch(recipe: Recipe, examples: Examples, frames: Frames, *stores: Store, epoch: int = 0) -> Batch:
     """A whole epoch as one batch; by mel bin, each channel has other statistics."""
-    view = side_by_side([store.view for store in stores])
+    view = multi_view([store.view for store in stores])
     channels, cpu = channel_count(view, recipe), torch.device("cpu")
     mean_CM = torch.linspace(-60, -20, 32) + torch.arange(channels)[:, None]
     normaliser = Normaliser(view, recipe, BinStatistics(mean_CM, mean_CM.abs()))
-    batches = TrainingBatches(Planner(examples, view, recipe), frames, Finisher(view, recipe, normaliser, cpu))
+    batches = TrainingBatches(Planner(examples, view, recipe), frames, BatchTransform(view, recipe, normaliser, cpu))
     parts = [batch for batch, _ in batches.epoch(epoch)]
     columns = ([getattr(part, name) for part in parts] for name in ("clips", "targets", "weights", "importance"))
     return Batch(*(torch.cat(column) for column in columns))
@@ -104,14 +104,14 @@ def alone(recipe: Recipe, examples_of: ExamplesOf, store: Store, epoch: int = 0)
     return an_epoch(recipe, examples_of(store, PRIMARY), HostFrames(store, torch.device("cpu")), store, epoch=epoch)
 
 
-@pytest.mark.parametrize("residence", RESIDENCES)
+@pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("loop", [False, True])
-def test_every_clip_shows_one_recording_in_all_views(stores: dict[str, Store], residence: str, loop: bool) -> None:
+def test_every_clip_shows_one_recording_in_all_views(stores: dict[str, Store], placement: str, loop: bool) -> None:
     first, *others = stores.values()
     rows = np.concatenate([np.arange(len(first)), np.random.default_rng(5).integers(0, len(first), 20)])
     starts = clip_starts(first.frames[rows], 40, loop, np.random.default_rng(6).random(len(rows)))
     positions = clip_positions(starts, first.frames[rows], 40, loop)
-    found = gathered(beside(*stores.values(), make=RESIDENCES[residence]), rows, positions)
+    found = gathered(beside(*stores.values(), make=PLACEMENTS[placement]), rows, positions)
     assert found.shape == (len(rows), 40, 3 * 32)
     order = [first.rows_of([audio_sha256(number)])[0] for number in range(len(first))]
     assert any([store.rows_of([audio_sha256(n)])[0] for n in range(len(first))] != order for store in others)
@@ -119,7 +119,7 @@ def test_every_clip_shows_one_recording_in_all_views(stores: dict[str, Store], r
         number = order.index(row)
         for place, store in enumerate(stores.values()):
             recording = store.read(int(store.rows_of([audio_sha256(number)])[0]))
-            expected = np.where(position_T[:, None] < 0, store.codec.low, recording[position_T])
+            expected = np.where(position_T[:, None] < 0, store.quantizer.low, recording[position_T])
             assert np.array_equal(clip[:, 32 * place : 32 * (place + 1)], expected)
 
 
@@ -205,7 +205,7 @@ def test_statistics_of_each_channel_are_those_of_its_view(
 ) -> None:
     by_bins = resolve_recipe(recipe, {"normalise": "bins", "channels": ["level", "slope"], "short": "loop"})
     both = [stores["mel"], stores["pcen"]]
-    view = side_by_side([store.view for store in both])
+    view = multi_view([store.view for store in both])
     found = bin_statistics(examples_of(both[0], PRIMARY), beside(*both), view, by_bins)
     parts = [bin_statistics(examples_of(each, PRIMARY), HostFrames(each, cpu), each.view, by_bins) for each in both]
     assert torch.allclose(found.mean, torch.cat([part.mean for part in parts]), atol=1e-4)
@@ -215,7 +215,7 @@ def test_statistics_of_each_channel_are_those_of_its_view(
 def test_channels_are_normalised_by_their_own_statistics(view: MelView, pcen_view: PcenView, recipe: Recipe) -> None:
     by_bins = resolve_recipe(recipe, {"normalise": "bins"})
     mean_CM, deviation_CM = torch.arange(64.0).view(2, 32), 1 + torch.arange(64.0).view(2, 32)
-    normaliser = Normaliser(side_by_side([view, pcen_view]), by_bins, BinStatistics(mean_CM, deviation_CM))
+    normaliser = Normaliser(multi_view([view, pcen_view]), by_bins, BinStatistics(mean_CM, deviation_CM))
     clips = torch.rand(3, 40, 64, generator=torch.Generator().manual_seed(1))
     shown = normaliser(clips.clone())
     for channel in range(2):
@@ -228,7 +228,7 @@ def test_a_scorer_shows_all_channels_to_the_model(
 ) -> None:
     standard = resolve_recipe(recipe, {"normalise": "clip", "short": "loop"})
     both = [stores["mel"], stores["pcen"]]
-    view = side_by_side([store.view for store in both])
+    view = multi_view([store.view for store in both])
     torch.manual_seed(3)
     model = build_model(member, 4, 32, pretrained=False, channels=channel_count(view, standard)).eval()
     clips = covering_clips(examples_of(both[0], PRIMARY), 40)
@@ -245,20 +245,20 @@ def test_a_scorer_shows_all_channels_to_the_model(
 
 
 def test_one_view_is_opened_as_it_is(stores: dict[str, Store], cpu: torch.device, params: Params) -> None:
-    frames, line = open_side_by_side([stores["mel"]], cpu, params.machine)
+    frames, line = open_multi_view([stores["mel"]], cpu, params.machine)
     assert isinstance(frames, HostFrames)
     assert line.count("\n") == 0
     view = stores["mel"].view
-    assert side_by_side([view]) is view
+    assert multi_view([view]) is view
     assert each_of(view) == [view]
 
 
-def test_each_store_has_its_own_residence_and_they_share_the_memory(
+def test_each_store_has_its_own_placement_and_they_share_the_memory(
     make_store: MakeStore, stores: dict[str, Store], fine: MelView, cpu: torch.device, params: Params
 ) -> None:
     packed = make_store(filled(fine, 4), fine.model_copy(update={"compression": "lz4"}))
-    machine = params.machine.model_copy(update={"residence": "auto", "stream_gb": 3.0})
-    frames, lines = open_side_by_side([stores["mel"], packed], cpu, machine)
+    machine = params.machine.model_copy(update={"placement": "auto", "stream_gb": 3.0})
+    frames, lines = open_multi_view([stores["mel"], packed], cpu, machine)
     assert [type(each) for each in frames._frames] == [HostFrames, StreamFrames]  # type: ignore[attr-defined]
     assert "mapped files" in lines.splitlines()[0]
     assert "a cache of 1,500 MB" in lines.splitlines()[1]
@@ -290,9 +290,9 @@ def test_frames_of_two_data_sets_may_each_show_several_views(stores: dict[str, S
     both = [stores["mel"], stores["pcen"]]
     row, position = np.array([3, 16 + 5, 0]), np.zeros((3, 40), np.int64)
     expected = gathered(beside(*both), row % 16, position)
-    outside = JoinedFrames(beside(*both), beside(*both), 16)
+    outside = ConcatFrames(beside(*both), beside(*both), 16)
     assert np.array_equal(gathered(outside, row, position), expected)
     rows = [np.concatenate([each, each + 16]) for each in (rows_beside(both[0], store) for store in both)]
     cpu = torch.device("cpu")
-    joined = [JoinedFrames(HostFrames(store, cpu), HostFrames(store, cpu), 16) for store in both]
-    assert np.array_equal(gathered(SideBySideFrames(joined, rows), row, position), expected)
+    concatenated = [ConcatFrames(HostFrames(store, cpu), HostFrames(store, cpu), 16) for store in both]
+    assert np.array_equal(gathered(MultiViewFrames(concatenated, rows), row, position), expected)

@@ -77,15 +77,15 @@ def test_an_exception_of_the_staging_thread_reaches_the_caller_after_the_batches
         next(batches)
 
 
-@pytest.mark.parametrize("residence", ["host", "stream"])
+@pytest.mark.parametrize("placement", ["host", "stream"])
 def test_batches_that_wait_for_their_use_are_not_overwritten_by_later_ones(
-    random_store: Callable[..., Store], view: MelView, cpu: torch.device, residence: str
+    random_store: Callable[..., Store], view: MelView, cpu: torch.device, placement: str
 ) -> None:
     store = random_store((700, 520, 90), view)
-    frames = HostFrames(store, cpu) if residence == "host" else StreamFrames(store, cpu, 50_000)
+    frames = HostFrames(store, cpu) if placement == "host" else StreamFrames(store, cpu, 50_000)
     planned = [ClipBatch(np.array([n % 3]), np.arange(n, n + 40)[None]) for n in range(50)]
     kept = [staged for (_, staged), _ in staged_ahead(planned, frames)]
     for plan, staged in zip(planned, kept, strict=True):
-        codes = store.empty(40)
-        store.copy_frames(int(plan.row[0]), int(plan.position[0, 0]), codes)
-        assert np.array_equal(staged.tensor[0].numpy(), codes)
+        quantized = store.empty(40)
+        store.copy_frames(int(plan.row[0]), int(plan.position[0, 0]), quantized)
+        assert np.array_equal(staged.tensor[0].numpy(), quantized)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.ladder.scores import FoldScores, Scored, blended, first_epoch, joined, measured, read_fold, write_fold
+from train.ladder.scores import FoldScores, Scored, blended, concatenated, first_epoch, measured, read_fold, write_fold
 
 NO_RARE = np.zeros(3, bool)
 
@@ -104,7 +104,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_recordings_of_folds_keep_their_rows() -> None:
-    both = joined([scored("ab", [0, 1], [0, 1], [(1, 0)]), scored("c", [2], [1])])
+    both = concatenated([scored("ab", [0, 1], [0, 1], [(1, 0)]), scored("c", [2], [1])])
     assert both.names.tolist() == ["a", "b", "c"]
     assert both.secondary.tolist() == [[False] * 3, [True, False, False], [False] * 3]
     assert both.scores.argmax(axis=1).tolist() == [0, 1, 1]

@@ -49,11 +49,11 @@ def outcome(trainer: Trainer, training: Training, recipe: Recipe, saver: Saver |
     """Train to the end; all that must not depend on interruptions."""
     for _ in trainer.run(training.validation(recipe), saver):
         pass
-    tensors, numbers = trainer.learner.state()
+    tensors, numbers = trainer.training_step.state()
     learned = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
-    history = [untimed(epoch) for epoch in trainer.course.history]
-    left = trainer.course.weights(b"")
-    return {"learned": learned, "numbers": numbers, "history": history, "left": left, "best": trainer.course.metrics()}
+    history = [untimed(epoch) for epoch in trainer.history.epochs]
+    left = trainer.history.weights(b"")
+    return {"learned": learned, "numbers": numbers, "history": history, "left": left, "best": trainer.history.metrics()}
 
 
 def untimed(epoch: Epoch) -> Epoch:

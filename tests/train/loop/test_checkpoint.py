@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from birdcache.errors import TrainError
-from birdcache.files import sealed_json, unsealed_json
+from birdcache.files import checksummed_json, verified_json
 from tests.train.loop.resuming import SOME_TRAINING
 from train.loop import checkpoint as checkpoints
 from train.loop.checkpoint import RECORD, STATE, Checkpoint, CheckpointFolder, forget_finished
@@ -70,10 +70,10 @@ def flip(path: Path) -> None:
     "damage", [flip, lambda path: os.truncate(path, 3), lambda path: os.truncate(path, 0), os.unlink]
 )
 def test_a_damaged_one_is_named_and_the_one_before_is_taken(
-    folder: CheckpointFolder, file: str, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+    folder: CheckpointFolder, file: str, corruption: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     damaged = folder.path / "000002" / file
-    damage(damaged)
+    corruption(damaged)
     assert read(folder) == 1
     told = capsys.readouterr().err
     assert told.startswith(f"warning: {damaged}: ")
@@ -140,9 +140,9 @@ def test_all_is_forced_to_the_disk_before_it_has_its_name(
     monkeypatch.setattr(os, "fsync", forced)
     monkeypatch.setattr(Path, "rename", renamed)
     folder.save(checkpoint(3))
-    *files, draft, named, outer = done
+    *files, part_writer, named, outer = done
     assert files == [STATE, "best.safetensors", RECORD]
-    assert draft.startswith("tmp-")
+    assert part_writer.startswith("tmp-")
     assert (named, outer) == ("rename", folder.path.name)
 
 
@@ -171,7 +171,7 @@ def test_a_checkpoint_of_another_training_is_refused(folder: CheckpointFolder) -
 
 def test_a_checkpoint_of_another_version_is_refused(folder: CheckpointFolder) -> None:
     path = folder.path / "000002" / RECORD
-    path.write_bytes(sealed_json({**unsealed_json(path.read_bytes()), "version": 2}))
+    path.write_bytes(checksummed_json({**verified_json(path.read_bytes()), "version": 2}))
     with pytest.raises(TrainError, match=r"checkpoint\.json: is of version 2, not 1; move .*key away"):
         folder.newest()
 

@@ -17,7 +17,7 @@ from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.loop.joining import CPU, two_processes
 from tests.train.small import batch_of, small_model
-from train.augment.batch import Batch, Finisher
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
@@ -25,7 +25,7 @@ from train.data.frames import HostFrames
 from train.data.loader import TrainingBatches
 from train.loop.distributed import ALONE, Ranks
 from train.loop.launch import run_together
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 from train.loop.validation import Validation
 
 
@@ -94,7 +94,9 @@ def test_two_processes_batches_taken_together_are_one_process_s(
     normaliser = Normaliser(view, changed, small_model(mel_bins=view.n_mels).statistics)
     alone, *both = (
         TrainingBatches(
-            Planner(examples, view, changed, ranks), HostFrames(store, CPU), Finisher(view, changed, normaliser, CPU)
+            Planner(examples, view, changed, ranks),
+            HostFrames(store, CPU),
+            BatchTransform(view, changed, normaliser, CPU),
         )
         for ranks in (ALONE, Ranks(0, 2), Ranks(1, 2))
     )
@@ -119,18 +121,18 @@ def learned(recipe: Recipe, ranks: Ranks) -> tuple[list[float], dict[str, torch.
     The gradient says what Adam's weights hide: whether it has the right size.
     """
     model, losses = small_model(), []
-    learner = Learner(model, np.array([1, 2, 3]), recipe, CPU, ranks)
+    training_step = TrainingStep(model, np.array([1, 2, 3]), recipe, CPU, ranks)
     for step in range(STEPS):
-        learner.begin_epoch(frozen=step < 2)
+        training_step.begin_epoch(frozen=step < 2)
         share = ranks.span(BATCH)
         group = [
             Batch(*(field[share] for field in (each.clips, each.targets, each.weights, each.importance)))
             for each in (batches(2 * step), batches(2 * step + 1))
         ]
-        losses.append(float(learner.step(*group)))
-    learner.end_epoch()
+        losses.append(float(training_step.step(*group)))
+    training_step.end_epoch()
     gradient = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-    return losses, gradient, learner.kept.state_dict()
+    return losses, gradient, training_step.kept.state_dict()
 
 
 LOSSES = {

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from birdcache.errors import TrainError
-from train.loop.divergence import LossWatch, explosion
+from train.loop.divergence import DivergenceCheck, explosion
 
 
-def watch_losses(losses: list[float], done: int = 0) -> LossWatch:
+def watch_losses(losses: list[float], done: int = 0) -> DivergenceCheck:
     """An epoch whose steps after the first `done` have these losses; step n learned from recordings n and n + 1."""
-    watch = LossWatch("base-2, epoch 3", done + len(losses), lambda step: [f"XC{step}.ogg", f"XC{step + 1}.ogg"], done)
+    watch = DivergenceCheck(
+        "base-2, epoch 3", done + len(losses), lambda step: [f"XC{step}.ogg", f"XC{step + 1}.ogg"], done
+    )
     for step, loss in enumerate(losses, start=done + 1):
         watch.after_step(torch.tensor(loss), 1e-3 * step)
     return watch
@@ -38,7 +40,7 @@ def test_a_loss_that_is_no_number_is_found_by_its_step_and_its_recordings_are_na
 def test_a_look_in_between_finds_what_has_not_been_looked_at() -> None:
     watch = watch_losses([1.0, 2.0])
     watch.look()
-    watch = LossWatch("base-2, epoch 3", 9, lambda step: [f"XC{step}.ogg"])
+    watch = DivergenceCheck("base-2, epoch 3", 9, lambda step: [f"XC{step}.ogg"])
     watch.after_step(torch.tensor(1.0), 1.0)
     watch.look()
     watch.after_step(torch.tensor(math.nan), 1.0)
@@ -48,13 +50,13 @@ def test_a_look_in_between_finds_what_has_not_been_looked_at() -> None:
 
 def test_the_device_is_waited_for_every_50_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    look = LossWatch.look
+    look = DivergenceCheck.look
 
-    def counted(watch: LossWatch) -> None:
+    def counted(watch: DivergenceCheck) -> None:
         looks.append(watch._done)
         look(watch)
 
-    monkeypatch.setattr(LossWatch, "look", counted)
+    monkeypatch.setattr(DivergenceCheck, "look", counted)
     monkeypatch.setattr(torch.Tensor, "__float__", lambda _: pytest.fail("a step waits for the device"))
     watch_losses([1.0] * 120)
     assert looks == [50, 100, 120]

@@ -127,9 +127,9 @@ def test_the_clock_of_an_epoch_goes_on_where_it_stood(training: Training, recipe
     changed = resolve_recipe(recipe, COMMON)
     _, taken = recorded(training, changed)
     facts = taken[2].facts
-    tally = {**facts["course"]["tally"], "elapsed_s": 1000.0, "waited_s": 250.0}
+    totals = {**facts["course"]["tally"], "elapsed_s": 1000.0, "waited_s": 250.0}
     trainer = new_trainer(training, changed)
-    trainer.resume(replace(taken[2], facts={**facts, "course": {**facts["course"], "tally": tally}}))
+    trainer.resume(replace(taken[2], facts={**facts, "course": {**facts["course"], "tally": totals}}))
     epoch, _ = next(trainer.run(training.validation(changed)))
     assert epoch.elapsed_s == pytest.approx(1000, abs=30)
     assert epoch.waiting == pytest.approx(0.25, abs=0.02)
@@ -139,7 +139,7 @@ def test_the_clock_of_an_epoch_goes_on_where_it_stood(training: Training, recipe
 def test_weights_that_are_no_numbers_are_not_saved(training: Training, recipe: Recipe) -> None:
     trainer = new_trainer(training, recipe)
     with torch.no_grad():
-        next(trainer.learner.kept.parameters())[0] = float("nan")
+        next(trainer.training_step.kept.parameters())[0] = float("nan")
     with pytest.raises(
         TrainError, match=r"weight: this weight of the model is no longer a number; lower optimiser\.lr"
     ):

@@ -26,7 +26,7 @@ from train.data.examples import Examples
 from train.data.upload import Uploaded
 from train.data.waiting import StreamWaits
 from train.loop.history import Epoch
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +114,13 @@ def test_the_last_group_of_an_epoch_steps_even_if_it_is_not_full(
     training: Training, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[list[int]] = []
-    step = Learner.step
+    step = TrainingStep.step
 
-    def counted(learner: Learner, *group: Batch) -> torch.Tensor:
+    def counted(training_step: TrainingStep, *group: Batch) -> torch.Tensor:
         sizes.append([len(batch.clips) for batch in group])
-        return step(learner, *group)
+        return step(training_step, *group)
 
-    monkeypatch.setattr(Learner, "step", counted)
+    monkeypatch.setattr(TrainingStep, "step", counted)
     training.run(resolve_recipe(recipe, {"epochs": 2, "batch_size": 2, "optimiser": {"accumulate": 3}}))
     assert sizes == [[2, 2, 2], [2]] * 2
 
@@ -141,7 +141,7 @@ def test_accumulated_batches_train_like_batches_of_their_size(training: Training
 def test_the_running_mean_of_the_weights_is_what_is_validated_and_written(training: Training, recipe: Recipe) -> None:
     changed = resolve_recipe(recipe, {"normalise": "clip", "optimiser": {"ema_decay": 0.9, "lr": 1e-2}})
     epochs, weights = training.run(changed)
-    written, kept = load(weights[-1]["last"]), training.trainer.learner.kept.state_dict()
+    written, kept = load(weights[-1]["last"]), training.trainer.training_step.kept.state_dict()
     assert all(torch.equal(written[name], kept[name]) for name in kept)
     assert any(not torch.equal(written[name], own) for name, own in training.model.state_dict().items())
     training.model.load_state_dict(written)

@@ -19,11 +19,11 @@ from tests.train.small import CLASSES, batch_of, small_model
 from train.data.examples import Examples
 from train.loop.distributed import ALONE
 from train.loop.lr_range import RangeTest, endless, growing_rates, range_test
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 
 
-def learner(recipe: Recipe) -> Learner:
-    return Learner(small_model(), np.ones(CLASSES, np.int64), recipe, CPU, ALONE)
+def training_step(recipe: Recipe) -> TrainingStep:
+    return TrainingStep(small_model(), np.ones(CLASSES, np.int64), recipe, CPU, ALONE)
 
 
 def test_rates_grow_by_the_same_factor() -> None:
@@ -53,22 +53,24 @@ def test_a_loss_that_never_falls_suggests_nothing() -> None:
 
 def test_each_step_is_taken_at_its_rate_on_its_own_group(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[float] = []
-    set_rate = Learner.set_rate
+    set_rate = TrainingStep.set_rate
 
-    def noted(learner: Learner, rate: float) -> None:
+    def noted(training_step: TrainingStep, rate: float) -> None:
         taken.append(rate)
-        set_rate(learner, rate)
+        set_rate(training_step, rate)
 
-    monkeypatch.setattr(Learner, "set_rate", noted)
+    monkeypatch.setattr(TrainingStep, "set_rate", noted)
     rates = growing_rates(1e-6, 1e-3, 12)
-    found = range_test(learner(recipe), ([batch_of(4, seed)] for seed in range(12)), rates)
+    found = range_test(training_step(recipe), ([batch_of(4, seed)] for seed in range(12)), rates)
     assert taken == list(rates) == list(found.rates)
-    plain = learner(recipe)
+    plain = training_step(recipe)
     assert found.losses[0] == pytest.approx(float(plain.step(batch_of(4, 0))))
 
 
 def test_the_smoothed_loss_lies_within_the_losses_and_is_less_rough(recipe: Recipe) -> None:
-    found = range_test(learner(recipe), ([batch_of(4, seed)] for seed in range(60)), growing_rates(1e-6, 1e-4, 60))
+    found = range_test(
+        training_step(recipe), ([batch_of(4, seed)] for seed in range(60)), growing_rates(1e-6, 1e-4, 60)
+    )
     assert found.losses.min() < found.smoothed.min() <= found.smoothed.max() < found.losses.max()
     assert np.abs(np.diff(found.smoothed)).sum() < 0.3 * np.abs(np.diff(found.losses)).sum()
     assert found.smoothed.mean() == pytest.approx(found.losses.mean(), rel=0.02)
@@ -79,8 +81,8 @@ def test_the_test_ends_when_the_loss_explodes(
     recipe: Recipe, monkeypatch: pytest.MonkeyPatch, explosion: float
 ) -> None:
     losses = iter([2.0, 1.5, 1.0, explosion, 1.0])
-    monkeypatch.setattr(Learner, "step", lambda learner, *group: torch.tensor(next(losses)))
-    found = range_test(learner(recipe), itertools.repeat([batch_of(2)]), growing_rates(1e-4, 1.0, 5))
+    monkeypatch.setattr(TrainingStep, "step", lambda training_step, *group: torch.tensor(next(losses)))
+    found = range_test(training_step(recipe), itertools.repeat([batch_of(2)]), growing_rates(1e-4, 1.0, 5))
     assert found.losses.tolist() == [2.0, 1.5, 1.0]
     assert len(found.rates) == len(found.smoothed) == 3
 

@@ -21,7 +21,7 @@ from cache.store import Store
 from tests.train.easy import Training, easy_store
 from tests.train.loop.joining import CPU, two_processes
 from tests.train.loop.resuming import SOME_TRAINING, outcome
-from train.augment.batch import Finisher
+from train.augment.batch import BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
@@ -47,9 +47,9 @@ class SharedTraining(Training):
 
     def batches(self, recipe: Recipe) -> TrainingBatches:
         view, nothing = self.store.view, BinStatistics(torch.empty(0), torch.empty(0))
-        finisher = Finisher(view, recipe, Normaliser(view, recipe, nothing), CPU)
+        transform = BatchTransform(view, recipe, Normaliser(view, recipe, nothing), CPU)
         planner = Planner(self.examples, view, recipe, self.ranks)
-        return TrainingBatches(planner, HostFrames(self.store, CPU), finisher)
+        return TrainingBatches(planner, HostFrames(self.store, CPU), transform)
 
     def validation(self, recipe: Recipe) -> Validation:
         return Validation(self.validated, HostFrames(self.store, CPU), self.store.view, recipe, CPU, 8, self.ranks)
@@ -69,14 +69,14 @@ def train_stop_and_go_on(
     training = SharedTraining(Store(store), examples, member, ranks)
     expected = outcome(training.new_trainer(recipe, 1), training, recipe)
     folder, stopped, said = to / f"of-{ranks.rank}", training.new_trainer(recipe, 1), ""
-    step = stopped.learner.step
+    step = stopped.training_step.step
 
     def told(*group: Any) -> torch.Tensor:
-        if ranks.rank == 1 and len(stopped.course.history) * STEPS + stopped.course.tally.steps == 4:
+        if ranks.rank == 1 and len(stopped.history.epochs) * STEPS + stopped.history.totals.steps == 4:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(*group)
 
-    stopped.learner.step = told  # type: ignore[method-assign]
+    stopped.training_step.step = told  # type: ignore[method-assign]
     saver = Saver(folder, SOME_TRAINING, machine, ranks, CPU)
     try:
         with saver.watching(stopped):
@@ -128,10 +128,10 @@ def test_two_processes_stop_together_and_go_on_to_the_same_last_bit(
 
 def test_a_process_alone_takes_the_mean_of_what_several_saw(member: Member, recipe: Recipe) -> None:
     """A checkpoint of two processes, resumed by one."""
-    from tests.train.loop.test_step import learner
+    from tests.train.loop.test_step import training_step
 
     model = build_model(member, 3, 16, pretrained=False)
-    single = learner(recipe, model=model)
+    single = training_step(recipe, model=model)
     tensors, numbers = single.state()
     name = next(name for name in tensors if name.endswith("running_mean"))
     of_each = torch.stack([torch.full_like(tensors[name], 1.0), torch.full_like(tensors[name], 4.0)])

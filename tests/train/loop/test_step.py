@@ -14,15 +14,17 @@ from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe, resolve_recipe
 from tests.train.small import CLASSES, MEL_BINS, alike, batch_of, cut, small_model
 from train.loop.distributed import ALONE, Ranks
-from train.loop.step import Learner, joint_batch_norm
+from train.loop.step import TrainingStep, joint_batch_norm
 from train.model.classifier import Classifier, build_model
 
 CPU = torch.device("cpu")
 
 
-def learner(recipe: Recipe, changes: dict[str, Any] | None = None, model: Classifier | None = None) -> Learner:
+def training_step(
+    recipe: Recipe, changes: dict[str, Any] | None = None, model: Classifier | None = None
+) -> TrainingStep:
     counts = np.ones(CLASSES, np.int64)
-    return Learner(model or small_model(), counts, resolve_recipe(recipe, changes or {}), CPU, ALONE)
+    return TrainingStep(model or small_model(), counts, resolve_recipe(recipe, changes or {}), CPU, ALONE)
 
 
 def gradients(model: Classifier) -> dict[str, torch.Tensor]:
@@ -42,7 +44,7 @@ def test_a_group_of_batches_gives_the_gradient_of_one_batch_of_all_their_clips(
 ) -> None:
     changes = {"loss": {"kind": kind}, "optimiser": {"clip_norm": 0.0}}
     batch = alike(batch_of(8))
-    one, several = learner(recipe, changes), learner(recipe, changes)
+    one, several = training_step(recipe, changes), training_step(recipe, changes)
     loss_of_one, loss_of_several = one.step(batch), several.step(*cut(batch, *sizes))
     assert_alike(gradients(one.kept), gradients(several.kept))
     assert float(loss_of_several) == pytest.approx(float(loss_of_one), rel=1e-5)
@@ -50,7 +52,7 @@ def test_a_group_of_batches_gives_the_gradient_of_one_batch_of_all_their_clips(
 
 def test_a_step_forgets_the_gradient_of_the_one_before(recipe: Recipe) -> None:
     still = {"optimiser": {"lr": 1e-12, "min_lr": 0.0, "clip_norm": 0.0}}
-    first, second = learner(recipe, still), learner(recipe, still)
+    first, second = training_step(recipe, still), training_step(recipe, still)
     first.step(batch_of(4, seed=1))
     for each in (first, second):
         each.step(batch_of(4, seed=2))
@@ -58,7 +60,7 @@ def test_a_step_forgets_the_gradient_of_the_one_before(recipe: Recipe) -> None:
 
 
 def test_the_gradient_of_a_group_is_clipped_as_a_whole(recipe: Recipe) -> None:
-    clipped = learner(recipe, {"optimiser": {"clip_norm": 0.01}})
+    clipped = training_step(recipe, {"optimiser": {"clip_norm": 0.01}})
     clipped.step(*cut(batch_of(8), 4, 4))
     norm = torch.stack([tensor.norm() for tensor in gradients(clipped.kept).values()]).norm()
     assert float(norm) == pytest.approx(0.01, rel=1e-3)
@@ -68,7 +70,7 @@ def test_the_gradient_of_a_group_is_clipped_as_a_whole(recipe: Recipe) -> None:
 def test_the_kept_weights_are_a_running_mean_that_is_short_at_first(recipe: Recipe, decay: float) -> None:
     """Reference in float64: after step n the mean moves towards the weights by 1 - min(decay, 1 - n^-0.75)."""
     model = small_model()
-    averaging = learner(recipe, {"optimiser": {"ema_decay": decay, "lr": 0.1}}, model)
+    averaging = training_step(recipe, {"optimiser": {"ema_decay": decay, "lr": 0.1}}, model)
     expected: dict[str, torch.Tensor] = {}
     for number in range(1, 9):
         averaging.step(batch_of(4, seed=number))
@@ -83,12 +85,12 @@ def test_the_kept_weights_are_a_running_mean_that_is_short_at_first(recipe: Reci
 
 def test_without_a_running_mean_the_kept_weights_are_the_model_s_own(recipe: Recipe) -> None:
     model = small_model()
-    assert learner(recipe, model=model).kept is model
+    assert training_step(recipe, model=model).kept is model
 
 
 def test_a_frozen_backbone_stays_while_its_head_learns_until_it_is_set_free(recipe: Recipe) -> None:
     model = small_model()
-    frozen = learner(recipe, model=model)
+    frozen = training_step(recipe, model=model)
     before = copy.deepcopy(model.state_dict())
     frozen.begin_epoch(frozen=True)
     frozen.step(batch_of(4))
@@ -101,7 +103,7 @@ def test_a_frozen_backbone_stays_while_its_head_learns_until_it_is_set_free(reci
 
 
 def test_the_memory_layout_changes_no_step(recipe: Recipe) -> None:
-    last, first = (learner(recipe, {"channels_last": wanted}) for wanted in (True, False))
+    last, first = (training_step(recipe, {"channels_last": wanted}) for wanted in (True, False))
     for each in (last, first):
         each.step(batch_of(4))
     assert_alike(gradients(last.kept), gradients(first.kept))
@@ -113,7 +115,7 @@ def test_recomputed_activations_give_the_same_gradient(recipe: Recipe, member: M
     for recompute in (False, True):
         torch.manual_seed(1)
         models.append(build_model(layered, CLASSES, MEL_BINS, pretrained=False))
-        each = learner(recipe, {"recompute": recompute}, models[-1])
+        each = training_step(recipe, {"recompute": recompute}, models[-1])
         each.begin_epoch(frozen=False)
         each.step(batch_of(4))
     assert_alike(gradients(models[0]), gradients(models[1]))
@@ -121,7 +123,7 @@ def test_recomputed_activations_give_the_same_gradient(recipe: Recipe, member: M
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_steps_much_like_float32_with_weights_that_stay_float32(recipe: Recipe, precision: str) -> None:
-    low, full = learner(recipe, {"precision": precision}), learner(recipe)
+    low, full = training_step(recipe, {"precision": precision}), training_step(recipe)
     assert float(low.step(batch_of(8))) == pytest.approx(float(full.step(batch_of(8))), rel=0.02)
     assert {tensor.dtype for tensor in low.kept.parameters()} == {torch.float32}
     for name, tensor in gradients(low.kept).items():
@@ -150,7 +152,7 @@ def test_batch_norm_stays_each_process_s_own_on_cpus_and_alone(member: Member, d
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_model_takes_the_same_steps_and_is_kept_uncompiled(recipe: Recipe) -> None:
-    compiled, plain = (learner(recipe, {"compile": wanted}) for wanted in (True, False))
+    compiled, plain = (training_step(recipe, {"compile": wanted}) for wanted in (True, False))
     losses = [[float(each.step(batch_of(4, seed))) for seed in (1, 2)] for each in (compiled, plain)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert_alike(gradients(compiled.kept), gradients(plain.kept), tolerance=1e-5)

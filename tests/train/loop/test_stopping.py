@@ -15,7 +15,7 @@ from birdcache.progress import Advance, untold
 from cache.store import Store
 from tests.train.easy import Training, easy_store
 from train.data.examples import Examples
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 from train.loop.validation import Validation
 from train.model.classifier import Classifier
 
@@ -83,8 +83,8 @@ def test_a_loss_that_explodes_is_remarked_upon(
     training: Training, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     factors = iter([1.0, 1.0, 1e3, 1e3])
-    step = Learner.step
-    monkeypatch.setattr(Learner, "step", lambda learner, *group: step(learner, *group) * next(factors))
+    step = TrainingStep.step
+    monkeypatch.setattr(TrainingStep, "step", lambda training_step, *group: step(training_step, *group) * next(factors))
     epochs, _ = training.run(resolve_recipe(recipe, {"epochs": 2}))
     assert epochs[0].remarks == ()
     assert re.match(r"warning: the training loss rose to .*; training comes apart: lower", epochs[1].remarks[0])

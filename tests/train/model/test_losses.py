@@ -227,6 +227,6 @@ def test_scores_are_shares_under_cross_entropy_and_separate_under_binary(case: C
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_is_refused_with_a_way_out(value: float) -> None:
+def test_a_loss_that_is_no_number_is_refused_with_a_hint(value: float) -> None:
     with pytest.raises(TrainError, match=r"epoch 3: the loss is .*lower optimiser\.lr"):
         check_finite(value, "epoch 3")

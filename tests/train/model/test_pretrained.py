@@ -14,7 +14,7 @@ from safetensors.torch import load, load_file, save, save_file
 from timm.models import adapt_input_conv
 
 from birdcache.errors import TrainError
-from birdcache.files import sealed_json, sha256_hex, unsealed_json
+from birdcache.files import checksummed_json, sha256_hex, verified_json
 from birdcache.params.load import Params
 from birdcache.params.members import Member
 from cache.store import Store
@@ -140,10 +140,10 @@ def test_another_backbone_is_refused_naming_both(tmp_path: Path, resolved: Resol
 
 def change_sidecar(folder: Path, **changes: Any) -> None:
     path = folder / "model.json"
-    path.write_bytes(sealed_json(unsealed_json(path.read_bytes()) | changes))
+    path.write_bytes(checksummed_json(verified_json(path.read_bytes()) | changes))
 
 
-def damage(folder: Path) -> None:
+def corruption(folder: Path) -> None:
     path = folder / "last.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
 
@@ -159,7 +159,11 @@ def strip(folder: Path, wanted: Callable[[str], bool]) -> None:
 @pytest.mark.parametrize(
     ("break_it", "named", "said"),
     [
-        (damage, "", r"last\.safetensors has other bytes than model\.json beside it promises; copy the folder anew"),
+        (
+            corruption,
+            "",
+            r"last\.safetensors has other bytes than model\.json beside it promises; copy the folder anew",
+        ),
         (lambda folder: (folder / "last.safetensors").unlink(), "", r"last\.safetensors is missing, or .*model\.json"),
         (lambda folder: change_sidecar(folder, sha256={}), "last.safetensors", r"model\.json does not name it"),
         (lambda folder: (folder / "model.json").write_text("{"), "", r"model\.json: .*; copy the folder anew"),
@@ -205,10 +209,10 @@ def test_a_sidecar_of_another_version_of_this_project_will_do(
 ) -> None:
     """The first version had no seal."""
     source = trained(tmp_path, resolved).backbone.state_dict()
-    sidecar = unsealed_json((tmp_path / "model.json").read_bytes()) | {"version": version}
+    sidecar = verified_json((tmp_path / "model.json").read_bytes()) | {"version": version}
     del sidecar["fold"], sidecar["member"]["view"]
     sidecar["member"]["member"] |= {"more": "keys"}
-    content = json.dumps(sidecar).encode() if version == 1 else sealed_json(sidecar)
+    content = json.dumps(sidecar).encode() if version == 1 else checksummed_json(sidecar)
     (tmp_path / "model.json").write_bytes(content)
     assert torch.equal(tuned(member, tmp_path).backbone.state_dict()["bn1.weight"], source["bn1.weight"])
 
@@ -250,7 +254,7 @@ def test_a_source_that_is_missing_or_broken_stops_the_stage_member_by_key(
     with pytest.raises(TrainError, match=r"members\.base\.pretrained = '.*nowhere': no such file or folder"):
         resolve("base", with_base(params, str(tmp_path / "nowhere")), store)
     trained(tmp_path, resolved)
-    damage(tmp_path)
+    corruption(tmp_path)
     with pytest.raises(TrainError, match=r"members\.base\.pretrained = .* has other bytes than model\.json"):
         resolve("base", with_base(params, str(tmp_path)), store)
 

@@ -111,7 +111,7 @@ def test_a_model_sees_the_stored_frames_of_its_clips(store: Store, recipe: Recip
     logits = logits_of(scorer(loudest(), store, recipe), clips)
     for row, start, found in zip(clips.row, clips.start, logits, strict=True):
         recording = store.read(int(row))[int(start) : int(start) + 40]
-        softest = recording.min() if len(recording) == 40 else store.codec.low
+        softest = recording.min() if len(recording) == 40 else store.quantizer.low
         assert found.tolist() == [recording.max(), softest, 0]
 
 
@@ -133,7 +133,7 @@ def test_scores_do_not_depend_on_the_batch_size(
     assert ((alone >= 0) & (alone <= 1)).all()
 
 
-def test_scores_do_not_depend_on_the_residence(
+def test_scores_do_not_depend_on_the_placement(
     store: Store, recipe: Recipe, clips: ClipList, model: Classifier, cpu: torch.device
 ) -> None:
     host, device = (
@@ -148,7 +148,7 @@ def test_a_recording_in_memory_scores_like_the_stored_one(
 ) -> None:
     row = int(store.rows_of([f"{0:064x}"])[0])
     stored = scorer(model, store, recipe).scores(window_clips(row, 700, 4, view, 2.8, 40), 8)
-    array = ArrayFrames(store.codec.encode(store.read(row)), store.codec, cpu)
+    array = ArrayFrames(store.quantizer.encode(store.read(row)), store.quantizer, cpu)
     in_memory = Scorer(model, array, view, recipe, cpu).scores(window_clips(0, 700, 4, view, 2.8, 40), 8)
     assert np.array_equal(stored, in_memory)
 

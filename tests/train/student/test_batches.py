@@ -17,12 +17,12 @@ import torch
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
-from train.augment.batch import Batch, Finisher
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data import pseudo_clips
 from train.data.augment_draws import RULES, STUDENT, draw_batch, draw_mixtures
 from train.data.batch_plan import Planner
-from train.data.concat import JoinedFrames
+from train.data.concat import ConcatFrames
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, HostFrames, StreamFrames
 from train.data.loader import TrainingBatches
@@ -83,11 +83,11 @@ def batches_of(
     stores: tuple[Store, Store], examples: Examples, recipe: Recipe, pseudo: PseudoClips | None, way: Any = HostFrames
 ) -> TrainingBatches:
     cpu, view = torch.device("cpu"), stores[0].view
-    frames = JoinedFrames(way(stores[0], cpu), way(stores[1], cpu), len(LENGTHS)) if pseudo else way(stores[0], cpu)
+    frames = ConcatFrames(way(stores[0], cpu), way(stores[1], cpu), len(LENGTHS)) if pseudo else way(stores[0], cpu)
     nothing = BinStatistics(torch.zeros(1, view.n_mels), torch.ones(1, view.n_mels))
-    finisher = Finisher(view, recipe, Normaliser(view, recipe, nothing), cpu)
+    transform = BatchTransform(view, recipe, Normaliser(view, recipe, nothing), cpu)
     offset = pseudo.offset(len(LENGTHS)) if pseudo else None
-    return TrainingBatches(Planner(examples, view, recipe, pseudo=offset), frames, finisher)
+    return TrainingBatches(Planner(examples, view, recipe, pseudo=offset), frames, transform)
 
 
 def whole(batches: TrainingBatches, epoch: int) -> Batch:
@@ -191,7 +191,7 @@ def test_an_epoch_with_pseudo_labelled_clips_equals_a_slow_loop(
 def slow_cut(store: Store, pseudo: PseudoClips, n: int) -> Any:
     """Clip n in float64, padded with the codec's lowest value: (T, M)."""
     soundscape = store.read(int(pseudo.row[n])).astype(np.float64)
-    cut = np.full((CLIP_FRAMES, soundscape.shape[1]), store.codec.low)
+    cut = np.full((CLIP_FRAMES, soundscape.shape[1]), store.quantizer.low)
     piece = soundscape[pseudo.start[n] : pseudo.start[n] + CLIP_FRAMES]
     cut[: len(piece)] = piece
     return cut
@@ -217,7 +217,7 @@ def said(plan: Any) -> list[Any]:
     return [(plan.row[place], partner.get(place)) for place in range(size)]
 
 
-def test_neither_batch_size_nor_residence_nor_resumption_changes_a_clip(
+def test_neither_batch_size_nor_placement_nor_resumption_changes_a_clip(
     stores: tuple[Store, Store], examples: Examples, mixed: Recipe
 ) -> None:
     pseudo = clips_of(stores[1])

@@ -13,7 +13,7 @@ from birdcache.files import file_sha256
 from birdcache.params.student import StudentRound
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.loop.run import Place
+from train.loop.run import AnyPath
 from train.student.fit import Lesson, clip_starts_around, pass_on, pseudo_clips
 from train.student.pseudo_labels import PseudoLabels, confidence, read_pseudo_labels, sharpened
 from train.student.rounds import TeacherReport, check_measurable, judged, reason_to_stop
@@ -128,7 +128,7 @@ def test_a_gain_is_that_over_the_teachers_own_teacher(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("metrics", [{}, metrics_of(float("nan"), 0.9)])
-def test_a_gain_that_cannot_be_measured_is_refused_with_a_way_out(metrics: dict[str, dict[str, float]]) -> None:
+def test_a_gain_that_cannot_be_measured_is_refused_with_a_hint(metrics: dict[str, dict[str, float]]) -> None:
     with pytest.raises(TrainError, match=r"student\.gain_in = 'soundscapes': .* out_of_fold, or student\.least_gain"):
         check_measurable(metrics, "soundscapes")
     check_measurable(metrics_of(0.7, 0.9), "soundscapes")
@@ -144,7 +144,7 @@ def test_only_the_folders_own_model_is_passed_on(tmp_path: Path, monkeypatch: py
         digests[folder.as_posix()] = file_sha256(folder / "model.json")
     pass_on(
         replace(LABELS, stopped="no gain", teacher=digests),
-        Place("second-base-1", Path("data/student/second/base/1"), Path("reports/student/second-base-1")),
+        AnyPath("second-base-1", Path("data/student/second/base/1"), Path("reports/student/second-base-1")),
     )
     assert Path("data/student/second/base/1/model.json").read_text() == "base/1"
     assert Path("reports/student/second-base-1/passed_on.txt").read_text() == "no gain\n"

@@ -14,7 +14,7 @@ async function answerOf(response) {
   const answer = response.headers.get("Content-Type")?.startsWith("application/json") ? await response.json() : {};
   if (response.ok && answer.state !== "refused") return answer;
   const plain = response.status === 413 ? `the recording is ${tooLarge()}` : `the server answers ${response.status}`;
-  throw new Error([answer.detail ?? plain, answer.way_out].filter(Boolean).join("; "));
+  throw new Error([answer.detail ?? plain, answer.hint].filter(Boolean).join("; "));
 }
 
 // Shows a recording, unless another one is handed in meanwhile: then only that one is told of.

@@ -13,7 +13,7 @@ from birdcache.params.recipe import resolve_recipe
 from train.augment.batch import Batch
 from train.data.loader import TrainingBatches
 from train.fit import Split
-from train.loop.step import Learner
+from train.loop.step import TrainingStep
 
 
 def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = None) -> Split:
@@ -28,13 +28,13 @@ def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = Non
     return replace(split, member=member)
 
 
-def start(split: Split) -> tuple[Learner, TrainingBatches]:
+def start(split: Split) -> tuple[TrainingStep, TrainingBatches]:
     """A model that learns, from random weights, and its batches: the same parts as in stage `train`."""
     model = split.model()
     batches = split.batches(model)
-    learner = Learner(model, batches.planner.class_counts, split.member.recipe, split.device, split.ranks)
-    learner.begin_epoch(frozen=False)
-    return learner, batches
+    training_step = TrainingStep(model, batches.planner.class_counts, split.member.recipe, split.device, split.ranks)
+    training_step.begin_epoch(frozen=False)
+    return training_step, batches
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Lap:
     clips: int
 
 
-def lap(learner: Learner, batches: Iterable[tuple[Batch, float]], device: torch.device) -> Lap:
+def lap(training_step: TrainingStep, batches: Iterable[tuple[Batch, float]], device: torch.device) -> Lap:
     """Take a training step on each batch."""
     synchronise(device)
     begin, waited_s, clips = time.perf_counter(), 0.0, 0
     for batch, batch_waited_s in batches:
-        learner.step(batch)
+        training_step.step(batch)
         waited_s += batch_waited_s
         clips += len(batch.clips)
     synchronise(device)
