@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo ladder test lint docs docs-commands lock bench torture clean
+.PHONY: setup demo ladder test test-slow test-all lint docs docs-commands lock bench torture clean
 
 setup: .venv/ready
 
@@ -26,7 +26,14 @@ ladder: setup
 
 # files share fixtures, so each file stays in one of the two processes
 test: setup
-	pytest -n 2 --dist loadfile
+	pytest -m "not slow" -n 2 --dist loadfile
+
+# the tests that `make test` leaves out
+test-slow: setup
+	pytest -m slow -n 2 --dist loadfile
+
+# every test once
+test-all: test test-slow
 
 lint: setup
 	ruff check

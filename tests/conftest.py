@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+
+# models this small only lose by sharing their work out, most of all on a busy machine; read when torch is imported
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +39,16 @@ STAGES = {
     "evaluate": ("train.evaluate", []),
     "report": ("commands.report.build", []),
 }
+
+
+SLOW_FIXTURES = {"browser", "documented"}  # tests that ask for one of them are `slow`
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as slow that need a slow fixture."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @dataclass(frozen=True)

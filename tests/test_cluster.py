@@ -24,7 +24,10 @@ from tests.loopback import Loopback, finish, loopback
 
 NEEDED = ("distributed", "s3fs", "moto", "flask", "flask_cors")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs the extras dask, s3 and test: no {', '.join(MISSING)}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"needs the extras dask, s3 and test: no {', '.join(MISSING)}"),
+]
 
 VIEWS = ("mel", "pcen")
 STORES = [f"{view}{kind}.zarr" for view in VIEWS for kind in ("", "-soundscapes")]

@@ -25,6 +25,8 @@ from ruamel.yaml import YAML
 
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 CODE = (
     "cache",
     "pipeline",

@@ -13,6 +13,8 @@ import pytest
 from tests import tiny
 from tests.test_dvc import copy_of_the_code, dvc
 
+pytestmark = pytest.mark.slow
+
 RATES = (0.003, 0.03)
 
 

@@ -16,6 +16,8 @@ import pytest
 from tests import tiny
 from tests.test_dvc import copy_of_the_code, dvc
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 12
 CHECKPOINTS = Path(".birdcache/checkpoints/models/base/0")
 

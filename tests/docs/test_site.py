@@ -13,6 +13,8 @@ import pytest
 
 from tests.tiny import ROOT
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("furo", reason="the site needs the extra `docs`")
 pytest.importorskip("myst_parser", reason="the site needs the extra `docs`")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

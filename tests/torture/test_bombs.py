@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import soundfile
 
 from pipeline.dataset.scan import Scan
 from tests.torture import bombs
 from tests.torture.bomb_files import BOMBS, comment, giant_codebooks, stream, vorbis
 from tests.torture.bombs import MOST_BYTES, Verdict, wrong
+
+pytestmark = pytest.mark.slow
 
 patch = setattr  # in a process that ends with its trial
 

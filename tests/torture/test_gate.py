@@ -22,6 +22,8 @@ from tests.torture.bad_among_good import Run
 from tests.torture.mutations import KINDS, Mutant
 from tests.torture.ogg_files import base_files
 
+pytestmark = pytest.mark.slow
+
 
 def test_spoiled_ogg_files_crash_nothing_and_pass_only_with_right_checksums() -> None:
     outcome = mutated_ogg.trial(120)

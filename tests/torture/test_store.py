@@ -11,6 +11,8 @@ from cache.verify import Contents
 from tests.torture import flips, kills
 from tests.torture.projects import strays
 
+pytestmark = pytest.mark.slow
+
 
 def test_killed_builds_end_in_the_same_store_and_leave_nothing() -> None:
     outcome = kills.trial(tried=3, seed=2)

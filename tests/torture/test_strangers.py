@@ -13,6 +13,8 @@ from pipeline.dataset import birdclef, scan
 from tests.torture import hostile_kinds, strangers
 from tests.torture.opens import kernel_watch
 
+pytestmark = pytest.mark.slow
+
 patch = setattr  # in a process that ends with its trial
 
 

@@ -10,6 +10,8 @@ from tests.torture import checkpoint_flips, killed_trainings
 from tests.torture.trainings import left_by, make_project
 from train.loop import checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:

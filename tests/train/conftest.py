@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +32,6 @@ PARTS_BITS = 1  # two parts, so that recordings lie on both sides of a border
 OFF = {"mel_masks": 0, "mel_width": 4, "time_masks": 0, "time_width": 8, "probability": 1.0}
 
 Values = Sequence[npt.NDArray[np.float32]]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models this small only lose by sharing their work out, most of all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
