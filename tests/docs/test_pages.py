@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from birdcache.cli import build_parser
-from docs import parameters
+import docs.parameters as parameters
 from tests.docs.blocks import PAGES
 from tests.tiny import ROOT
 

@@ -67,7 +67,7 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("file", [STATE, "best.safetensors", RECORD])
 @pytest.mark.parametrize(
-    "damage", [flip, lambda path: os.truncate(path, 3), lambda path: os.truncate(path, 0), os.unlink]
+    "corruption", [flip, lambda path: os.truncate(path, 3), lambda path: os.truncate(path, 0), os.unlink]
 )
 def test_a_damaged_one_is_named_and_the_one_before_is_taken(
     folder: CheckpointFolder, file: str, corruption: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
