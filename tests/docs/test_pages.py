@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from birdcache.cli import build_parser
 import docs.parameters as parameters
+from birdcache.cli import build_parser
 from tests.docs.blocks import PAGES
 from tests.tiny import ROOT
 

@@ -101,7 +101,7 @@ def test_time_that_does_not_begin_at_zero_decodes_as_if_it_did(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "header", [AudioHeader(RATE_HZ, 2, None, whole=True), AudioHeader(RATE_HZ, 1, 31_998, whole=True)]
+    "audio_header", [AudioHeader(RATE_HZ, 2, None, whole=True), AudioHeader(RATE_HZ, 1, 31_998, whole=True)]
 )
 def test_decoder_that_sees_more_than_the_gate_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, audio_header: AudioHeader
