@@ -1,4 +1,4 @@
-"""What every exception of the project has in common, and how a stage or a command reports one."""
+"""All exceptions of the project, and their report on the terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import NoReturn
 
 from birdcache.process import exit_with_dvc
 
-DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG}  # Windows knows no quota
+FAILING = {errno.EROFS, errno.EIO}
 
 
 class BirdcacheError(Exception):
-    """A problem that the user can solve: the message names the place, the rule that was broken, and the way out."""
+    """A problem that the user can solve: the message names the thing, the rule that it broke, and the way out."""
 
 
 class StoreError(BirdcacheError):
@@ -39,7 +40,7 @@ def run_stage(main: Callable[[], None]) -> None:
 
 
 def report_problems(main: Callable[[], None]) -> None:
-    """Run `main`; report a problem of the user's, or of the disk, on standard error, without a traceback.
+    """Run `main`; print a problem of the user's or of the disk on standard error, without a traceback.
 
     Raises
     ------
@@ -51,10 +52,16 @@ def report_problems(main: Callable[[], None]) -> None:
     except BirdcacheError as error:
         _end(str(error), error)
     except OSError as error:
-        if error.errno not in DISK_TROUBLE:
+        if error.errno not in FULL | FAILING:
             raise
         where = error.filename or "a file of this run"
-        _end(f"{where}: the disk refuses ({error.strerror}); give it room or mend it, then run the same again", error)
+        _end(f"{where}: {_disk_trouble(error)}, then run the same command again", error)
+
+
+def _disk_trouble(error: OSError) -> str:
+    if error.errno in FULL:
+        return f"no space left on the disk ({error.strerror}); free some"
+    return f"the disk cannot be written ({error.strerror}); repair it or use another one"
 
 
 def _end(message: str, error: Exception) -> NoReturn:

@@ -1,19 +1,21 @@
-"""Small file operations that a crash cannot leave half done."""
+"""Files: written whole or not at all, checksummed, linked, locked."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TextIO
 
 from birdcache.errors import StoreError
 
-SEAL = "seal"  # key of a JSON file's own digest, its last one
+SEAL = "seal"  # key of the digest of a JSON file that people may read
+DIGEST = "sha256"  # the same of a canonical one
 
 
 def canonical_json(value: Any) -> bytes:
@@ -21,26 +23,37 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def checksummed_json(content: dict[str, Any]) -> bytes:
-    """JSON that ends in its own digest, so that `verified_json` notices every change of a byte."""
-    body = json.dumps(content, indent=2, ensure_ascii=False)
-    return json.dumps({**content, SEAL: sha256_hex(body.encode())}, indent=2, ensure_ascii=False).encode() + b"\n"
+def readable_json(value: Any) -> bytes:
+    """JSON with a line for each value, keys in their own order."""
+    return json.dumps(value, indent=2, ensure_ascii=False).encode()
 
 
-def verified_json(data: bytes) -> dict[str, Any]:
-    """What `checksummed_json` wrote.
+def checksummed_json(content: dict[str, Any], *, canonical: bool = False) -> bytes:
+    """JSON that holds its own SHA-256, so that `verified_json` notices every change of a byte.
+
+    Parameters
+    ----------
+    canonical : sorted and without spaces or line end, for machines; otherwise indented, the digest last.
+    """
+    dump, key, end = (canonical_json, DIGEST, b"") if canonical else (readable_json, SEAL, b"\n")
+    return dump({**content, key: sha256_hex(dump(content))}) + end
+
+
+def verified_json(data: bytes, *, canonical: bool = False) -> dict[str, Any]:
+    """The content that `checksummed_json` wrote.
 
     Raises
     ------
     ValueError
-        If any byte is another one.
+        If it is no such JSON, or any byte has changed.
     """
     content = json.loads(data)
-    if not isinstance(content, dict) or SEAL not in content:
-        raise ValueError("has no seal")
-    body = {key: value for key, value in content.items() if key != SEAL}
-    if checksummed_json(body) != data:  # the bytes and not the digests alone: 1e5 and 1E5 are one number
-        raise ValueError("has other bytes than its seal promises")
+    key = DIGEST if canonical else SEAL
+    if not isinstance(content, dict) or key not in content:
+        raise ValueError("has no checksum")
+    body = {name: value for name, value in content.items() if name != key}
+    if checksummed_json(body, canonical=canonical) != data:  # bytes, not values: 1e5 and 1E5 are one number
+        raise ValueError("does not match its own checksum")
     return body
 
 
@@ -57,7 +70,7 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError say which file it is about: one of a write to an open file does not."""
+    """Name the file in an OSError: one raised by a write to an open file does not."""
     try:
         yield
     except OSError as error:
@@ -85,12 +98,12 @@ def fsync_tree(folder: Path) -> None:
 
 @contextmanager
 def writing(what: Path) -> Iterator[None]:
-    """Word what a disk refuses while `what` is being written.
+    """Turn an OSError into a StoreError that names the file and the way out.
 
     Raises
     ------
     StoreError
-        With the file's name, in place of an OSError.
+        If `what` cannot be written.
     """
     try:
         yield
@@ -98,30 +111,30 @@ def writing(what: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise StoreError(
-            f"{error.filename or what}: cannot be written ({error.strerror or error}); whatever was finished before is "
-            f"as it was: make room (`birdcache cache gc`), or set machine.pool or BIRDCACHE_POOL to another disk, then "
-            f"run the stage again"
+            f"{error.filename or what}: cannot be written ({error.strerror or error}); all finished work is kept: free "
+            f"space (`birdcache cache gc`), or set machine.pool or BIRDCACHE_POOL to another disk, then run the stage "
+            f"again"
         ) from error
 
 
 def temporary_name(path: Path) -> Path:
-    """Where this process writes a file before it takes its place; see `sweep_temporary`."""
+    """Path under which this process writes a file until it is complete; see `sweep_temporary`."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def sweep_temporary(folder: Path) -> None:
-    """Remove what killed processes began to write in a folder; nobody may be writing there."""
+    """Remove files that killed processes left half written in a folder; nobody may be writing there."""
     for path in folder.glob(".*.part"):
         path.unlink(missing_ok=True)
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file that either exists whole or not at all: temp name, fsync, rename, fsync of the folder.
+    """Write a file completely or not at all: temporary name, fsync, rename, fsync of the folder.
 
     Raises
     ------
     OSError
-        If the disk refuses; nothing is left of the attempt.
+        If it cannot be written; nothing is left of the attempt.
     """
     temporary = temporary_name(path)
     try:
@@ -142,7 +155,7 @@ def link(source: Path, target: Path) -> None:
     Raises
     ------
     OSError
-        If there is no `source`, or the disk refuses even the copy.
+        If there is no `source`, or not even a copy can be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -154,3 +167,61 @@ def link(source: Path, target: Path) -> None:
             with naming(target):
                 shutil.copyfile(source, target)
                 fsync_path(target)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file that replaces `path` once it is complete; the folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        with naming(path), temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write text in UTF-8, piece by piece; line ends are part of the pieces."""
+    with replacing(path) as file:
+        file.writelines(lines)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8."""
+    write_lines(path, [text])
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Write a CSV file in UTF-8 with \\n line ends, row by row; the number of rows."""
+    written = 0
+    with replacing(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(row)
+            written += 1
+    return written
+
+
+def lock(file: IO[Any], *, shared: bool = False, wait: bool = False) -> bool:
+    """Lock an open file until it is closed or this process ends, however it ends.
+
+    Parameters
+    ----------
+    shared : others may hold it shared too.
+    wait : until the lock is free; a lock that this process holds changes its kind.
+
+    Returns
+    -------
+    False if another process holds the lock and `wait` is not set.
+    """
+    import fcntl  # Windows has none, and runs bundles without a lock
+
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from birdcache.annotations.annotation import Annotation, one_line
-from birdcache.text_files import write_lines
+from birdcache.files import write_lines
 
 BAND = "\\"  # what a line that holds a band begins with
 

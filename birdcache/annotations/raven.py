@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from birdcache.annotations.annotation import Annotation, one_line
-from birdcache.text_files import write_lines
+from birdcache.files import write_lines
 
 SELECTION, VIEW, CHANNEL = "Selection", "View", "Channel"
 BEGIN, END, LOW, HIGH = "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"

@@ -18,8 +18,8 @@ from typing import TypeVar
 from weakref import WeakSet
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Floats32
 from birdcache.audio import decoder_process
 from birdcache.audio.messages import LENGTH, Message, packed
 from birdcache.audio.read import AudioInfo, fetched
@@ -134,7 +134,7 @@ class Decoder:
         duration_s: float,
         sha256: str | None = None,
         silence: bool = False,
-    ) -> Iterator[npt.NDArray[np.float32]]:
+    ) -> Iterator[Floats32]:
         """As `birdcache.audio.read.waveform_blocks`, for a recording that says to last so long.
 
         Raises

@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import soxr
 
+from birdcache.arrays import Floats32
 from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.paths import kind_of
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.samples import SampleCheck
 from birdcache.audio.validate import probe
 from birdcache.storage import AnyPath, reaching
-
-FloatArray = npt.NDArray[np.float32]
 
 AUDIO_EXTENSIONS = (".ogg", ".wav", ".flac", ".mp3")
 BLOCK_SAMPLES = 2**17  # decoded at a time: stays in the processor's cache; the waveform does not depend on it
@@ -98,7 +96,7 @@ def content_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_waveform(path: AnyPath, sample_rate_hz: int, sha256: str | None = None) -> FloatArray:
+def read_waveform(path: AnyPath, sample_rate_hz: int, sha256: str | None = None) -> Floats32:
     """Decode a whole file, mix its channels to one (mean) and resample it.
 
     Parameters
@@ -124,7 +122,7 @@ def read_waveform(path: AnyPath, sample_rate_hz: int, sha256: str | None = None)
 
 def waveform_blocks(
     path: AnyPath, sample_rate_hz: int | None, sha256: str | None = None, room: int = 0, silence: bool = False
-) -> Iterator[FloatArray]:
+) -> Iterator[Floats32]:
     """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`; without a rate, at the file's own.
 
     Each piece is (room + S,): in front of its samples it has room for others, so that the front end need not copy it.
@@ -172,7 +170,7 @@ def resampled_length(frames: int, rate_hz: int, sample_rate_hz: int) -> int:
     return max(1, (2 * frames * sample_rate_hz + rate_hz) // (2 * rate_hz))
 
 
-def _resampled(blocks: Iterator[FloatArray], info: AudioInfo, sample_rate_hz: int) -> Iterator[FloatArray]:
+def _resampled(blocks: Iterator[Floats32], info: AudioInfo, sample_rate_hz: int) -> Iterator[Floats32]:
     stream = soxr.ResampleStream(info.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality=RESAMPLER_QUALITY)
     missing = resampled_length(info.frames, info.sample_rate_hz, sample_rate_hz)
     for block_S in blocks:
@@ -183,7 +181,7 @@ def _resampled(blocks: Iterator[FloatArray], info: AudioInfo, sample_rate_hz: in
     yield np.pad(end_S, (0, missing - len(end_S)))
 
 
-def _checked(audio: Any, check: SampleCheck, room: int) -> Iterator[FloatArray]:
+def _checked(audio: Any, check: SampleCheck, room: int) -> Iterator[Floats32]:
     """Decode (room + S,) blocks, and check that they are what the file promises."""
     try:
         while len(block_S := _mono_block(audio, room)) > room:
@@ -194,7 +192,7 @@ def _checked(audio: Any, check: SampleCheck, room: int) -> Iterator[FloatArray]:
     check.finish()
 
 
-def _mono_block(audio: Any, room: int) -> FloatArray:
+def _mono_block(audio: Any, room: int) -> Floats32:
     """The next samples, the mean of their channels, behind `room` unused ones."""
     block_S = np.empty(room + BLOCK_SAMPLES, np.float32)
     if audio.channels == 1:

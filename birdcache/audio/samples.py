@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Floats32
 from birdcache.audio.rejected import RejectedAudio
 
 LOUDEST = 100.0  # times full scale: float recorders and lossy codecs go a little beyond 1, unscaled integers far
@@ -28,7 +28,7 @@ class SampleCheck:
         self._promised, self._whole, self._silence = promised, whole, silence
         self._decoded, self._lowest, self._highest = 0, math.inf, -math.inf
 
-    def take(self, block_S: npt.NDArray[np.float32]) -> None:
+    def take(self, block_S: Floats32) -> None:
         """Look at the next block, which is not empty.
 
         Raises

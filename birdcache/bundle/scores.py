@@ -12,21 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.audio.decoder import Decoder, decoder, with_second_try
 from birdcache.audio.read import DECODER_VERSION, AudioInfo, resampled_length
 from birdcache.bundle.format import EMBEDDING, SCORES, Description, Input
 from birdcache.bundle.read import Bundle
 from birdcache.bundle.waveform import WaveformRows
 from birdcache.predict.clip_scores import ClipScores
-from birdcache.predict.postprocess import Cutting, Floats, PostProcessing, by_soundscape, nearest_clips
+from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape, nearest_clips
 from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.storage import AnyPath
 
 BATCH = 8  # clips at a time: a few hundred MB at most
-
-Ints = npt.NDArray[np.int64]
 
 
 class BundlePredictor:
@@ -93,11 +91,11 @@ class BundlePredictor:
         self,
         path: AnyPath,
         info: AudioInfo,
-        middle_C: npt.NDArray[np.float64],
+        middle_C: Floats64,
         embed: bool,
         advance: Advance,
         silence: bool = False,
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Floats32, Floats32]:
         """Scores (C, K) and features (C, E, or 0 if not wanted) of clips around middles (C,) in seconds, any order."""
         order = np.argsort(middle_C, kind="stable")
         scores_CK = np.empty((len(order), len(self._description.labels)), np.float32)
@@ -115,14 +113,14 @@ class BundlePredictor:
             advance(len(chosen) / len(order))
         return scores_CK, embedding_CE
 
-    def middle_clip(self, path: AnyPath) -> dict[str, Floats]:
+    def middle_clip(self, path: AnyPath) -> dict[str, Floats32]:
         """What the graph is fed for the clip in the middle of a file, a single row."""
         info = self._decoders[0].info(path)
         middle_C = np.array([info.duration_s / 2])
         pairs = zip(self._description.inputs, self._decoders, strict=True)
         return {each.name: next(self._rows(path, info, each, decoder, middle_C)) for each, decoder in pairs}
 
-    def _run(self, rows: Sequence[Floats]) -> tuple[Floats, Floats]:
+    def _run(self, rows: Sequence[Floats32]) -> tuple[Floats32, Floats32]:
         names = [each.name for each in self._description.inputs]
         scores_BK, embedding_BE = self._session.run([SCORES, EMBEDDING], dict(zip(names, rows, strict=True)))
         return scores_BK, embedding_BE
@@ -133,9 +131,9 @@ class BundlePredictor:
         info: AudioInfo,
         wanted: Input,
         decoder: Decoder,
-        middle_C: npt.NDArray[np.float64],
+        middle_C: Floats64,
         silence: bool = True,
-    ) -> Iterator[Floats]:
+    ) -> Iterator[Floats32]:
         """Rows (B, S) of one input for clips around rising middles, batch after batch."""
         samples = resampled_length(info.frames, info.sample_rate_hz, wanted.sample_rate_hz)
         begins = [wanted.begin(first) for first in first_frames(middle_C, samples, wanted).tolist()]
@@ -146,21 +144,21 @@ class BundlePredictor:
                 yield np.stack([rows.row(begin, wanted.samples) for begin in begins[start : start + BATCH]])
             rows.drain()
 
-    def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
+    def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         """Final scores of the windows of several files: (W, K)."""
         return by_soundscape(self._post, members_PWK[0], windows)
 
-    def called_above(self) -> Floats:
+    def called_above(self) -> Floats32:
         """From which final score on each class counts as detected: (K,)."""
         return self._post.thresholds(np.array(self._description.thresholds, np.float32))
 
 
-def clip_middles_s(cutting: Cutting, duration_s: float) -> npt.NDArray[np.float64]:
+def clip_middles_s(cutting: Cutting, duration_s: float) -> Floats64:
     """Middles of all clips of a file, as they are and moved by each shift: (S, N)."""
     return np.asarray(cutting.middles_s(duration_s) + np.array(cutting.moves_s)[:, None])
 
 
-def first_frames(middle_s: npt.NDArray[np.float64], samples: int, wanted: Input) -> Ints:
+def first_frames(middle_s: Floats64, samples: int, wanted: Input) -> Ints:
     """The frame with which each clip begins, as `train.score.inference.clips_at` places them: (C,)."""
     frames = 1 + samples // wanted.hop
     middle = middle_s * (wanted.sample_rate_hz / wanted.hop)

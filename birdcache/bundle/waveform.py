@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from birdcache.arrays import Floats32
 from birdcache.bundle.format import OUTSIDE
-from birdcache.predict.postprocess import Floats
 
 
 class WaveformRows:
     """Cuts rows that begin ever later out of a waveform that arrives in pieces; holds no more than a row needs."""
 
-    def __init__(self, pieces: Iterator[Floats], samples: int) -> None:
+    def __init__(self, pieces: Iterator[Floats32], samples: int) -> None:
         """Rows of a recording of so many samples."""
         self._pieces, self._samples = pieces, samples
         self._held, self._begin = np.empty(0, np.float32), 0
 
-    def row(self, begin: int, length: int) -> Floats:
+    def row(self, begin: int, length: int) -> Floats32:
         """Samples `begin` to `begin + length`, (S,); outside the recording they are OUTSIDE.
 
         The sample right behind the last one counts as silence: a frame may have its middle there.

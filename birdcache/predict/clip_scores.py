@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from birdcache.predict.postprocess import Cutting, Floats, Times, nearest_clips, window_scores, windows_in
-
-Ints = npt.NDArray[np.int64]
+from birdcache.arrays import Bools, Floats32, Floats64, Ints
+from birdcache.predict.postprocess import Cutting, nearest_clips, window_scores, windows_in
 
 
 @dataclass(frozen=True)
@@ -23,20 +22,20 @@ class ClipScores:
 
     members: npt.NDArray[np.str_]  # (P,)
     soundscapes: npt.NDArray[np.str_]  # (R,)
-    duration_s: Times  # (R,)
+    duration_s: Floats64  # (R,)
     clips: Ints  # (R,) clips of each soundscape
-    middle_s: Times  # (N,) where the clips that are not moved have their middle
-    scores: Floats  # (P, S, N, K)
-    window_s: Times  # (), of the submission
-    hop_s: Times  # ()
-    shifts_s: Times  # (S - 1,)
-    fold_soup: npt.NDArray[np.bool_]  # (), whether one model per member gave the scores
+    middle_s: Floats64  # (N,) where the clips that are not moved have their middle
+    scores: Floats32  # (P, S, N, K)
+    window_s: Floats64  # (), of the submission
+    hop_s: Floats64  # ()
+    shifts_s: Floats64  # (S - 1,)
+    fold_soup: Bools  # (), whether one model per member gave the scores
 
     @staticmethod
     def of(
         members: Sequence[str],
         soundscapes: Sequence[tuple[str, float]],
-        scores_PSNK: Floats,
+        scores_PSNK: Floats32,
         cutting: Cutting,
         fold_soup: bool = False,
     ) -> ClipScores:
@@ -72,7 +71,7 @@ class ClipScores:
         named = zip(self.soundscapes.tolist(), self.windows, strict=True)
         return [row_id for name, windows in named for row_id in window_ids(name, windows, float(self.window_s))]
 
-    def member_windows(self, overlap: bool = True, shifts: bool = True) -> Floats:
+    def member_windows(self, overlap: bool = True, shifts: bool = True) -> Floats32:
         """Scores of the windows of all soundscapes by each member: (P, windows, K).
 
         Parameters

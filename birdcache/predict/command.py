@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from birdcache.arrays import Floats32
 from birdcache.audio.read import content_sha256
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.bundle.format import SUFFIX, is_bundle
 from birdcache.errors import CommandError
+from birdcache.files import write_rows
 from birdcache.formulas import escaped
 from birdcache.predict.files import Found, check_name, list_files, result_names
 from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems, forget_tables
-from birdcache.predict.postprocess import Floats
 from birdcache.predict.predictor import FileScores, Predictor, score_all_the_same
 from birdcache.predict.results import Results
 from birdcache.progress import Progress
-from birdcache.text_files import write_rows
 from commands.predict.embeddings import check_embeddings, write_embeddings
 
 REFUSED, KEPT = "refused.csv", "scores"
@@ -112,7 +112,7 @@ def check_no_bundle_near(model: Path) -> None:
         raise CommandError(f"--model {model}: is no bundle and no folder of trained models; name {meant[0]}")
 
 
-def above(predictor: Predictor, threshold: float | None) -> Floats:
+def above(predictor: Predictor, threshold: float | None) -> Floats32:
     """From which score on each class is written, (K,): one for all, or each class's own."""
     if threshold is None:
         return predictor.called_above()

@@ -13,12 +13,12 @@ import numpy as np
 from birdcache.annotations.annotation import Annotation
 from birdcache.annotations.audacity import write_audacity
 from birdcache.annotations.raven import write_raven
+from birdcache.arrays import Floats32
 from birdcache.errors import CommandError
+from birdcache.files import write_rows
 from birdcache.formulas import escaped
 from birdcache.predict.clip_scores import seconds_text, window_ids
-from birdcache.predict.postprocess import Floats
 from birdcache.predict.predictor import Facts
-from birdcache.text_files import write_rows
 
 FORMATS = ("csv", "raven", "audacity", "kaggle")
 DETECTIONS, SUBMISSION = "detections.csv", "submission.csv"
@@ -33,7 +33,7 @@ class Scored:
     path: Path
     name: Path
     duration_s: float
-    scores: Floats
+    scores: Floats32
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Wanted:
     """What every format needs to know: labels and windows, and from which score on each class is written, (K,)."""
 
     facts: Facts
-    above: Floats
+    above: Floats32
 
     def detections(self, file: Scored) -> Iterator[Annotation]:
         """What reaches its threshold, in order of time, then of score."""

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Times = npt.NDArray[np.float64]
+from birdcache.arrays import Floats32, Floats64, Ints
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Cutting:
         """By how much clips are moved: not at all, and by each shift."""
         return (0.0, *self.shifts_s)
 
-    def middles_s(self, duration_s: float) -> Times:
+    def middles_s(self, duration_s: float) -> Floats64:
         """Middles of the clips that are not moved, (N,): the first and the last are those of their windows."""
         last_s = (windows_in(duration_s, self.window_s) - 1) * self.window_s
         count = math.ceil(last_s / self.hop_s - 1e-9) + 1
@@ -43,11 +41,11 @@ class PostProcessing:
     smoothing: float
     file_max: float
 
-    def __call__(self, scores_WK: Floats) -> Floats:
+    def __call__(self, scores_WK: Floats32) -> Floats32:
         """Smooth over time, then multiply by the maximum of the soundscape."""
         return times_file_maximum(smoothed(scores_WK, self.smoothing), self.file_max)
 
-    def thresholds(self, thresholds_K: Floats) -> Floats:
+    def thresholds(self, thresholds_K: Floats32) -> Floats32:
         """Thresholds of scores as thresholds of what the file's maximum makes of them.
 
         A window that is the maximum of its soundscape is then detected as it were without.
@@ -60,7 +58,7 @@ def windows_in(duration_s: float, window_s: float) -> int:
     return max(1, math.ceil(duration_s / window_s - 0.1))
 
 
-def window_scores(middle_s: Times, scores_NK: Floats, windows: int, window_s: float) -> Floats:
+def window_scores(middle_s: Floats64, scores_NK: Floats32, windows: int, window_s: float) -> Floats32:
     """Scores of windows: (W, K), the mean of the clips that overlap each, weighted by the overlap.
 
     Parameters
@@ -78,18 +76,18 @@ def window_scores(middle_s: Times, scores_NK: Floats, windows: int, window_s: fl
     return np.asarray(sums / _column(weights, scores_NK), np.float32)
 
 
-def _overlaps(middle_s: Times, window_s: float) -> tuple[npt.NDArray[np.int64], Times, Times]:
+def _overlaps(middle_s: Floats64, window_s: float) -> tuple[Ints, Floats64, Floats64]:
     """The window in which each clip begins, the share of the clip in it, and the share in the next one."""
     begin = np.round(middle_s / window_s - 0.5, 9)  # in windows; what is not a whole number by rounding alone is one
     first = np.floor(begin).astype(np.int64)
     return first, first + 1 - begin, begin - first
 
 
-def _column(values: Times, like: Floats) -> Times:
+def _column(values: Floats64, like: Floats32) -> Floats64:
     return values.reshape(-1, *(1,) * (like.ndim - 1))
 
 
-def nearest_clips(middle_s: Times, scores_NK: Floats, windows: int, window_s: float) -> Floats:
+def nearest_clips(middle_s: Floats64, scores_NK: Floats32, windows: int, window_s: float) -> Floats32:
     """Scores of windows by one clip alone, whose middle is nearest: (W, K)."""
     wanted_s = (np.arange(windows) + 0.5) * window_s
     after = np.searchsorted(middle_s, wanted_s).clip(0, len(middle_s) - 1)
@@ -98,7 +96,7 @@ def nearest_clips(middle_s: Times, scores_NK: Floats, windows: int, window_s: fl
     return np.asarray(scores_NK[np.where(nearer, before, after)])
 
 
-def smoothed(scores_WK: Floats, share: float) -> Floats:
+def smoothed(scores_WK: Floats32, share: float) -> Floats32:
     """Mean of each window and its neighbours with the kernel [share, 1 - 2 share, share].
 
     At the ends, where a neighbour is missing, the rest of the kernel is scaled to one. Source: [0.1, 0.8, 0.1], as
@@ -114,7 +112,7 @@ def smoothed(scores_WK: Floats, share: float) -> Floats:
     return np.asarray(np.divide(sums, weights, out=scores_WK.copy(), where=weights > 0), np.float32)
 
 
-def times_file_maximum(scores_WK: Floats, power: float) -> Floats:
+def times_file_maximum(scores_WK: Floats32, power: float) -> Floats32:
     """Scores times (the soundscape's maximum of their class) ** power: a species that sings clearly once is likelier.
 
     Source: BirdCLEF's winners.
@@ -124,7 +122,7 @@ def times_file_maximum(scores_WK: Floats, power: float) -> Floats:
     return np.asarray(scores_WK * scores_WK.max(axis=0) ** power, np.float32)
 
 
-def by_soundscape(post: PostProcessing, scores_WK: Floats, windows: Sequence[int]) -> Floats:
+def by_soundscape(post: PostProcessing, scores_WK: Floats32, windows: Sequence[int]) -> Floats32:
     """Post-process the windows of several soundscapes that follow each other, `windows` of each."""
     ends = np.cumsum(windows)[:-1]
     return np.concatenate([scores_WK[:0], *(post(part) for part in np.split(scores_WK, ends) if len(part))])

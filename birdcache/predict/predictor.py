@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from birdcache.arrays import Floats32
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.predict.postprocess import Floats
 from birdcache.storage import AnyPath
 
 Advance = Callable[[float], None]  # told which further share of a file is done
@@ -27,8 +27,8 @@ class FileScores:
     """
 
     duration_s: float
-    members: Floats
-    embedding: Floats | None = None
+    members: Floats32
+    embedding: Floats32 | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class Predictor(Protocol):
             If the file cannot be read.
         """
 
-    def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
+    def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         """Final scores, (W, K), of the windows of several files, `windows` of each."""
 
-    def called_above(self) -> Floats:
+    def called_above(self) -> Floats32:
         """From which final score on each class counts as detected: (K,)."""
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Floats32, Floats64
 from birdcache.audio.read import AUDIO_EXTENSIONS
 from birdcache.predict.outputs import Wanted
-from birdcache.predict.postprocess import Floats
 from birdcache.serve.jobs import MOST_KEPT, JobQueue, Recording
 from birdcache.serve.spectrum import pitch_marks
-
-Doubles = npt.NDArray[np.float64]
 
 DECIMALS = 4
 
@@ -58,7 +55,7 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def rounded(scores_WK: Floats, above_K: Floats) -> tuple[Doubles, Doubles]:
+def rounded(scores_WK: Floats32, above_K: Floats32) -> tuple[Floats64, Floats64]:
     """Scores and thresholds with few decimals; rounding takes no score to the other side of its threshold.
 
     So the page, which compares them anew, shows the detections that are saved.

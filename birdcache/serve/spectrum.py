@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Bytes, Floats32
 from birdcache.audio.decoder import Decoder
 from birdcache.params.views import MelView
 from birdcache.serve.brightness import brightness
 from cache.mel_axis import mel_places
-
-Bytes = npt.NDArray[np.uint8]
 
 MOST_COLUMNS = 6000  # of a picture: more than screens are wide
 VIEW = MelView(
@@ -54,7 +52,7 @@ def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Call
         If it cannot be decoded.
     """
     group = max(1, -(-VIEW.frames(duration_s) // MOST_COLUMNS))
-    columns: list[npt.NDArray[np.float32]] = []
+    columns: list[Floats32] = []
     rest = np.empty((0, VIEW.n_mels), np.float32)
     for quantized in decoder.quantized(path, VIEW, duration_s, silence=True):
         advance()
@@ -73,11 +71,11 @@ def pitch_marks() -> list[tuple[float, float]]:
     return list(zip(PITCH_HZ, heights.round(4).tolist(), strict=True))
 
 
-def loudest(values_TM: npt.NDArray[np.float32], group: int) -> npt.NDArray[np.float32]:
+def loudest(values_TM: Floats32, group: int) -> Floats32:
     """Maxima of groups of neighbouring frames: (T / group, M)."""
     return np.asarray(values_TM.reshape(-1, group, values_TM.shape[1]).max(axis=1))
 
 
-def as_bytes(values_TM: npt.NDArray[np.float32]) -> Bytes:
+def as_bytes(values_TM: Floats32) -> Bytes:
     """Decibels as bytes."""
     return np.asarray(np.rint(255 * brightness(values_TM)), np.uint8)

@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+from birdcache.arrays import Floats32
 from birdcache.bundle.format import DESCRIPTION, MODEL, SUFFIX, Description
 from birdcache.bundle.read import Bundle, open_session
 from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError, run_stage
+from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.export import ExportParams
-from birdcache.predict.postprocess import Floats
 from birdcache.progress import Progress
-from birdcache.text_files import write_text
 from cache.csv_files import write_csv
 from commands.export.card import card, label_table
 from commands.export.choose import looks_of, ready_for_export
@@ -71,7 +71,7 @@ def bundle_of(path: Path, description: Description) -> BundlePredictor:
     return BundlePredictor(Bundle(path.parent, description, session, "", device))
 
 
-def calibration(exact: BundlePredictor, compared: Compared) -> Iterator[Mapping[str, Floats]]:
+def calibration(exact: BundlePredictor, compared: Compared) -> Iterator[Mapping[str, Floats32]]:
     """The middle clip of some files, as the graph is fed."""
     files = [*compared.recordings, *compared.soundscapes][:CALIBRATED_ON]
     for path in files:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from birdcache.arrays import Floats32
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.predict.clip_scores import window_ids
-from birdcache.predict.postprocess import Floats
 from birdcache.predict.predictor import FileScores
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath, place
@@ -46,7 +46,7 @@ class Compared:
 class Measured:
     """What one way of predicting says of all files, and what it takes."""
 
-    finals: list[Floats]  # (W, K) of each file
+    finals: list[Floats32]  # (W, K) of each file
     sound_s: float  # of the files but the first, which warms up
     core_s: float  # seconds of one core for them
 
@@ -71,7 +71,7 @@ def compared_files(count: int) -> Compared:
 def measure(
     files: Sequence[AnyPath],
     score: Callable[[AnyPath], FileScores],
-    final: Callable[[Floats, Sequence[int]], Floats],
+    final: Callable[[Floats32, Sequence[int]], Floats32],
     progress: Progress,
 ) -> Measured:
     """Predict each file on one core; what this process and its decoder compute is timed, however busy the machine is.
@@ -120,7 +120,7 @@ def soundscape_metrics(
     truth = read_csv(TRUTH, str).set_index("row_id")["labels"].to_dict()
     number = {label: place for place, label in enumerate(labels)}
     truth_rows: list[Any] = []
-    score_rows: list[Floats] = []
+    score_rows: list[Floats32] = []
     for path, scores_WK in zip(compared.soundscapes, measured.finals, strict=False):
         for row_id, scores_K in zip(window_ids(path.stem, len(scores_WK), window_s), scores_WK, strict=True):
             if row_id in truth:

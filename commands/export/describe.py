@@ -6,10 +6,9 @@ from pathlib import Path
 
 from birdcache.audio.read import DECODER_VERSION
 from birdcache.bundle.format import SUMS, Description, MemberFacts
-from birdcache.files import file_sha256
+from birdcache.files import file_sha256, write_text
 from birdcache.params.export import ExportParams
 from birdcache.params.views import each_of
-from birdcache.text_files import write_text
 from commands.export.graph import EnsembleGraph
 from commands.predict.trained import Ready
 from pipeline.build.frontend import FRONTEND_VERSION

@@ -11,13 +11,13 @@ from typing import Any
 import onnx
 from onnx import ModelProto
 
-from birdcache.predict.postprocess import Floats
+from birdcache.arrays import Floats32
 
 FRONT_END = ".front_end."  # in the names of its constants
 QUANTISED = ("Conv", "MatMul", "Gemm")
 
 
-def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats]]) -> None:
+def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats32]]) -> None:
     """Write a copy whose convolutions and products of the networks work on integers.
 
     Weights have a scale for each channel, activations one for each tensor: the range that they have on `rows`.

@@ -75,10 +75,10 @@ def family(tmp_path: Path) -> Iterator[Callable[..., Family]]:
 @pytest.mark.parametrize(
     "mortal",
     [
-        "process.die_with_parent(os.getppid())",
-        "sys.platform = 'darwin'; process.die_with_parent(os.getppid())",
-        "process.die_with_dvc()",
-        "sys.platform = 'darwin'; process.die_with_dvc()",
+        "process.exit_with_parent(os.getppid())",
+        "sys.platform = 'darwin'; process.exit_with_parent(os.getppid())",
+        "process.exit_with_dvc()",
+        "sys.platform = 'darwin'; process.exit_with_dvc()",
     ],
     ids=["at once", "by looking", "stage", "stage, by looking"],
 )
@@ -91,7 +91,7 @@ def test_child_ends_when_its_parent_is_killed(family: Callable[..., Family], mor
 
 def test_stage_that_is_run_by_hand_outlives_its_shell(family: Callable[..., Family]) -> None:
     """And so the test above does tell something."""
-    started = family("process.die_with_dvc()")
+    started = family("process.exit_with_dvc()")
     started.kill_starter()
     time.sleep(1.5)
     assert started.child_lives()
@@ -99,26 +99,26 @@ def test_stage_that_is_run_by_hand_outlives_its_shell(family: Callable[..., Fami
 
 def test_stage_ends_with_dvc_though_the_shell_between_them_lives(family: Callable[..., Family]) -> None:
     shell = ("sh", "-c", f"{PYTHON} child.py; true")
-    started = family("process.die_with_dvc()", *shell, DVC_STAGE="spectrograms@mel")
+    started = family("process.exit_with_dvc()", *shell, DVC_STAGE="spectrograms@mel")
     started.kill_starter()
     assert wait_for(lambda: not started.child_lives())
 
 
 def test_stage_is_asked_to_end_so_that_it_can_save(family: Callable[..., Family], tmp_path: Path) -> None:
     handler = "import signal; signal.signal(15, lambda *_: (open('saved', 'w').close(), os._exit(1)))"
-    started = family(f"{handler}; process.die_with_dvc()", DVC_STAGE="train@base-0")
+    started = family(f"{handler}; process.exit_with_dvc()", DVC_STAGE="train@base-0")
     started.kill_starter()
     assert wait_for((tmp_path / "saved").is_file)
 
 
 def test_child_whose_parent_has_ended_meanwhile_ends_at_once() -> None:
-    script = CHILD.format(root=str(ROOT), mortal="process.die_with_parent(2**22 + 1)")
+    script = CHILD.format(root=str(ROOT), mortal="process.exit_with_parent(2**22 + 1)")
     done = subprocess.run([*PYTHON.split(), "-c", script], check=False, timeout=30)
     assert done.returncode == -signal.SIGKILL
 
 
 def test_stage_that_a_system_has_adopted_ends_at_once() -> None:
-    mortal = "process._name_and_parent = lambda process: ('systemd', 1); process.die_with_dvc()"
+    mortal = "process._name_and_parent = lambda process: ('systemd', 1); process.exit_with_dvc()"
     script = CHILD.format(root=str(ROOT), mortal=mortal)
     environment = {**os.environ, "DVC_STAGE": "folds"}
     done = subprocess.run([*PYTHON.split(), "-c", script], check=False, timeout=30, env=environment)
@@ -133,8 +133,8 @@ def test_full_disk_is_told_with_the_file_and_without_a_traceback(capsys: pytest.
         report_problems(fill)
     told = capsys.readouterr().err
     assert told == (
-        "error: reports/metrics.json: the disk refuses (No space left on device); give it room or mend it, then run "
-        "the same again\n"
+        "error: reports/metrics.json: no space left on the disk (No space left on device); free some, then run the "
+        "same command again\n"
     )
 
 

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
-from birdcache.predict.postprocess import Cutting, Floats, PostProcessing, by_soundscape
+from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
 from train.score.blend import Blend, Kind
 
 ENSEMBLE = "ensemble"  # its name beside those of the members
@@ -56,12 +57,12 @@ class Ensemble(BaseModel):
         """What is done to the windows of a soundscape."""
         return PostProcessing(self.smoothing, self.file_max)
 
-    def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
+    def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         """Final scores of the windows of several soundscapes, `windows` of each: (W, K)."""
         blended_WK = self.blend(members_PWK, np.array(list(self.members.values())))
         return by_soundscape(self.post, blended_WK, windows)
 
-    def called_above(self) -> Floats:
+    def called_above(self) -> Floats32:
         """From which final score on each class counts as detected: (K,)."""
         return self.post.thresholds(np.array(self.thresholds, np.float32))
 

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from birdcache.arrays import Floats64
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
-from birdcache.predict.postprocess import Cutting, Times
+from birdcache.predict.postprocess import Cutting
 from birdcache.predict.postprocess import windows_in as windows_in
 from train.augment.normalise import Normaliser, as_images
 from train.data.examples import Examples
@@ -67,7 +68,7 @@ def window_clips(row: int, frames: int, windows: int, view: AnyView, window_s: f
     return clips_at(middle_s, row, frames, view, clip_frames)
 
 
-def clips_at(middle_s: Times, row: int, frames: int, view: AnyView, clip_frames: int) -> ClipList:
+def clips_at(middle_s: Floats64, row: int, frames: int, view: AnyView, clip_frames: int) -> ClipList:
     """Clips around middles (N,) in one long recording, moved inside it at its ends; `owner` numbers them."""
     middle = middle_s * (view.sample_rate_hz / view.hop)
     start = np.clip(np.rint(middle - clip_frames / 2), 0, max(frames - clip_frames, 0)).astype(np.int64)

@@ -73,6 +73,6 @@ def halfway(path: Path, *arguments: Any) -> Iterator[QuantizedArray]:
 
 
 if __name__ == "__main__":
-    vars(decoder_process)["read_header"] = watched(read_info)
-    vars(decoder_process)["code_blocks"] = halfway
+    vars(decoder_process)["read_info"] = watched(read_info)
+    vars(decoder_process)["quantized_blocks"] = halfway
     decoder_process.main()

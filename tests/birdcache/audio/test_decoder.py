@@ -175,7 +175,7 @@ def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable
         "parent.CHILD = 'tests.birdcache.audio.misbehaving'\n"
         "decoder = parent.Decoder(); decoder._process = parent.begin(parent.LIMITS)\n"
         "print(decoder._process.pid, flush=True)\n"
-        "list(decoder.codes(Path(sys.argv[1]), VIEW, 3.0))\n"
+        "list(decoder.quantized(Path(sys.argv[1]), VIEW, 3.0))\n"
     )
     command = [sys.executable, "-c", ask, str(named("stalls"))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -243,9 +243,9 @@ from birdcache.audio import decoder as parent
 from tests.pipeline.build.test_build import VIEW
 parent.CHILD = "tests.birdcache.audio.misbehaving"
 decoder = parent.Decoder()
-decoder.header(Path(sys.argv[1]))
+decoder.info(Path(sys.argv[1]))
 print(decoder._process.pid, flush=True)
-list(decoder.codes(Path(sys.argv[2]), VIEW, 1.0))
+list(decoder.quantized(Path(sys.argv[2]), VIEW, 1.0))
 """
 
 

@@ -15,9 +15,9 @@ import soundfile
 from flask import Flask, Response
 from flask.testing import FlaskClient
 
+from birdcache.arrays import Floats32
 from birdcache.audio.decoder import decoder
 from birdcache.predict.outputs import Wanted
-from birdcache.predict.postprocess import Floats
 from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.serve.app import create_app
 from birdcache.serve.jobs import JobQueue
@@ -44,10 +44,10 @@ class Telling:
         advance(1.0)
         return FileScores(info.duration_s, members_PWK)
 
-    def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
+    def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         return np.asarray(members_PWK[0])
 
-    def called_above(self) -> Floats:
+    def called_above(self) -> Floats32:
         return np.array(ABOVE, np.float32)
 
 

@@ -221,7 +221,7 @@ def test_a_sidecar_with_another_byte_is_refused(tmp_path: Path, resolved: Resolv
     trained(tmp_path, resolved)
     path = tmp_path / "model.json"
     path.write_text(path.read_text().replace('"fold": 0', '"fold": 1'))
-    with pytest.raises(TrainError, match=r"model\.json: has other bytes than its seal promises; copy the folder anew"):
+    with pytest.raises(TrainError, match=r"model\.json: does not match its own checksum; copy the folder anew"):
         tuned(member, tmp_path)
 
 
