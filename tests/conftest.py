@@ -8,18 +8,17 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
-import importlib
-import sys
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from birdcache.params import load as params
 from tests import tiny
 from tests.browser import Browser, opened
-from tests.recorded import RecordedParams
+from tests.fixtures.shared import made_once
+from tests.fixtures.stages import run_stage
 
 pytest_plugins = ["tests.fixtures.recordings", "tests.fixtures.bundle"]
 
@@ -62,22 +61,19 @@ class TinyProject:
 @pytest.fixture(scope="session")
 def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     """All stages, run on tiny data. Tests must not change it; copy it first."""
-    root = tmp_path_factory.mktemp("tiny")
+    root = made_once(tmp_path_factory, "tiny", run_all_stages)
+    reads = json.loads((root / "reads.json").read_text())
+    return TinyProject(root, {stage: set(keys) for stage, keys in reads.items()})
+
+
+def run_all_stages(root: Path) -> None:
+    """Make the tiny project, and a file of the keys of params.yaml that each stage read."""
     tiny.write_data(root / "chorus")
     tiny.write_params(root / "params.yaml", tiny.tiny_params("chorus"))
-    reads = {}
-    before = Path.cwd()
     with pytest.MonkeyPatch.context() as patch:
-        os.chdir(root)
-        loaded = params.load()
-        for stage, (module, arguments) in STAGES.items():
-            recorded = RecordedParams(loaded)
-            patch.setattr(params, "load", lambda recorded=recorded: recorded)
-            patch.setattr(sys, "argv", [module, *arguments])
-            importlib.import_module(module).main()
-            reads[stage] = recorded.reads
-        os.chdir(before)
-    return TinyProject(root, reads)
+        patch.chdir(root)
+        reads = {stage: run_stage(module, *arguments) for stage, (module, arguments) in STAGES.items()}
+    (root / "reads.json").write_text(json.dumps(reads, default=sorted))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from cache.store import Store
 from commands.plan.stages import plan_stages
 from tests import tiny
 from tests.conftest import TinyProject
-from tests.recorded import RecordedParams
+from tests.fixtures.stages import run_stage
 from tests.test_house import stage_definition
 from train.data.sampling import covering_starts
 from train.ladder import members as ladder_members
@@ -38,11 +37,11 @@ from train.model.weights import read_model, read_sidecar
 from train.score.parameters import changes
 
 SEEDS, FOLD = (4, 5, 6), 1
-STAGES = {
-    "ladder_members": (ladder_members, ""),
+STAGES: dict[str, tuple[Any, ...]] = {
+    "ladder_members": (ladder_members,),
     **{f"ladder_rung@{run}-{seed}": (ladder_run, f"{run}-{seed}") for run in ("base", "more") for seed in SEEDS},
     **{f"ladder_ablation@even-{seed}": (ladder_run, f"even-{seed}") for seed in SEEDS},
-    "ladder": (summary, ""),
+    "ladder": (summary,),
 }
 
 
@@ -80,17 +79,9 @@ def climbed(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory)
     root = tmp_path_factory.mktemp("ladder") / "project"
     shutil.copytree(tiny_project.root, root)
     tiny.write_params(root / "params.yaml", ladder_params())
-    reads, before = {}, Path.cwd()
     with pytest.MonkeyPatch.context() as patch:
-        os.chdir(root)
-        loaded = params.load()
-        for stage, (module, argument) in STAGES.items():
-            recorded = RecordedParams(loaded)
-            patch.setattr(params, "load", lambda recorded=recorded: recorded)
-            patch.setattr(sys, "argv", [stage, argument])
-            module.main()
-            reads[stage] = recorded.reads
-        os.chdir(before)
+        patch.chdir(root)
+        reads = {stage: run_stage(module.__name__, *argument) for stage, (module, *argument) in STAGES.items()}
     return Climbed(root, reads)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import io
 import shutil
 from pathlib import Path
@@ -54,9 +56,16 @@ def write_data(root: Path) -> None:
     (root / "sample_submission.csv").write_text("row_id,midton,lowton,higton\ndawn_5,0.3,0.3,0.3\n")
 
 
+@functools.cache
+def parsed() -> dict[str, Any]:
+    """The shipped params.yaml, parsed once."""
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+    return raw
+
+
 def shipped_params() -> dict[str, Any]:
     """The shipped params.yaml with one complete recipe, `demo`: what its members are trained with."""
-    raw: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+    raw = copy.deepcopy(parsed())
     (name,) = {member["recipe"] for member in raw["members"].values()}
     raw["train"] = {"demo": completed(name, raw["train"])}
     for member in raw["members"].values():

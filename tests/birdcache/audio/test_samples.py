@@ -108,7 +108,7 @@ def test_decoder_that_sees_more_than_the_gate_is_not_believed(
 ) -> None:
     soundfile.write(tmp_path / "clip.wav", 0.1 * np.sin(np.arange(RATE_HZ)), RATE_HZ)
     assert read_info(tmp_path / "clip.wav").frames == RATE_HZ
-    monkeypatch.setattr(audio, "examine", lambda file: audio_header)
+    monkeypatch.setattr(audio, "probe", lambda file: audio_header)
     assert rejected(lambda: read_info(tmp_path / "clip.wav")).code == "damaged"
 
 
@@ -120,7 +120,7 @@ def test_libsndfile_sees_no_byte_of_what_the_gate_refuses(tmp_path: Path, monkey
         pytest.fail("libsndfile was asked")
 
     (tmp_path / "clip.ogg").write_bytes(sound(0.1, RATE_HZ, 1, "VORBIS"))
-    monkeypatch.setattr(audio, "examine", refuse)
+    monkeypatch.setattr(audio, "probe", refuse)
     monkeypatch.setattr(soundfile, "SoundFile", opened)
     for read in (read_info, lambda path: read_waveform(path, RATE_HZ)):
         assert rejected(lambda read=read: read(tmp_path / "clip.ogg")).code == "damaged"  # type: ignore[misc]
@@ -130,7 +130,7 @@ def test_without_the_gate_a_cut_ogg_would_be_read_as_whole(tmp_path: Path, monke
     whole = sound(2, RATE_HZ, 1, "VORBIS")
     (tmp_path / "clip.ogg").write_bytes(whole[: len(whole) // 2])
     assert rejected(lambda: read_waveform(tmp_path / "clip.ogg", RATE_HZ)).code == "truncated"
-    monkeypatch.setattr(audio, "examine", lambda file: AudioHeader(RATE_HZ, 1, None, whole=True))
+    monkeypatch.setattr(audio, "probe", lambda file: AudioHeader(RATE_HZ, 1, None, whole=True))
     assert 0 < len(read_waveform(tmp_path / "clip.ogg", RATE_HZ)) < 2 * RATE_HZ
 
 

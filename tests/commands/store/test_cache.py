@@ -216,7 +216,7 @@ def test_killed_build_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(spectrograms, "seal", killed)
+        patch.setattr(spectrograms, "commit_store", killed)
         with pytest.raises(KeyboardInterrupt):
             build("mel", count=5)
     before = folders(pool())

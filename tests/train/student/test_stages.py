@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from birdcache.errors import BirdcacheError, TrainError
 from birdcache.params import load as params
 from birdcache.predict.postprocess import Cutting
 from tests import tiny
-from tests.recorded import RecordedParams
+from tests.fixtures.stages import run_stage
 from tests.test_house import stage_definition
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
@@ -51,16 +49,6 @@ def tiny_params() -> dict[str, Any]:
     raw["members"] = {"base": raw["members"]["base"]}
     raw["student"] |= {"hop_s": 0.5, "rounds": ROUNDS, "least_gain": None}
     return raw
-
-
-def run_stage(module: str, *arguments: str) -> set[str]:
-    """Run a stage in this folder; the keys of params.yaml that it read."""
-    with pytest.MonkeyPatch.context() as patch:
-        recorded = RecordedParams(params.load())
-        patch.setattr(params, "load", lambda: recorded)
-        patch.setattr(sys, "argv", [module, *arguments])
-        importlib.import_module(module).main()
-        return recorded.reads
 
 
 @pytest.fixture(scope="module")
