@@ -17,6 +17,7 @@ from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from cache.store_writer import commit_store
+from cache.tables import AUDIO
 from pipeline.build.build import Builder
 from pipeline.build.plan import Source
 from pipeline.spectrograms import read_sources
@@ -87,9 +88,8 @@ def build(folder: Path, sources: Sequence[Source], view: MelView | PcenView, wor
 
 
 def sizes(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> dict[tuple[str, str], float]:
-    """Megabytes of a store per hour of audio, by dtype and compression: of data/audio.csv if there is one."""
-    listed = Path("data/audio.csv")
-    chosen = within(read_sources(listed) if listed.exists() else sources, SAMPLE_H)
+    """Megabytes of a store per hour of audio, by dtype and compression: of `tables.AUDIO` if there is one."""
+    chosen = within(read_sources(AUDIO) if AUDIO.path.exists() else sources, SAMPLE_H)
     found = {}
     for dtype, compression in LAYOUTS:
         store = build(folder, chosen, view.model_copy(update={"dtype": dtype, "compression": compression}), 2)

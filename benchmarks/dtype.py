@@ -22,11 +22,12 @@ import numpy as np
 from birdcache.params import load as parameters
 from birdcache.params.load import MachineParams, Params
 from birdcache.params.recipe import resolve_recipe
+from cache import tables
 from cache.locks import building
 from cache.store import Store
 from cache.store_writer import commit_store
 from pipeline.build.build import Builder
-from pipeline.spectrograms import AUDIO, pool_root, read_sources
+from pipeline.spectrograms import pool_root, read_sources
 from train.data.examples import read_examples, read_labels
 from train.data.frames import open_frames
 from train.fit import Split
@@ -93,7 +94,7 @@ def build(params: Params, name: str, dtype: Dtype, folder: Path) -> Store:
     builder = Builder(view, pool_root(params.machine.pool), params.machine)
     target = folder / f"{name}-{dtype}.zarr"
     with building(builder.root, builder.sweep):
-        parts, _ = builder.build(read_sources(AUDIO), target.name)
+        parts, _ = builder.build(read_sources(tables.AUDIO), target.name)
         commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
     return Store(target)
 

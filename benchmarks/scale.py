@@ -72,11 +72,12 @@ def plan() -> dict[str, float]:
     """Read the table, plan from nothing, and plan what a hundredth of new recordings changes."""
     from benchmarks.synthetic import DIGEST, VIEW
     from cache.pool import LocalPool
+    from cache.tables import AUDIO
     from pipeline.build.plan import plan_jobs
     from pipeline.spectrograms import read_sources
 
     begin_s = time.process_time()
-    sources, read_s = timed(lambda: read_sources(Path("all.csv")))
+    sources, read_s = timed(lambda: read_sources(AUDIO.at(Path("all.csv"))))
     jobs, plan_s = timed(lambda: plan_jobs(sources, VIEW, DIGEST, LocalPool(Path("empty"), DIGEST)))
     planning_cpu_s = time.process_time() - begin_s
     decoded = sum(len(job.new) for job in jobs)
@@ -91,11 +92,12 @@ def seal_store() -> dict[str, float]:
     from benchmarks.synthetic import CODEC, DIGEST, VIEW
     from cache.pool import LocalPool
     from cache.store_writer import NamedPart, commit_store
+    from cache.tables import AUDIO
     from pipeline.build.plan import plan_jobs
     from pipeline.spectrograms import read_sources
 
     pool = LocalPool(Path("pool"), DIGEST)
-    jobs = plan_jobs(read_sources(Path("old.csv")), VIEW, DIGEST, pool)
+    jobs = plan_jobs(read_sources(AUDIO.at(Path("old.csv"))), VIEW, DIGEST, pool)
     for part in pool.parts():
         pool.trust(part)
 
@@ -109,12 +111,11 @@ def seal_store() -> dict[str, float]:
 
 def open_store() -> dict[str, float]:
     """Open the store, and find all recordings of the table in it."""
-    import pandas as pd
-
     from cache.store import Store
+    from cache.tables import AUDIO, Col
 
     store, open_s = timed(lambda: Store(Path("mel.zarr")))
-    audio = list(pd.read_csv("all.csv", usecols=["sha256"], dtype=str)["sha256"])
+    audio = list(AUDIO.at(Path("all.csv")).read(Col.SHA256)[Col.SHA256])
     rows, rows_of_s = timed(lambda: store.rows_of(audio))
     return {"open_s": open_s, "rows_of_s": rows_of_s, "found": int((rows >= 0).sum())}
 

@@ -15,6 +15,7 @@ from cache.part_writer import ROWS, pack_rows
 from cache.pool import LocalPool, view_folder
 from cache.quantize import Quantizer
 from cache.shard import CHECKSUM_BYTES, Layout, chunks_of, index_bytes
+from cache.tables import AUDIO, Col
 from pipeline.build.frontend import value_range
 from pipeline.build.plan import Job, plan_jobs
 from pipeline.spectrograms import read_sources
@@ -34,11 +35,12 @@ def write_project(folder: Path, recordings: int) -> None:
     digests = [row.tobytes().hex() for row in rng.integers(0, 256, (count, 32), np.uint8)]
     paths = [f"data/xeno-canto/train_audio/species{number % 10_000:04d}/XC{number}.ogg" for number in range(count)]
     seconds = np.clip(rng.lognormal(np.log(MEAN_S) - LOG_SIGMA**2 / 2, LOG_SIGMA, count), 0.5, 7200).round(2)
-    table = pd.DataFrame({"sha256": digests, "path": paths, "duration_s": seconds})
-    table.to_csv(folder / "all.csv", index=False)
-    table[:recordings].to_csv(folder / "old.csv", index=False)
+    table = pd.DataFrame({Col.SHA256: digests, Col.PATH: paths, Col.DURATION_S: seconds})
+    AUDIO.at(folder / "all.csv").write(table)
+    old = AUDIO.at(folder / "old.csv")
+    old.write(table[:recordings])
     pool = LocalPool(folder / "pool", DIGEST)
-    for job in plan_jobs(read_sources(folder / "old.csv"), VIEW, DIGEST, pool):
+    for job in plan_jobs(read_sources(old), VIEW, DIGEST, pool):
         _write_part(Path(str(view_folder(folder / "pool", DIGEST))) / part_address(job.keys), job)
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from benchmarks import building
@@ -31,7 +30,9 @@ from benchmarks.on_the_fly import Kind, OnTheFlyBatches
 from benchmarks.timing import parser_of, report
 from birdcache.params import load as params
 from birdcache.params.views import MelView, each_of
-from pipeline.spectrograms import AUDIO, read_sources
+from cache import tables
+from cache.tables import Col
+from pipeline.spectrograms import read_sources
 from train.augment.batch import Batch
 from train.data.loader import TrainingBatches
 from train.fit import Split, open_split, open_stores
@@ -162,14 +163,14 @@ def loader(split: Split, ours: TrainingBatches, kind: Kind, workers: int) -> OnT
 
 def paths_of(split: Split) -> dict[int, Path]:
     """The audio file of each row of the store."""
-    table = pd.read_csv(AUDIO, dtype=str)
-    rows = open_stores(split.member)[0].rows_of(list(table["sha256"]))
-    return {int(row): Path(path) for row, path in zip(rows, table["path"], strict=True)}
+    table = tables.AUDIO.read()
+    rows = open_stores(split.member)[0].rows_of(list(table[Col.SHA256]))
+    return {int(row): Path(path) for row, path in zip(rows, table[Col.PATH], strict=True)}
 
 
 def decode_once_s(split: Split, workers: int) -> float:
     """Seconds to build the member's store from nothing."""
-    sources, view = read_sources(AUDIO), each_of(split.member.view)[0]
+    sources, view = read_sources(tables.AUDIO), each_of(split.member.view)[0]
     with tempfile.TemporaryDirectory() as folder:
         building.build(Path(folder), sources[:8], view, workers)  # starts the worker processes
         begin = time.perf_counter()

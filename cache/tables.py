@@ -1,58 +1,148 @@
-"""CSV tables that stages hand on, typed."""
+"""The tables that cross from one side of the project to the other: each defined once, read and written through it.
+
+`LABELS.read()` gives a typed frame, `LABELS.write(frame)` writes one; columns are named by `Col`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
-import pandas as pd
+from cache.csv_files import Column, Table
 
-from birdcache.errors import PipelineError
-from cache.csv_files import read_csv
+DATA, REPORTS = Path("data"), Path("reports")  # relative to the project's root, as all paths here
+TEXT, NUMBER, COUNT = Column("text"), Column("number"), Column("count")
 
-Kind = Literal["text", "number", "count"]  # str with "" for empty, float64 with NaN, Int64 with NA
 
-RECORDINGS: dict[str, Kind] = {
-    "recording": "text",
-    "label": "text",
-    "secondary": "text",
-    "author": "text",
-    "rating": "number",
-    "latitude": "number",
-    "longitude": "number",
-    "date": "text",
-    "fold": "count",
-    "sha256": "text",
-    "sound": "text",
-    "duration_s": "number",
-    "sample_rate_hz": "count",
-    "channels": "count",
+class Col:
+    """Names of columns, each spelt once."""
+
+    AUTHOR = "author"
+    AVERAGE_PRECISION = "average_precision"
+    CHANNELS = "channels"
+    CLASS_NAME = "class_name"
+    CODE = "code"
+    COMMON_NAME = "common_name"
+    CONFUSION = "confusion"
+    DATE = "date"
+    DETAIL = "detail"
+    DURATION_S = "duration_s"
+    END_S = "end_s"
+    FILE = "file"
+    FOLD = "fold"
+    GROUP = "group"
+    HINT = "hint"
+    INDEX = "index"
+    LABEL = "label"
+    LABELS = "labels"
+    LATITUDE = "latitude"
+    LONGITUDE = "longitude"
+    PATH = "path"
+    PREDICTED = "predicted"
+    RATING = "rating"
+    RECORDING = "recording"
+    RECORDINGS = "recordings"
+    ROC_AUC = "roc_auc"
+    ROW_ID = "row_id"
+    SAMPLE_RATE_HZ = "sample_rate_hz"
+    SCIENTIFIC_NAME = "scientific_name"
+    SECONDARY = "secondary"
+    SHA256 = "sha256"
+    SOUND = "sound"
+    SOUNDSCAPE = "soundscape"
+    START_S = "start_s"
+
+
+NAMES = {
+    Col.SCIENTIFIC_NAME: Column("text", empty="not in the taxonomy"),
+    Col.COMMON_NAME: Column("text", empty="not in the taxonomy"),
+    Col.CLASS_NAME: Column("text", empty="not in the taxonomy"),
 }
 
+RECORDINGS = Table(
+    DATA / "recordings.csv",
+    {
+        Col.RECORDING: TEXT,  # its path inside the audio folder
+        Col.LABEL: TEXT,
+        Col.SECONDARY: Column("text", empty="no secondary label"),  # labels, separated by spaces
+        Col.AUTHOR: Column("text", empty="unknown"),
+        Col.RATING: Column("number", empty="not rated"),  # 1 to 5, 0 is unrated too
+        Col.LATITUDE: Column("number", empty="unknown"),
+        Col.LONGITUDE: Column("number", empty="unknown"),
+        Col.DATE: Column("text", empty="not known to the day"),  # YYYY-MM-DD
+        Col.FOLD: Column("count", empty="the metadata gives none"),  # as the metadata numbers them
+        Col.SHA256: TEXT,  # of the audio file's bytes
+        Col.SOUND: TEXT,  # SHA-256 of the first file that holds the same sound
+        Col.DURATION_S: NUMBER,
+        Col.SAMPLE_RATE_HZ: COUNT,
+        Col.CHANNELS: COUNT,
+    },
+)
+"""The recordings to train on, sorted by their name."""
 
-def to_kind(column: pd.Series[str], kind: Kind) -> pd.Series:
-    """Convert a text column; an empty cell becomes "", NaN or NA."""
-    if kind == "text":
-        return column
-    numbers = pd.to_numeric(column.where(column != "", None), errors="raise").astype("float64")
-    return numbers if kind == "number" else numbers.astype("Int64")
+AUDIO = Table(DATA / "audio.csv", {Col.SHA256: TEXT, Col.PATH: TEXT, Col.DURATION_S: NUMBER})
+"""The distinct contents of the recordings, each at the first path or URL that holds it, sorted by hash."""
 
+LABELS = Table(DATA / "labels.csv", {Col.INDEX: COUNT, Col.LABEL: TEXT, **NAMES, Col.RECORDINGS: COUNT})
+"""The classes in the order of all scores, with the number of recordings that have the label or an annotation of it."""
 
-def read_table(path: Path, columns: Mapping[str, Kind]) -> pd.DataFrame:
-    """Read a table that an earlier stage wrote: exactly these columns, typed.
+ANNOTATIONS = Table(
+    DATA / "annotations.csv",
+    {Col.RECORDING: TEXT, Col.START_S: NUMBER, Col.END_S: NUMBER, Col.LABEL: TEXT},
+)
+"""The annotated times of usable recordings, in order of recording and time."""
 
-    Raises
-    ------
-    PipelineError
-        If the file is missing, lacks a column, or holds a cell of another type.
-    """
-    try:
-        table = read_csv(path, str)
-        if missing := [name for name in columns if name not in table]:
-            raise ValueError(f"lacks column(s) {', '.join(missing)}")
-        return pd.DataFrame({name: to_kind(table[name], kind) for name, kind in columns.items()})
-    except OSError as error:
-        raise PipelineError(f"{path}: cannot be read ({error.strerror or error}); run `dvc repro`") from error
-    except (ValueError, TypeError) as error:
-        raise PipelineError(f"{path}: {error}; it was changed by hand, run `dvc repro`") from error
+SOUNDSCAPES = Table(
+    DATA / "soundscapes.csv",
+    {Col.SHA256: TEXT, Col.PATH: TEXT, Col.DURATION_S: NUMBER, Col.SOUNDSCAPE: TEXT},
+)
+"""The soundscapes to predict, sorted by name; the name is that of the file without extension."""
+
+SOUNDSCAPE_TRUTH = Table(
+    DATA / "soundscape_truth.csv",
+    {Col.ROW_ID: TEXT, Col.LABELS: Column("text", empty="nothing sings")},
+)
+"""Labels heard in windows of soundscapes, separated by spaces; a row id is <soundscape>_<second the window ends>."""
+
+SUBMISSION_LABELS = Table(DATA / "submission_labels.csv", {Col.LABEL: TEXT})
+"""The columns of a submission, in their order."""
+
+FOLDS = Table(DATA / "folds.csv", {Col.RECORDING: TEXT, Col.FOLD: COUNT, Col.GROUP: COUNT})
+"""The fold that validates each recording, from 0, or -1: none does; recordings of a group belong together."""
+
+FOLD_SUMMARY = Table(
+    REPORTS / "folds.csv",
+    {
+        Col.FOLD: COUNT,
+        Col.RECORDINGS: COUNT,
+        "hours": NUMBER,
+        "groups": COUNT,
+        "authors": COUNT,
+        Col.LABELS: COUNT,  # with a recording in this fold
+        "labels_without": COUNT,  # validated in other folds only
+        "labels_untrained": COUNT,  # in this fold only: validated, but never learnt
+    },
+)
+"""One row per fold, -1 first."""
+
+REFUSED = Table(
+    REPORTS / "refused.csv",
+    {Col.FILE: TEXT, Col.CODE: TEXT, Col.DETAIL: Column("text", empty="no more is known"), Col.HINT: TEXT},
+)
+"""Audio files that are left out, with the class of the reason and the way out; stages `spectrograms` write such too."""
+
+PER_CLASS = Table(
+    REPORTS / "per_class.csv",
+    {
+        Col.LABEL: TEXT,
+        Col.COMMON_NAME: NAMES[Col.COMMON_NAME],
+        Col.RECORDINGS: COUNT,
+        Col.AVERAGE_PRECISION: NUMBER,
+        Col.ROC_AUC: Column("number", empty="undefined"),
+    },
+)
+"""The ensemble's out-of-fold metrics of each class that can be scored, best first."""
+
+CONFUSIONS = Table(
+    REPORTS / "confusions.csv", {Col.LABEL: TEXT, Col.PREDICTED: TEXT, Col.RECORDINGS: COUNT, Col.CONFUSION: TEXT}
+)
+"""The ensemble's most frequent mistakes out of fold: label, label given, and both as text."""

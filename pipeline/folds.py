@@ -17,13 +17,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from birdcache.errors import PipelineError, run_stage
 from birdcache.params import load as params
 from birdcache.params.load import FoldsParams
-from cache.csv_files import write_csv
-from cache.tables import RECORDINGS, read_table
+from cache import tables
+from cache.tables import Col
 from pipeline.dataset.fold_summary import draw_folds, fold_rows, label_counts, summarise
 from pipeline.dataset.groups import NEVER_VALIDATED, IntArray, group_recordings, keep_in_training, rare_labels
 from pipeline.dataset.summary import write_report
 
-DATA = Path("data")
 REPORTS = Path("reports")
 
 
@@ -52,12 +51,12 @@ class Split:
 def main() -> None:
     """Read the recordings, split them, write the folds and the report."""
     settings = params.load().folds
-    recordings = read_table(DATA / "recordings.csv", RECORDINGS)
+    recordings = tables.RECORDINGS.read()
     split = split_recordings(recordings, settings)
     folds = recordings.assign(fold=split.fold, group=split.group)
     counts = label_counts(folds, settings.count)
-    write_csv(folds[["recording", "fold", "group"]], DATA / "folds.csv")
-    write_csv(fold_rows(folds, counts), REPORTS / "folds.csv")
+    tables.FOLDS.write(folds)
+    tables.FOLD_SUMMARY.write(fold_rows(folds, counts))
     report = summarise(folds, counts, split.origin, split.rare)
     write_report(report, REPORTS / "folds.json")
     draw_folds(counts, REPORTS / "folds.png")
@@ -70,7 +69,7 @@ def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:
     Parameters
     ----------
     recordings
-        The table data/recordings.csv.
+        As in `cache.tables.RECORDINGS`.
     folds
         How to split.
 
@@ -80,17 +79,17 @@ def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:
         If the ready folds are not folds.count in number, or the recordings do not suffice for folds.count folds.
     """
     group_N = group_recordings(recordings)
-    lacking = int(recordings["fold"].isna().sum())
+    lacking = int(recordings[Col.FOLD].isna().sum())
     if folds.use_ready and not lacking:
-        return Split(ready_folds(recordings["fold"], folds.count), group_N, {}, "ready folds of the metadata")
+        return Split(ready_folds(recordings[Col.FOLD], folds.count), group_N, {}, "ready folds of the metadata")
     origin = "stratified by label, grouped by author, content, place and day"
     if folds.use_ready and lacking < len(recordings):
         origin += f" (the ready folds were not used: {lacking} of {len(recordings)} recordings have none)"
-    rare = rare_labels(recordings["label"], group_N, folds.fewest_to_validate)
-    is_rare_N = recordings["label"].isin(list(rare)).to_numpy()
-    kept_N = keep_in_training(is_rare_N, group_N, recordings["sound"])
+    rare = rare_labels(recordings[Col.LABEL], group_N, folds.fewest_to_validate)
+    is_rare_N = recordings[Col.LABEL].isin(list(rare)).to_numpy()
+    kept_N = keep_in_training(is_rare_N, group_N, recordings[Col.SOUND])
     fold_N = np.full(len(recordings), NEVER_VALIDATED)
-    fold_N[~kept_N] = stratified_folds(recordings["label"][~kept_N], group_N[~kept_N], folds.count, folds.seed)
+    fold_N[~kept_N] = stratified_folds(recordings[Col.LABEL][~kept_N], group_N[~kept_N], folds.count, folds.seed)
     return Split(fold_N, group_N, rare, origin)
 
 

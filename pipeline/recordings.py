@@ -13,18 +13,16 @@ import pandas as pd
 from birdcache.errors import PipelineError, run_stage
 from birdcache.params import load as params
 from birdcache.params.load import DataParams, MachineParams
-from cache.csv_files import write_csv
-from cache.tables import RECORDINGS
+from cache import tables
+from cache.tables import Col
 from pipeline.dataset.annotated import annotations_table
 from pipeline.dataset.duplicates import with_sounds
-from pipeline.dataset.metadata import TAXONOMY, Metadata, read_metadata
-from pipeline.dataset.rejected import COLUMNS, check_share, counts_text, write_refused
+from pipeline.dataset.metadata import Metadata, read_metadata
+from pipeline.dataset.rejected import check_share, counts_text, write_refused
 from pipeline.dataset.scan import scan_files
 from pipeline.dataset.summary import draw_classes, summarise, write_report
 
-DATA = Path("data")
 REPORTS = Path("reports")
-REFUSED = REPORTS / "refused.csv"
 
 
 def main() -> None:
@@ -35,42 +33,44 @@ def main() -> None:
     soundscapes = scan_soundscapes(metadata, settings.data, settings.machine)
     recordings, soundscapes = with_sounds([recordings, soundscapes], settings.machine)
     refused = refused_files(recordings, soundscapes)
-    write_refused(refused, REFUSED)
+    write_refused(refused, tables.REFUSED)
     usable = usable_recordings(recordings, settings.data, metadata.annotations)
     annotations = annotations_table(metadata.annotations, usable)
     labels = labels_table(usable, annotations, metadata.taxonomy)
-    write_csv(usable[list(RECORDINGS)], DATA / "recordings.csv")
-    write_csv(contents_table(usable), DATA / "audio.csv")
-    write_csv(annotations, DATA / "annotations.csv")
-    write_csv(labels, DATA / "labels.csv")
-    write_csv(soundscapes_table(soundscapes), DATA / "soundscapes.csv")
-    write_csv(metadata.truth, DATA / "soundscape_truth.csv")
-    write_csv(submission_table(metadata, labels), DATA / "submission_labels.csv")
+    tables.RECORDINGS.write(usable)
+    tables.AUDIO.write(contents_table(usable))
+    tables.ANNOTATIONS.write(annotations)
+    tables.LABELS.write(labels)
+    tables.SOUNDSCAPES.write(soundscapes_table(soundscapes))
+    tables.SOUNDSCAPE_TRUTH.write(metadata.truth)
+    tables.SUBMISSION_LABELS.write(submission_table(metadata, labels))
     report = summarise(metadata, recordings, usable, annotations, soundscapes, labels)
     write_report(report, REPORTS / "data.json")
     draw_classes(labels, REPORTS / "classes.png")
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
-    print(f"refused: {counts_text(refused['code'])}; listed in {REFUSED}")
-    check_share(list(refused["code"]), len(recordings) + len(soundscapes), settings.data.max_refused_share, REFUSED)
+    codes = list(refused[Col.CODE])
+    print(f"refused: {counts_text(codes)}; listed in {tables.REFUSED.path}")
+    files = len(recordings) + len(soundscapes)
+    check_share(codes, files, settings.data.max_refused_share, tables.REFUSED)
 
 
 def scan_recordings(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
     """The listed recordings with the columns of `pipeline.dataset.scan.Scan` beside them, usable or not."""
-    scans = scan_files(list(metadata.recordings["path"]), data, machine, "recordings")
+    scans = scan_files(list(metadata.recordings[Col.PATH]), data, machine, "recordings")
     return pd.concat([metadata.recordings, scans], axis=1)
 
 
 def scan_soundscapes(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
     """The soundscapes (name without extension, path) with the columns of `Scan`, usable or not."""
     paths = [path.as_posix() for path in metadata.soundscapes]
-    names = pd.DataFrame({"soundscape": [path.stem for path in metadata.soundscapes], "path": paths}, dtype=str)
+    names = pd.DataFrame({Col.SOUNDSCAPE: [path.stem for path in metadata.soundscapes], Col.PATH: paths}, dtype=str)
     return pd.concat([names, scan_files(paths, data, machine, "soundscapes")], axis=1)
 
 
 def refused_files(recordings: pd.DataFrame, soundscapes: pd.DataFrame) -> pd.DataFrame:
-    """All files that were refused, with the columns that reports/refused.csv has."""
-    both = pd.concat([recordings.rename(columns={"path": "file"}), soundscapes.rename(columns={"path": "file"})])
-    return both.loc[both["code"] != "", COLUMNS]
+    """All files that were refused, as in `tables.REFUSED`."""
+    both = pd.concat([recordings, soundscapes]).rename(columns={Col.PATH: Col.FILE})
+    return both.loc[both[Col.CODE] != "", list(tables.REFUSED.columns)]
 
 
 def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: pd.DataFrame) -> pd.DataFrame:
@@ -84,44 +84,43 @@ def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: p
     PipelineError
         If no recording is usable.
     """
-    usable = recordings[recordings["code"] == ""].reset_index(drop=True)
+    usable = recordings[recordings[Col.CODE] == ""].reset_index(drop=True)
     if usable.empty:
-        path, detail, hint = recordings[["path", "detail", "hint"]].iloc[0]
+        path, detail, hint = recordings[[Col.PATH, Col.DETAIL, Col.HINT]].iloc[0]
         first = f"{path}: {detail}; {hint}"
         raise PipelineError(f"{data.root}: none of {len(recordings)} recordings is usable; the first: {first}")
-    known = {*usable["label"], *annotations.loc[annotations["recording"].isin(usable["recording"]), "label"]}
+    taught = annotations[Col.RECORDING].isin(usable[Col.RECORDING])
+    known = {*usable[Col.LABEL], *annotations.loc[taught, Col.LABEL]}
     secondary = [
         " ".join(label for label in listed.split() if label in known and label != own)
-        for listed, own in zip(usable["secondary"], usable["label"], strict=True)
+        for listed, own in zip(usable[Col.SECONDARY], usable[Col.LABEL], strict=True)
     ]
     return usable.assign(secondary=secondary)
 
 
 def contents_table(usable: pd.DataFrame) -> pd.DataFrame:
     """What must be decoded: each distinct content once, at the first path that holds it, sorted by hash."""
-    distinct = usable.drop_duplicates("sha256").sort_values("sha256")
-    return distinct[["sha256", "path", "duration_s"]]
+    return usable.drop_duplicates(Col.SHA256).sort_values(Col.SHA256)[list(tables.AUDIO.columns)]
 
 
 def labels_table(usable: pd.DataFrame, annotations: pd.DataFrame, taxonomy: pd.DataFrame) -> pd.DataFrame:
     """The classes: index, label, names, and number of usable recordings that have the label or an annotation of it."""
-    named = pd.concat([usable[["recording", "label"]], annotations[["recording", "label"]]]).drop_duplicates()
-    counts = named["label"].value_counts().sort_index()
-    names = taxonomy[TAXONOMY].reindex(counts.index).fillna("")
+    pair = [Col.RECORDING, Col.LABEL]
+    counts = pd.concat([usable[pair], annotations[pair]]).drop_duplicates()[Col.LABEL].value_counts().sort_index()
+    names = taxonomy[list(tables.NAMES)].reindex(counts.index).fillna("")
     table = names.assign(label=counts.index, recordings=counts, index=range(len(counts)))
-    return table[["index", "label", *TAXONOMY, "recordings"]].reset_index(drop=True)
+    return table[list(tables.LABELS.columns)].reset_index(drop=True)
 
 
 def soundscapes_table(soundscapes: pd.DataFrame) -> pd.DataFrame:
     """The usable soundscapes, sorted by name; without rows if there are none."""
-    usable = soundscapes[soundscapes["code"] == ""].sort_values("soundscape")
-    return usable[["sha256", "path", "duration_s", "soundscape"]]
+    return soundscapes[soundscapes[Col.CODE] == ""].sort_values(Col.SOUNDSCAPE)[list(tables.SOUNDSCAPES.columns)]
 
 
 def submission_table(metadata: Metadata, labels: pd.DataFrame) -> pd.DataFrame:
     """The labels of a submission in their order: the data set's own order, else all labels sorted."""
-    wanted = metadata.submission if metadata.submission is not None else tuple(labels["label"])
-    return pd.DataFrame({"label": wanted}, dtype=str)
+    wanted = metadata.submission if metadata.submission is not None else tuple(labels[Col.LABEL])
+    return pd.DataFrame({Col.LABEL: wanted}, dtype=str)
 
 
 if __name__ == "__main__":

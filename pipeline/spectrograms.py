@@ -19,19 +19,20 @@ from birdcache.files import write_durably, writing
 from birdcache.params import load as parameters
 from birdcache.params.load import Params
 from birdcache.storage import AnyPath, place
-from cache.csv_files import read_csv
+from cache import tables
+from cache.csv_files import Table
 from cache.locks import building, replacing
 from cache.store import Store
 from cache.store_writer import commit_store
+from cache.tables import Col
 from cache.usage import note_plan, note_store
 from commands.report.gallery import draw_gallery
 from pipeline.build.build import Builder
 from pipeline.build.parallel import sweep_after
 from pipeline.build.plan import Source
 from pipeline.build.worker import Refused
-from pipeline.dataset.rejected import COLUMNS, check_share, counts_text, write_refused
+from pipeline.dataset.rejected import check_share, counts_text, write_refused
 
-AUDIO, SOUNDSCAPES = Path("data/audio.csv"), Path("data/soundscapes.csv")
 CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")
 
 
@@ -42,21 +43,20 @@ def main() -> None:
     name = parser.parse_args().name
     settings = parameters.load()
     builder = open_builder(name, settings)
-    audio, scapes = read_sources(AUDIO), read_sources(SOUNDSCAPES)
+    audio, scapes = read_sources(tables.AUDIO), read_sources(tables.SOUNDSCAPES)
     refused: list[Refused] = []
-    listed = REPORTS / f"{name}-refused.csv"
+    listed = tables.REFUSED.at(REPORTS / f"{name}-refused.csv")
     try:
         recordings = build_store(builder, audio, CACHE / f"{name}.zarr", f"spectrograms@{name}", refused)
         target = CACHE / f"{name}-soundscapes.zarr"
         soundscapes = build_store(builder, scapes, target, f"soundscapes@{name}", refused, silence=True)
     finally:
-        with writing(listed):
+        with writing(listed.path):
             write_refused(refused_table(refused), listed)
     write_report(REPORTS / f"{name}.json", {"recordings": recordings, "soundscapes": soundscapes})
     with writing(REPORTS / f"{name}.png"):
         draw_gallery(Store(CACHE / f"{name}.zarr"), audio, REPORTS / f"{name}.png")
-    quantized = [entry.code for entry in refused]
-    check_share(quantized, len(audio) + len(scapes), settings.data.max_refused_share, listed)
+    check_share([entry.code for entry in refused], len(audio) + len(scapes), settings.data.max_refused_share, listed)
 
 
 def open_builder(name: str, params: Params) -> Builder:
@@ -82,29 +82,26 @@ def pool_root(configured: str) -> AnyPath:
     return place(os.environ.get("BIRDCACHE_POOL") or configured)
 
 
-def read_sources(table: Path) -> list[Source]:
-    """Rows of data/audio.csv or data/soundscapes.csv, each content once.
+def read_sources(table: Table) -> list[Source]:
+    """Rows of `tables.AUDIO` or `tables.SOUNDSCAPES`, each content once.
 
     Raises
     ------
     PipelineError
         If it is not as stage `recordings` has written it.
     """
-    try:
-        rows = read_csv(table, {"sha256": str, "path": str, "duration_s": float}).drop_duplicates("sha256")
-        is_good = rows["sha256"].str.fullmatch("[0-9a-f]{64}") & rows["duration_s"].between(0, LONGEST_S)
-    except (OSError, ValueError, KeyError) as error:
-        raise PipelineError(f"{table}: cannot be read ({error}); run `dvc repro`") from error
+    rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S).drop_duplicates(Col.SHA256)
+    is_good = rows[Col.SHA256].str.fullmatch("[0-9a-f]{64}") & rows[Col.DURATION_S].between(0, LONGEST_S)
     if not is_good.all():
-        bad = rows["path"][~is_good].iloc[0]
-        raise PipelineError(f"{table}: {bad}: has no SHA-256 or duration; it was changed by hand, run `dvc repro`")
-    return [Source(*row) for row in zip(rows["sha256"], rows["path"], rows["duration_s"], strict=True)]
+        bad = rows[Col.PATH][~is_good].iloc[0]
+        raise PipelineError(f"{table.path}: {bad}: has no SHA-256 or duration; it was changed by hand, run `dvc repro`")
+    return [Source(*row) for row in rows.itertuples(index=False, name=None)]
 
 
 def refused_table(refused: Sequence[Refused]) -> pd.DataFrame:
-    """The refused files with the columns of reports/refused.csv."""
+    """The refused files, as in `tables.REFUSED`."""
     rows = [(entry.source.path, entry.code, entry.detail, entry.hint) for entry in refused]
-    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+    return pd.DataFrame(rows, columns=list(tables.REFUSED.columns), dtype=str)
 
 
 def build_store(

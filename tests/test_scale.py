@@ -18,6 +18,7 @@ from cache.keys import content_key, part_bits, part_name
 from cache.pool import LocalPool
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
+from cache.tables import AUDIO
 from pipeline.build.plan import Job, Rows, Source, finished_rows, plan_jobs
 from pipeline.spectrograms import read_sources
 
@@ -51,7 +52,7 @@ def test_plan_is_that_of_one_recording_after_another(project: Path, bits: int, m
     monkeypatch.setattr(keys, "FEWEST_PART_BITS", bits)
     monkeypatch.setattr(keys, "MOST_PART_BITS", bits)
     pool = LocalPool(project / "pool", DIGEST)
-    sources = read_sources(project / "all.csv")
+    sources = read_sources(AUDIO.at(project / "all.csv"))
     random.Random(1).shuffle(sources)
     planned = plan_jobs(sources, VIEW, DIGEST, pool)
     assert planned == slow_plan(sources, finished_rows(pool.parts()), bits)
@@ -60,7 +61,7 @@ def test_plan_is_that_of_one_recording_after_another(project: Path, bits: int, m
 
 
 def test_size_of_the_store_decides_how_many_parts_it_has(project: Path, tmp_path: Path) -> None:
-    sources = read_sources(project / "old.csv")
+    sources = read_sources(AUDIO.at(project / "old.csv"))
     frames = sum(VIEW.frames(source.duration_s) for source in sources)
     names = {job.name for job in plan_jobs(sources, VIEW, DIGEST, LocalPool(tmp_path, DIGEST))}
     assert len(names) == 2 ** part_bits(frames * VIEW.n_mels * 2)
@@ -87,13 +88,13 @@ def test_rows_are_found_as_one_by_one(project: Path, monkeypatch: pytest.MonkeyP
     pool = LocalPool(project / "pool", DIGEST)
     for part in pool.parts():
         pool.trust(part)
-    jobs = plan_jobs(read_sources(project / "old.csv"), VIEW, DIGEST, pool)
+    jobs = plan_jobs(read_sources(AUDIO.at(project / "old.csv")), VIEW, DIGEST, pool)
     found = [(job, pool.find(job.keys)) for job in jobs]
     parts = [NamedPart(job.name, part, tuple(each.sha256 for each in job.sources)) for job, part in found if part]
     commit_store(project / "mel.zarr", VIEW, DIGEST, CODEC, parts)
     store = Store(project / "mel.zarr")
     order = [source.sha256 for job in jobs for source in job.sources]
-    asked = [source.sha256 for source in read_sources(project / "all.csv")] * 2
+    asked = [source.sha256 for source in read_sources(AUDIO.at(project / "all.csv"))] * 2
     asked += ["0" * 64, "f" * 64, order[0][:-2] + "00", ""]
     random.Random(1).shuffle(asked)
     row_of = {sha256: row for row, sha256 in enumerate(order)}

@@ -12,12 +12,14 @@ import pandas as pd
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.load import EvaluateParams
-from cache.csv_files import read_csv, write_csv
+from cache import tables
+from cache.csv_files import write_csv
+from cache.tables import Col
 from commands.report.figures import draw_classes, draw_confusions, draw_soundscapes
 from train.data.examples import read_labels
 from train.members import read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
-from train.paths import LABELS, REPORTS
+from train.paths import REPORTS
 from train.score.blend import Held
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.score.metrics import Floats, class_average_precision, class_roc_auc, recording_metrics
@@ -55,8 +57,8 @@ def write_tables(
     """Write all tables, and the pictures of two of them."""
     classes = class_table(predicted)
     confusions = confusion_table(predicted, ensemble.labels, evaluate.top_confusions)
-    write_csv(classes, REPORTS / "per_class.csv", "%.4f")
-    write_csv(confusions, REPORTS / "confusions.csv")
+    tables.PER_CLASS.write(classes, "%.4f")
+    tables.CONFUSIONS.write(confusions)
     draw_classes(classes, REPORTS / "per_class.png")
     draw_confusions(confusions, REPORTS / "confusions.png")
     for name, table in {
@@ -97,13 +99,13 @@ def _class_ap(predicted: OutOfFold, scores_NK: Floats) -> Any:
 
 def class_table(predicted: OutOfFold) -> pd.DataFrame:
     """The ensemble's average precision and ROC-AUC of each class that can be scored, best first."""
-    table = read_csv(LABELS, {"label": str, "common_name": str})
+    table = tables.LABELS.read(Col.LABEL, Col.COMMON_NAME, Col.RECORDINGS)
     scores_NK = predicted.scores[ENSEMBLE]
-    table = table[["label", "common_name", "recordings"]].assign(
+    table = table.assign(
         average_precision=_class_ap(predicted, scores_NK),
         roc_auc=class_roc_auc(predicted.truth, scores_NK, ~predicted.examples.secondary),
     )
-    return table.dropna(subset=["average_precision"]).sort_values("average_precision", ascending=False)
+    return table.dropna(subset=[Col.AVERAGE_PRECISION]).sort_values(Col.AVERAGE_PRECISION, ascending=False)
 
 
 def confusion_table(predicted: OutOfFold, labels: list[str], most: int) -> pd.DataFrame:
@@ -111,10 +113,10 @@ def confusion_table(predicted: OutOfFold, labels: list[str], most: int) -> pd.Da
     guess_N = predicted.scores[ENSEMBLE].argmax(axis=1)
     wrong = guess_N != predicted.examples.primary
     names = np.array(labels, dtype=object)
-    pairs = pd.DataFrame({"label": names[predicted.examples.primary[wrong]], "predicted": names[guess_N[wrong]]})
-    counted = pairs.value_counts().rename("recordings").reset_index()
-    counted = counted.sort_values(["recordings", "label", "predicted"], ascending=[False, True, True]).head(most)
-    return counted.assign(confusion=counted["label"].astype(str) + " -> " + counted["predicted"].astype(str))
+    pairs = pd.DataFrame({Col.LABEL: names[predicted.examples.primary[wrong]], Col.PREDICTED: names[guess_N[wrong]]})
+    counted = pairs.value_counts().rename(Col.RECORDINGS).reset_index()
+    counted = counted.sort_values([Col.RECORDINGS, Col.LABEL, Col.PREDICTED], ascending=[False, True, True]).head(most)
+    return counted.assign(confusion=counted[Col.LABEL].astype(str) + " -> " + counted[Col.PREDICTED].astype(str))
 
 
 def print_summary(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:

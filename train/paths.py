@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-RECORDINGS, LABELS, FOLDS = Path("data/recordings.csv"), Path("data/labels.csv"), Path("data/folds.csv")
-ANNOTATIONS = Path("data/annotations.csv")
-SOUNDSCAPES, TRUTH = Path("data/soundscapes.csv"), Path("data/soundscape_truth.csv")
-SUBMISSION_LABELS = Path("data/submission_labels.csv")
 MEMBERS, MODELS = Path("data/members"), Path("models")
 SCORES, SUBMISSION = Path("data/soundscape_scores.npz"), Path("reports/submission.csv")
 ENSEMBLE, THRESHOLDS = Path("data/ensemble.json"), Path("reports/thresholds.csv")

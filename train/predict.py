@@ -16,15 +16,16 @@ from birdcache.params.views import AnyView, each_of
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting
 from birdcache.progress import Progress
-from cache.csv_files import read_csv
+from cache import tables
 from cache.store import Store
+from cache.tables import Col
 from train.data.examples import read_labels
 from train.data.frames import Frames
 from train.data.multi_view import open_multi_view
 from train.model.classifier import Classifier, choose_device
 from train.model.soup import read_fold_soup
 from train.model.weights import Sidecar, read_model, read_sidecar
-from train.paths import MODELS, SCORES, SOUNDSCAPES, store_path
+from train.paths import MODELS, SCORES, store_path
 from train.score.inference import Floats, Scorer
 
 
@@ -89,10 +90,9 @@ def main() -> None:
 
 
 def read_soundscapes() -> list[Soundscape]:
-    """Rows of data/soundscapes.csv."""
-    table = read_csv(SOUNDSCAPES, {"soundscape": str, "sha256": str})
-    columns = (table["soundscape"], table["sha256"], table["duration_s"].astype(float))
-    return [Soundscape(*row) for row in zip(*columns, strict=True)]
+    """The usable soundscapes, sorted by name."""
+    table = tables.SOUNDSCAPES.read(Col.SOUNDSCAPE, Col.SHA256, Col.DURATION_S)
+    return [Soundscape(*row) for row in table.itertuples(index=False, name=None)]
 
 
 def held_by_all_views(soundscapes: Sequence[Soundscape], params: Params) -> list[Soundscape]:

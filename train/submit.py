@@ -10,9 +10,11 @@ from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.load import Params
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
-from cache.csv_files import read_csv, write_csv
+from cache import tables
+from cache.csv_files import write_csv
+from cache.tables import Col
 from train.data.examples import read_labels
-from train.paths import ENSEMBLE, SCORES, SUBMISSION, SUBMISSION_LABELS, THRESHOLDS
+from train.paths import ENSEMBLE, SCORES, SUBMISSION, THRESHOLDS
 from train.score.blend import Blend, Held
 from train.score.ensemble import Ensemble, write_ensemble
 from train.score.metrics import Floats
@@ -59,12 +61,12 @@ def gathered(
 
 def submission_table(row_ids: Sequence[str], scores_NK: Floats, labels: Sequence[str]) -> pd.DataFrame:
     """Row ids and scores with the columns of sample_submission.csv; labels that no recording taught score 0."""
-    wanted = list(read_csv(SUBMISSION_LABELS, {"label": str})["label"])
+    wanted = list(tables.SUBMISSION_LABELS.read()[Col.LABEL])
     if unknown := [label for label in wanted if label not in set(labels)]:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         print(f"warning: {len(unknown)} labels of the submission have no recording and score 0: {shown}")
     scores = pd.DataFrame(scores_NK, columns=list(labels)).reindex(columns=wanted, fill_value=0.0)
-    scores.insert(0, "row_id", list(row_ids))
+    scores.insert(0, Col.ROW_ID, list(row_ids))
     return scores
 
 

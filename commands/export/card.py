@@ -10,8 +10,9 @@ import pandas as pd
 
 from birdcache.bundle.format import OUTSIDE, Description, Input
 from birdcache.params.export import ExportParams
-from cache.csv_files import read_csv
-from train.paths import LABELS, RECORDINGS, REPORTS
+from cache import tables
+from cache.tables import Col
+from train.paths import REPORTS
 
 METRICS = REPORTS / "metrics.json"
 NOT_STATED = "not stated"
@@ -62,10 +63,10 @@ def folds_text(weights: Mapping[str, str], fold_soup: bool) -> str:
 
 def data_text(export: ExportParams) -> str:
     """How much the models were trained on."""
-    recordings = read_csv(RECORDINGS, {"label": str, "author": str})
-    counts = recordings["label"].value_counts()
-    authors = recordings["author"][recordings["author"] != ""].nunique()
-    hours = recordings["duration_s"].astype(float).sum() / 3600
+    recordings = tables.RECORDINGS.read(Col.LABEL, Col.AUTHOR, Col.DURATION_S)
+    counts = recordings[Col.LABEL].value_counts()
+    authors = recordings[Col.AUTHOR][recordings[Col.AUTHOR] != ""].nunique()
+    hours = recordings[Col.DURATION_S].sum() / 3600
     return (
         f"{len(recordings)} recordings, {hours:.2f} hours, {len(counts)} labels ({counts.iloc[-1]} to {counts.iloc[0]} "
         f"recordings each), {authors} authors. Folds share no author, place and day, or content."
@@ -144,12 +145,12 @@ def species_text(description: Description) -> str:
 
 def label_table(description: Description) -> pd.DataFrame:
     """labels.csv: label, name, recordings and threshold, in the order of the scores."""
-    known = read_csv(LABELS, str).set_index("label")
+    known = tables.LABELS.read().set_index(Col.LABEL)
     return pd.DataFrame(
         {
-            "label": description.labels,
+            Col.LABEL: description.labels,
             "name": [description.names.get(label, "") for label in description.labels],
-            "recordings": [known["recordings"].get(label, "") for label in description.labels],
+            "recordings": [known[Col.RECORDINGS].get(label, "") for label in description.labels],
             "threshold": [f"{each:.4f}" for each in description.thresholds],
         }
     )

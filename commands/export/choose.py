@@ -29,8 +29,9 @@ def ready_for_export(export: ExportParams, models: Path = MODELS, ensemble_file:
     chosen = {name: [found[name][fold] for fold in ensemble.folds] for name in ensemble.members}
     members = {name: load_models(folders, ensemble.fold_soup, CPU) for name, folders in chosen.items()}
     in_float32 = {name: [exact(model) for model in each] for name, each in members.items()}
-    data = ensemble_file.parent
-    return Ready(ensemble, in_float32, [], CPU, read_submission_labels(data, labels), read_common_names(data, labels))
+    project = ensemble_file.resolve().parent.parent
+    columns, names = read_submission_labels(project, labels), read_common_names(project, labels)
+    return Ready(ensemble, in_float32, [], CPU, columns, names)
 
 
 def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:

@@ -22,11 +22,9 @@ from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.predictor import FileScores
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath, place
-from cache.csv_files import read_csv
-from train.paths import SOUNDSCAPES, TRUTH
+from cache import tables
+from cache.tables import Col
 from train.score.metrics import window_metrics
-
-AUDIO = Path("data/audio.csv")
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,14 @@ class Measured:
 
 def compared_files(count: int) -> Compared:
     """So many soundscapes, those with a truth first, and so many recordings of all lengths."""
-    soundscapes = read_csv(SOUNDSCAPES, str)
-    told = {row_id.rpartition("_")[0] for row_id in read_csv(TRUTH, str)["row_id"]}
-    order = np.argsort([name not in told for name in soundscapes["soundscape"]], kind="stable")
-    chosen = [place(path) for path in soundscapes["path"].iloc[order[:count]]]
-    audio = read_csv(AUDIO, {"sha256": str, "path": str})
-    recordings = audio[~audio["path"].isin(soundscapes["path"])].sort_values(["duration_s", "path"])
+    soundscapes = tables.SOUNDSCAPES.read()
+    told = {row_id.rpartition("_")[0] for row_id in tables.SOUNDSCAPE_TRUTH.read()[Col.ROW_ID]}
+    order = np.argsort([name not in told for name in soundscapes[Col.SOUNDSCAPE]], kind="stable")
+    chosen = [place(path) for path in soundscapes[Col.PATH].iloc[order[:count]]]
+    audio = tables.AUDIO.read()
+    recordings = audio[~audio[Col.PATH].isin(soundscapes[Col.PATH])].sort_values([Col.DURATION_S, Col.PATH])
     places = np.unique(np.linspace(0, len(recordings) - 1, min(count, len(recordings))).round().astype(int))
-    return Compared(chosen, [place(path) for path in recordings["path"].iloc[places]])
+    return Compared(chosen, [place(path) for path in recordings[Col.PATH].iloc[places]])
 
 
 def measure(
@@ -117,7 +115,7 @@ def soundscape_metrics(
     compared: Compared, measured: Measured, labels: Sequence[str], window_s: float
 ) -> dict[str, float]:
     """Metrics over those windows of the soundscapes that have a truth; empty if none has."""
-    truth = read_csv(TRUTH, str).set_index("row_id")["labels"].to_dict()
+    truth = tables.SOUNDSCAPE_TRUTH.read().set_index(Col.ROW_ID)[Col.LABELS].to_dict()
     number = {label: place for place, label in enumerate(labels)}
     truth_rows: list[Any] = []
     score_rows: list[Floats32] = []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from birdcache.errors import CommandError
 from birdcache.params import load as parameters
+from cache import tables
 from train.fit import Split, open_split
 from train.members import read_member
 from train.model.classifier import choose_device
-from train.paths import FOLDS, LABELS, MEMBERS, RECORDINGS, store_path
+from train.paths import MEMBERS, store_path
 
 
 def split_of(name: str, fold: int | None) -> Split:
@@ -25,7 +26,8 @@ def split_of(name: str, fold: int | None) -> Split:
     if not 0 <= fold < loaded.folds.count:
         raise CommandError(f"--fold {fold}: params.yaml makes folds 0 to {loaded.folds.count - 1} (folds.count)")
     stores = map(store_path, loaded.members[name].views)
-    for path in (RECORDINGS, LABELS, FOLDS, *stores, MEMBERS / f"{name}.json"):
+    needed = [table.path for table in (tables.RECORDINGS, tables.LABELS, tables.FOLDS)]
+    for path in (*needed, *stores, MEMBERS / f"{name}.json"):
         if not path.exists():
             raise CommandError(f"{path}: is missing; run `dvc repro member@{name} folds` first, which trains nothing")
     member = read_member(name)

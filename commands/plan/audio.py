@@ -16,12 +16,14 @@ from birdcache.audio.decoder import decoder
 from birdcache.errors import PipelineError
 from birdcache.params.load import DataParams
 from birdcache.storage import AnyPath, place, reaching, remote
-from cache.tables import Kind, read_table
+from cache import tables
+from cache.csv_files import Table
+from cache.tables import Col
 from pipeline.build.plan import Source
 from pipeline.dataset.metadata import read_metadata
 from pipeline.dataset.scan import scan_file
-from pipeline.recordings import DATA, REPORTS
-from pipeline.spectrograms import AUDIO, SOUNDSCAPES, read_sources
+from pipeline.recordings import REPORTS
+from pipeline.spectrograms import read_sources
 
 SAMPLE_FILES = 64  # so many headers tell the hours of all files
 SCANNED_BYTES = 2 * 10**9  # so much is hashed to know exactly what is new; more is estimated
@@ -69,8 +71,8 @@ class Audio:
 def listed_audio() -> dict[str, Audio]:
     """Recordings and soundscapes of the tables that stage `recordings` wrote."""
     return {
-        "recordings": Audio(tuple(read_sources(AUDIO))),
-        "soundscapes": Audio(tuple(read_sources(SOUNDSCAPES))),
+        "recordings": Audio(tuple(read_sources(tables.AUDIO))),
+        "soundscapes": Audio(tuple(read_sources(tables.SOUNDSCAPES))),
     }
 
 
@@ -86,12 +88,12 @@ def expected_audio(data: DataParams) -> dict[str, Audio]:
         If the data set's own tables cannot be read, as stage `recordings` would.
     """
     metadata = read_metadata(data)
-    recordings = dict(zip(metadata.recordings["recording"], metadata.recordings["path"], strict=True))
+    recordings = dict(zip(metadata.recordings[Col.RECORDING], metadata.recordings[Col.PATH], strict=True))
     soundscapes = {path.stem: path.as_posix() for path in metadata.soundscapes}
     files = list_files(place(data.root), [*recordings.values(), *soundscapes.values()])
     return {
-        "recordings": _expected(recordings, DATA / "recordings.csv", "recording", data, files),
-        "soundscapes": _expected(soundscapes, SOUNDSCAPES, "soundscape", data, files),
+        "recordings": _expected(recordings, tables.RECORDINGS, Col.RECORDING, data, files),
+        "soundscapes": _expected(soundscapes, tables.SOUNDSCAPES, Col.SOUNDSCAPE, data, files),
     }
 
 
@@ -127,11 +129,11 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def _expected(
-    paths: Mapping[str, str], table: Path, name_column: str, data: DataParams, files: Mapping[str, File]
+    paths: Mapping[str, str], table: Table, name_column: str, data: DataParams, files: Mapping[str, File]
 ) -> Audio:
     """Sort the files {name: path} of a data set into known and new ones by the table of the last run."""
     known = _read_known(table, name_column)
-    written_s = table.stat().st_mtime if known else 0.0
+    written_s = table.path.stat().st_mtime if known else 0.0
     barred = _without_end(name_column) if known and data.no_end == "refuse" else frozenset()
     there = {name: path for name, path in paths.items() if path in files}  # stage `recordings` leaves the others out
     new = {name: path for name, path in there.items() if name not in known or files[path].written_s > written_s}
@@ -140,7 +142,7 @@ def _expected(
         for name, path in there.items()
         if name not in new and name not in barred and data.shortest_s <= known[name][1] <= data.longest_s
     ]
-    gone, since = tuple(name for name in known if name not in there), table.exists()
+    gone, since = tuple(name for name in known if name not in there), table.path.exists()
     if len(new) > SAMPLE_FILES or sum(files[path].bytes for path in new.values()) > SCANNED_BYTES:
         unseen = _estimate({path: files[path].bytes for path in new.values()}, data)
         return Audio(_distinct(sources), unseen, tuple(new) if since else (), gone)
@@ -149,20 +151,19 @@ def _expected(
     return Audio(_distinct([*sources, *usable.values()]), new=tuple(usable) if since else (), gone=gone)
 
 
-def _read_known(table: Path, name_column: str) -> dict[str, tuple[str, float]]:
+def _read_known(table: Table, name_column: str) -> dict[str, tuple[str, float]]:
     """SHA-256 and duration in seconds of each file that a table of the last run names; none if there is no table."""
-    if not table.exists():
+    if not table.path.exists():
         return {}
-    columns: dict[str, Kind] = {name_column: "text", "sha256": "text", "duration_s": "number"}
-    rows = read_table(table, columns)
-    return dict(zip(rows[name_column], zip(rows["sha256"], rows["duration_s"], strict=True), strict=True))
+    rows = table.read(name_column, Col.SHA256, Col.DURATION_S)
+    return dict(zip(rows[name_column], zip(rows[Col.SHA256], rows[Col.DURATION_S], strict=True), strict=True))
 
 
 def _without_end(name_column: str) -> frozenset[str]:
     """Files of the last run that do not say where they end; none if nothing tells."""
     try:
         told = json.loads((REPORTS / "data.json").read_text(encoding="utf-8"))
-        return frozenset(told["no_end"] if name_column == "recording" else told["soundscapes"]["no_end"])
+        return frozenset(told["no_end"] if name_column == Col.RECORDING else told["soundscapes"]["no_end"])
     except (OSError, ValueError, KeyError):
         return frozenset()
 

@@ -16,6 +16,7 @@ from birdcache.errors import PipelineError
 from birdcache.params.load import MachineParams, Params
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath, place
+from cache import tables
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from commands.plan.audio import Audio, expected_audio, listed_audio, spread
@@ -24,7 +25,7 @@ from commands.plan.stages import StagePlan
 from pipeline.build.build import SPARE_BYTES, Builder, free_bytes
 from pipeline.build.frontend import room, spectrogram_blocks
 from pipeline.build.plan import Job, Source
-from pipeline.spectrograms import AUDIO, open_builder
+from pipeline.spectrograms import open_builder
 
 STAGE = "spectrograms@"
 MEASURED_FILES, MEASURED_S = 3, 20.0  # so many recordings, at most so many seconds of each
@@ -132,7 +133,7 @@ def _audio(states: Mapping[str, str], params: Params) -> tuple[dict[str, Audio],
 def _notes(expected: Mapping[str, Audio]) -> list[str]:
     """What is new or gone since the last run of stage `recordings`, as far as names and times of files tell."""
     found = [line for store, audio in expected.items() for line in _store_notes(store, audio)]
-    if not AUDIO.exists():
+    if not tables.AUDIO.path.exists():
         return ["there is no list of recordings yet: counted by what the data set lists and the files' headers", *found]
     title = "stage recordings runs first; by names and times of the files, since its last run:"
     return [title, *found] if found else [f"{title} nothing is new, changed or gone"]

@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 
 from birdcache.errors import CommandError
-from cache.csv_files import read_csv
+from cache import tables
+from cache.csv_files import Table
+from cache.tables import Col
 from train.model.classifier import Classifier
 from train.model.soup import read_fold_soup
 from train.model.weights import SIDECAR, Sidecar, read_model, read_sidecar
-from train.paths import ENSEMBLE, LABELS, SUBMISSION_LABELS
+from train.paths import ENSEMBLE
 from train.score.ensemble import Ensemble, read_ensemble
 
 WINDOW_S, THRESHOLD = 5.0, 0.2  # of models that belong to no ensemble
@@ -90,9 +92,9 @@ def make_ready(folder: Path, ensemble_file: Path | None, window_s: float | None,
         ensemble = ensemble.model_copy(update={"window_s": window_s, "hop_s": min(ensemble.hop_s, window_s)})
     folds = {name: [found[name][fold] for fold in ensemble.folds if fold in found[name]] for name in ensemble.members}
     members = {name: load_models(folders, ensemble.fold_soup, device) for name, folders in folds.items()}
-    data = None if path is None else path.parent
+    project = None if path is None else path.resolve().parent.parent
     return Ready(
-        ensemble, members, [said], device, read_submission_labels(data, labels), read_common_names(data, labels)
+        ensemble, members, [said], device, read_submission_labels(project, labels), read_common_names(project, labels)
     )
 
 
@@ -175,18 +177,20 @@ def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> l
     ]
 
 
-def read_submission_labels(data: Path | None, labels: list[str]) -> list[str]:
-    """Columns of the submission of the project with this folder `data`, else the labels themselves."""
-    path = None if data is None else data / SUBMISSION_LABELS.name
-    if path is None or not path.is_file():
-        return labels
-    return list(read_csv(path, {"label": str})["label"])
+def read_submission_labels(project: Path | None, labels: list[str]) -> list[str]:
+    """Columns of the project's submission, else the labels themselves."""
+    table = _table_of(project, tables.SUBMISSION_LABELS)
+    return list(table.read()[Col.LABEL]) if table else labels
 
 
-def read_common_names(data: Path | None, labels: list[str]) -> dict[str, str]:
-    """Common names of the labels that have one in the project with this folder `data`."""
-    path = None if data is None else data / LABELS.name
-    if path is None or not path.is_file():
-        return {}
-    known = read_csv(path, str).set_index("label")["common_name"].to_dict()
+def read_common_names(project: Path | None, labels: list[str]) -> dict[str, str]:
+    """Common names of the labels that have one in the project."""
+    table = _table_of(project, tables.LABELS)
+    known = table.read().set_index(Col.LABEL)[Col.COMMON_NAME].to_dict() if table else {}
     return {label: known[label] for label in labels if known.get(label)}
+
+
+def _table_of(project: Path | None, table: Table) -> Table | None:
+    """A project's table, if it has it."""
+    there = None if project is None else table.at(project / table.path)
+    return there if there and there.path.is_file() else None

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from birdcache.errors import PipelineError
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
+from cache.tables import Col
 from commands.report.images import Picture, picture, total_bytes
 from commands.report.results import Audio, Results, spread
 from commands.report.sounds import sound
@@ -61,7 +62,7 @@ def gallery(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
     counts_K = results.labels["recordings"].to_numpy()
     held = [label for label in np.argsort(-counts_K, kind="stable").tolist() if counts_K[label] > 0]
     for label in spread(np.array(held, np.int64), count).tolist():
-        code = str(results.labels["label"][label])
+        code = str(results.labels[Col.LABEL][label])
         name = _best_rated(results, code)
         facts = (f"{counts_K[label]} recordings of this class",)
         if name:
@@ -70,7 +71,7 @@ def gallery(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
 
 def _best_rated(results: Results, label: str) -> str | None:
     held = results.store(next(iter(results.views)))
-    rows = results.recordings[results.recordings["label"] == label]
+    rows = results.recordings[results.recordings[Col.LABEL] == label]
     rows = rows[held.rows_of(list(rows["sha256"])) >= 0]
     ordered = rows.assign(name=rows.index).sort_values(["rating", "name"], ascending=[False, True])
     return None if ordered.empty else str(ordered.index[0])
@@ -108,7 +109,7 @@ def least_sure(scores_NK: Floats) -> Ints:
 
 def _judged(results: Results, name: str, number: int, clip_s: float) -> Clip:
     """A recording with what the ensemble and each member say of it."""
-    examples, labels = results.predicted.examples, list(results.labels["label"])
+    examples, labels = results.predicted.examples, list(results.labels[Col.LABEL])
     primary, best = int(examples.primary[number]), int(results.scores[number].argmax())
     called = {label: results.names[labels[label]] for label in (primary, best)}
     title = called[primary] if primary == best else f"{called[primary]}, taken for {called[best]}"
@@ -130,7 +131,7 @@ def _judged(results: Results, name: str, number: int, clip_s: float) -> Clip:
 def top_scores(results: Results, scores_K: Floats, primary: int) -> tuple[Score, ...]:
     """The best classes, and the label if it is not among them."""
     best = np.argsort(-scores_K, kind="stable")[:BEST_SHOWN].tolist()
-    labels = list(results.labels["label"])
+    labels = list(results.labels[Col.LABEL])
     shown = best if primary in best else [*best, primary]
     return tuple(Score(results.names[labels[k]], float(scores_K[k]), k == primary) for k in shown)
 

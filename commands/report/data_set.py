@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from cache.csv_files import read_csv
+from cache import tables
+from cache.tables import Col
 from commands.report.charts import COLOURS, Chart, chart, short
 from commands.report.results import Results, read_report
 from commands.report.tables import Cell, Column, Table, number, text
-from train.paths import FOLDS, REPORTS
+from train.paths import REPORTS
 
 REFUSED_SHOWN = 200  # files; reports/refused.csv names all
 NAMED_AT_MOST = 30  # classes with a bar of their own; above, a curve by rank
@@ -70,9 +70,9 @@ def _warnings(data: dict[str, Any], folds: dict[str, Any]) -> list[str]:
 
 def tail_chart(results: Results, rare_below: int) -> Chart:
     """How many recordings each class has, most first."""
-    ordered = results.labels.sort_values(["recordings", "label"], ascending=[False, True])
+    ordered = results.labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
     counts = ordered["recordings"].to_numpy()
-    names = [results.names[label] for label in ordered["label"]]
+    names = [results.names[label] for label in ordered[Col.LABEL]]
     alt = (
         f"Recordings of each class, from {counts[0]:,} of {names[0]} down to {counts[-1]:,} of {names[-1]}; "
         f"{(counts < rare_below).sum()} classes have fewer than {rare_below}."
@@ -129,12 +129,12 @@ def class_table(results: Results, folds: dict[str, Any]) -> Table:
         Column("recordists", numeric=True),
         *(Column("never" if name == "never" else f"fold {name}", numeric=True) for name in numbers),
     ]
-    grouped = results.recordings.groupby("label")
-    hours = grouped["duration_s"].sum() / 3600
-    authors = grouped["author"].agg(lambda each: each[each != ""].nunique())
+    grouped = results.recordings.groupby(Col.LABEL)
+    hours = grouped[Col.DURATION_S].sum() / 3600
+    authors = grouped[Col.AUTHOR].agg(lambda each: each[each != ""].nunique())
     rows = []
-    ordered = results.labels.sort_values(["recordings", "label"], ascending=[False, True])
-    keys = ("label", "scientific_name", "recordings")
+    ordered = results.labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
+    keys = (Col.LABEL, Col.SCIENTIFIC_NAME, Col.RECORDINGS)
     for label, scientific, count in zip(*(ordered[key] for key in keys), strict=True):
         counts = [number(by_fold.get(label, {}).get(name, 0)) for name in numbers]
         numbers_of = [number(count), number(hours.get(label, 0.0), 2), number(authors.get(label, 0))]
@@ -144,14 +144,15 @@ def class_table(results: Results, folds: dict[str, Any]) -> Table:
 
 def fold_table() -> Table:
     """What each fold holds, from reports/folds.csv."""
-    table = read_csv(REPORTS / "folds.csv", None)
+    table = tables.FOLD_SUMMARY.read()
     columns = [Column("fold")] + [Column(name.replace("_", " "), numeric=True) for name in table.columns[1:]]
     rows = [
         [Cell("never validated" if row[0] < 0 else str(int(row[0])), float(row[0])), *_fold_numbers(row[1:])]
         for row in table.itertuples(index=False)
     ]
     note = (
-        f"Who is in which fold: {FOLDS}. Labels without: validated in other folds only. Untrained: in this fold only."
+        f"The fold of each recording: {tables.FOLDS.path}. Labels without: validated in other folds only. "
+        "Untrained: in this fold only."
     )
     return Table("table-folds", "Folds", columns, rows, note, filtered=False)
 
@@ -162,13 +163,12 @@ def _fold_numbers(values: tuple[Any, ...]) -> list[Cell]:
 
 def refused_files(results: Results) -> pd.DataFrame:
     """Files that were left out, by the stage that refused them."""
-    lists = {"recordings": REPORTS / "refused.csv"}
-    lists |= {f"spectrograms@{view}": REPORTS / "spectrograms" / f"{view}-refused.csv" for view in results.views}
-    return pd.concat([_read_refused(path).assign(stage=stage) for stage, path in lists.items()], ignore_index=True)
-
-
-def _read_refused(path: Path) -> pd.DataFrame:
-    return read_csv(path, str)
+    lists = {"recordings": tables.REFUSED}
+    lists |= {
+        f"spectrograms@{view}": tables.REFUSED.at(REPORTS / "spectrograms" / f"{view}-refused.csv")
+        for view in results.views
+    }
+    return pd.concat([table.read().assign(stage=stage) for stage, table in lists.items()], ignore_index=True)
 
 
 def refused_table(refused: pd.DataFrame) -> Table:

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from birdcache.figures import BLUE, ORANGE, figure
+from cache.tables import Col
 from train.score.metrics import Bools, Floats
 
 MOST_CLASSES, MOST_SOUNDSCAPES = 40, 3
@@ -21,7 +22,7 @@ def draw_classes(classes: pd.DataFrame, path: Path) -> None:
     shown = classes.tail(MOST_CLASSES).iloc[::-1]
     with figure(path, 9, 1.4 + 0.24 * len(shown)) as drawn:
         precision, counts = drawn.subplots(1, 2, sharey=True, width_ratios=(3, 1))
-        names = [name or label for name, label in zip(shown["common_name"], shown["label"], strict=True)]
+        names = [name or label for name, label in zip(shown[Col.COMMON_NAME], shown[Col.LABEL], strict=True)]
         precision.barh(names, shown["average_precision"], color=BLUE)
         which = f", the worst {len(shown)} of {len(classes)} classes" if len(shown) < len(classes) else ""
         precision.set(title=f"average precision, out of fold{which}", xlim=(0, 1), ylim=(-0.8, len(shown) - 0.2))

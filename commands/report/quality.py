@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cache.csv_files import read_csv
+from cache import tables
+from cache.tables import Col
 from commands.report.charts import COLOURS, Chart, chart
 from commands.report.results import Results, read_report
 from commands.report.tables import Cell, Column, Table, number, percent, span, text, with_interval
-from train.paths import REPORTS
 from train.score.bootstrap import (
     Between,
     Resampled,
@@ -61,10 +61,10 @@ def quality(results: Results, rare_below: int, resamples: int) -> Quality:
     resampled = resample(results, resamples)
     rare_K = results.predicted.recordings < rare_below
     between = {name: each.intervals() | {RARE: each.of_classes(rare_K)} for name, each in resampled.items()}
-    classes = read_csv(REPORTS / "per_class.csv", {"label": str, "common_name": str})
+    classes = tables.PER_CLASS.read()
     rows = class_rows(results, classes, resampled[ENSEMBLE].average_precision)
     rare_rows = [
-        row for row, rare in zip(rows, classes["label"].isin(results.labels["label"][rare_K]), strict=True) if rare
+        row for row, rare in zip(rows, classes[Col.LABEL].isin(results.labels[Col.LABEL][rare_K]), strict=True) if rare
     ]
     of_best = calibration(examples.primary, results.scores)
     return Quality(
@@ -165,29 +165,29 @@ CLASS_COLUMNS = [
 
 def class_rows(results: Results, classes: pd.DataFrame, precision_BK: Values) -> list[list[Cell]]:
     """A row for each class that can be scored, best first, as in reports/per_class.csv."""
-    place = {label: number for number, label in enumerate(results.labels["label"])}
+    place = {label: number for number, label in enumerate(results.labels[Col.LABEL])}
     rows = []
     for row in classes.to_dict("records"):
-        label = row["label"]
+        label = row[Col.LABEL]
         between = interval(precision_BK[:, place[label]])
-        cells = [with_interval(row["average_precision"], between, 2, bar=True), number(row["roc_auc"], 3)]
-        rows.append([text(results.names[label]), text(label), number(row["recordings"]), *cells])
+        cells = [with_interval(row[Col.AVERAGE_PRECISION], between, 2, bar=True), number(row[Col.ROC_AUC], 3)]
+        rows.append([text(results.names[label]), text(label), number(row[Col.RECORDINGS]), *cells])
     return rows
 
 
 def _unscored(results: Results, classes: pd.DataFrame, rare_K: Bools) -> str:
     """Rare classes that no fold validates."""
-    missing = results.labels["label"][rare_K & ~results.labels["label"].isin(classes["label"])]
+    missing = results.labels[Col.LABEL][rare_K & ~results.labels[Col.LABEL].isin(classes[Col.LABEL])]
     names = ", ".join(results.names[label] for label in missing)
     return f"Without a recording in any validated fold, and so without a score: {names}." if names else ""
 
 
 def confusion_table(results: Results) -> Table:
     """The most frequent mistakes, from reports/confusions.csv, and which share of their class they are."""
-    table = read_csv(REPORTS / "confusions.csv", {"label": str, "predicted": str})
+    table = tables.CONFUSIONS.read()
     examples = results.predicted.examples
     validated = dict(
-        zip(results.labels["label"], np.bincount(examples.primary, minlength=examples.classes).tolist(), strict=True)
+        zip(results.labels[Col.LABEL], np.bincount(examples.primary, minlength=examples.classes).tolist(), strict=True)
     )
     columns = [
         Column("is"),
@@ -197,9 +197,9 @@ def confusion_table(results: Results) -> Table:
     ]
     rows = []
     for row in table.to_dict("records"):
-        label, count = row["label"], row["recordings"]
+        label, count = row[Col.LABEL], row[Col.RECORDINGS]
         share = percent(count / max(validated.get(label, 0), 1), 0)
-        names = [text(results.names[each]) for each in (label, row["predicted"])]
+        names = [text(results.names[each]) for each in (label, row[Col.PREDICTED])]
         rows.append([*names, number(count), Cell(share.text, share.sort, share.sort)])
     return Table("table-confusions", "Top confusions", columns, rows)
 
@@ -208,9 +208,9 @@ def precision_chart(results: Results, classes: pd.DataFrame, rare_below: int) ->
     """Average precision of each class against its recordings: what the long tail costs; none if no class is scored."""
     if classes.empty:
         return []
-    counts, precision = classes["recordings"].to_numpy(), classes["average_precision"].to_numpy()
+    counts, precision = classes[Col.RECORDINGS].to_numpy(), classes[Col.AVERAGE_PRECISION].to_numpy()
     rare = counts < rare_below
-    worst = ", ".join(results.names[label] for label in classes["label"].tail(3).iloc[::-1])
+    worst = ", ".join(results.names[label] for label in classes[Col.LABEL].tail(3).iloc[::-1])
     drawn = Chart(
         "chart-precision",
         "Average precision against recordings",

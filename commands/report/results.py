@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from birdcache.params.views import MelView, PcenView
-from cache.csv_files import read_csv
+from cache import tables
+from cache.csv_files import Table
 from cache.store import Store
-from cache.tables import RECORDINGS as RECORDINGS_COLUMNS
-from cache.tables import read_table
+from cache.tables import Col
 from train.members import ResolvedMember, read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
-from train.paths import LABELS, RECORDINGS, REPORTS, SOUNDSCAPES, store_path
+from train.paths import REPORTS, store_path
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.score.metrics import Floats
 from train.score.out_of_fold import OutOfFold, read_out_of_fold
 from train.score.windows import Windows, read_windows
-
-AUDIO = Path("data/audio.csv")
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ class Results:
 
     ensemble: Ensemble
     members: dict[str, ResolvedMember]
-    labels: pd.DataFrame  # a row for each class, K of them, as in data/labels.csv
-    recordings: pd.DataFrame  # indexed by recording, as in data/recordings.csv
+    labels: pd.DataFrame  # a row for each class, K of them, as in `tables.LABELS`
+    recordings: pd.DataFrame  # indexed by recording, as in `tables.RECORDINGS`
     predicted: OutOfFold  # with the ensemble as one more member
     windows: Windows
 
@@ -56,7 +53,7 @@ class Results:
     @cached_property
     def names(self) -> dict[str, str]:
         """What each class is called: its common name, or its label where it has none."""
-        pairs = zip(self.labels["label"], self.labels["common_name"], strict=True)
+        pairs = zip(self.labels[Col.LABEL], self.labels[Col.COMMON_NAME], strict=True)
         return {label: name or label for label, name in pairs}
 
     @cached_property
@@ -79,15 +76,15 @@ class Results:
     @cached_property
     def audio(self) -> dict[str, Audio]:
         """The audio file of each usable recording."""
-        by_content = {each.sha256: each for each in _read_audio(AUDIO)}
-        pairs = zip(self.recordings.index, self.recordings["sha256"], strict=True)
+        by_content = {each.sha256: each for each in _read_audio(tables.AUDIO)}
+        pairs = zip(self.recordings.index, self.recordings[Col.SHA256], strict=True)
         return {str(name): by_content[sha256] for name, sha256 in pairs if sha256 in by_content}
 
     @cached_property
     def soundscape_audio(self) -> dict[str, Audio]:
         """The audio file of each soundscape."""
-        table = read_csv(SOUNDSCAPES, {"sha256": str, "path": str, "soundscape": str})
-        return dict(zip(table["soundscape"], _read_audio(SOUNDSCAPES), strict=True))
+        names = tables.SOUNDSCAPES.read(Col.SOUNDSCAPE)[Col.SOUNDSCAPE]
+        return dict(zip(names, _read_audio(tables.SOUNDSCAPES), strict=True))
 
 
 def read_results() -> Results:
@@ -100,16 +97,16 @@ def read_results() -> Results:
     """
     ensemble = read_ensemble(ENSEMBLE_FILE)
     members = {name: read_member(name) for name in ensemble.members}
-    labels = read_csv(LABELS, dict.fromkeys(["label", "scientific_name", "common_name"], str))
+    labels = tables.LABELS.read()
     view = next(iter(members.values())).member.view
-    predicted = read_out_of_fold(list(members), ensemble.folds, view, list(labels["label"]))
+    predicted = read_out_of_fold(list(members), ensemble.folds, view, list(labels[Col.LABEL]))
     return Results(
         ensemble=ensemble,
         members=members,
         labels=labels,
-        recordings=read_table(RECORDINGS, RECORDINGS_COLUMNS).set_index("recording"),
+        recordings=tables.RECORDINGS.read().set_index(Col.RECORDING),
         predicted=predicted.with_ensemble(ensemble.blend),
-        windows=read_windows(list(labels["label"]), ensemble),
+        windows=read_windows(list(labels[Col.LABEL]), ensemble),
     )
 
 
@@ -118,9 +115,9 @@ def read_report(name: str) -> Any:
     return json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _read_audio(table: Path) -> list[Audio]:
-    rows = read_csv(table, {"sha256": str, "path": str, "duration_s": float})
-    return [Audio(*row) for row in zip(rows["sha256"], rows["path"], rows["duration_s"], strict=True)]
+def _read_audio(table: Table) -> list[Audio]:
+    rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S)
+    return [Audio(*row) for row in rows.itertuples(index=False, name=None)]
 
 
 def spread(items: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cache.tables import Col
 from commands.report.clips import drawn, piece_of, try_sound
 from commands.report.figures import soundscapes_to_show
 from commands.report.images import Picture
@@ -110,4 +111,4 @@ def _line(results: Results, k: int, rows: Ints) -> Line:
         score = float(windows.scores[ENSEMBLE][row, k])
         sings = bool(windows.truth[row, k]) if windows.told[row] else None
         found.append(Window(place * window_s, score, bool(score >= above), sings))
-    return Line(results.names[str(results.labels["label"][k])], tuple(found))
+    return Line(results.names[str(results.labels[Col.LABEL][k])], tuple(found))

@@ -10,11 +10,12 @@ from birdcache.audio.read import DECODER_VERSION
 from birdcache.errors import CommandError, StoreError
 from birdcache.params import load as parameters
 from birdcache.params.views import MelView, PcenView
+from cache import tables
 from cache.corruption import Corruption, repair
 from cache.keys import view_digest
 from cache.verify import Contents, find_corruption
 from pipeline.build.frontend import FRONTEND_VERSION
-from pipeline.spectrograms import AUDIO, CACHE, SOUNDSCAPES, read_sources
+from pipeline.spectrograms import CACHE, read_sources
 
 KINDS = (".zarr", "-soundscapes.zarr")
 View = MelView | PcenView
@@ -60,8 +61,8 @@ def _stores_of(views: Mapping[str, View]) -> dict[Path, View]:
 
 def recording_files() -> dict[str, str]:
     """Path of each audio file by its SHA-256, as far as stage `recordings` has listed them."""
-    tables = [table for table in (AUDIO, SOUNDSCAPES) if table.is_file()]
-    return {source.sha256: source.path for table in tables for source in read_sources(table)}
+    listed = [table for table in (tables.AUDIO, tables.SOUNDSCAPES) if table.path.is_file()]
+    return {source.sha256: source.path for table in listed for source in read_sources(table)}
 
 
 def _is_good(store: Path, view: View | None, full: bool, files: Mapping[str, str]) -> bool:

@@ -6,9 +6,9 @@ import pandas as pd
 
 from birdcache.errors import PipelineError
 from birdcache.user_tables import row_ranges
-from cache.tables import Kind
+from cache.tables import ANNOTATIONS, Col
 
-ANNOTATIONS: dict[str, Kind] = {"recording": "text", "start_s": "number", "end_s": "number", "label": "text"}
+TIMES = list(ANNOTATIONS.columns)
 BEYOND_S = 0.1  # an annotation may end so much after its file: programs round
 
 
@@ -26,23 +26,25 @@ def annotated(recordings: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFra
     """
     if annotations.empty:
         return recordings
-    once = annotations.drop_duplicates(list(ANNOTATIONS))
-    seconds = once.assign(seconds=once["end_s"] - once["start_s"])
-    totals = seconds.groupby(["recording", "path", "label"])["seconds"].sum().reset_index()
-    ranked = totals.sort_values(["seconds", "label"], ascending=[False, True])
-    heard = ranked.groupby(["recording", "path"])["label"].agg(list).reset_index(name="heard")
-    own = pd.DataFrame({"label": heard["heard"].str[0], "secondary": heard["heard"].str[1:].map(sorted).str.join(" ")})
-    own.index = pd.Index(heard["recording"])
-    table = recordings.set_index("recording", drop=False)
-    added = heard[~heard["recording"].isin(table.index)]
-    table = pd.concat([table, unlabelled(added).set_index("recording", drop=False)])
-    table.loc[own.index, ["label", "secondary"]] = own
+    once = annotations.drop_duplicates(TIMES)
+    seconds = once.assign(seconds=once[Col.END_S] - once[Col.START_S])
+    totals = seconds.groupby([Col.RECORDING, Col.PATH, Col.LABEL])["seconds"].sum().reset_index()
+    ranked = totals.sort_values(["seconds", Col.LABEL], ascending=[False, True])
+    heard = ranked.groupby([Col.RECORDING, Col.PATH])[Col.LABEL].agg(list).reset_index(name="heard")
+    own = pd.DataFrame(
+        {Col.LABEL: heard["heard"].str[0], Col.SECONDARY: heard["heard"].str[1:].map(sorted).str.join(" ")}
+    )
+    own.index = pd.Index(heard[Col.RECORDING])
+    table = recordings.set_index(Col.RECORDING, drop=False)
+    added = heard[~heard[Col.RECORDING].isin(table.index)]
+    table = pd.concat([table, unlabelled(added).set_index(Col.RECORDING, drop=False)])
+    table.loc[own.index, [Col.LABEL, Col.SECONDARY]] = own
     return table.reset_index(drop=True)
 
 
 def unlabelled(files: pd.DataFrame) -> pd.DataFrame:
     """Rows of `pipeline.dataset.metadata.Metadata.recordings` for files (recording, path) of which nothing is known."""
-    known = files[["recording", "path"]].reset_index(drop=True)
+    known = files[[Col.RECORDING, Col.PATH]].reset_index(drop=True)
     number = pd.Series(float("nan"), index=known.index)
     return known.assign(
         label="",
@@ -57,23 +59,23 @@ def unlabelled(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame) -> pd.DataFrame:
-    """The annotations of usable recordings (columns `ANNOTATIONS`), in order of recording and time, each once.
+    """The annotations of usable recordings, each once and in order: rows of `cache.tables.ANNOTATIONS`.
 
     Raises
     ------
     PipelineError
         If some begin or end after their recording does: all of them, by table and row.
     """
-    duration_s = annotations["recording"].map(usable.set_index("recording")["duration_s"])
-    late = annotations[(annotations["end_s"] > duration_s + BEYOND_S) | (annotations["start_s"] >= duration_s)]
+    duration_s = annotations[Col.RECORDING].map(usable.set_index(Col.RECORDING)[Col.DURATION_S])
+    late = annotations[(annotations[Col.END_S] > duration_s + BEYOND_S) | (annotations[Col.START_S] >= duration_s)]
     if len(late):
         lines = [
             f"  {table}: row(s) {row_ranges(rows['row'])}: begins or ends behind the end of {recording} "
             f"({duration_s[rows.index[0]]:.2f} s); correct the time or the file"
-            for (table, recording), rows in late.groupby(["table", "recording"])
+            for (table, recording), rows in late.groupby(["table", Col.RECORDING])
         ]
         raise PipelineError("\n".join([f"{len(late)} annotation(s) lie behind the end of their recordings", *lines]))
     chosen = annotations[duration_s.notna()]
-    chosen = chosen.assign(end_s=chosen["end_s"].clip(upper=duration_s[chosen.index]))
-    table = chosen[list(ANNOTATIONS)].sort_values(list(ANNOTATIONS)).drop_duplicates()
+    chosen = chosen.assign(end_s=chosen[Col.END_S].clip(upper=duration_s[chosen.index]))
+    table = chosen[TIMES].sort_values(TIMES).drop_duplicates()
     return table.reset_index(drop=True)

@@ -20,11 +20,11 @@ from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE, is_label, parse_secondary
 from birdcache.storage import AnyPath
 from birdcache.user_tables import Problem, read_user_table
+from cache.tables import NAMES, Col
 
 AUDIO_FOLDERS = ("train_audio", "train_short_audio")  # the second in 2021
 BEST_RATING = 5.0
 FARTHEST = {"latitude": 90.0, "longitude": 180.0}  # degrees
-NAMES = ("scientific_name", "common_name", "class_name")
 _COLUMNS = ("secondary_labels", "author", "rating", "latitude", "longitude", "date", "fold")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
@@ -56,10 +56,10 @@ def read_birdclef(root: AnyPath, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataF
     table = read.cells.reindex(columns=list(dict.fromkeys([*read.cells.columns, *_COLUMNS])), fill_value="")
     files_of = functools.cache(lambda label: _names(audio / label, bounds))  # one listing a label, not a request a file
     remote = not isinstance(root, Path)
-    table["recording"] = [
+    table[Col.RECORDING] = [
         _recording(files_of, *cells, remote) for cells in zip(table["primary_label"], table["filename"], strict=True)
     ]
-    read.refuse([*_problems(table), *_file_problems(table["recording"], audio, bounds)])
+    read.refuse([*_problems(table), *_file_problems(table[Col.RECORDING], audio, bounds)])
     return _recordings(table, audio), table.drop_duplicates("primary_label").set_index("primary_label")
 
 
@@ -78,7 +78,7 @@ def _recording(files_of: Callable[[str], set[str]], label: str, filename: str, r
 
 def _problems(table: pd.DataFrame) -> Iterator[Problem]:
     """Yield the rows that break each rule, and the rule with its way out."""
-    label, recording, rating = table["primary_label"], table["recording"], table["rating"]
+    label, recording, rating = table["primary_label"], table[Col.RECORDING], table["rating"]
     secondary_ok = table["secondary_labels"].map(lambda text: parse_secondary(text) is not None).astype(bool)
     yield label == "", "primary_label is empty; name the species"
     yield ~label.map(is_label).astype(bool) & (label != ""), f"primary_label is no label; {LABEL_RULE}; rename it"
@@ -114,16 +114,16 @@ def _recordings(table: pd.DataFrame, audio: AnyPath) -> pd.DataFrame:
     secondary = [" ".join(parse_secondary(text) or ()) for text in table["secondary_labels"]]
     return pd.DataFrame(
         {
-            "recording": table["recording"],
-            "path": [(audio / recording).as_posix() for recording in table["recording"]],
-            "label": table["primary_label"],
-            "secondary": secondary,
-            "author": table["author"],
-            "rating": table["rating"].map(_number).astype(float),
-            "latitude": table["latitude"].map(_number).astype(float),
-            "longitude": table["longitude"].map(_number).astype(float),
-            "date": table["date"].map(_iso_date),
-            "fold": table["fold"].map(_number).astype("Int64"),
+            Col.RECORDING: table[Col.RECORDING],
+            Col.PATH: [(audio / recording).as_posix() for recording in table[Col.RECORDING]],
+            Col.LABEL: table["primary_label"],
+            Col.SECONDARY: secondary,
+            Col.AUTHOR: table["author"],
+            Col.RATING: table["rating"].map(_number).astype(float),
+            Col.LATITUDE: table["latitude"].map(_number).astype(float),
+            Col.LONGITUDE: table["longitude"].map(_number).astype(float),
+            Col.DATE: table["date"].map(_iso_date),
+            Col.FOLD: table["fold"].map(_number).astype("Int64"),
         }
     ).reset_index(drop=True)
 

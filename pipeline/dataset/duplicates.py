@@ -21,11 +21,12 @@ from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.load import MachineParams
 from birdcache.progress import Progress
 from birdcache.storage import absolute
+from cache.tables import Col
 from pipeline.build.parallel import run_unordered
 
 BEGINNING_BLOCKS = 1  # of `birdcache.audio.read.BLOCK_SAMPLES`: 4 s at 32 kHz
 BATCH_FILES = 16  # per task of a worker
-FACTS = ["path", "sha256", "duration_s", "sample_rate_hz"]
+FACTS = [Col.PATH, Col.SHA256, Col.DURATION_S, Col.SAMPLE_RATE_HZ]
 File = tuple[str, float, str]  # path, duration in seconds, SHA-256 of the file's bytes
 
 
@@ -36,9 +37,9 @@ def with_sounds(tables: Sequence[pd.DataFrame], machine: MachineParams) -> list[
     ----------
     tables : of scanned files, with path and the columns of `pipeline.dataset.scan.Scan`.
     """
-    files = pd.concat([table.loc[table["code"] == "", FACTS] for table in tables], ignore_index=True)
+    files = pd.concat([table.loc[table[Col.CODE] == "", FACTS] for table in tables], ignore_index=True)
     sounds = iter(same_sounds(files, machine))
-    return [table.assign(sound=[next(sounds) if code == "" else "" for code in table["code"]]) for table in tables]
+    return [table.assign(sound=[next(sounds) if code == "" else "" for code in table[Col.CODE]]) for table in tables]
 
 
 def same_sounds(files: pd.DataFrame, machine: MachineParams) -> pd.Series[str]:
@@ -55,21 +56,21 @@ def same_sounds(files: pd.DataFrame, machine: MachineParams) -> pd.Series[str]:
     -------
     The file's own SHA-256 for most, also for one that does not decode: it is refused when it is stored.
     """
-    contents = files.drop_duplicates("sha256").set_index("sha256")
-    key = contents["sample_rate_hz"].astype(str) + " " + contents["duration_s"].astype(float).map(float.hex)
+    contents = files.drop_duplicates(Col.SHA256).set_index(Col.SHA256)
+    key = contents[Col.SAMPLE_RATE_HZ].astype(str) + " " + contents[Col.DURATION_S].astype(float).map(float.hex)
     for blocks, what in ((BEGINNING_BLOCKS, "alike?"), (None, "the same?")):
         suspects = contents[key.duplicated(keep=False)]
         sounds = _sounds(suspects, blocks, machine, what)
         key = key.where(~key.index.isin(suspects.index), key + " " + sounds)
     first = key.index.to_series().groupby(key).transform("min")
-    return files["sha256"].map(first).astype(str)
+    return files[Col.SHA256].map(first).astype(str)
 
 
 def _sounds(suspects: pd.DataFrame, blocks: int | None, machine: MachineParams, what: str) -> pd.Series[str]:
     """Digest of the sound of each file, by its SHA-256."""
     found: dict[str, str] = {}
     if len(suspects):
-        files = list(zip(suspects["path"], suspects["duration_s"], suspects.index, strict=True))
+        files = list(zip(suspects[Col.PATH], suspects[Col.DURATION_S], suspects.index, strict=True))
         base = os.fspath(Path.cwd())
         batches = (files[start : start + BATCH_FILES] for start in range(0, len(files), BATCH_FILES))
         with Progress(len(files), what, "files") as progress:

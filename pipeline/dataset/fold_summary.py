@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from birdcache.figures import figure
+from cache.tables import Col
 from pipeline.dataset.groups import NEVER_VALIDATED
 
 UNEVEN_ABOVE = 1.5  # times an even share
@@ -20,7 +21,7 @@ NAMED_AT_MOST = 40  # labels; above, their names would not be readable
 
 def label_counts(folds: pd.DataFrame, count: int) -> pd.DataFrame:
     """Recordings of each label (row) in each fold (column, from -1 to count - 1), most frequent label first."""
-    table = pd.crosstab(folds["label"], folds["fold"]).reindex(columns=range(NEVER_VALIDATED, count), fill_value=0)
+    table = pd.crosstab(folds[Col.LABEL], folds[Col.FOLD]).reindex(columns=range(NEVER_VALIDATED, count), fill_value=0)
     return table.loc[sorted(table.index, key=lambda label: (-table.loc[label].sum(), label))]
 
 
@@ -39,7 +40,7 @@ def fold_rows(folds: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     fold, recordings, hours, groups, authors, labels (with a recording in this fold), labels_without (validated in
     other folds only), labels_untrained (in this fold only, so that they are validated but never learnt).
     """
-    return pd.DataFrame([_fold_row(fold, folds[folds["fold"] == fold], counts) for fold in _numbers(counts)])
+    return pd.DataFrame([_fold_row(fold, folds[folds[Col.FOLD] == fold], counts) for fold in _numbers(counts)])
 
 
 def _fold_row(fold: int, members: pd.DataFrame, counts: pd.DataFrame) -> dict[str, Any]:
@@ -48,9 +49,9 @@ def _fold_row(fold: int, members: pd.DataFrame, counts: pd.DataFrame) -> dict[st
     return {
         "fold": fold,
         "recordings": len(members),
-        "hours": round(float(members["duration_s"].sum()) / 3600, 3),
-        "groups": members["group"].nunique(),
-        "authors": members.loc[members["author"] != "", "author"].nunique(),
+        "hours": round(float(members[Col.DURATION_S].sum()) / 3600, 3),
+        "groups": members[Col.GROUP].nunique(),
+        "authors": members.loc[members[Col.AUTHOR] != "", Col.AUTHOR].nunique(),
         "labels": int(present.sum()),
         "labels_without": int((validated & ~present).sum()) if fold != NEVER_VALIDATED else 0,
         "labels_untrained": len(_untrained(fold, counts)),
@@ -87,7 +88,7 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
     Plain values for JSON. `crossing` names every group that lies in more than one fold: their recordists are met
     in training and in validation. `crossing_sounds` names recordings of the same sound in different folds.
     """
-    validated = int((folds["fold"] != NEVER_VALIDATED).sum())
+    validated = int((folds[Col.FOLD] != NEVER_VALIDATED).sum())
     crossing, sounds = _crossing(folds), _crossing_sounds(folds)
     columns = {fold: "never" if fold == NEVER_VALIDATED else str(fold) for fold in _numbers(counts)}
     return {
@@ -95,7 +96,7 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
         "warnings": list(_warnings(counts, crossing, sounds)),
         "origin": origin,
         "recordings": {"validated": validated, "never_validated": len(folds) - validated},
-        "groups": {"count": folds["group"].nunique(), "largest": int(folds["group"].value_counts().max())},
+        "groups": {"count": folds[Col.GROUP].nunique(), "largest": int(folds[Col.GROUP].value_counts().max())},
         "crossing": crossing,
         "crossing_sounds": sounds,
         "labels_never_validated": rare,
@@ -120,17 +121,17 @@ def _warnings(counts: pd.DataFrame, crossing: list[dict[str, Any]], sounds: list
 
 def _crossing(folds: pd.DataFrame) -> list[dict[str, Any]]:
     """The groups that lie in more than one fold: authors, and recordings in each fold."""
-    spread = folds.groupby("group")["fold"].nunique()
+    spread = folds.groupby(Col.GROUP)[Col.FOLD].nunique()
     crossing = []
     for group in spread.index[spread > 1]:
-        members = folds[folds["group"] == group]
+        members = folds[folds[Col.GROUP] == group]
         crossing.append(
             {
                 "group": int(group),
-                "authors": sorted(set(members["author"]) - {""}),
-                "first_recording": members["recording"].iloc[0],
+                "authors": sorted(set(members[Col.AUTHOR]) - {""}),
+                "first_recording": members[Col.RECORDING].iloc[0],
                 "recordings_by_fold": {
-                    str(fold): int(n) for fold, n in members["fold"].value_counts().sort_index().items()
+                    str(fold): int(n) for fold, n in members[Col.FOLD].value_counts().sort_index().items()
                 },
             }
         )
@@ -139,9 +140,9 @@ def _crossing(folds: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _crossing_sounds(folds: pd.DataFrame) -> list[dict[str, int]]:
     """Recordings of the same sound that lie in more than one fold, with their folds: only ready folds hold such."""
-    shared = folds[folds["sound"].duplicated(keep=False)].groupby("sound")
-    crossing = [group for _, group in shared if len(set(group["fold"])) > 1]
-    named = [dict(zip(group["recording"], map(int, group["fold"]), strict=True)) for group in crossing]
+    shared = folds[folds[Col.SOUND].duplicated(keep=False)].groupby(Col.SOUND)
+    crossing = [group for _, group in shared if len(set(group[Col.FOLD])) > 1]
+    named = [dict(zip(group[Col.RECORDING], map(int, group[Col.FOLD]), strict=True)) for group in crossing]
     return sorted(named, key=lambda folds_of: next(iter(folds_of)))
 
 

@@ -8,6 +8,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from cache.tables import Col
+
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -32,7 +34,7 @@ def group_recordings(recordings: pd.DataFrame) -> IntArray:
     (N,) int64, groups numbered from 0 in order of their first recording.
     """
     count = len(recordings)
-    links = [_links(key) for key in (recordings["author"], recordings["sound"], _place_and_day(recordings))]
+    links = [_links(key) for key in (recordings[Col.AUTHOR], recordings[Col.SOUND], _place_and_day(recordings))]
     ones, others = np.concatenate([one for one, _ in links]), np.concatenate([other for _, other in links])
     graph = coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count))
     _, component_N = connected_components(graph, directed=False)
@@ -42,18 +44,18 @@ def group_recordings(recordings: pd.DataFrame) -> IntArray:
 def _links(key: pd.Series[str]) -> tuple[IntArray, IntArray]:
     """Each recording with a key, and the first recording that has the same."""
     known = np.flatnonzero(key != "")
-    quantized, values = pd.factorize(key.iloc[known])
+    codes, values = pd.factorize(key.iloc[known])
     first = np.full(len(values), len(key))
-    np.minimum.at(first, quantized, known)
-    return known, first[quantized]
+    np.minimum.at(first, codes, known)
+    return known, first[codes]
 
 
 def _place_and_day(recordings: pd.DataFrame) -> pd.Series[str]:
     """Place and day as one text, "" where either is unknown."""
-    latitude = recordings["latitude"].round(PLACE_DECIMALS) + 0.0  # no minus zero
-    longitude = recordings["longitude"].round(PLACE_DECIMALS) + 0.0
-    key = latitude.astype(str) + " " + longitude.astype(str) + " " + recordings["date"]
-    return key.where(latitude.notna() & longitude.notna() & (recordings["date"] != ""), "")
+    latitude = recordings[Col.LATITUDE].round(PLACE_DECIMALS) + 0.0  # no minus zero
+    longitude = recordings[Col.LONGITUDE].round(PLACE_DECIMALS) + 0.0
+    key = latitude.astype(str) + " " + longitude.astype(str) + " " + recordings[Col.DATE]
+    return key.where(latitude.notna() & longitude.notna() & (recordings[Col.DATE] != ""), "")
 
 
 def rare_labels(label_N: pd.Series[str], group_N: IntArray, fewest: int) -> dict[str, str]:
@@ -71,7 +73,7 @@ def rare_labels(label_N: pd.Series[str], group_N: IntArray, fewest: int) -> dict
     Label -> reason, sorted by label. A label within a single group is in it, too: its recordings cannot be both
     learnt and validated without parting the group.
     """
-    table = pd.DataFrame({"label": label_N.to_numpy(), "group": group_N}).groupby("label")["group"]
+    table = pd.Series(group_N).groupby(label_N.to_numpy())
     reasons = {}
     for label, (recordings, groups) in table.agg(["size", "nunique"]).iterrows():
         if recordings < fewest:

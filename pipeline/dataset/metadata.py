@@ -24,11 +24,12 @@ from birdcache.labels import LABEL_RULE, is_label, is_word_list
 from birdcache.params.load import DataParams
 from birdcache.storage import AnyPath, place, reaching
 from birdcache.user_tables import Problem, read_header, read_user_table
+from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import annotated, unlabelled
 from pipeline.dataset.birdclef import read_birdclef
 
 NO_CALL = "nocall"
-TAXONOMY = ["scientific_name", "common_name", "class_name"]
+TAXONOMY = list(NAMES)
 TOLD = 20  # names of files in an error; the others are counted
 FORMULA_RULE = "begins with = + - or @: spreadsheets would compute it, and row_ids must stay as they are; rename it"
 
@@ -85,14 +86,14 @@ def read_metadata(data: DataParams) -> Metadata:
     recordings, own_names = _read_recordings(data, bounds)
     taxonomy = read_taxonomy(bounds, own_names)
     annotations = _read_annotations(data, bounds, recordings, taxonomy)
-    recordings = annotated(recordings, annotations).sort_values("recording", ignore_index=True)
+    recordings = annotated(recordings, annotations).sort_values(Col.RECORDING, ignore_index=True)
     if recordings.empty:
         raise PipelineError(f"{root}: lists no recording in layout {data.layout}; correct data.root or data.layout")
     return Metadata(
         recordings=recordings,
         annotations=annotations,
         taxonomy=taxonomy,
-        submission=_read_submission(bounds, set(recordings["label"])),
+        submission=_read_submission(bounds, set(recordings[Col.LABEL])),
         soundscapes=_list_soundscapes(bounds, data.soundscapes),
         truth=_read_truth(bounds, data.soundscape_truth),
     )
@@ -104,14 +105,14 @@ def _read_recordings(data: DataParams, bounds: Bounds) -> tuple[pd.DataFrame, pd
         return read_birdclef(bounds.root, bounds)
     if data.layout == "folders":
         return _read_folders(bounds, data.soundscapes)
-    return unlabelled(pd.DataFrame({"recording": [], "path": []}, dtype=str)), pd.DataFrame(columns=TAXONOMY)
+    return unlabelled(pd.DataFrame({Col.RECORDING: [], Col.PATH: []}, dtype=str)), pd.DataFrame(columns=TAXONOMY)
 
 
 def _read_annotations(
     data: DataParams, bounds: Bounds, recordings: pd.DataFrame, taxonomy: pd.DataFrame
 ) -> pd.DataFrame:
     """The annotations, with the recordings that they are about."""
-    names = LabelNames(recordings["label"], taxonomy)
+    names = LabelNames(recordings[Col.LABEL], taxonomy)
     return matched(read_annotations(Path(data.annotations), names.label_of, data.links), bounds, recordings)
 
 
@@ -126,8 +127,8 @@ def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame
     _refuse_names(root, "folder(s)", bad, f"cannot be labels; {LABEL_RULE}; rename them")
     _refuse_names(root, "folder(s)", _alike(labels), "are alike but for case; rename or join them")
     rows = [(f"{label}/{file.name}", file.as_posix(), label) for label in labels for file in listed[label]]
-    table = pd.DataFrame(rows, columns=["recording", "path", "label"])
-    return unlabelled(table).assign(label=table["label"]), pd.DataFrame(columns=TAXONOMY)
+    table = pd.DataFrame(rows, columns=[Col.RECORDING, Col.PATH, Col.LABEL])
+    return unlabelled(table).assign(label=table[Col.LABEL]), pd.DataFrame(columns=TAXONOMY)
 
 
 def _name(where: AnyPath) -> str:
@@ -228,7 +229,7 @@ def _list_soundscapes(bounds: Bounds, name: str | None) -> tuple[AnyPath, ...]:
 def _read_truth(bounds: Bounds, name: str | None) -> pd.DataFrame:
     """Read row_id and labels (or birds, as in BirdCLEF 2021) of the soundscapes' windows."""
     if name is None:
-        return pd.DataFrame({"row_id": [], "labels": []}, dtype=str)
+        return pd.DataFrame({Col.ROW_ID: [], Col.LABELS: []}, dtype=str)
     path = bounds.root / name
     if not path.exists():
         raise PipelineError(f"{path}: no such file; correct data.soundscape_truth in params.yaml, or set it to null")
@@ -239,7 +240,7 @@ def _read_truth(bounds: Bounds, name: str | None) -> pd.DataFrame:
     row_id = table.cells["row_id"]
     table.refuse(_truth_problems(row_id, table.cells[column]))
     labels = [_without_no_call(cell.split()) for cell in table.cells[column]]
-    return pd.DataFrame({"row_id": list(row_id), "labels": labels}, dtype=str)
+    return pd.DataFrame({Col.ROW_ID: list(row_id), Col.LABELS: labels}, dtype=str)
 
 
 def _truth_problems(row_id: pd.Series[str], labels: pd.Series[str]) -> list[Problem]:

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from birdcache.figures import BLUE, GREY, figure
+from cache.tables import Col
 from pipeline.dataset.metadata import Metadata
 
 BARS_AT_MOST = 40  # classes; above, names would not be readable and a rank plot tells more
@@ -51,24 +52,24 @@ def summarise(
     -------
     Plain values for JSON; hours are rounded to 0.001, files are named as in the audio folder.
     """
-    known = set(labels["label"])
+    known = set(labels[Col.LABEL])
     unusable = len(recordings) - len(usable)
-    hours = _hours(usable["duration_s"])
+    hours = _hours(usable[Col.DURATION_S])
     summary = f"{len(usable)} usable recordings of {len(known)} labels, {hours:g} hours; {unusable} unusable"
     contents = _contents(usable, soundscapes)
-    by_count = labels.sort_values(["recordings", "label"], ascending=[False, True])
+    by_count = labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
     return {
         "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
         "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
-        "annotations": {"times": len(annotations), "recordings": int(annotations["recording"].nunique())},
+        "annotations": {"times": len(annotations), "recordings": int(annotations[Col.RECORDING].nunique())},
         "warnings": list(_warnings(contents)),
         "contents": contents,
         "refused": _refused(recordings),
-        "no_end": list(recordings.loc[recordings["no_end"], "recording"]),
-        "authors": _authors(usable["author"]),
+        "no_end": list(recordings.loc[recordings["no_end"], Col.RECORDING]),
+        "authors": _authors(usable[Col.AUTHOR]),
         "secondary_labels": {
-            "recordings": int((usable["secondary"] != "").sum()),
-            "unknown": _unknown(recordings.loc[recordings["code"] == "", "secondary"], known),
+            "recordings": int((usable[Col.SECONDARY] != "").sum()),
+            "unknown": _unknown(recordings.loc[recordings[Col.CODE] == "", Col.SECONDARY], known),
         },
         "soundscapes": _soundscapes(metadata, soundscapes, known),
         "submission": {
@@ -76,7 +77,7 @@ def summarise(
             "labels": len(known) if metadata.submission is None else len(metadata.submission),
             "never_heard": [label for label in metadata.submission or () if label not in known],
         },
-        "labels": dict(zip(by_count["label"], map(int, by_count["recordings"]), strict=True)),
+        "labels": dict(zip(by_count[Col.LABEL], map(int, by_count[Col.RECORDINGS]), strict=True)),
     }
 
 
@@ -86,15 +87,15 @@ def _hours(duration_s: pd.Series[float]) -> float:
 
 def _contents(usable: pd.DataFrame, soundscapes: pd.DataFrame) -> dict[str, Any]:
     """How many sounds there are, and which are there more than once: in several recordings, or as soundscapes too."""
-    shared = [group for _, group in usable[usable["sound"].duplicated(keep=False)].groupby("sound")]
-    scapes = soundscapes[(soundscapes["sound"] != "") & soundscapes["sound"].isin(usable["sound"])]
+    shared = [group for _, group in usable[usable[Col.SOUND].duplicated(keep=False)].groupby(Col.SOUND)]
+    scapes = soundscapes[(soundscapes[Col.SOUND] != "") & soundscapes[Col.SOUND].isin(usable[Col.SOUND])]
     return {
-        "distinct": int(usable["sound"].nunique()),
-        "duplicates": sorted(list(group["recording"]) for group in shared),
-        "across_labels": sorted(list(group["recording"]) for group in shared if len(set(group["label"])) > 1),
+        "distinct": int(usable[Col.SOUND].nunique()),
+        "duplicates": sorted(list(group[Col.RECORDING]) for group in shared),
+        "across_labels": sorted(list(group[Col.RECORDING]) for group in shared if len(set(group[Col.LABEL])) > 1),
         "also_soundscapes": {
-            name: list(usable.loc[usable["sound"] == sound, "recording"])
-            for name, sound in zip(scapes["soundscape"], scapes["sound"], strict=True)
+            name: list(usable.loc[usable[Col.SOUND] == sound, Col.RECORDING])
+            for name, sound in zip(scapes[Col.SOUNDSCAPE], scapes[Col.SOUND], strict=True)
         },
     }
 
@@ -110,7 +111,7 @@ def _warnings(contents: dict[str, Any]) -> Iterator[str]:
 
 def _refused(files: pd.DataFrame) -> dict[str, int]:
     """How many files were refused of each class; reports/refused.csv names them."""
-    return dict(sorted(Counter(files.loc[files["code"] != "", "code"]).items()))
+    return dict(sorted(Counter(files.loc[files[Col.CODE] != "", Col.CODE]).items()))
 
 
 def _authors(author: pd.Series[str]) -> dict[str, Any]:
@@ -126,23 +127,23 @@ def _unknown(listed: Iterable[str], known: set[str]) -> dict[str, int]:
 
 
 def _soundscapes(metadata: Metadata, soundscapes: pd.DataFrame, known: set[str]) -> dict[str, Any]:
-    usable = soundscapes[soundscapes["code"] == ""]
-    names = set(usable["soundscape"])
-    owners = metadata.truth["row_id"].str.rpartition("_")[0] if len(metadata.truth) else pd.Series(dtype=str)
+    usable = soundscapes[soundscapes[Col.CODE] == ""]
+    names = set(usable[Col.SOUNDSCAPE])
+    owners = metadata.truth[Col.ROW_ID].str.rpartition("_")[0] if len(metadata.truth) else pd.Series(dtype=str)
     return {
         "usable": len(usable),
-        "hours": _hours(usable["duration_s"]),
+        "hours": _hours(usable[Col.DURATION_S]),
         "refused": _refused(soundscapes),
-        "no_end": list(soundscapes.loc[soundscapes["no_end"].astype(bool), "soundscape"]),
+        "no_end": list(soundscapes.loc[soundscapes["no_end"].astype(bool), Col.SOUNDSCAPE]),
         "truth_rows": len(metadata.truth),
         "truth_rows_without_soundscape": int((~owners.isin(names)).sum()),
-        "truth_labels_unknown": _unknown(metadata.truth["labels"], known),
+        "truth_labels_unknown": _unknown(metadata.truth[Col.LABELS], known),
     }
 
 
 def draw_classes(labels: pd.DataFrame, path: Path) -> None:
     """Draw how many recordings each label has: named bars for few labels, a curve by rank for many."""
-    ordered = labels.sort_values(["recordings", "label"], ascending=[False, True])
+    ordered = labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
     few = len(ordered) <= BARS_AT_MOST
     with figure(path, height=max(2.5, 1.0 + 0.2 * len(ordered)) if few else 4.5) as drawn:
         axes = drawn.subplots()
@@ -151,7 +152,7 @@ def draw_classes(labels: pd.DataFrame, path: Path) -> None:
 
 
 def _draw_bars(axes: Axes, ordered: pd.DataFrame) -> None:
-    bars = axes.barh(ordered["label"], ordered["recordings"], color=BLUE)
+    bars = axes.barh(ordered[Col.LABEL], ordered[Col.RECORDINGS], color=BLUE)
     axes.bar_label(bars, padding=3)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
@@ -159,7 +160,7 @@ def _draw_bars(axes: Axes, ordered: pd.DataFrame) -> None:
 
 
 def _draw_ranks(axes: Axes, ordered: pd.DataFrame) -> None:
-    counts = ordered["recordings"].to_numpy()
+    counts = ordered[Col.RECORDINGS].to_numpy()
     ranks = range(1, len(counts) + 1)
     axes.fill_between(ranks, counts, 0.8, step="mid", color=BLUE, alpha=0.8)
     axes.set_yscale("log")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from birdcache.errors import PipelineError
 from birdcache.formulas import escaped, starts_formula, unescaped
-from cache.csv_files import read_csv, write_csv
+from cache import tables
+from cache.csv_files import Column, Table, write_csv
 from tests.tiny import ROOT
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "=cmd|' /C calc'!A0", "=", "＝1"]  # noqa: RUF001
@@ -38,7 +41,8 @@ def test_table_is_read_as_it_was_written_and_opens_as_text(tmp_path: Path) -> No
     texts = [*FORMULAS, *PLAIN, *("'" + text for text in FORMULAS)]
     table = pd.DataFrame({"text": texts, "=name": texts, "number": range(len(texts))})
     write_csv(table, tmp_path / "t.csv")
-    pd.testing.assert_frame_equal(read_csv(tmp_path / "t.csv", {"text": str, "=name": str, "'=name": str}), table)
+    typed = Table(tmp_path / "t.csv", {"text": Column("text", empty="none"), "number": Column("count")})
+    pd.testing.assert_frame_equal(typed.read(), table[["text", "number"]])
     raw = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)
     assert not any(starts_formula(cell) for column in raw for cell in [column, *raw[column]])
 
@@ -62,3 +66,50 @@ def test_tables_are_written_by_one_function_only() -> None:
                 if isinstance(node, ast.Attribute) and node.attr in ("to_csv", "writer", "DictWriter"):
                     found[path.relative_to(ROOT).as_posix()] = node.attr
     assert found == allowed
+
+
+FORM = {"name": Column("text"), "rating": Column("number", empty="unrated"), "count": Column("count")}
+
+
+def test_empty_cells_are_read_as_their_columns_say(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("name,beside,count,rating\nwren,x,3,\nowl,,4,2.5\n")
+    table = Table(tmp_path / "t.csv", FORM)
+    expected = pd.DataFrame({"name": ["wren", "owl"], "rating": [float("nan"), 2.5], "count": [3, 4]})
+    pd.testing.assert_frame_equal(table.read(), expected)
+    assert list(table.read("count")) == ["count"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("name,rating,count\nwren,1,2\n,1,2\n", "row 3, column name is empty"),
+        ("name,rating,count\nwren,many,2\n", "row 2, column rating: 'many' is not a number"),
+        ("name,rating,count\nwren,nan,2\n", "row 2, column rating: 'nan' is not a number"),
+        ("name,rating,count\nwren,1,2.5\n", "row 2, column count: '2.5' is not a whole number"),
+        ("name,rating,count\nwren,1,inf\n", "row 2, column count: 'inf' is not a whole number"),
+        ("name,rating\nwren,1\n", "lacks column(s) count"),
+        ("", "No columns to parse from file"),
+    ],
+)
+def test_cells_that_break_a_rule_are_named(tmp_path: Path, text: str, rule: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(PipelineError, match=rf"t\.csv: {re.escape(rule)}; it was changed by hand, run `dvc repro`"):
+        Table(tmp_path / "t.csv", FORM).read()
+
+
+def test_missing_table_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"t\.csv: cannot be read \(No such file or directory\); run `dvc repro`"):
+        Table(tmp_path / "t.csv", FORM).read()
+
+
+def test_every_table_is_defined_once() -> None:
+    defined = [table.path for table in vars(tables).values() if isinstance(table, Table)]
+    assert len(set(defined)) == len(defined)
+
+
+def test_tables_that_the_project_writes_are_read_through_their_definition_only() -> None:
+    """What DVCLive writes, tab-separated, is no table of ours."""
+    allowed = {"cache/csv_files.py", "commands/report/training.py", "train/ladder/run.py"}
+    packages = ("birdcache", "cache", "pipeline", "train", "commands")
+    files = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    assert {path.relative_to(ROOT).as_posix() for path in files if "pd.read_csv(" in path.read_text()} == allowed

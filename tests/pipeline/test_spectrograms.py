@@ -24,6 +24,7 @@ from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
 from birdcache.params.load import Params
 from birdcache.params.views import MelView, PcenView
+from cache import tables
 from cache.locks import replacing
 from cache.mel_axis import mel_places
 from cache.mel_filters import mel_filters
@@ -107,10 +108,10 @@ def reference(path: str, view: MelView | PcenView) -> npt.NDArray[np.float64]:
 def test_stores_hold_what_librosa_computes_within_a_step(run: RunStage, name: str, dtype: str) -> None:
     run(name, dtype=dtype)
     view = parameters.load().views[name]
-    for table, path in [("audio", f"data/cache/{name}.zarr"), ("soundscapes", f"data/cache/{name}-soundscapes.zarr")]:
-        store = Store(Path(path), view)
+    for table, kind in [(tables.AUDIO, ""), (tables.SOUNDSCAPES, "-soundscapes")]:
+        store = Store(Path(f"data/cache/{name}{kind}.zarr"), view)
         store.verify()
-        sources = read_sources(Path(f"data/{table}.csv"))
+        sources = read_sources(table)
         assert len(store) == len(sources) > 0
         for row, source in zip(store.rows_of([source.sha256 for source in sources]), sources, strict=True):
             expected = reference(source.path, view)
@@ -333,8 +334,8 @@ def test_stores_of_silence_alone_are_built(run: RunStage) -> None:
     [
         ("00,chorus/dawn.ogg,1.0", "chorus/dawn.ogg: has no SHA-256 or duration"),
         (f"{'0' * 64},chorus/dawn.ogg,inf", "chorus/dawn.ogg: has no SHA-256 or duration"),
-        (f"{'0' * 64},chorus/dawn.ogg,long", "cannot be read"),
-        (f"{'0' * 64},chorus/dawn.ogg", "cannot be read"),
+        (f"{'0' * 64},chorus/dawn.ogg,long", "row 2, column duration_s: 'long' is not a number"),
+        (f"{'0' * 64},chorus/dawn.ogg", "row 2, column duration_s is empty"),
     ],
 )
 def test_table_that_was_changed_by_hand_is_refused(run: RunStage, row: str, rule: str) -> None:

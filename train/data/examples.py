@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from birdcache.errors import TrainError
 from birdcache.params.recipe import SecondaryParams
-from cache.csv_files import read_csv
+from cache import tables
 from cache.store import Store
+from cache.tables import Col
 from train.data.events import Events
-from train.paths import FOLDS, LABELS, RECORDINGS
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -94,8 +93,8 @@ class Examples:
 
 
 def read_labels() -> list[str]:
-    """The classes in order, from data/labels.csv."""
-    return [str(label) for label in read_csv(LABELS, {"label": str})["label"]]
+    """The classes in order."""
+    return list(tables.LABELS.read(Col.LABEL)[Col.LABEL])
 
 
 def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
@@ -106,20 +105,20 @@ def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
     TrainError
         If the store holds none of the recordings.
     """
-    table = read_csv(RECORDINGS, {"recording": str, "label": str, "secondary": str, "sha256": str})
-    folds = read_csv(FOLDS, {"recording": str}).set_index("recording")["fold"]
-    rows = store.rows_of(list(table["sha256"]))
+    table = tables.RECORDINGS.read(Col.RECORDING, Col.LABEL, Col.SECONDARY, Col.RATING, Col.SHA256)
+    folds = tables.FOLDS.read(Col.RECORDING, Col.FOLD).set_index(Col.RECORDING)[Col.FOLD]
+    rows = store.rows_of(list(table[Col.SHA256]))
     table, rows = table[rows >= 0], rows[rows >= 0]
     if not len(table):
-        raise TrainError(f"{store.path}: holds none of the recordings of {RECORDINGS}; run `dvc repro`")
+        raise TrainError(f"{store.path}: holds none of the recordings of {tables.RECORDINGS.path}; run `dvc repro`")
     number = {label: index for index, label in enumerate(labels)}
-    primary = np.array([number[label] for label in table["label"]], np.int64)
-    secondary = _secondary(list(table["secondary"]), primary, number)
-    rating = pd.to_numeric(table["rating"]).fillna(0.0).to_numpy(np.float64)
-    names = tuple(table["recording"])
+    primary = np.array([number[label] for label in table[Col.LABEL]], np.int64)
+    secondary = _secondary(list(table[Col.SECONDARY]), primary, number)
+    rating = table[Col.RATING].fillna(0.0).to_numpy(np.float64)
+    names = tuple(table[Col.RECORDING])
     first, frames = np.zeros_like(rows), store.frames[rows]
     examples = Examples(tuple(labels), names, rows, store.part[rows], first, frames, primary, secondary, rating)
-    return examples, folds.loc[list(table["recording"])].to_numpy(np.int64)
+    return examples, folds.loc[list(table[Col.RECORDING])].to_numpy(np.int64)
 
 
 def _secondary(texts: list[str], primary: Ints, number: dict[str, int]) -> npt.NDArray[np.bool_]:

@@ -7,24 +7,24 @@ from dataclasses import replace
 import numpy as np
 
 from birdcache.params.views import AnyView
-from cache.csv_files import read_csv
+from cache import tables
 from cache.store import Store
+from cache.tables import Col
 from train.data.events import Events
 from train.data.examples import Examples, Ints
-from train.paths import ANNOTATIONS
 
 
 def read_events(examples: Examples, view: AnyView) -> Events:
     """The annotated times of the examples' recordings, in frames, in order of row and time."""
-    table = read_csv(ANNOTATIONS, {"recording": str, "label": str, "start_s": float, "end_s": float})
+    table = tables.ANNOTATIONS.read()
     row_of = dict(zip(examples.names, examples.rows.tolist(), strict=True))
-    table = table[table["recording"].isin(row_of)]
-    row_E = np.array([row_of[recording] for recording in table["recording"]], np.int64)
+    table = table[table[Col.RECORDING].isin(row_of)]
+    row_E = np.array([row_of[recording] for recording in table[Col.RECORDING]], np.int64)
     number = {label: number for number, label in enumerate(examples.labels)}
-    label_E = np.array([number[label] for label in table["label"]], np.int64)
+    label_E = np.array([number[label] for label in table[Col.LABEL]], np.int64)
     rate = view.sample_rate_hz / view.hop
-    first_E = np.floor(table["start_s"].to_numpy(float) * rate).astype(np.int64)
-    end_E = np.maximum(np.ceil(table["end_s"].to_numpy(float) * rate), first_E + 1).astype(np.int64)
+    first_E = np.floor(table[Col.START_S].to_numpy(float) * rate).astype(np.int64)
+    end_E = np.maximum(np.ceil(table[Col.END_S].to_numpy(float) * rate), first_E + 1).astype(np.int64)
     order = np.lexsort((label_E, end_E, first_E, row_E))
     return Events(row_E[order], first_E[order], end_E[order], label_E[order])
 

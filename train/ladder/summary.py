@@ -11,12 +11,14 @@ from birdcache.errors import TrainError, run_stage
 from birdcache.params import load as parameters
 from birdcache.params.ladder import Ladder
 from birdcache.params.load import Params
-from cache.csv_files import read_csv, write_csv
+from cache import tables
+from cache.csv_files import write_csv
+from cache.tables import Col
 from train.ladder.figures import draw_ladder
 from train.ladder.members import read_run
 from train.ladder.scores import FoldScores, blended, fold_path, measured, read_fold
 from train.ladder.tables import Comparison, compared, means, page
-from train.paths import LABELS, REPORTS
+from train.paths import REPORTS
 from train.score.parameters import changes
 
 
@@ -39,7 +41,7 @@ def main() -> None:
 def measure_all(params: Params) -> pd.DataFrame:
     """A row for each run (rungs, ensembles, ablations) and seed: `run`, `seed`, and the numbers of `measured`."""
     ladder = params.ladder
-    recordings_K = read_csv(LABELS, {"label": str})["recordings"].to_numpy()
+    recordings_K = tables.LABELS.read(Col.RECORDINGS)[Col.RECORDINGS].to_numpy()
     rare_K = recordings_K < params.evaluate.rare_below
     rows = []
     for run in [*ladder.rungs, *ladder.ensemble, *ladder.ablations]:

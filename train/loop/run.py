@@ -14,6 +14,7 @@ from scmrepo.exceptions import SCMError
 from birdcache.errors import TrainError
 from birdcache.files import file_sha256, sha256_hex
 from birdcache.progress import Progress, untold
+from cache import tables
 from commands.report.curves import draw_curves
 from train.loop.history import Epoch
 from train.loop.loop import Trainer
@@ -22,7 +23,7 @@ from train.loop.validation import Validation
 from train.members import ResolvedMember
 from train.model.classifier import Classifier
 from train.model.weights import Sidecar, weights_bytes, write_model
-from train.paths import FOLDS, MODELS, TRAINING_REPORTS
+from train.paths import MODELS, TRAINING_REPORTS
 from train.score.inference import Floats
 from train.score.metrics import recording_metrics
 
@@ -91,7 +92,7 @@ class Run:
             labels=list(validation.examples.labels),
             fold=self.fold,
             member=self.member,
-            folds_sha256=file_sha256(FOLDS),
+            folds_sha256=file_sha256(tables.FOLDS.path),
             sha256={kind: sha256_hex(content) for kind, content in weights.items()},
             metrics=metrics,
         )

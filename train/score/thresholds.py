@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cache.tables import Col
 from train.score.metrics import Bools, Floats
 
 UNTAUGHT = 0.5  # where not one recording is a positive
@@ -32,7 +33,7 @@ class Thresholds:
     def table(self, labels: list[str]) -> pd.DataFrame:
         """reports/thresholds.csv."""
         columns = {"threshold": self.used, "own_threshold": self.own, "f1": self.f1}
-        return pd.DataFrame({"label": labels, "positives": self.positives.astype(int), **columns})
+        return pd.DataFrame({Col.LABEL: labels, "positives": self.positives.astype(int), **columns})
 
 
 def fit_thresholds(truth_NK: Bools, scores_NK: Floats, known_NK: Bools, prior: float) -> Thresholds:

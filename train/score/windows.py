@@ -8,8 +8,9 @@ import numpy as np
 
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from birdcache.predict.postprocess import by_soundscape
-from cache.csv_files import read_csv
-from train.paths import SCORES, TRUTH
+from cache import tables
+from cache.tables import Col
+from train.paths import SCORES
 from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.metrics import Bools, Floats, Ints, window_metrics
 
@@ -36,7 +37,7 @@ class Windows:
 
 def read_windows(labels: list[str], ensemble: Ensemble) -> Windows:
     """Final scores of all windows beside their truth, as far as there is one; each member also alone."""
-    truth = read_csv(TRUTH, str).set_index("row_id")["labels"]
+    truth = tables.SOUNDSCAPE_TRUTH.read().set_index(Col.ROW_ID)[Col.LABELS]
     clips = read_clip_scores(SCORES)
     row_ids = clips.row_ids
     number = {label: index for index, label in enumerate(labels)}

@@ -15,9 +15,9 @@ from birdcache.files import file_sha256
 from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.postprocess import Cutting, windows_in
 from birdcache.progress import Progress
-from cache.csv_files import read_csv
+from cache import tables
+from cache.tables import Col
 from train.model.weights import SIDECAR, Sidecar, read_sidecar
-from train.paths import TRUTH
 from train.predict import Opened, Soundscape, Task, score_folder
 from train.score.metrics import Bools, Floats, recording_metrics, window_metrics
 from train.score.out_of_fold import read_out_of_fold
@@ -101,8 +101,8 @@ class Judge:
 
 def read_truth() -> dict[str, set[str]]:
     """Row id of a window -> the labels that sing in it."""
-    table = read_csv(TRUTH, str)
-    return {row_id: set(labels.split()) for row_id, labels in zip(table["row_id"], table["labels"], strict=True)}
+    table = tables.SOUNDSCAPE_TRUTH.read()
+    return {row_id: set(labels.split()) for row_id, labels in zip(table[Col.ROW_ID], table[Col.LABELS], strict=True)}
 
 
 def with_truth(soundscapes: Sequence[Soundscape], truth: dict[str, set[str]]) -> list[Soundscape]:

@@ -29,10 +29,10 @@ from birdcache.files import file_sha256, sha256_hex
 from birdcache.params.load import MachineParams
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.tune import TuneParams, as_override
+from cache import tables
 from train.fit import Split, open_split
 from train.loop.history import Epoch
 from train.loop.loop import Trainer
-from train.paths import FOLDS, LABELS
 from train.score.metrics import recording_metrics
 from train.tune.journal import WHY, concluded
 from train.tune.spaces import decoded, distribution, encoded, holds, rounded, value_at
@@ -104,7 +104,7 @@ class Search:
         decides = {
             "member": self.split.member.model_dump(mode="json"),
             "fold": self.split.fold,
-            "files": [file_sha256(path) for path in (LABELS, FOLDS)],
+            "files": [file_sha256(path) for path in (tables.LABELS.path, tables.FOLDS.path)],
             "search": self.tune.model_dump(mode="json", exclude={"trials", "fold"}),
         }
         return sha256_hex(json.dumps(decides, sort_keys=True).encode())

@@ -17,7 +17,8 @@ import pytest
 from birdcache.errors import TrainError
 from birdcache.params import load as params
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
-from cache.csv_files import read_csv, write_csv
+from cache import tables
+from cache.tables import Col
 from commands.report import build
 from commands.report.charts import short
 from commands.report.clips import least_sure, loudest_frame, worst
@@ -116,8 +117,8 @@ def test_tables_over_time_count_as_well_and_the_size_that_is_told_is_the_real_on
 
 def test_names_that_tables_escape_are_shown_as_they_are(project: Path) -> None:
     names = {"midton": "=Babbler", "lowton": "-1 Robin"}
-    labels = read_csv(Path("data/labels.csv"), str)
-    write_csv(labels.assign(common_name=labels["label"].map(names).fillna("NA")), Path("data/labels.csv"))
+    labels = tables.LABELS.read()
+    tables.LABELS.write(labels.assign(common_name=labels[Col.LABEL].map(names).fillna("NA")))
     page = made()
     assert ">=Babbler<" in page
     assert ">-1 Robin<" in page
@@ -128,24 +129,22 @@ def test_names_that_tables_escape_are_shown_as_they_are(project: Path) -> None:
 def test_a_soundscape_may_be_called_like_nothing(project: Path) -> None:
     clips = read_clip_scores(SCORES)
     (name,) = clips.soundscapes.tolist()
-    for path, column in (("data/soundscapes.csv", "soundscape"), ("data/soundscape_truth.csv", "row_id")):
-        table = read_csv(Path(path), str)
-        write_csv(table.assign(**{column: table[column].str.replace(name, "NA")}), Path(path))
+    for table, column in ((tables.SOUNDSCAPES, Col.SOUNDSCAPE), (tables.SOUNDSCAPE_TRUTH, Col.ROW_ID)):
+        frame = table.read()
+        table.write(frame.assign(**{column: frame[column].str.replace(name, "NA")}))
     replace(clips, soundscapes=np.array(["NA"])).write(SCORES)
     assert 'id="soundscape-0"' in made()
 
 
 def test_without_a_class_that_can_be_scored_there_is_still_a_page(project: Path) -> None:
-    table = read_csv(Path("reports/per_class.csv"), {"label": str, "common_name": str})
-    write_csv(table.head(0), Path("reports/per_class.csv"))
+    tables.PER_CLASS.write(tables.PER_CLASS.read().head(0))
     page = made()
     assert "chart-precision" not in page
     assert "chart-calibration" in page
 
 
 def test_nobody_is_no_recordist(project: Path) -> None:
-    recordings = read_csv(Path("data/recordings.csv"), str)
-    write_csv(recordings.assign(author=""), Path("data/recordings.csv"))
+    tables.RECORDINGS.write(tables.RECORDINGS.read().assign(author=""))
     table = class_table(read_results(), read_report("folds"))
     place = [column.name for column in table.columns].index("recordists")
     assert {row[place].text for row in table.rows} == {"0"}

@@ -14,8 +14,7 @@ from birdcache.errors import PipelineError
 from birdcache.labels import is_label, parse_secondary
 from birdcache.params.load import DataParams
 from birdcache.user_tables import row_ranges
-from cache.csv_files import write_csv
-from cache.tables import RECORDINGS, read_table
+from cache.tables import RECORDINGS
 from pipeline.dataset.metadata import Metadata, read_metadata
 
 WriteClip = Callable[..., Path]
@@ -318,13 +317,7 @@ def test_runs_of_rows_are_joined() -> None:
 
 def test_table_survives_writing_and_reading(tmp_path: Path, birdclef: Path, data_params: MakeParams) -> None:
     listed = read_metadata(data_params()).recordings
-    table = listed.assign(sha256="ab", duration_s=1 / 3, sample_rate_hz=32000, channels=1, sound="ab")[list(RECORDINGS)]
-    write_csv(table, tmp_path / "t.csv")
-    again = read_table(tmp_path / "t.csv", RECORDINGS)
-    pd.testing.assert_frame_equal(again, table.astype({"sample_rate_hz": "Int64", "channels": "Int64"}))
-
-
-def test_table_changed_by_hand_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("fold\nmany\n")
-    with pytest.raises(PipelineError, match=r"t\.csv: .*changed by hand, run `dvc repro`"):
-        read_table(tmp_path / "t.csv", {"fold": "count"})
+    table = listed.assign(sha256="ab", duration_s=1 / 3, sample_rate_hz=32000, channels=1, sound="ab")
+    written = RECORDINGS.at(tmp_path / "t.csv")
+    written.write(table)
+    pd.testing.assert_frame_equal(written.read(), table[list(RECORDINGS.columns)])

@@ -17,6 +17,7 @@ from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
+from cache.tables import FOLDS
 from tests.train.easy import CPU, Training, easy_store
 from train.data.examples import Examples
 from train.loop import run
@@ -26,7 +27,6 @@ from train.members import ResolvedMember
 from train.model.classifier import Classifier, build_model
 from train.model.soup import mean_bytes, mean_state, read_fold_soup
 from train.model.weights import Sidecar, read_model, read_sidecar, weights_bytes, write_model
-from train.paths import FOLDS
 
 
 def trained(member: Member, seed: int, batches: int = 1) -> Classifier:
@@ -135,7 +135,7 @@ def test_a_training_by_soup_keeps_predicts_and_measures_its_soup(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
-    FOLDS.write_text("recording,fold\n")
+    FOLDS.path.write_text("recording,fold\n")
     changed = resolve_recipe(recipe, {"epochs": 3, "normalise": "clip", "weights": "soup", "soup_epochs": 2})
     torch.manual_seed(1)
     model = build_model(training.member, 4, 32, pretrained=False)
