@@ -22,7 +22,7 @@ COMMANDS = {  # which module runs each of them
     "serve": "birdcache.serve.server",
     "lr-find": "commands.inspect.lr_find",
     "batch": "commands.inspect.batch",
-    "ladder": "commands.ladder",
+    "ladder": "commands.project.ladder",
     "tune": "commands.tune.command",
     "report": "commands.report.command",
     "doctor": "commands.project.doctor",

@@ -286,7 +286,7 @@ def test_the_command_runs_the_pipeline_of_the_ladder_and_tells_how_to_go_on(
         cli.main(["ladder"])
     told = capsys.readouterr()
     assert "9 trainings: 3 rungs and ablations, 3 seeds" in told.out
-    assert "the same command goes on from here" in told.err
+    assert "run the same command to continue" in told.err
     assert seen == [([sys.executable, "-m", "dvc", "repro", "ladder/dvc.yaml"], False)]
     (pipelines / "reports").mkdir()
     (pipelines / "reports/ladder.md").touch()

@@ -23,7 +23,7 @@ def explain(problem: Any, raw: Any, prefix: str = "") -> str:
     location = _location(problem["loc"], raw)
     key = prefix + ".".join(str(part) for part in location)
     if problem["type"] == "missing":
-        return f"{key}: is missing; add it (`birdcache init --demo` writes a complete file elsewhere)"
+        return f"{key}: is missing; add it (docs/parameters.md shows its shipped value)"
     if problem["type"] == "extra_forbidden":
         return f"{key}: is not a known key; {_suggestion(location)}"
     message = problem["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""`birdcache tune`: search better values of a recipe's keys for a member: a table, a picture, and YAML to paste."""
+"""`birdcache tune`: search for better values of a recipe's keys; writes a table and a picture, prints YAML to paste."""
 
 from __future__ import annotations
 
@@ -29,32 +29,30 @@ JOURNALS, REPORTS = Path(".birdcache/tune"), Path("reports/tune")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Search until there are as many trials as asked for; write reports/tune/<member>.csv and .png.
+    """Search until the requested number of trials is reached; write reports/tune/<member>.csv and .png.
 
     Raises
     ------
     CommandError
-        If there is nothing to search, a value cannot be this member's, or no trial finishes.
+        If there is nothing to search, a value does not suit the member, or no trial finishes.
     """
     search = search_of(parameters.load(), arguments)
     with open_study(journal_path(JOURNALS, search), search.maximises, search.pruner) as study:
-        print(greeting(search, search.outcomes(study)), flush=True)
+        print(overview(search, search.outcomes(study)), flush=True)
         try:
             run_trials(search, study)
         except KeyboardInterrupt:
-            print("stopped; the same command goes on from here")
-        tell(search, search.outcomes(study), parameters.load().members[arguments.member].override)
+            print("stopped; run the same command to continue")
+        report(search, search.outcomes(study), parameters.load().members[arguments.member].override)
 
 
 def search_of(loaded: Params, arguments: argparse.Namespace) -> Search:
-    """What the command line and params.yaml ask for, checked as far as it can be before the first training."""
+    """The search that params.yaml and the arguments ask for, checked as far as possible before the first training."""
     trials = loaded.tune.trials if arguments.trials is None else arguments.trials
     if trials < 1:
         raise CommandError(f"--trials {trials}: must be at least 1")
     if not loaded.tune.keys:
-        raise CommandError(
-            "params.yaml: tune.keys names nothing to search; name keys of the recipe, as the template does"
-        )
+        raise CommandError("params.yaml: tune.keys is empty; name keys of the recipe to search, such as optimiser.lr")
     split = split_of(arguments.member, loaded.tune.fold if arguments.fold is None else arguments.fold)
 
     def refused(values: Mapping[str, Any]) -> list[str]:
@@ -64,36 +62,41 @@ def search_of(loaded: Params, arguments: argparse.Namespace) -> Search:
     search = Search(split, loaded.tune.model_copy(update={"trials": trials}), loaded.machine, refused)
     if problems := list(value_problems(search)):
         raise CommandError(
-            "\n  ".join([f"tune: {len(problems)} value(s) cannot be tried on {split.member.name}", *problems])
+            "\n  ".join(
+                [
+                    f"params.yaml: {len(problems)} value(s) of tune.keys do not suit member {split.member.name}",
+                    *problems,
+                ]
+            )
         )
     search.check()
     return search
 
 
 def value_problems(search: Search) -> Iterator[str]:
-    """Values of the search that the member cannot have, each by itself beside the member's other keys."""
+    """Values of the search that the member cannot have, each tested by itself with the member's other keys."""
     for key, space in search.tune.keys.items():
         for place, value in values_of(space).items():
             for problem in search.refused({key: value}):
                 yield f"tune.keys.{key}.{place} = {value!r}: {problem}"
 
 
-def greeting(search: Search, outcomes: list[Outcome]) -> str:
-    """What is searched, how much of it is done, and what else lies beside it."""
+def overview(search: Search, outcomes: list[Outcome]) -> str:
+    """Lines on what is searched, how much of it is done, and which other searches exist."""
     member, fold, tune = search.split.member.name, search.split.fold, search.tune
     path = journal_path(JOURNALS, search)
     lines = [f"{member}, fold {fold}: {tune.trials} trials over {', '.join(tune.keys)} for {tune.metric} ({path})"]
     if outcomes:
-        lines.append(f"{len(outcomes)} trials are done already, and are not run again")
+        lines.append(f"{len(outcomes)} trials are already done and will not run again")
     elif search.begins_with_standing:
-        lines.append("trial 1 is the member as it stands")
+        lines.append("trial 1 tries the member's current values")
     if others := len(list(path.parent.glob("*.journal"))) - 1:
-        lines.append(f"{others} searches under other parameters are kept beside it; they go on if you set these back")
+        lines.append(f"{others} searches with other parameters are kept; restore those parameters to continue one")
     return "\n".join(lines)
 
 
 def run_trials(search: Search, study: Study) -> None:
-    """Run the trials that are missing, with a line for each and a bar that counts epochs."""
+    """Run the missing trials, with a line for each and a progress bar that counts epochs."""
     outcomes, longest = search.outcomes(study), longest_training(search)
     missing = search.tune.trials - len(outcomes)
     if missing <= 0:
@@ -107,13 +110,13 @@ def run_trials(search: Search, study: Study) -> None:
 
 
 def longest_training(search: Search) -> int:
-    """Epochs of the longest trial that may be drawn."""
+    """Epochs of the longest possible trial."""
     space = search.tune.keys.get("epochs")
     return search.split.member.recipe.epochs if space is None else int(max(values_of(space).values()))
 
 
 def line(outcome: Outcome, tune: TuneParams, best: Outcome | None) -> str:
-    """The line of a trial."""
+    """One line about a trial."""
     head = f"trial {outcome.number:>2}/{tune.trials}"
     tried = "  ".join(f"{key} {shown(value)}" for key, value in outcome.values.items())
     if outcome.merit is None:
@@ -125,33 +128,36 @@ def line(outcome: Outcome, tune: TuneParams, best: Outcome | None) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as short as it can be."""
+    """The shortest text of a value."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def tell(search: Search, outcomes: list[Outcome], override: Mapping[str, Any]) -> None:
-    """Write table and picture, print the best values."""
+def report(search: Search, outcomes: list[Outcome], override: Mapping[str, Any]) -> None:
+    """Write the table and the picture; print the best values."""
     member, tune = search.split.member.name, search.tune
     best = best_of(outcomes, search.maximises)
     if best is None:
-        raise CommandError(f"{member}: no trial has finished, so there is nothing to tell; the lines above say why")
+        raise CommandError(f"{member}: no trial has finished; the lines above say why")
     table, picture = REPORTS / f"{member}.csv", REPORTS / f"{member}.png"
     write_table(outcomes, tune, table)
     draw(search, outcomes, best, picture)
     print(f"{table}, {picture}")
-    print(f"best: trial {best.number} of {len(outcomes)}, {tune.metric} {best.merit:.4f}{standing(search, outcomes)}")
-    print(f"for params.yaml, below members.{member}:\n{override_yaml(merged(override, as_override(best.values)))}")
+    print(
+        f"best: trial {best.number} of {len(outcomes)}, {tune.metric} {best.merit:.4f}{current_merit(search, outcomes)}"
+    )
+    print(f"to use it, put this into params.yaml under members.{member}:")
+    print(override_yaml(merged(override, as_override(best.values))))
 
 
-def standing(search: Search, outcomes: list[Outcome]) -> str:
-    """What the member as it stands reaches, if that was tried."""
+def current_merit(search: Search, outcomes: list[Outcome]) -> str:
+    """The merit of the member's current values, if they were tried."""
     first = outcomes[0]
     tried = first.values == search.standing and first.state == "finished"
-    return f"; trial 1, the member as it stands: {first.merit:.4f}" if tried else ""
+    return f"; with its current values (trial 1): {first.merit:.4f}" if tried else ""
 
 
 def write_table(outcomes: list[Outcome], tune: TuneParams, path: Path) -> None:
-    """A row for each trial."""
+    """Write a row for each trial."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -164,7 +170,7 @@ def write_table(outcomes: list[Outcome], tune: TuneParams, path: Path) -> None:
 
 
 def override_yaml(override: Mapping[str, Any]) -> str:
-    """A member's override as it stands in params.yaml, indented alike."""
+    """A member's override as YAML, indented as in params.yaml."""
     yaml, stream = YAML(), io.StringIO()
     yaml.dump({"override": override}, stream)
     return "".join(f"    {row}" for row in stream.getvalue().splitlines(keepends=True)).rstrip()

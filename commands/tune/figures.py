@@ -1,4 +1,4 @@
-"""The picture of a search: merit over the trials, and against each key that was searched."""
+"""The picture of a search: merit of each trial, in order and against each key that was searched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = 3
 
 
 def draw(search: Search, outcomes: list[Outcome], best: Outcome, path: Path) -> None:
-    """Draw the trials; those that failed have no merit and are only counted in the title."""
+    """Draw the trials; failed ones have no merit and are only counted in the title."""
     keys, merit = search.tune.keys, NAMES[search.tune.metric]
     measured = [each for each in outcomes if each.merit is not None]
     rows = -(-(1 + len(keys)) // COLUMNS)
@@ -60,12 +60,12 @@ def _draw_key(axis: Any, key: str, space: RangeParams | ChoiceParams, measured: 
 
 
 def _widened(space: RangeParams) -> tuple[float, float]:
-    """The range with a little room on both sides."""
+    """The range with a small margin on both sides."""
     if space.log:
-        room = (space.high / space.low) ** 0.05
-        return space.low / room, space.high * room
-    room = 0.05 * (space.high - space.low)
-    return space.low - room, space.high + room
+        margin = (space.high / space.low) ** 0.05
+        return space.low / margin, space.high * margin
+    margin = 0.05 * (space.high - space.low)
+    return space.low - margin, space.high + margin
 
 
 def _scatter(axis: Any, measured: list[Outcome], places: list[Any], best_place: Any, best: Outcome) -> None:

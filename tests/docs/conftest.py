@@ -26,6 +26,7 @@ def documented(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFacto
     """
     root = tmp_path_factory.mktemp("documented") / "birdcache"
     copy_of_the_tree(root)
+    run(root, "git init -q && git add params.yaml && git commit -q -m shipped")  # `birdcache init` starts from it
     shutil.copytree(tiny_project.root, root, dirs_exist_ok=True)
     bring_data(root)
     raw = tiny.tiny_params("chorus")
@@ -34,7 +35,7 @@ def documented(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFacto
     for each in raw["student"]["rounds"].values():
         each |= {"threshold": 0.0, "override": {"epochs": 3}}
     tiny.write_params(root / "params.yaml", raw)
-    run(root, "git init -q && git add --all && git commit -q -m start && dvc commit -q -f dvc.yaml")
+    run(root, "git add --all && git commit -q -m start && dvc commit -q -f dvc.yaml")
     run(root, "git add --all && git commit -q -m finished")
     return root
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,18 +11,95 @@ import pytest
 from birdcache import cli
 from birdcache.errors import PipelineError
 from birdcache.params import load as params
-from commands.project.init import TEMPLATE, look_at_annotations
+from commands.project.data_facts import annotation_facts
 from tests import tiny
 
+SHIPPED = tiny.ROOT / "params.yaml"
 
-def test_the_shipped_params_are_those_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.fixture(autouse=True)
+def _checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new clone with the shipped params.yaml as the current directory."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(SHIPPED, "params.yaml")
+    commit_params()
+
+
+def commit_params() -> None:
+    for command in (["init", "-q"], ["add", "params.yaml"], ["commit", "-q", "-m", "one"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], check=True)
+
+
+def test_the_shipped_params_are_those_of_the_demo() -> None:
     cli.main(["init", "--demo"])
-    assert (tmp_path / "params.yaml").read_bytes() == (tiny.ROOT / "params.yaml").read_bytes()
+    assert Path("params.yaml").read_bytes() == SHIPPED.read_bytes()
+    assert not Path("params.yaml.bak").exists()
 
 
-def test_birdclef_layout_brings_its_soundscapes_and_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("in_git", [True, False])
+def test_the_demo_comes_back_and_other_data_gets_the_same_params_again(in_git: bool) -> None:
+    if not in_git:
+        shutil.rmtree(".git")
+    written = []
+    for counts in ({"a": 4, "b": 3}, {"a": 3000, "nocall": 30}, {"a": 4, "b": 3}):
+        write_table(counts)
+        cli.main(["init", "--birdclef", "."])
+        written.append(Path("params.yaml").read_bytes())
+        if in_git:
+            commit_params()
+        cli.main(["init", "--demo"])
+        assert Path("params.yaml").read_bytes() == SHIPPED.read_bytes()
+    assert written[0] == written[2] != written[1]
+
+
+def test_other_data_keeps_what_was_changed_for_the_demo() -> None:
+    content = SHIPPED.read_text().replace("save_every_s: 300", "save_every_s: 42")
+    Path("params.yaml").write_text(content)
+    write_table({"a": 4, "b": 3})
+    cli.main(["init", "--birdclef", "."])
+    assert params.load().machine.save_every_s == 42
+    assert Path("params.yaml.bak").read_text() == content
+
+
+def test_members_and_rungs_of_other_views_may_be_gone() -> None:
+    content = SHIPPED.read_text()
+    kept, _, rest = content.partition("  pcen:\n    view: pcen")
+    rest = (
+        rest[rest.index("\nladder:") :].replace("    long: {<<", "    # long: {<<").replace("winner, long]", "winner]")
+    )
+    Path("params.yaml").write_text(kept + rest)
+    assert list(params.load().members) == ["base"]
+    write_table({"a": 4, "b": 3})
+    cli.main(["init", "--birdclef", "."])
+    assert list(params.load().views) == ["mel"]
+
+
+def test_a_name_that_init_needs_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    content = SHIPPED.read_text().replace("  base:\n    view", "  mine:\n    view")
+    Path("params.yaml").write_text(content)
+    write_table({"a": 4, "b": 3})
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["init", "--birdclef", "."])
+    assert "params.yaml: 'base' has been removed from the demo's parameters" in capsys.readouterr().err
+    assert Path("params.yaml").read_text() == content
+
+
+@pytest.mark.parametrize("content", [None, "mine", "a: [", "demo: {}\n"])
+def test_a_folder_without_the_demos_params_is_told_where_they_are(
+    content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").unlink()
+    shutil.rmtree(".git")
+    if content is not None:
+        Path("params.yaml").write_text(content)
+    for arguments in (["--demo"], ["--birdclef", "."]):
+        write_table({"a": 4, "b": 3})
+        with pytest.raises(SystemExit, match="1"):
+            cli.main(["init", *arguments])
+        assert "copy params.yaml from a new clone of birdcache" in capsys.readouterr().err
+
+
+def test_birdclef_layout_brings_its_soundscapes_and_truth(tmp_path: Path) -> None:
     tiny.write_data(tmp_path / "chorus")
     cli.main(["init", "--birdclef", "chorus"])
     loaded = params.load()
@@ -33,9 +112,8 @@ def test_birdclef_layout_brings_its_soundscapes_and_truth(tmp_path: Path, monkey
 
 
 def test_unlabelled_soundscapes_are_not_decoded_unless_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     tiny.write_data(tmp_path / "chorus")
     (tmp_path / "chorus/test_soundscapes").rename(tmp_path / "chorus/train_soundscapes")
     cli.main(["init", "--birdclef", "chorus"])
@@ -43,8 +121,7 @@ def test_unlabelled_soundscapes_are_not_decoded_unless_asked_for(
     assert "data.soundscapes: train_soundscapes" in capsys.readouterr().out
 
 
-def test_ready_folds_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_ready_folds_are_used(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("primary_label,filename,fold\na,a/1.ogg,1\na,a/2.ogg,2\nb,b/1.ogg,3\n")
     cli.main(["init", "--birdclef", "."])
     assert params.load().folds.train == [0, 1, 2]
@@ -56,6 +133,7 @@ def test_weights_near_the_data_are_found(tmp_path: Path, monkeypatch: pytest.Mon
     weights.parent.mkdir()
     weights.touch()
     (tmp_path / "main").mkdir()
+    Path("params.yaml").rename("main/params.yaml")
     monkeypatch.chdir(tmp_path / "main")
     cli.main(["init", "--birdclef", "../shared/data/chorus"])
     member = params.load().members["base"]
@@ -64,8 +142,7 @@ def test_weights_near_the_data_are_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert params.load().members["base"].pretrained is False
 
 
-def test_one_folder_per_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_one_folder_per_class(tmp_path: Path) -> None:
     tiny.write_data(tmp_path / "chorus")
     cli.main(["init", "--folders", "chorus/train_audio", "--backbone", "efficientnet_b1"])
     loaded = params.load()
@@ -73,15 +150,12 @@ def test_one_folder_per_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert loaded.members["base"].backbone == "efficientnet_b1"
 
 
-def test_recordings_that_annotations_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_recordings_that_annotations_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.write_data(tmp_path / "chorus")
     Path("annotations").mkdir()
     with pytest.raises(SystemExit, match="1"):
         cli.main(["init", "--annotations", "chorus"])
-    assert "annotations: holds no annotation; put tables there first" in capsys.readouterr().err
+    assert "annotations: holds no annotations; put tables there first" in capsys.readouterr().err
     Path("annotations/a.csv").write_text("file,start_s,end_s,label\nmidton/XC0.ogg,0,1,midton\nXC1,0,1,nocall\n")
     cli.main(["init", "--annotations", "chorus"])
     loaded = params.load()
@@ -89,40 +163,34 @@ def test_recordings_that_annotations_name(
     assert loaded.train["strong"].augment.background.label == "nocall"
 
 
-def test_common_names_in_annotations_count_as_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_common_names_in_annotations_count_as_labels(tmp_path: Path) -> None:
     rows = ["file,start_s,end_s,label", "a.ogg,0,1,Alder Babbler", "a.ogg,1,2,aldbab", "a.ogg,1,2,owl"]
     Path("annotations").mkdir()
     Path("annotations/a.csv").write_text("\n".join(rows))
     Path("birds").mkdir()
     with pytest.raises(PipelineError, match="holds a space"):
-        look_at_annotations(Path("birds"))
+        annotation_facts(Path("birds"))
     Path("birds/taxonomy.csv").write_text("primary_label,common_name\naldbab,Alder Babbler\n")
-    assert sorted(look_at_annotations(Path("birds")).per_class) == [1, 2]
+    assert sorted(annotation_facts(Path("birds")).per_class) == [1, 2]
 
 
-def test_an_old_params_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("mine")
+def test_an_old_params_file_is_kept() -> None:
+    Path("params.yaml").write_text("mine")
     cli.main(["init", "--demo"])
-    assert (tmp_path / "params.yaml.bak").read_text() == "mine"
-    assert (tmp_path / "params.yaml").read_bytes() == TEMPLATE.read_bytes()
+    assert Path("params.yaml.bak").read_text() == "mine"
+    assert Path("params.yaml").read_bytes() == SHIPPED.read_bytes()
 
 
 @pytest.mark.parametrize("source", ["--birdclef", "--folders"])
-def test_a_folder_without_data_is_refused(
-    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_folder_without_data_is_refused(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
         cli.main(["init", source, "nothing"])
     assert "nothing" in capsys.readouterr().err
-    assert not (tmp_path / "params.yaml").exists()
+    assert Path("params.yaml").read_bytes() == SHIPPED.read_bytes()
 
 
-def test_classes_are_weighted_only_where_they_differ_in_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classes_are_weighted_only_where_they_differ_in_size(tmp_path: Path) -> None:
     """On balanced classes draws with replacement would skip a third of the recordings in each epoch."""
-    monkeypatch.chdir(tmp_path)
     for counts, weighted in (((4, 3), False), ((4, 1), True)):
         rows = [f"{label},{label}/{n}.ogg" for label, count in zip("ab", counts, strict=True) for n in range(count)]
         (tmp_path / "train.csv").write_text("\n".join(["primary_label,filename", *rows]))
@@ -130,10 +198,7 @@ def test_classes_are_weighted_only_where_they_differ_in_size(tmp_path: Path, mon
         assert params.load().recipe_of("base").sampling.weighted is weighted
 
 
-def test_a_table_without_recordings_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_table_without_recordings_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules = {
         "primary_label,filename\n": "names no recording",
         "label,filename\na,a.ogg\n": r"lacks column(s) primary_label",
@@ -151,10 +216,7 @@ def write_table(counts: dict[str, int]) -> None:
     Path("train.csv").write_text("\n".join(["primary_label,filename", *rows]))
 
 
-def test_recipes_fit_a_pretrained_network_and_the_size_of_the_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_recipes_fit_a_pretrained_network_and_the_size_of_the_data(tmp_path: Path) -> None:
     for count, rate, decay in ((20, 1e-3, 0.98), (2000, 5e-4, 0.999)):
         write_table({"a": count, "b": count // 4})
         cli.main(["init", "--birdclef", ".", "--pretrained", "true"])
@@ -169,10 +231,7 @@ def test_recipes_fit_a_pretrained_network_and_the_size_of_the_data(
     assert params.load().train["strong"].optimiser.lr == 1e-2
 
 
-def test_background_is_mixed_in_where_some_recordings_are_without_birds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_background_is_mixed_in_where_some_recordings_are_without_birds(tmp_path: Path) -> None:
     for counts, probability in (({"a": 4, "b": 3}, 0.0), ({"a": 4, "nocall": 3}, 0.5)):
         write_table(counts)
         cli.main(["init", "--birdclef", "."])
@@ -187,11 +246,8 @@ def test_background_is_mixed_in_where_some_recordings_are_without_birds(
 
 @pytest.mark.parametrize("counts", [{"a": 4, "b": 3}, {"a": 40, "b": 3}, {"a": 4000, "b": 30}])
 @pytest.mark.parametrize("pretrained", ["true", "false"])
-def test_the_ladder_has_the_rungs_of_the_analysis_on_the_one_view(
-    counts: dict[str, int], pretrained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ladder_has_the_rungs_of_the_analysis_on_the_one_view(counts: dict[str, int], pretrained: str) -> None:
     """And no ablation that changes nothing, which the schema would refuse."""
-    monkeypatch.chdir(tmp_path)
     write_table(counts)
     cli.main(["init", "--birdclef", ".", "--backbone", "efficientnet_b1", "--pretrained", pretrained])
     loaded = params.load()
@@ -206,8 +262,7 @@ def test_the_ladder_has_the_rungs_of_the_analysis_on_the_one_view(
     assert bool(loaded.ladder.ablations) is (counts["a"] < 2000), "on large data each would cost hours"
 
 
-def test_a_noisy_student_is_measured_by_what_truth_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_noisy_student_is_measured_by_what_truth_there_is(tmp_path: Path) -> None:
     tiny.write_data(tmp_path / "chorus")
     for expected in ("soundscapes", "out_of_fold"):
         cli.main(["init", "--birdclef", "chorus"])

@@ -57,7 +57,7 @@ def test_a_search_ends_with_a_table_a_picture_and_yaml_for_the_member(
     cli.main(["tune", "base"])
     told = capsys.readouterr().out
     assert "base, fold 1: 2 trials over epochs, optimiser.lr, sampling.weighted for macro_roc_auc" in told
-    assert "trial 1 is the member as it stands" in told
+    assert "trial 1 tries the member's current values" in told
     lines = re.findall(r"^trial +(\d)/2  macro_roc_auc (\S+)  in \d+ s  \[(.*)\]", told, flags=re.MULTILINE)
     assert [line[0] for line in lines] == ["1", "2"]
     assert lines[0][2] == "epochs 3  optimiser.lr 0.01  sampling.weighted True"
@@ -101,7 +101,7 @@ def test_the_same_command_again_trains_nothing_and_more_trials_go_on(
     change(tune={"seed": 5})
     cli.main(["tune", "base", "--trials", "1", "--fold", "0"])
     told = capsys.readouterr().out
-    assert "1 searches under other parameters are kept beside it" in told
+    assert "1 searches with other parameters are kept" in told
     assert "trial  1/1" in told
 
 
@@ -112,7 +112,7 @@ def test_an_override_that_the_member_has_stays_in_what_is_to_be_pasted(
     change(tune={"trials": 1, "keys": keys}, folds={"seed": 1})
     cli.main(["tune", "pcen"])
     told = capsys.readouterr().out
-    assert "the member as it stands" not in told, "its rate is not among the choices"
+    assert "current values" not in told, "its rate is not among the choices"
     before = params.load().recipe_of("pcen")
     apply(told, "pcen")
     table = pd.read_csv("reports/tune/pcen.csv", keep_default_na=False)
@@ -137,7 +137,7 @@ def test_a_stopped_search_says_how_to_go_on_and_what_it_has(
     change(tune={"keys": {"optimiser.lr": KEYS["optimiser.lr"]}})
     cli.main(["tune", "base"])
     told = capsys.readouterr().out
-    assert "stopped; the same command goes on from here" in told
+    assert "stopped; run the same command to continue" in told
     assert "best: trial 1 of 1" in told
 
 
@@ -152,7 +152,7 @@ def test_a_search_without_a_finished_trial_ends_with_a_message(
         cli.main(["tune", "base"])
     told = capsys.readouterr()
     assert "trial  1/2  failed: the loss became nan  [epochs 3  optimiser.lr 0.01" in told.out
-    assert "base: no trial has finished, so there is nothing to tell" in told.err
+    assert "base: no trial has finished; the lines above say why" in told.err
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_values_that_this_member_cannot_have_are_refused_before_any_trial(
     keys = {"augment.gain_db": {"low": 0.0, "high": 6.0, "log": False}, "optimiser.lr": {"choices": [0.1, 1e-9]}}
     change(tune={"keys": keys})
     said = rejected(capsys, "pcen")
-    assert "tune: 2 value(s) cannot be tried on pcen" in said
+    assert "2 value(s) of tune.keys do not suit member pcen" in said
     assert "tune.keys.augment.gain_db.high = 6.0: members.pcen: augment.gain_db = 6 has no meaning on the PCEN" in said
     assert (
         "tune.keys.optimiser.lr.choices.1 = 1e-09: members.pcen.override.optimiser.min_lr = 1e-06: must be at" in said

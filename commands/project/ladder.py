@@ -1,4 +1,4 @@
-"""`birdcache ladder`: trains and measures the rungs that params.yaml names. DVC keeps what is finished."""
+"""`birdcache ladder`: train and measure the rungs of params.yaml; finished trainings are kept by DVC."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ RESULTS = ("reports/ladder.md", "reports/ladder.png", "reports/ladder.csv")
 
 
 def run(_: argparse.Namespace) -> None:
-    """Run `dvc repro ladder/dvc.yaml`, and all that it needs before.
+    """Run the stages of the ladder, and whatever they need.
 
     Raises
     ------
     CommandError
-        If there is no ladder to run, or a stage of it failed.
+        If there is no ladder to run, or one of its stages failed.
     """
     ladder = parameters.load().ladder
     if not PIPELINE.is_file():
-        raise CommandError(f"{PIPELINE}: no such file; run birdcache in the project's folder")
+        raise CommandError(f"{PIPELINE}: no such file; run this in a checkout of birdcache")
     if not ladder.rungs:
-        raise CommandError("params.yaml: ladder.rungs is empty; name its rungs, as `birdcache init` writes them")
+        raise CommandError("params.yaml: ladder.rungs is empty; add rungs, such as those that `birdcache init` writes")
     count = len(ladder.trained) * len(ladder.seeds) * len(ladder.folds)
     print(f"{count} trainings: {len(ladder.trained)} rungs and ablations, {len(ladder.seeds)} seeds", flush=True)
     done = subprocess.run([sys.executable, "-m", "dvc", "repro", str(PIPELINE)], check=False)
     if done.returncode:
-        raise CommandError("the ladder is not finished; once the cause is mended, the same command goes on from here")
+        raise CommandError("the ladder stopped early; fix the cause shown above, then run the same command to continue")
     print("\n".join(path for path in RESULTS if Path(path).is_file()))

@@ -1,0 +1,137 @@
+"""The demo's params.yaml with the values that suit other data."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from birdcache.errors import CommandError
+from commands.project.data_facts import BACKGROUND, DataFacts
+
+NULL_TAG = "tag:yaml.org,2002:null"
+SMALL = 2000  # recordings; below it a small network and more epochs
+DEFAULT_FOLDS = 5
+DEMO_VIEWS = ("long", "pcen")  # front ends, besides mel, that only the demo's members and rungs use
+
+
+def fitted_params(demo: str, facts: DataFacts, backbone: str | None, pretrained: str | None) -> str:
+    """Change the text of the demo's params.yaml to suit the data; its comments stay.
+
+    Raises
+    ------
+    CommandError
+        If the text lacks a key that is changed here, since somebody removed it.
+    """
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 200, True
+    yaml.representer.add_representer(type(None), lambda writer, _: writer.represent_scalar(NULL_TAG, "null"))
+    document: Any = yaml.load(demo)
+    try:
+        _fill(document, facts, backbone, pretrained)
+    except KeyError as error:
+        raise CommandError(
+            f"params.yaml: {error.args[0]!r} has been removed from the demo's parameters, but `birdcache init` changes "
+            "it to suit your data; put it back (`git checkout params.yaml` restores the file), then run this again"
+        ) from error
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    return stream.getvalue()
+
+
+def _fill(document: Any, facts: DataFacts, backbone: str | None, pretrained: str | None) -> None:
+    document.ca.items.pop("demo", None)  # its comment would stand between the key and the {}
+    document["demo"] = {}
+    document["data"] |= {
+        "layout": facts.layout,
+        "root": Path(os.path.relpath(facts.root)).as_posix(),
+        "soundscapes": facts.soundscapes,
+        "soundscape_truth": facts.truth,
+    }
+    folds = facts.ready_folds or DEFAULT_FOLDS
+    document["folds"]["count"] = folds
+    document["folds"]["train"][:] = list(range(folds))
+    for view in DEMO_VIEWS:
+        document["views"].pop(view, None)
+    for models in (document["members"], document["ladder"]["rungs"]):
+        for name in [name for name, model in models.items() if model["view"] in DEMO_VIEWS]:
+            del models[name]
+    weights = _weights(facts, backbone, pretrained)
+    _fill_members(document, facts, backbone, weights, given=pretrained is not None)
+    _fill_recipes(document["train"], facts, bool(weights))
+    _fill_ladder(document["ladder"], facts, bool(weights))
+    _fill_student(document["student"], facts)
+
+
+def _fill_members(document: Any, facts: DataFacts, backbone: str | None, weights: bool | str, given: bool) -> None:
+    default = "mobilenetv3_small_100" if facts.recordings < SMALL else "efficientnet_b0"
+    found = Path(weights).stem if isinstance(weights, str) and not given else default
+    for member in (document["members"]["base"], document["ladder"]["rungs"]["baseline"]):  # other rungs copy the first
+        member |= {"backbone": backbone or found, "pretrained": weights}
+
+
+def _fill_recipes(recipes: Any, facts: DataFacts, finetuned: bool) -> None:
+    for name in ("balanced", "regularised", "strong", "winner"):
+        recipes[name]["sampling"]["weighted"] = not facts.balanced
+    if facts.background:
+        for name in ("strong", "winner"):
+            recipes[name]["augment"]["background"] = {"probability": 0.5, "label": BACKGROUND}
+    if finetuned:
+        _fill_finetuning(recipes, facts)
+    elif facts.recordings < SMALL:
+        recipes["baseline"]["epochs"] = 40
+
+
+def _fill_finetuning(recipes: Any, facts: DataFacts) -> None:
+    """Fine-tune a pretrained network: lower rates, and strong augmentation so that it does not memorise recordings."""
+    baseline, regularised = recipes["baseline"], recipes["regularised"]
+    baseline["epochs"] = 16
+    regularised["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1}
+    regularised["augment"]["time_shift_s"] = baseline["clip_s"] / 2
+    regularised["augment"]["mixup"]["probability"] = 1.0
+    for name in ("strong", "winner"):
+        recipe = recipes[name]
+        recipe["epochs"] = 20
+        recipe["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1, "layer_decay": 0.8}
+        if facts.recordings >= SMALL:  # an epoch has enough steps for a lower rate
+            recipe["optimiser"]["lr"] = 5.0e-4
+    recipes["winner"]["optimiser"]["ema_decay"] = 0.98 if facts.recordings < SMALL else 0.999
+
+
+def _fill_student(student: Any, facts: DataFacts) -> None:
+    """Train rounds as long as the members; measure their gain on soundscapes if these have a truth."""
+    student["gain_in"] = "soundscapes" if facts.truth else "out_of_fold"
+    for each in student["rounds"].values():
+        each["override"] = {}
+
+
+def _fill_ladder(ladder: Any, facts: DataFacts, finetuned: bool) -> None:
+    """Measure on one fold; ablate only what the recipes use, and nothing on large data, where each takes hours."""
+    ladder["rungs"]["winner"]["override"] = {}  # the demo's cross-entropy suits recordings of one bird
+    ladder["ensemble"]["ensemble"][:] = ["strong", "winner"]
+    ladder["folds"][:] = [0]
+    if facts.recordings >= SMALL:
+        ladder.ca.items.pop("ablations", None)  # its comment would stand between the key and the {}
+        ladder["ablations"] = {}
+        return
+    ladder["ablations"]["cross_entropy"] = ladder["ablations"].pop("bce")
+    ladder["ablations"]["cross_entropy"]["without"]["override"]["loss"]["kind"] = "ce"
+    for name in ["even_sampling"] * facts.balanced + ["rate_of_baseline"] * finetuned:
+        ladder["ablations"].pop(name, None)
+
+
+def _weights(facts: DataFacts, backbone: str | None, pretrained: str | None) -> bool | str:
+    """The value of --pretrained; without it, weights in a nearby folder `weights/`."""
+    if pretrained in ("true", "false"):
+        return pretrained == "true"
+    if pretrained is not None:
+        return pretrained
+    for folder in (Path(), facts.root, facts.root / "..", facts.root / "../.."):
+        for path in sorted((folder / "weights").glob(f"{backbone or '*'}.safetensors")):
+            relative = Path(os.path.relpath(path)).as_posix()
+            print(f"found weights: {relative}")
+            return relative
+    return False
