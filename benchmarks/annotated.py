@@ -1,8 +1,9 @@
-"""What do annotated times give? The demo's member `base`, trained on labels of whole recordings, or on times.
+"""The gain of annotated times: the demo's member `base`, trained on labels of whole recordings or on times.
 
-The demo knows when each of its birds sings. Three arms, each with several seeds, on all folds: `weak` labels as in
+The demo knows when each of its birds sings. Three arms, each with several seeds, on all folds: `weak`, the labels of
 train.csv; `times` of every song in all recordings; `weak_and_soundscapes`, weak labels and the songs of the soundscapes
-that have no truth. All draw as many clips an epoch. Measured on the soundscapes with a truth, which no arm trains on.
+without truth. All draw the same number of clips per epoch. Metrics are those of the soundscapes with truth, which no
+arm trains on.
 """
 
 from __future__ import annotations
@@ -20,23 +21,22 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from benchmarks.timing import parser_of, report
+from benchmarks.timing import ROOT, SHIPPED, parser_of, report
 from birdcache.params import load as parameters
 from pipeline.synthetic.plan import Plan, plan_demo
 from pipeline.synthetic.scene import HEARD_S, Scene
 
-ROOT = Path(__file__).parent.parent
-DEMO, MEMBER, CLIPS = "dawn", "base", 165  # clips an epoch: one of each recording that is trained on
+DEMO, MEMBER, CLIPS = "dawn", "base", 165  # clips per epoch: one of each training recording
 METRICS = ("macro_roc_auc", "cmap")
 Row = tuple[str, float, float, str]
 
 
 def main() -> None:
-    """Train, print means and spreads over the seeds, write JSON if asked."""
+    """Train all arms; print means and deviations over the seeds; write JSON if asked."""
     parser = parser_of(__doc__ or "")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     arguments = parser.parse_args()
-    plan = plan_demo(parameters.load(ROOT / "params.yaml").demo[DEMO])
+    plan = plan_demo(parameters.load(SHIPPED).demo[DEMO])
     arms = {"weak": [], "times": times_of_recordings(plan), "weak_and_soundscapes": times_of_soundscapes(plan)}
     numbers: dict[str, Any] = {}
     for name, rows in arms.items():
@@ -53,17 +53,17 @@ def main() -> None:
 
 
 def times_of_recordings(plan: Plan) -> list[Row]:
-    """When each bird sings in each recording."""
+    """Songs in the recordings."""
     return [row for each in plan.recordings for row in songs(f"train_audio/{each.filename}", each.scene)]
 
 
 def times_of_soundscapes(plan: Plan) -> list[Row]:
-    """When each bird sings in each soundscape without a truth."""
+    """Songs in the soundscapes without truth."""
     return [row for each in plan.unlabelled for row in songs(f"test_soundscapes/{each.name}.ogg", each.scene)]
 
 
 def songs(file: str, scene: Scene) -> Iterator[Row]:
-    """File, beginning and end in seconds, and label of each song that can be heard."""
+    """File, start and end in seconds, and label of each audible song."""
     for singer in scene.singers:
         for song in singer.songs:
             end_s = min(song.end_s, scene.duration_s)
@@ -72,7 +72,7 @@ def songs(file: str, scene: Scene) -> Iterator[Row]:
 
 
 def measure(project: Path, rows: Iterable[Row], seed: int) -> dict[str, float]:
-    """Metrics of the soundscapes, after training all folds with a seed; a project is made once and then used again."""
+    """Train all folds with one seed; the metrics on soundscapes. Later seeds reuse the project's stores."""
     write_params(project, seed)
     if not (project / "data").exists():
         write_annotations(project / "annotations", rows)
@@ -91,9 +91,9 @@ def measure(project: Path, rows: Iterable[Row], seed: int) -> dict[str, float]:
 
 
 def write_params(project: Path, seed: int) -> None:
-    """The project's own params.yaml with one member, which draws so many clips an epoch."""
+    """Write the shipped params.yaml with one member, which draws CLIPS clips per epoch."""
     yaml = YAML()
-    document: Any = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    document: Any = yaml.load(SHIPPED.read_text(encoding="utf-8"))
     document["members"] = {MEMBER: document["members"][MEMBER]}
     document["members"][MEMBER]["override"] = {"seed": seed, "sampling": {"clips_per_epoch": CLIPS}}
     with (project / "params.yaml").open("w", encoding="utf-8") as file:
@@ -101,7 +101,7 @@ def write_params(project: Path, seed: int) -> None:
 
 
 def write_annotations(folder: Path, rows: Iterable[Row]) -> None:
-    """A table as `birdcache predict` writes it, without scores."""
+    """Write a table like those of `birdcache predict`, without scores."""
     folder.mkdir()
     with (folder / "songs.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -110,7 +110,7 @@ def write_annotations(folder: Path, rows: Iterable[Row]) -> None:
 
 
 def run(project: Path, module: str, *arguments: str) -> None:
-    """Run a stage in the project, with this code; its words are shown where it fails."""
+    """Run a stage of this code in the project; show its output if it fails."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)

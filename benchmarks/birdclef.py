@@ -1,8 +1,8 @@
 """Epochs over a store of BirdCLEF's size: 28,000 recordings, 280 hours, 206 species with a long tail.
 
-The store is made up (values cost reading nothing) and takes 16 GB as float16, 8 GB as uint8, in --folder. Each backbone
-trains some batches from each placement; `epoch_s` is what 28,000 clips would take. The rival is a DataLoader whose
-workers decode songs that are written for it. Meant for a GPU; a smaller --hours runs anywhere.
+The store holds made-up values, which take as long to read as real ones, and needs 16 GB as float16, 8 GB as uint8, in
+--folder. Each backbone trains some batches from each placement; `epoch_s` extrapolates to 28,000 clips. The baseline is
+a DataLoader whose workers decode songs written for it. Meant for a GPU; with a smaller --hours it runs anywhere.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from benchmarks import building, songs
-from benchmarks.history import Lap, lap, named, start
+from benchmarks.laps import Lap, device_name, start, train_lap
 from benchmarks.on_the_fly import OnTheFlyBatches
 from benchmarks.stores import write_store
-from benchmarks.timing import parser_of, report
+from benchmarks.timing import SHIPPED, parser_of, report
 from birdcache.params import load as parameters
 from birdcache.params.load import Params
 from birdcache.params.recipe import resolve_recipe
@@ -38,7 +38,6 @@ from train.loop.distributed import ALONE
 from train.members import ResolvedMember
 from train.model.classifier import choose_device
 
-ROOT = Path(__file__).parent.parent
 CLASSES, RECORDINGS, HOURS = 206, 28_000, 280.0
 TAIL = 1.1  # exponent of the classes' sizes: from 1,500 recordings down to 5
 PLACEMENTS = ("device", "host", "stream")
@@ -48,9 +47,9 @@ SONGS, SONG_S = 64, 60
 def main() -> None:
     """Measure, print a table, write JSON if asked."""
     arguments = parse_arguments()
-    params = parameters.load(ROOT / "params.yaml")
+    params = parameters.load(SHIPPED)
     device = choose_device("auto")
-    numbers: dict[str, Any] = {"device": named(device), "hours": arguments.hours}
+    numbers: dict[str, Any] = {"device": device_name(device), "hours": arguments.hours}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         for backbone in arguments.backbones:
@@ -69,14 +68,12 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = parser_of(__doc__ or "")
-    parser.add_argument("--hours", type=float, default=HOURS, help="of audio that the store stands for")
-    parser.add_argument(
-        "--folder", type=Path, default=None, help="where the stores are written; default: the temporary"
-    )
+    parser.add_argument("--hours", type=float, default=HOURS, help="hours of audio in the store")
+    parser.add_argument("--folder", type=Path, default=None, help="folder for the stores; default: a temporary one")
     parser.add_argument("--backbones", nargs="+", default=["efficientnet_b0", "efficientnet_b3"])
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--batches", type=int, default=100, help="of a round")
-    parser.add_argument("--workers", type=int, default=8, help="of the DataLoader that decodes on the fly")
+    parser.add_argument("--batches", type=int, default=100, help="batches per round")
+    parser.add_argument("--workers", type=int, default=8, help="workers of the DataLoader that decodes on the fly")
     arguments: argparse.Namespace = parser.parse_args()
     return arguments
 
@@ -84,16 +81,16 @@ def parse_arguments() -> argparse.Namespace:
 def placement_epoch(
     store: Store, params: Params, backbone: str, placement: str, device: torch.device, arguments: argparse.Namespace
 ) -> dict[str, float]:
-    """Clips per second, seconds of an epoch, share of waiting and the GPU's utilisation, from one placement."""
+    """Clips per second, seconds per epoch, share of time spent waiting, and GPU utilisation, for one placement."""
     machine = params.machine.model_copy(update={"placement": placement})
     begin = time.perf_counter()
     frames, _ = open_frames(store, device, machine)
     opened_s = time.perf_counter() - begin
     training_step, batches = start(split_of(store, params, backbone, frames, device, arguments))
-    lap(training_step, itertools.islice(batches.epoch(0), 10), device)
+    train_lap(training_step, itertools.islice(batches.epoch(0), 10), device)
     with utilisation(device) as busy:
         laps = [
-            lap(training_step, itertools.islice(batches.epoch(number), arguments.batches), device)
+            train_lap(training_step, itertools.islice(batches.epoch(number), arguments.batches), device)
             for number in range(1, arguments.rounds + 1)
         ]
     return {"open_s": opened_s, **epoch_of(laps), "gpu_busy": float(np.mean(busy)) if busy else float("nan")}
@@ -115,14 +112,14 @@ def loader_epoch(
     loader = OnTheFlyBatches(ours.planner, ours.transform, paths, view, "tuned", arguments.workers)
     laps = []
     for number in range(arguments.rounds + 1):
-        laps.append(lap(training_step, itertools.islice(loader.epoch(number), arguments.batches), device))
+        laps.append(train_lap(training_step, itertools.islice(loader.epoch(number), arguments.batches), device))
     return {f"{backbone}_tuned_loader_{key}": value for key, value in epoch_of(laps[1:]).items()}
 
 
 def split_of(
     store: Store, params: Params, backbone: str, frames: Any, device: torch.device, arguments: argparse.Namespace
 ) -> Split:
-    """The shipped recipe on made-up labels with a long tail."""
+    """Training data: the shipped recipe on made-up labels with a long tail."""
     member = params.members["base"].model_copy(update={"backbone": backbone})
     sampling = {"clips_per_epoch": arguments.batch * (arguments.batches + 1)}
     recipe = resolve_recipe(params.recipe_of("base"), {"batch_size": arguments.batch, "sampling": sampling})
@@ -134,7 +131,7 @@ def split_of(
 
 
 def labelled(store: Store) -> Examples:
-    """The recordings of a store with made-up labels: the commonest of 206 classes has hundreds of times the rarest."""
+    """The recordings of a store with made-up labels: the largest of 206 classes has hundreds of times the smallest."""
     count = len(store)
     weights = np.arange(1, CLASSES + 1) ** -TAIL
     primary = np.random.default_rng(5).choice(CLASSES, count, p=weights / weights.sum())
@@ -146,7 +143,7 @@ def labelled(store: Store) -> Examples:
 
 
 def epoch_of(laps: list[Lap]) -> dict[str, float]:
-    """Medians over the rounds; an epoch is one clip of each of 28,000 recordings."""
+    """Medians over the rounds; an epoch has one clip of each of 28,000 recordings."""
     rate = float(np.median([each.clips / each.seconds for each in laps]))
     waiting = float(np.median([each.waited_s / each.seconds for each in laps]))
     return {"clips_per_s": rate, "epoch_s": RECORDINGS / rate, "waiting": waiting}
@@ -154,7 +151,7 @@ def epoch_of(laps: list[Lap]) -> dict[str, float]:
 
 @contextmanager
 def utilisation(device: torch.device) -> Iterator[list[float]]:
-    """Shares of time that the GPU was busy, as nvidia-smi tells them twice a second; empty on a CPU."""
+    """Shares of time that the GPU was busy, sampled from nvidia-smi twice a second; empty on a CPU."""
     samples: list[float] = []
     done = threading.Event()
 

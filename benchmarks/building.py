@@ -1,4 +1,4 @@
-"""Building whole stores: one worker against two, an increment against everything, bytes and memory of each layout."""
+"""The cost of building stores: one worker and two, an increment and a full build, bytes and memory of each layout."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import songs
+from benchmarks.timing import SHIPPED
 from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
@@ -27,11 +28,11 @@ ADDED = CLIPS // 100
 LONG_S, SHORT_S = 7200, 120
 LAYOUTS = list(itertools.product(("float16", "uint8"), ("none", "lz4", "zstd")))
 ROUNDS = 3
-SAMPLE_H = 0.5  # of audio, to weigh the layouts with
+SAMPLE_H = 0.5  # hours of audio for the sizes of the layouts
 
 
 def measure(folder: Path, view: MelView | PcenView) -> dict[str, float]:
-    """All figures of this module, by name."""
+    """All numbers of this module, by name."""
     sources = songs.write_many(folder / "songs", CLIPS, CLIP_S, RATE_HZ)
     numbers = workers_and_increment(folder, sources, view)
     numbers |= {f"mb_per_h_{dtype}_{packing}": mb for (dtype, packing), mb in sizes(folder, sources, view).items()}
@@ -43,7 +44,7 @@ def measure(folder: Path, view: MelView | PcenView) -> dict[str, float]:
 
 
 def workers_and_increment(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> dict[str, float]:
-    """What workers gain and what an increment costs; of each, the best of three rounds."""
+    """Speed-up by workers and cost of an increment; the best of three rounds each."""
     seconds_of(folder, sources[:32], view, 2)  # starts the worker processes
     runs = [one_round(folder, sources, view) for _ in range(ROUNDS)]
     one, two, parent, increment, again = (min(column) for column in zip(*runs, strict=True))
@@ -58,7 +59,7 @@ def workers_and_increment(folder: Path, sources: Sequence[Source], view: MelView
 
 
 def one_round(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> tuple[float, ...]:
-    """Seconds of one worker, of two, of the parent's CPU meanwhile, of the increment, and of nothing new."""
+    """Seconds of one worker, of two, of the parent's CPU meanwhile, of an increment, and without changes."""
     shutil.rmtree(folder / "pool")
     one, _ = seconds_of(folder, sources, view, 1)
     shutil.rmtree(folder / "pool")
@@ -71,15 +72,15 @@ def one_round(folder: Path, sources: Sequence[Source], view: MelView | PcenView)
 
 
 def seconds_of(folder: Path, sources: Sequence[Source], view: MelView | PcenView, workers: int) -> tuple[float, float]:
-    """Seconds by the clock, and of this process's own CPU time, to build and seal a store."""
+    """Wall-clock seconds, and CPU seconds of this process alone, to build and commit a store."""
     begin, begin_cpu = time.perf_counter(), time.process_time()
     build(folder, sources, view, workers)
     return time.perf_counter() - begin, time.process_time() - begin_cpu
 
 
 def build(folder: Path, sources: Sequence[Source], view: MelView | PcenView, workers: int) -> Store:
-    """Build and seal folder/store.zarr over folder/pool, without a word."""
-    machine = params.load(Path(__file__).parent.parent / "params.yaml").machine
+    """Build and commit folder/store.zarr with the pool folder/pool, silently."""
+    machine = params.load(SHIPPED).machine
     builder = Builder(view, folder / "pool", machine.model_copy(update={"workers": workers}))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         parts, _ = builder.build(sources, "benchmark")
@@ -88,7 +89,7 @@ def build(folder: Path, sources: Sequence[Source], view: MelView | PcenView, wor
 
 
 def sizes(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> dict[tuple[str, str], float]:
-    """Megabytes of a store per hour of audio, by dtype and compression: of `tables.AUDIO` if there is one."""
+    """Megabytes of a store per hour of audio, by dtype and compression: of the project's own audio if there is any."""
     chosen = within(read_sources(AUDIO) if AUDIO.path.exists() else sources, SAMPLE_H)
     found = {}
     for dtype, compression in LAYOUTS:
@@ -100,13 +101,13 @@ def sizes(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> 
 
 
 def within(sources: Sequence[Source], hours: float) -> list[Source]:
-    """The first sources that together last so long."""
+    """The first sources that together last at most this long, but at least one."""
     ends = itertools.accumulate(source.duration_s for source in sources)
     return [source for source, end in zip(sources, ends, strict=True) if end <= hours * 3600] or list(sources[:1])
 
 
 def peak_mb(path: Path) -> float:
-    """Peak memory of a process that builds a store of one file."""
+    """Peak memory of a new process that builds a store of one file."""
     command = [sys.executable, "-m", "benchmarks.building", str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     path.unlink()
@@ -116,7 +117,7 @@ def peak_mb(path: Path) -> float:
 def main() -> None:
     """Build a store of the file on the command line, and print the peak memory in megabytes."""
     path = Path(sys.argv[1])
-    view = params.load(Path(__file__).parent.parent / "params.yaml").views["mel"]
+    view = params.load(SHIPPED).views["mel"]
     (source,) = songs.listed([path])
     build(path.parent / f"{path.stem}-memory", [source], view, 1)
     status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's memory before exec

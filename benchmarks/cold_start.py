@@ -1,4 +1,4 @@
-"""One placement in a process of its own: seconds from opening a cold store to its first batch, and memory."""
+"""Cold start of one placement in a new process: seconds to the first batch, and memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.drawing import BATCH, draw_batches
-from benchmarks.stores import forget_pages
+from benchmarks.stores import BATCH, draw_batches, forget_pages
 from birdcache.params.load import MachineParams
 from cache.store import Store
 from train.data.frames import open_frames
@@ -21,14 +20,14 @@ RESET_PEAK = "5"  # see proc(5), /proc/[pid]/clear_refs
 
 
 def measure(store: Store, machine: MachineParams) -> dict[str, float]:
-    """Figures of the placement that `machine` names, from a fresh process.
+    """Measure the placement of `machine` in a new process.
 
     Returns
     -------
     cold_start_s : from opening the store, with none of its files in the page cache, to the first batch of values.
-    from_disk_crops_per_s : clips per second from then on, over a hundred batches.
-    memory_mb : peak of what the process holds more than before, mapped pages of the page cache included.
-    private_mb : what of that is its own.
+    from_disk_crops_per_s : clips per second afterwards, over a hundred batches.
+    memory_mb : peak of the additional memory, including mapped pages of the page cache.
+    private_mb : the part of it that is not shared.
     """
     forget_pages(store)
     command = [sys.executable, "-m", "benchmarks.cold_start", str(store.path), machine.model_dump_json()]
@@ -37,7 +36,7 @@ def measure(store: Store, machine: MachineParams) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure the store and the section `machine` (JSON) on the command line, and print JSON."""
+    """Measure the store and the section `machine` (JSON) given as arguments; print JSON."""
     path, machine, cpu = Path(sys.argv[1]), MachineParams.model_validate_json(sys.argv[2]), torch.device("cpu")
     torch.set_num_threads(1)
     Path("/proc/self/clear_refs").write_text(RESET_PEAK)
@@ -56,7 +55,7 @@ def main() -> None:
 
 
 def memory_mb() -> dict[str, float]:
-    """What the kernel says about this process's memory."""
+    """This process's memory as the kernel counts it."""
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = (line.split() for line in lines if line.endswith(" kB"))
     return {name.rstrip(":"): int(kilobytes) * 1024 / 1e6 for name, kilobytes, _ in fields}

@@ -1,9 +1,9 @@
-"""Does uint8 cost accuracy? Trains the same members on float16 and on uint8 stores, with the same seeds.
+"""The accuracy of uint8 stores beside float16: the same members trained on both, with the same seeds.
 
-Run it after `dvc repro`, in a project such as the demo: it takes the project's recordings, folds, members and pool, and
+Run it after `dvc repro`, in a project such as the demo: it uses the project's recordings, folds, members and pool, and
 decodes only what the pool lacks. Both dtypes of a seed start from the same weights and draw the same clips, so each
-pair gives one difference; its standard error says whether the mean difference is more than chance. The stores go at the
-end; their parts stay in the pool until `birdcache cache gc`.
+pair gives one difference; the standard error shows whether the mean difference is more than chance. The stores are
+removed at the end; their parts stay in the pool until `birdcache cache gc`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ METRICS = ("accuracy", "macro_roc_auc", "cmap", "loss")
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training: what was trained, and the metrics of its last epoch."""
+class Training:
+    """A training and the metrics of its last epoch."""
 
     member: str
     dtype: Dtype
@@ -56,7 +56,7 @@ def main() -> None:
     """Train every combination, print a table, write JSON if asked."""
     arguments = parse_arguments()
     params = parameters.load()
-    runs: list[Run] = []
+    runs: list[Training] = []
     store_bytes: dict[str, dict[str, int]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.members:
@@ -82,14 +82,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def with_dtype(params: Params, name: str, dtype: Dtype) -> Params:
-    """The params with another dtype of the member's view."""
+    """The parameters with another dtype for the member's view."""
     view = params.members[name].view
     changed = params.views[view].model_copy(update={"dtype": dtype, "compression": "none"})
     return params.model_copy(update={"views": {**params.views, view: changed}})
 
 
 def build(params: Params, name: str, dtype: Dtype, folder: Path) -> Store:
-    """Seal folder/<member>-<dtype>.zarr over the project's pool."""
+    """Build and commit folder/<member>-<dtype>.zarr with the project's pool."""
     view = with_dtype(params, name, dtype).views[params.members[name].view]
     builder = Builder(view, pool_root(params.machine.pool), params.machine)
     target = folder / f"{name}-{dtype}.zarr"
@@ -106,8 +106,8 @@ def bytes_of(store: Store) -> int:
 
 def train_pairs(
     params: Params, name: str, stores: Mapping[Dtype, Store], arguments: argparse.Namespace
-) -> Iterator[Run]:
-    """Train both dtypes of one fold and seed before the next."""
+) -> Iterator[Training]:
+    """Train both dtypes of each fold and seed in turn."""
     for fold in arguments.folds:
         for seed in arguments.seeds:
             for dtype, store in stores.items():
@@ -115,11 +115,11 @@ def train_pairs(
                 changes: dict[str, Any] = {"seed": seed, **shortened(member, arguments.epochs)}
                 recipe = resolve_recipe(member.recipe, changes)
                 member = member.model_copy(update={"recipe": recipe})
-                yield Run(name, dtype, fold, seed, train(params, member, store, fold))
+                yield Training(name, dtype, fold, seed, train(params, member, store, fold))
 
 
 def shortened(member: ResolvedMember, epochs: int | None) -> dict[str, Any]:
-    """Overrides for so many epochs; the warm-up must end before them."""
+    """Overrides for this many epochs; the warm-up must be shorter."""
     if epochs is None:
         return {}
     warmup_epochs = min(member.recipe.optimiser.warmup_epochs, epochs - 1)
@@ -127,7 +127,7 @@ def shortened(member: ResolvedMember, epochs: int | None) -> dict[str, Any]:
 
 
 def train(params: Params, member: ResolvedMember, store: Store, fold: int) -> dict[str, float]:
-    """The metrics on the fold after the last epoch, as stage `train` would have them."""
+    """Train as stage `train` does; the metrics on the fold after the last epoch."""
     split = split_on(store, member, fold, params.machine)
     model = split.model()
     trainer = Trainer(model, split.batches(model), member.recipe, split.device, name=f"{member.name}-{fold}")
@@ -136,7 +136,7 @@ def train(params: Params, member: ResolvedMember, store: Store, fold: int) -> di
 
 
 def split_on(store: Store, member: ResolvedMember, fold: int, machine: MachineParams) -> Split:
-    """A member on a store of its own."""
+    """A member's training and validation data from a given store."""
     device = choose_device(machine.device)
     examples, folds = read_examples(store, read_labels())
     frames, _ = open_frames(store, device, machine)
@@ -144,7 +144,7 @@ def split_on(store: Store, member: ResolvedMember, fold: int, machine: MachinePa
     return Split(member, fold, trained, validated, frames, device, ALONE)
 
 
-def differences(runs: Sequence[Run], member: str, metric: str) -> tuple[float, float]:
+def differences(runs: Sequence[Training], member: str, metric: str) -> tuple[float, float]:
     """Mean of uint8 minus float16 over the pairs, and its standard error (NaN for a single pair)."""
     of = {(run.dtype, run.fold, run.seed): run.metrics[metric] for run in runs if run.member == member}
     pairs = [value - of["float16", fold, seed] for (dtype, fold, seed), value in of.items() if dtype == "uint8"]
@@ -156,19 +156,19 @@ def deviation(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def column(runs: Sequence[Run], member: str, dtype: str, metric: str) -> list[float]:
+def column(runs: Sequence[Training], member: str, dtype: str, metric: str) -> list[float]:
     """A metric of all runs of one member and dtype."""
     return [run.metrics[metric] for run in runs if (run.member, run.dtype) == (member, dtype)]
 
 
-def line(run: Run) -> str:
-    """One training in a line."""
+def line(run: Training) -> str:
+    """One line about a training."""
     shown = "  ".join(f"{name} {run.metrics[name]:.4f}" for name in METRICS)
     return f"{run.member:<8} {run.dtype:<8} fold {run.fold} seed {run.seed}  {shown}"
 
 
-def table(runs: Sequence[Run], store_bytes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """Mean +- standard deviation of each metric, and the difference +- its standard error."""
+def table(runs: Sequence[Training], store_bytes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Lines: mean +- standard deviation of each metric, and the difference +- its standard error."""
     yield f"{'member':<8} {'metric':<14} {'float16':>18} {'uint8':>18} {'uint8 - float16':>20}"
     for member, sizes in store_bytes.items():
         for metric in METRICS:
@@ -180,8 +180,10 @@ def table(runs: Sequence[Run], store_bytes: Mapping[str, Mapping[str, int]]) -> 
         yield f"{member:<8} {'megabytes':<14} {megabytes[0]:>18} {megabytes[1]:>18}"
 
 
-def as_json(runs: Sequence[Run], store_bytes: Mapping[str, Mapping[str, int]], epochs: int | None) -> dict[str, Any]:
-    """All runs, and what the table says."""
+def as_json(
+    runs: Sequence[Training], store_bytes: Mapping[str, Mapping[str, int]], epochs: int | None
+) -> dict[str, Any]:
+    """All trainings, and the numbers of the table."""
     members = {}
     for member, sizes in store_bytes.items():
         found: dict[str, Any] = {"bytes": dict(sizes)}

@@ -1,7 +1,7 @@
-"""What birdcache replaces: a torch DataLoader whose workers decode each clip and compute its spectrogram, every epoch.
+"""The usual alternative to birdcache: a torch DataLoader whose workers decode each clip anew in every epoch.
 
-Two kinds. `tuned`: seek, decode no more than the clip, and this project's own front end, which is faster than librosa.
-`librosa`: load with an offset, melspectrogram, power_to_db, as most notebooks do. Batches are planned and finished as
+Two kinds. `tuned`: seek, decode only the clip, and use this project's own front end, which is faster than librosa.
+`librosa`: load with an offset, melspectrogram, power_to_db, as most notebooks do. Batches are planned and augmented as
 in birdcache, so only reading differs.
 """
 
@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from birdcache.params.views import MelView
+from birdcache.params.views import MelView, PcenView
 from pipeline.build.frontend import spectrogram, value_range
 from train.augment.batch import Batch, BatchTransform
 from train.data.batch_plan import Plan, Planner
@@ -32,7 +32,7 @@ Kind = Literal["tuned", "librosa"]
 
 
 class OnTheFlyClips(Dataset[tuple[Plan, Tensor]]):
-    """Planned batches of clips, decoded when they are asked for."""
+    """Planned batches of clips, decoded on demand."""
 
     def __init__(self, planner: Planner, paths: Mapping[int, Path], view: MelView, kind: Kind) -> None:
         self._planner, self._paths, self._view = planner, paths, view
@@ -48,7 +48,7 @@ class OnTheFlyClips(Dataset[tuple[Plan, Tensor]]):
 
 
 def tuned_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
-    """(T, M) dB of a clip: only its samples are decoded, unless it wraps around."""
+    """Decibels (T, M) of a clip: only its samples are decoded, unless it wraps around."""
     first, last = int(position_T[position_T >= 0].min()), int(position_T.max())
     with soundfile.SoundFile(path) as file:
         file.seek(min(first * view.hop, file.frames))
@@ -57,13 +57,18 @@ def tuned_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
 
 
 def librosa_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
-    """(T, M) dB of a clip, by librosa."""
+    """Decibels (T, M) of a clip, by librosa."""
     first, last = int(position_T[position_T >= 0].min()), int(position_T.max())
     seconds = view.hop / view.sample_rate_hz
     waveform_S, _ = librosa.load(
         path, sr=view.sample_rate_hz, offset=first * seconds, duration=(last - first + 1) * seconds
     )
-    power_MT = librosa.feature.melspectrogram(
+    return _placed(librosa.power_to_db(librosa_mel(waveform_S, view), top_db=None).T, position_T - first, view)
+
+
+def librosa_mel(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
+    """Mel power (M, T) of a waveform, by librosa."""
+    power_MT: FloatArray = librosa.feature.melspectrogram(
         y=waveform_S,
         sr=view.sample_rate_hz,
         n_fft=view.n_fft,
@@ -73,18 +78,18 @@ def librosa_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
         fmax=view.fmax_hz,
         htk=view.mel_scale == "htk",
     )
-    return _placed(librosa.power_to_db(power_MT, top_db=None).T, position_T - first, view)
+    return power_MT
 
 
 def _placed(values_TM: FloatArray, place_T: Ints, view: MelView) -> FloatArray:
-    """Frames at their places; padding, which has a negative place, at the lowest value."""
+    """Frames at their positions; padding, at negative positions, gets the lowest value."""
     clip_TM = values_TM[np.clip(place_T, 0, len(values_TM) - 1)]
     clip_TM[place_T < 0] = value_range(view)[0]
     return clip_TM
 
 
 class EpochOrder(Sampler[tuple[int, int]]):
-    """Places of all batches of the epoch that is set."""
+    """Epoch and number of each batch of the current epoch."""
 
     def __init__(self, batches: int) -> None:
         self._batches, self.epoch = batches, 0
@@ -97,7 +102,7 @@ class EpochOrder(Sampler[tuple[int, int]]):
 
 
 class OnTheFlyBatches:
-    """The batches of a training, read by the workers of a DataLoader, which stay from epoch to epoch."""
+    """Training batches read by the workers of a DataLoader, which persist from epoch to epoch."""
 
     def __init__(
         self,
@@ -108,7 +113,7 @@ class OnTheFlyBatches:
         kind: Kind,
         workers: int,
     ) -> None:
-        self._order, self._finisher = EpochOrder(len(planner)), transform
+        self._order, self._transform = EpochOrder(len(planner)), transform
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._loader = DataLoader(
             OnTheFlyClips(planner, paths, view, kind),
@@ -122,7 +127,7 @@ class OnTheFlyBatches:
         )
 
     def epoch(self, epoch: int) -> Iterator[tuple[Batch, float]]:
-        """The batches of an epoch, finished on the device, each with the seconds spent waiting for the workers."""
+        """The batches of an epoch, transformed on the device, each with the seconds spent waiting for the workers."""
         self._order.epoch = epoch
         batches = iter(self._loader)
         while True:
@@ -132,10 +137,10 @@ class OnTheFlyBatches:
             if read is None:
                 return
             plan, values = read
-            yield self._finisher(values.to(self._device, non_blocking=True), plan), waited_s
+            yield self._transform(values.to(self._device, non_blocking=True), plan), waited_s
 
 
 def one_thread(worker: int) -> None:
-    """Keep numpy and torch of a worker off the other workers' cores."""
+    """Limit a worker's numpy and torch to one core."""
     threadpool_limits(1)
     torch.set_num_threads(1)

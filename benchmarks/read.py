@@ -1,10 +1,10 @@
-"""How fast are clips of 5 s read? Each placement against a plain memory map, zarr, and decoding on the fly.
+"""Speed of reading clips of 5 s: each placement beside a plain memory map, zarr, and decoding on the fly.
 
-All arms take turns in one process over a store of made-up spectrograms whose files lie in the page cache, with one
-thread, but for the data loader's two workers. A clip of an arm is a numpy array or a torch tensor in this process.
-`host_vs_memmap` is copying each clip out of one np.memmap, `host_vs_zarr` and `host_vs_zarrs` are one zarr call per
-clip, `host_vs_on_the_fly` is a torch DataLoader that decodes 5 s of Ogg Vorbis and computes the same spectrogram. The
-placement `device` is measured on the CPU. Cold starts are of a fresh process, with nothing in the page cache.
+All arms take turns in one process over a store of made-up spectrograms in the page cache, with one thread, except for
+the data loader's two workers. Each arm makes numpy arrays or torch tensors in this process. `host_vs_memmap` compares
+with copying each clip out of one np.memmap, `host_vs_zarr` and `host_vs_zarrs` with one zarr call per clip, and
+`host_vs_on_the_fly` with a torch DataLoader that decodes 5 s of Ogg Vorbis and computes the same spectrogram. The
+placement `device` is measured on the CPU. Cold starts are measured in a new process, with an empty page cache.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks import cold_start, songs
-from benchmarks.drawing import BATCH, CLIP_FRAMES, draw_batches
 from benchmarks.on_the_fly import one_thread
-from benchmarks.stores import write_store
-from benchmarks.timing import interleaved, parse_arguments, ratio, report
+from benchmarks.stores import BATCH, CLIP_FRAMES, draw_batches, write_store
+from benchmarks.timing import SHIPPED, interleaved, parse_arguments, ratio, report
 from birdcache.params import load as params
 from birdcache.params.load import MachineParams
 from birdcache.params.views import MelView, PcenView
@@ -37,13 +36,13 @@ from pipeline.build.frontend import spectrogram
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
 
 STORE_MB, SONGS, SONG_S, WORKERS = 300, 8, 60, 2
-SMALL_GB = 0.064  # a budget below the store's size
+SMALL_GB = 0.064  # less than the store's size
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What is measured: something that reads so many clips when it is called."""
+    """A way of reading: `read` reads `clips` clips per call."""
 
     clips: int
     read: Callable[[], None]
@@ -52,13 +51,13 @@ class Arm:
 def main() -> None:
     """Measure, print a table, write JSON if asked."""
     arguments = parse_arguments(__doc__ or "")
-    loaded = params.load(Path(__file__).parent.parent / "params.yaml")
+    loaded = params.load(SHIPPED)
     view = loaded.views["mel"]
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name, threadpool_limits(1):
         folder = Path(name)
         raw, packed = (write_store(folder, view, compression, STORE_MB) for compression in ("none", "lz4"))
-        numbers = cold_starts(raw, packed, loaded.machine)  # first: what this process maps stays in the page cache
+        numbers = cold_starts(raw, packed, loaded.machine)  # first: files mapped below stay in the page cache
         loader, on_the_fly_s = start_loader(folder, view)
         arms = {**placement_arms(raw, packed), **rival_arms(raw, folder), "on_the_fly": loader_arm(loader)}
         seconds = interleaved({name: arm.read for name, arm in arms.items()}, arguments.rounds)
@@ -70,7 +69,7 @@ def main() -> None:
 
 
 def cold_starts(raw: Store, packed: Store, machine: MachineParams) -> dict[str, float]:
-    """Seconds to the first batch and memory, of each placement; `stream_small` has less room than the store needs."""
+    """Seconds to the first batch and memory of each placement; `stream_small` has less memory than the store needs."""
     chosen: dict[str, tuple[Store, dict[str, Any]]] = {
         "device": (raw, {"placement": "device"}),
         "host": (raw, {"placement": "host"}),
@@ -85,7 +84,7 @@ def cold_starts(raw: Store, packed: Store, machine: MachineParams) -> dict[str, 
 
 
 def placement_arms(raw: Store, packed: Store) -> dict[str, Arm]:
-    """Each placement; the store fits into the cache of `stream`, and `stream_cold` begins with an empty one."""
+    """Each placement; the cache of `stream` holds the whole store, that of `stream_cold` starts empty."""
     budget_bytes = 2 * STORE_MB * 10**6
     mapped, kept = HostFrames(raw, CPU), StreamFrames(packed, CPU, budget_bytes)
     return {
@@ -97,7 +96,7 @@ def placement_arms(raw: Store, packed: Store) -> dict[str, Arm]:
 
 
 def staging(open_frames: Callable[[], Frames], store: Store, count: int) -> Arm:
-    """Batches brought into this process's memory."""
+    """Copy batches into this process's memory."""
     batches = draw_batches(store, count)
 
     def read() -> None:
@@ -109,7 +108,7 @@ def staging(open_frames: Callable[[], Frames], store: Store, count: int) -> Arm:
 
 
 def gathering(frames: Frames, store: Store, count: int) -> Arm:
-    """Batches gathered by the device, which makes values of them at once."""
+    """Gather batches on the device, as values."""
     batches = draw_batches(store, count)
 
     def read() -> None:
@@ -120,7 +119,7 @@ def gathering(frames: Frames, store: Store, count: int) -> Arm:
 
 
 def rival_arms(store: Store, folder: Path) -> dict[str, Arm]:
-    """One call per clip: of numpy on one map of the same bytes, and of zarr with each of its codec pipelines."""
+    """One call per clip: numpy on one map of the same bytes, and zarr with each of its codec pipelines."""
     return {
         "memmap": memmap_arm(flat_copy(store, folder / "flat"), 100 * BATCH),
         "zarr": zarr_arm(store, "zarr.core.codec_pipeline.BatchedCodecPipeline", BATCH),
@@ -138,7 +137,7 @@ def flat_copy(store: Store, path: Path) -> Any:
 
 
 def memmap_arm(flat: Any, count: int) -> Arm:
-    """Clips copied out of a memory map."""
+    """Copy clips out of a memory map."""
     starts = np.random.default_rng(4).integers(0, len(flat) - CLIP_FRAMES, count).tolist()
 
     def read() -> None:
@@ -149,7 +148,7 @@ def memmap_arm(flat: Any, count: int) -> Arm:
 
 
 def zarr_arm(store: Store, pipeline: str, count: int) -> Arm:
-    """Clips read by one zarr call each, with a codec pipeline."""
+    """Read clips with one zarr call each."""
     with zarr.config.set({"codec_pipeline.path": pipeline}):
         group: Any = zarr.open_group(store.path / "parts", mode="r")
         parts = [group[part.name] for part in store.manifest.parts]
@@ -164,13 +163,13 @@ def zarr_arm(store: Store, pipeline: str, count: int) -> Arm:
 
 
 class OnTheFly(Dataset[Tensor]):
-    """Clips that are decoded and turned into spectrograms when they are asked for."""
+    """Clips decoded and turned into spectrograms on demand."""
 
     def __init__(self, paths: list[Path], view: MelView | PcenView) -> None:
         self._paths, self._view = paths, view
 
     def __getitem__(self, index: int) -> Tensor:
-        """(T, M) values of a clip that begins anywhere in one of the files."""
+        """Values (T, M) of a clip from a random place in one of the files."""
         samples = CLIP_FRAMES * self._view.hop
         start = int(np.random.default_rng(index).integers(0, SONG_S * self._view.sample_rate_hz - samples))
         with soundfile.SoundFile(self._paths[index % len(self._paths)]) as file:
@@ -183,7 +182,7 @@ class OnTheFly(Dataset[Tensor]):
 
 
 def start_loader(folder: Path, view: MelView | PcenView) -> tuple[DataLoader[Tensor], float]:
-    """A data loader whose workers stay, and the seconds that they took to the first batch."""
+    """A data loader with persistent workers, and the seconds until their first batch."""
     paths = [songs.write_song(folder / f"{seed}.ogg", SONG_S, view.sample_rate_hz, seed) for seed in range(SONGS)]
     loader = DataLoader(
         OnTheFly(paths, view),
@@ -203,7 +202,7 @@ def start_loader(folder: Path, view: MelView | PcenView) -> tuple[DataLoader[Ten
 
 
 def loader_arm(loader: DataLoader[Tensor]) -> Arm:
-    """All batches of the data loader; starting its workers is not counted."""
+    """Read all batches of the data loader, whose workers are running already."""
 
     def read() -> None:
         for _ in loader:

@@ -1,11 +1,11 @@
-"""Does the bookkeeping hold for a million recordings? Plans, seals and opens synthetic stores, without any audio.
+"""Bookkeeping for a million recordings: planning, committing and opening synthetic stores, without any audio.
 
-Each size has processes of its own over a temporary folder: N recordings, all of them in the pool, and a hundredth of
-new ones on top. Of each size: seconds to read the table of recordings (`read_s`), to plan a store from nothing
-(`plan_s`) and on top of what the pool holds (`replan_s`), to seal a store (`seal_s`), to open it (`open_s`) and to find
-every recording in it (`rows_of_s`), and the most memory that one of the processes held. `linear` is the largest growth
-of the first two, in CPU seconds, per tenfold of recordings: 10 would be exactly linear. The others also grow with the
-number of parts, which has reached its end at 100,000 recordings.
+Each size has its own processes and temporary folder: N recordings, all of them in the pool, and 1 % new ones. Measured
+are the seconds to read the table of recordings (`read_s`), to plan a store from nothing (`plan_s`) and with the pool
+(`replan_s`), to commit a store (`commit_s`), to open it (`open_s`) and to find every recording in it (`rows_of_s`), and
+the peak memory of any of the processes. `linear` is the largest growth of the first two, in CPU seconds, for ten times
+the recordings: 10 is exactly linear. The others also grow with the number of parts, which stops growing at 100,000
+recordings.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.timing import report
+from benchmarks.timing import ROOT, parser_of, report
 
-PLANS = 3  # of each size: other work on a shared machine only ever adds time
+PLANS = 3  # plans per size; the fastest counts, since other work on a shared machine only ever adds time
 SIZES = {"10k": 10_000, "100k": 100_000, "1m": 1_000_000}
 WRITE = "from pathlib import Path; from benchmarks import synthetic; synthetic.write_project(Path(), {})"
 Result = TypeVar("Result")
@@ -33,10 +33,9 @@ Result = TypeVar("Result")
 
 def main() -> None:
     """Measure every size, print a table, write JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
+    parser = parser_of(__doc__ or "")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), metavar="SIZE")
-    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)  # of a fresh process
+    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)  # for a new process
     arguments = parser.parse_args()
     if arguments.phase:
         print(json.dumps(PHASES[arguments.phase]() | {"peak_gb": peak_gb()}))
@@ -48,7 +47,7 @@ def main() -> None:
 
 
 def measure(recordings: int) -> dict[str, float]:
-    """All figures of one size; of several plans, the least disturbed one."""
+    """All numbers of one size; of several plans, the fastest."""
     with tempfile.TemporaryDirectory() as folder:
         run(["-c", WRITE.format(recordings)], folder)
         phases = [*itertools.repeat("plan", PLANS - 1), *PHASES]
@@ -57,19 +56,19 @@ def measure(recordings: int) -> dict[str, float]:
     numbers: dict[str, float] = {
         name: value for result in (*results[PLANS:], planned) for name, value in result.items()
     }
-    numbers["total_s"] = sum(numbers[name] for name in ("read_s", "plan_s", "replan_s", "seal_s"))
+    numbers["total_s"] = sum(numbers[name] for name in ("read_s", "plan_s", "replan_s", "commit_s"))
     return numbers | {"peak_gb": max(result["peak_gb"] for result in results)}
 
 
 def run(arguments: Sequence[str], folder: str) -> str:
-    """Run a fresh Python with this project's modules in another folder; returns what it prints."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    """Run a new Python process with this project's modules in another folder; return its output."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def plan() -> dict[str, float]:
-    """Read the table, plan from nothing, and plan what a hundredth of new recordings changes."""
+    """Read the table, plan from nothing, and plan again with 1 % new recordings."""
     from benchmarks.synthetic import DIGEST, VIEW
     from cache.pool import LocalPool
     from cache.tables import AUDIO
@@ -87,9 +86,9 @@ def plan() -> dict[str, float]:
     return numbers | {"to_decode": decoded, "to_decode_on_top": sum(len(job.new) for job in jobs)}
 
 
-def seal_store() -> dict[str, float]:
-    """Look up the parts of a planned store in the pool, without comparing bytes, and seal it."""
-    from benchmarks.synthetic import CODEC, DIGEST, VIEW
+def commit() -> dict[str, float]:
+    """Look up the parts of a planned store in the pool, without comparing bytes, and commit it."""
+    from benchmarks.synthetic import DIGEST, QUANTIZER, VIEW
     from cache.pool import LocalPool
     from cache.store_writer import NamedPart, commit_store
     from cache.tables import AUDIO
@@ -101,16 +100,16 @@ def seal_store() -> dict[str, float]:
     for part in pool.parts():
         pool.trust(part)
 
-    def look_up_and_seal() -> None:
+    def look_up_and_commit() -> None:
         found = [(job, pool.find(job.keys)) for job in jobs]
         parts = [NamedPart(job.name, part, tuple(each.sha256 for each in job.sources)) for job, part in found if part]
-        commit_store(Path("mel.zarr"), VIEW, DIGEST, CODEC, parts)
+        commit_store(Path("mel.zarr"), VIEW, DIGEST, QUANTIZER, parts)
 
-    return {"seal_s": timed(look_up_and_seal)[1], "parts": len(jobs)}
+    return {"commit_s": timed(look_up_and_commit)[1], "parts": len(jobs)}
 
 
 def open_store() -> dict[str, float]:
-    """Open the store, and find all recordings of the table in it."""
+    """Open the store and find all recordings of the table in it."""
     from cache.store import Store
     from cache.tables import AUDIO, Col
 
@@ -120,23 +119,23 @@ def open_store() -> dict[str, float]:
     return {"open_s": open_s, "rows_of_s": rows_of_s, "found": int((rows >= 0).sum())}
 
 
-PHASES: dict[str, Callable[[], dict[str, float]]] = {"plan": plan, "seal": seal_store, "open": open_store}
+PHASES: dict[str, Callable[[], dict[str, float]]] = {"plan": plan, "commit": commit, "open": open_store}
 
 
 def timed(do: Callable[[], Result]) -> tuple[Result, float]:
-    """The result of a call, and its seconds by the clock."""
+    """The result of a call, and its wall-clock seconds."""
     begin_s = time.perf_counter()
     result = do()
     return result, time.perf_counter() - begin_s
 
 
 def peak_gb() -> float:
-    """The most memory that this process has held."""
+    """Peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def growth(cpu_s: Mapping[str, float]) -> dict[str, float]:
-    """Ratios of neighbouring sizes, and the largest of them."""
+    """Ratios between neighbouring sizes, and the largest of them."""
     pairs = list(itertools.pairwise(cpu_s.items()))
     ratios = {f"cpu_{after}_vs_{before}": after_s / before_s for (before, before_s), (after, after_s) in pairs}
     return ratios | {"linear": max(ratios.values())} if ratios else {}

@@ -1,4 +1,4 @@
-"""Recordings to measure with: chirps in noise as Ogg Vorbis, and many files of different content at little cost."""
+"""Recordings for benchmarks: chirps in noise, and many files of different content that are cheap to make."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.synthetic.ogg import with_serial
 
 
 def write_song(path: Path, seconds: int, rate_hz: int, seed: int = 1) -> Path:
-    """Chirps in noise, in the format that the name says, written in blocks of a second."""
+    """Write chirps in noise, a second at a time, in the format of the file's extension."""
     rng = np.random.default_rng(seed)
     time_S = np.arange(rate_hz) / rate_hz
     subtype = {".ogg": "VORBIS", ".wav": "PCM_16"}[path.suffix]
@@ -27,7 +27,7 @@ def write_song(path: Path, seconds: int, rate_hz: int, seed: int = 1) -> Path:
 
 
 def write_many(folder: Path, count: int, seconds: int, rate_hz: int) -> list[Source]:
-    """Files that differ in content (their Ogg serial number) but take the same work to decode."""
+    """Write files that differ in content (their Ogg serial number) but are equally costly to decode."""
     folder.mkdir()
     whole = write_song(folder / "song.ogg", seconds, rate_hz)
     content = whole.read_bytes()

@@ -1,4 +1,4 @@
-"""Stores to measure reading with: sealed as always, of made-up spectrograms, since values cost reading nothing."""
+"""Stores of made-up spectrograms, which take as long to read as real ones, and random clips of them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from cache.shard import Layout
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
 from pipeline.build.frontend import value_range
+from train.data.random import Ints
 
 NOISE_FRAMES = 2**16
 MEDIAN_FRAMES = 1500  # of a recording: 24 s at hop 512 and 32 kHz
+CLIP_FRAMES, BATCH = 313, 64  # clips of 5 s at hop 512 and 32 kHz
 
 
 def write_store(
     folder: Path, view: MelView | PcenView, compression: Literal["none", "lz4", "zstd"], megabytes: float
 ) -> Store:
-    """Seal folder/<compression>.zarr with so many megabytes of frames before compression."""
+    """Write folder/<compression>.zarr with this many megabytes of frames before compression."""
     view = view.model_copy(update={"compression": compression})
     quantizer, digest = Quantizer(view.dtype, *value_range(view)), view_digest(view, 1, "none")
     layout, pool = Layout.of(view, quantizer), LocalPool(folder / "pool", digest)
@@ -46,7 +48,7 @@ def write_store(
 
 
 def recording_frames(total: float) -> npt.NDArray[np.int64]:
-    """Lengths of recordings, log-normal like those of field recordings, that add up to about so many frames."""
+    """Lengths of recordings, log-normal like those in the field, that add up to about `total` frames."""
     rng = np.random.default_rng(2)
     drawn = np.maximum(rng.lognormal(np.log(MEDIAN_FRAMES), 0.8, int(total // MEDIAN_FRAMES) + 1).astype(np.int64), 400)
     return drawn[: int(np.searchsorted(np.cumsum(drawn), total)) + 1]
@@ -61,7 +63,7 @@ def grouped(lengths: npt.NDArray[np.int64], digest: str, bits: int) -> dict[str,
 
 
 def spectrogram_like(rng: np.random.Generator, frames: int, quantizer: Quantizer, mel_bins: int) -> QuantizedArray:
-    """Codes (T, M) of a background that differs from bin to bin, and noise: as hard to compress as a recording."""
+    """Quantised values (T, M) of noise over a background that differs by bin: as hard to compress as a recording."""
     background_M = rng.uniform(-85, -45, mel_bins).astype(np.float32)
     noise_TM = _noise(mel_bins)
     place_T = (rng.integers(len(noise_TM)) + np.arange(frames)) % len(noise_TM)
@@ -70,19 +72,31 @@ def spectrogram_like(rng: np.random.Generator, frames: int, quantizer: Quantizer
 
 @cache
 def _noise(mel_bins: int) -> npt.NDArray[np.float32]:
-    """Noise that all recordings take their piece of: drawing it anew for 280 hours would take minutes."""
+    """Noise of which each recording takes a piece: drawing 280 hours of it would take minutes."""
     return np.random.default_rng(6).standard_normal((NOISE_FRAMES, mel_bins), np.float32) * np.float32(4)
 
 
 def audio_sha256(number: int) -> str:
-    """What stands for the SHA-256 of a recording's audio."""
+    """A stand-in for the SHA-256 of a recording's audio."""
     return sha256_hex(str(number).encode())
 
 
 def forget_pages(store: Store) -> None:
-    """Take a store's files out of the page cache, as after a restart; only those do go that nobody maps."""
+    """Drop a store's files from the page cache, as after a restart; files that a process maps stay."""
     for path in (path for path in store.path.rglob("*") if path.is_file()):
         handle = os.open(path, os.O_RDONLY)
         os.fsync(handle)
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(handle)
+
+
+def draw_batches(store: Store, count: int) -> list[tuple[Ints, Ints]]:
+    """Random clips inside their recordings: batches of rows (B,) and positions (B, T), as training plans them."""
+    rng = np.random.default_rng(3)
+    long_enough = np.flatnonzero(store.frames >= CLIP_FRAMES)
+    batches = []
+    for _ in range(count):
+        row_B = rng.choice(long_enough, BATCH)
+        start_B = rng.integers(0, store.frames[row_B] - CLIP_FRAMES + 1)
+        batches.append((row_B, start_B[:, None] + np.arange(CLIP_FRAMES)))
+    return batches

@@ -1,4 +1,4 @@
-"""A project of N recordings that were never sung: a table of them, and a pool with a sparse file for each part."""
+"""A project of N recordings without audio: their table, and a pool with a sparse file for each part."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.timing import SHIPPED
 from birdcache.files import sha256_hex
 from birdcache.params import load as params
 from cache.keys import part_address, view_digest
@@ -20,16 +21,16 @@ from pipeline.build.frontend import value_range
 from pipeline.build.plan import Job, plan_jobs
 from pipeline.spectrograms import read_sources
 
-VIEW = params.load(Path(__file__).parent.parent / "params.yaml").views["mel"]
+VIEW = params.load(SHIPPED).views["mel"]
 DIGEST = view_digest(VIEW, 1, "synthetic")
-CODEC = Quantizer(VIEW.dtype, *value_range(VIEW))
-LAYOUT = Layout.of(VIEW, CODEC)
-MEAN_S, LOG_SIGMA = 54.0, 0.9  # 15,000 hours in a million recordings, of very unequal lengths
+QUANTIZER = Quantizer(VIEW.dtype, *value_range(VIEW))
+LAYOUT = Layout.of(VIEW, QUANTIZER)
+MEAN_S, LOG_SIGMA = 54.0, 0.9  # log-normal durations: 15,000 hours in a million recordings
 NEW_SHARE = 0.01
 
 
 def write_project(folder: Path, recordings: int) -> None:
-    """Write folder/old.csv, folder/all.csv with a hundredth more, and folder/pool, which holds the old ones."""
+    """Write folder/old.csv, folder/all.csv with 1 % more recordings, and folder/pool, which holds the old ones."""
     rng = np.random.default_rng(recordings)
     count = recordings + round(recordings * NEW_SHARE)
     digests = [row.tobytes().hex() for row in rng.integers(0, 256, (count, 32), np.uint8)]
@@ -45,7 +46,7 @@ def write_project(folder: Path, recordings: int) -> None:
 
 
 def _write_part(folder: Path, job: Job) -> None:
-    """All that a finished part has, but the shard is one hole: of the right size, and takes no room."""
+    """Write a finished part whose shard is a sparse file: of the right size, but without data."""
     frames = [VIEW.frames(source.duration_s) for source in job.sources]
     (folder / SHARD).parent.mkdir(parents=True)
     write_metadata(folder, sum(frames), LAYOUT)

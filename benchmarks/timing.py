@@ -1,4 +1,4 @@
-"""Fair timing on a noisy machine: arms take turns in one process, and ratios are medians of ratios within a round."""
+"""Fair timing on a noisy machine: arms take turns in one process; ratios are taken within each round."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
+ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "params.yaml"
+
 
 def interleaved(arms: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each arm in each round; every arm runs once unmeasured first."""
+    """Seconds of each arm in each round; each arm is warmed up once."""
     for arm in arms.values():
         arm()
     seconds: dict[str, list[float]] = {name: [] for name in arms}
@@ -32,12 +35,12 @@ def ratio(numerator: list[float], denominator: list[float]) -> float:
 
 
 def best(seconds: list[float]) -> float:
-    """The least disturbed round: other tenants of a shared machine only ever add time."""
+    """The fastest round: other work on a shared machine only ever adds time."""
     return min(seconds)
 
 
 def parser_of(description: str) -> argparse.ArgumentParser:
-    """A parser of `--json FILE` and `--rounds N`, which every benchmark takes."""
+    """A parser of the arguments of all benchmarks, `--json FILE` and `--rounds N`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
     parser.add_argument("--rounds", type=int, default=5)
@@ -45,12 +48,12 @@ def parser_of(description: str) -> argparse.ArgumentParser:
 
 
 def parse_arguments(description: str) -> argparse.Namespace:
-    """The command line of a benchmark without options of its own."""
+    """The command line of a benchmark that has no other arguments."""
     return parser_of(description).parse_args()
 
 
 def report(numbers: Mapping[str, Any], path: Path | None) -> None:
-    """Print name and value of each number, and write them as JSON with the machine's description."""
+    """Print the numbers; write them as JSON with a description of the machine if a path is given."""
     for name, value in numbers.items():
         print(f"{name:<28} {value:,.3f}" if isinstance(value, float) else f"{name:<28} {value}")
     if path is not None:

@@ -1,14 +1,14 @@
-"""Does the device wait for data? Run after `dvc repro`, on the first member of params.yaml with a mel view, fold 0.
+"""Time that training waits for data. Run it after `dvc repro`; it uses the first member with a mel view, on fold 0.
 
 All arms take turns in one process, on the device that training uses; ratios are medians over the rounds.
 
-`keep_ratio`: clips per second of real training / of the same steps on one batch that stays in memory.
-`keep_ratio_error`: standard error of the mean of that over the rounds.
-`stall_share`: share of training time that the loop waits for data.
+`keep_ratio`: clips per second in real training / in the same steps on one batch that stays in memory.
+`keep_ratio_error`: standard error of its mean over the rounds.
+`stall_share`: share of training time that is spent waiting for data.
 `headroom`: batches per second of the data path alone / of training.
-`augment_cost`: time of a training step with all augmentations on / with none, with the backbone --large.
-`epoch_ratio_tuned`, `epoch_ratio_librosa`: an epoch fed by a DataLoader that decodes on the fly / an epoch of ours.
-`paid_after_epochs_...`: decoding everything once costs as much as so many epochs of the loader lose.
+`augment_cost`: time of a training step with all augmentations / with none, with the backbone --large.
+`epoch_ratio_tuned`, `epoch_ratio_librosa`: time of an epoch decoded on the fly by a DataLoader / from the store.
+`paid_after_epochs_...`: number of epochs after which decoding everything once has saved time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks import building
-from benchmarks.history import Lap, changed, data_lap, lap, named, start
+from benchmarks.laps import Lap, changed, data_lap, device_name, start, train_lap
 from benchmarks.on_the_fly import Kind, OnTheFlyBatches
 from benchmarks.timing import parser_of, report
 from birdcache.params import load as params
@@ -51,7 +51,7 @@ PLAIN: Mapping[str, Any] = {
     "noise": {"probability": 0.0},
     "spec_augment": {"mel_masks": 0, "time_masks": 0},
 }
-KEEPING_ROUNDS = 4  # times as many: a difference of a hundredth hides in the noise of a shared machine
+KEEP_ROUNDS = 4  # times as many rounds, since a difference of 1 % hides in the noise of a shared machine
 EVERYTHING: Mapping[str, Any] = {
     "gain_db": 6.0,
     "time_shift_s": 2.0,
@@ -69,19 +69,19 @@ def main() -> None:
     """Measure, print a table, write JSON if asked."""
     arguments = parse_arguments()
     split = changed(read_split(), {"sampling": {"clips_per_epoch": arguments.clips}})
-    numbers: dict[str, Any] = {"device": named(split.device), "backbone": split.member.member.backbone}
-    numbers |= keeping(split, KEEPING_ROUNDS * arguments.rounds)
-    numbers |= augmenting(changed(split, {}, arguments.large), arguments.rounds)
-    numbers |= against_loaders(split, arguments.rounds, arguments.workers)
+    numbers: dict[str, Any] = {"device": device_name(split.device), "backbone": split.member.member.backbone}
+    numbers |= keep_numbers(split, KEEP_ROUNDS * arguments.rounds)
+    numbers |= augment_numbers(changed(split, {}, arguments.large), arguments.rounds)
+    numbers |= loader_numbers(split, arguments.rounds, arguments.workers)
     report(numbers, arguments.json)
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = parser_of(__doc__ or "")
-    parser.add_argument("--clips", type=int, default=160, help="of an epoch")
-    parser.add_argument("--large", default="tf_efficientnet_lite0", help="backbone that augment_cost is measured with")
-    parser.add_argument("--workers", type=int, default=2, help="of the loaders that decode on the fly, and of decoding")
+    parser.add_argument("--clips", type=int, default=160, help="clips per epoch")
+    parser.add_argument("--large", default="tf_efficientnet_lite0", help="backbone for augment_cost")
+    parser.add_argument("--workers", type=int, default=2, help="workers of the loaders and of decoding")
     arguments: argparse.Namespace = parser.parse_args()
     return arguments
 
@@ -93,8 +93,8 @@ def read_split() -> Split:
     return open_split(read_member(name), 0, loaded.machine, choose_device(loaded.machine.device))
 
 
-def keeping(split: Split, rounds: int) -> dict[str, float]:
-    """What the way from the store to the model costs beside the model."""
+def keep_numbers(split: Split, rounds: int) -> dict[str, float]:
+    """Cost of the data path from the store to the model, relative to the model's own."""
     training_step, batches = start(split)
     kept = next(iter(batches.epoch(0)))
     every = [one_round(training_step, batches, kept, number, split.device) for number in range(rounds + 1)][1:]
@@ -112,19 +112,19 @@ def one_round(
     training_step: TrainingStep, batches: TrainingBatches, kept: tuple[Batch, float], epoch: int, device: torch.device
 ) -> tuple[Lap, Lap, Lap]:
     """An epoch of training, the same number of steps on a kept batch, and the epoch's data alone."""
-    real = lap(training_step, batches.epoch(epoch), device)
-    resident = lap(training_step, itertools.repeat(kept, len(batches)), device)
+    real = train_lap(training_step, batches.epoch(epoch), device)
+    resident = train_lap(training_step, itertools.repeat(kept, len(batches)), device)
     return real, resident, data_lap(batches.epoch(epoch), device)
 
 
-def augmenting(split: Split, rounds: int) -> dict[str, float]:
-    """What augmentation costs beside a model that people use."""
+def augment_numbers(split: Split, rounds: int) -> dict[str, float]:
+    """Cost of augmentation with a backbone of realistic size."""
     label = split.trained.labels[split.trained.primary[0]]
     every = {**EVERYTHING, "background": {"probability": 0.5, "label": label}}
     arms = [start(changed(split, {"augment": changes})) for changes in (every, PLAIN)]
     laps = [
         [
-            lap(training_step, itertools.islice(batches.epoch(number), 4), split.device)
+            train_lap(training_step, itertools.islice(batches.epoch(number), 4), split.device)
             for training_step, batches in arms
         ]
         for number in range(rounds + 1)
@@ -132,15 +132,15 @@ def augmenting(split: Split, rounds: int) -> dict[str, float]:
     return {"augment_cost": median(rate(plain) / rate(augmented) for augmented, plain in laps)}
 
 
-def against_loaders(split: Split, rounds: int, workers: int) -> dict[str, float]:
-    """Epochs that are fed by decoding on the fly, against epochs of ours, and when decoding once has paid."""
+def loader_numbers(split: Split, rounds: int, workers: int) -> dict[str, float]:
+    """Epochs decoded on the fly beside epochs from the store, and the break-even of decoding once."""
     training_step, ours = start(split)
     kinds: tuple[Kind, ...] = ("tuned", "librosa")
     arms: dict[str, Any] = {"ours": ours} | {kind: loader(split, ours, kind, workers) for kind in kinds}
     laps: dict[str, list[Lap]] = {name: [] for name in arms}
     for number in range(rounds + 1):
         for name, batches in arms.items():
-            laps[name].append(lap(training_step, batches.epoch(number), split.device))
+            laps[name].append(train_lap(training_step, batches.epoch(number), split.device))
     seconds = {name: [each.seconds for each in every[1:]] for name, every in laps.items()}
     decoding_s = decode_once_s(split, workers)
     per_clip = len(split.trained) / laps["ours"][0].clips  # an epoch of the whole fold
@@ -184,7 +184,7 @@ def rate(one: Lap) -> float:
 
 
 def median(values: Iterable[float] | Iterator[float]) -> float:
-    """Of the rounds."""
+    """Median over the rounds."""
     return float(np.median(list(values)))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import scale
-from benchmarks.synthetic import CODEC, DIGEST, VIEW, write_project
+from benchmarks.synthetic import DIGEST, QUANTIZER, VIEW, write_project
 from cache import keys
 from cache.keys import content_key, part_bits, part_name
 from cache.pool import LocalPool
@@ -91,7 +91,7 @@ def test_rows_are_found_as_one_by_one(project: Path, monkeypatch: pytest.MonkeyP
     jobs = plan_jobs(read_sources(AUDIO.at(project / "old.csv")), VIEW, DIGEST, pool)
     found = [(job, pool.find(job.keys)) for job in jobs]
     parts = [NamedPart(job.name, part, tuple(each.sha256 for each in job.sources)) for job, part in found if part]
-    commit_store(project / "mel.zarr", VIEW, DIGEST, CODEC, parts)
+    commit_store(project / "mel.zarr", VIEW, DIGEST, QUANTIZER, parts)
     store = Store(project / "mel.zarr")
     order = [source.sha256 for job in jobs for source in job.sources]
     asked = [source.sha256 for source in read_sources(AUDIO.at(project / "all.csv"))] * 2

@@ -68,9 +68,8 @@ def test_a_search_ends_with_a_table_a_picture_and_yaml_for_the_member(
     assert not (project / "models").exists(), "the weights are thrown away"
     assert table["epochs_run"].tolist() == table["epochs"].tolist()
     best: Any = table.loc[table["macro_roc_auc"].argmax()]
-    assert (
-        f"best: trial {best['trial']} of 2, macro_roc_auc {best['macro_roc_auc']:.4f}; trial 1, the member as" in told
-    )
+    merit = f"macro_roc_auc {best['macro_roc_auc']:.4f}"
+    assert f"best: trial {best['trial']} of 2, {merit}; with its current values (trial 1): " in told
     apply(told, "base")
     recipe, before = params.load().recipe_of("base"), read_member("base").recipe
     tried = {"optimiser": {"lr": best["optimiser.lr"]}, "sampling": {"weighted": bool(best["sampling.weighted"])}}
@@ -79,7 +78,7 @@ def test_a_search_ends_with_a_table_a_picture_and_yaml_for_the_member(
 
 def apply(told: str, member: str) -> None:
     """Paste what a search has printed into params.yaml, as a user would."""
-    _, rule, pasted = told.partition(f"for params.yaml, below members.{member}:\n")
+    _, rule, pasted = told.partition(f"under members.{member}:\n")
     assert rule
     override = YAML(typ="safe", pure=True).load(pasted)["override"]
     assert pasted.startswith("    override:\n")

@@ -1,4 +1,4 @@
-"""A training to be timed: the parts that stage `train` is made of, and laps of them by the clock."""
+"""Timed passes over batches, made of the same parts as stage `train`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from train.loop.step import TrainingStep
 
 
 def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = None) -> Split:
-    """The same training with overrides of its recipe, without pretrained weights, and perhaps another backbone."""
+    """The same data with overrides of the recipe, no pretrained weights, and another backbone if one is given."""
     update = {"pretrained": False, **({"backbone": backbone} if backbone else {})}
     member = split.member.model_copy(
         update={
@@ -29,7 +29,7 @@ def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = Non
 
 
 def start(split: Split) -> tuple[TrainingStep, TrainingBatches]:
-    """A model that learns, from random weights, and its batches: the same parts as in stage `train`."""
+    """A model with random weights, ready for steps, and its batches."""
     model = split.model()
     batches = split.batches(model)
     training_step = TrainingStep(model, batches.planner.class_counts, split.member.recipe, split.device, split.ranks)
@@ -39,14 +39,14 @@ def start(split: Split) -> tuple[TrainingStep, TrainingBatches]:
 
 @dataclass(frozen=True)
 class Lap:
-    """What one pass over some batches took."""
+    """Duration of one pass over some batches, the part of it spent waiting for data, and the number of clips."""
 
     seconds: float
     waited_s: float
     clips: int
 
 
-def lap(training_step: TrainingStep, batches: Iterable[tuple[Batch, float]], device: torch.device) -> Lap:
+def train_lap(training_step: TrainingStep, batches: Iterable[tuple[Batch, float]], device: torch.device) -> Lap:
     """Take a training step on each batch."""
     synchronise(device)
     begin, waited_s, clips = time.perf_counter(), 0.0, 0
@@ -59,7 +59,7 @@ def lap(training_step: TrainingStep, batches: Iterable[tuple[Batch, float]], dev
 
 
 def data_lap(batches: Iterable[tuple[Batch, float]], device: torch.device) -> Lap:
-    """Finish each batch, and train on none."""
+    """Prepare each batch without training on it."""
     synchronise(device)
     begin, clips = time.perf_counter(), 0
     for batch, _ in batches:
@@ -69,11 +69,11 @@ def data_lap(batches: Iterable[tuple[Batch, float]], device: torch.device) -> La
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def named(device: torch.device) -> str:
-    """The device in words."""
+def device_name(device: torch.device) -> str:
+    """Name of the device."""
     return torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
