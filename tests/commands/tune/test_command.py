@@ -94,7 +94,7 @@ def test_the_same_command_again_trains_nothing_and_more_trials_go_on(
     first = capsys.readouterr().out
     cli.main(["tune", "base", "--trials", "1", "--fold", "0"])
     second = capsys.readouterr().out
-    assert "1 trials are done already, and are not run again" in second
+    assert "1 trials are already done and will not run again" in second
     assert "trial  1" not in second
     assert second.partition("best:")[2] == first.partition("best:")[2]
     change(tune={"seed": 5})
@@ -170,7 +170,7 @@ def test_what_does_not_exist_is_refused_by_name(
 
 def test_a_search_for_nothing_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(tune={"keys": {}})
-    assert "tune.keys names nothing to search; name keys of the recipe" in rejected(capsys, "base")
+    assert "tune.keys is empty; name keys of the recipe" in rejected(capsys, "base")
 
 
 def test_values_that_this_member_cannot_have_are_refused_before_any_trial(
