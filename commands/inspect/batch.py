@@ -1,4 +1,4 @@
-"""`birdcache batch`: a picture of what a member's model sees: stored clips, and what becomes of them.
+"""`birdcache batch`: a picture of clips, as stored and as a member's model sees them.
 
 B batch, T frame, M mel bin, K class.
 """
@@ -25,13 +25,13 @@ from train.fit import Split
 from train.members import ResolvedMember
 
 FOLDER = Path("reports/batch")
-LOWEST_TARGET = 0.005  # that a title names
+LOWEST_TARGET = 0.005  # smaller targets are not in the titles
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Look:
+class FirstBatch:
     """The first batch of an epoch, before and after augmentation."""
 
     plan: Plan
@@ -45,23 +45,23 @@ def run(arguments: argparse.Namespace) -> None:
     Raises
     ------
     CommandError
-        If the member or the fold does not exist, or no clip is asked for.
+        If the member or the fold does not exist, or --clips or --epoch is below 1.
     """
     if arguments.clips < 1 or arguments.epoch < 1:
-        raise CommandError(f"--clips {arguments.clips} --epoch {arguments.epoch}: both count from 1")
+        raise CommandError(f"--clips {arguments.clips} --epoch {arguments.epoch}: both must be at least 1")
     split = split_of(arguments.member, arguments.fold)
-    look = first_batch(split, arguments.epoch - 1)
+    batch = first_batch(split, arguments.epoch - 1)
     path = FOLDER / f"{arguments.member}.png"
-    shown = min(arguments.clips, len(look.stored))
-    draw(look, split, shown, path)
+    shown = min(arguments.clips, len(batch.stored))
+    draw(batch, split, shown, path)
     print(
-        f"{path}: the first {shown} of {len(look.stored)} clips of the first batch of epoch {arguments.epoch}, "
+        f"{path}: {shown} of the {len(batch.stored)} clips in the first batch of epoch {arguments.epoch}, "
         f"fold {split.fold}"
     )
 
 
-def first_batch(split: Split, epoch: int) -> Look:
-    """The first batch of an epoch, by the means of training itself.
+def first_batch(split: Split, epoch: int) -> FirstBatch:
+    """The first batch of an epoch, made as in training.
 
     Raises
     ------
@@ -71,17 +71,17 @@ def first_batch(split: Split, epoch: int) -> Look:
     batches = split.batches(split.model())
     plan = next(batches.planner.epoch(epoch), None)
     if plan is None:
-        raise CommandError("an epoch draws one clip only, which makes no batch; raise sampling.clips_per_epoch")
+        raise CommandError("an epoch has one clip, too few for a batch; raise sampling.clips_per_epoch")
     values = split.frames.finish(split.frames.stage(plan.row, plan.position), plan.position)
     stored = values[: plan.draws.size, :, : split.member.view.n_mels].cpu().numpy().copy()
-    return Look(plan, stored, batches.transform(values, plan))
+    return FirstBatch(plan, stored, batches.transform(values, plan))
 
 
-def draw(look: Look, split: Split, clips: int, path: Path) -> None:
-    """One row for each clip: as its (first) view is stored on the left, the channels that the model sees beside it."""
-    seen_BCMT, channels = look.seen.clips[:clips].cpu().numpy(), channel_names(split.member)
-    stored_BMT = look.stored[:clips].transpose(0, 2, 1)
-    sound_BMT = np.broadcast_to((look.plan.position[:clips] >= 0)[:, None, :], stored_BMT.shape)
+def draw(batch: FirstBatch, split: Split, clips: int, path: Path) -> None:
+    """Draw a row for each clip: its (first) view as stored on the left, the model's channels beside it."""
+    seen_BCMT, channels = batch.seen.clips[:clips].cpu().numpy(), channel_names(split.member)
+    stored_BMT = batch.stored[:clips].transpose(0, 2, 1)
+    sound_BMT = np.broadcast_to((batch.plan.position[:clips] >= 0)[:, None, :], stored_BMT.shape)
     unit = "dB" if isinstance(each_of(split.member.view)[0], MelView) else "PCEN"
     with figure(path, 5.5 * (1 + len(channels)), 0.8 + 1.75 * clips) as drawn:
         drawn.suptitle(f"{split.member.name}, fold {split.fold}: what the model sees", x=0.01, ha="left", weight="bold")
@@ -94,12 +94,12 @@ def draw(look: Look, split: Split, clips: int, path: Path) -> None:
             label = f"as the model sees it: {name}"
             drawn.colorbar(right, ax=list(axes[:, 1 + column]), label=label, aspect=40, pad=0.02)
         for number in range(clips):
-            _entitle(axes[number, 0], stored_title(number, look, split))
-            _entitle(axes[number, 1], seen_title(number, look, split))
+            _entitle(axes[number, 0], stored_title(number, batch, split))
+            _entitle(axes[number, 1], seen_title(number, batch, split))
 
 
 def channel_names(member: ResolvedMember) -> list[str]:
-    """What each channel shows; of several views, also of which."""
+    """Names of the channels, with those of their views if there are several."""
     views, channels = member.member.views, member.recipe.channels
     return [*channels] if len(views) == 1 else [f"{channel} of {view}" for view in views for channel in channels]
 
@@ -115,30 +115,30 @@ def _entitle(axis: Any, title: str) -> None:
     axis.set_title(title, fontsize=8, fontweight="normal", parse_math=False)
 
 
-def stored_title(number: int, look: Look, split: Split) -> str:
-    """Recording, where in it the clip begins, and its labels."""
+def stored_title(number: int, batch: FirstBatch, split: Split) -> str:
+    """The recording, the clip's start in it, and its labels."""
     view = split.member.view
-    positions_T = look.plan.position[number]
+    positions_T = batch.plan.position[number]
     begin_s = positions_T[positions_T >= 0][0] * view.hop / view.sample_rate_hz
-    row = int(look.plan.row[number])
+    row = int(batch.plan.row[number])
     return f"{_recording(row, split)} from {begin_s:.1f} s\n{_labels(row, split)}"
 
 
-def seen_title(number: int, look: Look, split: Split) -> str:
-    """The clip's target, what is left out of the loss, and what was mixed into it."""
-    targets_K = look.seen.targets[number].cpu().numpy()
-    weights_K = look.seen.weights[number].cpu().numpy()
+def seen_title(number: int, batch: FirstBatch, split: Split) -> str:
+    """The clip's target, the labels left out of the loss, and the sounds mixed into it."""
+    targets_K = batch.seen.targets[number].cpu().numpy()
+    weights_K = batch.seen.weights[number].cpu().numpy()
     order = [k for k in np.argsort(-targets_K, kind="stable").tolist() if targets_K[k] >= LOWEST_TARGET]
     target = ", ".join(f"{split.trained.labels[k]} {targets_K[k]:.2f}" for k in order)
     left_out = [label for label, weight in zip(split.trained.labels, weights_K, strict=True) if weight == 0]
     also = f"; left out: {', '.join(left_out)}" if left_out else ""
-    return f"target {target}{also}\n{', '.join(_mixed_in(number, look, split)) or 'no other sound'}"
+    return f"target {target}{also}\n{', '.join(_mixed_in(number, batch, split)) or 'no other sound'}"
 
 
-def _mixed_in(number: int, look: Look, split: Split) -> Iterator[str]:
-    """What sounds in a clip besides itself."""
-    draws = look.plan.draws
-    others = look.plan.row[draws.size :]
+def _mixed_in(number: int, batch: FirstBatch, split: Split) -> Iterator[str]:
+    """Other sounds in a clip."""
+    draws = batch.plan.draws
+    others = batch.plan.row[draws.size :]
     for place, row, share in zip(draws.partnered, others, draws.mixtures.share, strict=False):
         if place == number:
             yield f"mixed with {_recording(int(row), split)} ({_labels(int(row), split)}), {100 * (1 - share):.0f} %"
@@ -161,5 +161,5 @@ def _labels(row: int, split: Split) -> str:
 
 
 def _example(row: int, split: Split) -> int:
-    """Number of the training example that lies in a row of the store."""
+    """Number of the training example in a row of the store."""
     return int(np.flatnonzero(split.trained.rows == row)[0])

@@ -1,4 +1,4 @@
-"""`birdcache lr-find`: a learning-rate range test of a member: a picture, a table and a suggested rate."""
+"""`birdcache lr-find`: a learning-rate range test of a member, with a picture, a table and a suggested rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = Path("reports/lr_find")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Test, print the suggestion, write reports/lr_find/<member>.png and .csv. No weights are kept.
+    """Run the test; print the suggestion; write reports/lr_find/<member>.png and .csv. No weights are kept.
 
     Raises
     ------
@@ -28,10 +28,10 @@ def run(arguments: argparse.Namespace) -> None:
     if not 0 < arguments.lowest < arguments.highest or arguments.steps < 10:
         raise CommandError(
             f"--lowest {arguments.lowest:g} --highest {arguments.highest:g} --steps {arguments.steps}: "
-            "the rate must grow from above 0, in 10 steps or more"
+            "--lowest must be above 0 and below --highest, and --steps at least 10"
         )
     split = split_of(arguments.member, arguments.fold)
-    found = tested(split, arguments.lowest, arguments.highest, arguments.steps)
+    found = test_rates(split, arguments.lowest, arguments.highest, arguments.steps)
     table, picture = FOLDER / f"{arguments.member}.csv", FOLDER / f"{arguments.member}.png"
     lr = split.member.recipe.optimiser.lr
     write_table(found, table)
@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{picture}, {table}")
 
 
-def tested(split: Split, lowest: float, highest: float, steps: int) -> RangeTest:
-    """The test of a split's model, which is thrown away."""
+def test_rates(split: Split, lowest: float, highest: float, steps: int) -> RangeTest:
+    """Run the test on a new model, which is then discarded."""
     recipe, model = split.member.recipe, split.model()
     batches = split.batches(model)
     training_step = TrainingStep(model, batches.planner.class_counts, recipe, split.device, ALONE)
@@ -50,7 +50,7 @@ def tested(split: Split, lowest: float, highest: float, steps: int) -> RangeTest
 
 
 def write_table(found: RangeTest, path: Path) -> None:
-    """Rate, loss and smoothed loss of each step."""
+    """Write rate, loss and smoothed loss of each step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -60,7 +60,7 @@ def write_table(found: RangeTest, path: Path) -> None:
 
 
 def draw(found: RangeTest, lr: float, title: str, path: Path) -> None:
-    """Loss over the learning rate, with the suggestion and the recipe's own rate marked."""
+    """Draw the loss over the learning rate; mark the suggestion and the recipe's own rate."""
     with figure(path, 8, 4.2) as drawn:
         axis = drawn.subplots()
         axis.plot(found.rates, found.losses, ".", color=GREY, markersize=3, alpha=0.7, label="loss of a step")

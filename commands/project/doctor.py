@@ -1,4 +1,4 @@
-"""`birdcache doctor`: is this machine ready, and if not, what mends it."""
+"""`birdcache doctor`: problems of this machine and this checkout, each with its fix."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PACKAGES = ("torch", "timm", "zarr", "librosa", "soundfile", "soxr", "joblib", "
 EXTRAS = {"dask": ("distributed",), "s3": ("s3fs", "dvc-s3")}
 NEEDED_FORMATS = {"OGG": "OGG Vorbis", "FLAC": "FLAC", "MP3": "MP3"}
 LITTLE_DISK_GB = 10.0
-NO_VIEW = "0" * 64  # whose parts are quickly listed
+NO_VIEW = "0" * 64  # digest of a view without parts, so listing is fast
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; `hint` says what to do unless all is well."""
+    """One line of the report; `hint` is the fix for a problem."""
 
     state: Literal["ok", "warn", "bad"]
     what: str
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises
     ------
     CommandError
-        If something is so wrong that the pipeline cannot run.
+        If a problem keeps the pipeline from running.
     """
     checks = (_python, _packages, _extras, _codecs, _device, _disk, _links, _urls, _dvc, _params)
     findings = [finding for check in checks for finding in check()]
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.hint}" if finding.hint else ""))
     bad = sum(finding.state == "bad" for finding in findings)
     if bad:
-        raise CommandError(f"{bad} problem(s) above must be mended first")
+        raise CommandError(f"{bad} problem(s) above must be fixed first")
 
 
 def _python() -> Iterator[Finding]:
@@ -68,7 +68,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _versions(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Installed packages with their versions, and those that are missing."""
+    """Installed packages with their versions, and missing ones."""
     found, missing = [], []
     for name in names:
         try:
@@ -79,7 +79,7 @@ def _versions(names: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def _extras() -> Iterator[Finding]:
-    """The extras that params.yaml asks for, and no others."""
+    """The extras that params.yaml needs."""
     settings = _settings()
     is_needed = {
         "dask": settings is not None and settings.machine.backend == "dask",
@@ -116,7 +116,7 @@ def _device() -> Iterator[Finding]:
         yield Finding("ok", f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, CUDA {torch.version.cuda}")
     elif Path("/dev/nvidiactl").exists():
         yield Finding(
-            "warn", "there is an NVIDIA driver, but torch cannot use it", "update the driver; see `nvidia-smi`"
+            "warn", "torch cannot use the NVIDIA driver of this machine", "update the driver; see `nvidia-smi`"
         )
     else:
         yield Finding("ok", f"no GPU: training runs on {os.cpu_count()} CPU cores")
@@ -125,12 +125,12 @@ def _device() -> Iterator[Finding]:
 def _disk() -> Iterator[Finding]:
     free_gb = shutil.disk_usage(Path()).free / 1e9
     little = free_gb < LITTLE_DISK_GB and not _is_url(_pool())
-    hint = "BirdCLEF 2025 needs about 18 GB a view in float16; set machine.pool or BIRDCACHE_POOL to a larger disk"
-    yield Finding("warn" if little else "ok", f"{free_gb:,.0f} GB of disk are free here", hint if little else "")
+    hint = "BirdCLEF 2025 needs about 18 GB per view in float16; set machine.pool or BIRDCACHE_POOL to a larger disk"
+    yield Finding("warn" if little else "ok", f"{free_gb:,.0f} GB of disk space are free here", hint if little else "")
 
 
 def _links() -> Iterator[Finding]:
-    """Try the link that a store's parts are made of; parts in a remote pool stay there."""
+    """Try to make a hard link, as stores do for parts in a local pool."""
     if _is_url(_pool()):
         return
     pool = Path(_pool())
@@ -138,14 +138,14 @@ def _links() -> Iterator[Finding]:
     with tempfile.NamedTemporaryFile(dir=pool) as source, tempfile.TemporaryDirectory(dir=".") as folder:
         try:
             os.link(source.name, Path(folder) / "link")
-            yield Finding("ok", f"stores share their bytes with the pool {pool} by hard links")
+            yield Finding("ok", f"stores are hard links into the pool {pool}")
         except OSError:
-            hint = "put machine.pool on the project's disk to have hard links"
+            hint = "set machine.pool to a folder on the project's disk for hard links"
             yield Finding("warn", f"the pool {pool} is on another disk: stores use symbolic links", hint)
 
 
 def _urls() -> Iterator[Finding]:
-    """Try to reach what lies behind URLs, with this machine's credentials."""
+    """Try to read all configured URLs with this machine's credentials."""
     for url in _configured_urls():
         try:
             _try_to_read(url)
@@ -190,7 +190,7 @@ def _settings() -> Params | None:
 
 def _dvc() -> Iterator[Finding]:
     if not Path(".dvc").is_dir():
-        yield Finding("bad", "no DVC project here", "run birdcache in the project's folder, or `dvc init`")
+        yield Finding("bad", "no DVC project here", "run birdcache in a checkout, or run `dvc init`")
         return
     link_type = subprocess.run(
         [sys.executable, "-m", "dvc", "config", "cache.type"], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""`birdcache cache gc`: what the pool of finished spectrograms holds, and freeing what no store needs."""
+"""`birdcache cache gc`: list the pool of finished spectrograms and free the parts that no store needs."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from pipeline.spectrograms import CACHE, pool_root
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what is kept and what would be freed; then free it, after a yes.
+    """Print which parts are kept and which are not needed; free the latter after a confirmation.
 
     Raises
     ------
     StoreError
-        If a build is writing to the pool, it cannot be reached, or a note in it is damaged.
+        If a build is writing to the pool, it cannot be reached, or one of its gc roots is corrupted.
     """
     params = parameters.load()
     root = pool_root(params.machine.pool)
     if is_local(root) and not root.is_dir():
-        print(f"{root}: there is no pool yet, so there is nothing to free")
+        print(f"{root}: no such pool; there is nothing to free")
         return
-    stock = read_stock(root)
-    print("\n".join([f"pool {root}", "", *table(stock, view_names(params.views)), *remarks(root, stock.notes)]))
-    if not stock.garbage:
+    usage = read_usage(root)
+    print("\n".join([f"pool {root}", "", *table(usage, view_names(params.views)), *remarks(root, usage.notes)]))
+    if not usage.garbage:
         print("there is nothing to free")
-    elif arguments.yes or agreed(total(stock.garbage)):
-        freed = free_what_was_shown(root, stock)
+    elif arguments.yes or is_confirmed(total(usage.garbage)):
+        freed = free_shown(root, usage)
         print(f"freed {total(freed)}")
 
 
-def read_stock(root: AnyPath) -> PoolUsage:
-    """What the pool holds, while no build changes it; the stores of this project count wherever they were noted."""
+def read_usage(root: AnyPath) -> PoolUsage:
+    """The parts of the pool and their use, while no build changes it; this project's stores always count."""
     with alone(root), reaching(root):
         return pool_usage(root, CACHE.glob("*.zarr"))
 
 
-def free_what_was_shown(root: AnyPath, shown: PoolUsage) -> list[PoolEntry]:
-    """Free what was garbage then and still is: a build may have run while the question waited."""
+def free_shown(root: AnyPath, shown: PoolUsage) -> list[PoolEntry]:
+    """Free the garbage that was shown and still is garbage: a build may have run before the answer came."""
     folders = {entry.folder for entry in shown.garbage}
     with alone(root), reaching(root):
         now = pool_usage(root, CACHE.glob("*.zarr"))
@@ -57,10 +57,10 @@ def free_what_was_shown(root: AnyPath, shown: PoolUsage) -> list[PoolEntry]:
     return garbage
 
 
-def agreed(what: str) -> bool:
-    """Ask on a terminal; elsewhere nobody can answer."""
+def is_confirmed(what: str) -> bool:
+    """Whether the user agrees; asks on a terminal only."""
     if not sys.stdin.isatty():
-        print(f"nothing was freed: there is no terminal to ask on; `birdcache cache gc --yes` frees {what}")
+        print(f"nothing was freed: no terminal to ask for confirmation; `birdcache cache gc --yes` frees {what}")
         return False
     try:
         answer = input(f"free {what}? [y/N] ")
@@ -73,7 +73,7 @@ def agreed(what: str) -> bool:
 
 
 def total(entries: Sequence[PoolEntry]) -> str:
-    """How much some holdings are, in words."""
+    """Size and number of some parts, as text."""
     return f"{sum(entry.bytes for entry in entries) / 1e9:,.3f} GB in {len(entries):,} parts"
 
 
@@ -85,14 +85,14 @@ def view_names(views: Mapping[str, MelView | PcenView]) -> dict[str, str]:
     return {digest: ", ".join(each) for digest, each in names.items()}
 
 
-def table(stock: PoolUsage, names: Mapping[str, str]) -> list[str]:
-    """Lines: per view of params.yaml, then per other view, then leftovers and the total, what is kept and what not."""
+def table(usage: PoolUsage, names: Mapping[str, str]) -> list[str]:
+    """Table of kept and unneeded parts: views of params.yaml, other views, unfinished parts, total."""
     groups: dict[str, list[PoolEntry]] = {name: [] for name in names.values()}
-    for entry in stock.entries:
+    for entry in usage.entries:
         if entry.is_finished:
             groups.setdefault(names.get(entry.view, entry.view), []).append(entry)
-    unfinished = [entry for entry in stock.entries if not entry.is_finished]
-    rows = [*groups.items(), ("unfinished", unfinished), ("total", stock.entries)]
+    unfinished = [entry for entry in usage.entries if not entry.is_finished]
+    rows = [*groups.items(), ("unfinished", unfinished), ("total", usage.entries)]
     width = max(len(name) for name, _ in rows)
     heading = f"{'parts':>9}{'recordings':>12}{'GB':>12}"
     lines = [f"{'':<{width}}{'kept':>33}{'to free':>33}", f"{'view':<{width}}{heading}{heading}"]
@@ -110,14 +110,14 @@ def _line(name: str, entries: Sequence[PoolEntry]) -> str:
 
 
 def remarks(root: AnyPath, notes: Sequence[Note]) -> Iterator[str]:
-    """What the table cannot know: stores that were gone, are unfinished, or are another machine's."""
+    """Remarks on stores that are gone, unfinished, or on another machine."""
     yield ""
     for note in notes:
         if note.is_void:
             yield f"gone: {note.store}"
         elif note.is_foreign:
-            yield f"kept for {note.store} on {note.host}: only that machine can tell; if it is gone, remove {note.file}"
+            yield f"kept for {note.store}, which only {note.host} can check; if that is gone, remove {note.file}"
         elif not note.is_finished:
-            yield f"kept for {note.store}, whose build was not finished: `dvc repro` there, or remove {note.file}"
+            yield f"kept for {note.store}, whose build is unfinished: run `dvc repro` there, or remove {note.file}"
     if not is_local(root):
-        yield "a remote pool has no lock: be sure that no build is writing to it"
+        yield "a remote pool has no lock: make sure that no build is writing to it"

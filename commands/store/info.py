@@ -1,4 +1,4 @@
-"""`birdcache info`: what a store holds."""
+"""`birdcache info`: the contents of a store."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from cache.store import Store
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print a store's facts; with --verify compare every byte with its checksum first.
+    """Print the facts about a store; with --verify, compare all bytes with their checksums first.
 
     Raises
     ------
     StoreError
-        If the store is unfinished, incomplete or damaged.
+        If the store is unfinished, incomplete or corrupted.
     """
     store = Store(arguments.store)
     if arguments.verify:
@@ -22,11 +22,11 @@ def run(arguments: argparse.Namespace) -> None:
     for name, value in facts(store):
         print(f"{name:<12} {value}")
     if arguments.verify:
-        print("every byte is as it was sealed")
+        print("every byte is as written")
 
 
 def facts(store: Store) -> list[tuple[str, str]]:
-    """Names and values of what the manifest says."""
+    """Names and values of the facts in the manifest."""
     view, manifest = store.view, store.manifest
     hours = manifest.frames * view.hop / view.sample_rate_hz / 3600
     size = sum(entry.bytes for part in manifest.parts for entry in part.files.values())
@@ -37,7 +37,7 @@ def facts(store: Store) -> list[tuple[str, str]]:
         ("audio", f"{hours:,.2f} h"),
         ("frames", f"{manifest.frames:,} of {view.hop / view.sample_rate_hz * 1000:g} ms"),
         ("size", f"{size / 1e6:,.1f} MB in {len(manifest.parts)} parts {where}"),
-        ("codes", f"{view.dtype}, compression {view.compression}"),
+        ("values", f"{view.dtype}, compression {view.compression}"),
         (
             "view",
             f"{view.kind}, {view.n_mels} mel bins ({view.mel_scale}) from {view.fmin_hz:g} to {view.fmax_hz:g} Hz",

@@ -1,4 +1,4 @@
-"""`birdcache verify`: are stores as they were sealed; if not, which files and recordings are bad, and the cure."""
+"""`birdcache verify`: corrupted files in stores, the recordings they concern, and the repair."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ View = MelView | PcenView
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Look at the stores that were asked for, all of them, and then fail if anything is bad.
+    """Check all requested stores, then fail if any is not intact.
 
     Raises
     ------
     CommandError
-        If a store is damaged, unfinished, or of another view or version; what and where has been printed.
+        If a store is corrupted, unfinished, or of another view or version; the details have been printed.
     """
     stores = chosen_stores(arguments.store)
     files = recording_files()
-    bad = [store for store, view in stores.items() if not _is_good(store, view, arguments.full, files)]
+    bad = [store for store, view in stores.items() if not _is_intact(store, view, arguments.full, files)]
     if bad:
-        raise CommandError(f"{len(bad)} of {len(stores)} stores are not good: see above for what mends them")
+        raise CommandError(f"{len(bad)} of {len(stores)} stores are not intact; the lines above say how to repair them")
 
 
 def chosen_stores(wanted: str | None) -> dict[Path, View | None]:
-    """Stores to look at, and the view that each is to have: both of each view, of one view, or the one at a path.
+    """Stores to check and their expected views: all stores, the two of one view, or the one at a path.
 
     Raises
     ------
     CommandError
-        If it is neither a view of params.yaml nor a folder.
+        If `wanted` is neither a view of params.yaml nor a folder.
     """
     if wanted is not None and Path(wanted).is_dir():
         return {Path(wanted): None}
@@ -52,7 +52,7 @@ def chosen_stores(wanted: str | None) -> dict[Path, View | None]:
         return {**_stores_of(views), **dict.fromkeys(stray)}
     if wanted in views:
         return {**_stores_of({wanted: views[wanted]})}
-    raise CommandError(f"{wanted}: there is no such folder and no such view; views of params.yaml: {', '.join(views)}")
+    raise CommandError(f"{wanted}: no such folder, and no such view in params.yaml; its views: {', '.join(views)}")
 
 
 def _stores_of(views: Mapping[str, View]) -> dict[Path, View]:
@@ -60,13 +60,13 @@ def _stores_of(views: Mapping[str, View]) -> dict[Path, View]:
 
 
 def recording_files() -> dict[str, str]:
-    """Path of each audio file by its SHA-256, as far as stage `recordings` has listed them."""
+    """Path of each audio file that stage `recordings` has listed, by its SHA-256."""
     listed = [table for table in (tables.AUDIO, tables.SOUNDSCAPES) if table.path.is_file()]
     return {source.sha256: source.path for table in listed for source in read_sources(table)}
 
 
-def _is_good(store: Path, view: View | None, full: bool, files: Mapping[str, str]) -> bool:
-    """Print what is found in one store."""
+def _is_intact(store: Path, view: View | None, full: bool, files: Mapping[str, str]) -> bool:
+    """Print the findings in one store."""
     try:
         contents = Contents(store)
         _check_view(contents, view)
@@ -77,12 +77,12 @@ def _is_good(store: Path, view: View | None, full: bool, files: Mapping[str, str
     for corruption in corruptions:
         print("\n".join(_lines(corruption, files)))
     if not corruptions:
-        print(f"{store}: {_amount(contents)}, every byte as it was sealed (by {'SHA-256' if full else 'CRC-32C'})")
+        print(f"{store}: {_amount(contents)}, every byte as written (by {'SHA-256' if full else 'CRC-32C'})")
     return not corruptions
 
 
 def _check_view(contents: Contents, view: View | None) -> None:
-    """Refuse a store that is not what params.yaml and this code would build."""
+    """Refuse a store that this code would not build from params.yaml."""
     if view is None:
         return
     built = contents.manifest
@@ -96,7 +96,7 @@ def _check_view(contents: Contents, view: View | None) -> None:
 
 
 def _lines(corruption: Corruption, files: Mapping[str, str]) -> Iterator[str]:
-    """What is bad, the recordings that it concerns, the way out."""
+    """Lines: the corrupted file, the recordings in it, the repair."""
     yield f"{corruption.file}: {corruption.what}"
     for sha256 in corruption.audio:
         yield f"    {files.get(sha256, f'the recording whose audio has SHA-256 {sha256}')}"

@@ -51,7 +51,7 @@ def test_a_picture_of_the_first_clips_is_drawn(
     cli.main(["batch", member, "--clips", clips, "--epoch", "2", "--fold", "1"])
     told = capsys.readouterr().out
     path = f"reports/batch/{member}.png"
-    assert f"{path}: the first {shown} of 4 clips of the first batch of epoch 2, fold 1" in told
+    assert f"{path}: {shown} of the 4 clips in the first batch of epoch 2, fold 1" in told
     assert (project / path).read_bytes().startswith(b"\x89PNG")
 
 
@@ -61,7 +61,7 @@ def test_clips_and_epochs_count_from_one(
 ) -> None:
     with pytest.raises(SystemExit, match="1"):
         cli.main(["batch", "base", *arguments])
-    assert "count from 1" in capsys.readouterr().err
+    assert "both must be at least 1" in capsys.readouterr().err
 
 
 def test_what_is_shown_is_what_is_trained_on_beside_what_is_stored(project: Path) -> None:

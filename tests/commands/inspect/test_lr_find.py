@@ -42,9 +42,9 @@ def test_a_rate_is_suggested_with_a_picture_and_a_table(project: Path, capsys: p
     ("arguments", "said"),
     [
         (["owl"], r"'owl': params\.yaml names no such member; choose one of base, pcen"),
-        (["base", "--fold", "7"], r"--fold 7: params\.yaml makes folds 0 to 1"),
-        (["base", "--lowest", "1"], r"must grow from above 0"),
-        (["base", "--steps", "3"], r"in 10 steps or more"),
+        (["base", "--fold", "7"], r"--fold 7: must be from 0 to 1 \(folds\.count"),
+        (["base", "--lowest", "1"], r"must be above 0 and below --highest"),
+        (["base", "--steps", "3"], r"--steps at least 10"),
     ],
 )
 def test_what_does_not_exist_is_refused_by_name(

@@ -38,7 +38,7 @@ def consult(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 def test_local_pool_is_tried_for_links_and_no_url_is_looked_at(consult: Consult) -> None:
     lines = consult()
-    assert any("stores share their bytes with the pool .birdcache/pool by hard links" in line for line in lines)
+    assert any("stores are hard links into the pool .birdcache/pool" in line for line in lines)
     assert not any("can be read" in line or "extra" in line for line in lines)
 
 

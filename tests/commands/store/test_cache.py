@@ -134,7 +134,7 @@ def test_without_a_terminal_nothing_is_freed_unless_told(build: Build, capsys: p
     before = folders(pool())
     cli.main(["cache", "gc"])
     told = capsys.readouterr().out
-    assert "nothing was freed: there is no terminal to ask on; `birdcache cache gc --yes` frees 0.0" in told
+    assert "nothing was freed: no terminal to ask for confirmation; `birdcache cache gc --yes` frees 0.0" in told
     assert folders(pool()) == before
 
 
@@ -224,7 +224,7 @@ def test_killed_build_loses_nothing(
     cli.main(["cache", "gc", "--yes"])
     told = capsys.readouterr().out
     assert folders(pool()) == before
-    assert "mel.zarr, whose build was not finished: `dvc repro` there, or remove" in told
+    assert "mel.zarr, whose build is unfinished: run `dvc repro` there, or remove" in told
 
 
 def test_moved_project_keeps_what_its_stores_point_to(
@@ -266,5 +266,5 @@ def test_views_alike_are_named_together_and_no_pool_is_no_error(
     assert rows(capsys.readouterr().out)["mel, twin"]["kept recordings"] == 5
     monkeypatch.setenv("BIRDCACHE_POOL", str(tmp_path / "none"))
     cli.main(["cache", "gc"])
-    assert "none: there is no pool yet" in capsys.readouterr().out
+    assert "none: no such pool" in capsys.readouterr().out
     assert not (tmp_path / "none").exists()

@@ -73,7 +73,7 @@ def test_good_stores_are_called_good(verify: Any, arguments: tuple[str, ...], st
     lines = out.splitlines()
     assert [line.split(":")[0] for line in lines] == [f"data/cache/{store}" for store in stores]
     how = "SHA-256" if "--full" in arguments else "CRC-32C"
-    assert all(line.endswith(f"every byte as it was sealed (by {how})") for line in lines)
+    assert all(line.endswith(f"every byte as written (by {how})") for line in lines)
     assert err == ""
 
 
@@ -88,7 +88,7 @@ def test_damaged_part_is_told_with_its_recordings_and_what_mends_it(verify: Any)
     assert {line.strip() for line in lines[1:-2]} == set(first)
     assert lines[-2] == "    -> run `dvc repro`, which builds again what is bad and nothing else"
     assert lines[-1].startswith("data/cache/mel-soundscapes.zarr: 1 recordings")
-    assert err == "error: 1 of 2 stores are not good: see above for what mends them\n"
+    assert err == "error: 1 of 2 stores are not intact; the lines above say how to repair them\n"
 
 
 def test_recordings_that_no_table_lists_are_told_by_their_audio(verify: Any) -> None:
@@ -108,7 +108,7 @@ def test_all_bad_stores_are_told_in_one_go(verify: Any) -> None:
     assert "pcen.zarr/index/spans/c/0/0: is missing, its manifest says" in out
     assert "pcen-soundscapes.zarr: has no manifest.json, so it is unfinished" in out
     assert "mel-soundscapes.zarr: 1 recordings" in out
-    assert "3 of 4 stores are not good" in err
+    assert "3 of 4 stores are not intact" in err
 
 
 def test_store_of_another_view_or_decoder_is_not_good(verify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_store_of_another_view_or_decoder_is_not_good(verify: Any, monkeypatch: 
     out, err = verify()
     assert out.count("was built for another view than params.yaml describes now; run `dvc repro`") == 2
     assert "2 of 4 stores" in err
-    assert "not good" not in verify("data/cache/mel.zarr")[1]  # a folder is only compared with itself
+    assert "not intact" not in verify("data/cache/mel.zarr")[1]  # a folder is only compared with itself
     monkeypatch.setattr("commands.store.verify.DECODER_VERSION", "libsndfile 0.1")
     assert "was built by another front end or decoder than this one (front end" in verify("pcen")[0]
 
@@ -130,7 +130,7 @@ def test_store_of_no_view_is_looked_at_too(verify: Any) -> None:
 
 @pytest.mark.parametrize("wanted", ["mle", "data/cache/mle.zarr", "data/audio.csv"])
 def test_unknown_store_is_refused_with_the_known_views(verify: Any, wanted: str) -> None:
-    told = f"error: {wanted}: there is no such folder and no such view; views of params.yaml: mel, pcen"
+    told = f"error: {wanted}: no such folder, and no such view in params.yaml; its views: mel, pcen"
     assert told in verify(wanted)[1]
 
 

@@ -158,7 +158,7 @@ def test_a_search_without_a_finished_trial_ends_with_a_message(
     ("arguments", "said"),
     [
         (["owl"], r"'owl': params\.yaml names no such member; choose one of base, pcen"),
-        (["base", "--fold", "7"], r"--fold 7: params\.yaml makes folds 0 to 1"),
+        (["base", "--fold", "7"], r"--fold 7: must be from 0 to 1 \(folds\.count"),
         (["base", "--trials", "0"], r"--trials 0: must be at least 1"),
     ],
 )
@@ -202,4 +202,4 @@ def test_parameters_that_the_member_s_file_does_not_know_yet_are_noticed(
     tiny.write_params(Path("params.yaml"), raw)
     with pytest.raises(SystemExit, match="1"):
         cli.main([command, "base"])
-    assert "base.json: params.yaml says otherwise by now; run `dvc repro member@base`" in capsys.readouterr().err
+    assert "base.json: params.yaml has changed since; run `dvc repro member@base`" in capsys.readouterr().err
