@@ -1,7 +1,6 @@
-"""A process that ends when the one that started it does, however that one ended.
+"""Processes that end with the one that started them, however that one ended.
 
-DVC that is killed leaves its stage running, and a stage that is killed its workers: they would go on for hours, and
-write beside the next run.
+Otherwise a killed DVC leaves its stage running, and a killed stage its workers: for hours, writing beside the next run.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
+PR_SET_PDEATHSIG = 1  # an operation of Linux's prctl
 LOOK_EVERY_S = 0.5
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
-ADOPTERS = {"systemd", "init", "launchd", "tini", "dumb-init", "docker-init"}  # parents of those who lost theirs
-DVC_STAGE = "DVC_STAGE"  # which DVC sets for the commands that it runs
+ADOPTERS = {"systemd", "init", "launchd", "tini", "dumb-init", "docker-init"}  # of processes whose parent has ended
+DVC_STAGE = "DVC_STAGE"  # set by DVC for the commands that it runs
 
 
 def exit_with_dvc() -> None:
@@ -38,25 +37,27 @@ def exit_with_dvc() -> None:
     exit_with_parent(parent, signal.SIGTERM)
 
 
-def exit_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+def exit_with_parent(parent: int, by: signal.Signals | None = None) -> None:
     """End this process by a signal when its parent ends: at once on Linux, elsewhere within half a second.
 
-    On Linux what counts is the thread that started this process; let it be one that lives as long as its process.
+    On Linux this follows the thread that started this process; start it from one that lives as long as its process.
 
     Parameters
     ----------
     parent : process id; if that is this process's parent no more, the signal comes now.
+    by : the signal; None = SIGKILL, or SIGTERM on Windows, which knows no other.
     """
+    number: int = getattr(signal, "SIGKILL", signal.SIGTERM) if by is None else by
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, by)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     else:
-        _watch(lambda: os.getppid() == parent, by)
+        _watch(lambda: os.getppid() == parent, number)
     if os.getppid() != parent:
-        os.kill(os.getpid(), by)
+        os.kill(os.getpid(), number)
 
 
 def is_alive(process: int) -> bool:
-    """Whether there is such a process, not counting one that has ended and waits for its parent to notice."""
+    """Whether a process runs; a zombie does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -66,15 +67,15 @@ def is_alive(process: int) -> bool:
     return _stat(process)[2:3] not in (["Z"], ["X"])
 
 
-def _watch(is_alive: Callable[[], bool], by: signal.Signals) -> None:
-    """Look again and again, in a thread, and end this process once the answer is no."""
+def _watch(is_alive: Callable[[], bool], by: int) -> None:
+    """Ask again and again, in a thread, and end this process once the answer is no."""
 
     def look() -> None:
         while is_alive():
             time.sleep(LOOK_EVERY_S)
         os.kill(os.getpid(), by)
 
-    threading.Thread(target=look, name="lifeline", daemon=True).start()
+    threading.Thread(target=look, name="exit-with-parent", daemon=True).start()
 
 
 def _name_and_parent(process: int) -> tuple[str, int]:

@@ -1,51 +1,51 @@
-"""Decoding in a disposable process, so that a file which crashes, stalls or swells libsndfile costs that file alone."""
+"""Decoding in a disposable process: a file that crashes or stalls libsndfile, or makes it swell, costs itself alone."""
 
 from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
-import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 import numpy as np
+import numpy.typing as npt
 
 from birdcache.arrays import Floats32
 from birdcache.audio import decoder_process
-from birdcache.audio.messages import LENGTH, Message, packed
-from birdcache.audio.read import AudioInfo, fetched
+from birdcache.audio.decoder_process import LENGTH, Message, can_limit_memory, packed
+from birdcache.audio.digest import sound_sha256
+from birdcache.audio.read import AudioInfo, fetched, read_info, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath
-from cache.quantize import QuantizedArray
 
 T = TypeVar("T")
 
 CHILD = decoder_process.__name__
-LONGEST_MESSAGE, MOST_FRAMES, MOST_SAMPLES = 2**16, 2**20, 2**23  # beyond, it is no answer of ours
+LONGEST_MESSAGE, MOST_VALUES = 2**16, 2**26  # bytes, and values of an array: no answer of ours is larger
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # one, so that sums never differ
 FAULTS = ("crashed", "timed-out", "out-of-memory")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one recording may take of the process that decodes it.
+    """Resources that the decoding of one recording may take.
 
     Attributes
     ----------
     memory_bytes
         Address space. Recordings are decoded in blocks, so that it does not grow with their length.
     wait_s, wait_s_per_s
-        Seconds that others wait for it, and so many more for each second of sound: a thousandth is usual.
+        Seconds to wait for it, and as many more for each second of sound: a thousandth is usual.
     """
 
     memory_bytes: int = 2**30
@@ -65,7 +65,7 @@ def _close_all() -> None:
 
 
 class Decoder:
-    """A process for libsndfile: begun when it is needed, ended when it misbehaves, and then begun anew.
+    """A process for libsndfile: started when it is needed, ended when it misbehaves, and then started anew.
 
     For one thread, and one recording at a time.
     """
@@ -73,7 +73,7 @@ class Decoder:
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
-        self._wait_s = self._left_s = 0.0
+        self._wait_s = self._left_s = self._end_s = 0.0
         _alive.add(self)
 
     def __del__(self) -> None:
@@ -84,48 +84,21 @@ class Decoder:
 
         Raises
         ------
-        Refusal
+        RejectedAudio
             As there; crashed, timed-out or out-of-memory besides.
         """
-        with _local(path) as local:
-            (answer,) = self._answers({"header": local}, path, self._limits.wait_s)
-            return AudioInfo(**answer["header"])
+        return AudioInfo(**self._value(read_info, path, {}, self._limits.wait_s))
 
     def sound(self, path: AnyPath, duration_s: float, sha256: str, blocks: int | None = None) -> str:
-        """As `birdcache.audio.digest.sound_sha256`, for a recording that says to last so long.
+        """As `birdcache.audio.digest.sound_sha256`, for a recording whose header promises this duration.
 
         Raises
         ------
-        Refusal
+        RejectedAudio
             As there; crashed, timed-out or out-of-memory besides.
         """
-        with _local(path) as local:
-            request = {"sound": local, "sha256": sha256, "blocks": blocks}
-            (answer,) = self._answers(request, path, self._wait_for(duration_s))
-            return str(answer["sound"])
-
-    def quantized(
-        self,
-        path: AnyPath,
-        view: MelView | PcenView,
-        duration_s: float,
-        sha256: str | None = None,
-        silence: bool = False,
-    ) -> Iterator[QuantizedArray]:
-        """As `pipeline.build.encode.quantized_blocks`, for a recording that says to last so long.
-
-        Raises
-        ------
-        Refusal
-            As there; crashed, timed-out or out-of-memory besides.
-        """
-        with _local(path) as local:
-            request = {"quantized": local, "view": view.model_dump(mode="json"), "sha256": sha256, "silence": silence}
-            for answer in self._answers(request, path, self._wait_for(duration_s)):
-                if "frames" in answer:
-                    quantized = np.empty((answer["frames"], view.n_mels), view.dtype)
-                    self._read_into(quantized.data.cast("B"))
-                    yield quantized
+        arguments = {"sha256": sha256, "blocks": blocks}
+        return str(self._value(sound_sha256, path, arguments, self._wait_for(duration_s)))
 
     def waveform(
         self,
@@ -135,23 +108,50 @@ class Decoder:
         sha256: str | None = None,
         silence: bool = False,
     ) -> Iterator[Floats32]:
-        """As `birdcache.audio.read.waveform_blocks`, for a recording that says to last so long.
+        """As `birdcache.audio.read.waveform_blocks`, for a recording whose header promises this duration.
 
         Raises
         ------
-        Refusal
+        RejectedAudio
             As there; crashed, timed-out or out-of-memory besides.
         """
-        with _local(path) as local:
-            request = {"waveform": local, "sample_rate_hz": sample_rate_hz, "sha256": sha256, "silence": silence}
-            for answer in self._answers(request, path, self._wait_for(duration_s)):
-                if "samples" in answer:
-                    samples_S = np.empty(answer["samples"], np.float32)
-                    self._read_into(samples_S.data.cast("B"))
-                    yield samples_S
+        arguments = {"sample_rate_hz": sample_rate_hz, "sha256": sha256, "silence": silence}
+        return self.arrays(waveform_blocks, path, arguments, duration_s, "float32", ())
+
+    def arrays(
+        self,
+        function: Callable[..., Iterator[npt.NDArray[Any]]],
+        path: AnyPath,
+        arguments: Mapping[str, Any],
+        duration_s: float,
+        dtype: str,
+        row: tuple[int, ...],
+    ) -> Iterator[npt.NDArray[Any]]:
+        """Arrays that a function yields for a recording whose header promises this duration; empty ones are left out.
+
+        Parameters
+        ----------
+        function : of a module, called there with a local path and `arguments` by name, which travel as JSON.
+        dtype, row : type and shape behind the first axis that all arrays must have.
+
+        Raises
+        ------
+        RejectedAudio
+            From the function; crashed (also for other arrays), timed-out or out-of-memory besides.
+        """
+        for answer in self._answers(function, path, arguments, self._wait_for(duration_s)):
+            if "shape" in answer:
+                array = np.empty(_checked_shape(answer, dtype, row), dtype)
+                with self._deadline():
+                    self._read_into(array.data.cast("B"))
+                yield array
+
+    def _value(self, function: Callable[..., Any], path: AnyPath, arguments: Mapping[str, Any], wait_s: float) -> Any:
+        (answer,) = self._answers(function, path, arguments, wait_s)
+        return answer.get("value")
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it is doing."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -160,20 +160,25 @@ class Decoder:
     def _wait_for(self, duration_s: float) -> float:
         return self._limits.wait_s + self._limits.wait_s_per_s * duration_s
 
-    def _answers(self, request: Message, path: AnyPath, wait_s: float) -> Iterator[Message]:
-        """Ask, and hand on what comes until the last answer; a process left in the middle of its answer is ended."""
-        is_done = False
+    def _answers(
+        self, function: Callable[..., Any], path: AnyPath, arguments: Mapping[str, Any], wait_s: float
+    ) -> Iterator[Message]:
+        """Send a request and yield its answers; a process that is left in the middle of them is ended."""
+        name, is_done = f"{function.__module__}:{function.__name__}", False
+        self._wait_s = self._left_s = wait_s
+        self._end_s = math.inf
         try:
-            self._ask(request)
-            self._wait_s = self._left_s = wait_s
-            while not is_done:
-                answer = self._read()
-                if "refused" in answer:
-                    code, detail, hint = answer["refused"]
-                    is_done = code not in FAULTS
-                    raise RejectedAudio(code, detail, hint)
-                is_done = not answer.keys() & {"frames", "samples"}
-                yield answer
+            with fetched(path) as local:
+                self._ask({"function": name, "path": str(local.absolute()), "arguments": dict(arguments)})
+                while not is_done:
+                    with self._deadline():
+                        answer = self._read()
+                    if "refused" in answer:
+                        code, detail, hint = answer["refused"]
+                        is_done = code not in FAULTS
+                        raise RejectedAudio(code, detail, hint)
+                    is_done = "shape" not in answer
+                    yield answer
         except RejectedAudio as rejected:
             rejected.file = str(path)
             raise
@@ -195,53 +200,71 @@ class Decoder:
         self._read_into(memoryview(head))
         (length,) = LENGTH.unpack(head)
         if length > LONGEST_MESSAGE:
-            raise RejectedAudio("crashed", "made its decoder send what is no answer")
+            raise _no_answer()
         text = bytearray(length)
         self._read_into(memoryview(text))
-        message: Message = json.loads(text)
-        if message.get("frames", 0) > MOST_FRAMES or message.get("samples", 0) > MOST_SAMPLES:
-            raise RejectedAudio("crashed", "made its decoder send what is no answer")
-        return message
+        with suppress(ValueError):
+            message = json.loads(text)
+            if isinstance(message, dict):
+                return message
+        raise _no_answer()
+
+    @contextmanager
+    def _deadline(self) -> Iterator[None]:
+        """Kill the process if this takes longer than is left: then a read ends. Windows cannot poll pipes."""
+        assert self._process is not None
+        begin_s = time.monotonic()
+        self._end_s = begin_s + self._left_s
+        timer = threading.Timer(max(0.0, self._left_s), self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._left_s -= time.monotonic() - begin_s
 
     def _read_into(self, content: memoryview) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        handle = self._process.stdout.fileno()
-        ready = select.poll()
-        ready.register(handle, select.POLLIN)
         while content:
-            begin_s = time.monotonic()
-            if not ready.poll(max(0.0, 1000 * self._left_s)):
-                raise RejectedAudio("timed-out", f"is not decoded after {self._wait_s:.3g} s")
-            self._left_s -= time.monotonic() - begin_s
-            count = os.readv(handle, [content])
-            if count == 0:
+            count = self._process.stdout.readinto(content)  # type: ignore[attr-defined]
+            if not count:
                 raise self._crash()
             content = content[count:]
 
     def _crash(self) -> RejectedAudio:
-        """Why the process has ended: SIGKILL that nobody here has sent comes from a system without memory."""
+        """The reason why the process has ended; the system sends SIGKILL when it runs out of memory."""
         assert self._process is not None
         status = self._process.wait()
-        if status == -signal.SIGKILL:
+        if time.monotonic() >= self._end_s:
+            return RejectedAudio("timed-out", f"is not decoded after {self._wait_s:.3g} s")
+        reason = signal.Signals(-status).name if status < 0 else f"status {status}"
+        if reason == "SIGKILL":
             return RejectedAudio(
                 "out-of-memory", "its decoder was killed by the system, as happens when memory runs out"
             )
-        reason = signal.Signals(-status).name if status < 0 else f"status {status}"
         return RejectedAudio("crashed", f"crashes its decoder ({reason})")
 
 
-@contextmanager
-def _local(path: AnyPath) -> Iterator[str]:
-    """Where a process finds the file, whatever folder it was begun in."""
-    with fetched(path) as local:
-        yield str(local.absolute())
+def _checked_shape(answer: Message, dtype: str, row: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an array that the process announces, if it is what was asked for and no larger than any can be."""
+    rows = answer["shape"][0] if isinstance(answer["shape"], list) and answer["shape"] else 0
+    is_expected = isinstance(rows, int) and answer == {"dtype": dtype, "shape": [rows, *row]}
+    if not is_expected or not 0 < rows * math.prod(row) <= MOST_VALUES:
+        raise _no_answer()
+    return (rows, *row)
+
+
+def _no_answer() -> RejectedAudio:
+    return RejectedAudio("crashed", "makes its decoder send something that is no answer")
 
 
 def begin(limits: Limits) -> subprocess.Popen[bytes]:
-    """Start a process that decodes; it finds this project where this process has found it."""
+    """Start a process that decodes; it imports from the same folders as this one."""
+    memory_bytes = limits.memory_bytes if can_limit_memory() else 0
     return subprocess.Popen(
-        [sys.executable, "-m", CHILD, str(os.getpid()), str(limits.memory_bytes)],
+        [sys.executable, "-m", CHILD, str(os.getpid()), str(memory_bytes)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -262,12 +285,12 @@ def decoder() -> Decoder:
 
 
 def with_second_try(action: Callable[[], T]) -> T:
-    """Do what decodes a file. If its process ends over it, do it once more with a fresh one.
+    """Run `action`, which decodes a file, and once more with a fresh process if its process ended over it.
 
     Raises
     ------
-    Refusal
-        Of the second try, or of the first if that was no matter of the process.
+    RejectedAudio
+        From the second try, or from the first if its process was not to blame.
     """
     try:
         return action()

@@ -1,70 +1,86 @@
-"""The disposable process that decodes, under a limit of memory; only `birdcache.audio.decoder` talks to it.
+"""The disposable process that decodes, with limited memory; only `birdcache.audio.decoder` talks to it.
 
-Requests and answers are JSON behind four bytes of length; an answer that names frames is followed
-by their codes, one that names samples by these.
-Whoever took this process over through a fault of a decoder could send numbers and text, and nothing that runs.
+Messages are JSON behind four bytes of length. A request names a function, a path and further arguments; the answers
+are one value, or arrays, each with its bytes behind it, and an end. Only the parent names functions: somebody who took
+over this process through a bug of libsndfile could send numbers and text, and nothing that runs.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import logging
 import os
-import resource
+import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from pydantic import TypeAdapter
 
-from birdcache.audio.digest import sound_sha256
-from birdcache.audio.messages import LENGTH, Message, packed
-from birdcache.audio.read import read_info, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.params.views import View
 from birdcache.process import exit_with_parent
-from pipeline.build.encode import quantized_blocks
 
-VIEW: TypeAdapter[Any] = TypeAdapter(View)
+LENGTH = struct.Struct("<I")
+
+Message = dict[str, Any]
+
+
+def packed(message: Message) -> bytes:
+    """A message as it goes through the pipe."""
+    text = json.dumps(message).encode()
+    return LENGTH.pack(len(text)) + text
 
 
 def main() -> None:
-    """Answer requests until there are no more. Arguments: the parent's process id, the limit of memory in bytes."""
+    """Answer requests until there are no more. Arguments: the parent's process id, bytes of memory or 0 = any."""
     parent, memory_bytes = map(int, sys.argv[1:])
     exit_with_parent(parent)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answers = _answers()
+    if memory_bytes:
+        limit_memory(memory_bytes)
+    output = _take_output()
     while head := sys.stdin.buffer.read(LENGTH.size):
         request = json.loads(sys.stdin.buffer.read(*LENGTH.unpack(head)))
-        for answer, samples in answered(request):
-            answers.write(packed(answer))
-            answers.write(samples)
-        answers.flush()
+        for answer, content in answers(request):
+            output.write(packed(answer))
+            output.write(content)
+        output.flush()
 
 
-def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
-    """Answers, each with the bytes behind it.
+@cache
+def can_limit_memory() -> bool:
+    """Whether this system limits a process's memory; where it does not, a warning says so once."""
+    if sys.platform != "darwin" and importlib.util.find_spec("resource") is not None:
+        return True
+    logging.getLogger(__name__).warning(
+        "warning: this system cannot limit the memory of the process that decodes; a broken file may take all of it"
+    )
+    return False
 
-    Requests are `{"header": path}`, `{"sound": path, "sha256": ..., "blocks": ...}`,
-    `{"waveform": path, "sample_rate_hz": ..., "sha256": ..., "silence": ...}` and
-    `{"quantized": path, "view": ..., "sha256": ..., "silence": ...}`.
-    """
+
+def limit_memory(memory_bytes: int) -> None:
+    """Let this process have so much address space and no more, and leave no core file."""
+    import resource  # Windows has none
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def answers(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
+    """Answers to `{"function": "module:name", "path": ..., "arguments": {...}}`, each with the bytes behind it."""
+    module, _, name = request["function"].partition(":")
     try:
-        if "header" in request:
-            yield {"header": asdict(read_info(Path(request["header"])))}, b""
+        result = getattr(import_module(module), name)(Path(request["path"]), **request["arguments"])
+        if not isinstance(result, Iterator):
+            yield {"value": asdict(result) if is_dataclass(result) else result}, b""  # type: ignore[arg-type]
             return
-        if "sound" in request:
-            yield {"sound": sound_sha256(Path(request["sound"]), request["sha256"], request["blocks"])}, b""
-            return
-        if "waveform" in request:
-            yield from _waveform(request)
-            return
-        view, path = VIEW.validate_python(request["view"]), Path(request["quantized"])
-        for quantized in quantized_blocks(path, view, request["sha256"], request["silence"]):
-            yield {"frames": len(quantized)}, np.ascontiguousarray(quantized).data.cast("B")
+        for array in result:
+            if len(array):  # a resampler may give nothing yet
+                yield {"dtype": array.dtype.name, "shape": array.shape}, np.ascontiguousarray(array).data.cast("B")
         yield {"end": True}, b""
     except RejectedAudio as rejected:
         yield {"refused": [rejected.code, rejected.detail, rejected.hint]}, b""
@@ -72,19 +88,11 @@ def answered(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
         yield {"refused": ["out-of-memory", "takes more memory than any recording needs", ""]}, b""
 
 
-def _waveform(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
-    path, rate_hz = Path(request["waveform"]), request["sample_rate_hz"]
-    for samples_S in waveform_blocks(path, rate_hz, request["sha256"], silence=request["silence"]):
-        if len(samples_S):  # a resampler may give nothing yet
-            yield {"samples": len(samples_S)}, np.ascontiguousarray(samples_S).data.cast("B")
-    yield {"end": True}, b""
-
-
-def _answers() -> BinaryIO:
+def _take_output() -> BinaryIO:
     """Standard output for answers alone: whatever a library prints goes to standard error."""
-    answers = os.fdopen(os.dup(1), "wb")
+    output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    return answers
+    return output
 
 
 if __name__ == "__main__":

@@ -1,46 +1,36 @@
-"""The spectrogram that the page shows: decoded as by the stages, as one byte a value. T frame, M mel bin."""
+"""The spectrogram on the page: power over linear frequency, as Raven and Audacity show it. T frame, F bin, S sample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.fft import rfft
+from scipy.signal.windows import hann
 
 from birdcache.arrays import Bytes, Floats32
 from birdcache.audio.decoder import Decoder
-from birdcache.params.views import MelView
 from birdcache.serve.brightness import brightness
-from cache.mel_axis import mel_places
 
-MOST_COLUMNS = 6000  # of a picture: more than screens are wide
-VIEW = MelView(
-    kind="mel",
-    sample_rate_hz=32_000,
-    n_fft=2048,
-    hop=512,
-    n_mels=128,
-    mel_scale="slaney",
-    fmin_hz=20.0,
-    fmax_hz=16_000.0,
-    dtype="float16",
-    compression="none",
-)
-
-
-PITCH_HZ = (500.0, 1000.0, 2000.0, 4000.0, 8000.0)  # written beside the picture
+RATE_HZ, N_FFT, HOP = 32_000, 2048, 512
+BINS = 128  # rows of the picture; each is the mean power of N_FFT / 2 / BINS bins of the transform
+MOST_COLUMNS = 6000  # more than screens are wide
+PITCH_HZ = (2000.0, 4000.0, 6000.0, 8000.0, 10_000.0, 12_000.0, 14_000.0)  # written beside the picture
+WINDOW_S = hann(N_FFT, sym=False).astype(np.float32)
+FLOOR = 1e-10  # of power: -100 dB
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """A picture: (T, M) bytes from 0, quiet, to 255, loud; low frequencies first."""
+    """A picture: (T, F) bytes from 0, quiet, to 255, loud; low frequencies first."""
 
     values: Bytes
 
 
 def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Callable[[], object]) -> Spectrum:
-    """Decode a recording into a picture; neighbouring frames of a long one are shown by their loudest values.
+    """Decode a recording into a picture; each column of a long one shows the loudest of neighbouring frames.
 
     Parameters
     ----------
@@ -48,34 +38,55 @@ def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Call
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         If it cannot be decoded.
     """
-    group = max(1, -(-VIEW.frames(duration_s) // MOST_COLUMNS))
+    frames = 1 + int(duration_s * RATE_HZ) // HOP
+    group = max(1, -(-frames // MOST_COLUMNS))
     columns: list[Floats32] = []
-    rest = np.empty((0, VIEW.n_mels), np.float32)
-    for quantized in decoder.quantized(path, VIEW, duration_s, silence=True):
+    rest = np.empty((0, BINS), np.float32)
+    for block_TF in decibels(decoder.waveform(path, RATE_HZ, duration_s, silence=True)):
         advance()
-        block = np.concatenate([rest, quantized.astype(np.float32)])
-        whole = len(block) // group * group
-        columns.append(loudest(block[:whole], group))
-        rest = block[whole:]
+        block_TF = np.concatenate([rest, block_TF])
+        whole = len(block_TF) // group * group
+        columns.append(loudest(block_TF[:whole], group))
+        rest = block_TF[whole:]
     if len(rest):
         columns.append(rest.max(axis=0, keepdims=True))
     return Spectrum(as_bytes(np.concatenate(columns)))
 
 
+def decibels(pieces: Iterator[Floats32]) -> Iterator[Floats32]:
+    """Power in dB, (T, BINS) for each piece (S,): frame t has its middle at sample t * HOP, silence lies around."""
+    held = np.zeros(N_FFT // 2, np.float32)
+    for piece in pieces:
+        held = np.concatenate([held, piece])
+        frames = max(0, 1 + (len(held) - N_FFT) // HOP)
+        yield _frames(held, frames)
+        held = held[frames * HOP :]
+    held = np.concatenate([held, np.zeros(N_FFT // 2, np.float32)])
+    yield _frames(held, max(0, 1 + (len(held) - N_FFT) // HOP))
+
+
+def _frames(held_S: Floats32, frames: int) -> Floats32:
+    if not frames:
+        return np.empty((0, BINS), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(held_S, N_FFT)[: frames * HOP : HOP]
+    spectrum = rfft(windows * WINDOW_S)[:, :-1]
+    power_TF = (spectrum.real**2 + spectrum.imag**2).reshape(frames, BINS, -1).mean(axis=2)
+    return np.asarray(10 * np.log10(np.maximum(power_TF, FLOOR)), np.float32)
+
+
 def pitch_marks() -> list[tuple[float, float]]:
-    """Frequencies in hertz, and where in a picture they lie: 0 at its lower edge, 1 at its upper."""
-    heights = (mel_places(np.array(PITCH_HZ), VIEW) + 0.5) / VIEW.n_mels
-    return list(zip(PITCH_HZ, heights.round(4).tolist(), strict=True))
+    """Frequencies in hertz, and their heights in a picture: 0 at its lower edge, 1 at its upper."""
+    return [(hertz, round(2 * hertz / RATE_HZ, 4)) for hertz in PITCH_HZ]
 
 
-def loudest(values_TM: Floats32, group: int) -> Floats32:
-    """Maxima of groups of neighbouring frames: (T / group, M)."""
-    return np.asarray(values_TM.reshape(-1, group, values_TM.shape[1]).max(axis=1))
+def loudest(values_TF: Floats32, group: int) -> Floats32:
+    """Maxima of groups of neighbouring frames: (T / group, F)."""
+    return np.asarray(values_TF.reshape(-1, group, values_TF.shape[1]).max(axis=1))
 
 
-def as_bytes(values_TM: Floats32) -> Bytes:
+def as_bytes(values_TF: Floats32) -> Bytes:
     """Decibels as bytes."""
-    return np.asarray(np.rint(255 * brightness(values_TM)), np.uint8)
+    return np.asarray(np.rint(255 * brightness(values_TF)), np.uint8)

@@ -17,7 +17,7 @@ from birdcache.predict.predictor import Advance, FileScores
 from birdcache.storage import AnyPath
 from cache.quantize import QuantizedArray
 from commands.predict.trained import Model, Ready
-from pipeline.build.encode import quantizer_of
+from pipeline.build.encode import decode_quantized, quantizer_of
 from train.data.frames import ArrayFrames, Frames
 from train.data.multi_view import MultiViewFrames
 from train.score.inference import Floats, Scorer, clips_at
@@ -46,7 +46,7 @@ class OneFile:
     def _spooled(self, view: MelView | PcenView) -> QuantizedArray:
         frames = 0
         with tempfile.TemporaryFile(dir=self._room) as spool:
-            for quantized in decoder().quantized(self._path, view, self.duration_s, silence=self._silence):
+            for quantized in decode_quantized(decoder(), self._path, view, self.duration_s, silence=self._silence):
                 spool.write(np.ascontiguousarray(quantized).data.cast("B"))
                 frames += len(quantized)
             spool.flush()

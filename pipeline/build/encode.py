@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from birdcache.audio.decoder import Decoder
 from birdcache.audio.read import waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import MelView, PcenView, View
 from birdcache.storage import AnyPath
 from cache.quantize import QuantizedArray, Quantizer
 from pipeline.build.frontend import room, spectrogram_blocks, value_range
+
+VIEW: TypeAdapter[Any] = TypeAdapter(View)
 
 
 def quantizer_of(view: MelView | PcenView) -> Quantizer:
@@ -48,3 +53,29 @@ def quantized_blocks(
             if not np.isfinite(values).all():
                 raise RejectedAudio("not-finite", "its spectrogram holds values that are not finite numbers")
             yield quantizer.encode(values)
+
+
+def decode_quantized(
+    decoder: Decoder,
+    path: AnyPath,
+    view: MelView | PcenView,
+    duration_s: float,
+    sha256: str | None = None,
+    silence: bool = False,
+) -> Iterator[QuantizedArray]:
+    """As `quantized_blocks`, in a decoder's process, for a recording whose header promises this duration.
+
+    Raises
+    ------
+    RejectedAudio
+        As there; crashed, timed-out or out-of-memory besides.
+    """
+    arguments = {"view": view.model_dump(mode="json"), "sha256": sha256, "silence": silence}
+    return decoder.arrays(quantized_from_json, path, arguments, duration_s, view.dtype, (view.n_mels,))
+
+
+def quantized_from_json(
+    path: AnyPath, view: dict[str, Any], sha256: str | None, silence: bool
+) -> Iterator[QuantizedArray]:
+    """`quantized_blocks` for a view as JSON."""
+    return quantized_blocks(path, VIEW.validate_python(view), sha256, silence)

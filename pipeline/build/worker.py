@@ -23,6 +23,7 @@ from cache.pool import PooledPart
 from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
+from pipeline.build.encode import decode_quantized
 from pipeline.build.frontend import FRONTEND_VERSION
 from pipeline.build.plan import Job, Old, Rows, Source
 
@@ -106,7 +107,9 @@ def _add(part_writer: PartWriter, key: str, source: Source, recipe: Recipe) -> N
     """Add a recording; one that is refused, or decodes to its middle only, leaves nothing in the draft."""
     path = absolute(source.path, recipe.base)
     with part_writer.recording(key) as writer:
-        for quantized in decoder().quantized(path, recipe.view, source.duration_s, source.sha256, source.silence):
+        for quantized in decode_quantized(
+            decoder(), path, recipe.view, source.duration_s, source.sha256, source.silence
+        ):
             writer.append(quantized)
 
 

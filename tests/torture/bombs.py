@@ -19,6 +19,7 @@ from pathlib import Path
 from birdcache.audio.decoder import decoder
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params import load as params
+from pipeline.build.encode import decode_quantized
 from pipeline.dataset.scan import scan_file
 from tests.tiny import ROOT
 from tests.torture.bomb_files import BOMBS, Bomb
@@ -114,7 +115,7 @@ def _decode(path: Path, answer: Connection, prepare: Prepare | None) -> None:
     code = scan.code
     if not code:
         try:
-            for _ in decoder().quantized(path, settings.views["mel"], scan.duration_s, scan.sha256):
+            for _ in decode_quantized(decoder(), path, settings.views["mel"], scan.duration_s, scan.sha256):
                 pass
         except RejectedAudio as rejected:
             code = rejected.code

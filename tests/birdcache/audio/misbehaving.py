@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from birdcache.audio import decoder_process
-from birdcache.audio.read import read_info
+from birdcache.audio import decoder_process, read
 from cache.quantize import QuantizedArray
+from pipeline.build import encode
 from pipeline.build.encode import quantized_blocks
 
 GIB = 2**30
@@ -73,6 +73,6 @@ def halfway(path: Path, *arguments: Any) -> Iterator[QuantizedArray]:
 
 
 if __name__ == "__main__":
-    vars(decoder_process)["read_info"] = watched(read_info)
-    vars(decoder_process)["quantized_blocks"] = halfway
+    vars(read)["read_info"] = watched(read.read_info)
+    vars(encode)["quantized_blocks"] = halfway
     decoder_process.main()

@@ -23,7 +23,7 @@ from birdcache.audio.read import read_info, read_waveform
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView
 from cache.quantize import QuantizedArray
-from pipeline.build.encode import quantized_blocks
+from pipeline.build.encode import decode_quantized, quantized_blocks
 from tests.fixtures.recordings import WriteClip
 from tests.pipeline.build.test_build import VIEW, VIEWS
 from tests.tiny import ROOT
@@ -58,7 +58,7 @@ def named(clip: Path) -> Callable[[str], Path]:
 def codes_of(
     decoder: Decoder, path: Path, view: MelView | PcenView = VIEW, sha256: str | None = None
 ) -> QuantizedArray:
-    return np.concatenate(list(decoder.quantized(path, view, SECONDS, sha256)))
+    return np.concatenate(list(decode_quantized(decoder, path, view, SECONDS, sha256)))
 
 
 def expected(path: Path, view: MelView | PcenView = VIEW) -> QuantizedArray:
@@ -101,6 +101,23 @@ def test_a_waveform_of_a_cut_file_is_refused_after_its_good_pieces(decoder: Deco
     assert (refused.code, refused.file) == ("changed", str(clip))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"dtype": "float16", "shape": [2**60, 32]},
+        {"dtype": "float16", "shape": [-1, 32]},
+        {"dtype": "float16", "shape": [5, 33]},
+        {"dtype": "float16", "shape": [True, 32, 1]},
+        {"dtype": "float16", "shape": 7},
+        {"dtype": "object", "shape": [5, 32]},
+        {"shape": [5, 32]},
+    ],
+)
+def test_an_array_that_was_not_asked_for_is_no_answer(answer: dict[str, Any]) -> None:
+    assert parent._checked_shape({"dtype": "float16", "shape": [5, 32]}, "float16", (32,)) == (5, 32)
+    assert refusal_of(lambda: parent._checked_shape(answer, "float16", (32,))).code == "crashed"
+
+
 def test_one_process_serves_many_files(decoder: Decoder, clip: Path) -> None:
     assert decoder.info(clip) == read_info(clip)
     first = process_of(decoder)
@@ -129,7 +146,7 @@ def test_another_content_than_was_listed_is_refused(decoder: Decoder, clip: Path
         ("crash", "crashed", "crashes its decoder (SIGSEGV)"),
         ("late-crash", "crashed", "crashes its decoder (SIGSEGV)"),
         ("quits", "crashed", "crashes its decoder (status 3)"),
-        ("babbles", "crashed", "made its decoder send what is no answer"),
+        ("babbles", "crashed", "makes its decoder send something that is no answer"),
         ("killed", "out-of-memory", "killed by the system"),
         ("swells", "out-of-memory", "takes more memory than any recording needs"),
     ],
@@ -171,11 +188,11 @@ def test_a_file_that_trickles_is_given_up_though_each_piece_is_in_time(
 def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable[[str], Path]) -> None:
     ask = (
         "import sys; from pathlib import Path; from birdcache.audio import decoder as parent\n"
-        "from tests.pipeline.build.test_build import VIEW\n"
+        "from pipeline.build.encode import decode_quantized; from tests.pipeline.build.test_build import VIEW\n"
         "parent.CHILD = 'tests.birdcache.audio.misbehaving'\n"
         "decoder = parent.Decoder(); decoder._process = parent.begin(parent.LIMITS)\n"
         "print(decoder._process.pid, flush=True)\n"
-        "list(decoder.quantized(Path(sys.argv[1]), VIEW, 3.0))\n"
+        "list(decode_quantized(decoder, Path(sys.argv[1]), VIEW, 3.0))\n"
     )
     command = [sys.executable, "-c", ask, str(named("stalls"))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -204,7 +221,7 @@ def test_what_a_library_prints_is_no_answer(misbehaving: Decoder, named: Callabl
 def test_a_reader_that_leaves_early_does_not_spoil_the_next_answer(
     decoder: Decoder, write_clip: WriteClip, tmp_path: Path, clip: Path
 ) -> None:
-    quantized = decoder.quantized(write_clip(tmp_path / "long.ogg", 60.0), VIEW, 60.0)
+    quantized = decode_quantized(decoder, write_clip(tmp_path / "long.ogg", 60.0), VIEW, 60.0)
     next(quantized)
     quantized.close()  # type: ignore[attr-defined]
     assert np.array_equal(codes_of(decoder, clip), expected(clip))
@@ -240,12 +257,13 @@ ORPHAN = """
 import os, sys, threading, time
 from pathlib import Path
 from birdcache.audio import decoder as parent
+from pipeline.build.encode import decode_quantized
 from tests.pipeline.build.test_build import VIEW
 parent.CHILD = "tests.birdcache.audio.misbehaving"
 decoder = parent.Decoder()
 decoder.info(Path(sys.argv[1]))
 print(decoder._process.pid, flush=True)
-list(decoder.quantized(Path(sys.argv[2]), VIEW, 1.0))
+list(decode_quantized(decoder, Path(sys.argv[2]), VIEW, 1.0))
 """
 
 

@@ -31,9 +31,9 @@ from cache.quantize import QuantizedArray
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
 from cache.store_writer import commit_store
-from pipeline.build import build
+from pipeline.build import build, worker
 from pipeline.build.build import Builder
-from pipeline.build.encode import quantized_blocks
+from pipeline.build.encode import decode_quantized, quantized_blocks
 from pipeline.build.frontend import FRONTEND_VERSION, spectrogram
 from pipeline.build.parallel import Task, run_unordered
 from pipeline.build.plan import Job, Source
@@ -206,8 +206,8 @@ def test_another_view_is_decoded_and_the_old_one_kept(
 
 
 def interrupted_after(count: int) -> Callable[..., Iterator[QuantizedArray]]:
-    """`Decoder.quantized`, until somebody presses Ctrl-C."""
-    left, quantized = iter(range(count)), Decoder.quantized
+    """`decode_quantized`, until somebody presses Ctrl-C."""
+    left, quantized = iter(range(count)), decode_quantized
 
     def interrupted(decoder: Decoder, *facts: Any) -> Iterator[QuantizedArray]:
         blocks = quantized(decoder, *facts)
@@ -224,7 +224,7 @@ def test_killed_build_resumes_with_its_finished_parts(
     whole, _ = make_store(sources, "undisturbed")
     decoded.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(Decoder, "quantized", interrupted_after(len(sources) - 1))
+        patch.setattr(worker, "decode_quantized", interrupted_after(len(sources) - 1))
         with pytest.raises(KeyboardInterrupt):
             make_store(sources)
     assert make_store(sources)[0] == whole
@@ -239,7 +239,7 @@ def test_unexpected_error_ends_the_build(
     def fail(*facts: Any) -> Iterator[QuantizedArray]:
         raise MemoryError("no memory")
 
-    monkeypatch.setattr(Decoder, "quantized", fail)
+    monkeypatch.setattr(worker, "decode_quantized", fail)
     with pytest.raises(MemoryError, match="no memory"):
         make_store(sources)
 
