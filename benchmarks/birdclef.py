@@ -33,9 +33,9 @@ from birdcache.params.views import MelView
 from cache.store import Store
 from train.data.examples import Examples
 from train.data.frames import open_frames
-from train.fit import Split
+from train.data.member import ResolvedMember
 from train.loop.distributed import ALONE
-from train.members import ResolvedMember
+from train.loop.split import TrainingSplit
 from train.model.classifier import choose_device
 
 CLASSES, RECORDINGS, HOURS = 206, 28_000, 280.0
@@ -118,7 +118,7 @@ def loader_epoch(
 
 def split_of(
     store: Store, params: Params, backbone: str, frames: Any, device: torch.device, arguments: argparse.Namespace
-) -> Split:
+) -> TrainingSplit:
     """Training data: the shipped recipe on made-up labels with a long tail."""
     member = params.members["base"].model_copy(update={"backbone": backbone})
     sampling = {"clips_per_epoch": arguments.batch * (arguments.batches + 1)}
@@ -127,7 +127,7 @@ def split_of(
         name="base", member=member, recipe=recipe, view=store.view, store_digest=store.digest, weights_sha256=None
     )
     examples = labelled(store)
-    return Split(resolved, 0, examples, examples, frames, device, ALONE)
+    return TrainingSplit(resolved, 0, examples, examples, frames, device, ALONE)
 
 
 def labelled(store: Store) -> Examples:

@@ -30,10 +30,11 @@ from pipeline.build.build import Builder
 from pipeline.spectrograms import pool_root, read_sources
 from train.data.examples import read_examples, read_labels
 from train.data.frames import open_frames
-from train.fit import Split
+from train.data.member import ResolvedMember
 from train.loop.distributed import ALONE
-from train.loop.loop import Trainer
-from train.members import ResolvedMember, resolve
+from train.loop.split import TrainingSplit
+from train.loop.trainer import Trainer
+from train.members import resolve
 from train.model.classifier import choose_device
 
 Dtype = Literal["float16", "uint8"]
@@ -135,13 +136,13 @@ def train(params: Params, member: ResolvedMember, store: Store, fold: int) -> di
     return {name: last.metrics[name] for name in METRICS}
 
 
-def split_on(store: Store, member: ResolvedMember, fold: int, machine: MachineParams) -> Split:
+def split_on(store: Store, member: ResolvedMember, fold: int, machine: MachineParams) -> TrainingSplit:
     """A member's training and validation data from a given store."""
     device = choose_device(machine.device)
     examples, folds = read_examples(store, read_labels())
     frames, _ = open_frames(store, device, machine)
     trained, validated = examples.subset(folds != fold), examples.subset(folds == fold)
-    return Split(member, fold, trained, validated, frames, device, ALONE)
+    return TrainingSplit(member, fold, trained, validated, frames, device, ALONE)
 
 
 def differences(runs: Sequence[Training], member: str, metric: str) -> tuple[float, float]:

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from birdcache.params.recipe import resolve_recipe
-from train.augment.batch import Batch
-from train.data.loader import TrainingBatches
-from train.fit import Split
+from train.augment.batch import Batch, TrainingBatches
+from train.loop.split import TrainingSplit
 from train.loop.step import TrainingStep
 
 
-def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = None) -> Split:
+def changed(split: TrainingSplit, changes: Mapping[str, Any], backbone: str | None = None) -> TrainingSplit:
     """The same data with overrides of the recipe, no pretrained weights, and another backbone if one is given."""
     update = {"pretrained": False, **({"backbone": backbone} if backbone else {})}
     member = split.member.model_copy(
@@ -28,7 +27,7 @@ def changed(split: Split, changes: Mapping[str, Any], backbone: str | None = Non
     return replace(split, member=member)
 
 
-def start(split: Split) -> tuple[TrainingStep, TrainingBatches]:
+def start(split: TrainingSplit) -> tuple[TrainingStep, TrainingBatches]:
     """A model with random weights, ready for steps, and its batches."""
     model = split.model()
     batches = split.batches(model)

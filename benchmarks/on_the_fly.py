@@ -21,24 +21,24 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from birdcache.arrays import Ints
 from birdcache.params.views import MelView, PcenView
 from pipeline.build.frontend import spectrogram, value_range
 from train.augment.batch import Batch, BatchTransform
-from train.data.batch_plan import Plan, Planner
-from train.data.random import Ints
+from train.data.batch_plan import BatchPlan, Planner
 
 FloatArray = npt.NDArray[np.float32]
 Kind = Literal["tuned", "librosa"]
 
 
-class OnTheFlyClips(Dataset[tuple[Plan, Tensor]]):
+class OnTheFlyClips(Dataset[tuple[BatchPlan, Tensor]]):
     """Planned batches of clips, decoded on demand."""
 
     def __init__(self, planner: Planner, paths: Mapping[int, Path], view: MelView, kind: Kind) -> None:
         self._planner, self._paths, self._view = planner, paths, view
         self._compute: Callable[[Path, Ints, MelView], FloatArray] = tuned_clip if kind == "tuned" else librosa_clip
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[Plan, Tensor]:
+    def __getitem__(self, place: tuple[int, int]) -> tuple[BatchPlan, Tensor]:
         """Batch number `place[1]` of epoch `place[0]`: its plan, and values (B + P + Q, T, M)."""
         epoch, number = place
         plan = next(self._planner.epoch(epoch, number))

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from birdcache.arrays import Ints
 from birdcache.files import sha256_hex
 from birdcache.params.views import MelView, PcenView
 from cache.keys import content_key, part_bits, part_name, view_digest
@@ -19,7 +20,6 @@ from cache.shard import Layout
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
 from pipeline.build.frontend import value_range
-from train.data.random import Ints
 
 NOISE_FRAMES = 2**16
 MEDIAN_FRAMES = 1500  # of a recording: 24 s at hop 512 and 32 kHz

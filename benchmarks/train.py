@@ -33,11 +33,11 @@ from birdcache.params.views import MelView, each_of
 from cache import tables
 from cache.tables import Col
 from pipeline.spectrograms import read_sources
-from train.augment.batch import Batch
-from train.data.loader import TrainingBatches
-from train.fit import Split, open_split, open_stores
+from train.augment.batch import Batch, TrainingBatches
+from train.data.dataset import open_stores
+from train.data.member import read_member
+from train.loop.split import TrainingSplit, open_split
 from train.loop.step import TrainingStep
-from train.members import read_member
 from train.model.classifier import choose_device
 
 PLAIN: Mapping[str, Any] = {
@@ -86,14 +86,14 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def read_split() -> Split:
+def read_split() -> TrainingSplit:
     """The first member with a mel view, on fold 0."""
     loaded = params.load()
     name = next(each for each, member in loaded.members.items() if isinstance(loaded.views[member.view], MelView))
     return open_split(read_member(name), 0, loaded.machine, choose_device(loaded.machine.device))
 
 
-def keep_numbers(split: Split, rounds: int) -> dict[str, float]:
+def keep_numbers(split: TrainingSplit, rounds: int) -> dict[str, float]:
     """Cost of the data path from the store to the model, relative to the model's own."""
     training_step, batches = start(split)
     kept = next(iter(batches.epoch(0)))
@@ -117,7 +117,7 @@ def one_round(
     return real, resident, data_lap(batches.epoch(epoch), device)
 
 
-def augment_numbers(split: Split, rounds: int) -> dict[str, float]:
+def augment_numbers(split: TrainingSplit, rounds: int) -> dict[str, float]:
     """Cost of augmentation with a backbone of realistic size."""
     label = split.trained.labels[split.trained.primary[0]]
     every = {**EVERYTHING, "background": {"probability": 0.5, "label": label}}
@@ -132,7 +132,7 @@ def augment_numbers(split: Split, rounds: int) -> dict[str, float]:
     return {"augment_cost": median(rate(plain) / rate(augmented) for augmented, plain in laps)}
 
 
-def loader_numbers(split: Split, rounds: int, workers: int) -> dict[str, float]:
+def loader_numbers(split: TrainingSplit, rounds: int, workers: int) -> dict[str, float]:
     """Epochs decoded on the fly beside epochs from the store, and the break-even of decoding once."""
     training_step, ours = start(split)
     kinds: tuple[Kind, ...] = ("tuned", "librosa")
@@ -154,21 +154,21 @@ def loader_numbers(split: Split, rounds: int, workers: int) -> dict[str, float]:
     return numbers
 
 
-def loader(split: Split, ours: TrainingBatches, kind: Kind, workers: int) -> OnTheFlyBatches:
+def loader(split: TrainingSplit, ours: TrainingBatches, kind: Kind, workers: int) -> OnTheFlyBatches:
     """The same batches, decoded by the workers of a DataLoader."""
     view = split.member.view
     assert isinstance(view, MelView)
     return OnTheFlyBatches(ours.planner, ours.transform, paths_of(split), view, kind, workers)
 
 
-def paths_of(split: Split) -> dict[int, Path]:
+def paths_of(split: TrainingSplit) -> dict[int, Path]:
     """The audio file of each row of the store."""
     table = tables.AUDIO.read()
     rows = open_stores(split.member)[0].rows_of(list(table[Col.SHA256]))
     return {int(row): Path(path) for row, path in zip(rows, table[Col.PATH], strict=True)}
 
 
-def decode_once_s(split: Split, workers: int) -> float:
+def decode_once_s(split: TrainingSplit, workers: int) -> float:
     """Seconds to build the member's store from nothing."""
     sources, view = read_sources(tables.AUDIO), each_of(split.member.view)[0]
     with tempfile.TemporaryDirectory() as folder:

@@ -18,8 +18,7 @@ from cache.store import Store
 from tests.conftest import TinyProject
 from tests.tiny import SPECIES
 from train.data.examples import read_examples, read_labels
-from train.fit import split_run
-from train.loop.run import open_log
+from train.loop.run import open_log, split_run
 from train.model.weights import read_model, read_sidecar
 
 

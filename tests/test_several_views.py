@@ -20,7 +20,8 @@ from birdcache.params import load as params
 from birdcache.params.views import MultiView
 from tests import tiny
 from tests.conftest import TinyProject
-from train.members import read_member, resolve, stores_of
+from train.data.member import read_member
+from train.members import resolve, stores_of
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.load import EvaluateParams
@@ -17,16 +18,22 @@ from cache.csv_files import write_csv
 from cache.tables import Col
 from commands.report.figures import draw_classes, draw_confusions, draw_soundscapes
 from train.data.examples import read_labels
-from train.members import read_member
+from train.data.member import read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import REPORTS
-from train.score.blend import Held
+from train.score.blend import HeldOut
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
-from train.score.metrics import Floats, class_average_precision, class_roc_auc, recording_metrics
+from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
 from train.score.out_of_fold import OutOfFold, read_out_of_fold
-from train.score.parameters import parameter_table
-from train.score.tables import blend_table, markdown, member_table, postprocessing_table
-from train.score.windows import Windows, read_windows
+from train.score.tables import (
+    Windows,
+    blend_table,
+    markdown,
+    member_table,
+    parameter_table,
+    postprocessing_table,
+    read_windows,
+)
 
 
 def main() -> None:
@@ -40,19 +47,19 @@ def main() -> None:
     windows = read_windows(labels, ensemble)
     write_tables(predicted, held, windows, ensemble, params.evaluate)
     metrics: dict[str, Any] = {"out_of_fold": score_out_of_fold(predicted, params.evaluate)}
-    if windows.told.any():
+    if windows.has_truth.any():
         metrics["soundscapes"] = score_windows(windows)
     write_table("parameters", parameter_table([read_member(name) for name in names]))
     (REPORTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     draw_soundscapes(windows.row_ids, windows.truth, windows.scores[ENSEMBLE], labels, REPORTS / "soundscapes.png")
     print_summary(metrics)
     print((REPORTS / "members.md").read_text())
-    if said := held.remark(ensemble.blend):
-        print(said)
+    if remark := held.remark(ensemble.blend):
+        print(remark)
 
 
 def write_tables(
-    predicted: OutOfFold, held: Held, windows: Windows, ensemble: Ensemble, evaluate: EvaluateParams
+    predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble, evaluate: EvaluateParams
 ) -> None:
     """Write all tables, and the pictures of two of them."""
     classes = class_table(predicted)
@@ -93,7 +100,7 @@ def score_windows(windows: Windows) -> dict[str, dict[str, float]]:
     return {name: windows.metrics(scores_NK) for name, scores_NK in windows.scores.items()}
 
 
-def _class_ap(predicted: OutOfFold, scores_NK: Floats) -> Any:
+def _class_ap(predicted: OutOfFold, scores_NK: Floats32) -> Any:
     return class_average_precision(predicted.truth, scores_NK, ~predicted.examples.secondary)
 
 

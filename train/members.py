@@ -7,35 +7,15 @@ use it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from birdcache.errors import TrainError, run_stage
-from birdcache.files import sha256_hex
 from birdcache.params import load as parameters
 from birdcache.params.load import Params
-from birdcache.params.members import Member
-from birdcache.params.recipe import Recipe
-from birdcache.params.views import AnyView, multi_view, unlike
+from birdcache.params.views import multi_view, unlike
 from cache.store import Store
+from train.data.member import ResolvedMember, joint_digest
 from train.model.weight_file import find_source
 from train.paths import MEMBERS, store_path
-
-
-class ResolvedMember(BaseModel):
-    """A member with its recipe (overrides applied), its view or views, and the digest of what it is trained on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    version: Literal[1] = 1
-    name: str
-    member: Member
-    recipe: Recipe
-    view: AnyView
-    store_digest: str
-    weights_sha256: str | None
 
 
 def main() -> None:
@@ -79,29 +59,6 @@ def resolve(name: str, params: Params, *stores: Store) -> ResolvedMember:
         store_digest=joint_digest(stores),
         weights_sha256=_weights_sha256(name, member.pretrained),
     )
-
-
-def joint_digest(stores: Sequence[Store]) -> str:
-    """The digest of one store, or SHA-256 of those of several, one after the other."""
-    digests = [store.digest for store in stores]
-    return digests[0] if len(digests) == 1 else sha256_hex("".join(digests).encode())
-
-
-def read_member(name: str) -> ResolvedMember:
-    """Read data/members/<name>.json.
-
-    Raises
-    ------
-    TrainError
-        If it is missing or not of this version.
-    """
-    path = MEMBERS / f"{name}.json"
-    try:
-        return ResolvedMember.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise TrainError(f"{path}: is missing; run `dvc repro member@{name}`") from None
-    except ValidationError as error:
-        raise TrainError(f"{path}: {error.errors()[0]['msg']}; rebuild it with `dvc repro -f member@{name}`") from None
 
 
 def _weights_sha256(name: str, pretrained: bool | str) -> str | None:

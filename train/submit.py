@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.load import Params
@@ -15,11 +16,9 @@ from cache.csv_files import write_csv
 from cache.tables import Col
 from train.data.examples import read_labels
 from train.paths import ENSEMBLE, SCORES, SUBMISSION, THRESHOLDS
-from train.score.blend import Blend, Held
-from train.score.ensemble import Ensemble, write_ensemble
-from train.score.metrics import Floats
+from train.score.blend import Blend, HeldOut
+from train.score.ensemble import Ensemble, Thresholds, fit_thresholds, write_ensemble
 from train.score.out_of_fold import read_out_of_fold
-from train.score.thresholds import Thresholds, fit_thresholds
 
 
 def main() -> None:
@@ -40,7 +39,7 @@ def main() -> None:
 
 
 def gathered(
-    params: Params, labels: list[str], held: Held, blend: Blend, thresholds: Thresholds, clips: ClipScores
+    params: Params, labels: list[str], held: HeldOut, blend: Blend, thresholds: Thresholds, clips: ClipScores
 ) -> Ensemble:
     """All that makes final scores out of the members', in one record."""
     return Ensemble(
@@ -59,7 +58,7 @@ def gathered(
     )
 
 
-def submission_table(row_ids: Sequence[str], scores_NK: Floats, labels: Sequence[str]) -> pd.DataFrame:
+def submission_table(row_ids: Sequence[str], scores_NK: Floats32, labels: Sequence[str]) -> pd.DataFrame:
     """Row ids and scores with the columns of sample_submission.csv; labels that no recording taught score 0."""
     wanted = list(tables.SUBMISSION_LABELS.read()[Col.LABEL])
     if unknown := [label for label in wanted if label not in set(labels)]:
@@ -70,10 +69,10 @@ def submission_table(row_ids: Sequence[str], scores_NK: Floats, labels: Sequence
     return scores
 
 
-def print_result(ensemble: Ensemble, held: Held, submission: pd.DataFrame) -> None:
-    """Say what was written, and how the members were blended."""
-    if said := held.remark(ensemble.blend):
-        print(said)
+def print_result(ensemble: Ensemble, held: HeldOut, submission: pd.DataFrame) -> None:
+    """Print the written files and the weights of the blend."""
+    if remark := held.remark(ensemble.blend):
+        print(remark)
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in ensemble.members.items())
     print(f"blend {ensemble.kind}: {weights}")
     print(f"{SUBMISSION}: {len(submission)} windows, {submission.shape[1] - 1} labels")

@@ -104,7 +104,7 @@ class Recipe(Section):
     """How a member is trained (stage `train`).
 
     Sources: PCEN, Wang et al. 2017; slope, the deltas of Furui 1986; recomputed activations, Chen et al. 2016; mixed
-    precision, Micikevicius et al. 2018; a soup of epochs, Izmailov et al. 2018 (train/model/soup.py).
+    precision, Micikevicius et al. 2018; a soup of epochs, Izmailov et al. 2018 (train/model/weights.py).
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]

@@ -21,7 +21,7 @@ from commands.export.spectrum import Decibels, Pcen, Spectrum, context_frames, m
 from commands.predict.trained import Model
 from pipeline.build.encode import quantizer_of
 from train.augment.normalise import Normaliser, as_images
-from train.model.features import features_and_logits
+from train.model.classifier import features_and_logits
 from train.model.losses import scores
 
 View = MelView | PcenView

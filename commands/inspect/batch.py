@@ -20,9 +20,9 @@ from birdcache.params.views import MelView, each_of
 from commands.inspect.splits import split_of
 from commands.report.gallery import draw_spectrogram
 from train.augment.batch import Batch
-from train.data.batch_plan import Plan
-from train.fit import Split
-from train.members import ResolvedMember
+from train.data.batch_plan import BatchPlan
+from train.data.member import ResolvedMember
+from train.loop.split import TrainingSplit
 
 FOLDER = Path("reports/batch")
 LOWEST_TARGET = 0.005  # smaller targets are not in the titles
@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float32]
 class FirstBatch:
     """The first batch of an epoch, before and after augmentation."""
 
-    plan: Plan
+    plan: BatchPlan
     stored: Floats  # (B, T, M)
     seen: Batch
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def first_batch(split: Split, epoch: int) -> FirstBatch:
+def first_batch(split: TrainingSplit, epoch: int) -> FirstBatch:
     """The first batch of an epoch, made as in training.
 
     Raises
@@ -77,7 +77,7 @@ def first_batch(split: Split, epoch: int) -> FirstBatch:
     return FirstBatch(plan, stored, batches.transform(values, plan))
 
 
-def draw(batch: FirstBatch, split: Split, clips: int, path: Path) -> None:
+def draw(batch: FirstBatch, split: TrainingSplit, clips: int, path: Path) -> None:
     """Draw a row for each clip: its (first) view as stored on the left, the model's channels beside it."""
     seen_BCMT, channels = batch.seen.clips[:clips].cpu().numpy(), channel_names(split.member)
     stored_BMT = batch.stored[:clips].transpose(0, 2, 1)
@@ -104,7 +104,9 @@ def channel_names(member: ResolvedMember) -> list[str]:
     return [*channels] if len(views) == 1 else [f"{channel} of {view}" for view in views for channel in channels]
 
 
-def _draw_column(axes: npt.NDArray[Any], images_BMT: Floats, span: npt.NDArray[np.float64], split: Split) -> Any:
+def _draw_column(
+    axes: npt.NDArray[Any], images_BMT: Floats, span: npt.NDArray[np.float64], split: TrainingSplit
+) -> Any:
     for axis, image_MT in zip(axes, images_BMT, strict=True):
         image = draw_spectrogram(axis, image_MT, each_of(split.member.view)[0], *span)
         axis.label_outer()
@@ -115,7 +117,7 @@ def _entitle(axis: Any, title: str) -> None:
     axis.set_title(title, fontsize=8, fontweight="normal", parse_math=False)
 
 
-def stored_title(number: int, batch: FirstBatch, split: Split) -> str:
+def stored_title(number: int, batch: FirstBatch, split: TrainingSplit) -> str:
     """The recording, the clip's start in it, and its labels."""
     view = split.member.view
     positions_T = batch.plan.position[number]
@@ -124,7 +126,7 @@ def stored_title(number: int, batch: FirstBatch, split: Split) -> str:
     return f"{_recording(row, split)} from {begin_s:.1f} s\n{_labels(row, split)}"
 
 
-def seen_title(number: int, batch: FirstBatch, split: Split) -> str:
+def seen_title(number: int, batch: FirstBatch, split: TrainingSplit) -> str:
     """The clip's target, the labels left out of the loss, and the sounds mixed into it."""
     targets_K = batch.seen.targets[number].cpu().numpy()
     weights_K = batch.seen.weights[number].cpu().numpy()
@@ -135,7 +137,7 @@ def seen_title(number: int, batch: FirstBatch, split: Split) -> str:
     return f"target {target}{also}\n{', '.join(_mixed_in(number, batch, split)) or 'no other sound'}"
 
 
-def _mixed_in(number: int, batch: FirstBatch, split: Split) -> Iterator[str]:
+def _mixed_in(number: int, batch: FirstBatch, split: TrainingSplit) -> Iterator[str]:
     """Other sounds in a clip."""
     draws = batch.plan.draws
     others = batch.plan.row[draws.size :]
@@ -149,17 +151,17 @@ def _mixed_in(number: int, batch: FirstBatch, split: Split) -> Iterator[str]:
         yield "with noise"
 
 
-def _recording(row: int, split: Split) -> str:
+def _recording(row: int, split: TrainingSplit) -> str:
     return Path(split.trained.names[_example(row, split)]).name
 
 
-def _labels(row: int, split: Split) -> str:
+def _labels(row: int, split: TrainingSplit) -> str:
     """Primary label, and the secondary ones in brackets."""
     example, labels = _example(row, split), split.trained.labels
     others = [label for label, held in zip(labels, split.trained.secondary[example], strict=True) if held]
     return str(labels[split.trained.primary[example]]) + "".join(f" ({label})" for label in others)
 
 
-def _example(row: int, split: Split) -> int:
+def _example(row: int, split: TrainingSplit) -> int:
     """Number of the training example in a row of the store."""
     return int(np.flatnonzero(split.trained.rows == row)[0])

@@ -9,9 +9,9 @@ from pathlib import Path
 from birdcache.errors import CommandError
 from birdcache.figures import BLUE, GREY, ORANGE, figure
 from commands.inspect.splits import split_of
-from train.fit import Split
 from train.loop.distributed import ALONE
 from train.loop.lr_range import RangeTest, endless, growing_rates, range_test
+from train.loop.split import TrainingSplit
 from train.loop.step import TrainingStep
 
 FOLDER = Path("reports/lr_find")
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{picture}, {table}")
 
 
-def test_rates(split: Split, lowest: float, highest: float, steps: int) -> RangeTest:
+def test_rates(split: TrainingSplit, lowest: float, highest: float, steps: int) -> RangeTest:
     """Run the test on a new model, which is then discarded."""
     recipe, model = split.member.recipe, split.model()
     batches = split.batches(model)

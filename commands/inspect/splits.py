@@ -5,13 +5,13 @@ from __future__ import annotations
 from birdcache.errors import CommandError
 from birdcache.params import load as parameters
 from cache import tables
-from train.fit import Split, open_split
-from train.members import read_member
+from train.data.member import read_member
+from train.loop.split import TrainingSplit, open_split
 from train.model.classifier import choose_device
 from train.paths import MEMBERS, store_path
 
 
-def split_of(name: str, fold: int | None) -> Split:
+def split_of(name: str, fold: int | None) -> TrainingSplit:
     """Open the training data of member `name` with a fold held out; None is the first fold of folds.train.
 
     Raises

@@ -12,8 +12,8 @@ from cache import tables
 from cache.csv_files import Table
 from cache.tables import Col
 from train.model.classifier import Classifier
-from train.model.soup import read_fold_soup
-from train.model.weights import SIDECAR, Sidecar, read_model, read_sidecar
+from train.model.weight_file import SIDECAR
+from train.model.weights import Sidecar, read_fold_soup, read_model, read_sidecar
 from train.paths import ENSEMBLE
 from train.score.ensemble import Ensemble, read_ensemble
 

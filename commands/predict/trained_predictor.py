@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from birdcache.arrays import Floats32
 from birdcache.audio.read import DECODER_VERSION
 from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.views import each_of
@@ -14,7 +15,6 @@ from commands.predict.trained import Ready, make_ready
 from commands.predict.trained_scores import score_file
 from pipeline.build.frontend import FRONTEND_VERSION
 from train.model.classifier import choose_device
-from train.score.inference import Floats
 
 
 class TrainedPredictor:
@@ -51,11 +51,11 @@ class TrainedPredictor:
         """
         return score_file(path, self._ready, room, embed, advance, silence)
 
-    def final(self, members_PWK: Floats, windows: Sequence[int]) -> Floats:
+    def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         """Final scores of the windows of several files: (W, K)."""
         return self._ready.ensemble.final(members_PWK, windows)
 
-    def called_above(self) -> Floats:
+    def called_above(self) -> Floats32:
         """From which final score on each class counts as detected: (K,)."""
         return self._ready.ensemble.called_above()
 

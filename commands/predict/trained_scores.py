@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from birdcache.arrays import Floats32
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.params.views import AnyView, MelView, PcenView, each_of
 from birdcache.predict.clip_scores import ClipScores
@@ -20,7 +21,7 @@ from commands.predict.trained import Model, Ready
 from pipeline.build.encode import decode_quantized, quantizer_of
 from train.data.frames import ArrayFrames, Frames
 from train.data.multi_view import MultiViewFrames
-from train.score.inference import Floats, Scorer, clips_at
+from train.score.inference import Scorer, clips_at
 
 BATCH = 64  # as predict.batch_size is shipped: sums in other batches may differ in their last bit
 
@@ -65,12 +66,12 @@ class OneFile:
         frames, count = self.frames(member.view)
         return Scorer(model.network, frames, member.view, member.recipe, self._device), count
 
-    def scores(self, model: Model, cutting: Cutting) -> Floats:
+    def scores(self, model: Model, cutting: Cutting) -> Floats32:
         """Scores of its clips by a model, (S, N, K)."""
         scorer, count = self._scorer(model)
         return scorer.scores_along(0, count, self.duration_s, cutting, BATCH)
 
-    def features(self, model: Model, cutting: Cutting) -> Floats:
+    def features(self, model: Model, cutting: Cutting) -> Floats32:
         """A model's features of the clip nearest to the middle of each window, (W, E)."""
         scorer, count = self._scorer(model)
         middle_s, view = cutting.middles_s(self.duration_s), model.sidecar.member.view
@@ -106,7 +107,7 @@ def score_file(
     return FileScores(file.duration_s, clips.member_windows(), np.concatenate(features, axis=1) if embed else None)
 
 
-def told(scored: Callable[[Model, Cutting], Floats], model: Model, ready: Ready, advance: Advance) -> Floats:
+def told(scored: Callable[[Model, Cutting], Floats32], model: Model, ready: Ready, advance: Advance) -> Floats32:
     """A model's scores, and word that its share of the file is done."""
     scores = scored(model, ready.ensemble.cutting)
     advance(1 / ready.models)

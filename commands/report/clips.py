@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from birdcache.arrays import Floats32, Ints
 from birdcache.errors import PipelineError
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
@@ -19,7 +20,6 @@ from commands.report.images import Picture, picture, total_bytes
 from commands.report.results import Audio, Results, spread
 from commands.report.sounds import sound
 from train.score.ensemble import ENSEMBLE
-from train.score.metrics import Floats, Ints
 
 BEST_SHOWN = 3  # classes of a clip
 SEARCHED_S = 600.0  # of a long recording, for its liveliest piece
@@ -99,7 +99,7 @@ def unsure(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
         yield _judged(results, f"unsure-{number}", number, clip_s)
 
 
-def least_sure(scores_NK: Floats) -> Ints:
+def least_sure(scores_NK: Floats32) -> Ints:
     """Recordings by the distance of their two best scores, smallest first; none where there is one class only."""
     if scores_NK.shape[1] < 2:
         return np.empty(0, np.int64)
@@ -128,7 +128,7 @@ def _judged(results: Results, name: str, number: int, clip_s: float) -> Clip:
     return _clip(results, name, title, recording, [view], clip_s, tuple(facts), scores, mark)
 
 
-def top_scores(results: Results, scores_K: Floats, primary: int) -> tuple[Score, ...]:
+def top_scores(results: Results, scores_K: Floats32, primary: int) -> tuple[Score, ...]:
     """The best classes, and the label if it is not among them."""
     best = np.argsort(-scores_K, kind="stable")[:BEST_SHOWN].tolist()
     labels = list(results.labels[Col.LABEL])
@@ -159,7 +159,7 @@ def _clip(
     return Clip(name, title, recording, tuple(pictures), heard, silent, start_s, seconds, facts, scores, mark)
 
 
-def drawn(values_TM: Floats, view: MelView | PcenView, name: str, start_s: float, what: str) -> Picture:
+def drawn(values_TM: Floats32, view: MelView | PcenView, name: str, start_s: float, what: str) -> Picture:
     """A picture of a view's values, said to show `what`."""
     seconds = len(values_TM) * view.hop / view.sample_rate_hz
     alt = f"Spectrogram of {what}, {start_s:.1f} to {start_s + seconds:.1f} s, view {name}"
@@ -187,7 +187,7 @@ def liveliest(store: Store, audio: Audio, clip_s: float) -> tuple[float, float]:
     return begin / rate, min(clip_s, audio.duration_s - begin / rate)
 
 
-def loudest_frame(values_TM: Floats, frames: int) -> int:
+def loudest_frame(values_TM: Floats32, frames: int) -> int:
     """First of the `frames` frames that together rise most above the median of their mel bins."""
     above_T = np.maximum(values_TM - np.median(values_TM, axis=0), 0).mean(axis=1, dtype=np.float64)
     sums_T = np.cumsum(np.concatenate([[0.0], above_T]))

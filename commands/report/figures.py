@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from birdcache.arrays import Bools, Floats32
 from birdcache.figures import BLUE, ORANGE, figure
 from cache.tables import Col
-from train.score.metrics import Bools, Floats
 
 MOST_CLASSES, MOST_SOUNDSCAPES = 40, 3
 
@@ -44,7 +44,7 @@ def draw_confusions(confusions: pd.DataFrame, path: Path) -> None:
 
 
 def draw_soundscapes(
-    row_ids: Sequence[str], truth_NK: Bools, scores_NK: Floats, labels: Sequence[str], path: Path
+    row_ids: Sequence[str], truth_NK: Bools, scores_NK: Floats32, labels: Sequence[str], path: Path
 ) -> None:
     """Scores over time of the first soundscapes, with a ring where the truth says that a species sings.
 
@@ -81,7 +81,7 @@ def soundscapes_to_show(names: Sequence[str], truth_NK: Bools, most: int = MOST_
     return sorted(dict.fromkeys(names), key=lambda name: name not in told)[:most]
 
 
-def _classes_to_show(truth_NK: Bools, scores_NK: Floats) -> npt.NDArray[np.int64]:
+def _classes_to_show(truth_NK: Bools, scores_NK: Floats32) -> npt.NDArray[np.int64]:
     """The classes that sing in these windows, then those with the highest scores."""
     wanted_K = truth_NK.any(axis=0) + scores_NK.max(axis=0, initial=0).clip(0, 1)
     return np.sort(np.argsort(-wanted_K, kind="stable")[: min(MOST_CLASSES, np.count_nonzero(wanted_K))])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from birdcache.arrays import Bools, Floats64
 from cache import tables
 from cache.tables import Col
 from commands.report.charts import COLOURS, Chart, chart
@@ -20,17 +21,15 @@ from commands.report.tables import Cell, Column, Table, number, percent, span, t
 from train.score.bootstrap import (
     Between,
     Resampled,
-    Values,
     draw_resamples,
     draw_whole,
     interval,
     resampled_metrics,
     resampled_windows,
 )
-from train.score.calibration import Calibration, calibration
 from train.score.ensemble import ENSEMBLE
-from train.score.metrics import Bools
-from train.score.windows import Windows
+from train.score.metrics import Calibration, calibration
+from train.score.tables import Windows
 
 METRICS = {"accuracy": "accuracy", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "macro_f1": "macro F1"}
 RARE = "rare_ap"
@@ -101,7 +100,7 @@ def resample(results: Results, resamples: int) -> dict[str, Resampled]:
 
 def resample_windows(windows: Windows, resamples: int) -> dict[str, dict[str, Between]]:
     """95 % intervals of members and ensemble, whole soundscapes drawn; nothing unless several have a truth."""
-    told_N = windows.told
+    told_N = windows.has_truth
     soundscapes_N = windows.soundscapes[told_N]
     if len(np.unique(soundscapes_N)) < SURE_SOUNDSCAPES:
         return {}
@@ -163,7 +162,7 @@ CLASS_COLUMNS = [
 ]
 
 
-def class_rows(results: Results, classes: pd.DataFrame, precision_BK: Values) -> list[list[Cell]]:
+def class_rows(results: Results, classes: pd.DataFrame, precision_BK: Floats64) -> list[list[Cell]]:
     """A row for each class that can be scored, best first, as in reports/per_class.csv."""
     place = {label: number for number, label in enumerate(results.labels[Col.LABEL])}
     rows = []

@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from birdcache.arrays import Floats32
 from birdcache.params.views import MelView, PcenView
 from cache import tables
 from cache.csv_files import Table
 from cache.store import Store
 from cache.tables import Col
-from train.members import ResolvedMember, read_member
+from train.data.member import ResolvedMember, read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import REPORTS, store_path
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
-from train.score.metrics import Floats
 from train.score.out_of_fold import OutOfFold, read_out_of_fold
-from train.score.windows import Windows, read_windows
+from train.score.tables import Windows, read_windows
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Results:
     windows: Windows
 
     @property
-    def scores(self) -> Floats:
+    def scores(self) -> Floats32:
         """The ensemble's out-of-fold scores: (N, K)."""
         return self.predicted.scores[ENSEMBLE]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from birdcache.arrays import Floats32
 from birdcache.params.augment import AugmentParams
 from birdcache.params.base import Section
 from birdcache.params.load import MachineParams
@@ -20,12 +21,11 @@ from commands.report.images import Picture, picture
 from commands.report.results import Results
 from train.augment.batch import BatchTransform
 from train.augment.normalise import Normaliser
-from train.data.batch_plan import Plan, Planner
-from train.fit import Split, open_split
-from train.members import ResolvedMember
+from train.data.batch_plan import BatchPlan, Planner
+from train.data.member import ResolvedMember
+from train.loop.split import TrainingSplit, open_split
 from train.model.weights import read_model, read_sidecar
 from train.paths import MODELS
-from train.score.metrics import Floats
 
 MOST_MEMBERS = 3  # with a look of their own
 CANDIDATES = 12  # clips of the first epoch, of which the clearest is shown
@@ -103,7 +103,7 @@ def _seen(results: Results, name: str, member: ResolvedMember, machine: MachineP
 class Finishing:
     """Draws and finishes single clips of a member's first epoch, as training does."""
 
-    split: Split
+    split: TrainingSplit
     normaliser: Normaliser
 
     def look(self, index: int, name: str, settings: str, share: str, augment: AugmentParams) -> Look:
@@ -113,7 +113,7 @@ class Finishing:
         alt = f"Clip as the model of member {member.name} sees it, {name}"
         return Look(name, settings, share, picture(self.image(index, augment), view, 0.0, alt))
 
-    def image(self, index: int, augment: AugmentParams) -> Floats:
+    def image(self, index: int, augment: AugmentParams) -> Floats32:
         """The first channel of a clip: (T, M)."""
         recipe = self.split.member.recipe.model_copy(update={"augment": augment})
         transform = BatchTransform(self.split.member.view, recipe, self.normaliser, torch.device("cpu"))
@@ -133,7 +133,7 @@ class Finishing:
         row = self._plan(index, switched_off(self.split.member.recipe.augment)).row[0]
         return int(np.flatnonzero(self.split.trained.rows == row)[0])
 
-    def _plan(self, index: int, augment: AugmentParams) -> Plan:
+    def _plan(self, index: int, augment: AugmentParams) -> BatchPlan:
         planner = self._planner(augment)
         return planner.plan(0, np.array([index]), planner.sampler.epoch(0))
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from birdcache.arrays import Bools, Floats32, Ints
 from cache.tables import Col
 from commands.report.clips import drawn, piece_of, try_sound
 from commands.report.figures import soundscapes_to_show
 from commands.report.images import Picture
 from commands.report.results import Results
 from train.score.ensemble import ENSEMBLE
-from train.score.metrics import Bools, Floats, Ints
 
 MOST_ROWS = 15  # classes
 CELL_BYTES = 220  # of a window of a class in the page
@@ -92,11 +92,11 @@ def _timeline(results: Results, number: int, name: str, rows: Ints, longest_s: f
         window_s=window_s,
         lines=lines,
         hidden=max(0, len(shown) - MOST_ROWS),
-        told=bool(results.windows.told[rows].any()),
+        told=bool(results.windows.has_truth[rows].any()),
     )
 
 
-def classes_to_show(scores_WK: Floats, truth_WK: Bools, above_K: Floats) -> npt.NDArray[np.int64]:
+def classes_to_show(scores_WK: Floats32, truth_WK: Bools, above_K: Floats32) -> npt.NDArray[np.int64]:
     """Classes that sing or are detected, those with the highest scores first."""
     wanted = np.flatnonzero(truth_WK.any(axis=0) | (scores_WK >= above_K).any(axis=0))
     sings = truth_WK[:, wanted].any(axis=0)
@@ -109,6 +109,6 @@ def _line(results: Results, k: int, rows: Ints) -> Line:
     found = []
     for place, row in enumerate(rows.tolist()):
         score = float(windows.scores[ENSEMBLE][row, k])
-        sings = bool(windows.truth[row, k]) if windows.told[row] else None
+        sings = bool(windows.truth[row, k]) if windows.has_truth[row] else None
         found.append(Window(place * window_s, score, bool(score >= above), sings))
     return Line(results.names[str(results.labels[Col.LABEL][k])], tuple(found))

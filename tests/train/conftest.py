@@ -25,7 +25,7 @@ from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
 from tests.sealing import add_part
 from train.data.examples import Examples
-from train.members import ResolvedMember
+from train.data.member import ResolvedMember
 
 MEL_BINS, CLIP_FRAMES = 32, 40
 PARTS_BITS = 1  # two parts, so that recordings lie on both sides of a border

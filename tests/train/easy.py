@@ -11,15 +11,14 @@ from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.augment.batch import Batch, BatchTransform
+from train.augment.batch import Batch, BatchTransform, TrainingBatches
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames
-from train.data.loader import TrainingBatches
-from train.data.waiting import StreamWaits
+from train.data.loader import StreamWaits
 from train.loop.history import Epoch
-from train.loop.loop import Trainer
+from train.loop.trainer import Trainer
 from train.loop.validation import Validation
 from train.model.classifier import Classifier, build_model
 

@@ -19,7 +19,7 @@ from train.evaluate import class_table, confusion_table, print_summary, score_ou
 from train.paths import SCORES
 from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.out_of_fold import OutOfFold, read_out_of_fold
-from train.score.windows import read_windows
+from train.score.tables import read_windows
 
 LABELS = ["jay", "owl", "robin", "wren"]
 PRIMARY = np.array([0, 0, 0, 2, 2, 2, 2, 3, 3, 3])
@@ -146,7 +146,7 @@ def test_windows_are_matched_by_name_and_unknown_labels_are_ignored(project: Pat
     write_windows("dawn_10,robin phoenix\nelsewhere_5,jay\ndawn_5,\n", [("dawn", 10.0), ("dusk", 5.0)], scores)
     windows = read_windows(LABELS, plain_ensemble())
     assert windows.row_ids == ["dawn_5", "dawn_10", "dusk_5"]
-    assert windows.told.tolist() == [True, True, False]
+    assert windows.has_truth.tolist() == [True, True, False]
     assert windows.truth.tolist() == [[False] * 4, [False, False, True, False], [False] * 4]
     assert np.array_equal(windows.scores["two"], scores[1])
     assert windows.scores[ENSEMBLE] == pytest.approx(scores.mean(axis=0))
@@ -173,7 +173,7 @@ def test_only_windows_with_a_truth_are_scored(project: Path) -> None:
 
 def test_without_truth_nothing_is_told_about_a_window(project: Path) -> None:
     write_windows("", [("dawn", 5.0)], np.zeros((2, 1, 4), np.float32))
-    assert not read_windows(LABELS, plain_ensemble()).told.any()
+    assert not read_windows(LABELS, plain_ensemble()).has_truth.any()
 
 
 @pytest.mark.parametrize("present", [True, False])

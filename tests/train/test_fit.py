@@ -19,7 +19,7 @@ from cache.store import Store
 from tests.conftest import TinyProject
 from train import fit
 from train.data.examples import Examples
-from train.loop.split_summary import rarest_and_commonest, split_lines
+from train.loop.validation import rarest_and_commonest, split_lines
 
 SOME = (0, 0, 0, 0, 1, 1, 3, 3)
 

@@ -13,10 +13,12 @@ from birdcache.params import load as parameters
 from birdcache.params.load import Params
 from cache.store import Store
 from train import members
+from train.data.dataset import open_stores
 from train.data.examples import Examples
-from train.fit import open_stores, split_run
-from train.loop.split_summary import check_split
-from train.members import ResolvedMember, read_member, resolve
+from train.data.member import ResolvedMember, read_member
+from train.loop.run import split_run
+from train.loop.validation import check_split
+from train.members import resolve
 
 RandomStore = Callable[..., Store]
 ExamplesOf = Callable[..., Examples]
@@ -88,7 +90,7 @@ def test_a_member_that_was_not_resolved_or_is_damaged_is_refused(
 def test_a_store_that_changed_after_its_member_was_resolved_is_refused(
     monkeypatch: pytest.MonkeyPatch, params: Params, store: Store
 ) -> None:
-    monkeypatch.setattr("train.fit.store_path", lambda view: store.path)
+    monkeypatch.setattr("train.data.dataset.store_path", lambda view, soundscapes: store.path)
     member = resolve("base", params, store)
     assert [each.digest for each in open_stores(member)] == [store.digest]
     with pytest.raises(TrainError, match=r"tiny\.zarr: changed after member base was resolved; run `dvc repro`"):

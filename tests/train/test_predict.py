@@ -15,10 +15,10 @@ from tests.conftest import TinyProject
 from tests.tiny import change_params
 from train import predict
 from train.data import frames, multi_view
-from train.members import ResolvedMember
+from train.data.member import ResolvedMember
 from train.model.weights import Sidecar
 from train.paths import SCORES
-from train.predict import Soundscape, check_labels, read_soundscapes
+from train.score.soundscapes import SoundscapeAudio, check_labels, read_soundscapes
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_names_and_digests_of_soundscapes_stay_text() -> None:
     Path("data/soundscapes.csv").write_text(f"sha256,path,duration_s,soundscape\n{'1' * 64},a/0042.ogg,60,0042\n")
-    assert read_soundscapes() == [Soundscape("0042", "1" * 64, 60.0)]
+    assert read_soundscapes() == [SoundscapeAudio("0042", "1" * 64, 60.0)]
 
 
 def test_a_model_of_other_labels_is_refused(resolved: ResolvedMember) -> None:

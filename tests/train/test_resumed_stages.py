@@ -21,14 +21,14 @@ from birdcache.params.recipe import resolve_recipe
 from tests import tiny
 from tests.conftest import TinyProject
 from train import fit
-from train.data.pseudo_clips import PseudoClips
-from train.fit import Split, open_split
+from train.data.member import read_member
+from train.data.sampling import PseudoClips
 from train.ladder import members as ladder_members
 from train.ladder import run as ladder_run
-from train.loop import fingerprint
+from train.loop import checkpoint
 from train.loop.resume import StoppedError
+from train.loop.split import TrainingSplit, open_split
 from train.loop.step import TrainingStep
-from train.members import read_member
 
 CHECKPOINTS = Path(".birdcache/checkpoints")
 STEPS = 2  # of an epoch of the tiny project
@@ -106,7 +106,7 @@ def test_a_stage_that_is_stopped_twice_leaves_what_an_undisturbed_one_leaves(
     run(fit.main, "base-0")
     assert steps["done"] == 3 * STEPS, "no step is taken twice"
     assert left() == expected
-    assert "base-0: goes on in epoch 2 of 3, after step 2 of 2" in capsys.readouterr().out
+    assert "base-0: resumes in epoch 2 of 3, after step 2 of 2" in capsys.readouterr().out
     assert not list(CHECKPOINTS.iterdir()), "a finished training needs none"
 
 
@@ -170,20 +170,20 @@ def test_a_stage_of_the_ladder_that_is_stopped_in_its_second_fold_does_not_train
 
 
 @pytest.fixture
-def split(project: Path) -> Split:
+def split(project: Path) -> TrainingSplit:
     return open_split(read_member("base"), 0, params.load().machine, torch.device("cpu"))
 
 
-def with_pseudo(split: Split, share: float) -> Split:
+def with_pseudo(split: TrainingSplit, share: float) -> TrainingSplit:
     one = np.ones(1, np.int64)
     clips = PseudoClips(one, one, one, np.ones((1, 3), np.float32), np.ones(1), 0.5, share)
     return replace(split, pseudo=clips)
 
 
-def test_a_training_is_told_apart_by_each_thing_that_decides_it(split: Split) -> None:
+def test_a_training_is_told_apart_by_each_thing_that_decides_it(split: TrainingSplit) -> None:
     member, plain = split.member, split.fingerprint()
 
-    def with_member(**changes: Any) -> Split:
+    def with_member(**changes: Any) -> TrainingSplit:
         return replace(split, member=member.model_copy(update=changes))
 
     fewer = split.trained.subset(np.arange(3))
@@ -209,28 +209,28 @@ def test_a_training_is_told_apart_by_each_thing_that_decides_it(split: Split) ->
     )
 
 
-def test_labels_of_the_recordings_decide_too(split: Split) -> None:
+def test_labels_of_the_recordings_decide_too(split: TrainingSplit) -> None:
     primary = split.trained.primary.copy()
     primary[0] = (primary[0] + 1) % 3
     relabelled = replace(split, trained=replace(split.trained, primary=primary)).fingerprint()
     assert relabelled["recordings to train on"] != split.fingerprint()["recordings to train on"]
 
 
-def test_another_machine_is_the_same_training(split: Split) -> None:
+def test_another_machine_is_the_same_training(split: TrainingSplit) -> None:
     machine = params.load().machine.model_copy(update={"placement": "stream", "stream_gb": 1.0})
     assert open_split(split.member, 0, machine, torch.device("cpu")).fingerprint() == split.fingerprint()
 
 
 def test_changed_code_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = fingerprint.environment()
+    before = checkpoint.environment()
     read: list[str] = []
 
     def changed(path: Path) -> str:
         read.append(path.relative_to(tiny.ROOT).as_posix())
-        return "changed" if path.name == "augment.py" else file_sha256(path)
+        return "changed" if path.name == "ops.py" else file_sha256(path)
 
-    monkeypatch.setattr(fingerprint, "file_sha256", changed)
-    after = fingerprint.environment()
+    monkeypatch.setattr(checkpoint, "file_sha256", changed)
+    after = checkpoint.environment()
     assert {name for name in before if before[name] != after[name]} == {"code"}
-    assert {"train/augment/ops.py", "train/loop/loop.py", "cache/store.py"} <= set(read)
+    assert {"train/augment/ops.py", "train/loop/trainer.py", "cache/store.py"} <= set(read)
     assert {name.split("/")[0] for name in read} == {"cache", "train"}

@@ -9,7 +9,7 @@ import pytest
 
 from birdcache.errors import TrainError
 from birdcache.predict.postprocess import by_soundscape, smoothed, times_file_maximum
-from train.score.blend import Held
+from train.score.blend import HeldOut
 from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
 from train.submit import print_result, submission_table
 
@@ -113,7 +113,7 @@ def test_a_missing_or_damaged_record_is_refused() -> None:
 
 def test_weights_are_said_and_when_they_could_not_be_learnt(capsys: pytest.CaptureFixture[str]) -> None:
     truth = np.ones((4, 2), bool)
-    held = Held(MEMBERS[:, :4], truth, truth, np.zeros(4, np.int64))
+    held = HeldOut(MEMBERS[:, :4], truth, truth, np.zeros(4, np.int64))
     want_columns("owl")
     print_result(ensemble(), held, submission_table(["dawn_5"], SCORES[:1], ["jay", "owl"]))
     said = capsys.readouterr().out

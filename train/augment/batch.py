@@ -1,12 +1,13 @@
-"""The device's part of a batch: tone -> mix -> background -> noise -> roll -> present -> normalise -> masks.
+"""Batches on the device: tone -> mix -> background -> noise -> roll -> present -> normalise -> masks.
 
 B clip, C channel, P partner, Q background or noise, R clip that something is mixed into, T frame, M mel bin, K class.
 Until they are presented, clips of several views lie side by side: M counts the mel bins of all views, one after the
-other. So whatever is done to frames is done to all views alike; what needs decibels leaves PCEN views out.
+other. So every operation on frames treats all views alike; operations that need decibels leave PCEN views out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,24 +15,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView, MelView, each_of
 from train.augment import ops
-from train.augment.labels import mixed_labels
 from train.augment.normalise import Normaliser, as_images
-from train.augment.ops import to_device
-from train.data.augment_draws import Added, BatchDraws
-from train.data.batch_plan import Plan
-from train.data.noise import noise_bank
+from train.augment.ops import noise_bank, to_device
+from train.data.augment_draws import RULES, Added, BatchDraws, Mixtures
+from train.data.batch_plan import BatchPlan, Planner
+from train.data.frames import Frames
+from train.data.loader import StreamWaits, staged_ahead
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a training step gets, on the device."""
+    """The input of a training step, on the device."""
 
     clips: Tensor  # (B, C, M, T)
     targets: Tensor  # (B, K)
-    weights: Tensor  # (B, K), 0 where the loss must not look
+    weights: Tensor  # (B, K), 0 for cells left out of the loss
     importance: Tensor  # (B,) weight of the clip in the loss
 
 
@@ -49,7 +51,7 @@ class BatchTransform:
             banks = [noise_bank(one, noise.colour, frames, recipe.seed) for one in each_of(view)]
             self._noise_NM = self._here(np.concatenate(banks, axis=1))
 
-    def __call__(self, values: Tensor, plan: Plan) -> Batch:
+    def __call__(self, values: Tensor, plan: BatchPlan) -> Batch:
         """Finish a batch whose clips, partners and backgrounds are `values`, (B + P + Q, T, M), in dB or PCEN.
 
         Overwrites the values.
@@ -119,7 +121,76 @@ class BatchTransform:
         return ops.blank_(shown_BCTM.sub_(mean_BC11), *seen).add_(mean_BC11)
 
 
+class TrainingBatches:
+    """The training batches of a fold, drawn by (seed, epoch, index)."""
+
+    def __init__(self, planner: Planner, frames: Frames, transform: BatchTransform) -> None:
+        self.planner, self.transform, self._frames = planner, transform, frames
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self.planner)
+
+    def epoch(
+        self, epoch: int, first: int = 0, stream_waits: StreamWaits | None = None
+    ) -> Iterator[tuple[Batch, float]]:
+        """The batches of an epoch from number `first` on, each with the seconds that the caller waited for its data."""
+        for (plan, staged), waited_s in staged_ahead(self.planner.epoch(epoch, first), self._frames, stream_waits):
+            yield self.transform(self._frames.finish(staged, plan.position), plan), waited_s
+
+
 def bins_in_db(view: AnyView) -> list[slice]:
-    """Where the mel bins of the views in dB lie, of views side by side; those of PCEN views are left out."""
+    """Slices of the mel bins that are in dB, of views side by side; those of PCEN views are left out."""
     starts = [number * view.n_mels for number, one in enumerate(each_of(view)) if isinstance(one, MelView)]
     return [slice(start, start + view.n_mels) for start in starts]
+
+
+def mixed_labels(
+    targets: Floats32, weights: Floats32, importance: Floats32, mixtures: Mixtures
+) -> tuple[Floats32, Floats32, Floats32]:
+    """Targets, weights and importance of a batch, mixed as its clips are.
+
+    Parameters
+    ----------
+    targets, weights : (B + P, K) of clips, then partners; `importance` : (B + P,).
+
+    Returns
+    -------
+    (B, K), (B, K) and (B,) float32.
+    """
+    place, size = mixtures.place, len(importance) - len(mixtures.place)
+    mixed = targets[:size].copy(), weights[:size].copy(), importance[:size].copy()
+    if len(place):
+        both = mix_targets(targets[place], targets[size:], mixtures.share, mixtures.rule)
+        mixed[0][place] = both
+        mixed[1][place] = mix_weights(weights[place], weights[size:], both)
+        mixed[2][place] = mix_importance(importance[place], importance[size:], mixtures.share, mixtures.rule)
+    return mixed
+
+
+def mix_targets(first_PK: Floats32, second_PK: Floats32, share_P: Floats64, rule_P: Ints) -> Floats32:
+    """Targets of mixtures, each by the rule of that number in `RULES`: (P, K).
+
+    lambda: weighted by the share of the first clip. max: both sounds fully present. sum: added, at most 1.
+    """
+    by_rule = {
+        "lambda": _weighted(first_PK, second_PK, share_P[:, None]),
+        "max": np.maximum(first_PK, second_PK),
+        "sum": np.minimum(first_PK + second_PK, 1),
+    }
+    return np.choose(rule_P[:, None], [by_rule[rule] for rule in RULES]).astype(np.float32)
+
+
+def mix_weights(first_PK: Floats32, second_PK: Floats32, targets_PK: Floats32) -> Floats32:
+    """Weights of mixtures in the loss: 1 where a class is present, else the product of both clips' weights: (P, K)."""
+    return np.where(targets_PK > 0, 1, first_PK * second_PK).astype(np.float32)
+
+
+def mix_importance(first_P: Floats32, second_P: Floats32, share_P: Floats64, rule_P: Ints) -> Floats32:
+    """Importance of mixtures: by share under rule lambda, else that of the more important clip: (P,)."""
+    weighted_P = _weighted(first_P, second_P, share_P)
+    return np.where(rule_P == RULES.index("lambda"), weighted_P, np.maximum(first_P, second_P)).astype(np.float32)
+
+
+def _weighted(first: Floats32, second: Floats32, share: Floats64) -> Floats64:
+    return share * first + (1 - share) * second

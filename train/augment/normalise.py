@@ -1,25 +1,36 @@
-"""What the model sees of a clip: level, PCEN, slope, normalised. The same in training and inference.
+"""The image that the model sees of a clip: level, PCEN, slope, normalised. The same in training and inference.
 
-B batch, C channel, T frame, M mel bin. Clips are overwritten on the way, since new memory costs more than the
-arithmetic.
+B batch, C channel, T frame, M mel bin, N frame of a block. Clips are overwritten on the way, since new memory costs
+more than the arithmetic. PCEN here is for clips that were mixed in dB; `pipeline.build.frontend.pcen` is its oracle in
+the tests.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from birdcache.params.recipe import Recipe
-from birdcache.params.views import AnyView, MelView, PcenView, each_of
-from train.augment.pcen import pcen_
+from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_of
+from cache.power import PCEN_SCALE, smoothing_coefficient
+from train.augment.ops import to_device, to_power_
+from train.data.examples import Examples
+from train.data.frames import Frames
+from train.data.random import Purpose, uniform
+from train.data.sampling import clip_positions, clip_starts
 
 SMALLEST_DEVIATION = 1e-5  # of a mel bin that never changes, which stays at 0
 SLOPE_REACH = 4  # frames on either side
 SMALLEST_VARIATION = 1e-5  # a clip that varies by less than this share of its mean is even, but for float32's rounding
+BLOCK_FRAMES = 64  # smoothed by one product: enough for few steps on a GPU, few enough for a CPU's cache
+MOST_CLIPS = 2048  # more would move the figures by less than a hundredth of a deviation
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -107,3 +118,73 @@ def _standardised_(shown_BCTM: Tensor) -> Tensor:
 def as_images(shown_BCTM: Tensor) -> Tensor:
     """(B, C, T, M) as images with mel bins as rows: (B, C, M, T)."""
     return shown_BCTM.transpose(2, 3)
+
+
+def pcen_(clips_db: Tensor, params: PcenParams, frames_per_s: float) -> Tensor:
+    """Per-channel energy normalisation of each clip by itself, as if its first frame had gone before it for ever.
+
+    Parameters
+    ----------
+    clips_db : (B, T, M) dB of mel power, overwritten.
+    frames_per_s : frames per second, which turns `time_constant_s` into the smoother's coefficient.
+
+    Returns
+    -------
+    (B, T, M), the same memory, non-negative but for rounding: exact to 1e-6, and to 1e-5 of the value.
+
+    The smoother m[t] = (1 - b) m[t-1] + b e[t] goes from block to block: the product of a block's frames with b's
+    impulse response, and what is left of the frame before. It begins with m[-1] = e[0]: from nothing, as at the start
+    of a recording, the first half second of each clip would come out far too loud.
+
+    Source: Wang et al. 2017, "Trainable frontend for robust and far-field keyword spotting"; smoother as librosa.pcen.
+    """
+    response_NN, decay_N1 = _block_response(
+        smoothing_coefficient(params.time_constant_s * frames_per_s), clips_db.device
+    )
+    state_B1M = to_power_(clips_db[:, :1].clone()).mul_(PCEN_SCALE**2)
+    for block_BNM in torch.split(clips_db, BLOCK_FRAMES, dim=1):
+        batch, count, _ = block_BNM.shape
+        energy = to_power_(block_BNM).mul_(PCEN_SCALE**2)
+        response_BNN = response_NN[:count, :count].expand(batch, -1, -1)
+        smooth_BNM = torch.baddbmm(decay_N1[:count] * state_B1M, response_BNN, energy)
+        state_B1M = smooth_BNM[:, -1:].clone()
+        divisor = smooth_BNM.add_(params.eps).log2_().mul_(-params.gain).exp2_()
+        _compress_(energy.mul_(divisor), params)
+    return clips_db
+
+
+def _compress_(ratio: Tensor, params: PcenParams) -> None:
+    """(ratio + bias) ** power - bias ** power, in place."""
+    if params.power == 0:  # the limit of (... - bias ** power) / power, as in librosa.pcen
+        ratio.log1p_()
+    else:  # half of pow's time on a CPU
+        ratio.add_(params.bias).log2_().mul_(params.power).exp2_().sub_(params.bias**params.power)
+
+
+@lru_cache(maxsize=4)
+def _block_response(coefficient: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Shares of a block's frames in each of its smoothed frames (N, N), and of the frame before the block (N, 1)."""
+    frame_N = np.arange(BLOCK_FRAMES)
+    age_NN = np.abs(frame_N[:, None] - frame_N)
+    response_NN = np.tril(coefficient * (1 - coefficient) ** age_NN)
+    return to_device(response_NN, device), to_device((1 - coefficient) ** (frame_N[:, None] + 1), device)
+
+
+@torch.no_grad()
+def bin_statistics(examples: Examples, frames: Frames, view: AnyView, recipe: Recipe) -> BinStatistics:
+    """Statistics of an unaugmented clip of each recording, of `MOST_CLIPS` recordings at most: (C, M) on the device."""
+    step = max(1, -(-len(examples) // MOST_CLIPS))
+    sums: list[torch.Tensor] = []
+    count = 0
+    for begin in range(0, len(examples), step * BATCH):
+        chosen = np.arange(begin, min(begin + step * BATCH, len(examples)), step)
+        length, loop, clip_frames = examples.frames[chosen], recipe.short == "loop", view.frames(recipe.clip_s)
+        draw = uniform(recipe.seed, 0, chosen, Purpose.STATISTICS)[:, 0]
+        start = clip_starts(length, clip_frames, loop, draw)
+        position = clip_positions(start, length, clip_frames, loop, examples.first[chosen])
+        values = frames.finish(frames.stage(examples.rows[chosen], position), position)
+        clips = presented_(values, view, recipe).double()
+        sums.append(torch.stack([clips.sum(dim=(0, 2)), clips.square().sum(dim=(0, 2))]))
+        count += clips.shape[0] * clips.shape[2]
+    mean, square = torch.stack(sums).sum(dim=0) / count
+    return BinStatistics(mean.float(), (square - mean.square()).clamp_min(0).sqrt().float())

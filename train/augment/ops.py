@@ -1,21 +1,27 @@
-"""Augmentations as functions of whole batches on the device. What they are to do is drawn in `augment_draws`.
+"""Augmentations as functions of whole batches on the device. `train.data.augment_draws` draws their parameters.
 
-B clip, P partner, Q added sound, R clip that something is mixed into, T frame, M mel bin.
-A function whose name ends in _ overwrites what it is given, as in torch: new memory costs more than the arithmetic.
+B clip, P partner, Q added sound, R clip that something is mixed into, T frame, M mel bin, N frame of the bank of noise.
+A function whose name ends in _ overwrites its argument, as in torch: new memory costs more than the arithmetic.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from birdcache.arrays import Floats32, Floats64
+from birdcache.params.views import View
+from cache.mel_axis import mel_edges_hz, mel_frequencies_hz
 from cache.power import POWER_FLOOR
+from train.data.augment_draws import BANK_SPANS
 
 DB_PER_DOUBLING = 10 * math.log10(2)  # base 2, since exp2 takes a third of exp's time on a CPU
+Colour = Literal["white", "pink"]
 
 
 def to_power_(values_db: Tensor) -> Tensor:
@@ -90,3 +96,33 @@ def to_device(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
     if device.type == "cuda":  # out of memory that is not pinned, the host may wait for all that the GPU has to do
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def noise_bank(view: View, colour: Colour, clip_frames: int, seed: int) -> Floats32:
+    """Power of stationary Gaussian noise: (N, M), with room for a clip behind each of `BANK_SPANS` places.
+
+    An FFT bin of Gaussian noise holds exponentially distributed power, and a mel bin is a weighted sum of such bins:
+    nearly gamma distributed, with a mean by the noise's colour and a shape by the mel bin's width. Frames and mel bins
+    are drawn independently, although those of a real front end overlap and so resemble their neighbours.
+    """
+    generator = np.random.default_rng(seed)
+    shape_M = bin_shapes(view)
+    unit_NM = generator.gamma(shape_M, size=(BANK_SPANS + clip_frames, view.n_mels)) / shape_M
+    return (unit_NM * levels(view, colour)).astype(np.float32)
+
+
+def levels(view: View, colour: Colour) -> Floats64:
+    """Mean power of each mel bin: (M,). The filters have unit area, so white noise is as loud in all of them."""
+    return np.ones(view.n_mels) if colour == "white" else 1 / mel_frequencies_hz(view)
+
+
+def bin_shapes(view: View) -> Floats64:
+    """Shape of the gamma distribution of noise power in each mel bin, squared mean over variance: (M,).
+
+    A triangle that reaches over h FFT bins to either side of its peak is worth 3/2 h equal ones. Under a Hann window a
+    bin shares 4/9 of its power's variations with the next one and 1/36 with the one after that, which leaves 18/35 of
+    them: 27/35 h independent bins. A narrow filter still holds one.
+    """
+    edges_hz = mel_edges_hz(view)
+    half_width_M = (edges_hz[2:] - edges_hz[:-2]) / 2 * view.n_fft / view.sample_rate_hz
+    return np.hypot(1, 27 / 35 * half_width_M)

@@ -10,20 +10,17 @@ from functools import cached_property, lru_cache
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from birdcache.params.augment import AugmentParams, BackgroundParams, CutmixParams, EqParams, LabelRule, NoiseParams
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
-from train.data.noise import BANK_SPANS
-from train.data.pseudo_clips import PseudoClips
-from train.data.random import Floats, Ints, Purpose, beta, uniform
+from train.data.random import Purpose, beta, uniform
+from train.data.sampling import PseudoClips
 
 RULES: tuple[LabelRule, ...] = get_args(LabelRule)
 CUTMIX, STUDENT = 2, 3  # their numbers among the ways to mix
-
-Float32s = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
+BANK_SPANS = 4096  # places where a span of the bank of noise may begin
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,9 @@ class Mixtures:
     """Clips of a batch that get a partner: weights of both in each frame, in power (or PCEN), and for their labels."""
 
     place: Ints  # (P,) in the batch
-    own: Float32s  # (P, T or 1) weight of the clip
-    other: Float32s  # (P, T or 1) weight of its partner
-    share: Floats  # (P,) of the clip in the mixture, for its label
+    own: Floats32  # (P, T or 1) weight of the clip
+    other: Floats32  # (P, T or 1) weight of its partner
+    share: Floats64  # (P,) of the clip in the mixture, for its label
     rule: Ints  # (P,) number in RULES
     pseudo: Bools  # (P,) whether the partner is a pseudo-labelled clip of a soundscape
 
@@ -43,7 +40,7 @@ class Added:
     """Clips of a batch under which a sound is laid."""
 
     place: Ints  # (Q,) in the batch
-    snr_db: Floats  # (Q,) of the clip against that sound
+    snr_db: Floats64  # (Q,) of the clip against that sound
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class BatchDraws:
     """All random choices that are applied to a batch on the device; None for what the recipe does not want."""
 
     size: int  # clips, B
-    tone_db: Float32s | None  # (B + P, M or 1) by which clips, then their partners, become louder
+    tone_db: Floats32 | None  # (B + P, M or 1) by which clips, then their partners, become louder
     mixtures: Mixtures
     background: Added
     noise: Added
@@ -115,7 +112,7 @@ def draw_batch(
 def draw_mixtures(
     seed: int, epoch: int, example_B: Ints, augment: AugmentParams, frames: int, pseudo: PseudoClips | None = None
 ) -> Mixtures:
-    """Who gets a partner, in which of four ways, and how much of it.
+    """The clips that get a partner, in which of four ways, and with which weights.
 
     mixup: the clip weighs lambda ~ Beta(alpha, alpha), its partner the rest. sumix: the clip stays as it is, and the
     partner comes on top with a gain uniform within +-gain_db. cutmix: the partner takes the clip's place in a span.
@@ -152,7 +149,7 @@ def _ways(seed: int, epoch: int, example_B: Ints, augment: AugmentParams, pseudo
     return np.where(uniform(seed, epoch, example_B, Purpose.STUDENT)[:, 0] < pseudo.probability, STUDENT, way_B)
 
 
-def draw_cuts(seed: int, epoch: int, example_P: Ints, draw_P: Floats, cutmix: CutmixParams, frames: int) -> Bools:
+def draw_cuts(seed: int, epoch: int, example_P: Ints, draw_P: Floats64, cutmix: CutmixParams, frames: int) -> Bools:
     """Cutmix's span of 1 - lambda of the frames, lambda ~ Beta(alpha, alpha) by the given draw, anywhere.
 
     Returns
@@ -168,8 +165,8 @@ def draw_cuts(seed: int, epoch: int, example_P: Ints, draw_P: Floats, cutmix: Cu
 
 def draw_tones(
     seed: int, epoch: int, example_B: Ints, example_P: Ints, augment: AugmentParams, mel_bins: int
-) -> Float32s | None:
-    """By how many dB clips, then partners, become louder in each mel bin or as a whole: (B + P, M) or (B + P, 1).
+) -> Floats32 | None:
+    """Loudness changes of clips, then partners, in dB: of each mel bin (B + P, M), or of the whole (B + P, 1).
 
     Each sound has a gain and an equaliser of its own; partners are numbered by the clips that they come to.
     """
@@ -184,13 +181,13 @@ def draw_tones(
     return np.concatenate(tones).astype(np.float32)
 
 
-def draw_gain_db(seed: int, epoch: int, example_B: Ints, gain_db: float, purpose: Purpose) -> Floats:
+def draw_gain_db(seed: int, epoch: int, example_B: Ints, gain_db: float, purpose: Purpose) -> Floats64:
     """Volume change of each clip, uniform within +-gain_db: (B,)."""
     return (2 * uniform(seed, epoch, example_B, purpose)[:, 0] - 1) * gain_db
 
 
-def draw_eq_db(seed: int, epoch: int, example_B: Ints, eq: EqParams, mel_bins: int, purpose: Purpose) -> Floats:
-    """What each clip's equaliser, if it gets one, does to its mel bins: (B, M) dB, or (1, 1) where no clip can get one.
+def draw_eq_db(seed: int, epoch: int, example_B: Ints, eq: EqParams, mel_bins: int, purpose: Purpose) -> Floats64:
+    """Changes of each clip's mel bins by its equaliser, if it gets one: (B, M) dB, or (1, 1) where no clip can get one.
 
     Each band is changed by -depth_db to 0, uniformly.
     """
@@ -202,7 +199,7 @@ def draw_eq_db(seed: int, epoch: int, example_B: Ints, eq: EqParams, mel_bins: i
 
 
 @lru_cache(maxsize=4)
-def band_curves(bands: int, mel_bins: int) -> Floats:
+def band_curves(bands: int, mel_bins: int) -> Floats64:
     """Share of each band's change that each mel bin gets: (J, M).
 
     The bands are equal parts of the mel axis. Between their centres the decibels change linearly; beyond the outermost
@@ -215,7 +212,7 @@ def band_curves(bands: int, mel_bins: int) -> Floats:
 def draw_added(
     seed: int, epoch: int, example_B: Ints, purpose: Purpose, sound: BackgroundParams | NoiseParams
 ) -> Added:
-    """Which clips get a sound under them, and at what signal-to-noise ratio, uniform in dB."""
+    """The clips that get a sound under them, and their signal-to-noise ratios, uniform in dB."""
     if not sound.probability:
         return Added(np.empty(0, np.int64), np.empty(0))
     draws = uniform(seed, epoch, example_B, purpose, 2)
@@ -224,7 +221,7 @@ def draw_added(
 
 
 def draw_noise_start(seed: int, epoch: int, example_Q: Ints) -> Ints:
-    """Where in the bank of noise each clip's noise begins: (Q,) frames."""
+    """The place in the bank of noise at which each clip's noise begins: (Q,) frames."""
     if not len(example_Q):
         return np.empty(0, np.int64)
     return np.floor(uniform(seed, epoch, example_Q, Purpose.NOISE_START)[:, 0] * BANK_SPANS).astype(np.int64)

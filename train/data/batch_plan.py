@@ -1,4 +1,4 @@
-"""What each batch of an epoch consists of, decided by index alone: (seed, epoch, index) and nothing else.
+"""The contents of each batch of an epoch, decided by (seed, epoch, index) and nothing else.
 
 B batch, P partner, Q background, T frame, K class.
 """
@@ -9,28 +9,43 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
 from train.data.augment_draws import BatchDraws, draw_batch
-from train.data.examples import Examples, Floats
-from train.data.pseudo_clips import PseudoClips
-from train.data.random import Ints, Purpose, uniform
-from train.data.sampling import Drawn, Sampler, clip_positions, clip_starts
-from train.loop.distributed import ALONE, Ranks
+from train.data.examples import Examples
+from train.data.random import Purpose, uniform
+from train.data.sampling import Drawn, PseudoClips, Sampler, clip_positions, clip_starts
 
 
 @dataclass(frozen=True)
-class Plan:
+class Worker:
+    """One of the processes that train a model together: its number, how many there are, and its share of their work."""
+
+    rank: int = 0
+    world: int = 1
+
+    def share(self, index: Ints) -> Ints:
+        """This process's part of a batch: all parts are of one size, and a rest that cannot be shared is left out."""
+        each = len(index) // self.world
+        return index[self.rank * each : (self.rank + 1) * each]
+
+    def span(self, count: int) -> slice:
+        """This process's part of `count` things in a row; all parts together are all things."""
+        return slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
+
+
+@dataclass(frozen=True)
+class BatchPlan:
     """The clips of a batch, followed by the partners of those that are mixed, and by backgrounds."""
 
     row: Ints  # (B + P + Q,) in the store; pseudo-labelled partners in that of soundscapes
     position: Ints  # (B + P + Q, T) frames of the recording, -1 = padding
-    targets: Floats  # (B + P, K)
-    weights: Floats  # (B + P, K), 0 where the loss must not look
-    importance: Floats  # (B + P,) weight of the recording in the loss
+    targets: Floats32  # (B + P, K)
+    weights: Floats32  # (B + P, K), 0 for cells left out of the loss
+    importance: Floats32  # (B + P,) weight of the recording in the loss
     draws: BatchDraws
 
 
@@ -42,10 +57,10 @@ class Planner:
         examples: Examples,
         view: AnyView,
         recipe: Recipe,
-        ranks: Ranks = ALONE,
+        worker: Worker = Worker(),
         pseudo: PseudoClips | None = None,
     ) -> None:
-        self._examples, self._view, self._recipe, self._ranks = examples, view, recipe, ranks
+        self._examples, self._view, self._recipe, self._worker = examples, view, recipe, worker
         self._pseudo = pseudo
         self.sampler = Sampler(examples.primary, examples.part, recipe.sampling, recipe.seed)
         self._clip_frames = view.frames(recipe.clip_s)
@@ -69,13 +84,13 @@ class Planner:
     def __len__(self) -> int:
         """Batches of an epoch; a last batch of one clip per process is left out, since batch norm needs two."""
         whole, rest = divmod(self.sampler.clips, self._recipe.batch_size)
-        return whole + (rest // self._ranks.world > 1)
+        return whole + (rest // self._worker.world > 1)
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Plan]:
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[BatchPlan]:
         """The batches of an epoch from number `first` on."""
         drawn = self.sampler.epoch(epoch)
         for number in range(first, len(self)):
-            yield self.plan(epoch, self._ranks.share(self._index(number)), drawn)
+            yield self.plan(epoch, self._worker.share(self._index(number)), drawn)
 
     def recordings(self, epoch: int, number: int) -> list[str]:
         """Names of all recordings that go into batch `number` of an epoch, of all processes, each once."""
@@ -88,7 +103,7 @@ class Planner:
         size = self._recipe.batch_size
         return np.arange(number * size, min((number + 1) * size, self.sampler.clips))
 
-    def plan(self, epoch: int, index_B: Ints, drawn: Drawn) -> Plan:
+    def plan(self, epoch: int, index_B: Ints, drawn: Drawn) -> BatchPlan:
         """The batch of clips number `index_B` of an epoch."""
         draws = draw_batch(epoch, index_B, self._recipe, self._view, self._pseudo)
         index_P, index_Q = index_B[draws.partnered], index_B[draws.backgrounded]
@@ -103,12 +118,12 @@ class Planner:
         targets, weights = self._examples.targets(mixed, self._recipe.secondary)
         self._examples.heard_targets_(mixed, position[: len(mixed)], targets, weights)
         importance = self._examples.importance(mixed, self._recipe.loss.lowest_rating_weight)
-        plan = Plan(row, position, targets, weights, importance, draws)
+        plan = BatchPlan(row, position, targets, weights, importance, draws)
         if self._pseudo:
             self._put_(self._pseudo, plan, epoch, index_P)
         return plan
 
-    def _put_(self, pseudo: PseudoClips, plan: Plan, epoch: int, index_P: Ints) -> None:
+    def _put_(self, pseudo: PseudoClips, plan: BatchPlan, epoch: int, index_P: Ints) -> None:
         """Put pseudo-labelled clips in the places of those partners that are such ones; they have no rating."""
         is_pseudo_P = plan.draws.mixtures.pseudo
         chosen = pseudo.drawn(self._recipe.seed, epoch, index_P[is_pseudo_P])
@@ -122,10 +137,10 @@ class Planner:
         draw_Q = self._draw(epoch, index_Q, Purpose.BACKGROUND)
         return np.floor(draw_Q * len(self._background)).astype(np.int64)
 
-    def _draw(self, epoch: int, index: Ints, purpose: Purpose) -> npt.NDArray[np.float64]:
+    def _draw(self, epoch: int, index: Ints, purpose: Purpose) -> Floats64:
         return uniform(self._recipe.seed, epoch, index, purpose)[:, 0]
 
-    def _clips(self, example: Ints, start_draw: npt.NDArray[np.float64]) -> tuple[Ints, Ints]:
+    def _clips(self, example: Ints, start_draw: Floats64) -> tuple[Ints, Ints]:
         """Rows and positions of clips that begin where `start_draw` says."""
         frames, loop = self._examples.frames[example], self._recipe.short == "loop"
         start = clip_starts(frames, self._clip_frames, loop, start_draw)

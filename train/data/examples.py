@@ -1,4 +1,7 @@
-"""The recordings that a fold trains and validates on, with their targets. N recording, K class."""
+"""The recordings that a fold trains and validates on, with their targets and annotated times.
+
+N recording, E event, B clip, T frame, K class.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,64 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from birdcache.errors import TrainError
 from birdcache.params.recipe import SecondaryParams
 from cache import tables
 from cache.store import Store
 from cache.tables import Col
-from train.data.events import Events
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 BEST_RATING = 5.0  # stars of xeno-canto
 
 
 @dataclass(frozen=True)
+class Events:
+    """Annotated times of recordings, in frames, in order of row and time."""
+
+    row: Ints  # (E,) in the store
+    first: Ints  # (E,) first frame
+    end: Ints  # (E,) frame after the last
+    label: Ints  # (E,) class
+
+    def heard(self, row_B: Ints, position_BT: Ints, classes: int) -> tuple[Bools, Bools, Bools]:
+        """Compare clips with the annotated times.
+
+        Parameters
+        ----------
+        row_B : rows of the clips' recordings.
+        position_BT : frames of the recordings that the clips show, -1 for padding.
+
+        Returns
+        -------
+        annotated : (B,) whether somebody annotated the recording.
+        present : (B, K) classes of which at least half a time lies in the clip, or which fill at least half of it.
+        unsure : (B, K) classes of which less than that lies in the clip, and which are not present.
+        """
+        low_B, high_B = np.searchsorted(self.row, row_B, "left"), np.searchsorted(self.row, row_B, "right")
+        count_B = high_B - low_B
+        clip = np.repeat(np.arange(len(row_B)), count_B)
+        event = np.arange(len(clip)) - np.repeat(np.cumsum(count_B) - count_B, count_B) + np.repeat(low_B, count_B)
+        begin_B, end_B = _span(position_BT)
+        overlap = np.minimum(self.end[event], end_B[clip]) - np.maximum(self.first[event], begin_B[clip])
+        enough = 2 * overlap >= np.minimum(self.end[event] - self.first[event], end_B[clip] - begin_B[clip])
+        present_BK, touched_BK = np.zeros((2, len(row_B), classes), bool)
+        present_BK[clip[enough], self.label[event[enough]]] = True
+        touched = overlap > 0
+        touched_BK[clip[touched], self.label[event[touched]]] = True
+        return count_B > 0, present_BK, touched_BK & ~present_BK
+
+
+def _span(position_BT: Ints) -> tuple[Ints, Ints]:
+    """First frame of each clip, and the one after its last; padding is left out."""
+    is_there_BT = position_BT >= 0
+    begin_B = np.where(is_there_BT, position_BT, np.iinfo(np.int64).max).min(axis=1)
+    return begin_B, position_BT.max(axis=1) + 1
+
+
+@dataclass(frozen=True)
 class Examples:
-    """Recordings with what a model should say about them."""
+    """Recordings with their labels."""
 
     labels: tuple[str, ...]  # (K,) names of the classes
     names: tuple[str, ...]
@@ -32,8 +75,8 @@ class Examples:
     first: Ints  # (N,) first frame of each recording that is used
     frames: Ints  # (N,) frames of each recording that are used
     primary: Ints  # (N,) class of the primary label
-    secondary: npt.NDArray[np.bool_]  # (N, K) secondary labels
-    rating: npt.NDArray[np.float64]  # (N,) 1 to 5, 0 = unrated
+    secondary: Bools  # (N, K) secondary labels
+    rating: Floats64  # (N,) 1 to 5, 0 = unrated
     events: Events | None = None  # annotated times, if clips are drawn from them
 
     def __len__(self) -> int:
@@ -51,14 +94,14 @@ class Examples:
         """Number of classes, K."""
         return len(self.labels)
 
-    def targets(self, chosen: Ints, policy: SecondaryParams) -> tuple[Floats, Floats]:
-        """What the loss compares the logits of chosen examples with.
+    def targets(self, chosen: Ints, policy: SecondaryParams) -> tuple[Floats32, Floats32]:
+        """Targets and weights of chosen examples in the loss.
 
         Returns
         -------
         targets : (B, K), 1 for the primary label; for secondary labels 0 (policy ignore or mask), 1 (positive), or the
             weight.
-        weights : (B, K), 0 where the loss must not look (secondary labels under policy mask), else 1.
+        weights : (B, K), 0 for cells left out of the loss (secondary labels under policy mask), else 1.
         """
         value = {"ignore": 0.0, "mask": 0.0, "positive": 1.0, "weight": policy.weight}[policy.policy]
         secondary_BK = self.secondary[chosen]
@@ -69,11 +112,11 @@ class Examples:
             weights_BK[secondary_BK] = 0
         return targets_BK, weights_BK
 
-    def heard_targets_(self, chosen: Ints, position_BT: Ints, targets_BK: Floats, weights_BK: Floats) -> None:
-        """Put what annotations say of clips in the place of what is known of whole recordings.
+    def heard_targets_(self, chosen: Ints, position_BT: Ints, targets_BK: Floats32, weights_BK: Floats32) -> None:
+        """Replace the labels of whole recordings by those annotated in their clips.
 
-        A class that is heard in a clip gets 1, one that is not 0; where a clip holds less than half of an annotated
-        time, the loss does not look.
+        A class that is heard in a clip gets 1, one that is not 0; classes of which the clip holds less than half of an
+        annotated time are ignored in the loss.
 
         Parameters
         ----------
@@ -86,7 +129,7 @@ class Examples:
         targets_BK[annotated_B] = present_BK[annotated_B]
         weights_BK[annotated_B] = ~unsure_BK[annotated_B]
 
-    def importance(self, chosen: Ints, lowest: float) -> Floats:
+    def importance(self, chosen: Ints, lowest: float) -> Floats32:
         """Weight of chosen examples in the loss: rating / 5, at least `lowest`; 1 without a rating: (B,)."""
         rating_B = self.rating[chosen]
         return np.where(rating_B > 0, np.maximum(rating_B / BEST_RATING, lowest), 1.0).astype(np.float32)
@@ -121,7 +164,7 @@ def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
     return examples, folds.loc[list(table[Col.RECORDING])].to_numpy(np.int64)
 
 
-def _secondary(texts: list[str], primary: Ints, number: dict[str, int]) -> npt.NDArray[np.bool_]:
+def _secondary(texts: list[str], primary: Ints, number: dict[str, int]) -> Bools:
     secondary = np.zeros((len(texts), len(number)), bool)
     for row, text in enumerate(texts):
         for label in text.split():

@@ -1,18 +1,21 @@
-"""Where training reads frames from: the device's memory, files mapped by the host, or chunks streamed through a cache.
+"""Frames read from the device's memory, from files mapped by the host, or from chunks streamed through a cache.
 
-All give the same clips to the last bit. B batch, T frame, M mel bin.
+All give the same clips to the last bit. Copies to the device run on a stream of their own beside its computing.
+B batch, T frame, M mel bin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.load import MachineParams
 from cache.gather import Slices, find_slices
@@ -21,11 +24,59 @@ from cache.quantize import QuantizedArray, Quantizer
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
 from cache.stream import StreamReader, reading_threads
-from train.data.random import Ints
-from train.data.upload import Uploaded, Uploader
 
 SHARE_OF_FREE = 0.5  # of the device's free memory that a store may take
 UPLOAD_FRAMES = 8 * CHUNK_FRAMES  # that are copied to the device at a time
+
+
+class Uploaded(NamedTuple):
+    """A tensor on its way to the device, and the event after which it is there (none on a CPU).
+
+    A batch out of several stores holds what each of them sends in `beside`.
+    """
+
+    tensor: Tensor
+    arrived: torch.cuda.Event | None
+    beside: tuple[Uploaded, ...] = ()
+
+    @property
+    def arrivals(self) -> list[torch.cuda.Event]:
+        """The events after which all of it is there."""
+        own = [] if self.arrived is None else [self.arrived]
+        return own + [event for each in self.beside for event in each.arrivals]
+
+
+class Uploader:
+    """Brings host memory to a device.
+
+    On a GPU a side stream copies out of pinned memory while the main stream computes; the main stream waits for the
+    event, the host for nothing. Host memory that was pinned by torch is lent again only after its copies have ended.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    @cached_property
+    def _stream(self) -> torch.cuda.Stream | None:
+        return torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    def send(self, host: Tensor) -> Uploaded:
+        """Start the copy; may be called in another thread than `receive`."""
+        if self._stream is None:
+            return Uploaded(host.to(self._device), None)
+        with torch.cuda.stream(self._stream):
+            tensor = host.to(self._device, non_blocking=True)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record(self._stream)
+        return Uploaded(tensor, arrived)
+
+    def receive(self, uploaded: Uploaded) -> Tensor:
+        """The tensor on the device, for use by the current stream."""
+        if uploaded.arrived is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_event(uploaded.arrived)
+            uploaded.tensor.record_stream(current)  # its memory is not lent again before this stream is done with it
+        return uploaded.tensor
 
 
 class Frames(Protocol):
@@ -163,7 +214,7 @@ def _choice(store: Store, device: torch.device) -> tuple[str, str]:
 
 
 def _obstacle(store: Store) -> str:
-    """What keeps a store from being mapped."""
+    """The reason why a store cannot be mapped."""
     return "in a remote pool" if store.is_remote else f"compressed with {store.layout.compression}"
 
 

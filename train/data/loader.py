@@ -1,4 +1,4 @@
-"""Batches: planned by index, staged by the host ahead of time, finished on the device. B batch, T frame."""
+"""Clips staged by the host ahead of their use, and the time that a GPU waited for them. B batch, T frame."""
 
 from __future__ import annotations
 
@@ -8,18 +8,59 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from train.augment.batch import Batch, BatchTransform
-from train.data.batch_plan import Planner
-from train.data.frames import Frames
-from train.data.random import Ints
-from train.data.upload import Uploaded
-from train.data.waiting import StreamWaits
+import torch
+
+from birdcache.arrays import Ints
+from train.data.frames import Frames, Uploaded
 
 AHEAD = 3  # batches that are staged while the device works
 
 
+class StreamWaits:
+    """Marks on the stream that computes where each wait for a batch begins and ends.
+
+    Between the marks the stream has nothing to do but to wait: they lie close together while earlier steps still
+    compute, and apart by the time that the GPU stood idle. Nothing is read before the epoch is over, so that no step
+    waits for the measurement.
+
+    Parameters
+    ----------
+    earlier_s : waits of the same epoch before an interruption.
+    """
+
+    def __init__(self, device: torch.device, earlier_s: float = 0.0) -> None:
+        self._device, self._earlier_s = device, earlier_s
+        self._marks: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._begin: torch.cuda.Event | None = None
+
+    def begin(self) -> None:
+        """Mark that the loop asks for a batch."""
+        if self._device.type == "cuda":
+            self._begin = self._mark()
+
+    def end(self, uploaded: Uploaded) -> None:
+        """Mark that the batch is there: the host has it, and its copy to the device has ended."""
+        if self._begin is None:
+            return
+        for event in uploaded.arrivals:
+            torch.cuda.current_stream(self._device).wait_event(event)
+        self._marks.append((self._begin, self._mark()))
+        self._begin = None
+
+    def total_s(self) -> float | None:
+        """Seconds of all waits together; None without a GPU. The device must have finished its work."""
+        if self._device.type != "cuda":
+            return None
+        return self._earlier_s + float(sum(begin.elapsed_time(end) for begin, end in self._marks)) / 1000
+
+    def _mark(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+
 class Clips(Protocol):
-    """Which clips a batch is made of."""
+    """The clips that a batch is made of."""
 
     @property
     def row(self) -> Ints:
@@ -31,24 +72,6 @@ class Clips(Protocol):
 
 
 AnyClips = TypeVar("AnyClips", bound=Clips)
-
-
-class TrainingBatches:
-    """The training batches of a fold, drawn by (seed, epoch, index)."""
-
-    def __init__(self, planner: Planner, frames: Frames, transform: BatchTransform) -> None:
-        self.planner, self.transform, self._frames = planner, transform, frames
-
-    def __len__(self) -> int:
-        """Batches of an epoch."""
-        return len(self.planner)
-
-    def epoch(
-        self, epoch: int, first: int = 0, stream_waits: StreamWaits | None = None
-    ) -> Iterator[tuple[Batch, float]]:
-        """The batches of an epoch from number `first` on, each with the seconds that the caller waited for its data."""
-        for (plan, staged), waited_s in staged_ahead(self.planner.epoch(epoch, first), self._frames, stream_waits):
-            yield self.transform(self._frames.finish(staged, plan.position), plan), waited_s
 
 
 def staged_ahead(

@@ -1,4 +1,4 @@
-"""Frames of several views side by side: one recording's rows in several stores, brought to the device together.
+"""Frames out of several stores: views side by side in one clip, or recordings and soundscapes in one batch.
 
 B batch, T frame, M mel bin.
 """
@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from birdcache.arrays import Bools, Ints
 from birdcache.errors import TrainError
 from birdcache.params.load import MachineParams
 from cache.store import Store
-from train.data.frames import Frames, open_frames
-from train.data.random import Ints
-from train.data.upload import Uploaded
+from train.data.frames import Frames, Uploaded, open_frames
 
 
 class MultiViewFrames:
@@ -83,9 +81,45 @@ def rows_beside(first: Store, other: Store) -> Ints:
     return row_N
 
 
-def held_by_all(stores: Sequence[Store], row_B: Ints) -> npt.NDArray[np.bool_]:
-    """Whether all stores hold what the first one holds in the given rows: (B,)."""
+def held_by_all(stores: Sequence[Store], row_B: Ints) -> Bools:
+    """True for those of the given rows of the first store whose recordings are in all stores: (B,)."""
     held_B = np.ones(len(row_B), bool)
     for store in stores[1:]:
         held_B &= rows_beside(stores[0], store)[row_B] >= 0
     return held_B
+
+
+class ConcatFrames:
+    """Gathers clips out of two stores, one gather each; rows of the second come after the `rows` of the first.
+
+    Gives each clip the values that its own store gives, to the last bit.
+    """
+
+    def __init__(self, first: Frames, second: Frames, rows: int) -> None:
+        self._stores, self._rows = ((first, 0), (second, rows)), rows
+
+    def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
+        """Send each store's clips towards the device, with the mask of those that are the second store's."""
+        in_second_B = row_B >= self._rows
+        sent = [
+            frames.stage(row_B[chosen_B] - offset, position_BT[chosen_B])
+            for (frames, offset), chosen_B in zip(self._stores, (~in_second_B, in_second_B), strict=True)
+            if chosen_B.any()
+        ]
+        return Uploaded(torch.from_numpy(in_second_B), None, tuple(sent))
+
+    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
+        """Put the clips of both stores in the order of the batch: (B, T, M)."""
+        in_second_B, sent = staged.tensor.numpy(), iter(staged.beside)
+        parts = [
+            (np.flatnonzero(chosen_B), frames.finish(next(sent), position_BT[chosen_B]))
+            for (frames, _), chosen_B in zip(self._stores, (~in_second_B, in_second_B), strict=True)
+            if chosen_B.any()
+        ]
+        if len(parts) == 1:
+            return parts[0][1]
+        like = parts[0][1]
+        values = like.new_empty((len(position_BT), *like.shape[1:]))
+        for place, part in parts:
+            values.index_copy_(0, torch.from_numpy(place).to(values.device), part)
+        return values

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import scipy.special
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from birdcache.arrays import Floats64, Ints
+
 _Words = npt.NDArray[np.uint64]
 
 
 class Purpose(IntEnum):
-    """What a draw is for; a new purpose never disturbs the others."""
+    """The purpose of a draw; a new one never disturbs the others."""
 
     RECORDING = 0
     START = 1
@@ -47,7 +47,7 @@ class Purpose(IntEnum):
     STUDENT_CLIP = 24
 
 
-def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats:
+def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats64:
     """Independent uniform draws in [0, 1).
 
     Parameters
@@ -76,7 +76,7 @@ def _numbers(count: int) -> _Words:
     return _mixed(np.arange(1, count + 1, dtype=np.uint64))
 
 
-def beta(alpha: float, uniform_draw: Floats) -> Floats:
+def beta(alpha: float, uniform_draw: Floats64) -> Floats64:
     """Turn uniform draws into draws from Beta(alpha, alpha), by its inverse distribution function."""
     return np.asarray(scipy.special.betaincinv(alpha, alpha, uniform_draw))
 

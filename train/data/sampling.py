@@ -1,14 +1,18 @@
-"""Which clips an epoch draws: recordings by class weight or each once, and where in a recording a clip begins."""
+"""The clips that an epoch draws: recordings by class weight or each once, and the places of clips in recordings.
+
+B clip, N recording or pseudo-labelled clip, P partner, T frame, K class.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.params.recipe import SamplingParams
-from train.data.random import Floats, Ints, Purpose, uniform
+from train.data.random import Purpose, uniform
 
 
 def raised_counts(primary_N: Ints, floor: int) -> Ints:
@@ -17,7 +21,7 @@ def raised_counts(primary_N: Ints, floor: int) -> Ints:
     return np.where(counts > 0, np.maximum(counts, floor), 0)
 
 
-def recording_weights(primary_N: Ints, exponent: float, floor: int = 0) -> Floats:
+def recording_weights(primary_N: Ints, exponent: float, floor: int = 0) -> Floats64:
     """Probability of each recording: its class's (n/N)^-exponent, normalised.
 
     Parameters
@@ -36,7 +40,7 @@ def recording_weights(primary_N: Ints, exponent: float, floor: int = 0) -> Float
     return np.asarray(weights / weights.sum())
 
 
-def effective_counts(primary_N: Ints, probability_N: Floats, clips: int, classes: int) -> Floats:
+def effective_counts(primary_N: Ints, probability_N: Floats64, clips: int, classes: int) -> Floats64:
     """Clips of each class that an epoch of `clips` draws is expected to hold: (K,)."""
     return np.asarray(clips * np.bincount(primary_N, weights=probability_N, minlength=classes), np.float64)
 
@@ -99,7 +103,7 @@ class Sampler:
             order.append(self._deck(extra)[np.argsort(keys_of_round)])
         return np.concatenate(order)[: self.clips]
 
-    def _deck(self, key_N: Floats) -> Ints:
+    def _deck(self, key_N: Floats64) -> Ints:
         """Each recording once, or as often as the floor of its class asks for; what is left over goes by key."""
         counts, raised = np.bincount(self._primary_N), raised_counts(self._primary_N, self._params.floor)
         by_class = np.lexsort((key_N, self._primary_N))
@@ -122,8 +126,8 @@ class Sampler:
         return Drawn(drawn[order], ends - sizes[group[order]], ends)
 
 
-def clip_starts(frames_B: Ints, clip_frames: int, loop: bool, draw_B: Floats) -> Ints:
-    """Where clips begin in their recordings.
+def clip_starts(frames_B: Ints, clip_frames: int, loop: bool, draw_B: Floats64) -> Ints:
+    """First frames of clips in their recordings.
 
     A clip lies anywhere inside a long recording. A short recording lies anywhere inside its clip: the start is then
     negative (padding) or, when looped, any frame of the recording.
@@ -143,9 +147,7 @@ def clip_starts(frames_B: Ints, clip_frames: int, loop: bool, draw_B: Floats) ->
     return lowest_B + np.floor(draw_B * choices_B).astype(np.int64)
 
 
-def clip_positions(
-    start_B: Ints, frames_B: Ints, clip_frames: int, loop: bool, first_B: Ints | None = None
-) -> npt.NDArray[np.int64]:
+def clip_positions(start_B: Ints, frames_B: Ints, clip_frames: int, loop: bool, first_B: Ints | None = None) -> Ints:
     """Frame of the recording at each frame of a clip: (B, T); -1 where there is none (padding).
 
     Parameters
@@ -167,3 +169,30 @@ def covering_starts(frames: int, clip_frames: int) -> Ints:
         return np.zeros(1, np.int64)
     starts = np.arange(0, frames - clip_frames, clip_frames)
     return np.append(starts, frames - clip_frames).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class PseudoClips:
+    """Pseudo-labelled clips: places in the store of soundscapes, labels, and how a training draws and mixes them."""
+
+    row: Ints  # (N,) in the store
+    frames: Ints  # (N,) of their soundscapes
+    start: Ints  # (N,) first frame of each
+    scores: Floats32  # (N, K) their targets
+    confidence: Floats64  # (N,) how often each is drawn, relative to the others
+    probability: float  # share of the training clips that one is mixed into
+    share: float  # of the training clip in the mixture, in power
+
+    def offset(self, rows: int) -> PseudoClips:
+        """The same clips where the rows of their store come after so many rows of another one."""
+        return replace(self, row=self.row + rows)
+
+    def drawn(self, seed: int, epoch: int, index_P: Ints) -> Ints:
+        """Numbers of the clips that come to training clips number `index_P` of an epoch, drawn by confidence: (P,)."""
+        position_P = uniform(seed, epoch, index_P, Purpose.STUDENT_CLIP)[:, 0] * self._cumulative[-1]
+        found: Ints = np.searchsorted(self._cumulative, position_P, side="right")
+        return np.minimum(found, len(self._cumulative) - 1)
+
+    @cached_property
+    def _cumulative(self) -> Floats64:
+        return np.cumsum(self.confidence)

@@ -1,17 +1,24 @@
-"""Examples of annotated times, in place of the recordings that hold them. E event, N example, K class."""
+"""The used spans of recordings: around annotated times, or without quiet ends (silence, noise far below the song).
+
+E event, N example, T frame, M mel bin, K class.
+"""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 
+from birdcache.arrays import Floats32, Ints
 from birdcache.params.views import AnyView
 from cache import tables
 from cache.store import Store
+from cache.stream import reading_threads
 from cache.tables import Col
-from train.data.events import Events
-from train.data.examples import Examples, Ints
+from train.data.examples import Events, Examples
+
+MARGIN = 2  # frames that are kept on either side: a window reaches into its neighbours
 
 
 def read_events(examples: Examples, view: AnyView) -> Events:
@@ -66,3 +73,23 @@ def _pairs(rows_N: Ints, row_E: Ints) -> tuple[Ints, Ints]:
     within = np.arange(len(example)) - np.repeat(np.cumsum(count_N) - count_N, count_N)
     event = np.where((high_N > low_N)[example], low_N[example] + within, -1)
     return example, event.astype(np.int64)
+
+
+def trimmed(examples: Examples, store: Store, trim_db: float) -> Examples:
+    """Examples without the quiet ends of their recordings; the frames between stay, however quiet.
+
+    Parameters
+    ----------
+    trim_db : frames whose loudest mel bin lies further below that of the recording's loudest frame are quiet.
+    """
+    with ThreadPoolExecutor(reading_threads(store), thread_name_prefix="trim") as threads:
+        spans = threads.map(lambda row: loud_span(store.read(int(row)), trim_db), examples.rows)
+        first, end = np.array(list(spans), np.int64).reshape(-1, 2).T
+    return replace(examples, first=first, frames=end - first)
+
+
+def loud_span(values_TM: Floats32, trim_db: float) -> tuple[int, int]:
+    """First frame of the loud part of a recording in dB, and the frame after its last."""
+    level_T = values_TM.max(axis=1)
+    loud = np.flatnonzero(level_T >= level_T.max() - trim_db)
+    return max(int(loud[0]) - MARGIN, 0), min(int(loud[-1]) + 1 + MARGIN, len(level_T))

@@ -44,7 +44,7 @@ def _draw_scores(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
 
 
 def lowest(table: pd.DataFrame) -> float:
-    """Where the axis of scores begins: at the tenth below them all."""
+    """Lower end of the axis of scores: at the tenth below them all."""
     return max(0.0, math.floor(10 * float(table[list(SHOWN)].to_numpy().min()) - 0.2) / 10)
 
 

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from birdcache.errors import TrainError, run_stage
 from birdcache.params import load as parameters
 from birdcache.params.load import Params
-from train.members import ResolvedMember, resolve, stores_of
+from train.data.member import ResolvedMember
+from train.members import resolve, stores_of
 from train.paths import LADDER_MEMBERS
 
 
@@ -27,7 +28,7 @@ def main() -> None:
 
 
 def member_path(run: str) -> Path:
-    """Where a rung's or an ablation's resolved member lies."""
+    """The file of a rung's or an ablation's resolved member."""
     return LADDER_MEMBERS / f"{run}.json"
 
 

@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 import torch
 
+from birdcache.arrays import Floats64
 from birdcache.errors import TrainError, run_stage
 from birdcache.params import load as parameters
 from birdcache.params.load import MachineParams
-from train.fit import open_split, train
+from train.data.member import ResolvedMember
 from train.ladder.members import read_run
-from train.ladder.scores import Doubles, FoldScores, Scored, fold_path, write_fold
+from train.ladder.scores import FoldScores, ScoredRecordings, fold_path, write_fold
 from train.loop.checkpoint import forget_finished
-from train.loop.launch import run_together
+from train.loop.distributed import run_together
 from train.loop.resume import checkpoints_root
-from train.loop.run import AnyPath
-from train.members import ResolvedMember
+from train.loop.run import RunFolders, train
+from train.loop.split import open_split
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
 from train.paths import LADDER_MODELS, LADDER_REPORTS
@@ -55,9 +56,9 @@ def split_run(key: str) -> tuple[str, int]:
     return run, int(seed)
 
 
-def place_of(run: str, seed: int, fold: int) -> AnyPath:
-    """Where a training of the ladder writes."""
-    return AnyPath(
+def place_of(run: str, seed: int, fold: int) -> RunFolders:
+    """The folders of a training of the ladder."""
+    return RunFolders(
         f"{run}-{seed}, fold {fold}",
         LADDER_MODELS / run / str(seed) / str(fold),
         LADDER_REPORTS / f"{run}-{seed}" / str(fold),
@@ -65,7 +66,7 @@ def place_of(run: str, seed: int, fold: int) -> AnyPath:
 
 
 def score_fold(
-    member: ResolvedMember, fold: int, place: AnyPath, machine: MachineParams, device: torch.device
+    member: ResolvedMember, fold: int, place: RunFolders, machine: MachineParams, device: torch.device
 ) -> FoldScores:
     """Gather what a finished training is measured by; its recordings are scored without any augmentation.
 
@@ -77,14 +78,14 @@ def score_fold(
     with np.load(place.folder / "predictions.npz", allow_pickle=False) as content:
         validated_NK = content["scores"]
     return FoldScores(
-        validated=Scored.of(split.validated, validated_NK),
-        trained=Scored.of(split.trained, trained_NK),
+        validated=ScoredRecordings.of(split.validated, validated_NK),
+        trained=ScoredRecordings.of(split.trained, trained_NK),
         epoch_accuracy=_logged(place.report, "validation/accuracy"),
         epoch_s=_logged(place.report, "epoch_s"),
     )
 
 
-def _logged(report: Path, metric: str) -> Doubles:
+def _logged(report: Path, metric: str) -> Floats64:
     """A metric after each epoch, from DVCLive's log."""
     path = report / "plots" / "metrics" / f"{metric}.tsv"
     return pd.read_csv(path, sep="\t")[path.stem].to_numpy(np.float64)

@@ -1,4 +1,4 @@
-"""What a run of the ladder leaves behind, fold by fold, and what it is measured by. N recording, K class."""
+"""Scores of a run of the ladder, fold by fold, and the numbers measured on them. N recording, K class."""
 
 from __future__ import annotations
 
@@ -9,33 +9,32 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from train.data.examples import Examples
 from train.paths import LADDER_RUNS
-from train.score.metrics import Bools, Floats, Ints, class_average_precision, recording_metrics
-
-Doubles = npt.NDArray[np.float64]
+from train.score.metrics import class_average_precision, recording_metrics
 
 EARLY = 0.2  # an accuracy that a healthy training passes within a few epochs
 NEVER = float("nan")
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRecordings:
     """Recordings with their labels and one model's scores."""
 
     names: npt.NDArray[np.str_]  # (N,)
     primary: Ints  # (N,) class of the primary label
     secondary: Bools  # (N, K)
-    scores: Floats  # (N, K)
+    scores: Floats32  # (N, K)
 
     @classmethod
-    def of(cls, examples: Examples, scores_NK: Floats) -> Scored:
+    def of(cls, examples: Examples, scores_NK: Floats32) -> ScoredRecordings:
         """Examples with their scores."""
         return cls(np.array(examples.names, np.str_), examples.primary, examples.secondary, scores_NK)
 
-    def subset(self, chosen: Ints) -> Scored:
+    def subset(self, chosen: Ints) -> ScoredRecordings:
         """Recordings by number."""
-        return Scored(self.names[chosen], self.primary[chosen], self.secondary[chosen], self.scores[chosen])
+        return ScoredRecordings(self.names[chosen], self.primary[chosen], self.secondary[chosen], self.scores[chosen])
 
     @property
     def accuracy(self) -> float:
@@ -47,14 +46,14 @@ class Scored:
 class FoldScores:
     """One training: scores of both sides of its split, and how its epochs went."""
 
-    validated: Scored
-    trained: Scored
-    epoch_accuracy: Doubles  # of the validation, after each epoch
-    epoch_s: Doubles  # seconds that each epoch trained
+    validated: ScoredRecordings
+    trained: ScoredRecordings
+    epoch_accuracy: Floats64  # of the validation, after each epoch
+    epoch_s: Floats64  # seconds that each epoch trained
 
 
 def fold_path(run: str, seed: int, fold: int) -> Path:
-    """Where a training's scores lie."""
+    """The file of a training's scores."""
     return LADDER_RUNS / f"{run}-{seed}" / f"{fold}.npz"
 
 
@@ -70,7 +69,8 @@ def read_fold(path: Path) -> FoldScores:
     """Read a training's scores."""
     with np.load(path, allow_pickle=False) as content:
         validated, trained = (
-            Scored(*(content[f"{side}_{name}"] for name in Scored.__annotations__)) for side in ("validated", "trained")
+            ScoredRecordings(*(content[f"{side}_{name}"] for name in ScoredRecordings.__annotations__))
+            for side in ("validated", "trained")
         )
         return FoldScores(validated, trained, content["epoch_accuracy"], content["epoch_s"])
 
@@ -103,15 +103,17 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
     }
 
 
-def first_epoch(accuracy: Doubles) -> float:
+def first_epoch(accuracy: Floats64) -> float:
     """Number, from 1, of the first epoch that reached `EARLY`; NaN if none did."""
     reached = np.flatnonzero(accuracy >= EARLY)
     return float(reached[0] + 1) if len(reached) else NEVER
 
 
-def concatenated(parts: Sequence[Scored]) -> Scored:
+def concatenated(parts: Sequence[ScoredRecordings]) -> ScoredRecordings:
     """Recordings of several folds, one after the other."""
-    return Scored(*(np.concatenate([getattr(part, name) for part in parts]) for name in Scored.__annotations__))
+    return ScoredRecordings(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ScoredRecordings.__annotations__)
+    )
 
 
 def blended(runs: Sequence[FoldScores]) -> FoldScores:
@@ -127,11 +129,11 @@ def blended(runs: Sequence[FoldScores]) -> FoldScores:
     )
 
 
-def _mean(each: Sequence[Scored]) -> Scored:
+def _mean(each: Sequence[ScoredRecordings]) -> ScoredRecordings:
     common = sorted(set.intersection(*(set(scored.names.tolist()) for scored in each)))
     aligned = []
     for scored in each:
         place = {name: number for number, name in enumerate(scored.names.tolist())}
         aligned.append(scored.subset(np.array([place[name] for name in common], np.int64)))
     mean_NK = np.mean([scored.scores for scored in aligned], axis=0)
-    return Scored(aligned[0].names, aligned[0].primary, aligned[0].secondary, mean_NK)
+    return ScoredRecordings(aligned[0].names, aligned[0].primary, aligned[0].secondary, mean_NK)

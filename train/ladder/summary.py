@@ -19,7 +19,7 @@ from train.ladder.members import read_run
 from train.ladder.scores import FoldScores, blended, fold_path, measured, read_fold
 from train.ladder.tables import Comparison, compared, means, page
 from train.paths import REPORTS
-from train.score.parameters import changes
+from train.score.tables import changes
 
 
 def main() -> None:
@@ -65,12 +65,12 @@ def compare_steps(ladder: Ladder, table: pd.DataFrame) -> list[Comparison]:
 
 
 def compare_ablations(ladder: Ladder, table: pd.DataFrame) -> list[Comparison]:
-    """What each technique gives: its rung against the ablation, which lacks it."""
+    """The gain by each technique: its rung against the ablation, which lacks it."""
     return [compared(table, ablation.rung, name) for name, ablation in ladder.ablations.items()]
 
 
 def rung_changes(ladder: Ladder) -> dict[str, list[str]]:
-    """What is trained otherwise in each rung than in the one before, and in each ablation than in its rung."""
+    """Changed parameters of each rung against the one before, and of each ablation against its rung."""
     before = {rung: other for other, rung in pairwise(ladder.rungs)}
     before |= {name: ablation.rung for name, ablation in ladder.ablations.items()}
     seed = ladder.seeds[0]

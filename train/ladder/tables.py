@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def words(self) -> str:
-        """Which scores are better or worse beyond the spread."""
+        """The scores that are better or worse beyond the spread, in words."""
         better, worse = ([_plain(name) for name in SCORES if self.shows(name) == sign] for sign in (1, -1))
         if better and worse:
             return f"mixed: helps {', '.join(better)}; hurts {', '.join(worse)}"

@@ -1,29 +1,65 @@
-"""Checkpoints of one training on disk: whole or not there at all, and never read without a look at every byte.
+"""Checkpoints of one training on disk: whole or not there at all, every byte verified when read.
 
-Each is a folder `000017/` of .safetensors files and `checkpoint.json`, which holds what is no tensor, the SHA-256 of
-each file, and its own. No pickle, so reading one runs no code. A draft is written beside them, forced to the disk, read
-back, compared, and only then renamed; so whatever kills the process, the checkpoints before it stay as they are.
+Each is a folder `000017/` of .safetensors files and `checkpoint.json`, which holds everything that is no tensor, the
+SHA-256 of each file, and its own. No pickle, so reading one runs no code. A draft is written beside them, forced to the
+disk, read back, compared, and only then renamed; so a killed process leaves earlier checkpoints as they were.
+
+A fingerprint holds a digest of each thing that decides a training, so that no other training is ever resumed from it.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TextIO
 
-from birdcache.errors import TrainError
-from birdcache.files import checksummed_json, file_sha256, fsync_path, sha256_hex, verified_json
+import numpy as np
+import timm
+import torch
+from pydantic import BaseModel
 
+from birdcache.errors import TrainError
+from birdcache.files import canonical_json, checksummed_json, file_sha256, fsync_path, lock, sha256_hex, verified_json
+
+ROOT = Path(__file__).parents[2]
+CODE = ("cache", "train")  # packages whose code changes numbers
 RECORD, STATE = "checkpoint.json", "state.safetensors"
 LOCK, FINISHED = "lock", "finished"
 VERSION = 1
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a pydantic model, a dataclass of arrays and names, or anything that JSON has."""
+    if isinstance(value, BaseModel):
+        return sha256_hex(canonical_json(value.model_dump(mode="json")))
+    if isinstance(value, np.ndarray):
+        return sha256_hex(f"{value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
+    if hasattr(value, "__dataclass_fields__"):
+        return sha256_hex(canonical_json({each.name: digest(getattr(value, each.name)) for each in fields(value)}))
+    return sha256_hex(canonical_json(value))
+
+
+def environment() -> dict[str, str]:
+    """The code that this process has loaded, and the versions of the libraries that compute."""
+    paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    files = sorted(Path(path).relative_to(ROOT) for path in paths if path and _is_ours(Path(path)))
+    code = {path.as_posix(): file_sha256(ROOT / path) for path in files}
+    return {"code": digest(code), "torch": torch.__version__.split("+")[0], "timm": timm.__version__}
+
+
+def key_of(training: dict[str, str]) -> str:
+    """A short name for a training."""
+    return digest(training)[:16]
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in CODE
 
 
 @dataclass(frozen=True)
@@ -58,22 +94,20 @@ class CheckpointFolder:
         TrainError
             If another process trains with these checkpoints, or the folder cannot be written.
         """
-        with self._lock() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with self._lock_file() as file:
+            if not lock(file):
                 file.seek(0)
                 raise TrainError(
-                    f"{self.path}: process {file.read()} is at this very training; wait for it, or end it"
-                ) from None
+                    f"{self.path}: process {file.read()} is already running this training; wait for it, or stop it"
+                )
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            for part_writer in self.path.glob("tmp-*"):
-                shutil.rmtree(part_writer, ignore_errors=True)
+            for draft in self.path.glob("tmp-*"):
+                shutil.rmtree(draft, ignore_errors=True)
             yield
 
-    def _lock(self) -> TextIO:
+    def _lock_file(self) -> TextIO:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             return (self.path / LOCK).open("a+")
@@ -95,23 +129,23 @@ class CheckpointFolder:
         sha256 = {file: sha256_hex(content) for file, content in checkpoint.files.items()}
         record = {"version": VERSION, "training": self._training, "sha256": sha256, "facts": checkpoint.facts}
         files = {**checkpoint.files, RECORD: checksummed_json(record)}
-        part_writer = self.path / f"tmp-{uuid.uuid4().hex}"
+        draft = self.path / f"tmp-{uuid.uuid4().hex}"
         try:
-            part_writer.mkdir(parents=True)
+            draft.mkdir(parents=True)
             for file, content in files.items():
-                _write(part_writer / file, content)
-            _compare(part_writer, {**sha256, RECORD: sha256_hex(files[RECORD])})
-            fsync_path(part_writer)
-            part_writer.rename(self.path / name)
+                _write(draft / file, content)
+            _compare(draft, {**sha256, RECORD: sha256_hex(files[RECORD])})
+            fsync_path(draft)
+            draft.rename(self.path / name)
             fsync_path(self.path)
         finally:
-            shutil.rmtree(part_writer, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
         for number in self._numbers()[: -self._keep]:
             shutil.rmtree(self.path / f"{number:06d}", ignore_errors=True)
         return self.path / name
 
     def newest(self) -> tuple[Path, Checkpoint] | None:
-        """The newest checkpoint that is as it was written. Damaged ones are named, and put aside as `damaged-...`.
+        """The newest intact checkpoint. Corrupted ones are named, and renamed to `damaged-...`.
 
         Raises
         ------
@@ -125,7 +159,7 @@ class CheckpointFolder:
             except CorruptedError as error:
                 aside = self.path / f"damaged-{folder.name}"
                 print(
-                    f"warning: {error}; it is put aside as {aside.name}, and an earlier checkpoint is looked for",
+                    f"warning: {error}; renamed to {aside.name}; trying an earlier checkpoint",
                     file=sys.stderr,
                 )
                 shutil.rmtree(aside, ignore_errors=True)
@@ -149,17 +183,17 @@ class CheckpointFolder:
         )
 
     def differences(self, record: dict[str, Any]) -> list[str]:
-        """In what the training of a checkpoint's record differs from this one."""
+        """Things in which the training of a checkpoint's record differs from this one."""
         other = record["training"]
         return sorted(key for key in {*other, *self._training} if other.get(key) != self._training.get(key))
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What a checkpoint's `checkpoint.json` says.
+    """Read a checkpoint's `checkpoint.json`.
 
     Raises
     ------
-    DamagedError
+    CorruptedError
         If it is not as it was written.
     TrainError
         If it is of another version of the project.
@@ -168,7 +202,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = verified_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise CorruptedError(f"{path}: is damaged ({error})") from None
+        raise CorruptedError(f"{path}: is corrupted ({error})") from None
     if record["version"] != VERSION:
         raise TrainError(f"{path}: is of version {record['version']}, not {VERSION}; move {folder.parent} away")
     return record

@@ -1,49 +1,49 @@
-"""Processes that train one model together (data parallel): who each is, and what they tell each other.
+"""Processes that train one model together (data parallel): their ranks, their messages, their start and end.
 
 Each computes the gradient of its share of every batch; torch's DistributedDataParallel averages the gradients. They
-talk by gloo on CPUs and by NCCL on GPUs, one GPU each. B batch of all processes, b one process's share of it.
+talk by gloo on CPUs and by NCCL on GPUs, one GPU each. `machine.processes` says how many are started; torchrun does the
+same by hand. B batch of all processes, b one process's share of it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import tempfile
+import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
+from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 from torch.nn.parallel import DistributedDataParallel
 
-from birdcache.errors import TrainError
-from train.data.random import Ints
+from birdcache.errors import TrainError, report_problems
+from birdcache.params.load import MachineParams
+from birdcache.process import exit_with_parent
+from train.data.batch_plan import Worker
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Ranks(Worker):
     """This process's number among all that train together; `local` is its number on its machine, and of its GPU."""
 
-    rank: int
-    world: int
     local: int = 0
 
     @property
     def leads(self) -> bool:
-        """Whether this process is the one that writes files."""
+        """True in the process that writes files."""
         return self.rank == 0
-
-    def share(self, index: Ints) -> Ints:
-        """This process's part of a batch: all parts are of one size, and a rest that cannot be shared is left out."""
-        each = len(index) // self.world
-        return index[self.rank * each : (self.rank + 1) * each]
-
-    def span(self, count: int) -> slice:
-        """This process's part of `count` things in a row; all parts together are all things."""
-        return slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
 
     def check_batch(self, batch_size: int) -> None:
         """Refuse a batch that does not come apart into equal shares of two clips or more.
@@ -115,7 +115,7 @@ class Ranks:
                 buffer /= self.world
 
 
-ALONE = Ranks(0, 1)
+ALONE = Ranks()
 
 
 @contextmanager
@@ -150,3 +150,100 @@ def _meet(ranks: Ranks, device: torch.device, store: Any) -> None:
         raise TrainError(f"more processes than GPUs ({gpus}) on this machine; set machine.processes: 0 for one per GPU")
     torch.cuda.set_device(device)
     distributed.init_process_group("nccl", store=store, rank=ranks.rank, world_size=ranks.world, device_id=device)
+
+
+def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: torch.device) -> None:
+    """Do `work` in as many processes as the machine is to use: in this one, or in new ones that end with this one.
+
+    Parameters
+    ----------
+    work : a function of a module, or a partial of one, which each process calls with its own number.
+    kind : device that the processes are to use.
+
+    Raises
+    ------
+    SystemExit
+        With status 1, if a process failed; it has printed the reason. The others are ended.
+    TrainError
+        If a process was killed.
+    """
+    count = processes(machine, kind)
+    if count == 1 or "WORLD_SIZE" in os.environ:
+        with concatenated(kind) as ranks:
+            work(ranks)
+        return
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(
+        logging.ERROR
+    )  # else it reports that the others were ended
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (os.getpid(), count, f"file://{folder}/meeting", kind, work)
+        context = start_processes(_one_process, arguments, count, join=False)  # type: ignore[no-untyped-call]
+        signals: list[str] = []
+        try:
+            with _forwarding_signals(context.processes, signals):
+                while not context.join():
+                    pass
+        except ProcessExitedException as error:
+            _explain(error.error_index, [process.exitcode for process in context.processes], signals)
+            raise SystemExit(1) from error
+        finally:
+            for process in context.processes:
+                process.kill()
+
+
+@contextmanager
+def _forwarding_signals(processes: Sequence[Any], received: list[str]) -> Iterator[None]:
+    """Forward signals as SIGTERM, so that trainings save; a second Ctrl-C ends all. Appends names to `received`."""
+
+    def forward(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        if received.count(signal.SIGINT.name) > 1:
+            raise KeyboardInterrupt
+        for process in processes:
+            process.terminate()
+
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+    handled = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, forward)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
+
+
+def processes(machine: MachineParams, kind: torch.device) -> int:
+    """The number of processes that `machine.processes` stands for: 0 is one per GPU, and one without a GPU."""
+    return machine.processes or (torch.cuda.device_count() if kind.type == "cuda" else 1)
+
+
+def _one_process(
+    number: int, starter: int, count: int, meeting: str, kind: torch.device, work: Callable[[Ranks], None]
+) -> None:
+    exit_with_parent(starter)  # nothing else ends it if the starter is killed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the starter forwards it
+    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count)}
+    torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    try:
+        report_problems(lambda: _join_and_work(meeting, kind, work))
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(1) from None
+
+
+def _join_and_work(meeting: str, kind: torch.device, work: Callable[[Ranks], None]) -> None:
+    with concatenated(kind, meeting) as ranks:
+        work(ranks)
+
+
+def _explain(failed: int, exit_codes: list[int | None], signals: list[str]) -> None:
+    """Name a process that was killed: the one that failed first, or one that was not ended for its sake by SIGTERM."""
+    if signals and exit_codes[failed] == -signal.SIGTERM:
+        raise TrainError(f"stopped by {signals[0]} before the training began")
+    for number, code in [(failed, exit_codes[failed]), *enumerate(exit_codes)]:
+        if code is not None and code < 0 and (number == failed or -code != signal.SIGTERM):
+            raise TrainError(
+                f"process {number} of {len(exit_codes)} was killed by {signal.Signals(-code).name}; if memory ran out, "
+                "lower machine.processes or batch_size"
+            )

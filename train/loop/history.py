@@ -1,32 +1,90 @@
-"""How far a training has come: its epochs so far, the weights that they left, and what the present one has done."""
+"""The history of a training: its epochs, the weights kept of them, and checks that its loss does not diverge."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
-from train.loop.divergence import explosion
-from train.model.soup import mean_bytes
+from train.model.weights import mean_bytes
+
+CHECK_EVERY = 50  # steps; each check waits for the device
+EXPLODED = 10.0  # times the lowest: mixing and chance move an epoch's mean by tens of percent, never by so much
+
+HINTS = "lower optimiser.lr, lengthen optimiser.warmup_epochs, set optimiser.clip_norm"
+
+
+class DivergenceCheck:
+    """The losses of an epoch's steps, checked now and then.
+
+    Parameters
+    ----------
+    where : what is trained and when, such as `base-0, epoch 3`.
+    steps : of the epoch, of which so many are `done` already.
+    recordings : names what a step, counted from 0, learned from.
+    """
+
+    def __init__(self, where: str, steps: int, recordings: Callable[[int], Sequence[str]], done: int = 0) -> None:
+        self._where, self._steps, self._recordings, self._done = where, steps, recordings, done
+        self._unchecked: list[tuple[Tensor, float]] = []
+
+    def after_step(self, loss: Tensor, rate: float) -> None:
+        """Count a step; check every 50 steps and after the last; errors as in `check`."""
+        self._done += 1
+        self._unchecked.append((loss, rate))
+        if len(self._unchecked) == CHECK_EVERY or self._done == self._steps:
+            self.check()
+
+    def check(self) -> None:
+        """Check all losses since the last check.
+
+        Raises
+        ------
+        TrainError
+            If one is infinite or NaN: the step before it broke the weights, or its own batch is broken.
+        """
+        losses = torch.stack([loss for loss, _ in self._unchecked]).tolist() if self._unchecked else []
+        for number, value in enumerate(losses, start=self._done - len(losses)):
+            if not math.isfinite(value):
+                rate = self._unchecked[number - self._done + len(losses)][1]
+                raise TrainError(
+                    f"{self._where}: the loss became {value} at step {number + 1} of {self._steps} (learning rate "
+                    f"{rate:.1e}); {HINTS}, or use precision float32; if every rate fails, look at the step's "
+                    f"recordings: {', '.join(self._recordings(number))}"
+                )
+        self._unchecked = []
+
+
+def explosion(losses: list[float]) -> str | None:
+    """A warning if the last epoch's loss is ten times the lowest, and above where it began."""
+    *before, last = losses
+    if not before or last <= EXPLODED * min(before) or last <= before[0]:
+        return None
+    best = min(range(len(before)), key=before.__getitem__)
+    return (
+        f"warning: the training loss rose to {last:.3g}, {last / before[best]:.0f} times that of epoch {best + 1}; "
+        f"the training diverges: {HINTS}"
+    )
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch did; `metrics` are the validation's.
+    """One epoch in numbers; `metrics` are the validation's.
 
     Attributes
     ----------
     waiting
         Share of the time that the loop spent waiting for data.
     device_waiting
-        Share of the time that the GPU stood idle for want of data, by its own clock; None without a GPU.
+        Share of the time that the GPU idled for lack of data, by its own clock; None without a GPU.
     remarks
-        Lines that are to be read beside the numbers.
+        Lines printed below the numbers.
     elapsed_s
         Time of the training, without the validation.
     """
@@ -42,7 +100,7 @@ class Epoch:
     elapsed_s: float = 0.0
 
     def line(self, epochs: int) -> str:
-        """The line that is printed."""
+        """The printed line."""
         shown = self.metrics
         device = "" if self.device_waiting is None else f", device {100 * self.device_waiting:.1f} %"
         return (
@@ -53,21 +111,21 @@ class Epoch:
 
     @property
     def merit(self) -> float:
-        """What makes an epoch the best: macro ROC-AUC, or low loss on a fold where that cannot be measured."""
+        """Rank of the epoch: macro ROC-AUC, or minus the loss on a fold where that is undefined."""
         auc = self.metrics["macro_roc_auc"]
         return -self.metrics["loss"] if math.isnan(auc) else auc
 
 
 @dataclass
 class Totals:
-    """What an epoch has done so far; `loss` is the sum over its clips, on the device."""
+    """Sums of an epoch so far; `loss` is the sum over its clips, on the device."""
 
     loss: Tensor
     steps: int = 0
     clips: int = 0
     waited_s: float = 0.0
     elapsed_s: float = 0.0
-    device_s: float = 0.0  # that the GPU stood idle for want of data
+    device_s: float = 0.0  # that the GPU idled for lack of data
 
     def add(self, loss: Tensor, clips: int, waited_s: float) -> None:
         """Count a step by its mean loss."""
@@ -79,7 +137,7 @@ class Totals:
 
 @dataclass
 class History:
-    """The epochs that have ended, the weights that are still wanted of them, and the epoch that is under way."""
+    """The finished epochs, the weights kept of them, and the totals of the current epoch."""
 
     recipe: Recipe
     totals: Totals
@@ -95,16 +153,16 @@ class History:
 
     @property
     def stops_early(self) -> bool:
-        """Whether `patience` epochs have passed without a better one."""
+        """True if `patience` epochs have passed without a better one."""
         return self.best is not None and 0 < self.recipe.patience < len(self.epochs) - self.best.number
 
     @property
     def ended(self) -> bool:
-        """Whether no epoch is left."""
+        """True if no epoch is left."""
         return self.stops_early or len(self.epochs) >= self.recipe.epochs
 
     def add(self, epoch: Epoch, weights: bytes) -> Epoch:
-        """End the epoch that is under way; gives it back with the remarks that are to be made of it."""
+        """End the current epoch; returns it with its remarks."""
         if self.best is None or epoch.merit > self.best.merit:
             self.best, self.best_weights = epoch, weights
         if self.recipe.weights == "soup":
@@ -115,34 +173,34 @@ class History:
         return self.epochs[-1]
 
     def weights(self, last: bytes) -> dict[str, bytes]:
-        """All weights that the training leaves, if those of its last epoch are `last`."""
+        """All weights that the training leaves; `last` are those of its last epoch."""
         soup = {"soup": mean_bytes(self.recent)} if self.recent else {}
         return {"last": last, "best": self.best_weights, **soup}
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Of the last epoch and of the best one."""
+        """Metrics of the last epoch and of the best one."""
         return {"last": self.epochs[-1].metrics, **({"best": self.best.metrics} if self.best else {})}
 
     def _remarks(self, best: Epoch) -> Iterator[str]:
-        if said := explosion([epoch.train_loss for epoch in self.epochs]):
-            yield said
+        if warning := explosion([epoch.train_loss for epoch in self.epochs]):
+            yield warning
         if self.stops_early:
             since = len(self.epochs) - 1 - best.number
             yield f"stopped early: no epoch was better than {best.number + 1} for {since} epochs (patience)"
 
     def record(self) -> dict[str, Any]:
-        """All but weights and loss, as JSON has it."""
+        """All but weights and loss, for JSON."""
         totals = {key: value for key, value in vars(self.totals).items() if key != "loss"}
         best = None if self.best is None else self.best.number
         return {"tally": totals, "best": best, "history": [asdict(epoch) for epoch in self.epochs]}
 
     def files(self) -> dict[str, bytes]:
-        """The weights, by names of files."""
+        """The weights by file name."""
         best = {"best.safetensors": self.best_weights} if self.best else {}
         return best | {f"recent-{number:03d}.safetensors": content for number, content in enumerate(self.recent)}
 
     def resume(self, record: Mapping[str, Any], files: Mapping[str, bytes], loss: Tensor) -> None:
-        """Become the course that `record` and `files` were taken of."""
+        """Restore the history that `record` and `files` were made of."""
         self.totals = Totals(loss, **record["tally"])
         self.epochs = [Epoch(**{**epoch, "remarks": tuple(epoch["remarks"])}) for epoch in record["history"]]
         self.best = None if record["best"] is None else self.epochs[record["best"]]

@@ -8,16 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from birdcache.arrays import Floats64
 from birdcache.errors import TrainError
-from train.augment.batch import Batch
-from train.data.loader import TrainingBatches
-from train.loop.loop import grouped
+from train.augment.batch import Batch, TrainingBatches
 from train.loop.step import TrainingStep
-
-Floats = npt.NDArray[np.float64]
+from train.loop.trainer import grouped
 
 EXPLODED = 4.0  # times the lowest: beyond it nothing is learned about lower rates (as in fastai's finder)
 MEMORY = 0.9  # of the running mean that notices an explosion
@@ -28,9 +25,9 @@ SMOOTHING = 1 / 20  # deviation of the Gaussian that smooths the curve, as a sha
 class RangeTest:
     """The steps of a test, up to the explosion."""
 
-    rates: Floats  # (S,)
-    losses: Floats  # (S,) of each step's batch
-    smoothed: Floats  # (S,)
+    rates: Floats64  # (S,)
+    losses: Floats64  # (S,) of each step's batch
+    smoothed: Floats64  # (S,)
 
     @property
     def steepest(self) -> int:
@@ -60,7 +57,7 @@ class RangeTest:
         return float(self.rates[self.steepest])
 
 
-def growing_rates(lowest: float, highest: float, steps: int) -> Floats:
+def growing_rates(lowest: float, highest: float, steps: int) -> Floats64:
     """Rates that grow by the same factor from step to step: (S,)."""
     return np.geomspace(lowest, highest, steps)
 
@@ -72,7 +69,7 @@ def endless(batches: TrainingBatches, size: int) -> Iterator[list[Batch]]:
             yield group
 
 
-def range_test(training_step: TrainingStep, groups: Iterable[list[Batch]], rates: Floats) -> RangeTest:
+def range_test(training_step: TrainingStep, groups: Iterable[list[Batch]], rates: Floats64) -> RangeTest:
     """Take one step at each rate, until the loss is four times its lowest or no longer a number."""
     losses: list[float] = []
     running, lowest = 0.0, math.inf

@@ -1,4 +1,4 @@
-"""When a training saves, how it goes on from what was saved, and how a signal stops it."""
+"""Saving and resuming a training, and stopping it by a signal."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ import torch
 
 from birdcache.errors import TrainError
 from birdcache.params.load import MachineParams
-from train.loop.checkpoint import RECORD, Checkpoint, CheckpointFolder, CorruptedError, read_record
-from train.loop.distributed import Ranks
-from train.loop.fingerprint import key_of
-from train.loop.launch import SIGNALS
+from train.loop.checkpoint import RECORD, Checkpoint, CheckpointFolder, CorruptedError, key_of, read_record
+from train.loop.distributed import SIGNALS, Ranks
 
 AGREE_EVERY = 10  # steps of several processes; each time they wait for each other and for the device
 T = TypeVar("T")
 
-NOTHING, SAVE, STOP = 0, 1, 2  # what a process wants; of several the highest is done
+NOTHING, SAVE, STOP = 0, 1, 2  # requests of a process; the highest of several is carried out
 
 
 class StoppedError(TrainError):
@@ -34,7 +32,7 @@ class StoppedError(TrainError):
 
 
 class _StopNow(BaseException):
-    """A signal came where the training changes nothing, so that it need not be waited for."""
+    """A signal arrived while the training changes nothing, so it stops at once."""
 
 
 class Resumable(Protocol):
@@ -44,7 +42,7 @@ class Resumable(Protocol):
 
     @property
     def position(self) -> str:
-        """How far it has come, in words."""
+        """Progress in words."""
 
     def checkpoint(self) -> Checkpoint:
         """All that `resume` needs to go on from here."""
@@ -54,12 +52,12 @@ class Resumable(Protocol):
 
 
 def checkpoints_root(machine: MachineParams) -> Path:
-    """Where checkpoints are kept: BIRDCACHE_CHECKPOINTS, else machine.checkpoints."""
+    """The folder of all checkpoints: BIRDCACHE_CHECKPOINTS, else machine.checkpoints."""
     return Path(os.environ.get("BIRDCACHE_CHECKPOINTS") or machine.checkpoints)
 
 
 class Saver:
-    """Saves a training now and then, and when a signal asks it to stop; of several processes the first one writes."""
+    """Saves a training at intervals and when a signal stops it; of several processes the first one writes."""
 
     def __init__(
         self, place: Path, training: dict[str, str], machine: MachineParams, ranks: Ranks, device: torch.device
@@ -67,23 +65,23 @@ class Saver:
         self.folder = CheckpointFolder(place / key_of(training), machine.keep_checkpoints, training)
         self._every_s, self._ranks, self._device = machine.save_every_s, ranks, device
         self._signal: signal.Signals | None = None
-        self._now = False  # whether a signal may stop the training at once
-        self._asked, self._saved_at = 0, time.monotonic()
+        self._now = False  # a signal may stop the training at once
+        self._steps, self._saved_at = 0, time.monotonic()
 
     @contextmanager
-    def watching(self, trainer: Resumable) -> Iterator[None]:
-        """Go on from the newest checkpoint, and listen to signals.
+    def resuming(self, trainer: Resumable) -> Iterator[None]:
+        """Resume from the newest checkpoint, and handle signals.
 
         Raises
         ------
         TrainError
-            If another process is at this training, or the checkpoints are of another one.
+            If another process runs this training, or the checkpoints are of another one.
         """
         with self._held():
             self._resume(trainer)
-            before = {number: signal.getsignal(number) or signal.SIG_DFL for number in self._heard()}
+            before = {number: signal.getsignal(number) or signal.SIG_DFL for number in self._handled()}
             for number in before:
-                signal.signal(number, self._hear)
+                signal.signal(number, self._on_signal)
             try:
                 yield
             finally:
@@ -98,13 +96,13 @@ class Saver:
         StoppedError
             If a signal came.
         """
-        self._asked += 1
-        if self._ranks.world == 1 or self._asked % AGREE_EVERY == 0:
-            self._do(self._ranks.highest(self._wish(), self._device), trainer)
+        self._steps += 1
+        if self._ranks.world == 1 or self._steps % AGREE_EVERY == 0:
+            self._act(self._ranks.highest(self._request(), self._device), trainer)
 
     def after_epoch(self, trainer: Resumable, ended: bool) -> None:
         """As `after_step`; save in any case where the training has ended."""
-        self._do(self._ranks.highest(max(self._wish(), SAVE if ended else NOTHING), self._device), trainer)
+        self._act(self._ranks.highest(max(self._request(), SAVE if ended else NOTHING), self._device), trainer)
 
     def interruptible(self, trainer: Resumable, work: Callable[[], T]) -> T:
         """Do work that does not change the training; a signal to a single process stops it at once.
@@ -132,38 +130,38 @@ class Saver:
         if self._ranks.leads:
             self.folder.finish()
 
-    def _do(self, what: int, trainer: Resumable) -> None:
-        if what == STOP:
+    def _act(self, action: int, trainer: Resumable) -> None:
+        if action == STOP:
             self._stop(trainer)
-        if what == SAVE:
+        if action == SAVE:
             self._save(trainer)
 
     def _stop(self, trainer: Resumable) -> NoReturn:
-        said, by = self._save(trainer), (self._signal or signal.SIGTERM).name
-        raise StoppedError(f"{trainer.name}: stopped by {by} {trainer.position}; {said}")
+        outcome, by = self._save(trainer), (self._signal or signal.SIGTERM).name
+        raise StoppedError(f"{trainer.name}: stopped by {by} {trainer.position}; {outcome}")
 
     def _save(self, trainer: Resumable) -> str:
-        """Save; what came of it, in words. A disk that refuses does not end a training."""
+        """Save; the outcome in words. A full disk does not end a training."""
         checkpoint, refused = trainer.checkpoint(), False
         if self._ranks.leads:
             try:
                 self.folder.save(checkpoint)
             except OSError as error:
                 refused = True
-                said = f"no checkpoint in {self.folder.path} ({error}); make room on this disk"
-                print(f"warning: {trainer.name}: {said}", file=sys.stderr, flush=True)
-        # nobody goes on before the first one has written
+                problem = f"no checkpoint in {self.folder.path} ({error}); free space on this disk"
+                print(f"warning: {trainer.name}: {problem}", file=sys.stderr, flush=True)
+        # no process continues before the first one has written
         refused = bool(self._ranks.highest(int(refused), self._device))
         self._saved_at = time.monotonic()
-        how = "not saved; the same command goes on from an older checkpoint, if one lies" if refused else "saved"
-        return f"{how} in {self.folder.path}{'' if refused else '; the same command goes on from there'}"
+        how = "not saved; the same command resumes from an older checkpoint, if there is one," if refused else "saved"
+        return f"{how} in {self.folder.path}{'' if refused else '; the same command resumes from there'}"
 
     def _resume(self, trainer: Resumable) -> None:
         found = self.folder.newest() if self._ranks.leads else None
         checkpoint = self._shared(found[1] if found else None)
         if checkpoint:
             trainer.resume(checkpoint)
-            print(f"{trainer.name}: goes on {trainer.position}" + (f" ({found[0]})" if found else ""), flush=True)
+            print(f"{trainer.name}: resumes {trainer.position}" + (f" ({found[0]})" if found else ""), flush=True)
         for line in self._others() if self._ranks.leads else ():
             print(f"{trainer.name}: {line}", flush=True)
 
@@ -172,16 +170,16 @@ class Saver:
         if self._ranks.world == 1:
             return checkpoint
         own = [checkpoint.facts, sorted(checkpoint.files)] if checkpoint else []
-        told: list[Any] = json.loads(self._ranks.from_first(json.dumps(own).encode(), self._device))
-        if not told:
+        received: list[Any] = json.loads(self._ranks.from_first(json.dumps(own).encode(), self._device))
+        if not received:
             return None
         files = checkpoint.files if checkpoint else {}
         return Checkpoint(
-            told[0], {name: self._ranks.from_first(files.get(name, b""), self._device) for name in told[1]}
+            received[0], {name: self._ranks.from_first(files.get(name, b""), self._device) for name in received[1]}
         )
 
     def _others(self) -> Iterator[str]:
-        """What is said of trainings under other parameters that were interrupted in the same place."""
+        """Lines on unfinished trainings of the same member and fold under other parameters."""
         for folder in sorted(self.folder.path.parent.iterdir()):
             records = sorted(folder.glob(f"[0-9]*/{RECORD}"))
             if folder == self.folder.path or not records:
@@ -190,13 +188,13 @@ class Saver:
             try:
                 differing = ", ".join(self.folder.differences(read_record(records[-1].parent)))
             except (TrainError, CorruptedError):
-                differing = "what cannot be read any more"
+                differing = "unreadable record"
             yield (
-                f"an unfinished training with another {differing} is kept in {folder} ({megabytes:,.0f} MB): it goes "
-                "on once that is set back; remove the folder if it never will be"
+                f"an unfinished training with another {differing} is kept in {folder} ({megabytes:,.0f} MB): change "
+                "that back to resume it, or remove the folder"
             )
 
-    def _wish(self) -> int:
+    def _request(self) -> int:
         if self._signal:
             return STOP
         return SAVE if time.monotonic() - self._saved_at >= self._every_s else NOTHING
@@ -209,18 +207,18 @@ class Saver:
         with self.folder.held():
             yield
 
-    def _heard(self) -> list[signal.Signals]:
-        """The signals that nobody has told this process to ignore, as a shell does for what runs in its background."""
+    def _handled(self) -> list[signal.Signals]:
+        """The signals that this process was not told to ignore, as a shell tells its background jobs."""
         if threading.current_thread() is not threading.main_thread():
             return []
         return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
-    def _hear(self, number: int, _: FrameType | None) -> None:
-        """Remember the signal. A second Ctrl-C ends the process at once; SIGTERM may come by several ways."""
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        """Remember the signal. A second Ctrl-C ends the process at once; SIGTERM may arrive more than once."""
         self._signal = signal.Signals(number)
         if number == signal.SIGINT and self._ranks.world == 1:
             signal.signal(number, signal.SIG_DFL)
         if self._now:
             self._now = False
             raise _StopNow
-        os.write(2, f"{self._signal.name}: stops after this step\n".encode())  # print may be interrupted in itself
+        os.write(2, f"{self._signal.name}: stopping after this step\n".encode())  # print may be interrupted in itself

@@ -7,60 +7,78 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from dvclive.live import Live
 from safetensors.torch import load
 from scmrepo.exceptions import SCMError
 
+from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
 from birdcache.files import file_sha256, sha256_hex
+from birdcache.params.load import MachineParams
 from birdcache.progress import Progress, untold
 from cache import tables
 from commands.report.curves import draw_curves
+from train.data.member import ResolvedMember
+from train.loop.distributed import ALONE, Ranks
 from train.loop.history import Epoch
-from train.loop.loop import Trainer
-from train.loop.resume import Saver
-from train.loop.validation import Validation
-from train.members import ResolvedMember
+from train.loop.resume import Saver, checkpoints_root
+from train.loop.split import TrainingSplit, open_split
+from train.loop.trainer import Trainer
+from train.loop.validation import Validation, split_lines
 from train.model.classifier import Classifier
 from train.model.weights import Sidecar, weights_bytes, write_model
 from train.paths import MODELS, TRAINING_REPORTS
-from train.score.inference import Floats
 from train.score.metrics import recording_metrics
 
 
 @dataclass(frozen=True)
-class AnyPath:
-    """Where a training writes: weights and predictions in one folder, metrics and curves in another."""
+class RunFolders:
+    """The folders of a training: one of weights and predictions, one of metrics."""
 
-    name: str  # of the training in what is said of it, such as base-0
+    name: str  # of the training in messages, such as base-0
     folder: Path
     report: Path
 
 
-def place_of(member: str, fold: int) -> AnyPath:
-    """Where stage `train@<member>-<fold>` writes."""
+def place_of(member: str, fold: int) -> RunFolders:
+    """The folders of stage `train@<member>-<fold>`."""
     name = f"{member}-{fold}"
-    return AnyPath(name, MODELS / member / str(fold), TRAINING_REPORTS / name)
+    return RunFolders(name, MODELS / member / str(fold), TRAINING_REPORTS / name)
+
+
+def split_run(run: str) -> tuple[str, int]:
+    """'base-0' -> ('base', 0).
+
+    Raises
+    ------
+    TrainError
+        If it is not `<member>-<fold>`.
+    """
+    name, _, fold = run.rpartition("-")
+    if not name or not fold.isdigit():
+        raise TrainError(f"{run!r}: must be <member>-<fold>, such as base-0")
+    return name, int(fold)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training writes about itself, and where; of several processes only the one that leads does."""
+    """A training with the files that it writes; of several processes only the leading one writes."""
 
     member: ResolvedMember
     fold: int
-    place: AnyPath
+    place: RunFolders
     leads: bool = True
 
     def train(self, trainer: Trainer, validation: Validation, saver: Saver | None = None) -> None:
-        """Train, tell and log every epoch, write the weights and the predictions for the validation fold.
+        """Train, print and log every epoch, write the weights and the predictions for the validation fold.
 
         With a saver the training goes on from its newest checkpoint, and all epochs are logged anew: DVC has removed
         what was logged before the interruption.
         """
         with ExitStack() as stack:
             if saver:
-                stack.enter_context(saver.watching(trainer))
+                stack.enter_context(saver.resuming(trainer))
             live = stack.enter_context(open_log(self.place.report)) if self.leads else None
             if live:
                 for epoch in trainer.history.epochs:
@@ -72,12 +90,12 @@ class Run:
                     progress.say("\n".join([epoch.line(self.member.recipe.epochs), *epoch.remarks]))
                 if live:
                     log_epoch(live, epoch)
-        self._leave(trainer, validation)
+        self._write_results(trainer, validation)
         if saver:
             saver.finish()
 
-    def _leave(self, trainer: Trainer, validation: Validation) -> None:
-        """Write what is to stay of a training that has ended."""
+    def _write_results(self, trainer: Trainer, validation: Validation) -> None:
+        """Write the results of a training that has ended."""
         kind, history = self.member.recipe.weights, trainer.history
         weights, metrics = history.weights(weights_bytes(trainer.training_step.kept)), history.metrics()
         scores_NK, metrics[kind] = self._predictions(trainer.training_step.kept, weights[kind], validation)
@@ -100,12 +118,35 @@ class Run:
 
     def _predictions(
         self, model: Classifier, weights: bytes, validation: Validation
-    ) -> tuple[Floats, dict[str, float]]:
+    ) -> tuple[Floats32, dict[str, float]]:
         """Out-of-fold scores by the weights that the recipe keeps, and the metrics of those."""
         model.load_state_dict(load(weights))
         scores_NK, loss = validation.predict(model)
         examples = validation.examples
         return scores_NK, {"loss": loss, **recording_metrics(examples.primary, examples.secondary, scores_NK)}
+
+
+def train(
+    member: ResolvedMember,
+    fold: int,
+    place: RunFolders,
+    machine: MachineParams,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Train a member on a fold, as one of several processes or alone."""
+    train_split(open_split(member, fold, machine, ranks.device(device), ranks), place, machine)
+
+
+def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams) -> None:
+    """Train on what lies open, or go on from a checkpoint; the checkpoints of a finished training stay."""
+    recipe, ranks = split.member.recipe, split.ranks
+    ranks.check_batch(recipe.batch_size)
+    print("\n".join(split_lines(split.trained, split.validated, recipe)))
+    model = split.model()
+    trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name)
+    saver = Saver(checkpoints_root(machine) / place.folder, split.fingerprint(), machine, ranks, split.device)
+    Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation(), saver)
 
 
 def open_log(folder: Path) -> Live:
@@ -114,7 +155,7 @@ def open_log(folder: Path) -> Live:
     Raises
     ------
     TrainError
-        If the git repository has no commit yet, which DVCLive cannot bear.
+        If the git repository has no commit yet, which DVCLive needs.
     """
     try:
         return Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)

@@ -13,16 +13,15 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from train.augment.batch import Batch
-from train.data.random import Ints
-from train.loop.class_weights import class_weights
 from train.loop.distributed import Ranks
-from train.loop.divergence import HINTS
+from train.loop.history import HINTS
 from train.loop.optim import build_optimiser, set_rate
 from train.model.classifier import Classifier, Logits, autocast_dtype
-from train.model.losses import Loss
+from train.model.losses import Loss, class_weights
 
 EMA_WARMUP_POWER = 0.75  # timm: for models trained for less than a million steps
 
@@ -193,7 +192,7 @@ def joint_batch_norm(model: Classifier, device: torch.device, ranks: Ranks) -> C
 
 
 def _laid_out(state: Tensor, weight: Tensor) -> Tensor:
-    """What an optimiser keeps of a weight, in the weight's own order of memory; fused kernels look at no strides."""
+    """An optimiser's state of a weight in the weight's own memory layout; fused kernels ignore strides."""
     return torch.empty_like(weight).copy_(state) if state.shape == weight.shape else state.to(weight.device)
 
 

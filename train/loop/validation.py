@@ -1,28 +1,34 @@
-"""Validation: fixed clips that cover whole recordings, scored and averaged per recording.
+"""Validation: fixed clips that cover whole recordings, scored and averaged per recording; the summary of a split.
 
 B batch, N recording, K class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from birdcache.arrays import Bools, Floats32, Ints
+from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
 from birdcache.progress import Advance, untold
 from train.augment.batch import Batch
 from train.augment.ops import to_device
-from train.data.examples import Examples, Ints
+from train.data.examples import Examples
 from train.data.frames import Frames
+from train.data.sampling import Sampler, effective_counts
 from train.loop.distributed import ALONE, Ranks
 from train.model.classifier import Classifier
 from train.model.losses import Loss, check_finite, scores
-from train.score.inference import ClipList, Floats, Scorer, covering_clips
+from train.score.inference import ClipList, Scorer, covering_clips
 from train.score.metrics import recording_metrics
+
+MOST_NAMED = 12  # classes in one line
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,15 @@ class Validation:
         """The clips that are scored."""
         return covering_clips(self.examples, self.view.frames(self.recipe.clip_s))
 
-    def predict(self, model: Classifier, where: str = "validation", advance: Advance = untold) -> tuple[Floats, float]:
+    def predict(
+        self, model: Classifier, where: str = "validation", advance: Advance = untold
+    ) -> tuple[Floats32, float]:
         """Score every recording: mean over its clips. The same in all processes.
 
         Parameters
         ----------
-        where : what is said of a loss that is no number.
-        advance : told how many clips, of all processes, were scored.
+        where : the place, for the error about a loss that is no number.
+        advance : called with the number of clips scored since, of all processes.
 
         Returns
         -------
@@ -82,7 +90,7 @@ class Validation:
         return Loss(unsmoothed, torch.ones(self.examples.classes, device=self.device))
 
     def _truth(self, owner_B: Ints) -> Batch:
-        """What the loss compares the logits of clips of these recordings with."""
+        """The targets of clips of these recordings, as a batch without clips."""
         targets, weights = self.examples.targets(owner_B, self.recipe.secondary)
         none, alike = np.empty(0, np.float32), np.ones(len(owner_B), np.float32)
         return Batch(*(to_device(array, self.device) for array in (none, targets, weights, alike)))
@@ -91,3 +99,62 @@ class Validation:
         """Loss and metrics per recording; see `predict`."""
         scores_NK, mean_loss = self.predict(model, where, advance)
         return {"loss": mean_loss, **recording_metrics(self.examples.primary, self.examples.secondary, scores_NK)}
+
+
+def check_split(name: str, fold: int, trained: Examples, validated: Examples) -> None:
+    """Refuse a fold that nothing can be learned or measured on.
+
+    Raises
+    ------
+    TrainError
+        If either side of the split is empty.
+    """
+    for side, examples in (("train", trained), ("validate", validated)):
+        if not len(examples):
+            raise TrainError(
+                f"{name}-{fold}: no recording is left to {side} on; see reports/folds.csv and lower folds.count"
+            )
+
+
+def split_lines(trained: Examples, validated: Examples, recipe: Recipe) -> Iterator[str]:
+    """Lines on the size of the split, the clips that an epoch draws of rare and common classes, and missing classes."""
+    sampler = Sampler(trained.primary, trained.part, recipe.sampling, recipe.seed)
+    has_times = trained.events is not None and len(trained.events.row) > 0
+    kind = "recordings and annotated times" if has_times else "recordings"
+    yield (
+        f"training on {len(trained)} {kind}, {sampler.clips} clips an epoch; validating on {len(validated)} recordings"
+    )
+    taught_K = np.bincount(trained.primary, minlength=trained.classes)
+    drawn_K = effective_counts(trained.primary, sampler.probability_N, sampler.clips, trained.classes)
+    yield "clips an epoch draws of a class: " + ", ".join(
+        f"{trained.labels[k]} {drawn_K[k]:.1f} (has {taught_K[k]})" for k in rarest_and_commonest(taught_K)
+    )
+    if missing := named(trained.labels, taught_K == 0):
+        yield f"warning: no recording of {missing} is trained on in this fold, so they cannot be learned"
+    yield from _unmeasured(validated)
+
+
+def rarest_and_commonest(counts_K: Ints) -> list[int]:
+    """The three rarest and the three commonest classes; all, if there are no more than six."""
+    order = np.argsort(counts_K, kind="stable").tolist()
+    return order if len(order) <= 6 else [*order[:3], *order[-3:]]
+
+
+def named(labels: Sequence[str], chosen_K: Bools) -> str:
+    """The chosen labels, the first twelve by name."""
+    found = [label for label, chosen in zip(labels, chosen_K, strict=True) if chosen]
+    rest = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return ", ".join(found[:MOST_NAMED]) + rest
+
+
+def _unmeasured(validated: Examples) -> Iterator[str]:
+    """Lines on classes that the metrics leave out: those without a positive or, masks aside, a negative."""
+    positives_K = np.bincount(validated.primary, minlength=validated.classes)
+    negatives_K = len(validated) - positives_K - validated.secondary.sum(axis=0)
+    if not ((positives_K > 0) & (negatives_K > 0)).any():
+        yield (
+            "warning: no class has both positives and negatives in the validated fold, so macro ROC-AUC is nan; "
+            "the best epoch is the one with the lowest validation loss"
+        )
+    if absent := named(validated.labels, positives_K == 0):
+        yield f"without a recording in the validated fold, so not in its metrics: {absent}"

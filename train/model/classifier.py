@@ -1,6 +1,6 @@
 """Models: any timm backbone on spectrograms, from scratch, from pretrained weights or from another member's.
 
-B batch, M mel bin, T frame, K class.
+B batch, C channel, M mel bin, T frame, K class, E feature.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from birdcache.params.members import Member
 from train.augment.normalise import BinStatistics
 from train.model.heads import FrameAttention, GeneralisedMean, attend_to_frames, feature_maps, generalise_pool
 from train.model.pretrained import check_source, take_weights
-from train.model.weight_file import Source, find_source
+from train.model.weight_file import WeightSource, find_source
 
 # timm's options by which some transformers look at images of any size; convolutional backbones have and need none
 ANY_SIZE = ({"dynamic_img_size": True, "dynamic_img_pad": True}, {"strict_img_size": False})
 
 
 class Logits(NamedTuple):
-    """What a model says of a batch."""
+    """The output of a model for a batch."""
 
     clip: Tensor  # (B, K)
     frame_max: Tensor | None = None  # (B, K) of each class's loudest frame, if the head looks at frames
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         return Logits(*self.head(feature_maps(self.backbone, images)))
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """What starts from random values in any case: the classifier, or the head over frames; GeM's exponent."""
+        """Parameters that always start from random values: the classifier, or the head over frames; GeM's exponent."""
         found = (tensor for module in self._head_modules() for tensor in module.parameters())
         return list(dict.fromkeys(found))  # a few classifiers of timm contain the pooling
 
@@ -76,7 +76,7 @@ class Classifier(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        """Whether only the head learns."""
+        """True if only the head learns."""
         return self._frozen
 
     def freeze_backbone(self, frozen: bool) -> None:
@@ -215,13 +215,13 @@ def _check_backbone(backbone: str) -> None:
     raise TrainError(f"params.yaml: backbone = {backbone!r}: timm knows no such model; {hint}")
 
 
-def _options(member: Member, pretrained: bool | Source) -> dict[str, Any]:
+def _options(member: Member, pretrained: bool | WeightSource) -> dict[str, Any]:
     options: dict[str, Any] = {"pretrained": pretrained is True}
     if member.head == "linear":
         options["drop_rate"] = member.dropout
     if member.drop_path:
         options["drop_path_rate"] = member.drop_path  # not every backbone has this option
-    if isinstance(pretrained, Source) and not pretrained.trained:
+    if isinstance(pretrained, WeightSource) and not pretrained.trained:
         # a head for no classes is never of the size that is wanted, so timm leaves the file's head out
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained.path), "num_classes": 0}}
     return options
@@ -248,3 +248,16 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
     return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+
+
+def features_and_logits(network: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Pooled features (B, E) and logits (B, K) of images (B, C, M, T).
+
+    A head over frames sees maps, so that its features are the mean of these over mel bins and frames.
+    """
+    backbone: Any = network.backbone
+    if network.head is None:
+        maps = backbone.forward_features(images)
+        return backbone.forward_head(maps, pre_logits=True), backbone.forward_head(maps)
+    maps = feature_maps(backbone, images)
+    return maps.mean(dim=(2, 3)), network.head(maps)[0]

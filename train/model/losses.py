@@ -1,23 +1,28 @@
-"""Losses between logits and soft targets. B batch, K class.
+"""Losses between logits and soft targets, and the weights of classes in them. B batch, K class.
 
-A target is anything from 0 to 1: mixed, smoothed, or the weight of a secondary label. A cell of a batch's weights that
-is 0 is left out, and a batch's importance weighs its clips: every loss is a weighted mean, and 0 if nothing is left.
+A target is anything from 0 to 1: mixed, smoothed, or the weight of a secondary label. Cells of a batch's weights that
+are 0 are left out, and a batch's importance weighs its clips: every loss is a weighted mean, and 0 if nothing is left.
+
+timm's losses (SoftTargetCrossEntropy, BinaryCrossEntropy, AsymmetricLoss) average over whole batches: they take neither
+masked cells, weights of clips, nor fractional targets in the focal terms, so they cannot stand in for these.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from birdcache.arrays import Floats32, Ints
 from birdcache.errors import TrainError
 from birdcache.params.recipe import LossParams
 from train.augment.batch import Batch
 from train.model.classifier import Logits
 
-LEFT_OUT = -1e4  # logit of a class that the softmax must not look at
+LEFT_OUT = -1e4  # logit of a class left out of the softmax
 SMALLEST = 1e-8  # a sum of weights below this is none, a distance to the target below this is this
 
 
@@ -133,3 +138,32 @@ def check_finite(value: float, where: str) -> None:
 def scores(logits_BK: Tensor, params: LossParams) -> Tensor:
     """Logits to scores in [0, 1]: softmax if classes exclude each other (ce), else sigmoid."""
     return torch.softmax(logits_BK.float(), dim=1) if params.exclusive else torch.sigmoid(logits_BK.float())
+
+
+def class_weights(counts_K: Ints, params: LossParams) -> Floats32:
+    """Weights of classes by how many recordings each has, such that their mean over these recordings is 1.
+
+    `inverse` is 1 / n: all classes count alike. `effective` is (1 - beta) / (1 - beta^n), the inverse of the effective
+    number of samples: as 1 / n for a few recordings, the same for all classes with far more than 1 / (1 - beta). The
+    weights come on top of weighted sampling, which makes rare classes more frequent in the batches.
+
+    Parameters
+    ----------
+    counts_K : training recordings of each primary label.
+
+    Returns
+    -------
+    (K,) float32. A class without a recording weighs 1, like an average recording: `bce` then still learns that it is
+    absent from the others.
+
+    Source: Cui et al. 2019, Class-balanced loss based on effective number of samples.
+    """
+    weights_K = np.ones(len(counts_K))
+    present = counts_K > 0
+    if params.class_weights == "none":
+        return weights_K.astype(np.float32)
+    counts = counts_K[present].astype(np.float64)
+    beta = params.effective_beta
+    raw = 1 / counts if params.class_weights == "inverse" else (1 - beta) / (1 - beta**counts)
+    weights_K[present] = raw * counts.sum() / (raw * counts).sum()
+    return weights_K.astype(np.float32)

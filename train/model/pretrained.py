@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from birdcache.errors import TrainError
-from train.model.weight_file import Source, Trained
+from train.model.weight_file import Trained, WeightSource
 
 BACKBONE = "backbone."  # what names of a trained model's tensors begin with, but for those of its head and statistics
 STATISTICS = "bin_mean"  # (C, M), with the channels of the images that the model was trained on
 
 
-def check_source(source: Source, backbone: str, pretrained: bool | str) -> None:
+def check_source(source: WeightSource, backbone: str, pretrained: bool | str) -> None:
     """Refuse weights of another backbone before anything is built.
 
     Raises
@@ -40,7 +40,7 @@ def check_source(source: Source, backbone: str, pretrained: bool | str) -> None:
         )
 
 
-def take_weights(backbone: nn.Module, source: Source, channels: int, pretrained: bool | str) -> None:
+def take_weights(backbone: nn.Module, source: WeightSource, channels: int, pretrained: bool | str) -> None:
     """Copy a trained model's weights into a backbone, without its head; what timm has loaded from a file is checked.
 
     If the source saw images of another number of channels, its stem is adapted to `channels`.
@@ -88,7 +88,7 @@ def _where(pretrained: bool | str) -> str:
     return f"params.yaml: pretrained = {pretrained!r}"
 
 
-def _keys_of(source: Source, pretrained: bool | str) -> set[str]:
+def _keys_of(source: WeightSource, pretrained: bool | str) -> set[str]:
     """Names of the tensors in a .safetensors file."""
     try:
         with safe_open(source.path, "pt") as file:
@@ -112,7 +112,7 @@ def _check_complete(
 
 
 def _head(backbone: nn.Module) -> tuple[str, ...]:
-    """What names of the tensors of timm's own head begin with."""
+    """Prefixes of the tensors of timm's own head."""
     return tuple(f"{name}." for name in _configured(backbone, "classifier"))
 
 

@@ -1,4 +1,4 @@
-"""Where a member's first weights come from: a file with timm's key names, or a trained model of any project."""
+"""Sources of a member's first weights: a file with timm's key names, or a trained model of any project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIDECAR = "model.json"
 
 
 class _Member(BaseModel):
-    """What is read of the member that a source was trained as."""
+    """The fields that are read of the member that a source was trained as."""
 
     backbone: str
     head: str
@@ -30,7 +30,7 @@ class _Resolved(BaseModel):
 
 
 class _SourceSidecar(BaseModel):
-    """What is read of a source's sidecar: no more, so that models of other versions of this project can be sources."""
+    """The fields that are read of a source's sidecar: few, so that models of other versions can be sources."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -41,14 +41,14 @@ class _SourceSidecar(BaseModel):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a trained model was trained as."""
+    """The architecture that a source was trained with."""
 
     backbone: str
     head: str
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightSource:
     """A file of weights with timm's key names, or one of a trained model."""
 
     path: Path
@@ -56,7 +56,7 @@ class Source:
     trained: Trained | None = None
 
 
-def find_source(pretrained: str, key: str = "pretrained") -> Source:
+def find_source(pretrained: str, key: str = "pretrained") -> WeightSource:
     """The weights that a member's `pretrained` names, after a look at their bytes.
 
     Parameters
@@ -80,10 +80,10 @@ def find_source(pretrained: str, key: str = "pretrained") -> Source:
         raise TrainError(f"{where}: is no .safetensors file; convert it with safetensors.torch.save_file")
     if (path.parent / SIDECAR).is_file():
         return _trained(path.parent, path.stem, where)
-    return Source(path, file_sha256(path))
+    return WeightSource(path, file_sha256(path))
 
 
-def _trained(folder: Path, kind: str | None, where: str) -> Source:
+def _trained(folder: Path, kind: str | None, where: str) -> WeightSource:
     sidecar = _read_sidecar(folder, where)
     kind = kind or sidecar.member.recipe.weights
     path = folder / f"{kind}.safetensors"
@@ -93,7 +93,7 @@ def _trained(folder: Path, kind: str | None, where: str) -> Source:
     sha256 = file_sha256(path)
     if sha256 != sidecar.sha256[kind]:
         raise TrainError(f"{where}: {path} has other bytes than {SIDECAR} beside it promises; copy the folder anew")
-    return Source(path, sha256, Trained(sidecar.member.member.backbone, sidecar.member.member.head))
+    return WeightSource(path, sha256, Trained(sidecar.member.member.backbone, sidecar.member.member.head))
 
 
 def _read_sidecar(folder: Path, where: str) -> _SourceSidecar:

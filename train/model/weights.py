@@ -1,8 +1,23 @@
-"""Trained weights as safetensors, with a sidecar that says what they are: labels, member, recipe, view, digests."""
+"""Trained weights as safetensors, their sidecar `model.json` (labels, member, recipe, view, digests), and soups.
+
+A soup is one model whose weights are the mean of several models' weights. `weights: soup` of a recipe averages the last
+epochs of one training, which lie in one valley of the loss, as in stochastic weight averaging (SWA, Izmailov et al.
+2018). SWA keeps the learning rate constant or cyclic and so gathers models that differ; at the end of a cosine, epochs
+differ little and their mean gains little.
+
+`ensemble.fold_soup` averages the folds of a member, the uniform soup of Wortsman et al. 2022. They average fine-tunings
+of one pretrained model, which share a valley, and add a model only if it helps (the greedy soup); trainings from
+different random weights share no valley, and their mean is usually poor.
+
+The running mean and variance of batch norm are averaged like weights. SWA recomputes them by a pass over the training
+data, since the averaged network has other activations; for neighbouring epochs the difference is small, for folds it is
+one more reason why their soup may be poor. Integers (counts of batches) are those of the last model.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,12 +25,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from birdcache.errors import TrainError
 from birdcache.files import checksummed_json, sha256_hex, verified_json, write_durably
 from train.augment.normalise import channel_count
-from train.members import ResolvedMember
+from train.data.member import ResolvedMember
 from train.model.classifier import Classifier, build_model
 from train.model.weight_file import SIDECAR as SIDECAR
 
@@ -23,7 +38,7 @@ KINDS = ("last", "best")
 
 
 class Sidecar(BaseModel):
-    """What the weights in a folder are; `metrics` are those of the validation fold.
+    """The description of the weights in a folder; `metrics` are those of the validation fold.
 
     `sha256` guards the files, and a seal the sidecar itself.
     """
@@ -92,3 +107,48 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
     except (RuntimeError, SafetensorError) as error:
         raise TrainError(f"{path}: does not fit {sidecar.member.member.backbone}: {error}; train again") from error
     return model.to(device).eval()
+
+
+def mean_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of state dicts of one architecture, in the type of the last; integers as in the last.
+
+    Raises
+    ------
+    TrainError
+        If they hold other tensors than each other.
+    """
+    last = states[-1]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+    if any(other != shapes[-1] for other in shapes):
+        raise TrainError("weights of different architectures have no mean; set ensemble.fold_soup: false")
+    return {name: _mean([state[name] for state in states]) for name in last}
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    last = tensors[-1]
+    if not last.is_floating_point():
+        return last.clone()
+    return torch.stack([tensor.double() for tensor in tensors]).mean(dim=0).to(last.dtype)
+
+
+def mean_bytes(contents: Collection[bytes]) -> bytes:
+    """Mean of weights that lie as contents of .safetensors files, as such a content."""
+    return save(mean_state([load(content) for content in contents]))
+
+
+def read_fold_soup(folders: Sequence[Path], device: torch.device) -> tuple[Sidecar, Classifier]:
+    """One model of a member's folds, and the sidecar of the last of them.
+
+    Raises
+    ------
+    TrainError
+        If weights are missing, or not of one architecture.
+    """
+    sidecars = [read_sidecar(folder) for folder in folders]
+    cpu = torch.device("cpu")
+    models = [
+        read_model(folder, sidecar, sidecar.member.recipe.weights, cpu)
+        for folder, sidecar in zip(folders, sidecars, strict=True)
+    ]
+    models[-1].load_state_dict(mean_state([model.state_dict() for model in models]))
+    return sidecars[-1], models[-1].to(device)

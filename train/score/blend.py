@@ -1,4 +1,4 @@
-"""How the scores of several members become one: means, means of ranks, weights fitted on out-of-fold predictions.
+"""Blends of several members' scores: means, means of ranks, weights fitted on out-of-fold predictions.
 
 P member, N recording or window, K class. `known` marks the cells that count, as in `train.score.metrics`.
 """
@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
-from train.score.metrics import Bools, Floats, Ints
+from birdcache.arrays import Bools, Floats32, Floats64, Ints
 
-Weights = npt.NDArray[np.float64]
-
-SUREST = 1e-6  # a score is taken for no surer than this, so that one blunder costs no infinite loss
+LOWEST_LIKELIHOOD = 1e-6  # a score is taken for no surer than this, so that one blunder costs no infinite loss
 SMALLEST_WEIGHT = 1e-4  # what is less, is nothing
 
 Kind = Literal["mean", "rank", "fitted", "best"]
@@ -26,7 +23,7 @@ BLENDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Blend:
-    """How members are blended; section `ensemble` of params.yaml says what each kind does.
+    """A way to blend members; section `ensemble` of params.yaml describes each kind.
 
     Attributes
     ----------
@@ -39,10 +36,10 @@ class Blend:
 
     @property
     def learns(self) -> bool:
-        """Whether weights are learnt from out-of-fold predictions."""
+        """True if weights are learnt from out-of-fold predictions."""
         return self.kind in ("fitted", "best")
 
-    def weights(self, scores_PNK: Floats, truth_NK: Bools, known_NK: Bools) -> Weights:
+    def weights(self, scores_PNK: Floats32, truth_NK: Bools, known_NK: Bools) -> Floats64:
         """Weights of the members, (P,), that these predictions ask for; non-negative, with the sum one."""
         members = len(scores_PNK)
         if self.kind == "fitted":
@@ -52,7 +49,7 @@ class Blend:
             return np.isin(np.arange(members), order[: self.best]) / min(self.best, members)
         return equal(members)
 
-    def __call__(self, scores_PNK: Floats, weights_P: Weights) -> Floats:
+    def __call__(self, scores_PNK: Floats32, weights_P: Floats64) -> Floats32:
         """Blended scores: (N, K). Under kind `rank` they depend on all N that are blended at once."""
         if self.kind == "rank":
             scores_PNK = np.stack([ranks(scores_NK) for scores_NK in scores_PNK])
@@ -60,10 +57,10 @@ class Blend:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOut:
     """Predictions of recordings by models that were not trained on them, and in which fold each was held out."""
 
-    scores: Floats  # (P, N, K)
+    scores: Floats32  # (P, N, K)
     truth: Bools  # (N, K)
     known: Bools  # (N, K)
     fold: Ints  # (N,)
@@ -73,14 +70,14 @@ class Held:
         """The folds that were predicted."""
         return [int(fold) for fold in np.unique(self.fold)]
 
-    def weights(self, blend: Blend, without: int | None = None) -> Weights:
+    def weights(self, blend: Blend, without: int | None = None) -> Floats64:
         """Weights learnt on all folds, or on all but one; equal ones where there is no fold to learn on."""
         if blend.learns and len(self.folds) < 2:
             return equal(len(self.scores))
         chosen = np.ones(len(self.fold), bool) if without is None else self.fold != without
         return blend.weights(self.scores[:, chosen], self.truth[chosen], self.known[chosen])
 
-    def blended(self, blend: Blend) -> Floats:
+    def blended(self, blend: Blend) -> Floats32:
         """Blended out-of-fold scores, (N, K): those of a fold by weights that the other folds have taught."""
         if not blend.learns:
             return blend(self.scores, equal(len(self.scores)))
@@ -91,7 +88,7 @@ class Held:
         return result
 
     def remark(self, blend: Blend) -> str | None:
-        """What must be said when weights cannot be learnt."""
+        """A line for the user if weights cannot be learnt."""
         if not blend.learns or len(self.folds) > 1:
             return None
         return (
@@ -99,23 +96,23 @@ class Held:
             "members are averaged. Name more folds in folds.train"
         )
 
-    def members(self, chosen: list[int]) -> Held:
+    def members(self, chosen: list[int]) -> HeldOut:
         """The same recordings, predicted by some of the members."""
-        return Held(self.scores[chosen], self.truth, self.known, self.fold)
+        return HeldOut(self.scores[chosen], self.truth, self.known, self.fold)
 
 
-def equal(members: int) -> Weights:
+def equal(members: int) -> Floats64:
     """The same weight for each member."""
     return np.full(members, 1 / members)
 
 
-def likelihoods(scores_NK: Floats, truth_NK: Bools, known_NK: Bools) -> Weights:
-    """What the scores give to the truth of each cell that counts, at least `SUREST`: (known cells,)."""
+def likelihoods(scores_NK: Floats32, truth_NK: Bools, known_NK: Bools) -> Floats64:
+    """Likelihood of the truth of each known cell under the scores, at least `LOWEST_LIKELIHOOD`: (known cells,)."""
     scores = scores_NK[known_NK].astype(np.float64)
-    return np.clip(np.where(truth_NK[known_NK], scores, 1 - scores), SUREST, 1.0)
+    return np.clip(np.where(truth_NK[known_NK], scores, 1 - scores), LOWEST_LIKELIHOOD, 1.0)
 
 
-def log_loss(scores_NK: Floats, truth_NK: Bools, known_NK: Bools) -> float:
+def log_loss(scores_NK: Floats32, truth_NK: Bools, known_NK: Bools) -> float:
     """Mean binary log loss of all cells that count, in nats: each class of each recording is one yes or no.
 
     It fits scores that share one unit among the classes (softmax) as well as those that do not (sigmoid).
@@ -123,7 +120,7 @@ def log_loss(scores_NK: Floats, truth_NK: Bools, known_NK: Bools) -> float:
     return float(-np.log(likelihoods(scores_NK, truth_NK, known_NK)).mean())
 
 
-def fitted_weights(scores_PNK: Floats, truth_NK: Bools, known_NK: Bools) -> Weights:
+def fitted_weights(scores_PNK: Floats32, truth_NK: Bools, known_NK: Bools) -> Floats64:
     """Non-negative weights with the sum one, (P,), whose blend has the least log loss.
 
     The likelihood of a cell is linear in the weights, so the problem is convex and its minimum global; SLSQP finds it.
@@ -135,8 +132,8 @@ def fitted_weights(scores_PNK: Floats, truth_NK: Bools, known_NK: Bools) -> Weig
         return start_P
     cells = truth_NK.shape[1] / likelihood_PC.shape[1]  # the loss of a recording, not of a cell: not too flat for SLSQP
 
-    def loss_and_slope(weights_P: Weights) -> tuple[float, Weights]:
-        mixed_C = np.maximum(weights_P @ likelihood_PC, SUREST / 2)
+    def loss_and_slope(weights_P: Floats64) -> tuple[float, Floats64]:
+        mixed_C = np.maximum(weights_P @ likelihood_PC, LOWEST_LIKELIHOOD / 2)
         return float(-np.log(mixed_C).sum() * cells), -(likelihood_PC @ (1 / mixed_C)) * cells
 
     sums_to_one = {"type": "eq", "fun": lambda weights_P: weights_P.sum() - 1, "jac": np.ones_like}
@@ -149,7 +146,7 @@ def fitted_weights(scores_PNK: Floats, truth_NK: Bools, known_NK: Bools) -> Weig
     return np.asarray(weights_P / weights_P.sum())
 
 
-def ranks(scores_NK: Floats) -> Floats:
+def ranks(scores_NK: Floats32) -> Floats32:
     """Ranks of each class's scores, scaled to 0 (lowest) .. 1 (highest); equal scores share their mean rank."""
     if len(scores_NK) < 2:
         return np.full_like(scores_NK, 0.5)

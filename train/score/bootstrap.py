@@ -1,4 +1,4 @@
-"""How sure metrics are: the same metrics over recordings drawn again and again, with replacement.
+"""Confidence intervals of metrics by the bootstrap: the same metrics over recordings drawn with replacement.
 
 B resample, N recording, K class, G group of equal scores. A resample is how often it holds each recording.
 Source: Efron 1979, percentile intervals.
@@ -10,11 +10,10 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from train.score.metrics import CMAP_PADDING, Bools, Floats, Ints
+from birdcache.arrays import Bools, Floats32, Floats64, Ints
+from train.score.metrics import CMAP_PADDING
 
-Values = npt.NDArray[np.float64]
 Between = tuple[float, float]
 
 SEED = 1
@@ -23,10 +22,10 @@ TAIL = 2.5  # percent on each side of an interval
 
 @dataclass(frozen=True)
 class Resampled:
-    """Metrics of scores, once for each resample; NaN where a resample cannot tell."""
+    """Metrics of scores, once for each resample; NaN where a resample does not determine them."""
 
-    average_precision: Values  # (B, K)
-    of_all: dict[str, Values]  # metric, named as in `train.score.metrics` -> (B,)
+    average_precision: Floats64  # (B, K)
+    of_all: dict[str, Floats64]  # metric, named as in `train.score.metrics` -> (B,)
 
     def intervals(self) -> dict[str, Between]:
         """95 % interval of each metric."""
@@ -37,35 +36,35 @@ class Resampled:
         return interval(mean_of_known(self.average_precision[:, chosen_K]))
 
 
-def draw_resamples(recordings: int, resamples: int) -> Values:
-    """How often each recording is in each resample: (B, N); the same for the same numbers."""
+def draw_resamples(recordings: int, resamples: int) -> Floats64:
+    """Counts of each recording in each resample: (B, N); the same for the same numbers."""
     drawn = np.random.default_rng(SEED).multinomial(recordings, np.full(recordings, 1 / recordings), size=resamples)
     return np.asarray(drawn, np.float64)
 
 
-def draw_whole(groups_N: Ints, resamples: int) -> Values:
-    """How often each row is in each resample when whole groups are drawn, such as a soundscape's windows: (B, N)."""
+def draw_whole(groups_N: Ints, resamples: int) -> Floats64:
+    """Counts of each row in each resample when whole groups are drawn, such as a soundscape's windows: (B, N)."""
     groups, number_N = np.unique(groups_N, return_inverse=True)
     return draw_resamples(len(groups), resamples)[:, number_N]
 
 
-def resampled_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats, counts_BN: Values) -> Resampled:
+def resampled_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> Resampled:
     """As `train.score.metrics.recording_metrics`, for each resample; secondary labels count neither way."""
     truth_NK = primary_N[:, None] == np.arange(scores_NK.shape[1])
     ranking = _ranking(truth_NK, ~secondary_NK, scores_NK, counts_BN)
-    right_BK, said_BK, true_BK = _counts(truth_NK, scores_NK, counts_BN)
-    f1_BK = np.where(true_BK > 0, 2 * right_BK / np.maximum(said_BK + true_BK, 1), np.nan)
+    right_BK, called_BK, true_BK = _counts(truth_NK, scores_NK, counts_BN)
+    f1_BK = np.where(true_BK > 0, 2 * right_BK / np.maximum(called_BK + true_BK, 1), np.nan)
     accuracy_B = right_BK.sum(axis=1) / counts_BN.sum(axis=1)
     best = {"accuracy": accuracy_B, "macro_f1": mean_of_known(f1_BK)}
     return Resampled(ranking.average_precision, ranking.of_all | best)
 
 
-def resampled_windows(truth_NK: Bools, scores_NK: Floats, counts_BN: Values) -> Resampled:
+def resampled_windows(truth_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> Resampled:
     """As `train.score.metrics.window_metrics`, for each resample."""
     return _ranking(truth_NK, np.ones_like(truth_NK), scores_NK, counts_BN)
 
 
-def _ranking(truth_NK: Bools, known_NK: Bools, scores_NK: Floats, counts_BN: Values) -> Resampled:
+def _ranking(truth_NK: Bools, known_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> Resampled:
     """Metrics of each class's ranking of the rows that are known of it."""
     counts_NB = np.ascontiguousarray(counts_BN.T)
     auc_BK, precision_BK, padded_BK = (np.full((len(counts_BN), scores_NK.shape[1]), np.nan) for _ in range(3))
@@ -84,34 +83,34 @@ class Ranked:
     So there are few groups, however many recordings there are.
     """
 
-    positives: Values  # (G, B)
-    negatives: Values  # (G, B)
+    positives: Floats64  # (G, B)
+    negatives: Floats64  # (G, B)
     at_one: bool  # whether the first group has a score of 1, as the rows have that pad cmAP
 
     @classmethod
-    def of(cls, truth_N: Bools, scores_N: Floats, counts_NB: Values) -> Ranked:
+    def of(cls, truth_N: Bools, scores_N: Floats32, counts_NB: Floats64) -> Ranked:
         """Sort and group; `counts_NB` holds a row for each recording."""
         order = np.argsort(-scores_N, kind="stable")
         truth_N, scores_N = truth_N[order], scores_N[order]
         group_N = np.cumsum(np.diff(scores_N, prepend=np.inf) != 0) - 1
-        told_N = np.isin(group_N, group_N[truth_N])
-        begins = np.flatnonzero(np.diff(np.where(told_N, group_N, -1), prepend=-2))
+        scored_N = np.isin(group_N, group_N[truth_N])
+        begins = np.flatnonzero(np.diff(np.where(scored_N, group_N, -1), prepend=-2))
         if not len(begins):
             nothing_GB = np.zeros((0, counts_NB.shape[1]))
             return cls(nothing_GB, nothing_GB, at_one=False)
         all_GB = np.add.reduceat(counts_NB[order], begins, axis=0)
         positives_GB, place = np.zeros_like(all_GB), np.flatnonzero(truth_N)
         np.add.at(positives_GB, np.searchsorted(begins, place, side="right") - 1, counts_NB[order[place]])
-        return cls(positives_GB, all_GB - positives_GB, bool(told_N[0] and scores_N[0] >= 1))
+        return cls(positives_GB, all_GB - positives_GB, bool(scored_N[0] and scores_N[0] >= 1))
 
-    def roc_auc(self) -> Values:
+    def roc_auc(self) -> Floats64:
         """(B,), NaN without a positive or a negative."""
         below_GB = self.negatives.sum(axis=0) - np.cumsum(self.negatives, axis=0)
         won_B = (self.positives * (below_GB + self.negatives / 2)).sum(axis=0)
         pairs_B = self.positives.sum(axis=0) * self.negatives.sum(axis=0)
         return np.where(pairs_B > 0, won_B / np.maximum(pairs_B, 1), np.nan)
 
-    def average_precision(self, padding: int = 0) -> Values:
+    def average_precision(self, padding: int = 0) -> Floats64:
         """(B,), NaN without a positive, or without a negative unless so many positives with a score of 1 are added."""
         positives_GB, negatives_GB = self.positives, self.negatives
         known_B = positives_GB.any(axis=0) & (negatives_GB.any(axis=0) | (padding > 0))
@@ -125,21 +124,21 @@ class Ranked:
         return np.where(known_B, sums_B / np.maximum(positives_GB.sum(axis=0), 1), np.nan)
 
 
-def _counts(true_NK: Bools, scores_NK: Floats, counts_BN: Values) -> tuple[Values, Values, Values]:
+def _counts(true_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> tuple[Floats64, Floats64, Floats64]:
     """Of each class in each resample: recordings that are found, taken for it, and of it, (B, K) each."""
-    said_NK = scores_NK.argmax(axis=1)[:, None] == np.arange(scores_NK.shape[1])
-    right, said, true = (counts_BN @ each for each in (true_NK & said_NK, said_NK, true_NK))
+    called_NK = scores_NK.argmax(axis=1)[:, None] == np.arange(scores_NK.shape[1])
+    right, said, true = (counts_BN @ each for each in (true_NK & called_NK, called_NK, true_NK))
     return right, said, true
 
 
-def mean_of_known(values_BK: Values) -> Values:
+def mean_of_known(values_BK: Floats64) -> Floats64:
     """Mean over the classes that a resample can tell of, NaN where it can tell of none: (B,)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a resample without any class
         return np.asarray(np.nanmean(values_BK, axis=1)) if values_BK.shape[1] else np.full(len(values_BK), np.nan)
 
 
-def interval(values_B: Values) -> Between:
+def interval(values_B: Floats64) -> Between:
     """95 % interval, over the resamples that can tell; NaN where none can."""
     known_B = values_B[np.isfinite(values_B)]
     if not len(known_B):

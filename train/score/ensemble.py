@@ -1,23 +1,27 @@
-"""The file data/ensemble.json: how scores of members' clips become final scores. Stages and `birdcache predict` use it.
+"""The file data/ensemble.json: the way from scores of members' clips to final scores; thresholds of the classes.
 
-P member, W window, K class.
+P member, N recording, W window, K class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from birdcache.arrays import Floats32
+from birdcache.arrays import Bools, Floats32
 from birdcache.errors import TrainError
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
+from cache.tables import Col
 from train.score.blend import Blend, Kind
 
 ENSEMBLE = "ensemble"  # its name beside those of the members
+UNTAUGHT = 0.5  # where not one recording is a positive
 
 
 class Ensemble(BaseModel):
@@ -44,17 +48,17 @@ class Ensemble(BaseModel):
 
     @property
     def blend(self) -> Blend:
-        """How the members are blended."""
+        """The blend of the members."""
         return Blend(self.kind, self.best)
 
     @property
     def cutting(self) -> Cutting:
-        """Which clips are scored."""
+        """The clips that are scored."""
         return Cutting(self.window_s, self.hop_s, tuple(self.shifts_s))
 
     @property
     def post(self) -> PostProcessing:
-        """What is done to the windows of a soundscape."""
+        """The post-processing of a soundscape's windows."""
         return PostProcessing(self.smoothing, self.file_max)
 
     def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
@@ -63,7 +67,7 @@ class Ensemble(BaseModel):
         return by_soundscape(self.post, blended_WK, windows)
 
     def called_above(self) -> Floats32:
-        """From which final score on each class counts as detected: (K,)."""
+        """The final score from which on each class counts as detected: (K,)."""
         return self.post.thresholds(np.array(self.thresholds, np.float32))
 
 
@@ -86,3 +90,66 @@ def read_ensemble(path: Path) -> Ensemble:
         raise TrainError(f"{path}: is missing; run `dvc repro submit`") from None
     except ValidationError as error:
         raise TrainError(f"{path}: {error.errors()[0]['msg']}; write it anew with `dvc repro -f submit`") from None
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """A threshold for each class, and what it comes from; all arrays are (K,).
+
+    Attributes
+    ----------
+    used : `own` drawn towards the global one: (n own + prior global) / (n + prior) with n positives.
+    own : The threshold of the best F1 of the class alone; NaN without a positive or without a negative.
+    f1 : F1 of the used threshold; NaN like `own`.
+    positives : Recordings of the class.
+    """
+
+    used: Floats32
+    own: Floats32
+    f1: Floats32
+    positives: Floats32
+
+    def table(self, labels: list[str]) -> pd.DataFrame:
+        """reports/thresholds.csv."""
+        columns = {"threshold": self.used, "own_threshold": self.own, "f1": self.f1}
+        return pd.DataFrame({Col.LABEL: labels, "positives": self.positives.astype(int), **columns})
+
+
+def fit_thresholds(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools, prior: float) -> Thresholds:
+    """The threshold of the best F1 for each class, drawn towards that of all classes together where positives are few.
+
+    A class without positives or without negatives has the threshold of all classes.
+    """
+    common = best_threshold(truth_NK[known_NK], scores_NK[known_NK]) if (truth_NK & known_NK).any() else UNTAUGHT
+    classes = truth_NK.shape[1]
+    positives = (truth_NK & known_NK).sum(axis=0)
+    used, own, f1 = np.full(classes, common), np.full(classes, np.nan), np.full(classes, np.nan)
+    for label in np.flatnonzero((positives > 0) & (positives < known_NK.sum(axis=0))):
+        rows = known_NK[:, label]
+        truth_N, scores_N = truth_NK[rows, label], scores_NK[rows, label]
+        own[label] = best_threshold(truth_N, scores_N)
+        used[label] = (positives[label] * own[label] + prior * common) / (positives[label] + prior)
+        f1[label] = f1_at(truth_N, scores_N, used[label])
+    return Thresholds(*(np.asarray(column, np.float32) for column in (used, own, f1, positives)))
+
+
+def best_threshold(truth_N: Bools, scores_N: Floats32) -> float:
+    """The threshold of the best F1 among those halfway between neighbouring scores; of several, the highest.
+
+    Parameters
+    ----------
+    truth_N : with at least one positive.
+    """
+    negated, first = np.unique(-scores_N.astype(np.float64), return_inverse=True)  # from the highest score on
+    scores = -negated
+    hits = np.cumsum(np.bincount(first, truth_N))
+    called = np.cumsum(np.bincount(first))
+    best = int(np.argmax(2 * hits / (called + truth_N.sum())))
+    below = scores[best + 1] if best + 1 < len(scores) else 0.0
+    return float((scores[best] + below) / 2)
+
+
+def f1_at(truth_N: Bools, scores_N: Floats32, threshold: float) -> float:
+    """F1 of what scores at least the threshold."""
+    called_N = scores_N >= threshold
+    return float(2 * (truth_N & called_N).sum() / (truth_N.sum() + called_N.sum()))

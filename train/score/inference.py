@@ -6,26 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from birdcache.arrays import Floats64
+from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
 from birdcache.predict.postprocess import Cutting
-from birdcache.predict.postprocess import windows_in as windows_in
 from train.augment.normalise import Normaliser, as_images
 from train.data.examples import Examples
 from train.data.frames import Frames
 from train.data.loader import staged_ahead
-from train.data.random import Ints
 from train.data.sampling import clip_positions, covering_starts
-from train.model.classifier import Classifier, Logits, autocast_dtype
-from train.model.features import features_and_logits
+from train.model.classifier import Classifier, Logits, autocast_dtype, features_and_logits
 from train.model.losses import scores
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ class Scorer:
             yield logits
 
     @torch.no_grad()
-    def features(self, clips: ClipList, batch_size: int) -> Floats:
+    def features(self, clips: ClipList, batch_size: int) -> Floats32:
         """Pooled features of the clips, which embed them: (N, E) float32."""
         images = self._images(clips, batch_size)
         parts = [features_and_logits(self._model, each)[0].float().cpu() for each in images]
@@ -116,12 +110,12 @@ class Scorer:
             each = clips.subset(slice(begin, begin + batch_size))
             yield ClipBatch(each.row, clip_positions(each.start, each.frames, self._clip_frames, loop, each.first))
 
-    def scores(self, clips: ClipList, batch_size: int) -> Floats:
+    def scores(self, clips: ClipList, batch_size: int) -> Floats32:
         """Scores of the clips: (N, K) float32."""
         parts = [scores(logits.clip, self._recipe.loss).cpu() for logits in self.logits(clips, batch_size)]
         return np.asarray(torch.cat(parts).numpy(), np.float32)
 
-    def scores_along(self, row: int, frames: int, duration_s: float, cutting: Cutting, batch_size: int) -> Floats:
+    def scores_along(self, row: int, frames: int, duration_s: float, cutting: Cutting, batch_size: int) -> Floats32:
         """Scores of the clips of one long recording, as they are and moved by each shift: (S, N, K) float32."""
         middle_SN = cutting.middles_s(duration_s) + np.array(cutting.moves_s)[:, None]
         clips = clips_at(middle_SN.ravel(), row, frames, self._view, self._clip_frames)

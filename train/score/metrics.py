@@ -1,34 +1,34 @@
-"""Metrics of scores against truth. N recording or window, K class.
+"""Metrics of scores against truth, calibration among them. N recording or window, K class.
 
 `known` marks the cells that count: a secondary label is neither a positive nor a negative of its class.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+from birdcache.arrays import Bools, Floats32, Floats64, Ints
 
 CMAP_PADDING = 5  # BirdCLEF 2023: five all-positive rows soften the score of rare classes
+BINS = 10
 
 
-def class_roc_auc(truth_NK: Bools, scores_NK: Floats, known_NK: Bools) -> npt.NDArray[np.float64]:
+def class_roc_auc(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> Floats64:
     """ROC-AUC of each class: (K,), NaN where a class has no positive or no negative."""
     return _per_class(truth_NK, scores_NK, known_NK, roc_auc_score)
 
 
-def class_average_precision(truth_NK: Bools, scores_NK: Floats, known_NK: Bools) -> npt.NDArray[np.float64]:
+def class_average_precision(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> Floats64:
     """Average precision of each class: (K,), NaN where a class has no positive or no negative."""
     return _per_class(truth_NK, scores_NK, known_NK, average_precision_score)
 
 
-def _per_class(truth_NK: Bools, scores_NK: Floats, known_NK: Bools, metric: Any) -> npt.NDArray[np.float64]:
+def _per_class(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools, metric: Any) -> Floats64:
     values = np.full(truth_NK.shape[1], np.nan)
     for label in range(truth_NK.shape[1]):
         rows = known_NK[:, label]
@@ -38,7 +38,7 @@ def _per_class(truth_NK: Bools, scores_NK: Floats, known_NK: Bools, metric: Any)
     return values
 
 
-def padded_cmap(truth_NK: Bools, scores_NK: Floats, known_NK: Bools, padding: int = CMAP_PADDING) -> float:
+def padded_cmap(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools, padding: int = CMAP_PADDING) -> float:
     """Mean average precision over the classes that have a positive, after `padding` rows that are positive everywhere.
 
     Source: BirdCLEF 2023's metric.
@@ -59,7 +59,7 @@ def padded_cmap(truth_NK: Bools, scores_NK: Floats, known_NK: Bools, padding: in
     )
 
 
-def recording_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats) -> dict[str, float]:
+def recording_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32) -> dict[str, float]:
     """Metrics of scores per recording.
 
     Parameters
@@ -86,7 +86,7 @@ def recording_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats) -
     }
 
 
-def window_metrics(truth_NK: Bools, scores_NK: Floats) -> dict[str, float]:
+def window_metrics(truth_NK: Bools, scores_NK: Floats32) -> dict[str, float]:
     """Metrics of scores per window of a soundscape, where several species may sing or none."""
     known_NK = np.ones_like(truth_NK)
     auc_K = class_roc_auc(truth_NK, scores_NK, known_NK)
@@ -97,6 +97,38 @@ def window_metrics(truth_NK: Bools, scores_NK: Floats) -> dict[str, float]:
     }
 
 
-def _mean(values: npt.NDArray[np.float64]) -> float:
+def _mean(values: Floats64) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("nan")
+
+
+class Bin(NamedTuple):
+    """Recordings whose best class has a similar score."""
+
+    recordings: int
+    mean_score: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The bins that hold a recording, lowest score first. Source: reliability diagrams, Guo et al. 2017."""
+
+    bins: tuple[Bin, ...]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean distance of score and accuracy, weighted by recordings; 0 is perfect."""
+        total = sum(each.recordings for each in self.bins)
+        return sum(abs(each.mean_score - each.accuracy) * each.recordings for each in self.bins) / max(total, 1)
+
+
+def calibration(primary_N: Ints, scores_NK: Floats32) -> Calibration:
+    """The share of recordings whose best class is right, by its score."""
+    if not len(primary_N):
+        return Calibration(())
+    best_N = scores_NK.max(axis=1).clip(0, 1)  # a blend may exceed 1 by a rounding
+    accuracy, mean_score = calibration_curve(scores_NK.argmax(axis=1) == primary_N, best_N, n_bins=BINS)
+    # scikit-learn keeps the sizes of its bins to itself
+    sizes = np.bincount(np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], best_N))
+    return Calibration(tuple(map(Bin, sizes[sizes > 0].tolist(), mean_score.tolist(), accuracy.tolist())))

@@ -1,4 +1,4 @@
-"""What members say of recordings that they were not trained on. N recording, K class."""
+"""Out-of-fold predictions of members. N recording, K class."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from birdcache.arrays import Bools, Floats32, Ints
 from birdcache.errors import TrainError
 from cache.store import Store
 from train.data.examples import Examples, read_examples
 from train.paths import MODELS, store_path
-from train.score.blend import Blend, Held
+from train.score.blend import Blend, HeldOut
 from train.score.ensemble import ENSEMBLE
-from train.score.metrics import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class OutOfFold:
     """Recordings that every member has predicted without having been trained on them."""
 
     examples: Examples
-    scores: dict[str, Floats]  # member -> (N, K)
+    scores: dict[str, Floats32]  # member -> (N, K)
     recordings: Ints  # (K,) of each class in the data set, validated or not
     fold: Ints  # (N,) in which each recording was held out
 
@@ -34,9 +34,9 @@ class OutOfFold:
         return truth_NK
 
     @property
-    def held(self) -> Held:
-        """What weights are learnt from; secondary labels count neither for nor against."""
-        return Held(np.stack(list(self.scores.values())), self.truth, ~self.examples.secondary, self.fold)
+    def held(self) -> HeldOut:
+        """The predictions that weights are learnt from; secondary labels count neither for nor against."""
+        return HeldOut(np.stack(list(self.scores.values())), self.truth, ~self.examples.secondary, self.fold)
 
     def with_ensemble(self, blend: Blend) -> OutOfFold:
         """With the blend of the members as one more, named ENSEMBLE."""
@@ -65,9 +65,9 @@ def read_out_of_fold(
     return OutOfFold(predicted, scores, np.bincount(examples.primary, minlength=len(labels)), fold)
 
 
-def _member_predictions(models: Path, name: str, folds: Sequence[int]) -> dict[str, tuple[Floats, int]]:
+def _member_predictions(models: Path, name: str, folds: Sequence[int]) -> dict[str, tuple[Floats32, int]]:
     """Recording -> its scores (K,), and its fold."""
-    predicted: dict[str, tuple[Floats, int]] = {}
+    predicted: dict[str, tuple[Floats32, int]] = {}
     for fold in folds:
         path = models / name / str(fold) / "predictions.npz"
         if not path.is_file():

@@ -1,25 +1,73 @@
-"""Tables of stage `evaluate`: what each member adds, blends side by side, and what each step of post-processing gains.
+"""Tables of stage `evaluate`: the gain by each member, blend and step of post-processing; parameters of members.
 
 P member, N window, K class.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
-from birdcache.predict.postprocess import PostProcessing
-from train.score.blend import BLENDS, Blend, Held, log_loss
+from birdcache.arrays import Bools, Floats32, Ints
+from birdcache.predict.clip_scores import ClipScores, read_clip_scores
+from birdcache.predict.postprocess import PostProcessing, by_soundscape
+from cache import tables
+from cache.tables import Col
+from train.data.member import ResolvedMember
+from train.paths import SCORES
+from train.score.blend import BLENDS, Blend, HeldOut, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
-from train.score.metrics import Floats, recording_metrics
+from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold
-from train.score.windows import Windows
 
 Scores = dict[str, dict[str, float]]  # on which data -> metric -> value
-
 USUAL = PostProcessing(smoothing=0.1, file_max=1.0)  # what is tried of a step that is off
+NAMES = ("recipe", "seed")  # how a training is called, not what it is
 
 
-def member_table(predicted: OutOfFold, held: Held, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Windows:
+    """The windows of all soundscapes."""
+
+    clips: ClipScores
+    row_ids: list[str]
+    truth: Bools  # (N, K) who sings
+    has_truth: Bools  # (N,) windows that the truth has a row for
+    scores: dict[str, Floats32]  # member or ensemble -> (N, K)
+
+    @property
+    def soundscapes(self) -> Ints:
+        """(N,) which soundscape each window is of."""
+        return np.repeat(np.arange(len(self.clips.windows)), self.clips.windows)
+
+    def metrics(self, scores_NK: Floats32) -> dict[str, float]:
+        """Metrics over the windows that have a truth."""
+        return window_metrics(self.truth[self.has_truth], scores_NK[self.has_truth])
+
+
+def read_windows(labels: list[str], ensemble: Ensemble) -> Windows:
+    """Final scores of all windows beside their truth, as far as there is one; each member also alone."""
+    truth = tables.SOUNDSCAPE_TRUTH.read().set_index(Col.ROW_ID)[Col.LABELS]
+    clips = read_clip_scores(SCORES)
+    row_ids = clips.row_ids
+    number = {label: index for index, label in enumerate(labels)}
+    truth_NK = np.zeros((len(row_ids), len(labels)), bool)
+    for row, row_id in enumerate(row_ids):
+        truth_NK[row, [number[label] for label in truth.get(row_id, "").split() if label in number]] = True
+    has_truth = np.array([row_id in truth.index for row_id in row_ids], bool)
+    members_PNK = clips.member_windows()
+    alone = [by_soundscape(ensemble.post, scores_NK, clips.windows) for scores_NK in members_PNK]
+    scores = dict(zip(clips.members.tolist(), alone, strict=True))
+    scores[ENSEMBLE] = ensemble.final(members_PNK, clips.windows)
+    return Windows(clips, row_ids, truth_NK, has_truth, scores)
+
+
+def member_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
     """Each member's weight, its metrics alone, those of the ensemble without it, and what it adds to the ensemble.
 
     Out of fold, and on the soundscapes if they have a truth. The ensemble without it learns its weights anew; a member
@@ -41,7 +89,7 @@ def member_table(predicted: OutOfFold, held: Held, windows: Windows, ensemble: E
     return pd.DataFrame(rows).sort_values("data", kind="stable", ignore_index=True)
 
 
-def _without(predicted: OutOfFold, held: Held, windows: Windows, ensemble: Ensemble, others: list[int]) -> Scores:
+def _without(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble, others: list[int]) -> Scores:
     """Metrics of the ensemble of the other members."""
     names, smaller = list(ensemble.members), held.members(others)
     weights = dict(zip([names[each] for each in others], smaller.weights(ensemble.blend).tolist(), strict=True))
@@ -50,16 +98,16 @@ def _without(predicted: OutOfFold, held: Held, windows: Windows, ensemble: Ensem
     return _both(predicted, windows, smaller.blended(ensemble.blend), windows_NK)
 
 
-def _both(predicted: OutOfFold, windows: Windows, recordings_NK: Floats, windows_NK: Floats) -> Scores:
+def _both(predicted: OutOfFold, windows: Windows, recordings_NK: Floats32, windows_NK: Floats32) -> Scores:
     """Macro ROC-AUC and cmAP out of fold, and on the soundscapes if they have a truth."""
     examples = predicted.examples
     found = {"out of fold": recording_metrics(examples.primary, examples.secondary, recordings_NK)}
-    if windows.told.any():
+    if windows.has_truth.any():
         found["soundscapes"] = windows.metrics(windows_NK)
     return {data: {"auc": metrics["macro_roc_auc"], "cmap": metrics["cmap"]} for data, metrics in found.items()}
 
 
-def blend_table(predicted: OutOfFold, held: Held, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
+def blend_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
     """Every blend of these members out of fold, and on the soundscapes if they have a truth."""
     members_PNK = windows.clips.member_windows()
     rows = []
@@ -80,12 +128,12 @@ def blend_table(predicted: OutOfFold, held: Held, windows: Windows, ensemble: En
 
 
 def postprocessing_table(windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
-    """What each step gains by itself over one clip a window, and all that is on together; empty without a truth.
+    """The gain of each step over one clip a window, and of all enabled steps together; empty without a truth.
 
     Of smoothing and the file's maximum a usual value is tried where it is off.
     """
     columns = ["step", "used", "macro_roc_auc", "auc_gain", "cmap", "cmap_gain"]
-    if not windows.told.any():
+    if not windows.has_truth.any():
         return pd.DataFrame(columns=columns)
     rows, plain = [], windows.metrics(_plain(windows, ensemble))
     for step, is_used, scores_NK in _steps(windows, ensemble):
@@ -96,7 +144,7 @@ def postprocessing_table(windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _steps(windows: Windows, ensemble: Ensemble) -> list[tuple[str, bool, Floats]]:
+def _steps(windows: Windows, ensemble: Ensemble) -> list[tuple[str, bool, Floats32]]:
     """Each step: what it is, whether it is on, and the scores that it alone leads to."""
     cutting, post = ensemble.cutting, ensemble.post
     smoothing, file_max = post.smoothing or USUAL.smoothing, post.file_max or USUAL.file_max
@@ -121,7 +169,7 @@ def _plain(
     post: PostProcessing | None = None,
     overlap: bool = False,
     shifts: bool = False,
-) -> Floats:
+) -> Floats32:
     """Scores of the windows by one clip each, but for what is asked for: (N, K)."""
     post = post or PostProcessing(0.0, 0.0)
     only = ensemble.model_copy(update={"smoothing": post.smoothing, "file_max": post.file_max})
@@ -139,3 +187,37 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.4f}"
     return str(value)
+
+
+def changes(before: ResolvedMember, after: ResolvedMember) -> list[str]:
+    """Lines such as `optimiser.lr`: 0.001 -> 0.01, in the order of params.yaml."""
+    old, new = _flat(before), _flat(after)
+    keys = [key for key in dict.fromkeys([*new, *old]) if key not in NAMES and old.get(key) != new.get(key)]
+    return [f"`{key}`: {_shown(old, key)} -> {_shown(new, key)}" for key in keys]
+
+
+def parameter_table(members: Sequence[ResolvedMember]) -> pd.DataFrame:
+    """A row per key in the order of params.yaml, a column per member; first the keys in which the members differ."""
+    columns = {member.name: _flat(member) for member in members}
+    keys = dict.fromkeys(key for values in columns.values() for key in values)
+    rows = [[key, *(_shown(values, key) for values in columns.values())] for key in keys]
+    alike_last = sorted(rows, key=lambda row: len(set(row[1:])) == 1)
+    return pd.DataFrame(alike_last, columns=["key", *columns])
+
+
+def _flat(member: ResolvedMember) -> dict[str, Any]:
+    """All that decides a training, by dotted key: the member's own keys, then the recipe's."""
+    sections = (member.member.model_dump(), member.recipe.model_dump())
+    return {key: value for section in sections for key, value in _leaves(section)}
+
+
+def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key]) if key in values else "none"

@@ -13,35 +13,33 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from birdcache.arrays import Floats64, Ints
 from birdcache.errors import TrainError, run_stage
 from birdcache.files import file_sha256
 from birdcache.params import load as parameters
 from birdcache.params.load import MachineParams
 from birdcache.params.recipe import resolve_recipe
-from birdcache.params.views import each_of
 from cache.store import Store
-from train.data.concat import ConcatFrames
-from train.data.multi_view import open_multi_view
-from train.data.pseudo_clips import PseudoClips
-from train.data.random import Floats, Ints
-from train.fit import Split, open_split, split_run, train_split
+from train.data.dataset import open_dataset, open_soundscapes
+from train.data.member import ResolvedMember, read_member
+from train.data.multi_view import ConcatFrames
+from train.data.sampling import PseudoClips
 from train.loop.checkpoint import forget_finished
-from train.loop.distributed import ALONE, Ranks
-from train.loop.launch import run_together
+from train.loop.distributed import ALONE, Ranks, run_together
 from train.loop.resume import checkpoints_root
-from train.loop.run import AnyPath
-from train.members import ResolvedMember, joint_digest, read_member
+from train.loop.run import RunFolders, split_run, train_split
+from train.loop.split import TrainingSplit, split_dataset
 from train.model.classifier import choose_device
-from train.model.weights import SIDECAR
-from train.paths import STUDENT, STUDENT_REPORTS, store_path
+from train.model.weight_file import SIDECAR
+from train.paths import STUDENT, STUDENT_REPORTS
 from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
 from train.student.rounds import round_of
 from train.student.start import copy_model
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a student learns beside the recordings, and how it is mixed with them."""
+class PseudoLabelMix:
+    """Pseudo-labels for a student, and how their clips are mixed with the recordings."""
 
     labels: PseudoLabels
     probability: float
@@ -55,19 +53,19 @@ def main() -> None:
     member, fold = split_run(run)
     params = parameters.load()
     each = round_of(in_round, params.student.rounds)
-    place = AnyPath(name, STUDENT / in_round / member / str(fold), STUDENT_REPORTS / name)
+    place = RunFolders(name, STUDENT / in_round / member / str(fold), STUDENT_REPORTS / name)
     labels = read_pseudo_labels(STUDENT / in_round)
     if labels.stopped:
         pass_on(labels, place)
         return
     machine, device = params.machine, choose_device(params.machine.device)
     taught = with_override(read_member(member), each.override)
-    lesson = Lesson(labels, each.probability, each.share)
-    run_together(partial(train_student, taught, fold, place, lesson, machine, device), machine, device)
+    mix = PseudoLabelMix(labels, each.probability, each.share)
+    run_together(partial(train_student, taught, fold, place, mix, machine, device), machine, device)
     forget_finished(checkpoints_root(machine), place.folder)
 
 
-def pass_on(labels: PseudoLabels, place: AnyPath) -> None:
+def pass_on(labels: PseudoLabels, place: RunFolders) -> None:
     """Copy the teacher's model to where the student's would be, and say why.
 
     Raises
@@ -77,7 +75,7 @@ def pass_on(labels: PseudoLabels, place: AnyPath) -> None:
     """
     (source,) = (Path(folder) for folder in labels.teacher if Path(folder).parts[-2:] == place.folder.parts[-2:])
     if file_sha256(source / SIDECAR) != labels.teacher[source.as_posix()]:
-        raise TrainError(f"{source}: changed after stage pseudo had looked at it; run `dvc repro student/dvc.yaml`")
+        raise TrainError(f"{source}: changed after stage pseudo read it; run `dvc repro student/dvc.yaml`")
     copy_model(source, place.folder)
     place.report.mkdir(parents=True, exist_ok=True)
     (place.report / "passed_on.txt").write_text(f"{labels.stopped}\n")
@@ -92,56 +90,50 @@ def with_override(member: ResolvedMember, override: dict[str, object]) -> Resolv
 def train_student(
     member: ResolvedMember,
     fold: int,
-    place: AnyPath,
-    lesson: Lesson,
+    place: RunFolders,
+    mix: PseudoLabelMix,
     machine: MachineParams,
     device: torch.device,
     ranks: Ranks = ALONE,
 ) -> None:
     """Train a member on a fold with pseudo-labelled clips, as one of several processes or alone."""
-    split = open_split(member, fold, machine, ranks.device(device), ranks)
-    train_split(with_lesson(split, lesson, machine), place, machine)
+    device = ranks.device(device)
+    dataset = open_dataset(member, machine, device)
+    split = split_dataset(dataset, fold, device, ranks)
+    train_split(with_pseudo_clips(split, len(dataset.first), mix, machine), place, machine)
 
 
-def with_lesson(split: Split, lesson: Lesson, machine: MachineParams) -> Split:
-    """The split with the soundscapes' frames joined to those of the recordings.
+def with_pseudo_clips(split: TrainingSplit, rows: int, mix: PseudoLabelMix, machine: MachineParams) -> TrainingSplit:
+    """The split with the frames of soundscapes behind those of the recordings, which are in the first `rows` rows.
 
     Raises
     ------
     TrainError
         If the labels are of other classes, or of soundscapes that the store does not hold.
     """
-    if lesson.labels.labels != split.trained.labels:
+    if mix.labels.labels != split.trained.labels:
         raise TrainError(f"{STUDENT}: pseudo-labels are of other classes than data/labels.csv lists; run `dvc repro`")
     member, view = split.member, split.member.view
-    stores = soundscape_stores(member)
-    frames, lines = open_multi_view(stores, split.device, machine)
-    clips = pseudo_clips(lesson, stores[0], view.frames(member.recipe.clip_s))
-    print(f"soundscapes: {lines}")
+    soundscapes = open_soundscapes(member.member.views, view, machine, split.device)
+    clips = pseudo_clips(mix, soundscapes.first, view.frames(member.recipe.clip_s))
+    print(f"soundscapes: {soundscapes.placement}")
     print(
-        f"{lesson.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in, of "
-        f"{len(set(lesson.labels.soundscape))} soundscapes"
+        f"{mix.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in, of "
+        f"{len(set(mix.labels.soundscape))} soundscapes"
     )
-    rows = len(Store(store_path(member.member.view), each_of(view)[0]).frames)
-    concatenated = ConcatFrames(split.frames, frames, rows)
-    return replace(split, frames=concatenated, pseudo=clips.offset(rows), soundscapes_digest=joint_digest(stores))
+    concatenated = ConcatFrames(split.frames, soundscapes.frames, rows)
+    return replace(split, frames=concatenated, pseudo=clips.offset(rows), soundscapes_digest=soundscapes.digest)
 
 
-def soundscape_stores(member: ResolvedMember) -> list[Store]:
-    """The stores of soundscapes of the member's views."""
-    pairs = zip(member.member.views, each_of(member.view), strict=True)
-    return [Store(store_path(name, soundscapes=True), view) for name, view in pairs]
-
-
-def pseudo_clips(lesson: Lesson, store: Store, clip_frames: int) -> PseudoClips:
-    """Where the labelled clips lie in the soundscapes' store.
+def pseudo_clips(mix: PseudoLabelMix, store: Store, clip_frames: int) -> PseudoClips:
+    """The places of the labelled clips in the soundscapes' store.
 
     Raises
     ------
     TrainError
         If it does not hold one of their soundscapes.
     """
-    labels, view = lesson.labels, store.view
+    labels, view = mix.labels, store.view
     row_N = store.rows_of(list(labels.sha256))
     if (row_N < 0).any():
         missing = labels.soundscape[int(np.argmin(row_N))]
@@ -149,10 +141,10 @@ def pseudo_clips(lesson: Lesson, store: Store, clip_frames: int) -> PseudoClips:
     frames_N = store.frames[row_N]
     start_N = clip_starts_around(labels.middle_s * (view.sample_rate_hz / view.hop), frames_N, clip_frames)
     confidence_N = labels.confidence.astype(np.float64)
-    return PseudoClips(row_N, frames_N, start_N, labels.scores, confidence_N, lesson.probability, lesson.share)
+    return PseudoClips(row_N, frames_N, start_N, labels.scores, confidence_N, mix.probability, mix.share)
 
 
-def clip_starts_around(middle_N: Floats, frames_N: Ints, clip_frames: int) -> Ints:
+def clip_starts_around(middle_N: Floats64, frames_N: Ints, clip_frames: int) -> Ints:
     """First frames of clips around middles, moved inside their soundscapes; as `inference.clips_at`: (N,)."""
     highest_N = np.maximum(frames_N - clip_frames, 0)
     return np.clip(np.rint(middle_N - clip_frames / 2), 0, highest_N).astype(np.int64)

@@ -16,10 +16,20 @@ from birdcache.params.load import Params
 from birdcache.params.student import StudentRound
 from birdcache.predict.postprocess import Cutting
 from train.paths import STUDENT
-from train.predict import Soundscape, Task
-from train.student.models import Judge, RoundModels, read_truth, with_truth
+from train.score.soundscapes import ScoringTask, SoundscapeAudio
 from train.student.pseudo_labels import PseudoLabels, confidence, sharpened
-from train.student.rounds import check_measurable, judged, models_of, open_judge, reason_to_stop, round_of
+from train.student.rounds import (
+    Evaluator,
+    RoundModels,
+    check_measurable,
+    models_of,
+    open_evaluator,
+    read_truth,
+    reason_to_stop,
+    round_of,
+    teacher_report,
+    with_truth,
+)
 
 
 def main() -> None:
@@ -29,26 +39,26 @@ def main() -> None:
     student = params.student
     each = round_of(name, student.rounds)
     models = models_of(each.teacher, params)
-    judge = open_judge(params, models)
-    metrics = judge.metrics(models)
+    evaluator = open_evaluator(params, models)
+    metrics = evaluator.metrics(models)
     if student.least_gain is not None:
         check_measurable(metrics, student.gain_in)
-    report = judged(each, metrics, student.gain_in)
+    report = teacher_report(each, metrics, student.gain_in)
     stopped = reason_to_stop(report, student.least_gain, student.gain_in)
-    labels = passed_on(stopped, judge, models) if stopped else labelled(name, each, params, judge, models)
+    labels = passed_on(stopped, evaluator, models) if stopped else labelled(name, each, params, evaluator, models)
     labels.write(STUDENT / name)
     report.write(STUDENT / name)
     print(stopped or f"{name}: {len(labels)} clips by {each.teacher}, mean confidence {labels.confidence.mean():.3f}")
 
 
-def passed_on(stopped: str, judge: Judge, models: RoundModels) -> PseudoLabels:
+def passed_on(stopped: str, evaluator: Evaluator, models: RoundModels) -> PseudoLabels:
     """No labels, and which models go on as they are."""
-    none, classes = np.empty(0), len(judge.labels)
+    none, classes = np.empty(0), len(evaluator.labels)
     scores = np.empty((0, classes), np.float32)
-    return PseudoLabels(tuple(judge.labels), (), (), none, scores, none.astype(np.float32), stopped, models.digests)
+    return PseudoLabels(tuple(evaluator.labels), (), (), none, scores, none.astype(np.float32), stopped, models.digests)
 
 
-def labelled(name: str, each: StudentRound, params: Params, judge: Judge, models: RoundModels) -> PseudoLabels:
+def labelled(name: str, each: StudentRound, params: Params, evaluator: Evaluator, models: RoundModels) -> PseudoLabels:
     """The clips of which the teacher says anything.
 
     Raises
@@ -56,10 +66,10 @@ def labelled(name: str, each: StudentRound, params: Params, judge: Judge, models
     TrainError
         If there is no soundscape to label, or all scores are below the round's threshold.
     """
-    soundscapes = to_label(judge.soundscapes, params.student.soundscapes)
+    soundscapes = to_label(evaluator.soundscapes, params.student.soundscapes)
     cutting = Cutting(models.clip_s, params.student.hop_s)
-    task = Task(soundscapes, judge.labels, cutting, judge.batch_size)
-    scores_NK = models.scores(task, judge.opened, f"pseudo@{name}")
+    task = ScoringTask(soundscapes, evaluator.labels, cutting, evaluator.batch_size)
+    scores_NK = models.scores(task, evaluator.opened, f"pseudo@{name}")
     labels_NK = sharpened(scores_NK, each.threshold, each.power)
     weight_N = confidence(labels_NK)
     if not weight_N.any():
@@ -73,10 +83,10 @@ def labelled(name: str, each: StudentRound, params: Params, judge: Judge, models
     owners = [soundscapes[number] for number in owner[kept]]
     names, audio = tuple(one.name for one in owners), tuple(one.sha256 for one in owners)
     middle_s = np.concatenate(middles)[kept]
-    return PseudoLabels(tuple(judge.labels), names, audio, middle_s, labels_NK[kept], weight_N[kept])
+    return PseudoLabels(tuple(evaluator.labels), names, audio, middle_s, labels_NK[kept], weight_N[kept])
 
 
-def to_label(soundscapes: Sequence[Soundscape], which: str) -> list[Soundscape]:
+def to_label(soundscapes: Sequence[SoundscapeAudio], which: str) -> list[SoundscapeAudio]:
     """The soundscapes that get labels: all, or those without truth.
 
     Raises
@@ -84,8 +94,8 @@ def to_label(soundscapes: Sequence[Soundscape], which: str) -> list[Soundscape]:
     TrainError
         If all of them have a truth.
     """
-    told = with_truth(soundscapes, read_truth()) if which == "unlabelled" else []
-    left = [soundscape for soundscape in soundscapes if soundscape not in told]
+    labelled = with_truth(soundscapes, read_truth()) if which == "unlabelled" else []
+    left = [soundscape for soundscape in soundscapes if soundscape not in labelled]
     if not left:
         raise TrainError(
             "params.yaml: student.soundscapes = 'unlabelled': every soundscape has a row in the truth table; add "

@@ -1,4 +1,4 @@
-"""What a teacher says of clips of soundscapes, as labels: file `data/student/<round>/labels.npz`.
+"""A teacher's scores of clips of soundscapes as labels: file `data/student/<round>/labels.npz`.
 
 N clip, K class.
 """
@@ -11,12 +11,10 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Floats32, Floats64
 from birdcache.errors import TrainError
-from train.data.random import Floats
 
-Float32s = npt.NDArray[np.float32]
 NAME = "labels.npz"
 
 
@@ -27,9 +25,9 @@ class PseudoLabels:
     labels: tuple[str, ...]  # (K,)
     soundscape: tuple[str, ...]  # (N,)
     sha256: tuple[str, ...]  # (N,) of their audio
-    middle_s: Floats  # (N,) of the clips in their soundscapes
-    scores: Float32s  # (N, K)
-    confidence: Float32s  # (N,)
+    middle_s: Floats64  # (N,) of the clips in their soundscapes
+    scores: Floats32  # (N, K)
+    confidence: Floats32  # (N,)
     stopped: str = ""  # why the round trains nothing
     teacher: Mapping[str, str] = field(
         default_factory=dict
@@ -83,7 +81,7 @@ def read_pseudo_labels(folder: Path) -> PseudoLabels:
         raise TrainError(f"{path}: is damaged ({error}); run `{again}`") from None
 
 
-def sharpened(scores_NK: Float32s, threshold: float, power: float) -> Float32s:
+def sharpened(scores_NK: Floats32, threshold: float, power: float) -> Floats32:
     """Labels out of scores: 0 below the threshold, else the score to this power: (N, K).
 
     Source: powers above 1 against noise, as the winners of BirdCLEF 2025.
@@ -91,6 +89,6 @@ def sharpened(scores_NK: Float32s, threshold: float, power: float) -> Float32s:
     return np.where(scores_NK < threshold, 0, scores_NK.astype(np.float64) ** power).astype(np.float32)
 
 
-def confidence(labels_NK: Float32s) -> Float32s:
-    """How often a clip is drawn, relative to others: its highest label, 0 for one without any: (N,)."""
+def confidence(labels_NK: Floats32) -> Floats32:
+    """Weights by which clips are drawn: the highest label of each, 0 for one without any: (N,)."""
     return np.asarray(labels_NK.max(axis=1, initial=0))

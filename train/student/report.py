@@ -14,9 +14,8 @@ from birdcache.params import load as parameters
 from birdcache.params.student import START, StudentRound
 from cache.csv_files import write_csv
 from train.paths import REPORTS, STUDENT
-from train.student.models import Metrics
 from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
-from train.student.rounds import models_of, open_judge, read_teacher_report
+from train.student.rounds import Metrics, models_of, open_evaluator, read_teacher_report
 
 SHOWN = {
     "soundscapes_macro_roc_auc": ("soundscapes: macro ROC-AUC", BLUE),
@@ -39,9 +38,11 @@ def main() -> None:
     rounds = params.student.rounds
     if not len(rounds):
         raise TrainError("params.yaml: student.rounds holds no round; add one, as `birdcache init --demo` shows")
-    judge = open_judge(params, models_of(START, params))
-    told = {rounds[name].teacher: read_teacher_report(name).metrics for name in rounds}
-    every = {name: told[name] if name in told else judge.metrics(models_of(name, params)) for name in (START, *rounds)}
+    evaluator = open_evaluator(params, models_of(START, params))
+    known = {rounds[name].teacher: read_teacher_report(name).metrics for name in rounds}
+    every = {
+        name: known[name] if name in known else evaluator.metrics(models_of(name, params)) for name in (START, *rounds)
+    }
     labels = {name: read_pseudo_labels(STUDENT / name) for name in rounds}
     table = round_table(every, rounds, labels)
     write_csv(table, REPORTS / "student.csv", "%.4f")

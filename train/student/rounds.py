@@ -1,32 +1,136 @@
-"""The rounds of the noisy student: where each lies, who is its teacher, and whether that teacher has gained enough."""
+"""The rounds of the noisy student: their models and metrics, their teachers, and whether a teacher gained enough.
+
+N clip or window, K class.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from birdcache.arrays import Bools, Floats32
 from birdcache.errors import TrainError
+from birdcache.files import file_sha256
 from birdcache.params.load import Params
 from birdcache.params.student import START, StudentRound
-from birdcache.params.views import each_of
-from cache.store import Store
+from birdcache.predict.clip_scores import window_ids
+from birdcache.predict.postprocess import Cutting, windows_in
+from birdcache.progress import Progress
+from cache import tables
+from cache.tables import Col
 from train.data.examples import read_labels
 from train.model.classifier import choose_device
-from train.paths import STUDENT, store_path
-from train.predict import Opened, Soundscape, read_soundscapes
-from train.score.metrics import Bools
-from train.student.models import Judge, Metrics, RoundModels
+from train.model.weight_file import SIDECAR
+from train.model.weights import Sidecar, read_sidecar
+from train.paths import STUDENT
+from train.score.metrics import recording_metrics, window_metrics
+from train.score.out_of_fold import read_out_of_fold
+from train.score.soundscapes import (
+    ScoringTask,
+    SoundscapeAudio,
+    SoundscapeStores,
+    held_by_all_views,
+    read_soundscapes,
+    score_folder,
+)
 
+Metrics = dict[str, dict[str, float]]
 TEACHER = "teacher.json"
 
 
 @dataclass(frozen=True)
+class RoundModels:
+    """The models of some members and folds, below one folder."""
+
+    folder: Path
+    members: tuple[str, ...]
+    folds: tuple[int, ...]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Of each model."""
+        return [self.folder / member / str(fold) for member in self.members for fold in self.folds]
+
+    @property
+    def sidecars(self) -> list[Sidecar]:
+        """Of each model."""
+        return [read_sidecar(folder) for folder in self.folders]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Folder of each model -> digest of its sidecar, which names those of its weights."""
+        return {folder.as_posix(): file_sha256(folder / SIDECAR) for folder in self.folders}
+
+    @property
+    def clip_s(self) -> float:
+        """Length of the longest of their clips."""
+        return max(sidecar.member.recipe.clip_s for sidecar in self.sidecars)
+
+    def scores(self, task: ScoringTask, opened: SoundscapeStores, what: str) -> Floats32:
+        """Mean scores of the clips of all soundscapes: (N, K)."""
+        with Progress(len(self.folders) * len(task.soundscapes), what, "soundscapes") as progress:
+            each = [score_folder(folder, task, opened, progress)[0] for folder in self.folders]
+        return np.asarray(np.mean(each, axis=0), np.float32)
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Measures models out of fold, and on the soundscapes that have a truth."""
+
+    labels: list[str]
+    soundscapes: Sequence[SoundscapeAudio]
+    opened: SoundscapeStores
+    window_s: float
+    batch_size: int
+
+    def metrics(self, models: RoundModels) -> Metrics:
+        """Metrics `out_of_fold` and, if there is a truth, `soundscapes`: of windows one after another, as they are."""
+        return {"out_of_fold": self._out_of_fold(models)} | self._soundscapes(models)
+
+    def _out_of_fold(self, models: RoundModels) -> dict[str, float]:
+        view = models.sidecars[0].member.member.view
+        predicted = read_out_of_fold(models.members, models.folds, view, self.labels, models.folder)
+        scores_NK = np.mean(list(predicted.scores.values()), axis=0)
+        return recording_metrics(predicted.examples.primary, predicted.examples.secondary, scores_NK)
+
+    def _soundscapes(self, models: RoundModels) -> Metrics:
+        truth = read_truth()
+        labelled = with_truth(self.soundscapes, truth)
+        if not labelled:
+            return {}
+        task = ScoringTask(labelled, self.labels, Cutting(self.window_s, self.window_s), self.batch_size)
+        scores_NK = models.scores(task, self.opened, f"scoring {models.folder}")
+        row_ids = [
+            row_id
+            for soundscape in labelled
+            for row_id in window_ids(soundscape.name, windows_in(soundscape.duration_s, self.window_s), self.window_s)
+        ]
+        known = np.array([row_id in truth for row_id in row_ids])
+        return {"soundscapes": window_metrics(self._truth_matrix(row_ids, truth)[known], scores_NK[known])}
+
+    def _truth_matrix(self, row_ids: Sequence[str], truth: dict[str, set[str]]) -> Bools:
+        return np.array([[label in truth.get(row_id, ()) for label in self.labels] for row_id in row_ids], bool)
+
+
+def read_truth() -> dict[str, set[str]]:
+    """Row id of a window -> the labels that sing in it."""
+    table = tables.SOUNDSCAPE_TRUTH.read()
+    return {row_id: set(labels.split()) for row_id, labels in zip(table[Col.ROW_ID], table[Col.LABELS], strict=True)}
+
+
+def with_truth(soundscapes: Sequence[SoundscapeAudio], truth: dict[str, set[str]]) -> list[SoundscapeAudio]:
+    """The soundscapes of which the truth table has a row."""
+    names = {row_id.rpartition("_")[0] for row_id in truth}
+    return [soundscape for soundscape in soundscapes if soundscape.name in names]
+
+
+@dataclass(frozen=True)
 class TeacherReport:
-    """How good a round's teacher is, and how much better than its own teacher; None for the first one."""
+    """Metrics of a round's teacher, and its gain over its own teacher; None for the first one."""
 
     teacher: str
     metrics: Metrics
@@ -71,7 +175,7 @@ def models_of(name: str, params: Params) -> RoundModels:
     return RoundModels(STUDENT / name, tuple(params.student.members), tuple(params.folds.train))
 
 
-def open_judge(params: Params, models: RoundModels) -> Judge:
+def open_evaluator(params: Params, models: RoundModels) -> Evaluator:
     """Open the soundscapes that all views of the models hold; the others are named.
 
     Raises
@@ -79,30 +183,15 @@ def open_judge(params: Params, models: RoundModels) -> Judge:
     TrainError
         If there are none at all.
     """
-    opened = Opened(params.machine, choose_device(params.machine.device))
-    soundscapes = held(read_soundscapes(), models)
+    opened = SoundscapeStores(params.machine, choose_device(params.machine.device))
+    soundscapes = held_by_all_views(read_soundscapes(), models.sidecars)
     if not soundscapes:
         raise TrainError("data/soundscapes.csv: holds no soundscape to learn from; name their folder: data.soundscapes")
-    return Judge(read_labels(), soundscapes, opened, params.predict.window_s, params.student.batch_size)
+    return Evaluator(read_labels(), soundscapes, opened, params.predict.window_s, params.student.batch_size)
 
 
-def held(soundscapes: list[Soundscape], models: RoundModels) -> list[Soundscape]:
-    """The soundscapes that could be decoded for all views of the models."""
-    audio = [soundscape.sha256 for soundscape in soundscapes]
-    views = {
-        name: view
-        for sidecar in models.sidecars
-        for name, view in zip(sidecar.member.member.views, each_of(sidecar.member.view), strict=True)
-    }
-    rows = [Store(store_path(name, soundscapes=True), view).rows_of(audio) for name, view in sorted(views.items())]
-    kept: Bools = np.all(np.array(rows, np.int64).reshape(len(rows), len(audio)) >= 0, axis=0)
-    for soundscape in (each for each, keep in zip(soundscapes, kept, strict=True) if not keep):
-        print(f"warning: {soundscape.name} could not be decoded and is left out; see reports/spectrograms/")
-    return [soundscape for soundscape, keep in zip(soundscapes, kept, strict=True) if keep]
-
-
-def judged(each: StudentRound, metrics: Metrics, gain_in: str) -> TeacherReport:
-    """What a round's teacher is worth, beside its own teacher."""
+def teacher_report(each: StudentRound, metrics: Metrics, gain_in: str) -> TeacherReport:
+    """Compare a round's teacher with its own teacher."""
     if each.teacher == START:
         return TeacherReport(each.teacher, metrics, None)
     before = read_teacher_report(each.teacher).metrics

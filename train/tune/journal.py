@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from birdcache.errors import TrainError
+from birdcache.files import lock
 
 WHY = "why"  # attribute of a trial that has failed; one that was cut off has none
 
@@ -31,7 +31,8 @@ def open_study(path: Path, maximise: bool, pruner: BasePruner) -> Iterator[Study
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        _lock(file.fileno(), path)
+        if not lock(file):
+            raise TrainError(f"{path}: another process runs this search; wait for it, or stop it")
         _repair(path)
         study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
@@ -43,13 +44,6 @@ def open_study(path: Path, maximise: bool, pruner: BasePruner) -> Iterator[Study
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
             study.tell(trial.number, state=TrialState.FAIL)
         yield study
-
-
-def _lock(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise TrainError(f"{path}: another process is at this search; wait for it, or stop it") from None
 
 
 def _repair(path: Path) -> None:

@@ -30,9 +30,9 @@ from birdcache.params.load import MachineParams
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.tune import TuneParams, as_override
 from cache import tables
-from train.fit import Split, open_split
 from train.loop.history import Epoch
-from train.loop.loop import Trainer
+from train.loop.split import TrainingSplit, open_split
+from train.loop.trainer import Trainer
 from train.score.metrics import recording_metrics
 from train.tune.journal import WHY, concluded
 from train.tune.spaces import decoded, distribution, encoded, holds, rounded, value_at
@@ -50,7 +50,7 @@ STATES: dict[TrialState, Literal["finished", "pruned", "failed"]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial.
+    """The result of a trial.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, and on which recordings.
+    """The searched keys, and the recordings to try them on.
 
     Attributes
     ----------
@@ -83,14 +83,14 @@ class Search:
         Says what is wrong with the member if it had some values of the recipe.
     """
 
-    split: Split
+    split: TrainingSplit
     tune: TuneParams
     machine: MachineParams
     refused: Callable[[Mapping[str, Any]], list[str]]
 
     @property
     def maximises(self) -> bool:
-        """Whether a higher merit is better."""
+        """True if a higher merit is better."""
         return self.tune.metric != "loss"
 
     @property
@@ -116,7 +116,7 @@ class Search:
 
     @property
     def begins_with_standing(self) -> bool:
-        """Whether the member as it stands lies within the search: then it is the first trial."""
+        """True if the member as it stands lies within the search: then it is the first trial."""
         return all(holds(space, self.standing[key]) for key, space in self.tune.keys.items())
 
     def check(self) -> None:
@@ -156,7 +156,7 @@ class Search:
         return self.outcomes(study)[-1]
 
     def _planned(self, number: int) -> dict[str, Any]:
-        """What is tried near the beginning: the member as it stands, then points of a Halton sequence; {} later on.
+        """The first values to try: the member as it stands, then points of a Halton sequence; {} later on.
 
         Source: scrambled Halton points, Owen 2017. Eight points at random may leave half of the space empty.
         """
@@ -192,7 +192,7 @@ class Search:
         kept = max(history, key=lambda epoch: epoch.merit) if recipe.weights == "best" else history[-1]
         return kept.metrics[self.tune.metric]
 
-    def _split_with(self, values: Mapping[str, Any]) -> Split:
+    def _split_with(self, values: Mapping[str, Any]) -> TrainingSplit:
         """The split with its member's recipe changed.
 
         Raises
@@ -210,7 +210,7 @@ class Search:
         return replace(self.split, member=changed)
 
     def _values(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        """What is tried, out of what Optuna drew."""
+        """The values to try, out of Optuna's draw."""
         tried = {}
         for key, space in self.tune.keys.items():
             value = decoded(space, drawn[key])
@@ -233,7 +233,7 @@ def best_of(outcomes: Sequence[Outcome], maximises: bool) -> Outcome | None:
 
 
 def journal_path(folder: Path, search: Search) -> Path:
-    """Where a search's journal lies."""
+    """The file of a search's journal."""
     return folder / f"{search.split.member.name}-{search.split.fold}" / f"{search.digest[:12]}.journal"
 
 

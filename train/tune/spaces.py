@@ -15,7 +15,7 @@ AnySpace = RangeParams | ChoiceParams
 
 
 def distribution(key: str, space: AnySpace) -> BaseDistribution:
-    """What Optuna draws from: whole numbers where the recipe has them; choices, which are of any kind, as text."""
+    """Optuna's distribution of a space: integers where the recipe has them; choices of any kind as JSON text."""
     if isinstance(space, ChoiceParams):
         return CategoricalDistribution([json.dumps(choice) for choice in space.choices])
     if is_whole(key):
@@ -33,7 +33,7 @@ def value_at(key: str, space: AnySpace, share: float) -> Any:
 
 
 def holds(space: AnySpace, value: Any) -> bool:
-    """Whether a value may be drawn."""
+    """True if a value may be drawn."""
     if isinstance(space, ChoiceParams):
         return value in space.choices
     return value is not None and space.low <= value <= space.high
@@ -45,7 +45,7 @@ def encoded(space: AnySpace, value: Any) -> Any:
 
 
 def decoded(space: AnySpace, drawn: Any) -> Any:
-    """What Optuna drew, as it stands in params.yaml."""
+    """Optuna's draw as the value in params.yaml."""
     return json.loads(drawn) if isinstance(space, ChoiceParams) else drawn
 
 

@@ -21,8 +21,8 @@ from pipeline.build.encode import quantizer_of
 from tests.tiny import shipped_params
 from train.augment.normalise import BinStatistics, channel_count
 from train.data.frames import ArrayFrames
+from train.data.member import ResolvedMember
 from train.data.multi_view import MultiViewFrames
-from train.members import ResolvedMember
 from train.model.classifier import build_model
 from train.model.weights import Sidecar
 from train.score.inference import Scorer, clips_at

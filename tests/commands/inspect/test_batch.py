@@ -15,8 +15,8 @@ from birdcache import cli
 from birdcache.params import load as parameters
 from commands.inspect.batch import first_batch, seen_title, stored_title
 from tests.conftest import TinyProject
-from train.fit import Split, open_split
-from train.members import read_member
+from train.data.member import read_member
+from train.loop.split import TrainingSplit, open_split
 
 EVERYTHING: dict[str, Any] = {
     "mixup": {"probability": 1.0},
@@ -34,7 +34,7 @@ def project(tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.Monke
     return root
 
 
-def split_with(augment: dict[str, Any]) -> Split:
+def split_with(augment: dict[str, Any]) -> TrainingSplit:
     """Fold 0 of member base, with other augmentations."""
     path = Path("data/members/base.json")
     member = json.loads(path.read_text())

@@ -17,7 +17,7 @@ from birdcache.params import load as params
 from birdcache.params.recipe import resolve_recipe
 from tests import tiny
 from tests.conftest import TinyProject
-from train.members import read_member
+from train.data.member import read_member
 from train.tune.search import Search
 
 KEYS = {

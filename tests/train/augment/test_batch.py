@@ -15,7 +15,7 @@ from birdcache.params.views import MelView
 from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.augment_draws import draw_batch
-from train.data.batch_plan import Plan
+from train.data.batch_plan import BatchPlan
 
 CLIPS, FRAMES, MEL_BINS, CLASSES = 64, 40, 32, 3
 ALL_OF_THEM: dict[str, Any] = {
@@ -33,18 +33,20 @@ ALL_OF_THEM: dict[str, Any] = {
 Values = npt.NDArray[np.float32]
 
 
-def planned(recipe: Recipe, view: MelView) -> tuple[Plan, Values]:
+def planned(recipe: Recipe, view: MelView) -> tuple[BatchPlan, Values]:
     """A plan of many clips with whatever partners and backgrounds the recipe draws, and random values for it in dB."""
     rng = np.random.default_rng(1)
     draws = draw_batch(0, np.arange(CLIPS), recipe, view)
     labelled = CLIPS + len(draws.partnered)
     rows = labelled + len(draws.backgrounded)
     labels = [rng.uniform(0, 1, shape).astype(np.float32) for shape in ((labelled, CLASSES), labelled)]
-    plan = Plan(np.zeros(rows, np.int64), np.zeros((rows, FRAMES), np.int64), labels[0], labels[0], labels[1], draws)
+    plan = BatchPlan(
+        np.zeros(rows, np.int64), np.zeros((rows, FRAMES), np.int64), labels[0], labels[0], labels[1], draws
+    )
     return plan, rng.uniform(-100, 40, (rows, FRAMES, MEL_BINS)).astype(np.float32)
 
 
-def finished(recipe: Recipe, view: MelView, values: Tensor, plan: Plan) -> Batch:
+def finished(recipe: Recipe, view: MelView, values: Tensor, plan: BatchPlan) -> Batch:
     statistics = BinStatistics(*torch.zeros(2, MEL_BINS, device=values.device))
     return BatchTransform(view, recipe, Normaliser(view, recipe, statistics), values.device)(values, plan)
 

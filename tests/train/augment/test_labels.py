@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from train.augment.labels import mix_importance, mix_targets, mix_weights, mixed_labels
-from train.data.augment_draws import RULES, Float32s, Mixtures
+from birdcache.arrays import Floats32
+from train.augment.batch import mix_importance, mix_targets, mix_weights, mixed_labels
+from train.data.augment_draws import RULES, Mixtures
 
 P, K = 6, 4
 SHARES = np.array([0.5, 0.9, 0.01, 0.3, 0.999, 1.0])
 RULE = np.array([0, 1, 2, 0, 1, 2])
 
 
-def random_targets(seed: int) -> Float32s:
+def random_targets(seed: int) -> Floats32:
     return np.random.default_rng(seed).choice([0, 0.3, 1], (P, K)).astype(np.float32)
 
 
@@ -48,7 +49,7 @@ def test_a_mixture_counts_by_share_under_rule_lambda_and_else_as_its_more_import
         assert counts[p] == pytest.approx(expected, abs=1e-6)
 
 
-def batch(clips: int) -> tuple[Float32s, Float32s, Float32s]:
+def batch(clips: int) -> tuple[Floats32, Floats32, Floats32]:
     rng = np.random.default_rng(7)
     targets = rng.choice([0, 0.3, 1], (clips, K)).astype(np.float32)
     return targets, rng.choice([0, 1], (clips, K)).astype(np.float32), rng.uniform(0, 1, clips).astype(np.float32)

@@ -12,8 +12,7 @@ import torch
 
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView
-from train.augment.normalise import BinStatistics, Normaliser, as_images, slope
-from train.augment.pcen import pcen_
+from train.augment.normalise import BinStatistics, Normaliser, as_images, pcen_, slope
 
 FRAMES, MEL_BINS = 40, 32
 UNUSED = BinStatistics(torch.zeros(1, MEL_BINS), torch.ones(1, MEL_BINS))

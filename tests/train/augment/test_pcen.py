@@ -14,7 +14,7 @@ import torch
 from birdcache.params.views import PcenParams, PcenView
 from cache.power import smoothing_coefficient
 from pipeline.build import frontend
-from train.augment.pcen import BLOCK_FRAMES, pcen_
+from train.augment.normalise import BLOCK_FRAMES, pcen_
 
 FRAMES_PER_S = 62.5
 CHANGES: list[dict[str, float]] = [

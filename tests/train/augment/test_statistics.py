@@ -11,9 +11,8 @@ import torch
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.augment import statistics
-from train.augment.normalise import Normaliser
-from train.augment.statistics import bin_statistics
+from train.augment import normalise as statistics
+from train.augment.normalise import Normaliser, bin_statistics
 from train.data.examples import Examples
 from train.data.frames import HostFrames
 from train.data.random import Purpose, uniform

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import MelView, PcenParams
 from cache.store import Store
+from train.augment.ops import noise_bank
 from train.data.augment_draws import RULES, BatchDraws, draw_batch
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
-from train.data.noise import noise_bank
 from train.data.random import Purpose, uniform
 from train.data.sampling import Drawn, clip_positions, clip_starts
 

@@ -13,8 +13,7 @@ from birdcache.params.augment import AugmentParams, BackgroundParams, CutmixPara
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from train.data import augment_draws as draws
-from train.data.augment_draws import RULES, Masks
-from train.data.noise import BANK_SPANS
+from train.data.augment_draws import BANK_SPANS, RULES, Masks
 from train.data.random import Purpose
 
 MANY = np.arange(4000)

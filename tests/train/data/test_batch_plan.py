@@ -12,7 +12,7 @@ from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.data.batch_plan import Plan, Planner
+from train.data.batch_plan import BatchPlan, Planner
 from train.data.examples import Examples
 from train.data.random import Purpose, uniform
 from train.data.sampling import clip_positions, clip_starts
@@ -46,7 +46,7 @@ def mixed(recipe: Recipe) -> Recipe:
 Clip = tuple[int, tuple[int, ...], tuple[float, ...], float]
 
 
-def clips_of(plan: Plan) -> list[tuple[Clip, Clip | None, int | None]]:
+def clips_of(plan: BatchPlan) -> list[tuple[Clip, Clip | None, int | None]]:
     """Each clip of a batch with its partner and the row of its background."""
     size, partnered, backgrounded = plan.draws.size, plan.draws.partnered.tolist(), plan.draws.backgrounded
     columns = (plan.row.tolist(), map(tuple, plan.position.tolist()), map(tuple, plan.targets.tolist()))

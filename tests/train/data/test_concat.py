@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from birdcache.arrays import Ints
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.data.concat import ConcatFrames
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
-from train.data.random import Ints
+from train.data.multi_view import ConcatFrames
 
 RECORDINGS, SOUNDSCAPES = (70, 3, 41, 90), (200, 150, 64)
 CLIP_FRAMES = 40

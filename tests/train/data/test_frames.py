@@ -15,13 +15,13 @@ import pytest
 import torch
 from upath import UPath
 
+from birdcache.arrays import Ints
 from birdcache.errors import StoreError, TrainError
 from birdcache.params.load import MachineParams, Params
 from birdcache.params.views import MelView, PcenView
 from cache.part import SHARD
 from cache.store import Store
 from train.data.frames import ArrayFrames, DeviceFrames, Frames, HostFrames, StreamFrames, open_frames
-from train.data.random import Ints
 from train.data.sampling import clip_positions, clip_starts
 
 RandomStore = Callable[..., Store]

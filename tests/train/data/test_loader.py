@@ -16,12 +16,11 @@ from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from tests.train.data.slow_batches import DEVIATION, MEAN, SlowBatches
-from train.augment.batch import Batch, BatchTransform
+from train.augment.batch import Batch, BatchTransform, TrainingBatches
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
-from train.data.loader import TrainingBatches
 
 RandomStore = Callable[..., Store]
 ExamplesOf = Callable[..., Examples]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.load import Params
 from birdcache.params.members import Member
@@ -21,16 +22,12 @@ from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView, View, each_of, multi_view
 from cache.store import Store
 from tests.train.conftest import audio_sha256
-from train.augment.batch import Batch, BatchTransform
-from train.augment.normalise import BinStatistics, Normaliser, channel_count
-from train.augment.statistics import bin_statistics
+from train.augment.batch import Batch, BatchTransform, TrainingBatches
+from train.augment.normalise import BinStatistics, Normaliser, bin_statistics, channel_count
 from train.data.batch_plan import Planner
-from train.data.concat import ConcatFrames
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
-from train.data.loader import TrainingBatches
-from train.data.multi_view import MultiViewFrames, held_by_all, open_multi_view, rows_beside
-from train.data.random import Ints
+from train.data.multi_view import ConcatFrames, MultiViewFrames, held_by_all, open_multi_view, rows_beside
 from train.data.sampling import clip_positions, clip_starts
 from train.model.classifier import build_model
 from train.score.inference import Scorer, covering_clips

@@ -11,7 +11,8 @@ import scipy.stats
 
 from birdcache.params.views import MelView
 from pipeline.build import frontend
-from train.data.noise import BANK_SPANS, bin_shapes, noise_bank
+from train.augment.ops import bin_shapes, noise_bank
+from train.data.augment_draws import BANK_SPANS
 
 SECONDS = 120
 CLIP_FRAMES = 40

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from train.data.random import Floats, Purpose, beta, uniform
+from birdcache.arrays import Floats64
+from train.data.random import Purpose, beta, uniform
 
 MANY = np.arange(20_000)
 INDEPENDENT = 5 / np.sqrt(len(MANY))  # five standard errors of a correlation
@@ -74,7 +75,7 @@ def test_draws_of_neighbouring_examples_are_uncorrelated() -> None:
     assert_uncorrelated(np.stack([draws[lag : lag + len(draws) - 8] for lag in range(8)]), INDEPENDENT)
 
 
-def assert_uncorrelated(draws: Floats, limit: float) -> None:
+def assert_uncorrelated(draws: Floats64, limit: float) -> None:
     """No two rows, nor a row and the place in it, are correlated by more than `limit`."""
     rows = np.vstack([draws, np.arange(draws.shape[1])])
     correlation = np.corrcoef(rows)

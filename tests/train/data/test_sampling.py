@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from birdcache.arrays import Ints
 from birdcache.params.recipe import SamplingParams
-from train.data.random import Ints, Purpose, uniform
+from train.data.random import Purpose, uniform
 from train.data.sampling import (
     Sampler,
     clip_positions,

@@ -13,11 +13,10 @@ from birdcache.params.recipe import Recipe
 from birdcache.params.views import MelView
 from cache.store import Store
 from train.data.batch_plan import Planner
-from train.data.events import Events
-from train.data.examples import Examples
+from train.data.examples import Events, Examples
 from train.data.sampling import clip_positions, clip_starts
 from train.data.spans import used_spans, with_annotated_times
-from train.loop.split_summary import split_lines
+from train.loop.validation import split_lines
 
 RandomStore = Callable[..., Store]
 CLIP = 20  # frames

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from birdcache.arrays import Ints
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.data.frames import HostFrames, StreamFrames
+from train.data.frames import HostFrames, StreamFrames, Uploaded
 from train.data.loader import AHEAD, staged_ahead
-from train.data.random import Ints
-from train.data.upload import Uploaded
 from train.score.inference import ClipBatch
 
 

@@ -13,7 +13,7 @@ from birdcache.params.views import MelView
 from cache.store import Store
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
-from train.data.trim import loud_span, trimmed
+from train.data.spans import loud_span, trimmed
 from train.score.inference import covering_clips
 
 Floats = npt.NDArray[np.float32]

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from train.data.upload import Uploaded
+from train.data.frames import Uploaded
 
 
 def test_all_that_was_sent_has_to_arrive() -> None:

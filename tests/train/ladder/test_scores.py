@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from train.ladder.scores import FoldScores, Scored, blended, concatenated, first_epoch, measured, read_fold, write_fold
+from train.ladder.scores import (
+    FoldScores,
+    ScoredRecordings,
+    blended,
+    concatenated,
+    first_epoch,
+    measured,
+    read_fold,
+    write_fold,
+)
 
 NO_RARE = np.zeros(3, bool)
 
 
-def scored(names: str, primary: list[int], guesses: list[int], secondary: list[tuple[int, int]] = ()) -> Scored:  # type: ignore[assignment]
+def scored(
+    names: str, primary: list[int], guesses: list[int], secondary: Sequence[tuple[int, int]] = ()
+) -> ScoredRecordings:
     """Recordings of three classes, each sure of the class that is guessed."""
     secondary_NK = np.zeros((len(primary), 3), bool)
     for row, label in secondary:
         secondary_NK[row, label] = True
     scores_NK = np.eye(3, dtype=np.float32)[guesses]
-    return Scored(np.array(list(names)), np.array(primary), secondary_NK, scores_NK)
+    return ScoredRecordings(np.array(list(names)), np.array(primary), secondary_NK, scores_NK)
 
 
-def fold(validated: Scored, trained: Scored, accuracy: list[float] = [0.5], seconds: list[float] = [1.0]) -> FoldScores:  # noqa: B006
+def fold(
+    validated: ScoredRecordings,
+    trained: ScoredRecordings,
+    accuracy: Sequence[float] = (0.5,),
+    seconds: Sequence[float] = (1.0,),
+) -> FoldScores:
     return FoldScores(validated, trained, np.array(accuracy), np.array(seconds))
 
 
@@ -39,11 +56,11 @@ def test_ranking_metrics_leave_secondary_labels_out() -> None:
     scores_NK = np.array([[0.9, 0.5, 0.1], [0.8, 0.2, 0.2], [0.1, 0.3, 0.7]], np.float32)
     secondary_NK = np.zeros((3, 3), bool)
     secondary_NK[0, 0] = True
-    validated = Scored(np.array(list("abc")), np.array([1, 0, 2]), secondary_NK, scores_NK)
+    validated = ScoredRecordings(np.array(list("abc")), np.array([1, 0, 2]), secondary_NK, scores_NK)
     values = measured([fold(validated, scored("d", [0], [0]))], np.array([True, False, False]))
     assert values["rare_ap"] == pytest.approx(1.0)
     assert values["macro_roc_auc"] == pytest.approx(1.0)
-    counted = Scored(validated.names, validated.primary, np.zeros_like(secondary_NK), scores_NK)
+    counted = ScoredRecordings(validated.names, validated.primary, np.zeros_like(secondary_NK), scores_NK)
     values = measured([fold(counted, scored("d", [0], [0]))], np.array([True, False, False]))
     assert values["rare_ap"] == pytest.approx(0.5), "the positive then comes second of three"
     assert values["macro_roc_auc"] == pytest.approx((0.5 + 1 + 1) / 3)

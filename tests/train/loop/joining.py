@@ -14,8 +14,7 @@ import torch
 from birdcache.errors import TrainError
 from birdcache.params import load as params
 from birdcache.params.load import MachineParams
-from train.loop.distributed import Ranks
-from train.loop.launch import run_together
+from train.loop.distributed import Ranks, run_together
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ from birdcache.params.recipe import Recipe
 from tests.train.easy import CPU, Training
 from train.loop.checkpoint import Checkpoint, CheckpointFolder
 from train.loop.history import Epoch
-from train.loop.loop import Trainer
 from train.loop.resume import Saver
+from train.loop.trainer import Trainer
 from train.model.classifier import build_model
 
 SOME_TRAINING = {"recipe": "1", "store": "2"}

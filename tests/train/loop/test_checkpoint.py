@@ -77,7 +77,7 @@ def test_a_damaged_one_is_named_and_the_one_before_is_taken(
     assert read(folder) == 1
     told = capsys.readouterr().err
     assert told.startswith(f"warning: {damaged}: ")
-    assert "it is put aside as damaged-000002" in told
+    assert "renamed to damaged-000002" in told
     assert (folder.path / "damaged-000002").is_dir()
     folder.save(checkpoint(3))
     assert read(folder) == 3
@@ -180,7 +180,7 @@ def test_only_one_process_at_a_time_has_a_training(folder: CheckpointFolder) -> 
     with folder.held():
         same = CheckpointFolder(folder.path, 3, SOME_TRAINING)
         with (
-            pytest.raises(TrainError, match=rf"key: process {os.getpid()} is at this very training; wait"),
+            pytest.raises(TrainError, match=rf"key: process {os.getpid()} is already running this training; wait"),
             same.held(),
         ):
             pass

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from birdcache.params.recipe import LossParams, Recipe
-from train.loop.class_weights import class_weights
+from train.model.losses import class_weights
 
 COUNTS = np.array([1500, 5, 40, 0, 1, 300], np.int64)
 

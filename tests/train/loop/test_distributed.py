@@ -17,14 +17,12 @@ from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.loop.joining import CPU, two_processes
 from tests.train.small import batch_of, small_model
-from train.augment.batch import Batch, BatchTransform
+from train.augment.batch import Batch, BatchTransform, TrainingBatches
 from train.augment.normalise import Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames
-from train.data.loader import TrainingBatches
-from train.loop.distributed import ALONE, Ranks
-from train.loop.launch import run_together
+from train.loop.distributed import ALONE, Ranks, run_together
 from train.loop.step import TrainingStep
 from train.loop.validation import Validation
 

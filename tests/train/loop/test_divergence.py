@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from birdcache.errors import TrainError
-from train.loop.divergence import DivergenceCheck, explosion
+from train.loop.history import DivergenceCheck, explosion
 
 
 def watch_losses(losses: list[float], done: int = 0) -> DivergenceCheck:
@@ -39,24 +39,24 @@ def test_a_loss_that_is_no_number_is_found_by_its_step_and_its_recordings_are_na
 
 def test_a_look_in_between_finds_what_has_not_been_looked_at() -> None:
     watch = watch_losses([1.0, 2.0])
-    watch.look()
+    watch.check()
     watch = DivergenceCheck("base-2, epoch 3", 9, lambda step: [f"XC{step}.ogg"])
     watch.after_step(torch.tensor(1.0), 1.0)
-    watch.look()
+    watch.check()
     watch.after_step(torch.tensor(math.nan), 1.0)
     with pytest.raises(TrainError, match=r"at step 2 of 9 .*XC1\.ogg"):
-        watch.look()
+        watch.check()
 
 
 def test_the_device_is_waited_for_every_50_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    look = DivergenceCheck.look
+    look = DivergenceCheck.check
 
     def counted(watch: DivergenceCheck) -> None:
         looks.append(watch._done)
         look(watch)
 
-    monkeypatch.setattr(DivergenceCheck, "look", counted)
+    monkeypatch.setattr(DivergenceCheck, "check", counted)
     monkeypatch.setattr(torch.Tensor, "__float__", lambda _: pytest.fail("a step waits for the device"))
     watch_losses([1.0] * 120)
     assert looks == [50, 100, 120]

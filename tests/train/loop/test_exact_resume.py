@@ -20,7 +20,7 @@ from tests.train.easy import Training, easy_store
 from tests.train.loop.resuming import Recorder, new_trainer, outcome, through_files
 from train.data.examples import Examples
 from train.loop.checkpoint import STATE, Checkpoint
-from train.loop.loop import Trainer
+from train.loop.trainer import Trainer
 
 MIXED = {"gain_db": 6.0, "mixup": {"probability": 0.5}, "spec_augment": {"mel_masks": 1, "time_masks": 1}}
 COMMON: dict[str, Any] = {"epochs": 3, "batch_size": 2, "normalise": "clip", "augment": MIXED}

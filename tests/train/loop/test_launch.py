@@ -25,7 +25,7 @@ from birdcache.params.load import Params
 from tests import tiny
 from tests.conftest import TinyProject
 from tests.train.loop.joining import CPU, fail, two_processes
-from train.loop.launch import processes, run_together
+from train.loop.distributed import processes, run_together
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from tests.train.easy import Training, WaitingBatches, easy_store
 from tests.train.small import small_model
 from train.augment.batch import Batch
 from train.data.examples import Examples
-from train.data.upload import Uploaded
-from train.data.waiting import StreamWaits
+from train.data.frames import Uploaded
+from train.data.loader import StreamWaits
 from train.loop.history import Epoch
 from train.loop.step import TrainingStep
 

@@ -17,9 +17,8 @@ import torch
 from birdcache.errors import TrainError
 from birdcache.params.load import MachineParams, Params
 from tests.train.loop.resuming import SOME_TRAINING
-from train.loop.checkpoint import Checkpoint, CheckpointFolder
+from train.loop.checkpoint import Checkpoint, CheckpointFolder, key_of
 from train.loop.distributed import ALONE
-from train.loop.fingerprint import key_of
 from train.loop.resume import Saver, StoppedError, checkpoints_root
 
 CPU = torch.device("cpu")
@@ -79,7 +78,7 @@ def test_a_training_saves_when_it_is_time_to(saver: Saver, monkeypatch: pytest.M
     clock = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     training = Counting()
-    with saver.watching(training):
+    with saver.resuming(training):
         for seconds in (1, 58, 2, 59, 2, 1):
             clock[0] += seconds
             training.step(saver)
@@ -93,7 +92,7 @@ def test_a_training_saves_when_it_is_time_to(saver: Saver, monkeypatch: pytest.M
 def test_no_interval_saves_after_every_step(tmp_path: Path, machine: MachineParams) -> None:
     often = machine.model_copy(update={"save_every_s": 0.0, "keep_checkpoints": 2})
     saver, training = Saver(tmp_path, SOME_TRAINING, often, ALONE, CPU), Counting()
-    with saver.watching(training):
+    with saver.resuming(training):
         for _ in range(4):
             training.step(saver)
     assert saved(saver) == [3, 4]
@@ -104,19 +103,19 @@ def test_a_signal_lets_the_step_end_saves_and_stops(
     saver: Saver, capfd: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
     training = Counting()
-    said = rf"base-0: stopped by {number.name} after step 2; saved in {saver.folder.path}; the same command goes on"
-    with saver.watching(training):
+    said = rf"base-0: stopped by {number.name} after step 2; saved in {saver.folder.path}; the same command resumes"
+    with saver.resuming(training):
         training.step(saver)
         os.kill(os.getpid(), number)
         with pytest.raises(StoppedError, match=said):
             training.step(saver)
     assert saved(saver) == [2]
-    assert f"{number.name}: stops after this step" in capfd.readouterr().err
+    assert f"{number.name}: stopping after this step" in capfd.readouterr().err
 
 
 def test_sigterm_may_come_by_several_ways_and_ctrl_c_twice_is_in_earnest(saver: Saver) -> None:
     training = Counting()
-    with saver.watching(training):
+    with saver.resuming(training):
         for number in (signal.SIGTERM, signal.SIGTERM):
             os.kill(os.getpid(), number)
         assert signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
@@ -131,7 +130,7 @@ def test_a_signal_that_the_shell_ignores_stays_ignored(saver: Saver) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         training = Counting()
-        with saver.watching(training):
+        with saver.resuming(training):
             os.kill(os.getpid(), signal.SIGINT)
             training.step(saver)
         assert saved(saver) == []
@@ -147,14 +146,14 @@ def test_a_validation_is_not_waited_for(saver: Saver) -> None:
         time.sleep(30)
         pytest.fail("the signal has to wait")
 
-    with pytest.raises(StoppedError, match="stopped by SIGTERM after step 7"), saver.watching(training):
+    with pytest.raises(StoppedError, match="stopped by SIGTERM after step 7"), saver.resuming(training):
         saver.interruptible(training, validate)
     assert saved(saver) == [7]
 
 
 def test_a_signal_before_a_validation_lets_it_not_begin(saver: Saver) -> None:
     training = Counting(steps=7)
-    with saver.watching(training):
+    with saver.resuming(training):
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(StoppedError):
             saver.interruptible(training, partial(pytest.fail, "begins"))
@@ -163,7 +162,7 @@ def test_a_signal_before_a_validation_lets_it_not_begin(saver: Saver) -> None:
 
 def test_what_a_validation_gives_or_raises_comes_through(saver: Saver) -> None:
     training = Counting()
-    with saver.watching(training):
+    with saver.resuming(training):
         assert saver.interruptible(training, lambda: 5) == 5
         with pytest.raises(TrainError, match="nan"):
             saver.interruptible(training, partial(_fail, TrainError("the loss is nan")))
@@ -178,11 +177,11 @@ def _fail(error: Exception) -> None:
 def test_a_training_goes_on_from_its_newest_checkpoint_and_says_so(
     saver: Saver, tmp_path: Path, machine: MachineParams, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with saver.watching(Counting()):
+    with saver.resuming(Counting()):
         assert capsys.readouterr().out == ""
         saver.folder.save(Counting(steps=11).checkpoint())
     again = Counting()
-    with Saver(tmp_path, SOME_TRAINING, machine, ALONE, CPU).watching(again):
+    with Saver(tmp_path, SOME_TRAINING, machine, ALONE, CPU).resuming(again):
         assert again.steps == 11
     assert capsys.readouterr().out == f"base-0: goes on after step 11 ({saver.folder.path}/000001)\n"
 
@@ -193,12 +192,12 @@ def test_changed_parameters_begin_anew_and_the_other_training_is_named_and_kept(
     saver.folder.save(Counting(steps=11).checkpoint())
     changed = Saver(tmp_path, {**SOME_TRAINING, "recipe": "other"}, machine, ALONE, CPU)
     training = Counting()
-    with changed.watching(training):
+    with changed.resuming(training):
         assert training.steps == 0
     said = capsys.readouterr().out
     assert said.startswith(f"base-0: an unfinished training with another recipe is kept in {saver.folder.path} (0 MB)")
     assert "once that is set back" in said
-    with Saver(tmp_path, SOME_TRAINING, machine, ALONE, CPU).watching(training):
+    with Saver(tmp_path, SOME_TRAINING, machine, ALONE, CPU).resuming(training):
         assert training.steps == 11
 
 
@@ -210,7 +209,7 @@ def test_a_full_disk_ends_no_training_and_a_stop_says_that_nothing_was_saved(
 
     training = Counting()
     saver._every_s = 0.0
-    with saver.watching(training):
+    with saver.resuming(training):
         training.step(saver)
         monkeypatch.setattr(CheckpointFolder, "save", full)
         training.step(saver)

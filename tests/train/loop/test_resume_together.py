@@ -21,17 +21,15 @@ from cache.store import Store
 from tests.train.easy import Training, easy_store
 from tests.train.loop.joining import CPU, two_processes
 from tests.train.loop.resuming import SOME_TRAINING, outcome
-from train.augment.batch import BatchTransform
+from train.augment.batch import BatchTransform, TrainingBatches
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames
-from train.data.loader import TrainingBatches
 from train.loop import resume
-from train.loop.distributed import ALONE, Ranks
-from train.loop.launch import run_together
-from train.loop.loop import Trainer
+from train.loop.distributed import ALONE, Ranks, run_together
 from train.loop.resume import Saver, StoppedError
+from train.loop.trainer import Trainer
 from train.loop.validation import Validation
 from train.model.classifier import build_model
 
@@ -79,12 +77,12 @@ def train_stop_and_go_on(
     stopped.training_step.step = told  # type: ignore[method-assign]
     saver = Saver(folder, SOME_TRAINING, machine, ranks, CPU)
     try:
-        with saver.watching(stopped):
+        with saver.resuming(stopped):
             outcome(stopped, training, recipe, saver)
     except StoppedError as error:
         said = str(error)
     gone_on = training.new_trainer(recipe, 2)
-    with Saver(folder, SOME_TRAINING, machine, ranks, CPU).watching(gone_on):
+    with Saver(folder, SOME_TRAINING, machine, ranks, CPU).resuming(gone_on):
         position = gone_on.position
         found = outcome(gone_on, training, recipe)
     statistics = sum(name.startswith("model-of-each") for name in found["learned"])

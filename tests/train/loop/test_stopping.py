@@ -87,4 +87,4 @@ def test_a_loss_that_explodes_is_remarked_upon(
     monkeypatch.setattr(TrainingStep, "step", lambda training_step, *group: step(training_step, *group) * next(factors))
     epochs, _ = training.run(resolve_recipe(recipe, {"epochs": 2}))
     assert epochs[0].remarks == ()
-    assert re.match(r"warning: the training loss rose to .*; training comes apart: lower", epochs[1].remarks[0])
+    assert re.match(r"warning: the training loss rose to .*; the training diverges: lower", epochs[1].remarks[0])

@@ -19,8 +19,9 @@ from birdcache.params.load import Params
 from birdcache.params.members import Member
 from cache.store import Store
 from tests.train.conftest import MEL_BINS
-from train.fit import check_source
-from train.members import ResolvedMember, resolve
+from train.data.member import ResolvedMember
+from train.loop.split import check_source
+from train.members import resolve
 from train.model.classifier import Classifier, build_model
 from train.model.pretrained import adapted_stem
 from train.model.weight_file import find_source

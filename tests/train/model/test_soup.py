@@ -20,13 +20,21 @@ from cache.store import Store
 from cache.tables import FOLDS
 from tests.train.easy import CPU, Training, easy_store
 from train.data.examples import Examples
+from train.data.member import ResolvedMember
 from train.loop import run
-from train.loop.loop import Trainer
-from train.loop.run import AnyPath, Run
-from train.members import ResolvedMember
+from train.loop.run import Run, RunFolders
+from train.loop.trainer import Trainer
 from train.model.classifier import Classifier, build_model
-from train.model.soup import mean_bytes, mean_state, read_fold_soup
-from train.model.weights import Sidecar, read_model, read_sidecar, weights_bytes, write_model
+from train.model.weights import (
+    Sidecar,
+    mean_bytes,
+    mean_state,
+    read_fold_soup,
+    read_model,
+    read_sidecar,
+    weights_bytes,
+    write_model,
+)
 
 
 def trained(member: Member, seed: int, batches: int = 1) -> Classifier:
@@ -141,7 +149,7 @@ def test_a_training_by_soup_keeps_predicts_and_measures_its_soup(
     model = build_model(training.member, 4, 32, pretrained=False)
     trainer = Trainer(model, training.batches(changed), changed, CPU, name="tiny-0")
     member = resolved.model_copy(update={"recipe": changed})
-    place = AnyPath("tiny-0", tmp_path / "models", tmp_path / "report")
+    place = RunFolders("tiny-0", tmp_path / "models", tmp_path / "report")
     monkeypatch.setattr(run, "open_log", lambda folder: nullcontext())
     Run(member, 0, place).train(trainer, training.validation(changed))
     sidecar = read_sidecar(place.folder)

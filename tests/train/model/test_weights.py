@@ -12,7 +12,7 @@ from birdcache.files import sha256_hex
 from birdcache.params.members import Member
 from tests.train.conftest import MEL_BINS
 from train.augment.normalise import BinStatistics
-from train.members import ResolvedMember
+from train.data.member import ResolvedMember
 from train.model.classifier import Classifier, build_model
 from train.model.weights import Sidecar, read_model, read_sidecar, weights_bytes, write_model
 

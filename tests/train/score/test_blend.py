@@ -8,33 +8,33 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from train.score.blend import BLENDS, Blend, Held, equal, fitted_weights, log_loss, ranks
-from train.score.metrics import Bools, Floats
+from birdcache.arrays import Bools, Floats32
+from train.score.blend import BLENDS, Blend, HeldOut, equal, fitted_weights, log_loss, ranks
 
 MEMBERS, RECORDINGS, CLASSES = 3, 60, 4
 
 
-def guesses(truth: Bools, sureness: float, rng: np.random.Generator) -> Floats:
+def guesses(truth: Bools, sureness: float, rng: np.random.Generator) -> Floats32:
     """Scores that know the truth as well as `sureness` says."""
     noise = rng.normal(size=truth.shape)
     return np.asarray(1 / (1 + np.exp(-(sureness * (truth - 0.5) + noise))), np.float32)
 
 
 @pytest.fixture
-def held() -> Held:
+def held() -> HeldOut:
     rng = np.random.default_rng(3)
     truth = np.eye(CLASSES, dtype=bool)[rng.integers(0, CLASSES, RECORDINGS)]
     known = (rng.random(truth.shape) > 0.1) | truth
     scores = np.stack([guesses(truth, sureness, rng) for sureness in (1.0, 3.0, 2.0)])
-    return Held(scores, truth, known, rng.integers(0, 3, RECORDINGS))
+    return HeldOut(scores, truth, known, rng.integers(0, 3, RECORDINGS))
 
 
-def slow_log_loss(scores: Floats, truth: Bools, known: Bools) -> float:
+def slow_log_loss(scores: Floats32, truth: Bools, known: Bools) -> float:
     cells = [(row, column) for row in range(len(truth)) for column in range(truth.shape[1]) if known[row, column]]
     return float(np.mean([-np.log(scores[cell] if truth[cell] else 1 - scores[cell]) for cell in cells]))
 
 
-def test_log_loss_is_that_of_every_known_yes_or_no(held: Held) -> None:
+def test_log_loss_is_that_of_every_known_yes_or_no(held: HeldOut) -> None:
     expected = slow_log_loss(held.scores[0].astype(float), held.truth, held.known)
     assert log_loss(held.scores[0], held.truth, held.known) == pytest.approx(expected, rel=1e-6)
     everywhere = np.ones_like(held.known)
@@ -47,7 +47,7 @@ def test_one_blunder_costs_a_finite_loss() -> None:
     assert loss == pytest.approx(-np.log(1e-6))
 
 
-def test_fitted_weights_have_the_least_loss_of_a_fine_grid(held: Held) -> None:
+def test_fitted_weights_have_the_least_loss_of_a_fine_grid(held: HeldOut) -> None:
     weights = fitted_weights(held.scores, held.truth, held.known)
     assert weights.min() >= 0
     assert weights.sum() == pytest.approx(1)
@@ -62,31 +62,31 @@ def test_fitted_weights_have_the_least_loss_of_a_fine_grid(held: Held) -> None:
     assert weights == pytest.approx(best, abs=0.03)
 
 
-def test_a_useless_member_gets_no_weight(held: Held) -> None:
+def test_a_useless_member_gets_no_weight(held: HeldOut) -> None:
     wrong = np.asarray(1 - held.scores[1], np.float32)
     weights = fitted_weights(np.stack([held.scores[1], wrong]), held.truth, held.known)
     assert weights.tolist() == [1, 0]
 
 
-def test_the_fit_does_not_depend_on_the_order_of_members(held: Held) -> None:
+def test_the_fit_does_not_depend_on_the_order_of_members(held: HeldOut) -> None:
     weights = fitted_weights(held.scores, held.truth, held.known)
     turned = fitted_weights(held.scores[::-1], held.truth, held.known)
     assert turned[::-1] == pytest.approx(weights, abs=1e-3)
 
 
-def test_what_is_not_known_does_not_count(held: Held) -> None:
+def test_what_is_not_known_does_not_count(held: HeldOut) -> None:
     spoilt = np.where(held.known, held.scores, 1 - held.truth).astype(np.float32)
     for kind in ("fitted", "best"):
         found = Blend(kind, 1).weights(spoilt, held.truth, held.known)
         assert found == pytest.approx(Blend(kind, 1).weights(held.scores, held.truth, held.known))
 
 
-def test_with_nothing_known_members_are_alike(held: Held) -> None:
+def test_with_nothing_known_members_are_alike(held: HeldOut) -> None:
     assert fitted_weights(held.scores[:, :0], held.truth[:0], held.known[:0]).tolist() == [1 / 3] * 3
     assert fitted_weights(held.scores[:1], held.truth, held.known).tolist() == [1]
 
 
-def test_best_is_the_equal_mean_of_those_with_the_least_loss(held: Held) -> None:
+def test_best_is_the_equal_mean_of_those_with_the_least_loss(held: HeldOut) -> None:
     losses = [slow_log_loss(each.astype(float), held.truth, held.known) for each in held.scores]
     assert losses[1] < losses[2] < losses[0]
     for best, expected in {1: [0, 1, 0], 2: [0, 0.5, 0.5], 3: [1 / 3] * 3, 9: [1 / 3] * 3}.items():
@@ -94,7 +94,7 @@ def test_best_is_the_equal_mean_of_those_with_the_least_loss(held: Held) -> None
         assert weights == pytest.approx(expected)
 
 
-def slow_ranks(scores: Floats) -> list[list[float]]:
+def slow_ranks(scores: Floats32) -> list[list[float]]:
     """Share of the other rows that score lower, half for those that score the same."""
     others = len(scores) - 1
     return [
@@ -120,7 +120,7 @@ def test_ranks_are_shares_of_what_scores_lower() -> None:
     assert ranks(scores[:0]).shape == (0, 3)
 
 
-def test_mean_and_rank_blend_as_they_are_called(held: Held) -> None:
+def test_mean_and_rank_blend_as_they_are_called(held: HeldOut) -> None:
     mean = Blend("mean")(held.scores, equal(3))
     assert mean == pytest.approx(held.scores.mean(axis=0), abs=1e-6)
     assert held.blended(Blend("mean")) == pytest.approx(mean)
@@ -130,31 +130,31 @@ def test_mean_and_rank_blend_as_they_are_called(held: Held) -> None:
     assert held.blended(Blend("rank")) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_rank_blend_hears_nothing_of_how_sure_a_member_is(held: Held) -> None:
+def test_a_rank_blend_hears_nothing_of_how_sure_a_member_is(held: HeldOut) -> None:
     bent = np.stack([held.scores[0] ** 3, held.scores[1] * 0.01, np.sqrt(held.scores[2])])
-    assert held.blended(Blend("rank")) == pytest.approx(Held(bent, *rest(held)).blended(Blend("rank")), abs=1e-6)
+    assert held.blended(Blend("rank")) == pytest.approx(HeldOut(bent, *rest(held)).blended(Blend("rank")), abs=1e-6)
 
 
-def rest(held: Held) -> tuple[Bools, Bools, np.ndarray]:
+def rest(held: HeldOut) -> tuple[Bools, Bools, np.ndarray]:
     return held.truth, held.known, held.fold
 
 
 @pytest.mark.parametrize("kind", ["fitted", "best"])
-def test_a_member_that_is_perfect_on_one_fold_only_gains_no_weight_there(held: Held, kind: str) -> None:
+def test_a_member_that_is_perfect_on_one_fold_only_gains_no_weight_there(held: HeldOut, kind: str) -> None:
     """Weights of a fold come from the other folds; a leak would give the planted member the whole fold."""
     worse = np.where(held.truth, 0.9 * held.scores[1], 1 - 0.9 * (1 - held.scores[1]))
     here = held.fold == 2
     planted = np.where(here[:, None], held.truth, worse).astype(np.float32)
     scores = np.stack([held.scores[1], planted])
     blend = Blend(kind, 1)  # type: ignore[arg-type]
-    tempted = Held(scores, *rest(held))
+    tempted = HeldOut(scores, *rest(held))
     assert tempted.weights(blend, without=2)[1] == 0
     assert tempted.blended(blend)[here] == pytest.approx(scores[0][here])
     assert tempted.weights(blend)[1] > 0.4, "the plant is a temptation"
 
 
 @pytest.mark.parametrize("kind", ["fitted", "best"])
-def test_each_fold_is_blended_by_weights_of_the_others(held: Held, kind: str) -> None:
+def test_each_fold_is_blended_by_weights_of_the_others(held: HeldOut, kind: str) -> None:
     blend = Blend(kind, 2)  # type: ignore[arg-type]
     blended = held.blended(blend)
     for fold in range(3):
@@ -164,20 +164,20 @@ def test_each_fold_is_blended_by_weights_of_the_others(held: Held, kind: str) ->
     assert held.weights(blend) == pytest.approx(blend.weights(held.scores, held.truth, held.known))
 
 
-def test_what_a_fold_holds_does_not_change_its_own_weights(held: Held) -> None:
+def test_what_a_fold_holds_does_not_change_its_own_weights(held: HeldOut) -> None:
     other_truth = held.truth.copy()
     other_truth[held.fold == 1] = ~other_truth[held.fold == 1]
     for kind in ("fitted", "best"):
         one, two = (
-            Held(held.scores, truth, held.known, held.fold).weights(Blend(kind, 1), without=1)
+            HeldOut(held.scores, truth, held.known, held.fold).weights(Blend(kind, 1), without=1)
             for truth in (held.truth, other_truth)
         )
         assert one.tolist() == two.tolist()
 
 
 @pytest.mark.parametrize("kind", BLENDS)
-def test_with_one_fold_members_are_averaged_and_it_is_said(held: Held, kind: str) -> None:
-    alone = Held(*rest_of_one_fold(held))
+def test_with_one_fold_members_are_averaged_and_it_is_said(held: HeldOut, kind: str) -> None:
+    alone = HeldOut(*rest_of_one_fold(held))
     blend = Blend(kind, 1)  # type: ignore[arg-type]
     assert alone.weights(blend).tolist() == [1 / 3] * 3
     assert alone.weights(blend, without=5).tolist() == [1 / 3] * 3
@@ -191,11 +191,11 @@ def test_with_one_fold_members_are_averaged_and_it_is_said(held: Held, kind: str
     assert held.remark(blend) is None
 
 
-def rest_of_one_fold(held: Held) -> tuple[Floats, Bools, Bools, np.ndarray]:
+def rest_of_one_fold(held: HeldOut) -> tuple[Floats32, Bools, Bools, np.ndarray]:
     return held.scores, held.truth, held.known, np.full(RECORDINGS, 5)
 
 
-def test_members_can_be_left_out(held: Held) -> None:
+def test_members_can_be_left_out(held: HeldOut) -> None:
     smaller = held.members([0, 2])
     assert np.array_equal(smaller.scores, held.scores[[0, 2]])
     assert np.array_equal(smaller.truth, held.truth)

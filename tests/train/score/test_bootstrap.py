@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from birdcache.arrays import Bools, Floats32, Ints
 from train.score.bootstrap import (
     Resampled,
     draw_resamples,
@@ -13,12 +14,12 @@ from train.score.bootstrap import (
     resampled_metrics,
     resampled_windows,
 )
-from train.score.metrics import Bools, Floats, Ints, class_average_precision, recording_metrics, window_metrics
+from train.score.metrics import class_average_precision, recording_metrics, window_metrics
 
 N, K, RESAMPLES = 60, 6, 25
 
 
-def cases(ties: bool) -> tuple[Ints, Bools, Floats]:
+def cases(ties: bool) -> tuple[Ints, Bools, Floats32]:
     """Recordings of every class but the last, some with secondary labels; scores with ties, ones and zeros, or not."""
     rng = np.random.default_rng(1)
     primary = rng.integers(0, K - 1, N)

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from birdcache.arrays import Floats32, Ints
 from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
-from birdcache.predict.postprocess import Cutting
+from birdcache.predict.postprocess import Cutting, windows_in
 from cache.store import Store
-from train.data.examples import Examples, Ints
-from train.data.frames import ArrayFrames, DeviceFrames, HostFrames
-from train.data.upload import Uploaded
+from train.data.examples import Examples
+from train.data.frames import ArrayFrames, DeviceFrames, HostFrames, Uploaded
 from train.loop.validation import Validation
 from train.model.classifier import Classifier, build_model
-from train.score.inference import ClipList, Floats, Scorer, clips_at, covering_clips, window_clips, windows_in
+from train.score.inference import ClipList, Scorer, clips_at, covering_clips, window_clips
 
 MEL_BINS = 32
 LENGTHS = (700, 3, 40, 39, 41, 1, 520, 90)
@@ -103,7 +103,7 @@ def scorer(model: Classifier, store: Store, recipe: Recipe) -> Scorer:
     return Scorer(model, HostFrames(store, cpu), store.view, recipe, cpu)
 
 
-def logits_of(scorer: Scorer, clips: ClipList) -> Floats:
+def logits_of(scorer: Scorer, clips: ClipList) -> Floats32:
     return torch.cat([logits.clip for logits in scorer.logits(clips, 4)]).numpy()
 
 

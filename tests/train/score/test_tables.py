@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from birdcache.arrays import Floats32
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
 from tests.train.test_evaluate import PRIMARY, plain_ensemble, predicted
 from train.score.blend import Blend, equal, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
-from train.score.metrics import Floats, recording_metrics, window_metrics
+from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold
-from train.score.tables import blend_table, markdown, member_table, postprocessing_table
-from train.score.windows import Windows
+from train.score.tables import Windows, blend_table, markdown, member_table, postprocessing_table
 
 MEMBERS = ("one", "two", "three")
 
@@ -43,10 +43,10 @@ def held_of(out_of_fold: OutOfFold) -> OutOfFold:
 
 @pytest.fixture
 def windows(ensemble: Ensemble) -> Windows:
-    return windows_of(ensemble, told=True)
+    return windows_of(ensemble, has_truth=True)
 
 
-def windows_of(ensemble: Ensemble, told: bool) -> Windows:
+def windows_of(ensemble: Ensemble, has_truth: bool) -> Windows:
     """Eight windows of two soundscapes, scored every 2.5 s and moved by a second."""
     rng = np.random.default_rng(9)
     scores = rng.random((3, 2, 14, 4)).astype(np.float32)
@@ -55,13 +55,13 @@ def windows_of(ensemble: Ensemble, told: bool) -> Windows:
     members = clips.member_windows()
     final = {name: by_soundscape(ensemble.post, each, [4, 4]) for name, each in zip(MEMBERS, members, strict=True)}
     final[ENSEMBLE] = ensemble.final(members, [4, 4])
-    known = np.full(8, told)
+    known = np.full(8, has_truth)
     known[3] = False
     return Windows(clips, clips.row_ids, truth, known, final)
 
 
-def auc_of_windows(windows: Windows, scores: Floats) -> float:
-    return window_metrics(windows.truth[windows.told], scores[windows.told])["macro_roc_auc"]
+def auc_of_windows(windows: Windows, scores: Floats32) -> float:
+    return window_metrics(windows.truth[windows.has_truth], scores[windows.has_truth])["macro_roc_auc"]
 
 
 def test_a_member_adds_what_the_others_lack(out_of_fold: OutOfFold, windows: Windows, ensemble: Ensemble) -> None:
@@ -98,10 +98,10 @@ def test_without_a_member_weights_are_learnt_anew_and_out_of_fold(
 def test_an_only_member_adds_what_nobody_knows(out_of_fold: OutOfFold, ensemble: Ensemble) -> None:
     alone = ensemble.model_copy(update={"members": {"one": 1.0}})
     only = replace(out_of_fold, scores={"one": out_of_fold.scores["one"]})
-    windows = windows_of(ensemble, told=False)
+    windows = windows_of(ensemble, has_truth=False)
     windows = replace(windows, scores=dict.fromkeys(("one", ENSEMBLE), windows.scores["one"]))
     both = replace(only, scores={**only.scores, ENSEMBLE: only.scores["one"]})
-    table = member_table(both, only.held, replace(windows, told=np.zeros(8, bool)), alone)
+    table = member_table(both, only.held, replace(windows, has_truth=np.zeros(8, bool)), alone)
     assert table["data"].tolist() == ["out of fold"]
     assert np.isnan(table["auc_adds"][0])
     assert np.isfinite(table["auc"][0])
@@ -148,7 +148,7 @@ def test_each_step_is_measured_by_itself_and_all_that_are_used_together(windows:
 def test_what_is_off_has_no_row_unless_it_costs_nothing_to_try(ensemble: Ensemble) -> None:
     scores = np.random.default_rng(1).random((3, 1, 8, 4)).astype(np.float32)
     plain = ensemble.model_copy(update={"hop_s": 5.0, "shifts_s": [], "smoothing": 0.0})
-    windows = windows_of(ensemble, told=True)
+    windows = windows_of(ensemble, has_truth=True)
     windows = replace(windows, clips=ClipScores.of(MEMBERS, [("a", 20.0), ("b", 20.0)], scores, Cutting(5.0, 5.0)))
     table = postprocessing_table(windows, plain)
     assert table["step"].tolist() == [
@@ -161,7 +161,7 @@ def test_what_is_off_has_no_row_unless_it_costs_nothing_to_try(ensemble: Ensembl
 
 
 def test_without_a_truth_the_table_of_steps_is_empty(ensemble: Ensemble) -> None:
-    windows = replace(windows_of(ensemble, told=False), told=np.zeros(8, bool))
+    windows = replace(windows_of(ensemble, has_truth=False), has_truth=np.zeros(8, bool))
     table = postprocessing_table(windows, ensemble)
     assert table.empty
     assert markdown(table).splitlines()[0].startswith("| step | used | macro_roc_auc |")

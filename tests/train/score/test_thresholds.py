@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from train.score.metrics import Bools, Floats
-from train.score.thresholds import best_threshold, f1_at, fit_thresholds
+from birdcache.arrays import Bools, Floats32
+from train.score.ensemble import best_threshold, f1_at, fit_thresholds
 
 
-def slow_best(truth: Bools, scores: Floats) -> float:
+def slow_best(truth: Bools, scores: Floats32) -> float:
     """The best F1 of any threshold."""
     return max(float(sklearn.metrics.f1_score(truth, scores >= each)) for each in scores)
 
@@ -40,7 +40,7 @@ def test_a_threshold_lies_halfway_between_what_it_parts() -> None:
 
 
 @pytest.fixture
-def scores() -> Floats:
+def scores() -> Floats32:
     return np.random.default_rng(5).random((50, 4)).astype(np.float32)
 
 
@@ -54,7 +54,7 @@ def truth() -> Bools:
     return truth
 
 
-def test_classes_without_positives_or_negatives_have_the_common_threshold(truth: Bools, scores: Floats) -> None:
+def test_classes_without_positives_or_negatives_have_the_common_threshold(truth: Bools, scores: Floats32) -> None:
     found = fit_thresholds(truth, scores, np.ones_like(truth), prior=10)
     common = best_threshold(truth.ravel(), scores.ravel())
     assert found.used[[0, 2]] == pytest.approx([common, common])
@@ -63,7 +63,9 @@ def test_classes_without_positives_or_negatives_have_the_common_threshold(truth:
     assert found.positives.tolist() == [0, 1, 50, truth[:, 3].sum()]
 
 
-def test_own_thresholds_are_drawn_to_the_common_one_the_more_the_fewer_positives(truth: Bools, scores: Floats) -> None:
+def test_own_thresholds_are_drawn_to_the_common_one_the_more_the_fewer_positives(
+    truth: Bools, scores: Floats32
+) -> None:
     found = fit_thresholds(truth, scores, np.ones_like(truth), prior=10)
     common = best_threshold(truth.ravel(), scores.ravel())
     for label in (1, 3):
@@ -77,7 +79,7 @@ def test_own_thresholds_are_drawn_to_the_common_one_the_more_the_fewer_positives
     assert alone.used[[1, 3]] == pytest.approx(alone.own[[1, 3]])
 
 
-def test_what_is_not_known_does_not_count(truth: Bools, scores: Floats) -> None:
+def test_what_is_not_known_does_not_count(truth: Bools, scores: Floats32) -> None:
     known = np.ones_like(truth)
     known[10:30, 3] = False
     spoilt = scores.copy()
@@ -87,20 +89,20 @@ def test_what_is_not_known_does_not_count(truth: Bools, scores: Floats) -> None:
     assert found.positives[3] == truth[:, 3].sum() - truth[10:30, 3].sum()
 
 
-def test_a_class_whose_negatives_are_not_known_has_the_common_threshold(truth: Bools, scores: Floats) -> None:
+def test_a_class_whose_negatives_are_not_known_has_the_common_threshold(truth: Bools, scores: Floats32) -> None:
     known = np.ones_like(truth)
     known[:, 3] = truth[:, 3]
     assert np.isnan(fit_thresholds(truth, scores, known, prior=3).own[3])
 
 
-def test_without_any_positive_all_thresholds_are_a_half(scores: Floats) -> None:
+def test_without_any_positive_all_thresholds_are_a_half(scores: Floats32) -> None:
     found = fit_thresholds(np.zeros((50, 4), bool), scores, np.ones((50, 4), bool), prior=3)
     assert found.used.tolist() == [0.5] * 4
     nothing = np.zeros((0, 4), bool)
     assert fit_thresholds(nothing, scores[:0], nothing, prior=3).used.tolist() == [0.5] * 4
 
 
-def test_the_table_names_every_class(truth: Bools, scores: Floats) -> None:
+def test_the_table_names_every_class(truth: Bools, scores: Floats32) -> None:
     table = fit_thresholds(truth, scores, np.ones_like(truth), prior=10).table(["jay", "owl", "robin", "wren"])
     assert list(table.columns) == ["label", "positives", "threshold", "own_threshold", "f1"]
     assert table["label"].tolist() == ["jay", "owl", "robin", "wren"]

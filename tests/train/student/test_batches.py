@@ -17,17 +17,16 @@ import torch
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
-from train.augment.batch import Batch, BatchTransform
+from train.augment.batch import Batch, BatchTransform, TrainingBatches
 from train.augment.normalise import BinStatistics, Normaliser
-from train.data import pseudo_clips
+from train.data import sampling
 from train.data.augment_draws import RULES, STUDENT, draw_batch, draw_mixtures
 from train.data.batch_plan import Planner
-from train.data.concat import ConcatFrames
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, HostFrames, StreamFrames
-from train.data.loader import TrainingBatches
-from train.data.pseudo_clips import PseudoClips
+from train.data.multi_view import ConcatFrames
 from train.data.random import Purpose, uniform
+from train.data.sampling import PseudoClips
 from train.loop.distributed import Ranks
 
 LENGTHS = (700, 3, 40, 39, 41, 1, 520, 90, 64, 200, 15, 33)
@@ -146,7 +145,7 @@ def test_not_even_the_lowest_draw_finds_a_clip_without_confidence(
 ) -> None:
     clips = replace(clips_of(stores[1]), confidence=np.array([0.0, 0, 3, 0, 1]))
     for draw, expected in ((0.0, 2), (0.75, 4), (1 - 2**-53, 4)):
-        monkeypatch.setattr(pseudo_clips, "uniform", lambda *_, draw=draw: np.full((1, 1), draw))
+        monkeypatch.setattr(sampling, "uniform", lambda *_, draw=draw: np.full((1, 1), draw))
         assert clips.drawn(1, 0, MANY[:1]).tolist() == [expected]
 
 

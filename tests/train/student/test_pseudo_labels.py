@@ -13,10 +13,10 @@ from birdcache.files import file_sha256
 from birdcache.params.student import StudentRound
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.loop.run import AnyPath
-from train.student.fit import Lesson, clip_starts_around, pass_on, pseudo_clips
+from train.loop.run import RunFolders
+from train.student.fit import PseudoLabelMix, clip_starts_around, pass_on, pseudo_clips
 from train.student.pseudo_labels import PseudoLabels, confidence, read_pseudo_labels, sharpened
-from train.student.rounds import TeacherReport, check_measurable, judged, reason_to_stop
+from train.student.rounds import TeacherReport, check_measurable, reason_to_stop, teacher_report
 
 SCORES = np.array([[0.5, 0.2, 0.1], [0.0, 0.09, 0.05], [1.0, 0.4, 0.3]], np.float32)
 LABELS = PseudoLabels(
@@ -72,7 +72,7 @@ def test_clips_lie_around_their_middles_inside_their_soundscapes() -> None:
 
 def test_clips_are_found_in_the_store_by_their_audio(random_store: object, view: MelView) -> None:
     store: Store = random_store((500, 300), view)  # type: ignore[operator]
-    clips = pseudo_clips(Lesson(LABELS, 0.4, 0.6), store, 40)
+    clips = pseudo_clips(PseudoLabelMix(LABELS, 0.4, 0.6), store, 40)
     assert store.frames[clips.row].tolist() == clips.frames.tolist() == [300, 500]
     per_s = view.sample_rate_hz / view.hop
     assert clips.start.tolist() == [round(2.5 * per_s) - 20, min(round(5 * per_s) - 20, 460)]
@@ -80,7 +80,7 @@ def test_clips_are_found_in_the_store_by_their_audio(random_store: object, view:
     assert clips.offset(7).row.tolist() == [row + 7 for row in clips.row]
     missing = replace(LABELS, sha256=("f" * 64, f"{0:064x}"))
     with pytest.raises(TrainError, match=r"does not hold dawn; run `dvc repro student/dvc\.yaml`"):
-        pseudo_clips(Lesson(missing, 0.4, 0.6), store, 40)
+        pseudo_clips(PseudoLabelMix(missing, 0.4, 0.6), store, 40)
 
 
 def report(gain: float | None) -> TeacherReport:
@@ -118,13 +118,13 @@ def metrics_of(sounds: float, recordings: float) -> dict[str, dict[str, float]]:
 
 def test_a_gain_is_that_over_the_teachers_own_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert judged(student_round("start"), metrics_of(0.8, 0.9), "soundscapes").gain is None
+    assert teacher_report(student_round("start"), metrics_of(0.8, 0.9), "soundscapes").gain is None
     TeacherReport("start", metrics_of(0.8, 0.9), None).write(Path("data/student/first"))
     after = metrics_of(0.85, 0.88)
-    assert judged(student_round("first"), after, "soundscapes").gain == pytest.approx(0.05)
-    assert judged(student_round("first"), after, "out_of_fold").gain == pytest.approx(-0.02)
+    assert teacher_report(student_round("first"), after, "soundscapes").gain == pytest.approx(0.05)
+    assert teacher_report(student_round("first"), after, "out_of_fold").gain == pytest.approx(-0.02)
     with pytest.raises(TrainError, match=r"data/student/second/teacher\.json: is missing"):
-        judged(student_round("second"), after, "soundscapes")
+        teacher_report(student_round("second"), after, "soundscapes")
 
 
 @pytest.mark.parametrize("metrics", [{}, metrics_of(float("nan"), 0.9)])
@@ -144,7 +144,7 @@ def test_only_the_folders_own_model_is_passed_on(tmp_path: Path, monkeypatch: py
         digests[folder.as_posix()] = file_sha256(folder / "model.json")
     pass_on(
         replace(LABELS, stopped="no gain", teacher=digests),
-        AnyPath("second-base-1", Path("data/student/second/base/1"), Path("reports/student/second-base-1")),
+        RunFolders("second-base-1", Path("data/student/second/base/1"), Path("reports/student/second-base-1")),
     )
     assert Path("data/student/second/base/1/model.json").read_text() == "base/1"
     assert Path("reports/student/second-base-1/passed_on.txt").read_text() == "no gain\n"

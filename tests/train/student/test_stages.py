@@ -23,10 +23,10 @@ from tests.fixtures.stages import run_stage
 from tests.test_house import stage_definition
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
-from train.predict import Opened, Task
 from train.score.inference import Scorer, clips_at
+from train.score.soundscapes import ScoringTask, SoundscapeStores
 from train.student.pseudo_labels import read_pseudo_labels
-from train.student.rounds import models_of, open_judge
+from train.student.rounds import models_of, open_evaluator
 
 BEFORE = {
     "recordings": ("pipeline.recordings", []),
@@ -118,13 +118,13 @@ def test_labels_are_the_mean_of_the_teachers_folds(rounds: Rounds) -> None:
     for fold in (0, 1):
         folder = Path(f"models/base/{fold}")
         sidecar, device = read_sidecar(folder), choose_device("cpu")
-        opened = Opened(params.load().machine, device)
+        opened = SoundscapeStores(params.load().machine, device)
         view = params.load().views["mel"]
-        store, frames = opened.soundscapes(["mel"], view)
-        (row,) = store.rows_of(list(labels.sha256[:1])).tolist()
+        stores = opened.of(["mel"], view)
+        (row,) = stores.first.rows_of(list(labels.sha256[:1])).tolist()
         model = read_model(folder, sidecar, "last", device)
-        clips = clips_at(labels.middle_s, row, int(store.frames[row]), view, view.frames(1.0))
-        expected.append(Scorer(model, frames, view, sidecar.member.recipe, device).scores(clips, 8))
+        clips = clips_at(labels.middle_s, row, int(stores.first.frames[row]), view, view.frames(1.0))
+        expected.append(Scorer(model, stores.frames, view, sidecar.member.recipe, device).scores(clips, 8))
     mean = np.mean(expected, axis=0)
     np.testing.assert_allclose(labels.scores, np.where(mean < 0.05, 0, mean), atol=1e-5)
 
@@ -162,11 +162,11 @@ def test_the_report_has_a_row_for_the_start_and_for_each_round(rounds: Rounds) -
 
 def test_metrics_of_the_start_are_those_of_its_windows_by_hand(rounds: Rounds) -> None:
     """Four windows of 5 s, one clip of 1 s in the middle of each."""
-    judge = open_judge(params.load(), models_of("start", params.load()))
-    dawn = [each for each in judge.soundscapes if each.name == "dawn"]
-    task = Task(dawn, judge.labels, Cutting(5.0, 5.0), 8)
-    scores = models_of("start", params.load()).scores(task, judge.opened, "test")
-    low, high = (scores[:, judge.labels.index(label)] for label in ("lowton", "higton"))
+    evaluator = open_evaluator(params.load(), models_of("start", params.load()))
+    dawn = [each for each in evaluator.soundscapes if each.name == "dawn"]
+    task = ScoringTask(dawn, evaluator.labels, Cutting(5.0, 5.0), 8)
+    scores = models_of("start", params.load()).scores(task, evaluator.opened, "test")
+    low, high = (scores[:, evaluator.labels.index(label)] for label in ("lowton", "higton"))
     expected = (roc_auc_score([1, 1, 0, 0], low) + roc_auc_score([0, 0, 1, 1], high)) / 2
     told = json.loads((rounds.root / "data/student/first/teacher.json").read_text())
     assert told["metrics"]["soundscapes"]["macro_roc_auc"] == pytest.approx(expected)

@@ -18,8 +18,8 @@ from birdcache.params.load import MachineParams
 from birdcache.params.recipe import Recipe
 from birdcache.params.tune import TuneParams
 from tests.train.easy import CPU
+from train.data.member import ResolvedMember
 from train.loop.history import Epoch
-from train.members import ResolvedMember
 from train.tune.journal import open_study
 from train.tune.search import Outcome, Search, journal_path
 
@@ -38,7 +38,7 @@ def reached(recipe: Recipe, epoch: int) -> float:
 
 @dataclass
 class ScriptedTrainer:
-    """Stands for `train.loop.loop.Trainer`; notes what is trained, and breaks where it is told to.
+    """Stands for `train.loop.trainer.Trainer`; notes what is trained, and breaks where it is told to.
 
     Attributes
     ----------

@@ -14,7 +14,7 @@ from birdcache.errors import TrainError
 from birdcache.params.load import Params
 from birdcache.params.recipe import resolve_recipe
 from tests.train.tune.searching import EPOCHS, KEYS, ScriptedTrainer, opened, outcomes_of, reached, search_for
-from train.members import ResolvedMember
+from train.data.member import ResolvedMember
 from train.tune import search
 from train.tune.search import Outcome, Search, best_of, journal_path
 
@@ -138,7 +138,7 @@ def test_half_a_line_that_a_kill_left_in_the_journal_is_taken_away(make: MakeSea
 
 def test_two_processes_do_not_share_a_journal(make: MakeSearch, tmp_path: Path) -> None:
     search = make()
-    with opened(search, tmp_path), pytest.raises(TrainError, match="another process is at this search"):
+    with opened(search, tmp_path), pytest.raises(TrainError, match="another process runs this search"):
         outcomes_of(search, tmp_path)
 
 

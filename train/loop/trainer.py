@@ -1,4 +1,4 @@
-"""The training loop: one epoch after another, each followed by a validation and one honest line."""
+"""The training loop: one epoch after another, each followed by a validation and one printed line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from safetensors.torch import load, save
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.progress import Advance, untold
-from train.augment.batch import Batch
-from train.data.loader import TrainingBatches
-from train.data.waiting import StreamWaits
+from train.augment.batch import Batch, TrainingBatches
+from train.data.loader import StreamWaits
 from train.loop.checkpoint import STATE, Checkpoint
 from train.loop.distributed import ALONE, Ranks
-from train.loop.divergence import DivergenceCheck
-from train.loop.history import Epoch, History
+from train.loop.history import DivergenceCheck, Epoch, History
 from train.loop.optim import learning_rate
 from train.loop.resume import Saver
 from train.loop.step import TrainingStep
@@ -30,7 +28,7 @@ from train.model.weights import weights_bytes
 
 
 class Trainer:
-    """Trains one model on one fold; `name` is that of the training in what is said of it, such as `base-0`."""
+    """Trains one model on one fold; `name` is that of the training in messages, such as `base-0`."""
 
     def __init__(
         self,
@@ -46,7 +44,7 @@ class Trainer:
         self._batches, self._recipe, self._device = batches, recipe, device
         self._rank, self._world = ranks.rank, ranks.world
         self._steps = -(-len(batches) // recipe.optimiser.accumulate)  # of an epoch
-        self._look_ahead()
+        self._start_epoch()
 
     def step(self, *group: Batch) -> torch.Tensor:
         """Take one optimiser step along the mean gradient of the batches; returns their loss, still on the device."""
@@ -59,7 +57,7 @@ class Trainer:
 
         These are `last`, and `best` when better; under `weights: soup` also `soup`, the mean of its weights and those
         of the epochs before it. Ends early after `patience` epochs without a better one; the schedule of the learning
-        rate is as if it did not. `advance` is told of clips that were trained on or scored, of all processes.
+        rate is as if it did not. `advance` counts the clips trained on or scored, of all processes.
 
         Raises
         ------
@@ -75,7 +73,7 @@ class Trainer:
             epoch = self._epoch(validation, saver, advance)
             last = weights_bytes(self.training_step.kept)
             epoch = self.history.add(epoch, last)
-            self._look_ahead()
+            self._start_epoch()
             weights = self.history.weights(last)
             if self.history.best is None or self.history.best.number < epoch.number:
                 del weights["best"]
@@ -91,7 +89,7 @@ class Trainer:
         TrainError
             If the loss is no longer a finite number.
         """
-        self._watch.look()
+        self._divergence.check()
         tensors, numbers = self.training_step.state()
         self.history.totals.device_s = self._waits.total_s() or 0.0
         tensors["loss"] = self.history.totals.loss.cpu()
@@ -103,7 +101,7 @@ class Trainer:
         tensors = load(checkpoint.files[STATE])
         self.training_step.resume(tensors, checkpoint.facts["learner"])
         self.history.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))
-        self._look_ahead()
+        self._start_epoch()
 
     def clips(self, validation: Validation) -> tuple[int, int]:
         """Clips that have been trained on or scored, and those of the whole training, of all processes."""
@@ -112,7 +110,7 @@ class Trainer:
 
     @property
     def position(self) -> str:
-        """How far it has come, in words."""
+        """Progress in words."""
         epochs, done = self._recipe.epochs, len(self.history.epochs)
         if self.history.ended:
             return f"after epoch {done}, its last"
@@ -130,27 +128,27 @@ class Trainer:
             totals.add(loss, clips, waited_s)
             advance(clips)
             totals.elapsed_s = time.perf_counter() - begin
-            self._watch.after_step(loss, rate)
+            self._divergence.after_step(loss, rate)
             if saver:
                 saver.after_step(self)
-        # the last look at the loss has waited for the device, so this is the time of the whole epoch
+        # the last check of the loss has waited for the device, so this is the time of the whole epoch
         totals.elapsed_s = time.perf_counter() - begin
         measure = partial(self._measured, validation, advance)
-        return self._told(number, saver.interruptible(self, measure) if saver else measure())
+        return self._epoch_record(number, saver.interruptible(self, measure) if saver else measure())
 
     def _measured(self, validation: Validation, advance: Advance) -> dict[str, float]:
         self.training_step.end_epoch()
         return validation.metrics(self.training_step.kept, f"{self._where}, validation", advance)
 
-    def _look_ahead(self) -> None:
-        """Make ready for the epoch that is under way, or for the next one."""
+    def _start_epoch(self) -> None:
+        """Set up the epoch that is under way, or the next one."""
         number, totals = len(self.history.epochs), self.history.totals
         self._where = f"{self.name}, epoch {number + 1}"
         self._waits = StreamWaits(self._device, totals.device_s)
-        self._watch = DivergenceCheck(self._where, self._steps, partial(self._recordings, number), totals.steps)
+        self._divergence = DivergenceCheck(self._where, self._steps, partial(self._recordings, number), totals.steps)
 
-    def _told(self, number: int, metrics: dict[str, float]) -> Epoch:
-        """What is told of the epoch that has just ended."""
+    def _epoch_record(self, number: int, metrics: dict[str, float]) -> Epoch:
+        """The record of the epoch that has just ended."""
         totals, device_s = self.history.totals, self._waits.total_s()
         return Epoch(
             number,
@@ -169,7 +167,7 @@ class Trainer:
         return grouped(self._batches.epoch(epoch, done * size, self._waits), size)
 
     def _recordings(self, epoch: int, step: int) -> list[str]:
-        """What a step learned from."""
+        """The recordings that went into a step."""
         size, planner = self._recipe.optimiser.accumulate, self._batches.planner
         batches = range(step * size, min((step + 1) * size, len(planner)))
         return list(dict.fromkeys(name for number in batches for name in planner.recordings(epoch, number)))

@@ -1,0 +1,107 @@
+"""A member's data: its stores, opened once, with the frames in them and the labels of what they hold. S soundscape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from birdcache.arrays import Ints
+from birdcache.errors import TrainError
+from birdcache.params.load import MachineParams
+from birdcache.params.views import AnyView, each_of
+from cache.store import Store
+from train.data.examples import Examples, read_examples, read_labels
+from train.data.frames import Frames
+from train.data.member import ResolvedMember, joint_digest
+from train.data.multi_view import held_by_all, open_multi_view
+from train.data.spans import trimmed, with_annotated_times
+from train.paths import store_path
+
+
+@dataclass(frozen=True)
+class OpenStores:
+    """The stores of a member's view or views, and the frames in them.
+
+    Attributes
+    ----------
+    placement
+        A line for each store: where its frames are read from, and why.
+    """
+
+    stores: tuple[Store, ...]
+    frames: Frames
+    placement: str
+
+    @property
+    def first(self) -> Store:
+        """The store whose rows the frames are gathered by."""
+        return self.stores[0]
+
+    @property
+    def digest(self) -> str:
+        """The digest of all stores together."""
+        return joint_digest(self.stores)
+
+
+@dataclass(frozen=True)
+class Dataset(OpenStores):
+    """A member's recordings: all that each of its stores holds, with the fold of each (-1: in training always)."""
+
+    member: ResolvedMember
+    examples: Examples
+    folds: Ints
+
+    def split(self, fold: int) -> tuple[Examples, Examples]:
+        """The examples to train on, one for each annotated time where there are any, and those to validate on."""
+        trained, validated = self.examples.subset(self.folds != fold), self.examples.subset(self.folds == fold)
+        return with_annotated_times(trained, self.first, self.member.view, self.member.recipe.clip_s), validated
+
+
+def open_dataset(member: ResolvedMember, machine: MachineParams, device: torch.device) -> Dataset:
+    """Open a member's recordings.
+
+    Raises
+    ------
+    TrainError
+        If a store was rebuilt after the member was resolved, or holds none of the recordings.
+    """
+    stores = open_stores(member)
+    examples, folds = read_examples(stores[0], read_labels())
+    held = held_by_all(stores, examples.rows)
+    examples, folds = examples.subset(held), folds[held]
+    if member.recipe.trim_db:
+        examples = trimmed(examples, stores[0], member.recipe.trim_db)
+    return Dataset(stores, *open_multi_view(stores, device, machine), member, examples, folds)
+
+
+def open_stores(member: ResolvedMember) -> tuple[Store, ...]:
+    """The stores that a member was resolved against.
+
+    Raises
+    ------
+    TrainError
+        If one was rebuilt since.
+    """
+    stores = _stores(member.member.views, member.view, soundscapes=False)
+    if joint_digest(stores) != member.store_digest:
+        paths = ", ".join(str(store.path) for store in stores)
+        raise TrainError(f"{paths}: changed after member {member.name} was resolved; run `dvc repro`")
+    return stores
+
+
+def open_soundscapes(names: Sequence[str], view: AnyView, machine: MachineParams, device: torch.device) -> OpenStores:
+    """Open the soundscapes of a member's views.
+
+    Raises
+    ------
+    StoreError
+        If a store is not of its view.
+    """
+    stores = _stores(names, view, soundscapes=True)
+    return OpenStores(stores, *open_multi_view(stores, device, machine))
+
+
+def _stores(names: Sequence[str], view: AnyView, soundscapes: bool) -> tuple[Store, ...]:
+    return tuple(Store(store_path(name, soundscapes), one) for name, one in zip(names, each_of(view), strict=True))

@@ -1,0 +1,121 @@
+"""A fold of a member's recordings, and the parts of a training on it: model, batches, validation, fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from birdcache.errors import TrainError
+from birdcache.params.load import MachineParams
+from train.augment.batch import BatchTransform, TrainingBatches
+from train.augment.normalise import Normaliser, bin_statistics, channel_count
+from train.data.batch_plan import Planner
+from train.data.dataset import Dataset, open_dataset
+from train.data.examples import Examples
+from train.data.frames import Frames
+from train.data.member import ResolvedMember
+from train.data.sampling import PseudoClips
+from train.loop.checkpoint import digest, environment
+from train.loop.distributed import ALONE, Ranks
+from train.loop.validation import Validation, check_split
+from train.model.classifier import Classifier, build_model
+from train.model.weight_file import find_source
+
+VALIDATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TrainingSplit:
+    """A member and the recordings that it is trained and validated on; makes the parts of a training."""
+
+    member: ResolvedMember
+    fold: int
+    trained: Examples
+    validated: Examples
+    frames: Frames
+    device: torch.device
+    ranks: Ranks
+    pseudo: PseudoClips | None = None  # clips of soundscapes for a noisy student; `frames` then holds both stores
+    soundscapes_digest: str = ""  # of their store
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digest of each thing that decides what a training does; not of the machine that it runs on."""
+        member = self.member
+        return {
+            "model": digest(member.member),
+            "recipe": digest(member.recipe),
+            "view": digest(member.view),
+            "store": member.store_digest,
+            "pretrained weights": member.weights_sha256 or "",
+            "recordings to train on": digest(self.trained),
+            "recordings to validate on": digest(self.validated),
+            "pseudo-labels": digest(self.pseudo),
+            "store of soundscapes": self.soundscapes_digest,
+            **environment(),
+        }
+
+    def model(self) -> Classifier:
+        """The member's model before its first step."""
+        member, recipe = self.member, self.member.recipe
+        seed = recipe.seed * 1000 + self.fold
+        torch.manual_seed(seed)
+        check_source(member)
+        channels = channel_count(member.view, recipe)
+        model = build_model(member.member, self.trained.classes, member.view.n_mels, member.member.pretrained, channels)
+        model = model.to(self.device)
+        model.check_clips(member.view.frames(recipe.clip_s))
+        if recipe.normalise == "bins":
+            model.statistics = bin_statistics(self.trained, self.frames, member.view, recipe)
+        torch.manual_seed(seed + self.ranks.rank)  # dropout differs from process to process, the weights must not
+        return model
+
+    def batches(self, model: Classifier) -> TrainingBatches:
+        """The batches that the model is trained on."""
+        member, recipe = self.member, self.member.recipe
+        transform = BatchTransform(member.view, recipe, Normaliser(member.view, recipe, model.statistics), self.device)
+        planner = Planner(self.trained, member.view, recipe, self.ranks, self.pseudo)
+        return TrainingBatches(planner, self.frames, transform)
+
+    def validation(self) -> Validation:
+        """The validation on the held-out recordings."""
+        member = self.member
+        return Validation(
+            self.validated, self.frames, member.view, member.recipe, self.device, VALIDATION_BATCH, self.ranks
+        )
+
+
+def open_split(
+    member: ResolvedMember, fold: int, machine: MachineParams, device: torch.device, ranks: Ranks = ALONE
+) -> TrainingSplit:
+    """Open a member's recordings and split them; errors as in `open_dataset` and `split_dataset`."""
+    return split_dataset(open_dataset(member, machine, device), fold, device, ranks)
+
+
+def split_dataset(dataset: Dataset, fold: int, device: torch.device, ranks: Ranks) -> TrainingSplit:
+    """Split recordings by fold, and print where their frames are read from.
+
+    Raises
+    ------
+    TrainError
+        If a side of the split is empty.
+    """
+    trained, validated = dataset.split(fold)
+    check_split(dataset.member.name, fold, trained, validated)
+    print(dataset.placement)
+    return TrainingSplit(dataset.member, fold, trained, validated, dataset.frames, device, ranks)
+
+
+def check_source(member: ResolvedMember) -> None:
+    """Refuse to start from other weights than the member was resolved with.
+
+    Raises
+    ------
+    TrainError
+        If the file or the model that `pretrained` names has changed.
+    """
+    pretrained = member.member.pretrained
+    if isinstance(pretrained, str) and find_source(pretrained).sha256 != member.weights_sha256:
+        raise TrainError(
+            f"{pretrained}: changed after member {member.name} was resolved; run `dvc repro -f member@{member.name}`"
+        )

@@ -1,0 +1,117 @@
+"""Soundscapes scored by trained models, out of stores that are each opened once. S shift, N clip, K class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from birdcache.arrays import Floats32
+from birdcache.errors import TrainError
+from birdcache.params.load import MachineParams
+from birdcache.params.views import AnyView, each_of
+from birdcache.predict.postprocess import Cutting
+from birdcache.progress import Progress
+from cache import tables
+from cache.store import Store
+from cache.tables import Col
+from train.data.dataset import OpenStores, open_soundscapes
+from train.model.classifier import Classifier
+from train.model.weights import Sidecar, read_model, read_sidecar
+from train.paths import store_path
+from train.score.inference import Scorer
+
+
+@dataclass(frozen=True)
+class SoundscapeAudio:
+    """A long recording to score."""
+
+    name: str
+    sha256: str
+    duration_s: float
+
+
+class SoundscapeStores:
+    """The soundscapes of each view, opened once for all members and folds that share it."""
+
+    def __init__(self, machine: MachineParams, device: torch.device) -> None:
+        self._machine, self.device = machine, device
+        self._opened: dict[tuple[str, ...], OpenStores] = {}
+
+    def of(self, names: Sequence[str], view: AnyView) -> OpenStores:
+        """The soundscapes of a member's views; errors as in `open_soundscapes`."""
+        key = (*names, view.model_dump_json())
+        if key not in self._opened:
+            self._opened[key] = open_soundscapes(names, view, self._machine, self.device)
+        return self._opened[key]
+
+
+@dataclass(frozen=True)
+class ScoringTask:
+    """The soundscapes and clips that every model scores, and the labels it must have."""
+
+    soundscapes: Sequence[SoundscapeAudio]
+    labels: list[str]
+    cutting: Cutting
+    batch_size: int
+
+
+def read_soundscapes() -> list[SoundscapeAudio]:
+    """The usable soundscapes, sorted by name."""
+    table = tables.SOUNDSCAPES.read(Col.SOUNDSCAPE, Col.SHA256, Col.DURATION_S)
+    return [SoundscapeAudio(*row) for row in table.itertuples(index=False, name=None)]
+
+
+def held_by_all_views(soundscapes: Sequence[SoundscapeAudio], sidecars: Iterable[Sidecar]) -> list[SoundscapeAudio]:
+    """The soundscapes that were decoded for all views of these models; prints a warning for each of the others."""
+    views = {
+        name: view
+        for sidecar in sidecars
+        for name, view in zip(sidecar.member.member.views, each_of(sidecar.member.view), strict=True)
+    }
+    kept = np.ones(len(soundscapes), bool)
+    for name, view in sorted(views.items()):
+        store = Store(store_path(name, soundscapes=True), view)
+        kept &= store.rows_of([each.sha256 for each in soundscapes]) >= 0
+    for soundscape in (each for each, keep in zip(soundscapes, kept, strict=True) if not keep):
+        print(f"warning: {soundscape.name} could not be decoded and is left out; see reports/spectrograms/")
+    return [soundscape for soundscape, keep in zip(soundscapes, kept, strict=True) if keep]
+
+
+def score_folder(folder: Path, task: ScoringTask, opened: SoundscapeStores, progress: Progress) -> Floats32:
+    """Scores by the model that a training left in a folder: (S, N, K)."""
+    sidecar = read_sidecar(folder)
+    model = read_model(folder, sidecar, sidecar.member.recipe.weights, opened.device)
+    return score_model(folder, sidecar, model, task, opened, progress)
+
+
+def score_model(
+    folder: Path, sidecar: Sidecar, model: Classifier, task: ScoringTask, opened: SoundscapeStores, progress: Progress
+) -> Floats32:
+    """Scores of the clips of all soundscapes by one model: (S, N, K)."""
+    check_labels(folder, sidecar, task.labels)
+    recipe, view = sidecar.member.recipe, sidecar.member.view
+    stores = opened.of(sidecar.member.member.views, view)
+    scorer = Scorer(model, stores.frames, view, recipe, opened.device)
+    rows = stores.first.rows_of([each.sha256 for each in task.soundscapes]).tolist()
+    scores = [np.empty((len(task.cutting.moves_s), 0, len(task.labels)), np.float32)]
+    for row, soundscape in zip(rows, task.soundscapes, strict=True):
+        length = int(stores.first.frames[row])
+        scores.append(scorer.scores_along(row, length, soundscape.duration_s, task.cutting, task.batch_size))
+        progress.update()
+    return np.concatenate(scores, axis=1)
+
+
+def check_labels(folder: Path, sidecar: Sidecar, labels: list[str]) -> None:
+    """Refuse a model of other classes.
+
+    Raises
+    ------
+    TrainError
+        If its labels are not those of data/labels.csv.
+    """
+    if sidecar.labels != labels:
+        raise TrainError(f"{folder}: was trained on other labels than data/labels.csv lists; run `dvc repro`")
