@@ -27,8 +27,8 @@ from train.score.bootstrap import (
     resampled_metrics,
     resampled_windows,
 )
+from train.score.calibration import Calibration, calibration
 from train.score.ensemble import ENSEMBLE
-from train.score.metrics import Calibration, calibration
 from train.score.tables import Windows
 
 METRICS = {"accuracy": "accuracy", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "macro_f1": "macro F1"}

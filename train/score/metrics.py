@@ -1,21 +1,18 @@
-"""Metrics of scores against truth, calibration among them. N recording or window, K class.
+"""Metrics of scores against truth. N recording or window, K class.
 
 `known` marks the cells that count: a secondary label is neither a positive nor a negative of its class.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
 
 CMAP_PADDING = 5  # BirdCLEF 2023: five all-positive rows soften the score of rare classes
-BINS = 10
 
 
 def class_roc_auc(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> Floats64:
@@ -100,35 +97,3 @@ def window_metrics(truth_NK: Bools, scores_NK: Floats32) -> dict[str, float]:
 def _mean(values: Floats64) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("nan")
-
-
-class Bin(NamedTuple):
-    """Recordings whose best class has a similar score."""
-
-    recordings: int
-    mean_score: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The bins that hold a recording, lowest score first. Source: reliability diagrams, Guo et al. 2017."""
-
-    bins: tuple[Bin, ...]
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error: mean distance of score and accuracy, weighted by recordings; 0 is perfect."""
-        total = sum(each.recordings for each in self.bins)
-        return sum(abs(each.mean_score - each.accuracy) * each.recordings for each in self.bins) / max(total, 1)
-
-
-def calibration(primary_N: Ints, scores_NK: Floats32) -> Calibration:
-    """The share of recordings whose best class is right, by its score."""
-    if not len(primary_N):
-        return Calibration(())
-    best_N = scores_NK.max(axis=1).clip(0, 1)  # a blend may exceed 1 by a rounding
-    accuracy, mean_score = calibration_curve(scores_NK.argmax(axis=1) == primary_N, best_N, n_bins=BINS)
-    # scikit-learn keeps the sizes of its bins to itself
-    sizes = np.bincount(np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], best_N))
-    return Calibration(tuple(map(Bin, sizes[sizes > 0].tolist(), mean_score.tolist(), accuracy.tolist())))

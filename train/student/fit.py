@@ -32,8 +32,7 @@ from train.loop.split import TrainingSplit, split_dataset
 from train.model.classifier import choose_device
 from train.model.weight_file import SIDECAR
 from train.paths import STUDENT, STUDENT_REPORTS
-from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
-from train.student.rounds import round_of
+from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels, round_of
 from train.student.start import copy_model
 
 

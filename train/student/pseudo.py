@@ -17,7 +17,7 @@ from birdcache.params.student import StudentRound
 from birdcache.predict.postprocess import Cutting
 from train.paths import STUDENT
 from train.score.soundscapes import ScoringTask, SoundscapeAudio
-from train.student.pseudo_labels import PseudoLabels, confidence, sharpened
+from train.student.pseudo_labels import PseudoLabels, confidence, round_of, sharpened
 from train.student.rounds import (
     Evaluator,
     RoundModels,
@@ -26,7 +26,6 @@ from train.student.rounds import (
     open_evaluator,
     read_truth,
     reason_to_stop,
-    round_of,
     teacher_report,
     with_truth,
 )

@@ -14,6 +14,7 @@ import numpy as np
 
 from birdcache.arrays import Floats32, Floats64
 from birdcache.errors import TrainError
+from birdcache.params.student import StudentRound
 
 NAME = "labels.npz"
 
@@ -51,6 +52,19 @@ class PseudoLabels:
             stopped=np.array(self.stopped),
             teacher=np.array(passed_on, str).reshape(-1, 2),
         )
+
+
+def round_of(name: str, rounds: Mapping[str, StudentRound]) -> StudentRound:
+    """A round by its name.
+
+    Raises
+    ------
+    TrainError
+        If there is none of this name.
+    """
+    if name not in rounds:
+        raise TrainError(f"{name!r}: student.rounds names no such round; choose one of: {', '.join(rounds)}")
+    return rounds[name]
 
 
 def read_pseudo_labels(folder: Path) -> PseudoLabels:

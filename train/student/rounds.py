@@ -6,7 +6,7 @@ N clip or window, K class.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -155,19 +155,6 @@ def read_teacher_report(name: str) -> TeacherReport:
         return TeacherReport(**json.loads(path.read_bytes()))
     except FileNotFoundError:
         raise TrainError(f"{path}: is missing; run `dvc repro student/dvc.yaml`") from None
-
-
-def round_of(name: str, rounds: Mapping[str, StudentRound]) -> StudentRound:
-    """A round by its name.
-
-    Raises
-    ------
-    TrainError
-        If there is none of this name.
-    """
-    if name not in rounds:
-        raise TrainError(f"{name!r}: student.rounds names no such round; choose one of: {', '.join(rounds)}")
-    return rounds[name]
 
 
 def models_of(name: str, params: Params) -> RoundModels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.score.metrics import calibration
+from train.score.calibration import calibration
 
 
 def test_bins_hold_the_recordings_by_the_score_of_their_best_class() -> None:
