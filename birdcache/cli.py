@@ -1,4 +1,4 @@
-"""The `birdcache` command. With `commands/` the only place that composes both sides, pipeline and train."""
+"""The `birdcache` command. Commands of a checkout are imported by name, and only when they are called."""
 
 from __future__ import annotations
 
@@ -8,61 +8,77 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import birdcache
 from birdcache.errors import report_problems
 
-COMMANDS = {  # which module runs each of them
-    "init": "commands.project.init",
-    "plan": "commands.plan.command",
-    "info": "commands.store.info",
-    "verify": "commands.store.verify",
-    "cache": "commands.store.cache",
-    "predict": "birdcache.predict.command",
-    "serve": "birdcache.serve.server",
-    "lr-find": "commands.inspect.lr_find",
-    "batch": "commands.inspect.batch",
-    "ladder": "commands.project.ladder",
-    "tune": "commands.tune.command",
-    "report": "commands.report.command",
-    "doctor": "commands.project.doctor",
-}
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the module whose `run` it is, one line of help, and what adds its arguments."""
+
+    module: str
+    help: str
+    add: Callable[[argparse.ArgumentParser], None] = lambda _: None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and run one command; a user's mistake ends with a message and status 1."""
     chosen = build_parser().parse_args(arguments)
-    # torch is slow to import: only when needed
-    command = importlib.import_module(COMMANDS[chosen.command])
     try:
-        report_problems(lambda: command.run(chosen))
+        report_problems(lambda: run(chosen))
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` say, has had enough; nothing more may be written at exit
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; nothing more may be written at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Import the command's module, which may take seconds, and run it.
+
+    Raises
+    ------
+    BirdcacheError
+        From the command, or if it needs a checkout and there is none.
+    """
+    if chosen.command in ANYWHERE:
+        importlib.import_module(ANYWHERE[chosen.command].module).run(chosen)
+        return
+    from birdcache.checkout import project_module
+
+    project_module(IN_CHECKOUT[chosen.command].module, f"birdcache {chosen.command}").run(chosen)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(prog="birdcache", description="Decode once, train fast.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_init(commands.add_parser("init", help="write a params.yaml for your data"))
-    _add_plan(commands.add_parser("plan", help="what `dvc repro` would run, why, and what decoding would cost"))
-    _add_info(commands.add_parser("info", help="what a store holds, and whether its bytes are as they were sealed"))
-    _add_verify(
-        commands.add_parser("verify", help="look for damage in stores; say which recordings, and what mends it")
+    parser = argparse.ArgumentParser(
+        prog="birdcache",
+        usage="birdcache [-h] [--version] COMMAND ...",
+        description="Decode once, train fast.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"anywhere:\n{_listed(ANYWHERE)}\n\nin a checkout of the project (after `make setup`):\n"
+        f"{_listed(IN_CHECKOUT)}\n\nOptions of a command: birdcache COMMAND --help",
     )
-    _add_cache(commands.add_parser("cache", help="the pool of finished spectrograms"))
-    _add_predict(
-        commands.add_parser("predict", help="any audio files -> detections as CSV, Raven, Audacity or Kaggle files")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(
+        prog="birdcache", dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS
     )
-    _add_serve(commands.add_parser("serve", help="a page in the browser: drop a recording, see and hear what is in it"))
-    _add_lr_find(commands.add_parser("lr-find", help="try learning rates on a member: a picture and a suggestion"))
-    _add_batch(commands.add_parser("batch", help="a picture of clips, as stored and as a member's model sees them"))
-    commands.add_parser("ladder", help="measure rung by rung, and technique by technique, what training gains")
-    _add_tune(commands.add_parser("tune", help="search better values of a recipe's keys for a member"))
-    commands.add_parser("report", help="metrics of the last run, and where its results lie")
-    commands.add_parser("doctor", help="check Python, codecs, GPU, disk and DVC; say what is wrong and how to mend it")
+    for name, command in (ANYWHERE | IN_CHECKOUT).items():
+        command.add(commands.add_parser(name, description=command.help))
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only for that."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"birdcache {birdcache.__version__}")
+        parser.exit()
+
+
+def _listed(commands: dict[str, Command]) -> str:
+    return "\n".join(f"  {name:<9}{command.help}" for name, command in commands.items())
 
 
 def _add_init(parser: argparse.ArgumentParser) -> None:
@@ -96,15 +112,13 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
         "store", nargs="?", metavar="STORE", help="a store's folder or a view's name, default: all stores"
     )
     parser.add_argument(
-        "--full",
-        action="store_true",
-        help="compare the SHA-256 of large files too, not only their chunks' CRC-32C",
+        "--full", action="store_true", help="compare the SHA-256 of large files too, not only their chunks' CRC-32C"
     )
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    gc = actions.add_parser("gc", help="free the parts that no store needs; says how much first, and asks")
+    gc = actions.add_parser("gc", help="free the parts that no store needs, after asking")
     gc.add_argument("--yes", action="store_true", help="free without asking")
 
 
@@ -112,7 +126,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="BUNDLE", help="a bundle, or a folder of trained models")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at; default: 127.0.0.1, which no other machine reaches"
+        "--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1, which no other machine reaches"
     )
     parser.add_argument("--max-mb", type=int, default=500, metavar="MB", help="largest recording; default: 500")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
@@ -120,7 +134,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _number(lowest: float, highest: float) -> Callable[[str], float]:
-    """A type of argument: a number within bounds."""
+    """The type of an argument that is a number within bounds."""
 
     def read(text: str) -> float:
         with suppress(ValueError):
@@ -145,7 +159,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("detections"),
         metavar="DIR",
-        help="where results are written; the same folder again goes on where a run was ended; default: detections",
+        help="folder of the results, in which an interrupted run is continued; default: detections",
     )
     parser.add_argument(
         "--format",
@@ -157,21 +171,21 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=_number(0, 1),
         metavar="SCORE",
-        help="lowest score that is written, default: that of each class",
+        help="lowest score of a detection; default: each class's own",
     )
     parser.add_argument(
         "--window",
         type=_number(0.1, 3600),
         metavar="SECONDS",
-        help="length of a detection, default: that of the ensemble, or 5",
+        help="length of a detection; default: that of the ensemble, or 5",
     )
     parser.add_argument(
         "--ensemble",
         type=Path,
         metavar="JSON",
-        help="how trained models are blended and what follows, default: data/ensemble.json of their project",
+        help="blend and post-processing of trained models; default: data/ensemble.json of their project",
     )
-    parser.add_argument("--embeddings", type=Path, metavar="ZARR", help="also write the features of each window there")
+    parser.add_argument("--embeddings", type=Path, metavar="ZARR", help="also write features of each window there")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
@@ -184,7 +198,7 @@ def _add_lr_find(parser: argparse.ArgumentParser) -> None:
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:
     _add_split(parser)
-    parser.add_argument("--epoch", type=int, default=1, metavar="N", help="whose first batch, default 1")
+    parser.add_argument("--epoch", type=int, default=1, metavar="N", help="epoch whose first batch is shown, default 1")
     parser.add_argument("--clips", type=int, default=6, metavar="N", help="how many clips, default 6")
 
 
@@ -198,6 +212,42 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("member", metavar="MEMBER", help="a member of params.yaml")
     parser.add_argument("--fold", type=int, metavar="N", help="fold to leave out, default: the first of folds.train")
 
+
+ANYWHERE = {
+    "predict": Command(
+        "birdcache.predict.command",
+        "detections in any audio files, as CSV, Raven, Audacity or Kaggle files",
+        _add_predict,
+    ),
+    "serve": Command(
+        "birdcache.serve.server", "a page in the browser: drop a recording, see and hear what is in it", _add_serve
+    ),
+}
+IN_CHECKOUT = {
+    "init": Command("commands.project.init", "write a params.yaml for your data", _add_init),
+    "plan": Command(
+        "commands.plan.command", "what `dvc repro` would run, why, and what decoding would cost", _add_plan
+    ),
+    "info": Command(
+        "commands.store.info", "contents of a store, and whether its bytes are as they were written", _add_info
+    ),
+    "verify": Command(
+        "commands.store.verify", "find corrupted recordings in stores, and how to repair them", _add_verify
+    ),
+    "cache": Command("commands.store.cache", "the pool of finished spectrograms", _add_cache),
+    "lr-find": Command(
+        "commands.inspect.lr_find", "try learning rates on a member: a picture and a suggestion", _add_lr_find
+    ),
+    "batch": Command(
+        "commands.inspect.batch", "a picture of clips, as stored and as a member's model sees them", _add_batch
+    ),
+    "ladder": Command("commands.project.ladder", "measure what each rung and each technique of training gains"),
+    "tune": Command("commands.tune.command", "search better values of a recipe's keys for a member", _add_tune),
+    "report": Command("commands.report.command", "metrics of the last run, and where its results are"),
+    "doctor": Command(
+        "commands.project.doctor", "check Python, codecs, GPU, disk and DVC, and say how to fix what is wrong"
+    ),
+}
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, Description
+from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, Description, is_bundle
 from birdcache.errors import CommandError
 from birdcache.files import file_sha256
 
@@ -40,6 +40,8 @@ def open_bundle(folder: Path, device: str = "auto") -> Bundle:
         If a file is missing or has other bytes than SHA256SUMS promises, the bundle is of another version, ONNX Runtime
         is not installed, or the device cannot be used.
     """
+    if not is_bundle(folder):
+        raise CommandError(f"{folder}: is no bundle; name a folder that stage `export` wrote, such as birds.bundle")
     check_sums(folder)
     try:
         description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())

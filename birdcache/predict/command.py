@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-from birdcache.arrays import Floats32
 from birdcache.audio.read import content_sha256
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.bundle.format import SUFFIX, is_bundle
+from birdcache.checkout import project_module
 from birdcache.errors import CommandError
 from birdcache.files import write_rows
 from birdcache.formulas import escaped
@@ -23,7 +24,6 @@ from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, check_st
 from birdcache.predict.predictor import FileScores, Predictor, score_all_the_same
 from birdcache.predict.results import Results
 from birdcache.progress import Progress
-from commands.predict.embeddings import check_embeddings, write_embeddings
 
 REFUSED, KEPT = "refused.csv", "scores"
 REFUSED_COLUMNS = ("file", "code", "detail", "hint")
@@ -45,12 +45,12 @@ def run(arguments: argparse.Namespace) -> None:
     if "kaggle" in formats:
         check_stems([each.path for each in files])
     if arguments.embeddings:
-        check_embeddings(arguments.embeddings)
+        embeddings_module().check_embeddings(arguments.embeddings)
     predictor = open_predictor(arguments)
     print("\n".join(predictor.facts.said))
     job = Job(predictor, out, arguments.embeddings is not None)
     done, refused = job.score(files, names)
-    wanted = Wanted(predictor.facts, above(predictor, arguments.threshold))
+    wanted = Wanted.of(predictor, arguments.threshold)
     for name in formats:
         print(WRITERS[name](out, partial(job.finals, done), wanted))
     if arguments.embeddings:
@@ -89,14 +89,16 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
             raise CommandError(f"--ensemble: {arguments.model} is a bundle, whose ensemble is fixed; leave it out")
         return BundlePredictor(open_bundle(arguments.model, arguments.device), arguments.window)
     check_no_bundle_near(arguments.model)
-    try:
-        from commands.predict.trained_predictor import TrainedPredictor
-    except ModuleNotFoundError as error:
-        raise CommandError(
-            f"{arguments.model}: is no bundle, and trained models need {error.name}, which is not installed; name a "
-            "bundle (`dvc repro export/dvc.yaml` writes bundles/<name>.bundle), or install all of birdcache"
-        ) from None
-    return TrainedPredictor(arguments.model, arguments.ensemble, arguments.window, arguments.device)
+    trained = project_module("commands.predict.trained_predictor", f"--model {arguments.model} (trained models)")
+    predictor: Predictor = trained.TrainedPredictor(
+        arguments.model, arguments.ensemble, arguments.window, arguments.device
+    )
+    return predictor
+
+
+def embeddings_module() -> ModuleType:
+    """Reader and writer of embeddings, which need zarr."""
+    return project_module("commands.predict.embeddings", "--embeddings")
 
 
 def check_no_bundle_near(model: Path) -> None:
@@ -110,13 +112,6 @@ def check_no_bundle_near(model: Path) -> None:
     meant = [model.parent] if model.is_file() and is_bundle(model.parent) else sorted(model.glob(f"*{SUFFIX}"))
     if meant:
         raise CommandError(f"--model {model}: is no bundle and no folder of trained models; name {meant[0]}")
-
-
-def above(predictor: Predictor, threshold: float | None) -> Floats32:
-    """From which score on each class is written, (K,): one for all, or each class's own."""
-    if threshold is None:
-        return predictor.called_above()
-    return np.full(len(predictor.facts.labels), threshold, np.float32)
 
 
 @dataclass(frozen=True)
@@ -190,7 +185,8 @@ class Job:
     def write_embeddings(self, path: Path, done: Sequence[Done]) -> str:
         """Write the features of all files."""
         facts = self._predictor.facts
-        return write_embeddings(path, ((each.path, self._kept(each)) for each in done), facts.window_s, facts.digest)
+        files = ((each.path, self._kept(each)) for each in done)
+        return str(embeddings_module().write_embeddings(path, files, facts.window_s, facts.digest))
 
     def _kept(self, each: Done) -> FileScores:
         found = self._results.read(each.sha256, self._embed)

@@ -18,7 +18,7 @@ from birdcache.errors import CommandError
 from birdcache.files import write_rows
 from birdcache.formulas import escaped
 from birdcache.predict.clip_scores import seconds_text, window_ids
-from birdcache.predict.predictor import Facts
+from birdcache.predict.predictor import Facts, Predictor
 
 FORMATS = ("csv", "raven", "audacity", "kaggle")
 DETECTIONS, SUBMISSION = "detections.csv", "submission.csv"
@@ -42,6 +42,12 @@ class Wanted:
 
     facts: Facts
     above: Floats32
+
+    @staticmethod
+    def of(predictor: Predictor, threshold: float | None) -> Wanted:
+        """One threshold for all classes, or None for each class's own."""
+        above_K = predictor.called_above()
+        return Wanted(predictor.facts, above_K if threshold is None else np.full_like(above_K, threshold))
 
     def detections(self, file: Scored) -> Iterator[Annotation]:
         """What reaches its threshold, in order of time, then of score."""

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from birdcache.errors import CommandError
-from birdcache.predict.command import above, open_predictor
+from birdcache.predict.command import open_predictor
 from birdcache.predict.outputs import Wanted
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"{error.name} is not installed, and `birdcache serve` needs it: pip install flask waitress"
         ) from None
     predictor = open_predictor(arguments)
-    wanted = Wanted(predictor.facts, above(predictor, arguments.threshold))
+    wanted = Wanted.of(predictor, arguments.threshold)
     most_bytes = arguments.max_mb * 2**20
     queue = JobQueue(predictor, wanted, Path(tempfile.mkdtemp(prefix="birdcache-serve-")))
     try:

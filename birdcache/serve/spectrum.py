@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.fft import rfft
-from scipy.signal.windows import hann
 
 from birdcache.arrays import Bytes, Floats32
 from birdcache.audio.decoder import Decoder
@@ -18,7 +16,7 @@ RATE_HZ, N_FFT, HOP = 32_000, 2048, 512
 BINS = 128  # rows of the picture; each is the mean power of N_FFT / 2 / BINS bins of the transform
 MOST_COLUMNS = 6000  # more than screens are wide
 PITCH_HZ = (2000.0, 4000.0, 6000.0, 8000.0, 10_000.0, 12_000.0, 14_000.0)  # written beside the picture
-WINDOW_S = hann(N_FFT, sym=False).astype(np.float32)
+WINDOW_S = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
 FLOOR = 1e-10  # of power: -100 dB
 
 
@@ -72,7 +70,7 @@ def _frames(held_S: Floats32, frames: int) -> Floats32:
     if not frames:
         return np.empty((0, BINS), np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(held_S, N_FFT)[: frames * HOP : HOP]
-    spectrum = rfft(windows * WINDOW_S)[:, :-1]
+    spectrum = np.fft.rfft(windows * WINDOW_S)[:, :-1]
     power_TF = (spectrum.real**2 + spectrum.imag**2).reshape(frames, BINS, -1).mean(axis=2)
     return np.asarray(10 * np.log10(np.maximum(power_TF, FLOOR)), np.float32)
 

@@ -114,8 +114,7 @@ def use_text(description: Description) -> str:
     """How to run it: by birdcache, or by hand."""
     inputs = "\n".join(map(_input_text, description.inputs))
     return (
-        "```sh\npip install --no-deps PATH/TO/birdcache   # a copy of the repository that made this\n"
-        "pip install -r requirements.txt   # no torch\n"
+        "```sh\npip install birdcache   # no torch; or, in a copy of the repository that made this: pip install .\n"
         "birdcache predict RECORDINGS --model . --format csv,raven\n```\n\n"
         f"By hand: `model.onnx` takes\n\n{inputs}\n\nSamples outside the recording are {OUTSIDE:g}, but the one right "
         f"behind its end is 0. The graph gives `scores` [batch, {len(description.labels)}] in the order of "

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from birdcache.audio.read import DECODER_VERSION
 from birdcache.bundle.format import SUMS, Description, MemberFacts
+from birdcache.checkout import PROJECT
 from birdcache.files import file_sha256, write_text
 from birdcache.params.export import ExportParams
 from birdcache.params.views import each_of
 from commands.export.graph import EnsembleGraph
 from commands.predict.trained import Ready
 from pipeline.build.frontend import FRONTEND_VERSION
-
-RUNTIME = (  # what `birdcache predict` needs for a bundle; pyproject.toml's extra `runtime` is the same
-    "numpy>=2.0",
-    "onnxruntime>=1.20",
-    "pydantic>=2.9",
-    "scipy>=1.14",
-    "soundfile>=0.13",
-    "soxr>=0.5",
-    "tqdm>=4.66",
-    "universal-pathlib>=0.3",
-)
 
 
 def describe(export: ExportParams, ready: Ready, graph: EnsembleGraph) -> Description:
@@ -63,8 +54,9 @@ def member_facts(name: str, ready: Ready) -> MemberFacts:
 
 
 def requirements_text() -> str:
-    """requirements.txt: what a machine needs besides birdcache itself."""
-    return "\n".join(RUNTIME) + "\n"
+    """requirements.txt: the dependencies of birdcache, as its pyproject.toml names them."""
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    return "".join(f"{each}\n" for each in project["dependencies"])
 
 
 def write_sums(folder: Path) -> None:

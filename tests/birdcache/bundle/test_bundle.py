@@ -18,11 +18,11 @@ import pytest
 from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, is_bundle
 from birdcache.bundle.read import PROVIDERS, open_bundle, threads_asked_for
 from birdcache.errors import CommandError
-from commands.export.describe import RUNTIME, write_sums
+from commands.export.describe import requirements_text, write_sums
 from tests.fixtures.bundle import Exported
 from tests.tiny import ROOT
 
-# a Python in which nothing that is installed can be imported but what the extra `runtime` brings
+# a Python in which only birdcache/ and its dependencies can be imported
 ONLY = """
 import sys
 FORBIDDEN = set({forbidden!r})
@@ -44,20 +44,26 @@ def bundle(exported: Exported, tmp_path: Path) -> Path:
 
 
 def not_of_runtime() -> list[str]:
-    """Installed modules that would be missing if only the extra `runtime` were installed, and what that needs."""
+    """Installed modules that would be missing beside a wheel, and the project's other packages."""
     packages = importlib.metadata.packages_distributions()
-    pending, seen = list(RUNTIME), set[str]()
+    pending, seen = requirements_text().split(), set[str]()
     while pending:
         name = re.split(r"[ <>=!~;\[(]", pending.pop())[0].lower().replace("_", "-")
         if name not in seen:
             seen.add(name)
             pending += [each for each in importlib.metadata.requires(name) or [] if "extra ==" not in each]
     ours = {"birdcache"}
-    return sorted(
-        module
-        for module, names in packages.items()
-        if not {each.lower().replace("_", "-") for each in names} & (seen | ours)
-    )
+    return [
+        *sorted(
+            module
+            for module, names in packages.items()
+            if not {each.lower().replace("_", "-") for each in names} & (seen | ours)
+        ),
+        "cache",
+        "commands",
+        "pipeline",
+        "train",
+    ]
 
 
 def run_alone(root: Path, model: str, out: Path) -> subprocess.CompletedProcess[str]:
@@ -79,13 +85,12 @@ def test_a_bundle_runs_where_nothing_but_the_runtime_is_installed(exported: Expo
 def test_trained_models_say_what_they_miss_where_there_is_no_torch(exported: Exported, tmp_path: Path) -> None:
     done = run_alone(exported.root, "models", tmp_path)
     assert done.returncode == 1
-    assert re.search(r"models: is no bundle, and trained models need \w+, which is not installed", done.stderr)
+    assert re.search(r"--model models \(trained models\) needs \w+, which is not installed; run `make", done.stderr)
 
 
-def test_requirements_are_those_of_the_extra(exported: Exported) -> None:
+def test_requirements_are_those_of_the_wheel(exported: Exported) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["optional-dependencies"]["runtime"] == list(RUNTIME)
-    assert (exported.bundle / "requirements.txt").read_text().split() == list(RUNTIME)
+    assert (exported.bundle / "requirements.txt").read_text().split() == project["dependencies"]
 
 
 @pytest.mark.parametrize("name", [MODEL, DESCRIPTION, "labels.csv"])

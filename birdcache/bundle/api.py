@@ -1,0 +1,132 @@
+"""Bundles in Python: the detections and scores of `birdcache predict`, without files. W window, K class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from birdcache.arrays import Floats32, Floats64
+from birdcache.bundle.read import open_bundle
+from birdcache.bundle.scores import BundlePredictor
+from birdcache.errors import CommandError
+from birdcache.predict.outputs import Scored, Wanted
+from birdcache.predict.predictor import Predictor, score_all_the_same
+
+if TYPE_CHECKING:  # only for who asks for it
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A window of a recording in which a class reaches its threshold."""
+
+    start_s: float
+    end_s: float
+    label: str
+    score: float
+    file: str
+
+
+class Detections(tuple[Detection, ...]):
+    """Detections in order of time, then of score."""
+
+    __slots__ = ()
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A table with a row for each detection; needs pandas."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise CommandError("to_pandas() needs pandas, which is not installed: pip install pandas") from None
+        return pd.DataFrame(
+            map(dataclasses.asdict, self), columns=[each.name for each in dataclasses.fields(Detection)]
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Everything that a bundle makes of a recording.
+
+    Attributes
+    ----------
+    scores
+        (W, K), 0 to 1, of windows that follow each other.
+    start_s, end_s
+        (W,) seconds; the last window ends with the recording.
+    labels
+        The classes, K.
+    """
+
+    detections: Detections
+    scores: Floats32
+    start_s: Floats64
+    end_s: Floats64
+    labels: tuple[str, ...]
+
+
+class LoadedBundle:
+    """A bundle in memory. For one thread."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the scores."""
+        return tuple(self._predictor.facts.labels)
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self._predictor.facts.window_s
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The score from which on each class counts as detected."""
+        return dict(zip(self.labels, self._predictor.called_above().tolist(), strict=True))
+
+    def predict(self, path: str | PathLike[str], threshold: float | None = None) -> Prediction:
+        """Score a recording.
+
+        Parameters
+        ----------
+        path : an Ogg Vorbis, WAV, FLAC or MP3 file of any length.
+        threshold : 0 to 1, the lowest score of a detection; None = each class's own.
+
+        Raises
+        ------
+        BirdcacheError
+            If the file cannot be read or decoded (then with the attributes file, detail and hint), or the threshold is
+            out of bounds.
+        """
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise CommandError(f"threshold = {threshold:g}: must be a number from 0 to 1")
+        path, predictor = Path(path), self._predictor
+        scores, _ = score_all_the_same(predictor, path, False, path.parent, lambda _: None)
+        final_WK = predictor.final(scores.members, [scores.members.shape[1]])
+        scored = Scored(path, path, scores.duration_s, final_WK)
+        start_s: Floats64 = np.arange(len(final_WK), dtype=np.float64) * self.window_s
+        return Prediction(
+            Detections(_detections(Wanted.of(predictor, threshold), scored)),
+            final_WK,
+            start_s,
+            np.minimum(start_s + self.window_s, scores.duration_s, dtype=np.float64),
+            self.labels,
+        )
+
+
+def _detections(wanted: Wanted, scored: Scored) -> Iterable[Detection]:
+    for each in wanted.detections(scored):
+        assert each.score is not None
+        yield Detection(each.begin_s, each.end_s, each.label, each.score, each.path)
+
+
+def load_bundle(path: str | PathLike[str], device: str = "auto", window_s: float | None = None) -> LoadedBundle:
+    """Open a bundle; as `birdcache.load`."""
+    return LoadedBundle(BundlePredictor(open_bundle(Path(path), device), window_s))
