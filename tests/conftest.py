@@ -40,7 +40,7 @@ STAGES = {
 }
 
 
-SLOW_FIXTURES = {"browser", "documented"}  # tests that ask for one of them are `slow`
+SLOW_FIXTURES = {"browser", "documented", "served"}  # tests that ask for one of them are `slow`
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

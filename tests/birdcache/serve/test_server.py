@@ -29,13 +29,13 @@ START = "import signal; from birdcache import cli; signal.signal(signal.SIGINT, 
 # an analysis without an end: it tells of its progress, or keeps silent
 ENDLESS = """
 import time
-from birdcache.serve import desk
+from birdcache.serve import jobs
 def endless(predictor, path, embed, room, advance):
     (room / "scratch").write_bytes(b"x")
     while True:
         time.sleep(0.1)
         {step}
-desk.score_all_the_same = endless
+jobs.score_all_the_same = endless
 """
 STEPPING, STUCK = ENDLESS.format(step="advance(0)") + START, ENDLESS.format(step="pass") + START
 

@@ -104,6 +104,7 @@ def test_members_of_another_grid_have_a_waveform_of_their_own() -> None:
     check(looks)
 
 
+@pytest.mark.slow
 def test_the_file_gives_what_the_graph_gives_and_is_the_same_each_time(tmp_path: Path) -> None:
     """Two grids, views side by side, all channels, a head over frames."""
     channels: dict[str, Any] = {

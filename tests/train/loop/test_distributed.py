@@ -153,6 +153,7 @@ def learn_and_write(recipes: dict[str, Recipe], folder: Path, ranks: Ranks) -> N
     print(f"process {ranks.rank} has learned")
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns_from_the_whole_batches(
     recipe: Recipe, params: Params, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +193,7 @@ def exchange_and_write(store_path: Path, examples: Examples, recipe: Recipe, fol
     torch.save((whole.detach(), rows.grad, total, running.state_dict(), found), folder / f"{ranks.rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_gather_sum_average_and_validate_together(
     random_store: Callable[..., Store],
     examples_of: Callable[..., Examples],

@@ -31,9 +31,9 @@ from train.loop.distributed import processes, run_together
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("everywhere", "error: the loss is nan"),
+        pytest.param("everywhere", "error: the loss is nan", marks=pytest.mark.slow),
         ("in one", "error: the disk of process 1 is gone"),
-        ("by a mistake", "ZeroDivisionError: of process 1"),
+        pytest.param("by a mistake", "ZeroDivisionError: of process 1", marks=pytest.mark.slow),
     ],
 )
 def test_a_failure_ends_all_processes_and_is_told_once(
@@ -48,6 +48,7 @@ def test_a_failure_ends_all_processes_and_is_told_once(
     assert told.count("Traceback") == (how == "by a mistake")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_a_killed_process_ends_the_other_and_is_named(params: Params, how: str) -> None:
     before = set(multiprocessing.active_children())  # workers that other tests left waiting
@@ -56,6 +57,7 @@ def test_a_killed_process_ends_the_other_and_is_named(params: Params, how: str) 
     assert set(multiprocessing.active_children()) <= before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_the_processes_end_with_the_one_that_started_them(tmp_path: Path, how: signal.Signals) -> None:
     command = [sys.executable, "-m", "tests.train.loop.joining", str(tmp_path)]
@@ -114,6 +116,7 @@ def files_of(root: Path) -> set[str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["machine.processes", "torchrun"])
 def test_a_stage_in_two_processes_writes_the_files_of_one(tiny_project: TinyProject, project: Path, way: str) -> None:
     if way == "machine.processes":

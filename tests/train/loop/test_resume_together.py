@@ -96,6 +96,7 @@ def easy(make_store: Callable[..., Store], view: MelView) -> Store:
     return easy_store(make_store, view)
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_go_on_to_the_same_last_bit(
     easy: Store,
     examples_of: Callable[..., Examples],
