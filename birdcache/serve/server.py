@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
         from birdcache.serve.listening import end_by_signals, listening
     except ModuleNotFoundError as error:
         raise CommandError(
-            f"{error.name} is not installed, and `birdcache serve` needs it: pip install flask waitress"
+            f'{error.name} is not installed, and `birdcache serve` needs it: pip install "birdcache[serve]"'
         ) from None
     predictor = open_predictor(arguments)
     wanted = Wanted.of(predictor, arguments.threshold)
