@@ -1,4 +1,4 @@
-"""Stage `export`: the ensemble as a bundle, measured beside the pipeline. Fails if they disagree."""
+"""Stage `export`: write the ensemble as a bundle, and compare it with the pipeline; fails if their scores differ."""
 
 from __future__ import annotations
 
@@ -24,139 +24,146 @@ from birdcache.params.export import ExportParams
 from birdcache.progress import Progress
 from cache.csv_files import write_csv
 from commands.export.card import card, label_table
-from commands.export.choose import looks_of, ready_for_export
-from commands.export.compare import Compared, Measured, compared_files, difference, measure, soundscape_metrics
+from commands.export.choose import ensemble_for_export, weighted_models
+from commands.export.compare import ComparedFiles, Measurement, compared_files, difference, measure, soundscape_metrics
 from commands.export.describe import describe, requirements_text, write_sums
 from commands.export.graph import EnsembleGraph
 from commands.export.onnx_file import export_graph
 from commands.export.quantise import quantise
-from commands.export.summary import PIPELINE, Way, write_reports
-from commands.predict.trained import Ready
+from commands.export.summary import PIPELINE, Variant, write_reports
+from commands.predict.trained import LoadedEnsemble
 from commands.predict.trained_scores import score_file
 from train.paths import MODELS
 
 BUNDLES = Path("bundles")
-CALIBRATED_ON = 24  # recordings whose clips tell the ranges of int8
+CALIBRATED_ON = 24  # recordings whose clips give the ranges of int8
 
 
 def main() -> None:
-    """Write bundles/<name>.bundle and reports/export.*; a float32 graph beyond the tolerance fails the stage."""
+    """Write bundles/<name>.bundle and reports/export.*; fail if the float32 graph is outside the tolerance."""
     export = parameters.load().export
     torch.set_num_threads(1)
-    ready = ready_for_export(read(export))
+    loaded = ensemble_for_export(read(export))
     compared = compared_files(export.compare)
     with tempfile.TemporaryDirectory(prefix="birdcache-") as temporary:
         folder = Path(temporary)
-        graph = EnsembleGraph(looks_of(ready))
+        graph = EnsembleGraph(weighted_models(loaded))
         export_graph(graph, folder / "float32.onnx")
-        description = describe(export, ready, graph)
+        description = describe(export, loaded, graph)
         exact = bundle_of(folder / "float32.onnx", description)
         quantise(folder / "float32.onnx", folder / "int8.onnx", calibration(exact, compared))
-        ways = measured_ways(ready, exact, bundle_of(folder / "int8.onnx", description), compared, folder)
-        facts = facts_of(export, compared, ways)
-        write_reports(list(ways.values()), facts)
-        check_parity(ways["float32"], export.tolerance)
-        write_bundle(folder / f"{export.precision}.onnx", description, export, parity(ways[export.precision], compared))
+        variants = measure_variants(loaded, exact, bundle_of(folder / "int8.onnx", description), compared, folder)
+        facts = facts_of(export, compared, variants)
+        write_reports(list(variants.values()), facts)
+        check_parity(variants["float32"], export.tolerance)
+        write_bundle(
+            folder / f"{export.precision}.onnx", description, export, parity(variants[export.precision], compared)
+        )
     print(Path("reports/export.md").read_text())
 
 
 def read(export: Any) -> ExportParams:
-    """The section, each key of it read once."""
+    """A copy of the section; every key is read, so DVC's params can be checked."""
     return ExportParams(**{name: getattr(export, name) for name in ExportParams.model_fields})
 
 
 def bundle_of(path: Path, description: Description) -> BundlePredictor:
-    """A graph that is no bundle yet, as what predicts on one core."""
+    """A predictor on one core from a graph that is not in a bundle yet."""
     session, device = open_session(path, "cpu", threads=1)
     return BundlePredictor(Bundle(path.parent, description, session, "", device))
 
 
-def calibration(exact: BundlePredictor, compared: Compared) -> Iterator[Mapping[str, Floats32]]:
-    """The middle clip of some files, as the graph is fed."""
+def calibration(exact: BundlePredictor, compared: ComparedFiles) -> Iterator[Mapping[str, Floats32]]:
+    """Inputs of the graph for the middle clips of some files."""
     files = [*compared.recordings, *compared.soundscapes][:CALIBRATED_ON]
     for path in files:
         yield exact.middle_clip(path)
 
 
-def measured_ways(
-    ready: Ready, exact: BundlePredictor, rounded: BundlePredictor, compared: Compared, room: Path
-) -> dict[str, Way]:
-    """The pipeline, the graph in float32 and the graph in int8 on all files."""
+def measure_variants(
+    loaded: LoadedEnsemble, exact: BundlePredictor, rounded: BundlePredictor, compared: ComparedFiles, room: Path
+) -> dict[str, Variant]:
+    """Measure the pipeline, the float32 graph and the int8 graph on all files."""
     with Progress(3 * len(compared.files), "compare", "files") as progress:
-        score = partial(score_file, ready=ready, room=room, silence=True)
-        pipeline = measure(compared.files, score, ready.ensemble.final, progress)
+        score = partial(score_file, loaded=loaded, room=room, silence=True)
+        pipeline = measure(compared.files, score, loaded.ensemble.final, progress)
         alone: dict[str, Any] = {"embed": False, "room": room, "advance": ignore, "silence": True}
-        told = {
+        measured = {
             name: measure(compared.files, partial(bundle.score, **alone), bundle.final, progress)
             for name, bundle in (("float32", exact), ("int8", rounded))
         }
-    sizes = {name: (room / f"{name}.onnx").stat().st_size for name in told}
-    weights = sum(path.stat().st_size for path in used_weights(ready))
-    way = partial(compare, ready=ready, compared=compared, pipeline=pipeline)
-    ways = {"pipeline": way(PIPELINE, weights, pipeline)}
-    return ways | {name: way(f"ONNX {name}", sizes[name], each) for name, each in told.items()}
+    sizes = {name: (room / f"{name}.onnx").stat().st_size for name in measured}
+    weights = sum(path.stat().st_size for path in used_weights(loaded))
+    variant = partial(compare, loaded=loaded, compared=compared, pipeline=pipeline)
+    variants = {"pipeline": variant(PIPELINE, weights, pipeline)}
+    return variants | {name: variant(f"ONNX {name}", sizes[name], each) for name, each in measured.items()}
 
 
 def compare(
-    name: str, size_bytes: int, measured: Measured, ready: Ready, compared: Compared, pipeline: Measured
-) -> Way:
-    """A way of predicting beside the pipeline."""
-    above_K = ready.ensemble.called_above()
+    name: str,
+    size_bytes: int,
+    measured: Measurement,
+    loaded: LoadedEnsemble,
+    compared: ComparedFiles,
+    pipeline: Measurement,
+) -> Variant:
+    """Compare one predictor with the pipeline."""
+    above_K = loaded.ensemble.called_above()
     calls = [
         (one >= above_K) != (other >= above_K) for one, other in zip(measured.finals, pipeline.finals, strict=True)
     ]
-    metrics = soundscape_metrics(compared, measured, ready.ensemble.labels, ready.ensemble.window_s)
+    metrics = soundscape_metrics(compared, measured, loaded.ensemble.labels, loaded.ensemble.window_s)
     called = float(np.concatenate([each.ravel() for each in calls]).mean())
-    return Way(name, size_bytes, measured, difference(measured, pipeline), called, metrics)
+    return Variant(name, size_bytes, measured, difference(measured, pipeline), called, metrics)
 
 
-def used_weights(ready: Ready) -> Iterator[Path]:
-    """The files of weights that the pipeline reads."""
-    for name, models in ready.members.items():
+def used_weights(loaded: LoadedEnsemble) -> Iterator[Path]:
+    """Files of the weights that the pipeline uses."""
+    for name, models in loaded.members.items():
         weights = models[0].sidecar.member.recipe.weights
-        yield from (MODELS / name / str(fold) / f"{weights}.safetensors" for fold in ready.ensemble.folds)
+        yield from (MODELS / name / str(fold) / f"{weights}.safetensors" for fold in loaded.ensemble.folds)
 
 
 def ignore(share: float) -> None:
     """Do nothing with the progress within a file."""
 
 
-def facts_of(export: ExportParams, compared: Compared, ways: Mapping[str, Way]) -> dict[str, Any]:
-    """What the reports begin with."""
+def facts_of(export: ExportParams, compared: ComparedFiles, variants: Mapping[str, Variant]) -> dict[str, Any]:
+    """Facts at the start of the reports."""
     return {
         "bundle": export.name,
         "precision": export.precision,
         "tolerance": export.tolerance,
         "soundscapes": len(compared.soundscapes),
         "recordings": len(compared.recordings),
-        "hours": ways["pipeline"].measured.sound_s / 3600,
+        "hours": variants["pipeline"].measured.sound_s / 3600,
     }
 
 
-def parity(way: Way, compared: Compared) -> dict[str, Any]:
-    """By how much the bundle differs from the pipeline."""
+def parity(variant: Variant, compared: ComparedFiles) -> dict[str, Any]:
+    """Differences between bundle and pipeline, for parity.json."""
     return {
-        "largest": float(way.differences.max()),
-        "mean": float(way.differences.mean()),
+        "largest": float(variant.differences.max()),
+        "mean": float(variant.differences.mean()),
         "soundscapes": len(compared.soundscapes),
         "recordings": len(compared.recordings),
     }
 
 
-def check_parity(way: Way, tolerance: float) -> None:
-    """Fail if the float32 graph is not the pipeline.
+def check_parity(variant: Variant, tolerance: float) -> None:
+    """Refuse a float32 graph whose scores differ from the pipeline's.
 
     Raises
     ------
     CommandError
         If any score differs by more than the tolerance.
     """
-    largest = float(way.differences.max())
+    largest = float(variant.differences.max())
     if not largest <= tolerance:
         raise CommandError(
             f"params.yaml: export.tolerance = {tolerance:g}: the graph's scores differ from the pipeline's by up to "
             f"{largest:.2g} (reports/export.md), so no bundle is written; leave out the member that differs "
-            "(export.members), or raise it if this is little enough for you"
+            "(export.members), or raise the tolerance if this difference is acceptable"
         )
 
 

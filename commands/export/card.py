@@ -1,4 +1,4 @@
-"""The model card of a bundle: what it is, what it was trained on, how good it is, where it ends, and how it is used."""
+"""The model card of a bundle: contents, training data, metrics, limits, licences and use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_STATED = "not stated"
 
 
 def card(description: Description, export: ExportParams, parity: Mapping[str, Any]) -> str:
-    """README.md of the bundle."""
+    """Text of the bundle's README.md."""
     parts = [
         f"# {description.name}: {len(description.labels)} species by their sounds",
         _summary(description),
@@ -56,13 +56,13 @@ def _of(resolved: Mapping[str, Any], *keys: str) -> Any:
 
 
 def folds_text(weights: Mapping[str, str], fold_soup: bool) -> str:
-    """How the trainings of a member become one; `weights` has their digests by fold."""
+    """Combination of a member's trainings, in words; `weights` holds their digests by fold."""
     how = "the mean of the weights" if fold_soup else "the mean of the scores"
     return f"{how} of {len(weights)} trainings" if len(weights) > 1 else "one training"
 
 
 def data_text(export: ExportParams) -> str:
-    """How much the models were trained on."""
+    """Amount of training data, in words."""
     recordings = tables.RECORDINGS.read(Col.LABEL, Col.AUTHOR, Col.DURATION_S)
     counts = recordings[Col.LABEL].value_counts()
     authors = recordings[Col.AUTHOR][recordings[Col.AUTHOR] != ""].nunique()
@@ -74,19 +74,19 @@ def data_text(export: ExportParams) -> str:
 
 
 def metrics_text(parity: Mapping[str, Any]) -> str:
-    """The ensemble's metrics of the last evaluation, and what the bundle differs by."""
+    """The ensemble's metrics in the last evaluation, and the bundle's difference from the pipeline."""
     metrics = json.loads(METRICS.read_text())
     rows = [
-        (what, metrics[key]["ensemble"])
-        for what, key in (("recordings, out of fold", "out_of_fold"), ("windows of soundscapes", "soundscapes"))
+        (name, metrics[key]["ensemble"])
+        for name, key in (("recordings, out of fold", "out_of_fold"), ("windows of soundscapes", "soundscapes"))
         if key in metrics
     ]
     lines = "".join(
-        f"| {what} | {_number(row, 'macro_roc_auc')} | {_number(row, 'cmap')} | {_number(row, 'accuracy')} |\n"
-        for what, row in rows
+        f"| {name} | {_number(row, 'macro_roc_auc')} | {_number(row, 'cmap')} | {_number(row, 'accuracy')} |\n"
+        for name, row in rows
     )
     return (
-        "Of the whole ensemble in the pipeline:\n\n| | macro ROC-AUC | cmAP | accuracy |\n|---|---|---|---|\n"
+        "The whole ensemble in the pipeline:\n\n| | macro ROC-AUC | cmAP | accuracy |\n|---|---|---|---|\n"
         f"{lines}\nThis bundle's scores differ from those of the pipeline (its members and folds, PyTorch, float32) by "
         f"at most {parity['largest']:.1e}, {parity['mean']:.1e} on average, on {parity['soundscapes']} soundscapes and "
         f"{parity['recordings']} recordings."
@@ -98,28 +98,28 @@ def _number(row: Mapping[str, float], name: str) -> str:
 
 
 def limits_text(description: Description) -> str:
-    """What one should know before trusting a score."""
+    """Limits of the scores, in words."""
     return (
-        f"- It knows the {len(description.labels)} labels below and nothing else: whatever else sings is taken for one "
-        "of them or for none.\n"
-        "- Scores rank; they are no probabilities. Thresholds are those of the best F1 on whole recordings with one "
-        "main bird: where soundscapes are denser or noisier, choose your own.\n"
-        "- Labels with few recordings (table below) are known badly, and their metrics rest on few examples.\n"
+        f"- It knows the {len(description.labels)} labels below and nothing else: any other "
+        "species is taken for one of them or for none.\n"
+        "- Scores rank windows; they are not probabilities. Thresholds give the best F1 on whole recordings with one "
+        "main bird: for denser or noisier soundscapes, choose your own.\n"
+        "- Labels with few recordings (table below) are recognised poorly, and their metrics rest on few examples.\n"
         f"- It hears {description.low_hz:g} to {description.high_hz:g} Hz. Recorders, places and seasons other than "
         "those of the training data may lower every figure above."
     )
 
 
 def use_text(description: Description) -> str:
-    """How to run it: by birdcache, or by hand."""
+    """Instructions for running the bundle with birdcache or by hand."""
     inputs = "\n".join(map(_input_text, description.inputs))
     return (
         "```sh\npip install birdcache   # no torch; or, in a copy of the repository that made this: pip install .\n"
         "birdcache predict RECORDINGS --model . --format csv,raven\n```\n\n"
-        f"By hand: `model.onnx` takes\n\n{inputs}\n\nSamples outside the recording are {OUTSIDE:g}, but the one right "
-        f"behind its end is 0. The graph gives `scores` [batch, {len(description.labels)}] in the order of "
-        f"`labels.csv`, and `embedding` [batch, {description.embedding}]. What comes after (mean of overlapping clips, "
-        "smoothing over time, the file's maximum, thresholds) is in `bundle.json`."
+        f"By hand: `model.onnx` takes\n\n{inputs}\n\nSamples outside the recording are {OUTSIDE:g}, except the first "
+        f"one after its end, which is 0. The graph returns `scores` [batch, {len(description.labels)}] in the order of "
+        f"`labels.csv`, and `embedding` [batch, {description.embedding}]. The parameters of the next steps (mean of "
+        "overlapping clips, smoothing over time, the file's maximum, thresholds) are in `bundle.json`."
     )
 
 
@@ -134,7 +134,7 @@ def _input_text(each: Input) -> str:
 
 
 def species_text(description: Description) -> str:
-    """A table of the labels."""
+    """Table of the labels, in Markdown."""
     labels = label_table(description)
     lines = [
         f"| {row.label} | {row.name} | {row.recordings} | {row.threshold} |" for row in labels.itertuples(index=False)
@@ -143,7 +143,7 @@ def species_text(description: Description) -> str:
 
 
 def label_table(description: Description) -> pd.DataFrame:
-    """labels.csv: label, name, recordings and threshold, in the order of the scores."""
+    """Table for labels.csv: label, name, recordings and threshold, in the order of the scores."""
     known = tables.LABELS.read().set_index(Col.LABEL)
     return pd.DataFrame(
         {

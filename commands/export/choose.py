@@ -1,4 +1,4 @@
-"""Which models of the ensemble go into a bundle, each with its share in the blend."""
+"""Choice of the ensemble's models for a bundle, each with its share in the blend."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ import torch
 
 from birdcache.errors import CommandError
 from birdcache.params.export import ExportParams
-from commands.export.graph import Look
-from commands.predict.trained import Model, Ready, find_models, load_models, read_common_names, read_submission_labels
+from commands.export.graph import WeightedModel
+from commands.predict.trained import (
+    LoadedEnsemble,
+    Model,
+    find_models,
+    load_models,
+    read_common_names,
+    read_submission_labels,
+)
 from train.paths import ENSEMBLE, MODELS
 from train.score.ensemble import Ensemble, read_ensemble
 
 CPU = torch.device("cpu")
 
 
-def ready_for_export(export: ExportParams, models: Path = MODELS, ensemble_file: Path = ENSEMBLE) -> Ready:
-    """The models that the bundle will hold, on a CPU and in float32.
+def ensemble_for_export(export: ExportParams, models: Path = MODELS, ensemble_file: Path = ENSEMBLE) -> LoadedEnsemble:
+    """Load the models of the bundle, on a CPU and in float32.
 
     Raises
     ------
     CommandError
-        If the blend cannot be part of a graph, or nothing is left of the ensemble.
+        If the blend cannot be part of a graph, or no member or fold is left.
     """
     found, labels = find_models(models)
     ensemble = narrowed(read_ensemble(ensemble_file), export)
@@ -31,28 +38,28 @@ def ready_for_export(export: ExportParams, models: Path = MODELS, ensemble_file:
     in_float32 = {name: [exact(model) for model in each] for name, each in members.items()}
     project = ensemble_file.resolve().parent.parent
     columns, names = read_submission_labels(project, labels), read_common_names(project, labels)
-    return Ready(ensemble, in_float32, [], CPU, columns, names)
+    return LoadedEnsemble(ensemble, in_float32, [], CPU, columns, names)
 
 
 def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:
-    """The ensemble of the chosen members and folds, without members that count nothing, its weights scaled to one.
+    """The ensemble of the chosen members and folds, without those of weight 0; the weights add up to 1.
 
     Raises
     ------
     CommandError
-        If its blend needs the windows of all files at once, or nothing is left.
+        If its blend needs the windows of all files at once, or no member or fold is left.
     """
     if ensemble.kind == "rank":
         raise CommandError(
-            "params.yaml: ensemble.blend = 'rank' needs the windows of all files at once, and a bundle scores each by "
-            "itself; choose mean, fitted or best"
+            "params.yaml: ensemble.blend = 'rank' ranks the windows of all files together, but a bundle scores each "
+            "file separately; choose mean, fitted or best"
         )
     wanted = export.members or list(ensemble.members)
     weights = {name: weight for name, weight in ensemble.members.items() if name in wanted and weight > 0}
     folds = [fold for fold in ensemble.folds if not export.folds or fold in export.folds]
     if not weights or not folds:
         raise CommandError(
-            f"params.yaml: export.members = {export.members}, export.folds = {export.folds}: leaves nothing of the "
+            f"params.yaml: export.members = {export.members}, export.folds = {export.folds}: selects nothing from the "
             f"ensemble ({', '.join(f'{name} {weight:g}' for name, weight in ensemble.members.items())}); choose others"
         )
     scaled = {name: weight / sum(weights.values()) for name, weight in weights.items()}
@@ -60,16 +67,16 @@ def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:
 
 
 def exact(model: Model) -> Model:
-    """The same model, predicting in float32 whatever precision it was trained in."""
+    """The same model with predictions in float32, whatever precision it was trained in."""
     resolved = model.sidecar.member
     member = resolved.model_copy(update={"recipe": resolved.recipe.model_copy(update={"precision": "float32"})})
     return Model(model.sidecar.model_copy(update={"member": member}), model.network, model.trained)
 
 
-def looks_of(ready: Ready) -> list[Look]:
-    """Every model with its share: its member's weight over the number of its folds."""
+def weighted_models(loaded: LoadedEnsemble) -> list[WeightedModel]:
+    """All models with their shares: the member's weight divided by its number of folds."""
     return [
-        Look(model, ready.ensemble.members[name] / len(models), shown=number == 0)
-        for name, models in ready.members.items()
+        WeightedModel(model, loaded.ensemble.members[name] / len(models), shown=number == 0)
+        for name, models in loaded.members.items()
         for number, model in enumerate(models)
     ]

@@ -1,6 +1,6 @@
-"""A bundle beside the pipeline, on the same files: differences of scores, metrics, seconds of one core.
+"""Comparison of a bundle and the pipeline on the same files: scores, metrics, core seconds.
 
-R file, W window of all files, K class.
+W window, K class.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ from train.score.metrics import window_metrics
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Files on which a bundle is compared: soundscapes first, then recordings from the shortest to the longest."""
+class ComparedFiles:
+    """Files for the comparison: soundscapes, then recordings from the shortest to the longest."""
 
     soundscapes: list[AnyPath]
     recordings: list[AnyPath]
 
     @property
     def files(self) -> list[AnyPath]:
-        """All of them."""
+        """All files."""
         return [*self.soundscapes, *self.recordings]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one way of predicting says of all files, and what it takes."""
+class Measurement:
+    """Scores of all files by one predictor, and the time that it takes."""
 
     finals: list[Floats32]  # (W, K) of each file
-    sound_s: float  # of the files but the first, which warms up
-    core_s: float  # seconds of one core for them
+    sound_s: float  # of all files but the first, which warms up
+    core_s: float  # core seconds for them
 
     @property
     def realtime(self) -> float:
-        """Seconds of sound for each second of a core."""
+        """Seconds of sound per core second."""
         return self.sound_s / self.core_s
 
 
-def compared_files(count: int) -> Compared:
-    """So many soundscapes, those with a truth first, and so many recordings of all lengths."""
+def compared_files(count: int) -> ComparedFiles:
+    """Up to `count` soundscapes, those with truth first, and `count` recordings of all lengths."""
     soundscapes = tables.SOUNDSCAPES.read()
-    told = {row_id.rpartition("_")[0] for row_id in tables.SOUNDSCAPE_TRUTH.read()[Col.ROW_ID]}
-    order = np.argsort([name not in told for name in soundscapes[Col.SOUNDSCAPE]], kind="stable")
+    with_truth = {row_id.rpartition("_")[0] for row_id in tables.SOUNDSCAPE_TRUTH.read()[Col.ROW_ID]}
+    order = np.argsort([name not in with_truth for name in soundscapes[Col.SOUNDSCAPE]], kind="stable")
     chosen = [place(path) for path in soundscapes[Col.PATH].iloc[order[:count]]]
     audio = tables.AUDIO.read()
     recordings = audio[~audio[Col.PATH].isin(soundscapes[Col.PATH])].sort_values([Col.DURATION_S, Col.PATH])
     places = np.unique(np.linspace(0, len(recordings) - 1, min(count, len(recordings))).round().astype(int))
-    return Compared(chosen, [place(path) for path in recordings[Col.PATH].iloc[places]])
+    return ComparedFiles(chosen, [place(path) for path in recordings[Col.PATH].iloc[places]])
 
 
 def measure(
@@ -71,13 +71,13 @@ def measure(
     score: Callable[[AnyPath], FileScores],
     final: Callable[[Floats32, Sequence[int]], Floats32],
     progress: Progress,
-) -> Measured:
-    """Predict each file on one core; what this process and its decoder compute is timed, however busy the machine is.
+) -> Measurement:
+    """Predict each file on one core; time is that of this process and its decoder, however busy the machine is.
 
     Raises
     ------
-    Refusal
-        If a file cannot be read any more.
+    RejectedAudio
+        If a file can no longer be read.
     """
     finals, sound_s, core_s = [], 0.0, 0.0
     for number, path in enumerate(files):
@@ -91,11 +91,11 @@ def measure(
             core_s += core_seconds() - begin_s
             sound_s += scores.duration_s
         progress.update()
-    return Measured(finals, sound_s, core_s)
+    return Measurement(finals, sound_s, core_s)
 
 
 def core_seconds() -> float:
-    """Seconds that cores have worked for this process and, where the system has /proc, for its children."""
+    """Core seconds of this process and, on systems with /proc, of its children."""
     ticks = 0
     for listed in Path("/proc/self/task").glob("*/children"):
         for child in listed.read_text().split():
@@ -105,16 +105,16 @@ def core_seconds() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def difference(one: Measured, other: Measured) -> npt.NDArray[np.float64]:
-    """Absolute differences of all final scores, in one row."""
+def difference(one: Measurement, other: Measurement) -> npt.NDArray[np.float64]:
+    """Absolute differences of all final scores, flattened."""
     pairs = zip(one.finals, other.finals, strict=True)
     return np.concatenate([np.abs(a.astype(np.float64) - b).ravel() for a, b in pairs])
 
 
 def soundscape_metrics(
-    compared: Compared, measured: Measured, labels: Sequence[str], window_s: float
+    compared: ComparedFiles, measured: Measurement, labels: Sequence[str], window_s: float
 ) -> dict[str, float]:
-    """Metrics over those windows of the soundscapes that have a truth; empty if none has."""
+    """Metrics over the windows of the soundscapes with truth; empty if there are none."""
     truth = tables.SOUNDSCAPE_TRUTH.read().set_index(Col.ROW_ID)[Col.LABELS].to_dict()
     number = {label: place for place, label in enumerate(labels)}
     truth_rows: list[Any] = []

@@ -1,4 +1,4 @@
-"""`bundle.json`, the requirements and the checksums of a bundle."""
+"""`bundle.json`, `requirements.txt` and `SHA256SUMS` of a bundle."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from birdcache.files import file_sha256, write_text
 from birdcache.params.export import ExportParams
 from birdcache.params.views import each_of
 from commands.export.graph import EnsembleGraph
-from commands.predict.trained import Ready
+from commands.predict.trained import LoadedEnsemble
 from pipeline.build.frontend import FRONTEND_VERSION
 
 
-def describe(export: ExportParams, ready: Ready, graph: EnsembleGraph) -> Description:
-    """All that is done around the graph, and where it comes from."""
-    ensemble = ready.ensemble
-    views = [view for models in ready.members.values() for view in each_of(models[0].sidecar.member.view)]
+def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph) -> Description:
+    """Describe the steps before and after the graph, and its origin."""
+    ensemble = loaded.ensemble
+    views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
     return Description(
         name=export.name,
         precision=export.precision,
         labels=ensemble.labels,
-        names=ready.names,
+        names=loaded.names,
         thresholds=ensemble.thresholds,
-        submission_labels=ready.submission_labels,
+        submission_labels=loaded.submission_labels,
         inputs=graph.inputs,
         embedding=graph.embedding,
         low_hz=min(view.fmin_hz for view in views),
@@ -38,13 +38,13 @@ def describe(export: ExportParams, ready: Ready, graph: EnsembleGraph) -> Descri
         file_max=ensemble.file_max,
         decoder=DECODER_VERSION,
         front_end=FRONTEND_VERSION,
-        members={name: member_facts(name, ready) for name in ready.members},
+        members={name: member_facts(name, loaded) for name in loaded.members},
     )
 
 
-def member_facts(name: str, ready: Ready) -> MemberFacts:
-    """A member's weight, digests and parameters."""
-    models, ensemble = ready.members[name], ready.ensemble
+def member_facts(name: str, loaded: LoadedEnsemble) -> MemberFacts:
+    """A member's weight, digests and parameters, as in `bundle.json`."""
+    models, ensemble = loaded.members[name], loaded.ensemble
     return MemberFacts(
         weight=ensemble.members[name],
         fold_soup=ensemble.fold_soup,
@@ -54,12 +54,12 @@ def member_facts(name: str, ready: Ready) -> MemberFacts:
 
 
 def requirements_text() -> str:
-    """requirements.txt: the dependencies of birdcache, as its pyproject.toml names them."""
+    """Text of requirements.txt: the dependencies of birdcache in pyproject.toml."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     return "".join(f"{each}\n" for each in project["dependencies"])
 
 
 def write_sums(folder: Path) -> None:
-    """Write SHA256SUMS of all files, as `sha256sum --check` reads it."""
+    """Write SHA256SUMS of all files, for `sha256sum --check`."""
     files = sorted(path for path in folder.iterdir() if path.name != SUMS)
     write_text(folder / SUMS, "".join(f"{file_sha256(path)}  {path.name}\n" for path in files))

@@ -1,4 +1,4 @@
-"""One torch module for a whole ensemble: waveforms in, blended scores out. What is exported as ONNX.
+"""One torch module for a whole ensemble, exported as ONNX: waveforms in, blended scores out.
 
 B batch, S sample, L frame with context, T frame of a clip, M mel bin, C channel, K class.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from birdcache.bundle.format import OUTSIDE_ABOVE, Input
 from birdcache.params.views import AnyView, MelView, PcenView, each_of
 from cache.quantize import Quantizer
-from commands.export.spectrum import Decibels, Pcen, Spectrum, context_frames, mel_rows
+from commands.export.spectrum import Decibels, Pcen, PowerSpectrum, context_frames, mel_rows
 from commands.predict.trained import Model
 from pipeline.build.encode import quantizer_of
 from train.augment.normalise import Normaliser, as_images
@@ -25,11 +25,11 @@ from train.model.classifier import features_and_logits
 from train.model.losses import scores
 
 View = MelView | PcenView
-Grid = tuple[int, int, int]  # sample rate, hop, frames of a clip: what models must share to look at one waveform
+Grid = tuple[int, int, int]  # sample rate, hop, frames of a clip: models with the same grid share a waveform
 
 
 @dataclass(frozen=True)
-class Look:
+class WeightedModel:
     """A trained model with its share in the blend; `shown` marks those whose features are the embedding."""
 
     model: Model
@@ -38,31 +38,31 @@ class Look:
 
     @property
     def view(self) -> AnyView:
-        """What it looks at."""
+        """The model's view or views."""
         return self.model.sidecar.member.view
 
     @property
     def grid(self) -> Grid:
-        """Where its frames lie."""
+        """Positions of its frames."""
         return self.view.sample_rate_hz, self.view.hop, self.view.frames(self.model.sidecar.member.recipe.clip_s)
 
     @property
     def loops(self) -> bool:
-        """Whether recordings shorter than a clip are repeated, or padded."""
+        """Whether recordings shorter than a clip are repeated; otherwise they are padded."""
         return self.model.sidecar.member.recipe.short == "loop"
 
 
 class EnsembleGraph(nn.Module):
-    """All members and folds on their waveforms: the blended scores and the embedding."""
+    """All members and folds of an ensemble, with one waveform for each grid."""
 
-    def __init__(self, looks: Sequence[Look]) -> None:
+    def __init__(self, models: Sequence[WeightedModel]) -> None:
         super().__init__()
-        grids = list(dict.fromkeys(look.grid for look in looks))
-        self.listeners = nn.ModuleList(Listener([look for look in looks if look.grid == grid]) for grid in grids)
-        self._shown = [n for grid in grids for n, look in enumerate(looks) if look.grid == grid and look.shown]
+        grids = list(dict.fromkeys(weighted.grid for weighted in models))
+        self.grid_models = nn.ModuleList(GridModels([m for m in models if m.grid == grid]) for grid in grids)
+        self._shown = [n for grid in grids for n, m in enumerate(models) if m.grid == grid and m.shown]
         self.inputs = [
-            listener.described("waveform" if number == 0 else f"waveform_{number + 1}")
-            for number, listener in enumerate(self._listeners())
+            grid_model.described("waveform" if number == 0 else f"waveform_{number + 1}")
+            for number, grid_model in enumerate(self._grid_models())
         ]
 
     @property
@@ -73,30 +73,30 @@ class EnsembleGraph(nn.Module):
             return int(self.eval()(*rows)[1].shape[1])
 
     def forward(self, *waveforms_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B, K) and embedding (B, E) of the clips that the waveforms hold."""
-        pairs = [listen(waveform) for listen, waveform in zip(self.listeners, waveforms_BS, strict=True)]
+        """Scores (B, K) and embedding (B, E) of the clips in the waveforms."""
+        pairs = [score(waveform) for score, waveform in zip(self.grid_models, waveforms_BS, strict=True)]
         scores_BK = torch.stack([scored for scored, _ in pairs]).sum(dim=0)
         shown = zip(self._shown, (features for _, each in pairs for features in each), strict=True)
         return scores_BK, torch.cat([features for _, features in sorted(shown, key=itemgetter(0))], dim=1)
 
-    def _listeners(self) -> list[Any]:
-        return list(self.listeners)
+    def _grid_models(self) -> list[Any]:
+        return list(self.grid_models)
 
 
-class Listener(nn.Module):
-    """The models that look at frames of one grid."""
+class GridModels(nn.Module):
+    """The models that share a grid, and so a waveform and a front end."""
 
-    def __init__(self, looks: Sequence[Look]) -> None:
+    def __init__(self, models: Sequence[WeightedModel]) -> None:
         super().__init__()
-        self._grid = looks[0].grid
-        views = list({view.model_dump_json(): view for look in looks for view in each_of(look.view)}.values())
+        self._grid = models[0].grid
+        views = list({view.model_dump_json(): view for weighted in models for view in each_of(weighted.view)}.values())
         self._context = max(map(context_frames, views))
         self._margin = max(view.n_fft for view in views) // 2
         self.front_end = FrontEnd(views, self._grid, self._context, self._margin)
-        self.heads = nn.ModuleList(Head(look) for look in looks)
+        self.heads = nn.ModuleList(MemberNetwork(weighted) for weighted in models)
 
     def described(self, name: str) -> Input:
-        """Which samples it takes."""
+        """The samples of its waveform, as `bundle.json` describes them."""
         rate_hz, hop, frames = self._grid
         return Input(
             name=name,
@@ -108,15 +108,15 @@ class Listener(nn.Module):
         )
 
     def forward(self, waveform_BS: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The models' part of the scores, (B, K), and the features of those that are shown, (B, E) each."""
+        """The models' part of the scores, (B, K), and the features (B, E) of each model in the embedding."""
         stored, exists_BT = self.front_end(waveform_BS)
-        said = [head(stored, exists_BT) for head in self.heads]
-        shown = [embedding for head, (_, embedding) in zip(self.heads, said, strict=True) if head.shown]
-        return torch.stack([scored for scored, _ in said]).sum(dim=0), shown
+        outputs = [head(stored, exists_BT) for head in self.heads]
+        shown = [embedding for head, (_, embedding) in zip(self.heads, outputs, strict=True) if head.shown]
+        return torch.stack([scored for scored, _ in outputs]).sum(dim=0), shown
 
 
 class FrontEnd(nn.Module):
-    """A waveform as what the stores of its views would give back of the clip's frames."""
+    """The front ends of all views of a grid: a waveform in, values as read from a store out."""
 
     def __init__(self, views: Sequence[View], grid: Grid, context: int, margin: int) -> None:
         super().__init__()
@@ -125,13 +125,13 @@ class FrontEnd(nn.Module):
         frames = context + self._frames
         lengths = list(dict.fromkeys(view.n_fft for view in views))
         self.spectra = nn.ModuleDict(
-            {str(n_fft): Spectrum(n_fft, self._hop, frames, margin - n_fft // 2) for n_fft in lengths}
+            {str(n_fft): PowerSpectrum(n_fft, self._hop, frames, margin - n_fft // 2) for n_fft in lengths}
         )
         self.levels = nn.ModuleList(Level(view, self._frames, context) for view in views)
         self.keys = [view.model_dump_json() for view in views]
 
     def forward(self, waveform_BS: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Values (B, T, M) of each view by its key, and which frames of the clip exist, (B, T)."""
+        """Values (B, T, M) of each view by its key, and a mask (B, T) of the frames inside the recording."""
         outside_BS = waveform_BS > OUTSIDE_ABOVE
         heard_BS = waveform_BS * (~outside_BS).float()
         end = waveform_BS.shape[1] - self._margin + 1
@@ -142,7 +142,7 @@ class FrontEnd(nn.Module):
 
 
 class Level(nn.Module):
-    """A power spectrum as the values of a view, rounded to the codes of its store."""
+    """Values of a view from a power spectrum, rounded to the quantised values of its store."""
 
     mel: Tensor  # (M, F)
 
@@ -159,34 +159,35 @@ class Level(nn.Module):
 
 
 def rounded(values: Tensor, quantizer: Quantizer) -> Tensor:
-    """What is left of values once they were stored; see `cache.quantize`."""
+    """Values after a round trip through a store; see `cache.quantize`."""
     if quantizer.dtype == "float16":
         return values.half().float()
-    codes = ((values - quantizer.low) / quantizer.step).round().clamp(0, 254)
-    return codes * quantizer.step + quantizer.low
+    quantized = ((values - quantizer.low) / quantizer.step).round().clamp(0, 254)
+    return quantized * quantizer.step + quantizer.low
 
 
-class Head(nn.Module):
-    """A trained model on the values of its views: its share of the scores, and its features."""
+class MemberNetwork(nn.Module):
+    """A trained model with its normalisation and its share in the blend."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, weighted: WeightedModel) -> None:
         super().__init__()
-        member = look.model.sidecar.member
-        self.network, self.shown, self._share, self._loops = look.model.network, look.shown, look.share, look.loops
-        self._loss, views = member.recipe.loss, each_of(look.view)
+        member = weighted.model.sidecar.member
+        self.network, self.shown = weighted.model.network, weighted.shown
+        self._share, self._loops = weighted.share, weighted.loops
+        self._loss, views = member.recipe.loss, each_of(weighted.view)
         self._keys = [view.model_dump_json() for view in views]
         self._lows = [quantizer_of(view).low for view in views]
-        self._normaliser = Normaliser(look.view, member.recipe, self.network.statistics)
+        self._normaliser = Normaliser(weighted.view, member.recipe, self.network.statistics)
 
     def forward(self, stored: dict[str, Tensor], exists_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Its share of the scores, (B, K), and its features, (B, E)."""
+        """The model's share of the scores, (B, K), and its features, (B, E)."""
         clips = [self._filled(stored[key], exists_BT, low) for key, low in zip(self._keys, self._lows, strict=True)]
         images = as_images(self._normaliser(torch.cat(clips, dim=2)))
         features_BE, logits_BK = features_and_logits(self.network, images)
         return scores(logits_BK, self._loss) * self._share, features_BE
 
     def _filled(self, values_BTM: Tensor, exists_BT: Tensor, low: float) -> Tensor:
-        """Frames behind the end of a short recording: its beginning again, or the lowest value."""
+        """Values with frames after the end of a short recording filled: by repetition, or by the lowest value."""
         if not self._loops:
             return torch.where(exists_BT[:, :, None] > 0, values_BTM, low)
         count_B1 = exists_BT.sum(dim=1, keepdim=True).clamp(min=1)

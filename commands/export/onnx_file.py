@@ -1,4 +1,4 @@
-"""The graph as an ONNX file: exported, stripped of what belongs to this machine, and looked at."""
+"""Export of the graph as an ONNX file without traces of this machine, and a check of its operators."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from birdcache.bundle.format import EMBEDDING, SCORES
 from birdcache.errors import CommandError
 from commands.export.graph import EnsembleGraph
 
-OPSET = 18  # what OpenVINO, ONNX Runtime Web and older runtimes take
-BATCH = "batch"  # name of the free axis
-UNWANTED = {"DFT", "STFT", "Loop", "Scan", "If", "SequenceMap"}  # that not every runtime has
+OPSET = 18  # supported by OpenVINO, ONNX Runtime Web and older runtimes
+BATCH = "batch"  # name of the dynamic axis
+UNWANTED = {"DFT", "STFT", "Loop", "Scan", "If", "SequenceMap"}  # not supported by every runtime
 STANDARD = {"", "ai.onnx"}
 
 
 def export_graph(graph: EnsembleGraph, path: Path) -> None:
-    """Write the graph; the batch is free, the rest fixed.
+    """Write the graph; its batch size is dynamic, all other axes are fixed.
 
     Raises
     ------
     CommandError
-        If torch cannot export it, or it holds what not every runtime can do.
+        If torch cannot export it, or it needs an operator that some runtimes lack.
     """
     graph.eval()
     rows = tuple(torch.zeros(2, each.samples) for each in graph.inputs)
@@ -33,7 +33,7 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
     names = [each.name for each in graph.inputs]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, of its own ways
+            warnings.simplefilter("ignore")  # the exporter warns about its own internals
             program = torch.onnx.export(
                 graph,
                 rows,
@@ -47,7 +47,7 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
     except torch.onnx.errors.OnnxExporterError as error:
         raise CommandError(
             f"the ensemble cannot be exported as ONNX: {str(error).strip().splitlines()[0]}; leave out the member "
-            "whose backbone cannot (export.members), or choose another backbone"
+            "whose backbone is the cause (export.members), or choose another backbone"
         ) from error
     assert program is not None
     model = stripped(program.model_proto)
@@ -57,7 +57,7 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
 
 
 def stripped(model: ModelProto) -> ModelProto:
-    """Without stack traces, which name files of this machine, and without the values' shapes inside."""
+    """Remove stack traces, which name files of this machine, and other metadata."""
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
@@ -70,7 +70,7 @@ def stripped(model: ModelProto) -> ModelProto:
 
 
 def check_operators(model: ModelProto) -> None:
-    """Refuse operators that are not of ONNX's standard domain, and those that not every runtime has.
+    """Refuse operators outside ONNX's standard domain, and those that some runtimes lack.
 
     Raises
     ------
@@ -81,6 +81,6 @@ def check_operators(model: ModelProto) -> None:
     unwanted = {node.op_type for node in model.graph.node} & UNWANTED
     if foreign or unwanted:
         raise CommandError(
-            f"the graph holds operators {', '.join(sorted(unwanted | foreign))}, which not every runtime can do; leave "
-            "out the member that needs them (export.members)"
+            f"the graph holds operators {', '.join(sorted(unwanted | foreign))}, which some runtimes lack; leave out "
+            "the member that needs them (export.members)"
         )

@@ -1,4 +1,4 @@
-"""The networks of an ONNX file in 8-bit integers; the front end, whose range is 100 dB and more, stays float32."""
+"""Conversion of an ONNX file's networks to 8-bit integers; the front end, with its range of 100 dB, stays float32."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from onnx import ModelProto
 
 from birdcache.arrays import Floats32
 
-FRONT_END = ".front_end."  # in the names of its constants
+FRONT_END = ".front_end."  # part of the names of its constants
 QUANTISED = ("Conv", "MatMul", "Gemm")
 
 
 def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats32]]) -> None:
-    """Write a copy whose convolutions and products of the networks work on integers.
+    """Write a copy in which the networks' convolutions and matrix products use integers.
 
-    Weights have a scale for each channel, activations one for each tensor: the range that they have on `rows`.
+    Weights have a scale per channel, activations one per tensor, from their range on `rows`.
 
     Parameters
     ----------
-    rows : what the graph is fed, a small batch at a time.
+    rows : inputs of the graph, one small batch at a time.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Rows(CalibrationDataReader):  # type: ignore[misc]
+    class CalibrationRows(CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> Any:
             return next(rows, None)
 
@@ -36,7 +36,7 @@ def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats32]])
         quantize_static(
             source,
             target,
-            Rows(),
+            CalibrationRows(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
             nodes_to_exclude=front_end_nodes(onnx.load(source)),
@@ -48,7 +48,7 @@ def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats32]])
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without ONNX Runtime's advice on the root logger, which is to do what torch's exporter has done."""
+    """Silence ONNX Runtime's advice to preprocess the model, which torch's exporter has already done."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -58,7 +58,7 @@ def quiet() -> Iterator[None]:
 
 
 def front_end_nodes(model: ModelProto) -> list[str]:
-    """Names of the convolutions and products that have a constant of the front end."""
+    """Names of the convolutions and matrix products that use a constant of the front end."""
     return [
         node.name
         for node in model.graph.node

@@ -1,9 +1,9 @@
-"""The front end as plain matrix products: what `pipeline.build.frontend` computes, without an FFT operator.
+"""The front end of `pipeline.build.frontend` as plain matrix products, without an FFT operator.
 
 B batch, S sample, L frame of the input with its context, T frame of the clip, M mel bin, N sample of a window.
 The Fourier transform of N = N1 N2 samples is two products (Cooley and Tukey 1965): of N1 samples each, with window and
-twiddle factors folded in, then of N2. That takes a sixteenth of the operations of one product with a matrix N x N, and
-a hundredth of its bytes.
+twiddle factors folded in, then of N2. Compared with
+one product with an N x N matrix, that is a sixteenth of the operations and a hundredth of the bytes.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from cache.power import PCEN_SCALE, POWER_FLOOR, smoothing_coefficient
 Doubles = npt.NDArray[np.float64]
 
 
-class Spectrum(nn.Module):
-    """Power spectrum of every frame of a waveform, in the order of the two products.
+class PowerSpectrum(nn.Module):
+    """Power spectra of a waveform's frames, with frequencies in the order of the two products.
 
-    The first product is a convolution: with channel n2 of sample n = n2 + N2 n1 its kernel goes along n1. Where a hop
-    is no multiple of N2 the frames are gathered instead.
+    The first product is a convolution along n1, with a channel for each n2, where sample n = n2 + N2 n1. If the hop is
+    not a multiple of N2, frames are gathered instead.
 
     Parameters
     ----------
-    hop, frames : how many frames are made, so many samples from one to the next.
-    first : sample of the waveform where the first frame's window begins.
+    hop, frames : samples between frames, and number of frames.
+    first : first sample of the first frame's window.
     """
 
     sample: Tensor  # (N2, N1, 1)
@@ -57,7 +57,7 @@ class Spectrum(nn.Module):
         self.register_buffer("second", _float32(second_factor(n2)))
 
     def forward(self, waveform_BS: Tensor) -> Tensor:
-        """Power (B, F, L) with a place for each row of `mel_rows`."""
+        """Power (B, F, L), with the frequencies of `mel_rows`."""
         half = self._half(waveform_BS[:, self._first_sample : self._first_sample + self._samples])
         count = half.shape[2]
         half = half.reshape(-1, self._n2, 2, self._kept, count).permute(0, 3, 2, 1, 4)
@@ -67,7 +67,7 @@ class Spectrum(nn.Module):
         return power
 
     def _half(self, samples_BS: Tensor) -> Tensor:
-        """What the first product gives: (B, N2 * 2 K1, L)."""
+        """Result of the first product: (B, N2 * 2 K1, L)."""
         if self._stride:
             spread = samples_BS.reshape(-1, self._samples // self._n2, self._n2).transpose(1, 2)  # (B, N2, S / N2)
             return functional.conv1d(spread, self.first, stride=self._stride, groups=self._n2)
@@ -78,7 +78,7 @@ class Spectrum(nn.Module):
 
 
 def factors(n_fft: int) -> tuple[int, int]:
-    """Two factors of a window's length, the first even and about twice the second: N1, N2."""
+    """Factors N1, N2 of a window's length, the first even and about twice the second."""
     smaller = [each for each in range(1, math.isqrt(n_fft // 2) + 1) if n_fft % each == 0 and n_fft // each % 2 == 0]
     return n_fft // smaller[-1], smaller[-1]
 
@@ -94,7 +94,7 @@ def first_factor(n_fft: int) -> Doubles:
 
 
 def second_factor(n2: int) -> Doubles:
-    """Transform over n2 of complex numbers whose parts lie one after the other: (2 N2, 2 N2)."""
+    """Transform over n2 of complex numbers, all real parts before the imaginary ones: (2 N2, 2 N2)."""
     turned = np.exp(-2j * np.pi * np.outer(np.arange(n2), np.arange(n2)) / n2)
     return np.block([[turned.real, -turned.imag], [turned.imag, turned.real]])
 
@@ -102,10 +102,10 @@ def second_factor(n2: int) -> Doubles:
 def mel_rows(view: MelView | PcenView) -> npt.NDArray[np.float32]:
     """Mel filters with a row for each frequency in the order of the two products: (K1 N2, M).
 
-    Frequency k = k1 + N1 k2; what lies above the middle mirrors what lies below, and counts only where that is missing.
+    Frequency k = k1 + N1 k2. Frequencies above the middle mirror those below, and only count where these are missing.
     """
     filters_FM = mel_filters(view)
-    filters_FM[[0, -1]] = 0  # real, on the feet of triangles, as in pipeline.build.frontend
+    filters_FM[[0, -1]] = 0  # they lie at the feet of triangles, as in pipeline.build.frontend
     n1, n2 = factors(view.n_fft)
     frequency = (np.arange(n1 // 2 + 1)[:, None] + n1 * np.arange(n2)).ravel()
     folded = np.minimum(frequency, view.n_fft - frequency)
@@ -115,7 +115,7 @@ def mel_rows(view: MelView | PcenView) -> npt.NDArray[np.float32]:
 
 
 class Decibels(nn.Module):
-    """Mel power as what a `mel` view stores, before its codes."""
+    """Values of a `mel` view from mel power, before quantisation."""
 
     def __init__(self, context: int) -> None:
         super().__init__()
@@ -127,10 +127,10 @@ class Decibels(nn.Module):
 
 
 class Pcen(nn.Module):
-    """Mel power as what a `pcen` view stores, before its codes: PCEN whose smoother has run over the context.
+    """Values of a `pcen` view from mel power, before quantisation; the smoother runs over the context first.
 
     The smoother m[t] = (1 - b) m[t-1] + b e[t] is a product with its impulse response. Frames outside the recording
-    have no energy, so that a clip at its start is as in `pipeline.build.frontend`.
+    have no energy, so a clip at its start has the same values as in `pipeline.build.frontend`.
     """
 
     response: Tensor  # (T, L)
@@ -157,7 +157,7 @@ class Pcen(nn.Module):
 
 
 def context_frames(view: MelView | PcenView) -> int:
-    """Frames before a clip that its values depend on: none for decibels, all that PCEN's smoother remembers."""
+    """Number of frames before a clip that its values depend on: 0 for decibels, the smoother's memory for PCEN."""
     if isinstance(view, MelView):
         return 0
     coefficient = smoothing_coefficient(view.pcen.time_constant_s * view.sample_rate_hz / view.hop)

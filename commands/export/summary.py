@@ -1,4 +1,4 @@
-"""What was measured of a bundle: reports/export.json, .csv and .md for programs and people, and a picture."""
+"""Reports on a bundle: reports/export.json, .csv and .md, and a picture."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ import pandas as pd
 
 from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
 from cache.csv_files import write_csv
-from commands.export.compare import Measured
+from commands.export.compare import Measurement
 from train.paths import REPORTS
 
-KAGGLE_MINUTES, KAGGLE_SOUNDSCAPES = 90, 700  # of BirdCLEF: minutes of CPU for so many soundscapes of one minute
+KAGGLE_MINUTES, KAGGLE_SOUNDSCAPES = 90, 700  # BirdCLEF's limit: minutes of CPU for this many one-minute soundscapes
 PIPELINE = "pipeline (PyTorch)"
 COLOURS = (GREY, BLUE, ORANGE, GREEN)
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of predicting: its name, the size of its files, what it said, and how far that is from the pipeline."""
+class Variant:
+    """One predictor (the pipeline, or a graph): size of its files, scores, and differences from the pipeline."""
 
     name: str
     size_bytes: int
-    measured: Measured
+    measured: Measurement
     differences: npt.NDArray[np.float64]
-    called: float  # share of windows and classes that are detected where the pipeline does not, or the reverse
+    called: float  # share of detections, by window and class, that differ from the pipeline's
     metrics: Mapping[str, float]
 
     def row(self) -> dict[str, Any]:
-        """Its row of the table."""
+        """Row of the table."""
         return {
             "way": self.name,
             "size_mb": self.size_bytes / 1e6,
@@ -49,9 +49,9 @@ class Way:
         }
 
 
-def write_reports(ways: Sequence[Way], facts: Mapping[str, Any]) -> None:
-    """Write the table in all forms, and the picture."""
-    rows = [way.row() for way in ways]
+def write_reports(variants: Sequence[Variant], facts: Mapping[str, Any]) -> None:
+    """Write the table in all formats, and the picture."""
+    rows = [variant.row() for variant in variants]
     REPORTS.mkdir(parents=True, exist_ok=True)
     content = {**facts, "machine": machine(), "ways": {row["way"]: {**row, "way": None} for row in rows}}
     for row in content["ways"].values():
@@ -59,11 +59,11 @@ def write_reports(ways: Sequence[Way], facts: Mapping[str, Any]) -> None:
     (REPORTS / "export.json").write_text(json.dumps(content, indent=2) + "\n")
     write_csv(pd.DataFrame(rows), REPORTS / "export.csv", "%.6g")
     (REPORTS / "export.md").write_text(table_text(rows, facts))
-    draw(ways, float(facts["tolerance"]), REPORTS / "export.png")
+    draw(variants, float(facts["tolerance"]), REPORTS / "export.png")
 
 
 def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    """The table for people."""
+    """The table in Markdown."""
     head = (
         f"Bundle `{facts['bundle']}` beside the pipeline, on {facts['soundscapes']} soundscapes and "
         f"{facts['recordings']} recordings ({facts['hours']:.2f} h); one core of {machine()}.\n\n"
@@ -89,33 +89,34 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def kaggle_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Whether the test set of a competition could be predicted in time."""
-    told = ", ".join(f"{row['way']} {row['kaggle_core_minutes']:.1f}" for row in rows)
+    """Comparison with the time limit of a competition, in words."""
+    minutes = ", ".join(f"{row['way']} {row['kaggle_core_minutes']:.1f}" for row in rows)
     return (
         f"Kaggle gives {KAGGLE_MINUTES} minutes of CPU for about {KAGGLE_SOUNDSCAPES} soundscapes of one minute. "
-        f"Minutes on one core of this machine: {told}. Kaggle's cores differ: take half of its limit for a safe one."
+        f"Minutes on one core of this machine: {minutes}. Kaggle's cores differ, so stay below half of its limit."
     )
 
 
-def draw(ways: Sequence[Way], tolerance: float, path: Path) -> None:
-    """Differences of scores as curves, on a logarithmic axis, and speeds as bars."""
+def draw(variants: Sequence[Variant], tolerance: float, path: Path) -> None:
+    """Draw the distribution of score differences, and the speeds."""
     with figure(path, 10, 3.6) as drawn:
         left, right = drawn.subplots(1, 2, width_ratios=(3, 2))
-        for way, colour in list(zip(ways, COLOURS, strict=False))[1:]:
-            ordered = np.sort(np.maximum(way.differences, 1e-9))
-            left.plot(ordered, np.linspace(0, 100, len(ordered)), color=colour, label=way.name)
+        for variant, colour in list(zip(variants, COLOURS, strict=False))[1:]:
+            ordered = np.sort(np.maximum(variant.differences, 1e-9))
+            left.plot(ordered, np.linspace(0, 100, len(ordered)), color=colour, label=variant.name)
         left.axvline(tolerance, color="black", linestyle=":", linewidth=1, label="tolerance of float32")
         left.set(xscale="log", title="differences from the pipeline's scores", xlabel="at most", ylabel="% of scores")
         left.legend(loc="lower right")
-        names = [way.name for way in ways][::-1]
-        bars = right.barh(names, [way.measured.realtime for way in ways][::-1], color=list(COLOURS[: len(ways)])[::-1])
+        names = [variant.name for variant in variants][::-1]
+        speeds = [variant.measured.realtime for variant in variants][::-1]
+        bars = right.barh(names, speeds, color=list(COLOURS[: len(variants)])[::-1])
         right.bar_label(bars, fmt="%.0f", padding=3)
         right.set(title="x realtime on one core")
         right.grid(visible=False, axis="y")
 
 
 def machine() -> str:
-    """This machine in a few words."""
+    """Processor, number of cores and Python version of this machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()} ({os.cpu_count()} cores), Python {platform.python_version()}"

@@ -1,4 +1,4 @@
-"""Features of the windows of all files as a zarr group. N window of all files, E feature."""
+"""Embeddings of all files' windows as a zarr group. N window of all files, E feature."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ ARRAYS, ATTRIBUTES = ("embedding", "file", "start_s"), ("files", "window_s", "mo
 
 
 def check_embeddings(path: Path) -> None:
-    """Refuse what would be written over, and a machine without zarr.
+    """Refuse to overwrite anything but embeddings; refuse to start without zarr.
 
     Raises
     ------
     CommandError
-        If there is something else than embeddings, or zarr is not installed.
+        If the path holds anything else, or zarr is not installed.
     """
     try:
         import zarr  # noqa: F401
     except ImportError:
-        raise CommandError("--embeddings: needs zarr: pip install zarr") from None
+        raise CommandError("--embeddings: needs zarr; install it with `pip install zarr`") from None
     if path.exists() and not _is_ours(path):
-        raise CommandError(f"--embeddings {path}: is there already and holds something else; name another place")
+        raise CommandError(f"--embeddings {path}: exists and holds something else; choose another path")
 
 
 def write_embeddings(path: Path, files: Iterable[tuple[Path, FileScores]], window_s: float, model: str) -> str:
     """Write `embedding` [N, E] float32 with `file` [N] and `start_s` [N]; attribute `files` names the files.
 
-    The group takes its place once it is whole.
+    The group appears at its path once it is complete.
     """
     import zarr
 
@@ -58,16 +58,16 @@ def write_embeddings(path: Path, files: Iterable[tuple[Path, FileScores]], windo
     group.attrs.update(dict(zip(ATTRIBUTES, (names, window_s, model), strict=True)))
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
-    return f"{path}: features of the windows of {len(names)} files"
+    return f"{path}: embeddings of the windows of {len(names)} files"
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a folder holds embeddings and nothing else."""
+    """Whether a folder holds only embeddings."""
     try:
-        told = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return set(told) == set(ATTRIBUTES) and {each.name for each in path.iterdir()} <= {*ARRAYS, "zarr.json"}
+    return set(attributes) == set(ATTRIBUTES) and {each.name for each in path.iterdir()} <= {*ARRAYS, "zarr.json"}
 
 
 def _create(group: object, features: int) -> None:

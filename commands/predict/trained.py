@@ -1,4 +1,4 @@
-"""The models of `birdcache predict` and the ensemble they belong to: which counts how much, and what comes after."""
+"""The trained models of a project for `birdcache predict`, and the ensemble that blends them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from train.model.weights import Sidecar, read_fold_soup, read_model, read_sideca
 from train.paths import ENSEMBLE
 from train.score.ensemble import Ensemble, read_ensemble
 
-WINDOW_S, THRESHOLD = 5.0, 0.2  # of models that belong to no ensemble
+WINDOW_S, THRESHOLD = 5.0, 0.2  # for models without an ensemble
 
-Found = dict[str, dict[int, Path]]  # member -> fold -> folder
+ModelFolders = dict[str, dict[int, Path]]  # member -> fold -> folder
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model and what it is; `trained` has the SHA-256 of weights by fold, several if these are averaged."""
+    """A trained model; `trained` holds the SHA-256 of its weights by fold, several if they are averaged."""
 
     sidecar: Sidecar
     network: Classifier
@@ -32,28 +32,28 @@ class Model:
 
     @property
     def clip_frames(self) -> int:
-        """Frames of the clips that it hears."""
+        """Number of frames of its clips."""
         member = self.sidecar.member
         return member.view.frames(member.recipe.clip_s)
 
 
 @dataclass(frozen=True)
-class Ready:
-    """Models in memory, and what is done with their scores.
+class LoadedEnsemble:
+    """Models in memory, and the ensemble that blends their scores.
 
     Attributes
     ----------
     members
         The models of each member of the ensemble, in its order.
-    said
-        Lines that tell where all this comes from.
+    origin
+        Lines on where the ensemble comes from.
     names
         Common names of the labels that have one.
     """
 
     ensemble: Ensemble
     members: dict[str, list[Model]]
-    said: list[str]
+    origin: list[str]
     device: torch.device
     submission_labels: list[str]
     names: dict[str, str]
@@ -64,28 +64,31 @@ class Ready:
         return sum(len(models) for models in self.members.values())
 
 
-def make_ready(folder: Path, ensemble_file: Path | None, window_s: float | None, device: torch.device) -> Ready:
-    """Load the models in a folder and below it, as the ensemble wants them.
+def load_ensemble(
+    folder: Path, ensemble_file: Path | None, window_s: float | None, device: torch.device
+) -> LoadedEnsemble:
+    """Load the models in a folder and below it that the ensemble uses.
 
     Parameters
     ----------
-    ensemble_file : the file to follow; None = data/ensemble.json of the project that the folder lies in, if any.
-    window_s : other windows than the ensemble's.
+    ensemble_file : file of the ensemble; None = data/ensemble.json of the project around the folder, if any.
+    window_s : length of windows; None = as in the ensemble.
 
     Raises
     ------
     CommandError
-        If there is no model, or if they know other labels than each other or than the ensemble.
+        If there is no model, or labels differ between models or from the ensemble.
     TrainError
-        If the ensemble's file was named and cannot be read.
+        If the file of the ensemble cannot be read.
     """
     found, labels = find_models(folder)
     path = ensemble_file or nearest_ensemble(folder)
     ensemble = None if path is None else restricted(read_ensemble(path), found)
     if ensemble is None:
-        ensemble, said = plain(labels, found), f"no ensemble.json for these models: an equal mean, {THRESHOLD} detects"
+        ensemble = equal_mean(labels, found)
+        origin = f"no ensemble.json for these models: equal weights, threshold {THRESHOLD}"
     else:
-        said = f"{path}: blend {ensemble.kind} of {', '.join(ensemble.members)}"
+        origin = f"{path}: blend {ensemble.kind} of {', '.join(ensemble.members)}"
         if ensemble.labels != labels:
             raise CommandError(f"{folder}: knows other labels than {path}; name the ensemble.json of these models")
     if window_s is not None:
@@ -93,25 +96,25 @@ def make_ready(folder: Path, ensemble_file: Path | None, window_s: float | None,
     folds = {name: [found[name][fold] for fold in ensemble.folds if fold in found[name]] for name in ensemble.members}
     members = {name: load_models(folders, ensemble.fold_soup, device) for name, folders in folds.items()}
     project = None if path is None else path.resolve().parent.parent
-    return Ready(
-        ensemble, members, [said], device, read_submission_labels(project, labels), read_common_names(project, labels)
+    return LoadedEnsemble(
+        ensemble, members, [origin], device, read_submission_labels(project, labels), read_common_names(project, labels)
     )
 
 
-def find_models(folder: Path) -> tuple[Found, list[str]]:
-    """Folders of all trained models in a folder and below it, by member and fold, and their labels.
+def find_models(folder: Path) -> tuple[ModelFolders, list[str]]:
+    """Find the folders of all trained models in a folder and below it, by member and fold, and their labels.
 
     Raises
     ------
     CommandError
-        If there is none, if they know different labels, or if two are of one member and fold.
+        If there is none, if their labels differ, or if two are of one member and fold.
     """
     folders = sorted(path.parent for path in folder.rglob(SIDECAR))
     if not folders:
         raise CommandError(
             f"{folder}: holds no trained model ({SIDECAR}); train with `dvc repro` or name another folder"
         )
-    found: Found = {}
+    found: ModelFolders = {}
     labels = read_sidecar(folders[0]).labels
     for each in folders:
         sidecar = read_sidecar(each)
@@ -127,13 +130,13 @@ def find_models(folder: Path) -> tuple[Found, list[str]]:
 
 
 def nearest_ensemble(folder: Path) -> Path | None:
-    """data/ensemble.json of the project that a folder of models lies in."""
+    """data/ensemble.json of the project around a folder of models."""
     places = [each / ENSEMBLE for each in folder.resolve().parents]
     return next((path for path in places if path.is_file()), None)
 
 
-def restricted(ensemble: Ensemble, found: Found) -> Ensemble | None:
-    """The ensemble of those of its members and folds that were found, their weights scaled to one; None without any."""
+def restricted(ensemble: Ensemble, found: ModelFolders) -> Ensemble | None:
+    """The ensemble with only the members that were found, weights scaled to add up to 1; None if there is none."""
     folds = set(ensemble.folds)
     members = {name: weight for name, weight in ensemble.members.items() if folds & set(found.get(name, {}))}
     if not members:
@@ -143,8 +146,8 @@ def restricted(ensemble: Ensemble, found: Found) -> Ensemble | None:
     return ensemble.model_copy(update={"members": weights})
 
 
-def plain(labels: list[str], found: Found) -> Ensemble:
-    """An equal mean of all members, one clip a window, one threshold for all classes."""
+def equal_mean(labels: list[str], found: ModelFolders) -> Ensemble:
+    """An ensemble with equal weights, one clip per window, and one threshold for all classes."""
     return Ensemble(
         labels=labels,
         members=dict.fromkeys(found, 1 / len(found)),
@@ -162,7 +165,7 @@ def plain(labels: list[str], found: Found) -> Ensemble:
 
 
 def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> list[Model]:
-    """The models of a member's folds, or the one that is the mean of their weights."""
+    """Load the models of a member's folds, or one model with their mean weights."""
     sidecars = [read_sidecar(each) for each in folders]
     trained = {sidecar.fold: sidecar.sha256[sidecar.member.recipe.weights] for sidecar in sidecars}
     if fold_soup:

@@ -1,4 +1,4 @@
-"""What the members of an ensemble say of one audio file. P member, W window, S shift, N clip, T frame, M mel bin."""
+"""Scores of one audio file by an ensemble's members. P member, W window, S shift, N clip, T frame, M mel bin."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from birdcache.predict.postprocess import Cutting, nearest_clips, windows_in
 from birdcache.predict.predictor import Advance, FileScores
 from birdcache.storage import AnyPath
 from cache.quantize import QuantizedArray
-from commands.predict.trained import Model, Ready
+from commands.predict.trained import LoadedEnsemble, Model
 from pipeline.build.encode import decode_quantized, quantizer_of
 from train.data.frames import ArrayFrames, Frames
 from train.data.multi_view import MultiViewFrames
 from train.score.inference import Scorer, clips_at
 
-BATCH = 64  # as predict.batch_size is shipped: sums in other batches may differ in their last bit
+BATCH = 64  # the shipped predict.batch_size: sums over other batches may differ in the last bit
 
 
 class OneFile:
-    """An audio file, decoded once for each view that models look at; its codes wait in files without a name in `room`.
+    """An audio file, decoded once per view; quantised values are spooled to unnamed temporary files in `room`.
 
-    So memory does not grow with its length, and clips can be scored in the order and the batches of stage `predict`.
+    Memory does not grow with the file's length, and clips are scored in the order and the batches of stage `predict`.
     """
 
     def __init__(self, path: AnyPath, room: Path, device: torch.device, silence: bool = False) -> None:
@@ -38,7 +38,7 @@ class OneFile:
         self.duration_s: float = with_second_try(lambda: decoder().info(path)).duration_s
 
     def quantized(self, view: MelView | PcenView) -> QuantizedArray:
-        """What a store of this view would hold, (T, M)."""
+        """Quantised values (T, M), as a store of this view holds them."""
         key = view.model_dump_json()
         if key not in self._stored:
             self._stored[key] = with_second_try(lambda: self._spooled(view))
@@ -55,11 +55,11 @@ class OneFile:
         return mapped
 
     def frames(self, view: AnyView) -> tuple[Frames, int]:
-        """Where models read its frames, and how many there are."""
+        """The frames for models of a view, and their number."""
         views = each_of(view)
         frames = [ArrayFrames(self.quantized(each), quantizer_of(each), self._device) for each in views]
-        beside = MultiViewFrames(frames, [np.zeros(1, np.int64)] * len(frames))
-        return (frames[0] if len(frames) == 1 else beside), len(self.quantized(views[0]))
+        several = MultiViewFrames(frames, [np.zeros(1, np.int64)] * len(frames))
+        return (frames[0] if len(frames) == 1 else several), len(self.quantized(views[0]))
 
     def _scorer(self, model: Model) -> tuple[Scorer, int]:
         member = model.sidecar.member
@@ -67,12 +67,12 @@ class OneFile:
         return Scorer(model.network, frames, member.view, member.recipe, self._device), count
 
     def scores(self, model: Model, cutting: Cutting) -> Floats32:
-        """Scores of its clips by a model, (S, N, K)."""
+        """Scores of the clips by a model, (S, N, K)."""
         scorer, count = self._scorer(model)
         return scorer.scores_along(0, count, self.duration_s, cutting, BATCH)
 
     def features(self, model: Model, cutting: Cutting) -> Floats32:
-        """A model's features of the clip nearest to the middle of each window, (W, E)."""
+        """Features of the clip nearest to the middle of each window, (W, E)."""
         scorer, count = self._scorer(model)
         middle_s, view = cutting.middles_s(self.duration_s), model.sidecar.member.view
         windows = windows_in(self.duration_s, cutting.window_s)
@@ -83,32 +83,34 @@ class OneFile:
 
 def score_file(
     path: AnyPath,
-    ready: Ready,
+    loaded: LoadedEnsemble,
     room: Path,
     embed: bool = False,
     advance: Advance = lambda _: None,
     silence: bool = False,
 ) -> FileScores:
-    """Scores of a file's windows by each member: the mean over its models. Features: of each member's first model.
+    """Score a file's windows by each member, as the mean over its models; features are of each member's first model.
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         If the file cannot be read.
     """
-    file, cutting = OneFile(path, room, ready.device, silence), ready.ensemble.cutting
+    file, cutting = OneFile(path, room, loaded.device, silence), loaded.ensemble.cutting
     per_member = [
-        np.mean([told(file.scores, model, ready, advance) for model in models], axis=0)
-        for models in ready.members.values()
+        np.mean([reported(file.scores, model, loaded, advance) for model in models], axis=0)
+        for models in loaded.members.values()
     ]
-    clips = ClipScores.of(list(ready.members), [(path.name, file.duration_s)], np.stack(per_member), cutting)
-    firsts = [models[0] for models in ready.members.values()] if embed else []
+    clips = ClipScores.of(list(loaded.members), [(path.name, file.duration_s)], np.stack(per_member), cutting)
+    firsts = [models[0] for models in loaded.members.values()] if embed else []
     features = [file.features(model, cutting) for model in firsts]
     return FileScores(file.duration_s, clips.member_windows(), np.concatenate(features, axis=1) if embed else None)
 
 
-def told(scored: Callable[[Model, Cutting], Floats32], model: Model, ready: Ready, advance: Advance) -> Floats32:
-    """A model's scores, and word that its share of the file is done."""
-    scores = scored(model, ready.ensemble.cutting)
-    advance(1 / ready.models)
+def reported(
+    scored: Callable[[Model, Cutting], Floats32], model: Model, loaded: LoadedEnsemble, advance: Advance
+) -> Floats32:
+    """A model's scores, after which its share of the progress is reported."""
+    scores = scored(model, loaded.ensemble.cutting)
+    advance(1 / loaded.models)
     return scores

@@ -299,8 +299,8 @@ def test_embeddings_have_a_row_for_each_window_of_each_file(project: Path, model
     [
         (("--format", "csv,xml"), "--format csv,xml: no format 'xml'; choose of csv,raven,audacity,kaggle"),
         (("--ensemble", "data/ensemble.json"), "is a bundle, whose ensemble is fixed; leave it out"),
-        (("--embeddings", "models"), "--embeddings models: is there already and holds something else"),
-        (("--embeddings", "data/cache/mel.zarr"), "mel.zarr: is there already and holds something else"),
+        (("--embeddings", "models"), "--embeddings models: exists and holds something else"),
+        (("--embeddings", "data/cache/mel.zarr"), "mel.zarr: exists and holds something else"),
         (("--model", "bundles"), "--model bundles: is no bundle and no folder of trained models; name bundles/birds"),
         (("--model", "bundles/birds.bundle/model.onnx"), "trained models; name bundles/birds.bundle"),
     ],
@@ -383,14 +383,14 @@ def test_results_of_files_that_differ_by_extension_keep_it() -> None:
 
 def test_scores_of_a_file_wait_on_a_disk_and_not_in_memory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained models map a recording's codes from a file without a name, which a killed run leaves nothing of."""
-    from commands.export.choose import ready_for_export
+    from commands.export.choose import ensemble_for_export
     from commands.predict.trained_scores import OneFile
     from tests.commands.export.test_stage import SETTINGS
 
-    ready = ready_for_export(SETTINGS)
+    loaded = ensemble_for_export(SETTINGS)
     project.mkdir()
-    file = OneFile(Path("chorus/test_soundscapes/dawn.ogg"), project, ready.device)
-    codes = file.quantized(ready.members["base"][0].sidecar.member.view)  # type: ignore[arg-type]
+    file = OneFile(Path("chorus/test_soundscapes/dawn.ogg"), project, loaded.device)
+    codes = file.quantized(loaded.members["base"][0].sidecar.member.view)  # type: ignore[arg-type]
     assert isinstance(codes, np.memmap)
     assert not list(project.iterdir())
 

@@ -14,7 +14,7 @@ from birdcache.bundle.waveform import WaveformRows
 from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_of
-from commands.export.graph import Look
+from commands.export.graph import WeightedModel
 from commands.predict.trained import Model
 from pipeline.build import frontend
 from pipeline.build.encode import quantizer_of
@@ -50,7 +50,9 @@ def pcen(**changes: Any) -> PcenView:
     return PcenView(kind="pcen", pcen=PCEN, **{**VIEW, **changes})
 
 
-def a_look(view: AnyView, share: float = 1.0, member: dict[str, Any] | None = None, **override: Any) -> Look:
+def weighted_model(
+    view: AnyView, share: float = 1.0, member: dict[str, Any] | None = None, **override: Any
+) -> WeightedModel:
     """An untrained model on a view; keys of its member and its recipe can be changed."""
     raw = shipped_params()
     entry = Member(**{**raw["members"]["base"], **(member or {})})
@@ -61,7 +63,7 @@ def a_look(view: AnyView, share: float = 1.0, member: dict[str, Any] | None = No
     network.statistics = BinStatistics(torch.randn(shape) * 5 - 40, torch.rand(shape) * 10 + 5)
     resolved = ResolvedMember(name="x", member=entry, recipe=recipe, view=view, store_digest="", weights_sha256=None)
     sidecar = Sidecar(labels=LABELS, fold=0, member=resolved, folds_sha256="", sha256={}, metrics={})
-    return Look(Model(sidecar, network.eval(), {}), share, shown=True)
+    return WeightedModel(Model(sidecar, network.eval(), {}), share, shown=True)
 
 
 def song(samples: int) -> Floats:
@@ -72,29 +74,29 @@ def song(samples: int) -> Floats:
     return (0.2 * beeps_S + 0.02 * (1 + time_S) * rng.standard_normal(samples)).astype(np.float32)
 
 
-def a_scorer(look: Look, waveform_S: Floats) -> tuple[Scorer, int]:
+def a_scorer(weighted: WeightedModel, waveform_S: Floats) -> tuple[Scorer, int]:
     """The pipeline's scorer of a waveform, and how many frames that has."""
-    views, cpu = each_of(look.view), torch.device("cpu")
+    views, cpu = each_of(weighted.view), torch.device("cpu")
     codes = [quantizer_of(view).encode(frontend.spectrogram(waveform_S, view)) for view in views]
     frames = [ArrayFrames(each, quantizer_of(view), cpu) for each, view in zip(codes, views, strict=True)]
     beside = MultiViewFrames(frames, [np.zeros(1, np.int64)] * len(frames))
-    recipe = look.model.sidecar.member.recipe
+    recipe = weighted.model.sidecar.member.recipe
     chosen = frames[0] if len(frames) == 1 else beside
-    return Scorer(look.model.network, chosen, look.view, recipe, cpu), len(codes[0])
+    return Scorer(weighted.model.network, chosen, weighted.view, recipe, cpu), len(codes[0])
 
 
-def of_pipeline(look: Look, waveform_S: Floats, middle_s: npt.NDArray[np.float64]) -> Floats:
+def of_pipeline(weighted: WeightedModel, waveform_S: Floats, middle_s: npt.NDArray[np.float64]) -> Floats:
     """Scores of clips around some times, (N, K), as the stages compute them."""
-    scorer, frames = a_scorer(look, waveform_S)
-    return scorer.scores(clips_at(middle_s, 0, frames, look.view, look.model.clip_frames), 8) * look.share
+    scorer, frames = a_scorer(weighted, waveform_S)
+    return scorer.scores(clips_at(middle_s, 0, frames, weighted.view, weighted.model.clip_frames), 8) * weighted.share
 
 
-def tuned(look: Look, waveform_S: Floats, middle_s: npt.NDArray[np.float64]) -> None:
+def tuned(weighted: WeightedModel, waveform_S: Floats, middle_s: npt.NDArray[np.float64]) -> None:
     """Let each class's logits of these clips have mean 0 and deviation 2, so that a difference between clips shows."""
-    scorer, frames = a_scorer(look, waveform_S)
-    (logits,) = scorer.logits(clips_at(middle_s, 0, frames, look.view, look.model.clip_frames), len(middle_s))
+    scorer, frames = a_scorer(weighted, waveform_S)
+    (logits,) = scorer.logits(clips_at(middle_s, 0, frames, weighted.view, weighted.model.clip_frames), len(middle_s))
     deviation, mean = torch.std_mean(logits.clip, dim=0)
-    network: Any = look.model.network
+    network: Any = weighted.model.network
     last = network.backbone.get_classifier() if network.head is None else network.head.frames
     with torch.no_grad():
         last.weight.mul_(2 / deviation.reshape(-1, *(1,) * (last.weight.ndim - 1)))

@@ -11,32 +11,32 @@ import torch
 
 from birdcache.bundle.read import open_session
 from birdcache.params.views import AnyView, multi_view
-from commands.export.graph import EnsembleGraph, Look
+from commands.export.graph import EnsembleGraph, WeightedModel
 from commands.export.onnx_file import export_graph
-from tests.commands.export.models import PCEN, Floats, a_look, mel, of_pipeline, pcen, rows_of, song, tuned
+from tests.commands.export.models import PCEN, Floats, mel, of_pipeline, pcen, rows_of, song, tuned, weighted_model
 
 MIDDLES_S = np.array([0.0, 0.4, 1.3, 2.0, 3.9, 4.0])
 WHOLE, SHORT = 4 * 16000 + 77, 11111
 NORMALISED = ["clip", "bins", "none"]
 
 
-def of_graph(looks: list[Look], waveform_S: Floats) -> tuple[Floats, Floats]:
+def of_graph(models: list[WeightedModel], waveform_S: Floats) -> tuple[Floats, Floats]:
     """Scores and embedding of clips around the middles."""
-    graph = EnsembleGraph(looks).eval()
+    graph = EnsembleGraph(models).eval()
     rows = [torch.from_numpy(rows_of(each, waveform_S, MIDDLES_S)) for each in graph.inputs]
     with torch.no_grad():
         scores, embedding = graph(*rows)
     return scores.numpy(), embedding.numpy()
 
 
-def check(looks: list[Look], samples: int = WHOLE) -> None:
+def check(models: list[WeightedModel], samples: int = WHOLE) -> None:
     """Compare, and see that the scores are of a kind that would show a difference."""
     waveform_S = song(samples)
     if samples == WHOLE:
-        for look in looks:
-            tuned(look, waveform_S, MIDDLES_S)
-    wanted = np.sum([of_pipeline(look, waveform_S, MIDDLES_S) for look in looks], axis=0)
-    found, embedding = of_graph(looks, waveform_S)
+        for weighted in models:
+            tuned(weighted, waveform_S, MIDDLES_S)
+    wanted = np.sum([of_pipeline(weighted, waveform_S, MIDDLES_S) for weighted in models], axis=0)
+    found, embedding = of_graph(models, waveform_S)
     assert samples == SHORT or wanted.std(axis=0).max() > 0.05, "clips that all sound alike show nothing"
     np.testing.assert_allclose(found, wanted, atol=1e-3)
     assert np.isfinite(embedding).all()
@@ -45,22 +45,22 @@ def check(looks: list[Look], samples: int = WHOLE) -> None:
 @pytest.mark.parametrize("normalise", NORMALISED)
 @pytest.mark.parametrize("view", [mel(), pcen(), mel(dtype="uint8"), mel(hop=200)], ids=["mel", "pcen", "uint8", "hop"])
 def test_each_kind_of_view_and_of_normalising(view: AnyView, normalise: str) -> None:
-    check([a_look(view, normalise=normalise)])
+    check([weighted_model(view, normalise=normalise)])
 
 
 @pytest.mark.parametrize("short", ["loop", "pad"])
 @pytest.mark.parametrize("view", [mel(), pcen(), mel(dtype="uint8")], ids=["mel", "pcen", "uint8"])
 def test_a_recording_shorter_than_a_clip(view: AnyView, short: str) -> None:
-    look = a_look(view, short=short)
-    tuned(look, song(WHOLE), MIDDLES_S)
-    check([look], SHORT)
+    weighted = weighted_model(view, short=short)
+    tuned(weighted, song(WHOLE), MIDDLES_S)
+    check([weighted], SHORT)
 
 
 def test_positive_control_a_clip_that_is_not_looped_would_score_otherwise() -> None:
-    loop, pad = a_look(mel(), short="loop"), a_look(mel(), short="pad")
-    for look in (loop, pad):
-        tuned(look, song(WHOLE), MIDDLES_S)
-    one, other = (of_graph([look], song(SHORT))[0] for look in (loop, pad))
+    loop, pad = weighted_model(mel(), short="loop"), weighted_model(mel(), short="pad")
+    for weighted in (loop, pad):
+        tuned(weighted, song(WHOLE), MIDDLES_S)
+    one, other = (of_graph([weighted], song(SHORT))[0] for weighted in (loop, pad))
     assert np.abs(one - other).max() > 0.01
 
 
@@ -82,26 +82,30 @@ def test_positive_control_a_clip_that_is_not_looped_would_score_otherwise() -> N
     ids=["sed", "sed gem", "gem", "slope", "pcen channel"],
 )
 def test_heads_and_channels(member: dict[str, Any], override: dict[str, Any]) -> None:
-    check([a_look(mel(), member=member, **override)])
+    check([weighted_model(mel(), member=member, **override)])
 
 
 def test_several_views_side_by_side() -> None:
-    check([a_look(multi_view([mel(), pcen(n_fft=1024)]), dynamic_range_db=60.0)])
+    check([weighted_model(multi_view([mel(), pcen(n_fft=1024)]), dynamic_range_db=60.0)])
 
 
 def test_an_ensemble_weighs_its_members_and_shares_what_they_look_at() -> None:
-    looks = [a_look(mel(), 0.5), a_look(pcen(), 0.3), a_look(mel(), 0.2, normalise="bins")]
-    check(looks)
-    graph: Any = EnsembleGraph(looks)
+    models = [weighted_model(mel(), 0.5), weighted_model(pcen(), 0.3), weighted_model(mel(), 0.2, normalise="bins")]
+    check(models)
+    graph: Any = EnsembleGraph(models)
     assert len(graph.inputs) == 1
-    assert len(graph.listeners[0].front_end.levels) == 2
-    assert len(graph.listeners[0].front_end.spectra) == 1
+    assert len(graph.grid_models[0].front_end.levels) == 2
+    assert len(graph.grid_models[0].front_end.spectra) == 1
 
 
 def test_members_of_another_grid_have_a_waveform_of_their_own() -> None:
-    looks = [a_look(mel(), 0.5), a_look(mel(n_fft=1024, hop=300), 0.3), a_look(mel(), 0.2, clip_s=2.0)]
-    assert [each.name for each in EnsembleGraph(looks).inputs] == ["waveform", "waveform_2", "waveform_3"]
-    check(looks)
+    models = [
+        weighted_model(mel(), 0.5),
+        weighted_model(mel(n_fft=1024, hop=300), 0.3),
+        weighted_model(mel(), 0.2, clip_s=2.0),
+    ]
+    assert [each.name for each in EnsembleGraph(models).inputs] == ["waveform", "waveform_2", "waveform_3"]
+    check(models)
 
 
 @pytest.mark.slow
@@ -113,18 +117,18 @@ def test_the_file_gives_what_the_graph_gives_and_is_the_same_each_time(tmp_path:
         "dynamic_range_db": 60.0,
     }
     beside = multi_view([mel(), mel(n_fft=1024)])
-    looks = [
-        a_look(beside, 0.6, **channels),
-        a_look(pcen(n_fft=1000, hop=300), 0.4, member={"head": "sed", "pool": "gem"}),
+    models = [
+        weighted_model(beside, 0.6, **channels),
+        weighted_model(pcen(n_fft=1000, hop=300), 0.4, member={"head": "sed", "pool": "gem"}),
     ]
-    for look in looks:
-        tuned(look, song(WHOLE), MIDDLES_S)
-    wanted, embedding = of_graph(looks, song(WHOLE))
+    for weighted in models:
+        tuned(weighted, song(WHOLE), MIDDLES_S)
+    wanted, embedding = of_graph(models, song(WHOLE))
     for name in ("a.onnx", "b.onnx"):
-        export_graph(EnsembleGraph(looks), tmp_path / name)
+        export_graph(EnsembleGraph(models), tmp_path / name)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     session, _ = open_session(tmp_path / "a.onnx", "cpu")
-    rows = {each.name: rows_of(each, song(WHOLE), MIDDLES_S) for each in EnsembleGraph(looks).inputs}
+    rows = {each.name: rows_of(each, song(WHOLE), MIDDLES_S) for each in EnsembleGraph(models).inputs}
     assert list(rows) == ["waveform", "waveform_2"]
     found = session.run(None, rows)
     assert wanted.std(axis=0).max() > 0.05
@@ -133,16 +137,20 @@ def test_the_file_gives_what_the_graph_gives_and_is_the_same_each_time(tmp_path:
 
 
 def test_the_embedding_is_in_the_order_of_the_members_whatever_their_grids() -> None:
-    looks = [a_look(mel()), a_look(mel(n_fft=1024, hop=300), member={"head": "sed"}), a_look(pcen())]
-    alone = [of_graph([look], song(WHOLE))[1] for look in looks]
-    together = of_graph(looks, song(WHOLE))[1]
+    models = [
+        weighted_model(mel()),
+        weighted_model(mel(n_fft=1024, hop=300), member={"head": "sed"}),
+        weighted_model(pcen()),
+    ]
+    alone = [of_graph([weighted], song(WHOLE))[1] for weighted in models]
+    together = of_graph(models, song(WHOLE))[1]
     np.testing.assert_allclose(together, np.concatenate(alone, axis=1), atol=1e-4)
     assert np.abs(alone[1] - alone[2]).max() > 1e-3, "another order would be seen"
 
 
 def test_the_embedding_is_of_the_shown_models() -> None:
-    first, second = a_look(mel()), a_look(pcen(), member={"head": "sed"})
-    one, other = (of_graph([look], song(WHOLE))[1] for look in (first, second))
+    first, second = weighted_model(mel()), weighted_model(pcen(), member={"head": "sed"})
+    one, other = (of_graph([weighted], song(WHOLE))[1] for weighted in (first, second))
     both = of_graph([first, second], song(WHOLE))[1]
     np.testing.assert_allclose(both, np.concatenate([one, other], axis=1), atol=1e-4)
     assert EnsembleGraph([first, second]).embedding == both.shape[1]

@@ -14,7 +14,7 @@ from birdcache.params.views import MelView, PcenParams, PcenView
 from cache.mel_filters import mel_filters
 from cache.power import PCEN_SCALE, smoothing_coefficient
 from commands.export.graph import Level, rounded
-from commands.export.spectrum import Pcen, Spectrum, context_frames, factors, mel_rows
+from commands.export.spectrum import Pcen, PowerSpectrum, context_frames, factors, mel_rows
 from pipeline.build import frontend
 from pipeline.build.encode import quantizer_of
 
@@ -43,7 +43,7 @@ def mel_power(waveform_S: Floats, view: MelView | PcenView, margin: int = 0) -> 
     frames = 1 + len(waveform_S) // view.hop
     around = margin + view.n_fft // 2
     padded = np.pad(waveform_S, (around, around + view.hop))
-    power = Spectrum(view.n_fft, view.hop, frames, margin)(torch.from_numpy(padded)[None])
+    power = PowerSpectrum(view.n_fft, view.hop, frames, margin)(torch.from_numpy(padded)[None])
     found: Floats = (torch.from_numpy(mel_rows(view)).T @ power)[0].T.numpy()
     return found
 
@@ -61,8 +61,8 @@ def test_mel_power_is_that_of_the_front_end(n_fft: int, hop: int, margin: int) -
 
 
 def test_a_hop_that_fits_needs_no_gathering() -> None:
-    assert not hasattr(Spectrum(2048, 512, 3, 0), "sample")
-    assert hasattr(Spectrum(2048, 511, 3, 0), "sample")
+    assert not hasattr(PowerSpectrum(2048, 512, 3, 0), "sample")
+    assert hasattr(PowerSpectrum(2048, 511, 3, 0), "sample")
 
 
 @pytest.mark.parametrize(("n_fft", "wanted"), [(2048, (64, 32)), (4096, (128, 32)), (262, (262, 1)), (64, (16, 4))])
@@ -129,7 +129,7 @@ def test_decibels_end_where_those_of_the_front_end_end() -> None:
     waveform_S = np.concatenate([noise(4096), np.zeros(4096, np.float32)])
     frames = 1 + len(waveform_S) // view.hop
     padded = torch.from_numpy(np.pad(waveform_S, 256))[None]
-    power = Spectrum(512, 128, frames, 0)(padded)
+    power = PowerSpectrum(512, 128, frames, 0)(padded)
     found = Level(view, frames, 0)(power, torch.ones(1, frames))[0].numpy()
     wanted = frontend.spectrogram(waveform_S, view).astype(np.float16).astype(np.float32)
     assert found.min() == wanted.min() == -100

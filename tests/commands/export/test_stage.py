@@ -20,14 +20,14 @@ from birdcache.bundle.read import check_sums, open_bundle, open_session
 from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError
 from birdcache.params.export import ExportParams
-from commands.export.__main__ import check_parity, measured_ways
+from commands.export.__main__ import check_parity, measure_variants
 from commands.export.card import folds_text
-from commands.export.choose import narrowed, ready_for_export
-from commands.export.compare import Compared, Measured
+from commands.export.choose import ensemble_for_export, narrowed
+from commands.export.compare import ComparedFiles, Measurement
 from commands.export.describe import member_facts
 from commands.export.onnx_file import UNWANTED, check_operators
 from commands.export.quantise import front_end_nodes
-from commands.export.summary import Way
+from commands.export.summary import Variant
 from commands.predict.trained_scores import score_file
 from tests.fixtures.bundle import Exported
 from tests.test_house import DVC
@@ -79,22 +79,22 @@ def test_the_file_says_nothing_of_the_machine_that_wrote_it(exported: Exported) 
 def test_scores_are_those_of_the_pipeline_on_long_and_short_files(
     root: Path, tmp_path: Path, exported: Exported
 ) -> None:
-    ready = ready_for_export(SETTINGS)
+    loaded = ensemble_for_export(SETTINGS)
     bundle = BundlePredictor(open_bundle(exported.bundle, "cpu"))
     files = [Path("chorus/test_soundscapes/dawn.ogg"), Path("chorus/train_audio/lowton/XC0.ogg")]
     for path in files:
         wanted, found = (
-            score_file(path, ready, tmp_path, embed=True),
+            score_file(path, loaded, tmp_path, embed=True),
             bundle.score(path, True, tmp_path, lambda _: None),
         )
         windows = [found.members.shape[1]]
         assert found.duration_s == wanted.duration_s
         final = bundle.final(found.members, windows)
-        np.testing.assert_allclose(final, ready.ensemble.final(wanted.members, windows), atol=1e-3)
+        np.testing.assert_allclose(final, loaded.ensemble.final(wanted.members, windows), atol=1e-3)
         assert found.embedding is not None
         assert wanted.embedding is not None
         np.testing.assert_allclose(found.embedding, wanted.embedding, atol=0.05)
-    np.testing.assert_allclose(bundle.called_above(), ready.ensemble.called_above())
+    np.testing.assert_allclose(bundle.called_above(), loaded.ensemble.called_above())
 
 
 def test_silence_is_compared_like_anything_else(root: Path, tmp_path: Path, exported: Exported) -> None:
@@ -102,8 +102,10 @@ def test_silence_is_compared_like_anything_else(root: Path, tmp_path: Path, expo
     for precision in ("float32", "int8"):
         shutil.copy(exported.bundle / MODEL, tmp_path / f"{precision}.onnx")
     bundle = BundlePredictor(open_bundle(exported.bundle, "cpu"))
-    ways = measured_ways(ready_for_export(SETTINGS), bundle, bundle, Compared([], [tmp_path / "silent.wav"]), tmp_path)
-    assert ways["float32"].differences.max() <= 1e-3
+    variants = measure_variants(
+        ensemble_for_export(SETTINGS), bundle, bundle, ComparedFiles([], [tmp_path / "silent.wav"]), tmp_path
+    )
+    assert variants["float32"].differences.max() <= 1e-3
 
 
 def test_what_was_measured_stands_in_reports_and_bundle(root: Path, exported: Exported) -> None:
@@ -160,9 +162,9 @@ def test_the_networks_are_quantised_and_the_front_end_is_not(graph: ModelProto) 
     assert len([node for node in graph.graph.node if node.op_type == "Conv"]) > 10
 
 
-def a_way(largest: float) -> Way:
-    measured = Measured([], 1.0, 1.0)
-    return Way("ONNX float32", 1, measured, np.array([0.0, largest]), 0.0, {})
+def a_way(largest: float) -> Variant:
+    measured = Measurement([], 1.0, 1.0)
+    return Variant("ONNX float32", 1, measured, np.array([0.0, largest]), 0.0, {})
 
 
 @pytest.mark.parametrize("largest", [1.1e-3, float("nan")])
@@ -201,12 +203,12 @@ def test_members_and_folds_can_be_chosen() -> None:
 
 @pytest.mark.parametrize("changes", [{"members": ["z"]}, {"folds": [3]}])
 def test_a_bundle_of_nothing_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(CommandError, match=r"leaves nothing of the ensemble \(x 0.6, y 0.2, z 0\)"):
+    with pytest.raises(CommandError, match=r"selects nothing from the ensemble \(x 0.6, y 0.2, z 0\)"):
         narrowed(an_ensemble(), SETTINGS.model_copy(update=changes))
 
 
 def test_a_blend_of_ranks_is_refused() -> None:
-    with pytest.raises(CommandError, match=r"ensemble.blend = 'rank' needs the windows of all files at once"):
+    with pytest.raises(CommandError, match=r"ensemble.blend = 'rank' ranks the windows of all files together"):
         narrowed(an_ensemble(kind="rank"), SETTINGS)
 
 
@@ -216,9 +218,9 @@ def test_a_soup_of_folds_is_one_model(exported: Exported, tmp_path: Path, monkey
     ensemble = read_ensemble(exported.root / "data/ensemble.json")
     write_ensemble(tmp_path / "data/ensemble.json", ensemble.model_copy(update={"fold_soup": True}))
     monkeypatch.chdir(tmp_path)
-    ready = ready_for_export(SETTINGS)
-    assert {name: len(models) for name, models in ready.members.items()} == {"base": 1, "pcen": 1}
-    facts = member_facts("base", ready)
+    loaded = ensemble_for_export(SETTINGS)
+    assert {name: len(models) for name, models in loaded.members.items()} == {"base": 1, "pcen": 1}
+    facts = member_facts("base", loaded)
     assert set(facts.weights_sha256) == {str(fold) for fold in ensemble.folds}
     assert folds_text(facts.weights_sha256, facts.fold_soup) == (
         f"the mean of the weights of {len(ensemble.folds)} trainings" if len(ensemble.folds) > 1 else "one training"
