@@ -48,7 +48,7 @@ class WeightedModel:
 
     @property
     def loops(self) -> bool:
-        """Whether recordings shorter than a clip are repeated; otherwise they are padded."""
+        """True if recordings shorter than a clip are repeated; otherwise they are padded."""
         return self.model.sidecar.member.recipe.short == "loop"
 
 

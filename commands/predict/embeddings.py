@@ -62,7 +62,7 @@ def write_embeddings(path: Path, files: Iterable[tuple[Path, FileScores]], windo
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a folder holds only embeddings."""
+    """True if a folder holds only embeddings."""
     try:
         attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
     except (OSError, ValueError, KeyError, TypeError):

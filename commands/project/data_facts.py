@@ -40,7 +40,7 @@ class DataFacts:
 
     @property
     def balanced(self) -> bool:
-        """Whether classes are so similar in size that weighted sampling would only skip recordings."""
+        """True if classes are so similar in size that weighted sampling would only skip recordings."""
         return max(self.per_class) <= 2 * min(self.per_class)
 
 

@@ -64,7 +64,7 @@ def demo_params(versions: Iterator[str]) -> str:
 
 
 def describes_demo(content: str) -> bool:
-    """Whether a version of params.yaml makes synthetic data."""
+    """True if a version of params.yaml makes synthetic data."""
     try:
         raw: Any = YAML(typ="safe", pure=True).load(content)
     except YAMLError:

@@ -58,7 +58,7 @@ def free_shown(root: AnyPath, shown: PoolUsage) -> list[PoolEntry]:
 
 
 def is_confirmed(what: str) -> bool:
-    """Whether the user agrees; asks on a terminal only."""
+    """Ask the user for agreement; without a terminal, the answer is no."""
     if not sys.stdin.isatty():
         print(f"nothing was freed: no terminal to ask for confirmation; `birdcache cache gc --yes` frees {what}")
         return False
