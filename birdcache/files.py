@@ -151,6 +151,19 @@ def write_durably(path: Path, data: bytes) -> None:
     fsync_path(path.parent)
 
 
+def write_report(report: dict[str, Any], path: Path) -> None:
+    """Write a report as indented JSON, keys in the order given: the same bytes for the same content.
+
+    Raises
+    ------
+    StoreError
+        If the disk refuses.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+
+
 def link(source: Path, target: Path) -> None:
     """Let `target` share the bytes of `source`: a hard link, else a symbolic link, else a copy.
 

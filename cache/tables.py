@@ -59,7 +59,7 @@ NAMES = {
 }
 
 RECORDINGS = Table(
-    DATA / "recordings.csv",
+    DATA / "tables" / "recordings.csv",
     {
         Col.RECORDING: TEXT,  # its path inside the audio folder
         Col.LABEL: TEXT,
@@ -79,38 +79,38 @@ RECORDINGS = Table(
 )
 """The recordings to train on, sorted by their name."""
 
-AUDIO = Table(DATA / "audio.csv", {Col.SHA256: TEXT, Col.PATH: TEXT, Col.DURATION_S: NUMBER})
+AUDIO = Table(DATA / "tables" / "audio.csv", {Col.SHA256: TEXT, Col.PATH: TEXT, Col.DURATION_S: NUMBER})
 """The distinct contents of the recordings, each at the first path or URL that holds it, sorted by hash."""
 
-LABELS = Table(DATA / "labels.csv", {Col.INDEX: COUNT, Col.LABEL: TEXT, **NAMES, Col.RECORDINGS: COUNT})
+LABELS = Table(DATA / "tables" / "labels.csv", {Col.INDEX: COUNT, Col.LABEL: TEXT, **NAMES, Col.RECORDINGS: COUNT})
 """The classes in the order of all scores, with the number of recordings that have the label or an annotation of it."""
 
 ANNOTATIONS = Table(
-    DATA / "annotations.csv",
+    DATA / "tables" / "annotations.csv",
     {Col.RECORDING: TEXT, Col.START_S: NUMBER, Col.END_S: NUMBER, Col.LABEL: TEXT},
 )
 """The annotated times of usable recordings, in order of recording and time."""
 
 SOUNDSCAPES = Table(
-    DATA / "soundscapes.csv",
+    DATA / "tables" / "soundscapes.csv",
     {Col.SHA256: TEXT, Col.PATH: TEXT, Col.DURATION_S: NUMBER, Col.SOUNDSCAPE: TEXT},
 )
 """The soundscapes to predict, sorted by name; the name is that of the file without extension."""
 
 SOUNDSCAPE_TRUTH = Table(
-    DATA / "soundscape_truth.csv",
+    DATA / "tables" / "soundscape_truth.csv",
     {Col.ROW_ID: TEXT, Col.LABELS: Column("text", empty="nothing sings")},
 )
 """Labels heard in windows of soundscapes, separated by spaces; a row id is <soundscape>_<second the window ends>."""
 
-SUBMISSION_LABELS = Table(DATA / "submission_labels.csv", {Col.LABEL: TEXT})
+SUBMISSION_LABELS = Table(DATA / "tables" / "submission_labels.csv", {Col.LABEL: TEXT})
 """The columns of a submission, in their order."""
 
 FOLDS = Table(DATA / "folds.csv", {Col.RECORDING: TEXT, Col.FOLD: COUNT, Col.GROUP: COUNT})
 """The fold that validates each recording, from 0, or -1: none does; recordings of a group belong together."""
 
 FOLD_SUMMARY = Table(
-    REPORTS / "folds.csv",
+    REPORTS / "folds" / "folds.csv",
     {
         Col.FOLD: COUNT,
         Col.RECORDINGS: COUNT,
@@ -125,13 +125,13 @@ FOLD_SUMMARY = Table(
 """One row per fold, -1 first."""
 
 REFUSED = Table(
-    REPORTS / "refused.csv",
+    REPORTS / "data" / "refused.csv",
     {Col.FILE: TEXT, Col.CODE: TEXT, Col.DETAIL: Column("text", empty="no more is known"), Col.HINT: TEXT},
 )
 """Audio files that are left out, with the class of the reason and the way out; stages `spectrograms` write such too."""
 
 PER_CLASS = Table(
-    REPORTS / "per_class.csv",
+    REPORTS / "evaluate" / "per_class.csv",
     {
         Col.LABEL: TEXT,
         Col.COMMON_NAME: NAMES[Col.COMMON_NAME],
@@ -143,6 +143,7 @@ PER_CLASS = Table(
 """The ensemble's out-of-fold metrics of each class that can be scored, best first."""
 
 CONFUSIONS = Table(
-    REPORTS / "confusions.csv", {Col.LABEL: TEXT, Col.PREDICTED: TEXT, Col.RECORDINGS: COUNT, Col.CONFUSION: TEXT}
+    REPORTS / "evaluate" / "confusions.csv",
+    {Col.LABEL: TEXT, Col.PREDICTED: TEXT, Col.RECORDINGS: COUNT, Col.CONFUSION: TEXT},
 )
 """The ensemble's most frequent mistakes out of fold: label, label given, and both as text."""

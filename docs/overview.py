@@ -17,9 +17,9 @@ RECORDING_S, SOUNDSCAPE = 8.0, 0
 def main() -> None:
     """Three panels: the recording as it is, as it is cached, and what the ensemble hears in a soundscape."""
     store = Store(Path("data/cache/mel.zarr"))
-    recordings = pd.read_csv("data/recordings.csv")
+    recordings = pd.read_csv("data/tables/recordings.csv")
     chosen = recordings[recordings["rating"] == recordings["rating"].max()].iloc[0]
-    path = pd.read_csv("data/audio.csv").set_index("sha256")["path"][chosen["sha256"]]
+    path = pd.read_csv("data/tables/audio.csv").set_index("sha256")["path"][chosen["sha256"]]
     with figure(Path("docs/overview.png"), 12, 3.4) as drawn:
         wave, cached, heard = drawn.subplots(1, 3, width_ratios=(1, 1.1, 1.4))
         draw_wave(wave, path)
@@ -50,7 +50,7 @@ def draw_cached(axis, store: Store, sha256: str) -> None:  # type: ignore[no-unt
 def draw_heard(axis) -> None:  # type: ignore[no-untyped-def]
     """Scores over time in a soundscape, with rings where the truth says that a species sings."""
     scores = pd.read_csv("reports/submission.csv").set_index("row_id")
-    truth = pd.read_csv("data/soundscape_truth.csv", keep_default_na=False).set_index("row_id")["labels"]
+    truth = pd.read_csv("data/tables/soundscape_truth.csv", keep_default_na=False).set_index("row_id")["labels"]
     names = scores.index.str.rpartition("_").get_level_values(0)
     shown = scores[names == names.unique()[SOUNDSCAPE]]
     axis.imshow(shown.T.to_numpy(), aspect="auto", cmap="Blues", vmin=0, vmax=1)

@@ -15,15 +15,15 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from birdcache.errors import PipelineError, run_stage
+from birdcache.files import write_report
 from birdcache.params import load as params
 from birdcache.params.load import FoldsParams
 from cache import tables
 from cache.tables import Col
-from pipeline.dataset.fold_summary import draw_folds, fold_rows, label_counts, summarise
+from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise
 from pipeline.dataset.groups import NEVER_VALIDATED, IntArray, group_recordings, keep_in_training, rare_labels
-from pipeline.dataset.summary import write_report
 
-REPORTS = Path("reports")
+SUMMARY = Path("reports/folds/summary.json")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ def main() -> None:
     tables.FOLDS.write(folds)
     tables.FOLD_SUMMARY.write(fold_rows(folds, counts))
     report = summarise(folds, counts, split.origin, split.rare)
-    write_report(report, REPORTS / "folds.json")
-    draw_folds(counts, REPORTS / "folds.png")
+    write_report(report, SUMMARY)
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
 
 
@@ -133,7 +132,7 @@ def stratified_folds(label_N: pd.Series[str], group_N: IntArray, count: int, see
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     fold_N = np.full(len(label_N), NEVER_VALIDATED)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # reports/folds.csv counts such labels
+        warnings.filterwarnings("ignore", "The least populated class")  # reports/folds/folds.csv counts such labels
         for fold, (_, validated) in enumerate(splitter.split(label_N, label_N, group_N)):
             fold_N[validated] = fold
     if len(np.unique(fold_N)) < count:

@@ -1,7 +1,8 @@
 """Stage `recordings`: what there is to train on and to predict, after a look at every audio file.
 
-Run as `python -m pipeline.recordings`. Files that cannot be used are left out and listed in reports/refused.csv with
-the class of the reason and the way out. They stop the stage only when there are too many, and after all is written.
+Run as `python -m pipeline.recordings`. Files that cannot be used are left out and listed in reports/data/refused.csv
+with the class of the reason and the way out. They stop the stage only when there are too many, and after all is
+written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from birdcache.errors import PipelineError, run_stage
+from birdcache.files import write_report
 from birdcache.params import load as params
 from birdcache.params.load import DataParams, MachineParams
 from cache import tables
@@ -20,9 +22,9 @@ from pipeline.dataset.duplicates import with_sounds
 from pipeline.dataset.metadata import Metadata, read_metadata
 from pipeline.dataset.rejected import check_share, counts_text, write_refused
 from pipeline.dataset.scan import scan_files
-from pipeline.dataset.summary import draw_classes, summarise, write_report
+from pipeline.dataset.summary import summarise
 
-REPORTS = Path("reports")
+SUMMARY = Path("reports/data/summary.json")
 
 
 def main() -> None:
@@ -45,8 +47,7 @@ def main() -> None:
     tables.SOUNDSCAPE_TRUTH.write(metadata.truth)
     tables.SUBMISSION_LABELS.write(submission_table(metadata, labels))
     report = summarise(metadata, recordings, usable, annotations, soundscapes, labels)
-    write_report(report, REPORTS / "data.json")
-    draw_classes(labels, REPORTS / "classes.png")
+    write_report(report, SUMMARY)
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
     codes = list(refused[Col.CODE])
     print(f"refused: {counts_text(codes)}; listed in {tables.REFUSED.path}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import pandas as pd
 
 from birdcache.audio.formats.header import LONGEST_S
 from birdcache.errors import PipelineError, run_stage
-from birdcache.files import write_durably, writing
+from birdcache.files import write_report, writing
 from birdcache.params import load as parameters
 from birdcache.params.load import Params
 from birdcache.storage import AnyPath, place
@@ -26,7 +25,6 @@ from cache.store import Store
 from cache.store_writer import commit_store
 from cache.tables import Col
 from cache.usage import note_plan, note_store
-from commands.report.gallery import draw_gallery
 from pipeline.build.build import Builder
 from pipeline.build.parallel import sweep_after
 from pipeline.build.plan import Source
@@ -45,7 +43,7 @@ def main() -> None:
     builder = open_builder(name, settings)
     audio, scapes = read_sources(tables.AUDIO), read_sources(tables.SOUNDSCAPES)
     refused: list[Refused] = []
-    listed = tables.REFUSED.at(REPORTS / f"{name}-refused.csv")
+    listed = tables.REFUSED.at(REPORTS / name / "refused.csv")
     try:
         recordings = build_store(builder, audio, CACHE / f"{name}.zarr", f"spectrograms@{name}", refused)
         target = CACHE / f"{name}-soundscapes.zarr"
@@ -53,9 +51,7 @@ def main() -> None:
     finally:
         with writing(listed.path):
             write_refused(refused_table(refused), listed)
-    write_report(REPORTS / f"{name}.json", {"recordings": recordings, "soundscapes": soundscapes})
-    with writing(REPORTS / f"{name}.png"):
-        draw_gallery(Store(CACHE / f"{name}.zarr"), audio, REPORTS / f"{name}.png")
+    write_report({"recordings": recordings, "soundscapes": soundscapes}, REPORTS / name / "summary.json")
     check_share([entry.code for entry in refused], len(audio) + len(scapes), settings.data.max_refused_share, listed)
 
 
@@ -157,13 +153,6 @@ def _summary(store: Store, sources: Sequence[Source], refused: Sequence[Refused]
         "megabytes": round(size / 1e6, 1),
         "refused": dict(sorted(Counter(entry.code for entry in refused).items())),
     }
-
-
-def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Write a report as indented JSON."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -113,14 +113,16 @@ def parts_written(printed: str) -> int:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_are_the_local_ones_but_for_where_the_files_lie(projects: Projects, name: str) -> None:
-    local, remote = (pd.read_csv(root / f"data/{name}.csv", dtype=str) for root in (projects.local, projects.remote))
+    local, remote = (
+        pd.read_csv(root / f"data/tables/{name}.csv", dtype=str) for root in (projects.local, projects.remote)
+    )
     if "path" in local:
         local["path"] = "s3://birds/" + local["path"]
     pd.testing.assert_frame_equal(remote, local)
 
 
 def test_report_on_the_data_is_the_local_one(projects: Projects) -> None:
-    local, remote = ((root / "reports/data.json").read_bytes() for root in (projects.local, projects.remote))
+    local, remote = ((root / "reports/data/summary.json").read_bytes() for root in (projects.local, projects.remote))
     assert remote == local
 
 
@@ -166,7 +168,7 @@ def test_second_run_decodes_nothing_and_leaves_the_same_store(servers: Loopback,
 def test_workers_elsewhere_find_relative_paths_of_a_disk_that_they_share(
     servers: Loopback, projects: Projects, tmp_path: Path
 ) -> None:
-    for name in ("chorus", "data/audio.csv", "data/soundscapes.csv"):
+    for name in ("chorus", "data/tables/audio.csv", "data/tables/soundscapes.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(projects.local / name)
     write_params(tmp_path, servers, pool="pool")

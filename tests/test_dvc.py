@@ -175,7 +175,7 @@ def test_annotations_change_what_is_learned_and_decode_nothing(project: Path) ->
         corrected.write_text("file,start_s,end_s,label,score\nmidton/XC0.ogg,0,1,higton,0.9\n")
         ran = set(re.findall(r"Running stage '(\S+)'", dvc(project, "repro", "spectrograms@mel", "train@base-0")))
         assert ran == {"recordings", "folds", "train@base-0"}
-        assert "midton/XC0.ogg,0.0,1.0,higton" in (project / "data/annotations.csv").read_text()
+        assert "midton/XC0.ogg,0.0,1.0,higton" in (project / "data/tables/annotations.csv").read_text()
     finally:
         corrected.unlink()
         dvc(project, "repro", "train@base-0")
@@ -187,7 +187,7 @@ def test_plots_show_all_trainings_at_once_with_titles_and_axes(project: Path) ->
         "macro ROC-AUC on the fold",
         "validation loss",
         "waiting for data",
-        "reports/per_class.csv",
+        "reports/evaluate/per_class.csv",
     ]
     told = plots["macro ROC-AUC on the fold"][0]["anchor_definitions"]
     assert told["<DVC_METRIC_TITLE>"] == "macro ROC-AUC on the fold, by epoch"

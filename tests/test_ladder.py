@@ -124,7 +124,7 @@ def slow_scores(root: Path, names: list[str]) -> npt.NDArray[np.float64]:
     sidecar = read_sidecar(folder)
     model = read_model(folder, sidecar, "last", torch.device("cpu"))
     store = Store(root / "data/cache/mel.zarr")
-    table = pd.read_csv(root / "data/recordings.csv").set_index("recording")
+    table = pd.read_csv(root / "data/tables/recordings.csv").set_index("recording")
     clip_frames = store.view.frames(sidecar.member.recipe.clip_s)
     rows = []
     for name in names:
@@ -147,8 +147,8 @@ def test_the_gap_is_that_of_the_final_weights_on_plain_recordings(climbed: Climb
     scores = read_fold(climbed.scores("more", SEEDS[0]))
     folds = pd.read_csv(climbed.root / "data/folds.csv").set_index("recording")["fold"]
     sides = {"trained": folds[folds != FOLD], "validated": folds[folds == FOLD]}
-    labels = pd.read_csv(climbed.root / "data/labels.csv")["label"].tolist()
-    primary = pd.read_csv(climbed.root / "data/recordings.csv").set_index("recording")["label"]
+    labels = pd.read_csv(climbed.root / "data/tables/labels.csv")["label"].tolist()
+    primary = pd.read_csv(climbed.root / "data/tables/recordings.csv").set_index("recording")["label"]
     accuracy = {}
     for side, rows in sides.items():
         scored = getattr(scores, side)

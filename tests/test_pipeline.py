@@ -39,7 +39,7 @@ def test_the_submission_has_the_columns_and_rows_of_kaggle(tiny_project: TinyPro
 
 
 def test_every_recording_is_predicted_once_per_member(tiny_project: TinyProject) -> None:
-    expected = sorted(pd.read_csv(tiny_project.root / "data/recordings.csv")["recording"])
+    expected = sorted(pd.read_csv(tiny_project.root / "data/tables/recordings.csv")["recording"])
     for member in ("base", "pcen"):
         predicted: list[str] = []
         for fold in (0, 1):
@@ -81,16 +81,17 @@ def test_every_epoch_is_logged_for_dvc(tiny_project: TinyProject) -> None:
     [
         "classes.png",
         "folds.png",
-        "spectrograms/mel.png",
-        "spectrograms/pcen.png",
-        "train/base-0/curves.png",
+        "spectrograms-mel.png",
+        "spectrograms-pcen.png",
+        "curves-base-0.png",
+        "curves-pcen-1.png",
         "per_class.png",
         "confusions.png",
         "soundscapes.png",
     ],
 )
 def test_results_come_with_pictures(tiny_project: TinyProject, picture: str) -> None:
-    assert (tiny_project.root / "reports" / picture).read_bytes().startswith(b"\x89PNG")
+    assert (tiny_project.root / "reports/figures" / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_sidecar_holds_no_path_or_time_of_this_machine(tiny_project: TinyProject) -> None:

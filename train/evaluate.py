@@ -16,11 +16,10 @@ from birdcache.params.load import EvaluateParams
 from cache import tables
 from cache.csv_files import write_csv
 from cache.tables import Col
-from commands.report.figures import draw_classes, draw_confusions, draw_soundscapes
 from train.data.examples import read_labels
 from train.data.member import read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
-from train.paths import REPORTS
+from train.paths import EVALUATION, REPORTS
 from train.score.blend import HeldOut
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
@@ -37,7 +36,7 @@ from train.score.tables import (
 
 
 def main() -> None:
-    """Write reports/metrics.json, tables of classes, confusions, members and their parameters, and pictures."""
+    """Write reports/metrics.json, tables of classes, confusions, members and their parameters."""
     params = parameters.load()
     labels, names = read_labels(), list(params.members)
     ensemble = read_ensemble(ENSEMBLE_FILE)
@@ -51,9 +50,8 @@ def main() -> None:
         metrics["soundscapes"] = score_windows(windows)
     write_table("parameters", parameter_table([read_member(name) for name in names]))
     (REPORTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    draw_soundscapes(windows.row_ids, windows.truth, windows.scores[ENSEMBLE], labels, REPORTS / "soundscapes.png")
     print_summary(metrics)
-    print((REPORTS / "members.md").read_text())
+    print((EVALUATION / "members.md").read_text())
     if remark := held.remark(ensemble.blend):
         print(remark)
 
@@ -61,13 +59,11 @@ def main() -> None:
 def write_tables(
     predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble, evaluate: EvaluateParams
 ) -> None:
-    """Write all tables, and the pictures of two of them."""
+    """Write all tables but that of parameters."""
     classes = class_table(predicted)
     confusions = confusion_table(predicted, ensemble.labels, evaluate.top_confusions)
     tables.PER_CLASS.write(classes, "%.4f")
     tables.CONFUSIONS.write(confusions)
-    draw_classes(classes, REPORTS / "per_class.png")
-    draw_confusions(confusions, REPORTS / "confusions.png")
     for name, table in {
         "members": member_table(predicted, held, windows, ensemble),
         "blends": blend_table(predicted, held, windows, ensemble),
@@ -78,8 +74,8 @@ def write_tables(
 
 def write_table(name: str, table: pd.DataFrame) -> None:
     """Write a table for programs and for people."""
-    write_csv(table, REPORTS / f"{name}.csv", "%.4f")
-    (REPORTS / f"{name}.md").write_text(markdown(table))
+    write_csv(table, EVALUATION / f"{name}.csv", "%.4f")
+    (EVALUATION / f"{name}.md").write_text(markdown(table))
 
 
 def score_out_of_fold(predicted: OutOfFold, evaluate: EvaluateParams) -> dict[str, dict[str, float]]:

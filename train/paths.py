@@ -7,7 +7,8 @@ from pathlib import Path
 MEMBERS, MODELS = Path("data/members"), Path("models")
 SCORES, SUBMISSION = Path("data/soundscape_scores.npz"), Path("reports/submission.csv")
 ENSEMBLE, THRESHOLDS = Path("data/ensemble.json"), Path("reports/thresholds.csv")
-REPORTS, TRAINING_REPORTS = Path("reports"), Path("reports/train")
+REPORTS, TRAINING_REPORTS, EVALUATION = (Path("reports", name) for name in ("", "train", "evaluate"))
+FIGURES = REPORTS / "figures"
 LADDER_MEMBERS, LADDER_MODELS, LADDER_RUNS = (Path("data/ladder") / name for name in ("members", "models", "runs"))
 LADDER_REPORTS = Path("reports/ladder")
 STUDENT, STUDENT_REPORTS = Path("data/student"), Path("reports/student")

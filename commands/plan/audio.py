@@ -22,7 +22,7 @@ from cache.tables import Col
 from pipeline.build.plan import Source
 from pipeline.dataset.metadata import read_metadata
 from pipeline.dataset.scan import scan_file
-from pipeline.recordings import REPORTS
+from pipeline.recordings import SUMMARY
 from pipeline.spectrograms import read_sources
 
 SAMPLE_FILES = 64  # so many headers tell the hours of all files
@@ -162,7 +162,7 @@ def _read_known(table: Table, name_column: str) -> dict[str, tuple[str, float]]:
 def _without_end(name_column: str) -> frozenset[str]:
     """Files of the last run that do not say where they end; none if nothing tells."""
     try:
-        told = json.loads((REPORTS / "data.json").read_text(encoding="utf-8"))
+        told = json.loads(SUMMARY.read_text(encoding="utf-8"))
         return frozenset(told["no_end"] if name_column == Col.RECORDING else told["soundscapes"]["no_end"])
     except (OSError, ValueError, KeyError):
         return frozenset()

@@ -10,7 +10,7 @@ from pathlib import Path
 from birdcache.errors import CommandError
 from birdcache.params import load as parameters
 
-PIPELINE = Path("ladder/dvc.yaml")
+PIPELINE = Path("optional/dvc.yaml")
 RESULTS = ("reports/ladder.md", "reports/ladder.png", "reports/ladder.csv")
 
 
@@ -29,7 +29,7 @@ def run(_: argparse.Namespace) -> None:
         raise CommandError("params.yaml: ladder.rungs is empty; add rungs, such as those that `birdcache init` writes")
     count = len(ladder.trained) * len(ladder.seeds) * len(ladder.folds)
     print(f"{count} trainings: {len(ladder.trained)} rungs and ablations, {len(ladder.seeds)} seeds", flush=True)
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", str(PIPELINE)], check=False)
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", f"{PIPELINE}:ladder"], check=False)
     if done.returncode:
         raise CommandError("the ladder stopped early; fix the cause shown above, then run the same command to continue")
     print("\n".join(path for path in RESULTS if Path(path).is_file()))

@@ -1,4 +1,4 @@
-"""Stage `report`: one page to look at and listen to, reports/report.html."""
+"""Stage `report`: one page to look at and listen to, reports/report.html, and all pictures, reports/figures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cache.csv_files import write_csv
 from commands.report.budget import Filled, fill
 from commands.report.clips import gallery, mistakes, unsure
 from commands.report.data_set import data_set
+from commands.report.pictures import draw_all
 from commands.report.quality import quality
 from commands.report.render import render
 from commands.report.results import Results, read_results
@@ -27,7 +28,7 @@ MB = 1e6
 
 
 def main() -> None:
-    """Write reports/report.html, and the tables of curves and calibration that `dvc plots` draws."""
+    """Write reports/report.html, pictures, and the tables of curves and calibration that `dvc plots` draws."""
     params = parameters.load()
     results = read_results()
     sections = gather(results, params)
@@ -36,6 +37,7 @@ def main() -> None:
         write_durably(PAGE, page)
     write_csv(sections["training"].curves, REPORTS / "trainings.csv", "%.6g")
     write_csv(pd.DataFrame(sections["quality"].calibration.bins), REPORTS / "calibration.csv", "%.4f")
+    draw_all(results, sections["training"].histories, params.views)
     print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser, it needs no network")
     if len(page) > params.report.budget_mb * MB:
         print(f"that is more than report.budget_mb = {params.report.budget_mb:g}: tables and charts are never left out")

@@ -13,18 +13,18 @@ METRICS = Path("reports/metrics.json")
 RESULTS = {
     "reports/report.html": "all of it on one page, to look at and listen to in a browser",
     "reports/submission.csv": "a score per label for each window of each soundscape",
-    "reports/members.md": "what each member adds to the ensemble",
-    "reports/parameters.md": "what each member is trained with, first where they differ",
-    "reports/postprocessing.md": "what each step of post-processing gains on the soundscapes",
-    "reports/per_class.png": "average precision of each class",
-    "reports/confusions.png": "what is taken for what",
-    "reports/soundscapes.png": "scores over time, beside the truth",
-    "reports/train": "learning curves of each member and fold",
-    "reports/spectrograms": "what the stores hold",
+    "reports/evaluate/members.md": "what each member adds to the ensemble",
+    "reports/evaluate/parameters.md": "what each member is trained with, first where they differ",
+    "reports/evaluate/postprocessing.md": "what each step of post-processing gains on the soundscapes",
+    "reports/figures/per_class.png": "average precision of each class",
+    "reports/figures/confusions.png": "what is taken for what",
+    "reports/figures/soundscapes.png": "scores over time, beside the truth",
+    "reports/train": "metrics of each member and fold, epoch by epoch",
+    "reports/figures": "more pictures: classes, folds, spectrograms, learning curves",
     "reports/ladder.md": "what each rung of the ladder and each technique gives",
     "reports/export.md": "the bundle beside the pipeline: sizes, speeds, differences",
-    "reports/data.json": "the data set",
-    "reports/refused.csv": "files that are left out, why, and the way out",
+    "reports/data/summary.json": "the data set",
+    "reports/data/refused.csv": "files that are left out, why, and the way out",
 }
 
 

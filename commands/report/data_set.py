@@ -15,7 +15,7 @@ from commands.report.results import Results, read_report
 from commands.report.tables import Cell, Column, Table, number, text
 from train.paths import REPORTS
 
-REFUSED_SHOWN = 200  # files; reports/refused.csv names all
+REFUSED_SHOWN = 200  # files; reports/data/refused.csv names all
 NAMED_AT_MOST = 30  # classes with a bar of their own; above, a curve by rank
 
 
@@ -33,7 +33,7 @@ class DataSet:
 
 def data_set(results: Results, rare_below: int) -> DataSet:
     """Gather the section from the reports of stages `recordings`, `spectrograms` and `folds`."""
-    data, folds = read_report("data"), read_report("folds")
+    data, folds = read_report("data/summary"), read_report("folds/summary")
     refused = refused_files(results)
     numbers = [
         ("recordings", f"{data['recordings']['usable']:,}", ""),
@@ -143,7 +143,7 @@ def class_table(results: Results, folds: dict[str, Any]) -> Table:
 
 
 def fold_table() -> Table:
-    """What each fold holds, from reports/folds.csv."""
+    """What each fold holds, from reports/folds/folds.csv."""
     table = tables.FOLD_SUMMARY.read()
     columns = [Column("fold")] + [Column(name.replace("_", " "), numeric=True) for name in table.columns[1:]]
     rows = [
@@ -165,7 +165,7 @@ def refused_files(results: Results) -> pd.DataFrame:
     """Files that were left out, by the stage that refused them."""
     lists = {"recordings": tables.REFUSED}
     lists |= {
-        f"spectrograms@{view}": tables.REFUSED.at(REPORTS / "spectrograms" / f"{view}-refused.csv")
+        f"spectrograms@{view}": tables.REFUSED.at(REPORTS / "spectrograms" / view / "refused.csv")
         for view in results.views
     }
     return pd.concat([table.read().assign(stage=stage) for stage, table in lists.items()], ignore_index=True)
@@ -179,5 +179,5 @@ def refused_table(refused: pd.DataFrame) -> Table:
     marks = ("path", "", "words", "words", "")
     rows = [[*map(text, row, marks)] for row in shown[list(keys)].itertuples(index=False)]
     left_out = len(refused) - len(shown)
-    note = f"{left_out:,} more in reports/refused.csv and reports/spectrograms." if left_out else ""
+    note = f"{left_out:,} more in reports/data/refused.csv and reports/spectrograms." if left_out else ""
     return Table("table-refused", "Refused files", columns, rows, note)

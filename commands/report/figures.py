@@ -17,7 +17,7 @@ from cache.tables import Col
 MOST_CLASSES, MOST_SOUNDSCAPES = 40, 3
 
 
-def draw_classes(classes: pd.DataFrame, path: Path) -> None:
+def draw_precision(classes: pd.DataFrame, path: Path) -> None:
     """Average precision per class beside its number of recordings; of many classes, the worst."""
     shown = classes.tail(MOST_CLASSES).iloc[::-1]
     with figure(path, 9, 1.4 + 0.24 * len(shown)) as drawn:

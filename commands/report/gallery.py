@@ -13,16 +13,16 @@ from birdcache.params.views import MelView, PcenView
 from cache.mel_axis import mel_places
 from cache.mel_filters import FloatArray
 from cache.store import Store
-from pipeline.build.plan import Source
+from commands.report.results import Audio
 
 ROWS, COLUMNS, LONGEST_S = 3, 2, 10.0
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
 
 
-def draw_gallery(store: Store, sources: Sequence[Source], path: Path) -> None:
-    """Draw up to six recordings, spread evenly over the sources, the first ten seconds of each."""
-    rows = store.rows_of([source.sha256 for source in sources])
-    held = [(int(row), source) for row, source in zip(rows, sources, strict=True) if row >= 0]
+def draw_gallery(store: Store, audio: Sequence[Audio], path: Path) -> None:
+    """Draw up to six recordings, spread evenly over the audio files, the first ten seconds of each."""
+    rows = store.rows_of([file.sha256 for file in audio])
+    held = [(int(row), file) for row, file in zip(rows, audio, strict=True) if row >= 0]
     chosen = [held[number] for number in np.unique(np.linspace(0, len(held) - 1, ROWS * COLUMNS).astype(int))]
     images = [_decoded(store, row) for row, _ in chosen]
     low, high = np.percentile(np.concatenate(images, axis=1), [10, 99.8])
@@ -30,9 +30,9 @@ def draw_gallery(store: Store, sources: Sequence[Source], path: Path) -> None:
         axes = drawn.subplots(ROWS, COLUMNS, squeeze=False).ravel()
         for axis in axes[len(chosen) :]:
             axis.set_axis_off()
-        for axis, values_MT, (_, source) in zip(axes, images, chosen, strict=False):
+        for axis, values_MT, (_, file) in zip(axes, images, chosen, strict=False):
             shown = draw_spectrogram(axis, values_MT, store.view, low, high)
-            axis.set_title("/".join(Path(source.path).parts[-2:]), fontsize=8, parse_math=False)
+            axis.set_title("/".join(Path(file.path).parts[-2:]), fontsize=8, parse_math=False)
         unit = "dB" if isinstance(store.view, MelView) else "PCEN"
         drawn.colorbar(shown, ax=list(axes), label=unit, shrink=0.6)
 

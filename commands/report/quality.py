@@ -163,7 +163,7 @@ CLASS_COLUMNS = [
 
 
 def class_rows(results: Results, classes: pd.DataFrame, precision_BK: Floats64) -> list[list[Cell]]:
-    """A row for each class that can be scored, best first, as in reports/per_class.csv."""
+    """A row for each class that can be scored, best first, as in reports/evaluate/per_class.csv."""
     place = {label: number for number, label in enumerate(results.labels[Col.LABEL])}
     rows = []
     for row in classes.to_dict("records"):
@@ -182,7 +182,7 @@ def _unscored(results: Results, classes: pd.DataFrame, rare_K: Bools) -> str:
 
 
 def confusion_table(results: Results) -> Table:
-    """The most frequent mistakes, from reports/confusions.csv, and which share of their class they are."""
+    """The most frequent mistakes, from reports/evaluate/confusions.csv, and which share of their class they are."""
     table = tables.CONFUSIONS.read()
     examples = results.predicted.examples
     validated = dict(

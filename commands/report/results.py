@@ -76,7 +76,7 @@ class Results:
     @cached_property
     def audio(self) -> dict[str, Audio]:
         """The audio file of each usable recording."""
-        by_content = {each.sha256: each for each in _read_audio(tables.AUDIO)}
+        by_content = {each.sha256: each for each in read_audio(tables.AUDIO)}
         pairs = zip(self.recordings.index, self.recordings[Col.SHA256], strict=True)
         return {str(name): by_content[sha256] for name, sha256 in pairs if sha256 in by_content}
 
@@ -84,7 +84,7 @@ class Results:
     def soundscape_audio(self) -> dict[str, Audio]:
         """The audio file of each soundscape."""
         names = tables.SOUNDSCAPES.read(Col.SOUNDSCAPE)[Col.SOUNDSCAPE]
-        return dict(zip(names, _read_audio(tables.SOUNDSCAPES), strict=True))
+        return dict(zip(names, read_audio(tables.SOUNDSCAPES), strict=True))
 
 
 def read_results() -> Results:
@@ -115,7 +115,8 @@ def read_report(name: str) -> Any:
     return json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _read_audio(table: Table) -> list[Audio]:
+def read_audio(table: Table) -> list[Audio]:
+    """The audio files of a table, each content once."""
     rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S)
     return [Audio(*row) for row in rows.itertuples(index=False, name=None)]
 

@@ -25,6 +25,7 @@ LOGGED = {  # by DVCLive, and what it is called in reports/trainings.csv
     "validation/loss": "validation_loss",
     "validation/macro_roc_auc": "macro_roc_auc",
     "validation/accuracy": "accuracy",
+    "validation/cmap": "cmap",
     "learning_rate": "learning_rate",
     "waiting_share": "waiting_share",
     "clips_per_s": "clips_per_s",
@@ -59,6 +60,7 @@ class KeyEntry:
 class Training:
     """What the section shows."""
 
+    histories: list[History]
     charts: list[Chart]
     key: list[KeyEntry]
     curves: pd.DataFrame  # a row for each epoch of each training, for `dvc plots`
@@ -78,7 +80,8 @@ def training(results: Results) -> Training:
     ]
     if all(DEVICE_WAITING in each.logged for each in courses):
         wanted.append(("device-stall", "Share of time the GPU stood idle for want of data", DEVICE_WAITING))
-    return Training([_chart(courses, *each) for each in wanted], key(courses), curves(courses), training_table(courses))
+    charts = [_chart(courses, *each) for each in wanted]
+    return Training(courses, charts, key(courses), curves(courses), training_table(courses))
 
 
 def read_history(member: str, fold: int) -> History:

@@ -1,22 +1,16 @@
-"""What stage `folds` tells about a split: a row per fold, who crosses folds, and a picture label by fold."""
+"""Summary of a split by stage `folds`: a row per fold, and who crosses folds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 
-from birdcache.figures import figure
 from cache.tables import Col
 from pipeline.dataset.groups import NEVER_VALIDATED
 
 UNEVEN_ABOVE = 1.5  # times an even share
-NAMED_AT_MOST = 40  # labels; above, their names would not be readable
 
 
 def label_counts(folds: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -112,7 +106,7 @@ def _warnings(counts: pd.DataFrame, crossing: list[dict[str, Any]], sounds: list
             f"see `crossing_sounds`, and remove all but one, or set folds.use_ready: false"
         )
     if crossing:
-        known = "validation knows their recordists; see `crossing` in reports/folds.json"
+        known = "validation knows their recordists; see `crossing` in reports/folds/summary.json"
         yield f"{len(crossing)} group(s) of recordings cross folds: {known}"
     sizes = counts.drop(columns=NEVER_VALIDATED).sum()
     if sizes.max() > UNEVEN_ABOVE * sizes.mean():
@@ -144,32 +138,3 @@ def _crossing_sounds(folds: pd.DataFrame) -> list[dict[str, int]]:
     crossing = [group for _, group in shared if len(set(group[Col.FOLD])) > 1]
     named = [dict(zip(group[Col.RECORDING], map(int, group[Col.FOLD]), strict=True)) for group in crossing]
     return sorted(named, key=lambda folds_of: next(iter(folds_of)))
-
-
-def draw_folds(counts: pd.DataFrame, path: Path) -> None:
-    """Draw the recordings of each label in each fold as a heat map: with numbers for few labels; white is none."""
-    few = len(counts) <= NAMED_AT_MOST
-    height = max(2.5, 1.2 + 0.22 * min(len(counts), NAMED_AT_MOST))
-    with figure(path, width=2.0 + 0.7 * len(counts.columns), height=height) as drawn:
-        axes = drawn.subplots()
-        axes.set_title("Recordings by label and fold")
-        axes.grid(visible=False)
-        shown = np.ma.masked_equal(counts.to_numpy(), 0)
-        scale = LogNorm(1, max(2, shown.max()))
-        image = axes.imshow(shown, aspect="auto", cmap="viridis", norm=scale, interpolation="none")
-        axes.set_xticks(range(len(counts.columns)), ["never", *map(str, counts.columns[1:])])
-        axes.set_xlabel("validated in fold")
-        if few:
-            axes.set_yticks(range(len(counts)), counts.index)
-            _write_numbers(axes, counts, scale)
-        else:
-            axes.set_yticks([])
-            axes.set_ylabel("label, most frequent first")
-            drawn.colorbar(image, label="recordings")
-
-
-def _write_numbers(axes: Axes, counts: pd.DataFrame, scale: LogNorm) -> None:
-    for (row, column), number in np.ndenumerate(counts.to_numpy()):
-        if number:
-            colour = "white" if scale(number) < 0.5 else "black"
-            axes.text(column, row, str(number), ha="center", va="center", color=colour, fontsize=7)

@@ -1,28 +1,17 @@
-"""What stage `recordings` tells about a data set: reports/data.json and the picture of its classes."""
+"""Summary of a data set by stage `recordings`: reports/data/summary.json."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
 
-from birdcache.figures import BLUE, GREY, figure
 from cache.tables import Col
 from pipeline.dataset.metadata import Metadata
 
-BARS_AT_MOST = 40  # classes; above, names would not be readable and a rank plot tells more
 AUTHORS_SHOWN = 10
-
-
-def write_report(report: dict[str, Any], path: Path) -> None:
-    """Write a report as JSON, keys in the order given, the same bytes for the same content."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def summarise(
@@ -44,9 +33,9 @@ def summarise(
     usable
         The usable recordings.
     annotations
-        Those of usable recordings, as in data/annotations.csv.
+        Those of usable recordings, as in data/tables/annotations.csv.
     labels
-        The classes, as in data/labels.csv.
+        The classes, as in data/tables/labels.csv.
 
     Returns
     -------
@@ -103,14 +92,14 @@ def _contents(usable: pd.DataFrame, soundscapes: pd.DataFrame) -> dict[str, Any]
 def _warnings(contents: dict[str, Any]) -> Iterator[str]:
     if across := contents["across_labels"]:
         first = " and ".join(across[0])
-        yield f"{len(across)} sound(s) have several labels, first {first}; see contents in reports/data.json"
+        yield f"{len(across)} sound(s) have several labels, first {first}; see reports/data/summary.json"
     if scapes := contents["also_soundscapes"]:
         first = next(iter(scapes))
-        yield f"{len(scapes)} soundscape(s) are recordings too, first {first}; see contents in reports/data.json"
+        yield f"{len(scapes)} soundscape(s) are recordings too, first {first}; see reports/data/summary.json"
 
 
 def _refused(files: pd.DataFrame) -> dict[str, int]:
-    """How many files were refused of each class; reports/refused.csv names them."""
+    """How many files were refused of each class; reports/data/refused.csv names them."""
     return dict(sorted(Counter(files.loc[files[Col.CODE] != "", Col.CODE]).items()))
 
 
@@ -139,36 +128,3 @@ def _soundscapes(metadata: Metadata, soundscapes: pd.DataFrame, known: set[str])
         "truth_rows_without_soundscape": int((~owners.isin(names)).sum()),
         "truth_labels_unknown": _unknown(metadata.truth[Col.LABELS], known),
     }
-
-
-def draw_classes(labels: pd.DataFrame, path: Path) -> None:
-    """Draw how many recordings each label has: named bars for few labels, a curve by rank for many."""
-    ordered = labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
-    few = len(ordered) <= BARS_AT_MOST
-    with figure(path, height=max(2.5, 1.0 + 0.2 * len(ordered)) if few else 4.5) as drawn:
-        axes = drawn.subplots()
-        axes.set_title(f"{ordered['recordings'].sum():,} recordings of {len(ordered)} labels")
-        (_draw_bars if few else _draw_ranks)(axes, ordered)
-
-
-def _draw_bars(axes: Axes, ordered: pd.DataFrame) -> None:
-    bars = axes.barh(ordered[Col.LABEL], ordered[Col.RECORDINGS], color=BLUE)
-    axes.bar_label(bars, padding=3)
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel("recordings")
-
-
-def _draw_ranks(axes: Axes, ordered: pd.DataFrame) -> None:
-    counts = ordered[Col.RECORDINGS].to_numpy()
-    ranks = range(1, len(counts) + 1)
-    axes.fill_between(ranks, counts, 0.8, step="mid", color=BLUE, alpha=0.8)
-    axes.set_yscale("log")
-    axes.set_ylim(0.8, counts[0] * 1.6)
-    axes.set_xlim(0.5, len(counts) + 0.5)
-    axes.set_xlabel("label, from most to fewest recordings")
-    axes.set_ylabel("recordings")
-    for place, align in ((0, "left"), (len(counts) // 2, "center"), (len(counts) - 1, "right")):
-        text = f"{ordered['label'].iloc[place]}: {counts[place]}"
-        axes.annotate(text, (ranks[place], counts[place]), (0, 6), textcoords="offset points", ha=align)
-        axes.plot(ranks[place], counts[place], "o", color=GREY, markersize=3)

@@ -18,7 +18,7 @@ from birdcache.errors import PipelineError
 from birdcache.params.load import FoldsParams
 from cache.csv_files import write_csv
 from pipeline import folds as stage
-from pipeline.dataset.fold_summary import draw_folds, fold_rows, label_counts, summarise
+from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise
 from pipeline.dataset.groups import group_recordings, keep_in_training, rare_labels
 from pipeline.folds import Split, ready_folds, split_recordings
 
@@ -27,7 +27,7 @@ MakeRecordings = Callable[..., pd.DataFrame]
 
 
 def make_recordings(labels: dict[str, int], **columns: object) -> pd.DataFrame:
-    """A table like data/recordings.csv; every recording is by its own author unless columns say else."""
+    """A table like data/tables/recordings.csv; every recording is by its own author unless columns say else."""
     label = [name for name, count in labels.items() for _ in range(count)]
     number = range(len(label))
     plain = {
@@ -276,13 +276,6 @@ def test_uneven_folds_are_warned_of() -> None:
     assert "the folds are uneven, 1 to 17 recordings" in summarise(folds, label_counts(folds, 3), "", {})["warnings"][0]
 
 
-@pytest.mark.parametrize("labels", [1, 14, 206])
-def test_folds_are_drawn_for_few_and_many_labels(tmp_path: Path, labels: int) -> None:
-    counts = pd.DataFrame({fold: range(labels) for fold in (-1, 0, 1)}, index=[f"bird{n}" for n in range(labels)])
-    draw_folds(counts + 1, tmp_path / "folds.png")
-    assert (tmp_path / "folds.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_stage_writes_a_fold_for_every_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = YAML(typ="safe").load(PARAMS.read_text())
@@ -290,14 +283,14 @@ def test_stage_writes_a_fold_for_every_recording(tmp_path: Path, monkeypatch: py
     with Path("params.yaml").open("w") as file:
         YAML(typ="safe").dump(settings, file)
     recordings = crowd(4)
-    write_csv(recordings, Path("data/recordings.csv"))
+    write_csv(recordings, Path("data/tables/recordings.csv"))
     stage.main()
     folds = pd.read_csv("data/folds.csv")
     assert list(folds.columns) == ["recording", "fold", "group"]
     assert list(folds["recording"]) == list(recordings["recording"])
-    report = json.loads(Path("reports/folds.json").read_text())
+    report = json.loads(Path("reports/folds/summary.json").read_text())
     assert report["recordings"]["validated"] == (folds["fold"] >= 0).sum()
-    assert set(pd.read_csv("reports/folds.csv")["fold"]) == {-1, 0, 1, 2}
+    assert set(pd.read_csv("reports/folds/folds.csv")["fold"]) == {-1, 0, 1, 2}
     first = folds.to_csv()
     shutil.rmtree("reports")
     stage.main()

@@ -18,7 +18,6 @@ from birdcache.params import load as params
 from birdcache.params.load import DataParams
 from pipeline import recordings as stage
 from pipeline.dataset.scan import scan_file, scan_files
-from pipeline.dataset.summary import draw_classes
 from tests.tiny import ROOT
 from tests.torture.ogg_files import sound, without_page
 
@@ -39,17 +38,17 @@ def run(birdclef: Path, data_params: MakeParams) -> Callable[..., dict[str, pd.D
         with Path("params.yaml").open("w") as file:
             YAML(typ="safe").dump(settings, file)
         stage.main()
-        return {name: pd.read_csv(f"data/{name}.csv", dtype=str, keep_default_na=False) for name in TABLES}
+        return {name: pd.read_csv(f"data/tables/{name}.csv", dtype=str, keep_default_na=False) for name in TABLES}
 
     return run_stage_on
 
 
 def report() -> Any:
-    return json.loads(Path("reports/data.json").read_text())
+    return json.loads(Path("reports/data/summary.json").read_text())
 
 
 def refused() -> pd.DataFrame:
-    return pd.read_csv("reports/refused.csv", index_col="file")
+    return pd.read_csv("reports/data/refused.csv", index_col="file")
 
 
 def test_tables_hold_the_columns_that_later_stages_read(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
@@ -194,13 +193,13 @@ def test_too_many_refused_files_fail_the_stage_after_all_is_written(
     for name in ("robin/XC0", "wren/XC2"):
         (birdclef / f"train_audio/{name}.ogg").write_bytes(b"")
     run(max_refused_share=0.34)
-    written = {path: path.read_bytes() for path in [*Path("data").iterdir(), *Path("reports").iterdir()]}
+    written = {path: path.read_bytes() for path in [*Path("data/tables").iterdir(), *Path("reports/data").iterdir()]}
     for path in written:
         path.unlink()
-    message = r"data\.max_refused_share = 0\.3: 2 of 6 files \(33\.3%\) .*empty 2.*reports/refused\.csv; the others are"
+    message = r"data\.max_refused_share = 0\.3: 2 of 6 files \(33\.3%\) .*empty 2.*data/refused\.csv; the others are"
     with pytest.raises(PipelineError, match=message):
         run(max_refused_share=0.3)
-    assert {path: path.read_bytes() for path in [*Path("data").iterdir(), *Path("reports").iterdir()]} == written
+    assert {path: path.read_bytes() for path in written} == written
 
 
 def test_files_too_short_or_too_long_do_not_count_as_bad(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
@@ -229,10 +228,9 @@ def test_data_set_without_a_usable_recording_is_refused(
 
 def test_report_repeats_byte_for_byte(run: Callable[..., dict[str, pd.DataFrame]]) -> None:
     outputs = [
-        Path("reports/data.json"),
-        Path("reports/refused.csv"),
-        Path("reports/classes.png"),
-        *(Path(f"data/{name}.csv") for name in TABLES),
+        Path("reports/data/summary.json"),
+        Path("reports/data/refused.csv"),
+        *(Path(f"data/tables/{name}.csv") for name in TABLES),
     ]
     run()
     before = [path.read_bytes() for path in outputs]
@@ -253,13 +251,6 @@ def test_scan_is_the_same_for_one_and_two_workers(birdclef: Path, data_params: M
 def test_scan_never_raises(tmp_path: Path, data_params: MakeParams) -> None:
     scan = scan_file(tmp_path, data_params())
     assert (scan.code, scan.detail) == ("unreadable", "is a folder, not a file")
-
-
-@pytest.mark.parametrize("labels", [1, 14, 206])
-def test_classes_are_drawn_for_few_and_many_labels(tmp_path: Path, labels: int) -> None:
-    table = pd.DataFrame({"label": [f"bird{number}" for number in range(labels)], "recordings": range(1, labels + 1)})
-    draw_classes(table, tmp_path / "classes.png")
-    assert (tmp_path / "classes.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_stage_reports_a_usage_problem_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:

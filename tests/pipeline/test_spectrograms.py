@@ -29,6 +29,8 @@ from cache.locks import replacing
 from cache.mel_axis import mel_places
 from cache.mel_filters import mel_filters
 from cache.store import Store
+from commands.report.gallery import draw_gallery
+from commands.report.results import read_audio
 from pipeline import spectrograms
 from pipeline.spectrograms import open_builder, pool_root, read_sources
 from tests.failing_disk import FailingDisk
@@ -56,8 +58,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def list_audio(table: str, paths: list[Path]) -> None:
     rows = [(content_sha256(path), path.as_posix(), soundfile.info(path).duration) for path in paths]
-    Path("data").mkdir(exist_ok=True)
-    pd.DataFrame(rows, columns=["sha256", "path", "duration_s"]).to_csv(f"data/{table}.csv", index=False)
+    Path("data/tables").mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows, columns=["sha256", "path", "duration_s"]).to_csv(f"data/tables/{table}.csv", index=False)
 
 
 def load_params(name: str, most: float = 1.0, **changes: object) -> Params:
@@ -77,7 +79,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> RunStage:
         load_params(name, most, **changes)
         monkeypatch.setattr(sys, "argv", ["pipeline.spectrograms", name])
         spectrograms.main()
-        return json.loads(Path(f"reports/spectrograms/{name}.json").read_text())
+        return json.loads(Path(f"reports/spectrograms/{name}/summary.json").read_text())
 
     return run_stage
 
@@ -126,11 +128,10 @@ def test_report_tells_what_the_stores_hold(run: RunStage) -> None:
     recordings, soundscapes_ = report["recordings"], report["soundscapes"]
     assert (recordings["recordings"], soundscapes_["recordings"]) == (4, 1)
     assert recordings["refused"] == soundscapes_["refused"] == {}
-    assert Path("reports/spectrograms/mel-refused.csv").read_text() == "file,code,detail,hint\n"
+    assert Path("reports/spectrograms/mel/refused.csv").read_text() == "file,code,detail,hint\n"
     assert recordings["frames"] == sum(1 + round(seconds * RATE_HZ) // 256 for seconds in (1, 1.5, 2, 2.5))
     assert recordings["hours"] == round(7 / 3600, 3)
     assert recordings["parts"] == len(list(Path("data/cache/mel.zarr/parts").glob("*/c")))
-    assert Path("reports/spectrograms/mel.png").read_bytes().startswith(PNG)
 
 
 def test_outputs_repeat_byte_for_byte(run: RunStage) -> None:
@@ -153,7 +154,7 @@ def test_refused_file_is_reported_and_costs_no_other(run: RunStage) -> None:
     assert report["recordings"]["recordings"] == 3
     assert report["recordings"]["hours"] == round(5 / 3600, 3)
     assert report["recordings"]["refused"] == {"changed": 1}
-    table = pd.read_csv("reports/spectrograms/mel-refused.csv")
+    table = pd.read_csv("reports/spectrograms/mel/refused.csv")
     assert table.to_numpy().tolist() == [
         ["chorus/robin/XC2.ogg", "changed", "has changed since stage `recordings` read it", "run `dvc repro`"]
     ]
@@ -168,7 +169,7 @@ def test_recordings_of_which_none_can_be_decoded_are_an_error(run: RunStage) -> 
     with pytest.raises(PipelineError, match=message):
         run()
     assert not Path("data/cache/mel.zarr").exists()
-    assert list(pd.read_csv("reports/spectrograms/mel-refused.csv")["code"]) == ["changed"] * 4
+    assert list(pd.read_csv("reports/spectrograms/mel/refused.csv")["code"]) == ["changed"] * 4
 
 
 def test_content_that_is_listed_twice_is_decoded_once(run: RunStage, decoded: list[str]) -> None:
@@ -268,7 +269,8 @@ def test_picture_shows_a_few_or_all_recordings(run: RunStage, count: int) -> Non
         write_audio(Path(f"chorus/wren/$x^${number}.ogg"), song(900, 1 + number / 10, np.random.default_rng(number)))
     list_audio("audio", sorted(Path("chorus/wren").iterdir()))
     run()
-    assert Path("reports/spectrograms/mel.png").read_bytes().startswith(PNG)
+    draw_gallery(Store(Path("data/cache/mel.zarr")), read_audio(tables.AUDIO), Path("drawn/mel.png"))
+    assert Path("drawn/mel.png").read_bytes().startswith(PNG)
 
 
 def test_what_decodes_to_nothing_good_is_refused_with_its_class(run: RunStage) -> None:
@@ -286,7 +288,7 @@ def test_what_decodes_to_nothing_good_is_refused_with_its_class(run: RunStage) -
     list_audio("audio", [*good, *map(Path, bad)])
     report = run()
     assert report["recordings"]["refused"] == {"damaged": 2, "not-finite": 1, "silent": 1}
-    table = pd.read_csv("reports/spectrograms/mel-refused.csv", index_col="file")
+    table = pd.read_csv("reports/spectrograms/mel/refused.csv", index_col="file")
     assert table["code"].to_dict() == bad
     assert Store(Path("data/cache/mel.zarr")).digest == without
 
@@ -303,7 +305,7 @@ def test_silent_soundscape_is_predicted_and_a_silent_recording_is_not_learnt_fro
         report = run(dtype="uint8")
         assert report["recordings"] | {"refused": {"silent": 2}, "silent": []} == report["recordings"]
         assert report["soundscapes"] | {"refused": {}, "silent": list(map(str, silent))} == report["soundscapes"]
-        table = pd.read_csv("reports/spectrograms/mel-refused.csv")
+        table = pd.read_csv("reports/spectrograms/mel/refused.csv")
         assert list(table["file"]) == ["silence.wav", "still.wav"]
         store = Store(Path("data/cache/mel-soundscapes.zarr"))
         assert (store.rows_of([content_sha256(path) for path in silent]) >= 0).all()
@@ -339,19 +341,19 @@ def test_stores_of_silence_alone_are_built(run: RunStage) -> None:
     ],
 )
 def test_table_that_was_changed_by_hand_is_refused(run: RunStage, row: str, rule: str) -> None:
-    Path("data/soundscapes.csv").write_text(f"sha256,path,duration_s\n{row}\n")
-    with pytest.raises(PipelineError, match=rf"data/soundscapes\.csv: {rule}.*dvc repro"):
+    Path("data/tables/soundscapes.csv").write_text(f"sha256,path,duration_s\n{row}\n")
+    with pytest.raises(PipelineError, match=rf"data/tables/soundscapes\.csv: {rule}.*dvc repro"):
         run()
 
 
 def test_too_many_refused_files_fail_the_stage_after_the_others_are_done(run: RunStage) -> None:
     Path("chorus/robin/XC2.ogg").write_bytes(b"")
-    message = r"data\.max_refused_share = 0\.1: 1 of 5 files \(20\.0%\) .*changed 1.*reports/spectrograms/mel-refused"
+    message = r"data\.max_refused_share = 0\.1: 1 of 5 files \(20\.0%\) .*changed 1.*reports/spectrograms/mel/refused"
     with pytest.raises(PipelineError, match=message):
         run(most=0.1)
     assert len(Store(Path("data/cache/mel.zarr"))) == 3
     assert len(Store(Path("data/cache/mel-soundscapes.zarr"))) == 1
-    assert Path("reports/spectrograms/mel.json").exists()
+    assert Path("reports/spectrograms/mel/summary.json").exists()
 
 
 @pytest.mark.parametrize("mel_scale", ["slaney", "htk"])

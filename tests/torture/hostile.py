@@ -42,7 +42,7 @@ class Kind:
     data
         Keys of section data of params.yaml.
     listed
-        File and code that reports/refused.csv must hold, where one file is refused and the others go on.
+        File and code that reports/data/refused.csv must hold, where one file is refused and the others go on.
     holds
         Text that files of the project must hold if all is right, such as an escaped cell.
     """

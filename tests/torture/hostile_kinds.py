@@ -155,7 +155,7 @@ def _cells() -> dict[str, Kind]:
         "longitude: beyond": Kind(in_row("longitude must be a number"), cells(longitude="-180.5")),
         **{f"fold: {name}": Kind(in_row(FOLD), cells(fold=text)) for name, text in fold.items()},
         "author: control character": Kind(in_row("author holds a control character"), cells(author="ann\x07")),
-        "author: formula": Kind(None, cells(author=FORMULA), holds={"data/recordings.csv": f"'{FORMULA}"}),
+        "author: formula": Kind(None, cells(author=FORMULA), holds={"data/tables/recordings.csv": f"'{FORMULA}"}),
         "many bad rows": Kind(
             "row(s) 8-1007: filename must be",
             added(*[GOOD[0] | {"filename": f"../{number}"} for number in range(1000)]),
@@ -215,7 +215,7 @@ def _other_tables() -> dict[str, Kind]:
         "taxonomy: formula": Kind(
             None,
             content("taxonomy.csv", lambda old: old.replace(b"Robin", b"=1+1")),
-            holds={"data/labels.csv": ",'=1+1,"},
+            holds={"data/tables/labels.csv": ",'=1+1,"},
         ),
         "submission: formula": Kind(
             "row 1: '=1+1' cannot be labels", content("sample_submission.csv", lambda old: old.replace(b"owl", b"=1+1"))

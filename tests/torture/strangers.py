@@ -141,7 +141,7 @@ def _wrong(kind: Kind, run: Run) -> Iterator[str]:
     elif kind.rule is None and run.status:
         yield f"was refused: {said}"
     elif kind.rule is None:
-        wanted = {**kind.holds, "reports/refused.csv": kind.listed or "file,code,detail,hint\n"}
+        wanted = {**kind.holds, "reports/data/refused.csv": kind.listed or "file,code,detail,hint\n"}
         for name, text in wanted.items():
             if text not in (run.project / name).read_text():
                 yield f"{name} does not hold {text}"

@@ -13,7 +13,7 @@ from birdcache.errors import TrainError
 from birdcache.params.load import EvaluateParams, Params
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, by_soundscape
-from commands.report.figures import draw_classes, draw_confusions, draw_soundscapes, soundscapes_to_show
+from commands.report.figures import draw_confusions, draw_precision, draw_soundscapes, soundscapes_to_show
 from train.data.examples import Examples
 from train.evaluate import class_table, confusion_table, print_summary, score_out_of_fold, score_windows
 from train.paths import SCORES
@@ -69,7 +69,7 @@ def test_classes_are_listed_with_their_scores_from_the_best_on(
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     rows = [f"{number},{label},Common {label},5\n" for number, label in enumerate(LABELS)]
-    Path("data/labels.csv").write_text("index,label,common_name,recordings\n" + "".join(rows))
+    Path("data/tables/labels.csv").write_text("index,label,common_name,recordings\n" + "".join(rows))
     table = class_table(predicted(scores))
     assert sorted(table["label"]) == ["jay", "robin", "wren"]
     assert table["average_precision"].is_monotonic_decreasing
@@ -77,7 +77,7 @@ def test_classes_are_listed_with_their_scores_from_the_best_on(
         truth, guess = LABELS.index(str(row.label)) == PRIMARY, scores[:, LABELS.index(str(row.label))]
         assert row.average_precision == pytest.approx(sklearn.metrics.average_precision_score(truth, guess))
         assert row.roc_auc == pytest.approx(sklearn.metrics.roc_auc_score(truth, guess))
-    draw_classes(table, tmp_path / "classes.png")
+    draw_precision(table, tmp_path / "classes.png")
     assert (tmp_path / "classes.png").exists()
 
 
@@ -137,7 +137,7 @@ def plain_ensemble(**changes: object) -> Ensemble:
 
 def write_windows(truth: str, soundscapes: list[tuple[str, float]], scores: Floats) -> None:
     """Scores (2 members, windows, 4) of soundscapes, and their truth."""
-    Path("data/soundscape_truth.csv").write_text("row_id,labels\n" + truth)
+    Path("data/tables/soundscape_truth.csv").write_text("row_id,labels\n" + truth)
     ClipScores.of(["one", "two"], soundscapes, scores[:, None], Cutting(5.0, 5.0)).write(SCORES)
 
 

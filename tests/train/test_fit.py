@@ -92,7 +92,7 @@ def test_a_fold_of_one_class_is_trained_and_written_with_a_best_epoch(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folds = pd.read_csv(project / "data/folds.csv")
-    recordings = pd.read_csv(project / "data/recordings.csv").set_index("recording")
+    recordings = pd.read_csv(project / "data/tables/recordings.csv").set_index("recording")
     lowest = recordings.loc[folds["recording"], "label"].to_numpy() == "lowton"
     folds["fold"] = np.where(lowest & (folds["fold"] == 0), 0, 1)
     folds.to_csv(project / "data/folds.csv", index=False)

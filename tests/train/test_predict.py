@@ -24,11 +24,12 @@ from train.score.soundscapes import SoundscapeAudio, check_labels, read_soundsca
 @pytest.fixture(autouse=True)
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("data").mkdir()
+    Path("data/tables").mkdir(parents=True)
 
 
 def test_names_and_digests_of_soundscapes_stay_text() -> None:
-    Path("data/soundscapes.csv").write_text(f"sha256,path,duration_s,soundscape\n{'1' * 64},a/0042.ogg,60,0042\n")
+    row = f"{'1' * 64},a/0042.ogg,60,0042"
+    Path("data/tables/soundscapes.csv").write_text(f"sha256,path,duration_s,soundscape\n{row}\n")
     assert read_soundscapes() == [SoundscapeAudio("0042", "1" * 64, 60.0)]
 
 

@@ -23,7 +23,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def want_columns(*labels: str) -> None:
-    Path("data/submission_labels.csv").write_text("label\n" + "".join(f"{label}\n" for label in labels))
+    Path("data/tables/submission_labels.csv").write_text("label\n" + "".join(f"{label}\n" for label in labels))
 
 
 def test_columns_come_in_the_order_that_the_submission_wants() -> None:

@@ -1,4 +1,4 @@
-"""One training from its first epoch to its files: weights, sidecar, predictions, metrics, curves."""
+"""One training from its first epoch to its files: weights, sidecar, predictions, metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from birdcache.files import file_sha256, sha256_hex
 from birdcache.params.load import MachineParams
 from birdcache.progress import Progress, untold
 from cache import tables
-from commands.report.curves import draw_curves
 from train.data.member import ResolvedMember
 from train.loop.distributed import ALONE, Ranks
 from train.loop.history import Epoch
@@ -103,7 +102,6 @@ class Run:
             self._write(weights, metrics, validation)
             names = np.array(validation.examples.names)
             np.savez_compressed(self.place.folder / "predictions.npz", recording=names, scores=scores_NK)
-            draw_curves(history.epochs, self.place.report / "curves.png", self.place.name)
 
     def _write(self, weights: dict[str, bytes], metrics: dict[str, dict[str, float]], validation: Validation) -> None:
         sidecar = Sidecar(

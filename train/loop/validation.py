@@ -112,7 +112,7 @@ def check_split(name: str, fold: int, trained: Examples, validated: Examples) ->
     for side, examples in (("train", trained), ("validate", validated)):
         if not len(examples):
             raise TrainError(
-                f"{name}-{fold}: no recording is left to {side} on; see reports/folds.csv and lower folds.count"
+                f"{name}-{fold}: no recording is left to {side} on; see reports/folds/folds.csv and lower folds.count"
             )
 
 

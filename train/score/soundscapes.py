@@ -111,7 +111,7 @@ def check_labels(folder: Path, sidecar: Sidecar, labels: list[str]) -> None:
     Raises
     ------
     TrainError
-        If its labels are not those of data/labels.csv.
+        If its labels are not those of data/tables/labels.csv.
     """
     if sidecar.labels != labels:
-        raise TrainError(f"{folder}: was trained on other labels than data/labels.csv lists; run `dvc repro`")
+        raise TrainError(f"{folder}: was trained on other labels than data/tables/labels.csv lists; run `dvc repro`")

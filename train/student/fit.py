@@ -32,7 +32,7 @@ from train.loop.split import TrainingSplit, split_dataset
 from train.model.classifier import choose_device
 from train.model.weight_file import SIDECAR
 from train.paths import STUDENT, STUDENT_REPORTS
-from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels, round_of
+from train.student.pseudo_labels import AGAIN, PseudoLabels, read_pseudo_labels, round_of
 from train.student.start import copy_model
 
 
@@ -74,7 +74,7 @@ def pass_on(labels: PseudoLabels, place: RunFolders) -> None:
     """
     (source,) = (Path(folder) for folder in labels.teacher if Path(folder).parts[-2:] == place.folder.parts[-2:])
     if file_sha256(source / SIDECAR) != labels.teacher[source.as_posix()]:
-        raise TrainError(f"{source}: changed after stage pseudo read it; run `dvc repro student/dvc.yaml`")
+        raise TrainError(f"{source}: changed after stage pseudo read it; {AGAIN}")
     copy_model(source, place.folder)
     place.report.mkdir(parents=True, exist_ok=True)
     (place.report / "passed_on.txt").write_text(f"{labels.stopped}\n")
@@ -111,7 +111,7 @@ def with_pseudo_clips(split: TrainingSplit, rows: int, mix: PseudoLabelMix, mach
         If the labels are of other classes, or of soundscapes that the store does not hold.
     """
     if mix.labels.labels != split.trained.labels:
-        raise TrainError(f"{STUDENT}: pseudo-labels are of other classes than data/labels.csv lists; run `dvc repro`")
+        raise TrainError(f"{STUDENT}: pseudo-labels are of other classes than the data set has; run `dvc repro`")
     member, view = split.member, split.member.view
     soundscapes = open_soundscapes(member.member.views, view, machine, split.device)
     clips = pseudo_clips(mix, soundscapes.first, view.frames(member.recipe.clip_s))
@@ -136,7 +136,7 @@ def pseudo_clips(mix: PseudoLabelMix, store: Store, clip_frames: int) -> PseudoC
     row_N = store.rows_of(list(labels.sha256))
     if (row_N < 0).any():
         missing = labels.soundscape[int(np.argmin(row_N))]
-        raise TrainError(f"{store.path}: does not hold {missing}; run `dvc repro student/dvc.yaml`")
+        raise TrainError(f"{store.path}: does not hold {missing}; {AGAIN}")
     frames_N = store.frames[row_N]
     start_N = clip_starts_around(labels.middle_s * (view.sample_rate_hz / view.hop), frames_N, clip_frames)
     confidence_N = labels.confidence.astype(np.float64)

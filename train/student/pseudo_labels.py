@@ -17,6 +17,7 @@ from birdcache.errors import TrainError
 from birdcache.params.student import StudentRound
 
 NAME = "labels.npz"
+AGAIN = "run `dvc repro optional/dvc.yaml:student_report`"
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def read_pseudo_labels(folder: Path) -> PseudoLabels:
                 teacher=dict(content["teacher"].tolist()),
             )
     except FileNotFoundError:
-        raise TrainError(f"{path}: is missing; run `dvc repro student/dvc.yaml`") from None
+        raise TrainError(f"{path}: is missing; {AGAIN}") from None
     except (BadZipFile, KeyError, ValueError, OSError) as error:
-        again = f"dvc repro -f student/dvc.yaml:pseudo@{folder.name}"
+        again = f"dvc repro -f optional/dvc.yaml:pseudo@{folder.name}"
         raise TrainError(f"{path}: is damaged ({error}); run `{again}`") from None
 
 

@@ -37,6 +37,7 @@ from train.score.soundscapes import (
     read_soundscapes,
     score_folder,
 )
+from train.student.pseudo_labels import AGAIN
 
 Metrics = dict[str, dict[str, float]]
 TEACHER = "teacher.json"
@@ -154,7 +155,7 @@ def read_teacher_report(name: str) -> TeacherReport:
     try:
         return TeacherReport(**json.loads(path.read_bytes()))
     except FileNotFoundError:
-        raise TrainError(f"{path}: is missing; run `dvc repro student/dvc.yaml`") from None
+        raise TrainError(f"{path}: is missing; {AGAIN}") from None
 
 
 def models_of(name: str, params: Params) -> RoundModels:
@@ -173,7 +174,8 @@ def open_evaluator(params: Params, models: RoundModels) -> Evaluator:
     opened = SoundscapeStores(params.machine, choose_device(params.machine.device))
     soundscapes = held_by_all_views(read_soundscapes(), models.sidecars)
     if not soundscapes:
-        raise TrainError("data/soundscapes.csv: holds no soundscape to learn from; name their folder: data.soundscapes")
+        listed = tables.SOUNDSCAPES.path
+        raise TrainError(f"{listed}: holds no soundscape to learn from; name their folder: data.soundscapes")
     return Evaluator(read_labels(), soundscapes, opened, params.predict.window_s, params.student.batch_size)
 
 

@@ -168,7 +168,7 @@ def test_changed_key_is_told_with_both_values_and_decodes_that_view_only(
     assert states(facts) == dict.fromkeys(runs, "runs") | dict.fromkeys(may_run, "may run")
     assert why(facts, "spectrograms@mel") == why(facts, "member@base") == ["views.mel.hop: 256 -> 200"]
     assert "after member@base" in shown
-    audio, soundscapes = pd.read_csv("data/audio.csv"), pd.read_csv("data/soundscapes.csv")
+    audio, soundscapes = pd.read_csv("data/tables/audio.csv"), pd.read_csv("data/tables/soundscapes.csv")
     for store, table in (("recordings", audio), ("soundscapes", soundscapes)):
         cost = costs(facts)["spectrograms@mel", store]
         frames = np.ceil(table["duration_s"] * tiny.RATE_HZ / 200).sum()
@@ -235,9 +235,9 @@ def test_recordings_that_a_changed_limit_leaves_out_are_not_counted(project: Pat
 
 
 def test_files_without_an_end_are_not_counted_once_they_are_refused(project: Path, plan: Plan, change: Change) -> None:
-    told = json.loads(Path("reports/data.json").read_text())
+    told = json.loads(Path("reports/data/summary.json").read_text())
     told["no_end"], told["soundscapes"]["no_end"] = ["midton/XC0.ogg", "lowton/XC1.ogg"], ["dawn"]
-    Path("reports/data.json").write_text(json.dumps(told))
+    Path("reports/data/summary.json").write_text(json.dumps(told))
     change("data.no_end", "refuse")
     facts, _ = plan()
     assert costs(facts)["spectrograms@mel", "recordings"]["listed"] == 16
@@ -267,10 +267,10 @@ def test_changed_code_is_named_and_decodes_nothing(project: Path, plan: Plan) ->
 
 
 def test_missing_output_is_named_and_given_back_if_the_cache_holds_it(project: Path, plan: Plan) -> None:
-    Path("reports/folds.csv").unlink()
+    Path("reports/folds/folds.csv").unlink()
     shutil.rmtree("data/cache/pcen.zarr")
     facts, shown = plan()
-    assert why(facts, "folds") == ["missing output: reports/folds.csv"]
+    assert why(facts, "folds") == ["missing output: reports/folds/folds.csv"]
     assert why(facts, "spectrograms@pcen") == ["missing output: data/cache/pcen.zarr"]
     assert states(facts)["folds"] == "restored"
     assert states(facts)["spectrograms@pcen"] == "runs", "stores are not in DVC's cache"
@@ -346,13 +346,13 @@ def test_new_and_gone_files_of_a_remote_data_set_are_seen(project: Path) -> None
     remote, data = UPath("memory://plan/finished"), parameters.load().data
     for path in Path("chorus").rglob("*.*"):
         (remote / path.relative_to("chorus").as_posix()).write_bytes(path.read_bytes())
-    os.utime("data/recordings.csv", (time.time() + 60,) * 2)
-    os.utime("data/soundscapes.csv", (time.time() + 60,) * 2)
+    os.utime("data/tables/recordings.csv", (time.time() + 60,) * 2)
+    os.utime("data/tables/soundscapes.csv", (time.time() + 60,) * 2)
     away = data.model_copy(update={"root": str(remote)})
     audio = plan_audio.expected_audio(away)["recordings"]
     assert (len(audio.sources), audio.new, audio.gone) == (18, (), ())
     (remote / "train_audio" / "midton" / "XC1.ogg").unlink()
-    os.utime("data/recordings.csv", (1, 1))
+    os.utime("data/tables/recordings.csv", (1, 1))
     audio = plan_audio.expected_audio(away)["recordings"]
     assert (len(audio.sources), len(audio.new), audio.gone) == (17, 17, ("midton/XC1.ogg",))
 
@@ -456,7 +456,7 @@ def test_planning_changes_no_file(project: Path, plan: Plan, change: Change) -> 
     add_recording("lowton/XC99.ogg")
     append_comment("train/score/metrics.py")
     shutil.rmtree("data/cache/pcen.zarr")
-    Path("reports/folds.csv").unlink()
+    Path("reports/folds/folds.csv").unlink()
     before = listing()
     plan()
     assert listing() == before

@@ -66,7 +66,7 @@ def test_numbers_are_those_of_the_reports(project: Path) -> None:
     for values in metrics.values():
         for key in ("accuracy", "macro_roc_auc", "cmap", "macro_f1"):
             assert f'data-sort="{values[key]}"' in page
-    for row in pd.read_csv("reports/per_class.csv").itertuples():
+    for row in pd.read_csv("reports/evaluate/per_class.csv").itertuples():
         assert f'data-sort="{row.average_precision}"' in page
     assert ">18<" in page.replace("dd>", ">"), "recordings"
 
@@ -181,7 +181,7 @@ def test_without_soundscapes_the_page_shows_the_rest(project: Path) -> None:
     clips = read_clip_scores(SCORES)
     nothing = clips.scores[:, :, :0]
     ClipScores.of(clips.members.tolist(), [], nothing, clips.cutting).write(SCORES)
-    for path in ("data/soundscapes.csv", "data/soundscape_truth.csv"):
+    for path in ("data/tables/soundscapes.csv", "data/tables/soundscape_truth.csv"):
         Path(path).write_text(Path(path).read_text().splitlines()[0] + "\n")
     forget_metrics_of_soundscapes()
     page = made()
@@ -190,7 +190,7 @@ def test_without_soundscapes_the_page_shows_the_rest(project: Path) -> None:
 
 
 def test_without_a_truth_the_page_says_so(project: Path) -> None:
-    truth = Path("data/soundscape_truth.csv")
+    truth = Path("data/tables/soundscape_truth.csv")
     truth.write_text(truth.read_text().splitlines()[0] + "\n")
     forget_metrics_of_soundscapes()
     page = made()
@@ -200,11 +200,11 @@ def test_without_a_truth_the_page_says_so(project: Path) -> None:
 
 
 def test_hostile_names_are_shown_and_do_nothing(project: Path, browser: Browser) -> None:
-    change("data/labels.csv", lambda row: row.replace(row["common_name"], f"{row['label']} {HOSTILE}"))
+    change("data/tables/labels.csv", lambda row: row.replace(row["common_name"], f"{row['label']} {HOSTILE}"))
     refused = {"file": HOSTILE, "code": "damaged", "detail": HOSTILE, "hint": "none"}
-    pd.DataFrame([refused]).to_csv("reports/refused.csv", index=False)
+    pd.DataFrame([refused]).to_csv("reports/data/refused.csv", index=False)
     old, new = "lowton/XC0.ogg", f"lowton/{HOSTILE}.ogg"
-    for path in ("data/recordings.csv", "data/folds.csv"):
+    for path in ("data/tables/recordings.csv", "data/folds.csv"):
         change(path, lambda row: row.replace(old, new))
     for file in Path("models").glob("*/*/predictions.npz"):
         content = dict(np.load(file))

@@ -23,7 +23,7 @@ STORES = ["mel.zarr", "mel-soundscapes.zarr", "pcen.zarr", "pcen-soundscapes.zar
 @pytest.fixture
 def project(tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the tiny project's params, tables and stores; the current directory."""
-    for name in ("params.yaml", "data/audio.csv", "data/soundscapes.csv"):
+    for name in ("params.yaml", "data/tables/audio.csv", "data/tables/soundscapes.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(tiny_project.root / name, tmp_path / name)
     shutil.copytree(tiny_project.root / "data/cache", tmp_path / "data/cache")
@@ -54,7 +54,7 @@ def flip(path: Path, place: int) -> None:
 
 def audio_of(store: str, part: int) -> list[str]:
     """Paths of the recordings in one part."""
-    opened, table = Store(Path("data/cache") / store), pd.read_csv("data/audio.csv").set_index("sha256")["path"]
+    opened, table = Store(Path("data/cache") / store), pd.read_csv("data/tables/audio.csv").set_index("sha256")["path"]
     return [table[sha256] for sha256, of in zip(opened.audio_sha256, opened.part, strict=True) if of == part]
 
 
@@ -94,7 +94,7 @@ def test_damaged_part_is_told_with_its_recordings_and_what_mends_it(verify: Any)
 def test_recordings_that_no_table_lists_are_told_by_their_audio(verify: Any) -> None:
     part = Store(Path("data/cache/mel.zarr")).manifest.parts[0]
     sha256 = Store(Path("data/cache/mel.zarr")).audio_sha256[0]
-    Path("data/audio.csv").unlink()
+    Path("data/tables/audio.csv").unlink()
     flip(Path(f"data/cache/mel.zarr/parts/{part.name}/c/0/0"), 0)
     assert f"    the recording whose audio has SHA-256 {sha256}\n" in verify("mel")[0]
 
@@ -128,7 +128,7 @@ def test_store_of_no_view_is_looked_at_too(verify: Any) -> None:
     assert "data/cache/old.zarr: 18 recordings" in verify()[0]
 
 
-@pytest.mark.parametrize("wanted", ["mle", "data/cache/mle.zarr", "data/audio.csv"])
+@pytest.mark.parametrize("wanted", ["mle", "data/cache/mle.zarr", "data/tables/audio.csv"])
 def test_unknown_store_is_refused_with_the_known_views(verify: Any, wanted: str) -> None:
     told = f"error: {wanted}: no such folder, and no such view in params.yaml; its views: mel, pcen"
     assert told in verify(wanted)[1]

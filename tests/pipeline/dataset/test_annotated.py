@@ -31,7 +31,7 @@ def run(data_params: Callable[..., DataParams], birdclef: Path, monkeypatch: pyt
         monkeypatch.setattr(parameters, "load", lambda: settings)
         stage.main()
         names = ("recordings", "annotations", "labels", "audio")
-        return {name: pd.read_csv(f"data/{name}.csv", dtype=str, keep_default_na=False) for name in names}
+        return {name: pd.read_csv(f"data/tables/{name}.csv", dtype=str, keep_default_na=False) for name in names}
 
     return run_stage
 
@@ -54,7 +54,7 @@ def test_annotated_recording_is_what_its_annotations_say(run: Run) -> None:
         ("robin/XC1.ogg", "0.1", "0.2", "wren"),
         ("robin/XC1.ogg", "0.3", "1.2", "owl"),
     ]
-    assert json.loads(Path("reports/data.json").read_text())["annotations"] == {"times": 3, "recordings": 1}
+    assert json.loads(Path("reports/data/summary.json").read_text())["annotations"] == {"times": 3, "recordings": 1}
 
 
 def test_label_that_only_annotations_name_is_a_class(run: Run) -> None:

@@ -226,7 +226,7 @@ def test_planted_duplicate_never_crosses_folds(seed: int) -> None:
     fold = split()
     assert fold["owl/planted.flac"] == fold["wren/0.wav"] >= 0
     assert fold["robin/planted.wav"] == fold["robin/2.wav"] >= 0
-    assert json.loads(Path("reports/folds.json").read_text())["crossing_sounds"] == []
+    assert json.loads(Path("reports/folds/summary.json").read_text())["crossing_sounds"] == []
 
 
 @pytest.mark.usefixtures("planted")
@@ -247,7 +247,7 @@ def test_duplicates_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     write("dawn.flac", encoded(noise(5, RATE_HZ + 50), "FLAC", "PCM_16"), "test_soundscapes")
     change_params(data={"soundscapes": "test_soundscapes"}, folds={"use_ready": False})
     recordings.main()
-    report = json.loads(Path("reports/data.json").read_text())
+    report = json.loads(Path("reports/data/summary.json").read_text())
     across, within = ["owl/planted.flac", "wren/0.wav"], ["robin/2.wav", "robin/planted.wav"]
     assert report["contents"] == {
         "distinct": 30,
@@ -265,7 +265,7 @@ def test_ready_folds_stay_and_their_crossing_sounds_are_named(capsys: pytest.Cap
     change_params(folds={"use_ready": True})
     fold = split()
     assert (fold["owl/planted.flac"], fold["wren/0.wav"]) == (1, 0)
-    report = json.loads(Path("reports/folds.json").read_text())
+    report = json.loads(Path("reports/folds/summary.json").read_text())
     assert report["crossing_sounds"][0] == {"owl/planted.flac": 1, "wren/0.wav": 0}
     assert len(report["crossing_sounds"]) == 2
     assert "WARNING: 2 sound(s) cross folds, first owl/planted.flac and wren/0.wav" in capsys.readouterr().out

@@ -89,7 +89,7 @@ def test_a_subset_keeps_what_belongs_together(tables: Path, store: Store) -> Non
 def test_a_store_of_other_recordings_is_refused(tables: Path, store: Store) -> None:
     path = tables / "recordings.csv"
     path.write_text("\n".join(path.read_text().splitlines()[i] for i in (0, 3)) + "\n")
-    with pytest.raises(TrainError, match=r"tiny\.zarr: holds none of the recordings of data/recordings\.csv"):
+    with pytest.raises(TrainError, match=r"tiny\.zarr: holds none of the recordings of data/tables/recordings\.csv"):
         read_examples(store, LABELS)
 
 

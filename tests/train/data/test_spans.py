@@ -104,14 +104,14 @@ def examples(store: Store, examples_of: Callable[..., Examples]) -> Examples:
 
 @pytest.fixture
 def annotate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: MelView) -> Callable[..., None]:
-    """A function that writes data/annotations.csv; times are given in frames."""
+    """A function that writes data/tables/annotations.csv; times are given in frames."""
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
 
     def write(*rows: tuple[str, int, int, str]) -> None:
         frame_s = view.hop / view.sample_rate_hz
         lines = [f"{name},{first * frame_s},{end * frame_s},{label}\n" for name, first, end, label in rows]
-        Path("data/annotations.csv").write_text("recording,start_s,end_s,label\n" + "".join(lines))
+        Path("data/tables/annotations.csv").write_text("recording,start_s,end_s,label\n" + "".join(lines))
 
     return write
 

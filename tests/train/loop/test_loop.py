@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from commands.report.curves import draw_curves
 from tests.train.easy import Training, WaitingBatches, easy_store
 from tests.train.small import small_model
 from train.augment.batch import Batch
@@ -228,9 +226,3 @@ def test_the_line_of_an_epoch_says_how_well_and_how_fast_it_went_and_how_long_it
     for part in ("epoch   3/24", "loss 1.500", "val 1.250", "auc 0.8750", "1,234 clips/s", "waiting 2.1 %  lr"):
         assert part in line
     assert "waiting 2.1 %, device 0.4 %  lr" in replace(epoch(), device_waiting=0.004).line(24)
-
-
-def test_curves_are_drawn_even_where_a_metric_could_not_be_measured(tmp_path: Path) -> None:
-    unmeasured = Epoch(0, 1.5, epoch().metrics | {"macro_roc_auc": float("nan")}, 10.0, 0.0, 1e-3)
-    draw_curves([unmeasured, epoch(1)], tmp_path / "curves.png", "tiny-0")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -231,7 +231,7 @@ def test_a_threshold_above_all_scores_is_refused(project: Path) -> None:
 
 
 def test_without_an_unlabelled_soundscape_it_says_what_to_do(project: Path) -> None:
-    path = project / "data/soundscapes.csv"
+    path = project / "data/tables/soundscapes.csv"
     lines = path.read_text().splitlines()
     path.write_text("\n".join(line for line in lines if "dusk" not in line) + "\n")
     with pytest.raises(TrainError, match=r"student\.soundscapes = 'unlabelled': every soundscape has a row"):
@@ -245,7 +245,7 @@ def test_without_an_unlabelled_soundscape_it_says_what_to_do(project: Path) -> N
 
 
 def test_without_truth_gains_are_measured_out_of_fold_or_not_at_all(project: Path) -> None:
-    (project / "data/soundscape_truth.csv").write_text("row_id,labels\n")
+    (project / "data/tables/soundscape_truth.csv").write_text("row_id,labels\n")
     change(project, least_gain=0.0)
     with pytest.raises(TrainError, match=r"student\.gain_in = 'soundscapes': .* set it to out_of_fold"):
         run_stage("train.student.pseudo", "first")

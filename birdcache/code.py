@@ -1,0 +1,248 @@
+"""Stage `code`: a digest of every file behind each stage, so that DVC knows which code a result came from.
+
+data/code/<stage>.json names the project's files that the stage's module imports, itself or through others, each with
+the digest of its syntax tree: comments, docstrings and layout do not count. A file counts too if a string names it, as
+a module (`"pipeline.build.encode"`, `"train.fit:main"`) or as a page's template, style or script. Code that is loaded
+by a name put together at run time is declared by writing the whole name down as a string.
+
+Needs nothing but the standard library, and gives the same digests on every supported Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from birdcache.errors import run_stage
+from birdcache.files import write_durably
+
+FOLDER = Path("data/code")
+PACKAGES = ("birdcache", "cache", "pipeline", "train", "commands")
+PIPELINES = ("dvc.yaml", "optional/dvc.yaml")
+ASSETS, ASSET_FOLDERS = (".css", ".html", ".j2", ".js"), ("templates", "static")
+LONGEST_NAME = 100  # characters of a string that may name a module or a file
+
+# What these files do reaches no result; tests/birdcache/test_code.py has a proof for each.
+WITHOUT_RESULT = {
+    "birdcache/progress.py": "shows how far the work is",
+    "birdcache/process.py": "ends a process with the one that started it",
+    "birdcache/params/rules.py": "refuses params.yaml, or leaves it as it is",
+    "birdcache/params/view_rules.py": "refuses params.yaml, or leaves it as it is",
+    "birdcache/params/ladder_rules.py": "refuses params.yaml, or leaves it as it is",
+    "birdcache/params/student_rules.py": "refuses params.yaml, or leaves it as it is",
+}
+
+# The loader imports every section's file; of these a stage's result holds only those whose keys it declares.
+LOADER = "birdcache/params/load.py"
+SECTIONS = {
+    "birdcache/params/ensemble.py": ("ensemble",),
+    "birdcache/params/export.py": ("export",),
+    "birdcache/params/ladder.py": ("ladder",),
+    "birdcache/params/members.py": ("members", "ladder"),
+    "birdcache/params/predict.py": ("predict",),
+    "birdcache/params/recipe.py": ("train", "ladder", "student"),
+    "birdcache/params/report.py": ("report",),
+    "birdcache/params/student.py": ("student",),
+    "birdcache/params/tune.py": ("tune",),
+    "birdcache/params/views.py": ("views",),
+}
+MODULE_NAME = re.compile(r"[a-z]\w*(?:\.\w+)+(?=(?::[\w.]+)?$)")
+
+
+def main() -> None:
+    """Write data/code/<stage>.json for every stage; a file whose content stays is not touched."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    found = {FOLDER / f"{stage}.json": files for stage, files in stage_digests(Path()).items()}
+    for stale in set(FOLDER.iterdir()) - set(found):
+        stale.unlink()
+    for path, files in found.items():
+        content = (json.dumps(files, indent=1) + "\n").encode()
+        if not path.is_file() or path.read_bytes() != content:
+            write_durably(path, content)
+
+
+def stage_digests(root: Path) -> dict[str, dict[str, str]]:
+    """Digests of the files behind each stage of the project at `root` but `code`: stage -> file -> digest."""
+    code = Code(root)
+    stages = {stage.name: stage for name in PIPELINES for stage in read_stages(root / name)}
+    return {name: code.behind(stage) for name, stage in stages.items() if stage.module != "birdcache.code"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a dvc.yaml: its name without a key, the module that it runs, and its entry's text below params."""
+
+    name: str
+    module: str
+    params: str
+
+    def reads(self, section: str) -> bool:
+        """Whether the stage declares the section of params.yaml, or keys of it."""
+        return re.search(rf"(?<![\w.{{$]){section}\b", self.params) is not None
+
+
+def read_stages(path: Path) -> Iterator[Stage]:
+    """The stages of a dvc.yaml in the form of ours (`  name:`, `cmd: python -m module`); none if there is no file."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    for entry in re.split(r"^(?=  \w+:$)", text, flags=re.MULTILINE):
+        if module := re.search(r"cmd: python -m ([\w.]+)", entry):
+            params = re.search(r"^ *params:(.*?)(?=^ *[a-z]+:( |$)|\Z)", entry, flags=re.MULTILINE | re.DOTALL)
+            yield Stage(entry[2 : entry.index(":")], module[1], params[1] if params else "")
+
+
+class Code:
+    """The project's own files: which refers to which, and the digest of each."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        paths = (path for package in PACKAGES for path in (root / package).rglob("*") if path.is_file())
+        self._files = {path.relative_to(root).as_posix() for path in paths}
+        self._read: dict[str, File] = {}
+
+    def behind(self, stage: Stage) -> dict[str, str]:
+        """Digests of all files that can change the stage's result, sorted by name."""
+        pending, seen = list(self._of_module(stage.module)), set[str]()
+        while pending:
+            name = pending.pop()
+            if name not in seen and name not in WITHOUT_RESULT:
+                seen.add(name)
+                pending += self._followed(name, stage)
+        return {name: self.file(name).digest for name in sorted(seen) if self.file(name).digest}
+
+    def file(self, name: str) -> File:
+        """A file by its name relative to the root, read once."""
+        if name not in self._read:
+            self._read[name] = File(name, (self._root / name).read_bytes())
+        return self._read[name]
+
+    def _followed(self, name: str, stage: Stage) -> Iterator[str]:
+        for other in self._referred(name):
+            sections = SECTIONS.get(other, ()) if name == LOADER else ()
+            if not sections or any(stage.reads(section) for section in sections):
+                yield other
+
+    def _referred(self, name: str) -> Iterator[str]:
+        for module in self.file(name).modules:
+            yield from self._of_module(module)
+        for text in self.file(name).texts:
+            if named := MODULE_NAME.match(text):
+                yield from self._of_module(named[0])
+            elif text.endswith(ASSETS + ASSET_FOLDERS):
+                yield from self._assets(Path(name).parent / text)
+                yield from self._assets(Path(text))
+
+    def _of_module(self, module: str) -> Iterator[str]:
+        """The file of a module or package, if it is ours, and of the packages around it, which are run with it."""
+        path = module.replace(".", "/")
+        found = [name for name in (f"{path}.py", f"{path}/__main__.py", f"{path}/__init__.py") if name in self._files]
+        if found:
+            yield from found
+            yield from self._of_module(module.rpartition(".")[0])
+
+    def _assets(self, place: Path) -> Iterator[str]:
+        """The template, style or script at a path, or all of a folder."""
+        for name in self._files:
+            if name.endswith(ASSETS) and place in (Path(name), *Path(name).parents):
+                yield name
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the project, and what it holds."""
+
+    name: str
+    content: bytes
+
+    @cached_property
+    def _nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self._tree)) if self._tree else []
+
+    @cached_property
+    def _tree(self) -> ast.AST | None:
+        return without_loose_texts(ast.parse(self.content)) if self.name.endswith(".py") else None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what can reach a result; empty if there is nothing, as in most __init__.py."""
+        text = self.content if self._tree is None else canonical(self._tree).encode()
+        return "" if text == b"Module()" else hashlib.sha256(text).hexdigest()
+
+    @cached_property
+    def modules(self) -> list[str]:
+        """Names of all modules that may be imported, inside functions too; some are names in a module instead."""
+        found = []
+        for node in self._nodes:
+            if isinstance(node, ast.Import):
+                found += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                around = Path(self.name).parts[: -node.level] if node.level else ()
+                base = ".".join([*around, *filter(None, [node.module])])
+                found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        return found
+
+    @cached_property
+    def texts(self) -> set[str]:
+        """Strings that may name a module or a file."""
+        constants = (node.value for node in self._nodes if isinstance(node, ast.Constant))
+        return {value for value in constants if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME}
+
+
+def without_loose_texts(tree: ast.AST) -> ast.AST:
+    """The tree without its docstrings and other texts that nothing is done with."""
+    for node in ast.walk(tree):
+        for block in ("body", "orelse", "finalbody"):
+            if isinstance(statements := getattr(node, block, None), list):
+                setattr(node, block, [statement for statement in statements if not _is_loose_text(statement)])
+    return tree
+
+
+def _is_loose_text(node: ast.AST) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def canonical(tree: ast.AST) -> str:
+    """A syntax tree as text that is the same on every Python; `ast.dump` and `repr` of some texts are not."""
+    pieces: list[str] = []
+    _dump(tree, pieces)
+    return "".join(pieces)
+
+
+def _dump(value: Any, pieces: list[str]) -> None:
+    if isinstance(value, ast.AST):
+        pieces.append(f"{type(value).__name__}(")
+        for name in value._fields:
+            field = getattr(value, name, None)
+            if field is not None and field != [] and name != "kind":  # newer Pythons have more fields, empty in ours
+                pieces.append(f"{name}=")
+                _dump(_joined(field) if type(value) is ast.JoinedStr else field, pieces)
+        pieces.append(")")
+    elif isinstance(value, list):
+        pieces.append("[")
+        for each in value:
+            _dump(each, pieces)
+            pieces.append(",")
+        pieces.append("]")
+    else:
+        pieces.append(ascii(value))
+
+
+def _joined(parts: Sequence[ast.expr]) -> list[ast.expr]:
+    """The parts of an f-string with neighbouring texts as one: Pythons cut them differently."""
+    found: list[ast.expr] = []
+    for is_text, group in groupby(parts, lambda part: isinstance(part, ast.Constant)):
+        texts = list(group)
+        found += [ast.Constant("".join(ast.literal_eval(text) for text in texts))] if is_text else texts
+    return [part for part in found if not (isinstance(part, ast.Constant) and part.value == "")]
+
+
+if __name__ == "__main__":
+    run_stage(main)
