@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from birdcache.errors import run_stage
 from birdcache.files import write_durably
 
 FOLDER = Path("data/code")
 PACKAGES = ("birdcache", "cache", "pipeline", "train", "commands")
-PIPELINES = ("dvc.yaml", "optional/dvc.yaml")
 ASSETS, ASSET_FOLDERS = (".css", ".html", ".j2", ".js"), ("templates", "static")
 LONGEST_NAME = 100  # characters of a string that may name a module or a file
 
@@ -40,19 +39,53 @@ WITHOUT_RESULT = {
     "birdcache/params/student_rules.py": "refuses params.yaml, or leaves it as it is",
 }
 
-# The loader imports every section's file; of these a stage's result holds only those whose keys it declares.
+# The loader imports the files of all sections; a result can hold only what those say that the stage reads.
 LOADER = "birdcache/params/load.py"
 SECTIONS = {
-    "birdcache/params/ensemble.py": ("ensemble",),
-    "birdcache/params/export.py": ("export",),
-    "birdcache/params/ladder.py": ("ladder",),
-    "birdcache/params/members.py": ("members", "ladder"),
-    "birdcache/params/predict.py": ("predict",),
-    "birdcache/params/recipe.py": ("train", "ladder", "student"),
-    "birdcache/params/report.py": ("report",),
-    "birdcache/params/student.py": ("student",),
-    "birdcache/params/tune.py": ("tune",),
-    "birdcache/params/views.py": ("views",),
+    "birdcache/params/ensemble.py": {"ensemble"},
+    "birdcache/params/export.py": {"export"},
+    "birdcache/params/ladder.py": {"ladder"},
+    "birdcache/params/members.py": {"members", "ladder"},
+    "birdcache/params/predict.py": {"predict"},
+    "birdcache/params/recipe.py": {"train", "ladder"},
+    "birdcache/params/report.py": {"report"},
+    "birdcache/params/student.py": {"student"},
+    "birdcache/params/tune.py": {"tune"},
+    "birdcache/params/views.py": {"views"},
+}
+
+
+class Stage(NamedTuple):
+    """The module that a stage runs, and the sections of params.yaml that it reads, as dvc.yaml has them."""
+
+    module: str
+    sections: frozenset[str]
+
+
+def _stage(module: str, sections: str = "") -> Stage:
+    return Stage(module, frozenset(sections.split()))
+
+
+STAGES = {
+    "demo": _stage("pipeline.demo", "demo"),
+    "recordings": _stage("pipeline.recordings", "data"),
+    "spectrograms": _stage("pipeline.spectrograms", "data views"),
+    "folds": _stage("pipeline.folds", "folds"),
+    "member": _stage("train.members", "members train views"),
+    "train": _stage("train.fit"),
+    "predict": _stage("train.predict", "members folds ensemble predict"),
+    "submit": _stage("train.submit", "members folds ensemble predict"),
+    "evaluate": _stage("train.evaluate", "members folds evaluate"),
+    "report": _stage("commands.report.build", "views evaluate report"),
+    "export": _stage("commands.export", "export"),
+    "ladder_members": _stage("train.ladder.members", "ladder train views"),
+    "ladder_rung": _stage("train.ladder.run", "ladder"),
+    "ladder_ablation": _stage("train.ladder.run", "ladder"),
+    "ladder": _stage("train.ladder.summary", "ladder evaluate"),
+    "student_start": _stage("train.student.start"),
+    "pseudo": _stage("train.student.pseudo", "student folds predict"),
+    "student": _stage("train.student.fit", "student"),
+    "student_report": _stage("train.student.report", "student folds predict"),
 }
 MODULE_NAME = re.compile(r"[a-z]\w*(?:\.\w+)+(?=(?::[\w.]+)?$)")
 
@@ -70,32 +103,9 @@ def main() -> None:
 
 
 def stage_digests(root: Path) -> dict[str, dict[str, str]]:
-    """Digests of the files behind each stage of the project at `root` but `code`: stage -> file -> digest."""
+    """Digests of the files behind each stage of the project at `root`: stage -> file -> digest."""
     code = Code(root)
-    stages = {stage.name: stage for name in PIPELINES for stage in read_stages(root / name)}
-    return {name: code.behind(stage) for name, stage in stages.items() if stage.module != "birdcache.code"}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage of a dvc.yaml: its name without a key, the module that it runs, and its entry's text below params."""
-
-    name: str
-    module: str
-    params: str
-
-    def reads(self, section: str) -> bool:
-        """Whether the stage declares the section of params.yaml, or keys of it."""
-        return re.search(rf"(?<![\w.{{$]){section}\b", self.params) is not None
-
-
-def read_stages(path: Path) -> Iterator[Stage]:
-    """The stages of a dvc.yaml in the form of ours (`  name:`, `cmd: python -m module`); none if there is no file."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    for entry in re.split(r"^(?=  \w+:$)", text, flags=re.MULTILINE):
-        if module := re.search(r"cmd: python -m ([\w.]+)", entry):
-            params = re.search(r"^ *params:(.*?)(?=^ *[a-z]+:( |$)|\Z)", entry, flags=re.MULTILINE | re.DOTALL)
-            yield Stage(entry[2 : entry.index(":")], module[1], params[1] if params else "")
+    return {name: code.behind(stage) for name, stage in STAGES.items()}
 
 
 class Code:
@@ -125,8 +135,7 @@ class Code:
 
     def _followed(self, name: str, stage: Stage) -> Iterator[str]:
         for other in self._referred(name):
-            sections = SECTIONS.get(other, ()) if name == LOADER else ()
-            if not sections or any(stage.reads(section) for section in sections):
+            if name != LOADER or other not in SECTIONS or SECTIONS[other] & stage.sections:
                 yield other
 
     def _referred(self, name: str) -> Iterator[str]:

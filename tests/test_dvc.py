@@ -23,23 +23,10 @@ from dvc.repo import Repo
 from dvc.repo.artifacts import check_name_format
 from ruamel.yaml import YAML
 
+from birdcache.code import PACKAGES
 from tests import tiny
 
 pytestmark = pytest.mark.slow
-
-CODE = (
-    "cache",
-    "pipeline",
-    "schema",
-    "train",
-    "commands",
-    "birdcache/params/load.py",
-    "birdcache/cli.py",
-    "birdcache/errors.py",
-    "birdcache/process.py",
-    "birdcache/progress.py",
-    "birdcache/figures.py",
-)
 
 
 def dvc(root: Path, *arguments: str, **variables: str) -> str:
@@ -57,11 +44,8 @@ def dvc(root: Path, *arguments: str, **variables: str) -> str:
 def copy_of_the_code(root: Path) -> None:
     """The project's code, dvc.yaml and DVC settings, without data."""
     skip = shutil.ignore_patterns("__pycache__")
-    for name in CODE:
-        if (tiny.ROOT / name).is_dir():
-            shutil.copytree(tiny.ROOT / name, root / name, ignore=skip)
-        else:
-            shutil.copy(tiny.ROOT / name, root / name)
+    for name in (*PACKAGES, "optional"):
+        shutil.copytree(tiny.ROOT / name, root / name, ignore=skip)
     shutil.copy(tiny.ROOT / "dvc.yaml", root)
     shutil.copy(tiny.ROOT / ".dvcignore", root)
     (root / ".dvc").mkdir()

@@ -106,7 +106,7 @@ def test_each_training_leaves_its_resolved_parameters_weights_and_curves(climbed
             assert (sidecar.fold, sidecar.member.name) == (FOLD, run)
             assert (sidecar.member.recipe.seed, sidecar.member.recipe.sampling.weighted) == (seed, weighted)
             assert (folder / "last.safetensors").is_file()
-            assert (climbed.root / "reports/ladder" / f"{run}-{seed}" / str(FOLD) / "curves.png").is_file()
+            assert (climbed.root / "reports/ladder" / f"{run}-{seed}" / str(FOLD) / "metrics.json").is_file()
 
 
 def test_an_ablation_that_makes_a_rung_another_rung_trains_as_that_one(climbed: Climbed) -> None:
@@ -220,7 +220,7 @@ QUIET = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of 
 def pipelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DVC project with the root's pipeline and the ladder's, in which nothing has run."""
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    for name in ("dvc.yaml", "ladder/dvc.yaml", ".dvc/config", ".dvcignore"):
+    for name in ("dvc.yaml", "optional/dvc.yaml", ".dvc/config", ".dvcignore"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(tiny.ROOT / name, tmp_path / name)
     tiny.write_params(tmp_path / "params.yaml", ladder_params())
@@ -228,16 +228,16 @@ def pipelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def needed(repo: Repo, file: str) -> set[str]:
-    """Names of the stages that `dvc repro FILE` looks at."""
-    stages = [stage for stage in repo.index.stages if stage.path_in_repo == file]
+def needed(repo: Repo, target: str) -> set[str]:
+    """Names of the stages that `dvc repro TARGET` looks at."""
+    stages = [stage for stage in repo.index.stages if target in (stage.path_in_repo, stage.addressing)]
     return {stage.name for stage in plan_repro(get_active_graph(repo.index.graph), stages)}
 
 
 @QUIET
 def test_the_ladder_brings_what_it_needs_and_the_project_never_brings_the_ladder(pipelines: Path) -> None:
     with Repo(pipelines) as repo:
-        root, ladder = needed(repo, "dvc.yaml"), needed(repo, "ladder/dvc.yaml")
+        root, ladder = needed(repo, "dvc.yaml"), needed(repo, "optional/dvc.yaml:ladder")
     assert {"evaluate", "train@base-0", "spectrograms@mel"} <= root
     assert not [name for name in root if "ladder" in name]
     assert set(STAGES) <= ladder
@@ -258,7 +258,7 @@ def test_a_ladder_without_ablations_and_ensembles_is_a_pipeline_too(pipelines: P
     raw["ladder"] |= {"ensemble": {}, "ablations": {}}
     tiny.write_params(pipelines / "params.yaml", raw)
     with Repo(pipelines) as repo:
-        assert {name for name in needed(repo, "ladder/dvc.yaml") if "ladder_ablation" in name} == set()
+        assert {name for name in needed(repo, "optional/dvc.yaml:ladder") if "ladder_ablation" in name} == set()
 
 
 def test_the_command_refuses_a_ladder_without_rungs(pipelines: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,12 +287,12 @@ def test_the_command_runs_the_pipeline_of_the_ladder_and_tells_how_to_go_on(
     told = capsys.readouterr()
     assert "9 trainings: 3 rungs and ablations, 3 seeds" in told.out
     assert "run the same command to continue" in told.err
-    assert seen == [([sys.executable, "-m", "dvc", "repro", "ladder/dvc.yaml"], False)]
+    assert seen == [([sys.executable, "-m", "dvc", "repro", "optional/dvc.yaml:ladder"], False)]
     (pipelines / "reports").mkdir()
     (pipelines / "reports/ladder.md").touch()
     cli.main(["ladder"])
     assert "reports/ladder.md" in capsys.readouterr().out
-    (pipelines / "ladder/dvc.yaml").unlink()
+    (pipelines / "optional/dvc.yaml").unlink()
     with pytest.raises(SystemExit, match="1"):
         cli.main(["ladder"])
-    assert "ladder/dvc.yaml: no such file" in capsys.readouterr().err
+    assert "optional/dvc.yaml: no such file" in capsys.readouterr().err

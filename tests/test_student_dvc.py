@@ -5,7 +5,6 @@ DVC only reads the project; nothing is run.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -24,8 +23,6 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
     """All stages of the project by name, and `graph`: DVC's, whose edges go from a stage to what it depends on."""
     root = tmp_path_factory.mktemp("graph")
     copy_of_the_code(root)
-    (root / "student").mkdir()
-    shutil.copy(tiny.ROOT / "student/dvc.yaml", root / "student")
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     tiny.write_params(root / "params.yaml", tiny.tiny_params("chorus"))
     with warnings.catch_warnings(), Repo(root) as repo:

@@ -125,10 +125,13 @@ def _check_dvc(rest: Sequence[str], partly: bool) -> None:
 
 
 def _check_target(target: str) -> None:
-    pipelines = [ROOT / "dvc.yaml", *ROOT.glob("*/dvc.yaml")]
-    stages = {name for each in pipelines for name in YAML(typ="safe", pure=True).load(each.read_text())["stages"]}
-    if target.partition("@")[0] not in stages and not (ROOT / target).is_file():
-        raise WrongCommandError(f"{target} is neither a stage nor a pipeline's file")
+    """A stage, a pipeline's file, or a stage of one: train@base-0, optional/dvc.yaml, optional/dvc.yaml:export."""
+    file, _, stage = target.partition(":") if ":" in target or "/" in target else ("dvc.yaml", "", target)
+    if not (ROOT / file).is_file() or Path(file).name != "dvc.yaml":
+        raise WrongCommandError(f"{target}: {file} is no pipeline's file")
+    stages = YAML(typ="safe", pure=True).load((ROOT / file).read_text())["stages"]
+    if stage and stage.partition("@")[0] not in stages:
+        raise WrongCommandError(f"{target}: {file} has no such stage")
 
 
 @cache

@@ -67,7 +67,7 @@ def test_classes_are_listed_with_their_scores_from_the_best_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: Floats
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("data").mkdir()
+    Path("data/tables").mkdir(parents=True)
     rows = [f"{number},{label},Common {label},5\n" for number, label in enumerate(LABELS)]
     Path("data/tables/labels.csv").write_text("index,label,common_name,recordings\n" + "".join(rows))
     table = class_table(predicted(scores))
@@ -112,7 +112,7 @@ def test_without_a_rare_class_that_can_be_scored_there_is_no_score_of_the_tail(s
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project's root as the current directory, with an empty data/."""
     monkeypatch.chdir(tmp_path)
-    Path("data").mkdir()
+    Path("data/tables").mkdir(parents=True)
     return tmp_path
 
 

@@ -19,7 +19,7 @@ SCORES = np.array([[0.1, 0.9], [0.4, 0.6]], np.float32)
 @pytest.fixture(autouse=True)
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("data").mkdir()
+    Path("data/tables").mkdir(parents=True)
 
 
 def want_columns(*labels: str) -> None:

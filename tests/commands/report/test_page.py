@@ -145,7 +145,7 @@ def test_without_a_class_that_can_be_scored_there_is_still_a_page(project: Path)
 
 def test_nobody_is_no_recordist(project: Path) -> None:
     tables.RECORDINGS.write(tables.RECORDINGS.read().assign(author=""))
-    table = class_table(read_results(), read_report("folds"))
+    table = class_table(read_results(), read_report("folds/summary"))
     place = [column.name for column in table.columns].index("recordists")
     assert {row[place].text for row in table.rows} == {"0"}
 

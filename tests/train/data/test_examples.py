@@ -32,15 +32,15 @@ RECORDINGS = [  # recording, label, secondary, audio's number, fold, rating
 def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tables of stages `recordings` and `folds`, in the current directory's data/."""
     monkeypatch.chdir(tmp_path)
-    data = Path("data")
-    data.mkdir()
+    data = Path("data/tables")
+    data.mkdir(parents=True)
     rows = [
         f"{name},{label},{secondary},{rating},{number:064x}\n"
         for name, label, secondary, number, _, rating in RECORDINGS
     ]
     (data / "recordings.csv").write_text("recording,label,secondary,rating,sha256\n" + "".join(rows))
     folds = [f"{name},{fold},0\n" for name, *_, fold, _ in reversed(RECORDINGS)]
-    (data / "folds.csv").write_text("recording,fold,group\n" + "".join(folds))
+    (data.parent / "folds.csv").write_text("recording,fold,group\n" + "".join(folds))
     (data / "labels.csv").write_text("index,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(LABELS)))
     return data
 

@@ -106,7 +106,7 @@ def examples(store: Store, examples_of: Callable[..., Examples]) -> Examples:
 def annotate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: MelView) -> Callable[..., None]:
     """A function that writes data/tables/annotations.csv; times are given in frames."""
     monkeypatch.chdir(tmp_path)
-    Path("data").mkdir()
+    Path("data/tables").mkdir(parents=True)
 
     def write(*rows: tuple[str, int, int, str]) -> None:
         frame_s = view.hop / view.sample_rate_hz

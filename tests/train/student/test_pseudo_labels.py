@@ -56,12 +56,14 @@ def test_labels_are_read_as_they_were_written_and_their_bytes_repeat(tmp_path: P
 
 
 def test_labels_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match=r"labels\.npz: is missing; run `dvc repro student/dvc\.yaml`"):
+    with pytest.raises(TrainError, match=r"labels\.npz: is missing; run `dvc repro optional/dvc\.yaml:student_report`"):
         read_pseudo_labels(tmp_path / "first")
     LABELS.write(tmp_path / "first")
     path = tmp_path / "first/labels.npz"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(TrainError, match=r"is damaged .* `dvc repro -f student/dvc\.yaml:pseudo@first`"):
+    with pytest.raises(
+        TrainError, match=r"is damaged .* `dvc repro -f optional/dvc\.yaml:student_report:pseudo@first`"
+    ):
         read_pseudo_labels(tmp_path / "first")
 
 
@@ -79,7 +81,7 @@ def test_clips_are_found_in_the_store_by_their_audio(random_store: object, view:
     assert (clips.probability, clips.share) == (0.4, 0.6)
     assert clips.offset(7).row.tolist() == [row + 7 for row in clips.row]
     missing = replace(LABELS, sha256=("f" * 64, f"{0:064x}"))
-    with pytest.raises(TrainError, match=r"does not hold dawn; run `dvc repro student/dvc\.yaml`"):
+    with pytest.raises(TrainError, match=r"does not hold dawn; run `dvc repro optional/dvc\.yaml:student_report`"):
         pseudo_clips(PseudoLabelMix(missing, 0.4, 0.6), store, 40)
 
 

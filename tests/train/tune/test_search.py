@@ -40,8 +40,8 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> ScriptedTrainer:
 @pytest.fixture
 def make(tuned: ResolvedMember, params: Params, trainer: ScriptedTrainer, tmp_path: Path, monkeypatch: Any) -> Any:
     """A function that makes a search; its trainings are scripted, and its project is an empty folder."""
-    (tmp_path / "data").mkdir()
-    for name in ("labels.csv", "folds.csv"):
+    (tmp_path / "data/tables").mkdir(parents=True)
+    for name in ("tables/labels.csv", "folds.csv"):
         (tmp_path / "data" / name).write_text("x\n")
     monkeypatch.chdir(tmp_path)
     return lambda **changes: search_for(changes.pop("member", tuned), params.machine, **changes)
@@ -284,7 +284,7 @@ def test_the_search_depends_on_the_member_the_fold_and_the_tables(
     ]
     search = make()
     others.append(replace(search, split=replace(search.split, fold=1)).digest)
-    for name in ("labels.csv", "folds.csv"):
+    for name in ("tables/labels.csv", "folds.csv"):
         (tmp_path / "data" / name).write_text("y\n")
         others.append(make().digest)
     assert len({before, *others}) == 6
