@@ -27,7 +27,7 @@ from benchmarks.on_the_fly import OnTheFlyBatches
 from benchmarks.stores import write_store
 from benchmarks.timing import SHIPPED, parser_of, report
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.params.recipe import resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store

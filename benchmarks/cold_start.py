@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.stores import BATCH, draw_batches, forget_pages
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from cache.store import Store
 from train.data.frames import open_frames
 

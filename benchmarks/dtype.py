@@ -20,8 +20,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from birdcache.params import load as parameters
-from birdcache.params.load import MachineParams, Params
+from birdcache.params.model import Params
 from birdcache.params.recipe import resolve_recipe
+from birdcache.params.sections import MachineParams
 from cache import tables
 from cache.locks import building
 from cache.store import Store

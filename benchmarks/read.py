@@ -29,7 +29,7 @@ from benchmarks.on_the_fly import one_thread
 from benchmarks.stores import BATCH, CLIP_FRAMES, draw_batches, write_store
 from benchmarks.timing import SHIPPED, interleaved, parse_arguments, ratio, report
 from birdcache.params import load as params
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from pipeline.build.frontend import spectrogram

@@ -9,12 +9,14 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, TextIO
 
 from birdcache.errors import StoreError
 
 SEAL = "seal"  # key of the digest of a JSON file that people may read
+NOT_IN_URLS = ":?%"  # would turn a path into another URL
+LONGEST_NAME_BYTES = 255  # in most file systems
 DIGEST = "sha256"  # the same of a canonical one
 
 
@@ -240,3 +242,18 @@ def lock(file: IO[Any], *, shared: bool = False, wait: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_inner_path(text: str, remote: bool = False) -> bool:
+    """Whether a text is a relative path that stays below its folder, under POSIX and Windows alike."""
+    posix, windows = PurePosixPath(text), PureWindowsPath(text)
+    if not posix.parts or ".." in posix.parts or posix.is_absolute() or windows.drive or windows.root:
+        return False
+    if (
+        not text.isprintable()
+        or "\\" in text
+        or "://" in text
+        or (remote and any(mark in text for mark in NOT_IN_URLS))
+    ):
+        return False
+    return all(len(part.encode()) <= LONGEST_NAME_BYTES for part in posix.parts)

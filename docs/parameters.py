@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.params.recipe import completed
 
 ROOT = Path(__file__).parent.parent

@@ -16,7 +16,7 @@ import pandas as pd
 
 from birdcache.errors import PipelineError, run_stage
 from birdcache.params import load as params
-from birdcache.params.load import DemoParams
+from birdcache.params.sections import DemoParams
 from birdcache.process import exit_with_parent
 from birdcache.progress import Progress
 from pipeline.synthetic.plan import Plan, Recording, Soundscape, plan_demo

@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
-from birdcache.params.load import FoldsParams
+from birdcache.params.sections import FoldsParams
 from cache import tables
 from cache.tables import Col
 from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise

@@ -14,7 +14,7 @@ import pandas as pd
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
-from birdcache.params.load import DataParams, MachineParams
+from birdcache.params.sections import DataParams, MachineParams
 from cache import tables
 from cache.tables import Col
 from pipeline.dataset.annotated import annotations_table

@@ -16,7 +16,7 @@ from birdcache.audio.formats.header import LONGEST_S
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report, writing
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.storage import AnyPath, place
 from cache import tables
 from cache.csv_files import Table

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from birdcache.params.base import Section
-from birdcache.params.load import Params
+from birdcache.params.model import Params
+from birdcache.params.sections import Section
 
 
 class RecordedParams:

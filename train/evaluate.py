@@ -12,7 +12,7 @@ import pandas as pd
 from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
-from birdcache.params.load import EvaluateParams
+from birdcache.params.sections import EvaluateParams
 from cache import tables
 from cache.csv_files import write_csv
 from cache.tables import Col

@@ -10,7 +10,7 @@ import sys
 
 from birdcache.errors import TrainError, run_stage
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.params.views import multi_view, unlike
 from cache.store import Store
 from train.data.member import ResolvedMember, joint_digest

@@ -9,7 +9,7 @@ import pandas as pd
 from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from cache import tables
 from cache.csv_files import write_csv

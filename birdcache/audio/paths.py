@@ -7,7 +7,7 @@ import stat
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from birdcache.errors import PipelineError
@@ -23,8 +23,6 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-NOT_IN_URLS = ":?%"  # could make another URL of it
-LONGEST_NAME_BYTES = 255  # of file systems
 LINKS_WAY_OUT = "copy what it points to, or set data.links: anywhere in params.yaml if you trust it"
 
 
@@ -86,21 +84,6 @@ class Bounds:
             return frozenset()
         with os.scandir(folder) as entries:
             return frozenset(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
-
-
-def is_inner_path(text: str, remote: bool = False) -> bool:
-    """Whether a text is a relative path that stays below its folder, under POSIX and Windows alike."""
-    posix, windows = PurePosixPath(text), PureWindowsPath(text)
-    if not posix.parts or ".." in posix.parts or posix.is_absolute() or windows.drive or windows.root:
-        return False
-    if (
-        not text.isprintable()
-        or "\\" in text
-        or "://" in text
-        or (remote and any(mark in text for mark in NOT_IN_URLS))
-    ):
-        return False
-    return all(len(part.encode()) <= LONGEST_NAME_BYTES for part in posix.parts)
 
 
 def folded(text: str) -> str:

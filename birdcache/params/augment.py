@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from birdcache.params.base import NonNegative, Positive, Probability, Section
+from birdcache.params.sections import NonNegative, Positive, Probability, Section
 
 LabelRule = Literal["lambda", "max", "sum"]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from birdcache.params.base import Name, Section
-from birdcache.params.members import Member
-from birdcache.params.recipe import merged
+from birdcache.params.recipe import Recipe, merged, resolve_recipe
+from birdcache.params.rules import explain, member_problems, valid_entries
+from birdcache.params.sections import Member, Name, Section
+from birdcache.params.views import View
 
 FEWEST_SEEDS = 3  # a spread of two is none
 
@@ -71,3 +74,80 @@ def ablated(rung: Member, without: dict[str, Any]) -> Member:
         If a key is unknown or a value breaks a rule.
     """
     return Member.model_validate(merged(rung.model_dump(), without))
+
+
+def ladder_problems(raw: dict[str, Any]) -> Iterator[str]:
+    """What is wrong between the ladder's keys, and between these and views, recipes and folds."""
+    section = raw.get("ladder")
+    if not isinstance(section, Mapping):
+        return
+    views = valid_entries(TypeAdapter(View), raw.get("views"))
+    recipes = valid_entries(TypeAdapter(Recipe), raw.get("train"))
+    rungs = valid_entries(TypeAdapter(Member), section.get("rungs"))
+    ablations = valid_entries(TypeAdapter(Ablation), section.get("ablations"))
+    for name, rung in rungs.items():
+        yield from member_problems(f"ladder.rungs.{name}", rung, raw, views, recipes)
+    for name, ablation in ablations.items():
+        yield from _ablation_problems(name, ablation, rungs, raw, views, recipes)
+    try:
+        ladder = Ladder.model_validate(section)
+    except ValidationError:
+        return  # already reported by the schema of the whole file
+    yield from _name_problems(ladder)
+    yield from _fold_problems(ladder, raw)
+
+
+def _ablation_problems(
+    name: str,
+    ablation: Ablation,
+    rungs: dict[str, Member],
+    raw: dict[str, Any],
+    views: dict[str, Any],
+    recipes: dict[str, Any],
+) -> Iterator[str]:
+    key = f"ladder.ablations.{name}"
+    if ablation.rung not in rungs:
+        yield f"{key}.rung = {ablation.rung!r}: names no valid rung; choose one of: {', '.join(rungs)}"
+        return
+    rung = rungs[ablation.rung]
+    try:
+        member = ablated(rung, ablation.without)
+    except ValidationError as error:
+        yield from (explain(problem, {}, prefix=f"{key}.without.") for problem in error.errors())
+        return
+    yield from member_problems(f"{key}.without", member, raw, views, recipes)
+    if _same_training(member, rung, recipes):
+        yield f"{key}.without: changes nothing of rung {ablation.rung}; name keys with values that it does not have"
+
+
+def _same_training(member: Member, rung: Member, recipes: dict[str, Any]) -> bool:
+    """Whether both are trained alike, whatever their sections look like; False if one cannot be trained."""
+    plain = {"recipe": "", "override": {}}
+    if member.model_copy(update=plain) != rung.model_copy(update=plain):
+        return False
+    try:
+        resolved = [resolve_recipe(recipes[each.recipe], each.override) for each in (member, rung)]
+    except (KeyError, ValidationError):
+        return False
+    return resolved[0] == resolved[1]
+
+
+def _name_problems(ladder: Ladder) -> Iterator[str]:
+    count = Counter([*ladder.rungs, *ladder.ensemble, *ladder.ablations])
+    for name in (name for name, times in count.items() if times > 1):
+        yield f"ladder: {name!r} names several of rungs, ensemble and ablations; rename all but one"
+    for name, rungs in ladder.ensemble.items():
+        for number, rung in enumerate(rungs):
+            key = f"ladder.ensemble.{name}.{number} = {rung!r}"
+            if rung not in ladder.rungs:
+                yield f"{key}: names no rung; choose one of: {', '.join(ladder.rungs)}"
+            elif rung in rungs[:number]:
+                yield f"{key}: is there already; name each rung once"
+
+
+def _fold_problems(ladder: Ladder, raw: dict[str, Any]) -> Iterator[str]:
+    folds = raw.get("folds")
+    count = folds.get("count") if isinstance(folds, Mapping) else None
+    if isinstance(count, int) and not all(0 <= fold < count for fold in ladder.folds):
+        rule = f"must name folds between 0 and {count - 1}; correct the list or raise folds.count"
+        yield f"ladder.folds = {ladder.folds}: {rule}"

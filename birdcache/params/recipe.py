@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from birdcache.params.augment import AugmentParams
-from birdcache.params.base import Count, NonNegative, Positive, Probability, Section
+from birdcache.params.sections import Count, NonNegative, Positive, Probability, Section
 from birdcache.params.views import PcenParams
 
 

@@ -1,21 +1,24 @@
-"""What is wrong with a params file, in words: one line per problem, and the rules between sections."""
+"""Problems of a params file in words, one line each, and the rules between its sections."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from birdcache.params.base import Section
-from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe, merged, resolve_recipe
-from birdcache.params.view_rules import more_views_problems, pcen_problems
-from birdcache.params.views import MelView, PcenView, View
+from birdcache.params.sections import Member, Section
+from birdcache.params.views import MelView, PcenView, View, unlike
 
-if TYPE_CHECKING:
-    from birdcache.params.load import Params
+RENAMED = {("machine", "residence"): ("machine", "placement")}  # section and key, before and now
+
+
+def is_renamed(problem: Any, raw: Mapping[str, Any]) -> bool:
+    """Whether a key is missing only because it stands there under its old name, which is a problem of its own."""
+    old = [(section, key) for (section, key), new in RENAMED.items() if new == problem["loc"]]
+    return problem["type"] == "missing" and any(key in raw[section] for section, key in old)
 
 
 def explain(problem: Any, raw: Any, prefix: str = "") -> str:
@@ -25,6 +28,9 @@ def explain(problem: Any, raw: Any, prefix: str = "") -> str:
     if problem["type"] == "missing":
         return f"{key}: is missing; add it (docs/parameters.md shows its shipped value)"
     if problem["type"] == "extra_forbidden":
+        renamed = RENAMED.get(problem["loc"])
+        if renamed is not None:
+            return f"{key}: is called {'.'.join(renamed)} now; rename it"
         return f"{key}: is not a known key; {_suggestion(location)}"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
@@ -106,12 +112,6 @@ def member_problems(
     yield from pcen_problems(key, recipe, member, views)
 
 
-def override_problems(params: Params, name: str, override: Mapping[str, Any]) -> list[str]:
-    """What would be wrong with a member if its override were this one."""
-    member = params.members[name].model_copy(update={"override": override})
-    return list(member_problems(f"members.{name}", member, params.model_dump(), params.views, params.train))
-
-
 def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: MelView | PcenView) -> Iterator[str]:
     frame_s, frames = view.n_fft / view.sample_rate_hz, view.frames(recipe.clip_s)
     augment, masks = recipe.augment, recipe.augment.spec_augment
@@ -134,3 +134,87 @@ def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: Mel
             f"{key}: dynamic_range_db = {recipe.dynamic_range_db:g} has no meaning for the channel pcen, not in dB; "
             f"set {key}.override.dynamic_range_db: 0.0"
         )
+
+
+def more_views_problems(
+    key: str, member: Member, names: list[str], views: dict[str, MelView | PcenView]
+) -> Iterator[str]:
+    """What is wrong with the views that a member names beside its first.
+
+    Parameters
+    ----------
+    names : of all views of params.yaml; `views` holds those that are valid by themselves.
+    """
+    for place, name in enumerate(member.views[1:]):
+        if name not in names:
+            yield f"{key}.more_views = {member.more_views!r}: {name} names no view; choose one of: {', '.join(names)}"
+        elif name in member.views[: place + 1]:
+            yield f"{key}.more_views = {member.more_views!r}: the member looks at {name} already; name each view once"
+        elif name in views and member.view in views:
+            yield from _geometry_problems(key, member, name, views)
+
+
+def _geometry_problems(key: str, member: Member, name: str, views: dict[str, MelView | PcenView]) -> Iterator[str]:
+    """Images can be channels of one only if a pixel means the same time and frequency in all of them."""
+    for differing in unlike(views[member.view], views[name]):
+        here, there = getattr(views[name], differing), getattr(views[member.view], differing)
+        yield (
+            f"{key}.more_views = {member.more_views!r}: views.{name}.{differing} = {here!r}, but views.{member.view}."
+            f"{differing} = {there!r}: channels of one image need the same; add a view like {name} with "
+            f"{differing}: {there}, or train a member on each view and let them vote"
+        )
+
+
+def pcen_problems(key: str, recipe: Recipe, member: Member, views: dict[str, MelView | PcenView]) -> Iterator[str]:
+    """PCEN divides loudness away and is not in dB: what works on power or decibels has no meaning after it.
+
+    Of a member with mel views too, gain, EQ and dynamic range act on those alone: PCEN would divide them away again. A
+    sound that is added is not divided away, so it has to be in all channels.
+    """
+    pcen = [name for name in member.views if isinstance(views.get(name), PcenView)]
+    if not pcen:
+        return
+    augment, on = recipe.augment, f"of view {pcen[0]}"
+    alone = len(pcen) == len(member.views)
+    nought = {
+        "augment.gain_db": augment.gain_db * alone,
+        "augment.sumix.probability": augment.sumix.probability,
+        "augment.eq.probability": augment.eq.probability * alone,
+        "augment.background.probability": augment.background.probability,
+        "augment.noise.probability": augment.noise.probability,
+        "dynamic_range_db": recipe.dynamic_range_db * alone,
+        "trim_db": recipe.trim_db * (member.view in pcen),
+    }
+    other = "" if alone else ", or leave that view out and set channels: [level, pcen], of the mixed clip"
+    for name, value in nought.items():
+        if value:
+            hint = f"set {key}.override.{name}: 0.0{other}"
+            yield f"{key}: {name} = {value:g} has no meaning on the PCEN values {on}; {hint}"
+    if "pcen" in recipe.channels:
+        yield f"{key}: the channel pcen would be PCEN of the PCEN values {on}; set {key}.override.channels: [level]"
+
+
+def ensemble_problems(raw: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong between the ensemble and the members of a params file."""
+    ensemble, members = raw.get("ensemble"), raw.get("members")
+    if not isinstance(ensemble, Mapping) or not isinstance(members, Mapping):
+        return
+    best = ensemble.get("best")
+    if ensemble.get("blend") == "best" and isinstance(best, int) and best > len(members):
+        yield f"ensemble.best = {best}: there are only {len(members)} members; lower it, or choose blend: mean"
+
+
+def export_problems(raw: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong between the bundle and the members, folds and ensemble of a params file."""
+    export, members, folds = (raw.get(name) for name in ("export", "members", "folds"))
+    if not isinstance(export, Mapping):
+        return
+    chosen = export.get("members")
+    if isinstance(members, Mapping) and isinstance(chosen, list):
+        for name in [each for each in chosen if each not in members]:
+            yield f"export.members: {name!r} names no member; choose of: {', '.join(map(str, members))}, or [] for all"
+    trained, chosen = folds.get("train") if isinstance(folds, Mapping) else None, export.get("folds")
+    if isinstance(trained, list) and isinstance(chosen, list):
+        for fold in [each for each in chosen if each not in trained]:
+            known = ", ".join(map(str, trained))
+            yield f"export.folds: {fold} is not among folds.train ({known}); correct it, or [] for all"

@@ -23,8 +23,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from birdcache.params.base import Count, Section
 from birdcache.params.recipe import Recipe
+from birdcache.params.sections import Count, Section
 
 Metric = Literal["macro_roc_auc", "accuracy", "cmap", "loss"]
 

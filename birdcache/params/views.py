@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from birdcache.params.base import Count, NonNegative, Positive, Section
+from birdcache.params.sections import Count, NonNegative, Positive, Section
 
 
 class _ViewBase(Section):

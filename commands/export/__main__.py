@@ -20,7 +20,7 @@ from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError, run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
-from birdcache.params.export import ExportParams
+from birdcache.params.sections import ExportParams
 from birdcache.progress import Progress
 from cache.csv_files import write_csv
 from commands.export.card import card, label_table

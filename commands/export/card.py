@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from birdcache.bundle.format import OUTSIDE, Description, Input
-from birdcache.params.export import ExportParams
+from birdcache.params.sections import ExportParams
 from cache import tables
 from cache.tables import Col
 from train.paths import REPORTS

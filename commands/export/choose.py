@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from birdcache.errors import CommandError
-from birdcache.params.export import ExportParams
+from birdcache.params.sections import ExportParams
 from commands.export.graph import WeightedModel
 from commands.predict.trained import (
     LoadedEnsemble,

@@ -9,7 +9,7 @@ from birdcache.audio.read import DECODER_VERSION
 from birdcache.bundle.format import SUMS, Description, MemberFacts
 from birdcache.checkout import PROJECT
 from birdcache.files import file_sha256, write_text
-from birdcache.params.export import ExportParams
+from birdcache.params.sections import ExportParams
 from birdcache.params.views import each_of
 from commands.export.graph import EnsembleGraph
 from commands.predict.trained import LoadedEnsemble

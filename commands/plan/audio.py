@@ -14,7 +14,7 @@ import numpy as np
 
 from birdcache.audio.decoder import decoder
 from birdcache.errors import PipelineError
-from birdcache.params.load import DataParams
+from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath, place, reaching, remote
 from cache import tables
 from cache.csv_files import Table

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from birdcache.audio.read import waveform_blocks
 from birdcache.errors import PipelineError
-from birdcache.params.load import MachineParams, Params
+from birdcache.params.model import Params
+from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath, place
 from cache import tables

@@ -17,7 +17,7 @@ from typing import Literal
 
 from birdcache.errors import CommandError, StoreError
 from birdcache.params import load as params
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.storage import place, reaching
 from cache.remote_pool import open_pool
 

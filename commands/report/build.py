@@ -9,7 +9,7 @@ import pandas as pd
 from birdcache.errors import run_stage
 from birdcache.files import write_durably, writing
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from cache.csv_files import write_csv
 from commands.report.budget import Filled, fill
 from commands.report.clips import gallery, mistakes, unsure

@@ -13,9 +13,8 @@ import torch
 
 from birdcache.arrays import Floats32
 from birdcache.params.augment import AugmentParams
-from birdcache.params.base import Section
-from birdcache.params.load import MachineParams
 from birdcache.params.recipe import Recipe
+from birdcache.params.sections import MachineParams, Section
 from birdcache.params.views import each_of
 from commands.report.images import Picture, picture
 from commands.report.results import Results

@@ -15,9 +15,8 @@ from ruamel.yaml import YAML
 from birdcache.errors import CommandError
 from birdcache.formulas import escaped
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params, override_problems
 from birdcache.params.recipe import merged
-from birdcache.params.rules import override_problems
 from birdcache.params.tune import TuneParams, as_override, values_of
 from birdcache.progress import Progress
 from commands.inspect.splits import split_of

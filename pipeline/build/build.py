@@ -14,7 +14,7 @@ from pathlib import Path
 
 from birdcache.audio.read import DECODER_VERSION
 from birdcache.errors import PipelineError
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenView
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath

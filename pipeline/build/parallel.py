@@ -19,7 +19,7 @@ from typing import Any
 import joblib
 
 from birdcache.errors import PipelineError
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from birdcache.process import exit_with_parent, is_alive
 
 Task = tuple[Callable[..., Any], tuple[Any, ...]]

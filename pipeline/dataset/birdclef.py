@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from birdcache.audio.paths import LINKS_WAY_OUT, Bounds, colliding, is_inner_path
+from birdcache.audio.paths import LINKS_WAY_OUT, Bounds, colliding
 from birdcache.errors import PipelineError
+from birdcache.files import is_inner_path
 from birdcache.labels import LABEL_RULE, is_label, parse_secondary
 from birdcache.storage import AnyPath
 from birdcache.user_tables import Problem, read_user_table

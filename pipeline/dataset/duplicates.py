@@ -18,7 +18,7 @@ import pandas as pd
 
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from birdcache.progress import Progress
 from birdcache.storage import absolute
 from cache.tables import Col

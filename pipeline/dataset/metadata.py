@@ -21,7 +21,7 @@ from birdcache.audio.read import AUDIO_EXTENSIONS
 from birdcache.errors import PipelineError
 from birdcache.formulas import starts_formula
 from birdcache.labels import LABEL_RULE, is_label, is_word_list
-from birdcache.params.load import DataParams
+from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath, place, reaching
 from birdcache.user_tables import Problem, read_header, read_user_table
 from cache.tables import NAMES, Col

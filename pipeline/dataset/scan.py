@@ -12,7 +12,7 @@ import pandas as pd
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.read import AudioInfo, content_sha256, fetched
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.params.load import DataParams, MachineParams
+from birdcache.params.sections import DataParams, MachineParams
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath, absolute
 from pipeline.build.parallel import run_unordered

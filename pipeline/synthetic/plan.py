@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from birdcache.params.load import DemoParams
+from birdcache.params.sections import DemoParams
 from pipeline.synthetic.scene import WINDOW_S, Scene, Singer, sing
 from pipeline.synthetic.songs import Voice, draw_voice
 from pipeline.synthetic.soundfield import HABITATS, Recordist, draw_ambience

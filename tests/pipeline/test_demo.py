@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from birdcache.errors import PipelineError
-from birdcache.params.load import DemoParams
+from birdcache.params.sections import DemoParams
 from pipeline.demo import main, make_demo, train_rows, truth_rows
 from pipeline.synthetic.ogg import with_serial
 from pipeline.synthetic.plan import Plan, plan_demo, recordings_per_species

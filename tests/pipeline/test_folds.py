@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from birdcache.errors import PipelineError
-from birdcache.params.load import FoldsParams
+from birdcache.params.sections import FoldsParams
 from cache.csv_files import write_csv
 from pipeline import folds as stage
 from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from birdcache.errors import PipelineError, run_stage
 from birdcache.params import load as params
-from birdcache.params.load import DataParams
+from birdcache.params.sections import DataParams
 from pipeline import recordings as stage
 from pipeline.dataset.scan import scan_file, scan_files
 from tests.tiny import ROOT

@@ -17,7 +17,7 @@ from birdcache.audio.paths import Bounds
 from birdcache.audio.read import content_sha256, fetched, read_waveform
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
-from birdcache.params.load import DataParams, MachineParams
+from birdcache.params.sections import DataParams, MachineParams
 from birdcache.params.views import MelView
 from birdcache.storage import AnyPath
 from birdcache.user_tables import read_user_table

@@ -22,7 +22,7 @@ import soundfile
 from birdcache.audio.read import content_sha256
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.params.views import MelView, PcenView
 from cache import tables
 from cache.locks import replacing

@@ -22,6 +22,7 @@ import numpy as np
 from birdcache.audio.read import waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params import load as params
+from birdcache.params.model import Params
 from pipeline.build.frontend import room, spectrogram_blocks
 from pipeline.dataset.scan import scan_file
 from tests.torture.mutations import Mutant, mutant
@@ -76,7 +77,7 @@ def nth_mutant(bases: Mapping[str, bytes], seed: int, number: int) -> Mutant:
     return mutant(bases, np.random.default_rng((seed, number)), mended=bool(number % 2))
 
 
-def judge(spoiled: Mutant, path: Path, settings: params.Params) -> tuple[str, str]:
+def judge(spoiled: Mutant, path: Path, settings: Params) -> tuple[str, str]:
     """The code under which the file is refused, or `accepted`; and what is wrong with that, or ""."""
     path.write_bytes(spoiled.content)
     scan = scan_file(path, settings.data.model_copy(update={"shortest_s": 0.01}))
@@ -91,7 +92,7 @@ def judge(spoiled: Mutant, path: Path, settings: params.Params) -> tuple[str, st
     return "accepted", failure or ("" if spoiled.mended else "accepted though it was spoiled")
 
 
-def _decode(path: Path, settings: params.Params) -> str:
+def _decode(path: Path, settings: Params) -> str:
     """Decode and compute as a worker does; what is wrong with the values, or ""."""
     view = settings.views["mel"]
     with np.errstate(over="ignore", invalid="ignore"):

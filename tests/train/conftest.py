@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
-from birdcache.params.members import Member
+from birdcache.params.model import Params
 from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.sections import Member
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath
 from cache.keys import content_key, part_name, view_digest

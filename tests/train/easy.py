@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe
+from birdcache.params.sections import Member
 from birdcache.params.views import MelView
 from cache.store import Store
 from train.augment.batch import Batch, BatchTransform, TrainingBatches

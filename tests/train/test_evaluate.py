@@ -10,7 +10,8 @@ import pytest
 import sklearn.metrics
 
 from birdcache.errors import TrainError
-from birdcache.params.load import EvaluateParams, Params
+from birdcache.params.model import Params
+from birdcache.params.sections import EvaluateParams
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, by_soundscape
 from commands.report.figures import draw_confusions, draw_precision, draw_soundscapes, soundscapes_to_show

@@ -10,7 +10,7 @@ import pytest
 
 from birdcache.errors import TrainError
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from cache.store import Store
 from train import members
 from train.data.dataset import open_stores

@@ -9,7 +9,7 @@ import torch
 
 from birdcache.arrays import Ints
 from birdcache.errors import TrainError
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from birdcache.params.views import AnyView, each_of
 from cache.store import Store
 from train.data.examples import Examples, read_examples, read_labels

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from birdcache.arrays import Ints
 from birdcache.errors import TrainError
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from cache.gather import Slices, find_slices
 from cache.gather_mapped import MappedReader
 from cache.quantize import QuantizedArray, Quantizer

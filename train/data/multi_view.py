@@ -13,7 +13,7 @@ from torch import Tensor
 
 from birdcache.arrays import Bools, Ints
 from birdcache.errors import TrainError
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from cache.store import Store
 from train.data.frames import Frames, Uploaded, open_frames
 

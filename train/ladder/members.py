@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from birdcache.errors import TrainError, run_stage
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from train.data.member import ResolvedMember
 from train.members import resolve, stores_of
 from train.paths import LADDER_MEMBERS

@@ -14,7 +14,7 @@ import torch
 from birdcache.arrays import Floats64
 from birdcache.errors import TrainError, run_stage
 from birdcache.params import load as parameters
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from train.data.member import ResolvedMember
 from train.ladder.members import read_run
 from train.ladder.scores import FoldScores, ScoredRecordings, fold_path, write_fold

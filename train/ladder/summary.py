@@ -10,7 +10,7 @@ import pandas as pd
 from birdcache.errors import TrainError, run_stage
 from birdcache.params import load as parameters
 from birdcache.params.ladder import Ladder
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from cache import tables
 from cache.csv_files import write_csv
 from cache.tables import Col

@@ -27,7 +27,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 from birdcache.errors import TrainError, report_problems
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from birdcache.process import exit_with_parent
 from train.data.batch_plan import Worker
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import torch
 
 from birdcache.errors import TrainError
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from train.loop.checkpoint import RECORD, Checkpoint, CheckpointFolder, CorruptedError, key_of, read_record
 from train.loop.distributed import SIGNALS, Ranks
 

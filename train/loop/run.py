@@ -15,7 +15,7 @@ from scmrepo.exceptions import SCMError
 from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
 from birdcache.files import file_sha256, sha256_hex
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from birdcache.progress import Progress, untold
 from cache import tables
 from train.data.member import ResolvedMember

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from birdcache.errors import TrainError
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from train.augment.batch import BatchTransform, TrainingBatches
 from train.augment.normalise import Normaliser, bin_statistics, channel_count
 from train.data.batch_plan import Planner

@@ -11,7 +11,7 @@ import torch
 
 from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from birdcache.params.views import AnyView, each_of
 from birdcache.predict.postprocess import Cutting
 from birdcache.progress import Progress

@@ -17,8 +17,8 @@ from birdcache.arrays import Floats64, Ints
 from birdcache.errors import TrainError, run_stage
 from birdcache.files import file_sha256
 from birdcache.params import load as parameters
-from birdcache.params.load import MachineParams
 from birdcache.params.recipe import resolve_recipe
+from birdcache.params.sections import MachineParams
 from cache.store import Store
 from train.data.dataset import open_dataset, open_soundscapes
 from train.data.member import ResolvedMember, read_member

@@ -12,7 +12,7 @@ import numpy as np
 
 from birdcache.errors import TrainError, run_stage
 from birdcache.params import load as parameters
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.params.student import StudentRound
 from birdcache.predict.postprocess import Cutting
 from train.paths import STUDENT

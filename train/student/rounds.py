@@ -15,7 +15,7 @@ import numpy as np
 from birdcache.arrays import Bools, Floats32
 from birdcache.errors import TrainError
 from birdcache.files import file_sha256
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.params.student import START, StudentRound
 from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.postprocess import Cutting, windows_in

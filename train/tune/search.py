@@ -26,8 +26,8 @@ from scipy.stats.qmc import Halton
 
 from birdcache.errors import TrainError
 from birdcache.files import file_sha256, sha256_hex
-from birdcache.params.load import MachineParams
 from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.sections import MachineParams
 from birdcache.params.tune import TuneParams, as_override
 from cache import tables
 from train.loop.history import Epoch

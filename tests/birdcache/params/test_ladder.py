@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from birdcache.params import load as params
 from birdcache.params.ladder import Ladder, ablated
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from tests import tiny
 from tests.birdcache.params.test_load import Change, problems, put
 

@@ -58,6 +58,11 @@ def test_the_shipped_file_is_valid() -> None:
     assert set(params.load(tiny.ROOT / "params.yaml").members) == {"base", "pcen"}
 
 
+def test_a_key_under_its_old_name_is_told_its_new_one(tmp_path: Path) -> None:
+    (line,) = problems(tmp_path, drop("machine.placement"), put("machine.residence", "auto"))
+    assert line.strip() == "machine.residence: is called machine.placement now; rename it"
+
+
 @pytest.mark.parametrize(
     ("change", "key", "rule"),
     [

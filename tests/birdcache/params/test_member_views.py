@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from birdcache.params import load as params
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from tests import tiny
 from tests.birdcache.params.test_load import Change, problems, put
 

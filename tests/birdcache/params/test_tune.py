@@ -9,15 +9,15 @@ import pytest
 
 from birdcache.params import load as params
 from birdcache.params.load import ParamsError
+from birdcache.params.model import Params, override_problems
 from birdcache.params.recipe import Recipe
-from birdcache.params.rules import override_problems
 from birdcache.params.tune import as_override, is_whole, recipe_keys
 from tests import tiny
 
 LR = {"low": 1e-4, "high": 1e-2, "log": True}
 
 
-def load(tmp_path: Path, tune: dict[str, Any]) -> params.Params:
+def load(tmp_path: Path, tune: dict[str, Any]) -> Params:
     """The shipped params.yaml with another section `tune`, loaded."""
     raw = tiny.shipped_params()
     raw["tune"] |= tune

@@ -19,7 +19,7 @@ from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, Description
 from birdcache.bundle.read import check_sums, open_bundle, open_session
 from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError
-from birdcache.params.export import ExportParams
+from birdcache.params.sections import ExportParams
 from commands.export.__main__ import check_parity, measure_variants
 from commands.export.card import folds_text
 from commands.export.choose import ensemble_for_export, narrowed

@@ -23,7 +23,7 @@ from birdcache.audio.read import DECODER_VERSION, content_sha256, read_waveform
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenParams, PcenView
 from cache import keys
 from cache.keys import content_key, part_name, view_digest

@@ -16,7 +16,7 @@ import pytest
 from birdcache.audio.read import read_info
 from birdcache.errors import PipelineError
 from birdcache.params import load as parameters
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from pipeline.build import parallel
 from pipeline.build.parallel import Task, run_unordered, sweep_after
 from tests.tiny import ROOT

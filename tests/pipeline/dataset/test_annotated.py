@@ -12,7 +12,7 @@ import pytest
 
 from birdcache.errors import PipelineError
 from birdcache.params import load as parameters
-from birdcache.params.load import DataParams
+from birdcache.params.sections import DataParams
 from pipeline import recordings as stage
 from tests.tiny import ROOT
 

@@ -17,7 +17,7 @@ import soundfile
 from birdcache.audio.digest import sound_sha256
 from birdcache.audio.read import BLOCK_SAMPLES
 from birdcache.params import load as parameters
-from birdcache.params.load import DataParams, MachineParams
+from birdcache.params.sections import DataParams, MachineParams
 from pipeline import folds, recordings
 from pipeline.dataset import duplicates
 from pipeline.dataset.duplicates import same_sounds, with_sounds

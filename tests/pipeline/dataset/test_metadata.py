@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from birdcache.errors import PipelineError
 from birdcache.labels import is_label, parse_secondary
-from birdcache.params.load import DataParams
+from birdcache.params.sections import DataParams
 from birdcache.user_tables import row_ranges
 from cache.tables import RECORDINGS
 from pipeline.dataset.metadata import Metadata, read_metadata

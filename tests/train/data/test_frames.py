@@ -17,7 +17,8 @@ from upath import UPath
 
 from birdcache.arrays import Ints
 from birdcache.errors import StoreError, TrainError
-from birdcache.params.load import MachineParams, Params
+from birdcache.params.model import Params
+from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenView
 from cache.part import SHARD
 from cache.store import Store

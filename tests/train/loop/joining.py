@@ -13,7 +13,7 @@ import torch
 
 from birdcache.errors import TrainError
 from birdcache.params import load as params
-from birdcache.params.load import MachineParams
+from birdcache.params.sections import MachineParams
 from train.loop.distributed import Ranks, run_together
 
 CPU = torch.device("cpu")

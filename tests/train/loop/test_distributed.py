@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from birdcache.errors import TrainError
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store

@@ -21,7 +21,7 @@ import torch
 from ruamel.yaml import YAML
 
 from birdcache.errors import TrainError
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from tests import tiny
 from tests.conftest import TinyProject
 from tests.train.loop.joining import CPU, fail, two_processes

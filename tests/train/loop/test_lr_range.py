@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from birdcache.errors import TrainError
-from birdcache.params.members import Member
 from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.sections import Member
 from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.easy import CPU, Training, easy_store

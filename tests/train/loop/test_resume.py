@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from birdcache.errors import TrainError
-from birdcache.params.load import MachineParams, Params
+from birdcache.params.model import Params
+from birdcache.params.sections import MachineParams
 from tests.train.loop.resuming import SOME_TRAINING
 from train.loop.checkpoint import Checkpoint, CheckpointFolder, key_of
 from train.loop.distributed import ALONE

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from birdcache.params.load import MachineParams, Params
-from birdcache.params.members import Member
+from birdcache.params.model import Params
 from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.sections import MachineParams, Member
 from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.easy import Training, easy_store

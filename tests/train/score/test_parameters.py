@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.params.recipe import resolve_recipe
 from tests.conftest import TinyProject
 from train.data.member import ResolvedMember

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from optuna.study import Study
 
-from birdcache.params.load import MachineParams
 from birdcache.params.recipe import Recipe
+from birdcache.params.sections import MachineParams
 from birdcache.params.tune import TuneParams
 from tests.train.easy import CPU
 from train.data.member import ResolvedMember

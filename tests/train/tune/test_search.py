@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from birdcache.errors import TrainError
-from birdcache.params.load import Params
+from birdcache.params.model import Params
 from birdcache.params.recipe import resolve_recipe
 from tests.train.tune.searching import EPOCHS, KEYS, ScriptedTrainer, opened, outcomes_of, reached, search_for
 from train.data.member import ResolvedMember
