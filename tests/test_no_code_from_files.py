@@ -106,5 +106,5 @@ def test_every_name_of_timm_is_accepted() -> None:
 @pytest.mark.parametrize("name", ["weights.pth", "weights.bin", "weights.safetensors.pt", "weights"])
 def test_weights_in_a_file_that_timm_would_unpickle_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
-    with pytest.raises(TrainError, match=r"is no \.safetensors file; convert it"):
+    with pytest.raises(TrainError, match=r"is not a \.safetensors file; convert it"):
         find_source(str(tmp_path / name))

@@ -100,7 +100,7 @@ def test_a_second_store_of_another_geometry_is_refused(
     loaded = params.load()
     first, second = stores_of("base", loaded)
     second.view = second.view.model_copy(update={"hop": 128})
-    with pytest.raises(TrainError, match=r"pcen\.zarr: has another hop than data/cache/mel\.zarr; run `dvc repro`"):
+    with pytest.raises(TrainError, match=r"pcen\.zarr: differs from data/cache/mel\.zarr in hop; run `dvc repro`"):
         resolve("base", loaded, first, second)
 
 

@@ -50,7 +50,7 @@ def resolve(name: str, params: Params, *stores: Store) -> ResolvedMember:
     member, first = params.members[name], stores[0]
     for store in stores[1:]:
         if keys := unlike(first.view, store.view):
-            raise TrainError(f"{store.path}: has another {', '.join(keys)} than {first.path}; run `dvc repro`")
+            raise TrainError(f"{store.path}: differs from {first.path} in {', '.join(keys)}; run `dvc repro`")
     return ResolvedMember(
         name=name,
         member=member.model_copy(update={"override": {}}),

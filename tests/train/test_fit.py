@@ -48,7 +48,7 @@ def test_of_many_classes_the_rarest_and_commonest_are_told() -> None:
 
 def test_a_class_without_a_clip_in_training_is_named(examples: Examples, recipe: Recipe) -> None:
     told = said(examples.subset(examples.primary != 3), examples, recipe)
-    assert "warning: no recording of bird2, bird3 is trained on in this fold" in told
+    assert "warning: no recording of bird2, bird3 is in the training folds" in told
     complete = examples.subset(np.arange(8))
     relabelled = replace(complete, primary=np.array([0, 0, 1, 1, 2, 2, 3, 3]))
     assert "warning" not in said(relabelled, relabelled, recipe)
@@ -56,13 +56,13 @@ def test_a_class_without_a_clip_in_training_is_named(examples: Examples, recipe:
 
 def test_a_class_without_a_positive_in_validation_is_named(examples: Examples, recipe: Recipe) -> None:
     told = said(examples, examples.subset(examples.primary != 1), recipe)
-    assert "without a recording in the validated fold, so not in its metrics: bird1, bird2" in told
+    assert "without a recording in the validation fold, so not in its metrics: bird1, bird2" in told
     assert "macro ROC-AUC" not in told
 
 
 def test_a_fold_that_cannot_be_ranked_is_named(examples: Examples, recipe: Recipe) -> None:
     told = said(examples, examples.subset(examples.primary == 1), recipe)
-    assert "warning: no class has both positives and negatives in the validated fold, so macro ROC-AUC is nan" in told
+    assert "warning: no class has both positives and negatives in the validation fold, so macro ROC-AUC is nan" in told
 
 
 def test_a_negative_whose_label_is_secondary_is_none(examples: Examples, recipe: Recipe) -> None:
@@ -75,7 +75,7 @@ def test_a_negative_whose_label_is_secondary_is_none(examples: Examples, recipe:
 def test_many_absent_classes_are_named_in_short(examples: Examples, recipe: Recipe) -> None:
     labels = tuple(f"bird{number}" for number in range(30))
     many = replace(examples, labels=labels, secondary=np.zeros((8, 30), bool))
-    assert re.search(r"warning: no recording of bird2, bird4, .* and 15 more is trained on", said(many, many, recipe))
+    assert re.search(r"no recording of bird2, bird4, .* and 15 more is in the training folds", said(many, many, recipe))
 
 
 @pytest.fixture

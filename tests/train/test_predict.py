@@ -36,7 +36,7 @@ def test_names_and_digests_of_soundscapes_stay_text() -> None:
 def test_a_model_of_other_labels_is_refused(resolved: ResolvedMember) -> None:
     sidecar = Sidecar(labels=["1234", "wren"], fold=0, member=resolved, folds_sha256="", sha256={}, metrics={})
     check_labels(Path("models/tiny/0"), sidecar, ["1234", "wren"])
-    with pytest.raises(TrainError, match=r"models/tiny/0: was trained on other labels .* run `dvc repro`"):
+    with pytest.raises(TrainError, match=r"models/tiny/0: was trained on labels that differ .* run `dvc repro`"):
         check_labels(Path("models/tiny/0"), sidecar, ["wren", "1234"])
 
 

@@ -163,7 +163,7 @@ def background_examples(examples: Examples, recipe: Recipe) -> Ints:
     found = np.flatnonzero(examples.primary == number)
     if not len(found):
         raise TrainError(
-            f"params.yaml: augment.background.label = {wanted.label!r}: nothing that is trained on has this label; "
+            f"params.yaml: augment.background.label = {wanted.label!r}: no training recording has this label; "
             "name the label of your recordings without birds, or set augment.background.probability: 0.0"
         )
     return found

@@ -188,7 +188,7 @@ def open_frames(store: Store, device: torch.device, machine: MachineParams) -> t
     chosen, why = (machine.placement, "as asked") if machine.placement != "auto" else _choice(store, device)
     if chosen == "host" and not store.is_mappable:
         raise TrainError(
-            f"machine.placement: host maps files of this machine that are not compressed, but {store.path} is "
+            f"machine.placement: host maps uncompressed local files, but {store.path} is "
             f"{_obstacle(store)}; set it to auto or stream, or build the view with compression: none in a local pool"
         )
     budget_bytes = round(machine.stream_gb * 1e9)

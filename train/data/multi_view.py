@@ -75,7 +75,7 @@ def rows_beside(first: Store, other: Store) -> Ints:
     if len(differ):
         row = int(differ[0])
         raise TrainError(
-            f"{other.path}: {len(differ)} recordings have other numbers of frames than in {first.path}, such as "
+            f"{other.path}: {len(differ)} recordings have a different number of frames than in {first.path}, such as "
             f"{other.frames[row_N[row]]} instead of {first.frames[row]}; run `dvc repro`"
         )
     return row_N

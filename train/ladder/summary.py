@@ -27,7 +27,7 @@ def main() -> None:
     params = parameters.load()
     ladder = params.ladder
     if not ladder.rungs:
-        raise TrainError("params.yaml: ladder.rungs is empty; name the rungs, members in their order")
+        raise TrainError("params.yaml: ladder.rungs is empty; list the members that are its rungs, in order")
     table = measure_all(params)
     steps, gains = compare_steps(ladder, table), compare_ablations(ladder, table)
     text = page(ladder, table, steps, gains, rung_changes(ladder))

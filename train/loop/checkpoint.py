@@ -114,7 +114,7 @@ class CheckpointFolder:
         except OSError as error:
             raise TrainError(
                 f"{self.path}: cannot be written ({error}); set machine.checkpoints or BIRDCACHE_CHECKPOINTS to a "
-                "folder that can"
+                "writable folder"
             ) from None
 
     def save(self, checkpoint: Checkpoint) -> Path:
@@ -177,7 +177,7 @@ class CheckpointFolder:
         record = read_record(folder)
         if record["training"] != self._training:
             differing = ", ".join(self.differences(record))
-            raise TrainError(f"{folder}: is of another training, which differs in {differing}; move it away")
+            raise TrainError(f"{folder}: belongs to another training, with other {differing}; move it away")
         return Checkpoint(
             record["facts"], {file: _intact(folder / file, sha) for file, sha in record["sha256"].items()}
         )
@@ -204,7 +204,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CorruptedError(f"{path}: is corrupted ({error})") from None
     if record["version"] != VERSION:
-        raise TrainError(f"{path}: is of version {record['version']}, not {VERSION}; move {folder.parent} away")
+        raise TrainError(f"{path}: has version {record['version']}, not {VERSION}; move {folder.parent} away")
     return record
 
 
@@ -224,7 +224,7 @@ def _intact(path: Path, sha256: str) -> bytes:
     except OSError as error:
         raise CorruptedError(f"{path}: cannot be read ({error})") from None
     if sha256_hex(content) != sha256:
-        raise CorruptedError(f"{path}: has other bytes than {RECORD} promises")
+        raise CorruptedError(f"{path}: does not match the checksum in {RECORD}")
     return content
 
 
@@ -240,4 +240,4 @@ def _write(path: Path, content: bytes) -> None:
 def _compare(folder: Path, sha256: dict[str, str]) -> None:
     for file, expected in sha256.items():
         if file_sha256(folder / file) != expected:
-            raise OSError(f"{folder / file}: the disk gives back other bytes than were written")
+            raise OSError(f"{folder / file}: the disk returned other bytes than were written")

@@ -55,8 +55,8 @@ class Ranks(Worker):
         """
         if batch_size % self.world or batch_size < 2 * self.world:
             raise TrainError(
-                f"params.yaml: batch_size = {batch_size}: {self.world} processes share each batch out evenly and need "
-                f"two clips each; make it a multiple of {self.world} from {2 * self.world} on, or change "
+                f"params.yaml: batch_size = {batch_size}: {self.world} processes share each batch evenly and need "
+                f"two clips each; make it a multiple of {self.world}, at least {2 * self.world}, or change "
                 "machine.processes"
             )
 

@@ -74,11 +74,13 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 def learning_rate(step: int, steps_per_epoch: int, epochs: int, params: OptimiserParams) -> float:
     """Learning rate at an optimiser step, counted from 0.
 
-    Linear warm-up to lr, then constant, or cosines of equal length, each from lr towards min_lr, which the next one's
-    first step leaves again.
+    Linear warm-up to lr, then constant, or cosines of equal length, each from lr towards min_lr, from which the
+    next one restarts at lr.
 
     Source: Loshchilov & Hutter 2017, SGDR: Stochastic gradient descent with warm restarts.
     """
+    # a function of the step alone resumes anywhere; timm's and torch's schedulers carry state, and neither of them has
+    # cycles whose length in steps is a fraction
     warmup = round(params.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return params.lr * (step + 1) / warmup

@@ -119,7 +119,7 @@ class TrainingStep:
     def _check_weights(self) -> None:
         for name, weight in self._model.named_parameters():
             if not torch.isfinite(weight).all():
-                raise TrainError(f"{name}: this weight of the model is no longer a number; {HINTS}")
+                raise TrainError(f"{name}: this weight of the model is not finite; {HINTS}")
 
     def _models(self) -> Iterator[tuple[str, Classifier]]:
         yield "model", self._model

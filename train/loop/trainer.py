@@ -66,7 +66,7 @@ class Trainer:
         """
         if not len(self._batches):
             raise TrainError(
-                f"{self.name}: an epoch draws one clip only for a process, and batch norm needs two; "
+                f"{self.name}: an epoch draws only one clip per process, but batch norm needs two; "
                 "add recordings or raise sampling.clips_per_epoch"
             )
         while not self.history.ended:

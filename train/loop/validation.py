@@ -130,7 +130,7 @@ def split_lines(trained: Examples, validated: Examples, recipe: Recipe) -> Itera
         f"{trained.labels[k]} {drawn_K[k]:.1f} (has {taught_K[k]})" for k in rarest_and_commonest(taught_K)
     )
     if missing := named(trained.labels, taught_K == 0):
-        yield f"warning: no recording of {missing} is trained on in this fold, so they cannot be learned"
+        yield f"warning: no recording of {missing} is in the training folds, so these classes cannot be learned"
     yield from _unmeasured(validated)
 
 
@@ -153,8 +153,8 @@ def _unmeasured(validated: Examples) -> Iterator[str]:
     negatives_K = len(validated) - positives_K - validated.secondary.sum(axis=0)
     if not ((positives_K > 0) & (negatives_K > 0)).any():
         yield (
-            "warning: no class has both positives and negatives in the validated fold, so macro ROC-AUC is nan; "
+            "warning: no class has both positives and negatives in the validation fold, so macro ROC-AUC is nan; "
             "the best epoch is the one with the lowest validation loss"
         )
     if absent := named(validated.labels, positives_K == 0):
-        yield f"without a recording in the validated fold, so not in its metrics: {absent}"
+        yield f"without a recording in the validation fold, so not in its metrics: {absent}"

@@ -134,7 +134,7 @@ class Classifier(nn.Module):
             self.eval()(self.bin_mean.new_zeros(1, channels, mel_bins, frames))
         except (RuntimeError, AssertionError, ValueError) as error:
             raise TrainError(
-                f"params.yaml: backbone {self._architecture} cannot look at clips of {mel_bins} mel bins and {frames} "
+                f"params.yaml: backbone {self._architecture} cannot process clips of {mel_bins} mel bins and {frames} "
                 f"frames: {error}; choose another backbone, or change clip_s, hop or n_mels"
             ) from error
         self.train(training)
@@ -178,7 +178,7 @@ def build_model(member: Member, classes: int, mel_bins: int, pretrained: bool | 
         backbone = _of_any_size(member.backbone, options)
     except (RuntimeError, TypeError, OSError) as error:
         raise TrainError(
-            f"params.yaml: backbone {member.backbone} cannot be made with pretrained = {pretrained!r} and "
+            f"params.yaml: backbone {member.backbone} cannot be built with pretrained = {pretrained!r} and "
             f"drop_path = {member.drop_path}: {error}; correct the member"
         ) from error
     if source:
@@ -211,8 +211,8 @@ def _check_backbone(backbone: str) -> None:
     if timm.is_model(backbone):
         return
     alike = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=10, cutoff=0.5))
-    hint = f"some alike: {alike}" if alike else "choose one of timm.list_models()"
-    raise TrainError(f"params.yaml: backbone = {backbone!r}: timm knows no such model; {hint}")
+    hint = f"similar names: {alike}" if alike else "choose one of timm.list_models()"
+    raise TrainError(f"params.yaml: backbone = {backbone!r}: timm has no such model; {hint}")
 
 
 def _options(member: Member, pretrained: bool | WeightSource) -> dict[str, Any]:

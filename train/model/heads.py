@@ -144,11 +144,11 @@ def _probed(backbone: nn.Module, name: str, rows: tuple[int, int]) -> Tensor:
         features = feature_maps(backbone.eval(), torch.zeros(1, rows[0], *size))
         shape = f"of shape {tuple(features.shape)}"
     except (RuntimeError, AssertionError, AttributeError, ValueError) as error:
-        features, shape = torch.zeros(0), f"cannot be had of {size[0]} mel bins and {size[1]} frames ({error})"
+        features, shape = torch.zeros(0), f"cannot be computed for {size[0]} mel bins and {size[1]} frames ({error})"
     backbone.train(training)
     if features.ndim != 4:
         raise TrainError(
-            f"params.yaml: head = 'sed': backbone {name} gives no maps over mel bins and frames: its features {shape}; "
-            "set head: linear, or choose a convolutional backbone such as efficientnet_b0"
+            f"params.yaml: head = 'sed': backbone {name} has no feature maps over mel bins and frames: its features "
+            f"{shape}; set head: linear, or choose a convolutional backbone such as efficientnet_b0"
         )
     return features

@@ -3,8 +3,8 @@
 A target is anything from 0 to 1: mixed, smoothed, or the weight of a secondary label. Cells of a batch's weights that
 are 0 are left out, and a batch's importance weighs its clips: every loss is a weighted mean, and 0 if nothing is left.
 
-timm's losses (SoftTargetCrossEntropy, BinaryCrossEntropy, AsymmetricLoss) average over whole batches: they take neither
-masked cells, weights of clips, nor fractional targets in the focal terms, so they cannot stand in for these.
+timm's losses know neither weights of cells and clips nor fractional targets in focal terms, and its class weights have
+mean 1 over classes, not over recordings; so these stand on torch's functions.
 """
 
 from __future__ import annotations

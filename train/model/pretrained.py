@@ -31,7 +31,7 @@ def check_source(source: WeightSource, backbone: str, pretrained: bool | str) ->
         keys = _keys_of(source, pretrained)
         if any(key.startswith(BACKBONE) for key in keys):
             raise TrainError(
-                f"{_where(pretrained)}: is a trained model without its sidecar; copy its whole folder, with model.json"
+                f"{_where(pretrained)}: is a trained model without its sidecar; copy the whole folder, with model.json"
             )
     elif source.trained.backbone != backbone:
         raise TrainError(
@@ -56,7 +56,7 @@ def take_weights(backbone: nn.Module, source: WeightSource, channels: int, pretr
     try:
         stored = load_file(source.path)
     except SafetensorError as error:
-        raise TrainError(f"{_where(pretrained)}: {source.path}: {error}; copy the folder anew") from None
+        raise TrainError(f"{_where(pretrained)}: {source.path}: {error}; copy the folder again") from None
     taken = {name.removeprefix(BACKBONE): tensor for name, tensor in stored.items() if name.startswith(BACKBONE)}
     _check_complete(backbone, set(taken), pretrained, _lost_parts(backbone, taken, source.trained))
     own, head = backbone.state_dict(), _head(backbone)
@@ -94,7 +94,7 @@ def _keys_of(source: WeightSource, pretrained: bool | str) -> set[str]:
         with safe_open(source.path, "pt") as file:
             return set(file.keys())
     except SafetensorError as error:
-        raise TrainError(f"{_where(pretrained)}: is no .safetensors file ({error}); fetch it anew") from None
+        raise TrainError(f"{_where(pretrained)}: is not a .safetensors file ({error}); download it again") from None
 
 
 def _check_complete(
@@ -107,7 +107,7 @@ def _check_complete(
     if missing := sorted(wanted - file_keys):
         raise TrainError(
             f"{_where(pretrained)}: lacks {len(missing)} of {len(wanted)} tensors of the backbone, such as "
-            f"{missing[0]}; name weights of this backbone with timm's key names"
+            f"{missing[0]}; choose weights of this backbone with timm's key names"
         )
 
 

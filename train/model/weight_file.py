@@ -77,7 +77,7 @@ def find_source(pretrained: str, key: str = "pretrained") -> WeightSource:
     if not path.is_file():
         raise TrainError(f"{where}: no such file or folder; correct the path or set it to false")
     if path.suffix != ".safetensors":  # timm would unpickle a file of another name
-        raise TrainError(f"{where}: is no .safetensors file; convert it with safetensors.torch.save_file")
+        raise TrainError(f"{where}: is not a .safetensors file; convert it with safetensors.torch.save_file")
     if (path.parent / SIDECAR).is_file():
         return _trained(path.parent, path.stem, where)
     return WeightSource(path, file_sha256(path))
@@ -89,10 +89,10 @@ def _trained(folder: Path, kind: str | None, where: str) -> WeightSource:
     path = folder / f"{kind}.safetensors"
     if kind not in sidecar.sha256 or not path.is_file():
         named = ", ".join(f"{each}.safetensors" for each in sidecar.sha256)
-        raise TrainError(f"{where}: {path} is missing, or {folder / SIDECAR} does not name it; that names {named}")
+        raise TrainError(f"{where}: {path} is missing, or {folder / SIDECAR} does not list it; it lists {named}")
     sha256 = file_sha256(path)
     if sha256 != sidecar.sha256[kind]:
-        raise TrainError(f"{where}: {path} has other bytes than {SIDECAR} beside it promises; copy the folder anew")
+        raise TrainError(f"{where}: {path} does not match the checksum in {SIDECAR}; copy the folder again")
     return WeightSource(path, sha256, Trained(sidecar.member.member.backbone, sidecar.member.member.head))
 
 
@@ -105,9 +105,9 @@ def _read_sidecar(folder: Path, where: str) -> _SourceSidecar:
     except FileNotFoundError:
         folds = sorted(path.parent.name for path in folder.glob(f"*/{SIDECAR}"))
         hint = f"name one of its folds: {', '.join(folds)}" if folds else "name the folder of a fold, models/x/0"
-        raise TrainError(f"{where}: holds no {SIDECAR}, so it is no trained model; {hint}") from None
+        raise TrainError(f"{where}: holds no {SIDECAR}, so it is not a trained model; {hint}") from None
     except ValidationError as error:
-        raise TrainError(f"{where}: {folder / SIDECAR}: {error.errors()[0]['msg']}; copy the folder anew") from None
+        raise TrainError(f"{where}: {folder / SIDECAR}: {error.errors()[0]['msg']}; copy the folder again") from None
     except ValueError as error:
-        raise TrainError(f"{where}: {folder / SIDECAR}: {error}; copy the folder anew") from None
+        raise TrainError(f"{where}: {folder / SIDECAR}: {error}; copy the folder again") from None
     return sidecar

@@ -82,9 +82,9 @@ def read_sidecar(folder: Path) -> Sidecar:
     except FileNotFoundError:
         raise TrainError(f"{path}: is missing, so {folder} holds no trained model; run `dvc repro train`") from None
     except ValidationError as error:
-        raise TrainError(f"{path}: {error.errors()[0]['msg']}; it is of another version: train again") from None
+        raise TrainError(f"{path}: {error.errors()[0]['msg']}; written by another version: train again") from None
     except ValueError as error:
-        raise TrainError(f"{path}: {error}; it is damaged or of another version: train again") from None
+        raise TrainError(f"{path}: {error}; it is corrupted or was written by another version: train again") from None
 
 
 def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) -> Classifier:
@@ -98,8 +98,8 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
     path = folder / f"{kind}.safetensors"
     content = path.read_bytes() if path.is_file() else b""
     if sha256_hex(content) != sidecar.sha256.get(kind):
-        state = "is missing" if not content else "has other bytes than its sidecar promises"
-        raise TrainError(f"{path}: {state}; restore it or train again with `dvc repro`")
+        state = "is missing" if not content else "does not match the checksum in its sidecar"
+        raise TrainError(f"{path}: {state}; restore it, or train again with `dvc repro`")
     view, channels = sidecar.member.view, channel_count(sidecar.member.view, sidecar.member.recipe)
     model = build_model(sidecar.member.member, len(sidecar.labels), view.n_mels, pretrained=False, channels=channels)
     try:

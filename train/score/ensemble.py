@@ -89,7 +89,7 @@ def read_ensemble(path: Path) -> Ensemble:
     except FileNotFoundError:
         raise TrainError(f"{path}: is missing; run `dvc repro submit`") from None
     except ValidationError as error:
-        raise TrainError(f"{path}: {error.errors()[0]['msg']}; write it anew with `dvc repro -f submit`") from None
+        raise TrainError(f"{path}: {error.errors()[0]['msg']}; write it again with `dvc repro -f submit`") from None
 
 
 @dataclass(frozen=True)

@@ -114,4 +114,4 @@ def check_labels(folder: Path, sidecar: Sidecar, labels: list[str]) -> None:
         If its labels are not those of data/tables/labels.csv.
     """
     if sidecar.labels != labels:
-        raise TrainError(f"{folder}: was trained on other labels than data/tables/labels.csv lists; run `dvc repro`")
+        raise TrainError(f"{folder}: was trained on labels that differ from data/tables/labels.csv; run `dvc repro`")

@@ -111,7 +111,9 @@ def with_pseudo_clips(split: TrainingSplit, rows: int, mix: PseudoLabelMix, mach
         If the labels are of other classes, or of soundscapes that the store does not hold.
     """
     if mix.labels.labels != split.trained.labels:
-        raise TrainError(f"{STUDENT}: pseudo-labels are of other classes than the data set has; run `dvc repro`")
+        raise TrainError(
+            f"{STUDENT}: the classes of the pseudo-labels differ from data/tables/labels.csv; run `dvc repro`"
+        )
     member, view = split.member, split.member.view
     soundscapes = open_soundscapes(member.member.views, view, machine, split.device)
     clips = pseudo_clips(mix, soundscapes.first, view.frames(member.recipe.clip_s))

@@ -98,7 +98,7 @@ def to_label(soundscapes: Sequence[SoundscapeAudio], which: str) -> list[Soundsc
     if not left:
         raise TrainError(
             "params.yaml: student.soundscapes = 'unlabelled': every soundscape has a row in the truth table; add "
-            "soundscapes without truth, or set student.soundscapes: all, which makes figures with that truth flatter"
+            "soundscapes without truth, or set student.soundscapes: all, which makes scores on that truth too good"
         )
     return left
 

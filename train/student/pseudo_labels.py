@@ -93,7 +93,7 @@ def read_pseudo_labels(folder: Path) -> PseudoLabels:
         raise TrainError(f"{path}: is missing; {AGAIN}") from None
     except (BadZipFile, KeyError, ValueError, OSError) as error:
         again = f"dvc repro -f optional/dvc.yaml:pseudo@{folder.name}"
-        raise TrainError(f"{path}: is damaged ({error}); run `{again}`") from None
+        raise TrainError(f"{path}: is corrupted ({error}); run `{again}`") from None
 
 
 def sharpened(scores_NK: Floats32, threshold: float, power: float) -> Floats32:

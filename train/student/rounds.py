@@ -175,7 +175,7 @@ def open_evaluator(params: Params, models: RoundModels) -> Evaluator:
     soundscapes = held_by_all_views(read_soundscapes(), models.sidecars)
     if not soundscapes:
         listed = tables.SOUNDSCAPES.path
-        raise TrainError(f"{listed}: holds no soundscape to learn from; name their folder: data.soundscapes")
+        raise TrainError(f"{listed}: holds no soundscape to learn from; set data.soundscapes to a folder of them")
     return Evaluator(read_labels(), soundscapes, opened, params.predict.window_s, params.student.batch_size)
 
 
@@ -203,8 +203,8 @@ def check_measurable(metrics: Metrics, gain_in: str) -> None:
     if not np.isfinite(auc(metrics, gain_in)):
         other = "out_of_fold" if gain_in == "soundscapes" else "soundscapes"
         raise TrainError(
-            f"params.yaml: student.gain_in = {gain_in!r}: there is no truth with positives and negatives of a class "
-            f"to measure a gain by; set it to {other}, or student.least_gain: null"
+            f"params.yaml: student.gain_in = {gain_in!r}: no class has both positives and negatives in the truth "
+            f"to measure a gain; set it to {other}, or student.least_gain: null"
         )
 
 

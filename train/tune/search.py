@@ -132,8 +132,8 @@ class Search:
         measured = {"loss": 0.0, **recording_metrics(validated.primary, validated.secondary, blank_NK)}
         if math.isnan(measured[self.tune.metric]):
             raise TrainError(
-                f"tune.metric = {self.tune.metric}: cannot be measured on fold {self.split.fold}, which has no class "
-                "with recordings of its own and of others; choose another fold or metric"
+                f"tune.metric = {self.tune.metric}: cannot be measured on fold {self.split.fold}, where no class "
+                "has both positives and negatives; choose another fold or metric"
             )
 
     def outcomes(self, study: Study) -> list[Outcome]:

@@ -278,7 +278,7 @@ def test_a_recording_of_another_length_is_refused_by_name(
     make_store: MakeStore, stores: dict[str, Store], fine: MelView
 ) -> None:
     longer = make_store(filled(fine, 1, (*LENGTHS[:-1], 81)), fine)
-    with pytest.raises(TrainError, match=r"tiny\.zarr: 1 recordings have other .* such as 81 instead of 80; run"):
+    with pytest.raises(TrainError, match=r"tiny\.zarr: 1 recordings have a different .* such as 81 instead of 80; run"):
         rows_beside(stores["mel"], longer)
 
 

@@ -158,21 +158,21 @@ def test_a_disk_that_gives_back_other_bytes_is_found_out(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "_write", rotten)
-        with pytest.raises(OSError, match=rf"{STATE}: the disk gives back other bytes than were written"):
+        with pytest.raises(OSError, match=rf"{STATE}: the disk returned other bytes than were written"):
             folder.save(checkpoint(3))
     assert read(folder) == 2
 
 
 def test_a_checkpoint_of_another_training_is_refused(folder: CheckpointFolder) -> None:
     other = CheckpointFolder(folder.path, 3, {**SOME_TRAINING, "store": "3", "code": "4"})
-    with pytest.raises(TrainError, match=r"000002: is of another training, which differs in code, store; move it away"):
+    with pytest.raises(TrainError, match=r"000002: belongs to another training, with other code, store; move"):
         other.newest()
 
 
 def test_a_checkpoint_of_another_version_is_refused(folder: CheckpointFolder) -> None:
     path = folder.path / "000002" / RECORD
     path.write_bytes(checksummed_json({**verified_json(path.read_bytes()), "version": 2}))
-    with pytest.raises(TrainError, match=r"checkpoint\.json: is of version 2, not 1; move .*key away"):
+    with pytest.raises(TrainError, match=r"checkpoint\.json: has version 2, not 1; move .*key away"):
         folder.newest()
 
 

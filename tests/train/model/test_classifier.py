@@ -104,7 +104,7 @@ def test_a_missing_weight_file_is_refused(member: Member) -> None:
 def test_a_damaged_weight_file_is_refused(member: Member, tmp_path: Path) -> None:
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(b"these are not tensors at all")
-    with pytest.raises(TrainError, match=r"damaged\.safetensors': is no \.safetensors file .* fetch it anew"):
+    with pytest.raises(TrainError, match=r"damaged\.safetensors': is not a \.safetensors file .* download it again"):
         built(member, str(path))
 
 
@@ -132,12 +132,12 @@ def test_weights_that_lack_one_tensor_are_refused(member: Member, weights: str, 
 def test_weights_of_another_backbone_are_refused(member: Member, tmp_path: Path) -> None:
     path = tmp_path / "resnet.safetensors"
     save_file(timm.create_model("test_resnet").state_dict(), path)
-    with pytest.raises(TrainError, match=r"test_efficientnet cannot be made with pretrained = .*resnet"):
+    with pytest.raises(TrainError, match=r"test_efficientnet cannot be built with pretrained = .*resnet"):
         built(member, str(path))
 
 
 def test_an_unknown_backbone_is_refused_with_names_alike(member: Member) -> None:
-    with pytest.raises(TrainError, match=r"'efficientnet_bo': timm knows no such model; some alike: .*efficientnet_b0"):
+    with pytest.raises(TrainError, match=r"'efficientnet_bo': timm has no such model; similar.*efficientnet_b0"):
         built(member, backbone="efficientnet_bo")
     with pytest.raises(TrainError, match=r"choose one of timm\.list_models"):
         built(member, backbone="0123456789")

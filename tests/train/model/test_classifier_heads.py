@@ -188,6 +188,6 @@ def test_clips_that_a_backbone_can_look_at_pass_and_leave_it_as_it_was(
 @pytest.mark.parametrize(("backbone", "frames"), [("test_vit_relpos", 64), ("dla46_c", 313), ("test_maxvit", 64)])
 def test_clips_of_a_size_that_a_backbone_cannot_look_at_are_refused(member: Member, backbone: str, frames: int) -> None:
     with pytest.raises(
-        TrainError, match=rf"{backbone} cannot look at clips of 64 mel bins and {frames} frames: .*clip_s"
+        TrainError, match=rf"{backbone} cannot process clips of 64 mel bins and {frames} frames: .*clip_s"
     ):
         built(member, backbone=backbone).check_clips(frames)

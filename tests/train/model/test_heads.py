@@ -221,10 +221,14 @@ def test_mixed_precision_changes_little_and_heads_over_frames_answer_in_float32(
 
 @pytest.mark.parametrize("backbone", ["test_vit", "crossvit_tiny_240"])
 def test_attention_over_frames_is_refused_where_features_are_no_maps(member: Member, backbone: str) -> None:
-    with pytest.raises(TrainError, match=rf"head = 'sed': backbone {backbone} gives no maps .*; set head: linear, or"):
+    with pytest.raises(
+        TrainError, match=rf"head = 'sed': backbone {backbone} has no feature maps .*; set head: linear"
+    ):
         with_head(member, "sed", backbone=backbone)
 
 
 def test_attention_over_frames_is_refused_where_the_spectrogram_is_too_small(member: Member) -> None:
-    with pytest.raises(TrainError, match=r"inception_v3 gives no maps .* of 32 mel bins and 128 frames .*; set head"):
+    with pytest.raises(
+        TrainError, match=r"inception_v3 has no feature maps .* 32 mel bins and 128 frames .*; set head"
+    ):
         with_head(member, "sed", backbone="inception_v3")

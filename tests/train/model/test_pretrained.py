@@ -163,11 +163,11 @@ def strip(folder: Path, wanted: Callable[[str], bool]) -> None:
         (
             corruption,
             "",
-            r"last\.safetensors has other bytes than model\.json beside it promises; copy the folder anew",
+            r"last\.safetensors does not match the checksum in model\.json; copy the folder again",
         ),
         (lambda folder: (folder / "last.safetensors").unlink(), "", r"last\.safetensors is missing, or .*model\.json"),
-        (lambda folder: change_sidecar(folder, sha256={}), "last.safetensors", r"model\.json does not name it"),
-        (lambda folder: (folder / "model.json").write_text("{"), "", r"model\.json: .*; copy the folder anew"),
+        (lambda folder: change_sidecar(folder, sha256={}), "last.safetensors", r"model\.json does not list it"),
+        (lambda folder: (folder / "model.json").write_text("{"), "", r"model\.json: .*; copy the folder again"),
         (lambda folder: (folder / "model.json").unlink(), "", r"holds no model\.json, .*; name the folder of a fold"),
         (
             lambda folder: (folder / "model.json").unlink(),
@@ -222,7 +222,7 @@ def test_a_sidecar_with_another_byte_is_refused(tmp_path: Path, resolved: Resolv
     trained(tmp_path, resolved)
     path = tmp_path / "model.json"
     path.write_text(path.read_text().replace('"fold": 0', '"fold": 1'))
-    with pytest.raises(TrainError, match=r"model\.json: does not match its own checksum; copy the folder anew"):
+    with pytest.raises(TrainError, match=r"model\.json: does not match its own checksum; copy the folder again"):
         tuned(member, tmp_path)
 
 
@@ -256,7 +256,7 @@ def test_a_source_that_is_missing_or_broken_stops_the_stage_member_by_key(
         resolve("base", with_base(params, str(tmp_path / "nowhere")), store)
     trained(tmp_path, resolved)
     corruption(tmp_path)
-    with pytest.raises(TrainError, match=r"members\.base\.pretrained = .* has other bytes than model\.json"):
+    with pytest.raises(TrainError, match=r"members\.base\.pretrained = .* does not match the checksum in model\.json"):
         resolve("base", with_base(params, str(tmp_path)), store)
 
 

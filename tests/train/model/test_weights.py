@@ -99,7 +99,7 @@ def test_the_same_weights_give_the_same_bytes(model: Classifier, member: Member)
 
 
 def test_missing_weights_are_refused_by_name(folder: Path, cpu: torch.device) -> None:
-    with pytest.raises(TrainError, match=r"best\.safetensors: is missing; restore it or train again"):
+    with pytest.raises(TrainError, match=r"best\.safetensors: is missing; restore it, or train again"):
         read_model(folder, read_sidecar(folder), "best", cpu)
 
 
@@ -108,7 +108,7 @@ def test_damaged_weights_are_refused_by_name(folder: Path, cpu: torch.device) ->
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(TrainError, match=r"last\.safetensors: has other bytes than its sidecar promises"):
+    with pytest.raises(TrainError, match=r"last\.safetensors: does not match the checksum in its sidecar"):
         read_model(folder, read_sidecar(folder), "last", cpu)
 
 

@@ -61,7 +61,7 @@ def test_labels_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
     LABELS.write(tmp_path / "first")
     path = tmp_path / "first/labels.npz"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(TrainError, match=r"is damaged .* `dvc repro -f optional/dvc\.yaml:pseudo@first`"):
+    with pytest.raises(TrainError, match=r"is corrupted .* `dvc repro -f optional/dvc\.yaml:pseudo@first`"):
         read_pseudo_labels(tmp_path / "first")
 
 

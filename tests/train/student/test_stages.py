@@ -260,7 +260,7 @@ def test_labels_of_other_classes_are_refused(rounds: Rounds, project: Path) -> N
     with np.load(path) as content:
         arrays = dict(content)
     np.savez(path, **(arrays | {"labels": np.array(["higton", "lowton", "wren"])}))
-    with pytest.raises(TrainError, match="pseudo-labels are of other classes"):
+    with pytest.raises(TrainError, match="the classes of the pseudo-labels differ"):
         run_stage("train.student.fit", "first-base-0")
 
 
