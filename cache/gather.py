@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from birdcache.arrays import Ints
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

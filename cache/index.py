@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from birdcache.arrays import Ints
 from cache.manifest import INDEX_AUDIO, INDEX_SPANS
 from cache.shard import CHUNK_FRAMES
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from torch.nn import functional
 
 from birdcache.bundle.format import FORGOTTEN
 from birdcache.params.views import MelView, PcenParams, PcenView
-from cache.mel_filters import mel_filters
-from cache.power import PCEN_SCALE, POWER_FLOOR, smoothing_coefficient
+from cache.mel import PCEN_SCALE, POWER_FLOOR, mel_filters, smoothing_coefficient
 
 Doubles = npt.NDArray[np.float64]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from birdcache.arrays import Floats32
 from birdcache.figures import figure
 from birdcache.params.views import MelView, PcenView
-from cache.mel_axis import mel_places
-from cache.mel_filters import FloatArray
+from cache.mel import mel_places
 from cache.store import Store
 from commands.report.results import Audio
 
@@ -37,13 +37,13 @@ def draw_gallery(store: Store, audio: Sequence[Audio], path: Path) -> None:
         drawn.colorbar(shown, ax=list(axes), label=unit, shrink=0.6)
 
 
-def _decoded(store: Store, row: int) -> FloatArray:
+def _decoded(store: Store, row: int) -> Floats32:
     quantized = store.empty(min(int(store.frames[row]), store.view.frames(LONGEST_S)))
     store.copy_frames(row, 0, quantized)
     return store.quantizer.decode(quantized).T
 
 
-def draw_spectrogram(axis: Any, values_MT: FloatArray, view: MelView | PcenView, low: float, high: float) -> Any:
+def draw_spectrogram(axis: Any, values_MT: Floats32, view: MelView | PcenView, low: float, high: float) -> Any:
     """Draw a spectrogram (M, T) with axes in seconds and kHz; returns the image, for a colour bar."""
     seconds = values_MT.shape[1] * view.hop / view.sample_rate_hz
     extent = (0, seconds, -0.5, view.n_mels - 0.5)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from birdcache.params.views import MelView, PcenView
 from birdcache.serve.brightness import brightness
-from cache.mel_axis import mel_places
+from cache.mel import mel_places
 
 Floats = npt.NDArray[np.float32]
 

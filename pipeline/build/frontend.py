@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import scipy.fftpack
 import scipy.signal
 
+from birdcache.arrays import Floats32
 from birdcache.params.views import MelView, PcenParams, PcenView
-from cache.mel_filters import mel_filters
-from cache.power import PCEN_SCALE, POWER_FLOOR, smoothing_coefficient
+from cache.mel import PCEN_SCALE, POWER_FLOOR, mel_filters, smoothing_coefficient
 
 FRONTEND_VERSION = 3  # part of every content key: raise it when the numbers change
 BLOCK_FRAMES = 256  # a block's frames and spectra take 2 MB, whatever the recording's length
@@ -25,11 +24,10 @@ GRAIN_FRAMES = 32  # blocks are whole grains, so that the numbers do not depend 
 WIDEST_BAND, NARROWEST_BAND = 32, 4  # neighbouring mel filters see the same FFT bins: small dense products of them ...
 BAND_FFT_BINS = 80  # ... that look at about so many bins each, instead of one large product of mostly zeros
 
-FloatArray = npt.NDArray[np.float32]
-Band = tuple[slice, slice, FloatArray]  # places in the packed spectrum, mel bins, weights between them
+Band = tuple[slice, slice, Floats32]  # places in the packed spectrum, mel bins, weights between them
 
 
-def spectrogram(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
+def spectrogram(waveform_S: Floats32, view: MelView | PcenView) -> Floats32:
     """Compute what the store of `view` holds for one recording.
 
     Parameters
@@ -48,7 +46,7 @@ def spectrogram(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
     return np.concatenate(list(spectrogram_blocks(with_room([waveform_S], view), view)))
 
 
-def spectrogram_blocks(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+def spectrogram_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
     """As `spectrogram`, for a waveform that arrives in pieces: yields (T, M) blocks in order.
 
     Parameters
@@ -67,12 +65,12 @@ def room(view: MelView | PcenView) -> int:
     return GRAIN_FRAMES * view.hop + view.n_fft
 
 
-def with_room(pieces: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+def with_room(pieces: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
     """Pieces (S,) of a waveform, copied behind the room that the front end needs."""
     return (np.concatenate([np.empty(room(view), np.float32), piece_S]) for piece_S in pieces)
 
 
-def mel_power(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
+def mel_power(waveform_S: Floats32, view: MelView | PcenView) -> Floats32:
     """Mel power as `librosa.feature.melspectrogram(y, power=2, center=True, pad_mode="constant")`.
 
     Spectra are of float32: a mel bin's amplitude (root of its power) is exact to 5e-7 (-126 dB) of the loudest one in
@@ -85,7 +83,7 @@ def mel_power(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
     return np.concatenate(list(mel_power_blocks(with_room([waveform_S], view), view)))
 
 
-def mel_power_blocks(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+def mel_power_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
     """As `mel_power`, in blocks of `BLOCK_FRAMES` frames; the last one may be shorter."""
     bands, window_N = _bands(view), _window(view.n_fft)
     windowed_TN = np.empty((BLOCK_FRAMES, view.n_fft), np.float32)
@@ -100,7 +98,7 @@ def mel_power_blocks(waveform: Iterable[FloatArray], view: MelView | PcenView) -
         yield power_TM
 
 
-def _frames(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterator[FloatArray]:
+def _frames(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
     """Views (T, N) of the centred windows, in blocks; half a window of zeros goes before and after the waveform."""
     n_fft, hop = view.n_fft, view.hop
     margin_S = np.zeros(n_fft // 2, np.float32)
@@ -115,25 +113,25 @@ def _frames(waveform: Iterable[FloatArray], view: MelView | PcenView) -> Iterato
     yield from _blocks(samples_S, _frames_in(samples_S, n_fft, hop), n_fft, hop)
 
 
-def _frames_in(samples_S: FloatArray, n_fft: int, hop: int) -> int:
+def _frames_in(samples_S: Floats32, n_fft: int, hop: int) -> int:
     return max(0, 1 + (len(samples_S) - n_fft) // hop)
 
 
-def _blocks(samples_S: FloatArray, frames: int, n_fft: int, hop: int) -> Iterator[FloatArray]:
+def _blocks(samples_S: Floats32, frames: int, n_fft: int, hop: int) -> Iterator[Floats32]:
     for first in range(0, frames, BLOCK_FRAMES):
         last = min(first + BLOCK_FRAMES, frames) - 1
         yield np.lib.stride_tricks.sliding_window_view(samples_S[first * hop : last * hop + n_fft], n_fft)[::hop]
 
 
-def power_to_db(power: FloatArray) -> FloatArray:
+def power_to_db(power: Floats32) -> Floats32:
     """10 log10 of power, floored at -100 dB. No reference, no `top_db`: recordings stay comparable."""
-    decibel: FloatArray = np.maximum(power, np.float32(POWER_FLOOR))
+    decibel: Floats32 = np.maximum(power, np.float32(POWER_FLOOR))
     np.log10(decibel, out=decibel)
     decibel *= np.float32(10)
     return decibel
 
 
-def pcen(energy_TM: FloatArray, params: PcenParams, frames_per_s: float) -> FloatArray:
+def pcen(energy_TM: Floats32, params: PcenParams, frames_per_s: float) -> Floats32:
     """Divide each mel bin by its own recent past, then compress: stationary noise and loudness vanish.
 
     Parameters
@@ -155,11 +153,11 @@ def pcen(energy_TM: FloatArray, params: PcenParams, frames_per_s: float) -> Floa
     return np.concatenate(list(pcen_blocks([energy_TM], params, frames_per_s)))
 
 
-def pcen_blocks(energy: Iterable[FloatArray], params: PcenParams, frames_per_s: float) -> Iterator[FloatArray]:
+def pcen_blocks(energy: Iterable[Floats32], params: PcenParams, frames_per_s: float) -> Iterator[Floats32]:
     """As `pcen`, for energy that arrives in blocks: the smoother's state is carried from one to the next."""
     coefficient = smoothing_coefficient(params.time_constant_s * frames_per_s)
     taps = np.asarray([coefficient], np.float32), np.asarray([1, coefficient - 1], np.float32)
-    state_M: FloatArray | None = None
+    state_M: Floats32 | None = None
     for energy_TM in energy:
         if energy_TM.size and energy_TM.min() < 0:
             raise ValueError("pcen: energy must not be negative; give mel power, not dB")
@@ -169,7 +167,7 @@ def pcen_blocks(energy: Iterable[FloatArray], params: PcenParams, frames_per_s: 
         yield _controlled(energy_TM, smooth_TM, params)
 
 
-def _controlled(energy_TM: FloatArray, smooth_TM: FloatArray, params: PcenParams) -> FloatArray:
+def _controlled(energy_TM: Floats32, smooth_TM: Floats32, params: PcenParams) -> Floats32:
     """Divide energy by its smoothed past to the power of the gain, then compress; overwrites the past."""
     smooth_TM += np.float32(params.eps)
     np.log(smooth_TM, out=smooth_TM)
@@ -179,7 +177,7 @@ def _controlled(energy_TM: FloatArray, smooth_TM: FloatArray, params: PcenParams
     return _compressed(smooth_TM, params)
 
 
-def _compressed(ratio_TM: FloatArray, params: PcenParams) -> FloatArray:
+def _compressed(ratio_TM: Floats32, params: PcenParams) -> Floats32:
     """(ratio + bias) ** power - bias ** power, in place, without losing the digits of small ratios."""
     if params.power == 0:  # the limit of (... - bias ** power) / power, as in librosa.pcen
         return np.log1p(ratio_TM, out=ratio_TM)
@@ -219,7 +217,7 @@ def _onset_ratio(loudest: float, params: PcenParams, frames_per_s: float) -> flo
 
 
 @lru_cache(maxsize=4)
-def _window(n_fft: int) -> FloatArray:
+def _window(n_fft: int) -> Floats32:
     return np.asarray(scipy.signal.get_window("hann", n_fft, fftbins=True), np.float32)
 
 
@@ -241,7 +239,7 @@ def _bands(view: MelView | PcenView) -> list[Band]:
     return bands
 
 
-def _halved(filters_FM: FloatArray, start: int, end: int) -> list[slice]:
+def _halved(filters_FM: Floats32, start: int, end: int) -> list[slice]:
     """Mel bins `start` to `end`, halved until each group looks at few FFT bins or is narrow."""
     low, high = _span(filters_FM[:, start:end])
     if high - low < BAND_FFT_BINS or end - start <= NARROWEST_BAND:
@@ -250,7 +248,7 @@ def _halved(filters_FM: FloatArray, start: int, end: int) -> list[slice]:
     return _halved(filters_FM, start, middle) + _halved(filters_FM, middle, end)
 
 
-def _span(filters_FM: FloatArray) -> tuple[int, int]:
+def _span(filters_FM: Floats32) -> tuple[int, int]:
     """First and last FFT bin that any of the filters looks at."""
     seen = np.flatnonzero(filters_FM.any(axis=1))
     return int(seen[0]), int(seen[-1])

@@ -26,8 +26,7 @@ from birdcache.params.model import Params
 from birdcache.params.views import MelView, PcenView
 from cache import tables
 from cache.locks import replacing
-from cache.mel_axis import mel_places
-from cache.mel_filters import mel_filters
+from cache.mel import mel_filters, mel_places
 from cache.store import Store
 from commands.report.gallery import draw_gallery
 from commands.report.results import read_audio

@@ -11,8 +11,7 @@ import torch
 
 from birdcache.bundle.format import FORGOTTEN
 from birdcache.params.views import MelView, PcenParams, PcenView
-from cache.mel_filters import mel_filters
-from cache.power import PCEN_SCALE, smoothing_coefficient
+from cache.mel import PCEN_SCALE, mel_filters, smoothing_coefficient
 from commands.export.graph import Level, rounded
 from commands.export.spectrum import Pcen, PowerSpectrum, context_frames, factors, mel_rows
 from pipeline.build import frontend

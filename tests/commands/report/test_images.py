@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from birdcache.params.views import MelView
-from cache.mel_axis import mel_frequencies_hz
+from cache.mel import mel_frequencies_hz
 from commands.report.images import TALLEST, WIDEST, picture, ticks_hz, ticks_s, webp
 from tests.tiny import tiny_params
 

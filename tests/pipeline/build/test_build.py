@@ -33,7 +33,7 @@ from cache.store import Store
 from cache.store_writer import commit_store
 from pipeline.build import build, worker
 from pipeline.build.build import Builder
-from pipeline.build.encode import decode_quantized, quantized_blocks
+from pipeline.build.encode import quantized_blocks
 from pipeline.build.frontend import FRONTEND_VERSION, spectrogram
 from pipeline.build.parallel import Task, run_unordered
 from pipeline.build.plan import Job, Source
@@ -207,7 +207,7 @@ def test_another_view_is_decoded_and_the_old_one_kept(
 
 def interrupted_after(count: int) -> Callable[..., Iterator[QuantizedArray]]:
     """`decode_quantized`, until somebody presses Ctrl-C."""
-    left, quantized = iter(range(count)), decode_quantized
+    left, quantized = iter(range(count)), worker.decode_quantized  # which `decoded` counts
 
     def interrupted(decoder: Decoder, *facts: Any) -> Iterator[QuantizedArray]:
         blocks = quantized(decoder, *facts)

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pytest
 import scipy.signal
 
+from birdcache.arrays import Floats32
 from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenParams, PcenView
-from cache.mel_filters import mel_filters
+from cache.mel import mel_filters
 from pipeline.build import frontend
 from pipeline.build.frontend import (
     BLOCK_FRAMES,
-    FloatArray,
     mel_power,
     pcen,
     power_to_db,
@@ -55,11 +55,11 @@ def make_pcen(geometry: dict[str, Any] = SMALL, **changes: float) -> PcenView:
     return PcenView.model_validate(plain | geometry)
 
 
-def noise(samples: int, level: float = 0.1, seed: int = 1) -> FloatArray:
+def noise(samples: int, level: float = 0.1, seed: int = 1) -> Floats32:
     return np.random.default_rng(seed).normal(0, level, samples).astype(np.float32)
 
 
-def tone(hz: float, samples: int, rate_hz: int, shape: Any = np.sin) -> FloatArray:
+def tone(hz: float, samples: int, rate_hz: int, shape: Any = np.sin) -> Floats32:
     return np.asarray(shape(2 * np.pi * hz * np.arange(samples) / rate_hz), np.float32)
 
 
@@ -292,7 +292,7 @@ def square(phase: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(np.sin(phase) >= 0, 1.0, -1.0)
 
 
-def loud_waveforms(view: MelView | PcenView) -> list[FloatArray]:
+def loud_waveforms(view: MelView | PcenView) -> list[Floats32]:
     """Full-scale sines and squares in the middle of every tenth mel bin, noise and clicks; first half silent."""
     rate_hz, samples = view.sample_rate_hz, view.sample_rate_hz // 2
     peaks_hz = np.fft.rfftfreq(view.n_fft, 1 / rate_hz)[mel_filters(view).argmax(axis=0)]

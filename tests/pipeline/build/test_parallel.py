@@ -57,7 +57,8 @@ def test_loky_gives_every_result_for_one_and_two_workers() -> None:
 
 def test_worker_ends_with_its_stage(tmp_path: Path) -> None:
     script = (
-        "import params, pathlib, time; from pipeline.build.parallel import run_unordered\n"
+        "import pathlib; from birdcache.params import load as params\n"
+        "from pipeline.build.parallel import run_unordered\n"
         f"machine = params.load(pathlib.Path({str(ROOT / 'params.yaml')!r})).machine\n"
         "task = \"import os, time; open('{}', 'w').write(str(os.getpid())); time.sleep(60)\"\n"
         "tasks = [(exec, (task.format(number),)) for number in (0, 1)]\n"
@@ -197,5 +198,5 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workers_import_what_their_tasks_need() -> None:
     space: dict[str, Any] = {}
     exec(parallel.IMPORTS, space)
-    assert space["pipeline"].part_worker.build_part
-    assert space["pipeline"].scan.scan_files
+    assert space["pipeline"].build.worker.build_part
+    assert space["pipeline"].dataset.scan.scan_files

@@ -12,7 +12,7 @@ import scipy.signal
 import torch
 
 from birdcache.params.views import PcenParams, PcenView
-from cache.power import smoothing_coefficient
+from cache.mel import smoothing_coefficient
 from pipeline.build import frontend
 from train.augment.normalise import BLOCK_FRAMES, pcen_
 

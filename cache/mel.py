@@ -1,0 +1,100 @@
+"""The mel scale, its filters, and the constants that front end and trainer share. M mel bin, F bin of the FFT.
+
+librosa gives frequencies and filters. Its import takes 0.3 s and 60 MB, so it comes late, and a stage hands the filters
+to its workers and their decoders (`packed_filters`, `accept_filters`) instead of having each import librosa.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import warnings
+import zlib
+from functools import lru_cache
+
+import numpy as np
+
+from birdcache.arrays import Floats32, Floats64
+from birdcache.params.views import MelView, PcenView
+
+AnyView = MelView | PcenView
+
+POWER_FLOOR = 1e-10  # -100 dB: below the quantisation noise of 16-bit audio in one mel bin
+PCEN_SCALE = 2.0**31  # PCEN's constants are made for integer audio (librosa.pcen)
+
+_filters: dict[AnyView, Floats32] = {}
+
+
+def smoothing_coefficient(time_constant_frames: float) -> float:
+    """Coefficient b of PCEN's smoother m[t] = (1 - b) m[t-1] + b e[t] (as librosa.pcen derives it)."""
+    square = time_constant_frames**2
+    return (math.sqrt(1 + 4 * square) - 1) / (2 * square)
+
+
+def mel_edges_hz(view: AnyView) -> Floats64:
+    """Ends and centres of the mel bins: (M + 2,), evenly spaced in mel; bin m reaches from edge m to edge m + 2."""
+    from librosa import mel_frequencies
+
+    htk = view.mel_scale == "htk"
+    return np.asarray(mel_frequencies(view.n_mels + 2, fmin=view.fmin_hz, fmax=view.fmax_hz, htk=htk))
+
+
+def mel_frequencies_hz(view: AnyView) -> Floats64:
+    """Centre of each mel bin: (M,)."""
+    return mel_edges_hz(view)[1:-1]
+
+
+def mel_places(hz: Floats64, view: AnyView) -> Floats64:
+    """Places of frequencies on the axis of mel bins, where the centre of bin m is at m; undoes `mel_frequencies_hz`."""
+    from librosa import hz_to_mel
+
+    htk = view.mel_scale == "htk"
+    low, high = hz_to_mel([view.fmin_hz, view.fmax_hz], htk=htk)
+    return np.asarray((hz_to_mel(hz, htk=htk) - low) / (high - low) * (view.n_mels + 1) - 1)
+
+
+def mel_filters(view: AnyView) -> Floats32:
+    """Triangular mel filters of unit area (`librosa.filters.mel`, norm slaney).
+
+    Returns
+    -------
+    (F, M) float32 with F = n_fft // 2 + 1, the caller's own.
+
+    Raises
+    ------
+    ValueError
+        If a filter is so narrow that it holds no FFT bin.
+    """
+    if view not in _filters:
+        _filters[view] = _computed(view)
+    return _filters[view].copy()
+
+
+def _computed(view: AnyView) -> Floats32:
+    from librosa.filters import mel
+
+    facts = {"sr": view.sample_rate_hz, "n_fft": view.n_fft, "n_mels": view.n_mels}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Empty filters detected")  # refused below
+        # float64, then rounded once: the bits that stores have been built with
+        filters_MF = mel(**facts, fmin=view.fmin_hz, fmax=view.fmax_hz, htk=view.mel_scale == "htk", dtype=np.float64)
+    empty = np.flatnonzero(filters_MF.max(axis=1) == 0)
+    if len(empty):
+        raise ValueError(
+            f"{len(empty)} of {view.n_mels} mel bins (first: {empty[0]}) hold no FFT bin; "
+            f"raise n_fft or fmin_hz, or lower n_mels"
+        )
+    return np.ascontiguousarray(filters_MF.T, np.float32)
+
+
+@lru_cache(maxsize=4)
+def packed_filters(view: AnyView) -> str:
+    """The filters as text of some 10 kB, for `accept_filters` in another process."""
+    return base64.b85encode(zlib.compress(mel_filters(view).astype("<f4").tobytes())).decode()
+
+
+def accept_filters(view: AnyView, packed: str) -> None:
+    """Let `mel_filters` of this process give what another one has computed."""
+    if view not in _filters:
+        filters = np.frombuffer(zlib.decompress(base64.b85decode(packed)), "<f4")
+        _filters[view] = filters.reshape(-1, view.n_mels).astype(np.float32)
