@@ -1,12 +1,16 @@
-"""What a pool holds, and what of it no store needs.
+"""Garbage collection in a pool: the parts that it holds, and those that no store needs.
 
-A part is needed if the note of a living store names it, or if a hard link elsewhere shares its bytes: removing it here
-would free nothing.
+A part is needed if the root of a living store names it, or if a hard link elsewhere shares its bytes: removing it here
+would free nothing. Roots are small files in the pool, one for each store. A build writes its store's root beforehand,
+since DVC removes the old store before it runs the stage: a build that was killed or ran out of disk must find its old
+parts and its new ones again.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,19 +19,113 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from birdcache.storage import AnyPath
+from birdcache.errors import StoreError
+from birdcache.files import canonical_json, sha256_hex, sweep_temporary, write_durably
+from birdcache.storage import AnyPath, reaching
+from cache.manifest import NAME as MANIFEST
 from cache.part import SHARD
 from cache.part_writer import ROWS, unpack_rows
-from cache.pool import DIGEST_DIGITS, discard
+from cache.pool import DIGEST_DIGITS, PooledPart, discard
 from cache.remote_parts import part_places
-from cache.usage import Note, address_of, read_notes
 
+ROOTS = "stores"  # folder in the pool
 VIEW = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS}}}")
 PART = re.compile(r"[0-9a-f]{64}|tmp-[0-9a-f-]+")  # whatever else lies in a pool's folder is not ours to remove
 
 
 @dataclass(frozen=True)
-class File:
+class GcRoot:
+    """A store's file in the pool: the store's machine and path, and its parts as `<view>/<address>`."""
+
+    file: AnyPath
+    host: str
+    store: str
+    parts: frozenset[str]
+    is_finished: bool
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another machine left it: only that one can tell whether the store is still there."""
+        return self.host != platform.node()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its store is gone, or was never finished and its folder is gone."""
+        store = Path(self.store)
+        there = (store / MANIFEST).is_file() or (not self.is_finished and store.parent.is_dir())
+        return not self.is_foreign and not there
+
+
+def write_plan_root(pool: AnyPath, store: Path, parts: Iterable[str]) -> None:
+    """Keep the parts that `store` is going to be made of, beside those that it is made of now.
+
+    Parameters
+    ----------
+    parts : `<view>/<address>` of each, whether they are in the pool already or not.
+    """
+    file = _file(pool, store)
+    with reaching(file):
+        old = _read_root(file).parts if file.exists() else frozenset()
+    _write_root(file, store, old.union(parts), is_finished=False)
+
+
+def write_store_root(pool: AnyPath, store: Path, parts: Sequence[PooledPart]) -> None:
+    """Keep the parts of the pool that `store`, which is committed, is made of; the last plan no longer counts."""
+    _write_root(_file(pool, store), store, (address_of(part.folder) for part in parts), is_finished=True)
+
+
+def address_of(folder: AnyPath) -> str:
+    """`<view>/<address>` of a part, from its folder in a pool."""
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def sweep_roots(pool: AnyPath) -> None:
+    """Remove roots that killed processes left half written; only for the holder of the pool's exclusive lock."""
+    if isinstance(pool, Path):
+        sweep_temporary(pool / ROOTS)
+
+
+def read_roots(pool: AnyPath) -> tuple[GcRoot, ...]:
+    """All roots in a pool.
+
+    Raises
+    ------
+    StoreError
+        If one is damaged: then nobody knows what its store needs.
+    """
+    folder = pool / ROOTS
+    files: list[AnyPath] = [*folder.glob("*.json")] if folder.is_dir() else []
+    return tuple(_read_root(file) for file in sorted(files, key=str))
+
+
+def _file(pool: AnyPath, store: Path) -> AnyPath:
+    name = sha256_hex(f"{platform.node()}:{store.absolute()}".encode())[:32]
+    return pool / ROOTS / f"{name}.json"
+
+
+def _write_root(file: AnyPath, store: Path, parts: Iterable[str], is_finished: bool) -> None:
+    root = {"host": platform.node(), "store": str(store.absolute()), "parts": sorted(parts), "finished": is_finished}
+    if isinstance(file, Path):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(file, canonical_json(root))
+    else:
+        with reaching(file):
+            file.write_bytes(canonical_json(root))
+
+
+def _read_root(file: AnyPath) -> GcRoot:
+    try:
+        root = json.loads(file.read_bytes())
+        return GcRoot(file, root["host"], root["store"], frozenset(root["parts"]), root["finished"])
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(
+            f"{file}: is damaged, so nobody knows which parts its store needs; remove it, and run "
+            f"`dvc repro -f` of the stages `spectrograms` in every project that uses this pool"
+        ) from None
+
+
+@dataclass(frozen=True)
+class PooledFile:
     """Size of a file, and how many hard links share its bytes."""
 
     bytes: int
@@ -57,54 +155,53 @@ class PoolEntry:
 
 @dataclass(frozen=True)
 class PoolUsage:
-    """All that a pool holds, and the notes in it."""
+    """The contents of a pool, and the roots in it."""
 
     entries: tuple[PoolEntry, ...]
-    notes: tuple[Note, ...]
+    roots: tuple[GcRoot, ...]
 
     @property
     def garbage(self) -> list[PoolEntry]:
-        """What no store needs."""
+        """The entries that no store needs."""
         return [entry for entry in self.entries if not entry.is_needed]
 
 
-def pool_usage(root: AnyPath, stores: Iterable[Path]) -> PoolUsage:
-    """List what a pool holds, and whether a store needs it.
+def pool_usage(pool: AnyPath, stores: Iterable[Path]) -> PoolUsage:
+    """List the parts of a pool, each with whether a store needs it.
 
     Parameters
     ----------
-    root : of the pool.
-    stores : further stores of this machine, such as those of a project that was moved after they were noted.
+    stores : further stores of this machine, such as those of a project that was moved since it wrote its roots.
 
     Raises
     ------
     StoreError
-        If a note is damaged: then nobody knows what its store needs.
+        If a root is damaged: then nobody knows what its store needs.
     """
-    notes = read_notes(root)
-    living = [note for note in notes if not note.is_void]
-    here = {Path(note.store) for note in living if not note.is_foreign} | set(stores)
-    needed = {address for note in living for address in note.parts}
+    roots = read_roots(pool)
+    living = [root for root in roots if not root.is_stale]
+    here = {Path(root.store) for root in living if not root.is_foreign} | set(stores)
+    needed = {address for root in living for address in root.parts}
     needed |= {address for store in here for address in _addresses(store)}
-    contents = _list_files(root)
-    recordings = _count_recordings(root, [address for address, files in contents.items() if ROWS in files])
+    contents = _list_files(pool)
+    recordings = _count_recordings(pool, [address for address, files in contents.items() if ROWS in files])
     return PoolUsage(
         tuple(
             PoolEntry(
-                folder=root / address,
+                folder=pool / address,
                 files=tuple(files),
                 recordings=recordings.get(address, 0),
                 bytes=sum(file.bytes for file in files.values()),
-                is_needed=address in needed or files.get(SHARD.as_posix(), File(0, 1)).links > 1,
+                is_needed=address in needed or files.get(SHARD.as_posix(), PooledFile(0, 1)).links > 1,
             )
             for address, files in sorted(contents.items())
         ),
-        notes,
+        roots,
     )
 
 
-def free(garbage: Sequence[PoolEntry], notes: Sequence[Note]) -> None:
-    """Remove holdings from their pool, and then the notes whose stores are gone; cut short, it leaves no half part."""
+def free(garbage: Sequence[PoolEntry], roots: Sequence[GcRoot]) -> None:
+    """Remove entries from their pool, and then the roots whose stores are gone; cut short, it leaves no half part."""
     local = [entry.folder for entry in garbage if isinstance(entry.folder, Path)]
     for folder in local:
         discard(folder)
@@ -112,9 +209,9 @@ def free(garbage: Sequence[PoolEntry], notes: Sequence[Note]) -> None:
         with suppress(OSError):  # it still has parts
             view.rmdir()
     _free_remote([entry for entry in garbage if not isinstance(entry.folder, Path)])
-    for note in notes:
-        if note.is_void:
-            note.file.unlink(missing_ok=True)
+    for root in roots:
+        if root.is_stale:
+            root.file.unlink(missing_ok=True)
 
 
 def _free_remote(garbage: Sequence[PoolEntry]) -> None:
@@ -135,48 +232,48 @@ def _addresses(store: Path) -> Iterator[str]:
             yield address_of(folder)
 
 
-def _list_files(root: AnyPath) -> dict[str, dict[str, File]]:
+def _list_files(pool: AnyPath) -> dict[str, dict[str, PooledFile]]:
     """Files of each part, finished or not, by `<view>/<address>` and by their name in it."""
-    return dict(_list_local(root)) if isinstance(root, Path) else _list_remote(root)
+    return dict(_list_local(pool)) if isinstance(pool, Path) else _list_remote(pool)
 
 
-def _list_local(root: Path) -> Iterator[tuple[str, dict[str, File]]]:
-    for view in root.iterdir() if root.is_dir() else ():
+def _list_local(pool: Path) -> Iterator[tuple[str, dict[str, PooledFile]]]:
+    for view in pool.iterdir() if pool.is_dir() else ():
         if VIEW.fullmatch(view.name):
             for part in view.iterdir():
                 if PART.fullmatch(part.name):
                     yield f"{view.name}/{part.name}", _files_below(part)
 
 
-def _files_below(part: Path) -> dict[str, File]:
+def _files_below(part: Path) -> dict[str, PooledFile]:
     files = {}
     for folder, _, names in os.walk(part):
         for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118 - thousands of them
             facts = os.lstat(path)
-            files[path[len(str(part)) + 1 :]] = File(facts.st_size, facts.st_nlink)
+            files[path[len(str(part)) + 1 :]] = PooledFile(facts.st_size, facts.st_nlink)
     return files
 
 
-def _list_remote(root: Any) -> dict[str, dict[str, File]]:
+def _list_remote(pool: Any) -> dict[str, dict[str, PooledFile]]:
     """One listing of everything instead of a request a part; a bucket that is gone holds nothing."""
-    contents: defaultdict[str, dict[str, File]] = defaultdict(dict)
-    below = len(root.path.rstrip("/")) + 1
+    contents: defaultdict[str, dict[str, PooledFile]] = defaultdict(dict)
+    below = len(pool.path.rstrip("/")) + 1
     with suppress(FileNotFoundError):
-        root.fs.invalidate_cache()
-        for path, facts in root.fs.find(root.path, detail=True).items():
+        pool.fs.invalidate_cache()
+        for path, facts in pool.fs.find(pool.path, detail=True).items():
             view, part, name = (*path[below:].split("/", 2), "", "")[:3]
             if VIEW.fullmatch(view) and PART.fullmatch(part):
-                contents[f"{view}/{part}"][name] = File(int(facts["size"]), 1)
+                contents[f"{view}/{part}"][name] = PooledFile(int(facts["size"]), 1)
     return dict(contents)
 
 
-def _count_recordings(root: AnyPath, addresses: Sequence[str]) -> dict[str, int]:
+def _count_recordings(pool: AnyPath, addresses: Sequence[str]) -> dict[str, int]:
     """Recordings of each part, by its list of rows; an unreadable list counts as none."""
-    if isinstance(root, Path):
-        return {address: _recordings((root / address / ROWS).read_bytes()) for address in addresses}
-    paths = {address: (root / address / ROWS).path for address in addresses}
-    contents = root.fs.cat(list(paths.values())) if paths else {}
+    if isinstance(pool, Path):
+        return {address: _recordings((pool / address / ROWS).read_bytes()) for address in addresses}
+    paths = {address: (pool / address / ROWS).path for address in addresses}
+    contents = pool.fs.cat(list(paths.values())) if paths else {}
     return {address: _recordings(contents[path]) for address, path in paths.items()}
 
 

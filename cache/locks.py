@@ -5,7 +5,6 @@ A lock ends with the process that holds it, however that ends. A remote pool has
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import re
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from birdcache.errors import StoreError
+from birdcache.files import lock
 from birdcache.storage import AnyPath
 
 NAME = "lock"
@@ -33,9 +33,9 @@ def building(root: AnyPath, when_alone: Callable[[], None]) -> Iterator[None]:
         return
     root.mkdir(parents=True, exist_ok=True)
     with (root / NAME).open("w") as file:
-        if _try(file.fileno(), fcntl.LOCK_EX):
+        if lock(file):
             when_alone()
-        fcntl.flock(file, fcntl.LOCK_SH)
+        lock(file, shared=True, wait=True)
         yield
 
 
@@ -54,7 +54,7 @@ def replacing(store: Path, sweep_after: Callable[[int], None]) -> Iterator[None]
     """
     store.parent.mkdir(parents=True, exist_ok=True)
     with store.with_name(f".{store.name}.lock").open("a+") as file:
-        is_ours = _try(file.fileno(), fcntl.LOCK_EX)
+        is_ours = lock(file)
         file.seek(0)
         holder = file.read()
         if not is_ours:
@@ -83,14 +83,6 @@ def alone(root: AnyPath) -> Iterator[None]:
         yield
         return
     with (root / NAME).open("w") as file:
-        if not _try(file.fileno(), fcntl.LOCK_EX):
+        if not lock(file):
             raise StoreError(f"{root}: a build is writing to this pool; try again when it has finished")
         yield
-
-
-def _try(handle: int, kind: int) -> bool:
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

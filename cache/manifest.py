@@ -1,4 +1,4 @@
-"""The manifest of a store: what it holds, for which view, and the size and SHA-256 of each of its files.
+"""The manifest of a store (view, contents, size and SHA-256 of each file) and its index of recordings.
 
 It is written last, so a store without one is unfinished. It holds no time, host or absolute path: the same recordings
 and view give the same bytes. Its key `sha256` is that of all its other keys.
@@ -6,18 +6,22 @@ and view give the same bytes. Its key `sha256` is that of all its other keys.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import zarr
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from birdcache.arrays import Bytes, Ints
 from birdcache.errors import StoreError
-from birdcache.files import canonical_json, sha256_hex
+from birdcache.files import checksummed_json, verified_json
 from birdcache.params.views import View
 from cache.corruption import Corruption, refusal
 from cache.quantize import Quantizer
+from cache.shard import CHUNK_FRAMES
 
 NAME = "manifest.json"
 VERSION: Literal[1] = 1
@@ -71,7 +75,7 @@ class Manifest(Strict):
 
     def to_bytes(self) -> bytes:
         """The manifest's file content."""
-        return _signed(self.model_dump())
+        return checksummed_json(self.model_dump(), canonical=True) + b"\n"
 
 
 def read_manifest(store: Path) -> Manifest:
@@ -98,16 +102,34 @@ def read_manifest(store: Path) -> Manifest:
 
 
 def _intact_content(path: Path) -> dict[str, Any]:
-    """The manifest's keys but `sha256`, which they are compared with."""
     written = path.read_bytes()
-    with suppress(ValueError, TypeError, AttributeError, KeyError):
-        content: dict[str, Any] = json.loads(written)
-        del content["sha256"]
-        if written == _signed(content):
-            return content
+    with suppress(ValueError):
+        if written.endswith(b"\n"):
+            return verified_json(written[:-1], canonical=True)
     raise refusal(Corruption(path, "is damaged or of another version, so nothing in its store can be trusted"))
 
 
-def _signed(content: dict[str, Any]) -> bytes:
-    """The file's bytes: canonical, so that each content has one spelling only."""
-    return canonical_json({**content, "sha256": sha256_hex(canonical_json(content))}) + b"\n"
+@dataclass(frozen=True)
+class Index:
+    """(N,) part number, first frame in the part and frames of each recording, and (N, 32) SHA-256 of its audio."""
+
+    part: Ints
+    start: Ints
+    frames: Ints
+    audio: Bytes
+
+    def audio_in(self, part: int, chunk: int | None = None) -> tuple[str, ...]:
+        """SHA-256 of the audio of the recordings that lie in a part, or of those that reach into one of its chunks."""
+        is_there = self.part == part
+        if chunk is not None:
+            is_there &= (self.start < (chunk + 1) * CHUNK_FRAMES) & (self.start + self.frames > chunk * CHUNK_FRAMES)
+        return tuple(digest.tobytes().hex() for digest in self.audio[is_there])
+
+
+def read_index(store: Path) -> Index:
+    """Read the index of a store, whose files have been compared with the manifest."""
+    group = zarr.open_group(store, mode="r")
+    spans: Any = group[INDEX_SPANS]
+    audio: Any = group[INDEX_AUDIO]
+    part, start, frames = (np.ascontiguousarray(column) for column in spans[:].T)
+    return Index(part, start, frames, audio[:])

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from birdcache.arrays import Ints
 from cache.corruption import Corruption, refusal
-from cache.index import Index, Ints
+from cache.manifest import Index
 from cache.part import SHARD, copy_rows, map_parts
 from cache.shard import CHECKSUM_BYTES, CHUNK_FRAMES, Layout, checksum
 

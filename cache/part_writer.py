@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from birdcache.files import canonical_json, file_sha256, naming, sha256_hex
+from birdcache.files import checksummed_json, file_sha256, naming, verified_json
 from cache.part import METADATA, SHARD, write_metadata
 from cache.shard import Layout, ShardWriter
 
@@ -28,16 +27,13 @@ class FileFacts:
 
 def pack_rows(content: dict[str, Any]) -> bytes:
     """A list of rows as the bytes of its file, with their own SHA-256."""
-    return canonical_json({**content, "sha256": sha256_hex(canonical_json(content))})
+    return checksummed_json(content, canonical=True)
 
 
 def unpack_rows(packed: bytes) -> dict[str, Any] | None:
     """The content of a list of rows, or None if its bytes are not those that were written."""
-    with suppress(ValueError, TypeError, AttributeError, KeyError):
-        content: dict[str, Any] = json.loads(packed)
-        del content["sha256"]
-        if packed == pack_rows(content):
-            return content
+    with suppress(ValueError):
+        return verified_json(packed, canonical=True)
     return None
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from birdcache.arrays import Ints
 from birdcache.errors import StoreError
 from birdcache.files import file_sha256
 from birdcache.params.views import MelView, PcenView
 from cache.corruption import refusal
-from cache.index import Ints, read_index
-from cache.manifest import NAME
+from cache.manifest import NAME, read_index
 from cache.mapped import MappedParts
 from cache.part import PartReader
 from cache.quantize import QuantizedArray

@@ -10,8 +10,7 @@ from pathlib import Path
 from birdcache.files import file_sha256, sha256_hex
 from birdcache.storage import AnyPath, reaching
 from cache.corruption import Corruption
-from cache.index import Index, read_index
-from cache.manifest import FileEntry, Manifest, read_manifest
+from cache.manifest import FileEntry, Index, Manifest, read_index, read_manifest
 from cache.part import SHARD, PartReader
 from cache.remote_parts import part_places, remote_sizes
 from cache.shard import Layout

@@ -20,11 +20,11 @@ from birdcache.params.model import Params
 from birdcache.storage import AnyPath, place
 from cache import tables
 from cache.csv_files import Table
+from cache.gc import write_plan_root, write_store_root
 from cache.locks import building, replacing
 from cache.store import Store
 from cache.store_writer import commit_store
 from cache.tables import Col
-from cache.usage import note_plan, note_store
 from pipeline.build.build import Builder
 from pipeline.build.parallel import sweep_after
 from pipeline.build.plan import Source
@@ -121,7 +121,7 @@ def build_store(
         If another process is building this store, or the disk refuses.
     """
     with writing(target), replacing(target, sweep_after), building(builder.root, builder.sweep):
-        parts, bad = builder.build(sources, what, partial(note_plan, builder.root, target), silence)
+        parts, bad = builder.build(sources, what, partial(write_plan_root, builder.root, target), silence)
         silent = [entry.source.path for entry in bad if silence and entry.code == "silent"]
         bad = [entry for entry in bad if entry.source.path not in silent]
         refused += bad
@@ -130,7 +130,7 @@ def build_store(
                 f"{target}: none of {len(sources)} audio files can be decoded; the first: {bad[0].reason}"
             )
         commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
-        note_store(builder.root, target, [named.part for named in parts])
+        write_store_root(builder.root, target, [named.part for named in parts])
     report = _summary(Store(target), sources, bad) | {"silent": silent}
     print(
         f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB; "

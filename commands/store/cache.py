@@ -10,11 +10,11 @@ from birdcache.audio.read import DECODER_VERSION
 from birdcache.params import load as parameters
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath, is_local, reaching
-from cache.gc import PoolEntry, PoolUsage, free, pool_usage
+from cache.gc import GcRoot, PoolEntry, PoolUsage, free, pool_usage
 from cache.keys import view_digest
 from cache.locks import alone
 from cache.pool import DIGEST_DIGITS
-from cache.usage import Note
+
 from pipeline.build.frontend import FRONTEND_VERSION
 from pipeline.spectrograms import CACHE, pool_root
 
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{root}: no such pool; there is nothing to free")
         return
     usage = read_usage(root)
-    print("\n".join([f"pool {root}", "", *table(usage, view_names(params.views)), *remarks(root, usage.notes)]))
+    print("\n".join([f"pool {root}", "", *table(usage, view_names(params.views)), *remarks(root, usage.roots)]))
     if not usage.garbage:
         print("there is nothing to free")
     elif arguments.yes or is_confirmed(total(usage.garbage)):
@@ -53,7 +53,7 @@ def free_shown(root: AnyPath, shown: PoolUsage) -> list[PoolEntry]:
     with alone(root), reaching(root):
         now = pool_usage(root, CACHE.glob("*.zarr"))
         garbage = [entry for entry in now.garbage if entry.folder in folders]
-        free(garbage, now.notes)
+        free(garbage, now.roots)
     return garbage
 
 
@@ -109,15 +109,15 @@ def _line(name: str, entries: Sequence[PoolEntry]) -> str:
     return "".join(cells)
 
 
-def remarks(root: AnyPath, notes: Sequence[Note]) -> Iterator[str]:
+def remarks(root: AnyPath, gc_roots: Sequence[GcRoot]) -> Iterator[str]:
     """Remarks on stores that are gone, unfinished, or on another machine."""
     yield ""
-    for note in notes:
-        if note.is_void:
-            yield f"gone: {note.store}"
-        elif note.is_foreign:
-            yield f"kept for {note.store}, which only {note.host} can check; if that is gone, remove {note.file}"
-        elif not note.is_finished:
-            yield f"kept for {note.store}, whose build is unfinished: run `dvc repro` there, or remove {note.file}"
+    for each in gc_roots:
+        if each.is_stale:
+            yield f"gone: {each.store}"
+        elif each.is_foreign:
+            yield f"kept for {each.store}, which only {each.host} can check; if that is gone, remove {each.file}"
+        elif not each.is_finished:
+            yield f"kept for {each.store}, whose build is unfinished: run `dvc repro` there, or remove {each.file}"
     if not is_local(root):
         yield "a remote pool has no lock: make sure that no build is writing to it"

@@ -18,12 +18,12 @@ from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenView
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath
+from cache.gc import sweep_roots
 from cache.keys import part_address, view_digest
 from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from cache.store_writer import NamedPart
-from cache.usage import sweep_notes
 from pipeline.build.encode import quantizer_of
 from pipeline.build.frontend import FRONTEND_VERSION
 from pipeline.build.parallel import run_unordered
@@ -52,7 +52,7 @@ class Builder:
 
     def sweep(self) -> None:
         """Remove what unfinished builds left; only for the holder of the pool's exclusive lock."""
-        sweep_notes(self.root)
+        sweep_roots(self.root)
         if isinstance(self._pool, LocalPool):
             self._pool.sweep()
 

@@ -14,8 +14,8 @@ import pytest
 from birdcache.errors import StoreError
 from birdcache.files import sweep_temporary, temporary_name, write_durably, writing
 from cache import pool, store_writer
+from cache.gc import read_roots, sweep_roots, write_plan_root
 from cache.store import Store
-from cache.usage import note_plan, read_notes, sweep_notes
 from tests.cache.conftest import Sealed
 from tests.failing_disk import FailingDisk
 
@@ -49,12 +49,12 @@ def test_whichever_write_fails_the_old_store_stays_and_nothing_else(
 
 @pytest.mark.parametrize("at", range(1, 5))
 def test_failed_note_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    note_plan(tmp_path, tmp_path / "mel.zarr", ["old"])
+    write_plan_root(tmp_path, tmp_path / "mel.zarr", ["old"])
     with monkeypatch.context() as patch:
         FailingDisk(patch, at, stays_full=True)
         with pytest.raises(OSError, match=r"No space left on device: '.*stores"):
-            note_plan(tmp_path, tmp_path / "mel.zarr", ["new"])
-    (note,) = read_notes(tmp_path)
+            write_plan_root(tmp_path, tmp_path / "mel.zarr", ["new"])
+    (note,) = read_roots(tmp_path)
     assert "old" in note.parts
     assert temporary_files(tmp_path) == []
 
@@ -85,7 +85,7 @@ def test_file_that_may_not_grow_leaves_the_old_store(make_sealed: MakeSealed, si
 def test_error_names_the_file_the_rule_and_the_hint(tmp_path: Path) -> None:
     refused = pytest.raises(
         StoreError,
-        match=r"pool/part: cannot be written \(No space .*as it was: .*cache gc.*BIRDCACHE_POOL.*run the stage",
+        match=r"pool/part: cannot be written \(No space .*is kept: .*cache gc.*BIRDCACHE_POOL.*run the stage",
     )
     with refused, writing(tmp_path / "mel.zarr"):
         raise OSError(28, "No space left on device", "pool/part")
@@ -127,7 +127,7 @@ def test_everything_is_forced_to_disk_before_it_is_renamed_into_its_place(
 ) -> None:
     journal = Journal(monkeypatch)
     sealed = make_sealed()
-    note_plan(sealed.pool, sealed.path, ["a"])
+    write_plan_root(sealed.pool, sealed.path, ["a"])
     assert {"mel.zarr", "manifest.json"} <= {path.name for path in journal.renamed}
     assert len([path for path in journal.renamed if len(path.name) == 64]) == 2
     assert journal.unsafe == []
@@ -150,6 +150,6 @@ def test_what_killed_processes_began_to_write_is_swept(tmp_path: Path) -> None:
     (tmp_path / "stores").mkdir()
     write_durably(tmp_path / "stores/note.json", b"{}")
     temporary_name(tmp_path / "stores/note.json").write_bytes(b"{")
-    sweep_notes(tmp_path)
+    sweep_roots(tmp_path)
     assert [path.name for path in (tmp_path / "stores").iterdir()] == ["note.json"]
     sweep_temporary(tmp_path / "nowhere")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cache.gather import Ints, find_slices
+from birdcache.arrays import Ints
+from cache.gather import find_slices
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
 from tests.cache.conftest import Sealed

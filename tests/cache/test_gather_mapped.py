@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from birdcache.errors import StoreError
-from cache import gather_mapped
-from cache.gather import find_slices
-from cache.gather_mapped import MappedReader
+from cache import gather
+from cache.gather import MappedReader, find_slices
 from cache.part import SHARD, SPARE_FILES
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
@@ -98,7 +97,7 @@ def test_the_kernel_is_told_nothing_while_files_lie_in_memory(
 ) -> None:
     reader = MappedReader(store)
     for bytes_per_s, told in ((0.0, 1), (0.0, 1), (1e18, 1), (1e18, 2), (0.0, 3), (0.0, 3)):
-        monkeypatch.setattr(gather_mapped, "WARM_BYTES_PER_S", bytes_per_s)
+        monkeypatch.setattr(gather, "WARM_BYTES_PER_S", bytes_per_s)
         stage(reader, store, {3: 0})
         assert len(advice[1].ranges) == told
 

@@ -15,7 +15,7 @@ from upath import UPath
 
 from birdcache.errors import StoreError
 from birdcache.storage import AnyPath
-from cache.gc import free, pool_usage
+from cache.gc import address_of, free, pool_usage, read_roots, write_plan_root, write_store_root
 from cache.part import SHARD
 from cache.part_writer import ROWS
 from cache.pool import LocalPool
@@ -24,7 +24,6 @@ from cache.remote_pool import open_pool
 from cache.shard import Layout
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
-from cache.usage import address_of, note_plan, note_store, read_notes
 from tests.cache.conftest import VIEW
 from tests.sealing import add_part
 
@@ -72,7 +71,7 @@ def make_store(root: AnyPath, target: Path, names: str, digest: str = DIGEST) ->
     parts = make_parts(root, names, digest)
     target.parent.mkdir(parents=True, exist_ok=True)
     commit_store(target, VIEW, digest, CODEC, parts)
-    note_store(root, target, [named.part for named in parts])
+    write_store_root(root, target, [named.part for named in parts])
     return [address_of(named.part.folder) for named in parts]
 
 
@@ -82,9 +81,9 @@ def garbage(root: AnyPath, *stores: Path) -> list[str]:
 
 def collect(root: AnyPath) -> int:
     """Free all garbage; returns its bytes."""
-    stock = pool_usage(root, [])
-    free(stock.garbage, stock.notes)
-    return sum(entry.bytes for entry in stock.garbage)
+    usage = pool_usage(root, [])
+    free(usage.garbage, usage.roots)
+    return sum(entry.bytes for entry in usage.garbage)
 
 
 def files_of(root: AnyPath) -> dict[str, int]:
@@ -98,9 +97,9 @@ def test_stores_keep_their_parts_and_nothing_else_is_kept(root: AnyPath, tmp_pat
     make_store(root, tmp_path / "two/pcen.zarr", "a", OTHER_DIGEST)
     unused = [address_of(named.part.folder) for named in make_parts(root, "cde") + make_parts(root, "b", OTHER_DIGEST)]
     assert garbage(root) == sorted(unused[1:])
-    stock = pool_usage(root, [])
-    assert sum(entry.recordings for entry in stock.garbage) == 4 + 5 + 2
-    assert {entry.view for entry in stock.entries} == {DIGEST[:32], OTHER_DIGEST[:32]}
+    usage = pool_usage(root, [])
+    assert sum(entry.recordings for entry in usage.garbage) == 4 + 5 + 2
+    assert {entry.view for entry in usage.entries} == {DIGEST[:32], OTHER_DIGEST[:32]}
 
 
 def test_what_is_freed_is_what_was_said(root: AnyPath, tmp_path: Path) -> None:
@@ -122,7 +121,7 @@ def test_removed_store_frees_what_it_alone_needed(root: AnyPath, tmp_path: Path)
     shutil.rmtree(tmp_path / "two.zarr")
     assert garbage(root) == addresses[1:]
     collect(root)
-    assert [Path(note.store).name for note in read_notes(root)] == ["one.zarr"]
+    assert [Path(note.store).name for note in read_roots(root)] == ["one.zarr"]
     Store(tmp_path / "one.zarr").verify()
 
 
@@ -130,7 +129,7 @@ def test_rebuilt_store_frees_its_old_parts(root: AnyPath, tmp_path: Path) -> Non
     old = make_store(root, tmp_path / "mel.zarr", "abc")
     make_store(root, tmp_path / "mel.zarr", "bcd")
     assert garbage(root) == old[:1]
-    assert len(read_notes(root)) == 1
+    assert len(read_roots(root)) == 1
 
 
 @pytest.mark.usefixtures("no_links")
@@ -180,7 +179,7 @@ def test_killed_build_keeps_its_old_parts_and_its_new_ones(root: AnyPath, tmp_pa
     shutil.rmtree(target)
     assert len(garbage(root)) == 2
     planned = [address_of(named.part.folder) for named in make_parts(root, "c")]
-    note_plan(root, target, [*planned, f"{DIGEST[:32]}/{'0' * 64}"])
+    write_plan_root(root, target, [*planned, f"{DIGEST[:32]}/{'0' * 64}"])
     assert garbage(root) == []
     make_store(root, target, "c")
     assert len(garbage(root)) == 2
@@ -189,11 +188,11 @@ def test_killed_build_keeps_its_old_parts_and_its_new_ones(root: AnyPath, tmp_pa
 def test_unfinished_store_whose_project_is_gone_needs_nothing(root: AnyPath, tmp_path: Path) -> None:
     target = tmp_path / "data/mel.zarr"
     make_store(root, target, "a")
-    note_plan(root, target, [])
+    write_plan_root(root, target, [])
     shutil.rmtree(target.parent)
     assert len(garbage(root)) == 1
     collect(root)
-    assert read_notes(root) == ()
+    assert read_roots(root) == ()
 
 
 def test_unfinished_parts_are_freed(tmp_path: Path) -> None:
@@ -264,7 +263,7 @@ def test_remote_removal_cut_short_leaves_no_half_part(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"host":"a","store":"b","parts":3,"finished":true}'])
 def test_damaged_note_is_refused_by_name(root: AnyPath, tmp_path: Path, content: bytes) -> None:
     make_store(root, tmp_path / "mel.zarr", "a")
-    (note,) = read_notes(root)
+    (note,) = read_roots(root)
     note.file.write_bytes(content)
     with pytest.raises(StoreError, match=rf"stores/{note.file.name}: is damaged, so nobody knows"):
         pool_usage(root, [])

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from upath import UPath
 
+from birdcache.arrays import Ints
 from birdcache.errors import StoreError
 from cache import stream
-from cache.gather import Ints, find_slices
+from cache.gather import find_slices
 from cache.part import SHARD, PartReader
 from cache.pool import LocalPool
 from cache.quantize import QuantizedArray

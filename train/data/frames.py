@@ -18,8 +18,7 @@ from torch import Tensor
 from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
-from cache.gather import Slices, find_slices
-from cache.gather_mapped import MappedReader
+from cache.gather import MappedReader, Slices, find_slices
 from cache.quantize import QuantizedArray, Quantizer
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
