@@ -13,6 +13,7 @@ from birdcache.audio.read import waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView, View
 from birdcache.storage import AnyPath
+from cache.mel import accept_filters, packed_filters
 from cache.quantize import QuantizedArray, Quantizer
 from pipeline.build.frontend import room, spectrogram_blocks, value_range
 
@@ -70,12 +71,15 @@ def decode_quantized(
     RejectedAudio
         As there; crashed, timed-out or out-of-memory besides.
     """
-    arguments = {"view": view.model_dump(mode="json"), "sha256": sha256, "silence": silence}
+    facts = {"view": view.model_dump(mode="json"), "filters": packed_filters(view)}
+    arguments = {**facts, "sha256": sha256, "silence": silence}
     return decoder.arrays(quantized_from_json, path, arguments, duration_s, view.dtype, (view.n_mels,))
 
 
 def quantized_from_json(
-    path: AnyPath, view: dict[str, Any], sha256: str | None, silence: bool
+    path: AnyPath, view: dict[str, Any], filters: str, sha256: str | None, silence: bool
 ) -> Iterator[QuantizedArray]:
-    """`quantized_blocks` for a view as JSON."""
-    return quantized_blocks(path, VIEW.validate_python(view), sha256, silence)
+    """`quantized_blocks` for a view as JSON and its `cache.mel.packed_filters`."""
+    validated = VIEW.validate_python(view)
+    accept_filters(validated, filters)
+    return quantized_blocks(path, validated, sha256, silence)

@@ -17,6 +17,7 @@ from birdcache.errors import PipelineError, StoreError
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import absolute, is_local
 from cache.keys import view_digest
+from cache.mel import accept_filters
 from cache.part import PartReader
 from cache.part_writer import PartWriter
 from cache.pool import PooledPart
@@ -30,11 +31,13 @@ from pipeline.build.plan import Job, Old, Rows, Source
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is the same for all parts of a store; `base` is the folder that relative paths start from."""
+    """What is the same for all parts of a store; `base` is the folder that relative paths start from,
+    `filters` those of the view, packed."""
 
     view: MelView | PcenView
     digest: str
     quantizer: Quantizer
+    filters: str
     pool: str
     base: str
 
@@ -82,6 +85,7 @@ def build_part(job: Job, recipe: Recipe) -> Built:
             f"{platform.node()}: this worker has another version of the project or of its audio libraries (here: "
             f"front end {FRONTEND_VERSION}, {DECODER_VERSION}) than the stage that sent it; install the same everywhere"
         )
+    accept_filters(recipe.view, recipe.filters)
     with zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
         pool = open_pool(absolute(recipe.pool, recipe.base), recipe.digest)
         with pool.new_part(recipe.layout) as part_writer:
