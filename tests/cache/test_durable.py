@@ -108,6 +108,7 @@ class Journal:
         self._rename = os.rename
         patch.setattr(os, "fsync", self._fsync)
         patch.setattr(os, "rename", self._rename_checked)
+        patch.setattr(os, "replace", self._rename_checked)
 
     def _fsync(self, handle: int) -> None:
         facts = os.fstat(handle)
