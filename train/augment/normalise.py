@@ -13,12 +13,12 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from cache.mel import PCEN_SCALE, smoothing_coefficient
 from torch import Tensor
 from torch.nn import functional
 
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_of
+from cache.mel import PCEN_SCALE, smoothing_coefficient
 from train.augment.ops import to_device, to_power_
 from train.data.examples import Examples
 from train.data.frames import Frames

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from birdcache.arrays import Floats32, Floats64
 from birdcache.params.views import View
-from cache.mel import mel_edges_hz, mel_frequencies_hz
-from cache.mel import POWER_FLOOR
+from cache.mel import POWER_FLOOR, mel_edges_hz, mel_frequencies_hz
 from train.data.augment_draws import BANK_SPANS
 
 DB_PER_DOUBLING = 10 * math.log10(2)  # base 2, since exp2 takes a third of exp's time on a CPU
