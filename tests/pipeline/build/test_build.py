@@ -207,7 +207,8 @@ def test_another_view_is_decoded_and_the_old_one_kept(
 
 def interrupted_after(count: int) -> Callable[..., Iterator[QuantizedArray]]:
     """`decode_quantized`, until somebody presses Ctrl-C."""
-    left, quantized = iter(range(count)), vars(worker)["decode_quantized"]  # which `decoded` counts
+    left = iter(range(count))
+    quantized: Callable[..., Iterator[QuantizedArray]] = vars(worker)["decode_quantized"]  # which `decoded` counts
 
     def interrupted(decoder: Decoder, *facts: Any) -> Iterator[QuantizedArray]:
         blocks = quantized(decoder, *facts)
