@@ -34,22 +34,15 @@ WITHOUT_RESULT = {
     "birdcache/__init__.py": "offers a bundle in Python, which no stage uses",
     "birdcache/progress.py": "shows how far the work is",
     "birdcache/process.py": "ends a process with the one that started it",
+    "birdcache/params/sections.py": "refuses params.yaml, or leaves it as it is",
     "birdcache/params/rules.py": "refuses params.yaml, or leaves it as it is",
-    "birdcache/params/view_rules.py": "refuses params.yaml, or leaves it as it is",
-    "birdcache/params/ladder_rules.py": "refuses params.yaml, or leaves it as it is",
-    "birdcache/params/student_rules.py": "refuses params.yaml, or leaves it as it is",
 }
 
 # The loader imports the files of all sections; a result can hold only what those say that the stage reads.
-LOADER = "birdcache/params/load.py"
+LOADERS = ("birdcache/params/load.py", "birdcache/params/model.py")
 SECTIONS = {
-    "birdcache/params/ensemble.py": {"ensemble"},
-    "birdcache/params/export.py": {"export"},
     "birdcache/params/ladder.py": {"ladder"},
-    "birdcache/params/members.py": {"members", "ladder"},
-    "birdcache/params/predict.py": {"predict"},
-    "birdcache/params/recipe.py": {"train", "ladder"},
-    "birdcache/params/report.py": {"report"},
+    "birdcache/params/recipe.py": {"members", "train", "ladder"},
     "birdcache/params/student.py": {"student"},
     "birdcache/params/tune.py": {"tune"},
     "birdcache/params/views.py": {"views"},
@@ -136,7 +129,7 @@ class Code:
 
     def _followed(self, name: str, stage: Stage) -> Iterator[str]:
         for other in self._referred(name):
-            if name != LOADER or other not in SECTIONS or SECTIONS[other] & stage.sections:
+            if name not in LOADERS or other not in SECTIONS or SECTIONS[other] & stage.sections:
                 yield other
 
     def _referred(self, name: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ import timm
 from pydantic import ValidationError
 
 from birdcache.errors import TrainError
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member
 from tests.tiny import ROOT, tiny_params
 from train.model.weight_file import find_source
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from birdcache.params.recipe import Recipe, merged, resolve_recipe
+from birdcache.params.recipe import Member, Recipe, merged, resolve_recipe
 from birdcache.params.rules import explain, member_problems, valid_entries
-from birdcache.params.sections import Member, Name, Section
+from birdcache.params.sections import Name, Section
 from birdcache.params.views import View
 
 FEWEST_SEEDS = 3  # a spread of two is none

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from birdcache.params.ladder import Ladder
-from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.rules import member_problems
 from birdcache.params.sections import (
     DataParams,
@@ -18,7 +18,6 @@ from birdcache.params.sections import (
     ExportParams,
     FoldsParams,
     MachineParams,
-    Member,
     Name,
     PredictParams,
     ReportParams,

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from birdcache.params.recipe import Recipe, merged, resolve_recipe
-from birdcache.params.sections import Member, Section
+from birdcache.params.recipe import Member, Recipe, merged, resolve_recipe
+from birdcache.params.sections import Section
 from birdcache.params.views import MelView, PcenView, View, unlike
 
 RENAMED = {("machine", "residence"): ("machine", "placement")}  # section and key, before and now

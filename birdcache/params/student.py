@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from birdcache.params.recipe import Recipe, merged
+from birdcache.params.recipe import Member, Recipe, merged
 from birdcache.params.rules import member_problems, valid_entries
-from birdcache.params.sections import Count, Member, Name, NonNegative, Positive, Probability, Section
+from birdcache.params.sections import Count, Name, NonNegative, Positive, Probability, Section
 from birdcache.params.views import View
 
 START = "start"  # the members as stage `train` leaves them: the first teacher

@@ -13,8 +13,7 @@ import torch
 
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath
 from cache.keys import content_key, part_name, view_digest

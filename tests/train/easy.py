@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from birdcache.params.recipe import Recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe
 from birdcache.params.views import MelView
 from cache.store import Store
 from train.augment.batch import Batch, BatchTransform, TrainingBatches

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from birdcache.errors import TrainError
 from birdcache.files import sha256_hex
-from birdcache.params.recipe import Recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe
 from birdcache.params.views import AnyView
 from cache.store import Store
 from train.paths import MEMBERS

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from birdcache.errors import TrainError
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member
 from train.augment.normalise import BinStatistics
 from train.model.heads import FrameAttention, GeneralisedMean, attend_to_frames, feature_maps, generalise_pool
 from train.model.pretrained import check_source, take_weights

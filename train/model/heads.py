@@ -13,7 +13,7 @@ from timm.layers import SelectAdaptivePool2d  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from birdcache.errors import TrainError
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member
 
 FIRST_EXPONENT = 3.0  # of the generalised mean, as in Radenovic et al. 2018
 SMALLEST = 1e-6  # what lower values count as in the generalised mean

@@ -11,8 +11,7 @@ import torch
 from birdcache.bundle.format import Input
 from birdcache.bundle.scores import first_frames
 from birdcache.bundle.waveform import WaveformRows
-from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_of
 from commands.export.graph import WeightedModel
 from commands.predict.trained import Model

@@ -17,8 +17,7 @@ import torch
 from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.model import Params
-from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView, View, each_of, multi_view
 from cache.store import Store
 from tests.train.conftest import audio_sha256

@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load, save
 
 from birdcache.errors import TrainError
-from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.easy import Training, easy_store

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from birdcache.errors import TrainError
-from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.easy import CPU, Training, easy_store

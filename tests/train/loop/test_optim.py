@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from birdcache.params.recipe import OptimiserParams, Recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, OptimiserParams, Recipe
 from train.loop.optim import build_optimiser, learning_rate, set_rate
 from train.model.classifier import Classifier, build_model
 

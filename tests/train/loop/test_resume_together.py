@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from birdcache.params.model import Params
-from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.sections import MachineParams, Member
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
+from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.easy import Training, easy_store

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from tests.train.small import CLASSES, MEL_BINS, alike, batch_of, cut, small_model
 from train.loop.distributed import ALONE, Ranks
 from train.loop.step import TrainingStep, joint_batch_norm

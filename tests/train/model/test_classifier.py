@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from birdcache.errors import TrainError
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member
 from train.model.classifier import Classifier, autocast_dtype, build_model, choose_device
 
 CLASSES = 7

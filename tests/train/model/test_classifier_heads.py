@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from birdcache.errors import TrainError
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member
 from train.augment.normalise import BinStatistics
 from train.model.classifier import Classifier, build_model
 

@@ -10,7 +10,7 @@ from timm.layers import SelectAdaptivePool2d  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from birdcache.errors import TrainError
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member
 from tests.train.conftest import CLIP_FRAMES, MEL_BINS
 from train.model.classifier import Classifier, build_model
 from train.model.heads import FrameAttention, GeneralisedMean, feature_maps, generalise_pool

@@ -16,7 +16,7 @@ from timm.models import adapt_input_conv
 from birdcache.errors import TrainError
 from birdcache.files import checksummed_json, sha256_hex, verified_json
 from birdcache.params.model import Params
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member
 from cache.store import Store
 from tests.train.conftest import MEL_BINS
 from train.data.member import ResolvedMember

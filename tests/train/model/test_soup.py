@@ -13,8 +13,7 @@ from safetensors.torch import load
 
 from birdcache.errors import TrainError
 from birdcache.files import sha256_hex
-from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
 from cache.tables import FOLDS

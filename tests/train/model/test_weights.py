@@ -9,7 +9,7 @@ import torch
 
 from birdcache.errors import TrainError
 from birdcache.files import sha256_hex
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member
 from tests.train.conftest import MEL_BINS
 from train.augment.normalise import BinStatistics
 from train.data.member import ResolvedMember

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from birdcache.arrays import Floats32, Ints
-from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.sections import Member
+from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from birdcache.predict.postprocess import Cutting, windows_in
 from cache.store import Store
