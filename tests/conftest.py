@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import tiny
-from tests.browser import Browser, opened
+from tests.fixtures import tiny
+from tests.fixtures.browser import Browser, opened
 from tests.fixtures.shared import made_once
 from tests.fixtures.stages import run_stage
 

@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 
 from birdcache.files import file_sha256
-from tests import tiny
-from tests.loopback import Loopback, finish, loopback
+from tests.fixtures import tiny
+from tests.fixtures.loopback import Loopback, finish, loopback
 
 NEEDED = ("distributed", "s3fs", "moto", "flask", "flask_cors")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]

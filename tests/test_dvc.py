@@ -24,7 +24,7 @@ from dvc.repo.artifacts import check_name_format
 from ruamel.yaml import YAML
 
 from birdcache.code import PACKAGES
-from tests import tiny
+from tests.fixtures import tiny
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests import tiny
+from tests.fixtures import tiny
 from tests.test_dvc import copy_of_the_code, dvc
 
 pytestmark = pytest.mark.slow

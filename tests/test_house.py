@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import STAGES, TinyProject
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 PACKAGES = ("cache", "pipeline", "train", "commands")
 SCHEMA = {"params", "schema"}

@@ -23,8 +23,8 @@ from birdcache.errors import TrainError
 from birdcache.params import load as params
 from cache.store import Store
 from commands.plan.stages import plan_stages
-from tests import tiny
 from tests.conftest import TinyProject
+from tests.fixtures import tiny
 from tests.fixtures.stages import run_stage
 from tests.test_house import stage_definition
 from train.data.sampling import covering_starts

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Member
-from tests.tiny import ROOT, tiny_params
+from tests.fixtures.tiny import ROOT, tiny_params
 from train.model.weight_file import find_source
 
 PACKAGES = ("birdcache", "cache", "pipeline", "train", "commands", "benchmarks")

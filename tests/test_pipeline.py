@@ -16,7 +16,7 @@ from birdcache.errors import TrainError
 from birdcache.params.load import load
 from cache.store import Store
 from tests.conftest import TinyProject
-from tests.tiny import SPECIES
+from tests.fixtures.tiny import SPECIES
 from train.data.examples import read_examples, read_labels
 from train.loop.run import open_log, split_run
 from train.model.weights import read_model, read_sidecar

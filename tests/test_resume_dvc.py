@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests import tiny
+from tests.fixtures import tiny
 from tests.test_dvc import copy_of_the_code, dvc
 
 pytestmark = pytest.mark.slow

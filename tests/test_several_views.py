@@ -18,8 +18,8 @@ from birdcache import cli
 from birdcache.errors import TrainError
 from birdcache.params import load as params
 from birdcache.params.views import MultiView
-from tests import tiny
 from tests.conftest import TinyProject
+from tests.fixtures import tiny
 from train.data.member import read_member
 from train.members import resolve, stores_of
 from train.model.classifier import choose_device

@@ -14,7 +14,7 @@ import pytest
 from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 
-from tests import tiny
+from tests.fixtures import tiny
 from tests.test_dvc import copy_of_the_code
 
 

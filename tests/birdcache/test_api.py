@@ -17,7 +17,7 @@ import birdcache
 from birdcache import cli
 from birdcache.bundle.api import LoadedBundle
 from tests.fixtures.bundle import Exported
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 
 @pytest.fixture(scope="module")

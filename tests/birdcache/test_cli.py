@@ -14,7 +14,7 @@ import pytest
 
 from birdcache import cli
 from tests.conftest import TinyProject
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 
 def test_info_tells_what_a_store_holds(tiny_project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:

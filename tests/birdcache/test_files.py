@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from birdcache.files import lock, write_rows, write_text
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 
 def test_rows_are_written_as_csv(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.fixtures.bundle import Exported
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 # run at the start of each Python, the decoder's too
 WITHOUT_UNIX = """

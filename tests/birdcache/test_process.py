@@ -14,7 +14,7 @@ import pytest
 
 from birdcache.errors import report_problems
 from birdcache.process import is_alive
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 PYTHON = f"{sys.executable} -S"
 WAIT = "open('child', 'w').write(str(os.getpid())); time.sleep(60)"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.bundle import Exported
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 OTHERS = "import schema, progress.bar; schema.Schema(int).validate(3); progress.bar.Bar('x', max=2)"
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "birdcache", "cache", "commands", "pipeline", "train")

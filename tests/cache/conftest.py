@@ -1,4 +1,4 @@
-"""A small view and sealed stores of known values."""
+"""A small view and committed stores of known values."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from cache.pool import LocalPool
 from cache.quantize import Quantizer
 from cache.shard import Layout
 from cache.store_writer import NamedPart, commit_store
-from tests.sealing import add_part
+from tests.fixtures.parts import add_part
 
 Parts = Mapping[str, Sequence[int]]
 PARTS: Parts = {"0": (700, 3, 512), "a": (1, 1100)}  # frames of each recording
 
 
 @dataclass(frozen=True)
-class Sealed:
+class CommittedStore:
     """A store and what it should hold: the codes of each recording by its audio's SHA-256, in order of rows."""
 
     path: Path
@@ -52,14 +52,14 @@ VIEW = MelView(
 )
 
 
-def seal_store(
+def commit_known_store(
     root: Path,
     dtype: Literal["float16", "uint8"] = "float16",
     parts: Parts = PARTS,
     seed: int = 1,
     compression: Literal["none", "lz4", "zstd"] = "none",
-) -> Sealed:
-    """Seal root/mel.zarr over root/pool; `seed` chooses its values."""
+) -> CommittedStore:
+    """Commit root/mel.zarr over root/pool; `seed` chooses its values."""
     view = VIEW.model_copy(update={"dtype": dtype, "compression": compression})
     quantizer, digest = Quantizer(dtype, -100.0, 28.0), view_digest(view, 1, "decoder")
     pool, rng = LocalPool(root / "pool", digest), np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def seal_store(
         named.append(NamedPart(name, add_part(pool, Layout.of(view, quantizer), keys, rows), audio))
         quantized |= dict(zip(audio, rows, strict=True))
     commit_store(root / "mel.zarr", view, digest, quantizer, named)
-    return Sealed(root / "mel.zarr", root / "pool", view, quantizer, quantized)
+    return CommittedStore(root / "mel.zarr", root / "pool", view, quantizer, quantized)
 
 
 @pytest.fixture(autouse=True)
@@ -89,19 +89,19 @@ def view() -> MelView:
 
 
 @pytest.fixture
-def make_sealed(tmp_path: Path) -> Callable[..., Sealed]:
-    """`seal_store` below tmp_path."""
-    return partial(seal_store, tmp_path)
+def make_committed(tmp_path: Path) -> Callable[..., CommittedStore]:
+    """`commit_known_store` below tmp_path."""
+    return partial(commit_known_store, tmp_path)
 
 
 @pytest.fixture(scope="session")
-def sealed_once(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
-    """A float16 store of five recordings in two parts, for `sealed` to copy."""
-    return seal_store(tmp_path_factory.mktemp("sealed"))
+def committed_once(tmp_path_factory: pytest.TempPathFactory) -> CommittedStore:
+    """A float16 store of five recordings in two parts, for `committed` to copy."""
+    return commit_known_store(tmp_path_factory.mktemp("committed"))
 
 
 @pytest.fixture
-def sealed(sealed_once: Sealed, tmp_path: Path) -> Sealed:
+def committed(committed_once: CommittedStore, tmp_path: Path) -> CommittedStore:
     """A copy of that store, to read or to damage."""
-    shutil.copytree(sealed_once.path, tmp_path / "mel.zarr")
-    return replace(sealed_once, path=tmp_path / "mel.zarr")
+    shutil.copytree(committed_once.path, tmp_path / "mel.zarr")
+    return replace(committed_once, path=tmp_path / "mel.zarr")

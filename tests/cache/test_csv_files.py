@@ -13,7 +13,7 @@ from birdcache.errors import PipelineError
 from birdcache.formulas import escaped, starts_formula, unescaped
 from cache import tables
 from cache.csv_files import Column, Table, write_csv
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "=cmd|' /C calc'!A0", "=", "＝1"]  # noqa: RUF001
 PLAIN = ["", "wren", "a=1", "1-2", "'quoted'", "'", "a'=", " =1", "ren\xe9", '"', "a,b", "NA", "#N/A"]

@@ -16,10 +16,10 @@ from birdcache.files import sweep_temporary, temporary_name, write_durably, writ
 from cache import pool, store_writer
 from cache.gc import read_roots, sweep_roots, write_plan_root
 from cache.store import Store
-from tests.cache.conftest import Sealed
-from tests.failing_disk import FailingDisk
+from tests.cache.conftest import CommittedStore
+from tests.fixtures.failing_disk import FailingDisk
 
-MakeSealed = Callable[..., Sealed]
+MakeCommitted = Callable[..., CommittedStore]
 
 
 def temporary_files(root: Path) -> list[Path]:
@@ -28,15 +28,15 @@ def temporary_files(root: Path) -> list[Path]:
 
 @pytest.mark.parametrize("stays_full", [False, True], ids=["one write fails", "the disk is full from then on"])
 def test_whichever_write_fails_the_old_store_stays_and_nothing_else(
-    make_sealed: MakeSealed, monkeypatch: pytest.MonkeyPatch, stays_full: bool
+    make_committed: MakeCommitted, monkeypatch: pytest.MonkeyPatch, stays_full: bool
 ) -> None:
-    root = make_sealed(seed=1).path.parent
+    root = make_committed(seed=1).path.parent
     errors: list[OSError] = []
     for at in itertools.count(1):
         with monkeypatch.context() as patch:
             disk = FailingDisk(patch, at, stays_full)
             try:
-                make_sealed(seed=at + 1)  # other parts each time, so that each is written
+                make_committed(seed=at + 1)  # other parts each time, so that each is written
             except OSError as error:
                 errors.append(error)
         assert temporary_files(root) == [], at
@@ -71,15 +71,15 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 1000, 8192, 20_000])
-def test_file_that_may_not_grow_leaves_the_old_store(make_sealed: MakeSealed, size: int) -> None:
-    old = make_sealed(seed=1)
+def test_file_that_may_not_grow_leaves_the_old_store(make_committed: MakeCommitted, size: int) -> None:
+    old = make_committed(seed=1)
     before = Store(old.path).digest
     refused = pytest.raises(StoreError, match=rf"{old.path.parent}/.*: cannot be written \(File too large\)")
     with refused, largest_file(size), writing(old.path):
-        make_sealed(seed=2)
+        make_committed(seed=2)
     assert Store(old.path).digest == before
     assert temporary_files(old.path.parent) == []
-    Store(make_sealed(seed=2).path).verify()
+    Store(make_committed(seed=2).path).verify()
 
 
 def test_error_names_the_file_the_rule_and_the_hint(tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ class Journal:
 
 
 def test_everything_is_forced_to_disk_before_it_is_renamed_into_its_place(
-    make_sealed: MakeSealed, monkeypatch: pytest.MonkeyPatch
+    make_committed: MakeCommitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(monkeypatch)
-    sealed = make_sealed()
-    write_plan_root(sealed.pool, sealed.path, ["a"])
+    committed = make_committed()
+    write_plan_root(committed.pool, committed.path, ["a"])
     assert {"mel.zarr", "manifest.json"} <= {path.name for path in journal.renamed}
     assert len([path for path in journal.renamed if len(path.name) == 64]) == 2
     assert journal.unsafe == []
@@ -138,12 +138,12 @@ def test_everything_is_forced_to_disk_before_it_is_renamed_into_its_place(
     ("module", "name"), [(pool, "fsync_tree"), (store_writer, "fsync_tree"), (store_writer, "write_durably")]
 )
 def test_journal_sees_what_is_not_forced_to_disk(
-    make_sealed: MakeSealed, monkeypatch: pytest.MonkeyPatch, module: object, name: str
+    make_committed: MakeCommitted, monkeypatch: pytest.MonkeyPatch, module: object, name: str
 ) -> None:
     """The control of the test above."""
     journal = Journal(monkeypatch)
     monkeypatch.setattr(module, name, lambda path, *data: [path.write_bytes(each) for each in data])
-    make_sealed()
+    make_committed()
     assert journal.unsafe != []
 
 

@@ -11,15 +11,15 @@ from birdcache.arrays import Ints
 from cache.gather import find_slices
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
-from tests.cache.conftest import Sealed
+from tests.cache.conftest import CommittedStore
 
 LENGTHS = {"0": (700, 3, 512, 1300), "a": (1, 1100, 40)}
 CLIP_FRAMES = 40
 
 
 @pytest.fixture
-def store(make_sealed: Callable[..., Sealed]) -> Store:
-    return Store(make_sealed(parts=LENGTHS).path)
+def store(make_committed: Callable[..., CommittedStore]) -> Store:
+    return Store(make_committed(parts=LENGTHS).path)
 
 
 def clips(store: Store, kind: str) -> tuple[Ints, Ints]:

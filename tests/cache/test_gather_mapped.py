@@ -15,15 +15,15 @@ from cache.gather import MappedReader, find_slices
 from cache.part import SHARD, SPARE_FILES
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
-from tests.cache.conftest import Sealed
+from tests.cache.conftest import CommittedStore
 
-MakeSealed = Callable[..., Sealed]
+MakeCommitted = Callable[..., CommittedStore]
 CLIP_FRAMES = 30
 
 
 @pytest.fixture
-def store(make_sealed: MakeSealed) -> Store:
-    return Store(make_sealed(parts={"0": (700, 9000, 512), "a": (40, 1100)}).path)
+def store(make_committed: MakeCommitted) -> Store:
+    return Store(make_committed(parts={"0": (700, 9000, 512), "a": (40, 1100)}).path)
 
 
 class Advice:
@@ -171,8 +171,8 @@ def few_files() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_store_of_many_parts_raises_the_limit_of_open_files(make_sealed: MakeSealed, few_files: int) -> None:
-    store = Store(make_sealed(parts={f"{number:02x}": (5,) for number in range(150)}).path)
+def test_a_store_of_many_parts_raises_the_limit_of_open_files(make_committed: MakeCommitted, few_files: int) -> None:
+    store = Store(make_committed(parts={f"{number:02x}": (5,) for number in range(150)}).path)
     reader = MappedReader(store)
     assert len(reader._parts.chunks) == 150
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (150 + SPARE_FILES, few_files)

@@ -25,7 +25,7 @@ from cache.shard import Layout
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
 from tests.cache.conftest import VIEW
-from tests.sealing import add_part
+from tests.fixtures.parts import add_part
 
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
 CODEC = Quantizer("float16", -100.0, 28.0)
@@ -67,7 +67,7 @@ def make_parts(root: AnyPath, names: str, digest: str = DIGEST) -> list[NamedPar
 
 
 def make_store(root: AnyPath, target: Path, names: str, digest: str = DIGEST) -> list[str]:
-    """Build, seal and note a store; returns the addresses of its parts."""
+    """Build, commit and note a store; returns the addresses of its parts."""
     parts = make_parts(root, names, digest)
     target.parent.mkdir(parents=True, exist_ok=True)
     commit_store(target, VIEW, digest, CODEC, parts)

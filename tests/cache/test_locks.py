@@ -15,7 +15,7 @@ from upath import UPath
 
 from birdcache.errors import StoreError
 from cache.locks import NAME, alone, building, replacing
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 
 def test_first_build_sweeps_and_the_next_ones_share_the_pool(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from birdcache.files import sha256_hex
 from birdcache.params import load as params
 from birdcache.params.views import MelView
 from cache.mel import accept_filters, mel_edges_hz, mel_filters, mel_frequencies_hz, mel_places, packed_filters
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 Scale = Literal["slaney", "htk"]
 SCALES = pytest.mark.parametrize("mel_scale", ["slaney", "htk"])

@@ -17,7 +17,7 @@ from cache.part_writer import ROWS, PartWriter
 from cache.pool import LocalPool, PooledPart, is_intact, link_part
 from cache.quantize import QuantizedArray
 from cache.shard import Layout
-from tests.sealing import add_part
+from tests.fixtures.parts import add_part
 
 LAYOUT = Layout(mel_bins=8, dtype="uint8", fill=255, compression="none")
 KEYS, FRAMES = ["1" * 64, "2" * 64], [3, 5]

@@ -29,11 +29,11 @@ from cache.remote_pool import RemotePool, open_pool
 from cache.shard import Layout
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
-from tests.cache.conftest import PARTS, Sealed, seal_store
-from tests.sealing import add_part
-from tests.tiny import ROOT
+from tests.cache.conftest import PARTS, CommittedStore, commit_known_store
+from tests.fixtures.parts import add_part
+from tests.fixtures.tiny import ROOT
 
-MakeSealed = Callable[..., Sealed]
+MakeCommitted = Callable[..., CommittedStore]
 DIGEST = "ab" * 32
 KEYS = ["1" * 64, "2" * 64]
 CODES = np.split(np.random.default_rng(1).integers(0, 255, (700, 8), np.uint8), [300])
@@ -186,27 +186,29 @@ def test_missing_bucket_is_named(root: UPath, monkeypatch: pytest.MonkeyPatch) -
         RemotePool(root, DIGEST).parts()
 
 
-def seal_elsewhere(sealed: Sealed, root: UPath, target: Path) -> Store:
-    """The store that `sealed` is, over a remote pool."""
-    local = Store(sealed.path)
-    digest, rows = local.manifest.view_digest, iter(sealed.quantized.items())
+def commit_elsewhere(committed: CommittedStore, root: UPath, target: Path) -> Store:
+    """The store that `committed` is, over a remote pool."""
+    local = Store(committed.path)
+    digest, rows = local.manifest.view_digest, iter(committed.quantized.items())
     named = []
     for name, frames in PARTS.items():
         audio, quantized = zip(*islice(rows, len(frames)), strict=True)
         keys = [content_key(sha256, digest) for sha256 in audio]
         named.append(NamedPart(name, add_part(RemotePool(root, digest), local.layout, keys, quantized), audio))
-    commit_store(target, sealed.view, digest, sealed.quantizer, named)
-    return Store(target, sealed.view)
+    commit_store(target, committed.view, digest, committed.quantizer, named)
+    return Store(target, committed.view)
 
 
 @pytest.fixture(scope="module", params=["none", "lz4"])
-def twin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sealed:
+def twin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CommittedStore:
     """A local store, raw or compressed."""
-    return seal_store(tmp_path_factory.mktemp("twin"), compression=request.param)
+    return commit_known_store(tmp_path_factory.mktemp("twin"), compression=request.param)
 
 
-def test_store_over_a_remote_pool_is_the_local_one_but_for_its_parts(twin: Sealed, root: UPath, tmp_path: Path) -> None:
-    remote, local = seal_elsewhere(twin, root, tmp_path / "mel.zarr"), Store(twin.path)
+def test_store_over_a_remote_pool_is_the_local_one_but_for_its_parts(
+    twin: CommittedStore, root: UPath, tmp_path: Path
+) -> None:
+    remote, local = commit_elsewhere(twin, root, tmp_path / "mel.zarr"), Store(twin.path)
     local_files = {
         name: data for name, data in contents(twin.path).items() if not name.startswith(("parts/0", "parts/a"))
     }
@@ -218,8 +220,8 @@ def test_store_over_a_remote_pool_is_the_local_one_but_for_its_parts(twin: Seale
     assert remote.digest == local.digest
 
 
-def test_store_over_a_remote_pool_reads_as_the_local_one(twin: Sealed, root: UPath, tmp_path: Path) -> None:
-    remote, local = seal_elsewhere(twin, root, tmp_path / "mel.zarr"), Store(twin.path)
+def test_store_over_a_remote_pool_reads_as_the_local_one(twin: CommittedStore, root: UPath, tmp_path: Path) -> None:
+    remote, local = commit_elsewhere(twin, root, tmp_path / "mel.zarr"), Store(twin.path)
     for row in range(len(local)):
         np.testing.assert_array_equal(remote.read(row), local.read(row))
     out = remote.empty(500)
@@ -231,9 +233,9 @@ def test_store_over_a_remote_pool_reads_as_the_local_one(twin: Sealed, root: UPa
 
 
 def test_whole_remote_part_is_read_at_once(
-    twin: Sealed, root: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    twin: CommittedStore, root: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remote = seal_elsewhere(twin, root, tmp_path / "mel.zarr")
+    remote = commit_elsewhere(twin, root, tmp_path / "mel.zarr")
     reads: list[str] = []
     read = MemoryFileSystem.cat_file
 
@@ -246,8 +248,8 @@ def test_whole_remote_part_is_read_at_once(
     assert len(reads) == len(PARTS)
 
 
-def test_verify_finds_a_flipped_byte_in_a_remote_part(twin: Sealed, root: UPath, tmp_path: Path) -> None:
-    store = seal_elsewhere(twin, root, tmp_path / "mel.zarr")
+def test_verify_finds_a_flipped_byte_in_a_remote_part(twin: CommittedStore, root: UPath, tmp_path: Path) -> None:
+    store = commit_elsewhere(twin, root, tmp_path / "mel.zarr")
     store.verify()
     shard = next(file for file in root.rglob("*") if file.as_posix().endswith(SHARD.as_posix()))
     flip(shard)
@@ -259,8 +261,10 @@ def test_verify_finds_a_flipped_byte_in_a_remote_part(twin: Sealed, root: UPath,
 
 
 @pytest.mark.parametrize("how", ["missing", "short"])
-def test_store_whose_remote_part_lacks_bytes_is_refused(sealed: Sealed, root: UPath, tmp_path: Path, how: str) -> None:
-    store = seal_elsewhere(sealed, root, tmp_path / "remote.zarr")
+def test_store_whose_remote_part_lacks_bytes_is_refused(
+    committed: CommittedStore, root: UPath, tmp_path: Path, how: str
+) -> None:
+    store = commit_elsewhere(committed, root, tmp_path / "remote.zarr")
     shard = next(file for file in root.rglob("*") if file.as_posix().endswith(SHARD.as_posix()))
     if how == "short":
         shard.write_bytes(shard.read_bytes()[:-4])
@@ -271,19 +275,19 @@ def test_store_whose_remote_part_lacks_bytes_is_refused(sealed: Sealed, root: UP
 
 
 def test_store_whose_pool_does_not_answer_is_refused(
-    sealed: Sealed, root: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    committed: CommittedStore, root: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = seal_elsewhere(sealed, root, tmp_path / "remote.zarr")
+    store = commit_elsewhere(committed, root, tmp_path / "remote.zarr")
     raise_on(monkeypatch, "find", ConnectionError("connection refused"))
     with pytest.raises(StoreError, match=r"memory://.*: cannot be reached \(ConnectionError: connection refused\)"):
         Store(store.path)
 
 
 @pytest.mark.parametrize("note", ["", "[1]", '{"0": 1}', '{"0": null}'])
-def test_damaged_note_of_where_parts_lie_is_refused(sealed: Sealed, note: str) -> None:
-    (sealed.path / ELSEWHERE).write_text(note)
+def test_damaged_note_of_where_parts_lie_is_refused(committed: CommittedStore, note: str) -> None:
+    (committed.path / ELSEWHERE).write_text(note)
     with pytest.raises(StoreError, match=r"elsewhere\.json: is damaged, .*; run `dvc repro`"):
-        Store(sealed.path)
+        Store(committed.path)
 
 
 def test_text_with_a_protocol_is_a_url_and_other_text_a_path() -> None:

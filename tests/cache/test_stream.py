@@ -24,9 +24,9 @@ from cache.remote_pool import RemotePool
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
 from cache.stream import StreamReader
-from tests.cache.conftest import Sealed
+from tests.cache.conftest import CommittedStore
 
-MakeSealed = Callable[..., Sealed]
+MakeCommitted = Callable[..., CommittedStore]
 LENGTHS = {"0": (700, 300, 5000), "a": (1500, 3000)}  # 12 and 9 chunks
 CHUNKS, CHUNK_BYTES = 21, 512 * 8 * 2
 CLIP_FRAMES = 300
@@ -34,8 +34,8 @@ MemoryFileSystem: Any = type(UPath("memory://").fs)
 
 
 @pytest.fixture
-def store(make_sealed: MakeSealed) -> Store:
-    return Store(make_sealed(parts=LENGTHS, compression="zstd").path)
+def store(make_committed: MakeCommitted) -> Store:
+    return Store(make_committed(parts=LENGTHS, compression="zstd").path)
 
 
 @pytest.fixture(autouse=True)
@@ -45,17 +45,17 @@ def _empty_memory() -> Iterator[None]:
 
 
 @pytest.fixture
-def remote(make_sealed: MakeSealed) -> Store:
+def remote(make_committed: MakeCommitted) -> Store:
     """The same recordings in a pool behind a URL."""
-    return Store(seal_remotely(make_sealed(parts=LENGTHS, compression="zstd")))
+    return Store(commit_remotely(make_committed(parts=LENGTHS, compression="zstd")))
 
 
-def seal_remotely(sealed: Sealed, silent: bool = False) -> Any:
-    """Seal another store of the same parts, which a remote pool holds, or of parts as long but silent."""
-    local, quantizer = Store(sealed.path), sealed.quantizer
+def commit_remotely(committed: CommittedStore, silent: bool = False) -> Any:
+    """Commit another store of the same parts, which a remote pool holds, or of parts as long but silent."""
+    local, quantizer = Store(committed.path), committed.quantizer
     digest = local.manifest.view_digest
     pool, named = RemotePool(UPath("memory://pool"), digest), []
-    for number, part in enumerate(LocalPool(sealed.pool, digest).parts()):
+    for number, part in enumerate(LocalPool(committed.pool, digest).parts()):
         keys, starts = part.keys, np.cumsum([0, *part.frames])
         with pool.new_part(local.layout) as part_writer:
             reader = part.reader(local.layout)
@@ -65,8 +65,8 @@ def seal_remotely(sealed: Sealed, silent: bool = False) -> Any:
                         writer.append(np.zeros_like(quantized) if silent else quantized)
             audio = tuple(f"{number}{row}".rjust(64, "0") for row in range(len(keys)))
             named.append(NamedPart(str(number), pool.publish(part_writer), audio))
-    path = sealed.path.with_name("remote.zarr")
-    commit_store(path, sealed.view, digest, quantizer, named)
+    path = committed.path.with_name("remote.zarr")
+    commit_store(path, committed.view, digest, quantizer, named)
     return path
 
 
@@ -108,11 +108,11 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, int]]:
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
 @pytest.mark.parametrize("budget_bytes", [0, 5 * CHUNK_BYTES, 10**9])
 def test_streamed_clips_equal_the_recordings(
-    make_sealed: MakeSealed, dtype: str, compression: str, budget_bytes: int
+    make_committed: MakeCommitted, dtype: str, compression: str, budget_bytes: int
 ) -> None:
-    sealed = make_sealed(dtype, LENGTHS, compression=compression)
-    store = Store(sealed.path)
-    reader, originals = StreamReader(store, budget_bytes), list(sealed.quantized.values())
+    committed = make_committed(dtype, LENGTHS, compression=compression)
+    store = Store(committed.path)
+    reader, originals = StreamReader(store, budget_bytes), list(committed.quantized.values())
     for seed in range(3):
         row_B, position_BT = random_clips(store, 20, seed)
         quantized = np.concatenate([originals[row][position] for row, position in zip(row_B, position_BT, strict=True)])
@@ -275,10 +275,10 @@ def test_of_a_larger_remote_store_only_the_wanted_ranges_arrive(
     np.testing.assert_array_equal(found, wanted(remote, clips))
 
 
-def test_small_files_do_not_make_a_store_fit(make_sealed: MakeSealed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_do_not_make_a_store_fit(make_committed: MakeCommitted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence packs so well that four whole files on their way are smaller than one chunk."""
     monkeypatch.setattr(stream, "reading_threads", lambda store: 4)
-    silent = Store(seal_remotely(make_sealed(parts=LENGTHS, compression="zstd"), silent=True))
+    silent = Store(commit_remotely(make_committed(parts=LENGTHS, compression="zstd"), silent=True))
     assert 4 * max(shard_bytes(silent)) < CHUNK_BYTES
     reader = StreamReader(silent, 3 * CHUNK_BYTES - 1)
     np.testing.assert_array_equal(copied(reader, silent, random_clips(silent, 40)), 0)
@@ -289,8 +289,8 @@ def test_a_remote_store_is_read_by_more_threads_than_there_are_cores(remote: Sto
     assert 1 <= stream.reading_threads(store) <= 1024
 
 
-def test_an_empty_store_has_nothing_to_read(make_sealed: MakeSealed) -> None:
-    store = Store(make_sealed(parts={}, compression="lz4").path)
+def test_an_empty_store_has_nothing_to_read(make_committed: MakeCommitted) -> None:
+    store = Store(make_committed(parts={}, compression="lz4").path)
     reader = StreamReader(store, 100)
     reader.copy(find_slices(store, np.empty(0, np.int64), np.empty((0, 5), np.int64)), store.empty(0))
     assert reader.held_bytes == 0

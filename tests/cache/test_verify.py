@@ -12,9 +12,9 @@ from cache.corruption import Corruption, refusal
 from cache.shard import CHECKSUM_BYTES, checksum
 from cache.store import Store
 from cache.verify import Contents, find_corruption
-from tests.cache.conftest import VIEW, Sealed
+from tests.cache.conftest import VIEW, CommittedStore
 
-MakeSealed = Callable[..., Sealed]
+MakeCommitted = Callable[..., CommittedStore]
 SHARD_0, SHARD_A = "parts/0/c/0/0", "parts/a/c/0/0"
 CHUNK_BYTES = 512 * VIEW.n_mels * 2 + CHECKSUM_BYTES
 
@@ -35,18 +35,18 @@ def found(store: Path, full: bool = False) -> dict[str, tuple[str, int]]:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_good_store_has_no_damage(sealed: Sealed, full: bool) -> None:
-    assert found(sealed.path, full) == {}
+def test_good_store_has_no_damage(committed: CommittedStore, full: bool) -> None:
+    assert found(committed.path, full) == {}
 
 
-def test_all_damage_is_listed_at_once(sealed: Sealed) -> None:
-    flip(sealed.path / SHARD_0, CHUNK_BYTES + 3)
-    flip(sealed.path / "parts/0/zarr.json", 30)
-    sizes = [(sealed.path / name).stat().st_size for name in (SHARD_A, "parts/a/zarr.json")]
-    (sealed.path / SHARD_A).unlink()
-    (sealed.path / "parts/a/zarr.json").chmod(0o644)
-    (sealed.path / "parts/a/zarr.json").write_bytes(b"")
-    assert found(sealed.path) == {
+def test_all_damage_is_listed_at_once(committed: CommittedStore) -> None:
+    flip(committed.path / SHARD_0, CHUNK_BYTES + 3)
+    flip(committed.path / "parts/0/zarr.json", 30)
+    sizes = [(committed.path / name).stat().st_size for name in (SHARD_A, "parts/a/zarr.json")]
+    (committed.path / SHARD_A).unlink()
+    (committed.path / "parts/a/zarr.json").chmod(0o644)
+    (committed.path / "parts/a/zarr.json").write_bytes(b"")
+    assert found(committed.path) == {
         SHARD_0: ("chunk 1 is damaged", 3),
         "parts/0/zarr.json": ("its bytes changed since it was sealed", 3),
         SHARD_A: (f"is missing, its manifest says {sizes[0]}", 2),
@@ -54,47 +54,47 @@ def test_all_damage_is_listed_at_once(sealed: Sealed) -> None:
     }
 
 
-def test_damaged_chunk_names_the_recordings_that_reach_into_it(sealed: Sealed) -> None:
-    first, second, third, *_ = sealed.quantized  # 700, 3 and 512 frames
+def test_damaged_chunk_names_the_recordings_that_reach_into_it(committed: CommittedStore) -> None:
+    first, second, third, *_ = committed.quantized  # 700, 3 and 512 frames
     for chunk, expected in enumerate([(first,), (first, second, third), (third,)]):
-        flip(sealed.path / SHARD_0, chunk * CHUNK_BYTES)
-        (corruption,) = find_corruption(Contents(sealed.path), full=False)
+        flip(committed.path / SHARD_0, chunk * CHUNK_BYTES)
+        (corruption,) = find_corruption(Contents(committed.path), full=False)
         assert (corruption.what, corruption.audio) == (f"chunk {chunk} is damaged", expected)
-        flip(sealed.path / SHARD_0, chunk * CHUNK_BYTES)
+        flip(committed.path / SHARD_0, chunk * CHUNK_BYTES)
 
 
-def test_shard_whose_index_is_damaged_is_named_once_with_all_its_recordings(sealed: Sealed) -> None:
-    flip(sealed.path / SHARD_0, -1)
-    assert found(sealed.path) == {SHARD_0: ("its index is damaged", 3)}
+def test_shard_whose_index_is_damaged_is_named_once_with_all_its_recordings(committed: CommittedStore) -> None:
+    flip(committed.path / SHARD_0, -1)
+    assert found(committed.path) == {SHARD_0: ("its index is damaged", 3)}
 
 
-def test_damaged_index_is_named_and_the_parts_are_looked_at_all_the_same(sealed: Sealed) -> None:
-    flip(sealed.path / "index/spans/c/0/0", 8)
-    flip(sealed.path / SHARD_A, 9)
-    assert found(sealed.path) == {
+def test_damaged_index_is_named_and_the_parts_are_looked_at_all_the_same(committed: CommittedStore) -> None:
+    flip(committed.path / "index/spans/c/0/0", 8)
+    flip(committed.path / SHARD_A, 9)
+    assert found(committed.path) == {
         "index/spans/c/0/0": ("its bytes changed since it was sealed", 0),
         SHARD_A: ("chunk 0 is damaged", 0),
     }
 
 
-def test_only_the_full_look_compares_the_sha256_of_shards(sealed: Sealed) -> None:
+def test_only_the_full_look_compares_the_sha256_of_shards(committed: CommittedStore) -> None:
     """A chunk that somebody changed together with its checksum."""
-    content = bytearray((sealed.path / SHARD_0).read_bytes())
+    content = bytearray((committed.path / SHARD_0).read_bytes())
     content[5] ^= 1
     end = CHUNK_BYTES - CHECKSUM_BYTES
     content[end:CHUNK_BYTES] = checksum(bytes(content[:end]))
-    (sealed.path / SHARD_0).chmod(0o644)
-    (sealed.path / SHARD_0).write_bytes(content)
-    assert found(sealed.path) == {}
-    assert found(sealed.path, full=True) == {SHARD_0: ("its bytes changed since it was sealed", 3)}
+    (committed.path / SHARD_0).chmod(0o644)
+    (committed.path / SHARD_0).write_bytes(content)
+    assert found(committed.path) == {}
+    assert found(committed.path, full=True) == {SHARD_0: ("its bytes changed since it was sealed", 3)}
 
 
-def test_file_that_the_disk_cannot_read_is_damaged(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_the_disk_cannot_read_is_damaged(committed: CommittedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(where: Path, start: int, end: int) -> bytes:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("cache.part.read_range", fail)
-    assert found(sealed.path)[SHARD_0] == ("cannot be read ([Errno 5] Input/output error)", 3)
+    assert found(committed.path)[SHARD_0] == ("cannot be read ([Errno 5] Input/output error)", 3)
 
 
 def test_message_names_file_recordings_and_the_hint(tmp_path: Path) -> None:
@@ -110,16 +110,16 @@ def test_message_names_file_recordings_and_the_hint(tmp_path: Path) -> None:
     assert "`birdcache verify` lists their files)" in told
 
 
-def test_dvc_looks_at_a_damaged_file_again(sealed: Sealed) -> None:
+def test_dvc_looks_at_a_damaged_file_again(committed: CommittedStore) -> None:
     """It knows files by inode, time and size, of which a flipped bit changes none."""
-    before = (sealed.path / SHARD_0).stat()
-    flip(sealed.path / SHARD_0, 3)
-    after = (sealed.path / SHARD_0).stat()
+    before = (committed.path / SHARD_0).stat()
+    flip(committed.path / SHARD_0, 3)
+    after = (committed.path / SHARD_0).stat()
     assert (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
-    store = Store(sealed.path)
+    store = Store(committed.path)
     with pytest.raises(Exception, match="chunk 0 is damaged"):
         store.read(0)
-    assert (sealed.path / SHARD_0).stat().st_mtime_ns > after.st_mtime_ns
+    assert (committed.path / SHARD_0).stat().st_mtime_ns > after.st_mtime_ns
 
 
 def test_damaged_file_of_another_user_is_mended_by_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

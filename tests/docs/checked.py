@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from birdcache.cli import build_parser
 from birdcache.params.recipe import completed
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 PLAIN = {"cat", "cd", "cp", "echo", "export", "git", "head", "ls", "mkdir", "mv", "rm", "source", "unzip"}
 SEPARATORS = {"&&", "||", ";", "|", "&"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import tiny
 from tests.conftest import TinyProject
+from tests.fixtures import tiny
 
 SLOW = os.environ.get("BIRDCACHE_DOCS") == "slow"
 LONGEST_S = 3000 if SLOW else 120

@@ -11,9 +11,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from birdcache.params.recipe import merged
-from tests import tiny
 from tests.docs.blocks import Block, all_blocks
 from tests.docs.conftest import copy_of_the_tree, run
+from tests.fixtures import tiny
 
 BLOCKS = [block for block in all_blocks() if block.page == "docs/extend.md"]
 AUGMENTATION, LOSS = [block for block in BLOCKS if block.language == "diff"]

@@ -12,7 +12,7 @@ import pytest
 import docs.parameters as parameters
 from birdcache.cli import build_parser
 from tests.docs.blocks import PAGES
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 DOCS = ROOT / "docs"
 SOURCES = ("birdcache", "cache", "commands", "pipeline", "train")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from birdcache.params import load as params
 from birdcache.params.sections import DataParams
 from pipeline import recordings as stage
 from pipeline.dataset.scan import scan_file, scan_files
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 from tests.torture.ogg_files import sound, without_page
 
 WriteClip = Callable[..., Path]

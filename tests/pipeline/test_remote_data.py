@@ -30,7 +30,7 @@ from pipeline.build.plan import Source
 from pipeline.build.worker import Refused
 from pipeline.dataset.metadata import Metadata, read_metadata
 from pipeline.dataset.scan import scan_file, scan_files
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 WriteClip = Callable[..., Path]
 MakeParams = Callable[..., DataParams]

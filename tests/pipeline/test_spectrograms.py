@@ -32,8 +32,8 @@ from commands.report.gallery import draw_gallery
 from commands.report.results import read_audio
 from pipeline import spectrograms
 from pipeline.spectrograms import open_builder, pool_root, read_sources
-from tests.failing_disk import FailingDisk
-from tests.tiny import RATE_HZ, song, tiny_params, write_audio, write_params
+from tests.fixtures.failing_disk import FailingDisk
+from tests.fixtures.tiny import RATE_HZ, song, tiny_params, write_audio, write_params
 
 RunStage = Callable[..., Any]
 PCEN = tiny_params("chorus")["views"]["pcen"]["pcen"]

@@ -21,7 +21,7 @@ from birdcache.audio.rejected import RejectedAudio
 from birdcache.params import load as params
 from pipeline.build.encode import decode_quantized
 from pipeline.dataset.scan import scan_file
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 from tests.torture.bomb_files import BOMBS, Bomb
 from tests.torture.outcome import Outcome
 from tests.torture.projects import SERVER

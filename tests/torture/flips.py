@@ -21,7 +21,7 @@ from birdcache.errors import StoreError
 from birdcache.params import load as params
 from cache.store import Store
 from cache.verify import Contents, find_corruption
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 from tests.torture.outcome import Outcome
 
 NAME = "bits of a store flipped"

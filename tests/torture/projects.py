@@ -16,7 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from birdcache.errors import run_stage
-from tests.tiny import tiny_params, write_data, write_params
+from tests.fixtures.tiny import tiny_params, write_data, write_params
 
 STAGES = ["pipeline.recordings", "pipeline.spectrograms"]
 STORES = ("mel.zarr", "mel-soundscapes.zarr")

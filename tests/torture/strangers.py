@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from birdcache.errors import run_stage
-from tests.tiny import ROOT, tiny_params, write_params
+from tests.fixtures.tiny import ROOT, tiny_params, write_params
 from tests.torture.hostile import Kind, write_good, write_outside
 from tests.torture.hostile_kinds import KINDS
 from tests.torture.opens import kernel_watch, opened_files, watch_processes

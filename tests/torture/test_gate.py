@@ -16,7 +16,7 @@ from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.samples import SampleCheck
 from birdcache.params import load as params
 from pipeline.dataset import scan
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 from tests.torture import bad_among_good, mutated_ogg, truncated
 from tests.torture.bad_among_good import Run
 from tests.torture.mutations import KINDS, Mutant

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.tiny import ROOT, tiny_params, write_data, write_params
+from tests.fixtures.tiny import ROOT, tiny_params, write_data, write_params
 
 STAGES = (("pipeline.recordings",), ("pipeline.spectrograms", "mel"), ("pipeline.folds",), ("train.members", "base"))
 TRAINING = ("train.fit", "base-0")

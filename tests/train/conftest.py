@@ -1,4 +1,4 @@
-"""Tiny sealed stores, recipes and members that the trainer's tests share. Nothing here decodes audio."""
+"""Tiny committed stores, recipes and members that the trainer's tests share. Nothing here decodes audio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cache.remote_pool import open_pool
 from cache.shard import Layout
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
-from tests.sealing import add_part
+from tests.fixtures.parts import add_part
 from train.data.examples import Examples
 from train.data.member import ResolvedMember
 
@@ -110,7 +110,7 @@ def cpu() -> torch.device:
 
 @pytest.fixture(scope="session")
 def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]:
-    """A function that seals recordings (T, M) into a store of two parts; audio SHA-256s count from 0.
+    """A function that commits recordings (T, M) to a store of two parts; audio SHA-256s count from 0.
 
     It packs them as the view says; with `pool` the parts go there, and stay there if that is a URL.
     """
@@ -138,7 +138,7 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]
 
 @pytest.fixture(scope="session")
 def random_store(make_store: Callable[..., Store]) -> Callable[[tuple[int, ...], MelView | PcenView], Store]:
-    """A function that seals random recordings of the given lengths in frames; the same ones are sealed once."""
+    """A function that commits random recordings of the given lengths in frames; the same ones once."""
     made: dict[str, Store] = {}
 
     def make(lengths: tuple[int, ...], view: MelView | PcenView) -> Store:

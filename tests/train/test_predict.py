@@ -12,7 +12,7 @@ import pytest
 from birdcache.errors import TrainError
 from birdcache.predict.clip_scores import read_clip_scores
 from tests.conftest import TinyProject
-from tests.tiny import change_params
+from tests.fixtures.tiny import change_params
 from train import predict
 from train.data import frames, multi_view
 from train.data.member import ResolvedMember

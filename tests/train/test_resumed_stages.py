@@ -18,8 +18,8 @@ import torch
 from birdcache.files import file_sha256
 from birdcache.params import load as params
 from birdcache.params.recipe import resolve_recipe
-from tests import tiny
 from tests.conftest import TinyProject
+from tests.fixtures import tiny
 from train import fit
 from train.data.member import read_member
 from train.data.sampling import PseudoClips

@@ -25,8 +25,8 @@ from birdcache.params.views import MelView, PcenView
 from cache.quantize import QuantizedArray
 from pipeline.build.encode import decode_quantized, quantized_blocks
 from tests.fixtures.recordings import WriteClip
+from tests.fixtures.tiny import ROOT
 from tests.pipeline.build.test_build import VIEW, VIEWS
-from tests.tiny import ROOT
 
 SECONDS = 3.0
 

@@ -20,7 +20,7 @@ from birdcache.bundle.read import PROVIDERS, open_bundle, threads_asked_for
 from birdcache.errors import CommandError
 from commands.export.describe import requirements_text, write_sums
 from tests.fixtures.bundle import Exported
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 # a Python in which only birdcache/ and its dependencies can be imported
 ONLY = """

@@ -9,7 +9,7 @@ import pytest
 
 from birdcache.params import load as params
 from birdcache.params.load import ParamsError
-from tests import tiny
+from tests.fixtures import tiny
 
 
 def problems(tmp_path: Path, export: dict[str, Any]) -> list[str]:

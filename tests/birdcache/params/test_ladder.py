@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from birdcache.params import load as params
 from birdcache.params.ladder import Ladder, ablated
 from birdcache.params.model import Params
-from tests import tiny
 from tests.birdcache.params.test_load import Change, problems, put
+from tests.fixtures import tiny
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from birdcache.params import load as params
 from birdcache.params.load import ParamsError
-from tests import tiny
+from tests.fixtures import tiny
 
 Change = Callable[[dict[str, Any]], None]
 

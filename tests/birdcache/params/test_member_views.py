@@ -9,8 +9,8 @@ import pytest
 
 from birdcache.params import load as params
 from birdcache.params.model import Params
-from tests import tiny
 from tests.birdcache.params.test_load import Change, problems, put
+from tests.fixtures import tiny
 
 TWIN = {"more_views": ["twin"]}
 PCEN_OF_128 = {"more_views": ["pcen"]}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from birdcache.params import load as params
-from tests import tiny
 from tests.birdcache.params.test_load import Change, problems, put
+from tests.fixtures import tiny
 
 
 def rounds(**changes: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from birdcache.params.load import ParamsError
 from birdcache.params.model import Params, override_problems
 from birdcache.params.recipe import Recipe
 from birdcache.params.tune import as_override, is_whole, recipe_keys
-from tests import tiny
+from tests.fixtures import tiny
 
 LR = {"low": 1e-4, "high": 1e-2, "log": True}
 

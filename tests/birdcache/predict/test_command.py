@@ -16,7 +16,7 @@ from birdcache.files import checksummed_json, verified_json
 from birdcache.formulas import unescaped
 from birdcache.predict.clip_scores import read_clip_scores
 from tests.conftest import TinyProject
-from tests.tiny import change_params
+from tests.fixtures.tiny import change_params
 from train import predict, submit
 from train.paths import ENSEMBLE, SCORES
 from train.score.ensemble import Ensemble, read_ensemble, write_ensemble

@@ -34,7 +34,7 @@ from birdcache.predict.outputs import Scored, Wanted, detection_rows
 from birdcache.predict.predictor import Facts, FileScores
 from birdcache.predict.results import Results
 from tests.fixtures.bundle import Exported
-from tests.tiny import RATE_HZ, SPECIES, song
+from tests.fixtures.tiny import RATE_HZ, SPECIES, song
 
 MODELS = ["models", "bundles/birds.bundle"]
 

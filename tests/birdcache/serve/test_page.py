@@ -20,7 +20,7 @@ from birdcache.predict.predictor import FileScores
 from birdcache.serve.app import create_app
 from birdcache.serve.jobs import JobQueue
 from tests.birdcache.serve.conftest import LABELS, Telling, sound
-from tests.browser import PHONE, Browser
+from tests.fixtures.browser import PHONE, Browser
 
 
 @pytest.fixture

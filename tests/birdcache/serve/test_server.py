@@ -21,7 +21,7 @@ from werkzeug.http import parse_options_header
 from birdcache import cli
 from tests.birdcache.serve.conftest import sound
 from tests.conftest import TinyProject
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 # a shell's background jobs are started without Ctrl-C
 START = "import signal; from birdcache import cli; signal.signal(signal.SIGINT, signal.default_int_handler); cli.main()"

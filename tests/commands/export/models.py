@@ -17,7 +17,7 @@ from commands.export.graph import WeightedModel
 from commands.predict.trained import Model
 from pipeline.build import frontend
 from pipeline.build.encode import quantizer_of
-from tests.tiny import shipped_params
+from tests.fixtures.tiny import shipped_params
 from train.augment.normalise import BinStatistics, channel_count
 from train.data.frames import ArrayFrames
 from train.data.member import ResolvedMember

@@ -30,8 +30,8 @@ from commands.export.quantise import front_end_nodes
 from commands.export.summary import Variant
 from commands.predict.trained_scores import score_file
 from tests.fixtures.bundle import Exported
+from tests.fixtures.tiny import RATE_HZ
 from tests.test_house import DVC
-from tests.tiny import RATE_HZ
 from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
 
 SETTINGS = ExportParams(

@@ -29,8 +29,8 @@ from commands.plan.decoding import Rate, measured_rate
 from commands.plan.reasons import Reason, few, key_changes, lines, size_text
 from pipeline.spectrograms import open_builder
 from pipeline.synthetic.ogg import with_serial
-from tests import tiny
 from tests.conftest import TinyProject
+from tests.fixtures import tiny
 from tests.test_dvc import copy_of_the_code, dvc
 
 Plan = Callable[[], tuple[dict[str, Any], str]]

@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
 from birdcache import cli
-from tests import tiny
+from tests.fixtures import tiny
 
 Consult = Callable[..., list[str]]
 

@@ -12,7 +12,7 @@ from birdcache import cli
 from birdcache.errors import PipelineError
 from birdcache.params import load as params
 from commands.project.data_facts import annotation_facts
-from tests import tiny
+from tests.fixtures import tiny
 
 SHIPPED = tiny.ROOT / "params.yaml"
 

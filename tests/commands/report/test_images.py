@@ -12,7 +12,7 @@ from PIL import Image
 from birdcache.params.views import MelView
 from cache.mel import mel_frequencies_hz
 from commands.report.images import TALLEST, WIDEST, picture, ticks_hz, ticks_s, webp
-from tests.tiny import tiny_params
+from tests.fixtures.tiny import tiny_params
 
 
 def view(**changes: object) -> MelView:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from tests.browser import PHONE, Browser, listening
 from tests.conftest import TinyProject
+from tests.fixtures.browser import PHONE, Browser, listening
 
 CLASSES = "#table-classes tbody tr"
 CLIP = "#unsure-"

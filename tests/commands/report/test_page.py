@@ -25,9 +25,9 @@ from commands.report.clips import least_sure, loudest_frame, worst
 from commands.report.data_set import NAMED_AT_MOST, class_table, fold_chart, tail_chart
 from commands.report.render import SCRIPTS, joined, policy
 from commands.report.results import read_report, read_results
-from tests.browser import Browser
 from tests.conftest import TinyProject
-from tests.tiny import change_params
+from tests.fixtures.browser import Browser
+from tests.fixtures.tiny import change_params
 from train.paths import SCORES
 
 HOSTILE = """<img src=x onerror="document.title='owned'">&'"`$\\{{ 7 * 7 }}</script>"""

@@ -12,7 +12,7 @@ from birdcache.code import stage_digests
 from commands.report.curves import best_epoch, draw_curves
 from commands.report.data_figures import draw_classes, draw_folds
 from commands.report.training import LOGGED, History
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 PNG = b"\x89PNG"
 MAY_DRAW = {"report", "export", "ladder", "student_report"}

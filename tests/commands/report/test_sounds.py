@@ -14,7 +14,7 @@ from birdcache.audio.read import BLOCK_SAMPLES, content_sha256
 from birdcache.errors import PipelineError
 from commands.report.results import Audio
 from commands.report.sounds import LOUDEST, encoded, faded, read_piece, sound
-from tests.tiny import RATE_HZ
+from tests.fixtures.tiny import RATE_HZ
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from cache.store import Store
 from pipeline import spectrograms
 from pipeline.build.plan import Source
 from pipeline.spectrograms import build_store, open_builder
-from tests.tiny import song, tiny_params, write_audio, write_params
+from tests.fixtures.tiny import song, tiny_params, write_audio, write_params
 
 Build = Callable[..., set[str]]
 COLUMNS = ("kept parts", "kept recordings", "kept GB", "parts", "recordings", "GB")

@@ -15,7 +15,7 @@ import pytest
 from birdcache import cli
 from cache.store import Store
 from tests.conftest import TinyProject
-from tests.tiny import tiny_params, write_params
+from tests.fixtures.tiny import tiny_params, write_params
 
 STORES = ["mel.zarr", "mel-soundscapes.zarr", "pcen.zarr", "pcen-soundscapes.zarr"]
 

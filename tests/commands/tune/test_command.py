@@ -15,8 +15,8 @@ from birdcache import cli
 from birdcache.errors import TrainError
 from birdcache.params import load as params
 from birdcache.params.recipe import resolve_recipe
-from tests import tiny
 from tests.conftest import TinyProject
+from tests.fixtures import tiny
 from train.data.member import read_member
 from train.tune.search import Search
 

@@ -38,7 +38,7 @@ from pipeline.build.frontend import FRONTEND_VERSION, spectrogram
 from pipeline.build.parallel import Task, run_unordered
 from pipeline.build.plan import Job, Source
 from pipeline.build.worker import Refused
-from tests.tiny import RATE_HZ, ROOT, song, write_audio
+from tests.fixtures.tiny import RATE_HZ, ROOT, song, write_audio
 
 Bytes = dict[str, bytes]
 MakeStore = Callable[..., tuple[Bytes, list[Refused]]]
@@ -89,7 +89,7 @@ def two_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
-    """A function that builds and seals tmp_path/mel.zarr over the pool `pool`; returns its files and the refusals."""
+    """A function that builds and commits tmp_path/mel.zarr over the pool `pool`; returns its files and the refusals."""
 
     def make(
         sources: Sequence[Source], pool: str = "pool", workers: int = 1, view: View = VIEW

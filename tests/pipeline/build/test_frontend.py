@@ -27,7 +27,7 @@ from pipeline.build.frontend import (
     value_range,
     with_room,
 )
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 SCALES = pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
 LARGE = {"sample_rate_hz": 32000, "n_fft": 2048, "hop": 512, "n_mels": 128, "fmin_hz": 20.0, "fmax_hz": 16000.0}

@@ -19,7 +19,7 @@ from birdcache.params import load as parameters
 from birdcache.params.sections import MachineParams
 from pipeline.build import parallel
 from pipeline.build.parallel import Task, run_unordered, sweep_after
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 MakeMachine = Callable[..., MachineParams]
 DIVISIONS: list[Task] = [(divmod, (number, 7)) for number in range(20)]

@@ -14,7 +14,7 @@ from birdcache.errors import PipelineError
 from birdcache.params import load as parameters
 from birdcache.params.sections import DataParams
 from pipeline import recordings as stage
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 Run = Callable[..., dict[str, pd.DataFrame]]
 

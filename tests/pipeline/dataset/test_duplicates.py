@@ -23,7 +23,7 @@ from pipeline.dataset import duplicates
 from pipeline.dataset.duplicates import same_sounds, with_sounds
 from pipeline.dataset.scan import scan_files
 from pipeline.synthetic.ogg import with_serial
-from tests.tiny import ROOT, change_params, tiny_params, write_params
+from tests.fixtures.tiny import ROOT, change_params, tiny_params, write_params
 
 RATE_HZ = 16_000
 MakeParams = Callable[..., DataParams]

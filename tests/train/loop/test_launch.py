@@ -22,8 +22,8 @@ from ruamel.yaml import YAML
 
 from birdcache.errors import TrainError
 from birdcache.params.model import Params
-from tests import tiny
 from tests.conftest import TinyProject
+from tests.fixtures import tiny
 from tests.train.loop.joining import CPU, fail, two_processes
 from train.loop.distributed import processes, run_together
 

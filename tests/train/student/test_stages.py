@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from birdcache.errors import BirdcacheError, TrainError
 from birdcache.params import load as params
 from birdcache.predict.postprocess import Cutting
-from tests import tiny
+from tests.fixtures import tiny
 from tests.fixtures.stages import run_stage
 from tests.test_house import stage_definition
 from train.model.classifier import choose_device
