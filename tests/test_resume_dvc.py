@@ -80,7 +80,7 @@ def test_repro_goes_on_with_a_training_that_was_stopped_or_killed(project: Path)
     assert "Traceback" not in said
     stopped_repro(project, signal.SIGKILL)
     told = dvc(project, "repro", "train@base-0")
-    (first,) = re.findall(rf"base-0: goes on in epoch (\d+) of {EPOCHS}, after step", told)
+    (first,) = re.findall(rf"base-0: resumes in epoch (\d+) of {EPOCHS}, after step", told)
     assert int(first) > 1
     assert [int(each) for each in re.findall(r"^epoch +(\d+)/", told, flags=re.MULTILINE)] == list(
         range(int(first), EPOCHS + 1)

@@ -86,7 +86,7 @@ def _compare(root: Path, expected: dict[str, bytes], number: int, totals: Totals
         shutil.rmtree(root / folder, ignore_errors=True)
     running = start(root, *TRAINING)
     status, log = running.wait(), (root / "log").read_text()
-    totals.resumed += "goes on" in log
+    totals.resumed += ": resumes " in log
     found = left_by(root)
     if status:
         totals.worst.append(f"training {number} failed: {log.strip()[-300:]}")

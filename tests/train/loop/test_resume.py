@@ -184,7 +184,7 @@ def test_a_training_goes_on_from_its_newest_checkpoint_and_says_so(
     again = Counting()
     with Saver(tmp_path, SOME_TRAINING, machine, ALONE, CPU).resuming(again):
         assert again.steps == 11
-    assert capsys.readouterr().out == f"base-0: goes on after step 11 ({saver.folder.path}/000001)\n"
+    assert capsys.readouterr().out == f"base-0: resumes after step 11 ({saver.folder.path}/000001)\n"
 
 
 def test_changed_parameters_begin_anew_and_the_other_training_is_named_and_kept(
@@ -197,7 +197,7 @@ def test_changed_parameters_begin_anew_and_the_other_training_is_named_and_kept(
         assert training.steps == 0
     said = capsys.readouterr().out
     assert said.startswith(f"base-0: an unfinished training with another recipe is kept in {saver.folder.path} (0 MB)")
-    assert "once that is set back" in said
+    assert "change that back to resume it" in said
     with Saver(tmp_path, SOME_TRAINING, machine, ALONE, CPU).resuming(training):
         assert training.steps == 11
 

@@ -122,7 +122,7 @@ def test_two_processes_stop_together_and_go_on_to_the_same_last_bit(
         assert facts["same"]
         assert facts["statistics"] > 0
     assert not (tmp_path / "of-1").exists(), "only the first process writes"
-    assert f"tiny-0: goes on {where} ({tmp_path / 'of-0'}" in capfd.readouterr().out
+    assert f"tiny-0: resumes {where} ({tmp_path / 'of-0'}" in capfd.readouterr().out
 
 
 def test_a_process_alone_takes_the_mean_of_what_several_saw(member: Member, recipe: Recipe) -> None:
