@@ -53,7 +53,7 @@ class Masks:
 
 @dataclass(frozen=True)
 class BatchDraws:
-    """All random choices that are applied to a batch on the device; None for what the recipe does not want."""
+    """All random choices that are applied to a batch on the device; None where the recipe has none."""
 
     size: int  # clips, B
     tone_db: Floats32 | None  # (B + P, M or 1) by which clips, then their partners, become louder

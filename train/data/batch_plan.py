@@ -149,12 +149,12 @@ class Planner:
 
 
 def background_examples(examples: Examples, recipe: Recipe) -> Ints:
-    """The recordings without birds, of the label that the recipe names; none if it wants no background.
+    """The recordings without birds, of the label that the recipe names; none without background.
 
     Raises
     ------
     TrainError
-        If the recipe wants background and no recording of the training folds has that label.
+        If the recipe has background and no recording of the training folds has that label.
     """
     wanted = recipe.augment.background
     if not wanted.probability:

@@ -36,7 +36,7 @@ class OpenStores:
 
     @property
     def first(self) -> Store:
-        """The store whose rows the frames are gathered by."""
+        """The store whose row numbers address the frames."""
         return self.stores[0]
 
     @property
@@ -70,7 +70,7 @@ def open_dataset(member: ResolvedMember, machine: MachineParams, device: torch.d
     stores = open_stores(member)
     examples, folds = read_examples(stores[0], read_labels())
     held = held_by_all(stores, examples.rows)
-    examples, folds = examples.subset(held), folds[held]
+    examples, folds = examples.subset(held), folds[held]  # a recording refused in one view is missing in that store
     if member.recipe.trim_db:
         examples = trimmed(examples, stores[0], member.recipe.trim_db)
     return Dataset(stores, *open_multi_view(stores, device, machine), member, examples, folds)

@@ -43,6 +43,8 @@ class Events:
         present : (B, K) classes of which at least half a time lies in the clip, or which fill at least half of it.
         unsure : (B, K) classes of which less than that lies in the clip, and which are not present.
         """
+        # events are sorted by row, so those of a clip are a span; all spans are laid out one after the other, as pairs
+        # (clip, event) without a loop over clips
         low_B, high_B = np.searchsorted(self.row, row_B, "left"), np.searchsorted(self.row, row_B, "right")
         count_B = high_B - low_B
         clip = np.repeat(np.arange(len(row_B)), count_B)

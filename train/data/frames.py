@@ -49,7 +49,7 @@ class Uploader:
     """Brings host memory to a device.
 
     On a GPU a side stream copies out of pinned memory while the main stream computes; the main stream waits for the
-    event, the host for nothing. Host memory that was pinned by torch is lent again only after its copies have ended.
+    event, the host for nothing. torch reuses pinned host memory only after the copies from it have ended.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -74,7 +74,7 @@ class Uploader:
         if uploaded.arrived is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(uploaded.arrived)
-            uploaded.tensor.record_stream(current)  # its memory is not lent again before this stream is done with it
+            uploaded.tensor.record_stream(current)  # its memory is not reused before this stream is done with it
         return uploaded.tensor
 
 
@@ -121,7 +121,7 @@ class HostFrames(CopiedFrames):
 
 
 class StreamFrames(CopiedFrames):
-    """Copies clips out of a cache of chunks, whatever the store is compressed with and wherever it lies."""
+    """Copies clips out of a cache of chunks, for stores of any compression, local or remote."""
 
     def __init__(self, store: Store, device: torch.device, budget_bytes: int) -> None:
         super().__init__(store, device, StreamReader(store, budget_bytes))
@@ -177,7 +177,7 @@ class ArrayFrames:
 
 
 def open_frames(store: Store, device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
-    """Choose a placement by free memory, or as machine.placement says; also say in one line which, and why.
+    """Choose a placement by free memory, or as machine.placement says; also a line on the choice and its reason.
 
     Raises
     ------
@@ -238,8 +238,8 @@ def _padded(values: Tensor, position_BT: Ints, low: float) -> Tensor:
 def _new_quantized(store: Store, frames: int, device: torch.device) -> Tensor:
     """Host memory for codes (T, M), from which copying to the device is fast.
 
-    Each batch has its own, so that none is overwritten while it is in use. Pinned memory is dear, and torch therefore
-    keeps what is let go and lends it again, but not before the copies from it have ended.
+    Each batch has its own, so that none is overwritten while it is in use. Pinning is slow, so torch
+    keeps freed blocks and reuses them, but not before the copies from them have ended.
     """
     if device.type == "cuda":
         return torch.empty((frames, store.view.n_mels), dtype=_torch_dtype(store), pin_memory=True)

@@ -51,7 +51,7 @@ class MultiViewFrames:
 
 
 def open_multi_view(stores: Sequence[Store], device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
-    """Open the stores of a member's views, each in its own placement; also say in a line for each which, and why.
+    """Open the stores of a member's views, each in its own placement; also a line on each placement and its reason.
 
     They share `machine.stream_gb`. A single store is opened as it is.
     """
@@ -116,7 +116,7 @@ class ConcatFrames:
             for (frames, _), chosen_B in zip(self._stores, (~in_second_B, in_second_B), strict=True)
             if chosen_B.any()
         ]
-        if len(parts) == 1:
+        if len(parts) == 1:  # all clips of one store are in order already
             return parts[0][1]
         like = parts[0][1]
         values = like.new_empty((len(position_BT), *like.shape[1:]))

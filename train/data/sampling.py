@@ -27,7 +27,7 @@ def recording_weights(primary_N: Ints, exponent: float, floor: int = 0) -> Float
     Parameters
     ----------
     primary_N : (N,) class of each recording.
-    exponent : 0 draws recordings as they come, 1 draws all classes alike.
+    exponent : 0 draws all recordings equally, 1 all classes equally.
     floor : a class with fewer recordings is drawn as if each of them were there several times, up to so many in all.
 
     Returns
@@ -104,7 +104,7 @@ class Sampler:
         return np.concatenate(order)[: self.clips]
 
     def _deck(self, key_N: Floats64) -> Ints:
-        """Each recording once, or as often as the floor of its class asks for; what is left over goes by key."""
+        """Each recording once, or as often as the floor of its class asks for; the remainder goes by key."""
         counts, raised = np.bincount(self._primary_N), raised_counts(self._primary_N, self._params.floor)
         by_class = np.lexsort((key_N, self._primary_N))
         first_K = np.cumsum(counts) - counts

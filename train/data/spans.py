@@ -67,6 +67,7 @@ def used_spans(first_E: Ints, end_E: Ints, total_E: Ints, clip_frames: int) -> t
 
 def _pairs(rows_N: Ints, row_E: Ints) -> tuple[Ints, Ints]:
     """Numbers of examples and of their events (-1 for an example without any), each pair once."""
+    # as in Events.heard, but an example without events still makes one pair
     low_N, high_N = np.searchsorted(row_E, rows_N, "left"), np.searchsorted(row_E, rows_N, "right")
     count_N = np.maximum(high_N - low_N, 1)
     example = np.repeat(np.arange(len(rows_N)), count_N)

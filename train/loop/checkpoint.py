@@ -1,6 +1,6 @@
 """Checkpoints of one training on disk: whole or not there at all, every byte verified when read.
 
-Each is a folder `000017/` of .safetensors files and `checkpoint.json`, which holds everything that is no tensor, the
+Each is a folder `000017/` of .safetensors files and `checkpoint.json`, which holds all that is not a tensor, the
 SHA-256 of each file, and its own. No pickle, so reading one runs no code. A draft is written beside them, forced to the
 disk, read back, compared, and only then renamed; so a killed process leaves earlier checkpoints as they were.
 
@@ -87,7 +87,7 @@ class CheckpointFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes away, and remove what a killed one left half written.
+        """Lock out other processes, and remove unfinished files of a killed one.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class CheckpointFolder:
         Raises
         ------
         OSError
-            If the disk refuses, or gives back other bytes; the checkpoints before this one are as they were.
+            If it cannot be written, or reads back as other bytes; earlier checkpoints are kept.
         """
         name = f"{max(self._numbers(), default=0) + 1:06d}"
         sha256 = {file: sha256_hex(content) for file, content in checkpoint.files.items()}
@@ -167,7 +167,7 @@ class CheckpointFolder:
         return None
 
     def finish(self) -> None:
-        """Mark that all that the training writes is written."""
+        """Mark that the training has written all its files."""
         _write(self.path / FINISHED, b"")
 
     def _numbers(self) -> list[int]:
@@ -233,7 +233,7 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-        if hasattr(os, "posix_fadvise"):  # so that what is compared comes from the disk
+        if hasattr(os, "posix_fadvise"):  # so that the comparison reads the disk, not the page cache
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 

@@ -51,7 +51,7 @@ class Ranks(Worker):
         Raises
         ------
         TrainError
-            Since the processes' gradients would not count alike, or batch norm have a single clip.
+            Since the processes' gradients would differ in weight, or batch norm have a single clip.
         """
         if batch_size % self.world or batch_size < 2 * self.world:
             raise TrainError(
@@ -90,7 +90,7 @@ class Ranks(Worker):
         return values
 
     def highest(self, value: int, device: torch.device) -> int:
-        """The highest of the processes' values: what each wants becomes what all do."""
+        """The highest of the processes' values: the highest request is carried out by all."""
         if self.world == 1:
             return value
         values = torch.tensor([value], device=device)
@@ -238,7 +238,7 @@ def _join_and_work(meeting: str, kind: torch.device, work: Callable[[Ranks], Non
 
 
 def _explain(failed: int, exit_codes: list[int | None], signals: list[str]) -> None:
-    """Name a process that was killed: the one that failed first, or one that was not ended for its sake by SIGTERM."""
+    """Name a process that was killed: the one that failed first, or one that was not ended by our SIGTERM."""
     if signals and exit_codes[failed] == -signal.SIGTERM:
         raise TrainError(f"stopped by {signals[0]} before the training began")
     for number, code in [(failed, exit_codes[failed]), *enumerate(exit_codes)]:

@@ -25,8 +25,8 @@ class DivergenceCheck:
 
     Parameters
     ----------
-    where : what is trained and when, such as `base-0, epoch 3`.
-    steps : of the epoch, of which so many are `done` already.
+    where : training and epoch, such as `base-0, epoch 3`.
+    steps : of the epoch; `done` of them are over.
     recordings : names what a step, counted from 0, learned from.
     """
 

@@ -18,7 +18,7 @@ from train.model.classifier import Classifier
 
 
 def build_optimiser(model: Classifier, params: OptimiserParams) -> torch.optim.Optimizer:
-    """AdamW or Adam over all of a model, frozen or not; a group's `lr_scale` says how fast it learns, see `set_rate`.
+    """AdamW or Adam over all of a model, frozen or not; a group's `lr_scale` multiplies its rate, see `set_rate`.
 
     The head learns at scale 1, the backbone at backbone_scale, and with a layer decay each of its layers, as timm
     groups them, at that times the scale of the next one (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT). Norms,
@@ -60,7 +60,7 @@ def _backbone_groups(model: Classifier, params: OptimiserParams) -> list[dict[st
     if params.layer_decay == 1:
         return list(param_groups_weight_decay(backbone, params.weight_decay, no_weight_decay_list=exempt))
     groups = param_groups_layer_decay(backbone, params.weight_decay, exempt, layer_decay=params.layer_decay)
-    # timm's last layer is the classifier, unless the head stands apart
+    # timm's last layer is the classifier, unless the head is separate
     before_head = 1.0 if model.head is None else params.layer_decay
     return [{**group, "lr_scale": group["lr_scale"] * before_head} for group in groups]
 
@@ -79,8 +79,8 @@ def learning_rate(step: int, steps_per_epoch: int, epochs: int, params: Optimise
 
     Source: Loshchilov & Hutter 2017, SGDR: Stochastic gradient descent with warm restarts.
     """
-    # a function of the step alone resumes anywhere; timm's and torch's schedulers carry state, and neither of them has
-    # cycles whose length in steps is a fraction
+    # a function of the step alone needs no state to resume; the schedulers of timm and torch carry state, and place the
+    # warm-up's end and the restarts of fractional cycles at other steps
     warmup = round(params.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return params.lr * (step + 1) / warmup

@@ -45,10 +45,10 @@ class Resumable(Protocol):
         """Progress in words."""
 
     def checkpoint(self) -> Checkpoint:
-        """All that `resume` needs to go on from here."""
+        """All that `resume` needs to continue from here."""
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same training."""
+        """Continue from a checkpoint of the same training."""
 
 
 def checkpoints_root(machine: MachineParams) -> Path:
@@ -89,7 +89,7 @@ class Saver:
                     signal.signal(number, handler)
 
     def after_step(self, trainer: Resumable) -> None:
-        """Save if it is time to, or if a signal came, which then stops the training.
+        """Save if it is due, or if a signal came, which then stops the training.
 
         Raises
         ------
@@ -126,7 +126,7 @@ class Saver:
             self._stop(trainer)
 
     def finish(self) -> None:
-        """Mark that all is written that the training writes."""
+        """Mark that the training has written all its files."""
         if self._ranks.leads:
             self.folder.finish()
 

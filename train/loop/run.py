@@ -72,7 +72,7 @@ class Run:
     def train(self, trainer: Trainer, validation: Validation, saver: Saver | None = None) -> None:
         """Train, print and log every epoch, write the weights and the predictions for the validation fold.
 
-        With a saver the training goes on from its newest checkpoint, and all epochs are logged anew: DVC has removed
+        With a saver the training resumes from its newest checkpoint, and logs all epochs again: DVC has removed
         what was logged before the interruption.
         """
         with ExitStack() as stack:
@@ -137,7 +137,7 @@ def train(
 
 
 def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams) -> None:
-    """Train on what lies open, or go on from a checkpoint; the checkpoints of a finished training stay."""
+    """Train on a split, or resume from a checkpoint; the checkpoints of a finished training stay."""
     recipe, ranks = split.member.recipe, split.ranks
     ranks.check_batch(recipe.batch_size)
     print("\n".join(split_lines(split.trained, split.validated, recipe)))

@@ -40,7 +40,7 @@ class TrainingSplit:
     soundscapes_digest: str = ""  # of their store
 
     def fingerprint(self) -> dict[str, str]:
-        """Digest of each thing that decides what a training does; not of the machine that it runs on."""
+        """Digest of each thing that decides a training; the machine is none of them."""
         member = self.member
         return {
             "model": digest(member.member),
@@ -107,7 +107,7 @@ def split_dataset(dataset: Dataset, fold: int, device: torch.device, ranks: Rank
 
 
 def check_source(member: ResolvedMember) -> None:
-    """Refuse to start from other weights than the member was resolved with.
+    """Refuse weights that changed after the member was resolved.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A model that learns: the optimiser's steps, with all that recipes add to them. B batch, K class."""
+"""Training steps: forward, backward and optimiser, with all that recipes add to them. B batch, K class."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class TrainingStep:
         return model
 
     def begin_epoch(self, frozen: bool) -> None:
-        """Make ready to learn; `frozen` leaves the backbone as it is and trains the head."""
+        """Prepare an epoch; `frozen` trains the head alone."""
         if frozen != self._frozen:
             self._frozen = frozen
             self._model.freeze_backbone(frozen)
-            self._network = nn.Identity()  # the old averaging lets go of the weights before the new one takes hold
+            self._network = nn.Identity()  # DDP must release the weights before the next DDP takes them
             self._network = self._ranks.parallel(self._called, self._device)
         self._model.train()
 
@@ -76,12 +76,12 @@ class TrainingStep:
         set_rate(self._optimiser, rate)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors, in host memory, and numbers that `resume` goes on from; of several processes all must ask for it.
+        """Tensors, in host memory, and numbers for `resume`; all of several processes must call it.
 
         Raises
         ------
         TrainError
-            If a weight is no longer a number: that is nothing to go on from.
+            If a weight is not finite: nothing to resume from.
         """
         self._check_weights()
         tensors: dict[str, Tensor] = {}
@@ -98,7 +98,7 @@ class TrainingStep:
 
     @torch.no_grad()
     def resume(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Become the learner whose `state` this is.
+        """Restore a `state`.
 
         Running statistics, which differ from process to process on CPUs, are each one's own again, or, of another
         number of processes, their mean.
@@ -135,7 +135,7 @@ class TrainingStep:
         return of_each[self._ranks.rank] if len(of_each) == self._ranks.world else of_each.mean(dim=0)
 
     def step(self, *group: Batch) -> Tensor:
-        """Take one optimiser step along the mean gradient of a group of batches, each clip counting alike.
+        """Take one optimiser step along the mean gradient of a group of batches, each clip with the same weight.
 
         Returns
         -------

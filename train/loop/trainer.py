@@ -62,7 +62,7 @@ class Trainer:
         Raises
         ------
         TrainError
-            If an epoch has no batch, the loss is no longer a finite number, or the saver stops the training.
+            If an epoch has no batch, the loss is not finite, or the saver stops the training.
         """
         if not len(self._batches):
             raise TrainError(
@@ -82,12 +82,12 @@ class Trainer:
                 saver.after_epoch(self, self.history.ended)
 
     def checkpoint(self) -> Checkpoint:
-        """All that `resume` needs to go on from here; of several processes all must ask for it.
+        """All that `resume` needs to continue from here; all of several processes must call it.
 
         Raises
         ------
         TrainError
-            If the loss is no longer a finite number.
+            If the loss is not finite.
         """
         self._divergence.check()
         tensors, numbers = self.training_step.state()
@@ -97,7 +97,7 @@ class Trainer:
         return Checkpoint({"learner": numbers, "course": self.history.record()}, files)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same training."""
+        """Continue from a checkpoint of the same training."""
         tensors = load(checkpoint.files[STATE])
         self.training_step.resume(tensors, checkpoint.facts["learner"])
         self.history.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))

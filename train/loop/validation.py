@@ -55,7 +55,7 @@ class Validation:
 
         Parameters
         ----------
-        where : the place, for the error about a loss that is no number.
+        where : the place, for the error about a loss that is not finite.
         advance : called with the number of clips scored since, of all processes.
 
         Returns
@@ -85,7 +85,7 @@ class Validation:
         return (self.ranks.total(sums_NK).cpu().numpy() / counts_N[:, None]).astype(np.float32), mean_loss
 
     def _plain_loss(self) -> Loss:
-        """The recipe's loss without what is only meant to teach: label smoothing and class weights."""
+        """The recipe's loss without label smoothing and class weights, which only help training."""
         unsmoothed = self.recipe.loss.model_copy(update={"label_smoothing": 0.0})
         return Loss(unsmoothed, torch.ones(self.examples.classes, device=self.device))
 

@@ -19,7 +19,7 @@ from train.model.heads import FrameAttention, GeneralisedMean, attend_to_frames,
 from train.model.pretrained import check_source, take_weights
 from train.model.weight_file import WeightSource, find_source
 
-# timm's options by which some transformers look at images of any size; convolutional backbones have and need none
+# timm's options that let some transformers take images of any size; convolutional backbones have and need none
 ANY_SIZE = ({"dynamic_img_size": True, "dynamic_img_pad": True}, {"strict_img_size": False})
 
 
@@ -27,7 +27,7 @@ class Logits(NamedTuple):
     """The output of a model for a batch."""
 
     clip: Tensor  # (B, K)
-    frame_max: Tensor | None = None  # (B, K) of each class's loudest frame, if the head looks at frames
+    frame_max: Tensor | None = None  # (B, K) of each class's loudest frame, if the head has frames
 
 
 class Classifier(nn.Module):
@@ -122,7 +122,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def check_clips(self, frames: int) -> None:
-        """Refuse clips of so many frames if the backbone cannot look at images of this size.
+        """Refuse clips of so many frames if the backbone cannot process images of this size.
 
         Raises
         ------
@@ -158,11 +158,11 @@ def build_model(member: Member, classes: int, mel_bins: int, pretrained: bool | 
 
     Parameters
     ----------
-    mel_bins : of the view that the model looks at.
+    mel_bins : of the view.
     pretrained : False (random weights), True (timm downloads its own), the path of a .safetensors file with timm's
         key names, or a trained model (see `train.model.weight_file`). timm folds the stem's three input channels into
         as many as there are; the head of file or model is left out, a fresh one takes its place.
-    channels : of the images that the model looks at.
+    channels : of the images.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def build_model(member: Member, classes: int, mel_bins: int, pretrained: bool | 
 
 
 def _of_any_size(name: str, options: dict[str, Any]) -> nn.Module:
-    """Create a backbone; one that is made for images of one size is told to look at others too."""
+    """Create a backbone; one made for a fixed image size is opened to others."""
     for size in ANY_SIZE:
         try:
             return _created(name, {**options, **size})
@@ -222,7 +222,7 @@ def _options(member: Member, pretrained: bool | WeightSource) -> dict[str, Any]:
     if member.drop_path:
         options["drop_path_rate"] = member.drop_path  # not every backbone has this option
     if isinstance(pretrained, WeightSource) and not pretrained.trained:
-        # a head for no classes is never of the size that is wanted, so timm leaves the file's head out
+        # a head of 0 classes never has the requested size, so timm leaves out the file's head
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained.path), "num_classes": 0}}
     return options
 
@@ -244,7 +244,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Type of mixed precision: what the recipe says; auto is bfloat16 where the GPU has it, none on a CPU."""
+    """Type of mixed precision, from the recipe; auto is bfloat16 on GPUs that have it, none on a CPU."""
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
     return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]

@@ -38,7 +38,7 @@ class GeneralisedMean(nn.Module):
         """Pool features, (B, C, M, T) or (B, M, T, C), over the axes."""
         # in logarithms, since x^p itself leaves the numbers in a silent channel once p has grown
         log_power = self.exponent * features.float().clamp(min=SMALLEST).log()
-        count = math.prod([features.shape[axis] for axis in self._axes])  # torch.compile knows no generators
+        count = math.prod([features.shape[axis] for axis in self._axes])  # torch.compile has no generators
         log_mean = torch.logsumexp(log_power, self._axes, self._keepdim) - math.log(count)
         return (log_mean / self.exponent).exp()
 
@@ -72,16 +72,16 @@ class FrameAttention(nn.Module):
 
 
 def attend_to_frames(backbone: nn.Module, member: Member, classes: int, rows: tuple[int, int]) -> FrameAttention:
-    """A head that looks at frames, made for the backbone, which loses its own.
+    """A head over frames for the backbone, which loses its own.
 
     Parameters
     ----------
-    rows : channels and mel bins of the images that the backbone looks at.
+    rows : channels and mel bins of the backbone's images.
 
     Raises
     ------
     TrainError
-        If the backbone's features are no maps over mel bins and frames.
+        If the backbone's features are not maps over mel bins and frames.
     """
     timm_backbone: Any = backbone
     _leave_out_head(backbone, member.backbone, rows)
@@ -96,7 +96,7 @@ def feature_maps(backbone: nn.Module, images: Tensor) -> Tensor:
 
 
 def generalise_pool(backbone: nn.Module, name: str) -> None:
-    """Put a generalised mean in the place of the backbone's own global average pooling.
+    """Replace the backbone's global average pooling by a generalised mean.
 
     Raises
     ------

@@ -3,8 +3,8 @@
 A target is anything from 0 to 1: mixed, smoothed, or the weight of a secondary label. Cells of a batch's weights that
 are 0 are left out, and a batch's importance weighs its clips: every loss is a weighted mean, and 0 if nothing is left.
 
-timm's losses know neither weights of cells and clips nor fractional targets in focal terms, and its class weights have
-mean 1 over classes, not over recordings; so these stand on torch's functions.
+timm's losses take neither weights of cells and clips nor fractional targets in focal terms, and its class weights have
+mean 1 over classes, not over recordings; so these are built on torch's functions.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def check_finite(value: float, where: str) -> None:
-    """Refuse to go on with a loss that has left the numbers.
+    """Refuse to continue with a loss that is not finite.
 
     Raises
     ------

@@ -25,7 +25,7 @@ def check_source(source: WeightSource, backbone: str, pretrained: bool | str) ->
     Raises
     ------
     TrainError
-        If they were trained with another backbone (naming both), or are no weights with timm's key names.
+        If they were trained with another backbone (naming both), or have other key names than timm's.
     """
     if source.trained is None:
         keys = _keys_of(source, pretrained)
@@ -100,7 +100,7 @@ def _keys_of(source: WeightSource, pretrained: bool | str) -> set[str]:
 def _check_complete(
     backbone: nn.Module, file_keys: set[str], pretrained: bool | str, fresh: tuple[str, ...] = ()
 ) -> None:
-    """Refuse weights that leave more than the head, and what is `fresh`, untouched: random values would stay there."""
+    """Refuse weights that leave tensors outside the head and the `fresh` parts at random values."""
     untouched = (*_head(backbone), *fresh)
     state = backbone.state_dict()
     wanted = {key for key in state if not key.startswith(untouched) and not key.endswith("num_batches_tracked")}

@@ -57,13 +57,13 @@ class WeightSource:
 
 
 def find_source(pretrained: str, key: str = "pretrained") -> WeightSource:
-    """The weights that a member's `pretrained` names, after a look at their bytes.
+    """The weights that a member's `pretrained` names, verified by their bytes.
 
     Parameters
     ----------
     pretrained : a .safetensors file with timm's key names, the folder of a trained model, or a file in such a folder.
         Of a folder, the weights that its recipe keeps are taken (last, best or soup).
-    key : of params.yaml, for what is said of it.
+    key : of params.yaml, for messages.
 
     Raises
     ------

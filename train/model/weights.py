@@ -43,7 +43,7 @@ class Sidecar(BaseModel):
     `sha256` guards the files, and a seal the sidecar itself.
     """
 
-    # a metric may be NaN (a fold without two classes), which JSON proper cannot say
+    # a metric may be NaN (a fold without two classes), which strict JSON has no value for
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, ser_json_inf_nan="constants")
 
     version: Literal[2] = 2
@@ -132,7 +132,7 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def mean_bytes(contents: Collection[bytes]) -> bytes:
-    """Mean of weights that lie as contents of .safetensors files, as such a content."""
+    """Mean of weights, as .safetensors contents in and out."""
     return save(mean_state([load(content) for content in contents]))
 
 

@@ -14,8 +14,8 @@ from scipy.stats import rankdata
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
 
-LOWEST_LIKELIHOOD = 1e-6  # a score is taken for no surer than this, so that one blunder costs no infinite loss
-SMALLEST_WEIGHT = 1e-4  # what is less, is nothing
+LOWEST_LIKELIHOOD = 1e-6  # bounds likelihoods, so that one sure mistake does not cost an infinite loss
+SMALLEST_WEIGHT = 1e-4  # less counts as none
 
 Kind = Literal["mean", "rank", "fitted", "best"]
 BLENDS: tuple[Kind, ...] = get_args(Kind)

@@ -78,7 +78,7 @@ def _ranking(truth_NK: Bools, known_NK: Bools, scores_NK: Floats32, counts_BN: F
 
 @dataclass(frozen=True)
 class Ranked:
-    """One class from the highest score down: groups of equal scores with a positive, and what lies between them.
+    """One class from the highest score down: groups of equal scores with a positive, and the rows between them.
 
     So there are few groups, however many recordings there are.
     """

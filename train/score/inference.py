@@ -42,7 +42,7 @@ class ClipList:
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Rows of the store, and which of their frames: what is staged at a time."""
+    """Rows of the store and their frames that are staged together."""
 
     row: Ints  # (B,)
     position: Ints  # (B, T), -1 = padding

@@ -43,7 +43,7 @@ class SoundscapeStores:
 
     def of(self, names: Sequence[str], view: AnyView) -> OpenStores:
         """The soundscapes of a member's views; errors as in `open_soundscapes`."""
-        key = (*names, view.model_dump_json())
+        key = (*names, view.model_dump_json())  # models of one view name may have been trained on different settings
         if key not in self._opened:
             self._opened[key] = open_soundscapes(names, view, self._machine, self.device)
         return self._opened[key]

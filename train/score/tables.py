@@ -26,7 +26,7 @@ from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold
 
 Scores = dict[str, dict[str, float]]  # on which data -> metric -> value
-USUAL = PostProcessing(smoothing=0.1, file_max=1.0)  # what is tried of a step that is off
+USUAL = PostProcessing(smoothing=0.1, file_max=1.0)  # tried for a step that is off
 NAMES = ("recipe", "seed")  # how a training is called, not what it is
 
 
@@ -36,7 +36,7 @@ class Windows:
 
     clips: ClipScores
     row_ids: list[str]
-    truth: Bools  # (N, K) who sings
+    truth: Bools  # (N, K) species that sing
     has_truth: Bools  # (N,) windows that the truth has a row for
     scores: dict[str, Floats32]  # member or ensemble -> (N, K)
 
@@ -70,8 +70,8 @@ def read_windows(labels: list[str], ensemble: Ensemble) -> Windows:
 def member_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
     """Each member's weight, its metrics alone, those of the ensemble without it, and what it adds to the ensemble.
 
-    Out of fold, and on the soundscapes if they have a truth. The ensemble without it learns its weights anew; a member
-    that is the only one adds what nobody knows.
+    Out of fold, and on the soundscapes if they have a truth. The ensemble without it learns its weights again; a member
+    that is the only one adds an unknown amount.
     """
     names = list(ensemble.members)
     whole = _both(predicted, windows, predicted.scores[ENSEMBLE], windows.scores[ENSEMBLE])
@@ -170,7 +170,7 @@ def _plain(
     overlap: bool = False,
     shifts: bool = False,
 ) -> Floats32:
-    """Scores of the windows by one clip each, but for what is asked for: (N, K)."""
+    """Scores of the windows by one clip each, with the requested steps only: (N, K)."""
     post = post or PostProcessing(0.0, 0.0)
     only = ensemble.model_copy(update={"smoothing": post.smoothing, "file_max": post.file_max})
     return only.final(windows.clips.member_windows(overlap, shifts), windows.clips.windows)

@@ -65,12 +65,12 @@ def main() -> None:
 
 
 def pass_on(labels: PseudoLabels, place: RunFolders) -> None:
-    """Copy the teacher's model to where the student's would be, and say why.
+    """Copy the teacher's model to the student's place, and print the reason.
 
     Raises
     ------
     TrainError
-        If the teacher's model is no longer the one that the labels' stage saw.
+        If the teacher's model changed after stage `pseudo` read it.
     """
     (source,) = (Path(folder) for folder in labels.teacher if Path(folder).parts[-2:] == place.folder.parts[-2:])
     if file_sha256(source / SIDECAR) != labels.teacher[source.as_posix()]:

@@ -1,4 +1,4 @@
-"""Stage `pseudo@<round>`: what the round's teacher says of soundscapes, as labels for the round's students.
+"""Stage `pseudo@<round>`: the teacher's scores of soundscapes, as labels for the round's students.
 
 N clip, K class.
 """
@@ -51,14 +51,14 @@ def main() -> None:
 
 
 def passed_on(stopped: str, evaluator: Evaluator, models: RoundModels) -> PseudoLabels:
-    """No labels, and which models go on as they are."""
+    """No labels, and the models that are passed on."""
     none, classes = np.empty(0), len(evaluator.labels)
     scores = np.empty((0, classes), np.float32)
     return PseudoLabels(tuple(evaluator.labels), (), (), none, scores, none.astype(np.float32), stopped, models.digests)
 
 
 def labelled(name: str, each: StudentRound, params: Params, evaluator: Evaluator, models: RoundModels) -> PseudoLabels:
-    """The clips of which the teacher says anything.
+    """The clips that get a label from the teacher.
 
     Raises
     ------

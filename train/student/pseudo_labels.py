@@ -22,7 +22,7 @@ AGAIN = "run `dvc repro optional/dvc.yaml:student_report`"
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """Clips with labels and confidences; or none and the reason why, and which models go on as they are."""
+    """Labelled clips with confidences; or none, the reason, and the models that are passed on."""
 
     labels: tuple[str, ...]  # (K,)
     soundscape: tuple[str, ...]  # (N,)

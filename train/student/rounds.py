@@ -124,7 +124,7 @@ def read_truth() -> dict[str, set[str]]:
 
 
 def with_truth(soundscapes: Sequence[SoundscapeAudio], truth: dict[str, set[str]]) -> list[SoundscapeAudio]:
-    """The soundscapes of which the truth table has a row."""
+    """The soundscapes that have a row in the truth table."""
     names = {row_id.rpartition("_")[0] for row_id in truth}
     return [soundscape for soundscape in soundscapes if soundscape.name in names]
 

@@ -21,7 +21,7 @@ WHY = "why"  # attribute of a trial that has failed; one that was cut off has no
 
 @contextmanager
 def open_study(path: Path, maximise: bool, pruner: BasePruner) -> Iterator[Study]:
-    """Open the study that lies in a file, or begin it; trials that a kill cut off are marked as failed.
+    """Open the study in a file, or begin it; trials cut off by a kill are marked as failed.
 
     Raises
     ------

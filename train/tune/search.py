@@ -1,7 +1,7 @@
 """A search over keys of a member's recipe: each trial is a training on one fold, watched from epoch to epoch.
 
 What is tried at a place in the search follows from the seed, the place and the trials before it. So a search that was
-killed goes on as if it had not been.
+killed continues as if it had not been.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Search:
     Attributes
     ----------
     refused
-        Says what is wrong with the member if it had some values of the recipe.
+        Problems of the member with given values of the recipe.
     """
 
     split: TrainingSplit
@@ -100,7 +100,7 @@ class Search:
 
     @property
     def digest(self) -> str:
-        """Of all that decides what a trial finds and what is tried; not of how many trials there shall be."""
+        """Digest of all that decides the trials and their results, but not their number."""
         decides = {
             "member": self.split.member.model_dump(mode="json"),
             "fold": self.split.fold,
@@ -225,7 +225,7 @@ class Search:
 
 
 def best_of(outcomes: Sequence[Outcome], maximises: bool) -> Outcome | None:
-    """The best trial that finished, the earliest of those alike."""
+    """The best finished trial; the earliest of equal ones."""
     ended = [(each.merit, each) for each in outcomes if each.state == "finished" and each.merit is not None]
     if not ended:
         return None

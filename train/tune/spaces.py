@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from birdcache.params.tune import ChoiceParams, RangeParams, is_whole
 
-DIGITS = 3  # of what is tried: enough for any key of a recipe, and short to paste
+DIGITS = 3  # of tried values: enough for any key of a recipe, and short to paste
 
 AnySpace = RangeParams | ChoiceParams
 
@@ -40,7 +40,7 @@ def holds(space: AnySpace, value: Any) -> bool:
 
 
 def encoded(space: AnySpace, value: Any) -> Any:
-    """A value of the space as Optuna knows it."""
+    """A value of the space in Optuna's form."""
     return json.dumps(space.choices[space.choices.index(value)]) if isinstance(space, ChoiceParams) else value
 
 
