@@ -82,7 +82,7 @@ def decode_and_resample(path: Path) -> None:
 
 def compute(path: Path, view: MelView | PcenView) -> None:
     """Decode and compute the whole front end, block by block."""
-    for _ in spectrogram_blocks(waveform_blocks(path, RATE_HZ, room=room(view)), view):
+    for _ in spectrogram_blocks(waveform_blocks(path, RATE_HZ, lead=room(view)), view):
         pass
 
 

@@ -1,4 +1,4 @@
-"""One look for every picture: a matplotlib figure without global state, saved as a PNG that repeats byte for byte."""
+"""The style of every picture: a matplotlib figure without global state, saved as a PNG that repeats byte for byte."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ def lock(file: IO[Any], *, shared: bool = False, wait: bool = False) -> bool:
 
 
 def is_inner_path(text: str, remote: bool = False) -> bool:
-    """Whether a text is a relative path that stays below its folder, under POSIX and Windows alike."""
+    """True if a text is a relative path that stays below its folder, under POSIX and Windows alike."""
     posix, windows = PurePosixPath(text), PureWindowsPath(text)
     if not posix.parts or ".." in posix.parts or posix.is_absolute() or windows.drive or windows.root:
         return False

@@ -13,7 +13,7 @@ MARK = "'"
 
 
 def starts_formula(text: str) -> bool:
-    """Whether a spreadsheet may compute a cell of this text."""
+    """True if a spreadsheet may compute a cell of this text."""
     return text[:1] in STARTS and text != ""
 
 

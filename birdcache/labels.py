@@ -1,4 +1,4 @@
-"""What may be a label: one word in tables, folders and file names alike."""
+"""The rule for labels: one word in tables, folders and file names alike."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TAKEN = re.compile(r"(row_id|con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGN
 
 
 def is_label(text: str) -> bool:
-    """Whether the text may name a class: it becomes a column of tables and is safe as a name of a file."""
+    """True if the text may name a class: it becomes a column of tables and is safe as the name of a file."""
     return len(text) <= LONGEST and _LABEL.fullmatch(text) is not None and _TAKEN.fullmatch(text) is None
 
 
 def is_word_list(text: str) -> bool:
-    """Whether the text is labels without spaces, separated by spaces; empty text is."""
+    """True if the text is labels without spaces, separated by spaces; empty text is."""
     return all(map(is_label, text.split()))
 
 

@@ -57,7 +57,7 @@ def exit_with_parent(parent: int, by: signal.Signals | None = None) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """True if a process runs; a zombie does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

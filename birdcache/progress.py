@@ -13,11 +13,11 @@ from tqdm import tqdm
 LINE_EVERY_S = 10.0
 
 
-Advance = Callable[[int], None]  # told how many further units have finished
+Advance = Callable[[int], None]  # called with the number of further units that have finished
 
 
-def untold(amount: int) -> None:
-    """For work that nobody watches."""
+def no_progress(amount: int) -> None:
+    """An `Advance` that shows nothing."""
 
 
 class Progress:
@@ -38,7 +38,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", file=self._stream)
 
     def update(self, amount: float = 1) -> None:
-        """Say that `amount` more units have finished."""
+        """Count `amount` more units as finished."""
         self._done += amount
         if self._bar is not None:
             self._bar.update(amount)

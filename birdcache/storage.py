@@ -1,4 +1,4 @@
-"""Where files lie: a local path, or a URL such as s3://bucket/folder, with the same methods on both."""
+"""Places of files: local paths, or URLs such as s3://bucket/folder, with the same methods on both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def place(text: str) -> AnyPath:
 
 
 def remote(url: str) -> UPath:
-    """What fsspec opens.
+    """A URL as a path that fsspec opens.
 
     Raises
     ------
@@ -36,13 +36,13 @@ def remote(url: str) -> UPath:
 
 
 def is_local(where: AnyPath) -> bool:
-    """Whether this is a path of this machine's file system, which can be mapped, linked and renamed."""
+    """True for a path of this machine's file system, which can be mapped, linked and renamed."""
     return isinstance(where, Path)
 
 
 @contextmanager
 def reaching(where: AnyPath) -> Iterator[None]:
-    """Word what goes wrong on the way to a remote place; what a local disk raises stays as it is.
+    """Turn errors on the way to a remote place into a StoreError; those of a local disk stay as they are.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""CSV files that users bring: read strictly, with everything that is wrong told at once, by spreadsheet row."""
+"""CSV files of users: read strictly, with all problems reported at once, by spreadsheet row."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from birdcache.audio.paths import Bounds
+from birdcache.audio.paths import Bounds, folded
 from birdcache.errors import PipelineError
 from birdcache.storage import AnyPath, reaching
 
 LONGEST_LINE = 2**20  # characters; the longest cell is csv.field_size_limit(), 131,072
-RUNS_TOLD = 20  # of row numbers for each rule
+RUNS_SHOWN = 20  # of row numbers for each rule
 OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # and what turns text round
@@ -165,7 +165,7 @@ def _save(tabs: bool) -> str:
 
 
 def text_problem(record: Sequence[str], tabs: bool) -> str:
-    """Why a record is no text, with the way out; "" if it is."""
+    """The reason why a record is no text, with the way out; "" if it is."""
     text = "".join(record)
     if NOT_UTF8.search(text):
         return "holds bytes that are not UTF-8, as files in Latin-1 or Windows-1252 do; " + _save(tabs)
@@ -246,6 +246,13 @@ def row_ranges(rows: Iterable[int]) -> str:
             runs[-1][1] = row
         else:
             runs.append([row, row])
-    told = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs[:RUNS_TOLD])
-    more = sum(last - first + 1 for first, last in runs[RUNS_TOLD:])
-    return f"{told} and {more} more" if more else told
+    shown = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs[:RUNS_SHOWN])
+    more = sum(last - first + 1 for first, last in runs[RUNS_SHOWN:])
+    return f"{shown} and {more} more" if more else shown
+
+
+def colliding(names: pd.Series[str]) -> pd.Series[bool]:
+    """A mask of names that differ from another one in case or Unicode form only; equal names and "" do not."""
+    distinct = names.drop_duplicates()
+    shared = distinct[distinct.map(folded).duplicated(keep=False)]
+    return names.isin(shared) & (names != "")

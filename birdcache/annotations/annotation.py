@@ -1,4 +1,4 @@
-"""A stretch of a recording that somebody or something has named: what Raven's and Audacity's files hold."""
+"""Annotated stretches of recordings, as in Raven's and Audacity's files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Annotation:
     Attributes
     ----------
     label
-        What is heard, "" if nothing is said.
+        The class that is heard, "" if unknown.
     low_hz, high_hz
         Its band, None if it was not marked.
     score

@@ -1,4 +1,4 @@
-"""Reading Audacity's label tracks; their format is told in `birdcache.annotations.audacity`."""
+"""Reading Audacity's label tracks; their format is described in `birdcache.annotations.audacity`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BAND_RULE = "must be two numbers behind its \\, the band of a label; export the 
 
 
 def begins_track(record: Sequence[str]) -> bool:
-    """Whether the cells are those of a label track's line, and not of a header or of prose."""
+    """True if the cells are those of a label track's line, and not of a header or of prose."""
     return len(record) > 1 and (record[0] == BAND or bool(_number(record[0])))
 
 

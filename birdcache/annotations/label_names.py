@@ -1,4 +1,4 @@
-"""Which label a cell of an annotation means: a label itself, or the common or scientific name of one."""
+"""The label that a cell of an annotation means: a label itself, or the common or scientific name of one."""
 
 from __future__ import annotations
 

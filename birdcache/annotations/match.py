@@ -1,4 +1,4 @@
-"""Which audio file an annotation is about."""
+"""The audio file that an annotation is about."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def matched(annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame)
     Raises
     ------
     PipelineError
-        If files are not found, or not told apart: all of them, by table and row.
+        If files are not found or ambiguous: all of them, by table and row.
     """
     if annotations.empty:
         return annotations.rename(columns={"file": "recording"}).assign(path="")

@@ -1,4 +1,4 @@
-"""Reading Raven's selection tables; their format is told in `birdcache.annotations.raven`."""
+"""Reading Raven's selection tables; their format is described in `birdcache.annotations.raven`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read_raven(path: Path, bounds: Bounds) -> AnnotationTable:
 
 
 def _files(path: Path, cells: pd.DataFrame, folder: AnyPath) -> list[FileNames]:
-    """What each row says of its file; without a column that names files, the table's own name says it."""
+    """Names of each row's file, from the columns that name files or else from the table's own name."""
     named = [name for name in (PATH, FILE) if name in cells.columns]
     if not named:
         return [names_of_table(path, folder)] * len(cells)

@@ -17,11 +17,11 @@ from birdcache.annotations.audacity_reader import begins_track, read_audacity
 from birdcache.annotations.raven import BEGIN, END
 from birdcache.annotations.raven_reader import read_raven
 from birdcache.annotations.table import COLUMNS, AnnotationTable, FileNames
-from birdcache.audio.paths import Bounds, colliding, folded
+from birdcache.audio.paths import Bounds, folded
 from birdcache.errors import PipelineError
 from birdcache.formulas import unescaped
 from birdcache.labels import LABEL_RULE, is_label
-from birdcache.user_tables import Problem, read_records, read_user_table, row_ranges
+from birdcache.user_tables import Problem, colliding, read_records, read_user_table, row_ranges
 
 WHAT_IS_READ = (
     f"a .txt is a selection table of Raven (row 1 names {BEGIN}, {END} and a label, between tabs) or a label track of "
@@ -41,7 +41,7 @@ def read_annotations(
     Parameters
     ----------
     label_of : the label that a cell names, for instance by its common name; the cell itself if it names none. A
-        LookupError of it tells which rule the cell breaks.
+        Its LookupError names the rule that the cell breaks.
     links : whether links to tables may lead out of the folder.
 
     Returns
@@ -132,7 +132,7 @@ def _labels(cells: pd.Series[str], name: str, label_of: Callable[[str], str]) ->
 
 
 def _rule(label: str) -> str:
-    """Which rule a label breaks, "" if none."""
+    """The rule that a label breaks, "" if none."""
     if not label:
         return "is empty; name the species, or remove the row"
     if not is_label(label):

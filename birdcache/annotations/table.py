@@ -1,4 +1,4 @@
-"""A table of annotations as its file says it: text, and which audio files its rows may be about."""
+"""A table of annotations as text, and the audio files that its rows may be about."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENDINGS = (".selections", ".labels", ".Table.1", ".BirdNET")  # what programs pu
 
 @dataclass(frozen=True)
 class FileNames:
-    """What a table calls the file that a row is about.
+    """Names by which a table calls the file that a row is about.
 
     Attributes
     ----------

@@ -53,7 +53,7 @@ def main() -> None:
 
 @cache
 def can_limit_memory() -> bool:
-    """Whether this system limits a process's memory; where it does not, a warning says so once."""
+    """True if this system limits a process's memory; otherwise a warning says so once."""
     if sys.platform != "darwin" and importlib.util.find_spec("resource") is not None:
         return True
     logging.getLogger(__name__).warning(

@@ -1,4 +1,4 @@
-"""What a recording sounds like, whatever its file looks like: a digest of its samples."""
+"""A digest of a recording's samples: the same for the same sound in other files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sound_sha256(path: AnyPath, sha256: str | None = None, blocks: int | None = 
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         If it does not decode to what it promises, or has changed; silence is accepted.
     """
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""What may be opened of a data set: regular files below its root, and nothing that a link or an odd name leads to."""
+"""Files of a data set that may be opened: regular files below its root, and nothing behind a link or an odd name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from birdcache.errors import PipelineError
 from birdcache.storage import AnyPath
-
-if TYPE_CHECKING:  # a bundle is run without pandas
-    import pandas as pd
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -23,11 +20,11 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-LINKS_WAY_OUT = "copy what it points to, or set data.links: anywhere in params.yaml if you trust it"
+LINKS_HINT = "copy what it points to, or set data.links: anywhere in params.yaml if you trust it"
 
 
 def kind_of(mode: int) -> str:
-    """What a file system has there if it is no regular file, else ""."""
+    """The kind of something that is no regular file, such as "a folder"; "" for a file."""
     return "" if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "no file")
 
 
@@ -46,7 +43,7 @@ class Bounds:
         return os.path.realpath(str(self.root))
 
     def why_not(self, path: AnyPath) -> str:
-        """Why a path must not be opened as a file, "" if it may be; one that is not there is for its reader to tell.
+        """The reason why a path must not be opened as a file, "" if it may be or does not exist.
 
         Nothing is opened to find out.
         """
@@ -59,7 +56,7 @@ class Bounds:
         return f"is {kind}, not a file" if kind else self.why_outside(path)
 
     def why_outside(self, path: AnyPath) -> str:
-        """Why a file or folder lies out of bounds, "" if it does not."""
+        """The reason why a file or folder lies out of bounds, "" if it does not."""
         if not isinstance(path, Path) or self.links == "anywhere":
             return ""
         real = os.path.realpath(path)
@@ -76,7 +73,7 @@ class Bounds:
         """
         why = self.why_not(path)
         if why:
-            raise PipelineError(f"{path}: {why}; {LINKS_WAY_OUT if 'link' in why else 'replace it'}")
+            raise PipelineError(f"{path}: {why}; {LINKS_HINT if 'link' in why else 'replace it'}")
 
     def plain_files(self, folder: AnyPath) -> frozenset[str]:
         """Names of the regular files in a folder that lies inside, by one listing; of no others."""
@@ -87,12 +84,5 @@ class Bounds:
 
 
 def folded(text: str) -> str:
-    """The text as a disk sees it that tells neither case nor Unicode's forms apart."""
+    """The text as seen by a disk that distinguishes neither case nor Unicode's forms."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-
-
-def colliding(names: pd.Series[str]) -> pd.Series[bool]:
-    """Which names are those of others but for case or Unicode form; equal names and "" are not."""
-    distinct = names.drop_duplicates()
-    shared = distinct[distinct.map(folded).duplicated(keep=False)]
-    return names.isin(shared) & (names != "")

@@ -1,7 +1,7 @@
 """Audio files: header, content hash, and the waveform at one sample rate.
 
 Axes: S sample, C channel. A file passes the checks of `birdcache.audio.validate` before libsndfile sees a byte of
-it, and what comes out is checked again. A refusal names the file, the rule and the way out.
+it, and what comes out is checked again. A rejection names the file, the rule and the way out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DECODER_VERSION = (
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What an audio file says about itself; `ended` is False if it does not say where it ends."""
+    """Facts in an audio file's header; `ended` is False if no end is marked."""
 
     duration_s: float
     sample_rate_hz: int
@@ -52,8 +52,8 @@ def read_info(path: Path) -> AudioInfo:
 
     Raises
     ------
-    Refusal
-        If the file cannot be read or does not pass the gate.
+    RejectedAudio
+        If the file cannot be read or fails validation.
     """
     with _opened(path, path) as file:
         header = probe(file)
@@ -63,7 +63,7 @@ def read_info(path: Path) -> AudioInfo:
 
 @contextmanager
 def naming_rejections(path: AnyPath) -> Iterator[None]:
-    """Name the file in refusals, and make one of what the system says of it."""
+    """Name the file in rejections, and turn an OSError about it into one."""
     try:
         yield
     except RejectedAudio as rejected:
@@ -89,7 +89,7 @@ def content_sha256(path: Path) -> str:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         If the file cannot be read.
     """
     with _opened(path, path) as file:
@@ -114,14 +114,14 @@ def read_waveform(path: AnyPath, sample_rate_hz: int, sha256: str | None = None)
 
     Raises
     ------
-    Refusal
-        If the file cannot be read, has changed, does not pass the gate, or does not decode to what it promises.
+    RejectedAudio
+        If the file cannot be read, has changed, fails validation, or does not decode to what it promises.
     """
     return np.concatenate(list(waveform_blocks(path, sample_rate_hz, sha256)))
 
 
 def waveform_blocks(
-    path: AnyPath, sample_rate_hz: int | None, sha256: str | None = None, room: int = 0, silence: bool = False
+    path: AnyPath, sample_rate_hz: int | None, sha256: str | None = None, lead: int = 0, silence: bool = False
 ) -> Iterator[Floats32]:
     """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`; without a rate, at the file's own.
 
@@ -137,12 +137,12 @@ def waveform_blocks(
             info = _info(audio, header)
             wanted_hz = info.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
             check = SampleCheck(info.frames, header.whole, silence)
-            checked = _checked(audio, check, room if info.sample_rate_hz == wanted_hz else 0)
+            checked = _checked(audio, check, lead if info.sample_rate_hz == wanted_hz else 0)
             if info.sample_rate_hz == wanted_hz:
                 yield from checked
             else:
                 blocks = _resampled(checked, info, wanted_hz)
-                yield from (np.concatenate([np.empty(room, np.float32), block_S]) for block_S in blocks)
+                yield from (np.concatenate([np.empty(lead, np.float32), block_S]) for block_S in blocks)
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def fetched(path: AnyPath) -> Iterator[Path]:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         If there is no such remote file.
     StoreError
         If its service cannot be reached: that is no fault of the file, which must not be left out for it.
@@ -181,25 +181,25 @@ def _resampled(blocks: Iterator[Floats32], info: AudioInfo, sample_rate_hz: int)
     yield np.pad(end_S, (0, missing - len(end_S)))
 
 
-def _checked(audio: Any, check: SampleCheck, room: int) -> Iterator[Floats32]:
+def _checked(audio: Any, check: SampleCheck, lead: int) -> Iterator[Floats32]:
     """Decode (room + S,) blocks, and check that they are what the file promises."""
     try:
-        while len(block_S := _mono_block(audio, room)) > room:
-            check.take(block_S[room:])
+        while len(block_S := _mono_block(audio, lead)) > lead:
+            check.take(block_S[lead:])
             yield block_S
     except soundfile.SoundFileError as error:
         raise RejectedAudio("damaged", f"breaks off while decoding ({_reason(error)})") from error
     check.finish()
 
 
-def _mono_block(audio: Any, room: int) -> Floats32:
-    """The next samples, the mean of their channels, behind `room` unused ones."""
-    block_S = np.empty(room + BLOCK_SAMPLES, np.float32)
+def _mono_block(audio: Any, lead: int) -> Floats32:
+    """The next samples, the mean of their channels, behind `lead` unused ones."""
+    block_S = np.empty(lead + BLOCK_SAMPLES, np.float32)
     if audio.channels == 1:
-        return block_S[: room + len(audio.read(out=block_S[room:]))]
+        return block_S[: lead + len(audio.read(out=block_S[lead:]))]
     samples_SC = audio.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
-    samples_SC.mean(axis=1, out=block_S[room : room + len(samples_SC)])
-    return block_S[: room + len(samples_SC)]
+    samples_SC.mean(axis=1, out=block_S[lead : lead + len(samples_SC)])
+    return block_S[: lead + len(samples_SC)]
 
 
 def _open_audio(file: Any) -> Any:
@@ -211,7 +211,7 @@ def _open_audio(file: Any) -> Any:
 
 
 def _info(audio: Any, header: AudioHeader) -> AudioInfo:
-    """What libsndfile makes of the file, which must not be more than the gate has seen."""
+    """Facts as libsndfile sees them, which must not be more than validation has seen."""
     frames, rate_hz, channels = int(audio.frames), int(audio.samplerate), int(audio.channels)
     if frames <= 0:
         raise RejectedAudio("empty", "holds no samples")

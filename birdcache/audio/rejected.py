@@ -1,4 +1,4 @@
-"""The exception that is about one recording: it says of what class the reason is, and the way out."""
+"""The exception about one recording, with a code for the kind of reason, and a hint."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ HINTS = {
     "not-audio": "use .ogg, .wav, .flac or .mp3, fetch it again, or remove it",
     "truncated": FETCH,
     "damaged": FETCH,
-    "chained": "write it anew as one stream of one sound, or remove it",
+    "chained": "write it again as one stream of one sound, or remove it",
     "no-end": "fetch it again; if there is no more of it, set data.no_end: accept in params.yaml, or remove it",
     "too-long": "raise data.longest_s in params.yaml, cut the file, or remove it",
     "too-short": "lower data.shortest_s in params.yaml or remove it",
     "silent": "remove it from the data set",
-    "not-finite": "mend the file or remove it",
+    "not-finite": "repair the file or remove it",
     "wrong-codec": "convert it to Ogg Vorbis, WAV or FLAC at 8 to 192 kHz with at most 8 channels, or remove it",
     "unreadable": "restore the file or its permissions, or remove it from the table",
     "changed": "run `dvc repro`",
@@ -25,8 +25,8 @@ HINTS = {
 }
 
 
-class RejectedAudio(PipelineError):  # noqa: N818 - a recording that is refused is no error of the program
-    """A recording is left out: of what class the reason is (`code`), what it is (`detail`), and the way out.
+class RejectedAudio(PipelineError):  # noqa: N818 - a rejected recording is no error of the program
+    """A recording is left out: the kind of reason (`code`), the reason itself (`detail`), and the way out (`hint`).
 
     The codes are the keys of `HINTS`. `file` is named by whoever knows it best.
     """
@@ -40,5 +40,5 @@ class RejectedAudio(PipelineError):  # noqa: N818 - a recording that is refused 
         return RejectedAudio, (self.code, self.detail, self.hint, self.file)
 
     def __str__(self) -> str:
-        told = f"{self.detail}; {self.hint}"
-        return f"{self.file}: {told}" if self.file else told
+        reason = f"{self.detail}; {self.hint}"
+        return f"{self.file}: {reason}" if self.file else reason

@@ -1,4 +1,4 @@
-"""What decoded sound must show: as many samples as promised, finite, of a sane loudness, and not silent. S sample."""
+"""Checks of decoded sound: as many samples as promised, finite, of a sane loudness, and not silent. S sample."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUIETEST = 1e-5  # -100 dB, under the smallest step of 16 bits: the floor of a s
 
 
 class SampleCheck:
-    """Watches the blocks of one recording as they are decoded, the mean of its channels at its own rate."""
+    """Checks the blocks of one recording as they are decoded, the mean of its channels at its own rate."""
 
     def __init__(self, promised: int, whole: bool, silence: bool = False) -> None:
         """A check.
@@ -29,11 +29,11 @@ class SampleCheck:
         self._decoded, self._lowest, self._highest = 0, math.inf, -math.inf
 
     def take(self, block_S: Floats32) -> None:
-        """Look at the next block, which is not empty.
+        """Check the next block, which is not empty.
 
         Raises
         ------
-        Refusal
+        RejectedAudio
             not-finite, or damaged if it is absurdly loud or there are more samples than promised.
         """
         with np.errstate(invalid="ignore"):
@@ -52,16 +52,16 @@ class SampleCheck:
             raise RejectedAudio("damaged", f"promises {self._promised} samples but more decode")
 
     def finish(self) -> None:
-        """Look at the whole, once there are no more blocks.
+        """Check the whole, once there are no more blocks.
 
         Raises
         ------
-        Refusal
+        RejectedAudio
             truncated or damaged if samples are missing, silent if there is nothing to hear and there must be.
         """
         if self._decoded < self._promised:
-            told = f"promises {self._promised} samples but {self._decoded} decode"
-            raise RejectedAudio("damaged" if self._whole else "truncated", told)
+            detail = f"promises {self._promised} samples but {self._decoded} decode"
+            raise RejectedAudio("damaged" if self._whole else "truncated", detail)
         if not self._silence and self._highest - self._lowest < QUIETEST:
             raise RejectedAudio(
                 "silent", "is silent: no sample differs from another by more than -100 dB of full scale"

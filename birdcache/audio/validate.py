@@ -1,4 +1,4 @@
-"""The gate: what a file must show before a decoder sees a byte of it. Formats are told by content, not by name."""
+"""Validation of a file before a decoder sees a byte of it. Formats are recognised by content, not by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_TAGS = 8
 
 
 def probe(file: BinaryIO) -> AudioHeader:
-    """What a file promises, if it is whole and intact as far as its format can tell; the file's place moves.
+    """The header of a file that is whole and intact as far as its format shows; the file's position moves.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def probe(file: BinaryIO) -> AudioHeader:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         empty, not-audio, truncated, damaged, chained, wrong-codec or too-long.
     """
     head = _head(file, 0)
@@ -65,7 +65,7 @@ def _head(file: BinaryIO, start: int) -> bytes:
 
 
 def _behind_tags(file: BinaryIO, head: bytes) -> int:
-    """Where the sound begins behind ID3 tags, which hold their size in four bytes of seven bits."""
+    """The beginning of the sound behind ID3 tags, which hold their size in four bytes of seven bits."""
     start = 0
     for _ in range(MOST_TAGS):
         if head[:3] != TAG or len(head) < 10:

@@ -1,4 +1,4 @@
-"""What a bundle holds: its files, and `bundle.json`, which says all that the graph does not. Imports no torch."""
+"""Files of a bundle, and `bundle.json`, which holds everything that the graph does not. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORGOTTEN = 1e-6  # what is left of a frame in PCEN's smoother once it no longer
 
 
 class Input(BaseModel):
-    """One waveform that the graph takes: which samples of a recording it holds.
+    """One waveform that the graph takes: the samples of a recording in it.
 
     Frame t of a recording has its middle at sample t * hop. A clip of `clip_frames` frames needs so many frames before
     it (`context_frames`, for PCEN's smoother), and `margin` samples on either side of the outermost frames' middles.
@@ -43,7 +43,7 @@ class Input(BaseModel):
 
 
 class Description(BaseModel):
-    """`bundle.json`: what is done before and after the graph, and where it comes from."""
+    """`bundle.json`: the processing before and after the graph, and its origin."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -83,5 +83,5 @@ Description.model_rebuild()
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a folder is a bundle, or what is left of one."""
+    """True if a folder is a bundle, or the rest of one."""
     return path.suffix == SUFFIX or any((path / name).is_file() for name in (DESCRIPTION, MODEL, SUMS))

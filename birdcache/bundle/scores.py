@@ -28,7 +28,7 @@ BATCH = 8  # clips at a time: a few hundred MB at most
 
 
 class BundlePredictor:
-    """A bundle as what predicts."""
+    """A bundle as a predictor."""
 
     def __init__(self, bundle: Bundle, window_s: float | None = None) -> None:
         """Predict by a bundle; `window_s` asks for other windows than its own."""
@@ -43,7 +43,7 @@ class BundlePredictor:
         self._decoders = [decoder(), *others]
         self._facts = Facts(
             digest=f"{bundle.digest} {bundle.device} {description.window_s} {DECODER_VERSION}",
-            said=[f"{bundle.folder}: {described(description)}, on {bundle.device}"],
+            summary=[f"{bundle.folder}: {described(description)}, on {bundle.device}"],
             labels=description.labels,
             submission_labels=description.submission_labels,
             window_s=description.window_s,
@@ -54,7 +54,7 @@ class BundlePredictor:
 
     @property
     def facts(self) -> Facts:
-        """What is known before any file is looked at."""
+        """Facts that are known before any file is read."""
         return self._facts
 
     @property
@@ -66,12 +66,12 @@ class BundlePredictor:
     def _post(self) -> PostProcessing:
         return PostProcessing(self._description.smoothing, self._description.file_max)
 
-    def score(self, path: AnyPath, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
-        """Score a file's windows, in blocks of a few clips: memory does not grow with its length; `room` is not used.
+    def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
+        """Score a file's windows, a few clips at a time: memory does not grow with its length; `scratch` is unused.
 
         Raises
         ------
-        Refusal
+        RejectedAudio
             If the file cannot be read.
         """
         return with_second_try(lambda: self._score(path, embed, advance, silence))
@@ -114,7 +114,7 @@ class BundlePredictor:
         return scores_CK, embedding_CE
 
     def middle_clip(self, path: AnyPath) -> dict[str, Floats32]:
-        """What the graph is fed for the clip in the middle of a file, a single row."""
+        """The graph's input for the clip in the middle of a file, a single row."""
         info = self._decoders[0].info(path)
         middle_C = np.array([info.duration_s / 2])
         pairs = zip(self._description.inputs, self._decoders, strict=True)

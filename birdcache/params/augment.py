@@ -1,4 +1,4 @@
-"""What a recipe does to a batch on the device. Section `train.<recipe>.augment` of params.yaml."""
+"""Augmentation of a batch on the device. Section `train.<recipe>.augment` of params.yaml."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class SpecAugmentParams(Section):
 
 
 class AugmentParams(Section):
-    """What happens to a batch on the device."""
+    """Augmentation of a batch on the device."""
 
     gain_db: NonNegative
     time_shift_s: NonNegative

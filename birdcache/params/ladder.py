@@ -27,7 +27,7 @@ class Ablation(Section):
 
 
 class Ladder(Section):
-    """What `birdcache ladder` trains: every rung and every ablation with each seed, on the given folds.
+    """The trainings of `birdcache ladder`: every rung and every ablation with each seed, on the given folds.
 
     Source: seeds as repetitions of an experiment, Bouthillier et al. 2021, Accounting for variance in machine learning
     benchmarks.
@@ -77,7 +77,7 @@ def ablated(rung: Member, without: dict[str, Any]) -> Member:
 
 
 def ladder_problems(raw: dict[str, Any]) -> Iterator[str]:
-    """What is wrong between the ladder's keys, and between these and views, recipes and folds."""
+    """Problems between the ladder's keys, and between these and views, recipes and folds."""
     section = raw.get("ladder")
     if not isinstance(section, Mapping):
         return
@@ -121,7 +121,7 @@ def _ablation_problems(
 
 
 def _same_training(member: Member, rung: Member, recipes: dict[str, Any]) -> bool:
-    """Whether both are trained alike, whatever their sections look like; False if one cannot be trained."""
+    """True if both are trained alike, however their sections are written; False if one cannot be trained."""
     plain = {"recipe": "", "override": {}}
     if member.model_copy(update=plain) != rung.model_copy(update=plain):
         return False

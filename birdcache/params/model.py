@@ -54,6 +54,6 @@ class Params(Section):
 
 
 def override_problems(params: Params, name: str, override: Mapping[str, Any]) -> list[str]:
-    """What would be wrong with a member if its override were this one."""
+    """Problems of a member if its override were this one."""
     member = params.members[name].model_copy(update={"override": override})
     return list(member_problems(f"members.{name}", member, params.model_dump(), params.views, params.train))

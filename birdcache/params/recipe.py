@@ -14,7 +14,7 @@ from birdcache.params.views import PcenParams
 
 
 class SamplingParams(Section):
-    """Which recordings an epoch draws, and in which order.
+    """The recordings that an epoch draws, and their order.
 
     Source: weights (n/N)^-exponent with replacement and a floor of about 20 clips a class, as BirdCLEF's winners do.
     Order `parts` shuffles a few parts of the store at a time, as a loader with a shuffle buffer does, so that a
@@ -30,7 +30,7 @@ class SamplingParams(Section):
 
 
 class SecondaryParams(Section):
-    """What a secondary label (a bird in the background) counts as.
+    """The weight of a secondary label (a bird in the background).
 
     Source: BirdCLEF's winners count it as 1, as 0.3 to 0.5, or leave it out of the loss.
     """
@@ -60,7 +60,7 @@ class LossParams(Section):
 
     @property
     def exclusive(self) -> bool:
-        """Whether scores share one unit among the classes (softmax) or each class has its own (sigmoid)."""
+        """True if scores share one unit among the classes (softmax), False if each class has its own (sigmoid)."""
         return self.kind in ("ce", "focal_ce")
 
     @model_validator(mode="after")
@@ -102,7 +102,7 @@ class OptimiserParams(Section):
 
 
 class Recipe(Section):
-    """How a member is trained (stage `train`).
+    """The training of a member (stage `train`).
 
     Sources: PCEN, Wang et al. 2017; slope, the deltas of Furui 1986; recomputed activations, Chen et al. 2016; mixed
     precision, Micikevicius et al. 2018; a soup of epochs, Izmailov et al. 2018 (train/model/weights.py).
@@ -168,7 +168,7 @@ def _of_timm(backbone: str) -> str:
 
 
 class Member(Section):
-    """A named model: one backbone on one view, or on several side by side, with one recipe.
+    """A named model: one backbone on one view, or on several views as channels, with one recipe.
 
     Sources: several views as channels of one image, Palanisamy et al. 2020, Rethinking CNN models for audio
     classification; head `sed`, attention over time as in PANNs (Kong et al. 2020); pool `gem`, Radenovic et al. 2018;
@@ -188,7 +188,7 @@ class Member(Section):
 
     @property
     def views(self) -> list[str]:
-        """Names of all views that the member looks at, in the order of their channels."""
+        """Names of all views of the member, in the order of their channels."""
         return [self.view, *self.more_views]
 
 
@@ -225,7 +225,7 @@ def completed(name: str, recipes: Mapping[str, Any]) -> Any:
 
 
 def is_derived(recipe: Any) -> bool:
-    """Whether a recipe names another one as its base."""
+    """True if a recipe names another one as its base."""
     return isinstance(recipe, Mapping) and "base" in recipe
 
 

@@ -16,7 +16,7 @@ RENAMED = {("machine", "residence"): ("machine", "placement")}  # section and ke
 
 
 def is_renamed(problem: Any, raw: Mapping[str, Any]) -> bool:
-    """Whether a key is missing only because it stands there under its old name, which is a problem of its own."""
+    """True if a key is missing only because it has its old name, which is a problem of its own."""
     old = [(section, key) for (section, key), new in RENAMED.items() if new == problem["loc"]]
     return problem["type"] == "missing" and any(key in raw[section] for section, key in old)
 
@@ -35,7 +35,7 @@ def explain(problem: Any, raw: Any, prefix: str = "") -> str:
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
     shown = "" if isinstance(value, dict | list | BaseModel) else f" = {value!r}"
-    return f"{key}{shown}: {message[0].lower()}{message[1:]}; the comment beside the key tells unit and effect"
+    return f"{key}{shown}: {message[0].lower()}{message[1:]}; the comment beside the key names unit and effect"
 
 
 def _location(steps: tuple[Any, ...], raw: Any) -> list[Any]:
@@ -93,7 +93,7 @@ def _names(raw: dict[str, Any], section: str) -> list[str]:
 def member_problems(
     key: str, member: Member, raw: dict[str, Any], views: dict[str, Any], recipes: dict[str, Any]
 ) -> Iterator[str]:
-    """What is wrong between a member, whose section is `key`, and the view and recipe that it names."""
+    """Problems between a member, whose section is `key`, and the view and recipe that it names."""
     if member.view not in _names(raw, "views"):
         yield f"{key}.view = {member.view!r}: names no view; choose one of: {', '.join(_names(raw, 'views'))}"
     yield from more_views_problems(key, member, _names(raw, "views"), views)
@@ -139,7 +139,7 @@ def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: Mel
 def more_views_problems(
     key: str, member: Member, names: list[str], views: dict[str, MelView | PcenView]
 ) -> Iterator[str]:
-    """What is wrong with the views that a member names beside its first.
+    """Problems of the views that a member names beside its first.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def more_views_problems(
         if name not in names:
             yield f"{key}.more_views = {member.more_views!r}: {name} names no view; choose one of: {', '.join(names)}"
         elif name in member.views[: place + 1]:
-            yield f"{key}.more_views = {member.more_views!r}: the member looks at {name} already; name each view once"
+            yield f"{key}.more_views = {member.more_views!r}: the member has view {name} already; name each view once"
         elif name in views and member.view in views:
             yield from _geometry_problems(key, member, name, views)
 
@@ -195,7 +195,7 @@ def pcen_problems(key: str, recipe: Recipe, member: Member, views: dict[str, Mel
 
 
 def ensemble_problems(raw: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong between the ensemble and the members of a params file."""
+    """Problems between the ensemble and the members of a params file."""
     ensemble, members = raw.get("ensemble"), raw.get("members")
     if not isinstance(ensemble, Mapping) or not isinstance(members, Mapping):
         return
@@ -205,7 +205,7 @@ def ensemble_problems(raw: Mapping[str, Any]) -> Iterator[str]:
 
 
 def export_problems(raw: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong between the bundle and the members, folds and ensemble of a params file."""
+    """Problems between the bundle and the members, folds and ensemble of a params file."""
     export, members, folds = (raw.get(name) for name in ("export", "members", "folds"))
     if not isinstance(export, Mapping):
         return

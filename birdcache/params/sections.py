@@ -45,7 +45,7 @@ class DemoParams(Section):
 
 
 class DataParams(Section):
-    """Where the recordings lie and how they are laid out (stage `recordings`)."""
+    """Place and layout of the recordings (stage `recordings`)."""
 
     layout: Literal["birdclef", "folders", "annotations"]
     root: Annotated[str, Field(min_length=1)]
@@ -82,7 +82,7 @@ class DataParams(Section):
 
 
 class FoldsParams(Section):
-    """How recordings are split (stage `folds`)."""
+    """The split of recordings (stage `folds`)."""
 
     count: Annotated[int, Field(ge=2, le=20)]
     train: Annotated[list[int], Field(min_length=1)]
@@ -102,7 +102,7 @@ class FoldsParams(Section):
 
 
 class PredictParams(Section):
-    """Where clips of long recordings are scored, and what is done to their scores (docs/inference.md).
+    """Clips of long recordings that are scored, and the processing of their scores (docs/inference.md).
 
     Sources: overlapping windows, smoothing over time with [0.1, 0.8, 0.1] and scores times the maximum of their file,
     as BirdCLEF's winners do; shifted clips are test-time augmentation, Krizhevsky et al. 2012, along time.
@@ -135,7 +135,7 @@ class PredictParams(Section):
 
 
 class EnsembleParams(Section):
-    """How the scores of members are blended, and the weights of a member's folds (docs/inference.md).
+    """The blend of members' scores, and of the weights of a member's folds (docs/inference.md).
 
     Sources: weights on held-out predictions, stacking as in Wolpert 1992 and Breiman 1996 (non-negative); a mean of
     ranks, the Borda count; averaged weights of several trainings, the uniform soup of Wortsman et al. 2022.
@@ -148,14 +148,14 @@ class EnsembleParams(Section):
 
 
 class EvaluateParams(Section):
-    """What stage `evaluate` reports."""
+    """The report of stage `evaluate`."""
 
     top_confusions: Count
     rare_below: Count
 
 
 class ReportParams(Section):
-    """How much of the results goes into reports/report.html (docs/report.md)."""
+    """The results that go into reports/report.html (docs/report.md)."""
 
     budget_mb: Annotated[float, Field(ge=1, le=100)]
     clips: Annotated[int, Field(ge=0, le=100)]
@@ -167,7 +167,7 @@ class ReportParams(Section):
 
 
 class ExportParams(Section):
-    """What goes into the bundle, and how it is measured (docs/deploy.md)."""
+    """Contents of the bundle, and its comparison with the pipeline (docs/deploy.md)."""
 
     name: Name
     members: list[Name]

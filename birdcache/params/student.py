@@ -1,4 +1,4 @@
-"""The noisy student: rounds in which models learn from soundscapes that nobody labelled. Section `student`."""
+"""The noisy student: rounds in which models learn from unlabelled soundscapes. Section `student` of params.yaml."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StudentRound(Section):
 
 
 class StudentParams(Section):
-    """Who teaches and is taught, on which soundscapes, in which rounds, and when the rounds end.
+    """Teachers and students, soundscapes and rounds, and the end of the rounds.
 
     Source: noisy student, Xie et al. 2020, in two to four rounds as the winners of BirdCLEF 2025.
     """
@@ -65,7 +65,7 @@ class StudentParams(Section):
 
 
 def student_problems(raw: dict[str, Any]) -> Iterator[str]:
-    """What is wrong between the student's members and rounds, and the members, views and recipes that there are."""
+    """Problems between the student's members and rounds, and the members, views and recipes of a params file."""
     try:
         student = StudentParams.model_validate(raw.get("student"))
     except ValidationError:
@@ -81,7 +81,7 @@ def student_problems(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _round_problems(student: StudentParams, member: Member, raw: dict[str, Any]) -> Iterator[str]:
-    """What the rounds' overrides make wrong with a member that is right without them."""
+    """Problems that the rounds' overrides cause in a member that has none without them."""
     views = valid_entries(TypeAdapter(View), raw.get("views"))
     recipes = valid_entries(TypeAdapter(Recipe), raw.get("train"))
     if list(member_problems("", member, raw, views, recipes)):

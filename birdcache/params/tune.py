@@ -1,4 +1,4 @@
-"""What `birdcache tune` searches. Section `tune` of params.yaml.
+"""The search space of `birdcache tune`. Section `tune` of params.yaml.
 
 Keys are those of a recipe, joined by dots (optimiser.lr); whether a range holds whole numbers is the recipe's own type.
 """
@@ -118,7 +118,7 @@ def _kinds(field: FieldInfo) -> tuple[Any, ...]:
 
 
 def is_whole(key: str) -> bool:
-    """Whether a key of the recipe holds whole numbers."""
+    """True if a key of the recipe holds whole numbers."""
     return _number_type(recipe_keys()[key]) is int
 
 
@@ -129,7 +129,7 @@ def _number_type(field: FieldInfo) -> type | None:
 
 
 def tune_problems(raw: Any) -> Iterator[str]:
-    """What is wrong with the keys of section `tune`, as far as its own schema lets it pass: one line each."""
+    """Problems of the keys of section `tune` that its own schema lets pass: one line each."""
     try:
         tune = TuneParams.model_validate(raw)
     except ValidationError:
@@ -162,8 +162,8 @@ def _value_problems(key: str, space: RangeParams | ChoiceParams, field: FieldInf
         try:
             rule.validate_python(value)
         except ValidationError as error:
-            said = error.errors()[0]["msg"]
-            yield f"tune.keys.{key}.{place} = {value!r}: {said[0].lower()}{said[1:]}, as in a recipe; correct it"
+            message = error.errors()[0]["msg"]
+            yield f"tune.keys.{key}.{place} = {value!r}: {message[0].lower()}{message[1:]}, as in a recipe; correct it"
 
 
 def values_of(space: RangeParams | ChoiceParams) -> dict[str, Any]:

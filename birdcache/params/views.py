@@ -83,7 +83,7 @@ GEOMETRY = ("sample_rate_hz", "hop", "n_mels", "mel_scale", "fmin_hz", "fmax_hz"
 class MultiView(Section):
     """Several views of one geometry, whose images are channels of one: a pixel means the same time and frequency.
 
-    No entry of params.yaml: it is what a member with `more_views` looks at. Wherever frames, hop or mel bins are asked
+    No entry of params.yaml, but the view of a member with `more_views`. Wherever frames, hop or mel bins are asked
     for, it answers as any of its views.
     """
 
@@ -114,7 +114,7 @@ AnyView = Annotated[MelView | PcenView | MultiView, Field(discriminator="kind")]
 
 
 def each_of(view: AnyView) -> list[MelView | PcenView]:
-    """The views that a member looks at, in the order of their channels."""
+    """The single views of a view, in the order of their channels."""
     return view.views if isinstance(view, MultiView) else [view]
 
 

@@ -57,7 +57,7 @@ class ClipScores:
 
     @property
     def cutting(self) -> Cutting:
-        """How the soundscapes were cut into clips."""
+        """The cutting of the soundscapes into clips."""
         return Cutting(float(self.window_s), float(self.hop_s), tuple(self.shifts_s.tolist()))
 
     @property

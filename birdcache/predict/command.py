@@ -1,4 +1,4 @@
-"""`birdcache predict`: any audio files -> detections, by trained models or by a bundle. A bundle needs no torch."""
+"""`birdcache predict`: detections in any audio files, by a bundle or by trained models. A bundle needs no torch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.embeddings:
         embeddings_module().check_embeddings(arguments.embeddings)
     predictor = open_predictor(arguments)
-    print("\n".join(predictor.facts.said))
+    print("\n".join(predictor.facts.summary))
     job = Job(predictor, out, arguments.embeddings is not None)
     done, refused = job.score(files, names)
     wanted = Wanted.of(predictor, arguments.threshold)
@@ -127,14 +127,14 @@ class Job:
     """Files on their way from audio to scores, kept one by one in `<out>/scores`."""
 
     def __init__(self, predictor: Predictor, out: Path, embed: bool) -> None:
-        self._predictor, self._room, self._embed = predictor, out / KEPT, embed
-        self._results = Results(self._room, predictor.facts.digest)
+        self._predictor, self._scratch, self._embed = predictor, out / KEPT, embed
+        self._results = Results(self._scratch, predictor.facts.digest)
 
     def score(
         self, files: Sequence[Found], names: Sequence[Path]
     ) -> tuple[list[Done], list[tuple[Path, RejectedAudio]]]:
         """Score what is not scored yet; refusals come with the names of the results that there are not."""
-        self._room.mkdir(parents=True, exist_ok=True)
+        self._scratch.mkdir(parents=True, exist_ok=True)
         done: list[Done] = []
         refused: list[tuple[Path, RejectedAudio]] = []
         kept = 0
@@ -164,7 +164,7 @@ class Job:
             progress.update(share)
 
         try:
-            scores, is_silent = score_all_the_same(self._predictor, path, self._embed, self._room, advance)
+            scores, is_silent = score_all_the_same(self._predictor, path, self._embed, self._scratch, advance)
             if is_silent:
                 progress.say(f"warning: {path}: is silent, and scored all the same")
             self._results.write(sha256, scores)
@@ -196,7 +196,7 @@ class Job:
 
 
 def report_refused(path: Path, refused: Sequence[RejectedAudio], files: int, out: Path) -> None:
-    """Write refused.csv, and tell of the files in it.
+    """Write refused.csv, and report the files in it.
 
     Raises
     ------

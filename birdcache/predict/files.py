@@ -1,4 +1,4 @@
-"""Which audio files are looked at, and by which names their results go."""
+"""The audio files to score, and the names of their results."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check_name(path: Path, name: Path) -> None:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         If it is not printable text, as names in another encoding than UTF-8, or too long.
     """
     if any(map(_is_no_text, str(path))):
@@ -76,7 +76,7 @@ def shown(path: Path) -> str:
 
 
 def _is_no_text(letter: str) -> bool:
-    """Whether it is a control character, an end of line, or a byte of another encoding than UTF-8."""
+    """True for a control character, an end of line, or a byte of another encoding than UTF-8."""
     return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
 
 

@@ -1,4 +1,4 @@
-"""What is written of scores: a CSV file of detections, Raven's and Audacity's files, a submission to Kaggle."""
+"""Outputs: a CSV file of detections, Raven's and Audacity's files, a submission to Kaggle."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What every format needs to know: labels and windows, and from which score on each class is written, (K,)."""
+    """Facts for every format: labels and windows, and the lowest score of each class's detections, (K,)."""
 
     facts: Facts
     above: Floats32
@@ -50,7 +50,7 @@ class Wanted:
         return Wanted(predictor.facts, above_K if threshold is None else np.full_like(above_K, threshold))
 
     def detections(self, file: Scored) -> Iterator[Annotation]:
-        """What reaches its threshold, in order of time, then of score."""
+        """Windows and classes that reach their threshold, in order of time, then of score."""
         window_s = self.facts.window_s
         for window, scores_K in enumerate(file.scores):
             end_s = min((window + 1) * window_s, file.duration_s)
@@ -109,12 +109,12 @@ def _each(
 
 
 def table_path(out: Path, kind: str, name: Path) -> Path:
-    """Where the table of one file lies; `name` is that of its results."""
+    """The path of one file's table; `name` is that of its results."""
     return out / kind / name.with_name(name.name + SUFFIXES[kind])
 
 
 def forget_tables(out: Path, names: Iterable[Path]) -> None:
-    """Remove what an earlier run has written of files that are refused now."""
+    """Remove tables that an earlier run wrote for files that are refused now."""
     for name in names:
         for kind in SUFFIXES:
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""From scores of clips to scores of windows, and what is done to those. Pure arrays, no network.
+"""From scores of clips to scores of windows, and their post-processing. Pure arrays, no network.
 
 N clip, W window of one soundscape, K class. A clip speaks for the `window_s` around its middle.
 """
@@ -16,7 +16,7 @@ from birdcache.arrays import Floats32, Floats64, Ints
 
 @dataclass(frozen=True)
 class Cutting:
-    """Which clips of a long recording are scored: one every `hop_s`, and each again moved by each of `shifts_s`."""
+    """The clips of a long recording to score: one every `hop_s`, and each again moved by each of `shifts_s`."""
 
     window_s: float
     hop_s: float
@@ -24,7 +24,7 @@ class Cutting:
 
     @property
     def moves_s(self) -> tuple[float, ...]:
-        """By how much clips are moved: not at all, and by each shift."""
+        """The distances by which clips are moved: 0, and each shift."""
         return (0.0, *self.shifts_s)
 
     def middles_s(self, duration_s: float) -> Floats64:
@@ -36,7 +36,7 @@ class Cutting:
 
 @dataclass(frozen=True)
 class PostProcessing:
-    """What is done to the windows of one soundscape."""
+    """Post-processing of the windows of one soundscape."""
 
     smoothing: float
     file_max: float
@@ -54,7 +54,7 @@ class PostProcessing:
 
 
 def windows_in(duration_s: float, window_s: float) -> int:
-    """How many windows follow each other in a recording; a rest of over a tenth of a window counts as one."""
+    """The number of windows in a recording; a rest of over a tenth of a window counts as one."""
     return max(1, math.ceil(duration_s / window_s - 0.1))
 
 

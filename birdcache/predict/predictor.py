@@ -1,4 +1,4 @@
-"""What predicts: trained models of a project, or a bundle. P member, W window, K class, E feature."""
+"""The interface of predictors: trained models of a project, or a bundle. P member, W window, K class, E feature."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from birdcache.arrays import Floats32
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.storage import AnyPath
 
-Advance = Callable[[float], None]  # told which further share of a file is done
+Advance = Callable[[float], None]  # called with the further share of a file that is done
 
 
 @dataclass(frozen=True)
 class FileScores:
-    """What members say of the windows of one file.
+    """Members' scores of the windows of one file.
 
     Attributes
     ----------
@@ -33,14 +33,14 @@ class FileScores:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the scores before any file is looked at.
+    """Facts of the scores that are known before any file is read.
 
     Attributes
     ----------
     digest
         Of everything that decides the scores of a file: the same digest and the same file give the same scores.
-    said
-        Lines that tell where all this comes from.
+    summary
+        Lines for the user: models, members, device.
     submission_labels
         Columns of a submission.
     low_hz, high_hz
@@ -52,7 +52,7 @@ class Facts:
     """
 
     digest: str
-    said: Sequence[str]
+    summary: Sequence[str]
     labels: Sequence[str]
     submission_labels: Sequence[str]
     window_s: float
@@ -67,9 +67,9 @@ class Predictor(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What is known before any file is looked at."""
+        """Facts that are known before any file is read."""
 
-    def score(self, path: AnyPath, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows.
 
         Parameters
@@ -80,7 +80,7 @@ class Predictor(Protocol):
 
         Raises
         ------
-        Refusal
+        RejectedAudio
             If the file cannot be read.
         """
 
@@ -92,18 +92,18 @@ class Predictor(Protocol):
 
 
 def score_all_the_same(
-    predictor: Predictor, path: AnyPath, embed: bool, room: Path, advance: Advance
+    predictor: Predictor, path: AnyPath, embed: bool, scratch: Path, advance: Advance
 ) -> tuple[FileScores, bool]:
-    """Score a file's windows, and tell whether it is silent: silence has its scores too, as in a submission.
+    """Scores of a file's windows, and whether it is silent: silence is scored too, as in a submission.
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         If the file cannot be read.
     """
     try:
-        return predictor.score(path, embed, room, advance), False
+        return predictor.score(path, embed, scratch, advance), False
     except RejectedAudio as rejected:
         if rejected.code != "silent":
             raise
-    return predictor.score(path, embed, room, lambda _: None, silence=True), True
+    return predictor.score(path, embed, scratch, lambda _: None, silence=True), True

@@ -27,7 +27,7 @@ class Results:
     digest: str
 
     def path(self, sha256: str) -> Path:
-        """Where the scores of a recording of this content lie."""
+        """The path of the scores of a recording with this content."""
         return self.folder / f"{sha256_hex(f'{sha256} {self.digest}'.encode())[:32]}.npz"
 
     def write(self, sha256: str, scores: FileScores) -> None:

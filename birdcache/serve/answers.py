@@ -1,4 +1,4 @@
-"""What the server answers, as plain values for JSON. W window, K class."""
+"""The server's answers, as plain values for JSON. W window, K class."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DECIMALS = 4
 
 
 def about(queue: JobQueue, most_bytes: int) -> dict[str, Any]:
-    """What the page says of the model and of what may be handed in."""
+    """The page's facts of the model and of recordings that may be uploaded."""
     return {
-        "said": list(queue.predictor.facts.said),
+        "summary": list(queue.predictor.facts.summary),
         "labels": len(queue.predictor.facts.labels),
         "most_mb": most_bytes // 2**20,
         "most_kept": MOST_KEPT,
@@ -32,7 +32,7 @@ def refused(code: str, detail: str, hint: str) -> dict[str, Any]:
 
 
 def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
-    """How far a recording is, and all that was found when it is done."""
+    """The progress of a recording, and its results when it is done."""
     if recording.rejected is not None:
         rejected = recording.rejected
         return refused(rejected.code, f"{recording.name} {rejected.detail}", rejected.hint)

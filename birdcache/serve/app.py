@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import waitress
 from flask import Flask, Response, abort, jsonify, render_template, request, send_file
 from werkzeug.exceptions import HTTPException
 
 from birdcache.audio.read import AUDIO_EXTENSIONS
+from birdcache.errors import CommandError
 from birdcache.predict.outputs import WRITERS
 from birdcache.serve.answers import about, refused, result
 from birdcache.serve.jobs import BusyError, JobQueue, Recording
@@ -31,6 +33,8 @@ HEADERS = {
 }
 MIME_TYPES = {".ogg": "audio/ogg", ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg"}
 BASE = Path(__file__).parent / "static/base.css"
+THREADS = 6
+FORM_BYTES = 2**20  # around a file
 DOWNLOADS = ("csv", "raven", "audacity")
 
 
@@ -46,7 +50,7 @@ def create_app(queue: JobQueue, hosts: frozenset[str] | None, most_bytes: int) -
     app.config["MAX_CONTENT_LENGTH"] = most_bytes
     app.before_request(lambda: check_caller(hosts))
     app.after_request(with_headers)
-    app.register_error_handler(HTTPException, told)
+    app.register_error_handler(HTTPException, as_json)
     app.add_url_rule(
         "/", view_func=lambda: render_template("serve.html.j2", **about(queue, most_bytes)), endpoint="page"
     )
@@ -70,7 +74,7 @@ def with_headers(response: Response) -> Response:
     return response
 
 
-def told(error: HTTPException) -> Any:
+def as_json(error: HTTPException) -> Any:
     """An error as JSON, with what to do about it."""
     if error.response is not None:
         return error.response
@@ -133,7 +137,7 @@ def _add_recordings(app: Flask, queue: JobQueue) -> None:
 def _written(recording: Recording, kind: str, queue: JobQueue) -> Response:
     scored = recording.scored
     assert scored is not None
-    with tempfile.TemporaryDirectory(dir=queue.room) as folder:
+    with tempfile.TemporaryDirectory(dir=queue.scratch) as folder:
         WRITERS[kind](Path(folder), lambda: [scored], queue.wanted)
         (written,) = (path for path in Path(folder).rglob("*") if path.is_file())
         content = BytesIO(written.read_bytes())
@@ -141,3 +145,20 @@ def _written(recording: Recording, kind: str, queue: JobQueue) -> Response:
     return send_file(
         content, mimetype="text/csv" if kind == "csv" else "text/plain", as_attachment=True, download_name=name
     )
+
+
+def listening(app: Flask, host: str, port: int, most_bytes: int) -> Any:
+    """A server that listens on an address.
+
+    Raises
+    ------
+    CommandError
+        If the address cannot be used.
+    """
+    place = {"host": host, "port": port, "threads": THREADS, "ident": "birdcache"}
+    try:
+        return waitress.create_server(app, max_request_body_size=most_bytes + FORM_BYTES, **place)
+    except OSError as error:
+        raise CommandError(
+            f"--host {host} --port {port}: cannot be used ({error.strerror}); choose another port"
+        ) from None

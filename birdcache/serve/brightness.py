@@ -1,4 +1,4 @@
-"""How bright the values of a spectrogram are shown, in the report and by `birdcache serve`."""
+"""Brightness of spectrograms, in the report and by `birdcache serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings that were handed in: analysed one after another, and kept until there is no room. Nobody guesses a key."""
+"""The job queue: uploaded recordings are analysed one after another, and kept under secret keys while there is room."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from birdcache.audio.decoder import decoder
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.predict.outputs import Scored, Wanted
 from birdcache.predict.predictor import Predictor, score_all_the_same
-from birdcache.serve.names import UNNAMED, shown_name
 from birdcache.serve.spectrum import Spectrum, read_spectrum
 
 State = Literal["waiting", "running", "done", "refused", "failed"]
 
 MOST_KEPT = 20  # recordings
 MOST_WAITING = 8
+MOST_NAME_BYTES = 100  # of UTF-8: file systems take 255, and a download's name gets a suffix more
+MOST_SUFFIX_BYTES = 10
+UNNAMED = "recording"
 WRITTEN = Path(UNNAMED)  # names files of results, whatever the recording is called
 REMOVALS = 5
 
@@ -39,7 +41,7 @@ class BusyError(Exception):
 
 @dataclass
 class Recording:
-    """A recording on the desk.
+    """An uploaded recording.
 
     Attributes
     ----------
@@ -59,13 +61,13 @@ class Recording:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """True if nothing more will happen to it."""
         return self.state in ("done", "refused", "failed")
 
 
 @dataclass
 class JobQueue:
-    """What the server keeps.
+    """Recordings on the server, analysed one after another.
 
     Attributes
     ----------
@@ -75,7 +77,7 @@ class JobQueue:
 
     predictor: Predictor
     wanted: Wanted
-    room: Path
+    scratch: Path
     recordings: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_closing: threading.Event = field(default_factory=threading.Event)
@@ -96,7 +98,7 @@ class JobQueue:
             If too many wait.
         """
         key = secrets.token_urlsafe(16)
-        recording = Recording(shown_name(name), self.room / f"{key}{suffix}")
+        recording = Recording(shown_name(name), self.scratch / f"{key}{suffix}")
         with self._lock:
             if sum(not each.is_over for each in self.recordings.values()) > MOST_WAITING:
                 raise BusyError
@@ -128,8 +130,8 @@ class JobQueue:
     def clear(self) -> None:
         """Remove all files; what an analysis writes at this moment is removed by the next try."""
         for _ in range(REMOVALS):
-            shutil.rmtree(self.room, ignore_errors=True)
-            if not self.room.exists():
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            if not self.scratch.exists():
                 return
 
     def _make_room(self) -> None:
@@ -157,7 +159,7 @@ class JobQueue:
             self._check_wanted(recording)
 
         self._check_wanted(recording)
-        scores, _ = score_all_the_same(self.predictor, recording.path, False, self.room, advance)
+        scores, _ = score_all_the_same(self.predictor, recording.path, False, self.scratch, advance)
         final_WK = self.predictor.final(scores.members, [scores.members.shape[1]])
         recording.spectrum = read_spectrum(decoder(), recording.path, scores.duration_s, lambda: advance(0.0))
         recording.scored = Scored(Path(recording.name), WRITTEN, scores.duration_s, final_WK)
@@ -167,3 +169,20 @@ class JobQueue:
             is_kept = any(each is recording for each in self.recordings.values())
         if self._is_closing.is_set() or not is_kept:
             raise _UnwantedError
+
+
+def shown_name(sent: str) -> str:
+    """The last part of a name that was sent, without what cannot be printed, cut to 100 bytes before its suffix."""
+    last = PurePosixPath(sent.replace("\\", "/")).name
+    name = "".join(filter(str.isprintable, last)).strip()
+    return cut(name) if name.strip(". ") else UNNAMED
+
+
+def cut(name: str) -> str:
+    """The beginning of a name and its suffix, at most 100 bytes of UTF-8; no letter is cut in two."""
+    if len(name.encode()) <= MOST_NAME_BYTES:
+        return name
+    suffix = PurePosixPath(name).suffix.encode()
+    suffix = suffix if len(suffix) <= MOST_SUFFIX_BYTES else b""
+    stem = name.encode()[: MOST_NAME_BYTES - len(suffix)]
+    return stem.decode(errors="ignore") + suffix.decode()

@@ -1,9 +1,13 @@
-"""Runs `birdcache serve` until it is stopped."""
+"""`birdcache serve`, from its start until it is stopped."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from birdcache.errors import CommandError
@@ -11,7 +15,7 @@ from birdcache.predict.command import open_predictor
 from birdcache.predict.outputs import Wanted
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-DEFAULT_PORT = 80  # browsers do not say it
+DEFAULT_PORT = 80  # browsers leave it out
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -25,9 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.max_mb < 1:
         raise CommandError(f"--max-mb {arguments.max_mb}: must be at least 1")
     try:
-        from birdcache.serve.app import create_app
+        from birdcache.serve.app import create_app, listening
         from birdcache.serve.jobs import JobQueue
-        from birdcache.serve.listening import end_by_signals, listening
     except ModuleNotFoundError as error:
         raise CommandError(
             f'{error.name} is not installed, and `birdcache serve` needs it: pip install "birdcache[serve]"'
@@ -37,18 +40,18 @@ def run(arguments: argparse.Namespace) -> None:
     most_bytes = arguments.max_mb * 2**20
     queue = JobQueue(predictor, wanted, Path(tempfile.mkdtemp(prefix="birdcache-serve-")))
     try:
-        end_by_signals(queue)
+        end_by_signals(queue.clear)
         app = create_app(queue, own_names(arguments.host, arguments.port), most_bytes)
         server = listening(app, arguments.host, arguments.port, most_bytes)
-        print("\n".join([*predictor.facts.said, *said(arguments.host, arguments.port)]), flush=True)
+        print("\n".join([*predictor.facts.summary, *address_lines(arguments.host, arguments.port)]), flush=True)
         server.run()  # until SystemExit, which it keeps to itself
         print("stopping", flush=True)
     finally:
         queue.close()
 
 
-def said(host: str, port: int) -> list[str]:
-    """Where the page is, and who may call it."""
+def address_lines(host: str, port: int) -> list[str]:
+    """The page's address, with a warning if other machines reach it."""
     where = f"open http://{shown_host(host)}:{port}/ in a browser; Ctrl-C ends it"
     if host in LOOPBACK:
         return [where]
@@ -66,3 +69,25 @@ def own_names(host: str, port: int) -> frozenset[str] | None:
 def shown_host(host: str) -> str:
     """A host as it stands in an address."""
     return f"[{host}]" if ":" in host else host
+
+
+def end_by_signals(clear: Callable[[], None]) -> None:
+    """Let Ctrl-C or SIGTERM end the server as soon as an analysis lets it, and a second one end it at once.
+
+    Parameters
+    ----------
+    clear : removes all files, before the server ends at once.
+    """
+    numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
+
+    def end(*_: object) -> None:
+        for each in numbers:
+            signal.signal(each, end_at_once)
+        sys.exit(0)
+
+    def end_at_once(number: int, _: object) -> None:
+        clear()
+        os._exit(128 + number)  # threads are not waited for; decoders end with this process
+
+    for each in numbers:
+        signal.signal(each, end)

@@ -81,18 +81,18 @@ def calibration(exact: BundlePredictor, compared: ComparedFiles) -> Iterator[Map
 
 
 def measure_variants(
-    loaded: LoadedEnsemble, exact: BundlePredictor, rounded: BundlePredictor, compared: ComparedFiles, room: Path
+    loaded: LoadedEnsemble, exact: BundlePredictor, rounded: BundlePredictor, compared: ComparedFiles, scratch: Path
 ) -> dict[str, Variant]:
     """Measure the pipeline, the float32 graph and the int8 graph on all files."""
     with Progress(3 * len(compared.files), "compare", "files") as progress:
-        score = partial(score_file, loaded=loaded, room=room, silence=True)
+        score = partial(score_file, loaded=loaded, scratch=scratch, silence=True)
         pipeline = measure(compared.files, score, loaded.ensemble.final, progress)
-        alone: dict[str, Any] = {"embed": False, "room": room, "advance": ignore, "silence": True}
+        alone: dict[str, Any] = {"embed": False, "room": scratch, "advance": ignore, "silence": True}
         measured = {
             name: measure(compared.files, partial(bundle.score, **alone), bundle.final, progress)
             for name, bundle in (("float32", exact), ("int8", rounded))
         }
-    sizes = {name: (room / f"{name}.onnx").stat().st_size for name in measured}
+    sizes = {name: (scratch / f"{name}.onnx").stat().st_size for name in measured}
     weights = sum(path.stat().st_size for path in used_weights(loaded))
     variant = partial(compare, loaded=loaded, compared=compared, pipeline=pipeline)
     variants = {"pipeline": variant(PIPELINE, weights, pipeline)}

@@ -26,7 +26,7 @@ class TrainedPredictor:
         views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
         self._facts = Facts(
             digest=digest_of(loaded),
-            said=[*loaded.origin, f"{loaded.models} models on {loaded.device}"],
+            summary=[*loaded.origin, f"{loaded.models} models on {loaded.device}"],
             labels=loaded.ensemble.labels,
             submission_labels=loaded.submission_labels,
             window_s=loaded.ensemble.window_s,
@@ -41,7 +41,7 @@ class TrainedPredictor:
         """Facts about the ensemble."""
         return self._facts
 
-    def score(self, path: AnyPath, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows.
 
         Raises
@@ -49,7 +49,7 @@ class TrainedPredictor:
         RejectedAudio
             If the file cannot be read.
         """
-        return score_file(path, self._ready, room, embed, advance, silence)
+        return score_file(path, self._ready, scratch, embed, advance, silence)
 
     def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         """Final scores of the windows of several files: (W, K)."""

@@ -27,13 +27,13 @@ BATCH = 64  # the shipped predict.batch_size: sums over other batches may differ
 
 
 class OneFile:
-    """An audio file, decoded once per view; quantised values are spooled to unnamed temporary files in `room`.
+    """An audio file, decoded once per view; quantised values are spooled to unnamed temporary files in `scratch`.
 
     Memory does not grow with the file's length, and clips are scored in the order and the batches of stage `predict`.
     """
 
-    def __init__(self, path: AnyPath, room: Path, device: torch.device, silence: bool = False) -> None:
-        self._path, self._room, self._device, self._silence = path, room, device, silence
+    def __init__(self, path: AnyPath, scratch: Path, device: torch.device, silence: bool = False) -> None:
+        self._path, self._scratch, self._device, self._silence = path, scratch, device, silence
         self._stored: dict[str, QuantizedArray] = {}
         self.duration_s: float = with_second_try(lambda: decoder().info(path)).duration_s
 
@@ -46,7 +46,7 @@ class OneFile:
 
     def _spooled(self, view: MelView | PcenView) -> QuantizedArray:
         frames = 0
-        with tempfile.TemporaryFile(dir=self._room) as spool:
+        with tempfile.TemporaryFile(dir=self._scratch) as spool:
             for quantized in decode_quantized(decoder(), self._path, view, self.duration_s, silence=self._silence):
                 spool.write(np.ascontiguousarray(quantized).data.cast("B"))
                 frames += len(quantized)
@@ -84,7 +84,7 @@ class OneFile:
 def score_file(
     path: AnyPath,
     loaded: LoadedEnsemble,
-    room: Path,
+    scratch: Path,
     embed: bool = False,
     advance: Advance = lambda _: None,
     silence: bool = False,
@@ -96,7 +96,7 @@ def score_file(
     RejectedAudio
         If the file cannot be read.
     """
-    file, cutting = OneFile(path, room, loaded.device, silence), loaded.ensemble.cutting
+    file, cutting = OneFile(path, scratch, loaded.device, silence), loaded.ensemble.cutting
     per_member = [
         np.mean([reported(file.scores, model, loaded, advance) for model in models], axis=0)
         for models in loaded.members.values()

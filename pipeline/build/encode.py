@@ -43,8 +43,8 @@ def quantized_blocks(
 
     Raises
     ------
-    Refusal
-        If the file cannot be read, has changed, does not pass the gate, or does not decode to what it promises: where
+    RejectedAudio
+        If the file cannot be read, has changed, fails validation, or does not decode to what it promises: where
         that shows, after the good pieces before it.
     """
     quantizer = quantizer_of(view)

@@ -15,12 +15,12 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from birdcache.audio.paths import LINKS_WAY_OUT, Bounds, colliding
+from birdcache.audio.paths import LINKS_HINT, Bounds
 from birdcache.errors import PipelineError
 from birdcache.files import is_inner_path
 from birdcache.labels import LABEL_RULE, is_label, parse_secondary
 from birdcache.storage import AnyPath
-from birdcache.user_tables import Problem, read_user_table
+from birdcache.user_tables import Problem, colliding, read_user_table
 from cache.tables import NAMES, Col
 
 AUDIO_FOLDERS = ("train_audio", "train_short_audio")  # the second in 2021
@@ -52,7 +52,7 @@ def read_birdclef(root: AnyPath, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataF
             f"{root / AUDIO_FOLDERS[0]}: no such folder; correct data.root or data.layout in params.yaml"
         )
     if outside := bounds.why_outside(audio):
-        raise PipelineError(f"{audio}: {outside}; {LINKS_WAY_OUT}")
+        raise PipelineError(f"{audio}: {outside}; {LINKS_HINT}")
     read = read_user_table(path, ["primary_label", "filename"], [*_COLUMNS, *NAMES], bounds)
     table = read.cells.reindex(columns=list(dict.fromkeys([*read.cells.columns, *_COLUMNS])), fill_value="")
     files_of = functools.cache(lambda label: _names(audio / label, bounds))  # one listing a label, not a request a file
@@ -107,7 +107,7 @@ def _file_problems(recording: pd.Series[str], audio: AnyPath, bounds: Bounds) ->
 
     why = recording.map(why_not)
     for reason in sorted(set(why) - {""}):
-        hint = LINKS_WAY_OUT if "link" in reason else "name a file"
+        hint = LINKS_HINT if "link" in reason else "name a file"
         yield why == reason, f"filename {reason}; {hint}"
 
 

@@ -16,14 +16,14 @@ import pandas as pd
 from birdcache.annotations.label_names import LabelNames
 from birdcache.annotations.match import matched
 from birdcache.annotations.read import read_annotations
-from birdcache.audio.paths import LINKS_WAY_OUT, Bounds, colliding, folded
+from birdcache.audio.paths import LINKS_HINT, Bounds, folded
 from birdcache.audio.read import AUDIO_EXTENSIONS
 from birdcache.errors import PipelineError
 from birdcache.formulas import starts_formula
 from birdcache.labels import LABEL_RULE, is_label, is_word_list
 from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath, place, reaching
-from birdcache.user_tables import Problem, read_header, read_user_table
+from birdcache.user_tables import Problem, colliding, read_header, read_user_table
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import annotated, unlabelled
 from pipeline.dataset.birdclef import read_birdclef
@@ -144,14 +144,14 @@ def _audio_files(folder: AnyPath, bounds: Bounds) -> list[AnyPath]:
         If the folder or a file lies elsewhere, or names cannot stand in a table or cannot be told apart.
     """
     if outside := bounds.why_outside(folder):
-        raise PipelineError(f"{folder}: {outside}; {LINKS_WAY_OUT}")
+        raise PipelineError(f"{folder}: {outside}; {LINKS_HINT}")
     files = sorted((file for file in folder.iterdir() if file.suffix.lower() in AUDIO_EXTENSIONS), key=_name)
     names = [file.name for file in files]
     plain = bounds.plain_files(folder)
     outside_names = [file.name for file in files if file.name not in plain and bounds.why_outside(file)]
     odd = [name for name in names if not name.isprintable() or "\\" in name]
     _refuse_names(folder, "file name(s)", odd, "are not printable text, or hold a \\; rename them")
-    _refuse_names(folder, "file(s)", outside_names, f"are links that lead out of {bounds.root}; {LINKS_WAY_OUT}")
+    _refuse_names(folder, "file(s)", outside_names, f"are links that lead out of {bounds.root}; {LINKS_HINT}")
     _refuse_names(folder, "file(s)", _alike(names), "are alike but for case or Unicode form; rename or remove some")
     return files
 

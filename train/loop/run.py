@@ -16,7 +16,7 @@ from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
 from birdcache.files import file_sha256, sha256_hex
 from birdcache.params.sections import MachineParams
-from birdcache.progress import Progress, untold
+from birdcache.progress import Progress, no_progress
 from cache import tables
 from train.data.member import ResolvedMember
 from train.loop.distributed import ALONE, Ranks
@@ -84,7 +84,7 @@ class Run:
                     log_epoch(live, epoch)
             done, total = trainer.clips(validation)
             progress = stack.enter_context(Progress(total, self.place.name, "clips", done=done)) if self.leads else None
-            for epoch, _ in trainer.run(validation, saver, progress.update if progress else untold):
+            for epoch, _ in trainer.run(validation, saver, progress.update if progress else no_progress):
                 if progress:
                     progress.say("\n".join([epoch.line(self.member.recipe.epochs), *epoch.remarks]))
                 if live:

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
-from birdcache.progress import Advance, untold
+from birdcache.progress import Advance, no_progress
 from train.augment.batch import Batch, TrainingBatches
 from train.data.loader import StreamWaits
 from train.loop.checkpoint import STATE, Checkpoint
@@ -51,7 +51,7 @@ class Trainer:
         return self.training_step.step(*group)
 
     def run(
-        self, validation: Validation, saver: Saver | None = None, advance: Advance = untold
+        self, validation: Validation, saver: Saver | None = None, advance: Advance = no_progress
     ) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
         """Train the epochs that are left; yields what each did and the weights that it leaves.
 

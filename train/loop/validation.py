@@ -16,7 +16,7 @@ from birdcache.arrays import Bools, Floats32, Ints
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
-from birdcache.progress import Advance, untold
+from birdcache.progress import Advance, no_progress
 from train.augment.batch import Batch
 from train.augment.ops import to_device
 from train.data.examples import Examples
@@ -49,7 +49,7 @@ class Validation:
         return covering_clips(self.examples, self.view.frames(self.recipe.clip_s))
 
     def predict(
-        self, model: Classifier, where: str = "validation", advance: Advance = untold
+        self, model: Classifier, where: str = "validation", advance: Advance = no_progress
     ) -> tuple[Floats32, float]:
         """Score every recording: mean over its clips. The same in all processes.
 
@@ -95,7 +95,7 @@ class Validation:
         none, alike = np.empty(0, np.float32), np.ones(len(owner_B), np.float32)
         return Batch(*(to_device(array, self.device) for array in (none, targets, weights, alike)))
 
-    def metrics(self, model: Classifier, where: str = "validation", advance: Advance = untold) -> dict[str, float]:
+    def metrics(self, model: Classifier, where: str = "validation", advance: Advance = no_progress) -> dict[str, float]:
         """Loss and metrics per recording; see `predict`."""
         scores_NK, mean_loss = self.predict(model, where, advance)
         return {"loss": mean_loss, **recording_metrics(self.examples.primary, self.examples.secondary, scores_NK)}

@@ -1,4 +1,4 @@
-"""What a FLAC file promises. Its frames have checksums, which the decoder compares.
+"""The header of a FLAC file. Its frames have checksums, which the decoder compares.
 
 Source: RFC 9639, section 8.
 """
@@ -19,7 +19,7 @@ def probe_flac(file: BinaryIO) -> AudioHeader:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         truncated, damaged, wrong-codec or too-long.
     """
     head = file.read(4)

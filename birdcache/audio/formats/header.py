@@ -1,4 +1,4 @@
-"""What an audio file promises to hold, and what every format must keep to."""
+"""The facts in an audio file's header, and their bounds in every format."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LONGEST_S = 7 * 24 * 3600  # no recording lasts a week: a number above is a brok
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """What a file's own structure says, read without a decoder.
+    """Facts in a file's own structure, read without a decoder.
 
     Attributes
     ----------
     frames
         Samples of each channel at `sample_rate_hz`; a sound may have fewer (it need not begin at time 0), not more.
-        None if the format does not tell.
+        None if the format does not name it.
     whole
         Whether all the bytes that the file promises are there; False where the format cannot tell.
     ended
@@ -38,7 +38,7 @@ def check_shape(sample_rate_hz: int, channels: int) -> None:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         damaged if there is no channel or no rate, wrong-codec if they are out of bounds.
     """
     if sample_rate_hz == 0 or channels == 0:
@@ -50,11 +50,11 @@ def check_shape(sample_rate_hz: int, channels: int) -> None:
 
 
 def check_length(frames: int, sample_rate_hz: int) -> None:
-    """Refuse a promise of no sample, or of more than a week of them.
+    """Refuse a header that promises no sample, or more than a week of them.
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         empty or too-long.
     """
     if frames <= 0:

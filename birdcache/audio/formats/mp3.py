@@ -1,6 +1,6 @@
-"""Whether an MP3 file has the bytes that its first frame names, where its encoder wrote that (Xing, Info).
+"""The length of an MP3 file, compared with its first frame where the encoder wrote it there (Xing, Info).
 
-Without these numbers nothing tells how long an MP3 file was meant to be. Source: ISO 11172-3, section 2.4.2.3.
+Without these numbers the intended length of an MP3 file is unknown. Source: ISO 11172-3, section 2.4.2.3.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from birdcache.audio.rejected import RejectedAudio
 RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # by version
 MPEG1, RESERVED, MONO, FREE_RATE_INDEX, BAD_RATE_INDEX = 3, 1, 3, 3, 15
 LOOKED_AT = 4096  # bytes: the first frame's header, its side information and the table behind it
-FRAMES_TOLD, BYTES_TOLD = 1, 2
+HAS_FRAMES, HAS_BYTES = 1, 2
 
 
 def is_frame(head: bytes) -> bool:
-    """Whether these four bytes begin a frame of MPEG audio."""
+    """True if these four bytes begin a frame of MPEG audio."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return False
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -30,7 +30,7 @@ def probe_mp3(file: BinaryIO) -> AudioHeader:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         truncated, wrong-codec.
     """
     begin = file.tell()
@@ -51,7 +51,7 @@ def _promised_bytes(first: bytes, version: int, is_mono: bool) -> int:
     table = first[4 + side :]
     if table[:4] not in (b"Xing", b"Info") or len(table) < 16:
         return 0
-    told = int.from_bytes(table[4:8], "big")
-    if not told & BYTES_TOLD:
+    flags = int.from_bytes(table[4:8], "big")
+    if not flags & HAS_BYTES:
         return 0
-    return int.from_bytes(table[12:16] if told & FRAMES_TOLD else table[8:12], "big")
+    return int.from_bytes(table[12:16] if flags & HAS_FRAMES else table[8:12], "big")

@@ -1,4 +1,4 @@
-"""Whether an Ogg file is one whole, intact stream: libsndfile hides lost pages and decodes what a cut has left."""
+"""The check that an Ogg file is one whole stream: libsndfile hides lost pages and decodes the rest of a cut file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def probe_ogg(file: BinaryIO) -> AudioHeader:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         truncated, damaged, chained, wrong-codec, empty or too-long.
     """
     stream: _Stream | None = None
@@ -73,7 +73,7 @@ class _Stream:
             self._within_packet = page.lacing[-1] == UNBROKEN
 
     def audio_header(self) -> AudioHeader:
-        """What the whole stream says to hold, once all its pages are taken."""
+        """The header of the whole stream, once all its pages are taken."""
         if self._within_packet:
             raise RejectedAudio("damaged" if self._ended else "truncated", "ends within a packet")
         identity = self._identity

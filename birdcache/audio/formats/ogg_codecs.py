@@ -1,4 +1,4 @@
-"""Which codec an Ogg stream names on its first page, and what that says of the sound.
+"""The codec that an Ogg stream names on its first page, and its facts of the sound.
 
 Sources: Vorbis I specification, section 4.2.2; RFC 7845 (Opus), section 5.1.
 """
@@ -39,11 +39,11 @@ class Identity:
 
 
 def identify(page: Page) -> Identity:
-    """What the first page of a stream says.
+    """Facts on the first page of a stream.
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         wrong-codec or damaged.
     """
     if page.body.startswith(VORBIS):

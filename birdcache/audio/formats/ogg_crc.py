@@ -20,7 +20,7 @@ def ogg_checksum(page: bytes | bytearray) -> int:
 
 
 def is_intact(mirrored: memoryview, start: int, end: int) -> bool:
-    """Whether the page from `start` to `end` has the checksum that it names, its bytes being mirrored already.
+    """True if the page from `start` to `end` has the checksum that it names, its bytes being mirrored already.
 
     The checksum at bytes 22 to 25 is taken with zeros in its own place. Mirrored byte by byte, the little-endian
     number there is the mirrored sum in big-endian order.

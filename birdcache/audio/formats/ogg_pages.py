@@ -36,7 +36,7 @@ def read_pages(file: BinaryIO) -> Iterator[Page]:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         damaged if a page does not begin where the last one ended, or its checksum differs; truncated if the file ends
         within a page.
     """
@@ -56,7 +56,7 @@ def read_pages(file: BinaryIO) -> Iterator[Page]:
 
 
 def _page_end(held: bytes, start: int, offset: int) -> int:
-    """Where the page that begins at `start` ends; 0 if that is not in these bytes yet."""
+    """The end of the page that begins at `start`; 0 if it is not in these bytes yet."""
     head = held[start : start + 4]
     if not CAPTURE.startswith(head):
         raise RejectedAudio("damaged", f"at byte {offset + start}, where a page must begin, there is none")

@@ -1,4 +1,4 @@
-"""Whether a WAV file is as long as it says: libsndfile takes what is there. RIFF, RIFX (big-endian) and RF64.
+"""The length of a WAV file, compared with its header; libsndfile does not. RIFF, RIFX (big-endian) and RF64.
 
 Sources: Multimedia Programming Interface and Data Specifications 1.0 (1991); EBU Tech 3306 (RF64).
 """
@@ -33,7 +33,7 @@ def probe_wav(file: BinaryIO) -> AudioHeader:
 
     Raises
     ------
-    Refusal
+    RejectedAudio
         truncated, damaged, wrong-codec, empty or too-long.
     """
     order = ">" if file.read(12)[:4] == b"RIFX" else "<"
@@ -74,7 +74,7 @@ def _format(content: bytes, order: str) -> _Format:
 
 def _promise(form: _Format | None, size: int, file: BinaryIO) -> AudioHeader:
     if form is None:
-        raise RejectedAudio("damaged", "its sound begins before its format is told")
+        raise RejectedAudio("damaged", "its sound begins before its format")
     there = os.fstat(file.fileno()).st_size - file.tell()
     if there == 0 or (size == 0 and there < form.frame_bytes):
         raise RejectedAudio("empty" if size == 0 else "truncated", "holds no samples")
@@ -82,7 +82,7 @@ def _promise(form: _Format | None, size: int, file: BinaryIO) -> AudioHeader:
         raise RejectedAudio(
             "truncated",
             f"promises 0 bytes of sound, and {there} follow: its recorder did not finish it",
-            "mend its header (most audio editors can) or remove it",
+            "repair its header (most audio editors can) or remove it",
         )
     is_open = size >= OPEN_BYTES and size > there
     if size > there and not is_open:

@@ -58,7 +58,7 @@ function show(found) {
   const { address, spectrogram } = found;
   byId("result").hidden = false;
   byId("name").textContent = found.name;
-  byId("facts").textContent = `${told(found.duration_s)}, windows of ${found.window_s} s`;
+  byId("facts").textContent = `${shownTime(found.duration_s)}, windows of ${found.window_s} s`;
   audio.src = `${address}/audio`;
   byId("zoom").value = 0;
   byId("least").value = untouched();
@@ -123,7 +123,7 @@ function drawAxis() {
 }
 
 // A time as it is written beside this recording: with tenths where it is short, or its windows begin between seconds.
-const told = (second) => timeText(second, shown.duration_s < 10 || shown.window_s % 1 !== 0);
+const shownTime = (second) => timeText(second, shown.duration_s < 10 || shown.window_s % 1 !== 0);
 
 // A class by its common name, with the label behind it, or by its label where it has no name.
 const calledOf = (number) => (shown.names[number] ? `${shown.names[number]} (${shown.labels[number]})` : shown.labels[number]);
@@ -170,8 +170,8 @@ function rowOf({ number, window, score }) {
   const start = window * shown.window_s;
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = `▶ ${told(start)}`;
-  button.setAttribute("aria-label", `Play ${calledOf(number)} at ${told(start)}`);
+  button.textContent = `▶ ${shownTime(start)}`;
+  button.setAttribute("aria-label", `Play ${calledOf(number)} at ${shownTime(start)}`);
   button.addEventListener("click", () => playFrom(start));
   const cells = [button, calledOf(number), score.toFixed(2)].map((content) => {
     const cell = document.createElement("td");
@@ -218,9 +218,9 @@ function playFrom(second) {
 function moveHead() {
   if (!shown) return;
   byId("head").style.left = `${(100 * audio.currentTime) / shown.duration_s}%`;
-  byId("time").textContent = told(audio.currentTime);
+  byId("time").textContent = shownTime(audio.currentTime);
   byId("view").setAttribute("aria-valuenow", audio.currentTime.toFixed(1));
-  byId("view").setAttribute("aria-valuetext", told(audio.currentTime));
+  byId("view").setAttribute("aria-valuetext", shownTime(audio.currentTime));
   if (!audio.paused) requestAnimationFrame(moveHead);
 }
 

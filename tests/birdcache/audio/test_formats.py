@@ -76,7 +76,7 @@ def test_cut_wav_is_truncated(tmp_path: Path, cut: int) -> None:
 
 def test_wav_whose_recorder_lost_power_is_refused_with_the_way_to_mend_it(tmp_path: Path) -> None:
     caught = rejected(tmp_path, put(WAV, SIZE, "<I", 0))
-    assert (caught.code, caught.hint[:15]) == ("truncated", "mend its header")
+    assert (caught.code, caught.hint[:17]) == ("truncated", "repair its header")
     assert caught.detail == "promises 0 bytes of sound, and 32000 follow: its recorder did not finish it"
     assert rejected(tmp_path, put(WAV[:44], SIZE, "<I", 0)).code == "empty"
 

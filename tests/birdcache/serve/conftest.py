@@ -36,7 +36,7 @@ class Telling:
 
     facts = Facts("digest", ["a telling model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0, {"wren": "Winter Wren"})
 
-    def score(self, path: AnyPath, embed: bool, room: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
         info = decoder().info(path)
         windows = max(1, round(info.duration_s / WINDOW_S))
         members_PWK = np.full((1, windows, len(LABELS)), 0.1, np.float32)

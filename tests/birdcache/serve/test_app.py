@@ -149,8 +149,8 @@ def test_a_refused_recording_has_no_result(client: FlaskClient, path: str) -> No
 @pytest.mark.parametrize("name", ["../../evil.ogg", "/etc/passwd.ogg", "a\x00b.ogg", "C:\\x\\y.ogg", "..", ".ogg"])
 def test_names_of_files_are_never_paths(client: FlaskClient, queue: JobQueue, name: str) -> None:
     hand_in(client, sound(1), name)
-    assert all(each.path.parent == queue.room for each in queue.recordings.values())
-    assert all(path.name.removesuffix(".ogg") in queue.recordings for path in queue.room.iterdir())
+    assert all(each.path.parent == queue.scratch for each in queue.recordings.values())
+    assert all(path.name.removesuffix(".ogg") in queue.recordings for path in queue.scratch.iterdir())
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1:9000", ""])
@@ -178,8 +178,8 @@ def test_results_are_written_nowhere_but_in_the_room(
         answer = client.get(f"/recordings/{key}/detections/{kind}")
         told = parse_options_header(answer.headers["Content-Disposition"])[1]["filename"]
         assert (answer.status_code, told) == (200, saved if kind == "csv" else shown + saved)
-    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {queue.room}
-    assert len(list(queue.room.iterdir())) == 1
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {queue.scratch}
+    assert len(list(queue.scratch.iterdir())) == 1
 
 
 def test_cells_of_a_table_have_a_clean_name(client: FlaskClient) -> None:

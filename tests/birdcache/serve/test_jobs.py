@@ -18,13 +18,13 @@ from tests.birdcache.serve.conftest import Telling, finished, hand_in, sound
 def test_a_removed_recording_leaves_no_file(client: FlaskClient, queue: JobQueue, key: str) -> None:
     assert client.delete(f"/recordings/{key}").status_code == 204
     assert client.get(f"/recordings/{key}").status_code == 404
-    assert list(queue.room.iterdir()) == []
+    assert list(queue.scratch.iterdir()) == []
 
 
 def test_the_analysis_of_a_removed_recording_ends(
     client: FlaskClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def endless(telling: Telling, path: Path, embed: bool, room: Path, advance: Advance) -> FileScores:
+    def endless(telling: Telling, path: Path, embed: bool, scratch: Path, advance: Advance) -> FileScores:
         while True:
             advance(0.0)
             time.sleep(0.01)
@@ -47,7 +47,7 @@ def test_the_oldest_make_room_for_the_newest(
         keys.append(hand_in(client, sound(1)).get_json()["key"])
         finished(client, keys[-1])
     assert [client.get(f"/recordings/{key}").status_code for key in keys] == [404, 404, 200, 200]
-    assert len(list(queue.room.iterdir())) == 2
+    assert len(list(queue.scratch.iterdir())) == 2
 
 
 def test_too_many_that_wait_are_told_to_come_again(
@@ -65,4 +65,4 @@ def test_too_many_that_wait_are_told_to_come_again(
 
 def test_closing_removes_everything(queue: JobQueue, client: FlaskClient, key: str) -> None:
     queue.close()
-    assert not queue.room.exists()
+    assert not queue.scratch.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from birdcache.serve.names import shown_name
+from birdcache.serve.jobs import shown_name
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,9 @@ def serve(port: int, code: str = START) -> list[str]:
     return [sys.executable, "-c", code, "serve", "models", "--port", str(port)]
 
 
-def environment(room: Path) -> dict[str, str]:
-    """That of the command: temporary files go to `room`."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(room), "PYTHONWARNINGS": "default"}
+def environment(scratch: Path) -> dict[str, str]:
+    """That of the command: temporary files go to `scratch`."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "PYTHONWARNINGS": "default"}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
-from birdcache.progress import Advance, untold
+from birdcache.progress import Advance, no_progress
 from cache.store import Store
 from tests.train.easy import Training, easy_store
 from train.data.examples import Examples
@@ -36,7 +36,7 @@ def scripted(script: list[tuple[float, float]]) -> type[Validation]:
     left = list(script)
 
     class Scripted(Validation):
-        def metrics(self, model: Classifier, where: str = "", advance: Advance = untold) -> dict[str, float]:
+        def metrics(self, model: Classifier, where: str = "", advance: Advance = no_progress) -> dict[str, float]:
             auc, loss = left.pop(0)
             return {"loss": loss, "accuracy": 0.5, "macro_roc_auc": auc, "cmap": 0.5, "macro_f1": 0.5}
 
