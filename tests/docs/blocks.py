@@ -88,7 +88,7 @@ def mentions_of(page: str, text: str) -> Iterator[Mention]:
             inside = not inside
         elif not inside:
             for code in re.findall(r"`([^`]+)`", line):
-                if any(code.startswith(f"{command} ") for command in COMMANDS):
+                if any(code.startswith(f"{command} ") for command in COMMANDS) and "<-" not in code:
                     yield Mention(page, number, code)
 
 

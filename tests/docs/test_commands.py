@@ -58,7 +58,7 @@ def test_a_block_of_yaml_can_be_read(block: Block) -> None:
         ("birdcache predict x.ogg --model models --treshold 0.5", "unrecognized arguments"),
         ("birdcache predict x.ogg --model models --thresh 0.5", "unrecognized arguments"),
         ("dvc reprro", "invalid choice"),
-        ("dvc repro trian@base-0", "neither a stage"),
+        ("dvc repro trian@base-0", "has no such stage"),
         ("dvc exp run -S train.baseline.epoch=20", "no key train.baseline.epoch"),
         ("dvc exp run -S ++members.base.override.optimizer.lr=0.1", "no key members.base.override.optimizer.lr"),
         ("python -m benchmarks.readd", "no module"),
