@@ -18,14 +18,15 @@ VENV := $(PYTHON) -m venv .venv
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 endif
 
-# compat: all packages of this folder can be imported, not only the one in the wheel
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	    "Python 3.11 to 3.13 is needed, this is %d.%d; name another: make PYTHON=python3.12 ..." % v)'
 	@echo "setting up .venv with $(if $(UV),uv,pip): the first time some 3 GB are downloaded, which takes minutes"
 	@$(TIMED) "environment" $(VENV)
 	@$(TIMED) "packages" $(INSTALL) --require-hashes --requirement requirements.lock
-	@$(TIMED) "birdcache itself" $(INSTALL) --no-deps --no-build-isolation -C editable_mode=compat --editable .
+	@$(TIMED) "birdcache itself" $(INSTALL) --no-deps --no-build-isolation --editable .
+	@# the wheel holds birdcache/ alone; this makes the other packages of this folder importable
+	@for folder in .venv/lib/python*/site-packages; do echo "$(CURDIR)" > "$$folder/checkout.pth"; done
 	@touch $@
 
 # prints how long each stage took
