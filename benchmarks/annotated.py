@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.timing import ROOT, SHIPPED, parser_of, report
 from birdcache.params import load as parameters
-from pipeline.synthetic.plan import Plan, plan_demo
+from pipeline.synthetic.plan import DemoPlan, plan_demo
 from pipeline.synthetic.scene import HEARD_S, Scene
 
 DEMO, MEMBER, CLIPS = "dawn", "base", 165  # clips per epoch: one of each training recording
@@ -52,12 +52,12 @@ def main() -> None:
     report(numbers, arguments.json)
 
 
-def times_of_recordings(plan: Plan) -> list[Row]:
+def times_of_recordings(plan: DemoPlan) -> list[Row]:
     """Songs in the recordings."""
     return [row for each in plan.recordings for row in songs(f"train_audio/{each.filename}", each.scene)]
 
 
-def times_of_soundscapes(plan: Plan) -> list[Row]:
+def times_of_soundscapes(plan: DemoPlan) -> list[Row]:
     """Songs in the soundscapes without truth."""
     return [row for each in plan.unlabelled for row in songs(f"test_soundscapes/{each.name}.ogg", each.scene)]
 

@@ -18,7 +18,7 @@ from cache.quantize import Quantizer
 from cache.shard import CHECKSUM_BYTES, Layout, chunks_of, index_bytes
 from cache.tables import AUDIO, Col
 from pipeline.build.frontend import value_range
-from pipeline.build.plan import Job, plan_jobs
+from pipeline.build.plan import PartJob, plan_jobs
 from pipeline.spectrograms import read_sources
 
 VIEW = params.load(SHIPPED).views["mel"]
@@ -45,7 +45,7 @@ def write_project(folder: Path, recordings: int) -> None:
         _write_part(Path(str(view_folder(folder / "pool", DIGEST))) / part_address(job.keys), job)
 
 
-def _write_part(folder: Path, job: Job) -> None:
+def _write_part(folder: Path, job: PartJob) -> None:
     """Write a finished part whose shard is a sparse file: of the right size, but without data."""
     frames = [VIEW.frames(source.duration_s) for source in job.sources]
     (folder / SHARD).parent.mkdir(parents=True)

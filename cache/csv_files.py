@@ -19,7 +19,7 @@ from birdcache.formulas import escaped, unescaped
 
 
 @dataclass(frozen=True)
-class Column:
+class CsvColumn:
     """Type of a column, and the meaning of an empty cell ("": there is none).
 
     text is str, with "" for an empty cell; number is float64, with NaN; count is int64, or, where cells may be empty,
@@ -56,7 +56,7 @@ def _first_row(is_bad: pd.Series[bool]) -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class CsvTable:
     """A CSV file with typed columns.
 
     Attributes
@@ -66,9 +66,9 @@ class Table:
     """
 
     path: Path
-    columns: Mapping[str, Column]
+    columns: Mapping[str, CsvColumn]
 
-    def at(self, path: Path) -> Table:
+    def at(self, path: Path) -> CsvTable:
         """The same columns in another file."""
         return replace(self, path=path)
 
@@ -97,7 +97,7 @@ class Table:
 
 
 def write_csv(frame: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
-    """Write a frame without its index, in UTF-8 with \\n line ends: a `Table`, or one that only people read."""
+    """Write a frame without its index, in UTF-8 with \\n line ends: a `CsvTable`, or one that only people read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {name: column if is_numeric_dtype(column) else column.map(_escape) for name, column in frame.items()}
     written = pd.DataFrame(columns, index=frame.index).rename(columns=_escape)

@@ -19,7 +19,7 @@ from birdcache.params import load as params
 from birdcache.params.sections import DemoParams
 from birdcache.process import exit_with_parent
 from birdcache.progress import Progress
-from pipeline.synthetic.plan import Plan, Recording, Soundscape, plan_demo
+from pipeline.synthetic.plan import DemoPlan, DemoRecording, DemoSoundscape, plan_demo
 from pipeline.synthetic.scene import WINDOW_S, Scene, heard_labels, write_scene
 
 LICENSE = "cc-by 4.0"
@@ -52,7 +52,7 @@ def make_demo(root: Path, demo: DemoParams, workers: int) -> None:
     _write_sounds(_sounds(root, plan), workers)
 
 
-def train_rows(recordings: Sequence[Recording]) -> pd.DataFrame:
+def train_rows(recordings: Sequence[DemoRecording]) -> pd.DataFrame:
     """The rows of train.csv, in the order of BirdCLEF 2025's columns."""
     return pd.DataFrame(
         {
@@ -74,7 +74,7 @@ def train_rows(recordings: Sequence[Recording]) -> pd.DataFrame:
     )
 
 
-def truth_rows(soundscapes: Sequence[Soundscape]) -> pd.DataFrame:
+def truth_rows(soundscapes: Sequence[DemoSoundscape]) -> pd.DataFrame:
     """What sings in each window of each soundscape: row_id, birds (labels, or `nocall`)."""
     rows = [
         (row_id, " ".join(heard_labels(soundscape.scene, end_s - WINDOW_S)) or "nocall")
@@ -84,13 +84,13 @@ def truth_rows(soundscapes: Sequence[Soundscape]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["row_id", "birds"])
 
 
-def _windows(soundscape: Soundscape) -> list[tuple[str, float]]:
+def _windows(soundscape: DemoSoundscape) -> list[tuple[str, float]]:
     """The row id and the end of each window."""
     ends_s = [WINDOW_S * (number + 1) for number in range(int(soundscape.scene.duration_s / WINDOW_S))]
     return [(f"{soundscape.name}_{end_s:g}", end_s) for end_s in ends_s]
 
 
-def _taxonomy_rows(plan: Plan) -> pd.DataFrame:
+def _taxonomy_rows(plan: DemoPlan) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "primary_label": species.label,
@@ -103,20 +103,20 @@ def _taxonomy_rows(plan: Plan) -> pd.DataFrame:
     ).sort_values("primary_label")
 
 
-def _submission_rows(plan: Plan) -> pd.DataFrame:
+def _submission_rows(plan: DemoPlan) -> pd.DataFrame:
     labels = sorted(species.label for species in plan.species)
     row_ids = [row_id for soundscape in plan.soundscapes[:1] for row_id, _ in _windows(soundscape)[:SUBMISSION_ROWS]]
     rows = pd.DataFrame(1 / len(labels), index=pd.Index(row_ids, name="row_id"), columns=labels)
     return rows.reset_index()
 
 
-def _make_folders(root: Path, plan: Plan) -> None:
+def _make_folders(root: Path, plan: DemoPlan) -> None:
     for species in plan.species:
         (root / "train_audio" / species.label).mkdir(parents=True)
     (root / "test_soundscapes").mkdir()
 
 
-def _write_tables(root: Path, plan: Plan) -> None:
+def _write_tables(root: Path, plan: DemoPlan) -> None:
     tables = {
         "train.csv": train_rows(plan.recordings),
         "taxonomy.csv": _taxonomy_rows(plan),
@@ -127,7 +127,7 @@ def _write_tables(root: Path, plan: Plan) -> None:
         table.to_csv(root / name, index=False, lineterminator="\n")
 
 
-def _sounds(root: Path, plan: Plan) -> list[tuple[Path, Scene]]:
+def _sounds(root: Path, plan: DemoPlan) -> list[tuple[Path, Scene]]:
     """Every audio file to write, long ones first, so that no worker starts one when the others have finished."""
     soundscapes = (*plan.soundscapes, *plan.unlabelled)
     sounds = [(root / "test_soundscapes" / f"{item.name}.ogg", item.scene) for item in soundscapes]

@@ -19,7 +19,7 @@ from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from birdcache.storage import AnyPath, place
 from cache import tables
-from cache.csv_files import Table
+from cache.csv_files import CsvTable
 from cache.gc import write_plan_root, write_store_root
 from cache.locks import building, replacing
 from cache.store import Store
@@ -78,7 +78,7 @@ def pool_root(configured: str) -> AnyPath:
     return place(os.environ.get("BIRDCACHE_POOL") or configured)
 
 
-def read_sources(table: Table) -> list[Source]:
+def read_sources(table: CsvTable) -> list[Source]:
     """Rows of `tables.AUDIO` or `tables.SOUNDSCAPES`, each content once.
 
     Raises

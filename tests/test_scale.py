@@ -19,7 +19,7 @@ from cache.pool import LocalPool
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
 from cache.tables import AUDIO
-from pipeline.build.plan import Job, Rows, Source, finished_rows, plan_jobs
+from pipeline.build.plan import PartJob, Source, StoredRows, finished_rows, plan_jobs
 from pipeline.spectrograms import read_sources
 
 RECORDINGS = 3000
@@ -33,7 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def slow_plan(sources: Sequence[Source], finished: Mapping[str, Rows], bits: int) -> list[Job]:
+def slow_plan(sources: Sequence[Source], finished: Mapping[str, StoredRows], bits: int) -> list[PartJob]:
     """Each recording by itself into the part that its key names."""
     parts: defaultdict[str, list[tuple[str, Source]]] = defaultdict(list)
     for source in sources:
@@ -43,7 +43,7 @@ def slow_plan(sources: Sequence[Source], finished: Mapping[str, Rows], bits: int
     for name in sorted(parts):
         members = sorted(parts[name], key=lambda member: member[0])
         reuse = {key: finished[key] for key, _ in members if key in finished}
-        jobs.append(Job(name, tuple(key for key, _ in members), tuple(source for _, source in members), reuse))
+        jobs.append(PartJob(name, tuple(key for key, _ in members), tuple(source for _, source in members), reuse))
     return jobs
 
 

@@ -17,7 +17,7 @@ from birdcache.errors import PipelineError
 from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath, place, reaching, remote
 from cache import tables
-from cache.csv_files import Table
+from cache.csv_files import CsvTable
 from cache.tables import Col
 from pipeline.build.plan import Source
 from pipeline.dataset.metadata import read_metadata
@@ -129,7 +129,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def _expected(
-    paths: Mapping[str, str], table: Table, name_column: str, data: DataParams, files: Mapping[str, File]
+    paths: Mapping[str, str], table: CsvTable, name_column: str, data: DataParams, files: Mapping[str, File]
 ) -> Audio:
     """Sort the files {name: path} of a data set into known and new ones by the table of the last run."""
     known = _read_known(table, name_column)
@@ -151,7 +151,7 @@ def _expected(
     return Audio(_distinct([*sources, *usable.values()]), new=tuple(usable) if since else (), gone=gone)
 
 
-def _read_known(table: Table, name_column: str) -> dict[str, tuple[str, float]]:
+def _read_known(table: CsvTable, name_column: str) -> dict[str, tuple[str, float]]:
     """SHA-256 and duration in seconds of each file that a table of the last run names; none if there is no table."""
     if not table.path.exists():
         return {}

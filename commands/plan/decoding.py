@@ -25,7 +25,7 @@ from commands.plan.reasons import counted, few
 from commands.plan.stages import StagePlan
 from pipeline.build.build import SPARE_BYTES, Builder, free_bytes
 from pipeline.build.frontend import room, spectrogram_blocks
-from pipeline.build.plan import Job, Source
+from pipeline.build.plan import PartJob, Source
 from pipeline.spectrograms import open_builder
 
 STAGE = "spectrograms@"
@@ -166,7 +166,7 @@ def _view_cost(
 
 
 def _store_cost(
-    stage: str, store: str, builder: Builder, audio: Audio, jobs: Sequence[Job], rate: Rate | None, workers: int
+    stage: str, store: str, builder: Builder, audio: Audio, jobs: Sequence[PartJob], rate: Rate | None, workers: int
 ) -> StoreCost:
     """The cost of a store of which these jobs are still to be built."""
     unseen = audio.unseen

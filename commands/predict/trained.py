@@ -9,7 +9,7 @@ import torch
 
 from birdcache.errors import CommandError
 from cache import tables
-from cache.csv_files import Table
+from cache.csv_files import CsvTable
 from cache.tables import Col
 from train.model.classifier import Classifier
 from train.model.weight_file import SIDECAR
@@ -193,7 +193,7 @@ def read_common_names(project: Path | None, labels: list[str]) -> dict[str, str]
     return {label: known[label] for label in labels if known.get(label)}
 
 
-def _table_of(project: Path | None, table: Table) -> Table | None:
+def _table_of(project: Path | None, table: CsvTable) -> CsvTable | None:
     """A project's table, if it has it."""
     there = None if project is None else table.at(project / table.path)
     return there if there and there.path.is_file() else None

@@ -14,7 +14,7 @@ import pandas as pd
 from birdcache.arrays import Floats32
 from birdcache.params.views import MelView, PcenView
 from cache import tables
-from cache.csv_files import Table
+from cache.csv_files import CsvTable
 from cache.store import Store
 from cache.tables import Col
 from train.data.member import ResolvedMember, read_member
@@ -115,7 +115,7 @@ def read_report(name: str) -> Any:
     return json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def read_audio(table: Table) -> list[Audio]:
+def read_audio(table: CsvTable) -> list[Audio]:
     """The audio files of a table, each content once."""
     rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S)
     return [Audio(*row) for row in rows.itertuples(index=False, name=None)]

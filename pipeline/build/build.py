@@ -28,8 +28,8 @@ from cache.store_writer import NamedPart
 from pipeline.build.encode import quantizer_of
 from pipeline.build.frontend import FRONTEND_VERSION
 from pipeline.build.parallel import run_unordered
-from pipeline.build.plan import Job, Source, plan_jobs
-from pipeline.build.worker import Built, Recipe, Refused, build_part
+from pipeline.build.plan import PartJob, Source, plan_jobs
+from pipeline.build.worker import BuildSpec, Built, Refused, build_part
 
 SPARE_BYTES = 2**28  # that must stay free on the pool's disk
 
@@ -57,7 +57,7 @@ class Builder:
         if isinstance(self._pool, LocalPool):
             self._pool.sweep()
 
-    def plan(self, sources: Sequence[Source]) -> list[Job]:
+    def plan(self, sources: Sequence[Source]) -> list[PartJob]:
         """The parts of a store of these sources, each content once, in order of their names."""
         return plan_jobs(sources, self.view, self.digest, self._pool)
 
@@ -103,7 +103,7 @@ class Builder:
             silent = [replace(source, silence=True) for source in wanted if code_of.get(source.sha256) == "silent"]
             wanted = [source for source in wanted if source.sha256 not in code_of] + (silent if silence else [])
 
-    def _run(self, jobs: Sequence[Job], what: str) -> list[Built]:
+    def _run(self, jobs: Sequence[PartJob], what: str) -> list[Built]:
         if not jobs:
             return []
         check_space(self.root, self.bytes_of(jobs))
@@ -111,20 +111,20 @@ class Builder:
         hours = sum(job.duration_s for job in jobs) / 3600
         print(f"{what}: {len(jobs)} parts to write, {hours:.2f} h of audio to decode", flush=True)
         filters = packed_filters(self.view)
-        recipe = Recipe(self.view, self.digest, self.quantizer, filters, str(self.root), os.fspath(Path.cwd()))
+        spec = BuildSpec(self.view, self.digest, self.quantizer, filters, str(self.root), os.fspath(Path.cwd()))
         built: list[Built] = []
         with Progress(sum(len(job.keys) for job in jobs), what, "recordings") as progress:
-            for outcome in run_unordered(((build_part, (job, recipe)) for job in jobs), self._machine):
+            for outcome in run_unordered(((build_part, (job, spec)) for job in jobs), self._machine):
                 progress.update(outcome.recordings)
                 built.append(outcome)
         return built
 
-    def bytes_of(self, jobs: Sequence[Job]) -> int:
+    def bytes_of(self, jobs: Sequence[PartJob]) -> int:
         """Bytes that the parts of these jobs take before compression."""
         frame_bytes = Layout.of(self.view, self.quantizer).frame_bytes
         return frame_bytes * sum(self.view.frames(source.duration_s) for job in jobs for source in job.sources)
 
-    def _named(self, job: Job) -> NamedPart:
+    def _named(self, job: PartJob) -> NamedPart:
         part = self._pool.find(job.keys)
         if part is None:
             raise PipelineError(

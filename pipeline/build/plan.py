@@ -41,7 +41,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Old:
+class OldPart:
     """A finished part whose rows may be copied."""
 
     folder: AnyPath
@@ -54,22 +54,22 @@ class Old:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class StoredRows:
     """Where an older part holds the finished frames of a recording."""
 
-    old: Old
+    old: OldPart
     start: int
     frames: int
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PartJob:
     """A part to build: its sources in key order, and the frames that older parts already hold."""
 
     name: str
     keys: tuple[str, ...]
     sources: tuple[Source, ...]
-    reuse: Mapping[str, Rows] = field(default_factory=dict)
+    reuse: Mapping[str, StoredRows] = field(default_factory=dict)
 
     @property
     def new(self) -> list[Source]:
@@ -82,7 +82,7 @@ class Job:
         return sum(source.duration_s for source in self.new)
 
 
-def plan_jobs(sources: Sequence[Source], view: MelView | PcenView, digest: str, pool: Pool) -> list[Job]:
+def plan_jobs(sources: Sequence[Source], view: MelView | PcenView, digest: str, pool: Pool) -> list[PartJob]:
     """The parts of a store of these sources, each content once, in order of their names; those in the pool too."""
     frame_bytes = view.n_mels * np.dtype(view.dtype).itemsize
     bits = part_bits(sum(view.frames(source.duration_s) for source in sources) * frame_bytes)
@@ -94,7 +94,7 @@ def plan_jobs(sources: Sequence[Source], view: MelView | PcenView, digest: str, 
         members = [(keys[number], sources[number]) for number in order[start:end]]
         reuse = {key: finished[key] for key, _ in members if key in finished}
         names, chosen = zip(*members, strict=True)
-        jobs.append(Job(part_name(names[0], bits), names, chosen, reuse))
+        jobs.append(PartJob(part_name(names[0], bits), names, chosen, reuse))
     return jobs
 
 
@@ -104,13 +104,13 @@ def _part_starts(keys: Sequence[str], bits: int) -> list[int]:
     return [int(start) for start in np.flatnonzero(np.diff(leading.astype(np.int64), prepend=-1))]
 
 
-def finished_rows(parts: Sequence[PooledPart]) -> dict[str, Rows]:
+def finished_rows(parts: Sequence[PooledPart]) -> dict[str, StoredRows]:
     """Where the frames of each finished recording lie, by its key."""
     rows = {}
     for part in parts:
         facts: FileFacts = part.files[SHARD.as_posix()]
-        old = Old(part.folder, sum(part.frames), facts.bytes)
+        old = OldPart(part.folder, sum(part.frames), facts.bytes)
         starts = np.cumsum([0, *part.frames]).tolist()
         for key, start, frames in zip(part.keys, starts, part.frames, strict=False):
-            rows[key] = Rows(old, start, frames)
+            rows[key] = StoredRows(old, start, frames)
     return rows

@@ -26,11 +26,11 @@ from cache.remote_pool import open_pool
 from cache.shard import Layout
 from pipeline.build.encode import decode_quantized
 from pipeline.build.frontend import FRONTEND_VERSION
-from pipeline.build.plan import Job, Old, Rows, Source
+from pipeline.build.plan import OldPart, PartJob, Source, StoredRows
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BuildSpec:
     """What is the same for all parts of a store; `base` is the folder that relative paths start from,
     `filters` those of the view, packed."""
 
@@ -72,7 +72,7 @@ class Built:
     refused: tuple[Refused, ...]
 
 
-def build_part(job: Job, recipe: Recipe) -> Built:
+def build_part(job: PartJob, spec: BuildSpec) -> Built:
     """Write one part of what a disposable process decodes.
 
     Raises
@@ -80,44 +80,42 @@ def build_part(job: Job, recipe: Recipe) -> Built:
     PipelineError
         If this worker would decode or compute otherwise than the recipe's digest says.
     """
-    if view_digest(recipe.view, FRONTEND_VERSION, DECODER_VERSION) != recipe.digest:
+    if view_digest(spec.view, FRONTEND_VERSION, DECODER_VERSION) != spec.digest:
         raise PipelineError(
             f"{platform.node()}: this worker has another version of the project or of its audio libraries (here: "
             f"front end {FRONTEND_VERSION}, {DECODER_VERSION}) than the stage that sent it; install the same everywhere"
         )
-    accept_filters(recipe.view, recipe.filters)
+    accept_filters(spec.view, spec.filters)
     with zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
-        pool = open_pool(absolute(recipe.pool, recipe.base), recipe.digest)
-        with pool.new_part(recipe.layout) as part_writer:
-            refused = _fill(part_writer, job, recipe)
+        pool = open_pool(absolute(spec.pool, spec.base), spec.digest)
+        with pool.new_part(spec.layout) as part_writer:
+            refused = _fill(part_writer, job, spec)
             part = pool.publish(part_writer) if part_writer.keys else None
         return Built(job.name, len(job.keys), part, tuple(refused))
 
 
-def _fill(part_writer: PartWriter, job: Job, recipe: Recipe) -> list[Refused]:
+def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refused]:
     """Add the job's recordings one after another; a refused one leaves nothing in the draft."""
-    readers, refused = _open_readers(job.reuse, recipe.layout), []
+    readers, refused = _open_readers(job.reuse, spec.layout), []
     for key, source in zip(job.keys, job.sources, strict=True):
         if key in job.reuse and _copied(part_writer, key, job.reuse[key], readers):
             continue
         try:
-            with_second_try(partial(_add, part_writer, key, source, recipe))
+            with_second_try(partial(_add, part_writer, key, source, spec))
         except RejectedAudio as rejected:
             refused.append(Refused(source, rejected.code, rejected.detail, rejected.hint))
     return refused
 
 
-def _add(part_writer: PartWriter, key: str, source: Source, recipe: Recipe) -> None:
+def _add(part_writer: PartWriter, key: str, source: Source, spec: BuildSpec) -> None:
     """Add a recording; one that is refused, or decodes to its middle only, leaves nothing in the draft."""
-    path = absolute(source.path, recipe.base)
+    path = absolute(source.path, spec.base)
     with part_writer.recording(key) as writer:
-        for quantized in decode_quantized(
-            decoder(), path, recipe.view, source.duration_s, source.sha256, source.silence
-        ):
+        for quantized in decode_quantized(decoder(), path, spec.view, source.duration_s, source.sha256, source.silence):
             writer.append(quantized)
 
 
-def _open_readers(reuse: Mapping[str, Rows], layout: Layout) -> dict[Old, PartReader]:
+def _open_readers(reuse: Mapping[str, StoredRows], layout: Layout) -> dict[OldPart, PartReader]:
     readers = {}
     for old in {rows.old for rows in reuse.values()}:
         readers[old] = old.reader(layout)
@@ -127,7 +125,7 @@ def _open_readers(reuse: Mapping[str, Rows], layout: Layout) -> dict[Old, PartRe
     return readers
 
 
-def _copied(part_writer: PartWriter, key: str, rows: Rows, readers: Mapping[Old, PartReader]) -> bool:
+def _copied(part_writer: PartWriter, key: str, rows: StoredRows, readers: Mapping[OldPart, PartReader]) -> bool:
     """Copy finished frames, unless a chunk is damaged: a copy would get a fresh checksum and hide that."""
     with suppress(StoreError), part_writer.recording(key) as writer:
         for quantized in readers[rows.old].rows(rows.start, rows.frames):

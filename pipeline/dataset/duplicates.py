@@ -27,7 +27,7 @@ from pipeline.build.parallel import run_unordered
 BEGINNING_BLOCKS = 1  # of `birdcache.audio.read.BLOCK_SAMPLES`: 4 s at 32 kHz
 BATCH_FILES = 16  # per task of a worker
 FACTS = [Col.PATH, Col.SHA256, Col.DURATION_S, Col.SAMPLE_RATE_HZ]
-File = tuple[str, float, str]  # path, duration in seconds, SHA-256 of the file's bytes
+Suspect = tuple[str, float, str]  # path, duration in seconds, SHA-256 of the file's bytes
 
 
 def with_sounds(tables: Sequence[pd.DataFrame], machine: MachineParams) -> list[pd.DataFrame]:
@@ -80,11 +80,11 @@ def _sounds(suspects: pd.DataFrame, blocks: int | None, machine: MachineParams, 
     return pd.Series(found, index=suspects.index, dtype=str)
 
 
-def _batch_sounds(files: Sequence[File], blocks: int | None, base: str) -> dict[str, str]:
+def _batch_sounds(files: Sequence[Suspect], blocks: int | None, base: str) -> dict[str, str]:
     return {file[2]: _sound(file, blocks, base) for file in files}
 
 
-def _sound(file: File, blocks: int | None, base: str) -> str:
+def _sound(file: Suspect, blocks: int | None, base: str) -> str:
     path, duration_s, sha256 = file
     try:
         return with_second_try(partial(decoder().sound, absolute(path, base), duration_s, sha256, blocks))

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from birdcache.errors import PipelineError
-from cache.csv_files import Table
+from cache.csv_files import CsvTable
 from cache.tables import Col
 
 CHOSEN = ("too-short", "too-long")  # data.shortest_s and data.longest_s ask for these: they are no fault of the data
 
 
-def write_refused(refused: pd.DataFrame, table: Table) -> None:
+def write_refused(refused: pd.DataFrame, table: CsvTable) -> None:
     """Write `cache.tables.REFUSED`, or its like at another path, sorted by file; only its header if there is none."""
     table.write(refused.sort_values([Col.FILE, Col.CODE]))
 
@@ -25,7 +25,7 @@ def counts_text(codes: Iterable[str]) -> str:
     return ", ".join(f"{code} {count}" for code, count in counts) or "none"
 
 
-def check_share(codes: Sequence[str], files: int, most: float, listed: Table) -> None:
+def check_share(codes: Sequence[str], files: int, most: float, listed: CsvTable) -> None:
     """Fail if too many files were refused, once all others are done with.
 
     Parameters

@@ -8,9 +8,8 @@ import numpy as np
 
 from birdcache.params.sections import DemoParams
 from pipeline.synthetic.scene import WINDOW_S, Scene, Singer, sing
-from pipeline.synthetic.songs import Voice, draw_voice
 from pipeline.synthetic.soundfield import HABITATS, Recordist, draw_ambience
-from pipeline.synthetic.species import SPECIES, Species
+from pipeline.synthetic.species import SPECIES, Species, Voice, draw_voice
 
 NAMES = (
     *("Maren Holt", "Tobias Venn", "Ilse Karrow", "Jonas Lindqvar", "Petra Sommerau", "Aurel Dimkov", "Greta Ostrand"),
@@ -26,7 +25,7 @@ RECORDISTS, AUTHORS, RECORDING, SOUNDSCAPE, VOICE, SOUND = range(1, 7)  # kinds 
 
 
 @dataclass(frozen=True)
-class Recording:
+class DemoRecording:
     """A row of train.csv and its sound."""
 
     number: int
@@ -45,7 +44,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Soundscape:
+class DemoSoundscape:
     """A long recording without a focus."""
 
     number: int
@@ -58,21 +57,21 @@ class Soundscape:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """All of a data set, without a sound yet."""
 
     species: tuple[Species, ...]
-    recordings: tuple[Recording, ...]  # sorted by filename
-    soundscapes: tuple[Soundscape, ...]  # with a truth table
-    unlabelled: tuple[Soundscape, ...]  # without one
+    recordings: tuple[DemoRecording, ...]  # sorted by filename
+    soundscapes: tuple[DemoSoundscape, ...]  # with a truth table
+    unlabelled: tuple[DemoSoundscape, ...]  # without one
 
 
-def plan_demo(demo: DemoParams) -> Plan:
+def plan_demo(demo: DemoParams) -> DemoPlan:
     """Draw a data set; the same parameters give the same plan."""
     recordings = _draw_recordings(demo, draw_recordists(demo.seed))
     recordings[1] = _copy(recordings[0], recordings[1].number)  # both of the commonest species
     soundscapes = tuple(_draw_soundscape(demo, index) for index in range(demo.soundscapes + demo.unlabelled))
-    return Plan(
+    return DemoPlan(
         SPECIES[: demo.species],
         tuple(sorted(recordings, key=lambda recording: recording.filename)),
         soundscapes[: demo.soundscapes],
@@ -111,7 +110,7 @@ def draw_recordists(seed: int) -> list[Recordist]:
     return recordists
 
 
-def _draw_recordings(demo: DemoParams, recordists: list[Recordist]) -> list[Recording]:
+def _draw_recordings(demo: DemoParams, recordists: list[Recordist]) -> list[DemoRecording]:
     """Every recording, those of the commonest species first."""
     rng = np.random.default_rng((demo.seed, AUTHORS))
     counts = recordings_per_species(demo)
@@ -136,7 +135,7 @@ def _authors(bird: Species, count: int, recordists: list[Recordist], rng: np.ran
     return [recordists[index] for index in (*first, *others)]
 
 
-def _draw_recording(demo: DemoParams, index: int, number: int, bird: Species, who: Recordist) -> Recording:
+def _draw_recording(demo: DemoParams, index: int, number: int, bird: Species, who: Recordist) -> DemoRecording:
     rng = np.random.default_rng((demo.seed, RECORDING, index))
     duration_s = round(float(np.clip(4 + rng.gamma(1.7, 6), 5, 40)), 2)
     hard = rng.random() < 0.13
@@ -145,7 +144,7 @@ def _draw_recording(demo: DemoParams, index: int, number: int, bird: Species, wh
     start_s, end_s = _singing_time(duration_s, rng)
     focus = Singer(bird, sing(bird, _voice(demo, bird, who, rng), start_s, end_s, rng), snr_db, distance_m)
     others, listed = _draw_background(demo, focus, duration_s, rng)
-    return Recording(
+    return DemoRecording(
         number=number,
         species=bird,
         author=who.name,
@@ -196,13 +195,13 @@ def _rating(snr_db: float, rng: np.random.Generator) -> float:
     return float(np.clip(round(2 * (1.6 + snr_db / 10 + rng.normal(0, 0.5))) / 2, 0.5, 5))
 
 
-def _copy(original: Recording, number: int) -> Recording:
+def _copy(original: DemoRecording, number: int) -> DemoRecording:
     """The same upload once more, under a shortened name, as found in real collections."""
     first, last = original.author.split()
     return replace(original, number=number, author=f"{first[0]}. {last}")
 
 
-def _draw_soundscape(demo: DemoParams, index: int) -> Soundscape:
+def _draw_soundscape(demo: DemoParams, index: int) -> DemoSoundscape:
     """A recorder on a pole: one to four birds at a time, each for some windows, farther away than in recordings."""
     rng = np.random.default_rng((demo.seed, SOUNDSCAPE, index))
     place = HABITATS[index % len(HABITATS)]
@@ -210,7 +209,7 @@ def _draw_soundscape(demo: DemoParams, index: int) -> Soundscape:
     singers = [singer for _ in range(1 + rng.integers(4)) for singer in _draw_lane(demo, rng)]
     key = (demo.seed, SOUND, SOUNDSCAPE, index)
     scene = Scene(key, SOUNDSCAPE_S, recorder, draw_ambience(recorder, rng), tuple(singers))
-    return Soundscape(10_000 * (index + 1) + int(rng.integers(10_000)), scene)
+    return DemoSoundscape(10_000 * (index + 1) + int(rng.integers(10_000)), scene)
 
 
 def _draw_lane(demo: DemoParams, rng: np.random.Generator) -> list[Singer]:

@@ -15,9 +15,8 @@ from scipy.fft import next_fast_len, rfft
 from scipy.signal import oaconvolve
 
 from pipeline.synthetic.ogg import write_ogg
-from pipeline.synthetic.songs import Voice
 from pipeline.synthetic.soundfield import Ambience, Recordist, impulse_response, record, render_ambience
-from pipeline.synthetic.species import Species
+from pipeline.synthetic.species import Species, Voice
 from pipeline.synthetic.syllables import SAMPLE_RATE_HZ, Song, Waveform, render_songs
 
 WINDOW_S = 5.0  # of the truth table
@@ -88,7 +87,7 @@ def render_scene(scene: Scene) -> Waveform:
 
 
 def _pitch_hz(singer: Singer) -> float:
-    return float(np.median([hz for song in singer.songs for note in song.notes for hz in note.contour_hz]))
+    return float(np.median([hz for song in singer.songs for syllable in song.syllables for hz in syllable.contour_hz]))
 
 
 def _octave_rms(power: NDArray[np.float32], samples: int, hz: float) -> float:

@@ -27,7 +27,7 @@ BELL: Partials = ((1, 0), (2.76, -9), (5.4, -20))
 
 
 @dataclass(frozen=True)
-class Note:
+class Syllable:
     """One syllable: a tone that follows a contour, with partials and an envelope."""
 
     start_s: float
@@ -56,17 +56,17 @@ class Song:
     """Notes that belong together; the first starts at `start_s` of the recording."""
 
     start_s: float
-    notes: tuple[Note, ...]
+    syllables: tuple[Syllable, ...]
 
     @property
     def end_s(self) -> float:
         """When the last note has ended."""
-        return self.start_s + max(note.end_s for note in self.notes)
+        return self.start_s + max(syllable.end_s for syllable in self.syllables)
 
 
-def at(note: Note, start_s: float, level_db: float = 0.0) -> Note:
+def at(syllable: Syllable, start_s: float, level_db: float = 0.0) -> Syllable:
     """The same note at another moment, changed in level by `level_db`."""
-    return replace(note, start_s=start_s, level_db=note.level_db + level_db)
+    return replace(syllable, start_s=start_s, level_db=syllable.level_db + level_db)
 
 
 def render_songs(songs: Sequence[Song], samples: int, rng: np.random.Generator) -> Waveform:
@@ -78,54 +78,54 @@ def render_songs(songs: Sequence[Song], samples: int, rng: np.random.Generator) 
     """
     waveform = np.zeros(samples, np.float32)
     for song in songs:
-        for note in song.notes:
-            start = round((song.start_s + note.start_s) * SAMPLE_RATE_HZ)
-            sound = render_syllable(note, rng)[: max(samples - start, 0)]
+        for syllable in song.syllables:
+            start = round((song.start_s + syllable.start_s) * SAMPLE_RATE_HZ)
+            sound = render_syllable(syllable, rng)[: max(samples - start, 0)]
             waveform[start : start + len(sound)] += sound
     return waveform
 
 
-def render_syllable(note: Note, rng: np.random.Generator) -> Waveform:
+def render_syllable(syllable: Syllable, rng: np.random.Generator) -> Waveform:
     """The sound of a note: (S,) float32, about 1 at its loudest when level_db is 0."""
-    time_s = np.arange(max(round(note.duration_s * SAMPLE_RATE_HZ), 2)) / SAMPLE_RATE_HZ
-    tone = _tone(note, _pitch_hz(note, time_s))
-    if note.breath:
-        knots = rng.standard_normal(int(note.duration_s * note.breath_hz) + 3)
-        noise = np.interp(time_s * note.breath_hz, np.arange(len(knots)), knots)
-        tone *= (1 - note.breath) + note.breath * noise
-    tone *= _envelope(note, time_s)
+    time_s = np.arange(max(round(syllable.duration_s * SAMPLE_RATE_HZ), 2)) / SAMPLE_RATE_HZ
+    tone = _tone(syllable, _pitch_hz(syllable, time_s))
+    if syllable.breath:
+        knots = rng.standard_normal(int(syllable.duration_s * syllable.breath_hz) + 3)
+        noise = np.interp(time_s * syllable.breath_hz, np.arange(len(knots)), knots)
+        tone *= (1 - syllable.breath) + syllable.breath * noise
+    tone *= _envelope(syllable, time_s)
     return tone.astype(np.float32)
 
 
-def _pitch_hz(note: Note, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    if len(note.contour_hz) == 1:
-        octaves = np.full(len(time_s), math.log2(note.contour_hz[0]))
+def _pitch_hz(syllable: Syllable, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    if len(syllable.contour_hz) == 1:
+        octaves = np.full(len(time_s), math.log2(syllable.contour_hz[0]))
     else:
-        moments = np.linspace(0, note.duration_s, len(note.contour_hz))
-        octaves = PchipInterpolator(moments, np.log2(note.contour_hz))(time_s)
-    if note.vibrato_octaves:
-        octaves = octaves + note.vibrato_octaves * np.sin(2 * np.pi * note.vibrato_hz * time_s)
+        moments = np.linspace(0, syllable.duration_s, len(syllable.contour_hz))
+        octaves = PchipInterpolator(moments, np.log2(syllable.contour_hz))(time_s)
+    if syllable.vibrato_octaves:
+        octaves = octaves + syllable.vibrato_octaves * np.sin(2 * np.pi * syllable.vibrato_hz * time_s)
     pitch_hz: NDArray[np.float64] = np.exp2(octaves)
     return pitch_hz
 
 
-def _tone(note: Note, pitch_hz: NDArray[np.float64]) -> NDArray[np.float64]:
+def _tone(syllable: Syllable, pitch_hz: NDArray[np.float64]) -> NDArray[np.float64]:
     phase = np.cumsum(pitch_hz) * (2 * np.pi / SAMPLE_RATE_HZ)
     lowest_hz = pitch_hz.min()
     tone = np.zeros(len(phase))
-    for ratio, level_db in note.partials:
+    for ratio, level_db in syllable.partials:
         if ratio * lowest_hz < HIGHEST_HZ:
             audible = np.clip((HIGHEST_HZ - ratio * pitch_hz) / FADE_HZ, 0, 1)
             tone += 10 ** (level_db / 20) * audible * np.sin(ratio * phase)
     return tone
 
 
-def _envelope(note: Note, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    left_s = note.duration_s - time_s
-    ramp = np.minimum(np.minimum(time_s / note.attack_s, left_s / note.release_s), 1)
-    envelope: NDArray[np.float64] = 10 ** (note.level_db / 20) * np.sin(np.pi / 2 * ramp) ** 2
-    if math.isfinite(note.decay_s):
-        envelope *= np.exp(-time_s / note.decay_s)
-    if note.flutter_depth:
-        envelope *= 1 - note.flutter_depth * (0.5 + 0.5 * np.cos(2 * np.pi * note.flutter_hz * time_s))
+def _envelope(syllable: Syllable, time_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    left_s = syllable.duration_s - time_s
+    ramp = np.minimum(np.minimum(time_s / syllable.attack_s, left_s / syllable.release_s), 1)
+    envelope: NDArray[np.float64] = 10 ** (syllable.level_db / 20) * np.sin(np.pi / 2 * ramp) ** 2
+    if math.isfinite(syllable.decay_s):
+        envelope *= np.exp(-time_s / syllable.decay_s)
+    if syllable.flutter_depth:
+        envelope *= 1 - syllable.flutter_depth * (0.5 + 0.5 * np.cos(2 * np.pi * syllable.flutter_hz * time_s))
     return envelope

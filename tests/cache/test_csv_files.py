@@ -12,7 +12,7 @@ import pytest
 from birdcache.errors import PipelineError
 from birdcache.formulas import escaped, starts_formula, unescaped
 from cache import tables
-from cache.csv_files import Column, Table, write_csv
+from cache.csv_files import CsvColumn, CsvTable, write_csv
 from tests.fixtures.tiny import ROOT
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\nx", "=cmd|' /C calc'!A0", "=", "＝1"]  # noqa: RUF001
@@ -41,7 +41,7 @@ def test_table_is_read_as_it_was_written_and_opens_as_text(tmp_path: Path) -> No
     texts = [*FORMULAS, *PLAIN, *("'" + text for text in FORMULAS)]
     table = pd.DataFrame({"text": texts, "=name": texts, "number": range(len(texts))})
     write_csv(table, tmp_path / "t.csv")
-    typed = Table(tmp_path / "t.csv", {"text": Column("text", empty="none"), "number": Column("count")})
+    typed = CsvTable(tmp_path / "t.csv", {"text": CsvColumn("text", empty="none"), "number": CsvColumn("count")})
     pd.testing.assert_frame_equal(typed.read(), table[["text", "number"]])
     raw = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)
     assert not any(starts_formula(cell) for column in raw for cell in [column, *raw[column]])
@@ -68,12 +68,12 @@ def test_tables_are_written_by_one_function_only() -> None:
     assert found == allowed
 
 
-FORM = {"name": Column("text"), "rating": Column("number", empty="unrated"), "count": Column("count")}
+FORM = {"name": CsvColumn("text"), "rating": CsvColumn("number", empty="unrated"), "count": CsvColumn("count")}
 
 
 def test_empty_cells_are_read_as_their_columns_say(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("name,beside,count,rating\nwren,x,3,\nowl,,4,2.5\n")
-    table = Table(tmp_path / "t.csv", FORM)
+    table = CsvTable(tmp_path / "t.csv", FORM)
     expected = pd.DataFrame({"name": ["wren", "owl"], "rating": [float("nan"), 2.5], "count": [3, 4]})
     pd.testing.assert_frame_equal(table.read(), expected)
     assert list(table.read("count")) == ["count"]
@@ -94,16 +94,16 @@ def test_empty_cells_are_read_as_their_columns_say(tmp_path: Path) -> None:
 def test_cells_that_break_a_rule_are_named(tmp_path: Path, text: str, rule: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(PipelineError, match=rf"t\.csv: {re.escape(rule)}; it was changed by hand, run `dvc repro`"):
-        Table(tmp_path / "t.csv", FORM).read()
+        CsvTable(tmp_path / "t.csv", FORM).read()
 
 
 def test_missing_table_names_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"t\.csv: cannot be read \(No such file or directory\); run `dvc repro`"):
-        Table(tmp_path / "t.csv", FORM).read()
+        CsvTable(tmp_path / "t.csv", FORM).read()
 
 
 def test_every_table_is_defined_once() -> None:
-    defined = [table.path for table in vars(tables).values() if isinstance(table, Table)]
+    defined = [table.path for table in vars(tables).values() if isinstance(table, CsvTable)]
     assert len(set(defined)) == len(defined)
 
 

@@ -18,12 +18,11 @@ from birdcache.errors import PipelineError
 from birdcache.params.sections import DemoParams
 from pipeline.demo import main, make_demo, train_rows, truth_rows
 from pipeline.synthetic.ogg import with_serial
-from pipeline.synthetic.plan import Plan, plan_demo, recordings_per_species
+from pipeline.synthetic.plan import DemoPlan, plan_demo, recordings_per_species
 from pipeline.synthetic.scene import heard_labels
-from pipeline.synthetic.songs import Voice
 from pipeline.synthetic.soundfield import CLICK_SAMPLE, HABITATS, Soundfield, air_gain, coloured_noise, impulse_response
-from pipeline.synthetic.species import ALIKE, SPECIES, Species
-from pipeline.synthetic.syllables import SAMPLE_RATE_HZ, Note, Song, render_songs, render_syllable
+from pipeline.synthetic.species import ALIKE, SPECIES, Species, Voice
+from pipeline.synthetic.syllables import SAMPLE_RATE_HZ, Song, Syllable, render_songs, render_syllable
 
 TINY = DemoParams(seed=1, species=12, most_recordings=3, fewest_recordings=1, soundscapes=1, unlabelled=0)
 DEFAULT = DemoParams(seed=1, species=14, most_recordings=40, fewest_recordings=3, soundscapes=8, unlabelled=12)
@@ -41,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plan() -> Plan:
+def plan() -> DemoPlan:
     return plan_demo(DEFAULT)
 
 
@@ -54,7 +53,7 @@ def test_bytes_are_the_same_for_one_and_two_workers(made: Path, tmp_path: Path) 
     assert contents(tmp_path / "again") == contents(made)
 
 
-def test_another_seed_gives_other_recordings(plan: Plan) -> None:
+def test_another_seed_gives_other_recordings(plan: DemoPlan) -> None:
     other = plan_demo(DEFAULT.model_copy(update={"seed": 2}))
     assert not set(train_rows(plan.recordings).filename) & set(train_rows(other.recordings).filename)
 
@@ -68,7 +67,7 @@ def test_train_csv_lists_every_audio_file_under_birdclefs_columns(made: Path) ->
     assert train.rating.between(0, 5).all()
 
 
-def test_lists_in_train_csv_are_python_lists(plan: Plan) -> None:
+def test_lists_in_train_csv_are_python_lists(plan: DemoPlan) -> None:
     rows = train_rows(plan.recordings)
     labels = set(rows.primary_label)
     for row in rows.itertuples():
@@ -109,7 +108,7 @@ def test_exactly_two_files_have_the_same_bytes_with_one_label_and_two_author_nam
     assert len(set(rows.author)) == 2
 
 
-def test_truth_of_a_window_is_what_sings_in_it(plan: Plan) -> None:
+def test_truth_of_a_window_is_what_sings_in_it(plan: DemoPlan) -> None:
     truth = truth_rows(plan.soundscapes).set_index("row_id").birds
     assert len(truth) == 12 * DEFAULT.soundscapes
     for soundscape in plan.soundscapes:
@@ -123,7 +122,7 @@ def test_truth_of_a_window_is_what_sings_in_it(plan: Plan) -> None:
             assert truth[f"{soundscape.name}_{end_s}"] == (" ".join(sorted(sung)) or "nocall")
 
 
-def test_soundscapes_without_truth_change_nothing_of_the_rest(plan: Plan) -> None:
+def test_soundscapes_without_truth_change_nothing_of_the_rest(plan: DemoPlan) -> None:
     without = plan_demo(DEFAULT.model_copy(update={"unlabelled": 0}))
     assert without == replace(plan, unlabelled=())
     pd.testing.assert_frame_equal(truth_rows(plan.soundscapes), truth_rows(without.soundscapes))
@@ -139,7 +138,7 @@ def test_soundscapes_without_truth_are_written_beside_the_others(made: Path, tmp
     assert {name: more[name] for name in before} == before
 
 
-def test_soundscape_windows_hold_none_to_four_species(plan: Plan) -> None:
+def test_soundscape_windows_hold_none_to_four_species(plan: DemoPlan) -> None:
     counts = [len(heard_labels(item.scene, start_s)) for item in plan.soundscapes for start_s in range(0, 60, 5)]
     assert min(counts) == 0
     assert 3 <= max(counts) <= 4
@@ -157,31 +156,31 @@ def test_default_recordings_form_a_long_tail_of_at_least_200() -> None:
     assert sum(counts) >= 200
 
 
-def test_planned_recordings_follow_the_long_tail(plan: Plan) -> None:
+def test_planned_recordings_follow_the_long_tail(plan: DemoPlan) -> None:
     counts = train_rows(plan.recordings).primary_label.value_counts()
     assert [counts[species.label] for species in plan.species] == recordings_per_species(DEFAULT)
 
 
-def test_every_species_with_four_recordings_has_two_authors_or_more(plan: Plan) -> None:
+def test_every_species_with_four_recordings_has_two_authors_or_more(plan: DemoPlan) -> None:
     by_label = train_rows(plan.recordings).groupby("primary_label").author.agg(["size", "nunique"])
     assert (by_label.loc[by_label["size"] >= 4, "nunique"] >= 2).all()
 
 
-def test_recordists_record_several_species_and_few_of_them_record_much(plan: Plan) -> None:
+def test_recordists_record_several_species_and_few_of_them_record_much(plan: DemoPlan) -> None:
     by_author = train_rows(plan.recordings).groupby("author").primary_label.agg(["size", "nunique"])
     assert 20 <= len(by_author) <= 26
     assert by_author["nunique"].median() >= 3
     assert by_author["size"].max() >= 3 * by_author["size"].median()
 
 
-def test_ratings_follow_the_signal_to_noise_ratio(plan: Plan) -> None:
+def test_ratings_follow_the_signal_to_noise_ratio(plan: DemoPlan) -> None:
     rated = [recording for recording in plan.recordings if recording.rating > 0]
     ratings = [recording.rating for recording in rated]
     snr_db = [recording.scene.singers[0].snr_db for recording in rated]
     assert np.corrcoef(ratings, snr_db)[0, 1] > 0.6
 
 
-def test_a_quarter_of_recordings_have_other_birds_behind_and_not_all_are_listed(plan: Plan) -> None:
+def test_a_quarter_of_recordings_have_other_birds_behind_and_not_all_are_listed(plan: DemoPlan) -> None:
     behind = [{bird.species.label for bird in item.scene.singers[1:]} for item in plan.recordings]
     listed = [set(item.secondary) for item in plan.recordings]
     assert 0.15 < np.mean([bool(labels) for labels in behind]) < 0.35
@@ -192,7 +191,9 @@ def test_a_quarter_of_recordings_have_other_birds_behind_and_not_all_are_listed(
 def third_octave_levels(species: Species) -> NDArray[np.float64]:
     """Mean power of a few birds' songs in bands of a third of an octave, of unit length."""
     songs = [species.grammar(Voice(1, 1, bird), np.random.default_rng(bird)) for bird in range(4)]
-    sound = render_songs([Song(6.0 * n, notes) for n, notes in enumerate(songs)], 2**20, np.random.default_rng(0))
+    sound = render_songs(
+        [Song(6.0 * n, syllables) for n, syllables in enumerate(songs)], 2**20, np.random.default_rng(0)
+    )
     power = np.abs(np.fft.rfft(sound)) ** 2
     edges = 2**20 / SAMPLE_RATE_HZ * 250 * 2 ** (np.arange(18) / 3)
     levels: NDArray[np.float64] = np.sqrt(np.add.reduceat(power, edges.astype(int)))
@@ -212,13 +213,13 @@ def test_alike_species_are_each_others_nearest_in_spectrum() -> None:
 @pytest.mark.parametrize("species", SPECIES, ids=lambda species: species.label)
 def test_every_grammar_sings_for_a_while_within_the_band(species: Species) -> None:
     for seed in range(10):
-        notes = species.grammar(Voice(1.1, 1.0, seed), np.random.default_rng(seed))
-        assert 0.2 < max(note.end_s for note in notes) < 12
-        assert all(200 < hz < SAMPLE_RATE_HZ / 2 for note in notes for hz in note.contour_hz)
+        syllables = species.grammar(Voice(1.1, 1.0, seed), np.random.default_rng(seed))
+        assert 0.2 < max(note.end_s for note in syllables) < 12
+        assert all(200 < hz < SAMPLE_RATE_HZ / 2 for note in syllables for hz in note.contour_hz)
 
 
 def test_a_steady_note_sounds_at_its_pitch() -> None:
-    sound = render_syllable(Note(0, 1.0, (3_000.0,)), np.random.default_rng(0))
+    sound = render_syllable(Syllable(0, 1.0, (3_000.0,)), np.random.default_rng(0))
     assert np.abs(np.fft.rfft(sound)).argmax() == 3_000
 
 

@@ -36,7 +36,7 @@ from pipeline.build.build import Builder
 from pipeline.build.encode import quantized_blocks
 from pipeline.build.frontend import FRONTEND_VERSION, spectrogram
 from pipeline.build.parallel import Task, run_unordered
-from pipeline.build.plan import Job, Source
+from pipeline.build.plan import PartJob, Source
 from pipeline.build.worker import Refused
 from tests.fixtures.tiny import RATE_HZ, ROOT, song, write_audio
 
@@ -372,7 +372,7 @@ def test_build_that_cannot_fit_on_the_disk_is_refused_before_it_decodes(
 def test_parts_are_handed_out_longest_first_by_duration_not_by_count(
     make_store: MakeStore, sources: list[Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handed: list[Job] = []
+    handed: list[PartJob] = []
 
     def watch(tasks: Iterable[Task], machine: MachineParams) -> Iterator[Any]:
         tasks = list(tasks)

@@ -151,7 +151,7 @@ def test_only_what_could_be_the_same_is_decoded(
     decoded: list[tuple[str, int | None]] = []
     found = duplicates._sound
 
-    def noted(file: duplicates.File, blocks: int | None, base: str) -> str:
+    def noted(file: duplicates.Suspect, blocks: int | None, base: str) -> str:
         decoded.append((file[0], blocks))
         return found(file, blocks, base)
 
