@@ -58,7 +58,7 @@ def same_sounds(files: pd.DataFrame, machine: MachineParams) -> pd.Series[str]:
     """
     contents = files.drop_duplicates(Col.SHA256).set_index(Col.SHA256)
     key = contents[Col.SAMPLE_RATE_HZ].astype(str) + " " + contents[Col.DURATION_S].astype(float).map(float.hex)
-    for blocks, what in ((BEGINNING_BLOCKS, "alike?"), (None, "the same?")):
+    for blocks, what in ((BEGINNING_BLOCKS, "compare openings"), (None, "compare sounds")):
         suspects = contents[key.duplicated(keep=False)]
         sounds = _sounds(suspects, blocks, machine, what)
         key = key.where(~key.index.isin(suspects.index), key + " " + sounds)
