@@ -91,9 +91,14 @@ def main() -> None:
     for stale in set(FOLDER.iterdir()) - set(found):
         stale.unlink()
     for path, files in found.items():
-        content = (json.dumps(files, indent=1) + "\n").encode()
+        content = as_file(files)
         if not path.is_file() or path.read_bytes() != content:
             write_durably(path, content)
+
+
+def as_file(files: dict[str, str]) -> bytes:
+    """The content of data/code/<stage>.json."""
+    return (json.dumps(files, indent=1) + "\n").encode()
 
 
 def stage_digests(root: Path) -> dict[str, dict[str, str]]:

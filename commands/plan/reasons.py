@@ -14,6 +14,7 @@ Kind = Literal[
     "added key",
     "removed key",
     "code",
+    "comments",
     "file",
     "folder",
     "new input",
@@ -27,7 +28,7 @@ Kind = Literal[
 NAMES_AT_MOST = 3
 TEXT_AT_MOST = 60  # characters of a value
 _LISTS: dict[Kind, str] = {
-    "code": "code of {} changed",
+    "code": "code: {} changed",
     "new input": "new input: {}",
     "missing input": "missing input: {}",
     "missing output": "missing output: {}",
@@ -116,6 +117,8 @@ def _line(reason: Reason) -> str:
             return "never run before"
         case "always":
             return "runs each time: it names no input"
+        case "comments":
+            return "comments, layout, or code behind no stage: no other stage runs for it"
         case "command":
             return f"command: {old} -> {new}"
         case "added key":

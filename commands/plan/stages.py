@@ -1,13 +1,16 @@
 """What `dvc repro` would run: dvc.lock beside params.yaml, code and files, stage after stage.
 
-DVC does the comparing; nothing is run, written or checked out.
+DVC does the comparing; nothing is run, written or checked out. Only what stage `code` would write is computed here, so
+that an edit is followed to the stages whose digests change.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +21,15 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import PipelineStage
+from dvc_data.hashfile.hash_info import HashInfo
 
+from birdcache.code import FOLDER, as_file, stage_digests
 from birdcache.errors import CommandError
 from commands.plan.reasons import Extent, Kind, Reason, key_changes
 
 State = Literal["runs", "restored", "may run", "up to date"]
-PIPELINE = "dvc.yaml"  # those in folders, such as ladder/dvc.yaml, run only when they are named
+PIPELINE = "dvc.yaml"  # those in folders, such as optional/dvc.yaml, run only when they are named
+Code = Mapping[str, dict[str, str]]  # file of stage `code` -> what it will hold
 OUTPUTS: dict[str, Kind] = {"deleted": "missing output", "modified": "changed output", "not in cache": "lost output"}
 
 
@@ -81,27 +87,33 @@ def _quietly() -> Iterator[None]:
 
 def _plan_all(repo: Any) -> Iterator[StagePlan]:
     graph = get_active_graph(repo.index.graph)
+    code = {(FOLDER / f"{name}.json").as_posix(): files for name, files in stage_digests(Path(repo.root_dir)).items()}
     plans: dict[str, StagePlan] = {}
     for stage in plan_repro(graph):
         if isinstance(stage, PipelineStage) and stage.path_in_repo == PIPELINE:
             before = [each for each in graph.successors(stage) if isinstance(each, PipelineStage)]
-            moving = [each for each in before if plans[each.addressing].state != "up to date"]
-            plans[stage.addressing] = _plan(stage, moving)
+            moving = [each for each in before if plans[each.addressing].state != "up to date" and not _is_code(each)]
+            plans[stage.addressing] = _plan(stage, moving, code)
             yield plans[stage.addressing]
 
 
-def _plan(stage: Any, moving: Sequence[Any]) -> StagePlan:
+def _is_code(stage: Any) -> bool:
+    """Whether it is stage `code`, whose outputs are known before it runs."""
+    return any(Path(out.def_path) == FOLDER for out in stage.outs)
+
+
+def _plan(stage: Any, moving: Sequence[Any], code: Code) -> StagePlan:
     """Plan one stage; `moving` are the stages that it reads from and that may change what it reads."""
-    name, reasons = stage.addressing, tuple(_reasons(stage, moving))
+    name, reasons = stage.addressing, tuple(_reasons(stage, moving, code))
     if reasons:
-        is_restored = not moving and _is_kept(stage, reasons)
+        is_restored = not moving and _is_kept(stage, reasons, code)
         return StagePlan(name, "restored" if is_restored else "runs", reasons)
     if moving:
         return StagePlan(name, "may run", after=tuple(each.addressing for each in moving))
     return StagePlan(name, "up to date")
 
 
-def _reasons(stage: Any, moving: Sequence[Any]) -> Iterator[Reason]:
+def _reasons(stage: Any, moving: Sequence[Any], code: Code) -> Iterator[Reason]:
     """What changed, but for inputs that a moving stage writes: whether they change is not known before it has run."""
     if not any(each.hash_info for each in (*stage.deps, *stage.outs)):
         yield Reason("never ran", stage.addressing)
@@ -111,14 +123,56 @@ def _reasons(stage: Any, moving: Sequence[Any]) -> Iterator[Reason]:
         yield Reason("command", stage.addressing, old, stage.cmd)
     if stage.always_changed or stage.is_callback:
         yield Reason("always", stage.addressing)
-    for dep in [] if stage.frozen else stage.deps:
-        if isinstance(dep, ParamsDependency):
-            yield from _params_reasons(dep)
-        elif not _is_written_by(dep, moving):
-            yield from _input_reasons(dep)
+    if _is_code(stage):
+        yield from _edit_reasons(stage, code)
+    else:
+        for dep in [] if stage.frozen else stage.deps:
+            yield from _dependency_reasons(dep, moving, code)
     for out in stage.outs:
         for status in out.status().values():
-            yield Reason(OUTPUTS[status] if out.hash_info else "new output", out.def_path)
+            if not (_is_code(stage) and status == "modified"):
+                yield Reason(OUTPUTS[status] if out.hash_info else "new output", out.def_path)
+
+
+def _edit_reasons(stage: Any, code: Code) -> Iterator[Reason]:
+    """What an edit of the project's code comes to."""
+    if any(not dep.hash_info or dep.changed_checksum() for dep in stage.deps):
+        named = {file for name, files in code.items() for file in _changed(_read_digests(Path(name)), files)}
+        yield from [Reason("code", file) for file in sorted(named)] or [Reason("comments", stage.addressing)]
+
+
+def _dependency_reasons(dep: Any, moving: Sequence[Any], code: Code) -> Iterator[Reason]:
+    if isinstance(dep, ParamsDependency):
+        yield from _params_reasons(dep)
+    elif dep.def_path in code:
+        yield from _code_reasons(dep, code[dep.def_path])
+    elif not _is_written_by(dep, moving):
+        yield from _input_reasons(dep)
+
+
+def _code_reasons(dep: Any, files: dict[str, str]) -> Iterator[Reason]:
+    """The files behind a stage that changed since it last ran."""
+    if not dep.hash_info:
+        yield Reason("new input", dep.def_path)
+    elif dep.hash_info.value != _md5(as_file(files)):
+        kept = dep.repo.cache.local.oid_to_path(dep.hash_info.value)
+        known = [path for path in (Path(dep.fs_path), Path(kept)) if path.is_file()]
+        before = next((path for path in known if _md5(path.read_bytes()) == dep.hash_info.value), None)
+        changed = _changed(_read_digests(before), files) if before else []
+        yield from (Reason("code", name) for name in changed or [dep.def_path])
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
+def _read_digests(path: Path) -> dict[str, str]:
+    """Digests of files as stage `code` wrote them; none where it wrote none."""
+    return dict(json.loads(path.read_bytes())) if path.is_file() else {}
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _params_reasons(dep: Any) -> Iterator[Reason]:
@@ -144,18 +198,15 @@ def _input_reasons(dep: Any) -> Iterator[Reason]:
     elif not dep.hash_info:
         yield Reason("new input", name)
     elif dep.changed_checksum():
-        if name.endswith(".py"):
-            yield Reason("code", name)
-        else:
-            kind: Kind = "folder" if dep.isdir() else "file"
-            yield Reason(kind, name, _extent(dep.meta), _extent(dep.get_meta()))
+        kind: Kind = "folder" if dep.isdir() else "file"
+        yield Reason(kind, name, _extent(dep.meta), _extent(dep.get_meta()))
 
 
 def _extent(meta: Any) -> Extent:
     return Extent(meta.size, meta.nfiles)
 
 
-def _is_kept(stage: Any, reasons: Sequence[Reason]) -> bool:
+def _is_kept(stage: Any, reasons: Sequence[Reason], code: Code) -> bool:
     """Whether DVC's run cache holds the results of this command on these inputs; the stage is spoilt by asking."""
     only_outputs = all("output" in reason.kind for reason in reasons)
     runs = stage.repo.stage_cache
@@ -165,6 +216,8 @@ def _is_kept(stage: Any, reasons: Sequence[Reason]) -> bool:
         if not only_outputs:
             for dep in stage.deps:
                 dep.save()
+                if dep.def_path in code:  # as it will be once stage `code` has run
+                    dep.hash_info = HashInfo("md5", _md5(as_file(code[dep.def_path])))
             for out in stage.outs:
                 out.clear()
         runs.restore(stage, dry=True)

@@ -35,7 +35,7 @@ def documented(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFacto
     for each in raw["student"]["rounds"].values():
         each |= {"threshold": 0.0, "override": {"epochs": 3}}
     tiny.write_params(root / "params.yaml", raw)
-    run(root, "git add --all && git commit -q -m start && dvc commit -q -f dvc.yaml")
+    run(root, "git add --all && git commit -q -m start && python -m birdcache.code && dvc commit -q -f dvc.yaml")
     run(root, "git add --all && git commit -q -m finished")
     return root
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,8 @@ def finished(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory
     shutil.copytree(tiny_project.root, root)
     copy_of_the_code(root)
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    dvc(root, "commit", "-f")
+    subprocess.run([sys.executable, "-m", "birdcache.code"], cwd=root, check=True)
+    dvc(root, "commit", "-f", "dvc.yaml")
     forget_stores(root)
     return root
 
@@ -146,8 +148,8 @@ def renew(path: Path) -> None:
     path.write_bytes(with_serial(path.read_bytes(), 99))
 
 
-def append_comment(path: str) -> None:
-    Path(path).write_text(Path(path).read_text() + "# changed\n")
+def append_line(path: str, line: str = "CHANGED = True") -> None:
+    Path(path).write_text(f"{Path(path).read_text()}{line}\n")
 
 
 def test_nothing_to_do_is_said_in_one_line(project: Path, plan: Plan) -> None:
@@ -256,14 +258,39 @@ def test_changed_label_decodes_nothing(project: Path, plan: Plan) -> None:
 
 
 def test_changed_code_is_named_and_decodes_nothing(project: Path, plan: Plan) -> None:
-    append_comment("pipeline/folds.py")
-    append_comment("commands/report/gallery.py")
+    append_line("pipeline/folds.py")
+    append_line("pipeline/build/encode.py")
     facts, _ = plan()
-    assert why(facts, "folds") == ["code of pipeline/folds.py changed"]
+    assert why(facts, "code") == ["code: pipeline/build/encode.py, pipeline/folds.py changed"]
+    assert why(facts, "folds") == ["code: pipeline/folds.py changed"]
     for view in ("mel", "pcen"):
-        assert why(facts, f"spectrograms@{view}") == ["code of commands/report/gallery.py changed"]
+        assert why(facts, f"spectrograms@{view}") == ["code: pipeline/build/encode.py changed"]
     assert set(decoded(facts).values()) == {0}
     assert "recordings" not in states(facts)
+
+
+def test_a_comment_runs_stage_code_alone(project: Path, plan: Plan) -> None:
+    for file in (
+        "cache/store.py",
+        "pipeline/folds.py",
+        "train/fit.py",
+        "birdcache/files.py",
+        "commands/project/doctor.py",
+    ):
+        append_line(file, "# a comment")
+    facts, shown = plan()
+    assert states(facts) == {"code": "runs"}
+    assert "no other stage runs for it" in shown
+
+
+def test_code_that_is_changed_back_runs_nothing(project: Path, plan: Plan) -> None:
+    path = Path("pipeline/folds.py")
+    before = path.read_text()
+    append_line("pipeline/folds.py")
+    subprocess.run([sys.executable, "-m", "birdcache.code"], check=True)
+    assert why(plan()[0], "folds") == ["code: pipeline/folds.py changed"], "though data/code holds the new digest"
+    path.write_text(before)
+    assert "folds" not in states(plan()[0])
 
 
 def test_missing_output_is_named_and_given_back_if_the_cache_holds_it(project: Path, plan: Plan) -> None:
@@ -312,7 +339,7 @@ def test_project_without_dvc_lock_decodes_everything(fresh: Path, plan: Plan) ->
     assert "there is no list of recordings yet: counted by what the data set lists" in shown
     assert "since its last run" not in shown
     assert set(states(facts).values()) == {"runs"}
-    assert [why(facts, each["stage"]) for each in facts["stages"]] == [["never run before"]] * 14
+    assert [why(facts, each["stage"]) for each in facts["stages"]] == [["never run before"]] * 15
     order = [each["stage"] for each in facts["stages"]]
     assert order.index("recordings") < order.index("spectrograms@mel") < order.index("member@base")
     assert order.index("member@base") < order.index("train@base-1") < order.index("predict")
@@ -423,7 +450,7 @@ def test_rate_is_measured_on_the_beginnings_of_a_few_recordings(project: Path, m
 def test_json_holds_the_facts_of_the_terminal(project: Path, plan: Plan, change: Change) -> None:
     change("views.mel.hop", 200)
     add_recording("lowton/XC99.ogg")
-    append_comment("train/score/metrics.py")
+    append_line("train/score/metrics.py")
     facts, shown = plan()
     for each in facts["stages"]:
         at = shown.index(f"{each['state']:<10}  {each['stage']}")
@@ -454,7 +481,7 @@ def test_planning_changes_no_file(project: Path, plan: Plan, change: Change) -> 
     change("views.mel.hop", 200)
     change("folds.seed", 2)
     add_recording("lowton/XC99.ogg")
-    append_comment("train/score/metrics.py")
+    append_line("train/score/metrics.py")
     shutil.rmtree("data/cache/pcen.zarr")
     Path("reports/folds/folds.csv").unlink()
     before = listing()
@@ -511,7 +538,7 @@ def test_many_files_of_one_kind_take_one_line() -> None:
         Reason("missing input", "data/folds.csv")
     ]
     assert lines(reasons) == [
-        "code of cache/0.py, cache/1.py, cache/2.py and 2 more changed",
+        "code: cache/0.py, cache/1.py, cache/2.py and 2 more changed",
         "missing input: data/folds.csv",
     ]
 
@@ -547,7 +574,7 @@ def test_project_may_lie_below_a_folder_that_the_pool_shares(
     """A pool elsewhere that is empty or not there yet: everything is decoded again, and nothing is made there."""
     shared = project.parent / "shared/pool"
     monkeypatch.setenv("BIRDCACHE_POOL", os.fspath(shared))
-    append_comment("commands/report/gallery.py")
+    append_line("commands/report/gallery.py")
     facts, _ = plan()
     assert decoded(facts)["spectrograms@mel", "recordings"] == 18
     assert facts["decoding"]["pool"] == os.fspath(shared)

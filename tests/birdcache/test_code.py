@@ -1,0 +1,298 @@
+"""Stage `code`: digests of the code behind each stage are neither deaf to an edit nor changed by a comment."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from birdcache import code
+from birdcache.params import load as parameters
+from tests.conftest import TinyProject
+from tests.tiny import ROOT
+
+Digests = dict[str, dict[str, str]]
+DVC: dict[str, Any] = {}
+for pipeline in (ROOT / "dvc.yaml", ROOT / "optional/dvc.yaml"):
+    DVC |= YAML(typ="safe", pure=True).load(pipeline.read_text())["stages"]
+ENTRIES = {name: entry.get("do", entry) for name, entry in DVC.items() if name != "code"}
+Edit = Callable[[str, str, str], set[str]]
+DECODING = {"recordings", "spectrograms", "report", "export"}  # who reads audio files
+MEMBERS = {"member", "ladder_members", "ladder"}
+TRAINING = {"train", "ladder_rung", "ladder_ablation", "student"}
+LEARNT = {"predict", "submit", "evaluate", "report", "export", "pseudo", "student_report"}
+PICTURES = {"report", "export", "ladder", "student_report"}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project's code. Tests leave it as it was."""
+    root = tmp_path_factory.mktemp("checkout")
+    for package in code.PACKAGES:
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def before(checkout: Path) -> Digests:
+    return code.stage_digests(checkout)
+
+
+@pytest.fixture(scope="module")
+def edited(checkout: Path, before: Digests) -> Edit:
+    """A function that edits a file and names the stages whose digests change."""
+    project = code.Code(checkout)
+
+    def edit(file: str, old: str, new: str) -> set[str]:
+        path, text = checkout / file, (checkout / file).read_text()
+        assert old in text, f"{file} no longer holds {old}; choose another edit"
+        path.write_text(text.replace(old, new, 1))
+        vars(project)["_read"].pop(file, None)  # all others are as they were
+        try:
+            return {name for name, stage in code.STAGES.items() if before[name] != project.behind(stage)}
+        finally:
+            path.write_text(text)
+            vars(project)["_read"].pop(file)
+
+    return edit
+
+
+EDITS = {  # file: a piece of it, another one, and the stages that run again for that
+    "birdcache/params/views.py": (
+        "return int(-(-samples",
+        "return 1 + int(-(-samples",
+        {"spectrograms"} | MEMBERS | TRAINING | LEARNT,
+    ),
+    "birdcache/params/recipe.py": ("if nested else value", "if nested else 2 * value", TRAINING | LEARNT | MEMBERS),
+    "birdcache/audio/rejected.py": ("mend the file", "repair the file", DECODING),
+    "birdcache/figures.py": ("#3b6fb6", "#3b6fb7", PICTURES),
+    "birdcache/audio/formats/wav.py": ('b"data"', 'b"DATA"', DECODING),
+    "birdcache/predict/postprocess.py": ("return ", "return 2 * ", TRAINING | LEARNT | {"ladder"}),
+    "cache/pool.py": ("return ", "return None or ", {"spectrograms"}),
+    "cache/store.py": ("return ", "return None or ", {"spectrograms"} | TRAINING | LEARNT | MEMBERS),
+    "pipeline/build/encode.py": ("return ", "return 2 * ", {"spectrograms", "export"}),
+    "pipeline/dataset/groups.py": ("return ", "return 2 * ", {"folds", "report"}),
+    "pipeline/synthetic/songs.py": ("return ", "return 2 * ", {"demo"}),
+    "train/augment/ops.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"submit", "evaluate"}),
+    "train/ladder/tables.py": ("return ", "return None or ", {"ladder"}),
+    "train/score/metrics.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"predict", "submit"} | {"ladder"}),
+    "commands/report/gallery.py": ("return ", "return None or ", {"report"}),
+    "commands/report/templates/page.css": ("{", "{ color: red; ", {"report"}),
+    "commands/export/graph.py": ("return ", "return None or ", {"export"}),
+}
+DEAF = (
+    "birdcache/params/views.py",
+    "birdcache/params/recipe.py",
+    "birdcache/audio/rejected.py",
+    "birdcache/figures.py",
+)
+
+
+@pytest.mark.parametrize("file", EDITS)
+def test_a_real_edit_runs_the_stages_again_whose_results_it_can_change(edited: Edit, file: str) -> None:
+    old, new, stages = EDITS[file]
+    assert edited(file, old, new) == stages
+
+
+def test_the_table_of_edits_holds_the_four_that_once_went_unheard_and_files_of_every_package() -> None:
+    assert set(DEAF) < set(EDITS)
+    assert {file.split("/")[0] for file in EDITS} == set(code.PACKAGES)
+
+
+@pytest.mark.parametrize("file", [file for file in EDITS if file.endswith(".py")])
+def test_comments_docstrings_and_layout_run_no_stage_again(edited: Edit, file: str) -> None:
+    assert edited(file, "\n\nfrom __future__", "\n\n# a comment\n\n\nfrom  __future__") == set()
+    assert edited(file, '"""', '"""Otherwise: ') == set()
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_each_stage_of_the_pipelines_stands_in_the_table_with_its_module_and_sections(name: str) -> None:
+    entry = ENTRIES[name]
+    sections = {re.split(r"\W", key)[0] for key in entry.get("params", [])}
+    module = re.match(r"python -m (\S+)", entry["cmd"])
+    assert module is not None
+    assert code.STAGES[name] == code.Stage(module[1], frozenset(sections))
+    assert [dep for dep in entry["deps"] if dep.startswith("data/code")] == [f"data/code/{name}.json"]
+    assert not [dep for dep in entry["deps"] if dep.split("/")[0] in code.PACKAGES]
+
+
+def test_the_table_holds_no_other_stage() -> None:
+    assert set(code.STAGES) == set(ENTRIES)
+
+
+def write(root: Path, files: dict[str, str]) -> code.Code:
+    """A project of these files; stage `train` runs train/fit.py."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return code.Code(root)
+
+
+FIT = code.STAGES["train"]
+
+
+def test_files_count_that_are_imported_inside_functions_or_named_by_a_string(tmp_path: Path) -> None:
+    files = {
+        "train/fit.py": "def main():\n    from cache import store\n    import_module('pipeline.build.encode')\n",
+        "cache/store.py": "CHILD = 'birdcache.child:main'",
+        "birdcache/child.py": "from . import other",
+        "birdcache/other.py": "PAGE = Path(__file__).parent / 'templates'",
+        "birdcache/templates/page.js": "let x",
+        "pipeline/build/encode.py": "X = 1",
+    }
+    project = write(tmp_path, files | {"pipeline/build/unused.py": "X = 1", "birdcache/templates/notes.txt": "x"})
+    assert set(project.behind(FIT)) == set(files)
+
+
+def test_packages_around_a_module_count_if_they_hold_code(tmp_path: Path) -> None:
+    files = {"train/fit.py": "import cache.a.b", "cache/a/b.py": "X = 1", "cache/a/__init__.py": "Y = 1"}
+    project = write(tmp_path, files | {"cache/__init__.py": "# nothing"})
+    assert set(project.behind(FIT)) == set(files)
+
+
+def test_a_string_that_names_no_file_of_ours_counts_for_nothing(tmp_path: Path) -> None:
+    files = {"train/fit.py": "X = 'os.path', 'train.none', '../templates', 'templates', '', '/etc/static'"}
+    assert set(write(tmp_path, files).behind(FIT)) == set(files)
+
+
+def digest(text: str) -> str:
+    return code.File("x.py", text.encode()).digest
+
+
+def test_what_python_does_not_run_changes_no_digest() -> None:
+    assert digest('"""One."""\ndef f(a):\n    """Two."""\n    return (a)  # three\n') == digest("def f(a): return a")
+    assert digest('x = 1\n"""Of x."""') == digest("x = 1")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x = 1", "x = True"),
+        ("x = 1", "x = 1.0"),
+        ("x = 'a'", "x = b'a'"),
+        ("x = None", "x = ()"),
+        ("x = -1", "x = 1"),
+        ("x = a < b", "x = a <= b"),
+        ("f'{x}'", "f'{x!r}'"),
+        ("y = f'{x:>4}'", "y = f'{x:>5}'"),
+        ("def f(a, b=1): ...", "def f(a=1, b=1): ...".replace("a=1, ", "a, *, ")),
+        ("for x in y: pass", "for x in y: pass\nelse: z()"),
+        ("x: int = 1", "x: float = 1"),
+        ("x = {**a}", "x = {None: a}"),
+    ],
+)
+def test_what_python_runs_changes_the_digest(one: str, other: str) -> None:
+    assert digest(one) != digest(other)
+
+
+@pytest.mark.parametrize("version", ["3.11.7", "3.12.1", "3.13.0"])
+def test_every_python_gives_the_same_digests(version: str) -> None:
+    python = f"python{version.rpartition('.')[0]}"
+    script = "import json, pathlib, birdcache.code as c; print(json.dumps(c.stage_digests(pathlib.Path())))"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYENV_VERSION": version}  # for pyenv's shims
+    command = ["env", python, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == 127:
+        pytest.skip(f"{python} is not installed")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == code.stage_digests(ROOT)
+
+
+def test_only_changed_files_are_written_and_those_of_former_stages_go(
+    checkout: Path, before: Digests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    code.main()
+    written = {path: path.stat().st_mtime_ns for path in code.FOLDER.iterdir()}
+    assert {path.stem: json.loads(path.read_bytes()) for path in written} == before
+    (code.FOLDER / "gone.json").touch()
+    (code.FOLDER / "folds.json").write_text("{}")
+    code.main()
+    changed = {path.name for path, time in written.items() if path.stat().st_mtime_ns != time}
+    assert changed == {"folds.json"}
+    assert set(code.FOLDER.iterdir()) == set(written)
+
+
+def test_it_imports_the_standard_library_alone() -> None:
+    script = "import sys, birdcache.code; print({m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {script}"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert ast.literal_eval(done.stdout) <= {"birdcache", "__main__"}
+
+
+# the files that count for no stage, and for some stages only
+
+
+def test_every_exception_and_section_is_a_file() -> None:
+    for name in (*code.WITHOUT_RESULT, *code.SECTIONS, code.LOADER):
+        assert (ROOT / name).is_file(), name
+
+
+def functions(name: str) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(ast.parse((ROOT / name).read_text())) if isinstance(node, ast.FunctionDef)]
+
+
+def test_the_package_itself_only_loads_what_no_stage_asks_it_for(before: Digests) -> None:
+    tree = ast.parse((ROOT / "birdcache/__init__.py").read_text())
+    ran = [node for node in tree.body if not isinstance(node, (ast.FunctionDef, ast.If, ast.Expr))]
+    assert {ast.unparse(node).split(" ")[0] for node in ran} <= {"from", "import", "__all__"}
+    for name in {name for files in before.values() for name in files if name.endswith(".py")}:
+        assert not re.search(
+            r"^\s*(import birdcache$|from birdcache import)", (ROOT / name).read_text(), re.MULTILINE
+        ), name
+
+
+def test_progress_returns_nothing_and_writes_no_file() -> None:
+    public = [each for each in functions("birdcache/progress.py") if not each.name.startswith("_")]
+    assert {ast.unparse(each.returns) for each in public if each.returns} <= {"None"}
+    assert not re.search(r"open\(|write_|\.write\((?!line)", (ROOT / "birdcache/progress.py").read_text())
+
+
+def test_processes_return_nothing_that_a_result_could_hold() -> None:
+    public = [each for each in functions("birdcache/process.py") if not each.name.startswith("_")]
+    assert {ast.unparse(each.returns) for each in public if each.returns} == {"None", "bool"}
+    assert not re.search(r"open\(|write_", (ROOT / "birdcache/process.py").read_text())
+
+
+def test_rules_refuse_params_or_leave_them_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = parameters.load(ROOT / "params.yaml")
+    rules = [name for name in code.WITHOUT_RESULT if name.endswith("rules.py")]
+    for name in rules:
+        module = importlib.import_module(name.removesuffix(".py").replace("/", "."))
+        for each in vars(module):
+            if each.endswith("_problems"):
+                monkeypatch.setattr(module, each, lambda *_, **__: [])
+    assert parameters.load(ROOT / "params.yaml") == checked
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for package in code.PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if any(re.search(rf"from birdcache.params.{Path(name).stem} import", path.read_text()) for name in rules)
+    }
+    assert importers - set(rules) <= {code.LOADER, "commands/tune/command.py"}, "no stage uses them but to load params"
+
+
+def test_a_stage_reads_no_section_but_those_of_the_table(tiny_project: TinyProject) -> None:
+    for stage, keys in tiny_project.reads.items():
+        read = {key.split(".")[0] for key in keys} - {"machine"}
+        assert read == code.STAGES[stage.partition("@")[0]].sections, stage
+
+
+def test_folds_know_nothing_of_audio(before: Digests) -> None:
+    heard = [
+        file for file in before["folds"] if file.startswith(("birdcache/audio", "pipeline/build", "birdcache/ann"))
+    ]
+    assert heard == []
+    assert len(before["folds"]) < 15
