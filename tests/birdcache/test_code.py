@@ -226,9 +226,10 @@ def test_only_changed_files_are_written_and_those_of_former_stages_go(
 
 
 def test_it_imports_the_standard_library_alone() -> None:
-    script = "import sys, birdcache.code; print({m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names))"
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {script}"],
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    modules = "{name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import birdcache.code; print({modules})"
+    command = [sys.executable, "-I", "-S", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ast.literal_eval(done.stdout) <= {"birdcache", "__main__"}
 
 
