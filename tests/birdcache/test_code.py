@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from birdcache import code
 from birdcache.params import load as parameters
 from tests.conftest import TinyProject
-from tests.tiny import ROOT
+from tests.fixtures.tiny import ROOT
 
 Digests = dict[str, dict[str, str]]
 DVC: dict[str, Any] = {}
