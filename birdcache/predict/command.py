@@ -89,7 +89,7 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
             raise CommandError(f"--ensemble: {arguments.model} is a bundle, whose ensemble is fixed; leave it out")
         return BundlePredictor(open_bundle(arguments.model, arguments.device), arguments.window)
     check_no_bundle_near(arguments.model)
-    trained = project_module("commands.predict.trained_predictor", f"--model {arguments.model} (trained models)")
+    trained = project_module("commands.predict.predictor", f"--model {arguments.model} (trained models)")
     predictor: Predictor = trained.TrainedPredictor(
         arguments.model, arguments.ensemble, arguments.window, arguments.device
     )

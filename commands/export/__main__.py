@@ -23,16 +23,14 @@ from birdcache.params import load as parameters
 from birdcache.params.sections import ExportParams
 from birdcache.progress import Progress
 from cache.csv_files import write_csv
-from commands.export.card import card, label_table
+from commands.export.bundle_files import card, describe, label_table, requirements_text, write_sums
 from commands.export.choose import ensemble_for_export, weighted_models
 from commands.export.compare import ComparedFiles, Measurement, compared_files, difference, measure, soundscape_metrics
-from commands.export.describe import describe, requirements_text, write_sums
 from commands.export.graph import EnsembleGraph
-from commands.export.onnx_file import export_graph
-from commands.export.quantise import quantise
+from commands.export.onnx_file import export_graph, quantise
 from commands.export.summary import PIPELINE, Variant, write_reports
+from commands.predict.predictor import score_file
 from commands.predict.trained import LoadedEnsemble
-from commands.predict.trained_scores import score_file
 from train.paths import MODELS
 
 BUNDLES = Path("bundles")

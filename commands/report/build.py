@@ -1,4 +1,4 @@
-"""Stage `report`: one page to look at and listen to, reports/report.html, and all pictures, reports/figures."""
+"""Stage `report`: reports/report.html, a page with sounds, and all pictures in reports/figures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from birdcache.files import write_durably, writing
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from cache.csv_files import write_csv
-from commands.report.budget import Filled, fill
+from commands.report.augmentations import augmentation_examples
 from commands.report.clips import gallery, mistakes, unsure
 from commands.report.data_set import data_set
-from commands.report.pictures import draw_all
+from commands.report.figures import draw_all
+from commands.report.page import Filled, fill, render
 from commands.report.quality import quality
-from commands.report.render import render
-from commands.report.results import Results, read_results
-from commands.report.seen import seen
+from commands.report.results import PipelineResults, read_results
 from commands.report.timelines import timelines
 from commands.report.training import training
 from train.paths import REPORTS
@@ -28,7 +27,7 @@ MB = 1e6
 
 
 def main() -> None:
-    """Write reports/report.html, pictures, and the tables of curves and calibration that `dvc plots` draws."""
+    """Write reports/report.html, the pictures, and the tables that `dvc plots` draws."""
     params = parameters.load()
     results = read_results()
     sections = gather(results, params)
@@ -37,14 +36,14 @@ def main() -> None:
         write_durably(PAGE, page)
     write_csv(sections["training"].curves, REPORTS / "trainings.csv", "%.6g")
     write_csv(pd.DataFrame(sections["quality"].calibration.bins), REPORTS / "calibration.csv", "%.4f")
-    draw_all(results, sections["training"].histories, params.views)
-    print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser, it needs no network")
+    draw_all(results, sections["training"].logs, params.views)
+    print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser; it needs no network")
     if len(page) > params.report.budget_mb * MB:
-        print(f"that is more than report.budget_mb = {params.report.budget_mb:g}: tables and charts are never left out")
+        print(f"this exceeds report.budget_mb = {params.report.budget_mb:g}: tables and charts are never left out")
 
 
-def gather(results: Results, params: Params) -> dict[str, Any]:
-    """All sections, without what is looked at and listened to."""
+def gather(results: PipelineResults, params: Params) -> dict[str, Any]:
+    """Contents of all sections without pictures and sounds."""
     rare_below = params.evaluate.rare_below
     return {
         "results": results,
@@ -55,8 +54,8 @@ def gather(results: Results, params: Params) -> dict[str, Any]:
     }
 
 
-def fitted(sections: dict[str, Any], results: Results, params: Params) -> str:
-    """The page, with as much to look at and listen to as its budget allows."""
+def fitted(sections: dict[str, Any], results: PipelineResults, params: Params) -> str:
+    """The page with as many pictures and sounds as its budget allows."""
     nothing: Filled[Any] = Filled({name: [] for name in pieces(results, params)}, frozenset())
     bare = len(render(sections | {"pieces": nothing, "size_mb": 0.0}).encode())
     filled = fill(pieces(results, params), round(params.report.budget_mb * MB) - bare)
@@ -64,11 +63,11 @@ def fitted(sections: dict[str, Any], results: Results, params: Params) -> str:
     return render(sections | {"size_mb": len(render(sections | {"size_mb": 0.0}).encode()) / MB})
 
 
-def pieces(results: Results, params: Params) -> dict[str, Any]:
-    """What is looked at and listened to, in the order in which it finds room."""
+def pieces(results: PipelineResults, params: Params) -> dict[str, Any]:
+    """Pictures and sounds by section, made on demand, in the order of their priority."""
     report = params.report
     return {
-        "seen": seen(results, params.machine),
+        "seen": augmentation_examples(results, params.machine),
         "mistakes": mistakes(results, report.clips, report.clip_s),
         "unsure": unsure(results, report.clips, report.clip_s),
         "timelines": timelines(results, report.soundscapes, report.soundscape_s),

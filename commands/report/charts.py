@@ -1,4 +1,4 @@
-"""Charts as SVG within the page: matplotlib's drawing, its words as text, its ink in the page's own colours."""
+"""Charts as SVG elements of the page: drawn by matplotlib, with text as text and the page's own colours."""
 
 from __future__ import annotations
 
@@ -18,17 +18,26 @@ from birdcache.figures import STYLE
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
-UNWANTED = {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}  # the style would hold for the whole page
-COLOURS = ("#3b7dd8", "#e07b39", "#3f9d69", "#b15fb5", "#c9a227", "#d0505a", "#5aa9b5", "#8a8f98")  # light and dark
+UNWANTED = {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}  # the style would apply to the whole page
+COLOURS = (
+    "#3b7dd8",
+    "#e07b39",
+    "#3f9d69",
+    "#b15fb5",
+    "#c9a227",
+    "#d0505a",
+    "#5aa9b5",
+    "#8a8f98",
+)  # for light and dark
 LONGEST_NAME = 26  # letters
-INK, FAINT = "#010203", "#010204"  # stand for the page's ink and for its grid
+INK, FAINT = "#010203", "#010204"  # placeholders for the page's ink and grid
 IN_PAGE = {INK: "currentColor", FAINT: "var(--grid)"}
 INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
 
 @dataclass
 class Chart:
-    """A chart: its title, what it shows in words, and after drawing its markup."""
+    """A chart: title, description in words, and, once drawn, markup."""
 
     id: str
     title: str
@@ -38,14 +47,14 @@ class Chart:
 
 
 def short(name: str) -> str:
-    """A name as it fits beside a chart; its whole is in the tables."""
+    """A name shortened for a chart; tables show all of it."""
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 @contextmanager
 def chart(drawn: Chart, width: float = 4.0, height: float = 2.7) -> Iterator[Figure]:
-    """Draw into the figure (inches, at 72 points each); at the end the chart has its markup."""
-    look = (
+    """Open a figure (size in inches) for drawing; afterwards the chart has its markup."""
+    style = (
         STYLE
         | dict.fromkeys(INKED, INK)
         | {
@@ -58,7 +67,7 @@ def chart(drawn: Chart, width: float = 4.0, height: float = 2.7) -> Iterator[Fig
             "font.size": 9.5,
         }
     )
-    with mpl.rc_context(look):
+    with mpl.rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
@@ -72,7 +81,7 @@ def chart(drawn: Chart, width: float = 4.0, height: float = 2.7) -> Iterator[Fig
 
 
 def in_page(svg: bytes, drawn: Chart) -> Markup:
-    """The drawing as an element of the page: named for screen readers, with ids that nothing else on the page has."""
+    """Turn the drawing into an element of the page, with unique ids and a name for screen readers."""
     root = ElementTree.fromstring(svg)
     for parent in list(root.iter()):
         for child in [each for each in parent if each.tag in UNWANTED]:
@@ -96,7 +105,7 @@ def in_page(svg: bytes, drawn: Chart) -> Markup:
 
 
 def _attribute(key: str, value: str, prefix: str) -> str:
-    """An attribute of the drawing as the page has it: its own ids, the page's colours and font, short numbers."""
+    """Adapt an attribute of the drawing: unique ids, the page's colours and font, short numbers."""
     if key == "id":
         return prefix + value
     if key == f"{{{XLINK}}}href":

@@ -1,4 +1,4 @@
-"""Pieces of recordings to see and hear: which are worth it, and where in a recording most happens.
+"""Choice of recordings to see and hear, and of their liveliest pieces.
 
 N recording, K class, T frame, M mel bin.
 """
@@ -16,19 +16,18 @@ from birdcache.errors import PipelineError
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from cache.tables import Col
-from commands.report.images import Picture, picture, total_bytes
-from commands.report.results import Audio, Results, spread
-from commands.report.sounds import sound
+from commands.report.media import Picture, picture, sound, total_bytes
+from commands.report.results import AudioFile, PipelineResults, spread
 from train.score.ensemble import ENSEMBLE
 
 BEST_SHOWN = 3  # classes of a clip
-SEARCHED_S = 600.0  # of a long recording, for its liveliest piece
+SEARCHED_S = 600.0  # of a long recording, when looking for its liveliest piece
 UNITS = {"mel": "dB", "pcen": "PCEN"}
 
 
 @dataclass(frozen=True)
 class Score:
-    """What the ensemble says of a class; `right` if it is the clip's label."""
+    """The ensemble's score for a class; `right` if it is the clip's label."""
 
     name: str
     value: float
@@ -37,7 +36,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Clip:
-    """A piece of a recording: one picture for each view, and its sound, or why there is none."""
+    """A piece of a recording: a picture per view, and its sound or the reason why there is none."""
 
     id: str
     title: str
@@ -53,11 +52,11 @@ class Clip:
 
     @property
     def bytes(self) -> int:
-        """What it adds to the page, but for its words."""
+        """Its size on the page, without text."""
         return total_bytes(self.pictures) + len(self.sound or "")
 
 
-def gallery(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
+def gallery(results: PipelineResults, count: int, clip_s: float) -> Iterator[Clip]:
     """A well-rated recording of each of `count` classes, from the most to the least frequent, in all views."""
     counts_K = results.labels["recordings"].to_numpy()
     held = [label for label in np.argsort(-counts_K, kind="stable").tolist() if counts_K[label] > 0]
@@ -69,7 +68,7 @@ def gallery(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
             yield _clip(results, f"gallery-{label}", results.names[code], name, list(results.views), clip_s, facts)
 
 
-def _best_rated(results: Results, label: str) -> str | None:
+def _best_rated(results: PipelineResults, label: str) -> str | None:
     held = results.store(next(iter(results.views)))
     rows = results.recordings[results.recordings[Col.LABEL] == label]
     rows = rows[held.rows_of(list(rows["sha256"])) >= 0]
@@ -77,14 +76,14 @@ def _best_rated(results: Results, label: str) -> str | None:
     return None if ordered.empty else str(ordered.index[0])
 
 
-def mistakes(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
-    """The surest wrong answers: the best class is neither the label nor a secondary one. Surest first."""
+def mistakes(results: PipelineResults, count: int, clip_s: float) -> Iterator[Clip]:
+    """Most confident mistakes: the best class is neither the label nor a secondary one."""
     for number in worst(results).tolist()[:count]:
         yield _judged(results, f"mistake-{number}", number, clip_s)
 
 
-def worst(results: Results) -> Ints:
-    """Recordings that the ensemble takes for another class, those first whose label it scores furthest below."""
+def worst(results: PipelineResults) -> Ints:
+    """Misclassified recordings, sorted by how far the score of their label is below the best one."""
     examples, scores_NK = results.predicted.examples, results.scores
     guess_N, own_N = scores_NK.argmax(axis=1), np.arange(len(examples))
     wrong_N = (guess_N != examples.primary) & ~examples.secondary[own_N, guess_N]
@@ -92,23 +91,23 @@ def worst(results: Results) -> Ints:
     return np.asarray([n for n in np.argsort(-gap_N, kind="stable") if wrong_N[n]], np.int64)
 
 
-def unsure(results: Results, count: int, clip_s: float) -> Iterator[Clip]:
-    """Recordings whose two best classes are nearest to each other, right or wrong; none that is among the mistakes."""
+def unsure(results: PipelineResults, count: int, clip_s: float) -> Iterator[Clip]:
+    """Recordings with the closest two best scores, right or wrong, without those among the mistakes."""
     shown = set(worst(results).tolist()[:count])
     for number in [n for n in least_sure(results.scores).tolist() if n not in shown][:count]:
         yield _judged(results, f"unsure-{number}", number, clip_s)
 
 
 def least_sure(scores_NK: Floats32) -> Ints:
-    """Recordings by the distance of their two best scores, smallest first; none where there is one class only."""
+    """Recordings sorted by the distance of their two best scores; none if there is only one class."""
     if scores_NK.shape[1] < 2:
         return np.empty(0, np.int64)
     best_N2 = np.sort(scores_NK, axis=1)[:, -2:]
     return np.argsort(best_N2[:, 1] - best_N2[:, 0], kind="stable")
 
 
-def _judged(results: Results, name: str, number: int, clip_s: float) -> Clip:
-    """A recording with what the ensemble and each member say of it."""
+def _judged(results: PipelineResults, name: str, number: int, clip_s: float) -> Clip:
+    """A recording with the scores of the ensemble and the members."""
     examples, labels = results.predicted.examples, list(results.labels[Col.LABEL])
     primary, best = int(examples.primary[number]), int(results.scores[number].argmax())
     called = {label: results.names[labels[label]] for label in (primary, best)}
@@ -128,7 +127,7 @@ def _judged(results: Results, name: str, number: int, clip_s: float) -> Clip:
     return _clip(results, name, title, recording, [view], clip_s, tuple(facts), scores, mark)
 
 
-def top_scores(results: Results, scores_K: Floats32, primary: int) -> tuple[Score, ...]:
+def top_scores(results: PipelineResults, scores_K: Floats32, primary: int) -> tuple[Score, ...]:
     """The best classes, and the label if it is not among them."""
     best = np.argsort(-scores_K, kind="stable")[:BEST_SHOWN].tolist()
     labels = list(results.labels[Col.LABEL])
@@ -137,7 +136,7 @@ def top_scores(results: Results, scores_K: Floats32, primary: int) -> tuple[Scor
 
 
 def _clip(
-    results: Results,
+    results: PipelineResults,
     name: str,
     title: str,
     recording: str,
@@ -147,7 +146,7 @@ def _clip(
     scores: tuple[Score, ...] = (),
     mark: str = "",
 ) -> Clip:
-    """The piece of a recording in which most happens, by the first of the views."""
+    """The liveliest piece of a recording, according to the first view."""
     audio = results.audio[recording]
     start_s, seconds = liveliest(results.store(views[0]), audio, clip_s)
     pictures = []
@@ -160,22 +159,22 @@ def _clip(
 
 
 def drawn(values_TM: Floats32, view: MelView | PcenView, name: str, start_s: float, what: str) -> Picture:
-    """A picture of a view's values, said to show `what`."""
+    """A picture of a view's values; `what` describes its content."""
     seconds = len(values_TM) * view.hop / view.sample_rate_hz
     alt = f"Spectrogram of {what}, {start_s:.1f} to {start_s + seconds:.1f} s, view {name}"
     return picture(values_TM, view, start_s, alt, f"view {name}, {UNITS[view.kind]}, {view.n_mels} mel bins")
 
 
-def try_sound(audio: Audio, start_s: float, seconds: float, sample_rate_hz: int) -> tuple[str | None, str]:
-    """The sound, or why there is none."""
+def try_sound(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int) -> tuple[str | None, str]:
+    """The sound, or the reason why there is none."""
     try:
         return sound(audio, start_s, seconds, sample_rate_hz), ""
     except PipelineError as error:
         return None, str(error)
 
 
-def liveliest(store: Store, audio: Audio, clip_s: float) -> tuple[float, float]:
-    """Where the piece begins that stands out most from what each mel bin usually holds, and its length, in seconds."""
+def liveliest(store: Store, audio: AudioFile, clip_s: float) -> tuple[float, float]:
+    """Start and length, in seconds, of the piece that most exceeds the usual level of each mel bin."""
     row = int(store.rows_of([audio.sha256])[0])
     rate = store.view.sample_rate_hz / store.view.hop
     frames = store.view.frames(clip_s)
@@ -188,14 +187,14 @@ def liveliest(store: Store, audio: Audio, clip_s: float) -> tuple[float, float]:
 
 
 def loudest_frame(values_TM: Floats32, frames: int) -> int:
-    """First of the `frames` frames that together rise most above the median of their mel bins."""
+    """First frame of the span of `frames` frames that most exceeds the medians of the mel bins."""
     above_T = np.maximum(values_TM - np.median(values_TM, axis=0), 0).mean(axis=1, dtype=np.float64)
     sums_T = np.cumsum(np.concatenate([[0.0], above_T]))
     return int(np.argmax(sums_T[frames:] - sums_T[:-frames]))
 
 
 def piece_of(store: Store, sha256: str, start_s: float, seconds: float) -> npt.NDArray[np.float32]:
-    """Frames of a piece of a recording: (T, M), none if the store does not hold it."""
+    """Frames (T, M) of a piece of a recording; none if the store lacks the recording."""
     row = int(store.rows_of([sha256])[0])
     if row < 0:
         return np.empty((0, store.view.n_mels), np.float32)

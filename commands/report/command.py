@@ -1,4 +1,4 @@
-"""`birdcache report`: the metrics of the last `dvc repro` as a short table, and where its results lie."""
+"""`birdcache report`: the metrics of the last `dvc repro` as a short table, and the paths of its results."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from train.evaluate import print_summary
 
 METRICS = Path("reports/metrics.json")
 RESULTS = {
-    "reports/report.html": "all of it on one page, to look at and listen to in a browser",
+    "reports/report.html": "everything on one page with sounds, for a browser",
     "reports/submission.csv": "a score per label for each window of each soundscape",
-    "reports/evaluate/members.md": "what each member adds to the ensemble",
-    "reports/evaluate/parameters.md": "what each member is trained with, first where they differ",
-    "reports/evaluate/postprocessing.md": "what each step of post-processing gains on the soundscapes",
+    "reports/evaluate/members.md": "gain of each member in the ensemble",
+    "reports/evaluate/parameters.md": "parameters of the members, those that differ first",
+    "reports/evaluate/postprocessing.md": "gain of each step of post-processing on the soundscapes",
     "reports/figures/per_class.png": "average precision of each class",
-    "reports/figures/confusions.png": "what is taken for what",
-    "reports/figures/soundscapes.png": "scores over time, beside the truth",
+    "reports/figures/confusions.png": "most frequent mistakes",
+    "reports/figures/soundscapes.png": "scores over time and truth",
     "reports/train": "metrics of each member and fold, epoch by epoch",
     "reports/figures": "more pictures: classes, folds, spectrograms, learning curves",
-    "reports/ladder.md": "what each rung of the ladder and each technique gives",
-    "reports/export.md": "the bundle beside the pipeline: sizes, speeds, differences",
+    "reports/ladder.md": "gain of each rung of the ladder and of each technique",
+    "reports/export.md": "bundle and pipeline compared: size, speed, scores",
     "reports/data/summary.json": "the data set",
-    "reports/data/refused.csv": "files that are left out, why, and the way out",
+    "reports/data/refused.csv": "files that are left out, with reasons and hints",
 }
 
 

@@ -1,4 +1,4 @@
-"""The page's section on the data set: what there is, how it is spread over classes and folds, what was refused."""
+"""The section on the data set: size, distribution over classes and folds, refused files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from cache import tables
 from cache.tables import Col
 from commands.report.charts import COLOURS, Chart, chart, short
-from commands.report.results import Results, read_report
+from commands.report.results import PipelineResults, read_report
 from commands.report.tables import Cell, Column, Table, number, text
 from train.paths import REPORTS
 
-REFUSED_SHOWN = 200  # files; reports/data/refused.csv names all
-NAMED_AT_MOST = 30  # classes with a bar of their own; above, a curve by rank
+REFUSED_SHOWN = 200  # files; reports/data/refused.csv lists all
+NAMED_AT_MOST = 30  # classes with a bar each; for more, a curve by rank
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What the section shows; `numbers` say what, how much, and in which interval."""
+    """Contents of the section; `numbers` are names, values and intervals."""
 
     numbers: list[tuple[str, str, str]]
     warnings: list[str]
@@ -31,7 +31,7 @@ class DataSet:
     refused: Table
 
 
-def data_set(results: Results, rare_below: int) -> DataSet:
+def data_set(results: PipelineResults, rare_below: int) -> DataSet:
     """Gather the section from the reports of stages `recordings`, `spectrograms` and `folds`."""
     data, folds = read_report("data/summary"), read_report("folds/summary")
     refused = refused_files(results)
@@ -54,22 +54,22 @@ def data_set(results: Results, rare_below: int) -> DataSet:
 
 
 def _warnings(data: dict[str, Any], folds: dict[str, Any]) -> list[str]:
-    """What is odd in the data, in a line each."""
+    """A line about each oddity of the data."""
     found = [str(each) for each in folds["warnings"]]
     found += [f"{label}: never validated, {why}" for label, why in folds["labels_never_validated"].items()]
     if duplicates := data["contents"]["duplicates"]:
         found.append(
-            f"{len(duplicates)} group(s) of recordings hold the same sound, such as {', '.join(duplicates[0])}"
+            f"{len(duplicates)} group(s) of recordings have the same content, such as {', '.join(duplicates[0])}"
         )
     if unknown := data["secondary_labels"]["unknown"]:
-        found.append(f"{len(unknown)} secondary label(s) are no class of their own, such as {next(iter(unknown))}")
+        found.append(f"{len(unknown)} secondary label(s) are not classes, such as {next(iter(unknown))}")
     if never := data["submission"]["never_heard"]:
         found.append(f"{len(never)} label(s) of the submission have no recording, such as {never[0]}")
     return found
 
 
-def tail_chart(results: Results, rare_below: int) -> Chart:
-    """How many recordings each class has, most first."""
+def tail_chart(results: PipelineResults, rare_below: int) -> Chart:
+    """Recordings per class, in falling order."""
     ordered = results.labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
     counts = ordered["recordings"].to_numpy()
     names = [results.names[label] for label in ordered[Col.LABEL]]
@@ -116,8 +116,8 @@ def fold_chart(folds: dict[str, Any]) -> Chart:
     return drawn
 
 
-def class_table(results: Results, folds: dict[str, Any]) -> Table:
-    """A row for each class: recordings, hours, recordists, and recordings by fold."""
+def class_table(results: PipelineResults, folds: dict[str, Any]) -> Table:
+    """A row for each class: recordings, hours, recordists, and recordings per fold."""
     by_fold = folds["recordings_of_label_by_fold"]
     numbers = list(next(iter(by_fold.values())))
     columns = [
@@ -143,7 +143,7 @@ def class_table(results: Results, folds: dict[str, Any]) -> Table:
 
 
 def fold_table() -> Table:
-    """What each fold holds, from reports/folds/folds.csv."""
+    """Contents of each fold, from reports/folds/folds.csv."""
     table = tables.FOLD_SUMMARY.read()
     columns = [Column("fold")] + [Column(name.replace("_", " "), numeric=True) for name in table.columns[1:]]
     rows = [
@@ -151,8 +151,8 @@ def fold_table() -> Table:
         for row in table.itertuples(index=False)
     ]
     note = (
-        f"The fold of each recording: {tables.FOLDS.path}. Labels without: validated in other folds only. "
-        "Untrained: in this fold only."
+        f"The fold of each recording: {tables.FOLDS.path}. Labels without: validated only in other folds. "
+        "Untrained: only in this fold."
     )
     return Table("table-folds", "Folds", columns, rows, note, filtered=False)
 
@@ -161,8 +161,8 @@ def _fold_numbers(values: tuple[Any, ...]) -> list[Cell]:
     return [number(value, 0 if float(value).is_integer() else 2) for value in values]
 
 
-def refused_files(results: Results) -> pd.DataFrame:
-    """Files that were left out, by the stage that refused them."""
+def refused_files(results: PipelineResults) -> pd.DataFrame:
+    """Files that were left out, with the stage that refused them."""
     lists = {"recordings": tables.REFUSED}
     lists |= {
         f"spectrograms@{view}": tables.REFUSED.at(REPORTS / "spectrograms" / view / "refused.csv")
@@ -172,9 +172,9 @@ def refused_files(results: Results) -> pd.DataFrame:
 
 
 def refused_table(refused: pd.DataFrame) -> Table:
-    """The first refused files, with code, reason and way out."""
+    """The first refused files, with code, reason and hint."""
     shown = refused.head(REFUSED_SHOWN)
-    columns = [Column("file"), Column("code"), Column("why"), Column("way out"), Column("stage")]
+    columns = [Column("file"), Column("code"), Column("reason"), Column("hint"), Column("stage")]
     keys = ("file", "code", "detail", "hint", "stage")
     marks = ("path", "", "words", "words", "")
     rows = [[*map(text, row, marks)] for row in shown[list(keys)].itertuples(index=False)]

@@ -1,24 +1,35 @@
-"""Pictures of stage `evaluate`."""
+"""All pictures in reports/figures; only stage `report` draws them, so new colours re-run no other stage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
 from birdcache.arrays import Bools, Floats32
-from birdcache.figures import BLUE, ORANGE, figure
+from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
+from birdcache.files import writing
+from cache import tables
 from cache.tables import Col
+from commands.report.gallery import draw_gallery
+from commands.report.results import PipelineResults, read_audio
+from commands.report.training import TrainingLog
+from pipeline.dataset.fold_summary import label_counts
+from train.paths import FIGURES
+from train.score.ensemble import ENSEMBLE
 
 MOST_CLASSES, MOST_SOUNDSCAPES = 40, 3
+NAMED_AT_MOST = 40  # labels; the names of more would be unreadable
 
 
 def draw_precision(classes: pd.DataFrame, path: Path) -> None:
-    """Average precision per class beside its number of recordings; of many classes, the worst."""
+    """Draw average precision and number of recordings per class; of many classes, only the worst."""
     shown = classes.tail(MOST_CLASSES).iloc[::-1]
     with figure(path, 9, 1.4 + 0.24 * len(shown)) as drawn:
         precision, counts = drawn.subplots(1, 2, sharey=True, width_ratios=(3, 1))
@@ -33,7 +44,7 @@ def draw_precision(classes: pd.DataFrame, path: Path) -> None:
 
 
 def draw_confusions(confusions: pd.DataFrame, path: Path) -> None:
-    """The most frequent mistakes."""
+    """Draw the most frequent mistakes."""
     shown = confusions.iloc[::-1]
     with figure(path, 8, 1.4 + 0.24 * max(len(shown), 3)) as drawn:
         axis = drawn.subplots()
@@ -46,7 +57,7 @@ def draw_confusions(confusions: pd.DataFrame, path: Path) -> None:
 def draw_soundscapes(
     row_ids: Sequence[str], truth_NK: Bools, scores_NK: Floats32, labels: Sequence[str], path: Path
 ) -> None:
-    """Scores over time of the first soundscapes, with a ring where the truth says that a species sings.
+    """Draw scores over time of the first soundscapes, with rings where a species sings according to the truth.
 
     Parameters
     ----------
@@ -76,12 +87,135 @@ def draw_soundscapes(
 
 
 def soundscapes_to_show(names: Sequence[str], truth_NK: Bools, most: int = MOST_SOUNDSCAPES) -> list[str]:
-    """The first soundscapes, those in which the truth names a species before the others; `names` is of each window."""
-    told = {names[window] for window in np.flatnonzero(truth_NK.any(axis=1)).tolist()}
-    return sorted(dict.fromkeys(names), key=lambda name: name not in told)[:most]
+    """The first soundscapes, those with a species in their truth before the others; `names` has one per window."""
+    with_truth = {names[window] for window in np.flatnonzero(truth_NK.any(axis=1)).tolist()}
+    return sorted(dict.fromkeys(names), key=lambda name: name not in with_truth)[:most]
 
 
 def _classes_to_show(truth_NK: Bools, scores_NK: Floats32) -> npt.NDArray[np.int64]:
-    """The classes that sing in these windows, then those with the highest scores."""
+    """Classes that sing in these windows, and those with the highest scores."""
     wanted_K = truth_NK.any(axis=0) + scores_NK.max(axis=0, initial=0).clip(0, 1)
     return np.sort(np.argsort(-wanted_K, kind="stable")[: min(MOST_CLASSES, np.count_nonzero(wanted_K))])
+
+
+def draw_classes(labels: pd.DataFrame, path: Path) -> None:
+    """Draw the number of recordings per label: named bars for few labels, a curve by rank for many."""
+    ordered = labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
+    few = len(ordered) <= NAMED_AT_MOST
+    with figure(path, height=max(2.5, 1.0 + 0.2 * len(ordered)) if few else 4.5) as drawn:
+        axes = drawn.subplots()
+        axes.set_title(f"{ordered['recordings'].sum():,} recordings of {len(ordered)} labels")
+        (_draw_bars if few else _draw_ranks)(axes, ordered)
+
+
+def _draw_bars(axes: Axes, ordered: pd.DataFrame) -> None:
+    bars = axes.barh(ordered[Col.LABEL], ordered[Col.RECORDINGS], color=BLUE)
+    axes.bar_label(bars, padding=3)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("recordings")
+
+
+def _draw_ranks(axes: Axes, ordered: pd.DataFrame) -> None:
+    counts = ordered[Col.RECORDINGS].to_numpy()
+    ranks = range(1, len(counts) + 1)
+    axes.fill_between(ranks, counts, 0.8, step="mid", color=BLUE, alpha=0.8)
+    axes.set_yscale("log")
+    axes.set_ylim(0.8, counts[0] * 1.6)
+    axes.set_xlim(0.5, len(counts) + 0.5)
+    axes.set_xlabel("label, from most to fewest recordings")
+    axes.set_ylabel("recordings")
+    for place, align in ((0, "left"), (len(counts) // 2, "center"), (len(counts) - 1, "right")):
+        text = f"{ordered['label'].iloc[place]}: {counts[place]}"
+        axes.annotate(text, (ranks[place], counts[place]), (0, 6), textcoords="offset points", ha=align)
+        axes.plot(ranks[place], counts[place], "o", color=GREY, markersize=3)
+
+
+def draw_folds(counts: pd.DataFrame, path: Path) -> None:
+    """Draw the recordings per label and fold as a heat map, with numbers for few labels; white means none."""
+    few = len(counts) <= NAMED_AT_MOST
+    height = max(2.5, 1.2 + 0.22 * min(len(counts), NAMED_AT_MOST))
+    with figure(path, width=2.0 + 0.7 * len(counts.columns), height=height) as drawn:
+        axes = drawn.subplots()
+        axes.set_title("Recordings by label and fold")
+        axes.grid(visible=False)
+        shown = np.ma.masked_equal(counts.to_numpy(), 0)
+        scale = LogNorm(1, max(2, shown.max()))
+        image = axes.imshow(shown, aspect="auto", cmap="viridis", norm=scale, interpolation="none")
+        axes.set_xticks(range(len(counts.columns)), ["never", *map(str, counts.columns[1:])])
+        axes.set_xlabel("validated in fold")
+        if few:
+            axes.set_yticks(range(len(counts)), counts.index)
+            _write_numbers(axes, counts, scale)
+        else:
+            axes.set_yticks([])
+            axes.set_ylabel("label, most frequent first")
+            drawn.colorbar(image, label="recordings")
+
+
+def _write_numbers(axes: Axes, counts: pd.DataFrame, scale: LogNorm) -> None:
+    for (row, column), number in np.ndenumerate(counts.to_numpy()):
+        if number:
+            colour = "white" if scale(number) < 0.5 else "black"
+            axes.text(column, row, str(number), ha="center", va="center", color=colour, fontsize=7)
+
+
+def draw_curves(log: TrainingLog, path: Path, title: str) -> None:
+    """Draw losses, validation metrics and learning rate over the epochs."""
+    number = range(1, log.epochs + 1)
+    logged = log.logged
+    with figure(path, 11, 3.6) as drawn:
+        losses, metrics, rate = drawn.subplots(1, 3)
+        losses.plot(number, logged["train/loss"], color=GREY, label="training, augmented")
+        losses.plot(number, logged["validation/loss"], color=BLUE, label="validation")
+        losses.set(title=f"{title}: loss", xlabel="epoch", ylim=(0, None))
+        for key, label, colour in (
+            ("macro_roc_auc", "macro ROC-AUC", BLUE),
+            ("accuracy", "accuracy", ORANGE),
+            ("cmap", "cmAP", GREEN),
+        ):
+            metrics.plot(number, logged[f"validation/{key}"], color=colour, label=label)
+        best = best_epoch(log)
+        metrics.axvline(best, color=GREY, linestyle="--", linewidth=1, label=f"best epoch: {best}")
+        metrics.set(title="validation, per recording", xlabel="epoch", ylim=(0, 1))
+        rate.plot(number, logged["learning_rate"], color=GREY)
+        rate.set(title="learning rate", xlabel="epoch", ylim=(0, None))
+        for axis in (losses, metrics):
+            axis.legend(frameon=False)
+        for axis in (losses, metrics, rate):
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def best_epoch(log: TrainingLog) -> int:
+    """Number of the best epoch, from 1: by macro ROC-AUC, or by loss where that cannot be measured."""
+    auc, loss = (np.array(log.logged[f"validation/{name}"]) for name in ("macro_roc_auc", "loss"))
+    return int(np.argmax(np.where(np.isnan(auc), -loss, auc))) + 1
+
+
+def draw_all(results: PipelineResults, logs: Iterable[TrainingLog], views: Iterable[str]) -> None:
+    """Draw the data set, the stores, the trainings and the results of the ensemble into reports/figures."""
+    with writing(FIGURES):
+        draw_classes(results.labels, FIGURES / "classes.png")
+        draw_folds(fold_counts(results.recordings), FIGURES / "folds.png")
+        for view in views:
+            draw_gallery(results.store(view), read_audio(tables.AUDIO), FIGURES / f"spectrograms-{view}.png")
+        for log in logs:
+            name = f"{log.member}-{log.fold}"
+            draw_curves(log, FIGURES / f"curves-{name}.png", name)
+        draw_results(results, FIGURES)
+
+
+def fold_counts(recordings: pd.DataFrame) -> pd.DataFrame:
+    """Number of recordings per label and fold, from data/folds.csv; `recordings` is indexed by recording."""
+    folds = tables.FOLDS.read(Col.RECORDING, Col.FOLD)
+    labelled = folds.assign(label=recordings[Col.LABEL].reindex(folds[Col.RECORDING]).to_numpy())
+    return label_counts(labelled, int(folds[Col.FOLD].max()) + 1)
+
+
+def draw_results(results: PipelineResults, folder: Path) -> None:
+    """Draw the tables of stage `evaluate`, and soundscapes with their truth."""
+    draw_precision(tables.PER_CLASS.read(), folder / "per_class.png")
+    draw_confusions(tables.CONFUSIONS.read(), folder / "confusions.png")
+    windows, labels = results.windows, list(results.labels[Col.LABEL])
+    scores_NK = windows.scores[ENSEMBLE]
+    draw_soundscapes(windows.row_ids, windows.truth, scores_NK, labels, folder / "soundscapes.png")

@@ -1,4 +1,4 @@
-"""A picture of what a store holds: some recordings with axes in seconds and hertz."""
+"""Pictures of recordings in a store, with axes in seconds and kHz."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from birdcache.figures import figure
 from birdcache.params.views import MelView, PcenView
 from cache.mel import mel_places
 from cache.store import Store
-from commands.report.results import Audio
+from commands.report.results import AudioFile
 
 ROWS, COLUMNS, LONGEST_S = 3, 2, 10.0
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
 
 
-def draw_gallery(store: Store, audio: Sequence[Audio], path: Path) -> None:
+def draw_gallery(store: Store, audio: Sequence[AudioFile], path: Path) -> None:
     """Draw up to six recordings, spread evenly over the audio files, the first ten seconds of each."""
     rows = store.rows_of([file.sha256 for file in audio])
     held = [(int(row), file) for row, file in zip(rows, audio, strict=True) if row >= 0]

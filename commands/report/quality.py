@@ -1,4 +1,4 @@
-"""The page's section on results: metrics with intervals, classes, confusions, calibration.
+"""The section on results: metrics with intervals, classes, confusions, calibration.
 
 B resample, N recording, K class.
 """
@@ -16,7 +16,7 @@ from birdcache.arrays import Bools, Floats64
 from cache import tables
 from cache.tables import Col
 from commands.report.charts import COLOURS, Chart, chart
-from commands.report.results import Results, read_report
+from commands.report.results import PipelineResults, read_report
 from commands.report.tables import Cell, Column, Table, number, percent, span, text, with_interval
 from train.score.bootstrap import (
     Between,
@@ -33,13 +33,13 @@ from train.score.tables import Windows
 
 METRICS = {"accuracy": "accuracy", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "macro_f1": "macro F1"}
 RARE = "rare_ap"
-SURE_SOUNDSCAPES = 5  # of fewer, an interval says nothing
+SURE_SOUNDSCAPES = 5  # an interval over fewer says nothing
 UNSURE = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What the section shows; `headline` says what, how much, and in which interval."""
+    """Contents of the section; `headline` holds names, values and intervals."""
 
     headline: list[tuple[str, str, str]]
     metrics: Table
@@ -54,8 +54,8 @@ class Quality:
     recordings: int
 
 
-def quality(results: Results, rare_below: int, resamples: int) -> Quality:
-    """Gather the section from the reports of stage `evaluate`, and draw recordings again for the intervals."""
+def quality(results: PipelineResults, rare_below: int, resamples: int) -> Quality:
+    """Gather the section from the reports of stage `evaluate`; bootstrap the intervals."""
     found, examples = read_report("metrics"), results.predicted.examples
     resampled = resample(results, resamples)
     rare_K = results.predicted.recordings < rare_below
@@ -88,7 +88,7 @@ def quality(results: Results, rare_below: int, resamples: int) -> Quality:
     )
 
 
-def resample(results: Results, resamples: int) -> dict[str, Resampled]:
+def resample(results: PipelineResults, resamples: int) -> dict[str, Resampled]:
     """Metrics of members and ensemble, for the same resamples of the recordings."""
     examples = results.predicted.examples
     counts_BN = draw_resamples(len(examples), resamples)
@@ -99,14 +99,14 @@ def resample(results: Results, resamples: int) -> dict[str, Resampled]:
 
 
 def resample_windows(windows: Windows, resamples: int) -> dict[str, dict[str, Between]]:
-    """95 % intervals of members and ensemble, whole soundscapes drawn; nothing unless several have a truth."""
-    told_N = windows.has_truth
-    soundscapes_N = windows.soundscapes[told_N]
+    """95 % intervals of members and ensemble over whole soundscapes; empty if fewer than 5 have truth."""
+    has_truth_N = windows.has_truth
+    soundscapes_N = windows.soundscapes[has_truth_N]
     if len(np.unique(soundscapes_N)) < SURE_SOUNDSCAPES:
         return {}
     counts_BN = draw_whole(soundscapes_N, resamples)
     return {
-        name: resampled_windows(windows.truth[told_N], scores_NK[told_N], counts_BN).intervals()
+        name: resampled_windows(windows.truth[has_truth_N], scores_NK[has_truth_N], counts_BN).intervals()
         for name, scores_NK in windows.scores.items()
     }
 
@@ -132,7 +132,7 @@ def metric_table(
 
 
 def soundscape_table(found: Mapping[str, Any] | None, between: Mapping[str, Mapping[str, Between]]) -> Table | None:
-    """Metrics over the windows with a truth, with intervals where there are some; None if there is no truth."""
+    """Metrics over the windows with truth, with intervals if known; None without truth."""
     if found is None:
         return None
     keys = [key for key in METRICS if key in found[ENSEMBLE]]
@@ -149,8 +149,8 @@ def soundscape_table(found: Mapping[str, Any] | None, between: Mapping[str, Mapp
         ]
         for member, each in found.items()
     ]
-    said = "Intervals by drawing whole soundscapes again, since windows of one are alike." if between else ""
-    return Table("table-soundscapes", "Soundscapes, per window", columns, rows, said, filtered=False)
+    note = "Intervals are over whole soundscapes, since windows of one are alike." if between else ""
+    return Table("table-soundscapes", "Soundscapes, per window", columns, rows, note, filtered=False)
 
 
 CLASS_COLUMNS = [
@@ -162,8 +162,8 @@ CLASS_COLUMNS = [
 ]
 
 
-def class_rows(results: Results, classes: pd.DataFrame, precision_BK: Floats64) -> list[list[Cell]]:
-    """A row for each class that can be scored, best first, as in reports/evaluate/per_class.csv."""
+def class_rows(results: PipelineResults, classes: pd.DataFrame, precision_BK: Floats64) -> list[list[Cell]]:
+    """A row for each scored class, in the order of reports/evaluate/per_class.csv."""
     place = {label: number for number, label in enumerate(results.labels[Col.LABEL])}
     rows = []
     for row in classes.to_dict("records"):
@@ -174,15 +174,15 @@ def class_rows(results: Results, classes: pd.DataFrame, precision_BK: Floats64) 
     return rows
 
 
-def _unscored(results: Results, classes: pd.DataFrame, rare_K: Bools) -> str:
-    """Rare classes that no fold validates."""
+def _unscored(results: PipelineResults, classes: pd.DataFrame, rare_K: Bools) -> str:
+    """Note on rare classes that no fold validates."""
     missing = results.labels[Col.LABEL][rare_K & ~results.labels[Col.LABEL].isin(classes[Col.LABEL])]
     names = ", ".join(results.names[label] for label in missing)
-    return f"Without a recording in any validated fold, and so without a score: {names}." if names else ""
+    return f"Not scored, since no validated fold has a recording: {names}." if names else ""
 
 
-def confusion_table(results: Results) -> Table:
-    """The most frequent mistakes, from reports/evaluate/confusions.csv, and which share of their class they are."""
+def confusion_table(results: PipelineResults) -> Table:
+    """The most frequent mistakes, from reports/evaluate/confusions.csv, and their share of the class."""
     table = tables.CONFUSIONS.read()
     examples = results.predicted.examples
     validated = dict(
@@ -203,8 +203,8 @@ def confusion_table(results: Results) -> Table:
     return Table("table-confusions", "Top confusions", columns, rows)
 
 
-def precision_chart(results: Results, classes: pd.DataFrame, rare_below: int) -> list[Chart]:
-    """Average precision of each class against its recordings: what the long tail costs; none if no class is scored."""
+def precision_chart(results: PipelineResults, classes: pd.DataFrame, rare_below: int) -> list[Chart]:
+    """Average precision of each class against its number of recordings; none if no class is scored."""
     if classes.empty:
         return []
     counts, precision = classes[Col.RECORDINGS].to_numpy(), classes[Col.AVERAGE_PRECISION].to_numpy()
@@ -235,13 +235,13 @@ def precision_chart(results: Results, classes: pd.DataFrame, rare_below: int) ->
 
 def calibration_chart(found: Calibration) -> Chart:
     """Accuracy of the ensemble's best class against its score."""
-    told = "; ".join(
+    points = "; ".join(
         f"score {each.mean_score:.2f}: {each.accuracy:.0%} of {each.recordings} right" for each in found.bins
     )
     drawn = Chart(
         "chart-calibration",
         f"Calibration (expected error {found.error:.3f})",
-        f"How often the best class is right. {told}.",
+        f"Share of recordings whose best class is right. {points}.",
     )
     with chart(drawn) as figure:
         axes = figure.subplots()

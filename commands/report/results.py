@@ -1,4 +1,4 @@
-"""What the stages before have found, read once for the whole page."""
+"""Results of the earlier stages, read once for the whole page."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from train.score.tables import Windows, read_windows
 
 
 @dataclass(frozen=True)
-class Audio:
-    """An audio file: its content and where it lies."""
+class AudioFile:
+    """An audio file: digest of its content, path and duration."""
 
     sha256: str
     path: str
@@ -35,8 +35,8 @@ class Audio:
 
 
 @dataclass(frozen=True)
-class Results:
-    """Ensemble and members, their predictions, and the tables that these are about."""
+class PipelineResults:
+    """Ensemble, members, predictions and tables of a finished pipeline."""
 
     ensemble: Ensemble
     members: dict[str, ResolvedMember]
@@ -52,13 +52,13 @@ class Results:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """What each class is called: its common name, or its label where it has none."""
+        """Name of each class: its common name, or its label if it has none."""
         pairs = zip(self.labels[Col.LABEL], self.labels[Col.COMMON_NAME], strict=True)
         return {label: name or label for label, name in pairs}
 
     @cached_property
     def views(self) -> dict[str, MelView | PcenView]:
-        """The views that members look at, each once, in the order of the members."""
+        """The members' views, each once, in the order of the members."""
         names = dict.fromkeys(view for member in self.members.values() for view in member.member.views)
         return {name: self.store(name).view for name in names}
 
@@ -74,33 +74,33 @@ class Results:
         return self._stores[key]
 
     @cached_property
-    def audio(self) -> dict[str, Audio]:
+    def audio(self) -> dict[str, AudioFile]:
         """The audio file of each usable recording."""
         by_content = {each.sha256: each for each in read_audio(tables.AUDIO)}
         pairs = zip(self.recordings.index, self.recordings[Col.SHA256], strict=True)
         return {str(name): by_content[sha256] for name, sha256 in pairs if sha256 in by_content}
 
     @cached_property
-    def soundscape_audio(self) -> dict[str, Audio]:
+    def soundscape_audio(self) -> dict[str, AudioFile]:
         """The audio file of each soundscape."""
         names = tables.SOUNDSCAPES.read(Col.SOUNDSCAPE)[Col.SOUNDSCAPE]
         return dict(zip(names, read_audio(tables.SOUNDSCAPES), strict=True))
 
 
-def read_results() -> Results:
-    """Read what the stages up to `evaluate` wrote.
+def read_results() -> PipelineResults:
+    """Read the results of all stages up to `evaluate`.
 
     Raises
     ------
     BirdcacheError
-        If a file is missing or does not fit; the message says which stage to run.
+        If a file is missing or does not fit the others; the message says which stage to run.
     """
     ensemble = read_ensemble(ENSEMBLE_FILE)
     members = {name: read_member(name) for name in ensemble.members}
     labels = tables.LABELS.read()
     view = next(iter(members.values())).member.view
     predicted = read_out_of_fold(list(members), ensemble.folds, view, list(labels[Col.LABEL]))
-    return Results(
+    return PipelineResults(
         ensemble=ensemble,
         members=members,
         labels=labels,
@@ -115,10 +115,10 @@ def read_report(name: str) -> Any:
     return json.loads((REPORTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def read_audio(table: CsvTable) -> list[Audio]:
+def read_audio(table: CsvTable) -> list[AudioFile]:
     """The audio files of a table, each content once."""
     rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S)
-    return [Audio(*row) for row in rows.itertuples(index=False, name=None)]
+    return [AudioFile(*row) for row in rows.itertuples(index=False, name=None)]
 
 
 def spread(items: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:

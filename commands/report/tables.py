@@ -1,4 +1,4 @@
-"""Tables of the page: cells with what is shown, and what they are sorted by."""
+"""Tables of the page."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Cell:
     Attributes
     ----------
     text
-        What is shown.
+        Its content.
     sort
-        What the column is sorted by: a number, or None for the text.
+        Number by which the column is sorted; None = by the text.
     bar
-        Share of the cell's width that a bar fills, None for no bar.
+        Share of the cell's width that a bar fills; None = no bar.
     mark
-        A class of the style sheet, for a cell that is to stand out.
+        A class of the style sheet that highlights the cell.
     """
 
     text: str
@@ -47,9 +47,9 @@ class Table:
     Attributes
     ----------
     note
-        What is to be said of it, such as that rows are left out.
+        A remark below it, such as on rows that are left out.
     filtered
-        Whether it has a field to search its rows.
+        True if its rows can be searched.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Table:
 
 
 def number(value: float, digits: int = 0, bar: bool = False) -> Cell:
-    """A number with so many digits after the point; a bar shows it as a share of 1."""
+    """A number with `digits` digits after the point; a bar shows it as a share of 1."""
     if not math.isfinite(value):
         return Cell(NONE)
     return Cell(f"{value:,.{digits}f}", float(value), min(max(float(value), 0.0), 1.0) if bar else None)
@@ -69,21 +69,21 @@ def number(value: float, digits: int = 0, bar: bool = False) -> Cell:
 
 def with_interval(value: float, between: tuple[float, float], digits: int = 3, bar: bool = False) -> Cell:
     """A number and its 95 % interval."""
-    cell, told = number(value, digits, bar), span(between, digits)
-    return Cell(f"{cell.text} ({told})", cell.sort, cell.bar) if cell.sort is not None and told else cell
+    cell, bounds = number(value, digits, bar), span(between, digits)
+    return Cell(f"{cell.text} ({bounds})", cell.sort, cell.bar) if cell.sort is not None and bounds else cell
 
 
 def span(between: tuple[float, float], digits: int = 3) -> str:
-    """An interval as words, "" if it is not known."""
+    """An interval as text, "" if it is unknown."""
     low, high = between
     return f"{low:.{digits}f}{NONE}{high:.{digits}f}" if math.isfinite(low + high) else ""
 
 
 def percent(value: float, digits: int = 1) -> Cell:
-    """A share as percent."""
+    """A share in percent."""
     return Cell(f"{100 * value:.{digits}f} %", float(value)) if math.isfinite(value) else Cell(NONE)
 
 
 def text(value: object, mark: str = "") -> Cell:
-    """Words."""
+    """A cell of text."""
     return Cell(str(value), mark=mark)

@@ -1,4 +1,4 @@
-"""Soundscapes with scores over time, the truth if it is known, and their sound. W window, K class."""
+"""Soundscapes with scores over time, truth and sound. W window, K class."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from birdcache.arrays import Bools, Floats32, Ints
 from cache.tables import Col
 from commands.report.clips import drawn, piece_of, try_sound
 from commands.report.figures import soundscapes_to_show
-from commands.report.images import Picture
-from commands.report.results import Results
+from commands.report.media import Picture
+from commands.report.results import PipelineResults
 from train.score.ensemble import ENSEMBLE
 
 MOST_ROWS = 15  # classes
-CELL_BYTES = 220  # of a window of a class in the page
+CELL_BYTES = 220  # size of a cell of the table on the page
 
 
 @dataclass(frozen=True)
 class Window:
-    """What is said of a class in a window: its score, whether that counts as detected, and whether it sings."""
+    """A class in a window: score, detection, and truth."""
 
     start_s: float
     score: float
     detected: bool
-    sings: bool | None  # None where the truth says nothing
+    sings: bool | None  # None without truth
 
 
 @dataclass(frozen=True)
 class Line:
-    """A class over time."""
+    """A class in all windows."""
 
     name: str
     windows: tuple[Window, ...]
@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A soundscape, or its beginning."""
+    """A soundscape, or its start."""
 
     id: str
     name: str
@@ -51,18 +51,18 @@ class Timeline:
     duration_s: float
     window_s: float
     lines: tuple[Line, ...]
-    hidden: int  # classes that are not shown
-    told: bool  # whether there is a truth
+    hidden: int  # number of classes that are not shown
+    has_truth: bool
 
     @property
     def bytes(self) -> int:
-        """What its picture, sound and table add to the page."""
+        """Size of its picture, sound and table on the page."""
         cells = sum(len(line.windows) for line in self.lines)
         return self.picture.bytes + len(self.sound or "") + CELL_BYTES * cells
 
 
-def timelines(results: Results, count: int, longest_s: float) -> Iterator[Timeline]:
-    """The first soundscapes, those with a truth before the others."""
+def timelines(results: PipelineResults, count: int, longest_s: float) -> Iterator[Timeline]:
+    """The first soundscapes, those with truth before the others."""
     windows = results.windows
     names = [row_id.rpartition("_")[0] for row_id in windows.row_ids]
     for number, name in enumerate(soundscapes_to_show(names, windows.truth, count)):
@@ -70,7 +70,7 @@ def timelines(results: Results, count: int, longest_s: float) -> Iterator[Timeli
         yield _timeline(results, number, name, rows, longest_s)
 
 
-def _timeline(results: Results, number: int, name: str, rows: Ints, longest_s: float) -> Timeline:
+def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, longest_s: float) -> Timeline:
     audio, window_s = results.soundscape_audio[name], results.ensemble.window_s
     rows = rows[: max(1, int(longest_s // window_s))]
     seconds = min(len(rows) * window_s, audio.duration_s)
@@ -92,18 +92,18 @@ def _timeline(results: Results, number: int, name: str, rows: Ints, longest_s: f
         window_s=window_s,
         lines=lines,
         hidden=max(0, len(shown) - MOST_ROWS),
-        told=bool(results.windows.has_truth[rows].any()),
+        has_truth=bool(results.windows.has_truth[rows].any()),
     )
 
 
 def classes_to_show(scores_WK: Floats32, truth_WK: Bools, above_K: Floats32) -> npt.NDArray[np.int64]:
-    """Classes that sing or are detected, those with the highest scores first."""
+    """Classes that sing, then classes that are detected, each sorted by score."""
     wanted = np.flatnonzero(truth_WK.any(axis=0) | (scores_WK >= above_K).any(axis=0))
     sings = truth_WK[:, wanted].any(axis=0)
     return wanted[np.lexsort((-scores_WK[:, wanted].max(axis=0, initial=0), ~sings))]
 
 
-def _line(results: Results, k: int, rows: Ints) -> Line:
+def _line(results: PipelineResults, k: int, rows: Ints) -> Line:
     windows, window_s = results.windows, results.ensemble.window_s
     above = results.ensemble.called_above()[k]
     found = []

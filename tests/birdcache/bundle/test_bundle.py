@@ -18,7 +18,7 @@ import pytest
 from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, is_bundle
 from birdcache.bundle.read import PROVIDERS, open_bundle, threads_asked_for
 from birdcache.errors import CommandError
-from commands.export.describe import requirements_text, write_sums
+from commands.export.bundle_files import requirements_text, write_sums
 from tests.fixtures.bundle import Exported
 from tests.fixtures.tiny import ROOT
 

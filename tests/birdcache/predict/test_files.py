@@ -384,7 +384,7 @@ def test_results_of_files_that_differ_by_extension_keep_it() -> None:
 def test_scores_of_a_file_wait_on_a_disk_and_not_in_memory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained models map a recording's codes from a file without a name, which a killed run leaves nothing of."""
     from commands.export.choose import ensemble_for_export
-    from commands.predict.trained_scores import OneFile
+    from commands.predict.predictor import OneFile
     from tests.commands.export.test_stage import SETTINGS
 
     loaded = ensemble_for_export(SETTINGS)

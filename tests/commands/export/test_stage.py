@@ -21,14 +21,12 @@ from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError
 from birdcache.params.sections import ExportParams
 from commands.export.__main__ import check_parity, measure_variants
-from commands.export.card import folds_text
+from commands.export.bundle_files import folds_text, member_facts
 from commands.export.choose import ensemble_for_export, narrowed
 from commands.export.compare import ComparedFiles, Measurement
-from commands.export.describe import member_facts
-from commands.export.onnx_file import UNWANTED, check_operators
-from commands.export.quantise import front_end_nodes
+from commands.export.onnx_file import UNWANTED, check_operators, front_end_nodes
 from commands.export.summary import Variant
-from commands.predict.trained_scores import score_file
+from commands.predict.predictor import score_file
 from tests.fixtures.bundle import Exported
 from tests.fixtures.tiny import RATE_HZ
 from tests.test_house import DVC

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from commands.report.budget import WORDS_BYTES, fill
+from commands.report.page import WORDS_BYTES, fill
 
 
 @dataclass(frozen=True)

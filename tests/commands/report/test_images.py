@@ -11,7 +11,7 @@ from PIL import Image
 
 from birdcache.params.views import MelView
 from cache.mel import mel_frequencies_hz
-from commands.report.images import TALLEST, WIDEST, picture, ticks_hz, ticks_s, webp
+from commands.report.media import TALLEST, WIDEST, picture, ticks_hz, ticks_s, webp
 from tests.fixtures.tiny import tiny_params
 
 

@@ -23,7 +23,7 @@ from commands.report import build
 from commands.report.charts import short
 from commands.report.clips import least_sure, loudest_frame, worst
 from commands.report.data_set import NAMED_AT_MOST, class_table, fold_chart, tail_chart
-from commands.report.render import SCRIPTS, joined, policy
+from commands.report.page import SCRIPTS, joined, policy
 from commands.report.results import read_report, read_results
 from tests.conftest import TinyProject
 from tests.fixtures.browser import Browser
@@ -194,7 +194,7 @@ def test_without_a_truth_the_page_says_so(project: Path) -> None:
     truth.write_text(truth.read_text().splitlines()[0] + "\n")
     forget_metrics_of_soundscapes()
     page = made()
-    assert "Nobody has told what sings here." in page
+    assert "There is no truth for this soundscape." in page
     assert "Soundscapes, per window" not in page
     assert 'class="sings' not in page
 

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 
 from birdcache.code import stage_digests
-from commands.report.curves import best_epoch, draw_curves
-from commands.report.data_figures import draw_classes, draw_folds
-from commands.report.training import LOGGED, History
+from commands.report.figures import best_epoch, draw_classes, draw_curves, draw_folds
+from commands.report.training import LOGGED, TrainingLog
 from tests.fixtures.tiny import ROOT
 
 PNG = b"\x89PNG"
@@ -36,15 +35,17 @@ def test_folds_are_drawn_for_few_and_many_labels(tmp_path: Path, labels: int) ->
 
 
 def test_curves_are_drawn_even_where_a_metric_could_not_be_measured(tmp_path: Path) -> None:
-    history = History("tiny", 0, {name: [0.5, 0.25] for name in LOGGED} | {"validation/macro_roc_auc": [np.nan, 0.5]})
+    history = TrainingLog(
+        "tiny", 0, {name: [0.5, 0.25] for name in LOGGED} | {"validation/macro_roc_auc": [np.nan, 0.5]}
+    )
     draw_curves(history, tmp_path / "curves.png", "tiny-0")
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
 
 
 def test_the_best_epoch_of_a_picture_is_the_one_that_training_keeps() -> None:
     losses = {"validation/loss": [0.9, 0.7, 0.8]}
-    assert best_epoch(History("tiny", 0, losses | {"validation/macro_roc_auc": [0.5, 0.6, 0.9]})) == 3
-    assert best_epoch(History("tiny", 0, losses | {"validation/macro_roc_auc": [np.nan] * 3})) == 2
+    assert best_epoch(TrainingLog("tiny", 0, losses | {"validation/macro_roc_auc": [0.5, 0.6, 0.9]})) == 3
+    assert best_epoch(TrainingLog("tiny", 0, losses | {"validation/macro_roc_auc": [np.nan] * 3})) == 2
 
 
 def test_only_reports_draw_so_that_a_colour_trains_nothing_again() -> None:

@@ -1,21 +1,79 @@
-"""The model card of a bundle: contents, training data, metrics, limits, licences and use."""
+"""The files of a bundle besides the model: description, model card, labels, requirements, checksums."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from birdcache.bundle.format import OUTSIDE, Description, Input
+from birdcache.audio.read import DECODER_VERSION
+from birdcache.bundle.format import OUTSIDE, SUMS, Description, Input, MemberFacts
+from birdcache.checkout import PROJECT
+from birdcache.files import file_sha256, write_text
 from birdcache.params.sections import ExportParams
+from birdcache.params.views import each_of
 from cache import tables
 from cache.tables import Col
+from commands.export.graph import EnsembleGraph
+from commands.predict.trained import LoadedEnsemble
+from pipeline.build.frontend import FRONTEND_VERSION
 from train.paths import REPORTS
 
 METRICS = REPORTS / "metrics.json"
 NOT_STATED = "not stated"
+
+
+def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph) -> Description:
+    """Describe the steps before and after the graph, and its origin."""
+    ensemble = loaded.ensemble
+    views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
+    return Description(
+        name=export.name,
+        precision=export.precision,
+        labels=ensemble.labels,
+        names=loaded.names,
+        thresholds=ensemble.thresholds,
+        submission_labels=loaded.submission_labels,
+        inputs=graph.inputs,
+        embedding=graph.embedding,
+        low_hz=min(view.fmin_hz for view in views),
+        high_hz=max(view.fmax_hz for view in views),
+        window_s=ensemble.window_s,
+        hop_s=ensemble.hop_s,
+        shifts_s=ensemble.shifts_s,
+        smoothing=ensemble.smoothing,
+        file_max=ensemble.file_max,
+        decoder=DECODER_VERSION,
+        front_end=FRONTEND_VERSION,
+        members={name: member_facts(name, loaded) for name in loaded.members},
+    )
+
+
+def member_facts(name: str, loaded: LoadedEnsemble) -> MemberFacts:
+    """A member's weight, digests and parameters, as in `bundle.json`."""
+    models, ensemble = loaded.members[name], loaded.ensemble
+    return MemberFacts(
+        weight=ensemble.members[name],
+        fold_soup=ensemble.fold_soup,
+        weights_sha256={str(fold): digest for model in models for fold, digest in model.trained.items()},
+        resolved=models[0].sidecar.member.model_dump(mode="json"),
+    )
+
+
+def requirements_text() -> str:
+    """Text of requirements.txt: the dependencies of birdcache in pyproject.toml."""
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    return "".join(f"{each}\n" for each in project["dependencies"])
+
+
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS of all files, for `sha256sum --check`."""
+    files = sorted(path for path in folder.iterdir() if path.name != SUMS)
+    write_text(folder / SUMS, "".join(f"{file_sha256(path)}  {path.name}\n" for path in files))
 
 
 def card(description: Description, export: ExportParams, parity: Mapping[str, Any]) -> str:

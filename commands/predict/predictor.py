@@ -1,9 +1,11 @@
-"""Scores of one audio file by an ensemble's members. P member, W window, S shift, N clip, T frame, M mel bin."""
+"""Prediction with a project's trained models, with the same scores as stages `predict` and `submit`.
+
+P member, W window, S shift, N clip, T frame, M mel bin, K class."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,20 @@ import torch
 
 from birdcache.arrays import Floats32
 from birdcache.audio.decoder import decoder, with_second_try
+from birdcache.audio.read import DECODER_VERSION
+from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.views import AnyView, MelView, PcenView, each_of
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, nearest_clips, windows_in
-from birdcache.predict.predictor import Advance, FileScores
+from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.storage import AnyPath
 from cache.quantize import QuantizedArray
-from commands.predict.trained import LoadedEnsemble, Model
+from commands.predict.trained import LoadedEnsemble, Model, load_ensemble
 from pipeline.build.encode import decode_quantized, quantizer_of
+from pipeline.build.frontend import FRONTEND_VERSION
 from train.data.frames import ArrayFrames, Frames
 from train.data.multi_view import MultiViewFrames
+from train.model.classifier import choose_device
 from train.score.inference import Scorer, clips_at
 
 BATCH = 64  # the shipped predict.batch_size: sums over other batches may differ in the last bit
@@ -114,3 +120,57 @@ def reported(
     scores = scored(model, loaded.ensemble.cutting)
     advance(1 / loaded.models)
     return scores
+
+
+class TrainedPredictor:
+    """The models of a folder and their ensemble, for `birdcache predict`."""
+
+    def __init__(self, folder: Path, ensemble_file: Path | None, window_s: float | None, device: str) -> None:
+        """Load the models; parameters and errors are those of `load_ensemble` and `choose_device`."""
+        self._ready = loaded = load_ensemble(folder, ensemble_file, window_s, choose_device(device))
+        views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
+        self._facts = Facts(
+            digest=digest_of(loaded),
+            summary=[*loaded.origin, f"{loaded.models} models on {loaded.device}"],
+            labels=loaded.ensemble.labels,
+            submission_labels=loaded.submission_labels,
+            window_s=loaded.ensemble.window_s,
+            low_hz=min(view.fmin_hz for view in views),
+            high_hz=max(view.fmax_hz for view in views),
+            names=loaded.names,
+            jointly=loaded.ensemble.kind == "rank",
+        )
+
+    @property
+    def facts(self) -> Facts:
+        """Facts about the ensemble."""
+        return self._facts
+
+    def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
+        """Score a file's windows.
+
+        Raises
+        ------
+        RejectedAudio
+            If the file cannot be read.
+        """
+        return score_file(path, self._ready, room, embed, advance, silence)
+
+    def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
+        """Final scores of the windows of several files: (W, K)."""
+        return self._ready.ensemble.final(members_PWK, windows)
+
+    def called_above(self) -> Floats32:
+        """Lowest final score at which each class counts as detected: (K,)."""
+        return self._ready.ensemble.called_above()
+
+
+def digest_of(loaded: LoadedEnsemble) -> str:
+    """SHA-256 of everything that decides a file's scores: weights, recipes, views, windows, device, versions."""
+    models = [
+        [name, list(model.trained.values()), model.sidecar.member.model_dump(mode="json")]
+        for name, each in loaded.members.items()
+        for model in each
+    ]
+    ensemble = loaded.ensemble.model_dump(include={"labels", "window_s", "hop_s", "shifts_s", "fold_soup"})
+    return sha256_hex(canonical_json([models, ensemble, loaded.device.type, FRONTEND_VERSION, DECODER_VERSION]))
