@@ -99,7 +99,7 @@ def tail_chart(results: PipelineResults, rare_below: int) -> Chart:
 
 
 def fold_chart(folds: dict[str, Any]) -> Chart:
-    """How many recordings each fold holds."""
+    """Number of recordings in each fold."""
     table = pd.DataFrame(folds["recordings_of_label_by_fold"]).T
     sums = table.sum()
     sums = sums[(sums > 0) | (sums.index != "never")]
