@@ -85,7 +85,7 @@ def measure_variants(
     with Progress(3 * len(compared.files), "compare", "files") as progress:
         score = partial(score_file, loaded=loaded, scratch=scratch, silence=True)
         pipeline = measure(compared.files, score, loaded.ensemble.final, progress)
-        alone: dict[str, Any] = {"embed": False, "room": scratch, "advance": ignore, "silence": True}
+        alone: dict[str, Any] = {"embed": False, "scratch": scratch, "advance": ignore, "silence": True}
         measured = {
             name: measure(compared.files, partial(bundle.score, **alone), bundle.final, progress)
             for name, bundle in (("float32", exact), ("int8", rounded))

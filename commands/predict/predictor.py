@@ -127,7 +127,7 @@ class TrainedPredictor:
 
     def __init__(self, folder: Path, ensemble_file: Path | None, window_s: float | None, device: str) -> None:
         """Load the models; parameters and errors are those of `load_ensemble` and `choose_device`."""
-        self._ready = loaded = load_ensemble(folder, ensemble_file, window_s, choose_device(device))
+        self._loaded = loaded = load_ensemble(folder, ensemble_file, window_s, choose_device(device))
         views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
         self._facts = Facts(
             digest=digest_of(loaded),
@@ -154,15 +154,15 @@ class TrainedPredictor:
         RejectedAudio
             If the file cannot be read.
         """
-        return score_file(path, self._ready, room, embed, advance, silence)
+        return score_file(path, self._loaded, scratch, embed, advance, silence)
 
     def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         """Final scores of the windows of several files: (W, K)."""
-        return self._ready.ensemble.final(members_PWK, windows)
+        return self._loaded.ensemble.final(members_PWK, windows)
 
     def called_above(self) -> Floats32:
         """Lowest final score at which each class counts as detected: (K,)."""
-        return self._ready.ensemble.called_above()
+        return self._loaded.ensemble.called_above()
 
 
 def digest_of(loaded: LoadedEnsemble) -> str:
