@@ -1,4 +1,4 @@
-"""A server around a predictor that knows what it says: everything else, decoding too, is real."""
+"""A server around a predictor whose scores are known: everything else, decoding too, is real."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ WINDOW_S = 5.0
 MOST = 2**18  # the client keeps larger forms in a file that it does not close
 
 
-class Telling:
-    """Says of every file: robin in the first window, wren in the second, and so on, turn by turn."""
+class FakePredictor:
+    """Finds in every file: robin in the first window, wren in the second, and so on, turn by turn."""
 
-    facts = Facts("digest", ["a telling model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0, {"wren": "Winter Wren"})
+    facts = Facts("digest", ["a fake model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0, {"wren": "Winter Wren"})
 
     def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
         info = decoder().info(path)
@@ -53,9 +53,10 @@ class Telling:
 
 @pytest.fixture
 def queue(tmp_path: Path) -> Iterator[JobQueue]:
+    """The queue of recordings to analyse, with a scratch folder of its own."""
     (tmp_path / "room").mkdir()
-    telling = Telling()
-    queue = JobQueue(telling, Wanted(telling.facts, telling.called_above()), tmp_path / "room")
+    predictor = FakePredictor()
+    queue = JobQueue(predictor, Wanted(predictor.facts, predictor.called_above()), tmp_path / "room")
     yield queue
     queue.close()
 
@@ -79,11 +80,13 @@ class Buffered(FlaskClient):
 
 @pytest.fixture
 def app(queue: JobQueue) -> Flask:
+    """The web application, which takes forms up to MOST bytes."""
     return create_app(queue, own_names("127.0.0.1", 80), MOST)
 
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
+    """A client of the application, without a server between them."""
     return Buffered(app, Response)
 
 

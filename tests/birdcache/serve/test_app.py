@@ -19,7 +19,7 @@ from birdcache.serve.app import create_app
 from birdcache.serve.jobs import JobQueue
 from birdcache.serve.server import own_names
 from birdcache.serve.spectrum import as_bytes
-from tests.birdcache.serve.conftest import LABELS, MOST, Buffered, Telling, finished, hand_in, sound
+from tests.birdcache.serve.conftest import LABELS, MOST, Buffered, FakePredictor, finished, hand_in, sound
 
 
 def test_a_recording_comes_back_with_scores_of_its_windows(client: FlaskClient, key: str) -> None:
@@ -112,7 +112,7 @@ def test_a_fault_of_ours_is_told_without_its_insides_and_printed_with_them(
     def fail(*_: Any) -> FileScores:
         raise RuntimeError("secret insides")
 
-    monkeypatch.setattr(Telling, "score", fail)
+    monkeypatch.setattr(FakePredictor, "score", fail)
     answer = finished(client, hand_in(client, sound(1)).get_json()["key"])
     assert (answer["code"], answer["detail"]) == ("failed", "dawn.ogg could not be analysed")
     assert "secret" not in str(answer)

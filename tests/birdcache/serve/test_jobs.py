@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from birdcache.predict.predictor import Advance, FileScores
 from birdcache.serve import jobs as desk_module
 from birdcache.serve.jobs import JobQueue
-from tests.birdcache.serve.conftest import Telling, finished, hand_in, sound
+from tests.birdcache.serve.conftest import FakePredictor, finished, hand_in, sound
 
 
 def test_a_removed_recording_leaves_no_file(client: FlaskClient, queue: JobQueue, key: str) -> None:
@@ -24,13 +24,13 @@ def test_a_removed_recording_leaves_no_file(client: FlaskClient, queue: JobQueue
 def test_the_analysis_of_a_removed_recording_ends(
     client: FlaskClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def endless(telling: Telling, path: Path, embed: bool, scratch: Path, advance: Advance) -> FileScores:
+    def endless(predictor: FakePredictor, path: Path, embed: bool, scratch: Path, advance: Advance) -> FileScores:
         while True:
             advance(0.0)
             time.sleep(0.01)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Telling, "score", endless)
+        patched.setattr(FakePredictor, "score", endless)
         key = hand_in(client, sound(1)).get_json()["key"]
         while client.get(f"/recordings/{key}").get_json()["state"] != "running":
             time.sleep(0.01)
@@ -55,8 +55,8 @@ def test_too_many_that_wait_are_told_to_come_again(
 ) -> None:
     monkeypatch.setattr(desk_module, "MOST_WAITING", 1)
     go_on = threading.Event()
-    score = Telling.score
-    monkeypatch.setattr(Telling, "score", lambda *arguments: (go_on.wait(30), score(*arguments))[1])
+    score = FakePredictor.score
+    monkeypatch.setattr(FakePredictor, "score", lambda *arguments: (go_on.wait(30), score(*arguments))[1])
     quantized = [hand_in(client, sound(1)).status_code for _ in range(3)]
     go_on.set()
     assert quantized == [202, 202, 503]

@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 from birdcache.predict.predictor import FileScores
 from birdcache.serve.app import create_app
 from birdcache.serve.jobs import JobQueue
-from tests.birdcache.serve.conftest import LABELS, Telling, sound
+from tests.birdcache.serve.conftest import LABELS, FakePredictor, sound
 from tests.fixtures.browser import PHONE, Browser
 
 
@@ -146,7 +146,7 @@ CALLED = [(0, "robin"), (5, "robin"), (5, WREN), (10, WREN), (10, OWL), (15, OWL
 def test_an_untouched_slider_shows_what_is_saved(
     browser: Browser, address: str, queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Telling, "final", lambda *_: np.array(SCORES, np.float32))
+    monkeypatch.setattr(FakePredictor, "final", lambda *_: np.array(SCORES, np.float32))
     queue.wanted.above[:] = ABOVE
     browser.open(address)
     (tmp_path / "dawn.ogg").write_bytes(sound())
@@ -178,14 +178,14 @@ def test_bad_audio_is_told_with_its_hint_and_the_next_one_works(browser: Browser
 @contextmanager
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     """The first recording is analysed only when the event is set."""
-    go_on, score, calls = Event(), Telling.score, itertools.count()
+    go_on, score, calls = Event(), FakePredictor.score, itertools.count()
 
     def slow(*arguments: Any) -> FileScores:
         if next(calls) == 0:
             go_on.wait(60)
         return score(*arguments)
 
-    monkeypatch.setattr(Telling, "score", slow)
+    monkeypatch.setattr(FakePredictor, "score", slow)
     try:
         yield go_on
     finally:
