@@ -144,10 +144,12 @@ def test_another_content_than_was_listed_is_refused(decoder: Decoder, clip: Path
     ("name", "code", "detail"),
     [
         ("crash", "crashed", "crashes its decoder (SIGSEGV)"),
-        ("late-crash", "crashed", "crashes its decoder (SIGSEGV)"),
-        ("quits", "crashed", "crashes its decoder (status 3)"),
-        ("babbles", "crashed", "makes its decoder send something that is no answer"),
-        ("killed", "out-of-memory", "killed by the system"),
+        pytest.param("late-crash", "crashed", "crashes its decoder (SIGSEGV)", marks=pytest.mark.slow),
+        pytest.param("quits", "crashed", "crashes its decoder (status 3)", marks=pytest.mark.slow),
+        pytest.param(
+            "babbles", "crashed", "makes its decoder send something that is no answer", marks=pytest.mark.slow
+        ),
+        pytest.param("killed", "out-of-memory", "killed by the system", marks=pytest.mark.slow),
         ("swells", "out-of-memory", "takes more memory than any recording needs"),
     ],
 )
