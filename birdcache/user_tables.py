@@ -146,7 +146,7 @@ def _header(
     if missing:
         other = next((mark for mark in SEPARATORS if mark in header[0]), None)
         separator = "\t" if tabs else ","
-        hint = f", parted by {separator!r} and not by {other!r}" if other else ""
+        hint = f", separated by {separator!r}, not by {other!r}" if other else ""
         raise PipelineError(f"{path}: lacks column(s) {', '.join(missing)}; row 1 must name them{hint}")
     twice = [name for name, times in Counter(filter(None, header)).items() if times > 1]
     if twice:
@@ -179,7 +179,7 @@ def _row_problem(record: Sequence[str], header: Sequence[str], tabs: bool) -> st
         return rule
     if len(record) != len(header):
         quoted = "" if tabs else "put quotation marks around cells with commas, or "
-        return f"has not {len(header)} cells like row 1; {quoted}fill it up"
+        return f"does not have {len(header)} cells like row 1; {quoted}add the missing ones"
     return ""
 
 

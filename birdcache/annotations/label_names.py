@@ -42,7 +42,7 @@ class LabelNames:
         called = self._called.get(folded(cell), set())
         alike = self._alike.get(folded(cell), set()) - called
         if len(called | alike) > 1:
-            raise LookupError(f"names several labels: {', '.join(sorted(called | alike))}; write the one that is meant")
+            raise LookupError(f"names several labels: {', '.join(sorted(called | alike))}; write the one you mean")
         if alike:
-            raise LookupError(f"differs in case only from label {alike.pop()}; write both alike")
+            raise LookupError(f"differs from label {alike.pop()} in case only; spell both the same")
         return next(iter(called), cell)

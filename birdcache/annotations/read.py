@@ -72,7 +72,7 @@ def _refuse_alike(table: pd.DataFrame) -> None:
         for (label, path), rows in alike.groupby(["label", "table"], sort=False)["row"]
     ]
     if lines:
-        raise PipelineError("\n".join(["labels differ in case only; write them alike", *lines]))
+        raise PipelineError("\n".join(["labels differ in case only; spell them the same", *lines]))
 
 
 def _read_csv(path: Path, bounds: Bounds) -> AnnotationTable:

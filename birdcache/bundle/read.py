@@ -64,15 +64,15 @@ def check_sums(folder: Path) -> None:
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{folder / SUMS}: cannot be read ({error}); copy the bundle anew") from None
+        raise CommandError(f"{folder / SUMS}: cannot be read ({error}); copy the bundle again") from None
     promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in {MODEL, DESCRIPTION} - promised.keys():
-        raise CommandError(f"{folder / SUMS}: names no {name}; copy the bundle anew")
+        raise CommandError(f"{folder / SUMS}: names no {name}; copy the bundle again")
     for name, digest in promised.items():
         path = folder / name
         if not path.is_file() or file_sha256(path) != digest:
             state = "has other bytes than SHA256SUMS promises" if path.is_file() else "is missing"
-            raise CommandError(f"{path}: {state}; copy the bundle anew or export it again")
+            raise CommandError(f"{path}: {state}; copy the bundle again or export it again")
 
 
 def open_session(path: Path, device: str = "auto", threads: int | None = None) -> tuple[Any, str]:

@@ -212,7 +212,8 @@ def export_problems(raw: Mapping[str, Any]) -> Iterator[str]:
     chosen = export.get("members")
     if isinstance(members, Mapping) and isinstance(chosen, list):
         for name in [each for each in chosen if each not in members]:
-            yield f"export.members: {name!r} names no member; choose of: {', '.join(map(str, members))}, or [] for all"
+            known = ", ".join(map(str, members))
+            yield f"export.members: {name!r} names no member; choose one of: {known}, or [] for all"
     trained, chosen = folds.get("train") if isinstance(folds, Mapping) else None, export.get("folds")
     if isinstance(trained, list) and isinstance(chosen, list):
         for fold in [each for each in chosen if each not in trained]:

@@ -74,7 +74,7 @@ def student_problems(raw: dict[str, Any]) -> Iterator[str]:
     known = list(members) if isinstance(members, Mapping) else []
     for name in student.members:
         if name not in known:
-            yield f"student.members names {name!r}, which is no member; choose of: {', '.join(known)}"
+            yield f"student.members names {name!r}, which is no member; choose one of: {', '.join(known)}"
     valid = valid_entries(TypeAdapter(Member), members)
     for name in (each for each in student.members if each in valid):
         yield from _round_problems(student, valid[name], raw)

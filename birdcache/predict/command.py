@@ -69,7 +69,9 @@ def chosen_formats(text: str) -> list[str]:
     """
     names = [name.strip() for name in text.split(",")]
     if unknown := [name for name in names if name not in FORMATS]:
-        raise CommandError(f"--format {text}: no format {', '.join(map(repr, unknown))}; choose of {','.join(FORMATS)}")
+        raise CommandError(
+            f"--format {text}: no format {', '.join(map(repr, unknown))}; choose one of {','.join(FORMATS)}"
+        )
     return list(dict.fromkeys(names))
 
 
@@ -111,7 +113,9 @@ def check_no_bundle_near(model: Path) -> None:
     """
     meant = [model.parent] if model.is_file() and is_bundle(model.parent) else sorted(model.glob(f"*{SUFFIX}"))
     if meant:
-        raise CommandError(f"--model {model}: is no bundle and no folder of trained models; name {meant[0]}")
+        raise CommandError(
+            f"--model {model}: is neither a bundle nor a folder of trained models; did you mean {meant[0]}?"
+        )
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class Job:
                 except RejectedAudio as rejected:
                     refused.append((name, rejected))
         if kept:
-            print(f"{kept} of {len(files)} files were scored before by the same model, and are as they were")
+            print(f"{kept} of {len(files)} files were scored by the same model before; their scores are kept")
         return done, refused
 
     def _score(self, path: Path, sha256: str, progress: Progress) -> None:
@@ -166,7 +170,7 @@ class Job:
         try:
             scores, is_silent = score_all_the_same(self._predictor, path, self._embed, self._scratch, advance)
             if is_silent:
-                progress.say(f"warning: {path}: is silent, and scored all the same")
+                progress.say(f"warning: {path}: is silent; it is scored like any other")
             self._results.write(sha256, scores)
         finally:
             progress.update(1 - sum(shares))
@@ -191,7 +195,7 @@ class Job:
     def _kept(self, each: Done) -> FileScores:
         found = self._results.read(each.sha256, self._embed)
         if found is None:
-            raise CommandError(f"{self._results.path(each.sha256)}: has vanished or is damaged; run the same again")
+            raise CommandError(f"{self._results.path(each.sha256)}: is missing or damaged; run the same command again")
         return found
 
 
@@ -207,4 +211,6 @@ def report_refused(path: Path, refused: Sequence[RejectedAudio], files: int, out
     write_rows(path, REFUSED_COLUMNS, rows)
     if refused:
         print("\n".join(map(str, refused)), file=sys.stderr)
-        raise CommandError(f"{len(refused)} of {files} files could not be read ({path}); the others are in {out}")
+        raise CommandError(
+            f"{len(refused)} of {files} files could not be read ({path}); results of the others are in {out}"
+        )

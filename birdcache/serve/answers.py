@@ -37,7 +37,7 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
         rejected = recording.rejected
         return refused(rejected.code, f"{recording.name} {rejected.detail}", rejected.hint)
     if recording.state == "failed":
-        return refused("failed", f"{recording.name} could not be analysed", "see what the server has printed")
+        return refused("failed", f"{recording.name} could not be analysed", "see the server's output")
     if recording.scored is None or recording.spectrum is None or recording.state != "done":
         return {"state": recording.state, "share": round(recording.share, 3)}
     scored, shape = recording.scored, recording.spectrum.values.shape

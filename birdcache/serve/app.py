@@ -62,10 +62,10 @@ def create_app(queue: JobQueue, hosts: frozenset[str] | None, most_bytes: int) -
 def check_caller(hosts: frozenset[str] | None) -> None:
     """Refuse a request that was not made for this server, or by a page of another one."""
     if hosts is not None and request.host not in hosts:
-        abort(Response("this server is called by another name than its own\n", 421))
+        abort(Response("this server does not answer to that name\n", 421))
     origin = request.headers.get("Origin")
     if request.method != "GET" and origin is not None and urlsplit(origin).netloc != request.host:
-        abort(Response("pages of other sites may not ask this server\n", 403))
+        abort(Response("pages of other sites may not use this server\n", 403))
 
 
 def with_headers(response: Response) -> Response:
@@ -84,7 +84,7 @@ def as_json(error: HTTPException) -> Any:
 
 def _add_recordings(app: Flask, queue: JobQueue) -> None:
     def found(key: str) -> Recording:
-        return queue.recordings.get(key) or abort(404, "there is no such recording; it may have made room for others")
+        return queue.recordings.get(key) or abort(404, "no such recording; the server keeps only the latest ones")
 
     def finished(key: str) -> Recording:
         recording = found(key)
@@ -100,7 +100,7 @@ def _add_recordings(app: Flask, queue: JobQueue) -> None:
             with closing(sent):
                 key = queue.take(sent.filename, suffix if suffix in AUDIO_EXTENSIONS else "", sent.save)
         except BusyError:
-            abort(503, "too many recordings wait; try again when they are done")
+            abort(503, "too many recordings are waiting; try again later")
         return jsonify({"key": key}), 202
 
     @app.get("/recordings/<key>")
@@ -130,7 +130,7 @@ def _add_recordings(app: Flask, queue: JobQueue) -> None:
     def download(key: str, kind: str) -> Any:
         recording = finished(key)
         if kind not in DOWNLOADS:
-            abort(404, f"there is no format {kind}; choose of {', '.join(DOWNLOADS)}")
+            abort(404, f"there is no format {kind}; choose one of {', '.join(DOWNLOADS)}")
         return _written(recording, kind, queue)
 
 
@@ -160,5 +160,5 @@ def listening(app: Flask, host: str, port: int, most_bytes: int) -> Any:
         return waitress.create_server(app, max_request_body_size=most_bytes + FORM_BYTES, **place)
     except OSError as error:
         raise CommandError(
-            f"--host {host} --port {port}: cannot be used ({error.strerror}); choose another port"
+            f"--host {host} --port {port}: cannot be used ({error.strerror}); choose another address or port"
         ) from None

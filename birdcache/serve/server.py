@@ -55,7 +55,7 @@ def address_lines(host: str, port: int) -> list[str]:
     where = f"open http://{shown_host(host)}:{port}/ in a browser; Ctrl-C ends it"
     if host in LOOPBACK:
         return [where]
-    return [f"warning: {host} is no address of this machine alone: others may send it recordings", where]
+    return [f"warning: {host} can be reached from other machines, which may upload recordings", where]
 
 
 def own_names(host: str, port: int) -> frozenset[str] | None:

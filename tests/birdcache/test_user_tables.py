@@ -50,7 +50,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     rows = ["a,b,c", "1,1,1", "1,1", "1,\x01,1", '1,"1"1,1', "1,1,\0", "1,\xe9,1", "1,1,\x02", "1,1,1,1", '1,1,"1']
     table = read(tmp_path, "\n".join(rows).encode("latin-1"))
     assert {tuple(bad): rule.partition(";")[0] for rule, bad in table.problems.items()} == {
-        (3, 9): "has not 3 cells like row 1",
+        (3, 9): "does not have 3 cells like row 1",
         (4,): "b holds a control character, such as a line end",
         (5,): "text follows a closing quotation mark",
         (6,): "holds NUL characters",
@@ -70,7 +70,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         ("", "is empty; row 1 must name the columns a; export it again"),
         ("\n1\n", "is empty; row 1 must name"),
         ("b\n1\n", r"lacks column(s) a; row 1 must name them"),
-        ("a;b\n1;2\n", r"lacks column(s) a; row 1 must name them, parted by ',' and not by ';'"),
+        ("a;b\n1;2\n", r"lacks column(s) a; row 1 must name them, separated by ',', not by ';'"),
         ("a,b,b\n1,2,3\n", "row 1 names column(s) 'b' twice; keep one of each"),
         ('a,"b\n', "row 1: a quotation mark that opens in it is never closed"),
         (b"a,\xe9\n", "row 1: is not text in UTF-8"),

@@ -181,8 +181,8 @@ def _tables() -> dict[str, Kind]:
         "a workbook": ("is", b"PK\x03\x04\x14\0\x06\0\x08\0" + bytes(range(256)) * 4),
     }
     rows: dict[str, tuple[str, Change]] = {
-        "long row": (in_row("has not 8 cells"), lines(lambda line: line + ",more")),
-        "short row": (in_row("has not 8 cells"), lines(lambda line: line.rpartition(",")[0])),
+        "long row": (in_row("does not have 8 cells"), lines(lambda line: line + ",more")),
+        "short row": (in_row("does not have 8 cells"), lines(lambda line: line.rpartition(",")[0])),
         "open quote": (
             "row(s) 7: a quotation mark that opens in it is never closed",
             lines(lambda line: line[:-1], row=7),

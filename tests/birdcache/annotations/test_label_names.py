@@ -44,10 +44,10 @@ def test_label_wins_over_another_labels_name() -> None:
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ("Katydid", "names several labels: son01, son02; write the one that is meant"),
+        ("Katydid", "names several labels: son01, son02; write the one you mean"),
         ("insecta", "names several labels: son01, son02"),
         ("Robin", "names several labels: amerob, robin"),
-        ("Jay", "differs in case only from label jay; write both alike"),
+        ("Jay", "differs from label jay in case only; spell both the same"),
         ("SON01", "differs in case only from label son01"),
     ],
 )

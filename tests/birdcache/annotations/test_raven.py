@@ -129,7 +129,7 @@ def test_tabs_and_line_ends_in_a_label_do_not_break_the_table(tmp_path: Path) ->
     ("content", "said"),
     [
         (b"", r"is empty; row 1 must name the columns Begin Time \(s\), End Time \(s\)"),
-        (b"file,start_s\na.ogg,1\n", r"lacks column\(s\) Begin Time .*, parted by '\\t' and not by ','"),
+        (b"file,start_s\na.ogg,1\n", r"lacks column\(s\) Begin Time .*, separated by '\\t', not by ','"),
         (
             b"Begin Time (s)\tEnd Time (s)\n1\t2\n",
             r"lacks a column of labels; row 1 must name one of: Label",

@@ -175,7 +175,7 @@ def test_bad_rows_are_told_all_at_once(tmp_path: Path) -> None:
             r"columns file, start_s, end_s, label; move other files away from here",
         ),
         ("a.txt", "Begin Time (s)\tLabel\n", r"a\.txt: lacks column\(s\) End Time \(s\); row 1 must name them"),
-        ("a.txt", "Begin Time (s),End Time (s),Label\n", r"parted by '\\t' and not by ','"),
+        ("a.txt", "Begin Time (s),End Time (s),Label\n", r"separated by '\\t', not by ','"),
         ("a.txt", "x" * 2**21, r"a\.txt: is no table of annotations"),
         (
             "a.txt",
@@ -196,7 +196,7 @@ def test_labels_that_differ_in_case_only_are_refused_over_all_tables(tmp_path: P
     with pytest.raises(PipelineError) as raised:
         as_they_are(tmp_path)
     assert str(raised.value).splitlines() == [
-        "labels differ in case only; write them alike",
+        "labels differ in case only; spell them the same",
         f"  {tmp_path}/a.csv: row(s) 2, 4: Jay",
         f"  {tmp_path}/b.txt: row(s) 1: jay",
     ]

@@ -104,7 +104,7 @@ def test_a_bundle_with_a_changed_byte_is_refused(bundle: Path, name: str) -> Non
 
 def test_a_bundle_without_one_of_its_files_is_refused(bundle: Path) -> None:
     (bundle / "labels.csv").unlink()
-    with pytest.raises(CommandError, match=r"labels.csv: is missing; copy the bundle anew"):
+    with pytest.raises(CommandError, match=r"labels.csv: is missing; copy the bundle again"):
         open_bundle(bundle)
     (bundle / SUMS).unlink()
     with pytest.raises(CommandError, match=r"SHA256SUMS: cannot be read"):
@@ -164,7 +164,7 @@ def test_threads_are_those_that_are_asked_for(monkeypatch: pytest.MonkeyPatch, s
 
 def test_sums_that_are_no_text_are_refused(bundle: Path) -> None:
     (bundle / SUMS).write_bytes(b"\xff")
-    with pytest.raises(CommandError, match=r"SHA256SUMS: cannot be read .*copy the bundle anew"):
+    with pytest.raises(CommandError, match=r"SHA256SUMS: cannot be read .*copy the bundle again"):
         open_bundle(bundle)
 
 

@@ -24,7 +24,10 @@ def problems(tmp_path: Path, export: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("export", "said"),
     [
-        ({"members": ["base", "none"]}, "export.members: 'none' names no member; choose of: base, pcen, or [] for all"),
+        (
+            {"members": ["base", "none"]},
+            "export.members: 'none' names no member; choose one of: base, pcen, or",
+        ),
         ({"folds": [5]}, "export.folds: 5 is not among folds.train (0, 1, 2); correct it, or [] for all"),
         ({"folds": [1, 1]}, "export.folds: names one twice; name each once, or none for all of the ensemble"),
         ({"precision": "int4"}, "export.precision = 'int4': input should be 'float32' or 'int8'"),

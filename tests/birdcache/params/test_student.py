@@ -28,7 +28,7 @@ def test_the_shipped_rounds_are_taught_by_one_another() -> None:
     [
         (
             put("student.members", ["base", "wren"]),
-            "names 'wren', which is no member; choose of: base, ",
+            "names 'wren', which is no member; choose one of: base, ",
         ),
         (put("student.members", ["base", "base"]), "names a member twice"),
         (put("student.members", []), "student.members: list should have at least 1 item"),

@@ -128,7 +128,7 @@ def test_silent_file_is_scored_and_named(project: Path, capsys: pytest.CaptureFi
     found = pd.read_csv("found/detections.csv")
     assert found.groupby("file")["end_s"].nunique().to_dict() == {SOUNDSCAPE: 4, "silence.wav": 2}
     assert found["score"].between(0, 1).all()
-    assert "warning: silence.wav: is silent, and scored all the same" in capsys.readouterr().out
+    assert "warning: silence.wav: is silent; it is scored like any other" in capsys.readouterr().out
 
 
 def test_file_names_and_labels_of_strangers_are_no_formulas(project: Path) -> None:

@@ -297,12 +297,15 @@ def test_embeddings_have_a_row_for_each_window_of_each_file(project: Path, model
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--format", "csv,xml"), "--format csv,xml: no format 'xml'; choose of csv,raven,audacity,kaggle"),
+        (("--format", "csv,xml"), "--format csv,xml: no format 'xml'; choose one of csv,raven,audacity,kaggle"),
         (("--ensemble", "data/ensemble.json"), "is a bundle, whose ensemble is fixed; leave it out"),
         (("--embeddings", "models"), "--embeddings models: exists and holds something else"),
         (("--embeddings", "data/cache/mel.zarr"), "mel.zarr: exists and holds something else"),
-        (("--model", "bundles"), "--model bundles: is no bundle and no folder of trained models; name bundles/birds"),
-        (("--model", "bundles/birds.bundle/model.onnx"), "trained models; name bundles/birds.bundle"),
+        (
+            ("--model", "bundles"),
+            "--model bundles: is neither a bundle nor a folder of trained models; did",
+        ),
+        (("--model", "bundles/birds.bundle/model.onnx"), "trained models; did you mean bundles/birds.bundle?"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(

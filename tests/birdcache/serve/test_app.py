@@ -79,7 +79,7 @@ def test_detections_are_saved_in_each_format(client: FlaskClient, key: str, tmp_
     unknown = client.get(f"/recordings/{key}/detections/pdf")
     assert (unknown.status_code, unknown.get_json()["detail"]) == (
         404,
-        "there is no format pdf; choose of csv, raven, audacity",
+        "there is no format pdf; choose one of csv, raven, audacity",
     )
 
 

@@ -178,7 +178,7 @@ def test_a_port_that_is_taken_is_named(port: int, tiny_project: TinyProject, tmp
         done = subprocess.run(
             serve(port), cwd=tiny_project.root, env=environment(tmp_path), text=True, capture_output=True, check=False
         )
-    message = f"--host 127.0.0.1 --port {port}: cannot be used (Address already in use); choose another port"
+    message = f"--host 127.0.0.1 --port {port}: cannot be used (Address already in use); choose another address or port"
     assert done.returncode == 1
     assert message in done.stderr
     assert not list(tmp_path.glob("birdcache-serve-*"))

@@ -202,7 +202,7 @@ def test_a_table_without_recordings_is_refused(tmp_path: Path, capsys: pytest.Ca
     rules = {
         "primary_label,filename\n": "names no recording",
         "label,filename\na,a.ogg\n": r"lacks column(s) primary_label",
-        "primary_label,filename\na\n": "1 problem(s); row 1 is the header row(s) 2: has not 2 cells",
+        "primary_label,filename\na\n": "1 problem(s); row 1 is the header row(s) 2: does not have 2 cells",
     }
     for text, rule in rules.items():
         (tmp_path / "train.csv").write_text(text)

@@ -129,8 +129,8 @@ def test_name_of_several_labels_and_class_in_another_case_are_refused_by_row(run
     with pytest.raises(PipelineError) as raised:
         run("XC1,0,1,small bird", "XC1,0,1,Robin", "XC1,0,1,wren")
     assert str(raised.value).splitlines()[1:] == [
-        "  row(s) 2: label 'small bird' names several labels: owl, wren; write the one that is meant",
-        "  row(s) 3: label 'Robin' differs in case only from label robin; write both alike",
+        "  row(s) 2: label 'small bird' names several labels: owl, wren; write the one you mean",
+        "  row(s) 3: label 'Robin' differs from label robin in case only; spell both the same",
     ]
 
 

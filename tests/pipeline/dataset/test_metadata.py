@@ -151,7 +151,7 @@ def test_all_bad_rows_are_listed_at_once(birdclef: Path, data_params: MakeParams
     ("text", "message"),
     [
         ("label,filename\nwren,a.ogg\n", r"lacks column\(s\) primary_label; row 1 must name them"),
-        ("primary_label,filename\nwren,a.ogg,1,2\n", r"row\(s\) 2: has not 2 cells like row 1"),
+        ("primary_label,filename\nwren,a.ogg,1,2\n", r"row\(s\) 2: does not have 2 cells like row 1"),
         ("", "is empty; row 1 must name the columns primary_label, filename"),
         ("primary_label,filename\nwr\xe9n,a.ogg\n", r"row\(s\) 2: holds bytes that are not UTF-8"),
         ("primary_label,filename\n", "lists no recording"),
