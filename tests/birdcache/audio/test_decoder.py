@@ -203,7 +203,7 @@ def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable
         stuck = Path(f"/proc/{int(asking.stdout.readline())}")
         time.sleep(3)  # until it stalls
         asking.kill()
-    end_s = time.monotonic() + 20
+    end_s = time.monotonic() + 60
     while stuck.exists() and time.monotonic() < end_s:
         time.sleep(0.05)
     assert not stuck.exists()
