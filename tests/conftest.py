@@ -1,4 +1,4 @@
-"""A finished tiny project, made once: its stages run in this process, with their reads of params recorded."""
+"""A finished tiny project, made once: its stages run in this process, with what they read recorded."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 from tests.fixtures import tiny
 from tests.fixtures.browser import Browser, opened
+from tests.fixtures.opened_files import recorded_opens
 from tests.fixtures.shared import made_once
 from tests.fixtures.stages import run_stage
 
@@ -52,28 +53,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class TinyProject:
-    """Where the project lies, and which keys of params.yaml each stage read."""
+    """Where the project lies, which keys of params.yaml each stage read, and which files and folders it opened."""
 
     root: Path
     reads: dict[str, set[str]]
+    opened: dict[str, set[str]]
 
 
 @pytest.fixture(scope="session")
 def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     """All stages, run on tiny data. Tests must not change it; copy it first."""
     root = made_once(tmp_path_factory, "tiny", run_all_stages)
-    reads = json.loads((root / "reads.json").read_text())
-    return TinyProject(root, {stage: set(keys) for stage, keys in reads.items()})
+    recorded = json.loads((root / "recorded.json").read_text())
+    reads, opened = ({stage: set(found) for stage, found in each.items()} for each in recorded)
+    return TinyProject(root, reads, opened)
 
 
 def run_all_stages(root: Path) -> None:
-    """Make the tiny project, and a file of the keys of params.yaml that each stage read."""
+    """Make the tiny project, and a file of what each stage read."""
+    reads, opened = {}, {}
     tiny.write_data(root / "chorus")
     tiny.write_params(root / "params.yaml", tiny.tiny_params("chorus"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        reads = {stage: run_stage(module, *arguments) for stage, (module, arguments) in STAGES.items()}
-    (root / "reads.json").write_text(json.dumps(reads, default=sorted))
+        for stage, (module, arguments) in STAGES.items():
+            with recorded_opens(root) as opened[stage]:
+                reads[stage] = run_stage(module, *arguments)
+    (root / "recorded.json").write_text(json.dumps([reads, opened], default=sorted))
 
 
 @pytest.fixture(scope="session")
