@@ -1,4 +1,4 @@
-"""The audio files that stage `spectrograms` will be given, as known before stage `recordings` has run."""
+"""The audio files that stage `spectrograms` will read, as far as known before stage `recordings` runs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from pipeline.dataset.scan import scan_file
 from pipeline.recordings import SUMMARY
 from pipeline.spectrograms import read_sources
 
-SAMPLE_FILES = 64  # so many headers tell the hours of all files
-SCANNED_BYTES = 2 * 10**9  # so much is hashed to know exactly what is new; more is estimated
+SAMPLE_FILES = 64  # headers from which the hours of all files are estimated
+SCANNED_BYTES = 2 * 10**9  # up to this size, new files are hashed; above, estimated
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class File:
-    """Size of a file, and when it was written, in seconds since 1970."""
+class FileFacts:
+    """Size of a file, and its time of writing in seconds since 1970."""
 
     bytes: int
     written_s: float
 
 
 @dataclass(frozen=True)
-class Unseen:
-    """Files whose content is not known yet: how many can be used, their seconds by a sample, and that sample."""
+class UnknownFiles:
+    """Files of unknown content: estimated number and duration of usable ones, and the sample behind the estimate."""
 
     files: int = 0
     duration_s: float = 0.0
@@ -48,44 +48,44 @@ class Unseen:
 
 
 @dataclass(frozen=True)
-class Audio:
+class StoreAudio:
     """The audio of one store.
 
     Attributes
     ----------
     sources
         Files of known content, each content once.
-    unseen
-        The others.
+    unknown
+        The other files.
     new, gone
-        Names of files that are new or changed, and of those that are no longer there, since stage `recordings` ran;
-        none if it never ran.
+        Names of files that are new or changed, and of missing ones, since the last run of stage `recordings`; empty if
+        it never ran.
     """
 
     sources: tuple[Source, ...]
-    unseen: Unseen = Unseen()
+    unknown: UnknownFiles = UnknownFiles()
     new: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
 
-def listed_audio() -> dict[str, Audio]:
-    """Recordings and soundscapes of the tables that stage `recordings` wrote."""
+def listed_audio() -> dict[str, StoreAudio]:
+    """Recordings and soundscapes in the tables of stage `recordings`."""
     return {
-        "recordings": Audio(tuple(read_sources(tables.AUDIO))),
-        "soundscapes": Audio(tuple(read_sources(tables.SOUNDSCAPES))),
+        "recordings": StoreAudio(tuple(read_sources(tables.AUDIO))),
+        "soundscapes": StoreAudio(tuple(read_sources(tables.SOUNDSCAPES))),
     }
 
 
-def expected_audio(data: DataParams) -> dict[str, Audio]:
-    """Recordings and soundscapes that stage `recordings` will find when it runs.
+def expected_audio(data: DataParams) -> dict[str, StoreAudio]:
+    """Recordings and soundscapes that stage `recordings` will find in its next run.
 
-    Files that its tables name and that are older than these are taken to be as they were. New ones are scanned if
-    they are few; else their hours follow from the headers of some.
+    Files in its tables that are older than these count as unchanged. A few new files are scanned; the duration of many
+    is estimated from the headers of some.
 
     Raises
     ------
     PipelineError
-        If the data set's own tables cannot be read, as stage `recordings` would.
+        If the data set's own tables cannot be read.
     """
     metadata = read_metadata(data)
     recordings = dict(zip(metadata.recordings[Col.RECORDING], metadata.recordings[Col.PATH], strict=True))
@@ -97,15 +97,15 @@ def expected_audio(data: DataParams) -> dict[str, Audio]:
     }
 
 
-def list_files(root: AnyPath, paths: Iterable[str]) -> dict[str, File]:
-    """Size and time of those of the files that are there; below a remote root all come by a single listing."""
+def list_files(root: AnyPath, paths: Iterable[str]) -> dict[str, FileFacts]:
+    """Size and time of all existing files; those below a remote root come from a single listing."""
     if isinstance(root, Path):
-        return {path: File(facts.st_size, facts.st_mtime) for path in paths if (facts := _stat(path)) is not None}
+        return {path: FileFacts(facts.st_size, facts.st_mtime) for path in paths if (facts := _stat(path)) is not None}
     service: Any = root.fs
     with reaching(root):
         found = service.find(root.path, detail=True)
     facts_of = {path: found[remote(path).path] for path in paths if remote(path).path in found}
-    return {path: File(int(facts["size"]), _written_s(facts)) for path, facts in facts_of.items()}
+    return {path: FileFacts(int(facts["size"]), _written_s(facts)) for path, facts in facts_of.items()}
 
 
 def _stat(path: str) -> os.stat_result | None:
@@ -116,26 +116,26 @@ def _stat(path: str) -> os.stat_result | None:
 
 
 def _written_s(facts: Mapping[str, Any]) -> float:
-    """When a remote file was written, in seconds since 1970; services name it differently, and some do not say."""
+    """Time of writing of a remote file, in seconds since 1970; its key depends on the service, and 0 means unknown."""
     times = (facts.get(name) for name in ("LastModified", "last_modified", "mtime", "created"))
     time = next((time for time in times if time is not None), 0.0)
     return time.timestamp() if isinstance(time, datetime) else float(time)
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` of the items, evenly spread from the first to the last."""
+    """At most `count` items, evenly spread from the first to the last."""
     places = np.linspace(0, len(items) - 1, min(count, len(items)))
     return [items[round(place)] for place in places]
 
 
 def _expected(
-    paths: Mapping[str, str], table: CsvTable, name_column: str, data: DataParams, files: Mapping[str, File]
-) -> Audio:
-    """Sort the files {name: path} of a data set into known and new ones by the table of the last run."""
+    paths: Mapping[str, str], table: CsvTable, name_column: str, data: DataParams, files: Mapping[str, FileFacts]
+) -> StoreAudio:
+    """Divide the files {name: path} of a data set into known and new ones by the table of the last run."""
     known = _read_known(table, name_column)
     written_s = table.path.stat().st_mtime if known else 0.0
     barred = _without_end(name_column) if known and data.no_end == "refuse" else frozenset()
-    there = {name: path for name, path in paths.items() if path in files}  # stage `recordings` leaves the others out
+    there = {name: path for name, path in paths.items() if path in files}  # stage `recordings` leaves out the others
     new = {name: path for name, path in there.items() if name not in known or files[path].written_s > written_s}
     sources = [
         Source(known[name][0], path, known[name][1])
@@ -144,15 +144,15 @@ def _expected(
     ]
     gone, since = tuple(name for name in known if name not in there), table.path.exists()
     if len(new) > SAMPLE_FILES or sum(files[path].bytes for path in new.values()) > SCANNED_BYTES:
-        unseen = _estimate({path: files[path].bytes for path in new.values()}, data)
-        return Audio(_distinct(sources), unseen, tuple(new) if since else (), gone)
+        unknown = _estimate({path: files[path].bytes for path in new.values()}, data)
+        return StoreAudio(_distinct(sources), unknown, tuple(new) if since else (), gone)
     scanned = {name: _scan(path, data) for name, path in new.items()}
     usable = {name: source for name, source in scanned.items() if source is not None}
-    return Audio(_distinct([*sources, *usable.values()]), new=tuple(usable) if since else (), gone=gone)
+    return StoreAudio(_distinct([*sources, *usable.values()]), new=tuple(usable) if since else (), gone=gone)
 
 
 def _read_known(table: CsvTable, name_column: str) -> dict[str, tuple[str, float]]:
-    """SHA-256 and duration in seconds of each file that a table of the last run names; none if there is no table."""
+    """SHA-256 and duration in seconds of each file in a table of the last run; empty without a table."""
     if not table.path.exists():
         return {}
     rows = table.read(name_column, Col.SHA256, Col.DURATION_S)
@@ -160,10 +160,10 @@ def _read_known(table: CsvTable, name_column: str) -> dict[str, tuple[str, float
 
 
 def _without_end(name_column: str) -> frozenset[str]:
-    """Files of the last run that do not say where they end; none if nothing tells."""
+    """Files of the last run without an end mark; empty if that is unknown."""
     try:
-        told = json.loads(SUMMARY.read_text(encoding="utf-8"))
-        return frozenset(told["no_end"] if name_column == Col.RECORDING else told["soundscapes"]["no_end"])
+        summary = json.loads(SUMMARY.read_text(encoding="utf-8"))
+        return frozenset(summary["no_end"] if name_column == Col.RECORDING else summary["soundscapes"]["no_end"])
     except (OSError, ValueError, KeyError):
         return frozenset()
 
@@ -177,16 +177,16 @@ def _scan(path: str, data: DataParams) -> Source | None:
     return None if scan.code else Source(scan.sha256, path, scan.duration_s)
 
 
-def _estimate(sizes: Mapping[str, int], data: DataParams) -> Unseen:
-    """Seconds of many files {path: bytes} by the headers of some: those of a byte of the sample times all bytes."""
+def _estimate(sizes: Mapping[str, int], data: DataParams) -> UnknownFiles:
+    """Estimate the duration of many files {path: bytes} from the seconds per byte of a sample."""
     paths = list(sizes)
-    looked_at = spread(paths, SAMPLE_FILES)
-    durations_s = {path: _duration_s(path, data) for path in looked_at}
+    sample = spread(paths, SAMPLE_FILES)
+    durations_s = {path: _duration_s(path, data) for path in sample}
     usable = {path: duration_s for path, duration_s in durations_s.items() if duration_s is not None}
-    all_bytes, looked_at_bytes = (sum(sizes[path] for path in each) for each in (paths, looked_at))
-    return Unseen(
-        round(len(paths) * len(usable) / len(looked_at)),
-        sum(usable.values()) * all_bytes / max(looked_at_bytes, 1),
+    all_bytes, sample_bytes = (sum(sizes[path] for path in each) for each in (paths, sample))
+    return UnknownFiles(
+        round(len(paths) * len(usable) / len(sample)),
+        sum(usable.values()) * all_bytes / max(sample_bytes, 1),
         tuple(usable),
     )
 

@@ -1,4 +1,4 @@
-"""`birdcache plan`: what `dvc repro` would run, why, and what decoding would cost, before it is spent."""
+"""`birdcache plan`: the stages that `dvc repro` would run, the reasons, and the cost of decoding."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from commands.plan.reasons import counted, few, lines, size_text
 from commands.plan.stages import StagePlan, State, plan_stages
 
 MEANINGS = {
-    "restored": "DVC has kept the results of these very inputs and gives them back",
-    "may run": "only if what it reads comes out different",
+    "restored": "DVC has the results of these inputs and restores them",
+    "may run": "only if its inputs change",
 }
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the plan; with --json write the same facts to a file.
+    """Print the plan; with --json, also write it to a file.
 
     Raises
     ------
     BirdcacheError
-        If `dvc repro` could not run: no pipeline, bad params, a data set that cannot be read.
+        If `dvc repro` could not run: no pipeline, wrong parameters, an unreadable data set.
     """
     params = parameters.load()
     stages = plan_stages()
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def as_json(stages: Sequence[StagePlan], decoding: Decoding | None) -> dict[str, Any]:
-    """The plan as plain values; `why` are the lines of the terminal."""
+    """The plan as JSON values; `why` holds the lines shown on the terminal."""
     return {
         "stages": [{**asdict(plan), "why": lines(plan.reasons)} for plan in stages],
         "decoding": None if decoding is None else {**asdict(decoding), "fits": decoding.fits},
@@ -50,7 +50,7 @@ def as_json(stages: Sequence[StagePlan], decoding: Decoding | None) -> dict[str,
 
 
 def stage_lines(stages: Sequence[StagePlan]) -> Iterator[str]:
-    """A line per stage with its first reason, one more per further reason, and a summary."""
+    """A line per stage and reason, and a summary."""
     count = Counter[str](plan.state for plan in stages)
     if count["up to date"] == len(stages):
         yield f"nothing to run: all {len(stages)} stages are up to date"
@@ -68,7 +68,7 @@ def stage_lines(stages: Sequence[StagePlan]) -> Iterator[str]:
 
 
 def decoding_lines(decoding: Decoding) -> Iterator[str]:
-    """A table of what is decoded, then what it rests on."""
+    """A table of the stores to decode, and the basis of the estimate."""
     yield from decoding.notes
     if any(store.to_decode for store in decoding.stores):
         yield f"{'decoding':<24}{'recordings':>16}{'hours':>10}{'to write':>12}{'about':>12}"
@@ -90,10 +90,10 @@ def _store_line(store: StoreCost) -> str:
 
 def _nothing_line(stores: Sequence[StoreCost]) -> str:
     if not any(store.listed for store in stores):
-        return f"{stores[0].stage}: nothing to decode: no audio file is there"
+        return f"{stores[0].stage}: nothing to decode: there are no audio files"
     held = " and ".join(counted(store.listed, store.store) for store in stores if store.listed)
     copied = sum(store.gigabytes for store in stores)
-    more = f"; {size_text(copied * 1e9)} of them are copied into new parts" if copied else ""
+    more = f"; {size_text(copied * 1e9)} are copied into new parts" if copied else ""
     return f"{stores[0].stage}: nothing to decode: all {held} are in the pool{more}"
 
 
@@ -104,10 +104,10 @@ def _basis_lines(decoding: Decoding) -> Iterator[str]:
     for rate in decoding.rates:
         basis = f"{rate.seconds:.0f} s of {counted(rate.recordings, 'recordings')}"
         speed = f"{rate.times_realtime:,.0f} x realtime for each of {workers}"
-        yield f"{rate.stage}: time estimated at {speed}, measured just now on {basis}"
+        yield f"{rate.stage}: time estimated from {speed}, just measured on {basis}"
     if decoding.free_gigabytes is not None and any(store.gigabytes for store in decoding.stores):
         free = f"{size_text(decoding.free_gigabytes * 1e9)} are free on the disk of the pool {decoding.pool}"
-        yield free if decoding.fits else f"WARNING: this will not fit: only {free}; see `birdcache cache gc`"
+        yield (free if decoding.fits else f"WARNING: not enough disk space: only {free}; try `birdcache cache gc`")
 
 
 def _total_line(stores: Sequence[StoreCost]) -> str:

@@ -1,4 +1,4 @@
-"""What decoding would cost: recordings, hours, bytes and minutes of each store that `dvc repro` may build."""
+"""The cost of decoding: recordings, hours, bytes and minutes of each store that `dvc repro` may build."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from birdcache.storage import AnyPath, place
 from cache import tables
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from commands.plan.audio import Audio, expected_audio, listed_audio, spread
+from commands.plan.audio import StoreAudio, expected_audio, listed_audio, spread
 from commands.plan.reasons import counted, few
 from commands.plan.stages import StagePlan
 from pipeline.build.build import SPARE_BYTES, Builder, free_bytes
@@ -29,12 +29,12 @@ from pipeline.build.plan import PartJob, Source
 from pipeline.spectrograms import open_builder
 
 STAGE = "spectrograms@"
-MEASURED_FILES, MEASURED_S = 3, 20.0  # so many recordings, at most so many seconds of each
+MEASURED_FILES, MEASURED_S = 3, 20.0  # recordings, and seconds of each, for measuring speed
 
 
 @dataclass(frozen=True)
 class StoreCost:
-    """What building one store takes; minutes is None if none of its recordings could be decoded to measure."""
+    """The cost of building one store; minutes is None if no recording could be decoded for measuring."""
 
     stage: str
     store: str
@@ -47,7 +47,7 @@ class StoreCost:
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds of audio that one worker turns into spectrograms each second, and what that was measured on."""
+    """Speed of one worker, in seconds of audio per second, and the sample on which it was measured."""
 
     stage: str
     times_realtime: float
@@ -57,7 +57,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Decoding:
-    """The cost of all stores, and what it rests on; free_gigabytes is None for a remote pool."""
+    """The cost of all stores, and its basis; free_gigabytes is None for a remote pool."""
 
     stores: tuple[StoreCost, ...]
     rates: tuple[Rate, ...]
@@ -68,18 +68,18 @@ class Decoding:
 
     @property
     def fits(self) -> bool:
-        """Whether the pool's disk has room for it all."""
+        """True if the pool's disk has enough space for all stores."""
         needed = sum(store.gigabytes for store in self.stores)
         return not needed or self.free_gigabytes is None or needed + SPARE_BYTES / 1e9 <= self.free_gigabytes
 
 
 def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding | None:
-    """What the stages `spectrograms@<view>` that run or may run would decode; None if there is none.
+    """Plan the decoding of all stages `spectrograms@<view>` that run or may run; None if there is none.
 
     Raises
     ------
     PipelineError
-        If a view's numbers do not go together, or the data set cannot be read: `dvc repro` would stop there too.
+        If a view is impossible, or the data set cannot be read: `dvc repro` would fail in the same way.
     """
     states = {plan.stage: plan.state for plan in stages}
     moving = [name.removeprefix(STAGE) for name, state in states.items() if _moves(name, state)]
@@ -106,12 +106,12 @@ def _moves(stage: str, state: str) -> bool:
 
 
 def _workers(machine: MachineParams) -> int:
-    """Processes that will decode; those of a cluster elsewhere are not counted."""
+    """Number of processes that will decode, without those of a remote cluster."""
     return machine.workers or (1 if machine.backend == "dask" and machine.scheduler else int(joblib.cpu_count()))
 
 
 def _machine_notes(views: Sequence[str], params: Params) -> Iterator[str]:
-    """What sizes and times leave out."""
+    """Notes on what sizes and times do not include."""
     packed = [f"views.{name}" for name in views if params.views[name].compression != "none"]
     if packed:
         yield f"{', '.join(packed)}: sizes are before compression"
@@ -120,42 +120,42 @@ def _machine_notes(views: Sequence[str], params: Params) -> Iterator[str]:
         yield f"times are those of one worker; the cluster at {machine.scheduler} shares them"
 
 
-def _audio(states: Mapping[str, str], params: Params) -> tuple[dict[str, Audio], list[str]]:
-    """The audio that the stores will be made of, and what there is to say about that."""
+def _audio(states: Mapping[str, str], params: Params) -> tuple[dict[str, StoreAudio], list[str]]:
+    """The audio of the stores, and notes on it."""
     root, demo = params.data.root, f"demo@{params.data.root.removeprefix('data/demo/')}"
     if states.get(demo, "up to date") != "up to date" and demo.removeprefix("demo@") in params.demo:
-        return {}, [f"stage {demo} makes {root} first: what there is to decode is known when it has run"]
+        return {}, [f"stage {demo} makes {root} first; the cost of decoding is known after it"]
     if states.get("recordings") == "up to date":
         return listed_audio(), []
     expected = expected_audio(params.data)
     return expected, _notes(expected)
 
 
-def _notes(expected: Mapping[str, Audio]) -> list[str]:
-    """What is new or gone since the last run of stage `recordings`, as far as names and times of files tell."""
+def _notes(expected: Mapping[str, StoreAudio]) -> list[str]:
+    """Notes on files that are new or gone since the last run of stage `recordings`, by names and times."""
     found = [line for store, audio in expected.items() for line in _store_notes(store, audio)]
     if not tables.AUDIO.path.exists():
-        return ["there is no list of recordings yet: counted by what the data set lists and the files' headers", *found]
-    title = "stage recordings runs first; by names and times of the files, since its last run:"
-    return [title, *found] if found else [f"{title} nothing is new, changed or gone"]
+        return ["stage recordings has not run yet; counted from the data set's tables and the files' headers", *found]
+    title = "stage recordings runs first; since its last run, judging by names and times of files:"
+    return [title, *found] if found else [f"{title} no changes"]
 
 
-def _store_notes(store: str, audio: Audio) -> Iterator[str]:
+def _store_notes(store: str, audio: StoreAudio) -> Iterator[str]:
     if audio.new:
         yield f"  {counted(len(audio.new), store)} new or changed: {few(audio.new)}"
     if audio.gone:
         yield f"  {counted(len(audio.gone), store)} gone: {few(audio.gone)}"
-    if audio.unseen.files:
-        basis = f"the headers of {len(audio.unseen.sample)}; what the pool knows of them will not be decoded"
-        yield f"  hours of {counted(audio.unseen.files, store)} are estimated by {basis}"
+    if audio.unknown.files:
+        basis = f"the headers of {len(audio.unknown.sample)}; those already in the pool will not be decoded"
+        yield f"  hours of {counted(audio.unknown.files, store)} are estimated by {basis}"
 
 
 def _view_cost(
-    stage: str, builder: Builder, audio: Mapping[str, Audio], workers: int
+    stage: str, builder: Builder, audio: Mapping[str, StoreAudio], workers: int
 ) -> tuple[list[StoreCost], Rate | None]:
     jobs = {store: builder.plan(each.sources) for store, each in audio.items()}
     new = [source.path for each in jobs.values() for job in each for source in job.new]
-    new += [path for each in audio.values() for path in each.unseen.sample]
+    new += [path for each in audio.values() for path in each.unknown.sample]
     rate = measured_rate(stage, builder, [place(path) for path in spread(new, MEASURED_FILES)])
     finished = {part.keys for part in open_pool(builder.root, builder.digest).parts()}
     costs = []
@@ -166,21 +166,27 @@ def _view_cost(
 
 
 def _store_cost(
-    stage: str, store: str, builder: Builder, audio: Audio, jobs: Sequence[PartJob], rate: Rate | None, workers: int
+    stage: str,
+    store: str,
+    builder: Builder,
+    audio: StoreAudio,
+    jobs: Sequence[PartJob],
+    rate: Rate | None,
+    workers: int,
 ) -> StoreCost:
-    """The cost of a store of which these jobs are still to be built."""
-    unseen = audio.unseen
+    """The cost of a store with these jobs still to be built."""
+    unknown = audio.unknown
     new: list[Source] = [source for job in jobs for source in job.new]
-    duration_s = sum(source.duration_s for source in new) + unseen.duration_s
+    duration_s = sum(source.duration_s for source in new) + unknown.duration_s
     frame_bytes = Layout.of(builder.view, builder.quantizer).frame_bytes
-    size = builder.bytes_of(jobs) + frame_bytes * builder.view.frames(unseen.duration_s)
-    # One worker owns a whole part: it takes at least as long as the longest one.
+    size = builder.bytes_of(jobs) + frame_bytes * builder.view.frames(unknown.duration_s)
+    # a part has one worker, so the longest part is a lower limit
     elapsed_s = max(duration_s / workers, *(job.duration_s for job in jobs), 0.0)
     return StoreCost(
         stage,
         store,
-        len(audio.sources) + unseen.files,
-        len(new) + unseen.files,
+        len(audio.sources) + unknown.files,
+        len(new) + unknown.files,
         duration_s / 3600,
         size / 1e9,
         elapsed_s / rate.times_realtime / 60 if rate else (None if duration_s else 0.0),
@@ -188,7 +194,7 @@ def _store_cost(
 
 
 def measured_rate(stage: str, builder: Builder, files: Sequence[AnyPath]) -> Rate | None:
-    """Decode and compute the beginnings of some recordings with one thread, after a warm-up with the first.
+    """Measure the speed of one thread on the starts of some recordings, after a warm-up with the first.
 
     Returns
     -------
@@ -205,7 +211,7 @@ def measured_rate(stage: str, builder: Builder, files: Sequence[AnyPath]) -> Rat
 
 
 def _decoded_s(builder: Builder, file: AnyPath) -> float:
-    """Seconds of audio turned into codes; 0 for a file that cannot be decoded."""
+    """Seconds of audio decoded and quantised; 0 for a file that cannot be decoded."""
     decoded = _Beginning(file, builder.view)
     try:
         for values in spectrogram_blocks(decoded, builder.view):
@@ -216,7 +222,7 @@ def _decoded_s(builder: Builder, file: AnyPath) -> float:
 
 
 class _Beginning:
-    """The first `MEASURED_S` of a recording in pieces, as the front end takes them; counts the samples."""
+    """The first `MEASURED_S` of a recording as blocks for the front end; counts the samples."""
 
     def __init__(self, file: AnyPath, view: MelView | PcenView) -> None:
         self._file, self._view, self.samples = file, view, 0

@@ -1,4 +1,4 @@
-"""Why a stage runs: what changed since its last run, from what to what, and how that is told in a few lines."""
+"""Reasons for running a stage: changes since its last run, and their description in a few lines."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _LISTS: dict[Kind, str] = {
     "new input": "new input: {}",
     "missing input": "missing input: {}",
     "missing output": "missing output: {}",
-    "changed output": "output that the stage did not write: {}",
+    "changed output": "output changed by something else: {}",
     "new output": "new output: {}",
-    "lost output": "output that DVC's cache has lost: {}",
+    "lost output": "output missing from DVC's cache: {}",
 }
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One change: of what kind, of which key or file, and its values as dvc.lock knows them and as they are now.
+    """A change: its kind, the name of the key or file, and the values in dvc.lock and now.
 
-    A key's values are those of params.yaml; a file's or folder's are their `Extent`; others have none.
+    Values of a key are those of params.yaml, values of a file or folder its `Extent`; other changes have none.
     """
 
     kind: Kind
@@ -53,7 +53,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much a file or folder holds; a file has no number of files."""
+    """Size of a file or folder; `files` is None for a file."""
 
     bytes: int | None
     files: int | None = None
@@ -64,7 +64,7 @@ class Extent:
 
 
 def key_changes(name: str, old: Any, new: Any) -> Iterator[Reason]:
-    """The leaves of a key that changed; a whole section that came or went counts as one."""
+    """The changed leaves of a key; an added or removed section counts as one change."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*new, *old]):
             if key not in new:
@@ -78,19 +78,19 @@ def key_changes(name: str, old: Any, new: Any) -> Iterator[Reason]:
 
 
 def lines(reasons: Sequence[Reason]) -> list[str]:
-    """The reasons in words, files of one kind in one line."""
-    told: list[str] = []
+    """The reasons in words, with a line for all files of a kind."""
+    text: list[str] = []
     ordered = sorted(reasons, key=lambda reason: get_args(Kind).index(reason.kind))
     for kind, group in groupby(ordered, lambda reason: reason.kind):
         if kind in _LISTS:
-            told.append(_LISTS[kind].format(few([reason.name for reason in group])))
+            text.append(_LISTS[kind].format(few([reason.name for reason in group])))
         else:
-            told += [_line(reason) for reason in group]
-    return told
+            text += [_line(reason) for reason in group]
+    return text
 
 
 def few(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first names and the number of the others."""
     more = len(names) - NAMES_AT_MOST
     return ", ".join(names[:NAMES_AT_MOST]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -116,7 +116,7 @@ def _line(reason: Reason) -> str:
         case "never ran":
             return "never run before"
         case "always":
-            return "runs each time: it names no input"
+            return "runs every time: it has no inputs"
         case "comments":
             return "comments, layout, or code behind no stage: no other stage runs for it"
         case "command":
@@ -128,11 +128,11 @@ def _line(reason: Reason) -> str:
         case "key":
             return f"{name}: {_value(old)} -> {_value(new)}"
         case _:
-            return f"{name} changed: {old}" + (f" -> {new}" if new != old else ", as before, but other contents")
+            return f"{name} changed: {old}" + (f" -> {new}" if new != old else ", with other contents")
 
 
 def _value(value: Any) -> str:
-    """A value as params.yaml spells it."""
+    """A value as in params.yaml."""
     if isinstance(value, Mapping):
         return "a section" if value else "{}"
     names: dict[Any, str] = {None: "null", True: "true", False: "false"}

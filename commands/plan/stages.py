@@ -1,7 +1,7 @@
-"""What `dvc repro` would run: dvc.lock beside params.yaml, code and files, stage after stage.
+"""The stages that `dvc repro` would run: dvc.lock compared with params.yaml, code and files.
 
-DVC does the comparing; nothing is run, written or checked out. Only what stage `code` would write is computed here, so
-that an edit is followed to the stages whose digests change.
+DVC compares; nothing is run, written or checked out. Only the output of stage `code` is computed here, to trace an edit
+to the stages whose digests change.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from birdcache.errors import CommandError
 from commands.plan.reasons import Extent, Kind, Reason, key_changes
 
 State = Literal["runs", "restored", "may run", "up to date"]
-PIPELINE = "dvc.yaml"  # those in folders, such as optional/dvc.yaml, run only when they are named
+PIPELINE = "dvc.yaml"  # others, such as optional/dvc.yaml, only run when named
 Code = Mapping[str, dict[str, str]]  # file of stage `code` -> what it will hold
 OUTPUTS: dict[str, Kind] = {"deleted": "missing output", "modified": "changed output", "not in cache": "lost output"}
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What becomes of a stage.
+    """Plan for one stage.
 
     Attributes
     ----------
     state
-        up to date; runs; restored: DVC kept the results of these very inputs and gives them back; may run: only if
-        what it reads from the stages `after` comes out different.
+        up to date; runs; restored: DVC has the results of these inputs and restores them; may run: only if its inputs
+        from the stages `after` change.
     reasons
-        What changed, for runs and restored.
+        Changes, for runs and restored.
     after
-        For may run: the stages that it reads from and that are not up to date themselves.
+        For may run: the stages before it that are not up to date.
     """
 
     stage: str
@@ -55,25 +55,25 @@ class StagePlan:
 
 
 def plan_stages() -> list[StagePlan]:
-    """Every stage of dvc.yaml, in the order in which `dvc repro` comes to it.
+    """Plan every stage of dvc.yaml, in the order of `dvc repro`.
 
     Raises
     ------
     CommandError
-        If this folder is no DVC project with a pipeline, or DVC cannot make sense of it.
+        If this folder is not a DVC project with a pipeline, or DVC cannot read it.
     """
     if not Path("dvc.yaml").is_file():
-        raise CommandError("dvc.yaml: no such file; run birdcache in the project's folder, or `git checkout dvc.yaml`")
+        raise CommandError("dvc.yaml: no such file; run this in a checkout of birdcache, or `git checkout dvc.yaml`")
     try:
         with _quietly(), Repo(Path.cwd()) as repo:
             return list(_plan_all(repo))
     except DvcException as error:
-        raise CommandError(f"DVC cannot read this project: {error}; `dvc status` tells more") from error
+        raise CommandError(f"DVC cannot read this project: {error}; see `dvc status`") from error
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without DVC's progress bars, log and deprecations."""
+    """Silence DVC's progress bars, log and deprecation warnings."""
     logger = logging.getLogger("dvc")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -98,12 +98,12 @@ def _plan_all(repo: Any) -> Iterator[StagePlan]:
 
 
 def _is_code(stage: Any) -> bool:
-    """Whether it is stage `code`, whose outputs are known before it runs."""
+    """True for stage `code`, whose outputs are known before it runs."""
     return any(Path(out.def_path) == FOLDER for out in stage.outs)
 
 
 def _plan(stage: Any, moving: Sequence[Any], code: Code) -> StagePlan:
-    """Plan one stage; `moving` are the stages that it reads from and that may change what it reads."""
+    """Plan one stage; `moving` are the stages before it that may change its inputs."""
     name, reasons = stage.addressing, tuple(_reasons(stage, moving, code))
     if reasons:
         is_restored = not moving and _is_kept(stage, reasons, code)
@@ -114,7 +114,7 @@ def _plan(stage: Any, moving: Sequence[Any], code: Code) -> StagePlan:
 
 
 def _reasons(stage: Any, moving: Sequence[Any], code: Code) -> Iterator[Reason]:
-    """What changed, but for inputs that a moving stage writes: whether they change is not known before it has run."""
+    """Changes, except in outputs of moving stages, which are only known after these have run."""
     if not any(each.hash_info for each in (*stage.deps, *stage.outs)):
         yield Reason("never ran", stage.addressing)
         return
@@ -135,7 +135,7 @@ def _reasons(stage: Any, moving: Sequence[Any], code: Code) -> Iterator[Reason]:
 
 
 def _edit_reasons(stage: Any, code: Code) -> Iterator[Reason]:
-    """What an edit of the project's code comes to."""
+    """Files whose digests an edit changes, or the note that only comments changed."""
     if any(not dep.hash_info or dep.changed_checksum() for dep in stage.deps):
         named = {file for name, files in code.items() for file in _changed(_read_digests(Path(name)), files)}
         yield from [Reason("code", file) for file in sorted(named)] or [Reason("comments", stage.addressing)]
@@ -151,7 +151,7 @@ def _dependency_reasons(dep: Any, moving: Sequence[Any], code: Code) -> Iterator
 
 
 def _code_reasons(dep: Any, files: dict[str, str]) -> Iterator[Reason]:
-    """The files behind a stage that changed since it last ran."""
+    """Changed files behind a stage."""
     if not dep.hash_info:
         yield Reason("new input", dep.def_path)
     elif dep.hash_info.value != _md5(as_file(files)):
@@ -167,7 +167,7 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def _read_digests(path: Path) -> dict[str, str]:
-    """Digests of files as stage `code` wrote them; none where it wrote none."""
+    """Digests of files as written by stage `code`; empty if there are none."""
     return dict(json.loads(path.read_bytes())) if path.is_file() else {}
 
 
@@ -207,7 +207,7 @@ def _extent(meta: Any) -> Extent:
 
 
 def _is_kept(stage: Any, reasons: Sequence[Reason], code: Code) -> bool:
-    """Whether DVC's run cache holds the results of this command on these inputs; the stage is spoilt by asking."""
+    """True if DVC's run cache holds the results of this command on these inputs; modifies the stage."""
     only_outputs = all("output" in reason.kind for reason in reasons)
     runs = stage.repo.stage_cache
     if not only_outputs and not Path(runs.cache_dir).is_dir():

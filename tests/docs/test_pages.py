@@ -104,3 +104,10 @@ def test_links_lead_somewhere(page: Path) -> None:
         if heading:
             titles = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), flags=re.MULTILINE)
             assert heading in {parameters.anchor(title) for title in titles}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    folders = "|".join((*SOURCES, "benchmarks", "docs", "optional", "tests"))
+    for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), f"{name}: no such file; name the one that has its place"

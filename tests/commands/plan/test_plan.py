@@ -251,9 +251,9 @@ def test_changed_label_decodes_nothing(project: Path, plan: Plan) -> None:
     table.write_text(table.read_text().replace(",4,midton/XC0", ",1,midton/XC0"))
     facts, shown = plan()
     (reason,) = why(facts, "recordings")
-    assert re.fullmatch(r"chorus changed: 22 files, \d+ kB, as before, but other contents", reason)
+    assert re.fullmatch(r"chorus changed: 22 files, \d+ kB, with other contents", reason)
     assert set(decoded(facts).values()) == {0}
-    assert "nothing is new, changed or gone" in shown
+    assert "judging by names and times of files: no changes" in shown
     assert "spectrograms@pcen: nothing to decode: all 18 recordings and 1 soundscape are in the pool" in shown
 
 
@@ -336,7 +336,7 @@ def test_added_member_never_ran_and_is_told_as_one_key(project: Path, plan: Plan
 
 def test_project_without_dvc_lock_decodes_everything(fresh: Path, plan: Plan) -> None:
     facts, shown = plan()
-    assert "there is no list of recordings yet: counted by what the data set lists" in shown
+    assert "stage recordings has not run yet; counted from the data set's tables" in shown
     assert "since its last run" not in shown
     assert set(states(facts).values()) == {"runs"}
     assert [why(facts, each["stage"]) for each in facts["stages"]] == [["never run before"]] * 15
@@ -363,10 +363,10 @@ def test_audio_of_a_remote_data_set_is_counted_like_local_audio(
     here = plan_audio.expected_audio(data)
     there = plan_audio.expected_audio(data.model_copy(update={"root": str(remote)}))
     for store in ("recordings", "soundscapes"):
-        assert there[store].unseen.files == here[store].unseen.files
-        assert there[store].unseen.duration_s == pytest.approx(here[store].unseen.duration_s)
+        assert there[store].unknown.files == here[store].unknown.files
+        assert there[store].unknown.duration_s == pytest.approx(here[store].unknown.duration_s)
         assert {source.sha256 for source in there[store].sources} == {source.sha256 for source in here[store].sources}
-    assert sum(len(audio.sources) + audio.unseen.files for audio in there.values()) == 19
+    assert sum(len(audio.sources) + audio.unknown.files for audio in there.values()) == 19
 
 
 def test_new_and_gone_files_of_a_remote_data_set_are_seen(project: Path) -> None:
@@ -404,7 +404,7 @@ def test_demo_that_is_not_made_yet_is_said_to_be_unknown(fresh: Path, plan: Plan
     facts, shown = plan()
     assert states(facts)["demo@dawn"] == "runs"
     assert facts["decoding"]["stores"] == []
-    assert "stage demo@dawn makes data/demo/dawn first: what there is to decode is known when it has run" in shown
+    assert "stage demo@dawn makes data/demo/dawn first; the cost of decoding is known after it" in shown
 
 
 def test_store_that_does_not_fit_is_warned_of(project: Path, plan: Plan, change: Change, monkeypatch: Any) -> None:
@@ -415,7 +415,7 @@ def test_store_that_does_not_fit_is_warned_of(project: Path, plan: Plan, change:
     monkeypatch.setattr(decoding, "free_bytes", lambda pool: 2**28)
     facts, shown = plan()
     assert not facts["decoding"]["fits"]
-    assert "WARNING: this will not fit: only 268 MB are free on the disk of the pool .birdcache/pool" in shown
+    assert "WARNING: not enough disk space: only 268 MB are free on the disk of the pool .birdcache/pool" in shown
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -494,7 +494,7 @@ def test_planning_changes_no_file(project: Path, plan: Plan, change: Change) -> 
     [
         ("params.yaml", None, "params.yaml: no such file; run `birdcache init --demo`"),
         ("params.yaml", "views: {}\n", "params.yaml: "),
-        ("dvc.yaml", None, "dvc.yaml: no such file; run birdcache in the project's folder"),
+        ("dvc.yaml", None, "dvc.yaml: no such file; run this in a checkout of birdcache"),
         ("dvc.yaml", "stages: [\n", "DVC cannot read this project: "),
         ("dvc.lock", "{", "DVC cannot read this project: "),
         ("chorus/train.csv", "nothing\n", "chorus/train.csv: lacks column(s) primary_label, filename"),
