@@ -145,7 +145,7 @@ def run_stage(project: Path, module: str, *arguments: str) -> None:
 
 def _listed(project: Path) -> dict[str, str]:
     """The code of each file that the two stages refused."""
-    tables = [pd.read_csv(project / "reports" / name) for name in ("refused.csv", f"spectrograms/{VIEW}-refused.csv")]
+    tables = [pd.read_csv(project / "reports" / name / "refused.csv") for name in ("data", f"spectrograms/{VIEW}")]
     return {file: code for table in tables for file, code in zip(table["file"], table["code"], strict=True)}
 
 
