@@ -1,4 +1,4 @@
-"""What is said of a file of a store whose bytes are not those that were sealed: which, how, whose, and how to mend it.
+"""Corrupted files of a store: the file, the fault, the recordings that it concerns, and the repair.
 
 DVC knows files by inode, time and size, and would not look again at one that a failing disk has changed. So the file's
 time is set: then `dvc repro` runs its stage, which compares the parts in the pool and builds only what is bad.
@@ -46,7 +46,7 @@ def repair(corruption: Corruption) -> str:
 
 
 def _is_noticed(path: Path) -> bool:
-    """Whether DVC is going to look at a file again: it is gone, or has another time now."""
+    """True if DVC will look at the file again: it is gone, or has another time now."""
     try:
         os.utime(path)
         if path.is_symlink():

@@ -60,7 +60,7 @@ def find_slices(store: Store, row_B: Ints, position_BT: Ints) -> Slices:
 
 
 def _stretches(position_BT: Ints) -> tuple[Ints, Ints]:
-    """Where in the B * T frames positions that follow each other begin, and how many they are, without padding."""
+    """Begin (in the B * T frames) and length of each row of positions that follow each other, without padding."""
     begins_BT = np.zeros(position_BT.shape, bool)
     begins_BT[:, 0] = True
     first_B, last_B = position_BT[:, 0], position_BT[:, -1]

@@ -45,12 +45,12 @@ class GcRoot:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether another machine left it: only that one can tell whether the store is still there."""
+        """True if another machine wrote it: only that one can tell whether the store is still there."""
         return self.host != platform.node()
 
     @property
     def is_stale(self) -> bool:
-        """Whether its store is gone, or was never finished and its folder is gone."""
+        """True if its store is gone, or was never finished and its folder is gone."""
         store = Path(self.store)
         there = (store / MANIFEST).is_file() or (not self.is_finished and store.parent.is_dir())
         return not self.is_foreign and not there
@@ -149,7 +149,7 @@ class PoolEntry:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is a part that a build could use."""
+        """True for a part that a build could use."""
         return ROWS in self.files and not self.folder.name.startswith("tmp-")
 
 

@@ -27,7 +27,7 @@ def content_key(audio_sha256: str, digest: str, silence: bool = False) -> str:
 
 
 def part_bits(total_bytes: float) -> int:
-    """How many leading bits of a key name its part: 16 parts at least, then parts of about 32 MiB."""
+    """Number of leading bits of a key that name its part: 16 parts at least, then parts of about 32 MiB."""
     wanted = math.ceil(math.log2(max(total_bytes / PART_BYTES, 1)))
     return min(max(wanted, FEWEST_PART_BITS), MOST_PART_BITS)
 

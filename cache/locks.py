@@ -1,4 +1,4 @@
-"""Who may write: one build at a time to a store; to a local pool all builds, or `birdcache cache gc` alone.
+"""Locks on writing: one build at a time to a store; to a local pool all builds, or `birdcache cache gc` alone.
 
 A lock ends with the process that holds it, however that ends. A remote pool has none.
 """
@@ -41,11 +41,11 @@ def building(root: AnyPath, when_alone: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def replacing(store: Path, sweep_after: Callable[[int], None]) -> Iterator[None]:
-    """Hold a store's lock while it is built and sealed: a hidden file beside it, which says who holds it.
+    """Hold a store's lock while it is built and committed: a hidden file beside it, which names its holder.
 
     Parameters
     ----------
-    sweep_after : is told first which process of this machine held the lock last: it may have been killed.
+    sweep_after : is called first with the process of this machine that held the lock last: it may have been killed.
 
     Raises
     ------

@@ -41,7 +41,7 @@ class MappedParts:
         self._left = len(self._is_good)  # chunks that nobody has looked at yet
 
     def unchecked(self, part_R: Ints, chunk_R: Ints) -> npt.NDArray[np.bool_]:
-        """Which of these chunks have not been compared yet."""
+        """Mask of those of these chunks that have not been compared yet."""
         if not self._left:
             return np.zeros(len(part_R), bool)
         return ~self._is_good[self._first_chunk[part_R] + chunk_R]

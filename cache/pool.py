@@ -56,11 +56,11 @@ class Pool(Protocol):
         """Begin a part; it is not in the pool before `publish`."""
 
     def publish(self, part_writer: PartWriter) -> PooledPart:
-        """Finish a draft; if its part is there already, that one is kept."""
+        """Finish a part; if its part is there already, that one is kept."""
 
 
 def view_folder(root: AnyPath, digest: str) -> AnyPath:
-    """Where a pool keeps the parts of one view."""
+    """Folder of the parts of one view in a pool."""
     return root / digest[:DIGEST_DIGITS]
 
 
@@ -68,7 +68,7 @@ class LocalPool:
     """A pool in a folder of this machine, or of a disk that several machines share."""
 
     def __init__(self, root: Path, digest: str) -> None:
-        self._folder = root / digest[:DIGEST_DIGITS]  # made by the first draft: to look changes nothing
+        self._folder = root / digest[:DIGEST_DIGITS]  # made by the first part: looking changes nothing
         self._trusted: set[AnyPath] = set()
 
     def find(self, keys: Sequence[str]) -> PooledPart | None:
@@ -141,7 +141,7 @@ def discard(folder: Path) -> None:
 
 
 def is_intact(part: PooledPart) -> bool:
-    """Whether every file of a local part has the size and the SHA-256 that it was written with."""
+    """True if every file of a local part has the size and the SHA-256 that it was written with."""
     paths = [(Path(str(part.folder)) / name, facts) for name, facts in part.files.items()]
     return all(path.exists() and FileFacts(path.stat().st_size, file_sha256(path)) == facts for path, facts in paths)
 

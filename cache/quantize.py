@@ -1,4 +1,4 @@
-"""How a value is stored: float16 as it is, or uint8 on an even grid over the front end's range."""
+"""Quantised values: float16 as they are, or uint8 on an even grid over the front end's range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the parts of a store lie when its pool is remote: they stay there, and the store names them.
+"""Places of the parts of a store whose pool is remote: they stay there, and the store names them.
 
 The file is no part of what the manifest vouches for: size and SHA-256 of each part are the same wherever it lies.
 """

@@ -1,4 +1,4 @@
-"""A pool that lies elsewhere, such as s3://bucket/pool. Parts are written here and uploaded whole, rows.json last."""
+"""A remote pool, such as s3://bucket/pool. Parts are written on this machine and uploaded whole, rows.json last."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RemotePool:
         return parts
 
     def new_part(self, layout: Layout) -> PartWriter:
-        """As `Pool.part_writer`, in a temporary folder of this machine that goes when the draft does."""
+        """As `Pool.part_writer`, in a temporary folder of this machine that goes when the writer does."""
         folder = Path(tempfile.mkdtemp(prefix="birdcache-"))
         part_writer = PartWriter(folder / "part", layout)
         weakref.finalize(part_writer, shutil.rmtree, folder, ignore_errors=True)

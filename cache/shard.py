@@ -28,7 +28,7 @@ BLOSC_LEVEL = 5
 
 @dataclass(frozen=True)
 class Layout:
-    """What the bytes of a chunk mean: (512, M) codes, perhaps compressed by Blosc."""
+    """Meaning of the bytes of a chunk: (512, M) quantised values, perhaps compressed by Blosc."""
 
     mel_bins: int
     dtype: Literal["float16", "uint8"]

@@ -1,4 +1,4 @@
-"""Read a sealed store: which recordings it holds, and their frames."""
+"""A store opened for reading: its recordings and their frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cache.verify import Contents, find_corruption
 
 
 class Store:
-    """A sealed store, opened for reading.
+    """A committed store, opened for reading.
 
     Recordings are numbered 0 to `len(store) - 1`; `rows_of` turns SHA-256s of audio files into these numbers. Frames
     of all recordings form one long axis, part after part; `first_frame` and `frames` place each recording on it.
@@ -69,17 +69,17 @@ class Store:
 
     @property
     def layout(self) -> Layout:
-        """How the store's chunks are written."""
+        """Layout of the store's chunks."""
         return self._contents.layout
 
     @property
     def is_mappable(self) -> bool:
-        """Whether its frames can be mapped into memory: local and not compressed."""
+        """True if its frames can be mapped into memory: local and not compressed."""
         return not self.is_remote and self.layout.compression == "none"
 
     @property
     def is_remote(self) -> bool:
-        """Whether its parts lie elsewhere, in a remote pool."""
+        """True if its parts lie in a remote pool."""
         return self._contents.is_remote
 
     @property
@@ -160,7 +160,7 @@ class Store:
         Raises
         ------
         StoreError
-            At the first file whose bytes are not those that were sealed.
+            At the first file whose bytes are not those that were written.
         """
         for corruption in find_corruption(self._contents, full=True):
             raise refusal(corruption)

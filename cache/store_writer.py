@@ -1,4 +1,4 @@
-"""Turn finished parts into a sealed store: links to the pool, an index of recordings, the manifest last."""
+"""A store made of finished parts: links to the pool, an index of recordings, the manifest last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from birdcache.storage import is_local
 from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, FileEntry, Manifest, PartEntry, QuantizerEntry
 from cache.pool import PooledPart, link_part
 from cache.quantize import Quantizer
-from cache.remote_parts import NAME as WHEREABOUTS
+from cache.remote_parts import NAME as REMOTE_PARTS
 from cache.remote_parts import write_places
 
 
@@ -65,11 +65,11 @@ def _put_together(
         path.parent.mkdir(parents=True, exist_ok=True)
         with naming(path):
             path.write_bytes(content)
-    elsewhere = {named.name: named.part.folder for named in parts if not is_local(named.part.folder)}
+    remote = {named.name: named.part.folder for named in parts if not is_local(named.part.folder)}
     for named in parts:
-        if named.name not in elsewhere:
+        if named.name not in remote:
             link_part(named.part, building / "parts" / named.name)
-    write_places(building, elsewhere)
+    write_places(building, remote)
     other_files = _other_files(building)
     _force_to_disk(building)
     write_durably(building / NAME, _manifest(view, digest, quantizer, parts, other_files).to_bytes())
@@ -88,11 +88,14 @@ def _replace(target: Path, building: Path, old: Path) -> None:
 
 
 def _force_to_disk(building: Path) -> None:
-    """What is the store's own. Its parts' bytes are on disk already, and to force three folders for each part would
-    take longer than everything else; the sizes that a reader compares would tell of a link that a crash lost."""
+    """Force the store's own files to disk, and not the folders of its parts.
+
+    The parts' bytes are on disk already, and three folders for each part would take longer than everything else; a link
+    that a crash lost shows in the sizes that a reader compares.
+    """
     fsync_tree(building / "index")
-    elsewhere = building / WHEREABOUTS
-    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", elsewhere, building):
+    remote = building / REMOTE_PARTS
+    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", remote, building):
         if path.exists():
             fsync_path(path)
 

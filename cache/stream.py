@@ -1,4 +1,4 @@
-"""Copy frames out of a compressed or remote store, through a cache of chunks in memory.
+"""Frames copied out of a compressed or remote store, through a cache of chunks in memory.
 
 Chunks are read when a batch wants them, several at once, and the least recently used make room for others. Recordings
 are drawn from the whole store in random order, so a whole part is worth fetching only where it can stay: a remote store
@@ -24,7 +24,7 @@ REMOTE_THREADS = 16  # requests in flight: each waits for the network, none need
 
 
 def reading_threads(store: Store) -> int:
-    """How many threads to read a store's chunks with: a core each, unless it is the network that they wait for."""
+    """Number of threads to read a store's chunks with: one a core, or more where they wait for the network."""
     return REMOTE_THREADS if store.is_remote else len(os.sched_getaffinity(0))
 
 

@@ -1,6 +1,7 @@
-"""The tables that cross from one side of the project to the other: each defined once, read and written through it.
+"""The tables that stages read: each defined once, read and written through its definition.
 
-`LABELS.read()` gives a typed frame, `LABELS.write(frame)` writes one; columns are named by `Col`.
+`LABELS.read()` gives a typed frame, `LABELS.write(frame)` writes one; columns are named by `Col`. Tables of reports are
+in `cache.report_tables`, so that a change there trains nothing again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from cache.csv_files import CsvColumn, CsvTable
 
-DATA, REPORTS = Path("data"), Path("reports")  # relative to the project's root, as all paths here
+DATA = Path("data")  # relative to the project's root, as all paths here
 TEXT, NUMBER, COUNT = CsvColumn("text"), CsvColumn("number"), CsvColumn("count")
 
 
@@ -108,42 +109,3 @@ SUBMISSION_LABELS = CsvTable(DATA / "tables" / "submission_labels.csv", {Col.LAB
 
 FOLDS = CsvTable(DATA / "folds.csv", {Col.RECORDING: TEXT, Col.FOLD: COUNT, Col.GROUP: COUNT})
 """The fold that validates each recording, from 0, or -1: none does; recordings of a group belong together."""
-
-FOLD_SUMMARY = CsvTable(
-    REPORTS / "folds" / "folds.csv",
-    {
-        Col.FOLD: COUNT,
-        Col.RECORDINGS: COUNT,
-        "hours": NUMBER,
-        "groups": COUNT,
-        "authors": COUNT,
-        Col.LABELS: COUNT,  # with a recording in this fold
-        "labels_without": COUNT,  # validated in other folds only
-        "labels_untrained": COUNT,  # in this fold only: validated, but never learnt
-    },
-)
-"""One row per fold, -1 first."""
-
-REFUSED = CsvTable(
-    REPORTS / "data" / "refused.csv",
-    {Col.FILE: TEXT, Col.CODE: TEXT, Col.DETAIL: CsvColumn("text", empty="no more is known"), Col.HINT: TEXT},
-)
-"""Audio files that are left out, with the class of the reason and the way out; stages `spectrograms` write such too."""
-
-PER_CLASS = CsvTable(
-    REPORTS / "evaluate" / "per_class.csv",
-    {
-        Col.LABEL: TEXT,
-        Col.COMMON_NAME: NAMES[Col.COMMON_NAME],
-        Col.RECORDINGS: COUNT,
-        Col.AVERAGE_PRECISION: NUMBER,
-        Col.ROC_AUC: CsvColumn("number", empty="undefined"),
-    },
-)
-"""The ensemble's out-of-fold metrics of each class that can be scored, best first."""
-
-CONFUSIONS = CsvTable(
-    REPORTS / "evaluate" / "confusions.csv",
-    {Col.LABEL: TEXT, Col.PREDICTED: TEXT, Col.RECORDINGS: COUNT, Col.CONFUSION: TEXT},
-)
-"""The ensemble's most frequent mistakes out of fold: label, label given, and both as text."""

@@ -1,4 +1,4 @@
-"""The files that a store's manifest names: where they lie, and whether they are as they were sealed."""
+"""The files that a store's manifest names: their places, and the corrupted ones among them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cache.shard import Layout
 
 
 class Contents:
-    """What a store consists of; nothing but its manifest has been looked at yet."""
+    """The files of a store, of which only the manifest has been read yet."""
 
     def __init__(self, path: Path) -> None:
         """Read the manifest.
@@ -34,11 +34,11 @@ class Contents:
 
     @property
     def is_remote(self) -> bool:
-        """Whether the parts lie elsewhere, in a remote pool."""
+        """True if the parts lie in a remote pool."""
         return bool(self._places)
 
     def folder(self, part: int) -> AnyPath:
-        """Where a part lies."""
+        """Folder of a part."""
         name = self.manifest.parts[part].name
         return self._places.get(name, self.path / "parts" / name)
 
@@ -78,7 +78,7 @@ class Contents:
             for name, entry in part.files.items():
                 where = self.folder(number) / name
                 if isinstance(where, Path) and _local_size(where) != entry.bytes:
-                    continue  # told already
+                    continue  # reported already
                 is_shard = name == SHARD.as_posix()
                 bad = list(self._bad_chunks(number, index)) if is_shard else []
                 if not bad and (full or not is_shard):
@@ -93,7 +93,7 @@ class Contents:
 
 
 def find_corruption(contents: Contents, full: bool) -> Iterator[Corruption]:
-    """Everything of a store that is not as it was sealed; `full` as in `changed_parts`."""
+    """All corrupted files of a store; `full` as in `changed_parts`."""
     own = list(contents.corrupted_own_files())
     yield from own
     index = None if own else read_index(contents.path)
@@ -118,7 +118,7 @@ def _changed(where: AnyPath, entry: FileEntry) -> list[Corruption]:
             sha256 = file_sha256(where) if isinstance(where, Path) else sha256_hex(where.read_bytes())
     except OSError as error:
         return [Corruption(where, f"cannot be read ({error})")]
-    return [] if sha256 == entry.sha256 else [Corruption(where, "its bytes changed since it was sealed")]
+    return [] if sha256 == entry.sha256 else [Corruption(where, "its bytes have changed since it was written")]
 
 
 def _local_size(path: Path) -> int | None:

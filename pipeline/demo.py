@@ -75,7 +75,7 @@ def train_rows(recordings: Sequence[DemoRecording]) -> pd.DataFrame:
 
 
 def truth_rows(soundscapes: Sequence[DemoSoundscape]) -> pd.DataFrame:
-    """What sings in each window of each soundscape: row_id, birds (labels, or `nocall`)."""
+    """Truth of each window of each soundscape: row_id, birds (labels, or `nocall`)."""
     rows = [
         (row_id, " ".join(heard_labels(soundscape.scene, end_s - WINDOW_S)) or "nocall")
         for soundscape in soundscapes

@@ -1,4 +1,4 @@
-"""Stage `folds`: which recordings validate which training, without leaking a recordist. Axis N: recording.
+"""Stage `folds`: the recordings that validate each training, without leaking a recordist. Axis N: recording.
 
 Run as `python -m pipeline.folds`. `train` of fold k learns from every recording whose fold is not k, so
 recordings of fold -1 are learnt in every fold and validated in none.
@@ -18,7 +18,7 @@ from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
 from birdcache.params.sections import FoldsParams
-from cache import tables
+from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise
 from pipeline.dataset.groups import NEVER_VALIDATED, IntArray, group_recordings, keep_in_training, rare_labels
@@ -56,7 +56,7 @@ def main() -> None:
     folds = recordings.assign(fold=split.fold, group=split.group)
     counts = label_counts(folds, settings.count)
     tables.FOLDS.write(folds)
-    tables.FOLD_SUMMARY.write(fold_rows(folds, counts))
+    report_tables.FOLD_SUMMARY.write(fold_rows(folds, counts))
     report = summarise(folds, counts, split.origin, split.rare)
     write_report(report, SUMMARY)
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))

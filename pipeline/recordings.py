@@ -1,7 +1,7 @@
-"""Stage `recordings`: what there is to train on and to predict, after a look at every audio file.
+"""Stage `recordings`: tables of all that can be trained on and predicted, after a scan of every audio file.
 
 Run as `python -m pipeline.recordings`. Files that cannot be used are left out and listed in reports/data/refused.csv
-with the class of the reason and the way out. They stop the stage only when there are too many, and after all is
+with the class of the reason and a hint. They stop the stage only when there are too many, and after all is
 written.
 """
 
@@ -15,7 +15,7 @@ from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
 from birdcache.params.sections import DataParams, MachineParams
-from cache import tables
+from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.annotated import annotations_table
 from pipeline.dataset.duplicates import with_sounds
@@ -35,7 +35,7 @@ def main() -> None:
     soundscapes = scan_soundscapes(metadata, settings.data, settings.machine)
     recordings, soundscapes = with_sounds([recordings, soundscapes], settings.machine)
     refused = refused_files(recordings, soundscapes)
-    write_refused(refused, tables.REFUSED)
+    write_refused(refused, report_tables.REFUSED)
     usable = usable_recordings(recordings, settings.data, metadata.annotations)
     annotations = annotations_table(metadata.annotations, usable)
     labels = labels_table(usable, annotations, metadata.taxonomy)
@@ -50,9 +50,9 @@ def main() -> None:
     write_report(report, SUMMARY)
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
     codes = list(refused[Col.CODE])
-    print(f"refused: {counts_text(codes)}; listed in {tables.REFUSED.path}")
+    print(f"refused: {counts_text(codes)}; listed in {report_tables.REFUSED.path}")
     files = len(recordings) + len(soundscapes)
-    check_share(codes, files, settings.data.max_refused_share, tables.REFUSED)
+    check_share(codes, files, settings.data.max_refused_share, report_tables.REFUSED)
 
 
 def scan_recordings(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
@@ -69,9 +69,9 @@ def scan_soundscapes(metadata: Metadata, data: DataParams, machine: MachineParam
 
 
 def refused_files(recordings: pd.DataFrame, soundscapes: pd.DataFrame) -> pd.DataFrame:
-    """All files that were refused, as in `tables.REFUSED`."""
+    """All files that were refused, as in `report_tables.REFUSED`."""
     both = pd.concat([recordings, soundscapes]).rename(columns={Col.PATH: Col.FILE})
-    return both.loc[both[Col.CODE] != "", list(tables.REFUSED.columns)]
+    return both.loc[both[Col.CODE] != "", list(report_tables.REFUSED.columns)]
 
 
 def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: pd.DataFrame) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: p
 
 
 def contents_table(usable: pd.DataFrame) -> pd.DataFrame:
-    """What must be decoded: each distinct content once, at the first path that holds it, sorted by hash."""
+    """Audio to decode: each distinct content once, at the first path that holds it, sorted by hash."""
     return usable.drop_duplicates(Col.SHA256).sort_values(Col.SHA256)[list(tables.AUDIO.columns)]
 
 

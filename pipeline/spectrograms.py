@@ -1,4 +1,4 @@
-"""Stage `spectrograms@<view>`: decode recordings and soundscapes once, into one store each."""
+"""Stage `spectrograms@<view>`: recordings and soundscapes decoded once, into one store each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from birdcache.files import write_report, writing
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from birdcache.storage import AnyPath, place
-from cache import tables
+from cache import report_tables, tables
 from cache.csv_files import CsvTable
 from cache.gc import write_plan_root, write_store_root
 from cache.locks import building, replacing
@@ -43,7 +43,7 @@ def main() -> None:
     builder = open_builder(name, settings)
     audio, scapes = read_sources(tables.AUDIO), read_sources(tables.SOUNDSCAPES)
     refused: list[Refused] = []
-    listed = tables.REFUSED.at(REPORTS / name / "refused.csv")
+    listed = report_tables.REFUSED.at(REPORTS / name / "refused.csv")
     try:
         recordings = build_store(builder, audio, CACHE / f"{name}.zarr", f"spectrograms@{name}", refused)
         target = CACHE / f"{name}-soundscapes.zarr"
@@ -74,7 +74,7 @@ def open_builder(name: str, params: Params) -> Builder:
 
 
 def pool_root(configured: str) -> AnyPath:
-    """Where finished parts are kept: BIRDCACHE_POOL, else machine.pool."""
+    """Path or URL of the pool of finished parts: BIRDCACHE_POOL, else machine.pool."""
     return place(os.environ.get("BIRDCACHE_POOL") or configured)
 
 
@@ -95,9 +95,9 @@ def read_sources(table: CsvTable) -> list[Source]:
 
 
 def refused_table(refused: Sequence[Refused]) -> pd.DataFrame:
-    """The refused files, as in `tables.REFUSED`."""
+    """The refused files, as in `report_tables.REFUSED`."""
     rows = [(entry.source.path, entry.code, entry.detail, entry.hint) for entry in refused]
-    return pd.DataFrame(rows, columns=list(tables.REFUSED.columns), dtype=str)
+    return pd.DataFrame(rows, columns=list(report_tables.REFUSED.columns), dtype=str)
 
 
 def build_store(
@@ -108,7 +108,7 @@ def build_store(
     refused: list[Refused],
     silence: bool = False,
 ) -> dict[str, Any]:
-    """Build and seal one store; return what the report says about it, and add to `refused` what was left out.
+    """Build and commit one store; return its summary for the report, and add the files that were left out to `refused`.
 
     With `silence`, silent recordings are taken and named: rows of a submission are asked for them too, but nothing is
     to be learnt from them.

@@ -13,7 +13,7 @@ from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.sections import EvaluateParams
-from cache import tables
+from cache import report_tables, tables
 from cache.csv_files import write_csv
 from cache.tables import Col
 from train.data.examples import read_labels
@@ -62,8 +62,8 @@ def write_tables(
     """Write all tables but that of parameters."""
     classes = class_table(predicted)
     confusions = confusion_table(predicted, ensemble.labels, evaluate.top_confusions)
-    tables.PER_CLASS.write(classes, "%.4f")
-    tables.CONFUSIONS.write(confusions)
+    report_tables.PER_CLASS.write(classes, "%.4f")
+    report_tables.CONFUSIONS.write(confusions)
     for name, table in {
         "members": member_table(predicted, held, windows, ensemble),
         "blends": blend_table(predicted, held, windows, ensemble),

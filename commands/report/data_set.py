@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from cache import tables
+from cache import report_tables, tables
 from cache.tables import Col
 from commands.report.charts import COLOURS, Chart, chart, short
 from commands.report.results import PipelineResults, read_report
@@ -144,7 +144,7 @@ def class_table(results: PipelineResults, folds: dict[str, Any]) -> Table:
 
 def fold_table() -> Table:
     """Contents of each fold, from reports/folds/folds.csv."""
-    table = tables.FOLD_SUMMARY.read()
+    table = report_tables.FOLD_SUMMARY.read()
     columns = [Column("fold")] + [Column(name.replace("_", " "), numeric=True) for name in table.columns[1:]]
     rows = [
         [Cell("never validated" if row[0] < 0 else str(int(row[0])), float(row[0])), *_fold_numbers(row[1:])]
@@ -163,9 +163,9 @@ def _fold_numbers(values: tuple[Any, ...]) -> list[Cell]:
 
 def refused_files(results: PipelineResults) -> pd.DataFrame:
     """Files that were left out, with the stage that refused them."""
-    lists = {"recordings": tables.REFUSED}
+    lists = {"recordings": report_tables.REFUSED}
     lists |= {
-        f"spectrograms@{view}": tables.REFUSED.at(REPORTS / "spectrograms" / view / "refused.csv")
+        f"spectrograms@{view}": report_tables.REFUSED.at(REPORTS / "spectrograms" / view / "refused.csv")
         for view in results.views
     }
     return pd.concat([table.read().assign(stage=stage) for stage, table in lists.items()], ignore_index=True)

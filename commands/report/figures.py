@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from birdcache.arrays import Bools, Floats32
 from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
 from birdcache.files import writing
-from cache import tables
+from cache import report_tables, tables
 from cache.tables import Col
 from commands.report.gallery import draw_gallery
 from commands.report.results import PipelineResults, read_audio
@@ -214,8 +214,8 @@ def fold_counts(recordings: pd.DataFrame) -> pd.DataFrame:
 
 def draw_results(results: PipelineResults, folder: Path) -> None:
     """Draw the tables of stage `evaluate`, and soundscapes with their truth."""
-    draw_precision(tables.PER_CLASS.read(), folder / "per_class.png")
-    draw_confusions(tables.CONFUSIONS.read(), folder / "confusions.png")
+    draw_precision(report_tables.PER_CLASS.read(), folder / "per_class.png")
+    draw_confusions(report_tables.CONFUSIONS.read(), folder / "confusions.png")
     windows, labels = results.windows, list(results.labels[Col.LABEL])
     scores_NK = windows.scores[ENSEMBLE]
     draw_soundscapes(windows.row_ids, windows.truth, scores_NK, labels, folder / "soundscapes.png")

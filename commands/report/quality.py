@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from birdcache.arrays import Bools, Floats64
-from cache import tables
+from cache import report_tables
 from cache.tables import Col
 from commands.report.charts import COLOURS, Chart, chart
 from commands.report.results import PipelineResults, read_report
@@ -60,7 +60,7 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> Qualit
     resampled = resample(results, resamples)
     rare_K = results.predicted.recordings < rare_below
     between = {name: each.intervals() | {RARE: each.of_classes(rare_K)} for name, each in resampled.items()}
-    classes = tables.PER_CLASS.read()
+    classes = report_tables.PER_CLASS.read()
     rows = class_rows(results, classes, resampled[ENSEMBLE].average_precision)
     rare_rows = [
         row for row, rare in zip(rows, classes[Col.LABEL].isin(results.labels[Col.LABEL][rare_K]), strict=True) if rare
@@ -183,7 +183,7 @@ def _unscored(results: PipelineResults, classes: pd.DataFrame, rare_K: Bools) ->
 
 def confusion_table(results: PipelineResults) -> Table:
     """The most frequent mistakes, from reports/evaluate/confusions.csv, and their share of the class."""
-    table = tables.CONFUSIONS.read()
+    table = report_tables.CONFUSIONS.read()
     examples = results.predicted.examples
     validated = dict(
         zip(results.labels[Col.LABEL], np.bincount(examples.primary, minlength=examples.classes).tolist(), strict=True)

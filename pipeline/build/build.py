@@ -1,4 +1,4 @@
-"""Build the parts of a store: what is in the pool is kept, what is new is decoded by parallel workers.
+"""The build of a store's parts: those in the pool are kept, new ones are decoded by parallel workers.
 
 One worker owns a whole part; parts are handed out longest first. The bytes of a part follow from its recordings alone,
 so worker count, order and interruptions leave no trace.
@@ -74,7 +74,7 @@ class Builder:
         ----------
         sources : audio files, each content once.
         what : label of the progress bar.
-        announce : is told the parts that are going to be needed, as `<view>/<address>`, before anything is decoded.
+        announce : is called with the parts that will be needed, as `<view>/<address>`, before anything is decoded.
         silence : whether silent sources are taken all the same; they are among the refused ones besides.
 
         Returns

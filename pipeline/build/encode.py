@@ -1,4 +1,4 @@
-"""From an audio file to the codes that a store holds of it. T frame, M mel bin."""
+"""Quantised spectrograms of audio files, as stores hold them. T frame, M mel bin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VIEW: TypeAdapter[Any] = TypeAdapter(View)
 
 
 def quantizer_of(view: MelView | PcenView) -> Quantizer:
-    """How the values of a view are stored.
+    """Quantizer of the values of a view.
 
     Raises
     ------

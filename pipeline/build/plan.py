@@ -1,4 +1,4 @@
-"""What a store needs: which parts, which recordings are in each, and where finished frames of them lie already."""
+"""Plan of a store: its parts, the recordings in each, and the frames of them that older parts hold already."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class OldPart:
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """Where an older part holds the finished frames of a recording."""
+    """Finished frames of a recording in an older part."""
 
     old: OldPart
     start: int
@@ -99,13 +99,13 @@ def plan_jobs(sources: Sequence[Source], view: MelView | PcenView, digest: str, 
 
 
 def _part_starts(keys: Sequence[str], bits: int) -> list[int]:
-    """Where in the sorted keys each part begins: where their leading bits change."""
+    """Places in the sorted keys where parts begin: those where the leading bits change."""
     leading = np.frombuffer(bytes.fromhex("".join(key[:8] for key in keys)), ">u4") >> (32 - bits)
     return [int(start) for start in np.flatnonzero(np.diff(leading.astype(np.int64), prepend=-1))]
 
 
 def finished_rows(parts: Sequence[PooledPart]) -> dict[str, StoredRows]:
-    """Where the frames of each finished recording lie, by its key."""
+    """The finished frames of each recording, by its key."""
     rows = {}
     for part in parts:
         facts: FileFacts = part.files[SHARD.as_posix()]

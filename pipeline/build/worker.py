@@ -1,4 +1,4 @@
-"""What a worker does: build one part from front to back, with one chunk and one block of audio in memory."""
+"""Work of one process: a part built from front to back, with one chunk and one block of audio in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pipeline.build.plan import OldPart, PartJob, Source, StoredRows
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """What is the same for all parts of a store; `base` is the folder that relative paths start from,
+    """Facts that all parts of a store share; `base` is the folder that relative paths start from,
     `filters` those of the view, packed."""
 
     view: MelView | PcenView
@@ -43,13 +43,13 @@ class BuildSpec:
 
     @property
     def layout(self) -> Layout:
-        """How the parts are written."""
+        """Layout of the parts."""
         return Layout.of(self.view, self.quantizer)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An audio file that was refused while it was decoded: class, reason and way out as in its `RejectedAudio`."""
+    """An audio file that was refused while it was decoded: class, reason and hint as in its `RejectedAudio`."""
 
     source: Source
     code: str
@@ -58,13 +58,13 @@ class Refused:
 
     @property
     def reason(self) -> str:
-        """File, reason and way out in one line."""
+        """File, reason and hint in one line."""
         return f"{self.source.path}: {self.detail}; {self.hint}"
 
 
 @dataclass(frozen=True)
 class Built:
-    """What became of a job; `part` is None when all its recordings were refused."""
+    """Outcome of a job; `part` is None when all its recordings were refused."""
 
     job: str
     recordings: int
@@ -95,7 +95,7 @@ def build_part(job: PartJob, spec: BuildSpec) -> Built:
 
 
 def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refused]:
-    """Add the job's recordings one after another; a refused one leaves nothing in the draft."""
+    """Add the job's recordings one after another; a refused one leaves no frames."""
     readers, refused = _open_readers(job.reuse, spec.layout), []
     for key, source in zip(job.keys, job.sources, strict=True):
         if key in job.reuse and _copied(part_writer, key, job.reuse[key], readers):
@@ -108,7 +108,7 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refuse
 
 
 def _add(part_writer: PartWriter, key: str, source: Source, spec: BuildSpec) -> None:
-    """Add a recording; one that is refused, or decodes to its middle only, leaves nothing in the draft."""
+    """Add a recording; one that is refused, or decodes to its middle only, leaves no frames."""
     path = absolute(source.path, spec.base)
     with part_writer.recording(key) as writer:
         for quantized in decode_quantized(decoder(), path, spec.view, source.duration_s, source.sha256, source.silence):

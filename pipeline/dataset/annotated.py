@@ -1,4 +1,4 @@
-"""What annotations say of whole recordings, and what of them stages after this one read."""
+"""Annotations: the labels of whole recordings that follow from them, and the table of annotated times."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def _recording(files_of: Callable[[str], set[str]], label: str, filename: str, r
 
 
 def _problems(table: pd.DataFrame) -> Iterator[Problem]:
-    """Yield the rows that break each rule, and the rule with its way out."""
+    """Yield the rows that break each rule, with the rule and a hint."""
     label, recording, rating = table["primary_label"], table[Col.RECORDING], table["rating"]
     secondary_ok = table["secondary_labels"].map(lambda text: parse_secondary(text) is not None).astype(bool)
     yield label == "", "primary_label is empty; name the species"
@@ -98,7 +98,7 @@ def _problems(table: pd.DataFrame) -> Iterator[Problem]:
 
 
 def _file_problems(recording: pd.Series[str], audio: AnyPath, bounds: Bounds) -> Iterator[Problem]:
-    """Rows whose file must not be opened. What is not there, or no audio, is told of when audio is looked at."""
+    """Rows whose file must not be opened. Missing files and those that are no audio are reported by the scan."""
     plain_files = functools.cache(lambda folder: bounds.plain_files(audio / folder))
 
     def why_not(name: str) -> str:
@@ -136,7 +136,7 @@ def _number(text: str) -> float:
 
 
 def _is_coordinate(text: str, most: float) -> bool:
-    """Whether it is a number of degrees, or words in its place (`Not specified`), which are no number."""
+    """True for a number of degrees, and for words in its place (`Not specified`)."""
     if _NUMBER.fullmatch(text):
         return abs(float(text)) <= most
     return text == "" or (any(map(str.isalpha, text)) and _NO_NUMBER.fullmatch(text) is None)

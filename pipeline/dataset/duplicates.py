@@ -1,4 +1,4 @@
-"""Which files hold the same sound: one recording in another container, with other tags, under another name.
+"""Files that hold the same sound: one recording in another container, with other tags, under another name.
 
 Same means sample by sample, after decoding: a FLAC file of a WAV file, an Ogg file with another serial number, a
 stereo file of two equal channels. What was encoded anew with losses, resampled, cut or made louder is another sound.
@@ -43,7 +43,7 @@ def with_sounds(tables: Sequence[pd.DataFrame], machine: MachineParams) -> list[
 
 
 def same_sounds(files: pd.DataFrame, machine: MachineParams) -> pd.Series[str]:
-    """Of each file the SHA-256 of that file, first in order of SHA-256, that holds the same sound.
+    """SHA-256 of the first file, in order of SHA-256, that holds the same sound as each file.
 
     Parameters
     ----------

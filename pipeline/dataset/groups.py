@@ -1,4 +1,4 @@
-"""Which recordings must not be parted by a split, and which must stay in training. Axis N: recording."""
+"""Groups of recordings that a split must not part, and recordings that must stay in training. Axis N: recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data set says about itself: recordings and labels, taxonomy, soundscapes and what sings in them.
+"""Metadata of a data set: recordings and labels, taxonomy, soundscapes and their truth.
 
 Three layouts: `birdclef` (train.csv beside train_audio/, read in `pipeline.dataset.birdclef`), `folders`
 (<root>/<label>/*.ogg), and `annotations` (audio files that only annotations tell of). Nothing here opens an audio file.
@@ -66,7 +66,7 @@ class Metadata:
 
 
 def read_metadata(data: DataParams) -> Metadata:
-    """Read everything that a data set's files say, short of the audio.
+    """Read all of a data set but its audio.
 
     Raises
     ------

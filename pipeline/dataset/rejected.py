@@ -15,7 +15,7 @@ CHOSEN = ("too-short", "too-long")  # data.shortest_s and data.longest_s ask for
 
 
 def write_refused(refused: pd.DataFrame, table: CsvTable) -> None:
-    """Write `cache.tables.REFUSED`, or its like at another path, sorted by file; only its header if there is none."""
+    """Write `cache.report_tables.REFUSED`, or its like at another path, sorted by file."""
     table.write(refused.sort_values([Col.FILE, Col.CODE]))
 
 
@@ -44,6 +44,6 @@ def check_share(codes: Sequence[str], files: int, most: float, listed: CsvTable)
     if len(faults) > most * files:
         raise PipelineError(
             f"params.yaml: data.max_refused_share = {most:g}: {len(faults)} of {files} files "
-            f"({len(faults) / files:.1%}) were refused ({counts_text(faults)}), each listed with its way out in "
-            f"{listed.path}; the others are done; mend, fetch or remove them, or raise data.max_refused_share"
+            f"({len(faults) / files:.1%}) were refused ({counts_text(faults)}), each listed with a hint in "
+            f"{listed.path}; the others are done; repair, fetch or remove these, or raise data.max_refused_share"
         )

@@ -1,4 +1,4 @@
-"""Header and content hash of many audio files at once, and which of them cannot be used."""
+"""Headers and content hashes of many audio files, and the reasons why some cannot be used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH_FILES = 64  # per task of a worker: a file takes a millisecond, a task's w
 
 @dataclass(frozen=True)
 class Scan:
-    """What one file holds, or why it is refused: a key of `birdcache.audio.rejected.HINTS`, or ""."""
+    """Facts of one file, or the reason for its refusal: `code` is a key of `birdcache.audio.rejected.HINTS`, or ""."""
 
     sha256: str = ""
     duration_s: float = 0.0

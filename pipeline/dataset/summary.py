@@ -75,7 +75,7 @@ def _hours(duration_s: pd.Series[float]) -> float:
 
 
 def _contents(usable: pd.DataFrame, soundscapes: pd.DataFrame) -> dict[str, Any]:
-    """How many sounds there are, and which are there more than once: in several recordings, or as soundscapes too."""
+    """Number of sounds, and those that occur more than once: in several recordings, or as soundscapes too."""
     shared = [group for _, group in usable[usable[Col.SOUND].duplicated(keep=False)].groupby(Col.SOUND)]
     scapes = soundscapes[(soundscapes[Col.SOUND] != "") & soundscapes[Col.SOUND].isin(usable[Col.SOUND])]
     return {
@@ -99,7 +99,7 @@ def _warnings(contents: dict[str, Any]) -> Iterator[str]:
 
 
 def _refused(files: pd.DataFrame) -> dict[str, int]:
-    """How many files were refused of each class; reports/data/refused.csv names them."""
+    """Number of refused files of each class; reports/data/refused.csv names them."""
     return dict(sorted(Counter(files.loc[files[Col.CODE] != "", Col.CODE]).items()))
 
 
@@ -110,7 +110,7 @@ def _authors(author: pd.Series[str]) -> dict[str, Any]:
 
 
 def _unknown(listed: Iterable[str], known: set[str]) -> dict[str, int]:
-    """How often labels are named that no usable recording has."""
+    """Number of times that each label is named that no usable recording has."""
     counts = Counter(label for labels in listed for label in labels.split() if label not in known)
     return dict(sorted(counts.items()))
 

@@ -80,7 +80,7 @@ def plan_demo(demo: DemoParams) -> DemoPlan:
 
 
 def recordings_per_species(demo: DemoParams) -> list[int]:
-    """How many recordings each species has, the commonest first: a long tail, nearly geometric."""
+    """Number of recordings of each species, the commonest first: a long tail, nearly geometric."""
     rank = np.arange(demo.species) / (demo.species - 1)
     ratio = demo.fewest_recordings / demo.most_recordings
     return [round(count) for count in (demo.most_recordings * ratio ** (rank**TAIL_SHAPE)).tolist()]

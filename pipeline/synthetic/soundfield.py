@@ -1,4 +1,4 @@
-"""Where birds are recorded and by whom: background, distance, reverberation, recorders.
+"""The sound field of recordings: background, distance, reverberation, and the recordists' equipment.
 
 S sample, F bin of a real Fourier transform. Levels in dB are relative to each other: a recording is scaled at its end.
 Everything is drawn first (Ambience, Recordist), then rendered, so that a plan exists without any sound.
@@ -182,7 +182,7 @@ def _drops(drops_a_second: float, samples: int, rng: np.random.Generator) -> Wav
 
 
 def air_gain(hz: Spectrum, distance_m: float) -> Spectrum:
-    """What air and leaves let through at each frequency, (F,): about 1 dB per 100 m at 1 kHz and 16 dB at 8 kHz.
+    """Share that air and leaves let through at each frequency, (F,): about 1 dB per 100 m at 1 kHz and 16 dB at 8 kHz.
 
     Source: twice the absorption of ISO 9613-1 at 20 degrees C and 70 % humidity, fitted by a power of frequency.
     """
@@ -191,7 +191,7 @@ def air_gain(hz: Spectrum, distance_m: float) -> Spectrum:
 
 
 def impulse_response(place: Soundfield, distance_m: float, rng: np.random.Generator) -> Waveform:
-    """How the place answers a click `distance_m` away: the click, then a fading echo that has lost its highs."""
+    """Impulse response of the place over `distance_m`: the click, then a fading echo that has lost its highs."""
     samples = next_fast_len(int(place.reverb_s * SAMPLE_RATE_HZ), real=True)
     time_s = np.arange(samples, dtype=np.float32) / SAMPLE_RATE_HZ
     echo = rng.standard_normal(samples, np.float32) * np.exp(-6.9 / place.reverb_s * time_s)
@@ -207,7 +207,7 @@ def impulse_response(place: Soundfield, distance_m: float, rng: np.random.Genera
 
 
 def record(sound: Waveform, who: Recordist) -> Waveform:
-    """What the recordist's equipment makes of a sound, (S,): its band, and its level at the loudest sample."""
+    """A sound, (S,), as the recordist's equipment records it: its band, and its level at the loudest sample."""
     size = next_fast_len(len(sound), real=True)
     hz = rfftfreq(size, 1 / SAMPLE_RATE_HZ).astype(np.float32)
     bins = rfft(sound, size)

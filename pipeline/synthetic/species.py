@@ -24,7 +24,7 @@ STRIKE = ((1, 0), (1.53, -3), (2.4, -8), (3.7, -14))
 
 @dataclass(frozen=True)
 class Voice:
-    """What one bird keeps from song to song."""
+    """Traits that one bird keeps from song to song."""
 
     pitch: float  # factor on all frequencies
     tempo: float  # factor on all speeds

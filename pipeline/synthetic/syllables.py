@@ -1,4 +1,4 @@
-"""Notes, the syllables of which songs are made, and their sound.
+"""Syllables, of which songs are made, and their sound.
 
 S sample, N note. Frequencies in Hz, waveforms at SAMPLE_RATE_HZ.
 """
@@ -47,7 +47,7 @@ class Syllable:
 
     @property
     def end_s(self) -> float:
-        """When the note has ended."""
+        """End of the syllable."""
         return self.start_s + self.duration_s
 
 
@@ -60,7 +60,7 @@ class Song:
 
     @property
     def end_s(self) -> float:
-        """When the last note has ended."""
+        """End of the last syllable."""
         return self.start_s + max(syllable.end_s for syllable in self.syllables)
 
 

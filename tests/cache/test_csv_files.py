@@ -11,7 +11,7 @@ import pytest
 
 from birdcache.errors import PipelineError
 from birdcache.formulas import escaped, starts_formula, unescaped
-from cache import tables
+from cache import report_tables, tables
 from cache.csv_files import CsvColumn, CsvTable, write_csv
 from tests.fixtures.tiny import ROOT
 
@@ -103,7 +103,9 @@ def test_missing_table_names_the_way_out(tmp_path: Path) -> None:
 
 
 def test_every_table_is_defined_once() -> None:
-    defined = [table.path for table in vars(tables).values() if isinstance(table, CsvTable)]
+    defined = [
+        table.path for table in [*vars(tables).values(), *vars(report_tables).values()] if isinstance(table, CsvTable)
+    ]
     assert len(set(defined)) == len(defined)
 
 

@@ -171,7 +171,7 @@ def test_flipped_bit_is_found_in_every_file(committed: CommittedStore, name: str
     store = Store(committed.path)
     path = committed.path / name
     flip(path, round(part * (path.stat().st_size - 1)))
-    what = "(chunk [0-2]|its index) is damaged" if name in SHARDS else "its bytes changed since it was sealed"
+    what = "(chunk [0-2]|its index) is damaged" if name in SHARDS else "its bytes have changed since it was written"
     with pytest.raises(StoreError, match=rf"mel\.zarr/{name}: {what}.*; run `dvc repro`"):
         store.verify()
 

@@ -48,7 +48,7 @@ def test_all_damage_is_listed_at_once(committed: CommittedStore) -> None:
     (committed.path / "parts/a/zarr.json").write_bytes(b"")
     assert found(committed.path) == {
         SHARD_0: ("chunk 1 is damaged", 3),
-        "parts/0/zarr.json": ("its bytes changed since it was sealed", 3),
+        "parts/0/zarr.json": ("its bytes have changed since it was written", 3),
         SHARD_A: (f"is missing, its manifest says {sizes[0]}", 2),
         "parts/a/zarr.json": (f"has 0 bytes, its manifest says {sizes[1]}", 2),
     }
@@ -72,7 +72,7 @@ def test_damaged_index_is_named_and_the_parts_are_looked_at_all_the_same(committ
     flip(committed.path / "index/spans/c/0/0", 8)
     flip(committed.path / SHARD_A, 9)
     assert found(committed.path) == {
-        "index/spans/c/0/0": ("its bytes changed since it was sealed", 0),
+        "index/spans/c/0/0": ("its bytes have changed since it was written", 0),
         SHARD_A: ("chunk 0 is damaged", 0),
     }
 
@@ -86,7 +86,7 @@ def test_only_the_full_look_compares_the_sha256_of_shards(committed: CommittedSt
     (committed.path / SHARD_0).chmod(0o644)
     (committed.path / SHARD_0).write_bytes(content)
     assert found(committed.path) == {}
-    assert found(committed.path, full=True) == {SHARD_0: ("its bytes changed since it was sealed", 3)}
+    assert found(committed.path, full=True) == {SHARD_0: ("its bytes have changed since it was written", 3)}
 
 
 def test_file_that_the_disk_cannot_read_is_damaged(committed: CommittedStore, monkeypatch: pytest.MonkeyPatch) -> None:

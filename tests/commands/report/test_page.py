@@ -17,7 +17,7 @@ import pytest
 from birdcache.errors import TrainError
 from birdcache.params import load as params
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
-from cache import tables
+from cache import report_tables, tables
 from cache.tables import Col
 from commands.report import build
 from commands.report.charts import short
@@ -137,7 +137,7 @@ def test_a_soundscape_may_be_called_like_nothing(project: Path) -> None:
 
 
 def test_without_a_class_that_can_be_scored_there_is_still_a_page(project: Path) -> None:
-    tables.PER_CLASS.write(tables.PER_CLASS.read().head(0))
+    report_tables.PER_CLASS.write(report_tables.PER_CLASS.read().head(0))
     page = made()
     assert "chart-precision" not in page
     assert "chart-calibration" in page

@@ -24,7 +24,7 @@ STORES = ["mel.zarr", "mel-soundscapes.zarr", "pcen.zarr", "pcen-soundscapes.zar
 def project(tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the tiny project's params, tables and stores; the current directory."""
     for name in ("params.yaml", "data/tables/audio.csv", "data/tables/soundscapes.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(tiny_project.root / name, tmp_path / name)
     shutil.copytree(tiny_project.root / "data/cache", tmp_path / "data/cache")
     monkeypatch.chdir(tmp_path)

@@ -1,0 +1,49 @@
+"""Tables among the reports that another stage or the report page reads; beside them, see `cache.tables`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cache.csv_files import CsvColumn, CsvTable
+from cache.tables import COUNT, NAMES, NUMBER, TEXT, Col
+
+REPORTS = Path("reports")  # relative to the project's root
+
+FOLD_SUMMARY = CsvTable(
+    REPORTS / "folds" / "folds.csv",
+    {
+        Col.FOLD: COUNT,
+        Col.RECORDINGS: COUNT,
+        "hours": NUMBER,
+        "groups": COUNT,
+        "authors": COUNT,
+        Col.LABELS: COUNT,  # with a recording in this fold
+        "labels_without": COUNT,  # validated in other folds only
+        "labels_untrained": COUNT,  # in this fold only: validated, but never learnt
+    },
+)
+"""One row per fold, -1 first."""
+
+REFUSED = CsvTable(
+    REPORTS / "data" / "refused.csv",
+    {Col.FILE: TEXT, Col.CODE: TEXT, Col.DETAIL: CsvColumn("text", empty="no more is known"), Col.HINT: TEXT},
+)
+"""Audio files that are left out, with the class of the reason and the way out; stages `spectrograms` write such too."""
+
+PER_CLASS = CsvTable(
+    REPORTS / "evaluate" / "per_class.csv",
+    {
+        Col.LABEL: TEXT,
+        Col.COMMON_NAME: NAMES[Col.COMMON_NAME],
+        Col.RECORDINGS: COUNT,
+        Col.AVERAGE_PRECISION: NUMBER,
+        Col.ROC_AUC: CsvColumn("number", empty="undefined"),
+    },
+)
+"""The ensemble's out-of-fold metrics of each class that can be scored, best first."""
+
+CONFUSIONS = CsvTable(
+    REPORTS / "evaluate" / "confusions.csv",
+    {Col.LABEL: TEXT, Col.PREDICTED: TEXT, Col.RECORDINGS: COUNT, Col.CONFUSION: TEXT},
+)
+"""The ensemble's most frequent mistakes out of fold: label, label given, and both as text."""
