@@ -44,7 +44,7 @@ METRICS = ("accuracy", "macro_roc_auc", "cmap", "loss")
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingRun:
     """A training and the metrics of its last epoch."""
 
     member: str
@@ -58,7 +58,7 @@ def main() -> None:
     """Train every combination, print a table, write JSON if asked."""
     arguments = parse_arguments()
     params = parameters.load()
-    runs: list[Training] = []
+    runs: list[TrainingRun] = []
     store_bytes: dict[str, dict[str, int]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.members:
@@ -108,7 +108,7 @@ def bytes_of(store: Store) -> int:
 
 def train_pairs(
     params: Params, name: str, stores: Mapping[Dtype, Store], arguments: argparse.Namespace
-) -> Iterator[Training]:
+) -> Iterator[TrainingRun]:
     """Train both dtypes of each fold and seed in turn."""
     for fold in arguments.folds:
         for seed in arguments.seeds:
@@ -117,7 +117,7 @@ def train_pairs(
                 changes: dict[str, Any] = {"seed": seed, **shortened(member, arguments.epochs)}
                 recipe = resolve_recipe(member.recipe, changes)
                 member = member.model_copy(update={"recipe": recipe})
-                yield Training(name, dtype, fold, seed, train(params, member, store, fold))
+                yield TrainingRun(name, dtype, fold, seed, train(params, member, store, fold))
 
 
 def shortened(member: ResolvedMember, epochs: int | None) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def split_on(store: Store, member: ResolvedMember, fold: int, machine: MachinePa
     return TrainingSplit(member, fold, trained, validated, frames, device, ALONE)
 
 
-def differences(runs: Sequence[Training], member: str, metric: str) -> tuple[float, float]:
+def differences(runs: Sequence[TrainingRun], member: str, metric: str) -> tuple[float, float]:
     """Mean of uint8 minus float16 over the pairs, and its standard error (NaN for a single pair)."""
     of = {(run.dtype, run.fold, run.seed): run.metrics[metric] for run in runs if run.member == member}
     pairs = [value - of["float16", fold, seed] for (dtype, fold, seed), value in of.items() if dtype == "uint8"]
@@ -158,18 +158,18 @@ def deviation(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def column(runs: Sequence[Training], member: str, dtype: str, metric: str) -> list[float]:
+def column(runs: Sequence[TrainingRun], member: str, dtype: str, metric: str) -> list[float]:
     """A metric of all runs of one member and dtype."""
     return [run.metrics[metric] for run in runs if (run.member, run.dtype) == (member, dtype)]
 
 
-def line(run: Training) -> str:
+def line(run: TrainingRun) -> str:
     """One line about a training."""
     shown = "  ".join(f"{name} {run.metrics[name]:.4f}" for name in METRICS)
     return f"{run.member:<8} {run.dtype:<8} fold {run.fold} seed {run.seed}  {shown}"
 
 
-def table(runs: Sequence[Training], store_bytes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+def table(runs: Sequence[TrainingRun], store_bytes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     """Lines: mean +- standard deviation of each metric, and the difference +- its standard error."""
     yield f"{'member':<8} {'metric':<14} {'float16':>18} {'uint8':>18} {'uint8 - float16':>20}"
     for member, sizes in store_bytes.items():
@@ -183,7 +183,7 @@ def table(runs: Sequence[Training], store_bytes: Mapping[str, Mapping[str, int]]
 
 
 def as_json(
-    runs: Sequence[Training], store_bytes: Mapping[str, Mapping[str, int]], epochs: int | None
+    runs: Sequence[TrainingRun], store_bytes: Mapping[str, Mapping[str, int]], epochs: int | None
 ) -> dict[str, Any]:
     """All trainings, and the numbers of the table."""
     members = {}

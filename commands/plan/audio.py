@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class FileFacts:
+class FileStat:
     """Size of a file, and its time of writing in seconds since 1970."""
 
     bytes: int
@@ -97,15 +97,15 @@ def expected_audio(data: DataParams) -> dict[str, StoreAudio]:
     }
 
 
-def list_files(root: AnyPath, paths: Iterable[str]) -> dict[str, FileFacts]:
+def list_files(root: AnyPath, paths: Iterable[str]) -> dict[str, FileStat]:
     """Size and time of all existing files; those below a remote root come from a single listing."""
     if isinstance(root, Path):
-        return {path: FileFacts(facts.st_size, facts.st_mtime) for path in paths if (facts := _stat(path)) is not None}
+        return {path: FileStat(facts.st_size, facts.st_mtime) for path in paths if (facts := _stat(path)) is not None}
     service: Any = root.fs
     with reaching(root):
         found = service.find(root.path, detail=True)
     facts_of = {path: found[remote(path).path] for path in paths if remote(path).path in found}
-    return {path: FileFacts(int(facts["size"]), _written_s(facts)) for path, facts in facts_of.items()}
+    return {path: FileStat(int(facts["size"]), _written_s(facts)) for path, facts in facts_of.items()}
 
 
 def _stat(path: str) -> os.stat_result | None:
@@ -129,7 +129,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def _expected(
-    paths: Mapping[str, str], table: CsvTable, name_column: str, data: DataParams, files: Mapping[str, FileFacts]
+    paths: Mapping[str, str], table: CsvTable, name_column: str, data: DataParams, files: Mapping[str, FileStat]
 ) -> StoreAudio:
     """Divide the files {name: path} of a data set into known and new ones by the table of the last run."""
     known = _read_known(table, name_column)

@@ -1,6 +1,6 @@
 // Tables: a heading sorts, a field filters. Both say what they did.
 (() => {
-  const said = document.getElementById("said");
+  const status = document.getElementById("status");
   const words = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
   const valueOf = (row, column) => {
@@ -33,7 +33,7 @@
       const order = heading.getAttribute("aria-sort") === first ? other : first;
       headings.forEach((each) => each.setAttribute("aria-sort", each === heading ? order : "none"));
       sort(table, column, order === "ascending" ? 1 : -1);
-      said.textContent = `Sorted by ${heading.textContent.trim()}, ${order}`;
+      status.textContent = `Sorted by ${heading.textContent.trim()}, ${order}`;
     }));
   }
 

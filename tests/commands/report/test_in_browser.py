@@ -73,7 +73,7 @@ def test_a_heading_sorts_by_words_or_numbers_and_says_so(page: Browser) -> None:
     page.click_at("#table-classes th:nth-child(2) button")
     assert column(page, 2) == ["midton", "lowton", "higton"]
     assert heading.get_attribute("aria-sort") == "descending"
-    assert page.texts("#said") == ["Sorted by label, descending"]
+    assert page.texts("#status") == ["Sorted by label, descending"]
     page.click_at("#table-trainings th:nth-child(2) button")
     assert heading.get_attribute("aria-sort") == "descending", "tables are sorted apart"
 
