@@ -16,8 +16,14 @@ from birdcache.errors import BirdcacheError
 from birdcache.params.ladder import ladder_problems
 from birdcache.params.model import Params
 from birdcache.params.recipe import completed, is_derived
-from birdcache.params.rules import cross_problems, ensemble_problems, explain, export_problems, is_renamed
-from birdcache.params.student import student_problems
+from birdcache.params.rules import (
+    cross_problems,
+    ensemble_problems,
+    explain,
+    export_problems,
+    is_renamed,
+    student_problems,
+)
 from birdcache.params.tune import tune_problems
 
 DEFAULT_PATH = Path("params.yaml")

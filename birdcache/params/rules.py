@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from birdcache.params.recipe import Member, Recipe, merged, resolve_recipe
 from birdcache.params.sections import Section
+from birdcache.params.student import StudentParams
 from birdcache.params.views import MelView, PcenView, View, unlike
 
 RENAMED = {("machine", "residence"): ("machine", "placement")}  # section and key, before and now
@@ -219,3 +220,30 @@ def export_problems(raw: Mapping[str, Any]) -> Iterator[str]:
         for fold in [each for each in chosen if each not in trained]:
             known = ", ".join(map(str, trained))
             yield f"export.folds: {fold} is not among folds.train ({known}); correct it, or [] for all"
+
+
+def student_problems(raw: dict[str, Any]) -> Iterator[str]:
+    """Problems between the student's members and rounds, and the members, views and recipes of a params file."""
+    try:
+        student = StudentParams.model_validate(raw.get("student"))
+    except ValidationError:
+        return  # already reported by the schema of the whole file
+    members = raw.get("members")
+    known = list(members) if isinstance(members, Mapping) else []
+    for name in student.members:
+        if name not in known:
+            yield f"student.members names {name!r}, which is no member; choose one of: {', '.join(known)}"
+    valid = valid_entries(TypeAdapter(Member), members)
+    for name in (each for each in student.members if each in valid):
+        yield from _round_problems(student, valid[name], raw)
+
+
+def _round_problems(student: StudentParams, member: Member, raw: dict[str, Any]) -> Iterator[str]:
+    """Problems that the rounds' overrides cause in a member that has none without them."""
+    views = valid_entries(TypeAdapter(View), raw.get("views"))
+    recipes = valid_entries(TypeAdapter(Recipe), raw.get("train"))
+    if list(member_problems("", member, raw, views, recipes)):
+        return
+    for name, each in student.rounds.items():
+        changed = member.model_copy(update={"override": merged(member.override, each.override)})
+        yield from member_problems(f"student.rounds.{name}", changed, raw, views, recipes)

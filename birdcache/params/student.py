@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from birdcache.params.recipe import Member, Recipe, merged
-from birdcache.params.rules import member_problems, valid_entries
 from birdcache.params.sections import Count, Name, NonNegative, Positive, Probability, Section
-from birdcache.params.views import View
 
 START = "start"  # the members as stage `train` leaves them: the first teacher
 
@@ -62,30 +58,3 @@ class StudentParams(Section):
                 raise ValueError(f"{name}.teacher = {each.teacher!r}: choose {' or '.join(teachers)}")
             teachers.append(name)
         return rounds
-
-
-def student_problems(raw: dict[str, Any]) -> Iterator[str]:
-    """Problems between the student's members and rounds, and the members, views and recipes of a params file."""
-    try:
-        student = StudentParams.model_validate(raw.get("student"))
-    except ValidationError:
-        return  # already reported by the schema of the whole file
-    members = raw.get("members")
-    known = list(members) if isinstance(members, Mapping) else []
-    for name in student.members:
-        if name not in known:
-            yield f"student.members names {name!r}, which is no member; choose one of: {', '.join(known)}"
-    valid = valid_entries(TypeAdapter(Member), members)
-    for name in (each for each in student.members if each in valid):
-        yield from _round_problems(student, valid[name], raw)
-
-
-def _round_problems(student: StudentParams, member: Member, raw: dict[str, Any]) -> Iterator[str]:
-    """Problems that the rounds' overrides cause in a member that has none without them."""
-    views = valid_entries(TypeAdapter(View), raw.get("views"))
-    recipes = valid_entries(TypeAdapter(Recipe), raw.get("train"))
-    if list(member_problems("", member, raw, views, recipes)):
-        return
-    for name, each in student.rounds.items():
-        changed = member.model_copy(update={"override": merged(member.override, each.override)})
-        yield from member_problems(f"student.rounds.{name}", changed, raw, views, recipes)

@@ -31,7 +31,7 @@ DECODING = {"recordings", "spectrograms", "report", "export"}  # who reads audio
 MEMBERS = {"member", "ladder_members", "ladder"}
 TRAINING = {"train", "ladder_rung", "ladder_ablation", "student"}
 LEARNT = {"predict", "submit", "evaluate", "report", "export", "pseudo", "student_report"}
-ALL_BUT_EARLY = set(ENTRIES) - {"demo", "recordings", "folds"}
+ALL_BUT_EARLY = set(ENTRIES) - {"demo", "recordings", "folds", "student_start"}
 PICTURES = {"report", "export", "ladder", "student_report"}
 
 
