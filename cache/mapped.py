@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from birdcache.arrays import Ints
+from birdcache.arrays import Bools, Ints
 from cache.corruption import Corruption, refusal
 from cache.manifest import Index
 from cache.part import SHARD, copy_rows, map_parts
@@ -40,7 +39,7 @@ class MappedParts:
         self._is_good = np.zeros(self._first_chunk[-1], bool)
         self._left = len(self._is_good)  # chunks that nobody has looked at yet
 
-    def unchecked(self, part_R: Ints, chunk_R: Ints) -> npt.NDArray[np.bool_]:
+    def unchecked(self, part_R: Ints, chunk_R: Ints) -> Bools:
         """Mask of those of these chunks that have not been compared yet."""
         if not self._left:
             return np.zeros(len(part_R), bool)

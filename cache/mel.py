@@ -15,14 +15,12 @@ from functools import lru_cache
 import numpy as np
 
 from birdcache.arrays import Floats32, Floats64
-from birdcache.params.views import MelView, PcenView
-
-AnyView = MelView | PcenView
+from birdcache.params.views import View
 
 POWER_FLOOR = 1e-10  # -100 dB: below the quantisation noise of 16-bit audio in one mel bin
 PCEN_SCALE = 2.0**31  # PCEN's constants are made for integer audio (librosa.pcen)
 
-_filters: dict[AnyView, Floats32] = {}
+_filters: dict[View, Floats32] = {}
 
 
 def smoothing_coefficient(time_constant_frames: float) -> float:
@@ -31,7 +29,7 @@ def smoothing_coefficient(time_constant_frames: float) -> float:
     return (math.sqrt(1 + 4 * square) - 1) / (2 * square)
 
 
-def mel_edges_hz(view: AnyView) -> Floats64:
+def mel_edges_hz(view: View) -> Floats64:
     """Ends and centres of the mel bins: (M + 2,), evenly spaced in mel; bin m reaches from edge m to edge m + 2."""
     from librosa import mel_frequencies
 
@@ -39,12 +37,12 @@ def mel_edges_hz(view: AnyView) -> Floats64:
     return np.asarray(mel_frequencies(view.n_mels + 2, fmin=view.fmin_hz, fmax=view.fmax_hz, htk=htk))
 
 
-def mel_frequencies_hz(view: AnyView) -> Floats64:
+def mel_frequencies_hz(view: View) -> Floats64:
     """Centre of each mel bin: (M,)."""
     return mel_edges_hz(view)[1:-1]
 
 
-def mel_places(hz: Floats64, view: AnyView) -> Floats64:
+def mel_places(hz: Floats64, view: View) -> Floats64:
     """Places of frequencies on the axis of mel bins, where the centre of bin m is at m; undoes `mel_frequencies_hz`."""
     from librosa import hz_to_mel
 
@@ -53,7 +51,7 @@ def mel_places(hz: Floats64, view: AnyView) -> Floats64:
     return np.asarray((hz_to_mel(hz, htk=htk) - low) / (high - low) * (view.n_mels + 1) - 1)
 
 
-def mel_filters(view: AnyView) -> Floats32:
+def mel_filters(view: View) -> Floats32:
     """Triangular mel filters of unit area (`librosa.filters.mel`, norm slaney).
 
     Returns
@@ -70,7 +68,7 @@ def mel_filters(view: AnyView) -> Floats32:
     return _filters[view].copy()
 
 
-def _computed(view: AnyView) -> Floats32:
+def _computed(view: View) -> Floats32:
     from librosa.filters import mel
 
     facts = {"sr": view.sample_rate_hz, "n_fft": view.n_fft, "n_mels": view.n_mels}
@@ -88,12 +86,12 @@ def _computed(view: AnyView) -> Floats32:
 
 
 @lru_cache(maxsize=4)
-def packed_filters(view: AnyView) -> str:
+def packed_filters(view: View) -> str:
     """The filters as text of some 10 kB, for `accept_filters` in another process."""
     return base64.b85encode(zlib.compress(mel_filters(view).astype("<f4").tobytes())).decode()
 
 
-def accept_filters(view: AnyView, packed: str) -> None:
+def accept_filters(view: View, packed: str) -> None:
     """Let `mel_filters` of this process give what another one has computed."""
     if view not in _filters:
         filters = np.frombuffer(zlib.decompress(base64.b85decode(packed)), "<f4")

@@ -8,11 +8,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from birdcache.arrays import Bytes, Floats32
+
 FILL_CODE = 255  # uint8 code that no value takes: what lies behind the last frame of a part
 TOP_CODE = 254
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
-QuantizedArray = npt.NDArray[np.float16] | npt.NDArray[np.uint8]
+QuantizedArray = npt.NDArray[np.float16] | Bytes
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Quantizer:
         """Code of the rows that belong to no recording."""
         return FILL_CODE if self.dtype == "uint8" else 0
 
-    def encode(self, values: npt.NDArray[np.float32]) -> QuantizedArray:
+    def encode(self, values: Floats32) -> QuantizedArray:
         """Round values to codes.
 
         Parameters
@@ -60,12 +62,12 @@ class Quantizer:
         if self.dtype == "float16":
             return np.clip(values, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
         scaled = np.clip((values - np.float32(self.low)) / np.float32(self.step), 0, TOP_CODE)
-        quantized: npt.NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
+        quantized: Bytes = np.rint(scaled).astype(np.uint8)
         return quantized
 
-    def decode(self, quantized: QuantizedArray) -> npt.NDArray[np.float32]:
+    def decode(self, quantized: QuantizedArray) -> Floats32:
         """Codes back to float32 values."""
-        values: npt.NDArray[np.float32] = quantized.astype(np.float32)
+        values: Floats32 = quantized.astype(np.float32)
         if self.dtype == "uint8":
             values *= np.float32(self.step)
             values += np.float32(self.low)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from google_crc32c import value as crc32c
 from numcodecs.blosc import BITSHUFFLE, Blosc
 
+from birdcache.arrays import Bytes
 from birdcache.files import naming
 from birdcache.params.views import MelView, PcenView
 from cache.quantize import QuantizedArray, Quantizer
@@ -67,7 +67,7 @@ class Layout:
         return Blosc(cname=self.compression, clevel=BLOSC_LEVEL, shuffle=BITSHUFFLE)
 
 
-def checksum(data: bytes | npt.NDArray[np.uint8]) -> bytes:
+def checksum(data: bytes | Bytes) -> bytes:
     """CRC-32C of some bytes, as zarr's codec `crc32c` appends it; of an array without copying it."""
     value: int = crc32c(data)
     return value.to_bytes(CHECKSUM_BYTES, "little")

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from birdcache.arrays import Ints
+from birdcache.arrays import Floats32, Ints
 from birdcache.errors import StoreError
 from birdcache.files import file_sha256
 from birdcache.params.views import MelView, PcenView
@@ -125,7 +124,7 @@ class Store:
         place[ascending] = np.searchsorted(known[:-1], wanted[ascending])
         return np.where(known[place] == wanted, rows[place], -1)
 
-    def read(self, row: int) -> npt.NDArray[np.float32]:
+    def read(self, row: int) -> Floats32:
         """All frames of one recording: (T, M) float32, in the view's unit."""
         quantized = self.empty(int(self.frames[row]))
         self.copy_frames(row, 0, quantized)

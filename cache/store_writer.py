@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 from zarr.storage import MemoryStore
 
+from birdcache.arrays import Ints
 from birdcache.files import file_sha256, fsync_path, fsync_tree, naming, write_durably
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import is_local
@@ -137,7 +137,7 @@ def _other_files(building: Path) -> dict[str, FileEntry]:
     return {path.relative_to(building).as_posix(): _entry(path) for path in sorted(paths) if path.is_file()}
 
 
-def _spans(number: int, part: PooledPart) -> npt.NDArray[np.int64]:
+def _spans(number: int, part: PooledPart) -> Ints:
     frames = np.array(part.frames, np.int64)
     return np.stack([np.full(len(frames), number), np.cumsum(frames) - frames, frames], axis=1)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from birdcache.arrays import Ints
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
@@ -21,7 +22,7 @@ from birdcache.params.sections import FoldsParams
 from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise
-from pipeline.dataset.groups import NEVER_VALIDATED, IntArray, group_recordings, keep_in_training, rare_labels
+from pipeline.dataset.groups import NEVER_VALIDATED, group_recordings, keep_in_training, rare_labels
 
 SUMMARY = Path("reports/folds/summary.json")
 
@@ -42,8 +43,8 @@ class Split:
         Where the folds come from, for the report.
     """
 
-    fold: IntArray
-    group: IntArray
+    fold: Ints
+    group: Ints
     rare: dict[str, str]
     origin: str
 
@@ -92,7 +93,7 @@ def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:
     return Split(fold_N, group_N, rare, origin)
 
 
-def ready_folds(ready: pd.Series[int], count: int) -> IntArray:
+def ready_folds(ready: pd.Series[int], count: int) -> Ints:
     """Ready folds, renumbered from 0 in their order (ESC numbers them from 1).
 
     Raises
@@ -109,7 +110,7 @@ def ready_folds(ready: pd.Series[int], count: int) -> IntArray:
     return fold_N
 
 
-def stratified_folds(label_N: pd.Series[str], group_N: IntArray, count: int, seed: int) -> IntArray:
+def stratified_folds(label_N: pd.Series[str], group_N: Ints, count: int, seed: int) -> Ints:
     """Spread whole groups over folds so that each label is spread as evenly as they allow.
 
     Returns

@@ -71,7 +71,7 @@ def gallery(results: PipelineResults, count: int, clip_s: float) -> Iterator[Cli
 def _best_rated(results: PipelineResults, label: str) -> str | None:
     held = results.store(next(iter(results.views)))
     rows = results.recordings[results.recordings[Col.LABEL] == label]
-    rows = rows[held.rows_of(list(rows["sha256"])) >= 0]
+    rows = rows[held.rows_of(list(rows[Col.SHA256])) >= 0]
     ordered = rows.assign(name=rows.index).sort_values(["rating", "name"], ascending=[False, True])
     return None if ordered.empty else str(ordered.index[0])
 

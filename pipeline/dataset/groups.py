@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from birdcache.arrays import Bools, Ints
 from cache.tables import Col
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 NEVER_VALIDATED = -1  # the fold of recordings that stay in training
 PLACE_DECIMALS = 3  # of a degree: about 100 m
 VALIDATED_AT_LEAST = 0.8  # of the recordings of labels that are common enough
 
 
-def group_recordings(recordings: pd.DataFrame) -> IntArray:
+def group_recordings(recordings: pd.DataFrame) -> Ints:
     """Number the groups of recordings that share a recordist, a content, or a place and day.
 
     Two recordings belong together if they have the same author, the same sound (`pipeline.dataset.duplicates`), or the
@@ -41,7 +38,7 @@ def group_recordings(recordings: pd.DataFrame) -> IntArray:
     return np.asarray(pd.factorize(component_N)[0], dtype=np.int64)
 
 
-def _links(key: pd.Series[str]) -> tuple[IntArray, IntArray]:
+def _links(key: pd.Series[str]) -> tuple[Ints, Ints]:
     """Each recording with a key, and the first recording that has the same."""
     known = np.flatnonzero(key != "")
     codes, values = pd.factorize(key.iloc[known])
@@ -58,7 +55,7 @@ def _place_and_day(recordings: pd.DataFrame) -> pd.Series[str]:
     return key.where(latitude.notna() & longitude.notna() & (recordings[Col.DATE] != ""), "")
 
 
-def rare_labels(label_N: pd.Series[str], group_N: IntArray, fewest: int) -> dict[str, str]:
+def rare_labels(label_N: pd.Series[str], group_N: Ints, fewest: int) -> dict[str, str]:
     """The labels that cannot be validated, and why.
 
     Parameters
@@ -83,7 +80,7 @@ def rare_labels(label_N: pd.Series[str], group_N: IntArray, fewest: int) -> dict
     return reasons
 
 
-def keep_in_training(is_rare_N: BoolArray, group_N: IntArray, sound_N: pd.Series[str]) -> BoolArray:
+def keep_in_training(is_rare_N: Bools, group_N: Ints, sound_N: pd.Series[str]) -> Bools:
     """The recordings that are never validated.
 
     These are all recordings of rare labels and, so that no recordist is learnt in training and met again in
@@ -107,5 +104,5 @@ def keep_in_training(is_rare_N: BoolArray, group_N: IntArray, sound_N: pd.Series
     mixed = mixed[np.argsort(common_G[mixed], kind="stable")]
     affordable = int((1 - VALIDATED_AT_LEAST) * common_G.sum() + 1e-9)
     whole = mixed[np.cumsum(common_G[mixed]) <= affordable]
-    kept_N: BoolArray = is_rare_N | np.isin(group_N, whole)
+    kept_N: Bools = is_rare_N | np.isin(group_N, whole)
     return kept_N | sound_N.isin(sound_N[kept_N]).to_numpy()

@@ -203,7 +203,7 @@ def _read_submission(bounds: Bounds, labels: set[str]) -> tuple[str, ...] | None
     columns = header[1:]
     if not labels.intersection(columns):
         return None
-    if header[0] != "row_id" or len(set(columns)) != len(columns):
+    if header[0] != Col.ROW_ID or len(set(columns)) != len(columns):
         raise PipelineError(f"{path}: row 1 must be row_id and then each label once; correct it, or remove the file")
     bad = [column for column in columns if not is_label(column)]
     _refuse_names(path, "row 1:", bad, f"cannot be labels; {LABEL_RULE}; correct it, or remove the file")
@@ -233,11 +233,11 @@ def _read_truth(bounds: Bounds, name: str | None) -> pd.DataFrame:
     path = bounds.root / name
     if not path.exists():
         raise PipelineError(f"{path}: no such file; correct data.soundscape_truth in params.yaml, or set it to null")
-    table = read_user_table(path, ["row_id"], ["labels", "birds"], bounds)
+    table = read_user_table(path, [Col.ROW_ID], [Col.LABELS, "birds"], bounds)
     column = next((column for column in ("labels", "birds") if column in table.cells), None)
     if column is None:
         raise PipelineError(f"{path}: lacks column labels (or birds); row 1 must name it")
-    row_id = table.cells["row_id"]
+    row_id = table.cells[Col.ROW_ID]
     table.refuse(_truth_problems(row_id, table.cells[column]))
     labels = [_without_no_call(cell.split()) for cell in table.cells[column]]
     return pd.DataFrame({Col.ROW_ID: list(row_id), Col.LABELS: labels}, dtype=str)
