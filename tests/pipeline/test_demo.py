@@ -129,6 +129,7 @@ def test_soundscapes_without_truth_change_nothing_of_the_rest(plan: DemoPlan) ->
     assert len({item.name for item in (*plan.soundscapes, *plan.unlabelled)}) == 20
 
 
+@pytest.mark.slow
 def test_soundscapes_without_truth_are_written_beside_the_others(made: Path, tmp_path: Path) -> None:
     demo = TINY.model_copy(update={"unlabelled": 1})
     make_demo(tmp_path / "more", demo, workers=1)

@@ -230,6 +230,7 @@ def test_full_disk_is_told_with_a_path_and_nothing_is_lost(run: RunStage, size: 
     Store(Path("data/cache/mel.zarr")).verify()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stays_full", [False, True])
 def test_whichever_write_of_the_stage_fails_the_old_store_stays(
     run: RunStage, monkeypatch: pytest.MonkeyPatch, stays_full: bool, project: Path

@@ -235,7 +235,9 @@ def test_a_process_that_ended_between_two_files_is_replaced(decoder: Decoder, cl
     assert with_second_try(lambda: decoder.info(clip)) == read_info(clip)
 
 
-@pytest.mark.parametrize("name", ["once-crash", "once-quits", "once-swells"])
+@pytest.mark.parametrize(
+    "name", ["once-crash", *(pytest.param(name, marks=pytest.mark.slow) for name in ("once-quits", "once-swells"))]
+)
 def test_a_second_try_may_succeed(misbehaving: Decoder, named: Callable[[str], Path], name: str) -> None:
     path = named(name)
     found = with_second_try(lambda: codes_of(misbehaving, path))

@@ -171,6 +171,7 @@ def test_what_cannot_be_is_refused(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_named(port: int, tiny_project: TinyProject, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))

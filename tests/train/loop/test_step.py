@@ -149,6 +149,7 @@ def test_batch_norm_stays_each_process_s_own_on_cpus_and_alone(member: Member, d
     assert kinds == {"BatchNormAct2d"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_model_takes_the_same_steps_and_is_kept_uncompiled(recipe: Recipe) -> None:
     compiled, plain = (training_step(recipe, {"compile": wanted}) for wanted in (True, False))
