@@ -109,8 +109,8 @@ def test_a_second_repro_does_nothing_and_says_so(project: Path) -> None:
         ("data.shortest_s", 0.6, {"recordings"}),
         ("data.no_end", "accept", {"recordings"}),
         ("data.max_refused_share", 0.2, {"recordings", "spectrograms@mel", "spectrograms@pcen"}),
-        ("views.pcen.pcen.gain", 0.9, {"spectrograms@pcen", "member@pcen"}),
-        ("views.mel.hop", 200, {"spectrograms@mel", "member@base"}),
+        ("views.pcen.pcen.gain", 0.9, {"spectrograms@pcen", "member@pcen", "report"}),
+        ("views.mel.hop", 200, {"spectrograms@mel", "member@base", "report"}),
         ("folds.seed", 2, {"folds"}),
         ("train.other.epochs", 3, {"member@base", "member@pcen"}),
         ("members.base.dropout", 0.2, {"member@base", "predict", "submit", "evaluate"}),
@@ -130,6 +130,59 @@ def test_a_changed_key_touches_only_the_stages_that_read_it(
 ) -> None:
     changed_params(key, value)
     assert changed_stages(project) == stages
+
+
+def ran(root: Path, *targets: str) -> set[str]:
+    """Stages that `dvc repro` runs."""
+    return set(re.findall(r"Running stage '(\S+)'", dvc(root, "repro", *targets)))
+
+
+def append(root: Path, file: str, line: str) -> None:
+    (root / file).write_text(f"{(root / file).read_text()}{line}\n")
+
+
+def test_a_comment_anywhere_runs_stage_code_alone(project: Path) -> None:
+    for file in (
+        "birdcache/files.py",
+        "cache/store.py",
+        "pipeline/folds.py",
+        "train/fit.py",
+        "commands/report/build.py",
+    ):
+        append(project, file, "# a comment")
+    assert changed_stages(project) == {"code"}
+    assert ran(project) == {"code"}
+    assert changed_stages(project) == set()
+
+
+def test_a_real_edit_runs_the_stages_that_import_the_file_and_stops_where_nothing_changes(project: Path) -> None:
+    append(project, "pipeline/dataset/groups.py", "CHANGED = True")
+    assert ran(project) == {"code", "folds", "report"}, "folds are what they were: no training runs"
+    append(project, "pipeline/build/plan.py", "CHANGED = True")
+    pool = {path: path.stat().st_mtime_ns for path in (project / ".birdcache/pool").rglob("*") if path.is_file()}
+    assert ran(project) == {"code", "spectrograms@mel", "spectrograms@pcen"}, "the stores are what they were"
+    shards = {path: time for path, time in pool.items() if "c" in path.parts}
+    assert shards == {path: path.stat().st_mtime_ns for path in shards}, "nothing is decoded again"
+
+
+def test_a_project_of_earlier_code_links_its_stores_from_the_pool_again(project: Path) -> None:
+    """Its dvc.lock knows neither stage code nor the folders of tables and reports."""
+    lock, stores = project / "dvc.lock", sorted((project / "data/cache").rglob("parts/*/c/**/*"))
+    shards = {path: path.stat().st_ino for path in stores if path.is_file()}
+    before = YAML(typ="safe", pure=True).load(lock.read_text())
+    del before["stages"]["code"]
+    for stage in before["stages"].values():
+        stage["deps"] = [
+            dep for dep in stage.get("deps", []) if not dep["path"].startswith(("data/code", "data/tables"))
+        ]
+        stage["outs"] = [out for out in stage["outs"] if not out["path"].startswith(("data/tables", "reports/"))]
+    with lock.open("w") as file:
+        YAML(typ="safe", pure=True).dump(before, file)
+    for folder in ("data/code", "data/tables", "data/cache"):
+        shutil.rmtree(project / folder)
+    dvc(project, "repro", "spectrograms@mel", "spectrograms@pcen", "folds")
+    assert shards == {path: path.stat().st_ino for path in shards}, "hard links to the very files of the pool"
+    dvc(project, "repro")
 
 
 def test_repro_runs_only_the_changed_member(project: Path, changed_params: Callable[[str, Any], None]) -> None:
