@@ -1,4 +1,4 @@
-"""Where this package's stages read and write, relative to the project's root."""
+"""Paths that this package's stages read and write, relative to the project's root."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ STUDENT, STUDENT_REPORTS = Path("data/student"), Path("reports/student")
 
 
 def store_path(view: str, soundscapes: bool = False) -> Path:
-    """Where a view's store of recordings, or of soundscapes, lies."""
+    """The store of a view's recordings, or of its soundscapes."""
     return Path("data/cache") / f"{view}{'-soundscapes' if soundscapes else ''}.zarr"

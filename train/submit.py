@@ -41,7 +41,7 @@ def main() -> None:
 def gathered(
     params: Params, labels: list[str], held: HeldOut, blend: Blend, thresholds: Thresholds, clips: ClipScores
 ) -> Ensemble:
-    """All that makes final scores out of the members', in one record."""
+    """The record of all that turns scores of members into final scores."""
     return Ensemble(
         labels=labels,
         members=dict(zip(params.members, held.weights(blend).tolist(), strict=True)),

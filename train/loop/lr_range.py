@@ -1,4 +1,4 @@
-"""Learning-rate range test: how the loss falls and comes apart while the rate grows from step to step. S step."""
+"""Learning-rate range test: the loss falls, then diverges, while the rate grows from step to step. S step."""
 
 from __future__ import annotations
 

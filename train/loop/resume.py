@@ -45,7 +45,7 @@ class Resumable(Protocol):
         """Progress in words."""
 
     def checkpoint(self) -> Checkpoint:
-        """All that `resume` needs to continue from here."""
+        """The state that `resume` continues from."""
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint of the same training."""

@@ -127,7 +127,7 @@ class TrainingStep:
             yield "ema", self._ema.module
 
     def _weights(self) -> Iterator[Tensor]:
-        """All that the optimiser moves, in its order."""
+        """The parameters of the optimiser, in its order."""
         return (weight for group in self._optimiser.param_groups for weight in group["params"])
 
     def _own(self, of_each: Tensor) -> Tensor:

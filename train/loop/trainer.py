@@ -82,7 +82,7 @@ class Trainer:
                 saver.after_epoch(self, self.history.ended)
 
     def checkpoint(self) -> Checkpoint:
-        """All that `resume` needs to continue from here; all of several processes must call it.
+        """The state that `resume` continues from; all of several processes must call it.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Heads: what turns a backbone's features into logits.
+"""Heads: from a backbone's features to logits.
 
 B batch, C channel, M mel bin, T frame, K class; a backbone's maps have fewer mel bins and frames than the spectrogram.
 """

@@ -125,7 +125,7 @@ class Ranked:
 
 
 def _counts(true_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> tuple[Floats64, Floats64, Floats64]:
-    """Of each class in each resample: recordings that are found, taken for it, and of it, (B, K) each."""
+    """Recordings of each class in each resample: rightly called, called, and true, (B, K) each."""
     called_NK = scores_NK.argmax(axis=1)[:, None] == np.arange(scores_NK.shape[1])
     right, said, true = (counts_BN @ each for each in (true_NK & called_NK, called_NK, true_NK))
     return right, said, true

@@ -206,7 +206,7 @@ def parameter_table(members: Sequence[ResolvedMember]) -> pd.DataFrame:
 
 
 def _flat(member: ResolvedMember) -> dict[str, Any]:
-    """All that decides a training, by dotted key: the member's own keys, then the recipe's."""
+    """The parameters of a training by dotted key: the member's own, then the recipe's."""
     sections = (member.member.model_dump(), member.recipe.model_dump())
     return {key: value for section in sections for key, value in _leaves(section)}
 

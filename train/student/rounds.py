@@ -53,12 +53,12 @@ class RoundModels:
 
     @property
     def folders(self) -> list[Path]:
-        """Of each model."""
+        """The folder of each model."""
         return [self.folder / member / str(fold) for member in self.members for fold in self.folds]
 
     @property
     def sidecars(self) -> list[Sidecar]:
-        """Of each model."""
+        """The sidecar of each model."""
         return [read_sidecar(folder) for folder in self.folders]
 
     @property
@@ -209,7 +209,7 @@ def check_measurable(metrics: Metrics, gain_in: str) -> None:
 
 
 def reason_to_stop(report: TeacherReport, least_gain: float | None, gain_in: str) -> str:
-    """Why a round trains nothing; empty if it trains."""
+    """The reason for which a round trains nothing; empty if it trains."""
     if report.gain is None or least_gain is None or report.gain > least_gain:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""The journal of a search: an Optuna study in one file, which only one process writes and a kill leaves usable."""
+"""The journal of a search: an Optuna study in one file, written by one process at a time and usable after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search over keys of a member's recipe: each trial is a training on one fold, watched from epoch to epoch.
+"""A search over keys of a member's recipe: each trial is a training on one fold, pruned after an epoch if it is poor.
 
 What is tried at a place in the search follows from the seed, the place and the trials before it. So a search that was
 killed continues as if it had not been.

@@ -1,4 +1,4 @@
-"""From a search's space in params.yaml to Optuna's distributions, and back from what Optuna drew."""
+"""Spaces of a search: from params.yaml to Optuna's distributions, and back from its draws."""
 
 from __future__ import annotations
 
