@@ -34,7 +34,7 @@ from train.ladder import summary
 from train.ladder.members import read_run, resolve_run
 from train.ladder.scores import measured, read_fold
 from train.model.weights import read_model, read_sidecar
-from train.score.tables import changes
+from train.score.parameters import changes
 
 SEEDS, FOLD = (4, 5, 6), 1
 STAGES: dict[str, tuple[Any, ...]] = {

@@ -24,15 +24,8 @@ from train.score.blend import HeldOut
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
 from train.score.out_of_fold import OutOfFold, read_out_of_fold
-from train.score.tables import (
-    Windows,
-    blend_table,
-    markdown,
-    member_table,
-    parameter_table,
-    postprocessing_table,
-    read_windows,
-)
+from train.score.parameters import parameter_table
+from train.score.tables import Windows, blend_table, markdown, member_table, postprocessing_table, read_windows
 
 
 def main() -> None:

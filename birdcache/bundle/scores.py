@@ -78,7 +78,7 @@ class BundlePredictor:
 
     def _score(self, path: AnyPath, embed: bool, advance: Advance, silence: bool) -> FileScores:
         info = self._decoders[0].info(path)
-        middle_SN = clip_middles_s(self._cutting, info.duration_s)
+        middle_SN = self._cutting.moved_middles_s(info.duration_s)
         scores_CK, embedding_CE = self.clips(path, info, middle_SN.ravel(), embed, advance, silence)
         scores_PSNK = scores_CK.reshape(1, *middle_SN.shape, -1)
         clips = ClipScores.of(["bundle"], [(path.name, info.duration_s)], scores_PSNK, self._cutting)
@@ -151,11 +151,6 @@ class BundlePredictor:
     def called_above(self) -> Floats32:
         """From which final score on each class counts as detected: (K,)."""
         return self._post.thresholds(np.array(self._description.thresholds, np.float32))
-
-
-def clip_middles_s(cutting: Cutting, duration_s: float) -> Floats64:
-    """Middles of all clips of a file, as they are and moved by each shift: (S, N)."""
-    return np.asarray(cutting.middles_s(duration_s) + np.array(cutting.moves_s)[:, None])
 
 
 def first_frames(middle_s: Floats64, samples: int, wanted: Input) -> Ints:

@@ -33,6 +33,10 @@ class Cutting:
         count = math.ceil(last_s / self.hop_s - 1e-9) + 1
         return np.asarray(self.window_s / 2 + np.minimum(np.arange(count) * self.hop_s, last_s), np.float64)
 
+    def moved_middles_s(self, duration_s: float) -> Floats64:
+        """Middles of all clips, as they are and moved by each shift: (S, N)."""
+        return np.asarray(self.middles_s(duration_s) + np.array(self.moves_s)[:, None])
+
 
 @dataclass(frozen=True)
 class PostProcessing:

@@ -75,7 +75,7 @@ class OneFile:
     def scores(self, model: Model, cutting: Cutting) -> Floats32:
         """Scores of the clips by a model, (S, N, K)."""
         scorer, count = self._scorer(model)
-        return scorer.scores_along(0, count, self.duration_s, cutting, BATCH)
+        return scorer.scores_around(cutting.moved_middles_s(self.duration_s), 0, count, BATCH)
 
     def features(self, model: Model, cutting: Cutting) -> Floats32:
         """Features of the clip nearest to the middle of each window, (W, E)."""

@@ -19,7 +19,7 @@ from train.ladder.members import read_run
 from train.ladder.scores import FoldScores, blended, fold_path, measured, read_fold
 from train.ladder.tables import Comparison, compared, means, page
 from train.paths import REPORTS
-from train.score.tables import changes
+from train.score.parameters import changes
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from torch import Tensor
 from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
-from birdcache.predict.postprocess import Cutting
 from train.augment.normalise import Normaliser, as_images
 from train.data.examples import Examples
 from train.data.frames import Frames
@@ -115,8 +114,7 @@ class Scorer:
         parts = [scores(logits.clip, self._recipe.loss).cpu() for logits in self.logits(clips, batch_size)]
         return np.asarray(torch.cat(parts).numpy(), np.float32)
 
-    def scores_along(self, row: int, frames: int, duration_s: float, cutting: Cutting, batch_size: int) -> Floats32:
-        """Scores of the clips of one long recording, as they are and moved by each shift: (S, N, K) float32."""
-        middle_SN = cutting.middles_s(duration_s) + np.array(cutting.moves_s)[:, None]
+    def scores_around(self, middle_SN: Floats64, row: int, frames: int, batch_size: int) -> Floats32:
+        """Scores of clips around middles, in seconds, of one long recording: (S, N, K) float32."""
         clips = clips_at(middle_SN.ravel(), row, frames, self._view, self._clip_frames)
         return self.scores(clips, batch_size).reshape(*middle_SN.shape, -1)

@@ -100,7 +100,8 @@ def score_model(
     scores = [np.empty((len(task.cutting.moves_s), 0, len(task.labels)), np.float32)]
     for row, soundscape in zip(rows, task.soundscapes, strict=True):
         length = int(stores.first.frames[row])
-        scores.append(scorer.scores_along(row, length, soundscape.duration_s, task.cutting, task.batch_size))
+        middle_SN = task.cutting.moved_middles_s(soundscape.duration_s)
+        scores.append(scorer.scores_around(middle_SN, row, length, task.batch_size))
         progress.update()
     return np.concatenate(scores, axis=1)
 

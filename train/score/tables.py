@@ -1,14 +1,11 @@
-"""Tables of stage `evaluate`: the gain by each member, blend and step of post-processing; parameters of members.
+"""Tables of stage `evaluate`: the gain by each member, blend and step of post-processing.
 
 P member, N window, K class.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +15,6 @@ from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from birdcache.predict.postprocess import PostProcessing, by_soundscape
 from cache import tables
 from cache.tables import Col
-from train.data.member import ResolvedMember
 from train.paths import SCORES
 from train.score.blend import BLENDS, Blend, HeldOut, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
@@ -27,7 +23,6 @@ from train.score.out_of_fold import OutOfFold
 
 Scores = dict[str, dict[str, float]]  # on which data -> metric -> value
 USUAL = PostProcessing(smoothing=0.1, file_max=1.0)  # tried for a step that is off
-NAMES = ("recipe", "seed")  # how a training is called, not what it is
 
 
 @dataclass(frozen=True)
@@ -187,37 +182,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.4f}"
     return str(value)
-
-
-def changes(before: ResolvedMember, after: ResolvedMember) -> list[str]:
-    """Lines such as `optimiser.lr`: 0.001 -> 0.01, in the order of params.yaml."""
-    old, new = _flat(before), _flat(after)
-    keys = [key for key in dict.fromkeys([*new, *old]) if key not in NAMES and old.get(key) != new.get(key)]
-    return [f"`{key}`: {_shown(old, key)} -> {_shown(new, key)}" for key in keys]
-
-
-def parameter_table(members: Sequence[ResolvedMember]) -> pd.DataFrame:
-    """A row per key in the order of params.yaml, a column per member; first the keys in which the members differ."""
-    columns = {member.name: _flat(member) for member in members}
-    keys = dict.fromkeys(key for values in columns.values() for key in values)
-    rows = [[key, *(_shown(values, key) for values in columns.values())] for key in keys]
-    alike_last = sorted(rows, key=lambda row: len(set(row[1:])) == 1)
-    return pd.DataFrame(alike_last, columns=["key", *columns])
-
-
-def _flat(member: ResolvedMember) -> dict[str, Any]:
-    """The parameters of a training by dotted key: the member's own, then the recipe's."""
-    sections = (member.member.model_dump(), member.recipe.model_dump())
-    return {key: value for section in sections for key, value in _leaves(section)}
-
-
-def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _shown(values: Mapping[str, Any], key: str) -> str:
-    return json.dumps(values[key]) if key in values else "none"

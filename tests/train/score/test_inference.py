@@ -226,12 +226,12 @@ def test_clips_stand_around_any_middle(view: MelView) -> None:
     assert set(clips.frames.tolist()) == {3751}
 
 
-def test_scores_along_a_recording_are_those_of_its_clips_one_by_one(
+def test_scores_around_middles_are_those_of_the_clips_one_by_one(
     store: Store, recipe: Recipe, view: MelView, model: Classifier
 ) -> None:
     row = int(store.rows_of([f"{0:064x}"])[0])
     cutting = Cutting(2.8, 1.4, (0.3, -0.2))
-    found = scorer(model, store, recipe).scores_along(row, 700, 11.2, cutting, 8)
+    found = scorer(model, store, recipe).scores_around(cutting.moved_middles_s(11.2), row, 700, 8)
     assert found.shape == (3, 7, 3)
     for move, shift_s in enumerate((0.0, 0.3, -0.2)):
         for number, middle_s in enumerate(cutting.middles_s(11.2)):

@@ -12,7 +12,7 @@ from birdcache.params.model import Params
 from birdcache.params.recipe import resolve_recipe
 from tests.conftest import TinyProject
 from train.data.member import ResolvedMember
-from train.score.tables import changes, parameter_table
+from train.score.parameters import changes, parameter_table
 
 
 def resolved(params: Params, name: str, override: dict[str, Any], **keys: Any) -> ResolvedMember:
