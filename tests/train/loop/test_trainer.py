@@ -93,7 +93,7 @@ def test_a_loss_that_is_no_number_stops_the_training(
 
 
 def test_an_epoch_without_a_batch_is_refused(training: Training, recipe: Recipe) -> None:
-    with pytest.raises(TrainError, match=r"one clip only.*raise sampling\.clips_per_epoch"):
+    with pytest.raises(TrainError, match=r"only one clip per process.*raise sampling\.clips_per_epoch"):
         training.run(resolve_recipe(recipe, {"sampling": {"clips_per_epoch": 1}}))
 
 

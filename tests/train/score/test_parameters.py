@@ -54,7 +54,7 @@ def test_of_one_member_all_stand_in_order(pair: list[ResolvedMember]) -> None:
 
 
 def test_stage_evaluate_reports_what_each_member_was_trained_with(tiny_project: TinyProject) -> None:
-    reports: Path = tiny_project.root / "reports"
+    reports: Path = tiny_project.root / "reports/evaluate"
     table = pd.read_csv(reports / "parameters.csv").set_index("key")
     assert table.loc["view"].to_dict() == {"base": '"mel"', "pcen": '"pcen"'}
     assert '| view | "mel" | "pcen" |' in (reports / "parameters.md").read_text()
