@@ -169,7 +169,7 @@ def test_workers_elsewhere_find_relative_paths_of_a_disk_that_they_share(
     servers: Loopback, projects: Projects, tmp_path: Path
 ) -> None:
     for name in ("chorus", "data/tables/audio.csv", "data/tables/soundscapes.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).symlink_to(projects.local / name)
     write_params(tmp_path, servers, pool="pool")
     printed, _ = finish(servers.start(tmp_path, "-m", "pipeline.spectrograms", "mel"))
