@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-from birdcache.files import file_sha256
 from birdcache.params import load as params
 from birdcache.params.recipe import resolve_recipe
 from tests.conftest import TinyProject
@@ -221,16 +220,30 @@ def test_another_machine_is_the_same_training(split: TrainingSplit) -> None:
     assert open_split(split.member, 0, machine, torch.device("cpu")).fingerprint() == split.fingerprint()
 
 
-def test_changed_code_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = checkpoint.environment()
+def _edited(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> list[str]:
+    """Let a file of the project end in another line; gives the list that the names of all files that are read go to."""
     read: list[str] = []
+    read_bytes = Path.read_bytes
 
-    def changed(path: Path) -> str:
-        read.append(path.relative_to(tiny.ROOT).as_posix())
-        return "changed" if path.name == "ops.py" else file_sha256(path)
+    def edited(path: Path) -> bytes:
+        if path.suffix == ".py":
+            read.append(path.relative_to(tiny.ROOT).as_posix())
+        return read_bytes(path) + (text.encode() if path == tiny.ROOT / name else b"")
 
-    monkeypatch.setattr(checkpoint, "file_sha256", changed)
+    monkeypatch.setattr(Path, "read_bytes", edited)
+    return read
+
+
+@pytest.mark.parametrize("name", ["train/augment/ops.py", "birdcache/params/views.py", "cache/store.py"])
+def test_changed_code_is_another_training(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before = checkpoint.environment()
+    read = _edited(monkeypatch, name, "CHANGED = 1\n")
     after = checkpoint.environment()
-    assert {name for name in before if before[name] != after[name]} == {"code"}
+    assert {key for key in before if before[key] != after[key]} == {"code"}
     assert {"train/augment/ops.py", "train/loop/trainer.py", "cache/store.py"} <= set(read)
-    assert {name.split("/")[0] for name in read} == {"cache", "train"}
+
+
+def test_a_training_goes_on_after_a_comment_was_written_in_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = checkpoint.environment()
+    _edited(monkeypatch, "train/augment/ops.py", "# a comment\n")
+    assert checkpoint.environment() == before

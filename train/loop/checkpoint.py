@@ -24,11 +24,12 @@ import timm
 import torch
 from pydantic import BaseModel
 
+from birdcache.code import WITHOUT_RESULT, Code
 from birdcache.errors import TrainError
 from birdcache.files import canonical_json, checksummed_json, file_sha256, fsync_path, lock, sha256_hex, verified_json
 
 ROOT = Path(__file__).parents[2]
-CODE = ("cache", "train")  # packages whose code changes numbers
+CODE = ("birdcache/params", "cache", "train")  # folders whose code changes numbers
 RECORD, STATE = "checkpoint.json", "state.safetensors"
 LOCK, FINISHED = "lock", "finished"
 VERSION = 1
@@ -46,11 +47,12 @@ def digest(value: Any) -> str:
 
 
 def environment() -> dict[str, str]:
-    """The code that this process has loaded, and the versions of the libraries that compute."""
+    """The code that this process has loaded, digested as stage `code` does, and the libraries that compute."""
     paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    files = sorted(Path(path).relative_to(ROOT) for path in paths if path and _is_ours(Path(path)))
-    code = {path.as_posix(): file_sha256(ROOT / path) for path in files}
-    return {"code": digest(code), "torch": torch.__version__.split("+")[0], "timm": timm.__version__}
+    files = sorted(Path(path).relative_to(ROOT).as_posix() for path in paths if path and _is_ours(Path(path)))
+    code = Code(ROOT)
+    digests = {name: code.file(name).digest for name in files if name not in WITHOUT_RESULT}
+    return {"code": digest(digests), "torch": torch.__version__.split("+")[0], "timm": timm.__version__}
 
 
 def key_of(training: dict[str, str]) -> str:
@@ -59,7 +61,7 @@ def key_of(training: dict[str, str]) -> str:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in CODE
+    return any(path.is_relative_to(ROOT / folder) for folder in CODE)
 
 
 @dataclass(frozen=True)
