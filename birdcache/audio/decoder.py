@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import math
 import os
@@ -15,13 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
 from birdcache.arrays import Floats32
 from birdcache.audio import decoder_process
+from birdcache.audio.deadlines import watch
 from birdcache.audio.decoder_process import LENGTH, Message, can_limit_memory, packed
 from birdcache.audio.digest import sound_sha256
 from birdcache.audio.read import AudioInfo, fetched, read_info, waveform_blocks
@@ -55,14 +54,6 @@ class Limits:
 
 LIMITS = Limits()
 
-_alive: WeakSet[Decoder] = WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    for each in list(_alive):
-        each.close()
-
 
 class Decoder:
     """A process for libsndfile: started when it is needed, ended when it misbehaves, and then started anew.
@@ -73,8 +64,9 @@ class Decoder:
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
-        self._wait_s = self._left_s = self._end_s = 0.0
-        _alive.add(self)
+        self._wait_s = self._left_s = 0.0
+        self._end_s = math.inf
+        watch(self)
 
     def __del__(self) -> None:
         self.close()
@@ -157,6 +149,12 @@ class Decoder:
             self._process.communicate()
             self._process = None
 
+    def end_if_late(self) -> None:
+        """Kill the process if it has not answered in time: then the read that waits for it ends."""
+        process = self._process
+        if process is not None and time.monotonic() >= self._end_s:
+            process.kill()
+
     def _wait_for(self, duration_s: float) -> float:
         return self._limits.wait_s + self._limits.wait_s_per_s * duration_s
 
@@ -166,7 +164,6 @@ class Decoder:
         """Send a request and yield its answers; a process that is left in the middle of them is ended."""
         name, is_done = f"{function.__module__}:{function.__name__}", False
         self._wait_s = self._left_s = wait_s
-        self._end_s = math.inf
         try:
             with fetched(path) as local:
                 self._ask({"function": name, "path": str(local.absolute()), "arguments": dict(arguments)})
@@ -211,17 +208,13 @@ class Decoder:
 
     @contextmanager
     def _deadline(self) -> Iterator[None]:
-        """Kill the process if this takes longer than is left: then a read ends. Windows cannot poll pipes."""
-        assert self._process is not None
+        """Limit what is done here to the time that is left (by a watching thread, as Windows cannot poll pipes)."""
         begin_s = time.monotonic()
         self._end_s = begin_s + self._left_s
-        timer = threading.Timer(max(0.0, self._left_s), self._process.kill)
-        timer.daemon = True
-        timer.start()
         try:
             yield
         finally:
-            timer.cancel()
+            self._end_s = math.inf
             self._left_s -= time.monotonic() - begin_s
 
     def _read_into(self, content: memoryview) -> None:

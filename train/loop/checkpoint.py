@@ -24,9 +24,9 @@ import timm
 import torch
 from pydantic import BaseModel
 
-from birdcache.code import WITHOUT_RESULT, Code
 from birdcache.errors import TrainError
 from birdcache.files import canonical_json, checksummed_json, file_sha256, fsync_path, lock, sha256_hex, verified_json
+from birdcache.source import File
 
 ROOT = Path(__file__).parents[2]
 CODE = ("birdcache/params", "cache", "train")  # folders whose code changes numbers
@@ -50,9 +50,8 @@ def environment() -> dict[str, str]:
     """The code that this process has loaded, digested as stage `code` does, and the libraries that compute."""
     paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     files = sorted(Path(path).relative_to(ROOT).as_posix() for path in paths if path and _is_ours(Path(path)))
-    code = Code(ROOT)
-    digests = {name: code.file(name).digest for name in files if name not in WITHOUT_RESULT}
-    return {"code": digest(digests), "torch": torch.__version__.split("+")[0], "timm": timm.__version__}
+    code = {name: File(name, (ROOT / name).read_bytes()).digest for name in files}
+    return {"code": digest(code), "torch": torch.__version__.split("+")[0], "timm": timm.__version__}
 
 
 def key_of(training: dict[str, str]) -> str:
