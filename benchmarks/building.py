@@ -19,8 +19,8 @@ from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from cache.store_writer import commit_store
 from cache.tables import AUDIO
-from pipeline.build.build import Builder
-from pipeline.build.plan import Source
+from pipeline.builder.build import Builder
+from pipeline.builder.plan import Source
 from pipeline.spectrograms import read_sources
 
 RATE_HZ, CLIP_S, CLIPS = 32000, 30, 600  # five hours

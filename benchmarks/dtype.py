@@ -27,7 +27,7 @@ from cache import tables
 from cache.locks import building
 from cache.store import Store
 from cache.store_writer import commit_store
-from pipeline.build.build import Builder
+from pipeline.builder.build import Builder
 from pipeline.spectrograms import pool_root, read_sources
 from train.data.examples import read_examples, read_labels
 from train.data.frames import open_frames

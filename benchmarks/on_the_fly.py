@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from birdcache.arrays import Ints
 from birdcache.params.views import MelView, PcenView
-from pipeline.build.frontend import spectrogram, value_range
+from pipeline.builder.frontend import spectrogram, value_range
 from train.augment.batch import Batch, BatchTransform
 from train.data.batch_plan import BatchPlan, Planner
 

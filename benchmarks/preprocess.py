@@ -24,7 +24,7 @@ from birdcache.audio.samples import SampleCheck
 from birdcache.audio.validate import probe
 from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenView
-from pipeline.build.frontend import room, spectrogram_blocks
+from pipeline.builder.frontend import room, spectrogram_blocks
 
 SECONDS, RATE_HZ, OTHER_RATE_HZ = 120, 32000, 44100
 READ_SAMPLES = 2**16

@@ -32,7 +32,7 @@ from birdcache.params import load as params
 from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
-from pipeline.build.frontend import spectrogram
+from pipeline.builder.frontend import spectrogram
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
 
 STORE_MB, SONGS, SONG_S, WORKERS = 300, 8, 60, 2

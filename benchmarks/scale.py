@@ -72,7 +72,7 @@ def plan() -> dict[str, float]:
     from benchmarks.synthetic import DIGEST, VIEW
     from cache.pool import LocalPool
     from cache.tables import AUDIO
-    from pipeline.build.plan import plan_jobs
+    from pipeline.builder.plan import plan_jobs
     from pipeline.spectrograms import read_sources
 
     begin_s = time.process_time()
@@ -92,7 +92,7 @@ def commit() -> dict[str, float]:
     from cache.pool import LocalPool
     from cache.store_writer import NamedPart, commit_store
     from cache.tables import AUDIO
-    from pipeline.build.plan import plan_jobs
+    from pipeline.builder.plan import plan_jobs
     from pipeline.spectrograms import read_sources
 
     pool = LocalPool(Path("pool"), DIGEST)

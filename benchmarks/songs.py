@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from birdcache.audio.read import content_sha256, read_info
-from pipeline.build.plan import Source
+from pipeline.builder.plan import Source
 from pipeline.synthetic.ogg import with_serial
 
 

@@ -19,7 +19,7 @@ from cache.quantize import QuantizedArray, Quantizer
 from cache.shard import Layout
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
-from pipeline.build.frontend import value_range
+from pipeline.builder.frontend import value_range
 
 NOISE_FRAMES = 2**16
 MEDIAN_FRAMES = 1500  # of a recording: 24 s at hop 512 and 32 kHz

@@ -17,8 +17,8 @@ from cache.pool import LocalPool, view_folder
 from cache.quantize import Quantizer
 from cache.shard import CHECKSUM_BYTES, Layout, chunks_of, index_bytes
 from cache.tables import AUDIO, Col
-from pipeline.build.frontend import value_range
-from pipeline.build.plan import PartJob, plan_jobs
+from pipeline.builder.frontend import value_range
+from pipeline.builder.plan import PartJob, plan_jobs
 from pipeline.spectrograms import read_sources
 
 VIEW = params.load(SHIPPED).views["mel"]

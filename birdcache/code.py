@@ -2,7 +2,7 @@
 
 data/code/<stage>.json names the project's files that the stage's module imports, itself or through others, each with
 the digest of its syntax tree: comments, docstrings and layout do not count. A file counts too if a string names it, as
-a module (`"pipeline.build.encode"`, `"train.fit:main"`) or as a page's template, style or script. Code that is loaded
+a module (`"pipeline.builder.encode"`, `"train.fit:main"`) or as a page's template, style or script. Code that is loaded
 by a name put together at run time is declared by writing the whole name down as a string.
 
 Needs nothing but the standard library, and gives the same digests on every supported Python.

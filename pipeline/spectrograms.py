@@ -25,10 +25,10 @@ from cache.locks import building, replacing
 from cache.store import Store
 from cache.store_writer import commit_store
 from cache.tables import Col
-from pipeline.build.build import Builder
-from pipeline.build.parallel import sweep_after
-from pipeline.build.plan import Source
-from pipeline.build.worker import Refused
+from pipeline.builder.build import Builder
+from pipeline.builder.parallel import sweep_after
+from pipeline.builder.plan import Source
+from pipeline.builder.worker import Refused
 from pipeline.dataset.rejected import check_share, counts_text, write_refused
 
 CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")

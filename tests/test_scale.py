@@ -19,7 +19,7 @@ from cache.pool import LocalPool
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
 from cache.tables import AUDIO
-from pipeline.build.plan import PartJob, Source, StoredRows, finished_rows, plan_jobs
+from pipeline.builder.plan import PartJob, Source, StoredRows, finished_rows, plan_jobs
 from pipeline.spectrograms import read_sources
 
 RECORDINGS = 3000

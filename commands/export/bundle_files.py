@@ -20,7 +20,7 @@ from cache import tables
 from cache.tables import Col
 from commands.export.graph import EnsembleGraph
 from commands.predict.trained import LoadedEnsemble
-from pipeline.build.frontend import FRONTEND_VERSION
+from pipeline.builder.frontend import FRONTEND_VERSION
 from train.paths import REPORTS
 
 METRICS = REPORTS / "metrics.json"

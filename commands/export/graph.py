@@ -19,7 +19,7 @@ from birdcache.params.views import AnyView, MelView, PcenView, each_of
 from cache.quantize import Quantizer
 from commands.export.spectrum import Decibels, Pcen, PowerSpectrum, context_frames, mel_rows
 from commands.predict.trained import Model
-from pipeline.build.encode import quantizer_of
+from pipeline.builder.encode import quantizer_of
 from train.augment.normalise import Normaliser, as_images
 from train.model.classifier import features_and_logits
 from train.model.losses import scores

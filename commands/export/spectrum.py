@@ -1,4 +1,4 @@
-"""The front end of `pipeline.build.frontend` as plain matrix products, without an FFT operator.
+"""The front end of `pipeline.builder.frontend` as plain matrix products, without an FFT operator.
 
 B batch, S sample, L frame of the input with its context, T frame of the clip, M mel bin, N sample of a window.
 The Fourier transform of N = N1 N2 samples is two products (Cooley and Tukey 1965): of N1 samples each, with window and
@@ -104,7 +104,7 @@ def mel_rows(view: MelView | PcenView) -> npt.NDArray[np.float32]:
     Frequency k = k1 + N1 k2. Frequencies above the middle mirror those below, and only count where these are missing.
     """
     filters_FM = mel_filters(view)
-    filters_FM[[0, -1]] = 0  # they lie at the feet of triangles, as in pipeline.build.frontend
+    filters_FM[[0, -1]] = 0  # they lie at the feet of triangles, as in pipeline.builder.frontend
     n1, n2 = factors(view.n_fft)
     frequency = (np.arange(n1 // 2 + 1)[:, None] + n1 * np.arange(n2)).ravel()
     folded = np.minimum(frequency, view.n_fft - frequency)
@@ -129,7 +129,7 @@ class Pcen(nn.Module):
     """Values of a `pcen` view from mel power, before quantisation; the smoother runs over the context first.
 
     The smoother m[t] = (1 - b) m[t-1] + b e[t] is a product with its impulse response. Frames outside the recording
-    have no energy, so a clip at its start has the same values as in `pipeline.build.frontend`.
+    have no energy, so a clip at its start has the same values as in `pipeline.builder.frontend`.
     """
 
     response: Tensor  # (T, L)

@@ -19,7 +19,7 @@ from birdcache.storage import AnyPath, place, reaching, remote
 from cache import tables
 from cache.csv_files import CsvTable
 from cache.tables import Col
-from pipeline.build.plan import Source
+from pipeline.builder.plan import Source
 from pipeline.dataset.metadata import read_metadata
 from pipeline.dataset.scan import scan_file
 from pipeline.recordings import SUMMARY

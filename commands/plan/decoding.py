@@ -23,9 +23,9 @@ from cache.shard import Layout
 from commands.plan.audio import StoreAudio, expected_audio, listed_audio, spread
 from commands.plan.reasons import counted, few
 from commands.plan.stages import StagePlan
-from pipeline.build.build import SPARE_BYTES, Builder, free_bytes
-from pipeline.build.frontend import room, spectrogram_blocks
-from pipeline.build.plan import PartJob, Source
+from pipeline.builder.build import SPARE_BYTES, Builder, free_bytes
+from pipeline.builder.frontend import room, spectrogram_blocks
+from pipeline.builder.plan import PartJob, Source
 from pipeline.spectrograms import open_builder
 
 STAGE = "spectrograms@"

@@ -22,8 +22,8 @@ from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.storage import AnyPath
 from cache.quantize import QuantizedArray
 from commands.predict.trained import LoadedEnsemble, Model, load_ensemble
-from pipeline.build.encode import decode_quantized, quantizer_of
-from pipeline.build.frontend import FRONTEND_VERSION
+from pipeline.builder.encode import decode_quantized, quantizer_of
+from pipeline.builder.frontend import FRONTEND_VERSION
 from train.data.frames import ArrayFrames, Frames
 from train.data.multi_view import MultiViewFrames
 from train.model.classifier import choose_device

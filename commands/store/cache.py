@@ -14,7 +14,7 @@ from cache.gc import GcRoot, PoolEntry, PoolUsage, free, pool_usage
 from cache.keys import view_digest
 from cache.locks import alone
 from cache.pool import DIGEST_DIGITS
-from pipeline.build.frontend import FRONTEND_VERSION
+from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.spectrograms import CACHE, pool_root
 
 

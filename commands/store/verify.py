@@ -14,7 +14,7 @@ from cache import tables
 from cache.corruption import Corruption, repair
 from cache.keys import view_digest
 from cache.verify import Contents, find_corruption
-from pipeline.build.frontend import FRONTEND_VERSION
+from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.spectrograms import CACHE, read_sources
 
 KINDS = (".zarr", "-soundscapes.zarr")

@@ -22,7 +22,7 @@ from birdcache.params.sections import MachineParams
 from birdcache.progress import Progress
 from birdcache.storage import absolute
 from cache.tables import Col
-from pipeline.build.parallel import run_unordered
+from pipeline.builder.parallel import run_unordered
 
 BEGINNING_BLOCKS = 1  # of `birdcache.audio.read.BLOCK_SAMPLES`: 4 s at 32 kHz
 BATCH_FILES = 16  # per task of a worker

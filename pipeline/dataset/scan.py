@@ -15,7 +15,7 @@ from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.sections import DataParams, MachineParams
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath, absolute
-from pipeline.build.parallel import run_unordered
+from pipeline.builder.parallel import run_unordered
 
 BATCH_FILES = 64  # per task of a worker: a file takes a millisecond, a task's way there and back several
 

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from birdcache import code
 from birdcache.params import load as parameters
+from birdcache.source import File
 from tests.conftest import TinyProject
 from tests.fixtures.tiny import ROOT
 
@@ -81,7 +82,7 @@ EDITS = {  # file: a piece of it, another one, and the stages that run again for
     "birdcache/predict/postprocess.py": ("return ", "return 2 * ", LEARNT),
     "cache/pool.py": ("return ", "return None or ", {"spectrograms"}),
     "cache/store.py": ("return ", "return None or ", {"spectrograms"} | TRAINING | LEARNT | MEMBERS),
-    "pipeline/build/encode.py": ("return ", "return 2 * ", {"spectrograms", "export"}),
+    "pipeline/builder/encode.py": ("return ", "return 2 * ", {"spectrograms", "export"}),
     "pipeline/dataset/groups.py": ("return ", "return 2 * ", {"folds", "report"}),
     "pipeline/synthetic/species.py": ("return ", "return 2 * ", {"demo"}),
     "train/augment/ops.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"submit", "evaluate"}),
@@ -145,14 +146,14 @@ FIT = code.STAGES["train"]
 
 def test_files_count_that_are_imported_inside_functions_or_named_by_a_string(tmp_path: Path) -> None:
     files = {
-        "train/fit.py": "def main():\n    from cache import store\n    import_module('pipeline.build.encode')\n",
+        "train/fit.py": "def main():\n    from cache import store\n    import_module('pipeline.builder.encode')\n",
         "cache/store.py": "CHILD = 'birdcache.child:main'",
         "birdcache/child.py": "from . import other",
         "birdcache/other.py": "PAGE = Path(__file__).parent / 'templates'",
         "birdcache/templates/page.js": "let x",
-        "pipeline/build/encode.py": "X = 1",
+        "pipeline/builder/encode.py": "X = 1",
     }
-    project = write(tmp_path, files | {"pipeline/build/unused.py": "X = 1", "birdcache/templates/notes.txt": "x"})
+    project = write(tmp_path, files | {"pipeline/builder/unused.py": "X = 1", "birdcache/templates/notes.txt": "x"})
     assert set(project.behind(FIT)) == set(files)
 
 
@@ -168,7 +169,7 @@ def test_a_string_that_names_no_file_of_ours_counts_for_nothing(tmp_path: Path) 
 
 
 def digest(text: str) -> str:
-    return code.File("x.py", text.encode()).digest
+    return File("x.py", text.encode()).digest
 
 
 def test_what_python_does_not_run_changes_no_digest() -> None:
@@ -299,7 +300,7 @@ def test_a_stage_reads_no_section_but_those_of_the_table(tiny_project: TinyProje
 
 def test_folds_know_nothing_of_audio(before: Digests) -> None:
     heard = [
-        file for file in before["folds"] if file.startswith(("birdcache/audio", "pipeline/build", "birdcache/ann"))
+        file for file in before["folds"] if file.startswith(("birdcache/audio", "pipeline/builder", "birdcache/ann"))
     ]
     assert heard == []
     assert len(before["folds"]) < 15

@@ -24,10 +24,10 @@ from birdcache.user_tables import read_user_table
 from cache import keys
 from cache.store import Store
 from cache.store_writer import commit_store
-from pipeline.build import worker
-from pipeline.build.build import Builder
-from pipeline.build.plan import Source
-from pipeline.build.worker import Refused
+from pipeline.builder import worker
+from pipeline.builder.build import Builder
+from pipeline.builder.plan import Source
+from pipeline.builder.worker import Refused
 from pipeline.dataset.metadata import Metadata, read_metadata
 from pipeline.dataset.scan import scan_file, scan_files
 from tests.fixtures.tiny import ROOT

@@ -19,7 +19,7 @@ from pathlib import Path
 from birdcache.audio.decoder import decoder
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params import load as params
-from pipeline.build.encode import decode_quantized
+from pipeline.builder.encode import decode_quantized
 from pipeline.dataset.scan import scan_file
 from tests.fixtures.tiny import ROOT
 from tests.torture.bomb_files import BOMBS, Bomb

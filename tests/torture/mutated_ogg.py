@@ -23,7 +23,7 @@ from birdcache.audio.read import waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params import load as params
 from birdcache.params.model import Params
-from pipeline.build.frontend import room, spectrogram_blocks
+from pipeline.builder.frontend import room, spectrogram_blocks
 from pipeline.dataset.scan import scan_file
 from tests.torture.mutations import Mutant, mutant
 from tests.torture.ogg_files import base_files, is_intact

@@ -13,8 +13,8 @@ import numpy as np
 
 from birdcache.audio import decoder_process, read
 from cache.quantize import QuantizedArray
-from pipeline.build import encode
-from pipeline.build.encode import quantized_blocks
+from pipeline.builder import encode
+from pipeline.builder.encode import quantized_blocks
 
 GIB = 2**30
 PIECES = 30  # 0.1 s apart; they leave the process by 8 kB, which is two thirds of a clip of 3 s

@@ -23,10 +23,10 @@ from birdcache.audio.read import read_info, read_waveform
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView
 from cache.quantize import QuantizedArray
-from pipeline.build.encode import decode_quantized, quantized_blocks
+from pipeline.builder.encode import decode_quantized, quantized_blocks
 from tests.fixtures.recordings import WriteClip
 from tests.fixtures.tiny import ROOT
-from tests.pipeline.build.test_build import VIEW, VIEWS
+from tests.pipeline.builder.test_build import VIEW, VIEWS
 
 SECONDS = 3.0
 
@@ -190,7 +190,7 @@ def test_a_file_that_trickles_is_given_up_though_each_piece_is_in_time(
 def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable[[str], Path]) -> None:
     ask = (
         "import sys; from pathlib import Path; from birdcache.audio import decoder as parent\n"
-        "from pipeline.build.encode import decode_quantized; from tests.pipeline.build.test_build import VIEW\n"
+        "from pipeline.builder.encode import decode_quantized; from tests.pipeline.builder.test_build import VIEW\n"
         "parent.CHILD = 'tests.birdcache.audio.misbehaving'\n"
         "decoder = parent.Decoder(); decoder._process = parent.begin(parent.LIMITS)\n"
         "print(decoder._process.pid, flush=True)\n"
@@ -261,8 +261,8 @@ ORPHAN = """
 import os, sys, threading, time
 from pathlib import Path
 from birdcache.audio import decoder as parent
-from pipeline.build.encode import decode_quantized
-from tests.pipeline.build.test_build import VIEW
+from pipeline.builder.encode import decode_quantized
+from tests.pipeline.builder.test_build import VIEW
 parent.CHILD = "tests.birdcache.audio.misbehaving"
 decoder = parent.Decoder()
 decoder.info(Path(sys.argv[1]))

@@ -15,8 +15,8 @@ from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_of
 from commands.export.graph import WeightedModel
 from commands.predict.trained import Model
-from pipeline.build import frontend
-from pipeline.build.encode import quantizer_of
+from pipeline.builder import frontend
+from pipeline.builder.encode import quantizer_of
 from tests.fixtures.tiny import shipped_params
 from train.augment.normalise import BinStatistics, channel_count
 from train.data.frames import ArrayFrames

@@ -1,4 +1,4 @@
-"""The front end without an FFT operator gives what `pipeline.build.frontend` computes."""
+"""The front end without an FFT operator gives what `pipeline.builder.frontend` computes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from birdcache.params.views import MelView, PcenParams, PcenView
 from cache.mel import PCEN_SCALE, mel_filters, smoothing_coefficient
 from commands.export.graph import Level, rounded
 from commands.export.spectrum import Pcen, PowerSpectrum, context_frames, factors, mel_rows
-from pipeline.build import frontend
-from pipeline.build.encode import quantizer_of
+from pipeline.builder import frontend
+from pipeline.builder.encode import quantizer_of
 
 Floats = npt.NDArray[np.float32]
 PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.05, eps=4.6e8)

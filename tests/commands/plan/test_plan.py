@@ -259,12 +259,12 @@ def test_changed_label_decodes_nothing(project: Path, plan: Plan) -> None:
 
 def test_changed_code_is_named_and_decodes_nothing(project: Path, plan: Plan) -> None:
     append_line("pipeline/folds.py")
-    append_line("pipeline/build/encode.py")
+    append_line("pipeline/builder/encode.py")
     facts, _ = plan()
-    assert why(facts, "code") == ["code: pipeline/build/encode.py, pipeline/folds.py changed"]
+    assert why(facts, "code") == ["code: pipeline/builder/encode.py, pipeline/folds.py changed"]
     assert why(facts, "folds") == ["code: pipeline/folds.py changed"]
     for view in ("mel", "pcen"):
-        assert why(facts, f"spectrograms@{view}") == ["code: pipeline/build/encode.py changed"]
+        assert why(facts, f"spectrograms@{view}") == ["code: pipeline/builder/encode.py changed"]
     assert set(decoded(facts).values()) == {0}
     assert "recordings" not in states(facts)
 
@@ -574,7 +574,7 @@ def test_project_may_lie_below_a_folder_that_the_pool_shares(
     """A pool elsewhere that is empty or not there yet: everything is decoded again, and nothing is made there."""
     shared = project.parent / "shared/pool"
     monkeypatch.setenv("BIRDCACHE_POOL", os.fspath(shared))
-    append_line("pipeline/build/encode.py")
+    append_line("pipeline/builder/encode.py")
     facts, _ = plan()
     assert decoded(facts)["spectrograms@mel", "recordings"] == 18
     assert facts["decoding"]["pool"] == os.fspath(shared)

@@ -25,7 +25,7 @@ from cache.gc import pool_usage
 from cache.locks import building
 from cache.store import Store
 from pipeline import spectrograms
-from pipeline.build.plan import Source
+from pipeline.builder.plan import Source
 from pipeline.spectrograms import build_store, open_builder
 from tests.fixtures.tiny import song, tiny_params, write_audio, write_params
 

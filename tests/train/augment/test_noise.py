@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from birdcache.params.views import MelView
-from pipeline.build import frontend
+from pipeline.builder import frontend
 from train.augment.ops import bin_shapes, noise_bank
 from train.data.augment_draws import BANK_SPANS
 

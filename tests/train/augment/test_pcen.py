@@ -13,7 +13,7 @@ import torch
 
 from birdcache.params.views import PcenParams, PcenView
 from cache.mel import smoothing_coefficient
-from pipeline.build import frontend
+from pipeline.builder import frontend
 from train.augment.normalise import BLOCK_FRAMES, pcen_
 
 FRAMES_PER_S = 62.5

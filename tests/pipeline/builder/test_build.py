@@ -31,13 +31,13 @@ from cache.quantize import QuantizedArray
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
 from cache.store_writer import commit_store
-from pipeline.build import build, worker
-from pipeline.build.build import Builder
-from pipeline.build.encode import quantized_blocks
-from pipeline.build.frontend import FRONTEND_VERSION, spectrogram
-from pipeline.build.parallel import Task, run_unordered
-from pipeline.build.plan import PartJob, Source
-from pipeline.build.worker import Refused
+from pipeline.builder import build, worker
+from pipeline.builder.build import Builder
+from pipeline.builder.encode import quantized_blocks
+from pipeline.builder.frontend import FRONTEND_VERSION, spectrogram
+from pipeline.builder.parallel import Task, run_unordered
+from pipeline.builder.plan import PartJob, Source
+from pipeline.builder.worker import Refused
 from tests.fixtures.tiny import RATE_HZ, ROOT, song, write_audio
 
 Bytes = dict[str, bytes]
@@ -396,7 +396,7 @@ def test_parts_are_handed_out_longest_first_by_duration_not_by_count(
 KILLED = """
 import sys
 from pathlib import Path
-from tests.pipeline.build.test_build import VIEW, Builder, as_source, machine
+from tests.pipeline.builder.test_build import VIEW, Builder, as_source, machine
 sources = [as_source(path) for path in sorted(Path(sys.argv[1]).iterdir())]
 Builder(VIEW, Path(sys.argv[2]), machine()).build(sources, "killed")
 """

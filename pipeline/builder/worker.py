@@ -24,9 +24,9 @@ from cache.pool import PooledPart
 from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from pipeline.build.encode import decode_quantized
-from pipeline.build.frontend import FRONTEND_VERSION
-from pipeline.build.plan import OldPart, PartJob, Source, StoredRows
+from pipeline.builder.encode import decode_quantized
+from pipeline.builder.frontend import FRONTEND_VERSION
+from pipeline.builder.plan import OldPart, PartJob, Source, StoredRows
 
 
 @dataclass(frozen=True)

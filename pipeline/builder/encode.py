@@ -15,7 +15,7 @@ from birdcache.params.views import MelView, PcenView, View
 from birdcache.storage import AnyPath
 from cache.mel import accept_filters, packed_filters
 from cache.quantize import QuantizedArray, Quantizer
-from pipeline.build.frontend import room, spectrogram_blocks, value_range
+from pipeline.builder.frontend import room, spectrogram_blocks, value_range
 
 VIEW: TypeAdapter[Any] = TypeAdapter(View)
 

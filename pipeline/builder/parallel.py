@@ -28,7 +28,7 @@ SHARED_MEMORY = Path("/dev/shm")  # of Linux
 AHEAD = 2  # tasks per thread that a cluster knows at a time, so that no worker waits for its next one
 ANSWER_S = 10  # that a scheduler and its first worker may take
 ANY_PORT = "127.0.0.1:0"  # of the dashboard; the usual 8787 may be taken
-IMPORTS = "import pipeline.build.worker, pipeline.dataset.scan"
+IMPORTS = "import pipeline.builder.worker, pipeline.dataset.scan"
 
 
 def run_unordered(tasks: Iterable[Task], machine: MachineParams) -> Iterator[Any]:

@@ -16,8 +16,8 @@ from birdcache.arrays import Floats32
 from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenParams, PcenView
 from cache.mel import mel_filters
-from pipeline.build import frontend
-from pipeline.build.frontend import (
+from pipeline.builder import frontend
+from pipeline.builder.frontend import (
     BLOCK_FRAMES,
     mel_power,
     pcen,

@@ -17,8 +17,8 @@ from birdcache.audio.read import read_info
 from birdcache.errors import PipelineError
 from birdcache.params import load as parameters
 from birdcache.params.sections import MachineParams
-from pipeline.build import parallel
-from pipeline.build.parallel import Task, run_unordered, sweep_after
+from pipeline.builder import parallel
+from pipeline.builder.parallel import Task, run_unordered, sweep_after
 from tests.fixtures.tiny import ROOT
 
 MakeMachine = Callable[..., MachineParams]
@@ -58,7 +58,7 @@ def test_loky_gives_every_result_for_one_and_two_workers() -> None:
 def test_worker_ends_with_its_stage(tmp_path: Path) -> None:
     script = (
         "import pathlib; from birdcache.params import load as params\n"
-        "from pipeline.build.parallel import run_unordered\n"
+        "from pipeline.builder.parallel import run_unordered\n"
         f"machine = params.load(pathlib.Path({str(ROOT / 'params.yaml')!r})).machine\n"
         "task = \"import os, time; open('{}', 'w').write(str(os.getpid())); time.sleep(60)\"\n"
         "tasks = [(exec, (task.format(number),)) for number in (0, 1)]\n"

@@ -25,11 +25,11 @@ from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from cache.store_writer import NamedPart
-from pipeline.build.encode import quantizer_of
-from pipeline.build.frontend import FRONTEND_VERSION
-from pipeline.build.parallel import run_unordered
-from pipeline.build.plan import PartJob, Source, plan_jobs
-from pipeline.build.worker import BuildSpec, Built, Refused, build_part
+from pipeline.builder.encode import quantizer_of
+from pipeline.builder.frontend import FRONTEND_VERSION
+from pipeline.builder.parallel import run_unordered
+from pipeline.builder.plan import PartJob, Source, plan_jobs
+from pipeline.builder.worker import BuildSpec, Built, Refused, build_part
 
 SPARE_BYTES = 2**28  # that must stay free on the pool's disk
 
