@@ -59,7 +59,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     }
     assert list(table.cells.index) == [2, 4, 8]  # row 8: nobody reads column c
     with pytest.raises(
-        PipelineError, match=r"(?s)t\.csv: 7 problem\(s\); row 1 is.*row\(s\) 3, 9: has.*row\(s\) 2: one"
+        PipelineError, match=r"(?s)t\.csv: 7 problem\(s\); row 1 is.*row\(s\) 3, 9: does.*row\(s\) 2: one"
     ):
         table.refuse([(table.cells["a"].index.to_series() == 2, "one")])
 

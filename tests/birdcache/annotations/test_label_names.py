@@ -48,7 +48,7 @@ def test_label_wins_over_another_labels_name() -> None:
         ("insecta", "names several labels: son01, son02"),
         ("Robin", "names several labels: amerob, robin"),
         ("Jay", "differs from label jay in case only; spell both the same"),
-        ("SON01", "differs in case only from label son01"),
+        ("SON01", "differs from label son01 in case only"),
     ],
 )
 def test_cell_that_may_mean_another_label_is_refused(cell: str, said: str) -> None:

@@ -63,11 +63,11 @@ def test_mel_beside_pcen_keeps_what_works_on_decibels(tmp_path: Path) -> None:
             "members.base.more_views = ['mle']",
             "mle names no view; choose one",
         ),
-        ([put("members.base.more_views", ["mel"])], "members.base.more_views = ['mel']", "looks at mel already"),
+        ([put("members.base.more_views", ["mel"])], "members.base.more_views = ['mel']", "the member has view mel already; name each view once"),
         (
             [twin(), put("members.base.more_views", ["twin", "twin"])],
             "members.base.more_views",
-            "looks at twin already",
+            "the member has view twin already",
         ),
         ([put("members.base.more_views", ["a", "b", "c"])], "members.base.more_views", "at most 2 items"),
         ([twin(hop=256)], "members.base.more_views = ['twin']", "views.twin.hop = 256, but views.mel.hop = 512"),

@@ -154,7 +154,7 @@ def test_a_run_goes_on_where_it_was_ended(
     assert [path.name for path in scored] == ["0.wav", "1.wav"]
     run(project / "ended", paths=(str(folder),))
     assert [path.name for path in scored] == ["0.wav", "1.wav", "2.wav"]
-    assert "2 of 3 files were scored before by the same model" in capsys.readouterr().out
+    assert "2 of 3 files were scored by the same model before" in capsys.readouterr().out
     assert (project / "ended/detections.csv").read_text() == (whole / "detections.csv").read_text()
 
 
@@ -173,7 +173,7 @@ def test_a_run_that_was_killed_goes_on(project: Path, capsys: pytest.CaptureFixt
     assert process.returncode == -signal.SIGKILL
     assert not (project / "killed/detections.csv").exists()
     run(project / "killed", paths=(str(folder),))
-    known = re.search(r"(\d+) of 40 files were scored before by the same model", capsys.readouterr().out)
+    known = re.search(r"(\d+) of 40 files were scored by the same model before", capsys.readouterr().out)
     assert known is not None
     assert 3 <= int(known[1]) < 40
     run(project / "whole", paths=(str(folder),))

@@ -198,5 +198,5 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workers_import_what_their_tasks_need() -> None:
     space: dict[str, Any] = {}
     exec(parallel.IMPORTS, space)
-    assert space["pipeline"].build.worker.build_part
+    assert space["pipeline"].builder.worker.build_part
     assert space["pipeline"].dataset.scan.scan_files
