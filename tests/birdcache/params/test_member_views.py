@@ -63,7 +63,7 @@ def test_mel_beside_pcen_keeps_what_works_on_decibels(tmp_path: Path) -> None:
             "members.base.more_views = ['mle']",
             "mle names no view; choose one",
         ),
-        ([put("members.base.more_views", ["mel"])], "members.base.more_views = ['mel']", "the member has view mel already; name each view once"),
+        ([put("members.base.more_views", ["mel"])], "members.base.more_views = ['mel']", "has view mel already"),
         (
             [twin(), put("members.base.more_views", ["twin", "twin"])],
             "members.base.more_views",
