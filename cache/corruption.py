@@ -31,7 +31,7 @@ class Corruption:
         return f"{self.file}: {self.what}{_words(self.audio)}; {repair}"
 
 
-def refusal(corruption: Corruption) -> StoreError:
+def corruption_error(corruption: Corruption) -> StoreError:
     """The error to raise; DVC looks at the file again."""
     return StoreError(corruption.message(repair(corruption)))
 

@@ -19,7 +19,7 @@ from birdcache.arrays import Bytes, Ints
 from birdcache.errors import StoreError
 from birdcache.files import checksummed_json, verified_json
 from birdcache.params.views import View
-from cache.corruption import Corruption, refusal
+from cache.corruption import Corruption, corruption_error
 from cache.quantize import Quantizer
 from cache.shard import CHUNK_FRAMES
 
@@ -50,7 +50,7 @@ class PartEntry(Strict):
 
 
 class QuantizerEntry(Strict):
-    """The codec's dtype and range."""
+    """The quantizer's dtype and range."""
 
     dtype: Literal["float16", "uint8"]
     low: float
@@ -96,7 +96,7 @@ def read_manifest(store: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
-        raise refusal(
+        raise corruption_error(
             Corruption(path, f"{key}: {first['msg']}: it is of another version than this code reads")
         ) from None
 
@@ -106,7 +106,7 @@ def _intact_content(path: Path) -> dict[str, Any]:
     with suppress(ValueError):
         if written.endswith(b"\n"):
             return verified_json(written[:-1], canonical=True)
-    raise refusal(Corruption(path, "is damaged or of another version, so nothing in its store can be trusted"))
+    raise corruption_error(Corruption(path, "is damaged or of another version, so nothing in its store can be trusted"))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from birdcache.arrays import Bools, Ints
-from cache.corruption import Corruption, refusal
+from cache.corruption import Corruption, corruption_error
 from cache.manifest import Index
 from cache.part import SHARD, copy_rows, map_parts
 from cache.shard import CHECKSUM_BYTES, CHUNK_FRAMES, Layout, checksum
@@ -71,7 +71,7 @@ class MappedParts:
         content = self._bytes[part]
         if checksum(content[begin:end]) != content[end : end + CHECKSUM_BYTES].tobytes():
             path = self._folders[part] / SHARD
-            raise refusal(Corruption(path, f"chunk {chunk} is damaged", self._index.audio_in(part, chunk)))
+            raise corruption_error(Corruption(path, f"chunk {chunk} is damaged", self._index.audio_in(part, chunk)))
         self._is_good[self._first_chunk[part] + chunk] = True
         self._left -= 1
 

@@ -21,7 +21,7 @@ from zarr.storage import MemoryStore
 from birdcache.errors import StoreError
 from birdcache.files import naming
 from birdcache.storage import AnyPath, read_range
-from cache.corruption import Corruption, refusal
+from cache.corruption import Corruption, corruption_error
 from cache.quantize import QuantizedArray
 from cache.shard import (
     BLOSC_LEVEL,
@@ -98,7 +98,7 @@ class PartReader:
         try:
             self._content = self._read(0, self._shard_bytes)
         except OSError as error:
-            raise refusal(self._corruption(f"cannot be read ({error})")) from error
+            raise corruption_error(self._corruption(f"cannot be read ({error})")) from error
 
     def chunk(self, number: int) -> QuantizedArray:
         """As `read_chunk`, but the last chunk is kept: for one thread that reads rows in order."""
@@ -107,7 +107,7 @@ class PartReader:
         return self._last[1]
 
     def read_chunk(self, number: int) -> QuantizedArray:
-        """Codes of one chunk: (512, M) read-only; rows behind the part's last frame hold fill. Any thread may ask.
+        """Quantised values of one chunk: (512, M) read-only; rows behind the last frame hold fill. Any thread may ask.
 
         Raises
         ------
@@ -116,11 +116,11 @@ class PartReader:
         """
         found = self._look_at(number)
         if isinstance(found, Corruption):
-            raise refusal(found)
+            raise corruption_error(found)
         return found
 
     def rows(self, start: int, frames: int) -> Iterator[QuantizedArray]:
-        """Codes of rows `start` to `start + frames`, in pieces (T, M)."""
+        """Quantised values of rows `start` to `start + frames`, in pieces (T, M)."""
         for number in range(start // CHUNK_FRAMES, chunks_of(start + frames)):
             first = number * CHUNK_FRAMES
             yield self.chunk(number)[max(start - first, 0) : start + frames - first]
@@ -178,7 +178,7 @@ def map_chunks(folder: Path, layout: Layout) -> Any:
     chunks, rest = divmod(path.stat().st_size - CHECKSUM_BYTES, stride + ENTRY_BYTES)
     raw = np.memmap(path, mode="r", dtype=np.uint8) if chunks > 0 and not rest else None
     if raw is None or raw[chunks * stride :].tobytes() != _plain_index(chunks, stride):
-        raise refusal(Corruption(path, "is not the raw shard that was written"))
+        raise corruption_error(Corruption(path, "is not the raw shard that was written"))
     shape = (chunks, CHUNK_FRAMES, layout.mel_bins)
     return np.ndarray(shape, layout.dtype, buffer=raw, strides=(stride, layout.frame_bytes, item_bytes))
 

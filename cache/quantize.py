@@ -19,7 +19,7 @@ QuantizedArray = npt.NDArray[np.float16] | Bytes
 
 @dataclass(frozen=True)
 class Quantizer:
-    """Values <-> codes. `low` and `high` bound the values; uint8 rounds to a step of (high - low) / 254.
+    """Values <-> quantised values. `low` and `high` bound the values; uint8 rounds to a step of (high - low) / 254.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class Quantizer:
         return FILL_CODE if self.dtype == "uint8" else 0
 
     def encode(self, values: Floats32) -> QuantizedArray:
-        """Round values to codes.
+        """Round and quantise values.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class Quantizer:
         return quantized
 
     def decode(self, quantized: QuantizedArray) -> Floats32:
-        """Codes back to float32 values."""
+        """Quantised values back to float32 values."""
         values: Floats32 = quantized.astype(np.float32)
         if self.dtype == "uint8":
             values *= np.float32(self.step)

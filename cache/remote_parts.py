@@ -15,7 +15,7 @@ from upath import UPath
 
 from birdcache.files import canonical_json, write_durably
 from birdcache.storage import AnyPath, reaching, remote
-from cache.corruption import Corruption, refusal
+from cache.corruption import Corruption, corruption_error
 
 NAME = "elsewhere.json"
 
@@ -40,7 +40,7 @@ def part_places(store: Path) -> dict[str, UPath]:
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError, TypeError):
-        raise refusal(Corruption(path, "is damaged, so nobody knows where the parts lie")) from None
+        raise corruption_error(Corruption(path, "is damaged, so nobody knows where the parts lie")) from None
 
 
 def remote_sizes(places: Mapping[str, UPath]) -> dict[str, int]:

@@ -51,12 +51,12 @@ class Layout:
         return CHUNK_FRAMES * self.frame_bytes
 
     def pack(self, quantized: QuantizedArray) -> bytes:
-        """A full chunk of codes as bytes with their checksum."""
+        """A full chunk of quantised values as bytes with their checksum."""
         data = quantized.tobytes() if self.compression == "none" else self._blosc().encode(quantized)
         return data + checksum(data)
 
     def unpack(self, packed: bytes) -> QuantizedArray | None:
-        """The codes of a chunk, (512, M) read-only, or None if its bytes are not those that were written."""
+        """The quantised values of a chunk, (512, M) read-only, or None if its bytes are not those that were written."""
         data = packed[:-CHECKSUM_BYTES]
         if checksum(data) != packed[-CHECKSUM_BYTES:]:
             return None
@@ -129,7 +129,7 @@ class ShardWriter:
         return str(self._digest.hexdigest())
 
     def append(self, quantized: QuantizedArray) -> None:
-        """Append codes (T, M)."""
+        """Append quantised values (T, M)."""
         while len(quantized):
             count = min(CHUNK_FRAMES - self._pending, len(quantized))
             self._chunk[self._pending : self._pending + count] = quantized[:count]

@@ -13,7 +13,7 @@ from birdcache.arrays import Floats32, Ints
 from birdcache.errors import StoreError
 from birdcache.files import file_sha256
 from birdcache.params.views import MelView, PcenView
-from cache.corruption import refusal
+from cache.corruption import corruption_error
 from cache.manifest import NAME, read_index
 from cache.mapped import MappedParts
 from cache.part import PartReader
@@ -51,10 +51,10 @@ class Store:
         if view is not None and view != self.view:
             raise StoreError(f"{path}: was built for another view than params.yaml describes now; run `dvc repro`")
         for corruption in self._contents.corrupted_own_files():
-            raise refusal(corruption)
+            raise corruption_error(corruption)
         self._index = read_index(path)
         for corruption in self._contents.parts_of_wrong_size(self._index):
-            raise refusal(corruption)
+            raise corruption_error(corruption)
         self.part, self.start, self.frames = self._index.part, self._index.start, self._index.frames
         self._audio = self._index.audio
 
@@ -131,7 +131,7 @@ class Store:
         return self.quantizer.decode(quantized)
 
     def copy_frames(self, row: int, start: int, out: Any) -> None:
-        """Copy codes of recording `row` into `out` (T, M), from its frame `start` on; they must lie inside it."""
+        """Copy the values of recording `row`, from its frame `start` on, into `out` (T, M); they must lie inside it."""
         part, first = int(self.part[row]), int(self.start[row]) + start
         if self.is_mappable:
             self.mapped.copy_rows(part, first, out)
@@ -142,11 +142,11 @@ class Store:
             done += len(quantized)
 
     def empty(self, frames: int) -> QuantizedArray:
-        """An uninitialised array (frames, M) of codes."""
+        """An uninitialised array (frames, M) of quantised values."""
         return np.empty((frames, self.view.n_mels), self.quantizer.dtype)
 
     def all_quantized(self) -> Iterator[QuantizedArray]:
-        """Codes of all recordings in pieces (T, M): together the axis of all frames."""
+        """Quantised values of all recordings in pieces (T, M): together the axis of all frames."""
         for number, part in enumerate(self.manifest.parts):
             reader = self.reader(number)
             if self.is_remote:
@@ -162,4 +162,4 @@ class Store:
             At the first file whose bytes are not those that were written.
         """
         for corruption in find_corruption(self._contents, full=True):
-            raise refusal(corruption)
+            raise corruption_error(corruption)

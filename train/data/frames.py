@@ -103,7 +103,7 @@ class CopiedFrames:
         self._uploader = Uploader(device)
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
-        """(B, T, M) codes, copied by way of host memory that is pinned for a GPU; padding holds anything."""
+        """(B, T, M) quantised values, copied by way of host memory that is pinned for a GPU; padding holds anything."""
         quantized = _new_quantized(self._store, position_BT.size, self._device)
         self._reader.copy(find_slices(self._store, row_B, position_BT), quantized.numpy())
         return self._uploader.send(quantized.view(*position_BT.shape, -1))
@@ -162,13 +162,13 @@ class DeviceFrames:
 
 
 class ArrayFrames:
-    """One recording's codes, an array in memory or mapped from a file, as a store of a single row."""
+    """One recording's quantised values, an array in memory or mapped from a file, as a store of a single row."""
 
     def __init__(self, quantized_TM: QuantizedArray, quantizer: Quantizer, device: torch.device) -> None:
         self._codes, self._quantizer, self._uploader = quantized_TM, quantizer, Uploader(device)
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
-        """(B, T, M) codes; all rows are the one recording."""
+        """(B, T, M) quantised values; all rows are the one recording."""
         return self._uploader.send(torch.from_numpy(np.asarray(self._codes[np.maximum(position_BT, 0)])))
 
     def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
@@ -236,7 +236,7 @@ def _padded(values: Tensor, position_BT: Ints, low: float) -> Tensor:
 
 
 def _new_quantized(store: Store, frames: int, device: torch.device) -> Tensor:
-    """Host memory for codes (T, M), from which copying to the device is fast.
+    """Host memory for quantised values (T, M), from which copying to the device is fast.
 
     Each batch has its own, so that none is overwritten while it is in use. Pinning is slow, so torch
     keeps freed blocks and reuses them, but not before the copies from them have ended.

@@ -40,7 +40,7 @@ KINDS = ("last", "best")
 class Sidecar(BaseModel):
     """The description of the weights in a folder; `metrics` are those of the validation fold.
 
-    `sha256` guards the files, and a seal the sidecar itself.
+    `sha256` guards the files, and a checksum the sidecar itself.
     """
 
     # a metric may be NaN (a fold without two classes), which strict JSON has no value for
