@@ -8,22 +8,22 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 setup: .venv/ready
 
-# uv takes a third of pip's time; `make UV= ...` has pip do it all the same. Both install what the lock says, by its hashes,
-# and compile it: where PYTHONDONTWRITEBYTECODE is set, each process that imports torch would else take 5 s more
-UV := $(shell command -v uv)
-ifdef UV
-VENV := uv venv --quiet --allow-existing --seed --python $(PYTHON) .venv
-INSTALL := uv pip install --quiet --compile-bytecode --python $(BIN)/python
-else
-VENV := $(PYTHON) -m venv .venv
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
-endif
+# uv takes a third of pip's time; where it is not on PATH, pip brings the one of the lock first. `make UV= ...` has pip do
+# everything. Both install what the lock says, by its hashes, and compile it: where PYTHONDONTWRITEBYTECODE is set, each
+# process that imports torch would else take 5 s more
+UV := $(or $(shell command -v uv),$(BIN)/uv)
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+INSTALL := $(if $(UV),$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python,$(PIP))
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	    "Python 3.11 to 3.13 is needed, this is %d.%d; name another: make PYTHON=python3.12 ..." % v)'
 	@echo "setting up .venv with $(if $(UV),uv,pip): the first time some 3 GB are downloaded, which takes minutes"
-	@$(TIMED) "environment" $(VENV)
+	@$(TIMED) "environment" $(PYTHON) -m venv .venv
+ifeq ($(UV),$(BIN)/uv)
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock >.venv/uv.txt
+	@$(TIMED) "uv" $(PIP) --require-hashes --requirement .venv/uv.txt
+endif
 	@$(TIMED) "packages" $(INSTALL) --require-hashes --requirement requirements.lock
 	@$(TIMED) "birdcache itself" $(INSTALL) --no-deps --no-build-isolation --editable .
 	@# the wheel holds birdcache/ alone; this makes the other packages of this folder importable

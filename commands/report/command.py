@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(f"{METRICS}: is missing; run `dvc repro`")
     print_summary(json.loads(METRICS.read_text()))
     print()
+    width = max(map(len, RESULTS))
     for path, meaning in RESULTS.items():
         if Path(path).exists():
-            print(f"{path:<26} {meaning}")
+            print(f"{path:<{width}}  {meaning}")

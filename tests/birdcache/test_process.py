@@ -152,3 +152,19 @@ def test_ended_process_is_not_alive_though_its_parent_has_not_noticed() -> None:
     with subprocess.Popen([*PYTHON.split(), "-c", ""]) as child:
         assert wait_for(lambda: not is_alive(child.pid))
         assert child.returncode is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is looked at through /proc")
+def test_a_kept_heap_gives_nothing_back() -> None:
+    script = (
+        "import ctypes, re; from pathlib import Path; from birdcache.process import keep_heap; {keep}\n"
+        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.free.argtypes = [ctypes.c_void_p]\n"
+        "size = 2**24; block = libc.malloc(size); ctypes.memset(block, 1, size); libc.free(block)\n"
+        "print(re.search(r'VmRSS:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+    )
+
+    def resident_kb(keep: str) -> int:
+        done = [sys.executable, "-c", script.format(keep=keep)]
+        return int(subprocess.run(done, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+    assert resident_kb("keep_heap()") - resident_kb("") > 2**13

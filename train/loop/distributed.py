@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from birdcache.errors import TrainError, report_problems
 from birdcache.params.sections import MachineParams
-from birdcache.process import exit_with_parent
+from birdcache.process import exit_with_parent, keep_heap
 from train.data.batch_plan import Worker
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -119,12 +119,14 @@ ALONE = Ranks()
 
 
 @contextmanager
-def concatenated(kind: torch.device, meeting: str = "env://") -> Iterator[Ranks]:
+def process_group(kind: torch.device, meeting: str = "env://") -> Iterator[Ranks]:
     """Meet the other processes that torchrun, or `launch`, started beside this one; without any, be alone.
 
     Only the first process prints. If some fail, the exception of the one that failed first leaves the block; the
     others, which may have failed only because it was gone, end with status 1 and without a word.
     """
+    if kind.type == "cpu":
+        keep_heap()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
@@ -169,7 +171,7 @@ def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: to
     """
     count = processes(machine, kind)
     if count == 1 or "WORLD_SIZE" in os.environ:
-        with concatenated(kind) as ranks:
+        with process_group(kind) as ranks:
             work(ranks)
         return
     logging.getLogger("torch.multiprocessing.spawn").setLevel(
@@ -233,7 +235,7 @@ def _one_process(
 
 
 def _join_and_work(meeting: str, kind: torch.device, work: Callable[[Ranks], None]) -> None:
-    with concatenated(kind, meeting) as ranks:
+    with process_group(kind, meeting) as ranks:
         work(ranks)
 
 
