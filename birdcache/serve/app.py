@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import waitress
-from flask import Flask, Response, abort, jsonify, render_template, request, send_file
+from flask import Flask, Response, abort, jsonify, request, send_file
 from werkzeug.exceptions import HTTPException
 
 from birdcache.audio.read import AUDIO_EXTENSIONS
@@ -22,6 +22,7 @@ from birdcache.errors import CommandError
 from birdcache.predict.outputs import WRITERS
 from birdcache.serve.answers import about, refused, result
 from birdcache.serve.jobs import BusyError, JobQueue, Recording
+from birdcache.templates import environment
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -32,7 +33,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 MIME_TYPES = {".ogg": "audio/ogg", ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg"}
-BASE = Path(__file__).parent / "static/base.css"
+BASE, TEMPLATES = Path(__file__).parent / "static/base.css", Path(__file__).parent / "templates"
 THREADS = 6
 FORM_BYTES = 2**20  # around a file
 DOWNLOADS = ("csv", "raven", "audacity")
@@ -51,9 +52,8 @@ def create_app(queue: JobQueue, hosts: frozenset[str] | None, most_bytes: int) -
     app.before_request(lambda: check_caller(hosts))
     app.after_request(with_headers)
     app.register_error_handler(HTTPException, as_json)
-    app.add_url_rule(
-        "/", view_func=lambda: render_template("serve.html.j2", **about(queue, most_bytes)), endpoint="page"
-    )
+    page = environment(TEMPLATES).get_template("serve.html.j2")
+    app.add_url_rule("/", view_func=lambda: page.render(**about(queue, most_bytes)), endpoint="page")
     app.add_url_rule("/base.css", view_func=lambda: send_file(BASE), endpoint="base")
     _add_recordings(app, queue)
     return app

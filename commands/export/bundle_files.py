@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,13 +89,19 @@ def card(description: Description, export: ExportParams, parity: Mapping[str, An
         "## Limits",
         limits_text(description),
         "## Licences",
-        f"Models: {export.licence or NOT_STATED}. Recordings they learnt from: {export.data_licence or NOT_STATED}.",
+        f"Models: {plain(export.licence) or NOT_STATED}. Recordings they learnt from: "
+        f"{plain(export.data_licence) or NOT_STATED}.",
         "## Use",
         use_text(description),
         "## Species",
         species_text(description),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text as it stands in Markdown that shows it as it is: one line, no markup, no cell of its own."""
+    return re.sub(r"([\\`*_{}\[\]<>#|&!~$])", r"\\\1", " ".join(text.split()))
 
 
 def _summary(description: Description) -> str:
@@ -195,7 +202,8 @@ def species_text(description: Description) -> str:
     """Table of the labels, in Markdown."""
     labels = label_table(description)
     lines = [
-        f"| {row.label} | {row.name} | {row.recordings} | {row.threshold} |" for row in labels.itertuples(index=False)
+        f"| {plain(row.label)} | {plain(row.name)} | {row.recordings} | {row.threshold} |"
+        for row in labels.itertuples(index=False)
     ]
     return "\n".join(["| label | name | recordings | threshold |", "|---|---|---|---|", *lines])
 

@@ -6,12 +6,12 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+from birdcache.templates import environment
 
 WORDS_BYTES = 4000  # text of a piece, without its pictures and sound
 FOLDER = Path(__file__).parent / "templates"
@@ -57,23 +57,11 @@ def fill(queues: Mapping[str, Iterator[AnyPiece]], room_bytes: int) -> Filled[An
     return Filled(taken, frozenset(cut))
 
 
-@lru_cache(maxsize=1)
-def environment() -> Environment:
-    """Jinja's environment: values are escaped, and missing names are errors."""
-    return Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def render(sections: dict[str, Any]) -> str:
     """The HTML of the whole page."""
     script, style = (joined(paths) for paths in (SCRIPTS, STYLES))
     return (
-        environment()
+        environment(FOLDER)
         .get_template("page.html.j2")
         .render(
             **sections,
