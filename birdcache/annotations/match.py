@@ -10,7 +10,7 @@ import pandas as pd
 
 from birdcache.annotations.table import FileNames
 from birdcache.audio.paths import Bounds
-from birdcache.audio.read import AUDIO_EXTENSIONS
+from birdcache.audio.suffixes import is_recording
 from birdcache.errors import PipelineError
 from birdcache.storage import AnyPath, reaching
 from birdcache.user_tables import row_ranges
@@ -66,7 +66,7 @@ class Files:
 
 
 def _is_audio(path: AnyPath) -> bool:
-    return path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()
+    return is_recording(path) and path.is_file()
 
 
 def matched(annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame) -> pd.DataFrame:

@@ -27,7 +27,6 @@ from birdcache.audio.samples import SampleCheck
 from birdcache.audio.validate import probe
 from birdcache.storage import AnyPath, reaching
 
-AUDIO_EXTENSIONS = (".ogg", ".wav", ".flac", ".mp3")
 BLOCK_SAMPLES = 2**17  # decoded at a time: stays in the processor's cache; the waveform does not depend on it
 RESAMPLER_QUALITY = "HQ"
 DECODER_VERSION = (

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from birdcache.audio.read import AUDIO_EXTENSIONS
 from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.suffixes import AUDIO_EXTENSIONS, is_recording
 from birdcache.errors import CommandError
 
 MOST_NAME_BYTES = 200  # file systems allow 255, and results have endings of their own
@@ -41,7 +41,7 @@ def list_files(paths: Sequence[Path]) -> list[Found]:
 
 
 def _in_folder(folder: Path) -> list[Found]:
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()]
+    paths = [path for path in sorted(folder.rglob("*")) if is_recording(path) and path.is_file()]
     return [Found(path, path.relative_to(folder)) for path in paths]
 
 

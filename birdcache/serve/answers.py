@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from birdcache.arrays import Floats32, Floats64
-from birdcache.audio.read import AUDIO_EXTENSIONS
+from birdcache.audio.suffixes import AUDIO_EXTENSIONS
 from birdcache.predict.outputs import Wanted
 from birdcache.serve.jobs import MOST_KEPT, JobQueue, Recording
 from birdcache.serve.spectrum import pitch_marks

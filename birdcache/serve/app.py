@@ -17,7 +17,7 @@ import waitress
 from flask import Flask, Response, abort, jsonify, request, send_file
 from werkzeug.exceptions import HTTPException
 
-from birdcache.audio.read import AUDIO_EXTENSIONS
+from birdcache.audio.suffixes import TYPES
 from birdcache.errors import CommandError
 from birdcache.predict.outputs import WRITERS
 from birdcache.serve.answers import about, refused, result
@@ -32,7 +32,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-MIME_TYPES = {".ogg": "audio/ogg", ".wav": "audio/wav", ".flac": "audio/flac", ".mp3": "audio/mpeg"}
 BASE, TEMPLATES = Path(__file__).parent / "static/base.css", Path(__file__).parent / "templates"
 THREADS = 6
 FORM_BYTES = 2**20  # around a file
@@ -98,7 +97,7 @@ def _add_recordings(app: Flask, queue: JobQueue) -> None:
         suffix = Path(sent.filename).suffix.lower()
         try:
             with closing(sent):
-                key = queue.take(sent.filename, suffix if suffix in AUDIO_EXTENSIONS else "", sent.save)
+                key = queue.take(sent.filename, suffix if suffix in TYPES else "", sent.save)
         except BusyError:
             abort(503, "too many recordings are waiting; try again later")
         return jsonify({"key": key}), 202
@@ -122,9 +121,7 @@ def _add_recordings(app: Flask, queue: JobQueue) -> None:
     @app.get("/recordings/<key>/audio")
     def play(key: str) -> Any:
         path = finished(key).path
-        return send_file(
-            path.resolve(), mimetype=MIME_TYPES.get(path.suffix, "application/octet-stream"), conditional=True
-        )
+        return send_file(path.resolve(), mimetype=TYPES.get(path.suffix, "application/octet-stream"), conditional=True)
 
     @app.get("/recordings/<key>/detections/<kind>")
     def download(key: str, kind: str) -> Any:

@@ -11,11 +11,11 @@ import pandas as pd
 from birdcache.annotations.label_names import LabelNames
 from birdcache.annotations.read import read_annotations
 from birdcache.audio.paths import Bounds
+from birdcache.audio.suffixes import AUDIO_EXTENSIONS, is_recording
 from birdcache.errors import CommandError
 from birdcache.user_tables import read_user_table
 from pipeline.dataset.metadata import read_taxonomy
 
-AUDIO_EXTENSIONS = (".ogg", ".wav", ".flac", ".mp3")
 TRUTH = "test_soundscapes_labels.csv"
 ANNOTATIONS = Path("annotations")
 BACKGROUND = "nocall"  # label of recordings without birds, in BirdCLEF's data and others
@@ -66,7 +66,7 @@ def birdclef_facts(root: Path) -> DataFacts:
 
 def folder_facts(root: Path) -> DataFacts:
     """Read the facts of a data set with one folder of recordings per class."""
-    counts = Counter(path.parent.name for path in root.glob("*/*") if path.suffix.lower() in AUDIO_EXTENSIONS)
+    counts = Counter(path.parent.name for path in root.glob("*/*") if is_recording(path))
     if not counts:
         kinds = ", ".join(AUDIO_EXTENSIONS)
         raise CommandError(
@@ -88,4 +88,4 @@ def annotation_facts(root: Path) -> DataFacts:
 
 
 def _has_audio(folder: Path) -> bool:
-    return folder.is_dir() and any(path.suffix.lower() in AUDIO_EXTENSIONS for path in folder.iterdir())
+    return folder.is_dir() and any(is_recording(path) for path in folder.iterdir())

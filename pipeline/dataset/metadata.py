@@ -17,7 +17,7 @@ from birdcache.annotations.label_names import LabelNames
 from birdcache.annotations.match import matched
 from birdcache.annotations.read import read_annotations
 from birdcache.audio.paths import LINKS_HINT, Bounds, folded
-from birdcache.audio.read import AUDIO_EXTENSIONS
+from birdcache.audio.suffixes import is_recording
 from birdcache.errors import PipelineError
 from birdcache.formulas import starts_formula
 from birdcache.labels import LABEL_RULE, is_label, is_word_list
@@ -145,7 +145,7 @@ def _audio_files(folder: AnyPath, bounds: Bounds) -> list[AnyPath]:
     """
     if outside := bounds.why_outside(folder):
         raise PipelineError(f"{folder}: {outside}; {LINKS_HINT}")
-    files = sorted((file for file in folder.iterdir() if file.suffix.lower() in AUDIO_EXTENSIONS), key=_name)
+    files = sorted((file for file in folder.iterdir() if is_recording(file)), key=_name)
     names = [file.name for file in files]
     plain = bounds.plain_files(folder)
     outside_names = [file.name for file in files if file.name not in plain and bounds.why_outside(file)]

@@ -1,0 +1,53 @@
+"""Names of audio files: which are looked at, and which hold sound that must be converted first.
+
+A name only decides whether a file is looked at; its format is decided by its bytes (`birdcache.audio.validate`).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+
+from birdcache.storage import AnyPath
+
+TYPES: Mapping[str, str] = {
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+    ".wave": "audio/wav",
+    ".bwf": "audio/wav",
+    ".rf64": "audio/wav",
+    ".w64": "audio/x-w64",
+    ".flac": "audio/flac",
+    ".mp3": "audio/mpeg",
+    ".mp2": "audio/mpeg",
+    ".mpga": "audio/mpeg",
+    ".aif": "audio/aiff",
+    ".aiff": "audio/aiff",
+    ".aifc": "audio/aiff",
+    ".caf": "audio/x-caf",
+    ".au": "audio/basic",
+    ".snd": "audio/basic",
+}
+AUDIO_EXTENSIONS = tuple(TYPES)
+_FOREIGN = (
+    "m4a m4b aac mp4 3gp mov alac amr wma asf avi mkv mka webm ac3 dts ape wv tta mpc spx ra dsf dff ogv mpg mpeg"
+)
+FOREIGN = frozenset(f".{name}" for name in _FOREIGN.split())
+
+
+def is_recording(path: AnyPath) -> bool:
+    """True for the name of a file that can be decoded; names that begin with a dot are a system's own."""
+    return path.suffix.lower() in TYPES and not path.name.startswith(".")
+
+
+def is_foreign(path: AnyPath) -> bool:
+    """True for the name of a file with sound that only a converter can read."""
+    return path.suffix.lower() in FOREIGN and not path.name.startswith(".")
+
+
+def conversion(folder: AnyPath, suffixes: Iterable[str]) -> str:
+    """The command that converts all files of these suffixes in a folder, and in the folders in it, to FLAC."""
+    names = " -o ".join(f"-iname '*{suffix}'" for suffix in sorted({suffix.lower() for suffix in suffixes}))
+    return f"find {shlex.quote(str(folder))} \\( {names} \\) -exec ffmpeg -nostdin -n -i {{}} {{}}.flac \\;"
