@@ -30,6 +30,9 @@ REFUSED = CsvTable(
 )
 """Audio files that are left out, with the class of the reason and the way out; stages `spectrograms` write such too."""
 
+NOTES = CsvTable(REPORTS / "data" / "notes.csv", {Col.FILE: TEXT, Col.NOTE: TEXT, Col.DETAIL: TEXT})
+"""Files that are used although something is odd, with the kind of oddity and what was seen or assumed."""
+
 PER_CLASS = CsvTable(
     REPORTS / "evaluate" / "per_class.csv",
     {

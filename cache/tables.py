@@ -37,6 +37,7 @@ class Col:
     LABELS = "labels"
     LATITUDE = "latitude"
     LONGITUDE = "longitude"
+    NOTE = "note"
     PATH = "path"
     PREDICTED = "predicted"
     RATING = "rating"

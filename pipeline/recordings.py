@@ -2,11 +2,12 @@
 
 Run as `python -m pipeline.recordings`. Files that cannot be used are left out and listed in reports/data/refused.csv
 with the class of the reason and a hint. They stop the stage only when there are too many, and after all is
-written.
+written. Files that are used although something is odd about them are listed in reports/data/notes.csv.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ from cache.tables import Col
 from pipeline.dataset.annotated import annotations_table
 from pipeline.dataset.duplicates import with_sounds
 from pipeline.dataset.metadata import Metadata, read_metadata
+from pipeline.dataset.notes import noted, notes_text, write_notes
 from pipeline.dataset.rejected import check_share, counts_text, write_refused
 from pipeline.dataset.scan import scan_files
 from pipeline.dataset.summary import summarise
@@ -39,6 +41,8 @@ def main() -> None:
     usable = usable_recordings(recordings, settings.data, metadata.annotations)
     annotations = annotations_table(metadata.annotations, usable)
     labels = labels_table(usable, annotations, metadata.taxonomy)
+    notes = [*metadata.notes, *noted(recordings), *noted(soundscapes)]
+    write_notes(notes, report_tables.NOTES)
     tables.RECORDINGS.write(usable)
     tables.AUDIO.write(contents_table(usable))
     tables.ANNOTATIONS.write(annotations)
@@ -47,11 +51,14 @@ def main() -> None:
     tables.SOUNDSCAPE_TRUTH.write(metadata.truth)
     tables.SUBMISSION_LABELS.write(submission_table(metadata, labels))
     report = summarise(metadata, recordings, usable, annotations, soundscapes, labels)
+    report["notes"] = dict(sorted(Counter(note.code for _, note in notes).items()))
     write_report(report, SUMMARY)
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
     codes = list(refused[Col.CODE])
     print(f"refused: {counts_text(codes)}; listed in {report_tables.REFUSED.path}")
     files = len(recordings) + len(soundscapes)
+    if notes:
+        print(notes_text(notes, report_tables.NOTES))
     check_share(codes, files, settings.data.max_refused_share, report_tables.REFUSED)
 
 

@@ -23,6 +23,7 @@ from birdcache.audio import decoder_process
 from birdcache.audio.deadlines import watch
 from birdcache.audio.decoder_process import LENGTH, Message, can_limit_memory, packed
 from birdcache.audio.digest import sound_sha256
+from birdcache.audio.notes import Note
 from birdcache.audio.read import AudioInfo, fetched, read_info, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.storage import AnyPath
@@ -79,7 +80,8 @@ class Decoder:
         RejectedAudio
             As there; crashed, timed-out or out-of-memory besides.
         """
-        return AudioInfo(**self._value(read_info, path, {}, self._limits.wait_s))
+        facts = self._value(read_info, path, {}, self._limits.wait_s)
+        return AudioInfo(**{**facts, "notes": tuple(Note(*note) for note in facts["notes"])})
 
     def sound(self, path: AnyPath, duration_s: float, sha256: str, blocks: int | None = None) -> str:
         """As `birdcache.audio.digest.sound_sha256`, for a recording whose header promises this duration.

@@ -20,7 +20,8 @@ import soundfile
 import soxr
 
 from birdcache.arrays import Floats32
-from birdcache.audio.formats.header import AudioHeader
+from birdcache.audio.formats.header import AudioHeader, check_length, check_shape
+from birdcache.audio.notes import Note
 from birdcache.audio.paths import kind_of
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.samples import SampleCheck
@@ -37,13 +38,14 @@ DECODER_VERSION = (
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Facts in an audio file's header; `ended` is False if no end is marked."""
+    """Facts in an audio file's header; `ended` is False if no end is marked; `notes` tell what is odd and harmless."""
 
     duration_s: float
     sample_rate_hz: int
     channels: int
     frames: int
     ended: bool = True
+    notes: tuple[Note, ...] = ()
 
 
 def read_info(path: Path) -> AudioInfo:
@@ -212,15 +214,15 @@ def _open_audio(file: Any) -> Any:
 def _info(audio: Any, header: AudioHeader) -> AudioInfo:
     """Facts as libsndfile sees them, which must not be more than validation has seen."""
     frames, rate_hz, channels = int(audio.frames), int(audio.samplerate), int(audio.channels)
-    if frames <= 0:
-        raise RejectedAudio("empty", "holds no samples")
+    check_shape(rate_hz, channels)
+    check_length(frames, rate_hz)
     duration_s = frames / rate_hz
     too_long = header.frames is not None and duration_s > header.frames / header.sample_rate_hz + 1 / rate_hz
     if channels != header.channels or too_long:
         raise RejectedAudio(
             "damaged", f"decodes as {channels} channels and {duration_s:.6g} s, which its structure denies"
         )
-    return AudioInfo(duration_s, rate_hz, channels, frames, header.ended)
+    return AudioInfo(duration_s, rate_hz, channels, frames, header.ended, header.notes)
 
 
 def _reason(error: Exception) -> str:

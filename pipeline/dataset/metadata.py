@@ -27,6 +27,7 @@ from birdcache.user_tables import Problem, colliding, read_header, read_user_tab
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import annotated, unlabelled
 from pipeline.dataset.birdclef import read_birdclef
+from pipeline.dataset.notes import Noted
 
 NO_CALL = "nocall"
 TAXONOMY = list(NAMES)
@@ -55,6 +56,8 @@ class Metadata:
         Long recordings, sorted by name; no two have the same name without extension.
     truth
         row_id, labels (space-separated, "" for silence); no rows if there is no truth.
+    notes
+        What is odd about files that are used all the same.
     """
 
     recordings: pd.DataFrame
@@ -63,6 +66,7 @@ class Metadata:
     submission: tuple[str, ...] | None
     soundscapes: tuple[AnyPath, ...]
     truth: pd.DataFrame
+    notes: tuple[Noted, ...] = ()
 
 
 def read_metadata(data: DataParams) -> Metadata:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from birdcache.audio.decoder import decoder, with_second_try
+from birdcache.audio.notes import Note
 from birdcache.audio.read import AudioInfo, content_sha256, fetched
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.sections import DataParams, MachineParams
@@ -32,6 +33,7 @@ class Scan:
     code: str = ""
     detail: str = ""
     hint: str = ""
+    notes: tuple[Note, ...] = ()
 
 
 def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, what: str) -> pd.DataFrame:
@@ -62,7 +64,7 @@ def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, w
         for start, batch in run_unordered(tasks, machine):
             scans[start] = batch
             progress.update(len(batch))
-    return pd.DataFrame([asdict(scan) for start in starts for scan in scans[start]])
+    return pd.DataFrame([vars(scan) for start in starts for scan in scans[start]])
 
 
 def _scan_batch(start: int, paths: Sequence[str], base: str, data: DataParams) -> tuple[int, list[Scan]]:
@@ -82,7 +84,7 @@ def scan_file(path: AnyPath, data: DataParams) -> Scan:
             info = with_second_try(lambda: decoder().info(local))
             _check_choices(info, data)
             facts = info.duration_s, info.sample_rate_hz, info.channels
-            return Scan(content_sha256(local), *facts, not info.ended)
+            return Scan(content_sha256(local), *facts, not info.ended, notes=info.notes)
     except RejectedAudio as rejected:
         return Scan(code=rejected.code, detail=rejected.detail, hint=rejected.hint)
 

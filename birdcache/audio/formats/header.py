@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio
 
 LOWEST_HZ, HIGHEST_HZ = 8_000, 192_000
@@ -13,7 +14,7 @@ LONGEST_S = 7 * 24 * 3600  # no recording lasts a week: a number above is a brok
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """Facts in a file's own structure, read without a decoder.
+    """Facts in a file's own structure, read without a decoder. Whatever a file says, they are within bounds.
 
     Attributes
     ----------
@@ -24,6 +25,16 @@ class AudioHeader:
         Whether all the bytes that the file promises are there; False where the format cannot tell.
     ended
         Whether the file says where it ends. What is there may be sound, but nobody knows if it is all.
+    notes
+        What is odd about the file, and harmless.
+    lead, pieces
+        What libsndfile is to read instead of the file: bytes put in front, and spans of the file (start, end). Without
+        pieces, it reads the file itself.
+
+    Raises
+    ------
+    RejectedAudio
+        As `check_shape`; empty or too-long for a length that no recording has.
     """
 
     sample_rate_hz: int
@@ -31,10 +42,18 @@ class AudioHeader:
     frames: int | None
     whole: bool
     ended: bool = True
+    notes: tuple[Note, ...] = ()
+    lead: bytes = b""
+    pieces: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_shape(self.sample_rate_hz, self.channels)
+        if self.frames is not None:
+            check_length(self.frames, self.sample_rate_hz)
 
 
 def check_shape(sample_rate_hz: int, channels: int) -> None:
-    """Refuse rates and channels that no field recording has.
+    """Refuse rates and channels that no field recording has, before anything is computed from them.
 
     Raises
     ------
@@ -50,7 +69,7 @@ def check_shape(sample_rate_hz: int, channels: int) -> None:
 
 
 def check_length(frames: int, sample_rate_hz: int) -> None:
-    """Refuse a header that promises no sample, or more than a week of them.
+    """Refuse no samples, or more than a week of them.
 
     Raises
     ------
