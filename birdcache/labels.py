@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from birdcache.unknown import is_unknown
+
 LONGEST = 64
 LABEL_RULE = (
     "a label is made of A-Z, a-z, 0-9, space, _ . and -, begins with a letter, a digit or _, ends in no space or dot, "
@@ -24,7 +26,7 @@ def is_word_list(text: str) -> bool:
 
 
 def parse_secondary(text: str) -> tuple[str, ...] | None:
-    """Read a list of labels as BirdCLEF writes it: `['a', 'b']`, `[]`, `['']` or nothing.
+    """Read a list of labels as BirdCLEF writes it: `['a', 'b']`, `[]`, `['']` or nothing; '?' and its like are skipped.
 
     Returns
     -------
@@ -38,5 +40,6 @@ def parse_secondary(text: str) -> tuple[str, ...] | None:
     quoted = [cell.strip() for cell in inner.removesuffix(",").split(",")] if inner else []
     if not all(len(cell) > 1 and cell[0] in "'\"" and cell[0] == cell[-1] for cell in quoted):
         return None
-    labels = tuple(dict.fromkeys(label for cell in quoted if (label := cell[1:-1].strip())))
+    words = dict.fromkeys(cell[1:-1].strip() for cell in quoted)
+    labels = tuple(word for word in words if is_label(word) or not is_unknown(word))
     return labels if all(" " not in label and is_label(label) for label in labels) else None

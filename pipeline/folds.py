@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from birdcache.arrays import Ints
+from birdcache.arrays import Bools, Ints
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
@@ -22,7 +22,7 @@ from birdcache.params.sections import FoldsParams
 from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise
-from pipeline.dataset.groups import NEVER_VALIDATED, group_recordings, keep_in_training, rare_labels
+from pipeline.dataset.groups import NEVER_VALIDATED, group_recordings, keep_in_training, largest_group, rare_labels
 
 SUMMARY = Path("reports/folds/summary.json")
 
@@ -88,9 +88,29 @@ def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:
     rare = rare_labels(recordings[Col.LABEL], group_N, folds.fewest_to_validate)
     is_rare_N = recordings[Col.LABEL].isin(list(rare)).to_numpy()
     kept_N = keep_in_training(is_rare_N, group_N, recordings[Col.SOUND])
+    _check_enough(recordings, group_N, kept_N, rare, folds)
     fold_N = np.full(len(recordings), NEVER_VALIDATED)
     fold_N[~kept_N] = stratified_folds(recordings[Col.LABEL][~kept_N], group_N[~kept_N], folds.count, folds.seed)
     return Split(fold_N, group_N, rare, origin)
+
+
+def _check_enough(
+    recordings: pd.DataFrame, group_N: Ints, kept_N: Bools, rare: dict[str, str], folds: FoldsParams
+) -> None:
+    """Refuse more folds than there are groups, or recordings of the commonest label; only what helps is advised."""
+    groups = len(np.unique(group_N[~kept_N]))
+    most = min(groups, int(recordings[Col.LABEL][~kept_N].value_counts().max())) if groups else 0
+    if most >= folds.count:
+        return
+    few = sum("folds.fewest_to_validate" in reason for reason in rare.values())
+    ways = [f"lower folds.count to {most}"] if most > 1 else []
+    ways += [f"lower folds.fewest_to_validate, for which {few} label(s) have too few recordings"] if few else []
+    ways += ["empty these cells in the table of recordings if they name no single recordist or place"]
+    raise PipelineError(
+        f"params.yaml: folds.count = {folds.count} is too many for what can be validated, {(~kept_N).sum()} recordings "
+        f"in {groups} groups (by author, content, place and day); the largest group is "
+        f"{largest_group(recordings, group_N)}; {', or '.join(ways)}, or add recordings by others"
+    )
 
 
 def ready_folds(ready: pd.Series[int], count: int) -> Ints:
@@ -120,16 +140,10 @@ def stratified_folds(label_N: pd.Series[str], group_N: Ints, count: int, seed: i
     Raises
     ------
     PipelineError
-        If there are fewer groups than folds, no label has `count` recordings, or a fold stays empty.
+        If a fold stays empty.
 
     Source: scikit-learn's StratifiedGroupKFold.
     """
-    groups, commonest = len(np.unique(group_N)), label_N.value_counts().max()
-    if groups < count or commonest < count:
-        raise PipelineError(
-            f"params.yaml: folds.count = {count} is too many for what can be validated, {len(label_N)} recordings in "
-            f"{groups} groups (by author, content, place and day); lower folds.count or folds.fewest_to_validate"
-        )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     fold_N = np.full(len(label_N), NEVER_VALIDATED)
     with warnings.catch_warnings():

@@ -6,7 +6,6 @@ fold are used where a year has them.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import math
 import re
@@ -20,20 +19,27 @@ from birdcache.errors import PipelineError
 from birdcache.files import is_inner_path
 from birdcache.labels import LABEL_RULE, is_label, parse_secondary
 from birdcache.storage import AnyPath
+from birdcache.unknown import is_unknown
 from birdcache.user_tables import Problem, colliding, read_user_table
 from cache.tables import NAMES, Col
+from pipeline.dataset.dates import read_dates
+from pipeline.dataset.recordists import recordists
 
 AUDIO_FOLDERS = ("train_audio", "train_short_audio")  # the second in 2021
 BEST_RATING = 5.0
 FARTHEST = {"latitude": 90.0, "longitude": 180.0}  # degrees
 _COLUMNS = ("secondary_labels", "author", "rating", "latitude", "longitude", "date", "fold")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_NO_NUMBER = re.compile(r"[+-]?(inf|infinity)", re.IGNORECASE)
 _FOLD = r"([0-9]{1,4}(\.0+)?)?"
 
 
-def read_birdclef(root: AnyPath, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_birdclef(root: AnyPath, bounds: Bounds, warn: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read train.csv.
+
+    Parameters
+    ----------
+    warn : called for what is read, but not as it stands, with counts and an example.
 
     Returns
     -------
@@ -55,13 +61,17 @@ def read_birdclef(root: AnyPath, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataF
         raise PipelineError(f"{audio}: {outside}; {LINKS_HINT}")
     read = read_user_table(path, ["primary_label", "filename"], [*_COLUMNS, *NAMES], bounds)
     table = read.cells.reindex(columns=list(dict.fromkeys([*read.cells.columns, *_COLUMNS])), fill_value="")
+    for column in _COLUMNS:
+        table[column] = _known(table[column])
     files_of = functools.cache(lambda label: _names(audio / label, bounds))  # one listing a label, not a request a file
     remote = not isinstance(root, Path)
     table[Col.RECORDING] = [
         _recording(files_of, *cells, remote) for cells in zip(table["primary_label"], table["filename"], strict=True)
     ]
     read.refuse([*_problems(table), *_file_problems(table[Col.RECORDING], audio, bounds)])
-    return _recordings(table, audio), table.drop_duplicates("primary_label").set_index("primary_label")
+    return _recordings(table, audio, lambda text: warn(f"{path}: {text}")), table.drop_duplicates(
+        "primary_label"
+    ).set_index("primary_label")
 
 
 def _names(folder: AnyPath, bounds: Bounds) -> set[str]:
@@ -111,7 +121,17 @@ def _file_problems(recording: pd.Series[str], audio: AnyPath, bounds: Bounds) ->
         yield why == reason, f"filename {reason}; {hint}"
 
 
-def _recordings(table: pd.DataFrame, audio: AnyPath) -> pd.DataFrame:
+def _known(cells: pd.Series[str]) -> pd.Series[str]:
+    """The cells of an optional column, "" in place of words for what is not known, such as `nan`."""
+    return cells.map({text: "" if is_unknown(text) else text for text in cells.unique()})
+
+
+def _recordings(table: pd.DataFrame, audio: AnyPath, warn: Callable[[str], None]) -> pd.DataFrame:
+    latitude, longitude = (table[name].map(_number).astype(float) for name in FARTHEST)
+    nowhere = (latitude == 0) & (longitude == 0)
+    if nowhere.any():
+        first = table.loc[nowhere, Col.RECORDING].iloc[0]
+        warn(f"{nowhere.sum()} recording(s) at 0, 0 count as recorded at an unknown place, first {first}")
     secondary = [" ".join(parse_secondary(text) or ()) for text in table["secondary_labels"]]
     return pd.DataFrame(
         {
@@ -119,11 +139,11 @@ def _recordings(table: pd.DataFrame, audio: AnyPath) -> pd.DataFrame:
             Col.PATH: [(audio / recording).as_posix() for recording in table[Col.RECORDING]],
             Col.LABEL: table["primary_label"],
             Col.SECONDARY: secondary,
-            Col.AUTHOR: table["author"],
+            Col.AUTHOR: recordists(table["author"], warn),
             Col.RATING: table["rating"].map(_number).astype(float),
-            Col.LATITUDE: table["latitude"].map(_number).astype(float),
-            Col.LONGITUDE: table["longitude"].map(_number).astype(float),
-            Col.DATE: table["date"].map(_iso_date),
+            Col.LATITUDE: latitude.mask(nowhere),
+            Col.LONGITUDE: longitude.mask(nowhere),
+            Col.DATE: read_dates(table["date"], warn),
             Col.FOLD: table["fold"].map(_number).astype("Int64"),
         }
     ).reset_index(drop=True)
@@ -140,11 +160,3 @@ def _is_coordinate(text: str, most: float) -> bool:
     if _NUMBER.fullmatch(text):
         return abs(float(text)) <= most
     return text == "" or (any(map(str.isalpha, text)) and _NO_NUMBER.fullmatch(text) is None)
-
-
-def _iso_date(text: str) -> str:
-    """The day as YYYY-MM-DD, or "" if it is not known to the day, such as 2014-05-00."""
-    try:
-        return datetime.date.fromisoformat(text[:10]).isoformat()
-    except ValueError:
-        return ""

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cache.tables import Col
-from pipeline.dataset.groups import NEVER_VALIDATED
+from pipeline.dataset.groups import NEVER_VALIDATED, largest_group
 
 UNEVEN_ABOVE = 1.5  # times an even share
 
@@ -87,7 +87,7 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
     columns = {fold: "never" if fold == NEVER_VALIDATED else str(fold) for fold in _numbers(counts)}
     return {
         "summary": f"{validated} of {len(folds)} recordings validated in {len(columns) - 1} folds ({origin})",
-        "warnings": list(_warnings(counts, crossing, sounds)),
+        "warnings": list(_warnings(counts, crossing, sounds, largest_group(folds, folds[Col.GROUP].to_numpy()))),
         "origin": origin,
         "recordings": {"validated": validated, "never_validated": len(folds) - validated},
         "groups": {"count": folds[Col.GROUP].nunique(), "largest": int(folds[Col.GROUP].value_counts().max())},
@@ -99,7 +99,9 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
     }
 
 
-def _warnings(counts: pd.DataFrame, crossing: list[dict[str, Any]], sounds: list[dict[str, int]]) -> Iterator[str]:
+def _warnings(
+    counts: pd.DataFrame, crossing: list[dict[str, Any]], sounds: list[dict[str, int]], largest: str
+) -> Iterator[str]:
     if sounds:
         yield (
             f"{len(sounds)} sound(s) cross folds, first {' and '.join(sounds[0])}: they are learnt and validated; "
@@ -110,7 +112,8 @@ def _warnings(counts: pd.DataFrame, crossing: list[dict[str, Any]], sounds: list
         yield f"{len(crossing)} group(s) of recordings cross folds: {known}"
     sizes = counts.drop(columns=NEVER_VALIDATED).sum()
     if sizes.max() > UNEVEN_ABOVE * sizes.mean():
-        yield f"the folds are uneven, {sizes.min()} to {sizes.max()} recordings: some groups are large; try fewer folds"
+        uneven = f"the folds are uneven, {sizes.min()} to {sizes.max()} recordings: some groups are large"
+        yield f"{uneven}, the largest {largest}; try fewer folds"
 
 
 def _crossing(folds: pd.DataFrame) -> list[dict[str, Any]]:

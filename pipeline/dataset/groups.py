@@ -38,6 +38,22 @@ def group_recordings(recordings: pd.DataFrame) -> Ints:
     return np.asarray(pd.factorize(component_N)[0], dtype=np.int64)
 
 
+def largest_group(recordings: pd.DataFrame, group_N: Ints) -> str:
+    """The largest group in words: its size, a recording of it, and what holds most of it together.
+
+    Parameters
+    ----------
+    recordings, group_N : as in and from `group_recordings`.
+    """
+    groups, sizes = np.unique(group_N, return_counts=True)
+    members = recordings[group_N == groups[sizes.argmax()]]
+    keys = {"author": members[Col.AUTHOR], "place and day": _place_and_day(members), "one sound,": members[Col.SOUND]}
+    commonest = {name: key[key != ""].value_counts().head(1) for name, key in keys.items()}
+    why = [f"{name} {key} ({n})" for name, counts in commonest.items() for key, n in counts.items() if n > 1]
+    held = f", held together by {', '.join(why)}" if why else ""
+    return f"{len(members)} of {len(recordings)} recordings, such as {members[Col.RECORDING].iloc[0]}{held}"
+
+
 def _links(key: pd.Series[str]) -> tuple[Ints, Ints]:
     """Each recording with a key, and the first recording that has the same."""
     known = np.flatnonzero(key != "")

@@ -7,7 +7,7 @@ Three layouts: `birdclef` (train.csv beside train_audio/, read in `pipeline.data
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class Metadata:
         Long recordings, sorted by name; no two have the same name without extension.
     truth
         row_id, labels (space-separated, "" for silence); no rows if there is no truth.
+    warnings
+        What was read, but not as it stands, or matches nothing, with counts and an example each.
     notes
         What is odd about files that are used all the same.
     """
@@ -66,6 +68,7 @@ class Metadata:
     submission: tuple[str, ...] | None
     soundscapes: tuple[AnyPath, ...]
     truth: pd.DataFrame
+    warnings: tuple[str, ...]
     notes: tuple[Noted, ...] = ()
 
 
@@ -87,7 +90,8 @@ def read_metadata(data: DataParams) -> Metadata:
             f"{root}: no such folder; correct data.root in params.yaml (`dvc repro` makes the demo data)"
         )
     bounds = Bounds(root, data.links)
-    recordings, own_names = _read_recordings(data, bounds)
+    warnings: list[str] = []
+    recordings, own_names = _read_recordings(data, bounds, warnings.append)
     taxonomy = read_taxonomy(bounds, own_names)
     annotations = _read_annotations(data, bounds, recordings, taxonomy)
     recordings = annotated(recordings, annotations).sort_values(Col.RECORDING, ignore_index=True)
@@ -100,13 +104,16 @@ def read_metadata(data: DataParams) -> Metadata:
         submission=_read_submission(bounds, set(recordings[Col.LABEL])),
         soundscapes=_list_soundscapes(bounds, data.soundscapes),
         truth=_read_truth(bounds, data.soundscape_truth),
+        warnings=tuple(warnings),
     )
 
 
-def _read_recordings(data: DataParams, bounds: Bounds) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_recordings(
+    data: DataParams, bounds: Bounds, warn: Callable[[str], None]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The listed recordings, and what their list says of names; layout `annotations` lists none."""
     if data.layout == "birdclef":
-        return read_birdclef(bounds.root, bounds)
+        return read_birdclef(bounds.root, bounds, warn)
     if data.layout == "folders":
         return _read_folders(bounds, data.soundscapes)
     return unlabelled(pd.DataFrame({Col.RECORDING: [], Col.PATH: []}, dtype=str)), pd.DataFrame(columns=TAXONOMY)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from birdcache.unknown import is_unknown
 from cache.tables import Col
 from pipeline.dataset.metadata import Metadata
 
@@ -51,7 +52,7 @@ def summarise(
         "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
         "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
         "annotations": {"times": len(annotations), "recordings": int(annotations[Col.RECORDING].nunique())},
-        "warnings": list(_warnings(contents)),
+        "warnings": [*metadata.warnings, *_warnings(contents), *_label_warnings(known)],
         "contents": contents,
         "refused": _refused(recordings),
         "no_end": list(recordings.loc[recordings["no_end"], Col.RECORDING]),
@@ -96,6 +97,14 @@ def _warnings(contents: dict[str, Any]) -> Iterator[str]:
     if scapes := contents["also_soundscapes"]:
         first = next(iter(scapes))
         yield f"{len(scapes)} soundscape(s) are recordings too, first {first}; see reports/data/summary.json"
+
+
+def _label_warnings(known: set[str]) -> Iterator[str]:
+    if words := sorted(filter(is_unknown, known)):
+        yield (
+            f"{len(words)} label(s), such as {words[0]}, mean that the species is not known, and are learnt as classes "
+            "all the same; remove their recordings unless you want that"
+        )
 
 
 def _refused(files: pd.DataFrame) -> dict[str, int]:

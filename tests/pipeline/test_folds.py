@@ -248,6 +248,22 @@ def test_too_few_recordings_or_groups_for_the_folds_are_refused(recordings: pd.D
         split_recordings(recordings, make_params(fewest_to_validate=2))
 
 
+def test_largest_group_is_named_with_what_holds_it_together_and_only_what_helps_is_advised() -> None:
+    recordings = make_recordings(
+        {"robin": 6, "wren": 6}, author="Museum", date="2019-05-25", latitude=1.0, longitude=2.0
+    )
+    with pytest.raises(PipelineError) as raised:
+        split_recordings(recordings, make_params())
+    assert str(raised.value).partition("; ")[2] == (
+        "the largest group is 12 of 12 recordings, such as robin/0000.ogg, held together by author Museum (12), "
+        "place and day 1.0 2.0 2019-05-25 (12); empty these cells in the table of recordings if they name no single "
+        "recordist or place, or add recordings by others"
+    )
+    with pytest.raises(PipelineError, match=r"lower folds\.fewest_to_validate, for which 2 label") as raised:
+        split_recordings(make_recordings({"robin": 3, "wren": 3}), make_params(count=2))
+    assert "held together" not in str(raised.value)
+
+
 def test_rare_labels_are_told_by_recordings_and_by_groups() -> None:
     label = pd.Series(["a"] * 4 + ["b"] * 4 + ["c"] * 2)
     assert set(rare_labels(label, np.array([0, 0, 1, 2, 3, 3, 3, 3, 4, 5]), 3)) == {"b", "c"}

@@ -58,6 +58,25 @@ def test_day_that_is_not_known_is_no_date(birdclef: Path, data_params: MakeParam
     assert list(read_rows(birdclef, data_params, *lines).recordings["date"]) == ["", "2014-05-03", ""]
 
 
+def test_placeholders_of_a_column_are_nothing_known(birdclef: Path, data_params: MakeParams) -> None:
+    lines = [
+        "primary_label,filename,secondary_labels,author,rating,latitude,longitude,date,fold",
+        "wren,a.ogg,['?'],Unknown,no score,NaN,nan,1900-01-01,nan",
+        "wren,b.ogg,\"['robin', '?']\",N/A,0,0,0.0,2014-05-03,",
+        "wren,c.ogg,nan,Ann,N/A,0,-0.1,n/a,",
+    ]
+    metadata = read_rows(birdclef, data_params, *lines)
+    recordings = metadata.recordings
+    assert list(recordings["author"]) == ["", "", "Ann"]
+    assert list(recordings["secondary"]) == ["", "robin", ""]
+    assert list(recordings["rating"].fillna(-1)) == [-1, 0, -1]
+    assert list(recordings["latitude"].fillna(99)) == [99, 99, 0]
+    assert list(recordings["date"]) == ["", "2014-05-03", ""]
+    assert recordings["fold"].isna().all()
+    place = "chorus/train.csv: 1 recording(s) at 0, 0 count as recorded at an unknown place, first b.ogg"
+    assert place in metadata.warnings
+
+
 def test_ready_folds_keep_their_numbers(birdclef: Path, data_params: MakeParams) -> None:
     lines = ["primary_label,filename,fold", "wren,a.ogg,5", "wren,b.ogg,1.0", "wren,c.ogg,"]
     assert list(read_rows(birdclef, data_params, *lines).recordings["fold"]) == [5, 1, pd.NA]
@@ -84,7 +103,7 @@ HEADER = "primary_label,filename,secondary_labels,rating,fold"
         ("wren,a.ogg,\"{'robin': 1}\",,", "secondary_labels must look like"),
         ("wren,a.ogg,__import__('os'),,", "secondary_labels must look like"),
         ("wren,a.ogg,,good,", "rating must be a number from 0 to 5"),
-        ("wren,a.ogg,,nan,", "rating must be a number from 0 to 5"),
+        ("wren,a.ogg,,inf,", "rating must be a number from 0 to 5"),
         ("wren,a.ogg,,5.5,", "rating must be a number from 0 to 5"),
         ("wren,a.ogg,,,-1", "fold must be a whole number"),
         ("wren,a.ogg,,,1.5", "fold must be a whole number"),
@@ -101,7 +120,7 @@ def test_bad_row_is_refused_by_its_number_in_a_spreadsheet(
     ("row", "rule"),
     [
         ("wren,a.ogg,90.1,", "latitude must be a number from -90 to 90"),
-        ("wren,a.ogg,nan,", "latitude must be"),
+        ("wren,a.ogg,inf,", "latitude must be"),
         ('wren,a.ogg,"51,5",', "latitude must be"),
         ("wren,a.ogg,,-1e999", "longitude must be a number from -180 to 180"),
         ("wren,GOOD.ogg,,", "filename differs from another one in case or Unicode form only"),
