@@ -110,11 +110,11 @@ def test_a_second_repro_does_nothing_and_says_so(project: Path) -> None:
         ("data.shortest_s", 0.6, {"recordings"}),
         ("data.no_end", "accept", {"recordings"}),
         ("data.max_refused_share", 0.2, {"recordings", "spectrograms@mel", "spectrograms@pcen"}),
-        ("views.pcen.pcen.gain", 0.9, {"spectrograms@pcen", "member@pcen", "report"}),
-        ("views.mel.hop", 200, {"spectrograms@mel", "member@base", "report"}),
+        ("views.pcen.pcen.gain", 0.9, {"check", "spectrograms@pcen", "member@pcen", "report"}),
+        ("views.mel.hop", 200, {"check", "spectrograms@mel", "member@base", "report"}),
         ("folds.seed", 2, {"folds"}),
-        ("train.other.epochs", 3, {"member@base", "member@pcen"}),
-        ("members.base.dropout", 0.2, {"member@base", "predict", "submit", "evaluate"}),
+        ("train.other.epochs", 3, {"check", "member@base", "member@pcen"}),
+        ("members.base.dropout", 0.2, {"check", "member@base", "predict", "submit", "evaluate"}),
         ("evaluate.top_confusions", 3, {"evaluate"}),
         ("evaluate.rare_below", 3, {"evaluate", "report"}),
         ("report.clips", 1, {"report"}),
@@ -189,10 +189,22 @@ def test_a_project_of_earlier_code_links_its_stores_from_the_pool_again(project:
 def test_repro_runs_only_the_changed_member(project: Path, changed_params: Callable[[str, Any], None]) -> None:
     changed_params("train.other.optimiser.lr", 0.02)
     ran = set(re.findall(r"Running stage '(\S+)'", dvc(project, "repro")))
-    assert ran == {"member@base", "member@pcen", "train@pcen-0", "predict", "submit", "evaluate", "report"}
+    assert ran == {"check", "member@base", "member@pcen", "train@pcen-0", "predict", "submit", "evaluate", "report"}
     changed_params("train.other.optimiser.lr", 0.01)
     output = dvc(project, "repro")
     assert "Running stage" not in output, "DVC's run cache gives a parameter that was flipped back for free"
+
+
+def test_a_member_that_cannot_be_built_stops_the_run_before_anything_else(
+    project: Path, changed_params: Callable[[str, Any], None]
+) -> None:
+    changed_params("members.base.backbone", "efficientnet_b00")
+    changed_params("data.shortest_s", 0.6)
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert re.findall(r"Running stage '(\S+)'", done.stdout) == ["check"]
+    assert "members.base: backbone = 'efficientnet_b00': timm has no such model; similar names:" in done.stderr
 
 
 def test_changed_labels_decode_nothing(project: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 MEMBERS, MODELS = Path("data/members"), Path("models")
+CHECKED = Path("data/checked.txt")
 SCORES, SUBMISSION = Path("data/soundscape_scores.npz"), Path("reports/submission.csv")
 ENSEMBLE, THRESHOLDS = Path("data/ensemble.json"), Path("reports/thresholds.csv")
 REPORTS, TRAINING_REPORTS, EVALUATION = (Path("reports", name) for name in ("", "train", "evaluate"))

@@ -26,10 +26,15 @@ def run(arguments: argparse.Namespace) -> None:
     Raises
     ------
     BirdcacheError
-        If `dvc repro` could not run: no pipeline, wrong parameters, an unreadable data set.
+        If `dvc repro` could not run: no pipeline, wrong parameters, a member that cannot be built, an unreadable data
+        set.
     """
     params = parameters.load()
     stages = plan_stages()
+    if any(plan.stage == "check" and plan.state != "up to date" for plan in stages):
+        from train.check import check_members  # torch, and the networks, only if something about them is new
+
+        check_members(params)
     decoding = plan_decoding(stages, params)
     for line in stage_lines(stages):
         print(line)

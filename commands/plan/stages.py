@@ -26,6 +26,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from birdcache.code import FOLDER, as_file, stage_digests
 from birdcache.errors import CommandError
 from commands.plan.reasons import Extent, Kind, Reason, key_changes
+from train.paths import CHECKED
 
 State = Literal["runs", "restored", "may run", "up to date"]
 PIPELINE = "dvc.yaml"  # others, such as optional/dvc.yaml, only run when named
@@ -92,7 +93,8 @@ def _plan_all(repo: Any) -> Iterator[StagePlan]:
     for stage in plan_repro(graph):
         if isinstance(stage, PipelineStage) and stage.path_in_repo == PIPELINE:
             before = [each for each in graph.successors(stage) if isinstance(each, PipelineStage)]
-            moving = [each for each in before if plans[each.addressing].state != "up to date" and not _is_code(each)]
+            unsettled = [each for each in before if plans[each.addressing].state != "up to date"]
+            moving = [each for each in unsettled if not (_is_code(each) or _is_check(each))]
             plans[stage.addressing] = _plan(stage, moving, code)
             yield plans[stage.addressing]
 
@@ -100,6 +102,11 @@ def _plan_all(repo: Any) -> Iterator[StagePlan]:
 def _is_code(stage: Any) -> bool:
     """True for stage `code`, whose outputs are known before it runs."""
     return any(Path(out.def_path) == FOLDER for out in stage.outs)
+
+
+def _is_check(stage: Any) -> bool:
+    """True for stage `check`, whose output never changes."""
+    return any(Path(out.def_path) == CHECKED for out in stage.outs)
 
 
 def _plan(stage: Any, moving: Sequence[Any], code: Code) -> StagePlan:
@@ -146,7 +153,7 @@ def _dependency_reasons(dep: Any, moving: Sequence[Any], code: Code) -> Iterator
         yield from _params_reasons(dep)
     elif dep.def_path in code:
         yield from _code_reasons(dep, code[dep.def_path])
-    elif not _is_written_by(dep, moving):
+    elif not (_is_written_by(dep, moving) or (Path(dep.def_path) == CHECKED and dep.hash_info)):
         yield from _input_reasons(dep)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from birdcache.errors import CommandError, StoreError
+from birdcache.errors import CommandError, StoreError, TrainError
 from birdcache.params import load as params
 from birdcache.params.model import Params
 from birdcache.storage import place, reaching
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     CommandError
         If a problem keeps the pipeline from running.
     """
-    checks = (_python, _packages, _extras, _codecs, _device, _disk, _links, _urls, _dvc, _params)
+    checks = (_python, _packages, _extras, _codecs, _device, _disk, _links, _urls, _dvc, _params, _members)
     findings = [finding for check in checks for finding in check()]
     for finding in findings:
         print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.hint}" if finding.hint else ""))
@@ -209,3 +209,17 @@ def _params() -> Iterator[Finding]:
         yield Finding("ok", "params.yaml is valid")
     except params.ParamsError as error:
         yield Finding("bad", str(error), "correct these keys, or start again with `birdcache init`")
+
+
+def _members() -> Iterator[Finding]:
+    """Build the members' networks, as stage `check` does."""
+    from train.check import check_members
+
+    settings = _settings()
+    if settings is None:
+        return
+    try:
+        check_members(settings)
+        yield Finding("ok", f"the networks of all members can be built: {', '.join(settings.members)}")
+    except TrainError as error:
+        yield Finding("bad", str(error), "correct these members in params.yaml")

@@ -29,7 +29,7 @@ for pipeline in (ROOT / "dvc.yaml", ROOT / "optional/dvc.yaml"):
 ENTRIES = {name: entry.get("do", entry) for name, entry in DVC.items() if name != "code"}
 Edit = Callable[[str, str, str], set[str]]
 DECODING = {"recordings", "spectrograms", "report", "export"}  # who reads audio files
-MEMBERS = {"member", "ladder_members", "ladder"}
+MEMBERS = {"member", "ladder_members", "ladder", "check"}
 TRAINING = {"train", "ladder_rung", "ladder_ablation", "student"}
 LEARNT = {"predict", "submit", "evaluate", "report", "export", "pseudo", "student_report"}
 ALL_BUT_EARLY = set(ENTRIES) - {"demo", "recordings", "folds", "student_start"}
@@ -85,7 +85,7 @@ EDITS = {  # file: a piece of it, another one, and the stages that run again for
     "pipeline/builder/encode.py": ("return ", "return 2 * ", {"spectrograms", "export"}),
     "pipeline/dataset/groups.py": ("return ", "return 2 * ", {"folds", "report"}),
     "pipeline/synthetic/species.py": ("return ", "return 2 * ", {"demo"}),
-    "train/augment/ops.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"submit", "evaluate"}),
+    "train/augment/ops.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"submit", "evaluate"} | {"check"}),
     "train/ladder/tables.py": ("return ", "return None or ", {"ladder"}),
     "train/score/metrics.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"predict", "submit"} | {"ladder"}),
     "commands/report/gallery.py": ("return ", "return None or ", {"report"}),

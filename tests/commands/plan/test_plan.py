@@ -154,7 +154,7 @@ def append_line(path: str, line: str = "CHANGED = True") -> None:
 
 def test_nothing_to_do_is_said_in_one_line(project: Path, plan: Plan) -> None:
     facts, shown = plan()
-    assert shown == "nothing to run: all 15 stages are up to date\n"
+    assert shown == "nothing to run: all 16 stages are up to date\n"
     assert states(facts) == {}
     assert facts["decoding"] is None
 
@@ -164,7 +164,7 @@ def test_changed_key_is_told_with_both_values_and_decodes_that_view_only(
 ) -> None:
     change("views.mel.hop", 200)
     facts, shown = plan()
-    runs = {"spectrograms@mel", "member@base", "report"}
+    runs = {"check", "spectrograms@mel", "member@base", "report"}
     may_run = {"train@base-0", "train@base-1", "predict", "submit", "evaluate"}
     may_run |= {"member@pcen", "train@pcen-0", "train@pcen-1"}  # DVC cannot tell that it does not look at this view
     assert states(facts) == dict.fromkeys(runs, "runs") | dict.fromkeys(may_run, "may run")
@@ -339,7 +339,7 @@ def test_project_without_dvc_lock_decodes_everything(fresh: Path, plan: Plan) ->
     assert "stage recordings has not run yet; counted from the data set's tables" in shown
     assert "since its last run" not in shown
     assert set(states(facts).values()) == {"runs"}
-    assert [why(facts, each["stage"]) for each in facts["stages"]] == [["never run before"]] * 15
+    assert [why(facts, each["stage"]) for each in facts["stages"]] == [["never run before"]] * 16
     order = [each["stage"] for each in facts["stages"]]
     assert order.index("recordings") < order.index("spectrograms@mel") < order.index("member@base")
     assert order.index("member@base") < order.index("train@base-1") < order.index("predict")
