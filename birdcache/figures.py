@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from birdcache.files import write_durably
 
 STYLE: dict[Any, Any] = {
     "axes.grid": True,
@@ -39,4 +42,6 @@ def figure(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[Figu
         FigureCanvasAgg(drawn)
         yield drawn
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn.savefig(path, metadata={"Software": None})
+        content = io.BytesIO()
+        drawn.savefig(content, format="png", metadata={"Software": None})
+        write_durably(path, content.getvalue())

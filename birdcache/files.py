@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, TextIO
 
 from birdcache.errors import StoreError
+from birdcache.formulas import escaped_text
 
 SEAL = "seal"  # key of the digest of a JSON file that people may read
 NOT_IN_URLS = ":?%"  # would turn a path into another URL
@@ -188,15 +189,18 @@ def link(source: Path, target: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file that replaces `path` once it is complete; the folder is made."""
+    """Open a UTF-8 text file that replaces `path` once it is complete and on the disk; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
         with naming(path), temporary.open("w", encoding="utf-8", newline="") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    fsync_path(path.parent)
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -211,13 +215,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Write a CSV file in UTF-8 with \\n line ends, row by row; the number of rows."""
+    """Write a CSV file in UTF-8 with \\n line ends, row by row, and no cell is a formula; the number of rows."""
     written = 0
     with replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
+        writer.writerow(map(escaped_text, columns))
         for row in rows:
-            writer.writerow(row)
+            writer.writerow(map(escaped_text, row))
             written += 1
     return written
 

@@ -8,6 +8,9 @@ Source: https://owasp.org/www-community/attacks/CSV_Injection
 
 from __future__ import annotations
 
+import re
+
+PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 STARTS = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the wide ones too: some spreadsheets take them alike
 MARK = "'"
 
@@ -20,6 +23,11 @@ def starts_formula(text: str) -> bool:
 def escaped(text: str) -> str:
     """The text as it stands in a CSV file."""
     return MARK + text if starts_formula(text.lstrip(MARK)) else text
+
+
+def escaped_text(text: str) -> str:
+    """As `escaped`, but a number stays as it is, such as -5."""
+    return text if PLAIN_NUMBER.fullmatch(text) else escaped(text)
 
 
 def unescaped(text: str) -> str:

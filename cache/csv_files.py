@@ -15,6 +15,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from birdcache.errors import PipelineError
+from birdcache.files import replacing
 from birdcache.formulas import escaped, unescaped
 
 
@@ -98,15 +99,15 @@ class CsvTable:
 
 def write_csv(frame: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
     """Write a frame without its index, in UTF-8 with \\n line ends: a `CsvTable`, or one that only people read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = {name: column if is_numeric_dtype(column) else column.map(_escape) for name, column in frame.items()}
     written = pd.DataFrame(columns, index=frame.index).rename(columns=_escape)
     texts = [column for _, column in written.items() if not is_numeric_dtype(column)]
     # before Python 3.13 a carriage return would stand there without quotation marks, and end a row
     has_return = any(isinstance(cell, str) and "\r" in cell for column in texts for cell in column)
     quoting = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
-    form: Any = {"lineterminator": "\n", "encoding": "utf-8", "float_format": float_format, "quoting": quoting}
-    written.to_csv(path, index=False, **form)
+    form: Any = {"lineterminator": "\n", "float_format": float_format, "quoting": quoting}
+    with replacing(path) as file:
+        written.to_csv(file, index=False, **form)
 
 
 def _escape(cell: Any) -> Any:

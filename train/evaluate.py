@@ -11,6 +11,7 @@ import pandas as pd
 
 from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
+from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.sections import EvaluateParams
 from cache import report_tables, tables
@@ -42,7 +43,7 @@ def main() -> None:
     if windows.has_truth.any():
         metrics["soundscapes"] = score_windows(windows)
     write_table("parameters", parameter_table([read_member(name) for name in names]))
-    (REPORTS / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    write_text(REPORTS / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     print_summary(metrics)
     print((EVALUATION / "members.md").read_text())
     if remark := held.remark(ensemble.blend):
@@ -68,7 +69,7 @@ def write_tables(
 def write_table(name: str, table: pd.DataFrame) -> None:
     """Write a table for programs and for people."""
     write_csv(table, EVALUATION / f"{name}.csv", "%.4f")
-    (EVALUATION / f"{name}.md").write_text(markdown(table))
+    write_text(EVALUATION / f"{name}.md", markdown(table))
 
 
 def score_out_of_fold(predicted: OutOfFold, evaluate: EvaluateParams) -> dict[str, dict[str, float]]:

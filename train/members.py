@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from birdcache.errors import TrainError, run_stage
+from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from birdcache.params.views import multi_view, unlike
@@ -25,8 +26,7 @@ def main() -> None:
     if name not in params.members:
         raise TrainError(f"{name!r}: params.yaml names no such member; choose one of {', '.join(params.members)}")
     member = resolve(name, params, *stores_of(name, params))
-    MEMBERS.mkdir(parents=True, exist_ok=True)
-    (MEMBERS / f"{name}.json").write_text(member.model_dump_json(indent=2) + "\n")
+    write_text(MEMBERS / f"{name}.json", member.model_dump_json(indent=2) + "\n")
 
 
 def stores_of(name: str, params: Params) -> list[Store]:

@@ -10,6 +10,7 @@ from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
+from birdcache.predict.checked import check_scores
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from cache import tables
 from cache.csv_files import write_csv
@@ -30,7 +31,9 @@ def main() -> None:
     thresholds = fit_thresholds(held.truth, held.blended(blend), held.known, params.ensemble.threshold_prior)
     clips = read_clip_scores(SCORES)
     ensemble = gathered(params, labels, held, blend, thresholds, clips)
-    submission = submission_table(clips.row_ids, ensemble.final(clips.member_windows(), clips.windows), labels)
+    final_WK = ensemble.final(clips.member_windows(), clips.windows)
+    check_scores(final_WK, ENSEMBLE, clips.row_ids.__getitem__)
+    submission = submission_table(clips.row_ids, final_WK, labels)
     SUBMISSION.parent.mkdir(parents=True, exist_ok=True)
     write_ensemble(ENSEMBLE, ensemble)
     write_csv(thresholds.table(labels), THRESHOLDS, "%.4f")

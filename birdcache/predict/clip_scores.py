@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
+from birdcache.errors import TrainError
+from birdcache.npz import read_npz, write_npz
+from birdcache.predict.checked import check_scores, clip_of
 from birdcache.predict.postprocess import Cutting, nearest_clips, window_scores, windows_in
+
+KINDS = "U1 U1 f1 i1 f1 f4 f0 f0 f1 b0"  # of the arrays in a file, in their order below
+AGAIN = "run `dvc repro -f predict`"
 
 
 @dataclass(frozen=True)
@@ -94,14 +100,26 @@ class ClipScores:
 
     def write(self, path: Path) -> None:
         """Write a .npz file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+        write_npz(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
 
 def read_clip_scores(path: Path) -> ClipScores:
-    """Read what `ClipScores.write` wrote."""
-    with np.load(path, allow_pickle=False) as content:
-        return ClipScores(**{field.name: content[field.name] for field in fields(ClipScores)})
+    """Read what `ClipScores.write` wrote.
+
+    Raises
+    ------
+    TrainError
+        If it is missing, damaged, holds anything else, or any score is no number from 0 to 1.
+    """
+    kinds = dict(zip((field.name for field in fields(ClipScores)), KINDS.split(), strict=True))
+    found = ClipScores(**read_npz(path, kinds, AGAIN))
+    counted = (len(found.members), 1 + len(found.shifts_s), len(found.middle_s))
+    if found.scores.shape[:3] != counted or found.clips.sum() != counted[2] or len(found.clips) != len(found.windows):
+        raise TrainError(f"{path}: its arrays do not belong together; {AGAIN}")
+    clip = clip_of(np.repeat(found.soundscapes, found.clips).tolist(), found.middle_s)
+    for member, scores_SNK in zip(found.members.tolist(), found.scores, strict=True):
+        check_scores(scores_SNK, f"{path}: member {member}", clip, axis=1)
+    return found
 
 
 def window_ids(name: str, windows: int, window_s: float) -> list[str]:

@@ -18,7 +18,6 @@ from birdcache.bundle.format import SUFFIX, is_bundle
 from birdcache.checkout import project_module
 from birdcache.errors import CommandError
 from birdcache.files import write_rows
-from birdcache.formulas import escaped
 from birdcache.predict.files import Found, check_name, list_files, result_names
 from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems, forget_tables
 from birdcache.predict.predictor import FileScores, Predictor, score_all_the_same
@@ -207,7 +206,7 @@ def report_refused(path: Path, refused: Sequence[RejectedAudio], files: int, out
     CommandError
         If there are any.
     """
-    rows = sorted((escaped(each.file), each.code, each.detail, each.hint) for each in refused)
+    rows = sorted((each.file, each.code, each.detail, each.hint) for each in refused)
     write_rows(path, REFUSED_COLUMNS, rows)
     if refused:
         print("\n".join(map(str, refused)), file=sys.stderr)

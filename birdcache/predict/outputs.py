@@ -16,7 +16,6 @@ from birdcache.annotations.raven import write_raven
 from birdcache.arrays import Floats32
 from birdcache.errors import CommandError
 from birdcache.files import write_rows
-from birdcache.formulas import escaped
 from birdcache.predict.clip_scores import seconds_text, window_ids
 from birdcache.predict.predictor import Facts, Predictor
 
@@ -81,7 +80,7 @@ def detection_rows(file: Scored, wanted: Wanted) -> Iterator[tuple[str, str, str
     """Rows of detections.csv."""
     for each in wanted.detections(file):
         begin, end = seconds_text(each.begin_s), seconds_text(each.end_s)
-        yield escaped(str(file.path)), begin, end, escaped(each.label), f"{each.score:.4f}"
+        yield str(file.path), begin, end, each.label, f"{each.score:.4f}"
 
 
 def write_raven_tables(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:

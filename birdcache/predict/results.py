@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from birdcache.files import sha256_hex, write_durably
+from birdcache.errors import TrainError
+from birdcache.files import sha256_hex
+from birdcache.npz import read_npz, write_npz
+from birdcache.predict.checked import check_scores
 from birdcache.predict.predictor import FileScores
+
+KINDS = {"duration_s": "f0", "members": "f3", "embedding": "f2"}
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,20 @@ class Results:
 
     def write(self, sha256: str, scores: FileScores) -> None:
         """Keep the scores of a recording: whole, or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         embedding = np.empty((0, 0), np.float32) if scores.embedding is None else scores.embedding
-        content = io.BytesIO()
-        np.savez(content, duration_s=np.array(scores.duration_s), members=scores.members, embedding=embedding)
-        write_durably(self.path(sha256), content.getvalue())
+        arrays = {"duration_s": np.array(scores.duration_s), "members": scores.members, "embedding": embedding}
+        write_npz(self.path(sha256), arrays)
 
     def read(self, sha256: str, embed: bool) -> FileScores | None:
-        """Scores that were kept; None if there are none, they are damaged, or features are wanted and missing."""
+        """Scores that were kept; None if there are none, they are damaged, or features are wanted and missing.
+
+        Those that are no numbers, which older versions kept, are made again, and then refused.
+        """
         try:
-            with self.path(sha256).open("rb") as file, np.load(file, allow_pickle=False) as content:
-                embedding = content["embedding"] if content["embedding"].size else None
-                found = FileScores(float(content["duration_s"]), content["members"], embedding)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            content = read_npz(self.path(sha256), KINDS, "")
+            check_scores(content["members"], self.folder, str, axis=1)
+        except TrainError:
             return None
+        embedding = content["embedding"] if content["embedding"].size else None
+        found = FileScores(float(content["duration_s"]), content["members"], embedding)
         return None if embed and found.embedding is None else found

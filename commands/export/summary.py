@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
+from birdcache.files import write_text
 from cache.csv_files import write_csv
 from commands.export.compare import Measurement
 from train.paths import REPORTS
@@ -52,13 +53,12 @@ class Variant:
 def write_reports(variants: Sequence[Variant], facts: Mapping[str, Any]) -> None:
     """Write the table in all formats, and the picture."""
     rows = [variant.row() for variant in variants]
-    REPORTS.mkdir(parents=True, exist_ok=True)
     content = {**facts, "machine": machine(), "ways": {row["way"]: {**row, "way": None} for row in rows}}
     for row in content["ways"].values():
         del row["way"]
-    (REPORTS / "export.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_text(REPORTS / "export.json", json.dumps(content, indent=2) + "\n")
     write_csv(pd.DataFrame(rows), REPORTS / "export.csv", "%.6g")
-    (REPORTS / "export.md").write_text(table_text(rows, facts))
+    write_text(REPORTS / "export.md", table_text(rows, facts))
     draw(variants, float(facts["tolerance"]), REPORTS / "export.png")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 from birdcache.errors import CommandError
 from birdcache.figures import BLUE, GREY, ORANGE, figure
+from birdcache.files import write_rows
 from commands.inspect.splits import split_of
 from train.loop.distributed import ALONE
 from train.loop.lr_range import RangeTest, endless, growing_rates, range_test
@@ -51,12 +51,8 @@ def test_rates(split: TrainingSplit, lowest: float, highest: float, steps: int) 
 
 def write_table(found: RangeTest, path: Path) -> None:
     """Write rate, loss and smoothed loss of each step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("learning_rate", "loss", "smoothed"))
-        for row in zip(found.rates, found.losses, found.smoothed, strict=True):
-            writer.writerow(f"{value:.6g}" for value in row)
+    rows = zip(found.rates, found.losses, found.smoothed, strict=True)
+    write_rows(path, ("learning_rate", "loss", "smoothed"), ([f"{value:.6g}" for value in row] for row in rows))
 
 
 def draw(found: RangeTest, lr: float, title: str, path: Path) -> None:

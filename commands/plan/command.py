@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
+from birdcache.files import write_text
 from birdcache.params import load as parameters
 from commands.plan.decoding import Decoding, StoreCost, plan_decoding
 from commands.plan.reasons import counted, few, lines, size_text
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         for line in decoding_lines(decoding):
             print(line)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(as_json(stages, decoding), indent=2) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(as_json(stages, decoding), indent=2) + "\n")
 
 
 def as_json(stages: Sequence[StagePlan], decoding: Decoding | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from birdcache.errors import CommandError
+from birdcache.files import write_text
 from birdcache.params import load as params
 from commands.project.data_facts import DataFacts, annotation_facts, birdclef_facts, folder_facts
 from commands.project.fitted_params import fitted_params
@@ -99,7 +100,7 @@ def write_params(path: Path, content: str) -> None:
     if path.exists() and path.read_bytes() != content.encode():
         path.replace(_backup(path))
         print(f"kept the old {path} as {_backup(path)}")
-    path.write_text(content, encoding="utf-8")
+    write_text(path, content)
     print(f"wrote {path}")
 
 

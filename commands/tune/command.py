@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from optuna.study import Study
 from ruamel.yaml import YAML
 
 from birdcache.errors import CommandError
-from birdcache.formulas import escaped
+from birdcache.files import write_rows
 from birdcache.params import load as parameters
 from birdcache.params.model import Params, override_problems
 from birdcache.params.recipe import merged
@@ -157,15 +156,13 @@ def current_merit(search: Search, outcomes: list[Outcome]) -> str:
 
 def write_table(outcomes: list[Outcome], tune: TuneParams, path: Path) -> None:
     """Write a row for each trial."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["trial", "state", tune.metric, "epochs_run", "seconds", *tune.keys, "why"])
-        for each in outcomes:
-            merit = "" if each.merit is None else f"{each.merit:.6g}"
-            values = [each.values[key] for key in tune.keys]
-            row = [each.number, each.state, merit, each.epochs, f"{each.seconds:.1f}", *values, each.why]
-            writer.writerow(escaped(cell) if isinstance(cell, str) else cell for cell in row)
+    rows = []
+    for each in outcomes:
+        merit = "" if each.merit is None else f"{each.merit:.6g}"
+        values = [each.values[key] for key in tune.keys]
+        rows.append([each.number, each.state, merit, each.epochs, f"{each.seconds:.1f}", *values, each.why])
+    columns = ["trial", "state", tune.metric, "epochs_run", "seconds", *tune.keys, "why"]
+    write_rows(path, columns, (list(map(str, row)) for row in rows))
 
 
 def override_yaml(override: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from birdcache.errors import TrainError, run_stage
+from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from train.data.member import ResolvedMember
@@ -20,10 +21,9 @@ from train.paths import LADDER_MEMBERS
 def main() -> None:
     """Write data/ladder/members/<run>.json for each rung and ablation."""
     params = parameters.load()
-    LADDER_MEMBERS.mkdir(parents=True, exist_ok=True)
     for run in params.ladder.trained:
         path = member_path(run)
-        path.write_text(resolve_run(run, params).model_dump_json(indent=2) + "\n")
+        write_text(path, resolve_run(run, params).model_dump_json(indent=2) + "\n")
         print(path)
 
 

@@ -26,6 +26,7 @@ from train.loop.split import open_split
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
 from train.paths import LADDER_MODELS, LADDER_REPORTS
+from train.score.predictions import read_predictions
 
 
 def main() -> None:
@@ -75,8 +76,7 @@ def score_fold(
     split = open_split(member, fold, machine, device)
     model = read_model(place.folder, read_sidecar(place.folder), member.recipe.weights, device)
     trained_NK, _ = replace(split.validation(), examples=split.trained).predict(model)
-    with np.load(place.folder / "predictions.npz", allow_pickle=False) as content:
-        validated_NK = content["scores"]
+    _, validated_NK = read_predictions(place.folder, "run its stage again with `dvc repro -f`")
     return FoldScores(
         validated=ScoredRecordings.of(split.validated, validated_NK),
         trained=ScoredRecordings.of(split.trained, trained_NK),

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
+from birdcache.npz import read_npz, write_npz
+from birdcache.predict.checked import check_scores
 from train.data.examples import Examples
 from train.paths import LADDER_RUNS
 from train.score.metrics import class_average_precision, recording_metrics
 
 EARLY = 0.2  # an accuracy that a healthy training passes within a few epochs
 NEVER = float("nan")
+SCORED = {"names": "U1", "primary": "i1", "secondary": "b2", "scores": "f2"}  # arrays of ScoredRecordings in a file
 
 
 @dataclass(frozen=True)
@@ -59,20 +62,26 @@ def fold_path(run: str, seed: int, fold: int) -> Path:
 
 def write_fold(path: Path, fold: FoldScores) -> None:
     """Write a training's scores."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     sides = {"validated": fold.validated, "trained": fold.trained}
     arrays = {f"{side}_{name}": array for side, scored in sides.items() for name, array in vars(scored).items()}
-    np.savez_compressed(path, **arrays, epoch_accuracy=fold.epoch_accuracy, epoch_s=fold.epoch_s)
+    write_npz(path, {**arrays, "epoch_accuracy": fold.epoch_accuracy, "epoch_s": fold.epoch_s})
 
 
 def read_fold(path: Path) -> FoldScores:
-    """Read a training's scores."""
-    with np.load(path, allow_pickle=False) as content:
-        validated, trained = (
-            ScoredRecordings(*(content[f"{side}_{name}"] for name in ScoredRecordings.__annotations__))
-            for side in ("validated", "trained")
-        )
-        return FoldScores(validated, trained, content["epoch_accuracy"], content["epoch_s"])
+    """Read a training's scores.
+
+    Raises
+    ------
+    TrainError
+        If they are missing, damaged, or anything else.
+    """
+    sides = ("validated", "trained")
+    kinds = {f"{side}_{name}": kind for side in sides for name, kind in SCORED.items()}
+    content = read_npz(path, {**kinds, "epoch_accuracy": "f1", "epoch_s": "f1"}, "run `dvc repro -f` on its stage")
+    validated, trained = (ScoredRecordings(*(content[f"{side}_{name}"] for name in SCORED)) for side in sides)
+    for scored in (validated, trained):
+        check_scores(scored.scores, path, scored.names.tolist().__getitem__)
+    return FoldScores(validated, trained, content["epoch_accuracy"], content["epoch_s"])
 
 
 def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:

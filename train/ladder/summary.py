@@ -8,6 +8,7 @@ from itertools import pairwise
 import pandas as pd
 
 from birdcache.errors import TrainError, run_stage
+from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.ladder import Ladder
 from birdcache.params.model import Params
@@ -31,9 +32,9 @@ def main() -> None:
     table = measure_all(params)
     steps, gains = compare_steps(ladder, table), compare_ablations(ladder, table)
     text = page(ladder, table, steps, gains, rung_changes(ladder))
-    (REPORTS / "ladder.md").write_text(text, encoding="utf-8")
+    write_text(REPORTS / "ladder.md", text)
     write_csv(table, REPORTS / "ladder.csv", "%.5f")
-    (REPORTS / "ladder.json").write_text(json.dumps(means(table), indent=2) + "\n")
+    write_text(REPORTS / "ladder.json", json.dumps(means(table), indent=2) + "\n")
     draw_ladder(table, [*ladder.rungs, *ladder.ensemble], gains, REPORTS / "ladder.png")
     print(text)
 

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from dvclive.live import Live
 from safetensors.torch import load
@@ -29,6 +28,7 @@ from train.model.classifier import Classifier
 from train.model.weights import Sidecar, weights_bytes, write_model
 from train.paths import MODELS, TRAINING_REPORTS
 from train.score.metrics import recording_metrics
+from train.score.predictions import write_predictions
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ class Run:
         scores_NK, metrics[kind] = self._predictions(trainer.training_step.kept, weights[kind], validation)
         if self.leads:
             self._write(weights, metrics, validation)
-            names = np.array(validation.examples.names)
-            np.savez_compressed(self.place.folder / "predictions.npz", recording=names, scores=scores_NK)
+            write_predictions(self.place.folder, validation.examples.names, scores_NK)
 
     def _write(self, weights: dict[str, bytes], metrics: dict[str, dict[str, float]], validation: Validation) -> None:
         sidecar = Sidecar(

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from birdcache.arrays import Bools, Floats32
 from birdcache.errors import TrainError
+from birdcache.files import write_text
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
 from cache.tables import Col
 from train.score.blend import Blend, Kind
@@ -30,7 +31,7 @@ class Ensemble(BaseModel):
     `thresholds` are per label, of blended scores before the file's maximum.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     version: Literal[1] = 1
     labels: list[str]
@@ -73,7 +74,7 @@ class Ensemble(BaseModel):
 
 def write_ensemble(path: Path, ensemble: Ensemble) -> None:
     """Write the file."""
-    path.write_text(ensemble.model_dump_json(indent=2) + "\n")
+    write_text(path, ensemble.model_dump_json(indent=2) + "\n")
 
 
 def read_ensemble(path: Path) -> Ensemble:

@@ -15,6 +15,7 @@ from train.data.examples import Examples, read_examples
 from train.paths import MODELS, store_path
 from train.score.blend import Blend, HeldOut
 from train.score.ensemble import ENSEMBLE
+from train.score.predictions import read_predictions
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def read_out_of_fold(
     Raises
     ------
     TrainError
-        If predictions are missing, or no recording was predicted by every member.
+        If predictions are missing, damaged or no numbers, or no recording was predicted by every member.
     """
     per_member = {name: _member_predictions(models, name, folds) for name in members}
     common = sorted(set.intersection(*(set(predicted) for predicted in per_member.values())))
@@ -69,10 +70,6 @@ def _member_predictions(models: Path, name: str, folds: Sequence[int]) -> dict[s
     """Recording -> its scores (K,), and its fold."""
     predicted: dict[str, tuple[Floats32, int]] = {}
     for fold in folds:
-        path = models / name / str(fold) / "predictions.npz"
-        if not path.is_file():
-            raise TrainError(f"{path}: is missing; run `dvc repro train@{name}-{fold}`")
-        with np.load(path, allow_pickle=False) as content:
-            rows = zip(content["recording"].tolist(), content["scores"], strict=True)
-            predicted |= {recording: (scores_K, fold) for recording, scores_K in rows}
+        names, scores_NK = read_predictions(models / name / str(fold), f"run `dvc repro -f train@{name}-{fold}`")
+        predicted |= {recording: (scores_K, fold) for recording, scores_K in zip(names, scores_NK, strict=True)}
     return predicted

@@ -13,6 +13,7 @@ from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
 from birdcache.params.views import AnyView, each_of
+from birdcache.predict.checked import check_scores, clip_of
 from birdcache.predict.postprocess import Cutting
 from birdcache.progress import Progress
 from cache import tables
@@ -91,7 +92,13 @@ def score_folder(folder: Path, task: ScoringTask, opened: SoundscapeStores, prog
 def score_model(
     folder: Path, sidecar: Sidecar, model: Classifier, task: ScoringTask, opened: SoundscapeStores, progress: Progress
 ) -> Floats32:
-    """Scores of the clips of all soundscapes by one model: (S, N, K)."""
+    """Scores of the clips of all soundscapes by one model: (S, N, K).
+
+    Raises
+    ------
+    TrainError
+        If it knows other labels, or any score is no number from 0 to 1.
+    """
     check_labels(folder, sidecar, task.labels)
     recipe, view = sidecar.member.recipe, sidecar.member.view
     stores = opened.of(sidecar.member.member.views, view)
@@ -101,7 +108,9 @@ def score_model(
     for row, soundscape in zip(rows, task.soundscapes, strict=True):
         length = int(stores.first.frames[row])
         middle_SN = task.cutting.moved_middles_s(soundscape.duration_s)
-        scores.append(scorer.scores_around(middle_SN, row, length, task.batch_size))
+        scores_SNK = scorer.scores_around(middle_SN, row, length, task.batch_size)
+        check_scores(scores_SNK, folder, clip_of([soundscape.name] * middle_SN.shape[1], middle_SN[0]), axis=1)
+        scores.append(scores_SNK)
         progress.update()
     return np.concatenate(scores, axis=1)
 

@@ -15,7 +15,7 @@ import torch
 
 from birdcache.arrays import Floats64, Ints
 from birdcache.errors import TrainError, run_stage
-from birdcache.files import file_sha256
+from birdcache.files import file_sha256, write_text
 from birdcache.params import load as parameters
 from birdcache.params.recipe import resolve_recipe
 from birdcache.params.sections import MachineParams
@@ -76,8 +76,7 @@ def pass_on(labels: PseudoLabels, place: RunFolders) -> None:
     if file_sha256(source / SIDECAR) != labels.teacher[source.as_posix()]:
         raise TrainError(f"{source}: changed after stage pseudo read it; {AGAIN}")
     copy_model(source, place.folder)
-    place.report.mkdir(parents=True, exist_ok=True)
-    (place.report / "passed_on.txt").write_text(f"{labels.stopped}\n")
+    write_text(place.report / "passed_on.txt", f"{labels.stopped}\n")
     print(labels.stopped)
 
 

@@ -8,16 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from birdcache.arrays import Floats32, Floats64
 from birdcache.errors import TrainError
+from birdcache.npz import read_npz, write_npz
 from birdcache.params.student import StudentRound
+from birdcache.predict.checked import check_scores
 
 NAME = "labels.npz"
 AGAIN = "run `dvc repro optional/dvc.yaml:student_report`"
+KINDS = {
+    **dict.fromkeys(("labels", "soundscape", "sha256"), "U1"),
+    **dict.fromkeys(("middle_s", "confidence"), "f1"),
+    **{"scores": "f2", "stopped": "U0", "teacher": "U2"},
+}
 
 
 @dataclass(frozen=True)
@@ -40,19 +46,17 @@ class PseudoLabels:
 
     def write(self, folder: Path) -> None:
         """Write `labels.npz`, the same bytes for the same labels."""
-        folder.mkdir(parents=True, exist_ok=True)
-        passed_on = sorted(self.teacher.items())
-        np.savez_compressed(
-            folder / NAME,
-            labels=np.array(self.labels, str),
-            soundscape=np.array(self.soundscape, str),
-            sha256=np.array(self.sha256, str),
-            middle_s=self.middle_s,
-            scores=self.scores,
-            confidence=self.confidence,
-            stopped=np.array(self.stopped),
-            teacher=np.array(passed_on, str).reshape(-1, 2),
-        )
+        arrays = {
+            "labels": np.array(self.labels, str),
+            "soundscape": np.array(self.soundscape, str),
+            "sha256": np.array(self.sha256, str),
+            "middle_s": self.middle_s,
+            "scores": self.scores,
+            "confidence": self.confidence,
+            "stopped": np.array(self.stopped),
+            "teacher": np.array(sorted(self.teacher.items()), str).reshape(-1, 2),
+        }
+        write_npz(folder / NAME, arrays)
 
 
 def round_of(name: str, rounds: Mapping[str, StudentRound]) -> StudentRound:
@@ -74,26 +78,20 @@ def read_pseudo_labels(folder: Path) -> PseudoLabels:
     Raises
     ------
     TrainError
-        If it is missing or damaged.
+        If it is missing or damaged, or any label is no number from 0 to 1.
     """
-    path = folder / NAME
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            return PseudoLabels(
-                labels=tuple(content["labels"].tolist()),
-                soundscape=tuple(content["soundscape"].tolist()),
-                sha256=tuple(content["sha256"].tolist()),
-                middle_s=content["middle_s"],
-                scores=content["scores"],
-                confidence=content["confidence"],
-                stopped=str(content["stopped"]),
-                teacher=dict(content["teacher"].tolist()),
-            )
-    except FileNotFoundError:
-        raise TrainError(f"{path}: is missing; {AGAIN}") from None
-    except (BadZipFile, KeyError, ValueError, OSError) as error:
-        again = f"dvc repro -f optional/dvc.yaml:pseudo@{folder.name}"
-        raise TrainError(f"{path}: is corrupted ({error}); run `{again}`") from None
+    content = read_npz(folder / NAME, KINDS, f"run `dvc repro -f optional/dvc.yaml:pseudo@{folder.name}`")
+    check_scores(content["scores"], folder / NAME, content["soundscape"].tolist().__getitem__)
+    return PseudoLabels(
+        labels=tuple(content["labels"].tolist()),
+        soundscape=tuple(content["soundscape"].tolist()),
+        sha256=tuple(content["sha256"].tolist()),
+        middle_s=content["middle_s"],
+        scores=content["scores"],
+        confidence=content["confidence"],
+        stopped=str(content["stopped"]),
+        teacher=dict(content["teacher"].tolist()),
+    )
 
 
 def sharpened(scores_NK: Floats32, threshold: float, power: float) -> Floats32:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from birdcache.errors import TrainError, run_stage
 from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
+from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.student import START, StudentRound
 from cache.csv_files import write_csv
@@ -48,7 +49,7 @@ def main() -> None:
     write_csv(table, REPORTS / "student.csv", "%.4f")
     stopped = [f"{name}: {each.stopped}" for name, each in labels.items() if each.stopped]
     text = report_text(table, stopped)
-    (REPORTS / "student.md").write_text(text, encoding="utf-8")
+    write_text(REPORTS / "student.md", text)
     draw_rounds(table, REPORTS / "student.png")
     print(text)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from birdcache.arrays import Bools, Floats32
 from birdcache.errors import TrainError
-from birdcache.files import file_sha256
+from birdcache.files import file_sha256, write_text
 from birdcache.params.model import Params
 from birdcache.params.student import START, StudentRound
 from birdcache.predict.clip_scores import window_ids
@@ -139,8 +139,7 @@ class TeacherReport:
 
     def write(self, folder: Path) -> None:
         """Write `teacher.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / TEACHER).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        write_text(folder / TEACHER, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def read_teacher_report(name: str) -> TeacherReport:

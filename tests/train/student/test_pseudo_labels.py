@@ -56,12 +56,14 @@ def test_labels_are_read_as_they_were_written_and_their_bytes_repeat(tmp_path: P
 
 
 def test_labels_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match=r"labels\.npz: is missing; run `dvc repro optional/dvc\.yaml:student_report`"):
+    with pytest.raises(
+        TrainError, match=r"labels\.npz: is missing; run `dvc repro -f optional/dvc\.yaml:pseudo@first`"
+    ):
         read_pseudo_labels(tmp_path / "first")
     LABELS.write(tmp_path / "first")
     path = tmp_path / "first/labels.npz"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(TrainError, match=r"is corrupted .* `dvc repro -f optional/dvc\.yaml:pseudo@first`"):
+    with pytest.raises(TrainError, match=r"is damaged .* `dvc repro -f optional/dvc\.yaml:pseudo@first`"):
         read_pseudo_labels(tmp_path / "first")
 
 
