@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 NOTES = {
     "bytes-around": "bytes before, between or behind the sound are not part of it, and are passed over",
+    "joined": "several files are joined to one, and read as one",
     "wrong-length": "the file names another length than its frames have, which is used",
 }
 

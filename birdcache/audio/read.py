@@ -21,6 +21,7 @@ import soxr
 
 from birdcache.arrays import Floats32
 from birdcache.audio.formats.header import AudioHeader, check_length, check_shape
+from birdcache.audio.formats.pieces import Pieces, Reading
 from birdcache.audio.notes import Note
 from birdcache.audio.paths import kind_of
 from birdcache.audio.rejected import RejectedAudio
@@ -29,6 +30,7 @@ from birdcache.audio.validate import probe
 from birdcache.storage import AnyPath, reaching
 
 BLOCK_SAMPLES = 2**17  # decoded at a time: stays in the processor's cache; the waveform does not depend on it
+WHOLE = Reading(())
 RESAMPLER_QUALITY = "HQ"
 DECODER_VERSION = (
     f"libsndfile {soundfile.__libsndfile_version__}, "
@@ -58,7 +60,7 @@ def read_info(path: Path) -> AudioInfo:
     """
     with _opened(path, path) as file:
         header = probe(file)
-        with _open_audio(file) as audio:
+        with _open_audio(file, header) as audio:
             return _info(audio, header)
 
 
@@ -134,11 +136,12 @@ def waveform_blocks(
         if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise RejectedAudio("changed", "has changed since stage `recordings` read it")
         header = probe(file)
-        with _open_audio(file) as audio:
+        with _open_audio(file, header) as audio:
             info = _info(audio, header)
             wanted_hz = info.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
             check = SampleCheck(info.frames, header.whole, silence)
-            checked = _checked(audio, check, lead if info.sample_rate_hz == wanted_hz else 0)
+            room = lead if info.sample_rate_hz == wanted_hz else 0
+            checked = _checked(audio, check, info.frames, header.reading or WHOLE, room)
             if info.sample_rate_hz == wanted_hz:
                 yield from checked
             else:
@@ -182,30 +185,37 @@ def _resampled(blocks: Iterator[Floats32], info: AudioInfo, sample_rate_hz: int)
     yield np.pad(end_S, (0, missing - len(end_S)))
 
 
-def _checked(audio: Any, check: SampleCheck, lead: int) -> Iterator[Floats32]:
-    """Decode (room + S,) blocks, and check that they are what the file promises."""
+def _checked(audio: Any, check: SampleCheck, frames: int, reading: Reading, lead: int) -> Iterator[Floats32]:
+    """Decode (room + S,) blocks, and check that they are what the file promises, and that nothing follows."""
     try:
-        while len(block_S := _mono_block(audio, lead)) > lead:
+        audio.read(reading.skipped)
+        while frames > 0 and len(block_S := _mono_block(audio, lead, min(frames, BLOCK_SAMPLES))) > lead:
             check.take(block_S[lead:])
+            frames -= len(block_S) - lead
             yield block_S
+        surplus = len(audio.read(reading.surplus + 1))
     except soundfile.SoundFileError as error:
         raise RejectedAudio("damaged", f"breaks off while decoding ({_reason(error)})") from error
     check.finish()
+    if surplus != reading.surplus:
+        raise RejectedAudio("damaged", f"{surplus} samples follow its sound, where {reading.surplus} were counted")
 
 
-def _mono_block(audio: Any, lead: int) -> Floats32:
+def _mono_block(audio: Any, lead: int, most: int) -> Floats32:
     """The next samples, the mean of their channels, behind `lead` unused ones."""
-    block_S = np.empty(lead + BLOCK_SAMPLES, np.float32)
+    block_S = np.empty(lead + most, np.float32)
     if audio.channels == 1:
         return block_S[: lead + len(audio.read(out=block_S[lead:]))]
-    samples_SC = audio.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+    samples_SC = audio.read(most, dtype="float32", always_2d=True)
     samples_SC.mean(axis=1, out=block_S[lead : lead + len(samples_SC)])
     return block_S[: lead + len(samples_SC)]
 
 
-def _open_audio(file: Any) -> Any:
+def _open_audio(file: Any, header: AudioHeader) -> Any:
     file.seek(0)
     try:
+        if header.reading is not None:
+            return soundfile.SoundFile(Pieces(file, header.reading))
         return soundfile.SoundFile(file.fileno(), closefd=False)
     except soundfile.SoundFileError as error:
         raise RejectedAudio("damaged", f"libsndfile cannot open it ({_reason(error)})") from error
@@ -214,6 +224,8 @@ def _open_audio(file: Any) -> Any:
 def _info(audio: Any, header: AudioHeader) -> AudioInfo:
     """Facts as libsndfile sees them, which must not be more than validation has seen."""
     frames, rate_hz, channels = int(audio.frames), int(audio.samplerate), int(audio.channels)
+    if header.frames is not None and header.reading is not None and header.reading.stretched:
+        frames = header.frames  # what libsndfile says is a guess
     check_shape(rate_hz, channels)
     check_length(frames, rate_hz)
     duration_s = frames / rate_hz

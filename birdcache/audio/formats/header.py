@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from birdcache.audio.formats.pieces import Reading
 from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio
 
@@ -27,9 +28,8 @@ class AudioHeader:
         Whether the file says where it ends. What is there may be sound, but nobody knows if it is all.
     notes
         What is odd about the file, and harmless.
-    lead, pieces
-        What libsndfile is to read instead of the file: bytes put in front, and spans of the file (start, end). Without
-        pieces, it reads the file itself.
+    reading
+        What libsndfile reads instead of the file itself.
 
     Raises
     ------
@@ -43,8 +43,7 @@ class AudioHeader:
     whole: bool
     ended: bool = True
     notes: tuple[Note, ...] = ()
-    lead: bytes = b""
-    pieces: tuple[tuple[int, int], ...] = ()
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         check_shape(self.sample_rate_hz, self.channels)

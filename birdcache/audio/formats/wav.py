@@ -5,12 +5,12 @@ Sources: Multimedia Programming Interface and Data Specifications 1.0 (1991); EB
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from birdcache.audio.formats.header import AudioHeader, check_length, check_shape
+from birdcache.audio.formats.pieces import size_of
 from birdcache.audio.rejected import RejectedAudio
 
 PLAIN = {1: "PCM", 3: "float", 6: "A-law", 7: "mu-law"}  # a sample is a fixed number of bytes
@@ -75,7 +75,7 @@ def _format(content: bytes, order: str) -> _Format:
 def _promise(form: _Format | None, size: int, file: BinaryIO) -> AudioHeader:
     if form is None:
         raise RejectedAudio("damaged", "its sound begins before its format")
-    there = os.fstat(file.fileno()).st_size - file.tell()
+    there = size_of(file) - file.tell()
     if there == 0 or (size == 0 and there < form.frame_bytes):
         raise RejectedAudio("empty" if size == 0 else "truncated", "holds no samples")
     if size == 0:

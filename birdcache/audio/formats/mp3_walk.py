@@ -1,0 +1,201 @@
+"""A walk over the frames of MPEG audio, from the first to the last, past all that is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from birdcache.audio.formats.mp3_frames import Frame, Kind, frame_of
+from birdcache.audio.formats.mp3_table import MOST_BYTES, Table, table_in
+from birdcache.audio.formats.pieces import BLOCK_BYTES, Window
+from birdcache.audio.formats.tags import before_tags, behind_tags, behind_zeros
+from birdcache.audio.notes import Note
+from birdcache.audio.rejected import RejectedAudio
+
+HEAD_BYTES = 4
+FIRST_WITHIN = 2**20  # bytes before the first frame, but for tags and zeros: behind more there is no MPEG audio
+SURE_FRAMES = 3  # in a row: fewer may be a chance
+MOST_FREE_BYTES = 2**13  # of a frame in free format
+HEAD = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x00-\xef]", re.DOTALL)
+
+
+class Walk:
+    """All frames of a file.
+
+    Attributes
+    ----------
+    kind, spans, count
+        What all frames share, where those with sound lie, and their number.
+    table, table_at
+        What the first frame says of the others, if it has a table, and its place.
+    cut
+        Whether the file ends within a frame.
+    has_gaps
+        Whether zeros or unknown bytes lie behind or between frames, where there may have been others.
+    notes
+        What lies around the frames.
+    """
+
+    def __init__(self, window: Window, start: int) -> None:
+        """Walk from `start` on.
+
+        Raises
+        ------
+        RejectedAudio
+            not-audio, truncated, damaged or chained.
+        """
+        self._window, self._end, self._free_bytes = window, before_tags(window), 0
+        self.spans: list[tuple[int, int]] = []
+        self.notes: list[Note] = []
+        self._lengths: set[int] = set()
+        self.table: Table | None = None
+        self.count, self.cut, self.has_gaps, self._joints, self._last = 0, False, False, 0, 0
+        place = self.table_at = self._first(start)
+        first = frame_of(window(place, HEAD_BYTES))
+        assert first is not None
+        self.kind = first.kind
+        if place > start:
+            self._note(start, place, "before its first frame")
+        while place < self._end and not self.cut:
+            length = self._length(place, self.kind)
+            if not length:
+                place = self._pass_over(place)
+            elif place + length > self._end:
+                self.cut = True
+            else:
+                self._take(place, length)
+                place += length
+        if self._joints:
+            self.notes.append(Note("joined", f"{self._joints} tables or tags lie between its frames"))
+
+    def _take(self, place: int, length: int) -> None:
+        """Note a frame; one with a table holds no sound."""
+        self._last = place
+        table = table_in(self._window(place, min(length, MOST_BYTES)), self.kind)
+        if table is not None:
+            if place == self.table_at:
+                self.table = table
+            else:
+                self._joints += 1
+            return
+        self.count += 1
+        self._lengths.add(length)
+        if self.spans and self.spans[-1][1] == place:
+            self.spans[-1] = self.spans[-1][0], place + length
+        else:
+            self.spans.append((place, place + length))
+
+    def _pass_over(self, place: int) -> int:
+        """The place of the next frame where none follows the last one, or the end.
+
+        Raises
+        ------
+        RejectedAudio
+            damaged if a frame was there, chained if another sound is.
+        """
+        known, zeros = self._behind_known(place)
+        if known >= self._end:
+            self.has_gaps |= zeros
+            if zeros:
+                self._note(place, self._end, "behind its last frame")
+            return self._end
+        if self._length(known, self.kind):
+            self.has_gaps |= zeros
+            if zeros:
+                self._note(place, known, "between frames")
+            self._joints += not zeros
+            return known
+        self._check_other(known)
+        found = next(self._sure(self.kind, self._last + HEAD_BYTES, self._end), self._end)
+        rest = self._window(known, HEAD_BYTES)
+        if found == self._end and self._end - known < HEAD_BYTES and rest[:1] == b"\xff":
+            self.cut = True
+            return found
+        is_frame = found < place or {found - known, found - self._last} & self._lengths
+        if is_frame or (zeros and found < self._end):
+            raise RejectedAudio("damaged", f"the frame at byte {self._last} or the next one is broken")
+        self.has_gaps = True
+        self._note(place, found, "between frames" if found < self._end else "behind its last frame")
+        return found
+
+    def _note(self, place: int, end: int, where: str) -> None:
+        self.notes.append(Note("bytes-around", f"{end - place} bytes at byte {place}, {where}"))
+
+    def _behind_known(self, place: int) -> tuple[int, bool]:
+        """The place behind tags and zeros, and whether there are zeros; it may lie past the end."""
+        begin, zeros = -1, False
+        while begin < place < self._end:
+            begin = place
+            place = behind_tags(self._window, place)
+            tagged, place = place, behind_zeros(self._window, place)
+            zeros |= place > tagged
+        return place, zeros
+
+    def _check_other(self, place: int) -> None:
+        """Refuse another sound that begins here."""
+        frame = frame_of(self._window(place, HEAD_BYTES))
+        if frame is not None and frame.kind != self.kind and next(self._sure(frame.kind, place, place + 1), -1) >= 0:
+            raise RejectedAudio("chained", f"sound of another kind begins at byte {place}")
+
+    def _first(self, start: int) -> int:
+        """The place of the first frame.
+
+        Raises
+        ------
+        RejectedAudio
+            truncated if the file ends within it, not-audio if there is none.
+        """
+        place, _ = self._behind_known(start)
+        for found in self._sure(None, place, place + FIRST_WITHIN):
+            return found
+        frame = frame_of(self._window(place, HEAD_BYTES))
+        if frame is not None and frame.kind.layer == 3 and place + frame.length > self._end:
+            raise RejectedAudio("truncated", "ends within its first frame")
+        begin = self._window(start, 8)
+        raise RejectedAudio("not-audio", f"is not audio of a known format (it begins with {begin!r})")
+
+    def _sure(self, kind: Kind | None, place: int, end: int) -> Iterator[int]:
+        """Places from one on where several frames of a kind, or the last ones, follow one another."""
+        while place < min(end, self._end):
+            block = self._window(place, BLOCK_BYTES)
+            for match in HEAD.finditer(block):
+                at = place + match.start()
+                if at < end and self._is_sure(at, kind):
+                    yield at
+            place += max(1, len(block) - HEAD_BYTES)
+
+    def _is_sure(self, place: int, kind: Kind | None) -> bool:
+        first = frame_of(self._window(place, HEAD_BYTES))
+        if first is None or kind not in (None, first.kind):
+            return False
+        if kind is None:
+            self._free_bytes = 0
+        for count in range(SURE_FRAMES):
+            length = self._length(place, first.kind)
+            if not length or place + length > self._end:
+                return count > 0 and (length > 0 or self._behind_known(place)[0] > place or place == self._end)
+            place += length
+        return True
+
+    def _length(self, place: int, kind: Kind) -> int:
+        """Bytes of the frame of this kind that begins at a place; 0 if none does."""
+        frame = frame_of(self._window(place, HEAD_BYTES))
+        if frame is None or frame.kind != kind:
+            return 0
+        if not frame.length and not self._free_bytes:
+            self._free_bytes = self._find_free_bytes(place, frame)
+        length = frame.length or self._free_bytes
+        return length + frame.padding if length else 0
+
+    def _find_free_bytes(self, place: int, frame: Frame) -> int:
+        """The length of frames in free format, without padding: that of the first, if a third one follows there."""
+        for match in HEAD.finditer(self._window(place + HEAD_BYTES, MOST_FREE_BYTES)):
+            second = place + HEAD_BYTES + match.start()
+            follower = frame_of(self._window(second, HEAD_BYTES))
+            length = second - place - frame.padding
+            if follower is not None and follower[:2] == frame[:2]:
+                third = second + length + follower.padding
+                last = frame_of(self._window(third, HEAD_BYTES))
+                if third == self._end or (last is not None and last[:2] == frame[:2]):
+                    return length
+        return 0
