@@ -50,7 +50,10 @@ def verified_json(data: bytes, *, canonical: bool = False) -> dict[str, Any]:
     ValueError
         If it is no such JSON, or any byte has changed.
     """
-    content = json.loads(data)
+    try:
+        content = json.loads(data)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
     key = DIGEST if canonical else SEAL
     if not isinstance(content, dict) or key not in content:
         raise ValueError("has no checksum")

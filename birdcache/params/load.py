@@ -1,4 +1,4 @@
-"""Reading params.yaml; nothing else in the project parses YAML.
+"""Reading params.yaml.
 
 `load()` refuses a wrong file with all its problems at once; below this border everything is typed and trusted.
 """
@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from birdcache.errors import BirdcacheError
 from birdcache.params.ladder import ladder_problems
 from birdcache.params.model import Params
 from birdcache.params.recipe import completed, is_derived
@@ -25,12 +22,10 @@ from birdcache.params.rules import (
     student_problems,
 )
 from birdcache.params.tune import tune_problems
+from birdcache.params.yaml_file import ParamsError as ParamsError
+from birdcache.params.yaml_file import read_yaml
 
 DEFAULT_PATH = Path("params.yaml")
-
-
-class ParamsError(BirdcacheError):
-    """params.yaml is unusable; the message lists every problem with key, value, rule and way out."""
 
 
 def load(path: Path = DEFAULT_PATH) -> Params:
@@ -41,7 +36,7 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     ParamsError
         If the file is missing, is not YAML, or breaks any rule; all problems are listed at once.
     """
-    raw = _read_yaml(path)
+    raw = _read_sections(path)
     bases, problems = _expand_recipes(raw)
     params: Params | None = None
     try:
@@ -95,13 +90,8 @@ def _own(problems: list[Any], bases: dict[str, str]) -> list[Any]:
     return [problem for problem in problems if not is_of_base(problem)]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; run `birdcache init --demo` in the project's folder") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: is not readable as YAML 1.2 in UTF-8; correct this place:\n{error}") from None
-    if not isinstance(raw, dict):
+def _read_sections(path: Path) -> dict[str, Any]:
+    raw = read_yaml(path)
+    if not isinstance(raw, dict) or not all(isinstance(name, str) for name in raw):
         raise ParamsError(f"{path}: must hold sections (demo, data, views, ...); run `birdcache init --demo`")
     return raw

@@ -7,14 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from birdcache.errors import CommandError
 from birdcache.files import write_text
 from birdcache.params import load as params
+from birdcache.params.yaml_file import parse_yaml
 from commands.project.data_facts import DataFacts, annotation_facts, birdclef_facts, folder_facts
 from commands.project.fitted_params import fitted_params
 
@@ -67,8 +64,8 @@ def demo_params(versions: Iterator[str]) -> str:
 def describes_demo(content: str) -> bool:
     """True if a version of params.yaml makes synthetic data."""
     try:
-        raw: Any = YAML(typ="safe", pure=True).load(content)
-    except YAMLError:
+        raw = parse_yaml(content)
+    except ValueError:
         return False
     return isinstance(raw, dict) and bool(raw.get("demo"))
 

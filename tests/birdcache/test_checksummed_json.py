@@ -34,6 +34,12 @@ def test_what_is_short_or_long_or_no_object_is_noticed(change: Any) -> None:
         verified_json(change(checksummed_json(CONTENT)))
 
 
+def test_a_pile_of_brackets_or_digits_is_noticed() -> None:
+    for data in (b"[" * 100_000, b'{"a": ' * 100_000, b'{"a": ' + b"9" * 5000 + b"}"):
+        with pytest.raises(ValueError, match=r"nested too deeply|digits"):
+            verified_json(data)
+
+
 def test_a_number_in_another_spelling_is_another_byte() -> None:
     """Its value, and so its digest, would be the same."""
     data = checksummed_json(CONTENT)
