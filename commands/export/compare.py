@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from birdcache.storage import AnyPath, place
 from cache import tables
 from cache.tables import Col
 from train.score.metrics import window_metrics
+from train.score.truth import labelled_soundscapes, read_truth
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Measurement:
 def compared_files(count: int) -> ComparedFiles:
     """Up to `count` soundscapes, those with truth first, and `count` recordings of all lengths."""
     soundscapes = tables.SOUNDSCAPES.read()
-    with_truth = {row_id.rpartition("_")[0] for row_id in tables.SOUNDSCAPE_TRUTH.read()[Col.ROW_ID]}
+    with_truth = labelled_soundscapes()
     order = np.argsort([name not in with_truth for name in soundscapes[Col.SOUNDSCAPE]], kind="stable")
     chosen = [place(path) for path in soundscapes[Col.PATH].iloc[order[:count]]]
     audio = tables.AUDIO.read()
@@ -115,15 +115,10 @@ def soundscape_metrics(
     compared: ComparedFiles, measured: Measurement, labels: Sequence[str], window_s: float
 ) -> dict[str, float]:
     """Metrics over the windows of the soundscapes with truth; empty if there are none."""
-    truth = tables.SOUNDSCAPE_TRUTH.read().set_index(Col.ROW_ID)[Col.LABELS].to_dict()
-    number = {label: place for place, label in enumerate(labels)}
-    truth_rows: list[Any] = []
-    score_rows: list[Floats32] = []
-    for path, scores_WK in zip(compared.soundscapes, measured.finals, strict=False):
-        for row_id, scores_K in zip(window_ids(path.stem, len(scores_WK), window_s), scores_WK, strict=True):
-            if row_id in truth:
-                sings = np.zeros(len(labels), bool)
-                sings[[number[label] for label in truth[row_id].split() if label in number]] = True
-                truth_rows.append(sings)
-                score_rows.append(scores_K)
-    return window_metrics(np.stack(truth_rows), np.stack(score_rows)) if truth_rows else {}
+    pairs = list(zip(compared.soundscapes, measured.finals, strict=False))
+    row_ids = [row_id for path, each_WK in pairs for row_id in window_ids(path.stem, len(each_WK), window_s)]
+    truth = read_truth(row_ids, labels)
+    if not truth.known.any():
+        return {}
+    scores_NK = np.concatenate([each_WK for _, each_WK in pairs])
+    return window_metrics(truth.sings[truth.known], scores_NK[truth.known])

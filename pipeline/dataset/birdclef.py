@@ -51,14 +51,7 @@ def read_birdclef(root: AnyPath, bounds: Bounds, warn: Callable[[str], None]) ->
     PipelineError
         If train.csv or the audio folder is missing, or any row breaks a rule.
     """
-    path = root / "train.csv"
-    audio = next((root / name for name in AUDIO_FOLDERS if (root / name).is_dir()), None)
-    if audio is None:
-        raise PipelineError(
-            f"{root / AUDIO_FOLDERS[0]}: no such folder; correct data.root or data.layout in params.yaml"
-        )
-    if outside := bounds.why_outside(audio):
-        raise PipelineError(f"{audio}: {outside}; {LINKS_HINT}")
+    path, audio = root / "train.csv", audio_folder(bounds)
     read = read_user_table(path, ["primary_label", "filename"], [*_COLUMNS, *NAMES], bounds)
     table = read.cells.reindex(columns=list(dict.fromkeys([*read.cells.columns, *_COLUMNS])), fill_value="")
     for column in _COLUMNS:
@@ -72,6 +65,24 @@ def read_birdclef(root: AnyPath, bounds: Bounds, warn: Callable[[str], None]) ->
     return _recordings(table, audio, lambda text: warn(f"{path}: {text}")), table.drop_duplicates(
         "primary_label"
     ).set_index("primary_label")
+
+
+def audio_folder(bounds: Bounds) -> AnyPath:
+    """The folder of the recordings.
+
+    Raises
+    ------
+    PipelineError
+        If there is none, or it lies elsewhere.
+    """
+    audio = next((bounds.root / name for name in AUDIO_FOLDERS if (bounds.root / name).is_dir()), None)
+    if audio is None:
+        raise PipelineError(
+            f"{bounds.root / AUDIO_FOLDERS[0]}: no such folder; correct data.root or data.layout in params.yaml"
+        )
+    if outside := bounds.why_outside(audio):
+        raise PipelineError(f"{audio}: {outside}; {LINKS_HINT}")
+    return audio
 
 
 def _names(folder: AnyPath, bounds: Bounds) -> set[str]:

@@ -7,8 +7,8 @@ Three layouts: `birdclef` (train.csv beside train_audio/, read in `pipeline.data
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -26,11 +26,11 @@ from birdcache.storage import AnyPath, place, reaching
 from birdcache.user_tables import Problem, colliding, read_header, read_user_table
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import annotated, unlabelled
-from pipeline.dataset.birdclef import read_birdclef
+from pipeline.dataset.birdclef import audio_folder, read_birdclef
+from pipeline.dataset.matches import NO_CALL, label_warnings, truth_warnings, unlisted_warnings
 from pipeline.dataset.notes import Noted
 
-NO_CALL = "nocall"
-TAXONOMY = list(NAMES)
+TAXONOMY, TAXONOMY_FILE = list(NAMES), "taxonomy.csv"
 TOLD = 20  # names of files in an error; the others are counted
 FORMULA_RULE = "begins with = + - or @: spreadsheets would compute it, and row_ids must stay as they are; rename it"
 
@@ -93,19 +93,35 @@ def read_metadata(data: DataParams) -> Metadata:
     warnings: list[str] = []
     recordings, own_names = _read_recordings(data, bounds, warnings.append)
     taxonomy = read_taxonomy(bounds, own_names)
-    annotations = _read_annotations(data, bounds, recordings, taxonomy)
+    annotations = _read_annotations(data, bounds, recordings, taxonomy, warnings.append)
     recordings = annotated(recordings, annotations).sort_values(Col.RECORDING, ignore_index=True)
     if recordings.empty:
         raise PipelineError(f"{root}: lists no recording in layout {data.layout}; correct data.root or data.layout")
-    return Metadata(
+    metadata = Metadata(
         recordings=recordings,
         annotations=annotations,
         taxonomy=taxonomy,
-        submission=_read_submission(bounds, set(recordings[Col.LABEL])),
+        submission=_read_submission(bounds),
         soundscapes=_list_soundscapes(bounds, data.soundscapes),
         truth=_read_truth(bounds, data.soundscape_truth),
         warnings=tuple(warnings),
     )
+    return replace(metadata, warnings=(*warnings, *_match_warnings(metadata, data, bounds)))
+
+
+def _match_warnings(metadata: Metadata, data: DataParams, bounds: Bounds) -> Iterator[str]:
+    """Names by which one table or file calls another, and that nothing answers to."""
+    recordings, root = metadata.recordings, bounds.root
+    taught = {*recordings[Col.LABEL], *metadata.annotations[Col.LABEL]}
+    taxonomy = metadata.taxonomy if (root / TAXONOMY_FILE).exists() else None
+    yield from label_warnings(recordings, taught, taxonomy, metadata.submission)
+    if data.soundscape_truth is not None:
+        yield from truth_warnings(metadata.truth, metadata.soundscapes, taught, root / data.soundscape_truth)
+    if data.layout == "birdclef":
+        yield from unlisted_warnings(audio_folder(bounds), recordings[Col.PATH], (), "train.csv lists none of them")
+    elif data.layout == "annotations":
+        apart = [root / data.soundscapes] if data.soundscapes is not None else []
+        yield from unlisted_warnings(root, recordings[Col.PATH], apart, "no annotation is about them")
 
 
 def _read_recordings(
@@ -120,11 +136,19 @@ def _read_recordings(
 
 
 def _read_annotations(
-    data: DataParams, bounds: Bounds, recordings: pd.DataFrame, taxonomy: pd.DataFrame
+    data: DataParams,
+    bounds: Bounds,
+    recordings: pd.DataFrame,
+    taxonomy: pd.DataFrame,
+    warn: Callable[[str], None],
 ) -> pd.DataFrame:
     """The annotations, with the recordings that they are about."""
     names = LabelNames(recordings[Col.LABEL], taxonomy)
-    return matched(read_annotations(Path(data.annotations), names.label_of, data.links), bounds, recordings)
+    annotations = matched(read_annotations(Path(data.annotations), names.label_of, data.links), bounds, recordings)
+    known = {*recordings[Col.LABEL], *taxonomy.index}
+    if new := sorted({*annotations[Col.LABEL]} - known) if known else []:
+        warn(f"{len(new)} label(s) of annotations are new classes, which no recording is labelled with, first {new[0]}")
+    return annotations
 
 
 def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -193,7 +217,7 @@ def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame) -> pd.DataFrame:
     PipelineError
         If taxonomy.csv is no such table, or names a label twice.
     """
-    path = bounds.root / "taxonomy.csv"
+    path = bounds.root / TAXONOMY_FILE
     if not path.exists():
         return own_names.reindex(columns=TAXONOMY, fill_value="")
     table = read_user_table(path, ["primary_label"], TAXONOMY, bounds)
@@ -202,17 +226,17 @@ def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame) -> pd.DataFrame:
     return table.cells.set_index("primary_label").reindex(columns=TAXONOMY, fill_value="")
 
 
-def _read_submission(bounds: Bounds, labels: set[str]) -> tuple[str, ...] | None:
-    """The label columns of sample_submission.csv; None without one, or if it has no label among its columns.
+def _read_submission(bounds: Bounds) -> tuple[str, ...] | None:
+    """The label columns of sample_submission.csv; None without one, or with a single column beside the first.
 
-    BirdCLEF 2021 and 2022 asked for other columns (birds, target): those files say nothing about labels.
+    BirdCLEF 2021 and 2022 asked for one column (birds, target): those files say nothing about labels.
     """
     path = bounds.root / "sample_submission.csv"
     if not path.exists():
         return None
     header = read_header(path, bounds)
     columns = header[1:]
-    if not labels.intersection(columns):
+    if len(columns) < 2:
         return None
     if header[0] != Col.ROW_ID or len(set(columns)) != len(columns):
         raise PipelineError(f"{path}: row 1 must be row_id and then each label once; correct it, or remove the file")

@@ -52,7 +52,7 @@ def summarise(
         "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
         "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
         "annotations": {"times": len(annotations), "recordings": int(annotations[Col.RECORDING].nunique())},
-        "warnings": [*metadata.warnings, *_warnings(contents), *_label_warnings(known)],
+        "warnings": [*metadata.warnings, *_warnings(contents), *_lost(metadata, usable), *_label_warnings(known)],
         "contents": contents,
         "refused": _refused(recordings),
         "no_end": list(recordings.loc[recordings["no_end"], Col.RECORDING]),
@@ -97,6 +97,21 @@ def _warnings(contents: dict[str, Any]) -> Iterator[str]:
     if scapes := contents["also_soundscapes"]:
         first = next(iter(scapes))
         yield f"{len(scapes)} soundscape(s) are recordings too, first {first}; see reports/data/summary.json"
+
+
+def _lost(metadata: Metadata, usable: pd.DataFrame) -> Iterator[str]:
+    """Labels and annotated times of which no recording is left, since all were refused."""
+    times = metadata.annotations
+    left = times[Col.RECORDING].isin(usable[Col.RECORDING])
+    gone = sorted(
+        {*metadata.recordings[Col.LABEL], *times[Col.LABEL]} - {*usable[Col.LABEL], *times.loc[left, Col.LABEL]}
+    )
+    listed = "see reports/data/refused.csv"
+    if gone:
+        yield f"{len(gone)} label(s) have no usable recording and are no classes, first {gone[0]}; {listed}"
+    if not left.all():
+        first = times.loc[~left, Col.RECORDING].iloc[0]
+        yield f"{(~left).sum()} of {len(times)} annotated times are in refused recordings, first {first}; {listed}"
 
 
 def _label_warnings(known: set[str]) -> Iterator[str]:

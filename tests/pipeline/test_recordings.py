@@ -164,6 +164,18 @@ def test_unusable_files_are_named_with_reasons_and_cost_no_other(
     assert report()["soundscapes"]["refused"] == {"too-long": 1}
 
 
+def test_labels_and_annotated_times_that_are_lost_with_refused_files_are_told(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path
+) -> None:
+    Path("annotations/t.csv").write_text("file,start_s,end_s,label\nXC4.ogg,0,1,1234\nXC0.ogg,0,1,robin\n")
+    (birdclef / "train_audio/1234/XC4.ogg").write_bytes(b"")
+    run()
+    assert report()["warnings"][1:] == [
+        "1 label(s) have no usable recording and are no classes, first 1234; see reports/data/refused.csv",
+        "1 of 2 annotated times are in refused recordings, first 1234/XC4.ogg; see reports/data/refused.csv",
+    ]
+
+
 def test_truncated_ogg_is_refused(run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path) -> None:
     clip = birdclef / "train_audio/wren/XC3.ogg"
     clip.write_bytes(clip.read_bytes()[:-200])

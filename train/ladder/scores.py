@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
+from birdcache.errors import TrainError
 from birdcache.npz import read_npz, write_npz
 from birdcache.predict.checked import check_scores
 from train.data.examples import Examples
@@ -140,6 +141,8 @@ def blended(runs: Sequence[FoldScores]) -> FoldScores:
 
 def _mean(each: Sequence[ScoredRecordings]) -> ScoredRecordings:
     common = sorted(set.intersection(*(set(scored.names.tolist()) for scored in each)))
+    if not common:
+        raise TrainError("ladder: an ensemble's rungs scored no recording in common; run `birdcache ladder` again")
     aligned = []
     for scored in each:
         place = {name: number for number, name in enumerate(scored.names.tolist())}

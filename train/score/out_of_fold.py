@@ -58,6 +58,10 @@ def read_out_of_fold(
     common = sorted(set.intersection(*(set(predicted) for predicted in per_member.values())))
     if not common:
         raise TrainError("models/: no recording was predicted by every member; run `dvc repro`")
+    predicted_by_one = len(set().union(*per_member.values()))
+    if len(common) < predicted_by_one:
+        lost = f"{predicted_by_one - len(common)} of {predicted_by_one} recordings"
+        print(f"warning: {lost} were not predicted by every member and count for none; see reports/spectrograms/")
     scores = {name: np.stack([each[recording][0] for recording in common]) for name, each in per_member.items()}
     fold = np.array([per_member[members[0]][recording][1] for recording in common])
     examples, _ = read_examples(Store(store_path(view)), labels)

@@ -67,7 +67,7 @@ def read_soundscapes() -> list[SoundscapeAudio]:
 
 
 def held_by_all_views(soundscapes: Sequence[SoundscapeAudio], sidecars: Iterable[Sidecar]) -> list[SoundscapeAudio]:
-    """The soundscapes that were decoded for all views of these models; prints a warning for each of the others."""
+    """The soundscapes that were decoded for all views of these models; prints how many others there are."""
     views = {
         name: view
         for sidecar in sidecars
@@ -77,8 +77,9 @@ def held_by_all_views(soundscapes: Sequence[SoundscapeAudio], sidecars: Iterable
     for name, view in sorted(views.items()):
         store = Store(store_path(name, soundscapes=True), view)
         kept &= store.rows_of([each.sha256 for each in soundscapes]) >= 0
-    for soundscape in (each for each, keep in zip(soundscapes, kept, strict=True) if not keep):
-        print(f"warning: {soundscape.name} could not be decoded and is left out; see reports/spectrograms/")
+    if lost := [each.name for each, keep in zip(soundscapes, kept, strict=True) if not keep]:
+        count = f"{len(lost)} of {len(soundscapes)} soundscapes"
+        print(f"warning: {count} could not be decoded and are left out, first {lost[0]}; see reports/spectrograms/")
     return [soundscape for soundscape, keep in zip(soundscapes, kept, strict=True) if keep]
 
 

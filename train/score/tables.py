@@ -13,13 +13,12 @@ import pandas as pd
 from birdcache.arrays import Bools, Floats32, Ints
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from birdcache.predict.postprocess import PostProcessing, by_soundscape
-from cache import tables
-from cache.tables import Col
 from train.paths import SCORES
 from train.score.blend import BLENDS, Blend, HeldOut, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold
+from train.score.truth import read_truth
 
 Scores = dict[str, dict[str, float]]  # on which data -> metric -> value
 USUAL = PostProcessing(smoothing=0.1, file_max=1.0)  # tried for a step that is off
@@ -47,19 +46,16 @@ class Windows:
 
 def read_windows(labels: list[str], ensemble: Ensemble) -> Windows:
     """Final scores of all windows beside their truth, as far as there is one; each member also alone."""
-    truth = tables.SOUNDSCAPE_TRUTH.read().set_index(Col.ROW_ID)[Col.LABELS]
     clips = read_clip_scores(SCORES)
     row_ids = clips.row_ids
-    number = {label: index for index, label in enumerate(labels)}
-    truth_NK = np.zeros((len(row_ids), len(labels)), bool)
-    for row, row_id in enumerate(row_ids):
-        truth_NK[row, [number[label] for label in truth.get(row_id, "").split() if label in number]] = True
-    has_truth = np.array([row_id in truth.index for row_id in row_ids], bool)
+    truth = read_truth(row_ids, labels)
+    if truth.warning:
+        print(f"warning: {truth.warning}")
     members_PNK = clips.member_windows()
     alone = [by_soundscape(ensemble.post, scores_NK, clips.windows) for scores_NK in members_PNK]
     scores = dict(zip(clips.members.tolist(), alone, strict=True))
     scores[ENSEMBLE] = ensemble.final(members_PNK, clips.windows)
-    return Windows(clips, row_ids, truth_NK, has_truth, scores)
+    return Windows(clips, row_ids, truth.sings, truth.known, scores)
 
 
 def member_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from birdcache.params.student import StudentRound
 from birdcache.predict.postprocess import Cutting
 from train.paths import STUDENT
 from train.score.soundscapes import ScoringTask, SoundscapeAudio
+from train.score.truth import labelled_soundscapes
 from train.student.pseudo_labels import PseudoLabels, confidence, round_of, sharpened
 from train.student.rounds import (
     Evaluator,
@@ -24,10 +25,8 @@ from train.student.rounds import (
     check_measurable,
     models_of,
     open_evaluator,
-    read_truth,
     reason_to_stop,
     teacher_report,
-    with_truth,
 )
 
 
@@ -93,8 +92,8 @@ def to_label(soundscapes: Sequence[SoundscapeAudio], which: str) -> list[Soundsc
     TrainError
         If all of them have a truth.
     """
-    labelled = with_truth(soundscapes, read_truth()) if which == "unlabelled" else []
-    left = [soundscape for soundscape in soundscapes if soundscape not in labelled]
+    labelled = labelled_soundscapes() if which == "unlabelled" else set[str]()
+    left = [soundscape for soundscape in soundscapes if soundscape.name not in labelled]
     if not left:
         raise TrainError(
             "params.yaml: student.soundscapes = 'unlabelled': every soundscape has a row in the truth table; add "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from birdcache.arrays import Bools, Floats32
+from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
 from birdcache.files import file_sha256, write_text
 from birdcache.params.model import Params
@@ -21,7 +21,6 @@ from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.postprocess import Cutting, windows_in
 from birdcache.progress import Progress
 from cache import tables
-from cache.tables import Col
 from train.data.examples import read_labels
 from train.model.classifier import choose_device
 from train.model.weight_file import SIDECAR
@@ -37,6 +36,7 @@ from train.score.soundscapes import (
     read_soundscapes,
     score_folder,
 )
+from train.score.truth import labelled_soundscapes, read_truth
 from train.student.pseudo_labels import AGAIN
 
 Metrics = dict[str, dict[str, float]]
@@ -99,8 +99,8 @@ class Evaluator:
         return recording_metrics(predicted.examples.primary, predicted.examples.secondary, scores_NK)
 
     def _soundscapes(self, models: RoundModels) -> Metrics:
-        truth = read_truth()
-        labelled = with_truth(self.soundscapes, truth)
+        with_truth = labelled_soundscapes()
+        labelled = [soundscape for soundscape in self.soundscapes if soundscape.name in with_truth]
         if not labelled:
             return {}
         task = ScoringTask(labelled, self.labels, Cutting(self.window_s, self.window_s), self.batch_size)
@@ -110,23 +110,8 @@ class Evaluator:
             for soundscape in labelled
             for row_id in window_ids(soundscape.name, windows_in(soundscape.duration_s, self.window_s), self.window_s)
         ]
-        known = np.array([row_id in truth for row_id in row_ids])
-        return {"soundscapes": window_metrics(self._truth_matrix(row_ids, truth)[known], scores_NK[known])}
-
-    def _truth_matrix(self, row_ids: Sequence[str], truth: dict[str, set[str]]) -> Bools:
-        return np.array([[label in truth.get(row_id, ()) for label in self.labels] for row_id in row_ids], bool)
-
-
-def read_truth() -> dict[str, set[str]]:
-    """Row id of a window -> the labels that sing in it."""
-    table = tables.SOUNDSCAPE_TRUTH.read()
-    return {row_id: set(labels.split()) for row_id, labels in zip(table[Col.ROW_ID], table[Col.LABELS], strict=True)}
-
-
-def with_truth(soundscapes: Sequence[SoundscapeAudio], truth: dict[str, set[str]]) -> list[SoundscapeAudio]:
-    """The soundscapes that have a row in the truth table."""
-    names = {row_id.rpartition("_")[0] for row_id in truth}
-    return [soundscape for soundscape in soundscapes if soundscape.name in names]
+        truth = read_truth(row_ids, self.labels)
+        return {"soundscapes": window_metrics(truth.sings[truth.known], scores_NK[truth.known])}
 
 
 @dataclass(frozen=True)

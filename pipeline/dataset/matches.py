@@ -1,0 +1,96 @@
+"""Names by which the tables and files of a data set call each other: some that nothing answers to are told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from birdcache.audio.suffixes import is_recording
+from birdcache.joins import join_warnings
+from birdcache.storage import AnyPath
+from cache.tables import Col
+
+NO_CALL = "nocall"
+TAUGHT = "labels of a recording"
+TRUTH_HINT = (
+    "a row_id is <soundscape>_<second the window ends>, the soundscape named like its file without extension; correct "
+    "the row_ids, or set data.soundscape_truth: null"
+)
+
+
+def label_warnings(
+    recordings: pd.DataFrame, taught: set[str], taxonomy: pd.DataFrame | None, submission: Sequence[str] | None
+) -> list[str]:
+    """Labels that only one of the tables knows.
+
+    Parameters
+    ----------
+    recordings, submission : as in `pipeline.dataset.metadata.Metadata`.
+    taught : the labels of recordings and annotations.
+    taxonomy : taxonomy.csv, None without one.
+
+    Raises
+    ------
+    PipelineError
+        If the taxonomy, or the submission, knows none of the labels that are taught.
+    """
+    own = sorted(taught - {NO_CALL})
+    warnings = _unknown("secondary labels", recordings[Col.SECONDARY], taught, "they are left out")
+    if taxonomy is not None:
+        found, hint = [label in taxonomy.index for label in own], "add them, or correct its column primary_label"
+        warnings += join_warnings("labels of recordings", own, found, set(taxonomy.index), "in taxonomy.csv", hint)
+    if submission is not None:
+        wanted, hint = set(submission), "correct row 1, or remove the file"
+        found, place = [label in wanted for label in own], "in sample_submission.csv"
+        warnings += join_warnings("labels of recordings", own, found, wanted, place, hint)
+        found, hint = [label in taught for label in submission], "they score 0; add recordings of them"
+        warnings += join_warnings("labels of sample_submission.csv", submission, found, taught, TAUGHT, hint)
+    return warnings
+
+
+def _unknown(names: str, listed: pd.Series[str], taught: set[str], effect: str) -> list[str]:
+    """A warning about labels in lists of them that no recording teaches, be it all of them."""
+    words = sorted({word for text in listed.unique() for word in text.split()})
+    lost = [word for word in words if word not in taught]
+    hint = "correct them, or add recordings of them"
+    return (
+        [f"{len(lost)} of {len(words)} {names} are not {TAUGHT}, first {lost[0]!r}; {effect}; {hint}"] if lost else []
+    )
+
+
+def truth_warnings(truth: pd.DataFrame, soundscapes: Sequence[AnyPath], taught: set[str], path: AnyPath) -> list[str]:
+    """Rows of the truth that are of no soundscape, and labels that only the truth knows.
+
+    Raises
+    ------
+    PipelineError
+        If no row is of a soundscape, or no label is one of those that are taught.
+    """
+    if truth.empty:
+        return [f"{path}: holds no row, so that nothing is measured on soundscapes"]
+    stems = {each.stem for each in soundscapes}
+    owner_second = truth[Col.ROW_ID].str.rpartition("_")
+    found = owner_second[0].isin(stems) & owner_second[2].str.fullmatch(r"\d+(\.\d+)?")
+    row_ids = list(truth[Col.ROW_ID])
+    warnings = join_warnings(f"row_ids of {path}", row_ids, list(found), stems, "of a soundscape", TRUTH_HINT)
+    words = sorted({word for text in truth[Col.LABELS].unique() for word in text.split()})
+    known, hint = [word in taught for word in words], "they are never learnt, so not measured; add recordings of them"
+    return warnings + join_warnings(f"labels of {path}", words, known, taught, TAUGHT, hint)
+
+
+def unlisted_warnings(folder: AnyPath, used: Iterable[str], skipped: Iterable[AnyPath], why: str) -> list[str]:
+    """Audio files in a folder that no table tells of; a bucket is not searched for them."""
+    if not isinstance(folder, Path):
+        return []
+    known, apart = set(used), {each.as_posix() for each in skipped}
+    count, first = 0, ""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and f"{place}/{name}" not in apart]
+        for name in names:
+            path = f"{place}/{name}"
+            if path not in known and is_recording(Path(name)):
+                count, first = count + 1, min(first, path) if first else path
+    return [f"{count} audio file(s) in {folder} are not used, first {first}: {why}"] if count else []

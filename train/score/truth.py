@@ -1,0 +1,74 @@
+"""The truth of soundscapes, window by window. N window, K class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from birdcache.arrays import Bools
+from birdcache.errors import TrainError
+from cache import tables
+from cache.tables import Col
+
+
+@dataclass(frozen=True)
+class WindowTruth:
+    """What sings in windows.
+
+    Attributes
+    ----------
+    sings
+        (N, K) species that sing.
+    known
+        (N,) windows that the truth has a row for.
+    warning
+        What to tell of rows of the truth that are of none of these windows, "" if there are none.
+    """
+
+    sings: Bools
+    known: Bools
+    warning: str
+
+
+def soundscape_of(row_id: str) -> str:
+    """The soundscape of a row id, <soundscape>_<second the window ends>."""
+    return row_id.rpartition("_")[0]
+
+
+def labelled_soundscapes() -> set[str]:
+    """Names of the soundscapes that have a row in the truth table."""
+    return set(map(soundscape_of, tables.SOUNDSCAPE_TRUTH.read()[Col.ROW_ID]))
+
+
+def read_truth(row_ids: Sequence[str], labels: Sequence[str]) -> WindowTruth:
+    """The truth of these windows.
+
+    Raises
+    ------
+    TrainError
+        If it has rows of their soundscapes, and all of these end at other seconds than the windows do.
+    """
+    table = tables.SOUNDSCAPE_TRUTH.read()
+    truth = dict(zip(table[Col.ROW_ID], table[Col.LABELS], strict=True))
+    number = {label: place for place, label in enumerate(labels)}
+    sings_NK = np.zeros((len(row_ids), len(labels)), bool)
+    for row, row_id in enumerate(row_ids):
+        sings_NK[row, [number[label] for label in truth.get(row_id, "").split() if label in number]] = True
+    known_N = np.array([row_id in truth for row_id in row_ids], bool)
+    return WindowTruth(sings_NK, known_N, _warning(list(truth), row_ids))
+
+
+def _warning(asked: Sequence[str], row_ids: Sequence[str]) -> str:
+    windows, scored = set(row_ids), set(map(soundscape_of, row_ids))
+    of_scored = [row_id for row_id in asked if soundscape_of(row_id) in scored]
+    if of_scored and windows.isdisjoint(of_scored):
+        window = next(row_id for row_id in row_ids if soundscape_of(row_id) == soundscape_of(of_scored[0]))
+        raise TrainError(
+            f"{tables.SOUNDSCAPE_TRUTH.path}: none of its {len(of_scored)} rows is of a window that was scored, first "
+            f"{of_scored[0]!r}, while there is {window!r}; set predict.window_s to the length of the truth's windows"
+        )
+    lost = [row_id for row_id in asked if row_id not in windows]
+    why = "the soundscape was refused, or ends earlier, or has windows that end at other seconds"
+    return f"{len(lost)} of {len(asked)} rows of the truth are not measured, first {lost[0]!r}: {why}" if lost else ""
