@@ -20,6 +20,7 @@ from train.loop.checkpoint import digest, environment
 from train.loop.distributed import ALONE, Ranks
 from train.loop.validation import Validation, check_split
 from train.model.classifier import Classifier, build_model
+from train.model.sizes import Clips
 from train.model.weight_file import find_source
 
 VALIDATION_BATCH = 64
@@ -61,10 +62,11 @@ class TrainingSplit:
         seed = recipe.seed * 1000 + self.fold
         torch.manual_seed(seed)
         check_source(member)
-        channels = channel_count(member.view, recipe)
-        model = build_model(member.member, self.trained.classes, member.view.n_mels, member.member.pretrained, channels)
+        channels, clips = channel_count(member.view, recipe), Clips(member.view, recipe.clip_s)
+        pretrained = member.member.pretrained
+        model = build_model(member.member, self.trained.classes, member.view.n_mels, pretrained, channels, clips)
         model = model.to(self.device)
-        model.check_clips(member.view.frames(recipe.clip_s))
+        model.check_clips(clips)
         if recipe.normalise == "bins":
             model.statistics = bin_statistics(self.trained, self.frames, member.view, recipe)
         torch.manual_seed(seed + self.ranks.rank)  # dropout differs from process to process, the weights must not

@@ -15,12 +15,19 @@ from torch import Tensor, nn
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Member
 from train.augment.normalise import BinStatistics
-from train.model.heads import FrameAttention, GeneralisedMean, attend_to_frames, feature_maps, generalise_pool
+from train.model.heads import (
+    FrameAttention,
+    GeneralisedMean,
+    attend_to_frames,
+    feature_maps,
+    features_of,
+    generalise_pool,
+)
 from train.model.pretrained import check_source, take_weights
+from train.model.sizes import NO_PADDING, Clips, Fit, Size, create, fit, opened, refused, said_by
 from train.model.weight_file import WeightSource, find_source
 
-# timm's options that let some transformers take images of any size; convolutional backbones have and need none
-ANY_SIZE = ({"dynamic_img_size": True, "dynamic_img_pad": True}, {"strict_img_size": False})
+PROBE_FRAMES = 128  # of the silent spectrogram that shows what features look like, where no clip's length is known
 
 
 class Logits(NamedTuple):
@@ -37,11 +44,16 @@ class Classifier(nn.Module):
     bin_deviation: Tensor
 
     def __init__(
-        self, backbone: nn.Module, mel_bins: int, head: FrameAttention | None = None, channels: int = 1
+        self,
+        backbone: nn.Module,
+        mel_bins: int,
+        head: FrameAttention | None = None,
+        channels: int = 1,
+        padding: Size = NO_PADDING,
     ) -> None:
         """Without a head of its own, the model is what timm makes of the backbone: pooling and classifier."""
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone, self.head, self.padding = backbone, head, padding
         self._frozen = False
         self._constants = {name for name, tensor in backbone.named_parameters() if not tensor.requires_grad}
         self.register_buffer("bin_mean", torch.zeros(channels, mel_bins))
@@ -59,9 +71,12 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Logits:
         """Logits of images (B, C, M, T)."""
-        if self.head is None:
+        if self.head is not None:
+            return Logits(*self.head(feature_maps(self.backbone, images, self.padding)))
+        if self.padding == NO_PADDING:
             return Logits(self.backbone(images))
-        return Logits(*self.head(feature_maps(self.backbone, images)))
+        backbone: Any = self.backbone
+        return Logits(backbone.forward_head(features_of(backbone, images, self.padding)))
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Parameters that always start from random values: the classifier, or the head over frames; GeM's exponent."""
@@ -121,22 +136,19 @@ class Classifier(nn.Module):
             ) from None
 
     @torch.no_grad()
-    def check_clips(self, frames: int) -> None:
-        """Refuse clips of so many frames if the backbone cannot process images of this size.
+    def check_clips(self, clips: Clips) -> None:
+        """Refuse clips of a size that the model cannot process.
 
         Raises
         ------
         TrainError
             If a silent clip does not come through.
         """
-        training, (channels, mel_bins) = self.training, self.bin_mean.shape
+        training, channels = self.training, len(self.bin_mean)
         try:
-            self.eval()(self.bin_mean.new_zeros(1, channels, mel_bins, frames))
-        except (RuntimeError, AssertionError, ValueError) as error:
-            raise TrainError(
-                f"params.yaml: backbone {self._architecture} cannot process clips of {mel_bins} mel bins and {frames} "
-                f"frames: {error}; choose another backbone, or change clip_s, hop or n_mels"
-            ) from error
+            self.eval()(self.bin_mean.new_zeros(1, channels, *clips.size))
+        except Exception as error:  # of a foreign network, which may raise any
+            raise TrainError(refused(self._architecture, clips, channels, said_by(error))) from error
         self.train(training)
 
     @property
@@ -153,7 +165,14 @@ class Classifier(nn.Module):
         return [*(classifier if isinstance(classifier, tuple) else (classifier,)), *pools]
 
 
-def build_model(member: Member, classes: int, mel_bins: int, pretrained: bool | str, channels: int = 1) -> Classifier:
+def build_model(
+    member: Member,
+    classes: int,
+    mel_bins: int,
+    pretrained: bool | str,
+    channels: int = 1,
+    clips: Clips | None = None,
+) -> Classifier:
     """Create the member's model: its backbone, and its head of `classes` logits.
 
     Parameters
@@ -163,20 +182,23 @@ def build_model(member: Member, classes: int, mel_bins: int, pretrained: bool | 
         key names, or a trained model (see `train.model.weight_file`). timm folds the stem's three input channels into
         as many as there are; the head of file or model is left out, a fresh one takes its place.
     channels : of the images.
+    clips : that the model will see; without them it takes images of whatever size the backbone does.
 
     Raises
     ------
     TrainError
-        If timm has no such backbone, the weights are missing or do not fit, or the backbone cannot have such a head.
+        If timm has no such backbone, the weights are missing or do not fit, or the backbone cannot have such a head or
+        process such clips.
     """
     _check_backbone(member.backbone)
     source = find_source(pretrained) if isinstance(pretrained, str) else None
     if source:
         check_source(source, member.backbone, pretrained)
+    fitting = fit(member.backbone, clips, channels) if clips else Fit(opened(member.backbone))
     options = {"num_classes": classes, "in_chans": channels, **_options(member, source or bool(pretrained))}
     try:
-        backbone = _of_any_size(member.backbone, options)
-    except (RuntimeError, TypeError, OSError) as error:
+        backbone = create(member.backbone, {**options, **fitting.options})
+    except Exception as error:  # of a foreign network, which may raise any
         raise TrainError(
             f"params.yaml: backbone {member.backbone} cannot be built with pretrained = {pretrained!r} and "
             f"drop_path = {member.drop_path}: {error}; correct the member"
@@ -185,26 +207,11 @@ def build_model(member: Member, classes: int, mel_bins: int, pretrained: bool | 
         take_weights(backbone, source, channels, pretrained)
     head = None
     if member.head == "sed":
-        head = attend_to_frames(backbone, member, classes, (channels, mel_bins))
+        size = clips.size if clips else (mel_bins, PROBE_FRAMES)
+        head = attend_to_frames(backbone, member, classes, (channels, *size), fitting.padding)
     elif member.pool == "gem":
         generalise_pool(backbone, member.backbone)
-    return Classifier(backbone, mel_bins, head, channels)
-
-
-def _of_any_size(name: str, options: dict[str, Any]) -> nn.Module:
-    """Create a backbone; one made for a fixed image size is opened to others."""
-    for size in ANY_SIZE:
-        try:
-            return _created(name, {**options, **size})
-        except TypeError as error:
-            if not any(option in str(error) for option in size):
-                raise
-    return _created(name, options)
-
-
-def _created(name: str, options: dict[str, Any]) -> nn.Module:
-    backbone: nn.Module = timm.create_model(name, **options)
-    return backbone
+    return Classifier(backbone, mel_bins, head, channels, fitting.padding)
 
 
 def _check_backbone(backbone: str) -> None:
@@ -257,7 +264,7 @@ def features_and_logits(network: Classifier, images: Tensor) -> tuple[Tensor, Te
     """
     backbone: Any = network.backbone
     if network.head is None:
-        maps = backbone.forward_features(images)
-        return backbone.forward_head(maps, pre_logits=True), backbone.forward_head(maps)
-    maps = feature_maps(backbone, images)
+        features = features_of(backbone, images, network.padding)
+        return backbone.forward_head(features, pre_logits=True), backbone.forward_head(features)
+    maps = feature_maps(backbone, images, network.padding)
     return maps.mean(dim=(2, 3)), network.head(maps)[0]

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Member
+from train.model.sizes import NO_PADDING, Size, padded, said_by, without_padding
 
 FIRST_EXPONENT = 3.0  # of the generalised mean, as in Radenovic et al. 2018
 SMALLEST = 1e-6  # what lower values count as in the generalised mean
 AVERAGES = ("avg", "fast", "fastavg")  # timm's names of plain means
-PROBE_FRAMES = 128  # of the silent spectrogram that shows what a backbone's features look like
 
 
 class GeneralisedMean(nn.Module):
@@ -71,12 +71,15 @@ class FrameAttention(nn.Module):
         return (attention_BKT * frames_BKT).sum(dim=2), frames_BKT.amax(dim=2)
 
 
-def attend_to_frames(backbone: nn.Module, member: Member, classes: int, rows: tuple[int, int]) -> FrameAttention:
+def attend_to_frames(
+    backbone: nn.Module, member: Member, classes: int, shape: tuple[int, int, int], padding: Size = NO_PADDING
+) -> FrameAttention:
     """A head over frames for the backbone, which loses its own.
 
     Parameters
     ----------
-    rows : channels and mel bins of the backbone's images.
+    shape : channels, mel bins and frames of the clips.
+    padding : of them, before the backbone sees them.
 
     Raises
     ------
@@ -84,15 +87,25 @@ def attend_to_frames(backbone: nn.Module, member: Member, classes: int, rows: tu
         If the backbone's features are not maps over mel bins and frames.
     """
     timm_backbone: Any = backbone
-    _leave_out_head(backbone, member.backbone, rows)
+    _leave_out_head(backbone, member.backbone, shape, padding)
     return FrameAttention(timm_backbone.num_features, classes, member.pool, member.dropout)
 
 
-def feature_maps(backbone: nn.Module, images: Tensor) -> Tensor:
-    """A backbone's features as maps (B, C, M, T), whichever order of axes it works in."""
+def features_of(backbone: nn.Module, images: Tensor, padding: Size = NO_PADDING) -> Any:
+    """A backbone's features as it gives them to its head; if maps, without the cells that see nothing but padding."""
     timm_backbone: Any = backbone
-    features: Tensor = timm_backbone.forward_features(images)
-    return features.permute(0, 3, 1, 2) if getattr(backbone, "output_fmt", None) == "NHWC" else features
+    features = timm_backbone.forward_features(padded(images, padding))
+    return without_padding(features, images, padding, rows=1 if _channels_last(backbone) else 2)
+
+
+def feature_maps(backbone: nn.Module, images: Tensor, padding: Size = NO_PADDING) -> Tensor:
+    """A backbone's features as maps (B, C, M, T), whichever order of axes it works in."""
+    features: Tensor = features_of(backbone, images, padding)
+    return features.permute(0, 3, 1, 2) if _channels_last(backbone) else features
+
+
+def _channels_last(backbone: nn.Module) -> bool:
+    return getattr(backbone, "output_fmt", None) == "NHWC"
 
 
 def generalise_pool(backbone: nn.Module, name: str) -> None:
@@ -125,30 +138,32 @@ def _generalised(pool: nn.Module) -> GeneralisedMean:
 
 
 @torch.enable_grad()
-def _leave_out_head(backbone: nn.Module, name: str, rows: tuple[int, int]) -> None:
+def _leave_out_head(backbone: nn.Module, name: str, shape: tuple[int, int, int], padding: Size) -> None:
     """Replace what comes after the feature maps by nothing: parameters without a gradient would stop DDP."""
     learnt = {path: tensor for path, tensor in backbone.named_parameters() if tensor.requires_grad}
-    features = _probed(backbone, name, rows)
+    features = _probed(backbone, name, shape, padding)
     gradients = torch.autograd.grad(features.sum(), list(learnt.values()), allow_unused=True)
     used = {path.split(".")[0] for path, gradient in zip(learnt, gradients, strict=True) if gradient is not None}
     for child in {path.split(".")[0] for path in learnt} - used:
         backbone.set_submodule(child, nn.Identity())
 
 
-def _probed(backbone: nn.Module, name: str, rows: tuple[int, int]) -> Tensor:
+def _probed(backbone: nn.Module, name: str, shape: tuple[int, int, int], padding: Size) -> Tensor:
     """Maps (1, C, M, T) of a silent spectrogram, refused if they are none."""
-    config: Any = backbone.pretrained_cfg
-    size = config["input_size"][1:] if config.get("fixed_input_size") else (rows[1], PROBE_FRAMES)
-    training = backbone.training
+    channels = getattr(backbone, "num_features", None)
+    training, silence = backbone.training, next(backbone.parameters()).new_zeros(1, *shape)
     try:
-        features = feature_maps(backbone.eval(), torch.zeros(1, rows[0], *size))
-        shape = f"of shape {tuple(features.shape)}"
-    except (RuntimeError, AssertionError, AttributeError, ValueError) as error:
-        features, shape = torch.zeros(0), f"cannot be computed for {size[0]} mel bins and {size[1]} frames ({error})"
+        features = feature_maps(backbone.eval(), silence, padding)
+        found = f"are of shape {tuple(features.shape)}"
+    except Exception as error:  # of a foreign network, which may raise any
+        features, found = (
+            silence[0],
+            f"cannot be computed for {shape[1]} mel bins and {shape[2]} frames ({said_by(error)})",
+        )
     backbone.train(training)
-    if features.ndim != 4:
+    if features.ndim != 4 or features.shape[1] != channels:
         raise TrainError(
             f"params.yaml: head = 'sed': backbone {name} has no feature maps over mel bins and frames: its features "
-            f"{shape}; set head: linear, or choose a convolutional backbone such as efficientnet_b0"
+            f"{found}; set head: linear, or choose a convolutional backbone such as efficientnet_b0"
         )
     return features

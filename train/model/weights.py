@@ -32,6 +32,7 @@ from birdcache.files import checksummed_json, sha256_hex, verified_json, write_d
 from train.augment.normalise import channel_count
 from train.data.member import ResolvedMember
 from train.model.classifier import Classifier, build_model
+from train.model.sizes import Clips
 from train.model.weight_file import SIDECAR as SIDECAR
 
 KINDS = ("last", "best")
@@ -100,8 +101,9 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
     if sha256_hex(content) != sidecar.sha256.get(kind):
         state = "is missing" if not content else "does not match the checksum in its sidecar"
         raise TrainError(f"{path}: {state}; restore it, or train again with `dvc repro`")
-    view, channels = sidecar.member.view, channel_count(sidecar.member.view, sidecar.member.recipe)
-    model = build_model(sidecar.member.member, len(sidecar.labels), view.n_mels, pretrained=False, channels=channels)
+    view, recipe = sidecar.member.view, sidecar.member.recipe
+    channels, clips, classes = channel_count(view, recipe), Clips(view, recipe.clip_s), len(sidecar.labels)
+    model = build_model(sidecar.member.member, classes, view.n_mels, False, channels, clips)
     try:
         model.load_state_dict(load(content))
     except (RuntimeError, SafetensorError) as error:

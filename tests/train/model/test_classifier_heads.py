@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Member
+from birdcache.params.views import MelView
 from train.augment.normalise import BinStatistics
 from train.model.classifier import Classifier, build_model
+from train.model.sizes import Clips
 
 CLASSES = 7
 MEL_BINS, CLIP_FRAMES = 64, 80  # of which backbones make maps of 2 mel bins and 3 frames
@@ -174,20 +176,26 @@ def test_statistics_travel_with_the_model(member: Member) -> None:
     assert torch.equal(again.statistics.deviation, mean + 2.0)
 
 
+def clips_of(view: MelView, frames: int) -> Clips:
+    return Clips(view.model_copy(update={"n_mels": MEL_BINS}), frames * view.hop / view.sample_rate_hz)
+
+
 @pytest.mark.parametrize(("backbone", "frames"), [("test_vit", 313), ("test_resnet", 313), ("dla46_c", 320)])
 def test_clips_that_a_backbone_can_look_at_pass_and_leave_it_as_it_was(
-    member: Member, backbone: str, frames: int
+    member: Member, view: MelView, backbone: str, frames: int
 ) -> None:
     model = built(member, backbone=backbone)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.check_clips(frames)
+    model.check_clips(clips_of(view, frames))
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize(("backbone", "frames"), [("test_vit_relpos", 64), ("dla46_c", 313), ("test_maxvit", 64)])
-def test_clips_of_a_size_that_a_backbone_cannot_look_at_are_refused(member: Member, backbone: str, frames: int) -> None:
+def test_clips_of_a_size_that_a_backbone_cannot_look_at_are_refused(
+    member: Member, view: MelView, backbone: str, frames: int
+) -> None:
     with pytest.raises(
         TrainError, match=rf"{backbone} cannot process clips of 64 mel bins and {frames} frames: .*clip_s"
     ):
-        built(member, backbone=backbone).check_clips(frames)
+        built(member, backbone=backbone).check_clips(clips_of(view, frames))

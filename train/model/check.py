@@ -1,0 +1,67 @@
+"""The check of a member before anything is decoded: its network is built, and sees one silent clip."""
+
+from __future__ import annotations
+
+import warnings
+
+import timm
+import torch
+
+from birdcache.errors import TrainError
+from birdcache.params.model import Params
+from birdcache.params.views import multi_view
+from train.augment.normalise import channel_count
+from train.model.classifier import Classifier, build_model
+from train.model.sizes import LARGE, NO_PADDING, Clips, parameter_count
+
+
+def check_member(name: str, params: Params, classes: int = 2) -> list[str]:
+    """Refuse a member whose network, head, clips and weights do not go together, as its training would.
+
+    A network of up to 100 million parameters is built with values (0.2 to 4 s on one core), a larger one without (1 to
+    3 s; an index out of bounds then shows only in its training). Weights in a file are read and fitted, those that timm
+    would download are not.
+
+    Parameters
+    ----------
+    name : of the member.
+    classes : number of labels, if it is known.
+
+    Returns
+    -------
+    What is worth telling, such as how clips are padded.
+
+    Raises
+    ------
+    TrainError
+        As by `build_model` and `Classifier.check_clips`; or if timm has no weights for `pretrained: true`.
+    """
+    try:
+        model, clips = _checked(name, params, classes)
+    except TrainError as error:
+        raise TrainError(str(error).replace("params.yaml: ", f"params.yaml: members.{name}: ", 1)) from error
+    if model.padding == NO_PADDING:
+        return []
+    shown, seen = clips.size, tuple(map(sum, zip(clips.size, model.padding, strict=True)))
+    backbone = params.members[name].backbone
+    return [f"members.{name}: {backbone} sees clips of {shown[0]} x {shown[1]} padded to {seen[0]} x {seen[1]}"]
+
+
+def _checked(name: str, params: Params, classes: int) -> tuple[Classifier, Clips]:
+    member, recipe = params.members[name], params.recipe_of(name)
+    view = multi_view([params.views[each] for each in member.views])
+    clips, channels = Clips(view, recipe.clip_s), channel_count(view, recipe)
+    large = timm.is_model(member.backbone) and parameter_count(member.backbone) > LARGE
+    pretrained = member.pretrained if isinstance(member.pretrained, str) else False
+    with torch.device("meta" if large else "cpu"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # weights are not copied to a network without values
+        model = build_model(member, classes, view.n_mels, pretrained, channels, clips)
+        if recipe.recompute:
+            model.recompute(True)
+        model.check_clips(clips)
+    if member.pretrained is True and not timm.is_model_pretrained(member.backbone):
+        raise TrainError(
+            f"params.yaml: pretrained = true: timm has no weights for {member.backbone}; set it to false, name a file "
+            "of weights, or choose another backbone"
+        )
+    return model, clips
