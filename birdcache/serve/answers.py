@@ -8,11 +8,21 @@ import numpy as np
 
 from birdcache.arrays import Floats32, Floats64
 from birdcache.audio.suffixes import AUDIO_EXTENSIONS
+from birdcache.errors import FULL
 from birdcache.predict.outputs import Wanted
 from birdcache.serve.jobs import MOST_KEPT, JobQueue, Recording
 from birdcache.serve.spectrum import pitch_marks
 
 DECIMALS = 4
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+TOO_LARGE = "the recording is larger than this server takes: cut it, or start the server with a larger --max-mb"
 
 
 def about(queue: JobQueue, most_bytes: int) -> dict[str, Any]:
@@ -26,7 +36,15 @@ def about(queue: JobQueue, most_bytes: int) -> dict[str, Any]:
     }
 
 
-def refused(code: str, detail: str, hint: str) -> dict[str, Any]:
+def disk_trouble(error: OSError) -> str:
+    """What the server's disk refuses, and the way out."""
+    if error.errno in FULL:
+        return "no space is left for recordings where the server runs: free some, or set TMPDIR to another disk"
+    where, reason = error.filename or "the server's temporary folder", error.strerror or error
+    return f"{where}: cannot be used ({reason}): start the server again, and hand the recording in once more"
+
+
+def refused(code: str, detail: str, hint: str = "") -> dict[str, Any]:
     """A refusal, of a recording or of a request."""
     return {"state": "refused", "code": code, "detail": detail, "hint": hint}
 

@@ -8,14 +8,16 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from birdcache.errors import CommandError
 from birdcache.predict.command import open_predictor
 from birdcache.predict.outputs import Wanted
+from birdcache.serve.callers import Callers, listening_socket
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-DEFAULT_PORT = 80  # browsers leave it out
+FORM_BYTES = 2**20  # around a file
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -29,46 +31,38 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.max_mb < 1:
         raise CommandError(f"--max-mb {arguments.max_mb}: must be at least 1")
     try:
-        from birdcache.serve.app import create_app, listening
+        from birdcache.serve.app import create_app
+        from birdcache.serve.connections import Limits, server_of
         from birdcache.serve.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise CommandError(
             f'{error.name} is not installed, and `birdcache serve` needs it: pip install "birdcache[serve]"'
         ) from None
-    predictor = open_predictor(arguments)
-    wanted = Wanted.of(predictor, arguments.threshold)
-    most_bytes = arguments.max_mb * 2**20
-    queue = JobQueue(predictor, wanted, Path(tempfile.mkdtemp(prefix="birdcache-serve-")))
-    try:
-        end_by_signals(queue.clear)
-        app = create_app(queue, own_names(arguments.host, arguments.port), most_bytes)
-        server = listening(app, arguments.host, arguments.port, most_bytes)
-        print("\n".join([*predictor.facts.summary, *address_lines(arguments.host, arguments.port)]), flush=True)
-        server.run()  # until SystemExit, which it keeps to itself
-        print("stopping", flush=True)
-    finally:
-        queue.close()
+    with closing(listening_socket(arguments.host, arguments.port)) as listening:  # before the model, which takes long
+        callers = Callers.at(listening.getsockname()[:2])
+        predictor = open_predictor(arguments)
+        wanted = Wanted.of(predictor, arguments.threshold)
+        queue = JobQueue(predictor, wanted, Path(tempfile.mkdtemp(prefix="birdcache-serve-")))
+        try:
+            end_by_signals(queue.clear)
+            app = create_app(queue, arguments.max_mb * 2**20, callers.cookie)
+            server = server_of(app, listening, callers, arguments.max_mb * 2**20 + FORM_BYTES, Limits())
+            print("\n".join([*predictor.facts.summary, *address_lines(callers)]), flush=True)
+            server.run()  # until SystemExit, which it keeps to itself
+            print("stopping", flush=True)
+        finally:
+            queue.close()
 
 
-def address_lines(host: str, port: int) -> list[str]:
+def address_lines(callers: Callers) -> list[str]:
     """The page's address, with a warning if other machines reach it."""
-    where = f"open http://{shown_host(host)}:{port}/ in a browser; Ctrl-C ends it"
-    if host in LOOPBACK:
+    where = f"open {callers.address} in a browser; Ctrl-C ends it"
+    if not callers.token:
         return [where]
-    return [f"warning: {host} can be reached from other machines, which may upload recordings", where]
-
-
-def own_names(host: str, port: int) -> frozenset[str] | None:
-    """Names under which a server of this machine alone may be called; None = any, for one that others reach."""
-    if host not in LOOPBACK:
-        return None
-    names = frozenset(map(shown_host, LOOPBACK))
-    return names if port == DEFAULT_PORT else frozenset(f"{name}:{port}" for name in names)
-
-
-def shown_host(host: str) -> str:
-    """A host as it stands in an address."""
-    return f"[{host}]" if ":" in host else host
+    return [
+        f"warning: other machines reach {callers.place[0]}; who knows the token in the address may hand in recordings",
+        f"{where}; on other machines, put this one's name or address in place of {urlsplit(callers.address).hostname}",
+    ]
 
 
 def end_by_signals(clear: Callable[[], None]) -> None:

@@ -99,9 +99,9 @@ def card(description: Description, export: ExportParams, parity: Mapping[str, An
     return "\n\n".join(parts) + "\n"
 
 
-def plain(text: str) -> str:
+def plain(text: object) -> str:
     """Text as it stands in Markdown that shows it as it is: one line, no markup, no cell of its own."""
-    return re.sub(r"([\\`*_{}\[\]<>#|&!~$])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|&!~$])", r"\\\1", " ".join(str(text).split()))
 
 
 def _summary(description: Description) -> str:

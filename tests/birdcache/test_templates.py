@@ -47,7 +47,7 @@ def served(tmp_path: Path, summary: str) -> Markup:
     predictor = FakePredictor()
     predictor.facts = facts
     queue = JobQueue(predictor, Wanted(facts, predictor.called_above()), tmp_path)
-    page = create_app(queue, None, MOST).test_client().get("/")
+    page = create_app(queue, MOST).test_client().get("/")
     queue.close()
     assert isinstance(page, Response)
     return Markup(page.text)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import io
+import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +18,23 @@ import pytest
 import soundfile
 from flask import Flask, Response
 from flask.testing import FlaskClient
+from waitress import wasyncore
 
 from birdcache.arrays import Floats32
 from birdcache.audio.decoder import decoder
 from birdcache.predict.outputs import Wanted
 from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.serve.app import create_app
+from birdcache.serve.callers import Callers, listening_socket
+from birdcache.serve.connections import Limits, server_of
 from birdcache.serve.jobs import JobQueue
-from birdcache.serve.server import own_names
 from birdcache.storage import AnyPath
 
 RATE_HZ = 16_000
 LABELS = ("robin", "wren", "=owl<script>")
 ABOVE = (0.5, 0.5, 0.5)
 WINDOW_S = 5.0
+LIMITS = Limits(look_every_s=0.05)
 MOST = 2**18  # the client keeps larger forms in a file that it does not close
 
 
@@ -81,7 +88,7 @@ class Buffered(FlaskClient):
 @pytest.fixture
 def app(queue: JobQueue) -> Flask:
     """The web application, which takes forms up to MOST bytes."""
-    return create_app(queue, own_names("127.0.0.1", 80), MOST)
+    return create_app(queue, MOST)
 
 
 @pytest.fixture
@@ -110,3 +117,53 @@ def key(client: FlaskClient) -> str:
     key = hand_in(client, sound()).get_json()["key"]
     assert finished(client, key)["state"] == "done"
     return str(key)
+
+
+@dataclass
+class Served:
+    """A server on loopback, for raw bytes."""
+
+    callers: Callers
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.callers.place[1]), timeout=10)
+
+    def ask(self, *sent: bytes) -> tuple[int, str]:
+        """Status and body of the answer to some bytes; all of it is read until the server closes."""
+        with self.connect() as connection:
+            connection.sendall(b"".join(sent))
+            return answer_of(connection)
+
+    def get(self, path: str = "/", host: str = "localhost", more: str = "", method: str = "GET") -> tuple[int, str]:
+        return self.ask(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n".encode())
+
+
+def answer_of(connection: socket.socket) -> tuple[int, str]:
+    """Status and body; (0, "") if the connection ends without an answer."""
+    with connection.makefile("rb") as file:
+        whole = file.read()
+    head, _, body = whole.partition(b"\r\n\r\n")
+    return int(head.split()[1]) if head else 0, body.decode()
+
+
+@contextmanager
+def running(app: Flask, limits: Limits = LIMITS, token: str = "", most_bytes: int = MOST) -> Iterator[Served]:
+    """The real server around an application, until the test ends."""
+    with closing(listening_socket("127.0.0.1", 0)) as listening:
+        callers = Callers(listening.getsockname(), token)
+        server = server_of(app, listening, callers, most_bytes, limits)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            yield Served(callers)
+        finally:
+            server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map))
+            thread.join()
+            server.task_dispatcher.set_thread_count(0)
+
+
+@pytest.fixture
+def served(app: Flask) -> Iterator[Served]:
+    """The real server, for this machine alone."""
+    with running(app) as started:
+        yield started

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flask import Response
 from flask.testing import FlaskClient
 from werkzeug.http import parse_options_header
 
@@ -15,11 +14,9 @@ from birdcache.annotations.raven_reader import read_raven
 from birdcache.audio.paths import Bounds
 from birdcache.predict.predictor import FileScores
 from birdcache.serve.answers import rounded
-from birdcache.serve.app import create_app
 from birdcache.serve.jobs import JobQueue
-from birdcache.serve.server import own_names
 from birdcache.serve.spectrum import as_bytes
-from tests.birdcache.serve.conftest import LABELS, MOST, Buffered, FakePredictor, finished, hand_in, sound
+from tests.birdcache.serve.conftest import LABELS, MOST, FakePredictor, finished, hand_in, sound
 
 
 def test_a_recording_comes_back_with_scores_of_its_windows(client: FlaskClient, key: str) -> None:
@@ -125,7 +122,7 @@ def test_a_fault_of_ours_is_told_without_its_insides_and_printed_with_them(
 def test_an_upload_that_is_too_large_is_refused(client: FlaskClient) -> None:
     answer = hand_in(client, bytes(MOST + 1))
     assert answer.status_code == 413
-    assert "start the server with a larger --max-mb" in answer.get_json()["hint"]
+    assert "start the server with a larger --max-mb" in answer.get_json()["detail"]
 
 
 def test_a_form_without_a_recording_is_refused(client: FlaskClient) -> None:
@@ -151,12 +148,6 @@ def test_names_of_files_are_never_paths(client: FlaskClient, queue: JobQueue, na
     hand_in(client, sound(1), name)
     assert all(each.path.parent == queue.scratch for each in queue.recordings.values())
     assert all(path.name.removesuffix(".ogg") in queue.recordings for path in queue.scratch.iterdir())
-
-
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1:9000", ""])
-def test_another_name_for_this_server_is_refused(client: FlaskClient, host: str) -> None:
-    assert client.get("/", headers={"Host": host}).status_code == 421
-    assert client.get("/", headers={"Host": "[::1]"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -189,14 +180,6 @@ def test_cells_of_a_table_have_a_clean_name(client: FlaskClient) -> None:
     assert table.splitlines()[1].startswith("'=dawngpj.ogg,0,5,robin,")
 
 
-def test_pages_of_other_sites_may_not_hand_in_or_remove(client: FlaskClient, key: str) -> None:
-    for origin in ("https://evil.example", "http://127.0.0.1:9000", "null"):
-        assert hand_in(client, sound(1), Origin=origin).status_code == 403
-        assert client.delete(f"/recordings/{key}", headers={"Origin": origin}).status_code == 403
-    assert client.get(f"/recordings/{key}").status_code == 200
-    assert hand_in(client, sound(1), Origin="http://localhost").status_code == 202
-
-
 def test_every_answer_has_the_headers_that_keep_others_out(client: FlaskClient, key: str) -> None:
     for address in ("/", "/base.css", "/static/serve.js", f"/recordings/{key}", f"/recordings/{key}/audio", "/nowhere"):
         headers = client.get(address).headers
@@ -204,16 +187,6 @@ def test_every_answer_has_the_headers_that_keep_others_out(client: FlaskClient, 
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "Access-Control-Allow-Origin" not in headers
-
-
-def test_only_loopback_has_names_of_its_own() -> None:
-    assert own_names("localhost", 8000) == frozenset({"127.0.0.1:8000", "localhost:8000", "[::1]:8000"})
-    assert own_names("0.0.0.0", 8000) is None
-
-
-def test_any_name_will_do_where_others_may_call(queue: JobQueue) -> None:
-    client = Buffered(create_app(queue, None, MOST), Response)
-    assert client.get("/", headers={"Host": "lab.example"}).status_code == 200
 
 
 def test_rounded_scores_stay_on_their_side_of_the_threshold() -> None:

@@ -8,31 +8,25 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
-from werkzeug.serving import make_server
 
 from birdcache.predict.predictor import FileScores
 from birdcache.serve.app import create_app
 from birdcache.serve.jobs import JobQueue
-from tests.birdcache.serve.conftest import LABELS, FakePredictor, sound
+from tests.birdcache.serve.conftest import LABELS, FakePredictor, running, sound
 from tests.fixtures.browser import PHONE, Browser
 
 
 @pytest.fixture
 def address(queue: JobQueue) -> Iterator[str]:
     """Of a server that runs."""
-    server = make_server("127.0.0.1", 0, create_app(queue, None, 2**22), threaded=True)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(create_app(queue, 2**22), most_bytes=2**23) as started:
+        yield started.callers.address
 
 
 def hand_in(browser: Browser, path: Path) -> None:

@@ -156,6 +156,8 @@ def test_a_name_in_any_script_names_its_downloads(served: subprocess.Popen[str],
     [
         (["nowhere"], "nowhere: holds no trained model"),
         (["models", "--max-mb", "0"], "--max-mb 0: must be at least 1"),
+        (["nowhere", "--port", "70000"], "--port 70000: must be from 0 (any that is free) to 65535"),
+        (["nowhere", "--host", "no.such.invalid"], "--host 'no.such.invalid': leads to no address"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -179,7 +181,7 @@ def test_a_port_that_is_taken_is_named(port: int, tiny_project: TinyProject, tmp
         done = subprocess.run(
             serve(port), cwd=tiny_project.root, env=environment(tmp_path), text=True, capture_output=True, check=False
         )
-    message = f"--host 127.0.0.1 --port {port}: cannot be used (Address already in use); choose another address or port"
+    message = f"--host 127.0.0.1 --port {port}: cannot be used (Address already in use); another program uses it"
     assert done.returncode == 1
     assert message in done.stderr
     assert not list(tmp_path.glob("birdcache-serve-*"))

@@ -1,0 +1,228 @@
+"""Connections that no client can use to block the page: requests are checked before their body is read, and what is
+slow, half sent or not taken ends, by waitress's server with deadlines of its own.
+
+A thread never waits for a client: waitress keeps what it receives and sends in memory or unnamed temporary files.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from waitress import utilities
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer
+
+from birdcache.serve.answers import HEADERS, TOO_LARGE, disk_trouble
+from birdcache.serve.callers import Callers
+
+THREADS = 6
+MOST_HEADER_BYTES = 2**15
+KEPT_BYTES = 2**26  # of an answer, in memory: it can be sent when the disk is full
+TRANSFER_ENCODING = re.compile(rb"^transfer-encoding[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of connections.
+
+    Attributes
+    ----------
+    connections
+        How many there may be; one more ends the one that has been quiet for longest.
+    request_s, bytes_per_s
+        A request must be complete within so many seconds, and as many more as its bytes take at this rate.
+    quiet_s
+        How long a client may be without a request, or leave an answer lying.
+    linger_s
+        How long a client that was refused may go on sending before it must hear the answer.
+    look_every_s
+        How often these are looked after.
+    """
+
+    connections: int = 64
+    request_s: float = 20.0
+    bytes_per_s: float = 4096.0
+    quiet_s: float = 120.0
+    linger_s: float = 3.0
+    look_every_s: float = 1.0
+
+
+class Refusal(utilities.Error):  # type: ignore[misc]
+    """An answer to a request that the application never sees."""
+
+    def __init__(self, code: int, body: str) -> None:
+        super().__init__(body)
+        self.code, self.reason = code, HTTPStatus(code).phrase
+
+    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+        """Status, headers and body."""
+        headers = [("Content-Type", "text/plain; charset=utf-8"), *HEADERS.items()]
+        return f"{self.code} {self.reason}", headers, f"{self.body}\n".encode()
+
+
+class Request(HTTPRequestParser):  # type: ignore[misc]
+    """A request, which is refused as soon as its headers are there."""
+
+    callers: Callers
+    error: utilities.Error | None
+    command = path = query = ""
+    has_transfer_encoding = is_checked = False
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the first line and the headers; waitress forgets Transfer-Encoding where it does not obey it."""
+        self.has_transfer_encoding = TRANSFER_ENCODING.search(header_plus) is not None
+        super().parse_header(header_plus)
+
+    def received(self, data: bytes) -> int:
+        """Take bytes; how many of them belong to this request."""
+        try:
+            taken = int(super().received(data))
+        except OSError as error:  # of the temporary file for the body
+            taken = len(data)
+            self.refuse(507, disk_trouble(error))
+        if self.headers_finished and not self.is_checked and not self.empty:
+            self.is_checked = True
+            if problem := self._problem():
+                self.refuse(*problem)
+        if self.error is not None and not isinstance(self.error, Refusal):
+            self.refuse(self.error.code, TOO_LARGE if self.error.code == 413 else self.error.body)
+        return taken
+
+    def refuse(self, code: int, body: str) -> None:
+        """Answer so, and do not read on."""
+        self.error, self.completed, self.expect_continue = Refusal(code, body), True, False
+
+    def _problem(self) -> tuple[int, str] | None:
+        if self.error is not None and self.error.code != 413:
+            return None
+        if self.version not in ("1.0", "1.1"):
+            return 505, "this server speaks HTTP/1.0 and HTTP/1.1"
+        if self.has_transfer_encoding:
+            return 411, "send the body whole, with its length (Content-Length) instead of a Transfer-Encoding"
+        if not self.request_uri.startswith("/"):
+            return 421, "this server is no proxy: ask it for a path, such as /"
+        return self.callers.refusal(self.command, self.query, self.headers)
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection that ends when its client is slow."""
+
+    request: Request | None
+    close_when_flushed: bool
+    lingers = False  # everything is sent; what still comes is thrown away
+    began = 0.0  # the request that is being received
+
+    def received(self, data: bytes) -> bool:
+        """Take bytes of a request."""
+        if self.request is None:
+            self.began = time.time()
+        return bool(super().received(data))
+
+    def readable(self) -> bool:
+        """True if bytes are wanted."""
+        return self.lingers or super().readable()
+
+    def handle_read(self) -> None:
+        """Read, or throw away what a client goes on to send."""
+        if not self.lingers:
+            super().handle_read()
+            return
+        with suppress(OSError):
+            self.recv(self.adj.recv_bytes)
+
+    def handle_write(self) -> None:
+        """Send; close only when the client has heard all: closed with unread bytes, it would hear of a reset alone."""
+        if not self.close_when_flushed:
+            super().handle_write()
+            return
+        self.close_when_flushed = False
+        super().handle_write()
+        if self.connected and self.total_outbufs_len:
+            self.close_when_flushed = True
+        elif self.connected:
+            self.lingers, self.last_activity = True, time.time()
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+
+    def end_if_late(self, now: float, limits: Limits) -> None:
+        """End it if the client has had its time; one that has begun to ask is told."""
+        quiet_s = now - self.last_activity
+        if self.lingers or self.total_outbufs_len:
+            if quiet_s > (limits.linger_s if self.lingers else limits.quiet_s):
+                self.drop()
+        elif self.requests:
+            return
+        elif self.request is None:
+            if quiet_s > (limits.quiet_s if self.began else limits.request_s):
+                self.drop()
+        elif now - self.began > limits.request_s + self.request.body_bytes_received / limits.bytes_per_s:
+            with self.requests_lock:
+                self.request.refuse(408, "the request did not come in time: send it again, on a faster connection")
+                self.requests.append(self.request)
+                self.request = None
+            self.server.add_task(self)
+
+    def drop(self) -> None:
+        """End it in the next round of the loop, even if the client takes nothing."""
+        self.will_close = True
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+
+class Server(TcpWSGIServer):  # type: ignore[misc]
+    """waitress's server with these connections."""
+
+    limits: Limits
+
+    def readable(self) -> bool:
+        """True if one more connection may come: when all are taken, the quietest one without an answer to make ends."""
+        if len(self.active_channels) >= self.limits.connections:
+            idle = [each for each in self.active_channels.values() if not each.requests and not each.will_close]
+            if idle:
+                min(idle, key=lambda each: each.last_activity).drop()
+        return bool(super().readable())
+
+    def maintenance(self, now: float) -> None:
+        """End connections that are late."""
+        for channel in list(self.active_channels.values()):
+            channel.end_if_late(now, self.limits)
+
+
+def server_of(
+    application: Callable[..., Any], listening: socket.socket, callers: Callers, most_bytes: int, limits: Limits
+) -> Server:
+    """A server for an application on a socket that listens.
+
+    Parameters
+    ----------
+    most_bytes : of a request's body.
+    """
+    settings = Adjustments(
+        sockets=[listening],
+        threads=THREADS,
+        ident="birdcache",
+        max_request_body_size=most_bytes,
+        max_request_header_size=MOST_HEADER_BYTES,
+        connection_limit=limits.connections + 3,  # the socket that listens and waitress's own two
+        outbuf_overflow=KEPT_BYTES,
+        outbuf_high_watermark=2**62,  # a thread that waits for a client would be lost for the others
+        asyncore_use_poll=True,
+        log_socket_errors=False,
+    )
+    settings.cleanup_interval = settings.asyncore_loop_timeout = limits.look_every_s
+    place = listening.getsockname()
+    sort = (listening.family, listening.type, listening.proto, place)
+    server = Server(application, _sock=listening, bind_socket=False, adj=settings, sockinfo=sort)
+    server.limits = limits
+    request = type("OurRequest", (Request,), {"callers": callers})
+    server.channel_class = type("OurChannel", (Channel,), {"parser_class": request})
+    return server
