@@ -6,7 +6,6 @@ which tells the truth of some of the soundscapes; the others are for a noisy stu
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from birdcache.params import load as params
 from birdcache.params.sections import DemoParams
 from birdcache.process import exit_with_parent
 from birdcache.progress import Progress
+from birdcache.stage import clear, stage_key
 from pipeline.synthetic.plan import DemoPlan, DemoRecording, DemoSoundscape, plan_demo
 from pipeline.synthetic.scene import WINDOW_S, Scene, heard_labels, write_scene
 
@@ -149,14 +149,14 @@ def _write_sounds(sounds: Sequence[tuple[Path, Scene]], workers: int) -> None:
 
 def main() -> None:
     """Write data/demo/<name> as params.yaml's section demo.<name> says."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description=__doc__)
-    parser.add_argument("name", help="a data set of the section demo in params.yaml")
-    name = parser.parse_args().name
+    name = stage_key("dawn")
     settings = params.load()
     if name not in settings.demo:
         known = ", ".join(settings.demo) or "none"
         raise PipelineError(f"params.yaml: demo.{name} does not exist; choose one of: {known}, or add it")
-    make_demo(Path("data/demo") / name, settings.demo[name], settings.machine.workers)
+    root = Path("data/demo") / name
+    clear(root)
+    make_demo(root, settings.demo[name], settings.machine.workers)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report, writing
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
+from birdcache.stage import stage_key
 from birdcache.storage import AnyPath, place
 from cache import report_tables, tables
 from cache.csv_files import CsvTable
@@ -35,10 +35,8 @@ CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")
 
 
 def main() -> None:
-    """Build data/cache/<view>.zarr and data/cache/<view>-soundscapes.zarr, for the view named on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.spectrograms", description=__doc__)
-    parser.add_argument("name", help="a view of the section views in params.yaml")
-    name = parser.parse_args().name
+    """Build data/cache/<view>.zarr and data/cache/<view>-soundscapes.zarr, for one view."""
+    name = stage_key("mel")
     settings = parameters.load()
     builder = open_builder(name, settings)
     audio, scapes = read_sources(tables.AUDIO), read_sources(tables.SOUNDSCAPES)

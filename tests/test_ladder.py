@@ -34,6 +34,7 @@ from train.ladder import summary
 from train.ladder.members import read_run, resolve_run
 from train.ladder.scores import measured, read_fold
 from train.model.weights import read_model, read_sidecar
+from train.paths import split_run
 from train.score.parameters import changes
 
 SEEDS, FOLD = (4, 5, 6), 1
@@ -205,8 +206,8 @@ def test_a_run_that_is_missing_or_misspelt_is_named(tmp_path: Path, monkeypatch:
     with pytest.raises(TrainError, match=r"data/ladder/members/base\.json: is missing; run `birdcache ladder`"):
         read_run("base", 1)
     for key in ("base", "base-x", "-1"):
-        with pytest.raises(TrainError, match="must be <rung or ablation>-<seed>, such as strong-2"):
-            ladder_run.split_run(key)
+        with pytest.raises(TrainError, match="must be a name, a hyphen and a number, such as strong-2"):
+            split_run(key, "strong-2")
     Path("data/ladder/members").mkdir(parents=True)
     Path("data/ladder/members/base.json").write_text("{}")
     with pytest.raises(TrainError, match=r"base\.json: Field required; remove it"):

@@ -18,8 +18,9 @@ from cache.store import Store
 from tests.conftest import TinyProject
 from tests.fixtures.tiny import SPECIES
 from train.data.examples import read_examples, read_labels
-from train.loop.run import open_log, split_run
+from train.loop.run import open_log
 from train.model.weights import read_model, read_sidecar
+from train.paths import split_run
 
 
 def test_training_learns_three_tones(tiny_project: TinyProject) -> None:

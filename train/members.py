@@ -6,13 +6,12 @@ use it.
 
 from __future__ import annotations
 
-import sys
-
 from birdcache.errors import TrainError, run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from birdcache.params.views import multi_view, unlike
+from birdcache.stage import stage_key
 from cache.store import Store
 from train.data.member import ResolvedMember, joint_digest
 from train.model.weight_file import find_source
@@ -20,8 +19,8 @@ from train.paths import MEMBERS, store_path
 
 
 def main() -> None:
-    """Write data/members/<name>.json for the member named on the command line."""
-    name = sys.argv[1]
+    """Write data/members/<name>.json for one member."""
+    name = stage_key("base")
     params = parameters.load()
     if name not in params.members:
         raise TrainError(f"{name!r}: params.yaml names no such member; choose one of {', '.join(params.members)}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from birdcache.errors import TrainError
+
 MEMBERS, MODELS = Path("data/members"), Path("models")
 CHECKED = Path("data/checked.txt")
 SCORES, SUBMISSION = Path("data/soundscape_scores.npz"), Path("reports/submission.csv")
@@ -12,9 +14,24 @@ REPORTS, TRAINING_REPORTS, EVALUATION = (Path("reports", name) for name in ("", 
 FIGURES = REPORTS / "figures"
 LADDER_MEMBERS, LADDER_MODELS, LADDER_RUNS = (Path("data/ladder") / name for name in ("members", "models", "runs"))
 LADDER_REPORTS = Path("reports/ladder")
+TRAININGS = Path(".birdcache/trainings")  # finished ones, kept in case a change is undone
 STUDENT, STUDENT_REPORTS = Path("data/student"), Path("reports/student")
 
 
 def store_path(view: str, soundscapes: bool = False) -> Path:
     """The store of a view's recordings, or of its soundscapes."""
     return Path("data/cache") / f"{view}{'-soundscapes' if soundscapes else ''}.zarr"
+
+
+def split_run(key: str, example: str = "base-0") -> tuple[str, int]:
+    """'base-0' -> ('base', 0): a member and its fold, or a rung or ablation of the ladder and its seed.
+
+    Raises
+    ------
+    TrainError
+        If it has no such form.
+    """
+    name, _, number = key.rpartition("-")
+    if not name or not (number.isascii() and number.isdigit()):
+        raise TrainError(f"{key!r}: must be a name, a hyphen and a number, such as {example}")
+    return name, int(number)

@@ -16,9 +16,9 @@ from train import members
 from train.data.dataset import open_stores
 from train.data.examples import Examples
 from train.data.member import ResolvedMember, read_member
-from train.loop.run import split_run
 from train.loop.validation import check_split
 from train.members import resolve
+from train.paths import split_run
 
 RandomStore = Callable[..., Store]
 ExamplesOf = Callable[..., Examples]
@@ -104,7 +104,7 @@ def test_a_run_is_a_member_and_a_fold(text: str, run: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("text", ["base", "base-", "-0", "base-one", ""])
 def test_anything_else_is_refused_as_a_run(text: str) -> None:
-    with pytest.raises(TrainError, match="must be <member>-<fold>, such as base-0"):
+    with pytest.raises(TrainError, match="must be a name, a hyphen and a number, such as base-0"):
         split_run(text)
 
 

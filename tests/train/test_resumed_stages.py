@@ -25,9 +25,11 @@ from train.data.sampling import PseudoClips
 from train.ladder import members as ladder_members
 from train.ladder import run as ladder_run
 from train.loop import checkpoint
+from train.loop.finished import FinishedTraining
 from train.loop.resume import StoppedError
 from train.loop.split import TrainingSplit, open_split
 from train.loop.step import TrainingStep
+from train.paths import TRAININGS
 
 CHECKPOINTS = Path(".birdcache/checkpoints")
 STEPS = 2  # of an epoch of the tiny project
@@ -37,7 +39,7 @@ STEPS = 2  # of an epoch of the tiny project
 def project(tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the tiny project without its models and audio."""
     root = tmp_path / "copy"
-    shutil.copytree(tiny_project.root, root, ignore=shutil.ignore_patterns("models", "chorus", "train"))
+    shutil.copytree(tiny_project.root, root, ignore=shutil.ignore_patterns("models", "chorus", "train", "trainings"))
     monkeypatch.chdir(root)
     monkeypatch.delenv("BIRDCACHE_CHECKPOINTS", raising=False)
     return root
@@ -75,8 +77,9 @@ def left() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for folder in folders for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def removed_by_dvc() -> None:
-    for folder in ("models/base/0", "reports/train/base-0"):
+def forgotten() -> None:
+    """Remove what finished trainings left, and what is kept of them."""
+    for folder in ("models/base/0", "reports/train/base-0", TRAININGS):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -95,13 +98,13 @@ def test_a_stage_that_is_stopped_twice_leaves_what_an_undisturbed_one_leaves(
     expected, steps["done"] = left(), 0
     assert len(expected) > 8
     for stop, said in ((3, "in epoch 2 of 3, after step 1 of 2"), (4, "in epoch 2 of 3, after step 2 of 2")):
-        removed_by_dvc()
+        forgotten()
         steps["stop"] = stop
         with pytest.raises(
             StoppedError, match=rf"base-0: stopped by SIGTERM {said}; saved in {CHECKPOINTS}/models/base/0/"
         ):
             run(fit.main, "base-0")
-    removed_by_dvc()
+    forgotten()
     run(fit.main, "base-0")
     assert steps["done"] == 3 * STEPS, "no step is taken twice"
     assert left() == expected
@@ -126,12 +129,56 @@ def test_changed_parameters_train_anew_and_the_old_ones_go_on_when_they_are_set_
     assert steps["done"] == 3 * STEPS + 3, "three steps were left"
 
 
+def test_a_change_that_is_undone_trains_nothing_again(
+    project: Path, steps: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path("data/members/base.json").read_text()
+    run(fit.main, "base-0")
+    expected = left()
+    change_recipe(seed=5)
+    Path("models/base/0/soup.safetensors").write_bytes(b"of an earlier recipe")
+    run(fit.main, "base-0")
+    assert steps["done"] == 6 * STEPS
+    assert not Path("models/base/0/soup.safetensors").exists()
+    assert left() != expected
+    Path("data/members/base.json").write_text(before)
+    capsys.readouterr()
+    run(fit.main, "base-0")
+    assert "base-0: was trained before; taken from .birdcache/trainings/models/base/0/" in capsys.readouterr().out
+    assert left() == expected
+    assert steps["done"] == 6 * STEPS
+
+
+def test_a_kept_training_with_a_changed_byte_is_trained_again(project: Path, steps: dict[str, int]) -> None:
+    run(fit.main, "base-0")
+    expected = left()
+    (kept,) = TRAININGS.rglob("last.safetensors")
+    content = bytearray(kept.read_bytes())
+    content[-1] ^= 1
+    kept.unlink()
+    kept.write_bytes(content)
+    run(fit.main, "base-0")
+    assert left() == expected
+    assert steps["done"] == 6 * STEPS
+
+
+def test_the_three_newest_trainings_of_a_place_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    for number in range(5):
+        (tmp_path / "model/weights").write_text(str(number))
+        FinishedTraining(tmp_path / f"kept/{number}", {"model": tmp_path / "model"}).keep()
+        os.utime(tmp_path / f"kept/{number}/files.json", (number, number))
+        (tmp_path / "model/weights").unlink()
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["2", "3", "4"]
+    assert (tmp_path / "kept/3/model/weights").read_text() == "3"
+
+
 def test_a_training_that_ended_but_was_not_written_trains_no_more(
     project: Path, steps: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(fit.main, "base-0")
     expected = left()
-    removed_by_dvc()
+    forgotten()
     with monkeypatch.context() as patch:
         patch.setattr("train.loop.run.write_model", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):

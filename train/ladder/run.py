@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,10 @@ import pandas as pd
 import torch
 
 from birdcache.arrays import Floats64
-from birdcache.errors import TrainError, run_stage
+from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.sections import MachineParams
+from birdcache.stage import clear, stage_key
 from train.data.member import ResolvedMember
 from train.ladder.members import read_run
 from train.ladder.scores import FoldScores, ScoredRecordings, fold_path, write_fold
@@ -25,36 +25,22 @@ from train.loop.run import RunFolders, train
 from train.loop.split import open_split
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
-from train.paths import LADDER_MODELS, LADDER_REPORTS
+from train.paths import LADDER_MODELS, LADDER_REPORTS, LADDER_RUNS, split_run
 from train.score.predictions import read_predictions
 
 
 def main() -> None:
-    """Train the `<run>-<seed>` that the command line names; `train.loop.run.Run` writes what it leaves."""
-    run, seed = split_run(sys.argv[1])
+    """Train the `<run>-<seed>` that runs; `train.loop.run.Run` writes what it leaves."""
+    run, seed = split_run(stage_key("strong-2"), "strong-2")
     params = parameters.load()
     machine, device = params.machine, choose_device(params.machine.device)
     member = read_run(run, seed)
+    clear(*(folder / f"{run}-{seed}" for folder in (LADDER_RUNS, LADDER_REPORTS)), LADDER_MODELS / run / str(seed))
     for fold in params.ladder.folds:
         place = place_of(run, seed, fold)
         run_together(partial(train, member, fold, place, machine, device), machine, device)
+        forget_finished(checkpoints_root(machine), place.folder)
         write_fold(fold_path(run, seed, fold), score_fold(member, fold, place, machine, device))
-    for fold in params.ladder.folds:  # only now: DVC would have a stage that was killed train all its folds again
-        forget_finished(checkpoints_root(machine), place_of(run, seed, fold).folder)
-
-
-def split_run(key: str) -> tuple[str, int]:
-    """'strong-2' -> ('strong', 2).
-
-    Raises
-    ------
-    TrainError
-        If it is not `<run>-<seed>`.
-    """
-    run, _, seed = key.rpartition("-")
-    if not run or not seed.isdigit():
-        raise TrainError(f"{key!r}: must be <rung or ablation>-<seed>, such as strong-2")
-    return run, int(seed)
 
 
 def place_of(run: str, seed: int, fold: int) -> RunFolders:

@@ -16,9 +16,12 @@ from birdcache.errors import TrainError
 from birdcache.files import file_sha256, sha256_hex
 from birdcache.params.sections import MachineParams
 from birdcache.progress import Progress, no_progress
+from birdcache.stage import clear
 from cache import tables
 from train.data.member import ResolvedMember
+from train.loop.checkpoint import key_of
 from train.loop.distributed import ALONE, Ranks
+from train.loop.finished import FinishedTraining
 from train.loop.history import Epoch
 from train.loop.resume import Saver, checkpoints_root
 from train.loop.split import TrainingSplit, open_split
@@ -26,7 +29,7 @@ from train.loop.trainer import Trainer
 from train.loop.validation import Validation, split_lines
 from train.model.classifier import Classifier
 from train.model.weights import Sidecar, weights_bytes, write_model
-from train.paths import MODELS, TRAINING_REPORTS
+from train.paths import MODELS, TRAINING_REPORTS, TRAININGS
 from train.score.metrics import recording_metrics
 from train.score.predictions import write_predictions
 
@@ -46,20 +49,6 @@ def place_of(member: str, fold: int) -> RunFolders:
     return RunFolders(name, MODELS / member / str(fold), TRAINING_REPORTS / name)
 
 
-def split_run(run: str) -> tuple[str, int]:
-    """'base-0' -> ('base', 0).
-
-    Raises
-    ------
-    TrainError
-        If it is not `<member>-<fold>`.
-    """
-    name, _, fold = run.rpartition("-")
-    if not name or not fold.isdigit():
-        raise TrainError(f"{run!r}: must be <member>-<fold>, such as base-0")
-    return name, int(fold)
-
-
 @dataclass(frozen=True)
 class Run:
     """A training with the files that it writes; of several processes only the leading one writes."""
@@ -72,8 +61,8 @@ class Run:
     def train(self, trainer: Trainer, validation: Validation, saver: Saver | None = None) -> None:
         """Train, print and log every epoch, write the weights and the predictions for the validation fold.
 
-        With a saver the training resumes from its newest checkpoint, and logs all epochs again: DVC has removed
-        what was logged before the interruption.
+        With a saver the training resumes from its newest checkpoint, and logs all epochs again: what was logged before
+        the interruption is gone.
         """
         with ExitStack() as stack:
             if saver:
@@ -136,14 +125,29 @@ def train(
 
 
 def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams) -> None:
-    """Train on a split, or resume from a checkpoint; the checkpoints of a finished training stay."""
-    recipe, ranks = split.member.recipe, split.ranks
+    """Train on a split, resume from a checkpoint, or take what the same training has left before.
+
+    The checkpoints of a finished training stay.
+    """
+    recipe, ranks, fingerprint = split.member.recipe, split.ranks, split.fingerprint()
+    results = {"model": place.folder, "report": place.report}
+    finished = FinishedTraining(TRAININGS / place.folder / key_of(fingerprint), results)
+    known = finished.is_intact()
+    if ranks.leads:
+        clear(*results.values())
+    if known:
+        if ranks.leads:
+            finished.restore()
+            print(f"{place.name}: was trained before; taken from {finished.folder} (to train again, remove it)")
+        return
     ranks.check_batch(recipe.batch_size)
     print("\n".join(split_lines(split.trained, split.validated, recipe)))
     model = split.model()
     trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name)
-    saver = Saver(checkpoints_root(machine) / place.folder, split.fingerprint(), machine, ranks, split.device)
+    saver = Saver(checkpoints_root(machine) / place.folder, fingerprint, machine, ranks, split.device)
     Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation(), saver)
+    if ranks.leads:
+        finished.keep()
 
 
 def open_log(folder: Path) -> Live:

@@ -5,7 +5,6 @@ N pseudo-labelled clip.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from birdcache.files import file_sha256, write_text
 from birdcache.params import load as parameters
 from birdcache.params.recipe import resolve_recipe
 from birdcache.params.sections import MachineParams
+from birdcache.stage import clear, stage_key
 from cache.store import Store
 from train.data.dataset import open_dataset, open_soundscapes
 from train.data.member import ResolvedMember, read_member
@@ -27,11 +27,11 @@ from train.data.sampling import PseudoClips
 from train.loop.checkpoint import forget_finished
 from train.loop.distributed import ALONE, Ranks, run_together
 from train.loop.resume import checkpoints_root
-from train.loop.run import RunFolders, split_run, train_split
+from train.loop.run import RunFolders, train_split
 from train.loop.split import TrainingSplit, split_dataset
 from train.model.classifier import choose_device
 from train.model.weight_file import SIDECAR
-from train.paths import STUDENT, STUDENT_REPORTS
+from train.paths import STUDENT, STUDENT_REPORTS, split_run
 from train.student.pseudo_labels import AGAIN, PseudoLabels, read_pseudo_labels, round_of
 from train.student.start import copy_model
 
@@ -46,8 +46,8 @@ class PseudoLabelMix:
 
 
 def main() -> None:
-    """Train the `<round>-<member>-<fold>` of the command line, or pass its teacher on."""
-    name = sys.argv[1]
+    """Train the `<round>-<member>-<fold>` that runs, or pass its teacher on."""
+    name = stage_key("first-base-0")
     in_round, _, run = name.partition("-")
     member, fold = split_run(run)
     params = parameters.load()
@@ -75,6 +75,7 @@ def pass_on(labels: PseudoLabels, place: RunFolders) -> None:
     (source,) = (Path(folder) for folder in labels.teacher if Path(folder).parts[-2:] == place.folder.parts[-2:])
     if file_sha256(source / SIDECAR) != labels.teacher[source.as_posix()]:
         raise TrainError(f"{source}: changed after stage pseudo read it; {AGAIN}")
+    clear(place.folder, place.report)
     copy_model(source, place.folder)
     write_text(place.report / "passed_on.txt", f"{labels.stopped}\n")
     print(labels.stopped)

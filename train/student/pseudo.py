@@ -5,7 +5,6 @@ N clip, K class.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from birdcache.params.student import StudentRound
 from birdcache.predict.postprocess import Cutting
+from birdcache.stage import stage_key
 from train.paths import STUDENT
 from train.score.soundscapes import ScoringTask, SoundscapeAudio
 from train.score.truth import labelled_soundscapes
@@ -32,7 +32,7 @@ from train.student.rounds import (
 
 def main() -> None:
     """Write data/student/<round>/labels.npz, and teacher.json with the metrics of the round's teacher."""
-    name = sys.argv[1]
+    name = stage_key("first")
     params = parameters.load()
     student = params.student
     each = round_of(name, student.rounds)

@@ -6,18 +6,20 @@ A copy, so that rounds depend on the models that teach and on no others.
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 from birdcache.errors import TrainError, run_stage
 from birdcache.params.student import START
-from train.paths import MODELS, STUDENT
+from birdcache.stage import clear, stage_key
+from train.paths import MODELS, STUDENT, split_run
 
 
 def main() -> None:
     """Copy models/<member>/<fold> to data/student/start/."""
-    member, _, fold = sys.argv[1].rpartition("-")
-    copy_model(MODELS / member / fold, STUDENT / START / member / fold)
+    member, fold = split_run(stage_key("base-0"))
+    target = STUDENT / START / member / str(fold)
+    clear(target)
+    copy_model(MODELS / member / str(fold), target)
 
 
 def copy_model(source: Path, target: Path) -> None:
