@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import BinaryIO
 
 from birdcache.audio.formats.header import AudioHeader, check_length
 from birdcache.audio.formats.ogg_codecs import Identity, identify
-from birdcache.audio.formats.ogg_pages import CONTINUED, FIRST, LAST, Page, read_pages
+from birdcache.audio.formats.ogg_pages import CAPTURE, CONTINUED, FIRST, LAST, Page, read_pages
+from birdcache.audio.formats.pieces import BLOCK_BYTES, Reading, Window
+from birdcache.audio.formats.tags import behind_tags
+from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio
 
 UNBROKEN = 255  # the length of a segment whose packet goes on in the next one
@@ -22,15 +26,23 @@ def probe_ogg(file: BinaryIO) -> AudioHeader:
     RejectedAudio
         truncated, damaged, chained, wrong-codec, empty or too-long.
     """
-    stream: _Stream | None = None
-    for page in read_pages(file):
-        if stream is None:
-            stream = _Stream(page)
-        else:
-            stream.take(page)
-    if stream is None:
-        raise RejectedAudio("empty", "is empty (0 bytes)")
-    return stream.audio_header()
+    pages = read_pages(file)
+    first = next(pages, None)
+    if first is None:
+        raise RejectedAudio("damaged", "at byte 0, where a page must begin, there is none")
+    stream = _Stream(first)
+    for page in pages:
+        stream.take(page)
+    header, window = stream.audio_header(), Window(file)
+    behind = window.size - stream.end
+    if not behind:
+        return header
+    if not header.ended and behind_tags(window, stream.end) < window.size:
+        raise RejectedAudio("damaged", f"at byte {stream.end}, where a page must begin, there is none")
+    if CAPTURE in window(stream.end, BLOCK_BYTES):
+        raise RejectedAudio("chained", f"pages begin again behind byte {stream.end}, where its sound ends")
+    note = Note("bytes-around", f"{behind} bytes behind its sound")
+    return replace(header, notes=(note,), reading=Reading(((0, stream.end),)))
 
 
 class _Stream:
@@ -43,6 +55,8 @@ class _Stream:
         self._serial, self._sequence = page.serial, page.sequence
         self._ended = bool(page.flags & LAST)
         self._packets, self._position, self._within_packet = 1, 0, False
+        self._before, self._last = 0, page
+        self._headers = b""
 
     def take(self, page: Page) -> None:
         """Check the next page against those before it."""
@@ -53,6 +67,7 @@ class _Stream:
         if self._ended:
             raise RejectedAudio("damaged", f"goes on at byte {page.offset}, after the page that says to be the last")
         self._follow(page)
+        self._last = page
         self._ended = bool(page.flags & LAST)
 
     def _follow(self, page: Page) -> None:
@@ -66,11 +81,18 @@ class _Stream:
             raise RejectedAudio(
                 "damaged", f"time goes back from {self._position} to {page.granule} at byte {page.offset}"
             )
+        if self._packets < self._identity.header_packets:
+            self._headers += page.body
         self._sequence = page.sequence
-        self._position = max(self._position, page.granule)
+        self._before, self._position = self._position, max(self._position, page.granule)
         self._packets += len(page.lacing) - page.lacing.count(UNBROKEN)
         if page.lacing:
             self._within_packet = page.lacing[-1] == UNBROKEN
+
+    @property
+    def end(self) -> int:
+        """The place behind the last page."""
+        return self._last.end
 
     def audio_header(self) -> AudioHeader:
         """The header of the whole stream, once all its pages are taken."""
@@ -79,6 +101,11 @@ class _Stream:
         identity = self._identity
         if self._packets <= identity.header_packets and not self._ended:
             raise RejectedAudio("truncated", "ends before its first sound")
+        held = identity.samples(self._headers, self._last)
+        if self._position - self._before < held - 2 * identity.longest:
+            raise RejectedAudio(
+                "damaged", f"its last page ends {self._position - self._before} samples on, but holds {held}"
+            )
         frames = self._position - identity.skipped
         check_length(frames if self._packets > identity.header_packets else 0, identity.sample_rate_hz)
         return AudioHeader(identity.sample_rate_hz, identity.channels, frames, whole=True, ended=self._ended)

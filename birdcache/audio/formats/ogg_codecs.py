@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import soundfile
 
 from birdcache.audio.formats.header import check_shape
-from birdcache.audio.formats.ogg_pages import Page
+from birdcache.audio.formats.ogg_pages import CONTINUED, Page
 from birdcache.audio.rejected import RejectedAudio
 
 VORBIS, OPUS = b"\x01vorbis", b"OpusHead"
 VORBIS_HEAD = struct.Struct("<7sIBIiiiBB")  # name, version, channels, rate, three bit rates, block sizes, framing
 OPUS_HEAD = struct.Struct("<8sBBHI")  # name, version, channels, samples to skip, rate before encoding
+MODE_BITS, COUNT_BITS = 41, 6
+SETUP_END_BYTES = 512  # the modes fit in
 OPUS_HZ = 48_000  # positions count samples at this rate, whatever the sound had
 OTHERS = {
     b"\x7fFLAC": "FLAC in Ogg",
@@ -36,6 +38,29 @@ class Identity:
     channels: int
     header_packets: int
     skipped: int = 0
+    blocks: tuple[int, int] = (0, 0)  # samples of Vorbis' short and long blocks
+
+    @property
+    def longest(self) -> int:
+        """Samples that a packet of Vorbis adds at most."""
+        return self.blocks[1] // 2
+
+    def samples(self, headers: bytes, page: Page) -> int:
+        """Samples that the packets of a page of Vorbis hold, at least; 0 if nobody can tell.
+
+        Each packet adds a quarter of its own block and a quarter of the one before, which is taken for a short one
+        where it lies on another page.
+        """
+        long = _long_modes(headers) if self.blocks[1] else ()
+        bits, place, before, total = (len(long) - 1).bit_length(), 0, self.blocks[0], 0
+        begins = not page.flags & CONTINUED
+        for length in page.lacing:
+            if begins and length and long:
+                mode = page.body[place] >> 1 & (1 << bits) - 1
+                block = self.blocks[mode < len(long) and long[mode]]
+                total, before = total + (before + block) // 4, block
+            begins, place = length < 255, place + length
+        return total
 
 
 def identify(page: Page) -> Identity:
@@ -62,7 +87,27 @@ def _vorbis(page: Page) -> Identity:
     if version != 0 or not 6 <= short <= long <= 13 or not framing & 1:
         raise RejectedAudio("damaged", "its Vorbis identity breaks the rules of Vorbis I")
     check_shape(rate_hz, channels)
-    return Identity(rate_hz, channels, header_packets=3)
+    return Identity(rate_hz, channels, header_packets=3, blocks=(1 << short, 1 << long))
+
+
+def _long_modes(headers: bytes) -> tuple[bool, ...]:
+    """Whether each mode of a Vorbis stream has long blocks, read from the end of its setup; none if that is not clear.
+
+    Modes are its last entries, of 41 bits: a flag, 32 zeros, and a number below 64; in front of them is their number,
+    less one, in six bits, and behind them one set bit.
+    """
+    flags: list[bool] = []
+    found: tuple[bool, ...] = ()
+    content = int.from_bytes(headers[-SETUP_END_BYTES:], "little")
+    place = content.bit_length() - 1
+    while (place := place - MODE_BITS) >= COUNT_BITS:
+        mode = content >> place & (1 << MODE_BITS) - 1
+        if mode >> 1 & 0xFFFFFFFF or mode >> 33 > 63:
+            break
+        flags.insert(0, bool(mode & 1))
+        if content >> place - COUNT_BITS & 63 == len(flags) - 1:
+            found = tuple(flags)
+    return found
 
 
 def _opus(page: Page) -> Identity:

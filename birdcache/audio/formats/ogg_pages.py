@@ -16,13 +16,13 @@ CAPTURE = b"OggS"
 BLOCK_BYTES = 2**20
 HEADER = struct.Struct("<4sBBqII4xB")  # capture, version, flags, granule, serial, sequence, (checksum), segments
 CONTINUED, FIRST, LAST = 1, 2, 4  # flags
-SHOWN_BODY = 64  # bytes of a page's content that are handed on: a codec's identity fits in
 
 
 class Page(NamedTuple):
-    """A page: where it begins, its header's fields, its segments' lengths, and how its content begins."""
+    """A page: where it begins and ends, its header's fields, its segments' lengths, and its content."""
 
     offset: int
+    end: int
     flags: int
     granule: int
     serial: int
@@ -32,13 +32,12 @@ class Page(NamedTuple):
 
 
 def read_pages(file: BinaryIO) -> Iterator[Page]:
-    """Yield page after page, from the file's place to its end.
+    """Yield page after page, from the file's place to where no other begins.
 
     Raises
     ------
     RejectedAudio
-        damaged if a page does not begin where the last one ended, or its checksum differs; truncated if the file ends
-        within a page.
+        damaged if a checksum differs, truncated if the file ends within a page.
     """
     held, offset = b"", 0
     while block := file.read(BLOCK_BYTES):
@@ -48,19 +47,18 @@ def read_pages(file: BinaryIO) -> Iterator[Page]:
             while end := _page_end(held, used, offset):
                 if not is_intact(mirrored, used, end):
                     raise RejectedAudio("damaged", f"the checksum of the page at byte {offset + used} is wrong")
-                yield _page(held, used, offset)
+                yield _page(held, used, end, offset)
                 used = end
+        if not CAPTURE.startswith(held[used : used + 4]):
+            return
         held, offset = held[used:], offset + used
     if held:
         raise RejectedAudio("truncated", f"ends within the page that begins at byte {offset}")
 
 
 def _page_end(held: bytes, start: int, offset: int) -> int:
-    """The end of the page that begins at `start`; 0 if it is not in these bytes yet."""
-    head = held[start : start + 4]
-    if not CAPTURE.startswith(head):
-        raise RejectedAudio("damaged", f"at byte {offset + start}, where a page must begin, there is none")
-    if len(held) < start + HEADER.size:
+    """The end of the page that begins at `start`; 0 if it is not in these bytes yet, or none begins."""
+    if len(held) < start + HEADER.size or held[start : start + 4] != CAPTURE:
         return 0
     if held[start + 4] != 0:
         raise RejectedAudio("damaged", f"the page at byte {offset + start} is of Ogg version {held[start + 4]}")
@@ -69,8 +67,8 @@ def _page_end(held: bytes, start: int, offset: int) -> int:
     return end if body <= len(held) and end <= len(held) else 0
 
 
-def _page(held: bytes, start: int, offset: int) -> Page:
+def _page(held: bytes, start: int, end: int, offset: int) -> Page:
     _, _, flags, granule, serial, sequence, segments = HEADER.unpack_from(held, start)
     body = start + HEADER.size + segments
     lacing = held[start + HEADER.size : body]
-    return Page(offset + start, flags, granule, serial, sequence, lacing, held[body : body + SHOWN_BODY])
+    return Page(offset + start, offset + end, flags, granule, serial, sequence, lacing, held[body:end])

@@ -15,6 +15,7 @@ import soundfile
 from birdcache.audio.formats import ogg, ogg_codecs, ogg_pages
 from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.formats.ogg_crc import ogg_checksum
+from birdcache.audio.read import read_waveform
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.validate import probe
 from tests.torture.ogg_files import (
@@ -77,7 +78,7 @@ def test_promise_does_not_depend_on_the_block_that_is_read(tmp_path: Path, monke
     for block_bytes in (1, 26, 27, 28, 1000):
         monkeypatch.setattr(ogg_pages, "BLOCK_BYTES", block_bytes)
         assert examined(tmp_path, MONO) == whole
-        assert rejected(tmp_path, MONO + b"x").detail.startswith(f"at byte {len(MONO)}, where a page must begin")
+        assert examined(tmp_path, MONO + b"x").frames == whole.frames
 
 
 def test_checksum_is_that_of_the_polynomial_bit_by_bit() -> None:
@@ -203,8 +204,34 @@ def test_stream_that_breaks_a_rule_is_refused_though_its_checksums_are_right(
     assert re.search(told, caught.detail)
 
 
-def test_bytes_after_the_end_are_refused(tmp_path: Path) -> None:
-    assert rejected(tmp_path, MONO + bytes(10)).detail == f"at byte {len(MONO)}, where a page must begin, there is none"
+@pytest.mark.parametrize("behind", [bytes(10), b"TAG" + bytes(125), b"junk" * 300_000], ids=["zeros", "tag", "junk"])
+def test_bytes_behind_the_last_page_are_noted_and_the_sound_is_whole(tmp_path: Path, behind: bytes) -> None:
+    found = examined(tmp_path, MONO + behind)
+    assert found.frames == examined(tmp_path, MONO).frames
+    assert found.notes == (("bytes-around", f"{len(behind)} bytes behind its sound"),)
+    samples_S = read_waveform(tmp_path / "clip.ogg", 32_000)
+    np.testing.assert_array_equal(samples_S, soundfile.read(io.BytesIO(MONO), dtype="float32")[0])
+
+
+def test_unknown_bytes_where_the_next_page_must_begin_are_damage(tmp_path: Path) -> None:
+    cut = without_page(MONO, -1)
+    assert (
+        rejected(tmp_path, cut + b"junk" * 10).detail == f"at byte {len(cut)}, where a page must begin, there is none"
+    )
+    assert not examined(tmp_path, cut + b"TAG" + bytes(125)).ended
+
+
+def test_pages_behind_bytes_behind_the_end_are_another_stream(tmp_path: Path) -> None:
+    assert rejected(tmp_path, MONO + bytes(10) + MONO).code == "chained"
+
+
+@pytest.mark.parametrize("name", ["mono.ogg", "stereo.ogg"])
+def test_last_page_that_names_an_earlier_time_than_its_packets_hold_is_damaged(tmp_path: Path, name: str) -> None:
+    parts = pages(FILES[name])
+    del parts[3:-1]
+    put(parts[2], GRANULE, "<q", 64)
+    parts[2][FLAGS] |= LAST
+    assert rejected(tmp_path, joined(parts[:3])).detail.startswith("its last page ends 64 samples on, but holds ")
 
 
 def test_file_without_its_last_page_has_no_end(tmp_path: Path) -> None:
