@@ -215,17 +215,27 @@ def _open_audio(file: Any, header: AudioHeader) -> Any:
     file.seek(0)
     try:
         if header.reading is not None:
-            return soundfile.SoundFile(Pieces(file, header.reading))
+            return soundfile.SoundFile(Pieces(file, header.reading), **_raw(header))
         return soundfile.SoundFile(file.fileno(), closefd=False)
     except soundfile.SoundFileError as error:
         raise RejectedAudio("damaged", f"libsndfile cannot open it ({_reason(error)})") from error
 
 
+def _raw(header: AudioHeader) -> dict[str, Any]:
+    """What libsndfile must be told of samples without a header."""
+    if header.reading is None or header.reading.raw is None:
+        return {}
+    subtype, order = header.reading.raw
+    shape = {"samplerate": header.sample_rate_hz, "channels": header.channels}
+    return {"format": "RAW", "subtype": subtype, "endian": order, **shape}
+
+
 def _info(audio: Any, header: AudioHeader) -> AudioInfo:
     """Facts as libsndfile sees them, which must not be more than validation has seen."""
     frames, rate_hz, channels = int(audio.frames), int(audio.samplerate), int(audio.channels)
-    if header.frames is not None and header.reading is not None and header.reading.stretched:
-        frames = header.frames  # what libsndfile says is a guess
+    if header.frames is not None and header.reading is not None:
+        reading = header.reading  # what libsndfile says of a stretched file is a guess
+        frames = header.frames if reading.stretched else frames - reading.skipped - reading.surplus
     check_shape(rate_hz, channels)
     check_length(frames, rate_hz)
     duration_s = frames / rate_hz

@@ -7,7 +7,7 @@ from birdcache.errors import PipelineError
 FETCH = "fetch it again or remove it from the data set"
 HINTS = {
     "empty": FETCH,
-    "not-audio": "use .ogg, .wav, .flac or .mp3, fetch it again, or remove it",
+    "not-audio": "use Ogg, WAV, FLAC, MP3, AIFF, CAF, AU or W64, fetch it again, or remove it",
     "truncated": FETCH,
     "damaged": FETCH,
     "chained": "write it again as one stream of one sound, or remove it",
@@ -16,7 +16,7 @@ HINTS = {
     "too-short": "lower data.shortest_s in params.yaml or remove it",
     "silent": "remove it from the data set",
     "not-finite": "repair the file or remove it",
-    "wrong-codec": "convert it to Ogg Vorbis, WAV or FLAC at 8 to 192 kHz with at most 8 channels, or remove it",
+    "wrong-codec": "convert it (`ffmpeg -i IN OUT.flac`; 8 to 192 kHz, at most 8 channels), or remove it",
     "unreadable": "restore the file or its permissions, or remove it from the table",
     "changed": "run `dvc repro`",
     "crashed": FETCH,

@@ -6,28 +6,30 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO, cast
 
+from birdcache.audio.formats.aiff import probe_aiff
+from birdcache.audio.formats.au import probe_au
+from birdcache.audio.formats.caf import probe_caf
 from birdcache.audio.formats.flac import probe_flac
 from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.formats.mp3 import probe_mp3
 from birdcache.audio.formats.ogg import probe_ogg
 from birdcache.audio.formats.pieces import Pieces, Reading, Window
 from birdcache.audio.formats.tags import behind_tags, behind_zeros
-from birdcache.audio.formats.wav import probe_wav
+from birdcache.audio.formats.wav import probe_w64, probe_wav
 from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio
 
-OGG, FLAC = b"OggS", b"fLaC"
-WAV = (b"RIFF", b"RIFX", b"RF64")
-OTHERS = {
-    b"FORM": "AIFF",
-    b".snd": "Sun audio",
-    b"caff": "Core Audio",
-    b"riff": "Wave64",
-    b"wvpk": "WavPack",
-    b"MAC ": "Monkey's Audio",
-    b"\x1aE\xdf\xa3": "Matroska or WebM",
-    b"0&\xb2u": "Windows Media",
+WAV, AIFF = (b"RIFF", b"RIFX", b"RF64", b"BW64"), (b"AIFF", b"AIFC")
+PROBES = {
+    **{b"OggS": probe_ogg, b"fLaC": probe_flac, b"riff": probe_w64, b"caff": probe_caf},
+    **dict.fromkeys((b".snd", b"dns."), probe_au),
 }
+OTHERS = {
+    **{b"wvpk": "WavPack", b"MAC ": "Monkey's Audio", b"TTA1": "True Audio", b"MPCK": "Musepack", b"MP+": "Musepack"},
+    **{b"\x1aE\xdf\xa3": "Matroska or WebM", b"0&\xb2u": "Windows Media", b".RMF": "RealMedia", b"DSD ": "DSD"},
+    **{b"#!AMR": "AMR", b"\x0bw": "AC-3", b"ADIF": "AAC", b"FLV": "Flash video", b"\0\0\1\xba": "an MPEG video"},
+}
+AAC = (b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")
 
 
 def probe(file: BinaryIO) -> AudioHeader:
@@ -66,14 +68,20 @@ def probe(file: BinaryIO) -> AudioHeader:
 
 def _probe_of(head: bytes) -> Callable[[BinaryIO], AudioHeader] | None:
     """The probe of a format that twelve bytes show; MPEG audio is shown by frames alone."""
-    if head and OGG.startswith(head[:4]):
-        return probe_ogg
     if head[:4] in WAV and head[8:] == b"WAVE":
         return probe_wav
-    return probe_flac if head and FLAC.startswith(head[:4]) else None
+    if head[:4] == b"FORM" and head[8:] in AIFF:
+        return probe_aiff
+    return next((found for magic, found in PROBES.items() if head and magic.startswith(head[:4])), None)
 
 
 def _refuse_others(head: bytes) -> None:
-    name = "MP4" if head[4:8] == b"ftyp" else OTHERS.get(head[:4])
+    name = next((name for start, name in OTHERS.items() if head.startswith(start)), None)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat"):
+        name = "MP4 or QuickTime"
+    elif head[:4] == b"RIFF" and head[8:] == b"AVI ":
+        name = "AVI video"
+    elif head.startswith(AAC):
+        name = "AAC"
     if name is not None:
         raise RejectedAudio("wrong-codec", f"holds {name}")

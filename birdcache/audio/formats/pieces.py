@@ -28,6 +28,8 @@ class Reading:
         Whether to say that far more follows: libsndfile decodes an MP3 file no further than it guesses from its size.
     skipped, surplus
         Samples of each channel in front of the sound, and behind it.
+    raw
+        Kind and byte order of samples without a header, as libsndfile calls them.
     """
 
     spans: tuple[tuple[int, int], ...]
@@ -35,6 +37,7 @@ class Reading:
     stretched: bool = False
     skipped: int = 0
     surplus: int = 0
+    raw: tuple[str, str] | None = None
 
     def moved(self, by: int) -> Reading:
         """The same of a file with so many bytes more in front."""

@@ -1,93 +1,86 @@
-"""The length of a WAV file, compared with its header; libsndfile does not. RIFF, RIFX (big-endian) and RF64.
+"""WAV (RIFF, big-endian RIFX, and RF64 or BW64 for more than 4 GiB) and Wave64: where the sound lies, and its coding.
 
-Sources: Multimedia Programming Interface and Data Specifications 1.0 (1991); EBU Tech 3306 (RF64).
+Sources: Multimedia Programming Interface and Data Specifications 1.0 (1991); EBU Tech 3306 (RF64); Sony's Wave64.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import BinaryIO
 
-from birdcache.audio.formats.header import AudioHeader, check_length, check_shape
-from birdcache.audio.formats.pieces import size_of
+from birdcache.audio.formats.chunks import Chunks, Grammar, is_open
+from birdcache.audio.formats.coding import A_LAW, FLOAT, MU_LAW, UNSIGNED, Coding, plain
+from birdcache.audio.formats.header import AudioHeader, check_shape
+from birdcache.audio.formats.mp3 import probe_mp3
+from birdcache.audio.formats.pieces import Window
 from birdcache.audio.rejected import RejectedAudio
 
-PLAIN = {1: "PCM", 3: "float", 6: "A-law", 7: "mu-law"}  # a sample is a fixed number of bytes
-BLOCKWISE = {2: "MS ADPCM", 0x11: "IMA ADPCM"}
-EXTENSIBLE = 0xFFFE
-OPEN_BYTES = 0x7FFFFF00  # streaming writers put a number from here up, since they do not know the length yet
-MOST_CHUNKS = 1000
-
-
-@dataclass(frozen=True)
-class _Format:
-    tag: int
-    channels: int
-    sample_rate_hz: int
-    frame_bytes: int
+PLAIN = {1: UNSIGNED, 3: FLOAT, 6: A_LAW, 7: MU_LAW}
+EXTENSIBLE, MPEG = 0xFFFE, (0x50, 0x55)
+BLOCKWISE: dict[int, Callable[[int, int], int]] = {  # samples of each channel in a block of so many bytes
+    0x02: lambda size, channels: 2 * (size // channels - 7) + 2,  # MS ADPCM
+    0x11: lambda size, channels: 2 * (size // channels - 4) + 1,  # IMA ADPCM
+    0x31: lambda size, channels: 320 if (size, channels) == (65, 1) else 0,  # GSM 6.10
+}
+W64 = struct.Struct("<16sQ")
+W64_MAGIC = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
 
 def probe_wav(file: BinaryIO) -> AudioHeader:
-    """Walk the chunks of a WAV file up to its sound, which must be there whole.
+    """The header of a WAV file, from the file's first byte.
 
     Raises
     ------
     RejectedAudio
-        truncated, damaged, wrong-codec, empty or too-long.
+        truncated, damaged, chained, wrong-codec, empty or too-long.
     """
-    order = ">" if file.read(12)[:4] == b"RIFX" else "<"
-    form, long_bytes = None, None
-    for _ in range(MOST_CHUNKS):
-        name, size = struct.unpack(order + "4sI", _read(file, 8))
-        if name == b"data":
-            return _promise(form, size if long_bytes is None else long_bytes, file)
-        begin = file.tell()
-        if name == b"fmt ":
-            form = _format(_read(file, min(size, 40)), order)
-        elif name == b"ds64":
-            (long_bytes,) = struct.unpack("<8xQ", _read(file, 16))
-        file.seek(begin + size + size % 2)
-    raise RejectedAudio("damaged", f"has {MOST_CHUNKS} chunks and still no sound")
+    window = Window(file)
+    magic = window(0, 4)
+    head = struct.Struct(">4sI") if magic == b"RIFX" else struct.Struct("<4sI")
+    return _header(file, window, 12, Grammar(head, 2, magic, b"data"), b"fmt ", b"fact")
 
 
-def _read(file: BinaryIO, size: int) -> bytes:
-    content = file.read(size)
-    if len(content) < size:
-        raise RejectedAudio("truncated", "ends before its sound begins")
-    return content
+def probe_w64(file: BinaryIO) -> AudioHeader:
+    """The header of a Wave64 file, from the file's first byte.
+
+    Raises
+    ------
+    RejectedAudio
+        As `probe_wav`.
+    """
+    window = Window(file)
+    grammar = Grammar(W64, 8, W64_MAGIC, b"data" + W64_TAIL, counted=24)
+    return _header(file, window, 40, grammar, b"fmt " + W64_TAIL, b"fact" + W64_TAIL)
 
 
-def _format(content: bytes, order: str) -> _Format:
-    if len(content) < 16:
-        raise RejectedAudio("damaged", f"its format takes {len(content)} bytes, less than 16")
-    tag, channels, rate_hz, _, frame_bytes, bits = struct.unpack_from(order + "HHIIHH", content)
-    if tag == EXTENSIBLE and len(content) >= 26:
-        (tag,) = struct.unpack_from(order + "H", content, 24)
-    if tag not in PLAIN and tag not in BLOCKWISE:
-        raise RejectedAudio("wrong-codec", f"holds codec {tag:#06x} in a WAV file")
+def _header(
+    file: BinaryIO, window: Window, place: int, grammar: Grammar, form_name: bytes, fact_name: bytes
+) -> AudioHeader:
+    chunks = Chunks(window, place, grammar)
+    form, order = chunks.content(form_name, 16)[:64], grammar.head.format[0]
+    tag, channels, rate_hz, _, unit_bytes, bits = struct.unpack_from(order + "HHIIHH", form)
+    if tag == EXTENSIBLE and len(form) >= 26:
+        (tag,) = struct.unpack_from(order + "H", form, 24)
+    if tag in MPEG:
+        extent = chunks.extent(0, rate_hz * channels)
+        return probe_mp3(file, extent.start)
+    if tag in PLAIN:
+        coding = plain(rate_hz, channels, PLAIN[tag], bits, unit_bytes, "BIG" if order == ">" else "LITTLE")
+        return coding.header(chunks.extent(0, coding.second_bytes))
+    frames = BLOCKWISE[tag](unit_bytes, max(1, channels)) if tag in BLOCKWISE and order == "<" else 0
     check_shape(rate_hz, channels)
-    if tag in PLAIN and (bits == 0 or frame_bytes != channels * -(-bits // 8)):
-        raise RejectedAudio("damaged", f"{channels} channels of {bits} bits do not make {frame_bytes} bytes")
-    return _Format(tag, channels, rate_hz, frame_bytes)
+    if frames <= 0:
+        raise RejectedAudio("wrong-codec", f"holds codec {tag:#06x}, in blocks of {unit_bytes} bytes, in a WAV file")
+    coding = Coding(rate_hz, channels, unit_bytes, frames, lead=lambda size: _lead(form, size))
+    told = int.from_bytes(chunks.content(fact_name, 4)[:4], "little") if chunks.has(fact_name) else 0
+    return coding.header(chunks.extent(0, coding.second_bytes), 0 if is_open(told) else told)
 
 
-def _promise(form: _Format | None, size: int, file: BinaryIO) -> AudioHeader:
-    if form is None:
-        raise RejectedAudio("damaged", "its sound begins before its format")
-    there = size_of(file) - file.tell()
-    if there == 0 or (size == 0 and there < form.frame_bytes):
-        raise RejectedAudio("empty" if size == 0 else "truncated", "holds no samples")
-    if size == 0:
-        raise RejectedAudio(
-            "truncated",
-            f"promises 0 bytes of sound, and {there} follow: its recorder did not finish it",
-            "repair its header (most audio editors can) or remove it",
-        )
-    is_open = size >= OPEN_BYTES and size > there
-    if size > there and not is_open:
-        raise RejectedAudio("truncated", f"promises {size} bytes of sound, but {there} follow")
-    if is_open or form.tag in BLOCKWISE:
-        return AudioHeader(form.sample_rate_hz, form.channels, None, whole=True, ended=not is_open)
-    check_length(size // form.frame_bytes, form.sample_rate_hz)
-    return AudioHeader(form.sample_rate_hz, form.channels, size // form.frame_bytes, whole=True)
+def _lead(form: bytes, size: int) -> bytes:
+    """A Wave64 header: libsndfile pads odd sizes in WAV, and reads a block too many."""
+    padded = form + bytes(-len(form) % 8)
+    start = b"wave" + W64_TAIL + W64.pack(b"fmt " + W64_TAIL, 24 + len(form)) + padded
+    start += W64.pack(b"data" + W64_TAIL, 24 + size)
+    return W64.pack(W64_MAGIC, 24 + len(start) + size) + start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ WAV, FLAC, MP3 = encoded("WAV", "PCM_16"), encoded("FLAC", "PCM_16"), encoded("M
 def examined(tmp_path: Path, content: bytes) -> AudioHeader:
     (tmp_path / "clip").write_bytes(content)
     with (tmp_path / "clip").open("rb", buffering=0) as file:
-        return probe(file)
+        return replace(probe(file), reading=None)
 
 
 def rejected(tmp_path: Path, content: bytes) -> RejectedAudio:
@@ -57,11 +58,6 @@ def test_whole_wav_promises_what_was_written(tmp_path: Path, container: str, sub
     assert audio_header == AudioHeader(RATE_HZ, channels, RATE_HZ, whole=True)
 
 
-@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM"])
-def test_wav_in_blocks_passes_without_a_number_of_samples(tmp_path: Path, subtype: str) -> None:
-    assert examined(tmp_path, encoded("WAV", subtype)) == AudioHeader(RATE_HZ, 1, None, whole=True)
-
-
 def test_big_endian_wav_passes(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     soundfile.write(buffer, TONE_S, RATE_HZ, format="WAV", subtype="PCM_16", endian="BIG")
@@ -74,17 +70,15 @@ def test_cut_wav_is_truncated(tmp_path: Path, cut: int) -> None:
     assert rejected(tmp_path, WAV[:cut]).code == "truncated"
 
 
-def test_wav_whose_recorder_lost_power_is_refused_with_the_way_to_mend_it(tmp_path: Path) -> None:
-    caught = rejected(tmp_path, put(WAV, SIZE, "<I", 0))
-    assert (caught.code, caught.hint[:17]) == ("truncated", "repair its header")
-    assert caught.detail == "promises 0 bytes of sound, and 32000 follow: its recorder did not finish it"
+def test_wav_whose_recorder_lost_power_has_no_end(tmp_path: Path) -> None:
+    assert not examined(tmp_path, put(WAV, SIZE, "<I", 0)).ended
     assert rejected(tmp_path, put(WAV[:44], SIZE, "<I", 0)).code == "empty"
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFDB])
 def test_streamed_wav_has_no_end_and_decodes(tmp_path: Path, size: int) -> None:
     streamed = put(WAV, SIZE, "<I", size)
-    assert examined(tmp_path, streamed) == AudioHeader(RATE_HZ, 1, None, whole=True, ended=False)
+    assert examined(tmp_path, streamed) == AudioHeader(RATE_HZ, 1, RATE_HZ, whole=True, ended=False)
     assert not read_info(tmp_path / "clip").ended
     assert len(read_waveform(tmp_path / "clip", RATE_HZ)) == RATE_HZ
 
@@ -92,14 +86,14 @@ def test_streamed_wav_has_no_end_and_decodes(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize(
     ("place", "form", "value", "code", "told"),
     [
-        (20, "<H", 0x55, "wrong-codec", "codec 0x0055"),
+        (20, "<H", 0x40, "wrong-codec", "codec 0x0040"),
         (22, "<H", 0, "damaged", "0 channels"),
         (22, "<H", 9, "wrong-codec", "9 channels"),
         (24, "<I", 384_000, "wrong-codec", "384000 Hz"),
         (32, "<H", 3, "damaged", "1 channels of 16 bits do not make 3 bytes"),
         (34, "<H", 0, "damaged", "0 bits"),
         (16, "<I", 4, "damaged", "takes 4 bytes"),
-        (12, "<4s", b"junk", "damaged", "begins before its format"),
+        (12, "<4s", b"junk", "damaged", "has no chunk 'fmt '"),
     ],
 )
 def test_wav_header_that_breaks_a_rule_is_refused(
@@ -112,7 +106,7 @@ def test_wav_header_that_breaks_a_rule_is_refused(
 
 def test_wav_of_chunks_without_end_is_refused_soon(tmp_path: Path) -> None:
     caught = rejected(tmp_path, WAV[:12] + struct.pack("<4sI", b"junk", 0) * 100_000)
-    assert (caught.code, caught.detail) == ("damaged", "has 1000 chunks and still no sound")
+    assert (caught.code, caught.detail) == ("damaged", "has 1000 chunks and still no end")
 
 
 def test_chunks_before_the_sound_are_skipped_with_their_padding(tmp_path: Path) -> None:
@@ -196,15 +190,18 @@ def test_tag_without_sound_is_truncated(tmp_path: Path) -> None:
     [
         (b"<html>not found</html>", "not-audio", "begins with b'<html>no'"),
         (bytes(1000), "not-audio", "not audio of a known format"),
-        (b"RIFF\0\0\0\0AVI LIST", "not-audio", "not audio"),
+        (b"RIFF\0\0\0\0AVI LIST", "wrong-codec", "holds AVI video"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "not-audio", "not audio"),
         (b"\xff\xe8\x90\0" * 9, "not-audio", "not audio"),
         (b"\xff\xfb\xf0\0" * 9, "not-audio", "not audio"),
-        (encoded("AIFF", "PCM_16"), "wrong-codec", "holds AIFF"),
-        (encoded("CAF", "PCM_16"), "wrong-codec", "holds Core Audio"),
-        (b"\0\0\0\x20ftypM4A \0\0\0\0", "wrong-codec", "holds MP4"),
+        (b"\0\0\0\x20ftypM4A \0\0\0\0", "wrong-codec", "holds MP4 or QuickTime"),
+        (b"\xff\xf1\x50\x80\x02\x1f\xfc" * 9, "wrong-codec", "holds AAC"),
+        (b"#!AMR\n" + bytes(99), "wrong-codec", "holds AMR"),
+        (b"0&\xb2u\x8ef\xcf\x11" + bytes(99), "wrong-codec", "holds Windows Media"),
     ],
 )
 def test_what_is_none_of_the_formats_is_refused(tmp_path: Path, content: bytes, code: str, told: str) -> None:
     caught = rejected(tmp_path, content)
     assert caught.code == code
     assert told in caught.detail
+    assert ("ffmpeg" in caught.hint) == (code == "wrong-codec")

@@ -265,7 +265,7 @@ def test_other_codecs_are_named(tmp_path: Path, start: bytes, name: str) -> None
     caught = rejected(tmp_path, joined(parts))
     assert caught.code == "wrong-codec"
     assert name in caught.detail
-    assert "convert it to Ogg Vorbis" in caught.hint
+    assert "ffmpeg -i IN OUT.flac" in caught.hint
 
 
 def test_opus_that_cannot_be_decoded_here_is_the_wrong_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
