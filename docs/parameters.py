@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from birdcache.params.model import Params
 from birdcache.params.recipe import completed
+from birdcache.params.sections import LARGEST
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/parameters.md"
@@ -23,9 +24,9 @@ HEAD = """\
 # Parameters
 
 Every setting is in [params.yaml](../params.yaml), and every key must be there. Missing or unknown keys, wrong types and
-values out of bounds are refused before anything runs, all at once, each with a hint. Names carry their units: `_s`
-seconds, `_hz` hertz, `_db` decibels. *Shipped* is the value in the demo's `params.yaml`; `birdcache init` writes a file
-that fits your data.
+values out of bounds are refused before anything runs, all at once, each with a hint; no number may be above 1e9, nan or
+inf. Names carry their units: `_s` seconds, `_hz` hertz, `_db` decibels. *Shipped* is the value in the demo's
+`params.yaml`; `birdcache init` writes a file that fits your data.
 
 You choose the names in angle brackets: lowercase letters, digits and `_`, beginning with a letter. `birdcache plan`
 says which stages a change will run again.
@@ -216,7 +217,7 @@ def bounds(schema: Mapping[str, Any]) -> str:
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
     signs = ((low, "≥"), (above, ">"), (high, "≤"), (below, "<"))
-    found = [f"{sign}\u00a0{limit:.12g}" for limit, sign in signs if limit is not None]
+    found = [f"{sign}\u00a0{limit:.12g}" for limit, sign in signs if limit is not None and abs(limit) != LARGEST]
     return f" {', '.join(found)}" if found else ""
 
 

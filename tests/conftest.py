@@ -24,7 +24,7 @@ from tests.fixtures.stages import run_stage
 pytest_plugins = ["tests.fixtures.recordings", "tests.fixtures.bundle"]
 
 STAGES = {
-    "check": ("train.check", []),
+    "check": ("commands.project.check", []),
     "recordings": ("pipeline.recordings", []),
     "spectrograms@mel": ("pipeline.spectrograms", ["mel"]),
     "spectrograms@pcen": ("pipeline.spectrograms", ["pcen"]),

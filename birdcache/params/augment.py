@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from birdcache.params.sections import NonNegative, Positive, Probability, Section
+from birdcache.params.sections import CountOrNone, Decibels, NonNegative, Probability, Section
 
 LabelRule = Literal["lambda", "max", "sum"]
+Alpha = Annotated[float, Field(ge=1e-3, le=1000)]  # of Beta(alpha, alpha)
+Ratio = Annotated[float, Field(ge=-200, le=200)]  # in dB
 
 
 class MixupParams(Section):
@@ -18,7 +20,7 @@ class MixupParams(Section):
     """
 
     probability: Probability
-    alpha: Positive
+    alpha: Alpha
     labels: LabelRule
 
 
@@ -29,7 +31,7 @@ class SumixParams(Section):
     """
 
     probability: Probability
-    gain_db: NonNegative
+    gain_db: Decibels
     labels: LabelRule
 
 
@@ -40,7 +42,7 @@ class CutmixParams(Section):
     """
 
     probability: Probability
-    alpha: Positive
+    alpha: Alpha
     labels: LabelRule
 
 
@@ -52,15 +54,15 @@ class EqParams(Section):
 
     probability: Probability
     bands: Annotated[int, Field(ge=2, le=16)]
-    depth_db: NonNegative
+    depth_db: Decibels
 
 
 class _AddedSound(Section):
     """A sound added under the clip at a drawn signal-to-noise ratio."""
 
     probability: Probability
-    lowest_snr_db: float
-    highest_snr_db: float
+    lowest_snr_db: Ratio
+    highest_snr_db: Ratio
 
     @field_validator("highest_snr_db")
     @classmethod
@@ -92,17 +94,17 @@ class SpecAugmentParams(Section):
     Source: SpecAugment, Park et al. 2019, without time warping.
     """
 
-    mel_masks: Annotated[int, Field(ge=0)]
-    mel_width: Annotated[int, Field(ge=0)]
-    time_masks: Annotated[int, Field(ge=0)]
-    time_width: Annotated[int, Field(ge=0)]
+    mel_masks: CountOrNone
+    mel_width: CountOrNone
+    time_masks: CountOrNone
+    time_width: CountOrNone
     probability: Probability
 
 
 class AugmentParams(Section):
     """Augmentation of a batch on the device."""
 
-    gain_db: NonNegative
+    gain_db: Decibels
     time_shift_s: NonNegative
     mixup: MixupParams
     sumix: SumixParams

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from birdcache.params.recipe import Member, Recipe, merged, resolve_recipe
 from birdcache.params.rules import explain, member_problems, valid_entries
-from birdcache.params.sections import Name, Section
+from birdcache.params.sections import Name, Section, Seed
 from birdcache.params.views import View
 
 FEWEST_SEEDS = 3  # a spread of two is none
@@ -33,7 +33,7 @@ class Ladder(Section):
     benchmarks.
     """
 
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=FEWEST_SEEDS)]
+    seeds: Annotated[list[Seed], Field(min_length=FEWEST_SEEDS)]
     folds: Annotated[list[int], Field(min_length=1)]
     rungs: dict[Name, Member]
     ensemble: dict[Name, Annotated[list[Name], Field(min_length=2)]]
@@ -113,7 +113,7 @@ def _ablation_problems(
     try:
         member = ablated(rung, ablation.without)
     except ValidationError as error:
-        yield from (explain(problem, {}, prefix=f"{key}.without.") for problem in error.errors())
+        yield from (explain(problem, {}, Member, f"{key}.without.") for problem in error.errors())
         return
     yield from member_problems(f"{key}.without", member, raw, views, recipes)
     if _same_training(member, rung, recipes):
@@ -148,6 +148,6 @@ def _name_problems(ladder: Ladder) -> Iterator[str]:
 def _fold_problems(ladder: Ladder, raw: dict[str, Any]) -> Iterator[str]:
     folds = raw.get("folds")
     count = folds.get("count") if isinstance(folds, Mapping) else None
-    if isinstance(count, int) and not all(0 <= fold < count for fold in ladder.folds):
+    if isinstance(count, int) and count < 100 and not all(0 <= fold < count for fold in ladder.folds):
         rule = f"must name folds between 0 and {count - 1}; correct the list or raise folds.count"
         yield f"ladder.folds = {ladder.folds}: {rule}"

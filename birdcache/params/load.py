@@ -43,7 +43,7 @@ def load(path: Path = DEFAULT_PATH) -> Params:
         params = Params.model_validate(raw)
     except ValidationError as error:
         own = (problem for problem in _own(error.errors(), bases) if not is_renamed(problem, raw))
-        problems += [explain(problem, raw) for problem in own]
+        problems += [explain(problem, raw, Params) for problem in own]
     problems += [
         *ensemble_problems(raw),
         *export_problems(raw),
@@ -92,6 +92,6 @@ def _own(problems: list[Any], bases: dict[str, str]) -> list[Any]:
 
 def _read_sections(path: Path) -> dict[str, Any]:
     raw = read_yaml(path)
-    if not isinstance(raw, dict) or not all(isinstance(name, str) for name in raw):
+    if not isinstance(raw, dict):
         raise ParamsError(f"{path}: must hold sections (demo, data, views, ...); run `birdcache init --demo`")
     return raw

@@ -9,7 +9,18 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from birdcache.params.augment import AugmentParams
-from birdcache.params.sections import Count, Name, NonNegative, Positive, Probability, Section
+from birdcache.params.sections import (
+    Count,
+    CountOrNone,
+    Decibels,
+    Name,
+    NonNegative,
+    Positive,
+    Probability,
+    Seconds,
+    Section,
+    Seed,
+)
 from birdcache.params.views import PcenParams
 
 
@@ -24,7 +35,7 @@ class SamplingParams(Section):
     clips_per_epoch: Count | None
     weighted: bool
     exponent: Annotated[float, Field(ge=0, le=2)]
-    floor: Annotated[int, Field(ge=0)]
+    floor: CountOrNone
     order: Literal["full", "parts"]
     parts_at_once: Count
 
@@ -48,7 +59,7 @@ class LossParams(Section):
     """
 
     kind: Literal["ce", "bce", "focal_ce", "focal_bce"]
-    focal_gamma: NonNegative
+    focal_gamma: Annotated[float, Field(ge=0, le=100)]
     focal_alpha: Probability
     soft_auc: Probability
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
@@ -79,7 +90,7 @@ class OptimiserParams(Section):
     """
 
     kind: Literal["adamw", "adam"]
-    lr: Positive
+    lr: Annotated[float, Field(gt=0, le=1000)]
     min_lr: NonNegative
     backbone_scale: Positive
     layer_decay: Annotated[float, Field(gt=0, le=1)]
@@ -87,7 +98,7 @@ class OptimiserParams(Section):
     warmup_epochs: NonNegative
     schedule: Literal["cosine", "constant"]
     cycles: Count
-    freeze_epochs: Annotated[int, Field(ge=0)]
+    freeze_epochs: CountOrNone
     clip_norm: NonNegative
     accumulate: Count
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
@@ -108,16 +119,16 @@ class Recipe(Section):
     precision, Micikevicius et al. 2018; a soup of epochs, Izmailov et al. 2018 (train/model/weights.py).
     """
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    epochs: Count
-    patience: Annotated[int, Field(ge=0)]
-    batch_size: Annotated[int, Field(ge=2)]
-    clip_s: Positive
+    seed: Seed
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    patience: CountOrNone
+    batch_size: Annotated[int, Field(ge=2, le=100_000)]
+    clip_s: Seconds
     short: Literal["pad", "loop"]
-    trim_db: NonNegative
+    trim_db: Decibels
     channels: Annotated[list[Literal["level", "pcen", "slope"]], Field(min_length=1, max_length=3)]
     pcen: PcenParams | None
-    dynamic_range_db: NonNegative
+    dynamic_range_db: Decibels
     normalise: Literal["clip", "bins", "none"]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     channels_last: bool
@@ -217,7 +228,7 @@ def completed(name: str, recipes: Mapping[str, Any]) -> Any:
     complete = [str(other) for other, entry in recipes.items() if not is_derived(entry)]
     base = recipe["base"]
     if base not in complete:
-        why = "has a base itself" if base in recipes else "names no recipe"
+        why = "has a base itself" if isinstance(base, str) and base in recipes else "names no recipe"
         raise ValueError(f"base = {base!r}: {why}; choose a complete one: {', '.join(complete)}")
     if not isinstance(recipes[base], Mapping):
         return recipes[base]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from birdcache.params.hints import hint
 from birdcache.params.recipe import Member, Recipe, merged, resolve_recipe
-from birdcache.params.sections import Section
+from birdcache.params.sections import Name, Section
 from birdcache.params.student import StudentParams
 from birdcache.params.views import MelView, PcenView, View, unlike
 
@@ -22,8 +23,21 @@ def is_renamed(problem: Any, raw: Mapping[str, Any]) -> bool:
     return problem["type"] == "missing" and any(key in raw[section] for section, key in old)
 
 
-def explain(problem: Any, raw: Any, prefix: str = "") -> str:
-    """One line for one pydantic problem: key, value, rule, way out."""
+class _WhatMembersUse(Section):
+    """The sections in which a key of a member's override may have its place."""
+
+    members: dict[Name, Member]
+    train: dict[Name, Recipe]
+    views: dict[Name, View]
+
+
+def explain(problem: Any, raw: Any, section: type[Section], prefix: str = "") -> str:
+    """One line for one pydantic problem: key, value, rule, way out.
+
+    Parameters
+    ----------
+    section : the schema that has the problem; its keys stand under `prefix`, those of the file under none.
+    """
     location = _location(problem["loc"], raw)
     key = prefix + ".".join(str(part) for part in location)
     if problem["type"] == "missing":
@@ -32,10 +46,10 @@ def explain(problem: Any, raw: Any, prefix: str = "") -> str:
         renamed = RENAMED.get(problem["loc"])
         if renamed is not None:
             return f"{key}: is called {'.'.join(renamed)} now; rename it"
-        return f"{key}: is not a known key; {_suggestion(location)}"
+        return f"{key}: is not a known key; {hint(location, section, _WhatMembersUse if prefix else section, prefix)}"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
-    shown = "" if isinstance(value, dict | list | BaseModel) else f" = {value!r}"
+    shown = "" if isinstance(value, dict | list | BaseModel) else f" = {reprlib.repr(value)}"
     return f"{key}{shown}: {message[0].lower()}{message[1:]}; the comment beside the key names unit and effect"
 
 
@@ -43,25 +57,13 @@ def _location(steps: tuple[Any, ...], raw: Any) -> list[Any]:
     """The keys of the file among pydantic's steps, which also hold tags of unions (views.mel.mel.hop)."""
     location, node = [], raw
     for number, step in enumerate(steps):
+        if number == 2 and steps[0] == "views":
+            continue  # the view's kind, which may be the name of one of its keys, too
         inside = isinstance(node, Mapping) and step in node
         if inside or isinstance(step, int) or (number == len(steps) - 1 and step != "[key]"):
             location.append(step)
         node = node[step] if inside else node
     return location
-
-
-def _suggestion(location: list[Any]) -> str:
-    known = {name for section in _sections() for name in section.model_fields}
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"did you mean {close[0]}?" if close else "remove it"
-
-
-def _sections() -> Iterator[type[Section]]:
-    pending: list[type[Section]] = [Section]
-    while pending:
-        for child in pending.pop().__subclasses__():
-            pending.append(child)
-            yield child
 
 
 def cross_problems(raw: dict[str, Any]) -> list[str]:
@@ -106,7 +108,7 @@ def member_problems(
         recipe = resolve_recipe(recipes[member.recipe], member.override)
     except ValidationError as error:
         tried = merged(recipes[member.recipe].model_dump(), member.override)
-        yield from (explain(problem, tried, prefix=f"{key}.override.") for problem in error.errors())
+        yield from (explain(problem, tried, Recipe, f"{key}.override.") for problem in error.errors())
         return
     if member.view in views:
         yield from _recipe_on_view_problems(key, recipe, member, views[member.view])
@@ -212,7 +214,7 @@ def export_problems(raw: Mapping[str, Any]) -> Iterator[str]:
         return
     chosen = export.get("members")
     if isinstance(members, Mapping) and isinstance(chosen, list):
-        for name in [each for each in chosen if each not in members]:
+        for name in [each for each in chosen if isinstance(each, str) and each not in members]:
             known = ", ".join(map(str, members))
             yield f"export.members: {name!r} names no member; choose one of: {known}, or [] for all"
     trained, chosen = folds.get("train") if isinstance(folds, Mapping) else None, export.get("folds")

@@ -9,31 +9,38 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from birdcache.audio.formats.header import LONGEST_S
 from birdcache.files import is_inner_path
+
+LARGEST = 10**9  # no number is of use beyond; arithmetic that follows stays within what floats and arrays hold
 
 
 class Section(BaseModel):
-    """A frozen part of params.yaml: unknown keys, missing keys and wrong types are refused."""
+    """A frozen part of params.yaml: unknown keys, missing keys and wrong types are refused, nan and inf, too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST)]
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+CountOrNone = Annotated[int, Field(ge=0, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # of numpy and scikit-learn
+Decibels = Annotated[float, Field(ge=0, le=200)]
+Seconds = Annotated[float, Field(ge=0.01, le=3600)]
 
 
 class DemoParams(Section):
     """A synthetic dawn chorus (stage `demo`)."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     species: Annotated[int, Field(ge=12, le=16)]
-    most_recordings: Annotated[int, Field(ge=3)]
+    most_recordings: Annotated[int, Field(ge=3, le=10_000)]
     fewest_recordings: Annotated[int, Field(ge=1)]
-    soundscapes: Annotated[int, Field(ge=0)]
-    unlabelled: Annotated[int, Field(ge=0)]
+    soundscapes: Annotated[int, Field(ge=0, le=10_000)]
+    unlabelled: Annotated[int, Field(ge=0, le=10_000)]
 
     @field_validator("fewest_recordings")
     @classmethod
@@ -54,7 +61,7 @@ class DataParams(Section):
     soundscape_truth: str | None
     links: Literal["inside", "anywhere"]
     shortest_s: Positive
-    longest_s: Positive
+    longest_s: Annotated[float, Field(gt=0, le=LONGEST_S)]
     no_end: Literal["accept", "refuse"]
     max_refused_share: Probability
 
@@ -86,9 +93,9 @@ class FoldsParams(Section):
 
     count: Annotated[int, Field(ge=2, le=20)]
     train: Annotated[list[int], Field(min_length=1)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     use_ready: bool
-    fewest_to_validate: Annotated[int, Field(ge=2)]
+    fewest_to_validate: Annotated[int, Field(ge=2, le=LARGEST)]
 
     @field_validator("train")
     @classmethod
@@ -108,11 +115,11 @@ class PredictParams(Section):
     as BirdCLEF's winners do; shifted clips are test-time augmentation, Krizhevsky et al. 2012, along time.
     """
 
-    window_s: Positive
-    hop_s: Positive
+    window_s: Seconds
+    hop_s: Seconds
     shifts_s: list[float]
     smoothing: Annotated[float, Field(ge=0, le=0.5)]
-    file_max: NonNegative
+    file_max: Annotated[float, Field(ge=0, le=100)]
     batch_size: Count
 
     @field_validator("hop_s")
@@ -171,7 +178,7 @@ class ExportParams(Section):
 
     name: Name
     members: list[Name]
-    folds: list[Annotated[int, Field(ge=0)]]
+    folds: list[CountOrNone]
     precision: Literal["float32", "int8"]
     compare: Count
     tolerance: Annotated[Positive, Field(le=0.1)]
@@ -189,9 +196,9 @@ class ExportParams(Section):
 class MachineParams(Section):
     """This machine, not the experiment: no stage depends on it, changing it re-runs nothing."""
 
-    workers: Annotated[int, Field(ge=0)]
+    workers: Annotated[int, Field(ge=0, le=10_000)]
     device: Literal["auto", "cpu", "cuda"]
-    processes: Annotated[int, Field(ge=0)]
+    processes: Annotated[int, Field(ge=0, le=10_000)]
     placement: Literal["auto", "device", "host", "stream"]
     stream_gb: Positive
     pool: Annotated[str, Field(min_length=1)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from birdcache.params.sections import Count, Name, NonNegative, Positive, Probability, Section
+from birdcache.params.sections import Count, Name, NonNegative, Probability, Seconds, Section
 
 START = "start"  # the members as stage `train` leaves them: the first teacher
 
@@ -20,7 +20,7 @@ class StudentRound(Section):
 
     teacher: Name
     threshold: Probability
-    power: Positive
+    power: Annotated[float, Field(gt=0, le=100)]
     probability: Probability
     share: Annotated[float, Field(gt=0, lt=1)]
     override: dict[str, Any]
@@ -34,7 +34,7 @@ class StudentParams(Section):
 
     members: Annotated[list[Name], Field(min_length=1)]
     soundscapes: Literal["unlabelled", "all"]
-    hop_s: Positive
+    hop_s: Seconds
     batch_size: Count
     gain_in: Literal["soundscapes", "out_of_fold"]
     least_gain: NonNegative | None

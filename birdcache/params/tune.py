@@ -14,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    FiniteFloat,
     Tag,
     TypeAdapter,
     ValidationError,
@@ -24,9 +23,11 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from birdcache.params.recipe import Recipe
-from birdcache.params.sections import Count, Section
+from birdcache.params.sections import LARGEST, Count, CountOrNone, Section, Seed
 
 Metric = Literal["macro_roc_auc", "accuracy", "cmap", "loss"]
+
+Number = Annotated[int, Field(ge=-LARGEST, le=LARGEST)] | Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
 OF_THE_LOSS = ("loss.kind", "loss.focal", "loss.soft_auc", "loss.clip", "loss.frame_max", "secondary.")
 
@@ -34,8 +35,8 @@ OF_THE_LOSS = ("loss.kind", "loss.focal", "loss.soft_auc", "loss.clip", "loss.fr
 class RangeParams(Section):
     """All numbers from low to high; with `log`, each decade is drawn from alike."""
 
-    low: int | FiniteFloat
-    high: int | FiniteFloat
+    low: Number
+    high: Number
     log: bool
 
     @field_validator("high")
@@ -93,9 +94,9 @@ class TuneParams(Section):
     """
 
     trials: Count
-    fold: Annotated[int, Field(ge=0)]
+    fold: CountOrNone
     metric: Metric
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     keys: dict[str, Space]
 
 

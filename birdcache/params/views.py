@@ -61,11 +61,11 @@ class MelView(_ViewBase):
 class PcenParams(Section):
     """Per-channel energy normalisation (Wang et al. 2017); names as in librosa.pcen."""
 
-    gain: NonNegative
+    gain: Annotated[float, Field(ge=0, le=10)]
     bias: NonNegative
-    power: NonNegative
-    time_constant_s: Positive
-    eps: Positive
+    power: Annotated[float, Field(ge=0, le=10)]
+    time_constant_s: Annotated[float, Field(ge=1e-3, le=3600)]
+    eps: Annotated[float, Field(ge=1e-12, le=1e15)]
 
 
 class PcenView(_ViewBase):

@@ -107,7 +107,7 @@ def parse_yaml(text: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an anchor that is set twice
-            return yaml.load(text)
+            content = yaml.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
@@ -115,5 +115,21 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"{place}{error.problem or error.context}{hint}") from None
     except YAMLError as error:
         raise ValueError(str(error)) from None
-    except (ValueError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"a value is no number or date, but looks or is marked like one: {error}") from None
+    _refuse_others(content)
+    return content
+
+
+def _refuse_others(value: Any, place: str = "") -> None:
+    """Refuse dates, sets, bytes and names that are no text: parameters are text, numbers, lists and sections."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"{place}{key}: a key must be text; put it in quotes")
+            _refuse_others(inner, f"{place}{key}.")
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_others(inner, place)
+    elif not isinstance(value, str | int | float | None):
+        raise ValueError(f"{place[:-1]} = {value}: is read as a {type(value).__name__}; put it in quotes")

@@ -27,15 +27,15 @@ def run(arguments: argparse.Namespace) -> None:
     Raises
     ------
     BirdcacheError
-        If `dvc repro` could not run: no pipeline, wrong parameters, a member that cannot be built, an unreadable data
-        set.
+        If `dvc repro` could not run: no pipeline, wrong parameters, a view or member that cannot be built, an
+        unreadable data set.
     """
     params = parameters.load()
     stages = plan_stages()
     if any(plan.stage == "check" and plan.state != "up to date" for plan in stages):
-        from train.check import check_members  # torch, and the networks, only if something about them is new
+        from commands.project.check import check_params  # torch, and the networks, only if something is new
 
-        check_members(params)
+        check_params(params)
     decoding = plan_decoding(stages, params)
     for line in stage_lines(stages):
         print(line)

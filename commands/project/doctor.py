@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from birdcache.errors import CommandError, StoreError, TrainError
+from birdcache.errors import CommandError, StoreError
 from birdcache.params import load as params
 from birdcache.params.model import Params
 from birdcache.storage import place, reaching
@@ -212,14 +212,11 @@ def _params() -> Iterator[Finding]:
 
 
 def _members() -> Iterator[Finding]:
-    """Build the members' networks, as stage `check` does."""
-    from train.check import check_members
+    """Try the views and members, as stage `check` does."""
+    from commands.project.check import problems
 
     settings = _settings()
     if settings is None:
         return
-    try:
-        check_members(settings)
-        yield Finding("ok", f"the networks of all members can be built: {', '.join(settings.members)}")
-    except TrainError as error:
-        yield Finding("bad", str(error), "correct these members in params.yaml")
+    found = [Finding("bad", problem, "correct it in params.yaml") for problem in problems(settings)]
+    yield from found or [Finding("ok", f"all members can be built: {', '.join(settings.members)}")]

@@ -28,7 +28,7 @@ for pipeline in (ROOT / "dvc.yaml", ROOT / "optional/dvc.yaml"):
     DVC |= YAML(typ="safe", pure=True).load(pipeline.read_text())["stages"]
 ENTRIES = {name: entry.get("do", entry) for name, entry in DVC.items() if name != "code"}
 Edit = Callable[[str, str, str], set[str]]
-DECODING = {"recordings", "spectrograms", "report", "export"}  # who reads audio files
+DECODING = {"recordings", "spectrograms", "report", "export", "check"}  # who reads audio files, or imports what does
 MEMBERS = {"member", "ladder_members", "ladder", "check"}
 TRAINING = {"train", "ladder_rung", "ladder_ablation", "student"}
 LEARNT = {"predict", "submit", "evaluate", "report", "export", "pseudo", "student_report"}
@@ -82,7 +82,7 @@ EDITS = {  # file: a piece of it, another one, and the stages that run again for
     "birdcache/predict/postprocess.py": ("return ", "return 2 * ", LEARNT),
     "cache/pool.py": ("return ", "return None or ", {"spectrograms"}),
     "cache/store.py": ("return ", "return None or ", {"spectrograms"} | TRAINING | LEARNT | MEMBERS),
-    "pipeline/builder/encode.py": ("return ", "return 2 * ", {"spectrograms", "export"}),
+    "pipeline/builder/encode.py": ("return ", "return 2 * ", {"spectrograms", "export", "check"}),
     "pipeline/dataset/groups.py": ("return ", "return 2 * ", {"folds", "report"}),
     "pipeline/synthetic/species.py": ("return ", "return 2 * ", {"demo"}),
     "train/augment/ops.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"submit", "evaluate"} | {"check"}),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def test_a_key_under_its_old_name_is_told_its_new_one(tmp_path: Path) -> None:
         (put("members.pcen.override.trim_db", 40.0), "members.pcen", "trim_db = 40 has no meaning"),
         (put("members.base.head", "attention"), "members.base.head = 'attention'", "'linear' or 'sed'"),
         (put("predict.hop_s", 6.0), "predict.hop_s = 6.0", "at most window_s (5)"),
-        (put("predict.hop_s", 0.0), "predict.hop_s = 0.0", "greater than 0"),
+        (put("predict.hop_s", 0.0), "predict.hop_s = 0.0", "greater than or equal to 0.01"),
         (put("predict.shifts_s", [1.0, 0.0]), "predict.shifts_s", "or 0, which always counts"),
         (put("predict.shifts_s", [1.0, 1.0]), "predict.shifts_s", "names a shift twice"),
         (put("predict.shifts_s", [-5.0]), "predict.shifts_s", "shorter than window_s (5)"),
@@ -238,3 +239,54 @@ def test_an_override_changes_only_the_keys_that_it_names() -> None:
 def test_frames_cover_a_duration() -> None:
     view = params.load(tiny.ROOT / "params.yaml").views["mel"]
     assert [view.frames(seconds) for seconds in (5.0, 512 / 32000, 513 / 32000)] == [313, 1, 2]
+
+
+def numbers(node: Any, steps: tuple[str, ...] = ()) -> Iterator[str]:
+    """The dotted key of every number of the shipped file."""
+    if isinstance(node, dict):
+        for key, inner in node.items():
+            yield from numbers(inner, (*steps, key))
+    elif isinstance(node, int | float) and not isinstance(node, bool) and not any("." in step for step in steps):
+        yield ".".join(steps)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1e308", "1e308", "1" + 2000 * "0"], ids=lambda text: text[:6])
+def test_no_key_takes_a_number_that_no_arithmetic_survives(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    shipped = tiny.shipped_params()
+    keys = [key for key in numbers(shipped) if "override" not in key]
+    assert len(keys) > 100
+    for key in keys:
+        raw = copy.deepcopy(shipped)
+        put(key, int(value) if value.isdigit() else float(value))(raw)
+        monkeypatch.setattr(params, "read_yaml", lambda _, raw=raw: raw)
+        with pytest.raises(ParamsError) as refused:
+            params.load(Path("params.yaml"))
+        assert key in str(refused.value)
+        assert len(str(refused.value)) < 4000
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("members.base.epochs", "it belongs under train.<recipe>.epochs; move it there"),
+        ("members.base.lr", "it belongs under train.<recipe>.optimiser.lr; move it there"),
+        ("train.demo.lr", "it belongs under train.demo.optimiser.lr; move it there"),
+        ("train.demo.dropout", "it belongs under members.<member>.dropout or ladder.rungs.<rung>.dropout"),
+        ("members.base.override.dropout", "it belongs under members.<member>.dropout; move it there"),
+        ("members.base.override.lr", "it belongs under members.base.override.optimiser.lr; move it there"),
+        ("views.pcen.gain", "it belongs under views.pcen.pcen.gain or train.<recipe>.pcen.gain"),
+        ("views.pcen.pcen.hop", "it belongs under views.pcen.hop; move it there"),
+        ("views.mel.pcen", "it belongs to another kind of this section; remove it, or change kind"),
+        ("folds.epochs", "it belongs under train.<recipe>.epochs; move it there"),
+        ("epochs", "it belongs under train.<recipe>.epochs; move it there"),
+        ("data.device", "it belongs under machine.device; move it there"),
+        ("train.demo.augment.gain", "did you mean gain_db?"),
+        ("train.demo.optimiser.epochs", "it belongs under train.demo.epochs; move it there"),
+        ("members.base.drop_rate", "did you mean drop_path?"),
+        ("Train", "did you mean train?"),
+        ("views.mel.zzz", "remove it"),
+    ],
+)
+def test_a_hint_names_another_key_of_the_section_or_the_place_of_the_key(tmp_path: Path, key: str, hint: str) -> None:
+    lines = problems(tmp_path, put(key, 1))
+    assert any(line.startswith(f"{key}: is not a known key; {hint}") for line in lines), lines

@@ -87,7 +87,19 @@ def test_a_file_that_is_none_or_not_in_utf_8_is_refused_with_its_place(tmp_path:
         params.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "- a", "3", "1: {}", "? [a]\n: 1", "null: 1", "true: 1", "2026-01-01: 1"])
+@pytest.mark.parametrize("text", ["demo: {1: {}}", "? [a]\n: 1", "null: 1", "true: 1", "2026-01-01: 1"])
+def test_a_key_that_is_no_text_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a key must be text; put it in quotes"):
+        parse_yaml(text)
+
+
+@pytest.mark.parametrize("text", ["a: {b: 2026-01-01}", "a: {b: !!set {x, y}}", "a: {b: !!binary YQ==}"])
+def test_a_value_that_parameters_never_are_is_refused_by_its_key(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^a\.b = .*: is read as a (date|set|bytes); put it in quotes$"):
+        parse_yaml(text)
+
+
+@pytest.mark.parametrize("text", ["", "- a", "3"])
 def test_a_file_without_named_sections_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ParamsError, match="must hold sections"):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from birdcache.errors import TrainError
+from birdcache.errors import CommandError
 from birdcache.params import load as parameters
+from commands.project import check
 from tests.fixtures import tiny
-from train import check
 
 
 def write(root: Path, base: dict[str, Any]) -> None:
@@ -37,10 +37,18 @@ def test_what_no_training_could_start_with_is_refused(
     monkeypatch.chdir(tmp_path)
     save_file({"conv_stem.weight": torch.zeros(2)}, "other.safetensors")
     write(tmp_path, base)
-    with pytest.raises(TrainError) as refused:
-        check.check_members(parameters.load(tmp_path / "params.yaml"))
+    with pytest.raises(CommandError) as refused:
+        check.check_params(parameters.load(tmp_path / "params.yaml"))
     assert str(refused.value).startswith("params.yaml: members.base: ")
     assert told in str(refused.value)
+
+
+def test_a_view_whose_numbers_do_not_go_together_is_refused(tmp_path: Path) -> None:
+    raw = tiny.tiny_params("chorus")
+    raw["views"]["mel"] |= {"n_fft": 512, "n_mels": 256}
+    tiny.write_params(tmp_path / "params.yaml", raw)
+    with pytest.raises(CommandError, match=r"^params\.yaml: views\.mel: \d+ of 256 mel bins .* hold no FFT bin"):
+        check.check_params(parameters.load(tmp_path / "params.yaml"))
 
 
 def test_all_members_that_fail_are_named_at_once(tmp_path: Path) -> None:
@@ -48,8 +56,8 @@ def test_all_members_that_fail_are_named_at_once(tmp_path: Path) -> None:
     for name in ("base", "pcen"):
         raw["members"][name]["backbone"] = f"{name}net"
     tiny.write_params(tmp_path / "params.yaml", raw)
-    with pytest.raises(TrainError, match=r"(?s)members\.base: .*basenet.*\nmembers\.pcen: .*pcennet"):
-        check.check_members(parameters.load(tmp_path / "params.yaml"))
+    with pytest.raises(CommandError, match=r"(?s)members\.base: .*basenet.*\nmembers\.pcen: .*pcennet"):
+        check.check_params(parameters.load(tmp_path / "params.yaml"))
 
 
 def test_what_it_writes_does_not_depend_on_the_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
