@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from birdcache.process import exit_with_dvc
 
-FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG}  # Windows knows no quota
-FAILING = {errno.EROFS, errno.EIO}
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}  # Windows knows no quota
+DENIED = {errno.EACCES, errno.EPERM}
+WAYS_OUT = {
+    **dict.fromkeys(FULL, "free some space"),
+    errno.EFBIG: "no file may grow this large here: see `ulimit -f` and quotas",
+    **dict.fromkeys(DENIED, "have its owner allow it, or use another folder"),
+    errno.EROFS: "it is on a disk that is read-only: use another one",
+    errno.EIO: "the disk fails: repair it or use another one",
+    getattr(errno, "ESTALE", errno.EIO): "the network disk has lost it: mount that again",
+    **dict.fromkeys((errno.EEXIST, errno.ENOTEMPTY), "something else is there: move it away"),
+    errno.ENOTDIR: "a file is there where a folder has to be: move it away",
+    errno.EISDIR: "a folder is there where a file has to be: move it away",
+    errno.ENAMETOOLONG: "the disk takes no name this long: shorten it, or names of the folders above",
+    errno.ELOOP: "links lead to each other in a circle: remove one",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "more files may have to be open at once: `ulimit -n 4096`"),
+}
 
 
 class BirdcacheError(Exception):
@@ -52,16 +69,25 @@ def report_problems(main: Callable[[], None]) -> None:
     except BirdcacheError as error:
         _end(str(error), error)
     except OSError as error:
-        if error.errno not in FULL | FAILING:
+        if error.errno not in WAYS_OUT:
             raise
-        where = error.filename or "a file of this run"
-        _end(f"{where}: {_disk_trouble(error)}, then run the same command again", error)
+        _end(f"{error.filename or 'a file of this run'}: {os_trouble(error)}, then run the same command again", error)
 
 
-def _disk_trouble(error: OSError) -> str:
-    if error.errno in FULL:
-        return f"no space left on the disk ({error.strerror}); free some"
-    return f"the disk cannot be written ({error.strerror}); repair it or use another one"
+def os_trouble(error: OSError) -> str:
+    """The system's word for an error, whose the file is if permission was denied, and the way out."""
+    word = error.strerror or str(error)
+    if error.errno in DENIED and error.filename:
+        word += _owner(Path(os.fsdecode(error.filename)))
+    return f"{word}; {WAYS_OUT.get(error.errno or 0, 'see what the system says of it')}"
+
+
+def _owner(path: Path) -> str:
+    """Owner and mode of a file or of the first folder above it that can be looked at; nothing if that is a secret."""
+    for each in (path, *path.absolute().parents):
+        with suppress(OSError, KeyError, NotImplementedError, AttributeError):
+            return f" ({each} belongs to {each.owner()}, mode {each.stat().st_mode & 0o7777:o})"
+    return ""
 
 
 def _end(message: str, error: Exception) -> NoReturn:

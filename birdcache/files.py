@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, TextIO
 
-from birdcache.errors import StoreError
+from birdcache.errors import FULL, StoreError, os_trouble
 from birdcache.formulas import escaped_text
 
 SEAL = "seal"  # key of the digest of a JSON file that people may read
@@ -118,10 +118,11 @@ def writing(what: Path) -> Iterator[None]:
     except (ConnectionError, TimeoutError):  # of a cluster
         raise
     except OSError as error:
+        full = " (`birdcache cache gc`), or set machine.pool or BIRDCACHE_POOL to another disk"
+        way_out = full if error.errno in FULL else ""
         raise StoreError(
-            f"{error.filename or what}: cannot be written ({error.strerror or error}); all finished work is kept: free "
-            f"space (`birdcache cache gc`), or set machine.pool or BIRDCACHE_POOL to another disk, then run the stage "
-            f"again"
+            f"{error.filename or what}: cannot be written: {os_trouble(error)}{way_out}, then run the stage again; all "
+            f"finished work is kept"
         ) from error
 
 

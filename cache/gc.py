@@ -27,6 +27,7 @@ from cache.part import SHARD
 from cache.part_writer import ROWS, unpack_rows
 from cache.pool import DIGEST_DIGITS, PooledPart, discard
 from cache.remote_parts import part_places
+from cache.sharing import is_read_only, modes_of
 
 ROOTS = "stores"  # folder in the pool
 VIEW = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS}}}")
@@ -105,9 +106,13 @@ def _file(pool: AnyPath, store: Path) -> AnyPath:
 
 def _write_root(file: AnyPath, store: Path, parts: Iterable[str], is_finished: bool) -> None:
     root = {"host": platform.node(), "store": str(store.absolute()), "parts": sorted(parts), "finished": is_finished}
+    pool = file.parent.parent
+    if is_read_only(pool):
+        return  # its owner's to clean up
     if isinstance(file, Path):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(file, canonical_json(root))
+        with modes_of(pool):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(file, canonical_json(root))
     else:
         with reaching(file):
             file.write_bytes(canonical_json(root))

@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from birdcache.errors import StoreError
 from birdcache.files import lock
 from birdcache.storage import AnyPath
+from cache.sharing import is_read_only, modes_of
 
 NAME = "lock"
 
@@ -28,11 +30,11 @@ def building(root: AnyPath, when_alone: Callable[[], None]) -> Iterator[None]:
     when_alone : called first if nobody else holds the lock, and while nobody else can take it: the moment to remove
         what unfinished builds left.
     """
-    if not isinstance(root, Path):
+    if not isinstance(root, Path) or is_read_only(root):
         yield
         return
     root.mkdir(parents=True, exist_ok=True)
-    with (root / NAME).open("w") as file:
+    with _open_lock(root) as file:
         if lock(file):
             when_alone()
         lock(file, shared=True, wait=True)
@@ -82,7 +84,16 @@ def alone(root: AnyPath) -> Iterator[None]:
     if not isinstance(root, Path):
         yield
         return
-    with (root / NAME).open("w") as file:
+    with _open_lock(root) as file:
         if not lock(file):
             raise StoreError(f"{root}: a build is writing to this pool; try again when it has finished")
         yield
+
+
+def _open_lock(root: Path) -> IO[str]:
+    """Open a pool's lock. Who shares a pool may hold it without being allowed to write into another's file."""
+    try:
+        with modes_of(root):
+            return (root / NAME).open("a")
+    except PermissionError:
+        return (root / NAME).open()

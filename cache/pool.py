@@ -22,6 +22,7 @@ from cache.keys import part_address
 from cache.part import SHARD, PartReader
 from cache.part_writer import ROWS, FileFacts, PartWriter, unpack_rows
 from cache.shard import Layout
+from cache.sharing import is_read_only, modes_of
 
 DIGEST_DIGITS = 32  # of a view's digest, in the name of its folder
 
@@ -82,7 +83,8 @@ class LocalPool:
             return None
         part = read_part(folder, (folder / ROWS).read_bytes())
         if part is None or (folder not in self._trusted and not is_intact(part)):
-            discard(folder)
+            if not is_read_only(self._folder.parent):
+                discard(folder)
             return None
         self.trust(part)
         return part
@@ -99,11 +101,13 @@ class LocalPool:
 
     def new_part(self, layout: Layout) -> PartWriter:
         """As `Pool.part_writer`: beside the finished parts, so that one rename publishes it."""
-        return PartWriter(self._folder / f"tmp-{uuid.uuid4().hex}", layout)
+        with modes_of(self._folder.parent):
+            return PartWriter(self._folder / f"tmp-{uuid.uuid4().hex}", layout)
 
     def publish(self, part_writer: PartWriter) -> PooledPart:
         """As `Pool.publish`: fsync, rename, fsync of the folder."""
-        files = part_writer.finish()
+        with modes_of(self._folder.parent):
+            files = part_writer.finish()
         target = self._folder / part_address(part_writer.keys)
         found = self.find(part_writer.keys)
         if found is None:

@@ -24,6 +24,7 @@ from cache.mel import packed_filters
 from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.shard import Layout
+from cache.sharing import is_read_only
 from cache.store_writer import NamedPart
 from pipeline.builder.encode import quantizer_of
 from pipeline.builder.frontend import FRONTEND_VERSION
@@ -106,6 +107,11 @@ class Builder:
     def _run(self, jobs: Sequence[PartJob], what: str) -> list[Built]:
         if not jobs:
             return []
+        if is_read_only(self.root):
+            raise PipelineError(
+                f"{self.root}: this pool can only be read and lacks {len(jobs)} parts of {what}; set machine.pool or "
+                f"BIRDCACHE_POOL to a folder of your own, or have its owner build them"
+            )
         check_space(self.root, self.bytes_of(jobs))
         jobs = sorted(jobs, key=lambda job: job.duration_s, reverse=True)
         hours = sum(job.duration_s for job in jobs) / 3600

@@ -133,8 +133,7 @@ def test_full_disk_is_told_with_the_file_and_without_a_traceback(capsys: pytest.
         report_problems(fill)
     told = capsys.readouterr().err
     assert told == (
-        "error: reports/metrics.json: no space left on the disk (No space left on device); free some, then run the "
-        "same command again\n"
+        "error: reports/metrics.json: No space left on device; free some space, then run the same command again\n"
     )
 
 

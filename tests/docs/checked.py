@@ -19,7 +19,23 @@ from birdcache.cli import build_parser
 from birdcache.params.recipe import completed
 from tests.fixtures.tiny import ROOT
 
-PLAIN = {"cat", "cd", "cp", "echo", "export", "git", "head", "ls", "mkdir", "mv", "rm", "source", "unzip"}
+PLAIN = {
+    "cat",
+    "cd",
+    "chgrp",
+    "chmod",
+    "cp",
+    "echo",
+    "export",
+    "git",
+    "head",
+    "ls",
+    "mkdir",
+    "mv",
+    "rm",
+    "source",
+    "unzip",
+}
 SEPARATORS = {"&&", "||", ";", "|", "&"}
 OF_THE_PROJECT = ("benchmarks", "birdcache", "docs", "pipeline", "train")
 
