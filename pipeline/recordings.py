@@ -39,7 +39,8 @@ def main() -> None:
     refused = refused_files(recordings, soundscapes)
     write_refused(refused, report_tables.REFUSED)
     usable = usable_recordings(recordings, settings.data, metadata.annotations)
-    annotations = annotations_table(metadata.annotations, usable)
+    warnings: list[str] = []
+    annotations = annotations_table(metadata.annotations, usable, warnings.append)
     labels = labels_table(usable, annotations, metadata.taxonomy)
     notes = [*metadata.notes, *noted(recordings), *noted(soundscapes)]
     write_notes(notes, report_tables.NOTES)
@@ -51,6 +52,7 @@ def main() -> None:
     tables.SOUNDSCAPE_TRUTH.write(metadata.truth)
     tables.SUBMISSION_LABELS.write(submission_table(metadata, labels))
     report = summarise(metadata, recordings, usable, annotations, soundscapes, labels)
+    report["warnings"] += warnings
     report["notes"] = dict(sorted(Counter(note.code for _, note in notes).items()))
     write_report(report, SUMMARY)
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))

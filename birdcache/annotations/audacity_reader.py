@@ -12,11 +12,11 @@ import pandas as pd
 
 from birdcache.annotations.audacity import BAND
 from birdcache.annotations.table import AnnotationTable, names_of_table
+from birdcache.annotations.times import MIXED_RULE, mixed, point, seconds
 from birdcache.audio.paths import Bounds
 from birdcache.user_tables import read_records, text_problem
 
 SCORED = re.compile(r"(.*) ([01]\.\d\d)")  # a label with a score behind it, as it is written
-DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 CALLED = {"file": "file", "start_s": "begin", "end_s": "end", "label": "label"}
 RULE = "must be two numbers and a label between tabs; export the labels from Audacity again"
 BAND_RULE = "must be two numbers behind its \\, the band of a label; export the labels from Audacity again"
@@ -24,7 +24,7 @@ BAND_RULE = "must be two numbers behind its \\, the band of a label; export the 
 
 def begins_track(record: Sequence[str]) -> bool:
     """True if the cells are those of a label track's line, and not of a header or of prose."""
-    return len(record) > 1 and (record[0] == BAND or bool(_number(record[0])))
+    return len(record) > 1 and (record[0] == BAND or _is_time(record[0]))
 
 
 def read_audacity(path: Path, bounds: Bounds) -> AnnotationTable:
@@ -53,6 +53,10 @@ def read_audacity(path: Path, bounds: Bounds) -> AnnotationTable:
             labels[line] = _cells(record)
     cells = pd.DataFrame(list(labels.values()), columns=["start_s", "end_s", "label", "score"], dtype=str)
     cells.index = pd.Index(list(labels), dtype=int)
+    wrong = mixed(cells[["start_s", "end_s"]])
+    if wrong.any():
+        problems[MIXED_RULE] = list(wrong.index[wrong])
+    cells = cells.assign(**{name: cells[name].map(point) for name in ("start_s", "end_s")})
     file: Any = [names_of_table(path, bounds.root)] * len(cells)
     return AnnotationTable(path, cells.assign(file=file), problems, header=False, called=CALLED)
 
@@ -66,7 +70,7 @@ def _problem(record: Sequence[str]) -> str:
         return ""
     is_band = record[0] == BAND
     numbers = record[1:3] if is_band else record[:2]
-    if len(numbers) < 2 or not all(map(_number, numbers)):
+    if len(numbers) < 2 or not all(map(_is_time, numbers)):
         return BAND_RULE if is_band else RULE
     return text_problem(record, tabs=True)
 
@@ -74,13 +78,8 @@ def _problem(record: Sequence[str]) -> str:
 def _cells(record: Sequence[str]) -> tuple[str, ...]:
     label = " ".join(record[2:]).strip()
     scored = SCORED.fullmatch(label)
-    return (_number(record[0]), _number(record[1]), *(scored.groups() if scored else (label, "")))
+    return (record[0].strip(), record[1].strip(), *(scored.groups() if scored else (label, "")))
 
 
-def _number(text: str) -> str:
-    """The text with a decimal point, "" if it is no finite number."""
-    point = text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text
-    try:
-        return point.strip() if math.isfinite(float(point)) else ""
-    except ValueError:
-        return ""
+def _is_time(text: str) -> bool:
+    return not math.isnan(seconds(point(text.strip())))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from birdcache.audio.paths import folded
+from birdcache.unknown import is_unknown
 
 
 class LabelNames:
@@ -25,7 +26,8 @@ class LabelNames:
         self._alike: dict[str, set[str]] = defaultdict(set)
         for column in ("scientific_name", "common_name"):
             for label, name in zip(taxonomy.index, taxonomy[column], strict=True):
-                self._called[folded(name)].add(label)
+                if not is_unknown(name):
+                    self._called[folded(name)].add(label)
         for label in self._labels:
             self._alike[folded(label)].add(label)
 

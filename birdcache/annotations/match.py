@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 
-from birdcache.annotations.table import FileNames
+from birdcache.annotations.table import FileNames, tell
 from birdcache.audio.paths import Bounds
-from birdcache.audio.suffixes import is_recording
+from birdcache.audio.suffixes import FOREIGN, TYPES, is_recording
 from birdcache.errors import PipelineError
 from birdcache.storage import AnyPath, reaching
 from birdcache.user_tables import row_ranges
@@ -19,6 +20,10 @@ WAY_OUT = "write its path from data.root, from the project's root, or its name i
 TABLE_WAY_OUT = (
     "rename or move the table, which names no file: siteA/r.txt in data.annotations is about siteA/r.ogg in data.root"
 )
+
+
+class AmbiguousError(LookupError):
+    """A name that several files have."""
 
 
 class Files:
@@ -50,14 +55,16 @@ class Files:
         Raises
         ------
         LookupError
-            If there is none, or more than one; its text is a rule with a way out.
+            If there is none, or more than one (`AmbiguousError`); its text is a rule with a way out.
         """
         found = {text: self._called(text) for text in texts}
+        if not any(found.values()):  # they may have been converted since
+            found |= {_bare(text): self._called(_bare(text)) for text in texts}
         if single := next((each for each in found.values() if len(each) == 1), None):
             return single[0]
         for text, each in found.items():
             if each:
-                raise LookupError(f"file {text!r} may be {' or '.join(path for _, path in each[:3])}; {hint}")
+                raise AmbiguousError(f"file {text!r} may be {' or '.join(path for _, path in each[:3])}; {hint}")
         raise LookupError(f"file {texts[0]!r} is not in data.root; {hint}")
 
     def _called(self, text: str) -> list[tuple[str, str]]:
@@ -65,28 +72,38 @@ class Files:
         return sorted(self._found.get(name, ()) or self._found.get(os.path.normpath(name), ()))
 
 
+def _bare(text: str) -> str:
+    """A name without the extension of an audio file."""
+    stem, dot, suffix = text.rpartition(".")
+    return stem if stem and f"{dot}{suffix}".lower() in {*TYPES, *FOREIGN} else text
+
+
 def _is_audio(path: AnyPath) -> bool:
     return is_recording(path) and path.is_file()
 
 
-def matched(annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame) -> pd.DataFrame:
-    """Annotations with the columns recording and path in place of file.
+def matched(
+    annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame, warn: Callable[[str], None] = tell
+) -> pd.DataFrame:
+    """Annotations with the columns recording and path in place of file; without those whose file is not found.
 
     Parameters
     ----------
     annotations : of `birdcache.annotations.read.read_annotations`.
     bounds, recordings : as of `Files`. They are looked through only if there are annotations.
+    warn : called for files that are not found, and for names with another extension, with counts and an example.
 
     Raises
     ------
     PipelineError
-        If files are not found or ambiguous: all of them, by table and row.
+        If files are ambiguous, all of them by table and row, or none is found.
     """
     if annotations.empty:
         return annotations.rename(columns={"file": "recording"}).assign(path="")
     files = Files(bounds, recordings)
     found: dict[FileNames, tuple[str, str]] = {}
     problems: dict[str, list[str]] = defaultdict(list)
+    lost: dict[str, list[str]] = defaultdict(list)
     asked: dict[tuple[str, FileNames], list[int]] = defaultdict(list)
     for table, names, row in zip(annotations["table"], annotations["file"], annotations["row"], strict=True):
         asked[table, names].append(row)
@@ -94,9 +111,22 @@ def matched(annotations: pd.DataFrame, bounds: Bounds, recordings: pd.DataFrame)
         try:
             found[names] = files.find(*names.texts, hint=TABLE_WAY_OUT if names.of_table else WAY_OUT)
         except LookupError as error:
-            problems[table].append(f"  row(s) {row_ranges(rows)}: {error.args[0]}")
-    if problems:
-        raise PipelineError("\n".join(f"{table}:\n" + "\n".join(lines) for table, lines in problems.items()))
-    chosen = [found[names] for names in annotations["file"]]
-    named = annotations.assign(recording=[name for name, _ in chosen], path=[path for _, path in chosen])
+            told = problems if isinstance(error, AmbiguousError) else lost
+            told[table].append(f"row(s) {row_ranges(rows)}: {error.args[0]}")
+    if problems or not found:
+        lines = {table: "\n  ".join(lost[table] + problems[table]) for table in [*lost, *problems]}
+        raise PipelineError("\n".join(f"{table}:\n  {text}" for table, text in lines.items()))
+    known = annotations[annotations["file"].map(lambda names: names in found)]
+    if lost:
+        count, first = len(annotations) - len(known), next(iter(lost))
+        warn(f"{count} of {len(annotations)} annotated times are left out, first {first}: {lost[first][0]}")
+    converted = [(names.texts[0], path) for names, (_, path) in found.items() if _is_converted(names.texts[0], path)]
+    if converted:
+        warn(f"{len(converted)} file(s) of annotations have another extension now, first {' is '.join(converted[0])}")
+    chosen = [found[names] for names in known["file"]]
+    named = known.assign(recording=[name for name, _ in chosen], path=[path for _, path in chosen])
     return named.drop(columns="file")
+
+
+def _is_converted(text: str, path: str) -> bool:
+    return _bare(text) != text and PurePosixPath(path).suffix.lower() != PurePosixPath(text).suffix.lower()

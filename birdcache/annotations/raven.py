@@ -4,7 +4,7 @@ Source: Raven Pro 1.6 user's manual, chapter 6: a table must have the columns Se
 End Time (s), Low Freq (Hz) and High Freq (Hz); others are measurements or annotations. A table of several sound files
 has File Offset (s), which is the begin within Begin File, while Begin Time (s) counts from the first file; Begin Path
 is the whole path of Begin File.
-BirdNET-Analyzer and others write such tables as well. They are read in `birdcache.annotations.raven_reader`.
+BirdNET-Analyzer and others write such tables as well. They are read in `birdcache.annotations.column_reader`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
@@ -10,7 +11,8 @@ from birdcache.storage import AnyPath
 from birdcache.user_tables import UserTable
 
 COLUMNS = ("file", "start_s", "end_s", "label")
-ENDINGS = (".selections", ".labels", ".Table.1", ".BirdNET")  # what programs put between a recording's name and .txt
+# what programs put between a recording's name and .txt or .csv
+ENDINGS = re.compile(r"\.(selections?(\.table)?|labels|Table\.\d+|BirdNET|results)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,21 @@ class AnnotationTable(UserTable):
     Attributes
     ----------
     cells
-        file (`FileNames`), start_s, end_s and label, the latter three as text; there may be more.
+        file (`FileNames`), start_s, end_s and label, the latter three as text; there may be more, such as `also`,
+        another name of the label.
     called
         What the table's format calls these columns.
+    assumed
+        What was assumed to read rows, with these rows.
     """
 
     called: Mapping[str, str] = field(default_factory=lambda: dict(zip(COLUMNS, COLUMNS, strict=True)))
+    assumed: Mapping[str, list[int]] = field(default_factory=dict)
+
+
+def tell(warning: str) -> None:
+    """Print a warning, where nothing gathers them."""
+    print(f"warning: {warning}")
 
 
 def names_by_path(*paths: str) -> FileNames:
@@ -53,8 +64,8 @@ def names_by_path(*paths: str) -> FileNames:
 def names_of_table(path: Path, folder: AnyPath) -> FileNames:
     """Names of a recording by its table's own path below a folder, without what programs append."""
     name = path.stem
-    while found := next((ending for ending in ENDINGS if name.endswith(ending)), None):
-        name = name.removesuffix(found)
+    while found := ENDINGS.search(name):
+        name = name[: found.start()]
     inside = path.relative_to(str(folder)).with_name(name).as_posix()
     return FileNames((inside, *_ends(inside)), of_table=True)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
+from birdcache.annotations.read import ROUNDED_S
 from birdcache.errors import PipelineError
 from birdcache.user_tables import row_ranges
 from cache.tables import ANNOTATIONS, Col
 
 TIMES = list(ANNOTATIONS.columns)
-BEYOND_S = 0.1  # an annotation may end so much after its file: programs round
+LONGEST_WINDOW_S = 15.0  # of a model: the last window may reach so far beyond the end of its file
 
 
 def annotated(recordings: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFrame:
@@ -58,16 +61,20 @@ def unlabelled(files: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame) -> pd.DataFrame:
+def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame, warn: Callable[[str], None]) -> pd.DataFrame:
     """The annotations of usable recordings, each once and in order: rows of `cache.tables.ANNOTATIONS`.
+
+    Times that begin in their recording and end behind it are cut at its end; those of more than rounding are told.
 
     Raises
     ------
     PipelineError
-        If some begin or end after their recording does: all of them, by table and row.
+        If some begin after the end of their recording, or end further behind it than a model's window reaches: all of
+        them, by table and row.
     """
     duration_s = annotations[Col.RECORDING].map(usable.set_index(Col.RECORDING)[Col.DURATION_S])
-    late = annotations[(annotations[Col.END_S] > duration_s + BEYOND_S) | (annotations[Col.START_S] >= duration_s)]
+    beyond_s = annotations[Col.END_S] - duration_s
+    late = annotations[(beyond_s > LONGEST_WINDOW_S) | (annotations[Col.START_S] >= duration_s)]
     if len(late):
         lines = [
             f"  {table}: row(s) {row_ranges(rows['row'])}: begins or ends behind the end of {recording} "
@@ -75,6 +82,11 @@ def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame) -> pd.Dat
             for (table, recording), rows in late.groupby(["table", Col.RECORDING])
         ]
         raise PipelineError("\n".join([f"{len(late)} annotation(s) lie behind the end of their recordings", *lines]))
+    cut = annotations[beyond_s > ROUNDED_S]
+    if len(cut):
+        table, row, recording, end_s = cut[["table", "row", Col.RECORDING, Col.END_S]].iloc[0]
+        first = f"{table}: row {row}, which ends at {end_s:g} s in {recording} ({duration_s[cut.index[0]]:.2f} s)"
+        warn(f"{len(cut)} annotation(s) end behind their recordings and are cut there, first {first}")
     chosen = annotations[duration_s.notna()]
     chosen = chosen.assign(end_s=chosen[Col.END_S].clip(upper=duration_s[chosen.index]))
     table = chosen[TIMES].sort_values(TIMES).drop_duplicates()

@@ -144,9 +144,10 @@ def _read_annotations(
 ) -> pd.DataFrame:
     """The annotations, with the recordings that they are about."""
     names = LabelNames(recordings[Col.LABEL], taxonomy)
-    annotations = matched(read_annotations(Path(data.annotations), names.label_of, data.links), bounds, recordings)
+    listed = read_annotations(Path(data.annotations), names.label_of, data.links, warn)
+    annotations = matched(listed, bounds, recordings, warn)
     known = {*recordings[Col.LABEL], *taxonomy.index}
-    if new := sorted({*annotations[Col.LABEL]} - known) if known else []:
+    if new := sorted({*annotations[Col.LABEL]} - known - {NO_CALL}) if known else []:
         warn(f"{len(new)} label(s) of annotations are new classes, which no recording is labelled with, first {new[0]}")
     return annotations
 

@@ -28,10 +28,10 @@ def rejected(folder: Path, content: bytes | str) -> str:
 
 
 def test_cells_are_text_without_outer_spaces_by_spreadsheet_row(tmp_path: Path) -> None:
-    table = read(tmp_path, 'a, b ,c\n 1 ,"x ""y"", z",\n\n,,\nNA,"2\n3",=1\n')
+    table = read(tmp_path, 'a, b ,c\n 1 ,"x ""y"", z",\n\n,,\nNA,2,"=1\n3"\n')
     assert table.cells.to_dict("index") == {
-        2: {"a": "1", "b": 'x "y", z', "c": ""},
-        5: {"a": "NA", "b": "2\n3", "c": "=1"},
+        2: {"a": "1", "b": 'x "y", z'},
+        5: {"a": "NA", "b": "2"},
     }
 
 
@@ -40,6 +40,25 @@ def test_cells_are_text_without_outer_spaces_by_spreadsheet_row(tmp_path: Path) 
 )
 def test_marks_and_line_ends_of_other_systems_are_read(tmp_path: Path, content: bytes) -> None:
     assert read(tmp_path, content).cells.to_dict("list") == {"a": ["rén"], "b": ["1"]}
+
+
+@pytest.mark.parametrize("text", ["a;b\n1,5;2\n", "a\tb\n1,5\t2\n", 'a,b\n"1,5",2,,\n', 'B , A\n2,"1,5"\n'])
+def test_other_separators_surplus_empty_cells_and_names_in_another_case_are_read(tmp_path: Path, text: str) -> None:
+    table = read(tmp_path, text)
+    assert (table.cells.to_dict("list"), table.problems) == ({"a": ["1,5"], "b": ["2"]}, {})
+
+
+def test_exact_name_of_a_column_comes_before_one_in_another_case(tmp_path: Path) -> None:
+    assert read(tmp_path, "A,a,B,b\n1,2,3,4\n").cells.to_dict("list") == {"a": ["2"], "b": ["4"]}
+    assert "names column(s) 'b' twice" in rejected(tmp_path, "a,B,B\n1,2,3\n")
+
+
+def test_rows_between_tabs_may_end_early_but_not_before_what_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("c\ta\tb\n1\t2\t3\n1\t2\n1\n\n")
+    table = read_user_table(tmp_path / "t.txt", ["a"], ["b"], Bounds(tmp_path, "inside"), tabs=True)
+    assert table.cells.to_dict("index") == {2: {"a": "2", "b": "3"}, 3: {"a": "2", "b": ""}}
+    assert table.padded == {3}
+    assert table.problems == {"does not have 3 cells like row 1; add the missing ones": [4]}
 
 
 def test_unnamed_columns_are_left_out(tmp_path: Path) -> None:
@@ -57,7 +76,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         (7,): "holds bytes that are not UTF-8, as files in Latin-1 or Windows-1252 do",
         (10,): "a quotation mark that opens in it is never closed",
     }
-    assert list(table.cells.index) == [2, 4, 8]  # row 8: nobody reads column c
+    assert list(table.cells.index) == [2, 8]  # row 8: nobody reads column c
     with pytest.raises(
         PipelineError, match=r"(?s)t\.csv: 7 problem\(s\); row 1 is.*row\(s\) 3, 9: does.*row\(s\) 2: one"
     ):
@@ -70,7 +89,6 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         ("", "is empty; row 1 must name the columns a; export it again"),
         ("\n1\n", "is empty; row 1 must name"),
         ("b\n1\n", r"lacks column(s) a; row 1 must name them"),
-        ("a;b\n1;2\n", r"lacks column(s) a; row 1 must name them, separated by ',', not by ';'"),
         ("a,b,b\n1,2,3\n", "row 1 names column(s) 'b' twice; keep one of each"),
         ('a,"b\n', "row 1: a quotation mark that opens in it is never closed"),
         (b"a,\xe9\n", "row 1: is not text in UTF-8"),

@@ -98,22 +98,48 @@ def test_link_that_leaves_the_data_set_is_no_part_of_it(root: Path) -> None:
         found.find("linked.ogg")
 
 
-def test_all_unknown_files_are_told_by_table_and_row(root: Path) -> None:
-    names = [FileNames((text,)) for text in ("dawn", "x.ogg", "x.ogg", "XC1")] + [
-        FileNames(("s/y", "y"), of_table=True)
-    ]
-    table = pd.DataFrame({"file": names, "table": ["a", "a", "a", "b", "c.txt"], "row": [2, 3, 4, 9, 1]})
+def asked(**files: str | FileNames) -> pd.DataFrame:
+    """Annotations of these files, each in a table of its name and the row after the last one's."""
+    names = [FileNames((file,)) if isinstance(file, str) else file for file in files.values()]
+    return pd.DataFrame({"file": names, "table": [name[0] for name in files], "row": range(2, len(names) + 2)})
+
+
+def test_all_unknown_and_ambiguous_files_are_told_by_table_and_row(root: Path) -> None:
+    table = asked(a="dawn", a2="x.ogg", a3="x.ogg", b="XC1", c=FileNames(("s/y", "y"), of_table=True))
     listed = pd.DataFrame({"recording": list(LISTED), "path": list(LISTED.values())})
     with pytest.raises(PipelineError) as raised:
         matched(table, Bounds(root, "inside"), listed)
-    first, second, third, fourth, fifth, sixth = str(raised.value).splitlines()
-    assert (first, third, fifth) == ("a:", "b:", "c.txt:")
-    assert second.startswith("  row(s) 3-4: file 'x.ogg' is not in data.root")
-    assert fourth.startswith("  row(s) 9: file 'XC1' may be ")
-    assert sixth.startswith("  row(s) 1: file 's/y' is not in data.root; rename or move the table")
-    good = matched(table[:1], Bounds(root, "inside"), listed)
-    assert list(good.columns) == ["table", "row", "recording", "path"]
-    assert list(good["recording"]) == ["scapes/dawn.ogg"]
+    assert [line.partition("; ")[0] for line in str(raised.value).splitlines()] == [
+        "a:",
+        "  row(s) 3-4: file 'x.ogg' is not in data.root",
+        "c:",
+        "  row(s) 6: file 's/y' is not in data.root",
+        "b:",
+        "  row(s) 5: file 'XC1' may be chorus/train_audio/robin/XC1.ogg or chorus/train_audio/wren/XC1.ogg",
+    ]
+
+
+def test_times_of_files_that_are_not_there_are_counted_and_refused_only_if_none_is(root: Path) -> None:
+    listed, told = pd.DataFrame({"recording": list(LISTED), "path": list(LISTED.values())}), list[str]()
+    table = asked(a="dawn", b="x.ogg", b2="x.ogg")
+    good = matched(table, Bounds(root, "inside"), listed, told.append)
+    assert (list(good.columns), list(good["recording"])) == (["table", "row", "recording", "path"], ["scapes/dawn.ogg"])
+    (warning,) = told
+    assert warning.startswith("2 of 3 annotated times are left out, first b: row(s) 3-4: file 'x.ogg' is not in data.r")
+    with pytest.raises(PipelineError, match=r"b:\n  row\(s\) 3-4: file 'x.ogg' is not in data\.root; write its path"):
+        matched(table[1:], Bounds(root, "inside"), listed)
+
+
+def test_file_that_was_converted_since_is_found_and_told(root: Path) -> None:
+    listed, told = pd.DataFrame({"recording": list(LISTED), "path": list(LISTED.values())}), list[str]()
+    table = asked(a="dawn.wav", b=names_by_path("D:\\rec\\wren\\XC1.WAV"), c=FileNames(("scapes/dawn.m4a",), True))
+    found = matched(table, Bounds(root, "inside"), listed, told.append)
+    assert list(found["recording"]) == ["scapes/dawn.ogg", "wren/XC1.ogg", "scapes/dawn.ogg"]
+    assert told == [
+        "3 file(s) of annotations have another extension now, first dawn.wav is chorus/scapes/dawn.ogg",
+    ]
+    with pytest.raises(PipelineError, match=r"file 'XC1' may be .*robin/XC1\.ogg or "):
+        matched(asked(a="XC1.wav"), Bounds(root, "inside"), listed)
 
 
 def test_data_set_is_not_looked_through_without_annotations() -> None:

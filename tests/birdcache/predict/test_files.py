@@ -21,8 +21,8 @@ import zarr
 
 from birdcache import cli
 from birdcache.annotations.audacity_reader import read_audacity
+from birdcache.annotations.column_reader import read_raven
 from birdcache.annotations.match import matched
-from birdcache.annotations.raven_reader import read_raven
 from birdcache.annotations.read import read_annotations
 from birdcache.audio.paths import Bounds
 from birdcache.bundle.scores import BundlePredictor

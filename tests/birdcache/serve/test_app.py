@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.http import parse_options_header
 
-from birdcache.annotations.raven_reader import read_raven
+from birdcache.annotations.column_reader import read_raven
 from birdcache.audio.paths import Bounds
 from birdcache.predict.predictor import FileScores
 from birdcache.serve.answers import rounded

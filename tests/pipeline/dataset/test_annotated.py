@@ -87,14 +87,24 @@ def test_layout_annotations_has_only_what_is_annotated(run: Run) -> None:
         run(layout="annotations", **none)
 
 
-def test_times_after_the_end_are_refused_and_rounding_is_not(run: Run) -> None:
-    tables = run("XC1,0,1.3,robin")
-    assert list(tables["annotations"]["end_s"]) == ["1.25"]
+def test_last_window_is_cut_at_the_end_and_told_unless_it_is_rounding(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(run("XC1,0,1.3,robin")["annotations"]["end_s"]) == ["1.25"]
+    assert "are cut there" not in capsys.readouterr().out
+    assert list(run("XC1,0,1.2,robin", "XC1,1,4,robin")["annotations"]["end_s"]) == ["1.2", "1.25"]
+    assert (
+        "WARNING: 1 annotation(s) end behind their recordings and are cut there, first annotations/times.csv: row 3, "
+        "which ends at 4 s in robin/XC1.ogg (1.25 s)"
+    ) in capsys.readouterr().out
+
+
+def test_time_that_ends_long_after_its_recording_is_refused(run: Run) -> None:
     message = (
-        r"1 annotation\(s\) lie behind .*\n  annotations/times\.csv: row\(s\) 2: begins or ends .* XC1\.ogg \(1\.25 s\)"
+        r"1 annotation\(s\) lie behind .*\n  annotations/times\.csv: row\(s\) 2: begins or .* robin/XC1\.ogg \(1\.25 s"
     )
-    with pytest.raises(PipelineError, match=message.replace("XC1", "robin/XC1")):
-        run("XC1,0,1.4,robin")
+    with pytest.raises(PipelineError, match=message):
+        run("XC1,0,30,robin")
 
 
 @pytest.mark.parametrize("row", ["XC1,1.25,1.3,robin", "XC1,1.3,1.32,robin"])
