@@ -118,6 +118,8 @@ def _device() -> Iterator[Finding]:
         yield Finding(
             "warn", "torch cannot use the NVIDIA driver of this machine", "update the driver; see `nvidia-smi`"
         )
+    elif (settings := _settings()) is not None and settings.machine.device == "cuda":
+        yield Finding("bad", "machine.device = 'cuda', but no GPU can be used here", "set machine.device: auto, or cpu")
     else:
         yield Finding("ok", f"no GPU: training runs on {os.cpu_count()} CPU cores")
 
@@ -213,10 +215,13 @@ def _params() -> Iterator[Finding]:
 
 def _members() -> Iterator[Finding]:
     """Try the views and members, as stage `check` does."""
-    from commands.project.check import problems
+    from commands.project.check import tried
 
     settings = _settings()
     if settings is None:
         return
-    found = [Finding("bad", problem, "correct it in params.yaml") for problem in problems(settings)]
-    yield from found or [Finding("ok", f"all members can be built: {', '.join(settings.members)}")]
+    remarks, problems = tried(settings)
+    yield from (Finding("bad", problem, "correct it in params.yaml") for problem in problems)
+    yield from (Finding("ok", remark) for remark in remarks)
+    if not problems:
+        yield Finding("ok", f"all members can be built: {', '.join(settings.members)}")
