@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.process import exit_with_parent
 
 LENGTH = struct.Struct("<I")
@@ -72,20 +72,25 @@ def limit_memory(memory_bytes: int) -> None:
 
 def answers(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
     """Answers to `{"function": "module:name", "path": ..., "arguments": {...}}`, each with the bytes behind it."""
-    module, _, name = request["function"].partition(":")
     try:
-        result = getattr(import_module(module), name)(Path(request["path"]), **request["arguments"])
-        if not isinstance(result, Iterator):
-            yield {"value": asdict(result) if is_dataclass(result) else result}, b""  # type: ignore[arg-type]
-            return
-        for array in result:
-            if len(array):  # a resampler may give nothing yet
-                yield {"dtype": array.dtype.name, "shape": array.shape}, np.ascontiguousarray(array).data.cast("B")
-        yield {"end": True}, b""
+        with costing_one_file():
+            yield from _answers(request)
     except RejectedAudio as rejected:
         yield {"refused": [rejected.code, rejected.detail, rejected.hint]}, b""
     except MemoryError:
         yield {"refused": ["out-of-memory", "takes more memory than any recording needs", ""]}, b""
+
+
+def _answers(request: Message) -> Iterator[tuple[Message, memoryview | bytes]]:
+    module, _, name = request["function"].partition(":")
+    result = getattr(import_module(module), name)(Path(request["path"]), **request["arguments"])
+    if not isinstance(result, Iterator):
+        yield {"value": asdict(result) if is_dataclass(result) else result}, b""  # type: ignore[arg-type]
+        return
+    for array in result:
+        if len(array):  # a resampler may give nothing yet
+            yield {"dtype": array.dtype.name, "shape": array.shape}, np.ascontiguousarray(array).data.cast("B")
+    yield {"end": True}, b""
 
 
 def _take_output() -> BinaryIO:

@@ -211,12 +211,24 @@ def _mono_block(audio: Any, lead: int, most: int) -> Floats32:
     return block_S[: lead + len(samples_SC)]
 
 
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]
+    """Sound that is read from its beginning to its end.
+
+    Where it can, soundfile seeks after each read, to where it is; libmpg123 then loses the bits that frames of a low
+    rate keep for later ones, and each block begins with noise.
+    """
+
+    def seekable(self) -> bool:
+        """False."""
+        return False
+
+
 def _open_audio(file: Any, header: AudioHeader) -> Any:
     file.seek(0)
     try:
         if header.reading is not None:
-            return soundfile.SoundFile(Pieces(file, header.reading), **_raw(header))
-        return soundfile.SoundFile(file.fileno(), closefd=False)
+            return _Stream(Pieces(file, header.reading), **_raw(header))
+        return _Stream(file.fileno(), closefd=False)
     except soundfile.SoundFileError as error:
         raise RejectedAudio("damaged", f"libsndfile cannot open it ({_reason(error)})") from error
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from birdcache.errors import PipelineError
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
+
+from birdcache.errors import BirdcacheError, PipelineError
 
 FETCH = "fetch it again or remove it from the data set"
 HINTS = {
@@ -22,7 +27,9 @@ HINTS = {
     "crashed": FETCH,
     "timed-out": FETCH,
     "out-of-memory": FETCH,
+    "unexpected": "report this line, best with the file; all other files are done with",
 }
+LONGEST_REASON = 300  # characters of an unexpected error's own message
 
 
 class RejectedAudio(PipelineError):  # noqa: N818 - a rejected recording is no error of the program
@@ -42,3 +49,17 @@ class RejectedAudio(PipelineError):  # noqa: N818 - a rejected recording is no e
     def __str__(self) -> str:
         reason = f"{self.detail}; {self.hint}"
         return f"{self.file}: {reason}" if self.file else reason
+
+
+@contextmanager
+def costing_one_file(file: str = "") -> Iterator[None]:
+    """Turn an error that nobody foresaw into a refusal of the file over which it came; those with a way out pass."""
+    try:
+        yield
+    except (BirdcacheError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+        detail = f"makes birdcache fail ({reason}; {PurePath(last.filename).name}, line {last.lineno})"
+        raise RejectedAudio("unexpected", detail, file=file) from error

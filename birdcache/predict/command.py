@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 
 from birdcache.audio.read import content_sha256
-from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.bundle.format import SUFFIX, is_bundle
 from birdcache.checkout import project_module
 from birdcache.errors import CommandError
@@ -144,15 +144,16 @@ class Job:
         with Progress(len(files), "predict", "files") as progress:
             for file, name in zip(files, names, strict=True):
                 try:
-                    check_name(file.path, name)
-                    sha256 = content_sha256(file.path)
-                    is_kept = self._results.read(sha256, self._embed) is not None
-                    if is_kept:
-                        progress.update()
-                    else:
-                        self._score(file.path, sha256, progress)
-                    kept += is_kept
-                    done.append(Done(file.path, name, sha256))
+                    with costing_one_file(str(file.path)):
+                        check_name(file.path, name)
+                        sha256 = content_sha256(file.path)
+                        is_kept = self._results.read(sha256, self._embed) is not None
+                        if is_kept:
+                            progress.update()
+                        else:
+                            self._score(file.path, sha256, progress)
+                        kept += is_kept
+                        done.append(Done(file.path, name, sha256))
                 except RejectedAudio as rejected:
                     refused.append((name, rejected))
         if kept:

@@ -12,7 +12,7 @@ import zarr
 
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.read import DECODER_VERSION
-from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import absolute, is_local
@@ -101,7 +101,8 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refuse
         if key in job.reuse and _copied(part_writer, key, job.reuse[key], readers):
             continue
         try:
-            with_second_try(partial(_add, part_writer, key, source, spec))
+            with costing_one_file():
+                with_second_try(partial(_add, part_writer, key, source, spec))
         except RejectedAudio as rejected:
             refused.append(Refused(source, rejected.code, rejected.detail, rejected.hint))
     return refused

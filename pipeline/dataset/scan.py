@@ -12,7 +12,7 @@ import pandas as pd
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.notes import Note
 from birdcache.audio.read import AudioInfo, content_sha256, fetched
-from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.params.sections import DataParams, MachineParams
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath, absolute
@@ -80,7 +80,7 @@ def scan_file(path: AnyPath, data: DataParams) -> Scan:
         If a remote file's service cannot be reached, which says nothing about the file.
     """
     try:
-        with fetched(path) as local:
+        with costing_one_file(), fetched(path) as local:
             info = with_second_try(lambda: decoder().info(local))
             _check_choices(info, data)
             facts = info.duration_s, info.sample_rate_hz, info.channels

@@ -14,6 +14,7 @@ from birdcache.audio.formats.tags import before_tags
 from birdcache.audio.rejected import RejectedAudio
 
 SYNC = re.compile(rb"\xff[\xf8\xf9]")
+NAME = b"fLaC"
 HEADER_BYTES = 16  # of the longest header
 LONGEST_FRAME = 2**21
 BLOCK_SIZES = {1: 192, **{code: 144 << code for code in range(2, 6)}, **{code: 1 << code for code in range(8, 16)}}
@@ -66,7 +67,10 @@ class FlacWalk:
             if header.number == (self.frames if header.shape[0] & 1 else self._count):
                 self._shape = self._shape or header.shape
                 self._last, self._count, self.frames = at, self._count + 1, self.frames + header.samples
-        self.behind = window.size - self._last_end()
+        end = self._last_end()
+        self.behind = window.size - end
+        if NAME in window(end, BLOCK_BYTES):
+            raise RejectedAudio("chained", f"another stream begins behind byte {end}, where its sound ends")
 
     def _headers(self, place: int) -> Iterator[tuple[int, FrameHeader]]:
         """All that looks like a header of a frame of this stream, with its place."""

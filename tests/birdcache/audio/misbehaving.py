@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -44,6 +45,7 @@ DEEDS: dict[str, Callable[[], Any]] = {
     "quits": lambda: os._exit(3),
     "stalls": lambda: time.sleep(600),
     "swells": swell,
+    "blunders": lambda: math.factorial(-1),
     "chatters": lambda: os.write(1, b"libfoo: warning\n"),
     "babbles": lambda: os.write(ANSWERS, b"\xff" * 64),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -163,6 +164,15 @@ def test_what_ends_the_process_costs_one_file(
     assert str(rejected).startswith(f"{path}: ")
     assert detail in str(rejected)
     assert np.array_equal(codes_of(misbehaving, clip), expected(clip))
+
+
+def test_an_error_that_nobody_foresaw_costs_one_file_and_says_what_to_report(
+    misbehaving: Decoder, clip: Path, named: Callable[[str], Path]
+) -> None:
+    rejected = refusal_of(lambda: misbehaving.info(named("blunders")))
+    assert rejected.code == "unexpected"
+    assert re.search(r"blunders\.ogg: makes birdcache fail \(ValueError: .*, line \d+\); report this", str(rejected))
+    assert misbehaving.info(clip) == read_info(clip)
 
 
 @pytest.mark.parametrize("name", ["stalls", "late-stalls"])
