@@ -8,10 +8,12 @@ written. Files that are used although something is odd about them are listed in 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
@@ -22,7 +24,7 @@ from pipeline.dataset.annotated import annotations_table
 from pipeline.dataset.duplicates import with_sounds
 from pipeline.dataset.metadata import Metadata, read_metadata
 from pipeline.dataset.notes import noted, notes_text, write_notes
-from pipeline.dataset.rejected import check_share, counts_text, write_refused
+from pipeline.dataset.rejected import CHOSEN, check_share, counts_text, write_refused
 from pipeline.dataset.scan import scan_files
 from pipeline.dataset.summary import summarise
 
@@ -36,7 +38,7 @@ def main() -> None:
     recordings = scan_recordings(metadata, settings.data, settings.machine)
     soundscapes = scan_soundscapes(metadata, settings.data, settings.machine)
     recordings, soundscapes = with_sounds([recordings, soundscapes], settings.machine)
-    refused = refused_files(recordings, soundscapes)
+    refused = refused_files(recordings, soundscapes, metadata.left_out)
     write_refused(refused, report_tables.REFUSED)
     usable = usable_recordings(recordings, settings.data, metadata.annotations)
     warnings: list[str] = []
@@ -58,9 +60,9 @@ def main() -> None:
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
     codes = list(refused[Col.CODE])
     print(f"refused: {counts_text(codes)}; listed in {report_tables.REFUSED.path}")
-    files = len(recordings) + len(soundscapes)
     if notes:
         print(notes_text(notes, report_tables.NOTES))
+    files = len(recordings) + len(soundscapes) + sum(each.code not in CHOSEN for each in metadata.left_out)
     check_share(codes, files, settings.data.max_refused_share, report_tables.REFUSED)
 
 
@@ -71,16 +73,20 @@ def scan_recordings(metadata: Metadata, data: DataParams, machine: MachineParams
 
 
 def scan_soundscapes(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
-    """The soundscapes (name without extension, path) with the columns of `Scan`, usable or not."""
-    paths = [path.as_posix() for path in metadata.soundscapes]
-    names = pd.DataFrame({Col.SOUNDSCAPE: [path.stem for path in metadata.soundscapes], Col.PATH: paths}, dtype=str)
+    """The soundscapes (name, path) with the columns of `Scan`, usable or not."""
+    paths = [path.as_posix() for path in metadata.soundscapes.values()]
+    names = pd.DataFrame({Col.SOUNDSCAPE: list(metadata.soundscapes), Col.PATH: paths}, dtype=str)
     return pd.concat([names, scan_files(paths, data, machine, "soundscapes")], axis=1)
 
 
-def refused_files(recordings: pd.DataFrame, soundscapes: pd.DataFrame) -> pd.DataFrame:
-    """All files that were refused, as in `report_tables.REFUSED`."""
+def refused_files(
+    recordings: pd.DataFrame, soundscapes: pd.DataFrame, left_out: Sequence[RejectedAudio]
+) -> pd.DataFrame:
+    """All files that were refused or left out, as in `report_tables.REFUSED`."""
+    columns = list(report_tables.REFUSED.columns)
     both = pd.concat([recordings, soundscapes]).rename(columns={Col.PATH: Col.FILE})
-    return both.loc[both[Col.CODE] != "", list(report_tables.REFUSED.columns)]
+    rows = [(each.file, each.code, each.detail, each.hint) for each in left_out]
+    return pd.concat([both.loc[both[Col.CODE] != "", columns], pd.DataFrame(rows, columns=columns, dtype=str)])
 
 
 def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: pd.DataFrame) -> pd.DataFrame:

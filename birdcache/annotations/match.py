@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pandas as pd
 
 from birdcache.annotations.table import FileNames, tell
+from birdcache.audio.listing import list_audio
 from birdcache.audio.paths import Bounds
-from birdcache.audio.suffixes import FOREIGN, TYPES, is_recording
+from birdcache.audio.suffixes import FOREIGN, TYPES
 from birdcache.errors import PipelineError
-from birdcache.storage import AnyPath, reaching
 from birdcache.user_tables import row_ranges
 
 WAY_OUT = "write its path from data.root, from the project's root, or its name if no other file has it"
@@ -39,9 +39,7 @@ class Files:
         root = bounds.root
         listed = dict(zip(recordings["path"], recordings["recording"], strict=True))
         self._found: dict[str, set[tuple[str, str]]] = defaultdict(set)
-        with reaching(root):
-            places = [each for each in root.rglob("*") if _is_audio(each) and not bounds.why_not(each)]
-        unlisted = [each.as_posix() for each in places if each.as_posix() not in listed]
+        unlisted = [each.as_posix() for each in list_audio(root, bounds).used if each.as_posix() not in listed]
         for path in [*listed, *unlisted]:
             inside = PurePosixPath(path.removeprefix(root.as_posix()).lstrip("/"))
             recording = listed.get(path, str(inside))
@@ -76,10 +74,6 @@ def _bare(text: str) -> str:
     """A name without the extension of an audio file."""
     stem, dot, suffix = text.rpartition(".")
     return stem if stem and f"{dot}{suffix}".lower() in {*TYPES, *FOREIGN} else text
-
-
-def _is_audio(path: AnyPath) -> bool:
-    return is_recording(path) and path.is_file()
 
 
 def matched(

@@ -19,6 +19,7 @@ from birdcache.annotations.raven import BEGIN, END
 from birdcache.annotations.table import COLUMNS, AnnotationTable, tell
 from birdcache.annotations.times import seconds
 from birdcache.audio.paths import Bounds, folded
+from birdcache.audio.walk import walk
 from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE, is_label
 from birdcache.unknown import is_unknown
@@ -64,7 +65,8 @@ def read_annotations(
     if not folder.is_dir():
         raise PipelineError(f"{folder}: no such folder; make it, or correct data.annotations in params.yaml")
     bounds = Bounds(folder, links)
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _READERS]
+    files = (each.path for each in walk(folder, bounds) if not each.is_folder)
+    paths = [path for path in files if isinstance(path, Path) and path.suffix.lower() in _READERS]
     assumed: dict[str, list[tuple[Path, int]]] = defaultdict(list)
     tables = [_read(path, bounds, label_of, assumed) for path in paths]
     for what, rows in assumed.items():

@@ -22,6 +22,7 @@ HINTS = {
     "silent": "remove it from the data set",
     "not-finite": "repair the file or remove it",
     "wrong-codec": "convert it (`ffmpeg -i IN OUT.flac`; 8 to 192 kHz, at most 8 channels), or remove it",
+    "not-used": "see docs/data.md",
     "unreadable": "restore the file or its permissions, or remove it from the table",
     "changed": "run `dvc repro`",
     "crashed": FETCH,

@@ -32,7 +32,8 @@ TYPES: Mapping[str, str] = {
 }
 AUDIO_EXTENSIONS = tuple(TYPES)
 _FOREIGN = (
-    "m4a m4b aac mp4 3gp mov alac amr wma asf avi mkv mka webm ac3 dts ape wv tta mpc spx ra dsf dff ogv mpg mpeg"
+    "m4a m4b m4r m4v aac mp4 3gp 3g2 mov alac amr awb wma wmv asf avi mkv mka webm weba ac3 eac3 dts ape wv tta mpc "
+    "tak spx ra rm dsf dff ogv ogx mpg mpeg mts vob flv gsm qcp shn ofr"
 )
 FOREIGN = frozenset(f".{name}" for name in _FOREIGN.split())
 
@@ -50,4 +51,4 @@ def is_foreign(path: AnyPath) -> bool:
 def conversion(folder: AnyPath, suffixes: Iterable[str]) -> str:
     """The command that converts all files of these suffixes in a folder, and in the folders in it, to FLAC."""
     names = " -o ".join(f"-iname '*{suffix}'" for suffix in sorted({suffix.lower() for suffix in suffixes}))
-    return f"find {shlex.quote(str(folder))} \\( {names} \\) -exec ffmpeg -nostdin -n -i {{}} {{}}.flac \\;"
+    return f"find {shlex.quote(str(folder))} \\( {names} \\) -exec ffmpeg -nostdin -n -i {{}} -vn {{}}.flac \\;"

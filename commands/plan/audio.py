@@ -89,7 +89,7 @@ def expected_audio(data: DataParams) -> dict[str, StoreAudio]:
     """
     metadata = read_metadata(data)
     recordings = dict(zip(metadata.recordings[Col.RECORDING], metadata.recordings[Col.PATH], strict=True))
-    soundscapes = {path.stem: path.as_posix() for path in metadata.soundscapes}
+    soundscapes = {name: path.as_posix() for name, path in metadata.soundscapes.items()}
     files = list_files(place(data.root), [*recordings.values(), *soundscapes.values()])
     return {
         "recordings": _expected(recordings, tables.RECORDINGS, Col.RECORDING, data, files),

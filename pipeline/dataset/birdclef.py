@@ -61,10 +61,11 @@ def read_birdclef(root: AnyPath, bounds: Bounds, warn: Callable[[str], None]) ->
     table[Col.RECORDING] = [
         _recording(files_of, *cells, remote) for cells in zip(table["primary_label"], table["filename"], strict=True)
     ]
-    read.refuse([*_problems(table), *_file_problems(table[Col.RECORDING], audio, bounds)])
-    return _recordings(table, audio, lambda text: warn(f"{path}: {text}")), table.drop_duplicates(
-        "primary_label"
-    ).set_index("primary_label")
+    problems = [*_problems(table), *_file_problems(table[Col.RECORDING], audio, bounds)]
+    rule = "filename differs in case or Unicode form only from that of a file; write it as the file is called"
+    read.refuse([*problems, (_other_names(table[Col.RECORDING], files_of, audio), rule)])
+    recordings = _recordings(table, audio, lambda text: warn(f"{path}: {text}"))
+    return recordings, table.drop_duplicates("primary_label").set_index("primary_label")
 
 
 def audio_folder(bounds: Bounds) -> AnyPath:
@@ -75,14 +76,26 @@ def audio_folder(bounds: Bounds) -> AnyPath:
     PipelineError
         If there is none, or it lies elsewhere.
     """
-    audio = next((bounds.root / name for name in AUDIO_FOLDERS if (bounds.root / name).is_dir()), None)
+    root = bounds.root
+    audio = next((root / name for name in AUDIO_FOLDERS if (root / name).is_dir()), None)
     if audio is None:
         raise PipelineError(
-            f"{bounds.root / AUDIO_FOLDERS[0]}: no such folder; correct data.root or data.layout in params.yaml"
+            f"{root / AUDIO_FOLDERS[0]}: no such folder; correct data.root or data.layout in params.yaml"
         )
     if outside := bounds.why_outside(audio):
         raise PipelineError(f"{audio}: {outside}; {LINKS_HINT}")
     return audio
+
+
+def _other_names(recording: pd.Series[str], files_of: Callable[[str], set[str]], audio: AnyPath) -> pd.Series[bool]:
+    """The rows by which a disk that does not tell names alike apart opens a file that is called otherwise."""
+
+    def is_other(name: str) -> bool:
+        folder, _, file = name.rpartition("/")
+        return file not in files_of(folder) and (audio / name).exists()
+
+    alike = recording[colliding(recording)]
+    return recording.isin(alike[alike.map(is_other).astype(bool)])
 
 
 def _names(folder: AnyPath, bounds: Bounds) -> set[str]:
@@ -107,7 +120,6 @@ def _problems(table: pd.DataFrame) -> Iterator[Problem]:
     yield colliding(label), "primary_label differs from another one in case only; write both alike, or rename one"
     yield recording == "", "filename must be a path inside the audio folder, written with /, without ..; correct it"
     yield recording.duplicated(keep=False) & (recording != ""), "filename is listed twice; keep one row per recording"
-    yield colliding(recording), "filename differs from another one in case or Unicode form only; rename one of them"
     yield ~secondary_ok, f"secondary_labels must look like ['a', 'b'], without spaces inside a label, and {LABEL_RULE}"
     bad_rating = ~rating.map(_number).between(0, BEST_RATING) & (rating != "")
     yield bad_rating, f"rating must be a number from 0 to {BEST_RATING:g}; correct it or leave it empty"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from birdcache.audio.suffixes import is_recording
+from birdcache.audio.listing import list_audio
+from birdcache.audio.paths import Bounds
 from birdcache.joins import join_warnings
 from birdcache.storage import AnyPath
 from cache.tables import Col
@@ -61,7 +61,7 @@ def _unknown(names: str, listed: pd.Series[str], taught: set[str], effect: str) 
     )
 
 
-def truth_warnings(truth: pd.DataFrame, soundscapes: Sequence[AnyPath], taught: set[str], path: AnyPath) -> list[str]:
+def truth_warnings(truth: pd.DataFrame, soundscapes: Sequence[str], taught: set[str], path: AnyPath) -> list[str]:
     """Rows of the truth that are of no soundscape, and labels that only the truth knows.
 
     Raises
@@ -71,7 +71,7 @@ def truth_warnings(truth: pd.DataFrame, soundscapes: Sequence[AnyPath], taught: 
     """
     if truth.empty:
         return [f"{path}: holds no row, so that nothing is measured on soundscapes"]
-    stems = {each.stem for each in soundscapes}
+    stems = set(soundscapes)
     owner_second = truth[Col.ROW_ID].str.rpartition("_")
     found = owner_second[0].isin(stems) & owner_second[2].str.fullmatch(r"\d+(\.\d+)?")
     row_ids = list(truth[Col.ROW_ID])
@@ -81,16 +81,17 @@ def truth_warnings(truth: pd.DataFrame, soundscapes: Sequence[AnyPath], taught: 
     return warnings + join_warnings(f"labels of {path}", words, known, taught, TAUGHT, hint)
 
 
-def unlisted_warnings(folder: AnyPath, used: Iterable[str], skipped: Iterable[AnyPath], why: str) -> list[str]:
-    """Audio files in a folder that no table tells of; a bucket is not searched for them."""
+def unlisted_warnings(
+    folder: AnyPath, bounds: Bounds, used: Iterable[str], without: AnyPath | None, why: str
+) -> list[str]:
+    """Files in a folder that are or may be recordings, and that no table tells of; a bucket is not searched for them.
+
+    Parameters
+    ----------
+    used, without : paths that are used, and a folder whose files are something else.
+    """
     if not isinstance(folder, Path):
         return []
-    known, apart = set(used), {each.as_posix() for each in skipped}
-    count, first = 0, ""
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and f"{place}/{name}" not in apart]
-        for name in names:
-            path = f"{place}/{name}"
-            if path not in known and is_recording(Path(name)):
-                count, first = count + 1, min(first, path) if first else path
-    return [f"{count} audio file(s) in {folder} are not used, first {first}: {why}"] if count else []
+    files = list_audio(folder, bounds, without)
+    found = {*(path.as_posix() for path in files.used), *(each.file for each in files.left_out)} - set(used)
+    return [f"{len(found)} audio file(s) in {folder} are not used, first {min(found)}: {why}"] if found else []

@@ -1,13 +1,13 @@
 """Metadata of a data set: recordings and labels, taxonomy, soundscapes and their truth.
 
-Three layouts: `birdclef` (train.csv beside train_audio/, read in `pipeline.dataset.birdclef`), `folders`
-(<root>/<label>/*.ogg), and `annotations` (audio files that only annotations tell of). Nothing here opens an audio file.
+Three layouts: `birdclef` (train.csv beside train_audio/, read in `pipeline.dataset.birdclef`), `folders` (the first
+folder below the root is the class, `pipeline.dataset.folders`), and `annotations` (audio files that only annotations
+tell of). Nothing here decodes.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,22 +16,23 @@ import pandas as pd
 from birdcache.annotations.label_names import LabelNames
 from birdcache.annotations.match import matched
 from birdcache.annotations.read import read_annotations
-from birdcache.audio.paths import LINKS_HINT, Bounds, folded
-from birdcache.audio.suffixes import is_recording
+from birdcache.audio.listing import left_out_lines
+from birdcache.audio.paths import Bounds
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError
 from birdcache.formulas import starts_formula
 from birdcache.labels import LABEL_RULE, is_label, is_word_list
 from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath, place, reaching
-from birdcache.user_tables import Problem, colliding, read_header, read_user_table
+from birdcache.user_tables import Problem, read_header, read_user_table
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import annotated, unlabelled
 from pipeline.dataset.birdclef import audio_folder, read_birdclef
+from pipeline.dataset.folders import Listed, alike_warning, few, list_soundscapes, read_folders, without_systems_own
 from pipeline.dataset.matches import NO_CALL, label_warnings, truth_warnings, unlisted_warnings
 from pipeline.dataset.notes import Noted
 
 TAXONOMY, TAXONOMY_FILE = list(NAMES), "taxonomy.csv"
-TOLD = 20  # names of files in an error; the others are counted
 FORMULA_RULE = "begins with = + - or @: spreadsheets would compute it, and row_ids must stay as they are; rename it"
 
 
@@ -53,23 +54,29 @@ class Metadata:
     submission
         The labels of the submission in their order, or None if the data set does not say.
     soundscapes
-        Long recordings, sorted by name; no two have the same name without extension.
+        Long recordings by the names that begin their row ids, sorted by name.
     truth
         row_id, labels (space-separated, "" for silence); no rows if there is no truth.
     warnings
         What was read, but not as it stands, or matches nothing, with counts and an example each.
     notes
         What is odd about files that are used all the same.
+    left_out
+        Files that cannot be used for their names, places or kinds.
+    others
+        Number of files beside them that are no sound.
     """
 
     recordings: pd.DataFrame
     annotations: pd.DataFrame
     taxonomy: pd.DataFrame
     submission: tuple[str, ...] | None
-    soundscapes: tuple[AnyPath, ...]
+    soundscapes: dict[str, AnyPath]
     truth: pd.DataFrame
     warnings: tuple[str, ...]
     notes: tuple[Noted, ...] = ()
+    left_out: tuple[RejectedAudio, ...] = ()
+    others: int = 0
 
 
 def read_metadata(data: DataParams) -> Metadata:
@@ -91,20 +98,26 @@ def read_metadata(data: DataParams) -> Metadata:
         )
     bounds = Bounds(root, data.links)
     warnings: list[str] = []
-    recordings, own_names = _read_recordings(data, bounds, warnings.append)
-    taxonomy = read_taxonomy(bounds, own_names)
-    annotations = _read_annotations(data, bounds, recordings, taxonomy, warnings.append)
-    recordings = annotated(recordings, annotations).sort_values(Col.RECORDING, ignore_index=True)
+    listed = _read_recordings(data, bounds, warnings.append)
+    taxonomy = read_taxonomy(bounds, listed.names, listed.codes)
+    annotations = _read_annotations(data, bounds, listed.recordings, taxonomy, warnings.append)
+    recordings = annotated(listed.recordings, annotations).sort_values(Col.RECORDING, ignore_index=True)
+    soundscapes, beside = list_soundscapes(bounds, data.soundscapes)
+    left_out = (*listed.files.left_out, *beside.left_out)
     if recordings.empty:
-        raise PipelineError(f"{root}: lists no recording in layout {data.layout}; correct data.root or data.layout")
+        why = f"lists no recording in layout {data.layout}; correct data.root or data.layout"
+        raise PipelineError("\n".join([f"{root}: {why}", *left_out_lines(left_out)]))
+    warnings += alike_warning([*recordings[Col.RECORDING], *soundscapes])
     metadata = Metadata(
         recordings=recordings,
         annotations=annotations,
         taxonomy=taxonomy,
         submission=_read_submission(bounds),
-        soundscapes=_list_soundscapes(bounds, data.soundscapes),
+        soundscapes=soundscapes,
         truth=_read_truth(bounds, data.soundscape_truth),
         warnings=tuple(warnings),
+        left_out=left_out,
+        others=listed.files.others + beside.others,
     )
     return replace(metadata, warnings=(*warnings, *_match_warnings(metadata, data, bounds)))
 
@@ -116,23 +129,23 @@ def _match_warnings(metadata: Metadata, data: DataParams, bounds: Bounds) -> Ite
     taxonomy = metadata.taxonomy if (root / TAXONOMY_FILE).exists() else None
     yield from label_warnings(recordings, taught, taxonomy, metadata.submission)
     if data.soundscape_truth is not None:
-        yield from truth_warnings(metadata.truth, metadata.soundscapes, taught, root / data.soundscape_truth)
+        yield from truth_warnings(metadata.truth, list(metadata.soundscapes), taught, root / data.soundscape_truth)
     if data.layout == "birdclef":
-        yield from unlisted_warnings(audio_folder(bounds), recordings[Col.PATH], (), "train.csv lists none of them")
+        why = "train.csv lists none of them"
+        yield from unlisted_warnings(audio_folder(bounds), bounds, recordings[Col.PATH], None, why)
     elif data.layout == "annotations":
-        apart = [root / data.soundscapes] if data.soundscapes is not None else []
-        yield from unlisted_warnings(root, recordings[Col.PATH], apart, "no annotation is about them")
+        apart = root / data.soundscapes if data.soundscapes is not None else None
+        yield from unlisted_warnings(root, bounds, recordings[Col.PATH], apart, "no annotation is about them")
 
 
-def _read_recordings(
-    data: DataParams, bounds: Bounds, warn: Callable[[str], None]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_recordings(data: DataParams, bounds: Bounds, warn: Callable[[str], None]) -> Listed:
     """The listed recordings, and what their list says of names; layout `annotations` lists none."""
     if data.layout == "birdclef":
-        return read_birdclef(bounds.root, bounds, warn)
+        return without_systems_own(*read_birdclef(bounds.root, bounds, warn))
     if data.layout == "folders":
-        return _read_folders(bounds, data.soundscapes)
-    return unlabelled(pd.DataFrame({Col.RECORDING: [], Col.PATH: []}, dtype=str)), pd.DataFrame(columns=TAXONOMY)
+        return read_folders(bounds, data.soundscapes, warn)
+    nothing = unlabelled(pd.DataFrame({Col.RECORDING: [], Col.PATH: []}, dtype=str))
+    return Listed(nothing, pd.DataFrame(columns=TAXONOMY))
 
 
 def _read_annotations(
@@ -152,51 +165,6 @@ def _read_annotations(
     return annotations
 
 
-def _read_folders(bounds: Bounds, soundscapes: str | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Recordings of layout `folders`: the folder is the label, nothing else is known."""
-    root = bounds.root
-    not_labels = {root / soundscapes} if soundscapes is not None else set()
-    folders = [folder for folder in sorted(root.iterdir(), key=_name) if folder.is_dir() and folder not in not_labels]
-    listed = {folder.name: _audio_files(folder, bounds) for folder in folders if not folder.name.startswith(".")}
-    labels = [label for label, files in listed.items() if files]
-    bad = [label for label in labels if not is_label(label)]
-    _refuse_names(root, "folder(s)", bad, f"cannot be labels; {LABEL_RULE}; rename them")
-    _refuse_names(root, "folder(s)", _alike(labels), "are alike but for case; rename or join them")
-    rows = [(f"{label}/{file.name}", file.as_posix(), label) for label in labels for file in listed[label]]
-    table = pd.DataFrame(rows, columns=[Col.RECORDING, Col.PATH, Col.LABEL])
-    return unlabelled(table).assign(label=table[Col.LABEL]), pd.DataFrame(columns=TAXONOMY)
-
-
-def _name(where: AnyPath) -> str:
-    return where.name
-
-
-def _audio_files(folder: AnyPath, bounds: Bounds) -> list[AnyPath]:
-    """The audio files in a folder, as far as their names tell.
-
-    Raises
-    ------
-    PipelineError
-        If the folder or a file lies elsewhere, or names cannot stand in a table or cannot be told apart.
-    """
-    if outside := bounds.why_outside(folder):
-        raise PipelineError(f"{folder}: {outside}; {LINKS_HINT}")
-    files = sorted((file for file in folder.iterdir() if is_recording(file)), key=_name)
-    names = [file.name for file in files]
-    plain = bounds.plain_files(folder)
-    outside_names = [file.name for file in files if file.name not in plain and bounds.why_outside(file)]
-    odd = [name for name in names if not name.isprintable() or "\\" in name]
-    _refuse_names(folder, "file name(s)", odd, "are not printable text, or hold a \\; rename them")
-    _refuse_names(folder, "file(s)", outside_names, f"are links that lead out of {bounds.root}; {LINKS_HINT}")
-    _refuse_names(folder, "file(s)", _alike(names), "are alike but for case or Unicode form; rename or remove some")
-    return files
-
-
-def _alike(names: Sequence[str]) -> list[str]:
-    column = pd.Series(names, dtype=str)
-    return list(column[colliding(column)])
-
-
 def _refuse_names(folder: AnyPath, what: str, names: Sequence[str], rule: str) -> None:
     """Raise one error that names all of them, or as many as one can read.
 
@@ -206,25 +174,29 @@ def _refuse_names(folder: AnyPath, what: str, names: Sequence[str], rule: str) -
         If there are any.
     """
     if names:
-        more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
-        raise PipelineError(f"{folder}: {what} {', '.join(map(ascii, names[:TOLD]))}{more} {rule}")
+        raise PipelineError(f"{folder}: {what} {few(names)} {rule}")
 
 
-def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame) -> pd.DataFrame:
-    """Names of labels from taxonomy.csv; without it, those that the recordings' own table gives.
+def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame, codes: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Names of labels from taxonomy.csv; of labels that it lacks, those that the recordings' own list gives.
+
+    Parameters
+    ----------
+    codes : of folders, by which taxonomy.csv may name their labels.
 
     Raises
     ------
     PipelineError
         If taxonomy.csv is no such table, or names a label twice.
     """
-    path = bounds.root / TAXONOMY_FILE
+    path, own = bounds.root / TAXONOMY_FILE, own_names.reindex(columns=TAXONOMY, fill_value="")
     if not path.exists():
-        return own_names.reindex(columns=TAXONOMY, fill_value="")
+        return own
     table = read_user_table(path, ["primary_label"], TAXONOMY, bounds)
-    label = table.cells["primary_label"]
+    label = table.cells["primary_label"].replace(dict(codes or {}))
     table.refuse([(label.duplicated(keep=False), "primary_label is named twice; keep one row each")])
-    return table.cells.set_index("primary_label").reindex(columns=TAXONOMY, fill_value="")
+    named = table.cells.set_index(label).reindex(columns=TAXONOMY, fill_value="")
+    return pd.concat([named, own[~own.index.isin(named.index) & (own != "").any(axis=1)]])
 
 
 def _read_submission(bounds: Bounds) -> tuple[str, ...] | None:
@@ -244,22 +216,6 @@ def _read_submission(bounds: Bounds) -> tuple[str, ...] | None:
     bad = [column for column in columns if not is_label(column)]
     _refuse_names(path, "row 1:", bad, f"cannot be labels; {LABEL_RULE}; correct it, or remove the file")
     return tuple(columns)
-
-
-def _list_soundscapes(bounds: Bounds, name: str | None) -> tuple[AnyPath, ...]:
-    if name is None:
-        return ()
-    folder = bounds.root / name
-    if not folder.is_dir():
-        raise PipelineError(f"{folder}: no such folder; correct data.soundscapes in params.yaml, or set it to null")
-    files = sorted(_audio_files(folder, bounds), key=lambda file: file.stem)
-    by_stem = sorted(files, key=lambda file: folded(file.stem))
-    pairs = [(one, two) for one, two in itertools.pairwise(by_stem) if folded(one.stem) == folded(two.stem)]
-    if pairs:
-        twins = "; ".join(f"{one.name} and {two.name}" for one, two in pairs[:TOLD])
-        raise PipelineError(f"{folder}: {twins} would share their row_ids; rename or remove one of each")
-    _refuse_names(folder, "file(s)", [file.name for file in files if starts_formula(file.name)], FORMULA_RULE)
-    return tuple(files)
 
 
 def _read_truth(bounds: Bounds, name: str | None) -> pd.DataFrame:

@@ -11,7 +11,11 @@ from birdcache.errors import PipelineError
 from cache.csv_files import CsvTable
 from cache.tables import Col
 
-CHOSEN = ("too-short", "too-long")  # data.shortest_s and data.longest_s ask for these: they are no fault of the data
+CHOSEN = (
+    "too-short",
+    "too-long",
+    "not-used",
+)  # by data.shortest_s and data.longest_s, or by name: no fault of the data
 
 
 def write_refused(refused: pd.DataFrame, table: CsvTable) -> None:
@@ -30,7 +34,7 @@ def check_share(codes: Sequence[str], files: int, most: float, listed: CsvTable)
 
     Parameters
     ----------
-    codes : of the refused files; those that are too short or too long do not count.
+    codes : of the refused files; those of `CHOSEN` do not count.
     files : how many there were, refused or not.
     most : data.max_refused_share.
     listed : the table where the refused ones are listed.

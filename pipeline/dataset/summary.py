@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from birdcache.audio.listing import left_out_lines
 from birdcache.unknown import is_unknown
 from cache.tables import Col
 from pipeline.dataset.metadata import Metadata
@@ -52,7 +53,18 @@ def summarise(
         "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
         "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
         "annotations": {"times": len(annotations), "recordings": int(annotations[Col.RECORDING].nunique())},
-        "warnings": [*metadata.warnings, *_warnings(contents), *_lost(metadata, usable), *_label_warnings(known)],
+        "files": {
+            "found": len(recordings) + len(soundscapes) + len(metadata.left_out) + metadata.others,
+            "left_out": len(metadata.left_out),
+            "no_sound": metadata.others,
+        },
+        "warnings": [
+            *left_out_lines(metadata.left_out),
+            *metadata.warnings,
+            *_warnings(contents),
+            *_lost(metadata, usable),
+            *_label_warnings(known),
+        ],
         "contents": contents,
         "refused": _refused(recordings),
         "no_end": list(recordings.loc[recordings["no_end"], Col.RECORDING]),

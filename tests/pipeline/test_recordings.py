@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -273,3 +274,30 @@ def test_stage_reports_a_usage_problem_without_a_traceback(capsys: pytest.Captur
         run_stage(main)
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error: train.csv: is missing; restore it\n"
+
+
+def test_every_file_in_folders_is_used_or_listed_or_no_sound(
+    run: Callable[..., dict[str, pd.DataFrame]],
+    birdclef: Path,
+    write_clip: WriteClip,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.rmtree(birdclef / "train_audio")
+    for number, name in enumerate(["wren/a.ogg", "wren/x/b.wav", "Bewick's Wren/c.flac", "robin/d.ogg"]):
+        write_clip(birdclef / name, tone_hz=500 + 100 * number)
+    for rest in [b"wren/e.m4a", b"loose.ogg", b"wren/g\xfc.ogg", b"wren/._a.ogg", b"wren/notes.txt", b"wren/f\\g.ogg"]:
+        (birdclef / os.fsdecode(rest)).touch()
+    (birdclef / "wren/bad.ogg").write_bytes(b"no sound")
+    tables = run(layout="folders", soundscape_truth=None, max_refused_share=0.4)
+    used, files = len(tables["recordings"]) + len(tables["soundscapes"]), report()["files"]
+    assert files == {"found": 13, "left_out": 4, "no_sound": 3}
+    assert files["found"] == used + len(refused()) + files["no_sound"]
+    assert refused()["code"].value_counts().to_dict() == {"not-used": 2, "unreadable": 2, "not-audio": 1}
+    assert r"chorus/wren/g\udcfc.ogg" in refused().index
+    names = tables["labels"].set_index("label")["common_name"].to_dict()
+    assert names == {"Bewicks_Wren": "Bewick's Wren", "robin": "", "wren": ""}
+    told = capsys.readouterr().out
+    assert "WARNING: 1 file(s) are not used, first chorus/wren/e.m4a: must be converted first; find chorus " in told
+    assert "WARNING: 1 file(s) are not used, first chorus/loose.ogg: lies beside the folders of the classes" in told
+    with pytest.raises(PipelineError, match=r"3 of 8 files \(37.5%\) were refused \(not-audio 1, unreadable 2\)"):
+        run(layout="folders", soundscape_truth=None, max_refused_share=0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,13 @@ def assert_same(remote: Metadata, local: Metadata) -> None:
     pd.testing.assert_frame_equal(remote.taxonomy, local.taxonomy)
     pd.testing.assert_frame_equal(remote.truth, local.truth)
     assert remote.submission == local.submission
-    urls = [path.as_posix().replace("chorus/", f"{URL}/") for path in local.soundscapes]
-    assert [path.as_posix() for path in remote.soundscapes] == urls
+    urls = [path.as_posix().replace("chorus/", f"{URL}/") for path in local.soundscapes.values()]
+    assert list(remote.soundscapes) == list(local.soundscapes)
+    assert [path.as_posix() for path in remote.soundscapes.values()] == urls
+    assert (remote.others, remote.warnings) == (local.others, local.warnings)
+    assert [each.file for each in remote.left_out] == [
+        each.file.replace("chorus/", f"{URL}/") for each in local.left_out
+    ]
 
 
 def test_layout_birdclef_reads_the_same_from_a_url(
@@ -115,14 +121,21 @@ def test_layout_birdclef_reads_the_same_from_a_url(
 def test_layout_folders_reads_the_same_from_a_url(
     birdclef: Path, upload: Callable[[], None], data_params: MakeParams, write_clip: WriteClip
 ) -> None:
-    for name in ("wren/a.ogg", "song thrush/B.OGG", "song thrush/a #1.ogg", ".hidden/a.ogg"):
+    shutil.rmtree(birdclef / "train_audio")
+    for name in ("wren/a.ogg", "song thrush/B.OGG", "song thrush/a #1.ogg", ".hidden/a.ogg", "wren/site 1/b.ogg"):
         write_clip(birdclef / name)
+    (birdclef / "wren/c.m4a").touch()
     (birdclef / "notes").mkdir()
     (birdclef / "notes" / "readme.txt").write_text("no audio")
     upload()
     changes = {"layout": "folders", "soundscape_truth": None}
     remote = read_metadata(data_params(root=URL, **changes))
-    assert list(remote.recordings["recording"]) == ["song thrush/B.OGG", "song thrush/a #1.ogg", "wren/a.ogg"]
+    assert list(remote.recordings["recording"]) == [
+        "song thrush/B.OGG",
+        "song thrush/a #1.ogg",
+        "wren/a.ogg",
+        "wren/site 1/b.ogg",
+    ]
     assert_same(remote, read_metadata(data_params(**changes)))
 
 

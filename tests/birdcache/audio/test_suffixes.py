@@ -31,4 +31,4 @@ def test_conversion_is_one_command_for_all_files_of_a_folder_whatever_it_is_call
     words = shlex.split(conversion(Path("my birds; ls"), [".WMA", ".m4a"]))
     assert words[:2] == ["find", "my birds; ls"]
     assert [word for word in words if word.startswith("*")] == ["*.m4a", "*.wma"]
-    assert words[-3:] == ["{}", "{}.flac", ";"]
+    assert words[-3:] == ["-vn", "{}.flac", ";"]

@@ -1,0 +1,128 @@
+"""The one listing of recordings: every file below a folder is used, or left out with a reason, or is no sound.
+
+Names decide, and the first bytes of a file whose name says nothing. Whether a file that is used really holds sound is
+found when it is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from birdcache.audio.paths import Bounds, is_printable, shown
+from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.suffixes import AUDIO_EXTENSIONS, conversion, is_foreign, is_recording
+from birdcache.audio.walk import Entry, files_below
+from birdcache.storage import AnyPath
+
+_STARTS = re.compile(
+    rb"OggS|fLaC|ID3[\2-\4]|caff|riff|wvpk|MAC |\.snd|(RIFF|RIFX|RF64|BW64)....WAVE|FORM....AIF", re.DOTALL
+)
+NAME_HINT = "rename it"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files below a folder, in order of path.
+
+    Attributes
+    ----------
+    used
+        Files to be read as recordings.
+    left_out
+        Files that are or may be sound but cannot be used as they are: each named, with its way out.
+    others
+        Number of files that are no sound, or the originals of converted ones: a file of another format is one if a
+        recording beside it has its name.
+    """
+
+    used: tuple[AnyPath, ...] = ()
+    left_out: tuple[RejectedAudio, ...] = ()
+    others: int = 0
+
+    @property
+    def found(self) -> int:
+        """Number of all files, but for those that only a system knows."""
+        return len(self.used) + len(self.left_out) + self.others
+
+    def setting_aside(self, is_wrong: Callable[[AnyPath], bool], reason: tuple[str, str, str]) -> Listing:
+        """The same, but without the files of which that is true; `reason` is a code, the detail and the way out."""
+        wrong = [path for path in self.used if is_wrong(path)]
+        aside = set(wrong)
+        used = tuple(path for path in self.used if path not in aside)
+        return Listing(used, (*self.left_out, *(RejectedAudio(*reason, shown(path)) for path in wrong)), self.others)
+
+
+def list_audio(folder: AnyPath, bounds: Bounds, without: AnyPath | None = None) -> Listing:
+    """List the files below a folder, however deep.
+
+    Parameters
+    ----------
+    without : a folder in it whose files are something else.
+
+    Raises
+    ------
+    StoreError
+        If the folder is remote and its service cannot be reached.
+    """
+    inside = f"{without.as_posix()}/" if without is not None else None
+    entries = [
+        each for each in files_below(folder, bounds) if not inside or not each.path.as_posix().startswith(inside)
+    ]
+    used = [each.path for each in entries if is_recording(each.path) and not _fault(each)]
+    taken, names = set(used), {path.with_suffix("").as_posix() for path in used}
+    rest = [each for each in entries if each.path not in taken]
+    foreign = [each for each in rest if not each.why and is_foreign(each.path) and not _has_copy(each.path, names)]
+    convert = conversion(folder, {each.path.suffix for each in foreign})
+    left_out = [rejected for each in rest if (rejected := _reason(each, names, convert))]
+    return Listing(tuple(used), tuple(left_out), len(rest) - len(left_out))
+
+
+def _fault(entry: Entry) -> RejectedAudio | None:
+    """Why a file that is or may be sound cannot be opened, or stand in a table."""
+    if entry.why:
+        return RejectedAudio("unreadable", entry.why, entry.hint, shown(entry.path))
+    if not is_printable(str(entry.path)):
+        return RejectedAudio("unreadable", "its name is not printable text in UTF-8", NAME_HINT, shown(entry.path))
+    return None
+
+
+def _has_copy(path: AnyPath, names: set[str]) -> bool:
+    """True if a recording is called robin or robin.m4a, for robin.m4a."""
+    return path.as_posix() in names or path.with_suffix("").as_posix() in names
+
+
+def _reason(entry: Entry, names: set[str], convert: str) -> RejectedAudio | None:
+    """Why a file that is not used is left out; None for one that is no sound, or converted."""
+    path = entry.path
+    if is_recording(path) or entry.is_folder or (entry.why and is_foreign(path)):
+        return _fault(entry)
+    if is_foreign(path):
+        copied = _has_copy(path, names)
+        return None if copied else RejectedAudio("not-used", "must be converted first", convert, shown(path))
+    if not entry.why and _begins_like_sound(path):
+        hint = f"give it the ending of its format ({AUDIO_EXTENSIONS[0]}, ...), or move it away"
+        detail = "begins like sound, but its name does not end so"
+        return RejectedAudio("not-used", detail, hint, shown(path))
+    return None
+
+
+def _begins_like_sound(path: AnyPath) -> bool:
+    if not isinstance(path, Path):
+        return False  # each would be a request
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _STARTS.match(file.read(12)) is not None
+    except OSError:
+        return False
+
+
+def left_out_lines(left_out: Sequence[RejectedAudio]) -> list[str]:
+    """A line for each kind of reason: the number of files, the first of them, and the way out."""
+    kinds: dict[tuple[str, str], list[RejectedAudio]] = defaultdict(list)
+    for each in left_out:
+        kinds[each.code, each.hint].append(each)
+    return [f"{len(each)} file(s) are not used, first {each[0]}" for each in kinds.values()]

@@ -1,0 +1,152 @@
+"""Files that stand for themselves: recordings in folders, each the name of a class, and soundscapes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from birdcache.audio.listing import NAME_HINT, Listing, list_audio
+from birdcache.audio.paths import LINKS_HINT, Bounds
+from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.walk import is_systems_own
+from birdcache.errors import PipelineError
+from birdcache.formulas import starts_formula
+from birdcache.storage import AnyPath
+from birdcache.user_tables import colliding
+from cache.tables import NAMES, Col
+from pipeline.dataset.annotated import unlabelled
+from pipeline.dataset.classes import class_names
+
+TOLD = 20  # names in an error; the others are counted
+CODES_TOLD = 3
+NOTHING = Listing()
+SYSTEMS_OWN = (
+    "its name is one that systems give to files of their own, such as macOS's ._robin.ogg",
+    "remove its row, or rename it if it is a recording",
+)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Recordings by a layout's own list.
+
+    Attributes
+    ----------
+    recordings
+        As in `pipeline.dataset.metadata.Metadata`.
+    names
+        What the list says of its labels, as in a taxonomy.
+    files
+        The files that it was made of, and those that were left out.
+    codes
+        The label of each folder.
+    """
+
+    recordings: pd.DataFrame
+    names: pd.DataFrame
+    files: Listing = NOTHING
+    codes: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_folders(bounds: Bounds, soundscapes: str | None, warn: Callable[[str], None]) -> Listed:
+    """List the recordings below the root; those in the folder of soundscapes are none.
+
+    The first folder is the class, and nothing else is known.
+
+    Raises
+    ------
+    PipelineError
+        If classes are alike but for case: only their owner knows whether they are one.
+    """
+    root = bounds.root
+    files = _list_named(root, bounds, without=None if soundscapes is None else root / soundscapes)
+    reason = ("not-used", "lies beside the folders of the classes", "move each into the folder of its class")
+    files = files.setting_aside(lambda path: len(inside(root, path).parts) == 1, reason)
+    names = [inside(root, path) for path in files.used]
+    classes = class_names(dict.fromkeys(name.parts[0] for name in names))
+    if alike := _alike(list(classes)):
+        raise PipelineError(f"{root}: folder(s) {few(alike)} are alike but for case; rename or join them")
+    coded = {folder: each for folder, each in classes.items() if each.code != folder}
+    if coded:
+        told = few([f"{each.code} for {folder}" for folder, each in coded.items()], CODES_TOLD)
+        warn(f"{len(coded)} folder name(s) cannot be labels, which are {told}")
+    rows = [(str(name), path.as_posix()) for name, path in zip(names, files.used, strict=True)]
+    table = unlabelled(pd.DataFrame(rows, columns=[Col.RECORDING, Col.PATH], dtype=str))
+    labels = pd.Series([classes[name.parts[0]].code for name in names], dtype=str)
+    taxonomy = {name: [getattr(each, name) for each in coded.values()] for name in NAMES}
+    index = [each.code for each in coded.values()]
+    codes = {folder: each.code for folder, each in classes.items()}
+    return Listed(table.assign(label=labels), pd.DataFrame(taxonomy, index, dtype=str), files, codes)
+
+
+def without_systems_own(recordings: pd.DataFrame, names: pd.DataFrame) -> Listed:
+    """The recordings of a table, but for those whose names are of a system's own files."""
+    is_own = recordings[Col.RECORDING].map(lambda name: any(map(is_systems_own, name.split("/")))).astype(bool)
+    own = tuple(RejectedAudio("not-used", *SYSTEMS_OWN, path) for path in recordings.loc[is_own, Col.PATH])
+    return Listed(recordings[~is_own], names, Listing(left_out=own))
+
+
+def list_soundscapes(bounds: Bounds, name: str | None) -> tuple[dict[str, AnyPath], Listing]:
+    """The soundscapes by their names, which begin their row ids, and all files in their folder.
+
+    A name is that of the file without extension; where files in several folders share it, their path, parted by _.
+
+    Raises
+    ------
+    PipelineError
+        If there is no such folder, or it lies elsewhere.
+    """
+    if name is None:
+        return {}, NOTHING
+    folder = bounds.root / name
+    if not folder.is_dir():
+        raise PipelineError(f"{folder}: no such folder; correct data.soundscapes in params.yaml, or set it to null")
+    if outside := bounds.why_outside(folder):
+        raise PipelineError(f"{folder}: {outside}; {LINKS_HINT}")
+    listing = _list_named(folder, bounds).setting_aside(
+        lambda path: starts_formula(path.name),
+        ("unreadable", "its name begins with = + - or @, and so would row_ids, which spreadsheets compute", NAME_HINT),
+    )
+    paths = {path: "_".join(inside(folder, path).with_suffix("").parts) for path in listing.used}
+    shared = Counter(stem for stem, _ in {(path.stem, long) for path, long in paths.items()})
+    names = {path: path.stem if shared[path.stem] == 1 else long for path, long in paths.items()}
+    first = {called: path for path, called in reversed(names.items())}
+    listing = listing.setting_aside(
+        lambda path: first[names[path]] != path, ("unreadable", "would share its row_ids with another file", NAME_HINT)
+    )
+    return dict(sorted((names[path], path) for path in listing.used)), listing
+
+
+def _list_named(folder: AnyPath, bounds: Bounds, without: AnyPath | None = None) -> Listing:
+    """Files whose names can stand in a table, where \\ would be a path's."""
+    reason = ("unreadable", "its name holds a \\, which parts the folders of a path elsewhere", NAME_HINT)
+    return list_audio(folder, bounds, without).setting_aside(lambda path: "\\" in str(inside(folder, path)), reason)
+
+
+def inside(root: AnyPath, path: AnyPath) -> PurePosixPath:
+    """A path as seen from the root."""
+    return PurePosixPath(path.as_posix().removeprefix(root.as_posix()).lstrip("/"))
+
+
+def alike_warning(files: Sequence[str]) -> list[str]:
+    """A warning of files that another disk would take for one."""
+    alike = _alike(files)
+    if not alike:
+        return []
+    told = f"{len(alike)} file(s) differ from others in case or Unicode form only, such as {few(alike, 2)}"
+    return [f"{told}; a disk that does not tell them apart, as of macOS and Windows, would lose some: rename them"]
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    column = pd.Series(names, dtype=str)
+    return list(column[colliding(column)])
+
+
+def few(names: Sequence[str], most: int = TOLD) -> str:
+    """The first names, and the number of the others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(ascii, names[:most])) + more
