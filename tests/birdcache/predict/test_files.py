@@ -34,6 +34,7 @@ from birdcache.predict.outputs import Scored, Wanted, detection_rows
 from birdcache.predict.predictor import Facts, FileScores
 from birdcache.predict.results import Results
 from tests.fixtures.bundle import Exported
+from tests.fixtures.mpeg import with_total, written
 from tests.fixtures.tiny import RATE_HZ, SPECIES, song
 
 MODELS = ["models", "bundles/birds.bundle"]
@@ -237,6 +238,31 @@ def test_refused_files_are_listed_by_their_codes_and_the_others_are_scored(
     scored = {"good", "silent"}
     assert set(pd.read_csv(project / "detections.csv")["file"]) == {str(folder / f"{name}.wav") for name in scored}
     assert {path.name for path in (project / "raven").iterdir()} == {f"{name}.selections.txt" for name in scored}
+
+
+def test_flac_from_a_pipe_is_scored_and_a_bug_over_one_file_costs_that_file(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project.parent / "audio"
+    folder.mkdir()
+    (folder / "a.flac").write_bytes(with_total(written(a_recording(3)[:, None], RATE_HZ, "FLAC"), 0))
+    (folder / "b.wav").write_bytes(written(a_recording(4)[:, None], RATE_HZ, "WAV"))
+    score = BundlePredictor.score
+
+    def failing(self: BundlePredictor, path: Path, *arguments: Any, **options: Any) -> FileScores:
+        if path.suffix == ".wav":
+            raise OverflowError("timestamp out of range")
+        return score(self, path, *arguments, **options)
+
+    monkeypatch.setattr(BundlePredictor, "score", failing)
+    with pytest.raises(SystemExit, match="1"):
+        run(project, "--threshold", "0", paths=(str(folder),))
+    assert set(pd.read_csv(project / "detections.csv")["file"]) == {str(folder / "a.flac")}
+    (row,) = pd.read_csv(project / "refused.csv").to_dict("records")
+    assert (row["file"], row["code"]) == (str(folder / "b.wav"), "unexpected")
+    told = capsys.readouterr().err
+    assert f"{folder / 'b.wav'}: makes birdcache fail (OverflowError: timestamp out of range; test_files.py, " in told
+    assert "report this line" in told
 
 
 @pytest.mark.parametrize("name", ["gr\udcfcn.wav", "a\nb.wav", "x" * 240 + ".wav"])
