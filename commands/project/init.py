@@ -12,7 +12,7 @@ from birdcache.errors import CommandError
 from birdcache.files import write_text
 from birdcache.params import load as params
 from birdcache.params.yaml_file import parse_yaml
-from commands.project.data_facts import DataFacts, annotation_facts, birdclef_facts, folder_facts
+from commands.project.data_facts import BACKGROUND, DataFacts, annotation_facts, birdclef_facts, folder_facts
 from commands.project.fitted_params import fitted_params
 
 
@@ -31,6 +31,11 @@ def run(arguments: argparse.Namespace) -> None:
         content = demo_params(chain(committed(path), saved(path)))
     else:
         facts = _facts(arguments)
+        if len(facts.per_class) == 1:
+            print(
+                "WARNING: all recordings have one label, which cannot be told from anything: add recordings without it "
+                f"under the label {BACKGROUND}, or annotate times and set loss.kind: bce"
+            )
         content = demo_params(chain(saved(path), committed(path)))
         content = fitted_params(content, facts, arguments.backbone, arguments.pretrained)
     write_params(path, content)

@@ -110,10 +110,33 @@ def _warnings(
     if crossing:
         known = "validation knows their recordists; see `crossing` in reports/folds/summary.json"
         yield f"{len(crossing)} group(s) of recordings cross folds: {known}"
+    yield from _unmeasured(counts)
     sizes = counts.drop(columns=NEVER_VALIDATED).sum()
     if sizes.max() > UNEVEN_ABOVE * sizes.mean():
         uneven = f"the folds are uneven, {sizes.min()} to {sizes.max()} recordings: some groups are large"
         yield f"{uneven}, the largest {largest}; try fewer folds"
+
+
+def _unmeasured(counts: pd.DataFrame) -> Iterator[str]:
+    """What metrics say nothing about, or cannot get wrong."""
+    folds = counts.drop(columns=NEVER_VALIDATED)
+    for fold in folds if len(counts) > 1 else ():
+        left = counts.index[counts.drop(columns=fold).sum(axis=1) > 0]
+        if len(left) < 2:
+            yield f"without fold {fold}, {left[0]} is the only class left to learn; add recordings of others"
+    alone = {fold: names for fold in _numbers(counts) if (names := _untrained(fold, counts))}
+    if alone:
+        fold, names = next(iter(alone.items()))
+        yield (
+            f"{sum(map(len, alone.values()))} class(es) lie in one fold alone, first {names[0]} in fold {fold}: they "
+            "are validated there without having been learnt"
+        )
+    if never := sorted(folds.index[folds.sum(axis=1) == 0]):
+        yield f"{len(never)} of {len(folds)} classes are never validated, first {never[0]}: no metric is about them"
+    for fold in folds:
+        present = folds.index[folds[fold] > 0]
+        if len(present) == 1 < len(counts):
+            yield f"fold {fold} validates {present[0]} alone: its ROC-AUC is nan, and its accuracy only the share found"
 
 
 def _crossing(folds: pd.DataFrame) -> list[dict[str, Any]]:

@@ -127,6 +127,11 @@ def _lost(metadata: Metadata, usable: pd.DataFrame) -> Iterator[str]:
 
 
 def _label_warnings(known: set[str]) -> Iterator[str]:
+    if len(known) == 1:
+        yield (
+            f"all recordings have one label, {min(known)}, and there is nothing to tell it from: add recordings "
+            "without it under the label nocall, or annotate times (docs/annotations.md) and set loss.kind: bce"
+        )
     if words := sorted(filter(is_unknown, known)):
         yield (
             f"{len(words)} label(s), such as {words[0]}, mean that the species is not known, and are learnt as classes "

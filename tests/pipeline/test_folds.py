@@ -292,6 +292,39 @@ def test_uneven_folds_are_warned_of() -> None:
     assert "the folds are uneven, 1 to 17 recordings" in summarise(folds, label_counts(folds, 3), "", {})["warnings"][0]
 
 
+@pytest.mark.parametrize(
+    ("robins", "wrens", "told"),
+    [
+        ([0, 1, 2], [], []),
+        ([0, 1, 2], [0, 1, 2], []),
+        ([0, 1, 2], [0, 1], ["fold 2 validates robin alone"]),
+        (
+            [0, 1, 2],
+            [1],
+            [
+                "without fold 1, robin is the only class left to learn",
+                "1 class(es) lie in one fold alone, first wren in fold 1",
+                "fold 0 validates robin alone",
+                "fold 2 validates robin alone",
+            ],
+        ),
+        (
+            [0, 1, 2],
+            [-1, -1],
+            ["1 of 2 classes are never validated, first wren"]
+            + [f"fold {fold} validates robin alone" for fold in range(3)],
+        ),
+    ],
+)
+def test_folds_whose_metrics_say_little_or_nothing_are_warned_of(
+    robins: list[int], wrens: list[int], told: list[str]
+) -> None:
+    recordings = make_recordings({"robin": len(robins), "wren": len(wrens)})
+    folds = recordings.assign(fold=[*robins, *wrens], group=range(len(recordings)))
+    warnings = summarise(folds, label_counts(folds, 3), "", {})["warnings"]
+    assert [warning.startswith(begin) for warning, begin in zip(warnings, told, strict=True)] == [True] * len(told)
+
+
 def test_stage_writes_a_fold_for_every_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = YAML(typ="safe").load(PARAMS.read_text())

@@ -301,3 +301,13 @@ def test_every_file_in_folders_is_used_or_listed_or_no_sound(
     assert "WARNING: 1 file(s) are not used, first chorus/loose.ogg: lies beside the folders of the classes" in told
     with pytest.raises(PipelineError, match=r"3 of 8 files \(37.5%\) were refused \(not-audio 1, unreadable 2\)"):
         run(layout="folders", soundscape_truth=None, max_refused_share=0.3)
+
+
+def test_a_single_label_is_warned_of(run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path) -> None:
+    table = pd.read_csv(birdclef / "train.csv", dtype=str)
+    table[table["primary_label"] == "wren"].assign(secondary_labels="[]").to_csv(birdclef / "train.csv", index=False)
+    run()
+    assert any(
+        warning.startswith("all recordings have one label, wren, and there is nothing to tell it from: add recordings")
+        for warning in report()["warnings"]
+    )

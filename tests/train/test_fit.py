@@ -72,6 +72,15 @@ def test_a_negative_whose_label_is_secondary_is_none(examples: Examples, recipe:
     assert "macro ROC-AUC is nan" in said(examples, both, recipe)
 
 
+def test_a_class_that_nothing_teaches_the_absence_of_is_named(examples: Examples, recipe: Recipe) -> None:
+    alone = examples.subset(examples.primary == 0)
+    assert "warning: every recording to train on has the label bird0" in said(alone, examples, recipe)
+    one = replace(alone, labels=("bird0",), secondary=alone.secondary[:, :1])
+    assert "warning: bird0 is the only class, so no answer can be wrong: accuracy and F1 are nan" in said(
+        one, one, recipe
+    )
+
+
 def test_many_absent_classes_are_named_in_short(examples: Examples, recipe: Recipe) -> None:
     labels = tuple(f"bird{number}" for number in range(30))
     many = replace(examples, labels=labels, secondary=np.zeros((8, 30), bool))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from birdcache.errors import TrainError
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
+from birdcache.params.recipe import Recipe
 from cache.store import Store
 from train import members
 from train.data.dataset import open_stores
-from train.data.examples import Examples
+from train.data.examples import Events, Examples
 from train.data.member import ResolvedMember, read_member
 from train.loop.validation import check_split
 from train.members import resolve
@@ -108,10 +111,39 @@ def test_anything_else_is_refused_as_a_run(text: str) -> None:
         split_run(text)
 
 
-def test_a_split_with_an_empty_side_is_refused(store: Store, examples_of: ExamplesOf) -> None:
-    some = examples_of(store, (0, 1))
+def test_a_split_with_an_empty_side_is_refused(params: Params, store: Store, examples_of: ExamplesOf) -> None:
+    some, recipe = examples_of(store, (0, 1)), params.recipe_of("base")
     none = some.subset([])
-    check_split("base", 0, some, some)
+    check_split("base", 0, some, some, recipe)
     for trained, validated, side in ((none, some, "train"), (some, none, "validate")):
         with pytest.raises(TrainError, match=f"base-0: no recording is left to {side} on; .* lower folds.count"):
-            check_split("base", 0, trained, validated)
+            check_split("base", 0, trained, validated, recipe)
+
+
+@pytest.mark.parametrize("kind", ["ce", "focal_ce"])
+def test_softmax_over_one_taught_class_is_refused(
+    params: Params, store: Store, examples_of: ExamplesOf, kind: str
+) -> None:
+    def recipe(kind: str, **secondary: object) -> Recipe:
+        return params.model_copy(
+            update={
+                "members": {
+                    "base": params.members["base"].model_copy(
+                        update={"override": {"loss": {"kind": kind}, "secondary": secondary}}
+                    )
+                }
+            }
+        ).recipe_of("base")
+
+    both = examples_of(store, (0, 1))
+    one, other = both.subset([0]), both.subset([1])
+    said = "base-0: the recordings to train on teach one class alone, bird0, .* the label nocall, or set loss.kind: bce"
+    with pytest.raises(TrainError, match=said):
+        check_split("base", 0, one, other, recipe(kind))
+    check_split("base", 0, one, other, recipe("bce"))
+    heard = examples_of(store, (0, 1), secondary=[(0, 1)]).subset([0])
+    check_split("base", 0, heard, other, recipe(kind, policy="positive"))
+    with pytest.raises(TrainError, match=said):
+        check_split("base", 0, heard, other, recipe(kind, policy="ignore"))
+    events = Events(*(np.array([number]) for number in (one.rows[0], 0, 5, 1)))
+    check_split("base", 0, replace(one, events=events), other, recipe(kind))

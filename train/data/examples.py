@@ -96,6 +96,15 @@ class Examples:
         """Number of classes, K."""
         return len(self.labels)
 
+    def taught(self, policy: SecondaryParams) -> Bools:
+        """The classes that some recording has a target above 0 for: (K,), by its labels or its annotated times."""
+        taught_K = np.bincount(self.primary, minlength=self.classes) > 0
+        if policy.policy == "positive" or (policy.policy == "weight" and policy.weight > 0):
+            taught_K |= self.secondary.any(axis=0)
+        if self.events is not None:
+            taught_K[self.events.label[np.isin(self.events.row, self.rows)]] = True
+        return taught_K
+
     def targets(self, chosen: Ints, policy: SecondaryParams) -> tuple[Floats32, Floats32]:
         """Targets and weights of chosen examples in the loss.
 

@@ -100,10 +100,10 @@ def split_dataset(dataset: Dataset, fold: int, device: torch.device, ranks: Rank
     Raises
     ------
     TrainError
-        If a side of the split is empty.
+        As by `check_split`.
     """
     trained, validated = dataset.split(fold)
-    check_split(dataset.member.name, fold, trained, validated)
+    check_split(dataset.member.name, fold, trained, validated, dataset.member.recipe)
     print(dataset.placement)
     return TrainingSplit(dataset.member, fold, trained, validated, dataset.frames, device, ranks)
 

@@ -101,19 +101,28 @@ class Validation:
         return {"loss": mean_loss, **recording_metrics(self.examples.primary, self.examples.secondary, scores_NK)}
 
 
-def check_split(name: str, fold: int, trained: Examples, validated: Examples) -> None:
+def check_split(name: str, fold: int, trained: Examples, validated: Examples, recipe: Recipe) -> None:
     """Refuse a fold that nothing can be learned or measured on.
 
     Raises
     ------
     TrainError
-        If either side of the split is empty.
+        If either side of the split is empty, or softmax would share each score among fewer than two classes.
     """
     for side, examples in (("train", trained), ("validate", validated)):
         if not len(examples):
             raise TrainError(
                 f"{name}-{fold}: no recording is left to {side} on; see reports/folds/folds.csv and lower folds.count"
             )
+
+    taught_K = trained.taught(recipe.secondary)
+    if recipe.loss.exclusive and taught_K.sum() < 2:
+        raise TrainError(
+            f"{name}-{fold}: the recordings to train on teach one class alone, {named(trained.labels, taught_K)}, and "
+            f"loss.kind: {recipe.loss.kind} shares a score of 1 among the classes, so that every sound would get it; "
+            "add recordings without it under the label nocall, or set loss.kind: bce; if there are more classes, see "
+            "reports/folds/folds.csv for the fold that holds them"
+        )
 
 
 def split_lines(trained: Examples, validated: Examples, recipe: Recipe) -> Iterator[str]:
@@ -129,6 +138,11 @@ def split_lines(trained: Examples, validated: Examples, recipe: Recipe) -> Itera
     yield "clips an epoch draws of a class: " + ", ".join(
         f"{trained.labels[k]} {drawn_K[k]:.1f} (has {taught_K[k]})" for k in rarest_and_commonest(taught_K)
     )
+    if not has_times and (always := named(trained.labels, taught_K == len(trained))):
+        yield (
+            f"warning: every recording to train on has the label {always}, so nothing teaches where it is absent, and "
+            "no score of it means anything; add recordings without it under the label nocall"
+        )
     if missing := named(trained.labels, taught_K == 0):
         yield f"warning: no recording of {missing} is in the training folds, so these classes cannot be learned"
     yield from _unmeasured(validated)
@@ -151,6 +165,8 @@ def _unmeasured(validated: Examples) -> Iterator[str]:
     """Lines on classes that the metrics leave out: those without a positive or, masks aside, a negative."""
     positives_K = np.bincount(validated.primary, minlength=validated.classes)
     negatives_K = len(validated) - positives_K - validated.secondary.sum(axis=0)
+    if validated.classes < 2:
+        yield f"warning: {validated.labels[0]} is the only class, so no answer can be wrong: accuracy and F1 are nan"
     if not ((positives_K > 0) & (negatives_K > 0)).any():
         yield (
             "warning: no class has both positives and negatives in the validation fold, so macro ROC-AUC is nan; "

@@ -55,7 +55,8 @@ def resampled_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32,
     right_BK, called_BK, true_BK = _counts(truth_NK, scores_NK, counts_BN)
     f1_BK = np.where(true_BK > 0, 2 * right_BK / np.maximum(called_BK + true_BK, 1), np.nan)
     accuracy_B = right_BK.sum(axis=1) / counts_BN.sum(axis=1)
-    best = {"accuracy": accuracy_B, "macro_f1": mean_of_known(f1_BK)}
+    can_fail = 1.0 if scores_NK.shape[1] > 1 else np.nan
+    best = {"accuracy": accuracy_B * can_fail, "macro_f1": mean_of_known(f1_BK) * can_fail}
     return Resampled(ranking.average_precision, ranking.of_all | best)
 
 
@@ -72,7 +73,8 @@ def _ranking(truth_NK: Bools, known_NK: Bools, scores_NK: Floats32, counts_BN: F
         ranked = Ranked.of(truth_NK[known_N, label], scores_NK[known_N, label], counts_NB[known_N])
         auc_BK[:, label] = ranked.roc_auc()
         precision_BK[:, label] = ranked.average_precision()
-        padded_BK[:, label] = ranked.average_precision(CMAP_PADDING)
+        can_fail_B = ranked.negatives.sum(axis=0) > 0
+        padded_BK[:, label] = np.where(can_fail_B, ranked.average_precision(CMAP_PADDING), np.nan)
     return Resampled(precision_BK, {"macro_roc_auc": mean_of_known(auc_BK), "cmap": mean_of_known(padded_BK)})
 
 

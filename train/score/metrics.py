@@ -36,11 +36,13 @@ def _per_class(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools, metric: An
 
 
 def padded_cmap(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools, padding: int = CMAP_PADDING) -> float:
-    """Mean average precision over the classes that have a positive, after `padding` rows that are positive everywhere.
+    """Mean average precision over the classes that can be scored, after `padding` rows that are positive everywhere.
+
+    These have a positive and a negative; without a negative it is 1, whatever the scores.
 
     Source: BirdCLEF 2023's metric.
     """
-    present = (truth_NK & known_NK).any(axis=0)
+    present = (truth_NK & known_NK).any(axis=0) & (~truth_NK & known_NK).any(axis=0)
     if not present.any():
         return float("nan")
     pad_true = np.ones((padding, truth_NK.shape[1]), bool)
@@ -68,18 +70,20 @@ def recording_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32)
     Returns
     -------
     accuracy, macro ROC-AUC over the classes that have positives and how many these are, padded cmAP, macro F1 of the
-    best-scored class over the classes that have positives.
+    best-scored class over the classes that have positives. Of one class all are NaN: none of them could fail.
     """
     truth_NK = np.zeros(scores_NK.shape, bool)
     truth_NK[np.arange(len(primary_N)), primary_N] = True
     auc_K = class_roc_auc(truth_NK, scores_NK, ~secondary_NK)
     best_N = scores_NK.argmax(axis=1)
+    f1 = f1_score(primary_N, best_N, labels=np.unique(primary_N), average="macro", zero_division=0)
+    can_fail = scores_NK.shape[1] > 1
     return {
-        "accuracy": float((best_N == primary_N).mean()),
+        "accuracy": float((best_N == primary_N).mean()) if can_fail else float("nan"),
         "macro_roc_auc": _mean(auc_K),
         "classes_scored": int(np.isfinite(auc_K).sum()),
         "cmap": padded_cmap(truth_NK, scores_NK, ~secondary_NK),
-        "macro_f1": float(f1_score(primary_N, best_N, labels=np.unique(primary_N), average="macro", zero_division=0)),
+        "macro_f1": float(f1) if can_fail else float("nan"),
     }
 
 

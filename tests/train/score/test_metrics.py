@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import sklearn.metrics
 
+from train.score.bootstrap import draw_resamples, resampled_metrics
 from train.score.metrics import class_average_precision, class_roc_auc, padded_cmap, recording_metrics, window_metrics
 
 N, K = 120, 6
@@ -140,3 +141,18 @@ def test_windows_where_nothing_sings_have_no_score() -> None:
     assert np.isnan(metrics["macro_roc_auc"])
     assert np.isnan(metrics["cmap"])
     assert metrics["classes_scored"] == 0
+
+
+def test_of_one_class_no_metric_is_told_since_none_could_fail() -> None:
+    alone = np.zeros(5, np.int64), np.zeros((5, 1), bool), np.linspace(0, 1, 5, dtype=np.float32)[:, None]
+    metrics = recording_metrics(*alone)
+    assert metrics.pop("classes_scored") == 0
+    assert all(np.isnan(value) for value in metrics.values())
+    drawn = resampled_metrics(*alone, draw_resamples(5, 20))
+    assert all(np.isnan(value_B).all() for value_B in drawn.of_all.values())
+
+
+def test_a_class_that_all_rows_have_is_left_out_of_cmap(primary: Ints, scores: Floats) -> None:
+    truth, known = one_hot(primary), np.ones((N, K), bool)
+    everywhere = np.hstack([truth, np.ones((N, 1), bool)]), np.hstack([scores, scores[:, :1]])
+    assert padded_cmap(*everywhere, np.ones((N, K + 1), bool)) == padded_cmap(truth, scores, known)
