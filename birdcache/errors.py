@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from birdcache.process import exit_with_dvc
+from birdcache.text import printable
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}  # Windows knows no quota
 DENIED = {errno.EACCES, errno.EPERM}
@@ -28,6 +29,7 @@ WAYS_OUT = {
     errno.ELOOP: "links lead to each other in a circle: remove one",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "more files may have to be open at once: `ulimit -n 4096`"),
 }
+TEXT = "\n\t"  # of messages of several lines; any other control character came out of a file
 
 
 class BirdcacheError(Exception):
@@ -91,5 +93,5 @@ def _owner(path: Path) -> str:
 
 
 def _end(message: str, error: Exception) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message, kept=TEXT)}", file=sys.stderr)
     raise SystemExit(1) from error

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import signal
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,18 +15,19 @@ import numpy.typing as npt
 
 from birdcache.arrays import Floats32
 from birdcache.audio import decoder_process
-from birdcache.audio.deadlines import watch
-from birdcache.audio.decoder_process import LENGTH, Message, can_limit_memory, packed
 from birdcache.audio.digest import sound_sha256
 from birdcache.audio.notes import Note
 from birdcache.audio.read import AudioInfo, fetched, read_info, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
+from birdcache.child import Child, ChildError
+from birdcache.child import begin as begin_child
+from birdcache.child_process import Message, packed
 from birdcache.storage import AnyPath
 
 T = TypeVar("T")
 
 CHILD = decoder_process.__name__
-LONGEST_MESSAGE, MOST_VALUES = 2**16, 2**26  # bytes, and values of an array: no answer of ours is larger
+MOST_VALUES = 2**26  # of an array: no answer of ours has more
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # one, so that sums never differ
 FAULTS = ("crashed", "timed-out", "out-of-memory")
 
@@ -56,21 +52,12 @@ class Limits:
 LIMITS = Limits()
 
 
-class Decoder:
-    """A process for libsndfile: started when it is needed, ended when it misbehaves, and then started anew.
-
-    For one thread, and one recording at a time.
-    """
+class Decoder(Child):
+    """A process for libsndfile, for one recording at a time."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
+        super().__init__()
         self._limits = limits
-        self._process: subprocess.Popen[bytes] | None = None
-        self._wait_s = self._left_s = 0.0
-        self._end_s = math.inf
-        watch(self)
-
-    def __del__(self) -> None:
-        self.close()
 
     def info(self, path: AnyPath) -> AudioInfo:
         """As `birdcache.audio.read.read_info`.
@@ -135,27 +122,14 @@ class Decoder:
         """
         for answer in self._answers(function, path, arguments, self._wait_for(duration_s)):
             if "shape" in answer:
-                array = np.empty(_checked_shape(answer, dtype, row), dtype)
-                with self._deadline():
+                with _rejecting(path), self._deadline():
+                    array = np.empty(_checked_shape(answer, dtype, row), dtype)
                     self._read_into(array.data.cast("B"))
                 yield array
 
     def _value(self, function: Callable[..., Any], path: AnyPath, arguments: Mapping[str, Any], wait_s: float) -> Any:
         (answer,) = self._answers(function, path, arguments, wait_s)
         return answer.get("value")
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def end_if_late(self) -> None:
-        """Kill the process if it has not answered in time: then the read that waits for it ends."""
-        process = self._process
-        if process is not None and time.monotonic() >= self._end_s:
-            process.kill()
 
     def _wait_for(self, duration_s: float) -> float:
         return self._limits.wait_s + self._limits.wait_s_per_s * duration_s
@@ -165,10 +139,11 @@ class Decoder:
     ) -> Iterator[Message]:
         """Send a request and yield its answers; a process that is left in the middle of them is ended."""
         name, is_done = f"{function.__module__}:{function.__name__}", False
-        self._wait_s = self._left_s = wait_s
+        self._wait_at_most(wait_s)
         try:
-            with fetched(path) as local:
-                self._ask({"function": name, "path": str(local.absolute()), "arguments": dict(arguments)})
+            with _rejecting(path), fetched(path) as local:
+                self._process = self._process or begin(self._limits)
+                self._send(packed({"function": name, "path": str(local.absolute()), "arguments": dict(arguments)}))
                 while not is_done:
                     with self._deadline():
                         answer = self._read()
@@ -178,68 +153,28 @@ class Decoder:
                         raise RejectedAudio(code, detail, hint)
                     is_done = "shape" not in answer
                     yield answer
-        except RejectedAudio as rejected:
-            rejected.file = str(path)
-            raise
         finally:
             if not is_done:
                 self.close()
 
-    def _ask(self, request: Message) -> None:
-        process = self._process = self._process or begin(self._limits)
-        assert process.stdin is not None
-        try:
-            process.stdin.write(packed(request))
-            process.stdin.flush()
-        except BrokenPipeError:
-            raise self._crash() from None
 
-    def _read(self) -> Message:
-        head = bytearray(LENGTH.size)
-        self._read_into(memoryview(head))
-        (length,) = LENGTH.unpack(head)
-        if length > LONGEST_MESSAGE:
-            raise _no_answer()
-        text = bytearray(length)
-        self._read_into(memoryview(text))
-        with suppress(ValueError):
-            message = json.loads(text)
-            if isinstance(message, dict):
-                return message
-        raise _no_answer()
-
-    @contextmanager
-    def _deadline(self) -> Iterator[None]:
-        """Limit what is done here to the time that is left (by a watching thread, as Windows cannot poll pipes)."""
-        begin_s = time.monotonic()
-        self._end_s = begin_s + self._left_s
-        try:
-            yield
-        finally:
-            self._end_s = math.inf
-            self._left_s -= time.monotonic() - begin_s
-
-    def _read_into(self, content: memoryview) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        while content:
-            count = self._process.stdout.readinto(content)  # type: ignore[attr-defined]
-            if not count:
-                raise self._crash()
-            content = content[count:]
-
-    def _crash(self) -> RejectedAudio:
-        """The reason why the process has ended; the system sends SIGKILL when it runs out of memory."""
-        assert self._process is not None
-        status = self._process.wait()
-        if time.monotonic() >= self._end_s:
-            return RejectedAudio("timed-out", f"is not decoded after {self._wait_s:.3g} s")
-        reason = signal.Signals(-status).name if status < 0 else f"status {status}"
-        if reason == "SIGKILL":
-            return RejectedAudio(
-                "out-of-memory", "its decoder was killed by the system, as happens when memory runs out"
-            )
-        return RejectedAudio("crashed", f"crashes its decoder ({reason})")
+@contextmanager
+def _rejecting(path: AnyPath) -> Iterator[None]:
+    """Name the recording that is refused, or over which the process ended."""
+    try:
+        yield
+    except ChildError as fault:
+        detail = {
+            "timed-out": f"is not decoded after {fault}",
+            "out-of-memory": "its decoder was killed by the system, as happens when memory runs out",
+            "crashed": f"crashes its decoder ({fault})",
+        }
+        rejected = RejectedAudio(fault.code, detail[fault.code]) if fault.code in detail else _no_answer()
+        rejected.file = str(path)
+        raise rejected from None
+    except RejectedAudio as rejected:
+        rejected.file = str(path)
+        raise
 
 
 def _checked_shape(answer: Message, dtype: str, row: tuple[int, ...]) -> tuple[int, ...]:
@@ -256,16 +191,8 @@ def _no_answer() -> RejectedAudio:
 
 
 def begin(limits: Limits) -> subprocess.Popen[bytes]:
-    """Start a process that decodes; it imports from the same folders as this one."""
-    memory_bytes = limits.memory_bytes if can_limit_memory() else 0
-    return subprocess.Popen(
-        [sys.executable, "-m", CHILD, str(os.getpid()), str(memory_bytes)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **dict.fromkeys(THREADS, "1")},
-    )
+    """Start a process that decodes."""
+    return begin_child(CHILD, limits.memory_bytes, dict.fromkeys(THREADS, "1"))
 
 
 _here = threading.local()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from birdcache.labels import LABEL_RULE, is_label
+from birdcache.text import is_printable
 
 MODEL, DESCRIPTION, SUMS = "model.onnx", "bundle.json", "SHA256SUMS"
 SUFFIX = ".bundle"
@@ -16,6 +19,36 @@ OUTSIDE_ABOVE = 1e8  # samples above are taken for such
 FORGOTTEN = 1e-6  # what is left of a frame in PCEN's smoother once it no longer counts: -60 dB
 
 
+SHORTEST_WINDOW_S, LONGEST_WINDOW_S = 0.1, 3600.0
+CONFIG = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+MOST_SAMPLES = 2**25  # of the rows of all inputs for one clip: far more than any needs
+
+
+def _word(text: str) -> str:
+    if not is_printable(text):
+        raise ValueError("holds a character that cannot be printed")
+    return text
+
+
+def _label(text: str) -> str:
+    if not is_label(text):
+        raise ValueError(LABEL_RULE)
+    return text
+
+
+def _each_once(values: list[Any]) -> list[Any]:
+    if len(set(values)) != len(values):
+        raise ValueError("names one twice")
+    return values
+
+
+Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_word)]
+Label = Annotated[str, AfterValidator(_label)]
+Labels = Annotated[list[Label], Field(min_length=1, max_length=20_000), AfterValidator(_each_once)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Frames = Annotated[int, Field(ge=0, le=2**20)]
+
+
 class Input(BaseModel):
     """One waveform that the graph takes: the samples of a recording in it.
 
@@ -23,14 +56,14 @@ class Input(BaseModel):
     it (`context_frames`, for PCEN's smoother), and `margin` samples on either side of the outermost frames' middles.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = CONFIG
 
-    name: str
-    sample_rate_hz: int
-    hop: int
-    clip_frames: int
-    context_frames: int
-    margin: int
+    name: Word
+    sample_rate_hz: Annotated[int, Field(ge=8000, le=192_000)]
+    hop: Annotated[int, Field(ge=1, le=2**16)]
+    clip_frames: Annotated[Frames, Field(ge=1)]
+    context_frames: Frames
+    margin: Frames
 
     @property
     def samples(self) -> int:
@@ -45,37 +78,55 @@ class Input(BaseModel):
 class Description(BaseModel):
     """`bundle.json`: the processing before and after the graph, and its origin."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = CONFIG
 
     version: Literal[1] = 1
-    name: str
+    name: Word
     precision: Literal["float32", "int8"]
-    labels: list[str]
-    names: dict[str, str]
-    thresholds: list[float]
-    submission_labels: list[str]
-    inputs: list[Input]
-    embedding: int
-    low_hz: float
-    high_hz: float
-    window_s: float
-    hop_s: float
-    shifts_s: list[float]
-    smoothing: float
-    file_max: float
-    decoder: str
-    front_end: int
-    members: dict[str, MemberFacts]
+    labels: Labels
+    names: dict[str, Word]
+    thresholds: list[Share]
+    submission_labels: Labels
+    inputs: Annotated[list[Input], Field(min_length=1, max_length=16)]
+    embedding: Annotated[int, Field(ge=1, le=2**20)]
+    low_hz: Annotated[float, Field(ge=0, le=96_000)]
+    high_hz: Annotated[float, Field(ge=0, le=96_000)]
+    window_s: Annotated[float, Field(ge=SHORTEST_WINDOW_S, le=LONGEST_WINDOW_S)]
+    hop_s: Annotated[float, Field(ge=SHORTEST_WINDOW_S / 10)]
+    shifts_s: Annotated[list[float], Field(max_length=100)]
+    smoothing: Annotated[float, Field(ge=0, le=0.5)]
+    file_max: Annotated[float, Field(ge=0, le=100)]
+    decoder: Word
+    front_end: Annotated[int, Field(ge=0, le=2**20)]
+    members: Annotated[dict[Word, MemberFacts], Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Description:
+        rules = {
+            "thresholds: must be as many as labels": len(self.thresholds) == len(self.labels),
+            "names: must be of labels": self.names.keys() <= set(self.labels),
+            "low_hz: must be below high_hz": self.low_hz < self.high_hz,
+            "hop_s: must be at most window_s, and a thousandth of it at least": (
+                self.window_s / 1000 <= self.hop_s <= self.window_s
+            ),
+            "shifts_s: each must be shorter than window_s": all(abs(each) < self.window_s for each in self.shifts_s),
+            "inputs: each needs a name of its own": len({each.name for each in self.inputs}) == len(self.inputs),
+            "inputs: take more samples than any clip has": sum(each.samples for each in self.inputs) <= MOST_SAMPLES,
+        }
+        for rule, is_kept in rules.items():
+            if not is_kept:
+                raise ValueError(rule)
+        return self
 
 
 class MemberFacts(BaseModel):
     """A member inside the graph: its weight in the blend, the digests of its weights by fold, and what it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = CONFIG
 
-    weight: float
+    weight: Share
     fold_soup: bool
-    weights_sha256: dict[str, str]
+    weights_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
     resolved: dict[str, object]
 
 

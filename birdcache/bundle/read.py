@@ -1,8 +1,9 @@
-"""Opening a bundle: every file compared with its checksum, then the graph in ONNX Runtime."""
+"""Opening a bundle, which may be a stranger's: its files, its description, then its graph."""
 
 from __future__ import annotations
 
-import os
+import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, Description, is_bundle
+from birdcache.bundle.graph import OTHERS, Graph
 from birdcache.errors import CommandError
-from birdcache.files import file_sha256
+from birdcache.files import file_sha256, sha256_hex
+from birdcache.text import printable
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+MOST_BYTES = {MODEL: 2**31 - 1, DESCRIPTION: 2**24, SUMS: 2**16}  # protobuf allows no more for a model
+MOST_OTHER_BYTES, MOST_FILES = 2**24, 100
+SUM = re.compile(r"([0-9a-f]{64})  ([^/\\\x00-\x1f]+)")
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,8 @@ class Bundle:
 
     folder: Path
     description: Description
-    session: Any
+    graph: Graph
     digest: str
-    device: str
 
 
 def open_bundle(folder: Path, device: str = "auto") -> Bundle:
@@ -37,77 +41,91 @@ def open_bundle(folder: Path, device: str = "auto") -> Bundle:
     Raises
     ------
     CommandError
-        If a file is missing or has other bytes than SHA256SUMS promises, the bundle is of another version, ONNX Runtime
-        is not installed, or the device cannot be used.
+        If a file is missing, has other bytes than SHA256SUMS promises or is not named there, the bundle is of another
+        version, a value of it is out of bounds, its graph is broken or another one than it describes, ONNX Runtime is
+        not installed, or the device cannot be used.
     """
     if not is_bundle(folder):
         raise CommandError(f"{folder}: is no bundle; name a folder that stage `export` wrote, such as birds.bundle")
-    check_sums(folder)
-    try:
-        description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
-    except ValidationError as error:
-        raise CommandError(
-            f"{folder / DESCRIPTION}: {error.errors()[0]['msg']}; it is of another version: export it again"
-        ) from None
-    session, used = open_session(folder / MODEL, device)
-    return Bundle(folder, description, session, file_sha256(folder / SUMS), used)
+    digest, promised = check_sums(folder)
+    description = read_description(folder / DESCRIPTION, promised[DESCRIPTION])
+    return Bundle(folder, description, Graph(folder / MODEL, promised[MODEL], description, device), digest)
 
 
-def check_sums(folder: Path) -> None:
-    """Compare each file of a bundle with its SHA-256.
+def read_description(path: Path, sha256: str) -> Description:
+    """Read bundle.json.
 
     Raises
     ------
     CommandError
-        If one is missing or has other bytes.
+        If it has other bytes than promised, or a value that no bundle of this version has.
     """
+    content = path.read_bytes()
+    if sha256_hex(content) != sha256:
+        raise CommandError(f"{path}: changes while it is read; copy the bundle again")
+    try:
+        return Description.model_validate_json(content)
+    except ValidationError as error:
+        problem: Any = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        rule = f"{key}: " * bool(key) + problem["msg"].removeprefix("Value error, ")[:500]
+        way_out = "it is of another version: export it again" if problem["loc"] == ("version",) else OTHERS
+        raise CommandError(f"{path}: {printable(rule)}; {way_out}") from None
+
+
+def check_sums(folder: Path) -> tuple[str, dict[str, str]]:
+    """Compare each file of a bundle with its SHA-256; names that begin with a dot are the system's, and never read.
+
+    Returns
+    -------
+    The SHA-256 of SHA256SUMS, and what it holds: name -> SHA-256.
+
+    Raises
+    ------
+    CommandError
+        If a file is missing, has other bytes, is a link, too large, or not named there.
+    """
+    promised = _promised(folder)
+    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    for name in sorted(there - promised.keys() - {SUMS}):
+        raise CommandError(
+            f"{folder / printable(name)}: is not named in {SUMS}, so it does not belong to the bundle; remove it"
+        )
+    for name, digest in promised.items():
+        _check_file(folder / name)
+        if file_sha256(folder / name) != digest:
+            raise CommandError(
+                f"{folder / name}: has other bytes than {SUMS} promises; copy the bundle again or export it again"
+            )
+    return file_sha256(folder / SUMS), promised
+
+
+def _promised(folder: Path) -> dict[str, str]:
+    """What SHA256SUMS holds: name -> SHA-256."""
+    _check_file(folder / SUMS)
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{folder / SUMS}: cannot be read ({error}); copy the bundle again") from None
-    promised = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    found = [SUM.fullmatch(line) for line in lines]
+    promised = {each[2]: each[1] for each in found if each and not each[2].startswith(".")}
+    if not len(promised) == len(found) <= MOST_FILES:
+        raise CommandError(f"{folder / SUMS}: is no list of up to {MOST_FILES} files, each once; {OTHERS}")
     for name in {MODEL, DESCRIPTION} - promised.keys():
         raise CommandError(f"{folder / SUMS}: names no {name}; copy the bundle again")
-    for name, digest in promised.items():
-        path = folder / name
-        if not path.is_file() or file_sha256(path) != digest:
-            state = "has other bytes than SHA256SUMS promises" if path.is_file() else "is missing"
-            raise CommandError(f"{path}: {state}; copy the bundle again or export it again")
+    return promised
 
 
-def open_session(path: Path, device: str = "auto", threads: int | None = None) -> tuple[Any, str]:
-    """The graph in ONNX Runtime, and on which device.
-
-    Parameters
-    ----------
-    threads : None = as many as OMP_NUM_THREADS says, else one for each core.
-
-    Raises
-    ------
-    CommandError
-        If ONNX Runtime is not installed, or cannot use the device.
-    """
+def _check_file(path: Path) -> None:
+    """Refuse what is missing, no file, or too large to be one of a bundle, before it is read."""
     try:
-        import onnxruntime
-    except ImportError:
-        raise CommandError("onnxruntime is not installed, and bundles need it: pip install onnxruntime") from None
-    offered = onnxruntime.get_available_providers()
-    wanted = ["cuda", "cpu"] if device != "cpu" and PROVIDERS["cuda"] in offered else ["cpu"]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or threads_asked_for()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[each] for each in wanted])
-    # what is offered may still lack the GPU's libraries: only the session knows what it runs on
-    used = "cuda" if PROVIDERS["cuda"] in session.get_providers() else "cpu"
-    if device == "cuda" != used:
-        raise CommandError(
-            "--device cuda: this ONNX Runtime cannot use a GPU; pip install onnxruntime-gpu instead, with CUDA's "
-            "libraries, or leave it out"
-        )
-    return session, used
-
-
-def threads_asked_for() -> int:
-    """The first number in OMP_NUM_THREADS; 0 if it says nothing, which leaves the choice to ONNX Runtime."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdecimal() else 0
+        facts = path.lstat()
+    except OSError as error:
+        state = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise CommandError(f"{path}: {state}; copy the bundle again or export it again") from None
+    if not stat.S_ISREG(facts.st_mode):
+        kind = "a link" if stat.S_ISLNK(facts.st_mode) else "no file"
+        raise CommandError(f"{path}: is {kind}; copy the bundle with what it links to (`cp -rL`)")
+    most = MOST_BYTES.get(path.name, MOST_OTHER_BYTES)
+    if facts.st_size > most:
+        raise CommandError(f"{path}: holds {facts.st_size:,} bytes, and no bundle's holds over {most:,}; {OTHERS}")

@@ -16,9 +16,11 @@ import numpy as np
 from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.audio.decoder import Decoder, decoder, with_second_try
 from birdcache.audio.read import DECODER_VERSION, AudioInfo, resampled_length
-from birdcache.bundle.format import EMBEDDING, SCORES, Description, Input
+from birdcache.bundle.format import LONGEST_WINDOW_S, SHORTEST_WINDOW_S, Description, Input
 from birdcache.bundle.read import Bundle
 from birdcache.bundle.waveform import WaveformRows
+from birdcache.errors import CommandError
+from birdcache.predict.checked import FEATURE, check_scores, window_of
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape, nearest_clips
 from birdcache.predict.predictor import Advance, Facts, FileScores
@@ -32,8 +34,10 @@ class BundlePredictor:
 
     def __init__(self, bundle: Bundle, window_s: float | None = None) -> None:
         """Predict by a bundle; `window_s` asks for other windows than its own."""
-        self._session, description = bundle.session, bundle.description
+        self._graph, self._folder, description = bundle.graph, bundle.folder, bundle.description
         if window_s is not None:
+            if not SHORTEST_WINDOW_S <= window_s <= LONGEST_WINDOW_S:
+                raise CommandError(f"window_s = {window_s:g}: must be {SHORTEST_WINDOW_S:g} to {LONGEST_WINDOW_S:g}")
             changed = {"window_s": window_s, "hop_s": min(description.hop_s, window_s)}
             description = description.model_copy(update=changed)
         self._description = description
@@ -42,8 +46,8 @@ class BundlePredictor:
             weakref.finalize(self, other.close)
         self._decoders = [decoder(), *others]
         self._facts = Facts(
-            digest=f"{bundle.digest} {bundle.device} {description.window_s} {DECODER_VERSION}",
-            summary=[f"{bundle.folder}: {described(description)}, on {bundle.device}"],
+            digest=f"{bundle.digest} {bundle.graph.device} {description.window_s} {DECODER_VERSION}",
+            summary=[f"{bundle.folder}: {described(description)}, on {bundle.graph.device}"],
             labels=description.labels,
             submission_labels=description.submission_labels,
             window_s=description.window_s,
@@ -73,6 +77,8 @@ class BundlePredictor:
         ------
         RejectedAudio
             If the file cannot be read.
+        BirdcacheError
+            If the graph fails over it, or gives anything but scores.
         """
         return with_second_try(lambda: self._score(path, embed, advance, silence))
 
@@ -84,7 +90,10 @@ class BundlePredictor:
         clips = ClipScores.of(["bundle"], [(path.name, info.duration_s)], scores_PSNK, self._cutting)
         members_PWK = clips.member_windows()
         windows, count = members_PWK.shape[1], middle_SN.shape[1]
+        window = window_of([path.name], [windows], self._cutting.window_s)
+        check_scores(members_PWK, self._folder, window, axis=1)
         nearest_WE = nearest_clips(middle_SN[0], embedding_CE[:count], windows, self._cutting.window_s)
+        check_scores(nearest_WE, self._folder, window, bounds=FEATURE)
         return FileScores(info.duration_s, members_PWK, nearest_WE if embed else None)
 
     def clips(
@@ -107,7 +116,7 @@ class BundlePredictor:
         done = 0
         for rows in zip(*feeds, strict=True):
             chosen = order[done : done + len(rows[0])]
-            scores_CK[chosen], features = self._run(rows)
+            scores_CK[chosen], features = self._graph.run(rows)
             embedding_CE[chosen] = features[:, : embedding_CE.shape[1]]
             done += len(chosen)
             advance(len(chosen) / len(order))
@@ -119,11 +128,6 @@ class BundlePredictor:
         middle_C = np.array([info.duration_s / 2])
         pairs = zip(self._description.inputs, self._decoders, strict=True)
         return {each.name: next(self._rows(path, info, each, decoder, middle_C)) for each, decoder in pairs}
-
-    def _run(self, rows: Sequence[Floats32]) -> tuple[Floats32, Floats32]:
-        names = [each.name for each in self._description.inputs]
-        scores_BK, embedding_BE = self._session.run([SCORES, EMBEDDING], dict(zip(names, rows, strict=True)))
-        return scores_BK, embedding_BE
 
     def _rows(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.suffixes import AUDIO_EXTENSIONS, is_recording
 from birdcache.errors import CommandError
+from birdcache.text import is_printable, printable
 
 MOST_NAME_BYTES = 200  # file systems allow 255, and results have endings of their own
 
@@ -64,7 +64,7 @@ def check_name(path: Path, name: Path) -> None:
     RejectedAudio
         If it is not printable text, as names in another encoding than UTF-8, or too long.
     """
-    if any(map(_is_no_text, str(path))):
+    if not is_printable(str(path)):
         raise RejectedAudio("unreadable", "its name is not printable text in UTF-8", "rename it", shown(path))
     if len(os.fsencode(name.name)) > MOST_NAME_BYTES:
         raise RejectedAudio("unreadable", f"its name is longer than {MOST_NAME_BYTES} bytes", "rename it", shown(path))
@@ -72,12 +72,7 @@ def check_name(path: Path, name: Path) -> None:
 
 def shown(path: Path) -> str:
     """A path as text that can be printed, whatever its name is."""
-    return "".join(ascii(each)[1:-1] if _is_no_text(each) else each for each in str(path))
-
-
-def _is_no_text(letter: str) -> bool:
-    """True for a control character, an end of line, or a byte of another encoding than UTF-8."""
-    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
+    return printable(str(path))
 
 
 def _whole(path: Path) -> Path:

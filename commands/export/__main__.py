@@ -15,10 +15,11 @@ import torch
 
 from birdcache.arrays import Floats32
 from birdcache.bundle.format import DESCRIPTION, MODEL, SUFFIX, Description
-from birdcache.bundle.read import Bundle, open_session
+from birdcache.bundle.graph import Graph
+from birdcache.bundle.read import Bundle
 from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError, run_stage
-from birdcache.files import write_text
+from birdcache.files import file_sha256, write_text
 from birdcache.params import load as parameters
 from birdcache.params.sections import ExportParams
 from birdcache.progress import Progress
@@ -67,8 +68,7 @@ def read(export: Any) -> ExportParams:
 
 def bundle_of(path: Path, description: Description) -> BundlePredictor:
     """A predictor on one core from a graph that is not in a bundle yet."""
-    session, device = open_session(path, "cpu", threads=1)
-    return BundlePredictor(Bundle(path.parent, description, session, "", device))
+    return BundlePredictor(Bundle(path, description, Graph(path, file_sha256(path), description, "cpu", threads=1), ""))
 
 
 def calibration(exact: BundlePredictor, compared: ComparedFiles) -> Iterator[Mapping[str, Floats32]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from birdcache.bundle.read import open_session
+from birdcache.bundle.graph_process import open_session
 from birdcache.params.views import AnyView, multi_view
 from commands.export.graph import EnsembleGraph, WeightedModel
 from commands.export.onnx_file import export_graph
@@ -127,7 +127,7 @@ def test_the_file_gives_what_the_graph_gives_and_is_the_same_each_time(tmp_path:
     for name in ("a.onnx", "b.onnx"):
         export_graph(EnsembleGraph(models), tmp_path / name)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
-    session, _ = open_session(tmp_path / "a.onnx", "cpu")
+    session, _ = open_session((tmp_path / "a.onnx").read_bytes(), "cpu")
     rows = {each.name: rows_of(each, song(WHOLE), MIDDLES_S) for each in EnsembleGraph(models).inputs}
     assert list(rows) == ["waveform", "waveform_2"]
     found = session.run(None, rows)

@@ -16,7 +16,8 @@ import soundfile
 from onnx import ModelProto, TensorProto, helper
 
 from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, Description
-from birdcache.bundle.read import check_sums, open_bundle, open_session
+from birdcache.bundle.graph_process import open_session
+from birdcache.bundle.read import check_sums, open_bundle
 from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError
 from birdcache.params.sections import ExportParams
@@ -227,7 +228,7 @@ def test_a_soup_of_folds_is_one_model(exported: Exported, tmp_path: Path, monkey
 
 def test_a_plain_waveform_can_be_scored_by_hand(exported: Exported) -> None:
     """As the model card says: samples in, scores out, without birdcache around it."""
-    session, _ = open_session(exported.bundle / MODEL, "cpu")
+    session, _ = open_session((exported.bundle / MODEL).read_bytes(), "cpu")
     (wanted,) = session.get_inputs()
     rows = np.random.default_rng(1).standard_normal((3, wanted.shape[1])).astype(np.float32) * 0.1
     scores, embedding = session.run(None, {"waveform": rows})

@@ -1,0 +1,18 @@
+"""Text from strangers, as it may be printed."""
+
+from __future__ import annotations
+
+import re
+
+# control characters (escapes of terminals), halves of characters, further ends of lines, and what turns text round
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def is_printable(text: str) -> bool:
+    """True if a terminal and a table show the text as it is."""
+    return UNPRINTABLE.search(text) is None
+
+
+def printable(text: str, kept: str = "") -> str:
+    """The text with an escape such as \\x1b in place of each unprintable character, but for those in `kept`."""
+    return UNPRINTABLE.sub(lambda found: found[0] if found[0] in kept else ascii(found[0])[1:-1], text)
