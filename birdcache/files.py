@@ -230,8 +230,8 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]
     return written
 
 
-def lock(file: IO[Any], *, shared: bool = False, wait: bool = False) -> bool:
-    """Lock an open file until it is closed or this process ends, however it ends.
+def lock(file: IO[Any] | int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Lock an open file or folder until it is closed or this process ends, however it ends.
 
     Parameters
     ----------

@@ -60,7 +60,12 @@ def costing_one_file(file: str = "") -> Iterator[None]:
     except (BirdcacheError, OSError, MemoryError):
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
-        detail = f"makes birdcache fail ({reason}; {PurePath(last.filename).name}, line {last.lineno})"
-        raise RejectedAudio("unexpected", detail, file=file) from error
+        raise unexpected(error, file) from error
+
+
+def unexpected(error: BaseException, file: str = "") -> RejectedAudio:
+    """The refusal of a file over which an error came that nobody foresaw: its line is enough to find the place."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+    detail = f"makes birdcache fail ({reason}; {PurePath(last.filename).name}, line {last.lineno})"
+    return RejectedAudio("unexpected", detail, file=file)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from birdcache.arrays import Floats32, Floats64
-from birdcache.audio.suffixes import AUDIO_EXTENSIONS
-from birdcache.errors import FULL
+from birdcache.audio.suffixes import TYPES
 from birdcache.predict.outputs import Wanted
 from birdcache.serve.jobs import MOST_KEPT, JobQueue, Recording
 from birdcache.serve.spectrum import pitch_marks
@@ -32,16 +31,9 @@ def about(queue: JobQueue, most_bytes: int) -> dict[str, Any]:
         "labels": len(queue.predictor.facts.labels),
         "most_mb": most_bytes // 2**20,
         "most_kept": MOST_KEPT,
-        "extensions": AUDIO_EXTENSIONS,
+        "extensions": list(TYPES),
+        "formats": [suffix[1:] for suffix in {TYPES[suffix]: suffix for suffix in list(TYPES)[::-1]}.values()][::-1],
     }
-
-
-def disk_trouble(error: OSError) -> str:
-    """What the server's disk refuses, and the way out."""
-    if error.errno in FULL:
-        return "no space is left for recordings where the server runs: free some, or set TMPDIR to another disk"
-    where, reason = error.filename or "the server's temporary folder", error.strerror or error
-    return f"{where}: cannot be used ({reason}): start the server again, and hand the recording in once more"
 
 
 def refused(code: str, detail: str, hint: str = "") -> dict[str, Any]:
@@ -54,8 +46,6 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
     if recording.rejected is not None:
         rejected = recording.rejected
         return refused(rejected.code, f"{recording.name} {rejected.detail}", rejected.hint)
-    if recording.state == "failed":
-        return refused("failed", f"{recording.name} could not be analysed", "see the server's output")
     if recording.scored is None or recording.spectrum is None or recording.state != "done":
         return {"state": recording.state, "share": round(recording.share, 3)}
     scored, shape = recording.scored, recording.spectrum.values.shape
@@ -64,6 +54,7 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
         "state": "done",
         "name": recording.name,
         "duration_s": scored.duration_s,
+        "notes": recording.notes,
         "window_s": wanted.facts.window_s,
         "labels": list(wanted.facts.labels),
         "names": [wanted.facts.names.get(label, "") for label in wanted.facts.labels],

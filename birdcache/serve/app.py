@@ -16,11 +16,12 @@ from werkzeug.exceptions import HTTPException
 
 from birdcache.audio.suffixes import TYPES
 from birdcache.predict.outputs import WRITERS
-from birdcache.serve.answers import HEADERS, TOO_LARGE, about, disk_trouble, refused, result
-from birdcache.serve.jobs import BusyError, JobQueue, Recording
+from birdcache.serve.answers import HEADERS, TOO_LARGE, about, refused, result
+from birdcache.serve.jobs import BusyError, JobQueue, Recording, shown_name, why
 from birdcache.templates import environment
 
 BASE, TEMPLATES = Path(__file__).parent / "static/base.css", Path(__file__).parent / "templates"
+HIDDEN = "is no recording: files with a dot before their name are a system's own; hand in the one without"
 DOWNLOADS = ("csv", "raven", "audacity")
 
 
@@ -35,8 +36,7 @@ def create_app(queue: JobQueue, most_bytes: int, cookie: str = "") -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = most_bytes
     app.after_request(with_headers)
-    app.register_error_handler(HTTPException, as_json)
-    app.register_error_handler(OSError, as_trouble)
+    app.register_error_handler(Exception, as_json)
     page = environment(TEMPLATES).get_template("serve.html.j2")
     with_cookie = {"Set-Cookie": cookie} if cookie else {}
     app.add_url_rule("/", "page", lambda: (page.render(**about(queue, most_bytes)), with_cookie))
@@ -51,17 +51,13 @@ def with_headers(response: Response) -> Response:
     return response
 
 
-def as_json(error: HTTPException) -> Any:
+def as_json(error: Exception) -> Any:
     """An error as JSON, with what to do about it."""
-    if error.response is not None:
-        return error.response
-    detail = TOO_LARGE if error.code == 413 else error.description or error.name
-    return jsonify(refused(str(error.code), detail)), error.code
-
-
-def as_trouble(error: OSError) -> Any:
-    """An error of the disk as JSON."""
-    return jsonify(refused("507", disk_trouble(error))), 507
+    if isinstance(error, HTTPException):
+        detail = TOO_LARGE if error.code == 413 else error.description or error.name
+        return jsonify(refused(str(error.code), detail)), error.code
+    told = why(error, "this request")
+    return jsonify(refused(told.code, told.detail, told.hint)), 507 if isinstance(error, OSError) else 500
 
 
 def _add_recordings(app: Flask, queue: JobQueue) -> None:
@@ -77,6 +73,8 @@ def _add_recordings(app: Flask, queue: JobQueue) -> None:
         sent = request.files.get("recording")
         if sent is None or not sent.filename:
             abort(400, "no recording was sent; send a file as form field `recording`")
+        if shown_name(sent.filename).startswith("."):
+            abort(415, f"{shown_name(sent.filename)} {HIDDEN}")
         suffix = Path(sent.filename).suffix.lower()
         try:
             with closing(sent):

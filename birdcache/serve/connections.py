@@ -21,8 +21,9 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 
-from birdcache.serve.answers import HEADERS, TOO_LARGE, disk_trouble
+from birdcache.serve.answers import HEADERS, TOO_LARGE
 from birdcache.serve.callers import Callers
+from birdcache.serve.jobs import disk_trouble
 
 THREADS = 6
 MOST_HEADER_BYTES = 2**15

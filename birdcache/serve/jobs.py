@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import shutil
 import sys
 import threading
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from birdcache.audio.decoder import decoder
-from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.decoder import decoder, with_second_try
+from birdcache.audio.notes import NOTES
+from birdcache.audio.rejected import RejectedAudio, unexpected
+from birdcache.audio.suffixes import is_foreign
+from birdcache.errors import FULL, BirdcacheError
 from birdcache.predict.outputs import Scored, Wanted
 from birdcache.predict.predictor import Predictor, score_all_the_same
 from birdcache.serve.spectrum import Spectrum, read_spectrum
 
-State = Literal["waiting", "running", "done", "refused", "failed"]
+State = Literal["waiting", "running", "done", "refused"]
 
 MOST_KEPT = 20  # recordings
 MOST_WAITING = 8
@@ -49,6 +53,8 @@ class Recording:
         As its sender calls it, as far as that can be shown; never used as a path.
     share
         How much of the analysis is done, 0 to 1.
+    notes
+        What is odd about it, although it is used.
     """
 
     name: str
@@ -58,11 +64,12 @@ class Recording:
     rejected: RejectedAudio | None = None
     scored: Scored | None = None
     spectrum: Spectrum | None = None
+    notes: Sequence[str] = ()
 
     @property
     def is_over(self) -> bool:
         """True if nothing more will happen to it."""
-        return self.state in ("done", "refused", "failed")
+        return self.state in ("done", "refused")
 
 
 @dataclass
@@ -145,13 +152,10 @@ class JobQueue:
         try:
             self._score(recording)
             recording.state = "done"
-        except RejectedAudio as rejected:
-            recording.rejected, recording.state = rejected, "refused"
         except _UnwantedError:
-            recording.state = "failed"
-        except Exception:
-            recording.state = "failed"
-            print(f"{recording.name} could not be analysed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+            recording.state = "refused"
+        except BaseException as error:  # whatever it is costs this recording alone
+            recording.rejected, recording.state = why(error, recording.name), "refused"
 
     def _score(self, recording: Recording) -> None:
         def advance(share: float) -> None:
@@ -159,9 +163,15 @@ class JobQueue:
             self._check_wanted(recording)
 
         self._check_wanted(recording)
-        scores, _ = score_all_the_same(self.predictor, recording.path, False, self.scratch, advance)
+        info = with_second_try(lambda: decoder().info(recording.path))
+        scores, is_silent = score_all_the_same(self.predictor, recording.path, False, self.scratch, advance)
         final_WK = self.predictor.final(scores.members, [scores.members.shape[1]])
-        recording.spectrum = read_spectrum(decoder(), recording.path, scores.duration_s, lambda: advance(0.0))
+        recording.spectrum = with_second_try(
+            lambda: read_spectrum(decoder(), recording.path, scores.duration_s, lambda: advance(0.0))
+        )
+        odd = {"nothing is to be heard in it": is_silent, "its end is not marked: some may be missing": not info.ended}
+        notes = [f"{note.detail}: {NOTES[note.code]}" for note in info.notes]
+        recording.notes = [*notes, *(text for text, is_so in odd.items() if is_so)]
         recording.scored = Scored(Path(recording.name), WRITTEN, scores.duration_s, final_WK)
 
     def _check_wanted(self, recording: Recording) -> None:
@@ -169,6 +179,37 @@ class JobQueue:
             is_kept = any(each is recording for each in self.recordings.values())
         if self._is_closing.is_set() or not is_kept:
             raise _UnwantedError
+
+
+def disk_trouble(error: OSError) -> str:
+    """What the server's disk refuses, and the way out."""
+    if error.errno in FULL:
+        return "no space is left for recordings where the server runs: free some, or set TMPDIR to another disk"
+    where, reason = error.filename or "the server's temporary folder", error.strerror or error
+    return f"{where}: cannot be used ({reason}): start the server again, and hand the recording in once more"
+
+
+def why(error: BaseException, name: str) -> RejectedAudio:
+    """Why a recording has no result, in words; what nobody expected is printed whole.
+
+    Parameters
+    ----------
+    name : of the recording.
+    """
+    if isinstance(error, RejectedAudio):
+        is_named_so = error.code in ("not-audio", "wrong-codec") and is_foreign(Path(name))
+        hint = f"convert it first: ffmpeg -i {shlex.quote(name)} {shlex.quote(f'{name}.flac')}"
+        return RejectedAudio(error.code, error.detail, hint) if is_named_so else error
+    if isinstance(error, OSError):
+        return RejectedAudio("unreadable", f"could not be analysed: {disk_trouble(error)}", "hand it in again")
+    if isinstance(error, BirdcacheError):
+        return RejectedAudio("unreadable", f"could not be analysed: {error}", "other recordings go on")
+    if isinstance(error, MemoryError):
+        way_out = "end other programs, or cut it into shorter files"
+        return RejectedAudio("out-of-memory", "needs more memory than is free", way_out)
+    print(f"{name} could not be analysed:", file=sys.stderr)
+    traceback.print_exception(error)
+    return unexpected(error)
 
 
 def shown_name(sent: str) -> str:

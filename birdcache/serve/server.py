@@ -6,16 +6,15 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
+from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 from birdcache.errors import CommandError
 from birdcache.predict.command import open_predictor
 from birdcache.predict.outputs import Wanted
 from birdcache.serve.callers import Callers, listening_socket
+from birdcache.serve.scratch import own_folder
 
 FORM_BYTES = 2**20  # around a file
 
@@ -38,20 +37,18 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(
             f'{error.name} is not installed, and `birdcache serve` needs it: pip install "birdcache[serve]"'
         ) from None
-    with closing(listening_socket(arguments.host, arguments.port)) as listening:  # before the model, which takes long
-        callers = Callers.at(listening.getsockname()[:2])
-        predictor = open_predictor(arguments)
-        wanted = Wanted.of(predictor, arguments.threshold)
-        queue = JobQueue(predictor, wanted, Path(tempfile.mkdtemp(prefix="birdcache-serve-")))
-        try:
-            end_by_signals(queue.clear)
-            app = create_app(queue, arguments.max_mb * 2**20, callers.cookie)
-            server = server_of(app, listening, callers, arguments.max_mb * 2**20 + FORM_BYTES, Limits())
-            print("\n".join([*predictor.facts.summary, *address_lines(callers)]), flush=True)
-            server.run()  # until SystemExit, which it keeps to itself
-            print("stopping", flush=True)
-        finally:
-            queue.close()
+    with ExitStack() as stack:
+        listening = stack.enter_context(closing(listening_socket(arguments.host, arguments.port)))
+        callers, folder = Callers.at(listening.getsockname()[:2]), own_folder(stack)
+        predictor = open_predictor(arguments)  # takes long, so that what can be refused is refused before
+        queue = JobQueue(predictor, Wanted.of(predictor, arguments.threshold), folder)
+        stack.callback(queue.close)
+        end_by_signals(queue.clear)
+        app = create_app(queue, arguments.max_mb * 2**20, callers.cookie)
+        server = server_of(app, listening, callers, arguments.max_mb * 2**20 + FORM_BYTES, Limits())
+        print("\n".join([*predictor.facts.summary, *address_lines(callers)]), flush=True)
+        server.run()  # until SystemExit, which it keeps to itself
+        print("stopping", flush=True)
 
 
 def address_lines(callers: Callers) -> list[str]:

@@ -1,56 +1,17 @@
-// Hands a recording in, asks until it is analysed, and shows it: spectrogram, scores over time, detections, sound.
+// Shows a recording that was handed in: spectrogram, scores over time, detections, sound.
 import { colourOf, timeText, ticks } from "/static/drawing.js";
+import { answerOf, dropped, take } from "/static/files.js";
 
-const MOST_LANES = 12, MOST_ROWS = 500, ASK_EVERY_MS = 400;
+const MOST_LANES = 12, MOST_ROWS = 500;
 const byId = (id) => document.getElementById(id);
 const audio = byId("audio");
 let shown = null; // the result on the page, with its address and its picture
-let latest = 0; // how many recordings were handed in
 
-const mostMb = () => Number(byId("drop").dataset.mostMb);
-const tooLarge = () => `larger than ${mostMb()} MB; cut it or start the server with a larger --max-mb`;
-
-async function answerOf(response) {
-  const answer = response.headers.get("Content-Type")?.startsWith("application/json") ? await response.json() : {};
-  if (response.ok && answer.state !== "refused") return answer;
-  const plain = response.status === 413 ? `the recording is ${tooLarge()}` : `the server answers ${response.status}`;
-  throw new Error([answer.detail ?? plain, answer.hint].filter(Boolean).join("; "));
-}
-
-// Shows a recording, unless another one is handed in meanwhile: then only that one is told of.
-async function handIn(file) {
-  const mine = ++latest;
-  say("");
-  byId("result").hidden = true;
-  audio.pause();
-  wait(`${file.name}: is being sent`);
-  try {
-    const found = await analysed(file, () => mine === latest);
-    if (mine === latest) show(found);
-  } catch (error) {
-    if (mine === latest) say(error.message);
-  } finally {
-    if (mine === latest) byId("waiting").hidden = true;
-  }
-}
-
-// A recording's result, its picture and its address. One that nobody wants any more is taken back.
-async function analysed(file, isWanted) {
-  if (file.size > mostMb() * 2 ** 20) throw new Error(`${file.name} is ${tooLarge()}`);
-  const form = new FormData();
-  form.append("recording", file);
-  const { key } = await answerOf(await fetch("/recordings", { method: "POST", body: form }));
-  const address = `/recordings/${key}`;
-  let answer = { state: "waiting" };
-  while (isWanted() && answer.state !== "done") {
-    wait(`${file.name}: ${answer.state === "running" ? "is being analysed" : "waits"}`, answer.share);
-    await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));
-    answer = await answerOf(await fetch(address));
-  }
-  if (!isWanted()) return fetch(address, { method: "DELETE" });
+async function open(address) {
+  const answer = await answerOf(await fetch(address));
   const picture = await fetch(`${address}/spectrogram`);
   await answerOf(picture);
-  return { ...answer, address, values: new Uint8Array(await picture.arrayBuffer()) };
+  show({ ...answer, address, values: new Uint8Array(await picture.arrayBuffer()) });
 }
 
 function show(found) {
@@ -68,19 +29,6 @@ function show(found) {
   drawPitch(spectrogram.pitch);
   drawAll();
   byId("main").focus();
-}
-
-function say(text) {
-  byId("message").textContent = text;
-  byId("message").hidden = !text;
-}
-
-function wait(text, share) {
-  byId("waiting").hidden = false;
-  byId("waiting").firstElementChild.textContent = text;
-  const bar = byId("waiting").lastElementChild;
-  if (share) bar.value = share;
-  else bar.removeAttribute("value");
 }
 
 function paint(values, { frames, bins }) {
@@ -251,13 +199,16 @@ const KEYS = {
   "-": () => zoomBy(-1),
 };
 
-byId("file").addEventListener("change", (event) => event.target.files[0] && handIn(event.target.files[0]));
+byId("file").addEventListener("change", (event) => {
+  take([...event.target.files], open);
+  event.target.value = ""; // so that the same file may be chosen again
+});
 const drop = byId("drop");
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
     drop.classList.toggle("over", kind === "dragenter" || kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files[0]) handIn(event.dataTransfer.files[0]);
+    if (kind === "drop") dropped(event.dataTransfer, open);
   });
 }
 drop.addEventListener("submit", (event) => event.preventDefault());

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,10 @@ from flask.testing import FlaskClient
 from werkzeug.http import parse_options_header
 
 from birdcache.annotations.column_reader import read_raven
+from birdcache.audio.decoder import decoder
 from birdcache.audio.paths import Bounds
+from birdcache.audio.rejected import RejectedAudio
+from birdcache.errors import TrainError
 from birdcache.predict.predictor import FileScores
 from birdcache.serve.answers import rounded
 from birdcache.serve.jobs import JobQueue
@@ -103,20 +109,98 @@ def test_one_bad_recording_leaves_the_others(client: FlaskClient, key: str) -> N
     assert finished(client, hand_in(client, sound(5)).get_json()["key"])["state"] == "done"
 
 
-def test_a_fault_of_ours_is_told_without_its_insides_and_printed_with_them(
+def test_a_fault_of_ours_is_told_with_a_line_to_report_and_printed_whole(
     client: FlaskClient, queue: JobQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any) -> FileScores:
-        raise RuntimeError("secret insides")
+        raise RuntimeError("odd insides")
 
     monkeypatch.setattr(FakePredictor, "score", fail)
     answer = finished(client, hand_in(client, sound(1)).get_json()["key"])
-    assert (answer["code"], answer["detail"]) == ("failed", "dawn.ogg could not be analysed")
-    assert "secret" not in str(answer)
+    assert answer["code"] == "unexpected"
+    line = r"dawn.ogg makes birdcache fail \(RuntimeError: odd insides; test_app.py, line \d+\)"
+    assert re.fullmatch(line, answer["detail"])
+    assert "report this line" in answer["hint"]
     queue.close()  # waits for what is printed
     printed = capsys.readouterr().err
     assert printed.startswith("dawn.ogg could not be analysed:\nTraceback ")
-    assert "RuntimeError: secret insides" in printed
+    assert "RuntimeError: odd insides" in printed
+
+
+FAULTS = {
+    "memory": (MemoryError(), "needs more memory than is free; end other programs"),
+    "exit": (SystemExit(3), "makes birdcache fail (SystemExit: 3; "),
+    "overflow": (OverflowError("int too large"), "makes birdcache fail (OverflowError: int too large; "),
+    "model": (TrainError("m.bundle: gives nan instead of a score"), "m.bundle: gives nan instead of a score"),
+    "disk": (OSError(errno.ENOSPC, "No space left on device"), "no space is left for recordings"),
+    "folder": (FileNotFoundError(errno.ENOENT, "No such file", "/tmp/x"), "/tmp/x: cannot be used (No such file)"),
+}
+
+
+@pytest.mark.parametrize(("fault", "words"), FAULTS.values(), ids=FAULTS)
+def test_whatever_happens_costs_one_recording(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, fault: BaseException, words: str
+) -> None:
+    def fail(*_: Any) -> FileScores:
+        raise fault
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakePredictor, "score", fail)
+        answer = finished(client, hand_in(client, sound(1)).get_json()["key"])
+    assert words in f"{answer['detail']}; {answer['hint']}"
+    assert finished(client, hand_in(client, sound(1)).get_json()["key"])["state"] == "done"
+
+
+def test_a_decoder_that_dies_between_two_recordings_costs_none(client: FlaskClient, queue: JobQueue, key: str) -> None:
+    queue._worker.submit(lambda: decoder()._process.kill()).result()  # type: ignore[union-attr]
+    assert finished(client, hand_in(client, sound(1)).get_json()["key"])["state"] == "done"
+
+
+def test_a_full_disk_and_a_folder_that_is_gone_are_told(
+    client: FlaskClient, queue: JobQueue, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("werkzeug.datastructures.FileStorage.save", full)
+        answer = hand_in(client, sound(1))
+    assert (answer.status_code, "free some, or set TMPDIR" in answer.get_json()["detail"]) == (507, True)
+    shutil.rmtree(queue.scratch)
+    answers = [client.get(f"/recordings/{key}/{what}") for what in ("audio", "detections/csv")]
+    for answer in (hand_in(client, sound(1)), *answers):
+        assert (answer.status_code, "start the server again" in answer.get_json()["detail"]) == (507, True)
+    assert client.get(f"/recordings/{key}").get_json()["state"] == "done", "what is in memory is there"
+    assert len(queue.recordings) == 1
+
+
+def test_what_is_no_recording_by_its_name_is_told_with_its_way_out(client: FlaskClient, queue: JobQueue) -> None:
+    answer = hand_in(client, sound(1), "._dawn.ogg")
+    assert (answer.status_code, "._dawn.ogg is no recording" in answer.get_json()["detail"]) == (415, True)
+    assert not queue.recordings
+    answer = finished(client, hand_in(client, b"\0\0\0 ftypM4A " * 9, "it's dawn.m4a").get_json()["key"])
+    assert answer["hint"] == """convert it first: ffmpeg -i 'it'"'"'s dawn.m4a' 'it'"'"'s dawn.m4a.flac'"""
+    key = hand_in(client, sound(1), "really an ogg.m4a").get_json()["key"]
+    assert finished(client, key)["state"] == "done", "bytes decide"
+
+
+def test_what_is_odd_about_a_recording_that_is_used_is_told(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert finished(client, hand_in(client, sound(1)).get_json()["key"])["notes"] == []
+    key = hand_in(client, b"ID3\4" + bytes(6) + sound(1), "tagged.ogg").get_json()["key"]
+    (note,) = finished(client, key)["notes"]
+    assert note.startswith("10 bytes before its sound: ")
+    assert note.endswith(" are passed over")
+    score = FakePredictor.score
+
+    def silent(*arguments: Any, silence: bool = False) -> FileScores:
+        if not silence:
+            raise RejectedAudio("silent", "is silent")
+        return score(*arguments)
+
+    monkeypatch.setattr(FakePredictor, "score", silent)
+    assert finished(client, hand_in(client, sound(1)).get_json()["key"])["notes"] == ["nothing is to be heard in it"]
 
 
 def test_an_upload_that_is_too_large_is_refused(client: FlaskClient) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,17 +155,70 @@ def test_an_untouched_slider_shows_what_is_saved(
     assert len(rows(browser)) == 10, "left of where it stood, the slider alone counts"
 
 
-def test_bad_audio_is_told_with_its_hint_and_the_next_one_works(browser: Browser, address: str, tmp_path: Path) -> None:
+def states(browser: Browser) -> dict[str, str]:
+    """What the list says of each recording."""
+    return dict(zip(browser.texts("#files li > button:first-child"), browser.texts("#files li > span"), strict=True))
+
+
+def drop(browser: Browser, *paths: Path) -> None:
+    """Drop files or folders, as from a file manager."""
+    data = {"items": [], "files": list(map(str, paths)), "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"type": kind, "x": 200, "y": 150, "data": data}
+        browser.driver.execute_cdp_cmd("Input.dispatchDragEvent", place)
+
+
+def test_of_several_dropped_recordings_each_has_its_result_or_its_error(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    names = ["cut.ogg", "<img src=x onerror=alert(1)>.ogg", "good.ogg", "._good.ogg", "voice.m4a"]
+    contents = [sound()[:-800], sound(5), sound(20), b"Mac OS X", bytes(4) + b"ftypM4A "]
+    for name, content in zip(names, contents, strict=True):
+        (tmp_path / name).write_bytes(content)
     browser.open(address)
-    (tmp_path / "cut.ogg").write_bytes(sound()[:-800])
-    hand_in(browser, tmp_path / "cut.ogg")
-    browser.until(lambda: browser.at("#message").is_displayed(), 60)
-    assert browser.at("#message").text.startswith("cut.ogg ")
-    assert "fetch it again" in browser.at("#message").text
-    (tmp_path / "good.ogg").write_bytes(sound(5))
-    hand_in(browser, tmp_path / "good.ogg")
-    browser.until(lambda: browser.at("#result").is_displayed(), 60)
-    assert not browser.at("#message").is_displayed()
+    drop(browser, *(tmp_path / name for name in names))
+    browser.until(lambda: len(states(browser)) == 5 and not browser.at("#waiting").is_displayed(), 60)
+    said = states(browser)
+    assert list(said) == names
+    assert "fetch it again" in said["cut.ogg"]
+    assert said[names[1]] == "1 detection"
+    assert said["good.ogg"] == "4 detections"
+    assert "with a dot before their name" in said["._good.ogg"]
+    assert "ffmpeg -i voice.m4a voice.m4a.flac" in said["voice.m4a"]
+    assert browser.at("#name").text == names[1], "the first that has a result is shown"
+    assert browser.all("img") == []
+    browser.all("#files li > button:first-child")[2].click()
+    browser.until(lambda: browser.at("#name").text == "good.ogg")
+    assert browser.texts("#files li[aria-current] > button:first-child") == ["good.ogg"]
+    assert len(rows(browser)) == 4
+    assert [message for message in browser.errors() if "415" not in message] == []
+
+
+def test_of_a_dropped_folder_its_recordings_are_taken_and_the_rest_is_counted(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    inner = tmp_path / "season" / "may"
+    inner.mkdir(parents=True)
+    (inner / "dawn.ogg").write_bytes(sound(5))
+    for name in ("._dawn.ogg", "notes.txt", ".DS_Store", "voice.m4a"):
+        (inner / name).write_bytes(b"x")
+    browser.open(address)
+    drop(browser, tmp_path / "season")
+    browser.until(lambda: states(browser) == {"dawn.ogg": "1 detection"}, 60)
+    assert browser.at("#left").text.startswith("4 other files are no recordings by their names, and were left out: ")
+
+
+def test_a_result_that_the_server_no_longer_keeps_is_told(
+    browser: Browser, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("birdcache.serve.jobs.MOST_KEPT", 1)
+    for name in ("a.ogg", "b.ogg"):
+        (tmp_path / name).write_bytes(sound(1))
+    browser.open(address)
+    drop(browser, tmp_path / "a.ogg", tmp_path / "b.ogg")
+    browser.until(lambda: states(browser) == {"a.ogg": "1 detection", "b.ogg": "1 detection"}, 60)
+    browser.all("#files button")[0].click()
+    browser.until(lambda: "keeps only the latest ones; hand it in again" in states(browser)["a.ogg"])
 
 
 @contextmanager
@@ -186,52 +238,53 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
         go_on.set()
 
 
-def test_of_two_recordings_the_latest_is_shown(
+def test_a_recording_that_comes_later_waits_for_the_first_one_or_is_removed(
     browser: Browser, address: str, queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser.open(address)
-    for name, seconds in (("first.ogg", 20), ("second.ogg", 5)):
+    for name, seconds in (("first.ogg", 20), ("second.ogg", 5), ("third.ogg", 1)):
         (tmp_path / name).write_bytes(sound(seconds))
     with held(monkeypatch) as go_on:
-        hand_in(browser, tmp_path / "first.ogg")
-        browser.until(lambda: "first.ogg: is being analysed" in browser.at("#waiting").text)
-        hand_in(browser, tmp_path / "second.ogg")
-        browser.until(lambda: [each.name for each in queue.recordings.values()] == ["second.ogg"], 30)
-        for _ in range(10):
-            time.sleep(0.1)
-            assert browser.at("#waiting").text == "second.ogg: waits", "the first was taken back, and is not told of"
+        for name in ("first.ogg", "second.ogg", "third.ogg"):
+            hand_in(browser, tmp_path / name)
+        waiting = "first.ogg: is being analysed, 2 more wait"
+        browser.until(lambda: browser.at("#waiting").text == waiting)
+        browser.at('button[aria-label="Remove second.ogg"]').click()
         go_on.set()
-        browser.until(lambda: browser.at("#result").is_displayed(), 60)
-    assert browser.at("#name").text == "second.ogg"
+        browser.until(lambda: states(browser) == {"first.ogg": "4 detections", "third.ogg": "1 detection"}, 60)
+    assert browser.at("#name").text == "third.ogg", "what was handed in last is shown"
     assert not browser.at("#waiting").is_displayed()
+    browser.at('button[aria-label="Remove first.ogg"]').click()
+    browser.until(lambda: [each.name for each in queue.recordings.values()] == ["third.ogg"])
 
 
-def test_a_refusal_of_an_earlier_recording_is_not_told_beside_a_later_one(
-    browser: Browser, address: str, tmp_path: Path
+def test_removing_what_is_analysed_ends_that(
+    browser: Browser, address: str, queue: JobQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser.open(address)
-    (tmp_path / "bad.ogg").write_bytes(b"no sound")
-    (tmp_path / "good.ogg").write_bytes(sound(5))
-    hand_in(browser, tmp_path / "bad.ogg")
-    hand_in(browser, tmp_path / "good.ogg")
-    browser.until(lambda: browser.at("#result").is_displayed(), 60)
-    time.sleep(1)
-    assert not browser.at("#message").is_displayed()
-    assert browser.at("#name").text == "good.ogg"
+    (tmp_path / "long.ogg").write_bytes(sound(20))
+    with held(monkeypatch):
+        hand_in(browser, tmp_path / "long.ogg")
+        browser.until(lambda: "is being analysed" in browser.at("#waiting").text)
+        browser.at('button[aria-label="Remove long.ogg"]').click()
+        browser.until(lambda: not queue.recordings and not browser.at("#waiting").is_displayed())
 
 
-def test_too_large_a_file_is_told(browser: Browser, address: str, tmp_path: Path) -> None:
+def test_too_large_a_file_and_a_server_that_has_ended_are_told(browser: Browser, address: str, tmp_path: Path) -> None:
     browser.open(address)
     (tmp_path / "large.wav").write_bytes(bytes(2**22 + 1))
     hand_in(browser, tmp_path / "large.wav")
-    browser.until(lambda: browser.at("#message").is_displayed(), 60)
-    hint = "larger than 4 MB; cut it or start the server with a larger --max-mb"
-    assert browser.at("#message").text == f"large.wav is {hint}"
+    hint = "is larger than 4 MB: cut it, or start the server with a larger --max-mb"
+    browser.until(lambda: states(browser) == {"large.wav": hint}, 60)
     assert not [url for url in browser.requests() if url.endswith("/recordings")], "it is not even sent"
-    browser.run("window.fetch = async () => new Response('', { status: 413 })")
     (tmp_path / "small.wav").write_bytes(b"x")
+    browser.run("window.fetch = async () => new Response('words of the server', { status: 413 })")
     hand_in(browser, tmp_path / "small.wav")
-    browser.until(lambda: browser.at("#message").text == f"the recording is {hint}")
+    browser.until(lambda: states(browser)["small.wav"] == "words of the server")
+    browser.run("window.fetch = async () => { throw new TypeError('Failed to fetch') }")
+    (tmp_path / "lost.wav").write_bytes(b"x")
+    hand_in(browser, tmp_path / "lost.wav")
+    browser.until(lambda: "the server has ended" in states(browser)["lost.wav"])
 
 
 def test_a_short_recording_is_told_in_tenths_of_a_second(browser: Browser, address: str, tmp_path: Path) -> None:
