@@ -24,11 +24,12 @@ class CsvColumn:
     """Type of a column, and the meaning of an empty cell ("": there is none).
 
     text is str, with "" for an empty cell; number is float64, with NaN; count is int64, or, where cells may be empty,
-    Int64 with NA.
+    Int64 with NA. A table of an older version may lack a `newer` column, all of whose cells are empty then.
     """
 
     kind: Literal["text", "number", "count"] = "text"
     empty: str = ""
+    newer: bool = False
 
     def typed(self, texts: pd.Series[str], where: str) -> pd.Series:
         """Convert a column of text.
@@ -84,7 +85,9 @@ class CsvTable:
         try:
             texts = pd.read_csv(self.path, dtype=str, keep_default_na=False, encoding="utf-8")
             wanted = wanted or tuple(self.columns)
-            if missing := [name for name in wanted if name not in texts]:
+            missing = [name for name in wanted if name not in texts]
+            texts = texts.assign(**{name: "" for name in missing if self.columns[name].newer})
+            if missing := [name for name in missing if not self.columns[name].newer]:
                 raise ValueError(f"lacks column(s) {', '.join(missing)}")
             return pd.DataFrame({name: self.columns[name].typed(texts[name], f"column {name}") for name in wanted})
         except OSError as error:

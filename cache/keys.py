@@ -20,9 +20,13 @@ def view_digest(view: MelView | PcenView, frontend_version: int, decoder_version
     return sha256_hex(canonical_json({"view": view.model_dump(), "versions": versions}))
 
 
-def content_key(audio_sha256: str, digest: str, silence: bool = False) -> str:
-    """Key of one recording under one view, another one if it was taken although it is silent: 64 hexadecimal digits."""
-    mark = b"silence" if silence else b""
+def content_key(audio_sha256: str, digest: str, silence: bool = False, read_as: str = "") -> str:
+    """Key of one recording under one view: 64 hexadecimal digits.
+
+    It is another one if it was taken although it is silent, or `birdcache.audio.read.AudioInfo.read_as` says something:
+    so a pool of an older version has nothing under the keys of what is read otherwise now, and all else.
+    """
+    mark = (b"silence" if silence else b"") + read_as.encode()
     return hashlib.sha256(bytes.fromhex(audio_sha256) + bytes.fromhex(digest) + mark).hexdigest()
 
 

@@ -41,6 +41,7 @@ class Col:
     PATH = "path"
     PREDICTED = "predicted"
     RATING = "rating"
+    READ_AS = "read_as"
     RECORDING = "recording"
     RECORDINGS = "recordings"
     ROC_AUC = "roc_auc"
@@ -81,7 +82,14 @@ RECORDINGS = CsvTable(
 )
 """The recordings to train on, sorted by their name."""
 
-AUDIO = CsvTable(DATA / "tables" / "audio.csv", {Col.SHA256: TEXT, Col.PATH: TEXT, Col.DURATION_S: NUMBER})
+CONTENT = {
+    Col.SHA256: TEXT,
+    Col.PATH: TEXT,
+    Col.DURATION_S: NUMBER,
+    Col.READ_AS: CsvColumn("text", empty="as most are", newer=True),  # as birdcache.audio.read.AudioInfo has it
+}
+
+AUDIO = CsvTable(DATA / "tables" / "audio.csv", CONTENT)
 """The distinct contents of the recordings, each at the first path or URL that holds it, sorted by hash."""
 
 LABELS = CsvTable(DATA / "tables" / "labels.csv", {Col.INDEX: COUNT, Col.LABEL: TEXT, **NAMES, Col.RECORDINGS: COUNT})
@@ -95,7 +103,7 @@ ANNOTATIONS = CsvTable(
 
 SOUNDSCAPES = CsvTable(
     DATA / "tables" / "soundscapes.csv",
-    {Col.SHA256: TEXT, Col.PATH: TEXT, Col.DURATION_S: NUMBER, Col.SOUNDSCAPE: TEXT},
+    {**CONTENT, Col.SOUNDSCAPE: TEXT},
 )
 """The soundscapes to predict, sorted by name; the name is that of the file without extension."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from birdcache.audio.notes import notes_text
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
@@ -23,7 +24,7 @@ from cache.tables import Col
 from pipeline.dataset.annotated import annotations_table
 from pipeline.dataset.duplicates import with_sounds
 from pipeline.dataset.metadata import Metadata, read_metadata
-from pipeline.dataset.notes import noted, notes_text, write_notes
+from pipeline.dataset.notes import noted, write_notes
 from pipeline.dataset.rejected import CHOSEN, check_share, counts_text, write_refused
 from pipeline.dataset.scan import scan_files
 from pipeline.dataset.summary import summarise
@@ -61,7 +62,7 @@ def main() -> None:
     codes = list(refused[Col.CODE])
     print(f"refused: {counts_text(codes)}; listed in {report_tables.REFUSED.path}")
     if notes:
-        print(notes_text(notes, report_tables.NOTES))
+        print(f"{notes_text(notes)}; listed in {report_tables.NOTES.path}")
     files = len(recordings) + len(soundscapes) + sum(each.code not in CHOSEN for each in metadata.left_out)
     check_share(codes, files, settings.data.max_refused_share, report_tables.REFUSED)
 

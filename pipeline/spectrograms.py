@@ -84,12 +84,13 @@ def read_sources(table: CsvTable) -> list[Source]:
     PipelineError
         If it is not as stage `recordings` has written it.
     """
-    rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S).drop_duplicates(Col.SHA256)
+    rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S, Col.READ_AS).drop_duplicates(Col.SHA256)
     is_good = rows[Col.SHA256].str.fullmatch("[0-9a-f]{64}") & rows[Col.DURATION_S].between(0, LONGEST_S)
     if not is_good.all():
         bad = rows[Col.PATH][~is_good].iloc[0]
         raise PipelineError(f"{table.path}: {bad}: has no SHA-256 or duration; it was changed by hand, run `dvc repro`")
-    return [Source(*row) for row in rows.itertuples(index=False, name=None)]
+    facts = rows.itertuples(index=False, name=None)
+    return [Source(sha256, path, duration_s, read_as=read_as) for sha256, path, duration_s, read_as in facts]
 
 
 def refused_table(refused: Sequence[Refused]) -> pd.DataFrame:

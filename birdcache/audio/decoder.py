@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from birdcache.arrays import Floats32
 from birdcache.audio import decoder_process
 from birdcache.audio.digest import sound_sha256
 from birdcache.audio.notes import Note
-from birdcache.audio.read import AudioInfo, fetched, read_info, waveform_blocks
+from birdcache.audio.read import AudioInfo, fetched, mixed_as, read_info, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.child import Child, ChildError
 from birdcache.child import begin as begin_child
@@ -70,7 +70,27 @@ class Decoder(Child):
         facts = self._value(read_info, path, {}, self._limits.wait_s)
         return AudioInfo(**{**facts, "notes": tuple(Note(*note) for note in facts["notes"])})
 
-    def sound(self, path: AnyPath, duration_s: float, sha256: str, blocks: int | None = None) -> str:
+    def mixed(self, path: AnyPath, info: AudioInfo) -> AudioInfo:
+        """The facts with how the channels become one, and a note if not by their mean: all is decoded if several are.
+
+        Raises
+        ------
+        RejectedAudio
+            As `birdcache.audio.read.mixed_as`; crashed, timed-out or out-of-memory besides.
+        """
+        if info.channels == 1 or not (mixed := self._value(mixed_as, path, {}, self._wait_for(info.duration_s))):
+            return info
+        note = Note("opposite-phase", f"its channels cancel each other: {mixed} of {info.channels} is taken")
+        return replace(info, notes=(*info.notes, note), read_as=" ".join(filter(None, (info.read_as, mixed))))
+
+    def sound(
+        self,
+        path: AnyPath,
+        duration_s: float,
+        sha256: str,
+        blocks: int | None = None,
+        read_as: str | None = None,
+    ) -> str:
         """As `birdcache.audio.digest.sound_sha256`, for a recording whose header promises this duration.
 
         Raises
@@ -78,7 +98,7 @@ class Decoder(Child):
         RejectedAudio
             As there; crashed, timed-out or out-of-memory besides.
         """
-        arguments = {"sha256": sha256, "blocks": blocks}
+        arguments = {"sha256": sha256, "blocks": blocks, "read_as": read_as}
         return str(self._value(sound_sha256, path, arguments, self._wait_for(duration_s)))
 
     def waveform(
@@ -88,6 +108,7 @@ class Decoder(Child):
         duration_s: float,
         sha256: str | None = None,
         silence: bool = False,
+        read_as: str | None = None,
     ) -> Iterator[Floats32]:
         """As `birdcache.audio.read.waveform_blocks`, for a recording whose header promises this duration.
 
@@ -96,7 +117,7 @@ class Decoder(Child):
         RejectedAudio
             As there; crashed, timed-out or out-of-memory besides.
         """
-        arguments = {"sample_rate_hz": sample_rate_hz, "sha256": sha256, "silence": silence}
+        arguments = {"sample_rate_hz": sample_rate_hz, "sha256": sha256, "silence": silence, "read_as": read_as}
         return self.arrays(waveform_blocks, path, arguments, duration_s, "float32", ())
 
     def arrays(

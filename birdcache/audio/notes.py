@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 NOTES = {
     "bytes-around": "bytes before, between or behind the sound are not part of it, and are passed over",
     "joined": "several files are joined to one, and read as one",
+    "opposite-phase": "the channels cancel each other in their mean, so the loudest is taken instead",
     "wrong-length": "the file names another length than its frames have, which is used",
 }
 
@@ -16,3 +19,10 @@ class Note(NamedTuple):
 
     code: str
     detail: str
+
+
+def notes_text(notes: Iterable[tuple[str, Note]]) -> str:
+    """Number of notes of each kind on files, with one example; there are some."""
+    rows = sorted(notes)
+    counts = ", ".join(f"{code} {count}" for code, count in sorted(Counter(note.code for _, note in rows).items()))
+    return f"notes: {counts}, first {rows[0][0]}: {rows[0][1].detail}"

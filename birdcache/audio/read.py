@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -22,6 +22,7 @@ import soxr
 from birdcache.arrays import Floats32
 from birdcache.audio.formats.header import AudioHeader, check_length, check_shape
 from birdcache.audio.formats.pieces import Pieces, Reading
+from birdcache.audio.mixing import Mixing, channel_of
 from birdcache.audio.notes import Note
 from birdcache.audio.paths import kind_of
 from birdcache.audio.rejected import RejectedAudio
@@ -37,10 +38,22 @@ DECODER_VERSION = (
     f"soxr {soxr.__libsoxr_version__} {RESAMPLER_QUALITY}, mean of channels"
 )
 
+SCORING_VERSION = f"{DECODER_VERSION}, cancelling channels"  # of scores that are kept; keys have `AudioInfo.read_as`
+
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Facts in an audio file's header; `ended` is False if no end is marked; `notes` tell what is odd and harmless."""
+    """Facts of an audio file.
+
+    Attributes
+    ----------
+    ended
+        Whether the file says where it ends.
+    notes
+        What is odd and harmless.
+    read_as
+        "" for most; otherwise how it is read, as `birdcache.audio.mixing` and the header say: a part of its key.
+    """
 
     duration_s: float
     sample_rate_hz: int
@@ -48,6 +61,7 @@ class AudioInfo:
     frames: int
     ended: bool = True
     notes: tuple[Note, ...] = ()
+    read_as: str = ""
 
 
 def read_info(path: Path) -> AudioInfo:
@@ -62,6 +76,28 @@ def read_info(path: Path) -> AudioInfo:
         header = probe(file)
         with _open_audio(file, header) as audio:
             return _info(audio, header)
+
+
+def mixed_as(path: Path) -> str:
+    """How the channels become one: "" by their mean, else as `birdcache.audio.mixing` says. All is decoded.
+
+    Raises
+    ------
+    RejectedAudio
+        If the file cannot be read or fails validation.
+    """
+    with _opened(path, path) as file:
+        return _mixed_as(file, probe(file))
+
+
+def _mixed_as(file: FileIO, header: AudioHeader) -> str:
+    if header.channels == 1:
+        return ""
+    mixing = Mixing(header.channels)
+    with _open_audio(file, header) as audio, suppress(soundfile.SoundFileError):  # they are told when it is read
+        while len(samples_SC := audio.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+            mixing.take(samples_SC)
+    return mixing.read_as()
 
 
 @contextmanager
@@ -100,7 +136,7 @@ def content_sha256(path: Path) -> str:
 
 
 def read_waveform(path: AnyPath, sample_rate_hz: int, sha256: str | None = None) -> Floats32:
-    """Decode a whole file, mix its channels to one (mean) and resample it.
+    """Decode a whole file, mix its channels to one (`birdcache.audio.mixing`) and resample it.
 
     Parameters
     ----------
@@ -124,24 +160,30 @@ def read_waveform(path: AnyPath, sample_rate_hz: int, sha256: str | None = None)
 
 
 def waveform_blocks(
-    path: AnyPath, sample_rate_hz: int | None, sha256: str | None = None, lead: int = 0, silence: bool = False
+    path: AnyPath,
+    sample_rate_hz: int | None,
+    sha256: str | None = None,
+    lead: int = 0,
+    silence: bool = False,
+    read_as: str | None = None,
 ) -> Iterator[Floats32]:
     """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`; without a rate, at the file's own.
 
     Each piece is (room + S,): in front of its samples it has room for others, so that the front end need not copy it.
     A refusal of what decodes comes where it occurs, after the good pieces before it. With `silence`, a silent
-    recording is none of them.
+    recording is none of them. Without `read_as`, as `AudioInfo` has it, it is found out, by decoding twice.
     """
     with fetched(path) as local, _opened(local, path) as file:
         if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise RejectedAudio("changed", "has changed since stage `recordings` read it")
         header = probe(file)
+        channel = channel_of(_mixed_as(file, header) if read_as is None else read_as)
         with _open_audio(file, header) as audio:
             info = _info(audio, header)
             wanted_hz = info.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
             check = SampleCheck(info.frames, header.whole, silence)
             room = lead if info.sample_rate_hz == wanted_hz else 0
-            checked = _checked(audio, check, info.frames, header.reading or WHOLE, room)
+            checked = _checked(audio, check, info.frames, header.reading or WHOLE, room, channel)
             if info.sample_rate_hz == wanted_hz:
                 yield from checked
             else:
@@ -185,11 +227,13 @@ def _resampled(blocks: Iterator[Floats32], info: AudioInfo, sample_rate_hz: int)
     yield np.pad(end_S, (0, missing - len(end_S)))
 
 
-def _checked(audio: Any, check: SampleCheck, frames: int, reading: Reading, lead: int) -> Iterator[Floats32]:
+def _checked(
+    audio: Any, check: SampleCheck, frames: int, reading: Reading, lead: int, channel: int | None
+) -> Iterator[Floats32]:
     """Decode (room + S,) blocks, and check that they are what the file promises, and that nothing follows."""
     try:
         audio.read(reading.skipped)
-        while frames > 0 and len(block_S := _mono_block(audio, lead, min(frames, BLOCK_SAMPLES))) > lead:
+        while frames > 0 and len(block_S := _mono_block(audio, lead, min(frames, BLOCK_SAMPLES), channel)) > lead:
             check.take(block_S[lead:])
             frames -= len(block_S) - lead
             yield block_S
@@ -201,13 +245,16 @@ def _checked(audio: Any, check: SampleCheck, frames: int, reading: Reading, lead
         raise RejectedAudio("damaged", f"{surplus} samples follow its sound, where {reading.surplus} were counted")
 
 
-def _mono_block(audio: Any, lead: int, most: int) -> Floats32:
-    """The next samples, the mean of their channels, behind `lead` unused ones."""
+def _mono_block(audio: Any, lead: int, most: int, channel: int | None) -> Floats32:
+    """The next samples, the mean of their channels or one of these, behind `lead` unused ones."""
     block_S = np.empty(lead + most, np.float32)
     if audio.channels == 1:
         return block_S[: lead + len(audio.read(out=block_S[lead:]))]
     samples_SC = audio.read(most, dtype="float32", always_2d=True)
-    samples_SC.mean(axis=1, out=block_S[lead : lead + len(samples_SC)])
+    if channel is None:
+        samples_SC.mean(axis=1, out=block_S[lead : lead + len(samples_SC)])
+    else:
+        block_S[lead : lead + len(samples_SC)] = samples_SC[:, channel]
     return block_S[: lead + len(samples_SC)]
 
 
@@ -256,7 +303,7 @@ def _info(audio: Any, header: AudioHeader) -> AudioInfo:
         raise RejectedAudio(
             "damaged", f"decodes as {channels} channels and {duration_s:.6g} s, which its structure denies"
         )
-    return AudioInfo(duration_s, rate_hz, channels, frames, header.ended, header.notes)
+    return AudioInfo(duration_s, rate_hz, channels, frames, header.ended, header.notes, header.read_as)
 
 
 def _reason(error: Exception) -> str:

@@ -61,6 +61,8 @@ class Prediction:
         (W,) seconds; the last window ends with the recording.
     labels
         The classes, K.
+    notes
+        What is odd about the recording and harmless, such as channels in opposite phase.
     """
 
     detections: Detections
@@ -68,6 +70,7 @@ class Prediction:
     start_s: Floats64
     end_s: Floats64
     labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class LoadedBundle:
@@ -96,7 +99,7 @@ class LoadedBundle:
 
         Parameters
         ----------
-        path : an Ogg Vorbis, WAV, FLAC or MP3 file of any length.
+        path : an Ogg, WAV, FLAC, MP3, AIFF, CAF, AU or Wave64 file of any length.
         threshold : 0 to 1, the lowest score of a detection; None = each class's own.
 
         Raises
@@ -118,6 +121,7 @@ class LoadedBundle:
             start_s,
             np.minimum(start_s + self.window_s, scores.duration_s, dtype=np.float64),
             self.labels,
+            tuple(note.detail for note in scores.notes),
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.audio.decoder import Decoder, decoder, with_second_try
-from birdcache.audio.read import DECODER_VERSION, AudioInfo, resampled_length
+from birdcache.audio.read import SCORING_VERSION, AudioInfo, resampled_length
 from birdcache.bundle.format import LONGEST_WINDOW_S, SHORTEST_WINDOW_S, Description, Input
 from birdcache.bundle.read import Bundle
 from birdcache.bundle.waveform import WaveformRows
@@ -46,7 +46,7 @@ class BundlePredictor:
             weakref.finalize(self, other.close)
         self._decoders = [decoder(), *others]
         self._facts = Facts(
-            digest=f"{bundle.digest} {bundle.graph.device} {description.window_s} {DECODER_VERSION}",
+            digest=f"{bundle.digest} {bundle.graph.device} {description.window_s} {SCORING_VERSION}",
             summary=[f"{bundle.folder}: {described(description)}, on {bundle.graph.device}"],
             labels=description.labels,
             submission_labels=description.submission_labels,
@@ -83,7 +83,7 @@ class BundlePredictor:
         return with_second_try(lambda: self._score(path, embed, advance, silence))
 
     def _score(self, path: AnyPath, embed: bool, advance: Advance, silence: bool) -> FileScores:
-        info = self._decoders[0].info(path)
+        info = self._decoders[0].mixed(path, self._decoders[0].info(path))
         middle_SN = self._cutting.moved_middles_s(info.duration_s)
         scores_CK, embedding_CE = self.clips(path, info, middle_SN.ravel(), embed, advance, silence)
         scores_PSNK = scores_CK.reshape(1, *middle_SN.shape, -1)
@@ -94,7 +94,7 @@ class BundlePredictor:
         check_scores(members_PWK, self._folder, window, axis=1)
         nearest_WE = nearest_clips(middle_SN[0], embedding_CE[:count], windows, self._cutting.window_s)
         check_scores(nearest_WE, self._folder, window, bounds=FEATURE)
-        return FileScores(info.duration_s, members_PWK, nearest_WE if embed else None)
+        return FileScores(info.duration_s, members_PWK, nearest_WE if embed else None, info.notes)
 
     def clips(
         self,
@@ -124,7 +124,7 @@ class BundlePredictor:
 
     def middle_clip(self, path: AnyPath) -> dict[str, Floats32]:
         """The graph's input for the clip in the middle of a file, a single row."""
-        info = self._decoders[0].info(path)
+        info = self._decoders[0].mixed(path, self._decoders[0].info(path))
         middle_C = np.array([info.duration_s / 2])
         pairs = zip(self._description.inputs, self._decoders, strict=True)
         return {each.name: next(self._rows(path, info, each, decoder, middle_C)) for each, decoder in pairs}
@@ -141,7 +141,9 @@ class BundlePredictor:
         """Rows (B, S) of one input for clips around rising middles, batch after batch."""
         samples = resampled_length(info.frames, info.sample_rate_hz, wanted.sample_rate_hz)
         begins = [wanted.begin(first) for first in first_frames(middle_C, samples, wanted).tolist()]
-        pieces: Any = decoder.waveform(path, wanted.sample_rate_hz, info.duration_s, silence=silence)
+        pieces: Any = decoder.waveform(
+            path, wanted.sample_rate_hz, info.duration_s, silence=silence, read_as=info.read_as
+        )
         with closing(pieces):
             rows = WaveformRows(pieces, samples)
             for start in range(0, len(begins), BATCH):

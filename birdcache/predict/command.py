@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
+from birdcache.audio.notes import Note, notes_text
 from birdcache.audio.read import content_sha256
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.bundle.format import SUFFIX, is_bundle
@@ -132,6 +133,7 @@ class Job:
     def __init__(self, predictor: Predictor, out: Path, embed: bool) -> None:
         self._predictor, self._scratch, self._embed = predictor, out / KEPT, embed
         self._results = Results(self._scratch, predictor.facts.digest)
+        self._notes: list[tuple[str, Note]] = []
 
     def score(
         self, files: Sequence[Found], names: Sequence[Path]
@@ -156,6 +158,8 @@ class Job:
                         done.append(Done(file.path, name, sha256))
                 except RejectedAudio as rejected:
                     refused.append((name, rejected))
+        if self._notes:
+            print(f"warning: {notes_text(self._notes)}")
         if kept:
             print(f"{kept} of {len(files)} files were scored by the same model before; their scores are kept")
         return done, refused
@@ -171,6 +175,7 @@ class Job:
             scores, is_silent = score_all_the_same(self._predictor, path, self._embed, self._scratch, advance)
             if is_silent:
                 progress.say(f"warning: {path}: is silent; it is scored like any other")
+            self._notes += [(str(path), note) for note in scores.notes]
             self._results.write(sha256, scores)
         finally:
             progress.update(1 - sum(shares))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from birdcache.arrays import Floats32
+from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.storage import AnyPath
 
@@ -24,11 +25,14 @@ class FileScores:
         (P, W, K); a bundle has blended them already, P = 1.
     embedding
         (W, E) features of the clip nearest to each window's middle, if they were asked for.
+    notes
+        What is odd about the file, and harmless.
     """
 
     duration_s: float
     members: Floats32
     embedding: Floats32 | None = None
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)

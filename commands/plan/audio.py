@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -137,8 +138,9 @@ def _expected(
     barred = _without_end(name_column) if known and data.no_end == "refuse" else frozenset()
     there = {name: path for name, path in paths.items() if path in files}  # stage `recordings` leaves out the others
     new = {name: path for name, path in there.items() if name not in known or files[path].written_s > written_s}
+    read_as = _read_as()
     sources = [
-        Source(known[name][0], path, known[name][1])
+        Source(known[name][0], path, known[name][1], read_as=read_as.get(known[name][0], ""))
         for name, path in there.items()
         if name not in new and name not in barred and data.shortest_s <= known[name][1] <= data.longest_s
     ]
@@ -159,6 +161,15 @@ def _read_known(table: CsvTable, name_column: str) -> dict[str, tuple[str, float
     return dict(zip(rows[name_column], zip(rows[Col.SHA256], rows[Col.DURATION_S], strict=True), strict=True))
 
 
+def _read_as() -> dict[str, str]:
+    """How the contents of the last run are read, by their SHA-256; empty if that is unknown."""
+    found: dict[str, str] = {}
+    for table in (tables.AUDIO, tables.SOUNDSCAPES):
+        with suppress(PipelineError):
+            found |= {source.sha256: source.read_as for source in read_sources(table)}
+    return found
+
+
 def _without_end(name_column: str) -> frozenset[str]:
     """Files of the last run without an end mark; empty if that is unknown."""
     try:
@@ -174,7 +185,7 @@ def _distinct(sources: Sequence[Source]) -> tuple[Source, ...]:
 
 def _scan(path: str, data: DataParams) -> Source | None:
     scan = scan_file(place(path), data)
-    return None if scan.code else Source(scan.sha256, path, scan.duration_s)
+    return None if scan.code else Source(scan.sha256, path, scan.duration_s, read_as=scan.read_as)
 
 
 def _estimate(sizes: Mapping[str, int], data: DataParams) -> UnknownFiles:

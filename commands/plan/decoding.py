@@ -229,7 +229,7 @@ class _Beginning:
 
     def __iter__(self) -> Iterator[Any]:
         rate_hz, spare = self._view.sample_rate_hz, room(self._view)
-        for piece in waveform_blocks(self._file, rate_hz, lead=spare):
+        for piece in waveform_blocks(self._file, rate_hz, lead=spare, read_as=""):
             self.samples += len(piece) - spare
             yield piece
             if self.samples >= MEASURED_S * rate_hz:

@@ -13,7 +13,7 @@ import torch
 
 from birdcache.arrays import Floats32
 from birdcache.audio.decoder import decoder, with_second_try
-from birdcache.audio.read import DECODER_VERSION
+from birdcache.audio.read import SCORING_VERSION
 from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.views import AnyView, MelView, PcenView, each_of
 from birdcache.predict.clip_scores import ClipScores
@@ -41,7 +41,8 @@ class OneFile:
     def __init__(self, path: AnyPath, scratch: Path, device: torch.device, silence: bool = False) -> None:
         self._path, self._scratch, self._device, self._silence = path, scratch, device, silence
         self._stored: dict[str, QuantizedArray] = {}
-        self.duration_s: float = with_second_try(lambda: decoder().info(path)).duration_s
+        self._info = with_second_try(lambda: decoder().mixed(path, decoder().info(path)))
+        self.duration_s, self.notes = self._info.duration_s, self._info.notes
 
     def quantized(self, view: MelView | PcenView) -> QuantizedArray:
         """Quantised values (T, M), as a store of this view holds them."""
@@ -53,7 +54,8 @@ class OneFile:
     def _spooled(self, view: MelView | PcenView) -> QuantizedArray:
         frames = 0
         with tempfile.TemporaryFile(dir=self._scratch) as spool:
-            for quantized in decode_quantized(decoder(), self._path, view, self.duration_s, silence=self._silence):
+            facts = self.duration_s, None, self._silence, self._info.read_as
+            for quantized in decode_quantized(decoder(), self._path, view, *facts):
                 spool.write(np.ascontiguousarray(quantized).data.cast("B"))
                 frames += len(quantized)
             spool.flush()
@@ -110,7 +112,8 @@ def score_file(
     clips = ClipScores.of(list(loaded.members), [(path.name, file.duration_s)], np.stack(per_member), cutting)
     firsts = [models[0] for models in loaded.members.values()] if embed else []
     features = [file.features(model, cutting) for model in firsts]
-    return FileScores(file.duration_s, clips.member_windows(), np.concatenate(features, axis=1) if embed else None)
+    embedding = np.concatenate(features, axis=1) if embed else None
+    return FileScores(file.duration_s, clips.member_windows(), embedding, file.notes)
 
 
 def reported(
@@ -173,4 +176,4 @@ def digest_of(loaded: LoadedEnsemble) -> str:
         for model in each
     ]
     ensemble = loaded.ensemble.model_dump(include={"labels", "window_s", "hop_s", "shifts_s", "fold_soup"})
-    return sha256_hex(canonical_json([models, ensemble, loaded.device.type, FRONTEND_VERSION, DECODER_VERSION]))
+    return sha256_hex(canonical_json([models, ensemble, loaded.device.type, FRONTEND_VERSION, SCORING_VERSION]))

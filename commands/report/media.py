@@ -119,7 +119,7 @@ def read_piece(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz:
     """Decode up to the end of a piece, and return the piece: (S,)."""
     start, end = round(start_s * sample_rate_hz), round((start_s + seconds) * sample_rate_hz)
     kept, done = [], 0
-    for block_S in waveform_blocks(place(audio.path), sample_rate_hz, audio.sha256):
+    for block_S in waveform_blocks(place(audio.path), sample_rate_hz, audio.sha256, read_as=audio.read_as):
         kept.append(block_S[max(start - done, 0) : max(end - done, 0)])
         done += len(block_S)
         if done >= end:

@@ -27,11 +27,12 @@ from train.score.tables import Windows, read_windows
 
 @dataclass(frozen=True)
 class AudioFile:
-    """An audio file: digest of its content, path and duration."""
+    """An audio file: digest of its content, path, duration, and how it is read (None: to be found out)."""
 
     sha256: str
     path: str
     duration_s: float
+    read_as: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def read_report(name: str) -> Any:
 
 def read_audio(table: CsvTable) -> list[AudioFile]:
     """The audio files of a table, each content once."""
-    rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S)
+    rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S, Col.READ_AS)
     return [AudioFile(*row) for row in rows.itertuples(index=False, name=None)]
 
 

@@ -32,7 +32,11 @@ def quantizer_of(view: MelView | PcenView) -> Quantizer:
 
 
 def quantized_blocks(
-    path: AnyPath, view: MelView | PcenView, sha256: str | None = None, silence: bool = False
+    path: AnyPath,
+    view: MelView | PcenView,
+    sha256: str | None = None,
+    silence: bool = False,
+    read_as: str | None = None,
 ) -> Iterator[QuantizedArray]:
     """Decode, transform and encode a recording in pieces (T, M).
 
@@ -40,6 +44,7 @@ def quantized_blocks(
     ----------
     sha256 : the content that stage `recordings` saw, or None to accept any.
     silence : whether a silent recording is accepted.
+    read_as : as of `birdcache.audio.read.AudioInfo`, or None to find it out.
 
     Raises
     ------
@@ -49,7 +54,7 @@ def quantized_blocks(
     """
     quantizer = quantizer_of(view)
     with np.errstate(over="ignore", invalid="ignore"):
-        waveform = waveform_blocks(path, view.sample_rate_hz, sha256, room(view), silence)
+        waveform = waveform_blocks(path, view.sample_rate_hz, sha256, room(view), silence, read_as)
         for values in spectrogram_blocks(waveform, view):
             if not np.isfinite(values).all():
                 raise RejectedAudio("not-finite", "its spectrogram holds values that are not finite numbers")
@@ -63,6 +68,7 @@ def decode_quantized(
     duration_s: float,
     sha256: str | None = None,
     silence: bool = False,
+    read_as: str | None = None,
 ) -> Iterator[QuantizedArray]:
     """As `quantized_blocks`, in a decoder's process, for a recording whose header promises this duration.
 
@@ -72,14 +78,14 @@ def decode_quantized(
         As there; crashed, timed-out or out-of-memory besides.
     """
     facts = {"view": view.model_dump(mode="json"), "filters": packed_filters(view)}
-    arguments = {**facts, "sha256": sha256, "silence": silence}
+    arguments = {**facts, "sha256": sha256, "silence": silence, "read_as": read_as}
     return decoder.arrays(quantized_from_json, path, arguments, duration_s, view.dtype, (view.n_mels,))
 
 
 def quantized_from_json(
-    path: AnyPath, view: dict[str, Any], filters: str, sha256: str | None, silence: bool
+    path: AnyPath, view: dict[str, Any], filters: str, sha256: str | None, silence: bool, read_as: str | None
 ) -> Iterator[QuantizedArray]:
     """`quantized_blocks` for a view as JSON and its `cache.mel.packed_filters`."""
     validated = VIEW.validate_python(view)
     accept_filters(validated, filters)
-    return quantized_blocks(path, validated, sha256, silence)
+    return quantized_blocks(path, validated, sha256, silence, read_as)

@@ -32,12 +32,15 @@ class Source:
     silence
         Whether it is known to be silent, and taken all the same. Its frames then have another key in the pool: nothing
         that must not be silent finds them there.
+    read_as
+        As `birdcache.audio.read.AudioInfo` has it; a part of the key, too.
     """
 
     sha256: str
     path: str
     duration_s: float
     silence: bool = False
+    read_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def plan_jobs(sources: Sequence[Source], view: MelView | PcenView, digest: str, 
     """The parts of a store of these sources, each content once, in order of their names; those in the pool too."""
     frame_bytes = view.n_mels * np.dtype(view.dtype).itemsize
     bits = part_bits(sum(view.frames(source.duration_s) for source in sources) * frame_bytes)
-    keys = [content_key(source.sha256, digest, source.silence) for source in sources]
+    keys = [content_key(source.sha256, digest, source.silence, source.read_as) for source in sources]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     finished = finished_rows(pool.parts())
     jobs = []

@@ -112,7 +112,8 @@ def _add(part_writer: PartWriter, key: str, source: Source, spec: BuildSpec) -> 
     """Add a recording; one that is refused, or decodes to its middle only, leaves no frames."""
     path = absolute(source.path, spec.base)
     with part_writer.recording(key) as writer:
-        for quantized in decode_quantized(decoder(), path, spec.view, source.duration_s, source.sha256, source.silence):
+        facts = source.duration_s, source.sha256, source.silence, source.read_as
+        for quantized in decode_quantized(decoder(), path, spec.view, *facts):
             writer.append(quantized)
 
 

@@ -26,8 +26,8 @@ from pipeline.builder.parallel import run_unordered
 
 BEGINNING_BLOCKS = 1  # of `birdcache.audio.read.BLOCK_SAMPLES`: 4 s at 32 kHz
 BATCH_FILES = 16  # per task of a worker
-FACTS = [Col.PATH, Col.SHA256, Col.DURATION_S, Col.SAMPLE_RATE_HZ]
-Suspect = tuple[str, float, str]  # path, duration in seconds, SHA-256 of the file's bytes
+FACTS = [Col.PATH, Col.SHA256, Col.DURATION_S, Col.SAMPLE_RATE_HZ, Col.READ_AS]
+Suspect = tuple[str, float, str, str]  # path, duration in seconds, how it is read, SHA-256 of the file's bytes
 
 
 def with_sounds(tables: Sequence[pd.DataFrame], machine: MachineParams) -> list[pd.DataFrame]:
@@ -70,7 +70,9 @@ def _sounds(suspects: pd.DataFrame, blocks: int | None, machine: MachineParams, 
     """Digest of the sound of each file, by its SHA-256."""
     found: dict[str, str] = {}
     if len(suspects):
-        files = list(zip(suspects[Col.PATH], suspects[Col.DURATION_S], suspects.index, strict=True))
+        files = list(
+            zip(suspects[Col.PATH], suspects[Col.DURATION_S], suspects[Col.READ_AS], suspects.index, strict=True)
+        )
         base = os.fspath(Path.cwd())
         batches = (files[start : start + BATCH_FILES] for start in range(0, len(files), BATCH_FILES))
         with Progress(len(files), what, "files") as progress:
@@ -81,12 +83,12 @@ def _sounds(suspects: pd.DataFrame, blocks: int | None, machine: MachineParams, 
 
 
 def _batch_sounds(files: Sequence[Suspect], blocks: int | None, base: str) -> dict[str, str]:
-    return {file[2]: _sound(file, blocks, base) for file in files}
+    return {file[-1]: _sound(file, blocks, base) for file in files}
 
 
 def _sound(file: Suspect, blocks: int | None, base: str) -> str:
-    path, duration_s, sha256 = file
+    path, duration_s, read_as, sha256 = file
     try:
-        return with_second_try(partial(decoder().sound, absolute(path, base), duration_s, sha256, blocks))
+        return with_second_try(partial(decoder().sound, absolute(path, base), duration_s, sha256, blocks, read_as))
     except RejectedAudio:
         return sha256

@@ -34,6 +34,7 @@ class Scan:
     detail: str = ""
     hint: str = ""
     notes: tuple[Note, ...] = ()
+    read_as: str = ""
 
 
 def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, what: str) -> pd.DataFrame:
@@ -83,8 +84,9 @@ def scan_file(path: AnyPath, data: DataParams) -> Scan:
         with costing_one_file(), fetched(path) as local:
             info = with_second_try(lambda: decoder().info(local))
             _check_choices(info, data)
+            info = with_second_try(lambda: decoder().mixed(local, info))
             facts = info.duration_s, info.sample_rate_hz, info.channels
-            return Scan(content_sha256(local), *facts, not info.ended, notes=info.notes)
+            return Scan(content_sha256(local), *facts, not info.ended, notes=info.notes, read_as=info.read_as)
     except RejectedAudio as rejected:
         return Scan(code=rejected.code, detail=rejected.detail, hint=rejected.hint)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,13 @@ def test_key_changes_with_audio_and_with_view() -> None:
     one, two = "1" * 64, "2" * 64
     assert len({content_key(one, one), content_key(one, two), content_key(two, one), content_key(two, two)}) == 4
     assert content_key(one, two) == content_key(one, two)
+
+
+def test_key_stays_for_what_is_read_as_ever_and_changes_for_what_is_not() -> None:
+    audio, digest = "1" * 64, "2" * 64
+    assert content_key(audio, digest) == hashlib.sha256(bytes.fromhex(audio + digest)).hexdigest()
+    marks = [(False, ""), (True, ""), (False, "channel 2"), (False, "channel 1"), (False, "counted")]
+    assert len({content_key(audio, digest, *mark) for mark in marks}) == len(marks)
 
 
 def test_parts_are_at_least_sixteen_and_then_about_32_mib() -> None:

@@ -34,6 +34,7 @@ PLAIN = {
     "mv",
     "rm",
     "source",
+    "find",
     "unzip",
 }
 SEPARATORS = {"&&", "||", ";", "|", "&"}

@@ -51,6 +51,7 @@ class Extent:
     end: int
     ended: bool = True
     notes: tuple[Note, ...] = ()
+    read_as: str = ""
 
 
 class Chunks:
@@ -176,7 +177,7 @@ def extent_of(window: Window, start: int, size: int, second_bytes: float, behind
     wrapped = start + size + (there - size >> 32 << 32)
     if wrapped > start + size and _is_end(window, behind(wrapped)):
         detail = f"its size, {size} bytes, has lost a multiple of 4 GiB: {wrapped - start} follow and are read"
-        return Extent(start, wrapped, notes=(Note("wrong-length", detail),))
+        return Extent(start, wrapped, notes=(Note("wrong-length", detail),), read_as="beyond 4 GiB")
     if is_open(size) and not (size and _is_end(window, stop)):
         return Extent(start, window.size, ended=False)
     if left < SHORT_S * second_bytes or _is_end(window, stop):

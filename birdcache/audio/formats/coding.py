@@ -63,7 +63,8 @@ class Coding:
         raw = None if self.lead else (self.subtype, self.order)
         reading = Reading(spans, self.lead(size) if self.lead else b"", surplus=most - frames, raw=raw)
         rate_hz, channels = self.sample_rate_hz, self.channels
-        return AudioHeader(rate_hz, channels, frames, whole=True, ended=extent.ended, notes=notes, reading=reading)
+        read_as = extent.read_as or ("cut" if most > frames else "")
+        return AudioHeader(rate_hz, channels, frames, True, extent.ended, notes, reading, read_as)
 
 
 def plain(rate_hz: int, channels: int, kind: str, bits: int, unit_bytes: int = 0, order: str = "LITTLE") -> Coding:

@@ -28,6 +28,9 @@ class AudioHeader:
         Whether the file says where it ends. What is there may be sound, but nobody knows if it is all.
     notes
         What is odd about the file, and harmless.
+    read_as
+        "", or a word for how it is read where versions before 1.2 read such files otherwise: with their other sound
+        under the same key, nobody would notice.
     reading
         What libsndfile reads instead of the file itself.
 
@@ -44,6 +47,7 @@ class AudioHeader:
     ended: bool = True
     notes: tuple[Note, ...] = ()
     reading: Reading | None = None
+    read_as: str = ""
 
     def __post_init__(self) -> None:
         check_shape(self.sample_rate_hz, self.channels)

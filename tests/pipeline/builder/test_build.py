@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from pipeline.builder.frontend import FRONTEND_VERSION, spectrogram
 from pipeline.builder.parallel import Task, run_unordered
 from pipeline.builder.plan import PartJob, Source
 from pipeline.builder.worker import Refused
+from pipeline.dataset.scan import scan_file
 from tests.fixtures.tiny import RATE_HZ, ROOT, song, write_audio
 
 Bytes = dict[str, bytes]
@@ -418,3 +420,26 @@ def test_build_that_is_killed_outright_resumes_with_its_finished_parts(
     files, _ = make_store(sources)
     assert 0 < len(decoded) < len(sources)
     assert make_store(sources, "undisturbed")[0] == files
+
+
+def test_pool_of_a_version_that_cancelled_a_bird_gives_all_but_that_one(
+    tmp_path: Path, sources: list[Source], make_store: MakeStore
+) -> None:
+    song_S = song(2000.0, 2.0, np.random.default_rng(1))
+    soundfile.write(tmp_path / "inverted.wav", np.stack([song_S, -song_S + 1e-4], axis=1), RATE_HZ)
+    scan = scan_file(tmp_path / "inverted.wav", parameters.load(ROOT / "params.yaml").data)
+    assert (scan.read_as, [note.code for note in scan.notes]) == ("channel 1", ["opposite-phase"])
+    as_ever = as_source(tmp_path / "inverted.wav")
+    make_store([*sources, as_ever])  # by the mean: what older versions have in their pools
+    cancelled_TM = stored(tmp_path, as_ever.sha256)
+    jobs = Builder(VIEW, tmp_path / "pool", machine()).plan([*sources, replace(as_ever, read_as=scan.read_as)])
+    assert [source.path for job in jobs for source in job.new] == [as_ever.path]
+    make_store([*sources, replace(as_ever, read_as=scan.read_as)])
+    assert stored(tmp_path, as_ever.sha256).max() > cancelled_TM.max() + 40
+
+
+def stored(tmp_path: Path, sha256: str) -> np.ndarray:
+    """The spectrogram of a recording in the store, in dB."""
+    store = Store(tmp_path / "mel.zarr", VIEW)
+    (row,) = store.rows_of([sha256]).tolist()
+    return np.asarray(store.read(row), np.float32)

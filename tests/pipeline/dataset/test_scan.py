@@ -13,12 +13,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from birdcache.audio.decoder import Decoder
-from birdcache.audio.notes import NOTES, Note
+from birdcache.audio.notes import NOTES, Note, notes_text
 from birdcache.params.sections import DataParams
 from cache import report_tables
 from pipeline import recordings as stage
 from pipeline.dataset import scan
-from pipeline.dataset.notes import notes_text, write_notes
+from pipeline.dataset.notes import write_notes
 from pipeline.dataset.scan import scan_file
 from tests.fixtures.mpeg import ID3V1, mp3, noisy, split_table, with_total, written
 from tests.fixtures.tiny import ROOT
@@ -82,7 +82,7 @@ def test_notes_are_written_once_each_sorted_by_file(tmp_path: Path) -> None:
     table = report_tables.NOTES.at(tmp_path / "notes.csv")
     write_notes(notes, table)
     assert table.path.read_text() == "file,note,detail\na,joined,y\nb,joined,x\n"
-    assert notes_text(notes[:2], table) == f"notes: joined 2, first a: y; listed in {table.path}"
+    assert notes_text(notes[:2]) == "notes: joined 2, first a: y"
 
 
 def test_each_note_is_explained_in_the_documentation() -> None:

@@ -1,0 +1,51 @@
+"""How channels become one: by their mean, or, where they cancel each other in it, by the loudest. S sample, C channel.
+
+Channels in opposite phase come from wiring and differential recorders: their mean is silence, or noise without the
+bird. Alone, the loudest of C channels would leave 1 / C**2 of its power in the mean; where less than a quarter of that
+is left, in a block, the block cancels. Two powers are compared, each with its own blindness: that of the samples, in
+which wind hides birds, and that of their differences, in which hiss does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from birdcache.arrays import Floats32, Floats64
+
+LEFT = 0.25  # of what the loudest channel alone would leave in the mean
+SHARE = 0.1  # of a recording's power, in blocks that cancel
+ALIKE = 0.9  # of the greatest power: the first such channel is taken, on every machine
+CHANNEL = "channel "
+
+
+class Mixing:
+    """Powers of one recording's channels and of their mean, block after block."""
+
+    def __init__(self, channels: int) -> None:
+        self._power_C = np.zeros(channels)
+        self._total, self._lost = np.zeros(2), np.zeros(2)
+
+    def take(self, samples_SC: Floats32) -> None:
+        """Take the next block."""
+        with np.errstate(all="ignore"):  # samples that are no numbers are refused later, in better words
+            for which, change_SC in enumerate((samples_SC - samples_SC.mean(axis=0), np.diff(samples_SC, axis=0))):
+                power_C, mean = _power(change_SC), _power(change_SC.mean(axis=1, keepdims=True))[0]
+                self._total[which] += power_C.max()
+                if mean < LEFT * power_C.max() / len(power_C) ** 2:
+                    self._lost[which] += power_C.max()
+            self._power_C += power_C
+
+    def read_as(self) -> str:
+        """How the recording is read: "" for the mean, `channel <number>` for the loudest, counted from 1."""
+        if not (self._lost > SHARE * self._total).any():
+            return ""
+        return f"{CHANNEL}{1 + int(np.argmax(self._power_C >= ALIKE * self._power_C.max()))}"
+
+
+def _power(samples_SC: Floats32) -> Floats64:
+    return np.asarray(np.square(samples_SC, dtype=np.float64).sum(axis=0))
+
+
+def channel_of(read_as: str) -> int | None:
+    """The channel that is taken, from 0; None for the mean of all."""
+    return int(read_as.rpartition(CHANNEL)[2]) - 1 if CHANNEL in read_as else None
