@@ -70,9 +70,11 @@ def _add_recordings(app: Flask, queue: JobQueue) -> None:
 
     @app.post("/recordings")
     def hand_in() -> Any:
-        sent = request.files.get("recording")
-        if sent is None or not sent.filename:
-            abort(400, "no recording was sent; send a file as form field `recording`")
+        files = [each for each in request.files.getlist("recording") if each.filename]
+        if len(files) != 1:
+            abort(400, f"{len(files) or 'no'} recordings were sent; send one file a request, as form field `recording`")
+        (sent,) = files
+        assert sent.filename is not None
         if shown_name(sent.filename).startswith("."):
             abort(415, f"{shown_name(sent.filename)} {HIDDEN}")
         suffix = Path(sent.filename).suffix.lower()

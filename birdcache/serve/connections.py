@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -26,35 +25,14 @@ from birdcache.serve.callers import Callers
 from birdcache.serve.jobs import disk_trouble
 
 THREADS = 6
+MOST_CONNECTIONS = 64  # one more ends the one that has been quiet for longest
+REQUEST_S, BYTES_PER_S = 20.0, 4096.0  # to send a request, and so much longer as its bytes take at this rate
+QUIET_S = 120.0  # without a request, or without taking anything of an answer
+LINGER_S = 3.0  # to go on sending after a refusal, before it must be heard
+LOOK_EVERY_S = 1.0
 MOST_HEADER_BYTES = 2**15
 KEPT_BYTES = 2**26  # of an answer, in memory: it can be sent when the disk is full
 TRANSFER_ENCODING = re.compile(rb"^transfer-encoding[ \t]*:", re.IGNORECASE | re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of connections.
-
-    Attributes
-    ----------
-    connections
-        How many there may be; one more ends the one that has been quiet for longest.
-    request_s, bytes_per_s
-        A request must be complete within so many seconds, and as many more as its bytes take at this rate.
-    quiet_s
-        How long a client may be without a request, or leave an answer lying.
-    linger_s
-        How long a client that was refused may go on sending before it must hear the answer.
-    look_every_s
-        How often these are looked after.
-    """
-
-    connections: int = 64
-    request_s: float = 20.0
-    bytes_per_s: float = 4096.0
-    quiet_s: float = 120.0
-    linger_s: float = 3.0
-    look_every_s: float = 1.0
 
 
 class Refusal(utilities.Error):  # type: ignore[misc]
@@ -73,7 +51,6 @@ class Refusal(utilities.Error):  # type: ignore[misc]
 class Request(HTTPRequestParser):  # type: ignore[misc]
     """A request, which is refused as soon as its headers are there."""
 
-    callers: Callers
     error: utilities.Error | None
     command = path = query = ""
     has_transfer_encoding = is_checked = False
@@ -111,13 +88,16 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
             return 411, "send the body whole, with its length (Content-Length) instead of a Transfer-Encoding"
         if not self.request_uri.startswith("/"):
             return 421, "this server is no proxy: ask it for a path, such as /"
-        return self.callers.refusal(self.command, self.query, self.headers)
+        callers: Callers = self.adj.callers
+        return callers.refusal(self.command, self.query, self.headers)
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection that ends when its client is slow."""
 
+    parser_class = Request
     request: Request | None
+    requests: list[Request]
     close_when_flushed: bool
     lingers = False  # everything is sent; what still comes is thrown away
     began = 0.0  # the request that is being received
@@ -142,7 +122,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def handle_write(self) -> None:
         """Send; close only when the client has heard all: closed with unread bytes, it would hear of a reset alone."""
-        if not self.close_when_flushed:
+        if not self.close_when_flushed:  # which a thread sets, and only once
             super().handle_write()
             return
         self.close_when_flushed = False
@@ -154,23 +134,21 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
 
-    def end_if_late(self, now: float, limits: Limits) -> None:
+    def end_if_late(self, now: float) -> None:
         """End it if the client has had its time; one that has begun to ask is told."""
         quiet_s = now - self.last_activity
         if self.lingers or self.total_outbufs_len:
-            if quiet_s > (limits.linger_s if self.lingers else limits.quiet_s):
-                self.drop()
-        elif self.requests:
-            return
-        elif self.request is None:
-            if quiet_s > (limits.quiet_s if self.began else limits.request_s):
-                self.drop()
-        elif now - self.began > limits.request_s + self.request.body_bytes_received / limits.bytes_per_s:
-            with self.requests_lock:
+            is_late = quiet_s > (LINGER_S if self.lingers else QUIET_S)
+        elif self.requests or self.request is None:
+            is_late = not self.requests and quiet_s > (QUIET_S if self.began else REQUEST_S)
+        else:
+            is_late = False
+            if now - self.began > REQUEST_S + self.request.body_bytes_received / BYTES_PER_S:
                 self.request.refuse(408, "the request did not come in time: send it again, on a faster connection")
-                self.requests.append(self.request)
-                self.request = None
-            self.server.add_task(self)
+                self.requests, self.request = [self.request], None
+                self.server.add_task(self)
+        if is_late:
+            self.drop()
 
     def drop(self) -> None:
         """End it in the next round of the loop, even if the client takes nothing."""
@@ -182,25 +160,25 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 class Server(TcpWSGIServer):  # type: ignore[misc]
     """waitress's server with these connections."""
 
-    limits: Limits
+    channel_class = Channel
 
     def readable(self) -> bool:
-        """True if one more connection may come: when all are taken, the quietest one without an answer to make ends."""
-        if len(self.active_channels) >= self.limits.connections:
-            idle = [each for each in self.active_channels.values() if not each.requests and not each.will_close]
-            if idle:
-                min(idle, key=lambda each: each.last_activity).drop()
-        return bool(super().readable())
+        """True if one more connection may come: when all are taken, the quietest one that awaits no answer ends."""
+        is_wanted = bool(super().readable())
+        if len(self.active_channels) < MOST_CONNECTIONS:
+            return is_wanted
+        idle = [each for each in self.active_channels.values() if not each.requests and not each.will_close]
+        if idle:
+            min(idle, key=lambda each: each.last_activity).drop()
+        return False
 
     def maintenance(self, now: float) -> None:
         """End connections that are late."""
         for channel in list(self.active_channels.values()):
-            channel.end_if_late(now, self.limits)
+            channel.end_if_late(now)
 
 
-def server_of(
-    application: Callable[..., Any], listening: socket.socket, callers: Callers, most_bytes: int, limits: Limits
-) -> Server:
+def server_of(application: Callable[..., Any], listening: socket.socket, callers: Callers, most_bytes: int) -> Server:
     """A server for an application on a socket that listens.
 
     Parameters
@@ -213,17 +191,13 @@ def server_of(
         ident="birdcache",
         max_request_body_size=most_bytes,
         max_request_header_size=MOST_HEADER_BYTES,
-        connection_limit=limits.connections + 3,  # the socket that listens and waitress's own two
+        connection_limit=2**20,  # ours is kept in a better way
         outbuf_overflow=KEPT_BYTES,
         outbuf_high_watermark=2**62,  # a thread that waits for a client would be lost for the others
         asyncore_use_poll=True,
         log_socket_errors=False,
     )
-    settings.cleanup_interval = settings.asyncore_loop_timeout = limits.look_every_s
-    place = listening.getsockname()
-    sort = (listening.family, listening.type, listening.proto, place)
-    server = Server(application, _sock=listening, bind_socket=False, adj=settings, sockinfo=sort)
-    server.limits = limits
-    request = type("OurRequest", (Request,), {"callers": callers})
-    server.channel_class = type("OurChannel", (Channel,), {"parser_class": request})
-    return server
+    settings.cleanup_interval = settings.asyncore_loop_timeout = LOOK_EVERY_S
+    settings.callers = callers
+    sort = (listening.family, listening.type, listening.proto, listening.getsockname())
+    return Server(application, _sock=listening, bind_socket=False, adj=settings, sockinfo=sort)

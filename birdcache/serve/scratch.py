@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 import tempfile
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -26,7 +25,18 @@ def own_folder(stack: ExitStack) -> Path:
         If none can be made.
     """
     try:
-        return _own_folder(stack)
+        if os.name == "nt":  # which knows no such locks
+            return Path(tempfile.mkdtemp(prefix=PREFIX))
+        for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            with suppress(OSError), ExitStack() as other:
+                if NAME.fullmatch(left.name) and left.lstat().st_uid == os.getuid() and _is_locked(left, other):
+                    shutil.rmtree(left, ignore_errors=True)
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another server may find it before it is locked, and remove it
+                if _is_locked(folder, stack) and folder.exists():
+                    return folder
     except OSError as error:
         raise CommandError(
             f"{error.filename or 'TMPDIR'}: no temporary folder can be made there ({error.strerror}); set TMPDIR to a "
@@ -34,28 +44,8 @@ def own_folder(stack: ExitStack) -> Path:
         ) from error
 
 
-def _own_folder(stack: ExitStack) -> Path:
-    if os.name == "nt":  # which knows no such lock
-        return Path(tempfile.mkdtemp(prefix=PREFIX))
-    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError), ExitStack() as other:
-            if NAME.fullmatch(left.name) and _is_own(left) and _is_locked(left, other):
-                shutil.rmtree(left, ignore_errors=True)
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        with suppress(FileNotFoundError):  # another server may find it before it is locked, and remove it
-            if _is_locked(folder, stack) and folder.exists():
-                stack.callback(shutil.rmtree, folder, ignore_errors=True)
-                return folder
-
-
-def _is_own(path: Path) -> bool:
-    found = path.lstat()
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-
-
 def _is_locked(folder: Path, stack: ExitStack) -> bool:
-    """Lock a folder until the stack is closed; False if another process holds it."""
+    """Lock a folder, no link to one, until the stack is closed; False if another process holds it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     stack.callback(os.close, handle)
     return lock(handle)

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(f"--max-mb {arguments.max_mb}: must be at least 1")
     try:
         from birdcache.serve.app import create_app
-        from birdcache.serve.connections import Limits, server_of
+        from birdcache.serve.connections import server_of
         from birdcache.serve.jobs import JobQueue
     except ModuleNotFoundError as error:
         raise CommandError(
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         stack.callback(queue.close)
         end_by_signals(queue.clear)
         app = create_app(queue, arguments.max_mb * 2**20, callers.cookie)
-        server = server_of(app, listening, callers, arguments.max_mb * 2**20 + FORM_BYTES, Limits())
+        server = server_of(app, listening, callers, arguments.max_mb * 2**20 + FORM_BYTES)
         print("\n".join([*predictor.facts.summary, *address_lines(callers)]), flush=True)
         server.run()  # until SystemExit, which it keeps to itself
         print("stopping", flush=True)

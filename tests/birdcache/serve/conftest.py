@@ -26,7 +26,7 @@ from birdcache.predict.outputs import Wanted
 from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.serve.app import create_app
 from birdcache.serve.callers import Callers, listening_socket
-from birdcache.serve.connections import Limits, server_of
+from birdcache.serve.connections import server_of
 from birdcache.serve.jobs import JobQueue
 from birdcache.storage import AnyPath
 
@@ -34,7 +34,6 @@ RATE_HZ = 16_000
 LABELS = ("robin", "wren", "=owl<script>")
 ABOVE = (0.5, 0.5, 0.5)
 WINDOW_S = 5.0
-LIMITS = Limits(look_every_s=0.05)
 MOST = 2**18  # the client keeps larger forms in a file that it does not close
 
 
@@ -147,11 +146,11 @@ def answer_of(connection: socket.socket) -> tuple[int, str]:
 
 
 @contextmanager
-def running(app: Flask, limits: Limits = LIMITS, token: str = "", most_bytes: int = MOST) -> Iterator[Served]:
+def running(app: Flask, token: str = "", most_bytes: int = MOST) -> Iterator[Served]:
     """The real server around an application, until the test ends."""
     with closing(listening_socket("127.0.0.1", 0)) as listening:
         callers = Callers(listening.getsockname(), token)
-        server = server_of(app, listening, callers, most_bytes, limits)
+        server = server_of(app, listening, callers, most_bytes)
         thread = threading.Thread(target=server.run)
         thread.start()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,11 @@ def test_an_upload_that_is_too_large_is_refused(client: FlaskClient) -> None:
 def test_a_form_without_a_recording_is_refused(client: FlaskClient) -> None:
     answer = client.post("/recordings", data={"other": "x"})
     assert (answer.status_code, answer.get_json()["state"]) == (400, "refused")
+    two = {"recording": [(BytesIO(sound(1)), "a.ogg"), (BytesIO(sound(1)), "b.ogg")]}
+    told = client.post("/recordings", data=two).get_json()["detail"]
+    assert told == "2 recordings were sent; send one file a request, as form field `recording`", (
+        "none is lost in silence"
+    )
 
 
 @pytest.mark.parametrize("path", ["", "/audio", "/spectrogram", "/detections/csv"])

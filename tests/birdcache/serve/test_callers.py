@@ -51,7 +51,7 @@ def test_a_request_for_another_server_is_refused(served: Served) -> None:
 def test_the_page_works_through_a_tunnel_with_another_port(served: Served) -> None:
     for name in ("localhost:9000", "127.0.0.1:9000", "[::1]:9000"):
         status, words = served.get("/recordings", name, f"Origin: http://{name}\r\nContent-Length: 0\r\n", "POST")
-        assert (status, "no recording was sent" in words) == (400, True)
+        assert (status, "no recordings were sent" in words) == (400, True)
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "PUT", "OPTIONS"])

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from birdcache.serve.connections import Limits
+from birdcache.serve import connections
 from tests.birdcache.serve.conftest import MOST, Served, answer_of, running
 
-QUICK = Limits(connections=8, request_s=0.3, bytes_per_s=1e5, quiet_s=0.5, linger_s=0.5, look_every_s=0.05)
+QUICK = {"REQUEST_S": 0.3, "BYTES_PER_S": 1e5, "QUIET_S": 0.5, "LINGER_S": 0.5, "LOOK_EVERY_S": 0.05}
 LARGE = 20 * 2**20  # more than waitress keeps by default for a client that does not read
 
 
@@ -35,9 +35,11 @@ def app() -> Flask:
 
 
 @pytest.fixture
-def quick(app: Flask) -> Iterator[Served]:
+def quick(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """A server that waits for nobody long."""
-    with running(app, QUICK) as started:
+    for name, value in QUICK.items():
+        monkeypatch.setattr(connections, name, value)
+    with running(app) as started:
         yield started
 
 
@@ -159,16 +161,13 @@ def test_a_request_that_comes_byte_by_byte_is_told_so_too(quick: Served) -> None
     raise AssertionError("was never told")
 
 
-def test_a_slow_body_that_goes_on_is_taken(app: Flask) -> None:
-    with (
-        running(app, Limits(request_s=0.3, bytes_per_s=1e4, look_every_s=0.05)) as served,
-        served.connect() as connection,
-    ):
-        connection.sendall(post(length=20_000, more="Connection: close\r\n"))
-        for _ in range(10):
-            connection.sendall(bytes(2000))
+def test_a_slow_body_that_goes_on_is_taken(quick: Served) -> None:
+    with quick.connect() as connection:
+        connection.sendall(post(length=100_000, more="Connection: close\r\n"))
+        for _ in range(5):
+            connection.sendall(bytes(20_000))
             time.sleep(0.1)
-        assert answer_of(connection) == (200, "20000")
+        assert answer_of(connection) == (200, "100000")
 
 
 def test_a_connection_without_a_request_ends(quick: Served) -> None:
@@ -181,9 +180,12 @@ def test_a_connection_without_a_request_ends(quick: Served) -> None:
 
 
 @pytest.mark.parametrize("half", [b"", *HALF.values()], ids=["silent", *HALF])
-def test_many_that_are_slow_leave_the_page_to_the_others(app: Flask, half: bytes) -> None:
-    """More connections than there may be, with hours to go: the quietest make room."""
-    with running(app, Limits(connections=8, look_every_s=0.05)) as served, ExitStack() as stack:
+def test_many_that_are_slow_leave_the_page_to_the_others(
+    app: Flask, half: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More connections than there may be, with time to go: the quietest make room."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 8)
+    with running(app) as served, ExitStack() as stack:
         for _ in range(30):
             stack.enter_context(served.connect()).sendall(half)
         began = time.monotonic()
@@ -207,7 +209,7 @@ def deaf_clients(served: Served) -> Iterator[list[socket.socket]]:
 
 
 def test_clients_that_take_no_answer_hold_no_thread(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("birdcache.serve.connections.THREADS", 2)
+    monkeypatch.setattr(connections, "THREADS", 2)
     with running(app) as served, deaf_clients(served):
         assert served.get() == (200, "page")
 
