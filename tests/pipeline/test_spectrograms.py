@@ -280,14 +280,14 @@ def test_what_decodes_to_nothing_good_is_refused_with_its_class(run: RunStage) -
     soundfile.write("unscaled.wav", quiet * 2**15, RATE_HZ, subtype="FLOAT")
     soundfile.write("whole.flac", quiet, RATE_HZ)
     Path("cut.flac").write_bytes(Path("whole.flac").read_bytes()[:20_000])
-    bad = {"cut.flac": "damaged", "nan.wav": "not-finite", "silence.wav": "silent", "unscaled.wav": "damaged"}
+    bad = {"cut.flac": "truncated", "nan.wav": "not-finite", "silence.wav": "silent", "unscaled.wav": "damaged"}
     good = sorted(Path("chorus/robin").iterdir())
     list_audio("audio", good)
     run()
     without = Store(Path("data/cache/mel.zarr")).digest
     list_audio("audio", [*good, *map(Path, bad)])
     report = run()
-    assert report["recordings"]["refused"] == {"damaged": 2, "not-finite": 1, "silent": 1}
+    assert report["recordings"]["refused"] == {"damaged": 1, "not-finite": 1, "silent": 1, "truncated": 1}
     table = pd.read_csv("reports/spectrograms/mel/refused.csv", index_col="file")
     assert table["code"].to_dict() == bad
     assert Store(Path("data/cache/mel.zarr")).digest == without

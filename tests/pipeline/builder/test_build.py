@@ -110,11 +110,12 @@ def make_store(tmp_path: Path) -> MakeStore:
 @pytest.fixture
 def bad_sources(tmp_path: Path, sources: list[Source]) -> list[Source]:
     """A file that breaks off while decoding, one that changed, an empty one, one that is gone, and a text."""
-    soundfile.write(tmp_path / "whole.flac", song(900, 2, np.random.default_rng(1)), RATE_HZ)
-    half = (tmp_path / "whole.flac").read_bytes()[:20_000]
-    for name, content in {"broken.flac": half, "changed.ogg": b"1", "empty.ogg": b"", "text.ogg": b"<html>"}.items():
+    broken_S = song(900, 20, np.random.default_rng(1))
+    broken_S[-1] = np.nan
+    soundfile.write(tmp_path / "broken.wav", broken_S, RATE_HZ, subtype="FLOAT")
+    for name, content in {"changed.ogg": b"1", "empty.ogg": b"", "text.ogg": b"<html>"}.items():
         (tmp_path / name).write_bytes(content)
-    bad = {name: content_sha256(tmp_path / name) for name in ("broken.flac", "empty.ogg", "text.ogg")}
+    bad = {name: content_sha256(tmp_path / name) for name in ("broken.wav", "empty.ogg", "text.ogg")}
     bad |= {"changed.ogg": "1" * 64, "gone.ogg": "2" * 64}
     return [Source(sha256, str(tmp_path / name), 1.0) for name, sha256 in bad.items()]
 
@@ -255,8 +256,8 @@ def test_refused_files_are_listed_with_reasons_and_leave_no_trace(
     files, refused = make_store([*bad_sources, *sources], "soiled")
     assert files == clean
     reasons = [(Path(entry.source.path).name, entry.reason) for entry in refused]
-    assert [name for name, _ in reasons] == ["broken.flac", "changed.ogg", "empty.ogg", "gone.ogg", "text.ogg"]
-    rules = ["breaks off while decoding", "has changed", "is empty", "cannot be read", "is not audio"]
+    assert [name for name, _ in reasons] == ["broken.wav", "changed.ogg", "empty.ogg", "gone.ogg", "text.ogg"]
+    rules = ["holds samples that are not finite", "has changed", "is empty", "cannot be read", "is not audio"]
     assert all(f"{name}: {rule}" in reason for (name, reason), rule in zip(reasons, rules, strict=True))
 
 
