@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
+from birdcache.errors import CommandError
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from commands.plan.decoding import Decoding, StoreCost, plan_decoding
 from commands.plan.reasons import counted, few, lines, size_text
 from commands.plan.stages import StagePlan, State, plan_stages
+from commands.project.repository import git_trouble
 
 MEANINGS = {
     "restored": "DVC has the results of these inputs and restores them",
@@ -31,6 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
         unreadable data set.
     """
     params = parameters.load()
+    if trouble := git_trouble():
+        raise CommandError(trouble)
     stages = plan_stages()
     if any(plan.stage == "check" and plan.state != "up to date" for plan in stages):
         from commands.project.check import check_params  # torch, and the networks, only if something is new

@@ -9,13 +9,16 @@ from birdcache.errors import CommandError, TrainError, run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
+from commands.project.repository import git_trouble
 from pipeline.builder.encode import quantizer_of
 from train.model.check import check_member
 from train.paths import CHECKED
 
 
 def main() -> None:
-    """Check params.yaml, then write data/checked.txt."""
+    """Check git and params.yaml, then write data/checked.txt."""
+    if trouble := git_trouble():
+        raise CommandError(trouble)
     check_params(parameters.load())
     write_text(CHECKED, "all views and members can be built\n")
 

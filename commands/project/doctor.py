@@ -201,6 +201,13 @@ def _dvc() -> Iterator[Finding]:
         "ok",
         f"DVC project; cache.type is {link_type or 'the default (reflink, else copy)'}; stores are not in its cache",
     )
+    from commands.project.repository import git_refusal, git_trouble
+
+    if trouble := git_trouble():
+        what, _, hint = trouble.partition(": ")
+        yield Finding("bad", what, hint)
+    if refusal := git_refusal():
+        yield Finding("warn", refusal, f"run `git config --global --add safe.directory {Path.cwd()}`")
     if not Path("dvc.yaml").is_file():
         yield Finding("bad", "dvc.yaml is missing", "restore it with `git checkout dvc.yaml`")
 

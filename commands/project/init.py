@@ -14,6 +14,7 @@ from birdcache.params import load as params
 from birdcache.params.yaml_file import parse_yaml
 from commands.project.data_facts import BACKGROUND, DataFacts, annotation_facts, birdclef_facts, folder_facts
 from commands.project.fitted_params import fitted_params
+from commands.project.repository import git_trouble
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -22,7 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
     Raises
     ------
     CommandError
-        If the folder does not hold what its layout needs, or the demo's parameters are nowhere to be found.
+        If the folder does not hold what its layout needs, the demo's parameters are nowhere to be found, or the
+        backbone or its weights are none.
     ParamsError
         If the new file breaks a rule.
     """
@@ -39,8 +41,12 @@ def run(arguments: argparse.Namespace) -> None:
         content = demo_params(chain(saved(path), committed(path)))
         content = fitted_params(content, facts, arguments.backbone, arguments.pretrained)
     write_params(path, content)
-    params.load()
-    print("next: dvc repro")
+    loaded = params.load()
+    if not arguments.demo and (arguments.backbone or loaded.members["base"].pretrained):
+        from commands.project.check import check_params  # torch, only for what somebody has chosen
+
+        check_params(loaded)
+    print(git_trouble() or "next: dvc repro")
 
 
 def _facts(arguments: argparse.Namespace) -> DataFacts:

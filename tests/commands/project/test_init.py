@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import timm
+from safetensors.torch import save_file
 
 from birdcache import cli
 from birdcache.errors import PipelineError
@@ -129,15 +131,15 @@ def test_ready_folds_are_used(tmp_path: Path) -> None:
 
 def test_weights_near_the_data_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.write_data(tmp_path / "shared/data/chorus")
-    weights = tmp_path / "shared/weights/tf_efficientnet_lite0.safetensors"
+    weights = tmp_path / "shared/weights/test_efficientnet.safetensors"
     weights.parent.mkdir()
-    weights.touch()
+    save_file(timm.create_model("test_efficientnet").state_dict(), weights)
     (tmp_path / "main").mkdir()
     Path("params.yaml").rename("main/params.yaml")
     monkeypatch.chdir(tmp_path / "main")
     cli.main(["init", "--birdclef", "../shared/data/chorus"])
     member = params.load().members["base"]
-    assert (member.backbone, member.pretrained) == (weights.stem, "../shared/weights/tf_efficientnet_lite0.safetensors")
+    assert (member.backbone, member.pretrained) == (weights.stem, "../shared/weights/test_efficientnet.safetensors")
     cli.main(["init", "--birdclef", "../shared/data/chorus", "--pretrained", "false"])
     assert params.load().members["base"].pretrained is False
 
@@ -214,6 +216,24 @@ def test_a_table_without_recordings_is_refused(tmp_path: Path, capsys: pytest.Ca
 def write_table(counts: dict[str, int]) -> None:
     rows = [f"{label},{label}/{number}.ogg" for label, count in counts.items() for number in range(count)]
     Path("train.csv").write_text("\n".join(["primary_label,filename", *rows]))
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--backbone", "efficientnet_b00"), "timm has no such model; similar names: efficientnet_b0"),
+        (("--pretrained", "none.safetensors"), "'none.safetensors': no such file or folder"),
+    ],
+)
+def test_a_network_that_no_stage_would_take_is_refused(
+    capsys: pytest.CaptureFixture[str], option: tuple[str, str], told: str
+) -> None:
+    tiny.write_data(Path("chorus"))
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["init", "--folders", "chorus/train_audio", *option])
+    shown = capsys.readouterr()
+    assert told in shown.err
+    assert "next: dvc repro" not in shown.out
 
 
 def test_recipes_fit_a_pretrained_network_and_the_size_of_the_data(tmp_path: Path) -> None:
