@@ -118,7 +118,7 @@ def _opened(local: Path, path: AnyPath) -> Iterator[FileIO]:
     with naming_rejections(path):
         kind = kind_of(local.stat().st_mode)
         if kind:  # to open or read one may wait for ever, or do what nobody asked for
-            raise RejectedAudio("unreadable", f"is {kind}, not a file", "remove it from the data set")
+            raise RejectedAudio("unreadable", f"is {kind}, not a file", "leave it out")
         with local.open("rb", buffering=0) as file:
             yield file
 

@@ -28,7 +28,19 @@ HINTS = {
     "crashed": FETCH,
     "timed-out": FETCH,
     "out-of-memory": FETCH,
+    "no-scores": "use another model, or leave the file out; all other files are done with",
     "unexpected": "report this line, best with the file; all other files are done with",
+}
+AGAIN = "fetch it again or leave it out"
+HINTS_ALONE = {  # of a file that belongs to no data set: `birdcache predict`, `serve`, and bundles in Python
+    **dict.fromkeys((code for code, hint in HINTS.items() if hint == FETCH), AGAIN),
+    "no-end": AGAIN,
+    "unreadable": "restore the file or its permissions, or leave it out",
+    "too-long": "cut the file, or leave it out",
+    "too-short": "leave it out",
+    "silent": "leave it out",
+    "not-used": "convert it, or leave it out",
+    "changed": "wait until nobody writes it, and run the same command again",
 }
 LONGEST_REASON = 300  # characters of an unexpected error's own message
 
@@ -43,6 +55,11 @@ class RejectedAudio(PipelineError):  # noqa: N818 - a rejected recording is no e
         super().__init__(code, detail, hint, file)
         self.code, self.detail, self.file = code, detail, file
         self.hint = hint or HINTS[code]
+
+    def alone(self) -> RejectedAudio:
+        """The same of a file that belongs to no data set: the hint names no table, stage or parameter."""
+        hint = HINTS_ALONE.get(self.code, self.hint) if self.hint == HINTS[self.code] else self.hint
+        return RejectedAudio(self.code, self.detail, hint, self.file)
 
     def __reduce__(self) -> tuple[type[RejectedAudio], tuple[str, ...]]:
         return RejectedAudio, (self.code, self.detail, self.hint, self.file)

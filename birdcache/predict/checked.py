@@ -38,7 +38,7 @@ def check_scores(
         return
     places = np.flatnonzero(is_bad.any(axis=tuple(each for each in range(values.ndim) if each != axis)))
     value, wanted = values[is_bad][0], "a score from 0 to 1" if bounds == SCORE else "a number"
-    others = f" and {len(places) - 1} others" if len(places) > 1 else ""
+    others = f" and {len(places) - 1} more" if len(places) > 1 else ""
     raise TrainError(
         f"{model}: gives {value:g} instead of {wanted} for {place(int(places[0]))}{others}; the model is broken: train "
         "or export it again, or use another one"

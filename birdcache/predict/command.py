@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,13 +18,14 @@ from birdcache.audio.read import content_sha256
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.bundle.format import SUFFIX, is_bundle
 from birdcache.checkout import project_module
-from birdcache.errors import CommandError
+from birdcache.errors import CommandError, os_trouble
 from birdcache.files import write_rows
 from birdcache.predict.files import Found, check_name, list_files, result_names
 from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems, forget_tables
 from birdcache.predict.predictor import FileScores, Predictor, score_all_the_same
 from birdcache.predict.results import Results
 from birdcache.progress import Progress
+from birdcache.text import printable
 
 REFUSED, KEPT = "refused.csv", "scores"
 REFUSED_COLUMNS = ("file", "code", "detail", "hint")
@@ -47,16 +49,35 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.embeddings:
         embeddings_module().check_embeddings(arguments.embeddings)
     predictor = open_predictor(arguments)
-    print("\n".join(predictor.facts.summary))
+    print("\n".join(map(printable, predictor.facts.summary)))
     job = Job(predictor, out, arguments.embeddings is not None)
-    done, refused = job.score(files, names)
-    wanted = Wanted.of(predictor, arguments.threshold)
-    for name in formats:
-        print(WRITERS[name](out, partial(job.finals, done), wanted))
-    if arguments.embeddings:
-        print(job.write_embeddings(arguments.embeddings, done))
-    forget_tables(out, [name for name, _ in refused])
-    report_refused(out / REFUSED, [rejected for _, rejected in refused], len(files), out)
+    with telling_trouble(out):
+        done, refused = job.score(files, names)
+        wanted = Wanted.of(predictor, arguments.threshold)
+        for name in formats:
+            print(WRITERS[name](out, partial(job.finals, done), wanted))
+        if arguments.embeddings:
+            print(job.write_embeddings(arguments.embeddings, done))
+        forget_tables(out, [name for name, _ in refused])
+        report_refused(out / REFUSED, [rejected for _, rejected in refused], len(files), out)
+
+
+@contextmanager
+def telling_trouble(out: Path) -> Iterator[None]:
+    """Turn an error of the disk into one that says what is kept.
+
+    Raises
+    ------
+    CommandError
+        With the file, the system's word and the way out.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(
+            f"{error.filename or out}: cannot be written ({os_trouble(error)}), then run the same command again; the "
+            f"scores of finished files are kept in {out / KEPT}"
+        ) from error
 
 
 def chosen_formats(text: str) -> list[str]:
@@ -139,7 +160,6 @@ class Job:
         self, files: Sequence[Found], names: Sequence[Path]
     ) -> tuple[list[Done], list[tuple[Path, RejectedAudio]]]:
         """Score what is not scored yet; refusals come with the names of the results that there are not."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
         done: list[Done] = []
         refused: list[tuple[Path, RejectedAudio]] = []
         kept = 0
@@ -157,7 +177,7 @@ class Job:
                         kept += is_kept
                         done.append(Done(file.path, name, sha256))
                 except RejectedAudio as rejected:
-                    refused.append((name, rejected))
+                    refused.append((name, rejected.alone()))
         if self._notes:
             print(f"warning: {notes_text(self._notes)}")
         if kept:
@@ -166,6 +186,7 @@ class Job:
 
     def _score(self, path: Path, sha256: str, progress: Progress) -> None:
         shares: list[float] = []
+        self._scratch.mkdir(parents=True, exist_ok=True)  # again, if somebody has removed it meanwhile
 
         def advance(share: float) -> None:
             shares.append(share)
@@ -215,7 +236,7 @@ def report_refused(path: Path, refused: Sequence[RejectedAudio], files: int, out
     rows = sorted((each.file, each.code, each.detail, each.hint) for each in refused)
     write_rows(path, REFUSED_COLUMNS, rows)
     if refused:
-        print("\n".join(map(str, refused)), file=sys.stderr)
+        print("\n".join(printable(str(each)) for each in refused), file=sys.stderr)
         raise CommandError(
-            f"{len(refused)} of {files} files could not be read ({path}); results of the others are in {out}"
+            f"{len(refused)} of {files} files could not be scored ({path}); results of the others are in {out}"
         )

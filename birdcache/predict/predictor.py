@@ -9,7 +9,8 @@ from typing import Protocol
 
 from birdcache.arrays import Floats32
 from birdcache.audio.notes import Note
-from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.rejected import RejectedAudio, costing_one_file
+from birdcache.errors import BirdcacheError
 from birdcache.storage import AnyPath
 
 Advance = Callable[[float], None]  # called with the further share of a file that is done
@@ -103,11 +104,21 @@ def score_all_the_same(
     Raises
     ------
     RejectedAudio
-        If the file cannot be read.
+        If the file cannot be read, the model gives no scores for it, or anything else happens over it that nobody
+        foresaw; the hint suits a file that belongs to no data set.
+    OSError
+        If the disk fails, which is not the file's fault.
     """
     try:
-        return predictor.score(path, embed, scratch, advance), False
+        with costing_one_file(str(path)):
+            try:
+                return predictor.score(path, embed, scratch, advance), False
+            except RejectedAudio as rejected:
+                if rejected.code != "silent":
+                    raise
+            return predictor.score(path, embed, scratch, lambda _: None, silence=True), True
     except RejectedAudio as rejected:
-        if rejected.code != "silent":
-            raise
-    return predictor.score(path, embed, scratch, lambda _: None, silence=True), True
+        raise rejected.alone() from rejected
+    except BirdcacheError as error:  # of the model
+        detail, _, hint = str(error).rpartition("; ")
+        raise RejectedAudio("no-scores", detail or hint, hint if detail else "", str(path)) from error

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from birdcache.arrays import Floats32
+from birdcache.arrays import Floats32, Floats64
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.read import SCORING_VERSION
 from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.views import AnyView, MelView, PcenView, each_of
+from birdcache.predict.checked import FEATURE, check_scores, clip_of
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, nearest_clips, windows_in
 from birdcache.predict.predictor import Advance, Facts, FileScores
@@ -77,7 +78,13 @@ class OneFile:
     def scores(self, model: Model, cutting: Cutting) -> Floats32:
         """Scores of the clips by a model, (S, N, K)."""
         scorer, count = self._scorer(model)
-        return scorer.scores_around(cutting.moved_middles_s(self.duration_s), 0, count, BATCH)
+        middle_SN = cutting.moved_middles_s(self.duration_s)
+        scores_SNK = scorer.scores_around(middle_SN, 0, count, BATCH)
+        check_scores(scores_SNK, name_of(model), self._clip(middle_SN[0]), axis=1)
+        return scores_SNK
+
+    def _clip(self, middle_s: Floats64) -> Callable[[int], str]:
+        return clip_of([self._path.name] * len(middle_s), middle_s)
 
     def features(self, model: Model, cutting: Cutting) -> Floats32:
         """Features of the clip nearest to the middle of each window, (W, E)."""
@@ -86,7 +93,14 @@ class OneFile:
         windows = windows_in(self.duration_s, cutting.window_s)
         number_N = np.arange(len(middle_s), dtype=np.float32)
         nearest_s = middle_s[nearest_clips(middle_s, number_N, windows, cutting.window_s).astype(int)]
-        return scorer.features(clips_at(nearest_s, 0, count, view, model.clip_frames), BATCH)
+        features_WE = scorer.features(clips_at(nearest_s, 0, count, view, model.clip_frames), BATCH)
+        check_scores(features_WE, name_of(model), self._clip(nearest_s), bounds=FEATURE)
+        return features_WE
+
+
+def name_of(model: Model) -> str:
+    """A model by its member and folds, for errors."""
+    return f"model {model.sidecar.member.name} of fold {', '.join(map(str, model.trained))}"
 
 
 def score_file(
@@ -103,6 +117,8 @@ def score_file(
     ------
     RejectedAudio
         If the file cannot be read.
+    TrainError
+        If a model gives anything but scores for it.
     """
     file, cutting = OneFile(path, scratch, loaded.device, silence), loaded.ensemble.cutting
     per_member = [

@@ -54,6 +54,6 @@ def test_the_command_predicts_and_refuses_what_is_no_audio(exported: Exported, t
     done = run(tmp_path, COMMAND, "predict", *paths, "--model", exported.bundle, "--out", out)
     assert done.returncode == 1
     assert done.stderr.endswith(
-        f"1 of 2 files could not be read ({out}/refused.csv); results of the others are in {out}\n"
+        f"1 of 2 files could not be scored ({out}/refused.csv); results of the others are in {out}\n"
     )
     assert (out / "detections.csv").is_file()

@@ -20,11 +20,10 @@ from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS
 from birdcache.bundle.onnx_file import check_onnx
 from birdcache.bundle.read import check_sums, open_bundle
 from commands.export.bundle_files import write_sums
-from tests.fixtures.hostile_bundle import DESCRIBED, LABELS, SAMPLES, endless, external, model, write_bundle
+from tests.fixtures.hostile_bundle import CUT, DESCRIBED, LABELS, SAMPLES, endless, external, model, write_bundle
 
 INPUT = DESCRIBED["inputs"][0]
 MEMBER = DESCRIBED["members"]["base"]
-CUT = helper.make_node("Slice", ["waveform", "begin", "scores_end", "axis"], ["some"])
 
 
 def refusal(folder: Path) -> str:

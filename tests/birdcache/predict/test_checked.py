@@ -30,7 +30,7 @@ def test_any_other_number_names_model_and_recording(value: float) -> None:
     with pytest.raises(TrainError, match=rf"^models/base/0: gives {value:g} instead of a score from 0 to 1 for c;"):
         check_scores(scores, "models/base/0", NAMES.__getitem__, axis=1)
     scores[0, 1, 0] = value
-    with pytest.raises(TrainError, match=r"for b and 1 others; the model is broken"):
+    with pytest.raises(TrainError, match=r"for b and 1 more; the model is broken"):
         check_scores(scores, "models/base/0", NAMES.__getitem__, axis=1)
 
 

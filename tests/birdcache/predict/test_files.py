@@ -234,7 +234,7 @@ def test_refused_files_are_listed_by_their_codes_and_the_others_are_scored(
     refused = pd.read_csv(project / "refused.csv").set_index("file")["code"]
     wanted = {"cut.ogg": "truncated", "text.mp3": "not-audio"}
     assert refused.to_dict() == {str(folder / name): code for name, code in wanted.items()}
-    assert "2 of 4 files could not be read" in capsys.readouterr().err
+    assert "2 of 4 files could not be scored" in capsys.readouterr().err
     scored = {"good", "silent"}
     assert set(pd.read_csv(project / "detections.csv")["file"]) == {str(folder / f"{name}.wav") for name in scored}
     assert {path.name for path in (project / "raven").iterdir()} == {f"{name}.selections.txt" for name in scored}
@@ -279,7 +279,7 @@ def test_a_name_that_no_table_can_hold_spoils_no_other_file(
     assert (project / "raven/good.selections.txt").is_file()
     (row,) = pd.read_csv(project / "refused.csv").to_dict("records")
     assert (row["code"], row["hint"]) == ("unreadable", "rename it")
-    assert "1 of 2 files could not be read" in capsys.readouterr().err
+    assert "1 of 2 files could not be scored" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["鳥\u3000声.wav", "d\u00a0é 'a'.wav", "🐦.wav"])
