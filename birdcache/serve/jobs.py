@@ -35,8 +35,8 @@ WRITTEN = Path(UNNAMED)  # names files of results, whatever the recording is cal
 REMOVALS = 5
 
 
-class _UnwantedError(Exception):
-    """The recording was removed, or the server ends: nobody waits for the analysis."""
+class _UnwantedError(BaseException):
+    """The recording was removed, or the server ends: nobody waits for the analysis. No net for errors catches it."""
 
 
 class BusyError(Exception):
