@@ -18,6 +18,7 @@ from tests.torture import (
     flips,
     killed_trainings,
     kills,
+    mutated_frames,
     mutated_ogg,
     strangers,
     truncated,
@@ -27,6 +28,7 @@ from tests.torture.outcome import Outcome
 REPORT = Path("reports/torture.json")
 TRIALS: dict[str, Callable[..., Outcome]] = {
     "mutated-ogg": mutated_ogg.trial,
+    "mutated-frames": mutated_frames.trial,
     "truncated": truncated.trial,
     "bad-among-good": bad_among_good.trial,
     "strangers": strangers.trial,

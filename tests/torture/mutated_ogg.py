@@ -31,28 +31,29 @@ from tests.torture.outcome import Outcome
 
 ROOT = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-m")
+MODULE = "tests.torture.mutated_ogg"
 DEADLINE_S = 20
 CRASHED, LATE = "crashed", "over the deadline"
 
 
 def trial(tried: int = 10_000, seed: int = 1) -> Outcome:
     """Read so many spoiled files; failures are crashes, missed deadlines, and bad sound that was accepted."""
-    verdicts: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        for verdict in _verdicts(tried, seed, Path(folder)):
-            verdicts[("mended " if verdict["mended"] else "") + verdict["code"]] += 1
+        for verdict in verdicts(tried, seed, Path(folder)):
+            codes[("mended " if verdict["mended"] else "") + verdict["code"]] += 1
             if verdict["failure"]:
                 failures.append(f"{verdict['number']} {verdict['kind']}: {verdict['failure']}")
-    counts = ", ".join(f"{code} {count}" for code, count in verdicts.most_common())
+    counts = ", ".join(f"{code} {count}" for code, count in codes.most_common())
     return Outcome("mutated OGGs", tried, len(failures), failures[0] if failures else "none", counts)
 
 
-def _verdicts(tried: int, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
+def verdicts(tried: int, seed: int, folder: Path, module: str = MODULE) -> Iterator[dict[str, Any]]:
     """The verdict on each file; a child that dies is replaced by one that goes on behind the file that killed it."""
     number = 0
     while number < tried:
-        command = child_command(str(seed), str(number), str(tried), str(folder))
+        command = child_command(str(seed), str(number), str(tried), str(folder), module=module)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
             for line in child.stdout or ():
@@ -67,9 +68,9 @@ def _verdicts(tried: int, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
             number += 1
 
 
-def child_command(*numbers: str) -> list[str]:
+def child_command(*numbers: str, module: str = MODULE) -> list[str]:
     """What reads the files of these numbers."""
-    return [*PYTHON, "tests.torture.mutated_ogg", *numbers]
+    return [*PYTHON, module, *numbers]
 
 
 def nth_mutant(bases: Mapping[str, bytes], seed: int, number: int) -> Mutant:

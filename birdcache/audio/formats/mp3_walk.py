@@ -14,8 +14,9 @@ from birdcache.audio.rejected import RejectedAudio
 
 HEAD_BYTES = 4
 FIRST_WITHIN = 2**20  # bytes before the first frame, but for tags and zeros: behind more there is no MPEG audio
-SURE_FRAMES = 3  # in a row: fewer may be a chance
+SURE_FRAMES, SURE_OF_A_KIND = 3, 2  # in a row: fewer may be a chance, unless it is known what must come
 MOST_FREE_BYTES = 2**13  # of a frame in free format
+ZEROS = bytes(16)
 HEAD = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x00-\xef]", re.DOTALL)
 
 
@@ -111,7 +112,10 @@ class Walk:
         if found == self._end and self._end - known < HEAD_BYTES and rest[:1] == b"\xff":
             self.cut = True
             return found
-        is_frame = found < place or {found - known, found - self._last} & self._lengths
+        is_frame = found < place or found - self._last in self._lengths
+        if found - known in self._lengths:
+            alike = sum(a == b for a, b in zip(rest, self._window(self._last, HEAD_BYTES), strict=False))
+            is_frame |= found < self._end or alike >= HEAD_BYTES // 2
         if is_frame or (zeros and found < self._end):
             raise RejectedAudio("damaged", f"the frame at byte {self._last} or the next one is broken")
         self.has_gaps = True
@@ -146,9 +150,11 @@ class Walk:
             truncated if the file ends within it, not-audio if there is none.
         """
         place, _ = self._behind_known(start)
+        frame = frame_of(self._window(place, HEAD_BYTES))
+        if frame is not None and self._is_sure(place, frame.kind):
+            return place
         for found in self._sure(None, place, place + FIRST_WITHIN):
             return found
-        frame = frame_of(self._window(place, HEAD_BYTES))
         if frame is not None and frame.kind.layer == 3 and place + frame.length > self._end:
             raise RejectedAudio("truncated", "ends within its first frame")
         begin = self._window(start, 8)
@@ -170,12 +176,16 @@ class Walk:
             return False
         if kind is None:
             self._free_bytes = 0
-        for count in range(SURE_FRAMES):
+        for count in range(SURE_FRAMES if kind is None else SURE_OF_A_KIND):
             length = self._length(place, first.kind)
             if not length or place + length > self._end:
-                return count > 0 and (length > 0 or self._behind_known(place)[0] > place or place == self._end)
+                return count > 0 and (length > 0 or place == self._end or self._is_known(place))
             place += length
         return True
+
+    def _is_known(self, place: int) -> bool:
+        """Whether a tag begins here, or zeros that are no chance."""
+        return behind_tags(self._window, place) > place or self._window(place, len(ZEROS)) == ZEROS
 
     def _length(self, place: int, kind: Kind) -> int:
         """Bytes of the frame of this kind that begins at a place; 0 if none does."""
