@@ -67,6 +67,8 @@ class TrainingSplit:
         model = build_model(member.member, self.trained.classes, member.view.n_mels, pretrained, channels, clips)
         model = model.to(self.device)
         model.check_clips(clips)
+        if model.pretrained:
+            print(f"{member.name}-{self.fold}: {model.pretrained}")
         if recipe.normalise == "bins":
             model.statistics = bin_statistics(self.trained, self.frames, member.view, recipe)
         torch.manual_seed(seed + self.ranks.rank)  # dropout differs from process to process, the weights must not

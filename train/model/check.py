@@ -29,7 +29,7 @@ def check_member(name: str, params: Params, classes: int = 2) -> list[str]:
 
     Returns
     -------
-    What is worth telling, such as how clips are padded.
+    What is worth telling: how clips are padded, and what is taken of a file of weights.
 
     Raises
     ------
@@ -40,28 +40,31 @@ def check_member(name: str, params: Params, classes: int = 2) -> list[str]:
         model, clips = _checked(name, params, classes)
     except TrainError as error:
         raise TrainError(str(error).replace("params.yaml: ", f"params.yaml: members.{name}: ", 1)) from error
-    if model.padding == NO_PADDING:
-        return []
-    shown, seen = clips.size, tuple(map(sum, zip(clips.size, model.padding, strict=True)))
-    backbone = params.members[name].backbone
-    return [f"members.{name}: {backbone} sees clips of {shown[0]} x {shown[1]} padded to {seen[0]} x {seen[1]}"]
+    told = [model.pretrained] if model.pretrained else []
+    if model.padding != NO_PADDING:
+        own, seen = clips.size, tuple(map(sum, zip(clips.size, model.padding, strict=True)))
+        told.append(
+            f"{params.members[name].backbone} sees clips of {own[0]} x {own[1]} padded to {seen[0]} x {seen[1]}"
+        )
+    return [f"members.{name}: {each}" for each in told]
 
 
 def _checked(name: str, params: Params, classes: int) -> tuple[Classifier, Clips]:
     member, recipe = params.members[name], params.recipe_of(name)
     view = multi_view([params.views[each] for each in member.views])
     clips, channels = Clips(view, recipe.clip_s), channel_count(view, recipe)
-    large = timm.is_model(member.backbone) and parameter_count(member.backbone) > LARGE
     pretrained = member.pretrained if isinstance(member.pretrained, str) else False
+    known = timm.is_model(member.backbone)
+    if known and member.pretrained is True and not timm.is_model_pretrained(member.backbone):
+        raise TrainError(
+            f"params.yaml: pretrained = true: timm has no weights for {member.backbone}; set it to false, name a file "
+            "of weights, or choose another backbone"
+        )
+    large = known and parameter_count(member.backbone) > LARGE
     with torch.device("meta" if large else "cpu"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights are not copied to a network without values
         model = build_model(member, classes, view.n_mels, pretrained, channels, clips)
         if recipe.recompute:
             model.recompute(True)
         model.check_clips(clips)
-    if member.pretrained is True and not timm.is_model_pretrained(member.backbone):
-        raise TrainError(
-            f"params.yaml: pretrained = true: timm has no weights for {member.backbone}; set it to false, name a file "
-            "of weights, or choose another backbone"
-        )
     return model, clips

@@ -23,9 +23,9 @@ from train.model.heads import (
     features_of,
     generalise_pool,
 )
-from train.model.pretrained import check_source, take_weights
+from train.model.pretrained import check_source, conversions, take_weights
 from train.model.sizes import NO_PADDING, Clips, Fit, Size, create, fit, opened, refused, said_by
-from train.model.weight_file import WeightSource, find_source
+from train.model.weight_file import check_values, find_source
 
 PROBE_FRAMES = 128  # of the silent spectrogram that shows what features look like, where no clip's length is known
 
@@ -42,6 +42,7 @@ class Classifier(nn.Module):
 
     bin_mean: Tensor
     bin_deviation: Tensor
+    pretrained = ""  # what was taken of a file of weights, in words
 
     def __init__(
         self,
@@ -178,9 +179,9 @@ def build_model(
     Parameters
     ----------
     mel_bins : of the view.
-    pretrained : False (random weights), True (timm downloads its own), the path of a .safetensors file with timm's
-        key names, or a trained model (see `train.model.weight_file`). timm folds the stem's three input channels into
-        as many as there are; the head of file or model is left out, a fresh one takes its place.
+    pretrained : False (random weights), True (timm downloads its own), the path of a file of weights, or a trained
+        model (see `train.model.weight_file`). The stem is adapted to the channels; the head of file or model is left
+        out, a fresh one takes its place.
     channels : of the images.
     clips : that the model will see; without them it takes images of whatever size the backbone does.
 
@@ -191,27 +192,35 @@ def build_model(
         process such clips.
     """
     _check_backbone(member.backbone)
+    where = f"params.yaml: pretrained = {pretrained!r}"
     source = find_source(pretrained) if isinstance(pretrained, str) else None
     if source:
-        check_source(source, member.backbone, pretrained)
+        check_source(source, member.backbone, where)
     fitting = fit(member.backbone, clips, channels) if clips else Fit(opened(member.backbone))
-    options = {"num_classes": classes, "in_chans": channels, **_options(member, source or bool(pretrained))}
+    options = {"num_classes": classes, "in_chans": channels, **_options(member), **fitting.options}
     try:
-        backbone = create(member.backbone, {**options, **fitting.options})
+        with conversions(bool(source)) as filters:
+            backbone = create(member.backbone, {**options, "pretrained": pretrained is not False})
     except Exception as error:  # of a foreign network, which may raise any
         raise TrainError(
             f"params.yaml: backbone {member.backbone} cannot be built with pretrained = {pretrained!r} and "
             f"drop_path = {member.drop_path}: {error}; correct the member"
         ) from error
+    told = ""
     if source:
-        take_weights(backbone, source, channels, pretrained)
+        size = fitting.options.get("img_size")
+        told = take_weights(backbone, source, [] if source.trained else filters, channels, size, where)
+    elif pretrained:
+        check_values(where, backbone.state_dict())
     head = None
     if member.head == "sed":
         size = clips.size if clips else (mel_bins, PROBE_FRAMES)
         head = attend_to_frames(backbone, member, classes, (channels, *size), fitting.padding)
     elif member.pool == "gem":
         generalise_pool(backbone, member.backbone)
-    return Classifier(backbone, mel_bins, head, channels, fitting.padding)
+    model = Classifier(backbone, mel_bins, head, channels, fitting.padding)
+    model.pretrained = told
+    return model
 
 
 def _check_backbone(backbone: str) -> None:
@@ -222,15 +231,12 @@ def _check_backbone(backbone: str) -> None:
     raise TrainError(f"params.yaml: backbone = {backbone!r}: timm has no such model; {hint}")
 
 
-def _options(member: Member, pretrained: bool | WeightSource) -> dict[str, Any]:
-    options: dict[str, Any] = {"pretrained": pretrained is True}
+def _options(member: Member) -> dict[str, Any]:
+    options: dict[str, Any] = {}
     if member.head == "linear":
         options["drop_rate"] = member.dropout
     if member.drop_path:
         options["drop_path_rate"] = member.drop_path  # not every backbone has this option
-    if isinstance(pretrained, WeightSource) and not pretrained.trained:
-        # a head of 0 classes never has the requested size, so timm leaves out the file's head
-        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained.path), "num_classes": 0}}
     return options
 
 

@@ -1,4 +1,7 @@
-"""A backbone's first weights: out of a file with timm's key names, or out of a trained model of any project.
+"""A backbone's first weights: out of a file of any project, or out of a model that was trained here.
+
+Names of tensors become timm's by taking off what stands before all of them (`module.`, `state_dict.model.`, ...), and
+by timm's own conversion of what a family's authors published.
 
 Source: weights learnt on other labels, without their head, as in Yosinski et al. 2014.
 """
@@ -6,66 +9,103 @@ Source: weights learnt on other labels, without their head, as in Yosinski et al
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from operator import itemgetter
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed  # type: ignore[attr-defined]
 from torch import Tensor, nn
+from torch.nn import functional
 
 from birdcache.errors import TrainError
-from train.model.weight_file import Trained, WeightSource
+from train.model.likely import likely_backbone
+from train.model.sizes import Size
+from train.model.weight_file import Trained, WeightSource, check_values, read_tensors
 
 BACKBONE = "backbone."  # what names of a trained model's tensors begin with, but for those of its head and statistics
-STATISTICS = "bin_mean"  # (C, M), with the channels of the images that the model was trained on
+SAME_BACKBONE = 0.3  # of the tensors may be unfit, then the file is hardly another network's
+COMMON = 0.2  # of a file's tensors may be the network's, the others an optimiser's
+
+State = dict[str, Tensor]
+Convert = Callable[[State], State]
 
 
-def check_source(source: WeightSource, backbone: str, pretrained: bool | str) -> None:
-    """Refuse weights of another backbone before anything is built.
+def check_source(source: WeightSource, backbone: str, where: str) -> None:
+    """Refuse a model that was trained with another backbone before anything is built.
 
     Raises
     ------
     TrainError
-        If they were trained with another backbone (naming both), or have other key names than timm's.
+        If it was; names both.
     """
-    if source.trained is None:
-        keys = _keys_of(source, pretrained)
-        if any(key.startswith(BACKBONE) for key in keys):
-            raise TrainError(
-                f"{_where(pretrained)}: is a trained model without its sidecar; copy the whole folder, with model.json"
-            )
-    elif source.trained.backbone != backbone:
+    if source.trained and source.trained.backbone != backbone:
         raise TrainError(
-            f"{_where(pretrained)}: was trained with backbone {source.trained.backbone}, but this member has "
-            f"{backbone}; name the same backbone, or another source"
+            f"{where}: was trained with backbone {source.trained.backbone}, but this member has {backbone}; name the "
+            "same backbone, or another source"
         )
 
 
-def take_weights(backbone: nn.Module, source: WeightSource, channels: int, pretrained: bool | str) -> None:
-    """Copy a trained model's weights into a backbone, without its head; what timm has loaded from a file is checked.
+@contextmanager
+def conversions(wanted: bool) -> Iterator[list[Any]]:
+    """Have timm hand over its functions that convert published weights, where it would load weights."""
+    builder: Any = import_module("timm.models._builder")
+    load, functions = builder.load_pretrained, list[Any]()
+    if wanted:
+        builder.load_pretrained = lambda *_, filter_fn=None, **__: functions.append(filter_fn)
+    try:
+        yield functions
+    finally:
+        builder.load_pretrained = load
 
-    If the source saw images of another number of channels, its stem is adapted to `channels`.
+
+def take_weights(
+    backbone: nn.Module, source: WeightSource, filters: list[Any], channels: int, size: Size | None, where: str
+) -> str:
+    """Copy weights into a backbone, but for those of its head.
+
+    Parameters
+    ----------
+    filters : as of `conversions`.
+    channels : of the backbone's images.
+    size : mel bins and frames that the backbone is made for; None if it takes any.
+
+    Returns
+    -------
+    What was taken and what left out, in words.
 
     Raises
     ------
     TrainError
-        If tensors are missing or of other shapes.
+        If tensors are missing, of other shapes, NaN or infinite.
     """
-    if source.trained is None:
-        _check_complete(backbone, _keys_of(source, pretrained), pretrained)
-        return
-    try:
-        stored = load_file(source.path)
-    except SafetensorError as error:
-        raise TrainError(f"{_where(pretrained)}: {source.path}: {error}; copy the folder again") from None
-    taken = {name.removeprefix(BACKBONE): tensor for name, tensor in stored.items() if name.startswith(BACKBONE)}
-    _check_complete(backbone, set(taken), pretrained, _lost_parts(backbone, taken, source.trained))
-    own, head = backbone.state_dict(), _head(backbone)
-    taken = {name: tensor for name, tensor in taken.items() if name in own and not name.startswith(head)}
-    try:
-        taken |= _stems(backbone, taken, len(stored[STATISTICS]), channels)
-        backbone.load_state_dict(taken, strict=False)
-    except (RuntimeError, KeyError) as error:
-        raise TrainError(f"{_where(pretrained)}: {source.path} does not fit the backbone: {error}") from error
+    stored, own, head = read_tensors(source.path, where), backbone.state_dict(), _head(backbone)
+    fresh = (*head, *_lost_parts(backbone, stored, source.trained))
+    wanted = {name for name in own if not name.startswith(fresh) and not name.endswith("num_batches_tracked")}
+    prefix, state = _named_as(wanted, stored, partial(_converted, backbone, filters), where)
+    taken = {name: state[name] for name in own.keys() & state.keys() if not name.startswith(head)}
+    stems = {f"{name}.weight" for name in _configured(backbone, "first_conv")}
+    taken = {
+        name: _stem(tensor, own[name], channels) if name in stems else _resized(name, tensor, own[name], size)
+        for name, tensor in taken.items()
+    }
+    unlike = {name for name in wanted & taken.keys() if taken[name].shape != own[name].shape}
+    if unfit := sorted(wanted - taken.keys()) or sorted(unlike):
+        lack = "lacks" if wanted - taken.keys() else "has other shapes for"
+        hint = likely_backbone(source.path, stored) if len(unfit) > SAME_BACKBONE * len(wanted) else ""
+        raise TrainError(
+            f"{where}: {lack} {len(unfit)} of {len(wanted)} tensors of the backbone, such as {unfit[0]}; {hint}choose "
+            f"weights of this backbone{_size_hint(backbone, size)}"
+        )
+    check_values(f"{where}: {source.path}", taken)
+    backbone.load_state_dict(taken, strict=False)
+    unused = sorted(name for name in state.keys() - taken.keys() if not name.startswith(head))
+    named = f" below {prefix.removesuffix('.')}" if prefix else ""
+    others = f"; {len(unused)} others are not used, such as {unused[0]}" if unused else ""
+    return f"{len(taken)} tensors of {source.path}{named} are taken, none of its head{others}"
 
 
 def adapted_stem(weight_OIJK: Tensor, channels: int) -> Tensor:
@@ -84,31 +124,78 @@ def adapted_stem(weight_OIJK: Tensor, channels: int) -> Tensor:
     return weight_OIJK.repeat(1, math.ceil(channels / given), 1, 1)[:, :channels] * (given / channels)
 
 
-def _where(pretrained: bool | str) -> str:
-    return f"params.yaml: pretrained = {pretrained!r}"
+def _stem(weight: Tensor, own: Tensor, channels: int) -> Tensor:
+    """A stem's weights for images of other channels; some stems see each channel at several places, one by one."""
+    places = own.shape[1] // channels
+    if weight.ndim != 4 or weight.shape == own.shape or own.shape[1] % channels or weight.shape[1] % places:
+        return weight
+    each = weight.float().reshape(-1, weight.shape[1] // places, *weight.shape[2:])
+    return adapted_stem(each, channels).reshape(own.shape[0], -1, *own.shape[2:])
 
 
-def _keys_of(source: WeightSource, pretrained: bool | str) -> set[str]:
-    """Names of the tensors in a .safetensors file."""
-    try:
-        with safe_open(source.path, "pt") as file:
-            return set(file.keys())
-    except SafetensorError as error:
-        raise TrainError(f"{_where(pretrained)}: is not a .safetensors file ({error}); download it again") from None
+def _resized(name: str, tensor: Tensor, own: Tensor, size: Size | None) -> Tensor:
+    """Position embeddings for images of another size, where timm leaves them; other tensors as they are."""
+    if "pos_embed" not in name or tensor.shape == own.shape or tensor.ndim != own.ndim or size is None:
+        return tensor
+    axes = [axis for axis, size in enumerate(own.shape) if tensor.shape[axis] != size]
+    if tensor.ndim == 4 and len(axes) == 2:
+        moved, wanted = tensor.movedim(axes, (2, 3)).float(), [own.shape[axis] for axis in axes]
+        return functional.interpolate(moved, wanted, mode="bicubic", antialias=True).movedim((2, 3), axes)
+    if tensor.ndim == 3 and axes == [1]:  # (1, tokens, features), a class's token or two first
+        side = math.isqrt(tensor.shape[1])  # of a square of patches
+        prefix = tensor.shape[1] - side**2
+        stride = math.isqrt(size[0] * size[1] // max(1, own.shape[1] - prefix))
+        grid = [length // stride for length in size]
+        tensor = resample_abs_pos_embed(tensor, grid, [side, side], prefix)
+    return tensor
 
 
-def _check_complete(
-    backbone: nn.Module, file_keys: set[str], pretrained: bool | str, fresh: tuple[str, ...] = ()
-) -> None:
-    """Refuse weights that leave tensors outside the head and the `fresh` parts at random values."""
-    untouched = (*_head(backbone), *fresh)
-    state = backbone.state_dict()
-    wanted = {key for key in state if not key.startswith(untouched) and not key.endswith("num_batches_tracked")}
-    if missing := sorted(wanted - file_keys):
+def _named_as(wanted: set[str], stored: State, convert: Callable[[State], State], where: str) -> tuple[str, State]:
+    """What stands before the names that fit best, and the tensors with such names, in timm's names."""
+    found = []
+    for prefix in _prefixes(wanted, stored):
+        part = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
+        state = max(convert(part), part, key=lambda names: len(wanted & names.keys()))  # of equals the converted one
+        found.append((len(wanted & state.keys()), prefix, state))
+    count, prefix, state = max(found, key=itemgetter(0), default=(0, "", stored))
+    others = [each for fits, each, _ in found if fits == count == len(wanted) and each != prefix]
+    if others and "ema" not in prefix:
         raise TrainError(
-            f"{_where(pretrained)}: lacks {len(missing)} of {len(wanted)} tensors of the backbone, such as "
-            f"{missing[0]}; choose weights of this backbone with timm's key names"
+            f"{where}: holds several networks, whose names begin with {prefix} and {others[0]}; save the one to use"
         )
+    return prefix, state
+
+
+def _prefixes(wanted: set[str], names: Iterable[str]) -> list[str]:
+    """Beginnings of names, averages of a training's weights (EMA) first: those before which names fit, or common."""
+    fitting, common = Counter[str](), Counter[str]()
+    for name in names:
+        ends = [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
+        common.update(name[:end] for end in ends)
+        fitting.update(name[:end] for end in ends if name[end:] in wanted)
+    chosen = [prefix for prefix, _ in fitting.most_common(4)]
+    chosen += [prefix for prefix, count in common.items() if count >= COMMON * common[""]]
+    return sorted(dict.fromkeys(chosen), key=lambda prefix: "ema" not in prefix)
+
+
+def _converted(backbone: nn.Module, filters: list[Any], part: State) -> State:
+    """Published weights with timm's names, if these tensors are what the function of the family converts."""
+    for function in filter(None, filters):
+        for arguments in ((dict(part), backbone), (dict(part),)):  # older ones take one argument
+            try:
+                return {name: each for name, each in function(*arguments).items() if isinstance(each, Tensor)}
+            except TypeError:
+                continue
+            except Exception:  # of tensors that it does not know
+                break
+    return part
+
+
+def _size_hint(backbone: nn.Module, size: Size | None) -> str:
+    """For weights with tables for one size of images, which only timm's own size fits."""
+    config: Any = backbone.pretrained_cfg
+    height, width = config["input_size"][1:]
+    return f" for these clips; timm's are for {height} mel bins and {width} frames" if size else ""
 
 
 def _head(backbone: nn.Module) -> tuple[str, ...]:
@@ -116,20 +203,12 @@ def _head(backbone: nn.Module) -> tuple[str, ...]:
     return tuple(f"{name}." for name in _configured(backbone, "classifier"))
 
 
-def _lost_parts(backbone: nn.Module, taken: dict[str, Tensor], trained: Trained) -> tuple[str, ...]:
+def _lost_parts(backbone: nn.Module, stored: State, trained: Trained | None) -> tuple[str, ...]:
     """Parts of a backbone that lay behind its feature maps, which a head over frames has replaced in the source."""
-    if trained.head != "sed":
+    if trained is None or trained.head != "sed":
         return ()
-    held = {name.split(".")[0] for name in taken}
+    held = {name.removeprefix(BACKBONE).split(".")[0] for name in stored if name.startswith(BACKBONE)}
     return tuple(f"{part}." for part, _ in backbone.named_children() if part not in held)
-
-
-def _stems(backbone: nn.Module, taken: dict[str, Tensor], given: int, channels: int) -> dict[str, Tensor]:
-    """Weights of the first convolutions, adapted from `given` channels to `channels`."""
-    if channels == given:
-        return {}
-    keys = [f"{name}.weight" for name in _configured(backbone, "first_conv")]
-    return {key: adapted_stem(taken[key], channels) for key in keys}
 
 
 def _configured(backbone: nn.Module, key: str) -> list[str]:

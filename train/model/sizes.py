@@ -120,7 +120,7 @@ def opened(name: str) -> Options:
     """The options that let a backbone take images of any size, if it has such."""
     for options in ANY_SIZE:
         try:
-            with _trial("meta"):
+            with trial("meta"):
                 create(name, options)
         except TypeError as error:
             if any(option in str(error) for option in options):
@@ -134,7 +134,7 @@ def opened(name: str) -> Options:
 def refusal(name: str, options: Options, channels: int, size: Size, device: str = "meta") -> str | None:
     """What a backbone says against a silent clip, if anything."""
     try:
-        with _trial(device):
+        with trial(device):
             logits = create(name, {**options, "in_chans": channels, "num_classes": 2}).eval()(
                 torch.zeros(1, channels, *size)
             )
@@ -176,7 +176,7 @@ def said_by(error: Exception) -> str:
 
 def parameter_count(name: str) -> int:
     """Number of a backbone's parameters."""
-    with _trial("meta"):
+    with trial("meta"):
         return sum(tensor.numel() for tensor in create(name, {}).parameters())
 
 
@@ -190,14 +190,14 @@ def _padded_sizes(name: str, size: Size) -> Iterator[Size]:
 
 def _stride(name: str) -> int:
     """Rows of the image for each row of the coarsest maps, as timm tells."""
-    with _trial("meta"):
+    with trial("meta"):
         told: Any = getattr(create(name, {}), "feature_info", None) or ()
     found = [each["reduction"] for each in getattr(told, "info", told) if "reduction" in each]
     return max(found, default=USUAL_STRIDE)
 
 
 @contextmanager
-def _trial(device: str) -> Iterator[None]:
+def trial(device: str) -> Iterator[None]:
     """Without gradients or warnings, and leaving the random numbers of the training as they are."""
     with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

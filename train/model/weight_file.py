@@ -1,11 +1,17 @@
-"""Sources of a member's first weights: a file with timm's key names, or a trained model of any project."""
+"""Sources of a member's first weights: a file of any project, or a model that was trained here."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from birdcache.errors import TrainError
 from birdcache.files import file_sha256, verified_json
@@ -49,7 +55,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class WeightSource:
-    """A file of weights with timm's key names, or one of a trained model."""
+    """A file of weights, whose names of tensors may be any, or one of a trained model."""
 
     path: Path
     sha256: str
@@ -61,8 +67,8 @@ def find_source(pretrained: str, key: str = "pretrained") -> WeightSource:
 
     Parameters
     ----------
-    pretrained : a .safetensors file with timm's key names, the folder of a trained model, or a file in such a folder.
-        Of a folder, the weights that its recipe keeps are taken (last, best or soup).
+    pretrained : a file of weights, the folder of a trained model, or a file in such a folder. Of a folder, the weights
+        that its recipe keeps are taken (last, best or soup).
     key : of params.yaml, for messages.
 
     Raises
@@ -76,9 +82,7 @@ def find_source(pretrained: str, key: str = "pretrained") -> WeightSource:
         return _trained(path, None, where)
     if not path.is_file():
         raise TrainError(f"{where}: no such file or folder; correct the path or set it to false")
-    if path.suffix != ".safetensors":  # timm would unpickle a file of another name
-        raise TrainError(f"{where}: is not a .safetensors file; convert it with safetensors.torch.save_file")
-    if (path.parent / SIDECAR).is_file():
+    if path.suffix == ".safetensors" and (path.parent / SIDECAR).is_file():
         return _trained(path.parent, path.stem, where)
     return WeightSource(path, file_sha256(path))
 
@@ -111,3 +115,55 @@ def _read_sidecar(folder: Path, where: str) -> _SourceSidecar:
     except ValueError as error:
         raise TrainError(f"{where}: {folder / SIDECAR}: {error}; copy the folder again") from None
     return sidecar
+
+
+def read_tensors(path: Path, where: str) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a checkpoint of torch, of which nothing but data is read.
+
+    Those in dictionaries of a checkpoint have names such as `state_dict.conv.weight`.
+
+    Raises
+    ------
+    TrainError
+        If the file is neither, or holds more than data.
+    """
+    with path.open("rb") as file:
+        begin = file.read(64)
+    try:
+        if not begin.startswith((b"PK", b"\x80")):  # as zip archives and pickles do
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # the options in checkpoints of timm
+            return dict(_flat(torch.load(path, map_location="cpu", weights_only=True)))
+    except Exception as error:
+        kind = "a pointer of Git LFS" if begin.startswith(b"version https://git-lfs") else "no file of weights"
+        kind = "a web page" if begin.lstrip().startswith(b"<") else kind
+        said = " ".join(str(error).split())[:300]
+        raise TrainError(
+            f"{where}: {path} is {kind} ({said}); download it again, or save the network's state_dict() with "
+            "safetensors.torch.save_file"
+        ) from None
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value.detach()
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _flat(each, f"{name}.{key}" if name else str(key))
+
+
+def check_values(where: str, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises
+    ------
+    TrainError
+        If there are any; names the first tensor.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            count = int((~torch.isfinite(tensor)).sum())
+            raise TrainError(
+                f"{where}: {count} of {tensor.numel()} values of tensor {name} are NaN or infinite, so the file is "
+                "damaged or its training failed; take other weights"
+            )

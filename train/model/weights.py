@@ -34,6 +34,7 @@ from train.data.member import ResolvedMember
 from train.model.classifier import Classifier, build_model
 from train.model.sizes import Clips
 from train.model.weight_file import SIDECAR as SIDECAR
+from train.model.weight_file import check_values
 
 KINDS = ("last", "best")
 
@@ -105,9 +106,11 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
     channels, clips, classes = channel_count(view, recipe), Clips(view, recipe.clip_s), len(sidecar.labels)
     model = build_model(sidecar.member.member, classes, view.n_mels, False, channels, clips)
     try:
-        model.load_state_dict(load(content))
+        tensors = load(content)
+        model.load_state_dict(tensors)
     except (RuntimeError, SafetensorError) as error:
         raise TrainError(f"{path}: does not fit {sidecar.member.member.backbone}: {error}; train again") from error
+    check_values(str(path), tensors)
     return model.to(device).eval()
 
 

@@ -57,9 +57,10 @@ def test_weights_in_a_file_are_tried(
     params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(check, "LARGE", limit)
-    path = tmp_path / "weights.safetensors"
+    path = tmp_path / "test_resnet.safetensors"
     save_file(timm.create_model("test_efficientnet").state_dict(), path)
-    assert check_member("base", changed(params, pretrained=str(path))) == []
+    (told,) = check_member("base", changed(params, pretrained=str(path)))
+    assert told == f"members.base: 86 tensors of {path} are taken, none of its head"
     save_file(timm.create_model("test_resnet").state_dict(), path)
-    with pytest.raises(TrainError, match=r"members\.base: .*pretrained"):
+    with pytest.raises(TrainError, match=r"members\.base: pretrained = .* lacks \d+ of \d+ tensors"):
         check_member("base", changed(params, pretrained=str(path)))
