@@ -9,7 +9,7 @@ from typing import NamedTuple
 NOTES = {
     "bytes-around": "bytes before, between or behind the sound are not part of it, and are passed over",
     "joined": "several files are joined to one, and read as one",
-    "opposite-phase": "the channels cancel each other in their mean, so the loudest is taken instead",
+    "opposite-phase": "the mean of its channels would be silence, or noise without the bird",
     "wrong-length": "the file names another length than its frames have, which is used",
 }
 

@@ -163,7 +163,7 @@ class JobQueue:
             self._check_wanted(recording)
 
         self._check_wanted(recording)
-        info = with_second_try(lambda: decoder().info(recording.path))
+        info = with_second_try(lambda: decoder().mixed(recording.path, decoder().info(recording.path)))
         scores, is_silent = score_all_the_same(self.predictor, recording.path, False, self.scratch, advance)
         final_WK = self.predictor.final(scores.members, [scores.members.shape[1]])
         recording.spectrum = with_second_try(

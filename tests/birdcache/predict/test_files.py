@@ -118,6 +118,22 @@ def test_any_format_and_rate_is_read_by_bundle_and_models_alike(project: Path, n
     np.testing.assert_allclose(tables[0], tables[1].reindex(tables[0].index), atol=1e-3)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_channels_in_opposite_phase_are_scored_like_one_of_them_and_told(
+    project: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    song_S = a_recording(6.3)
+    one, two = project.parent / "one.wav", project.parent / "two.wav"
+    soundfile.write(one, song_S, RATE_HZ, subtype="FLOAT")
+    soundfile.write(two, np.stack([song_S, -song_S], axis=1), RATE_HZ, subtype="FLOAT")
+    run(project, "--format", "kaggle", model=model, paths=(str(one), str(two)))
+    warning = f"warning: notes: opposite-phase 1, first {two}: its channels cancel each other: channel 1 of 2 is taken"
+    assert warning in capsys.readouterr().out
+    _, *rows = text_of(project / "submission.csv")
+    scores = [[row[1:] for row in rows if row[0].startswith(name)] for name in ("one", "two")]
+    assert scores[0] == scores[1] != []
+
+
 def counted(patch: pytest.MonkeyPatch) -> list[Path]:
     """Files that the bundle scores from now on."""
     scored: list[Path] = []

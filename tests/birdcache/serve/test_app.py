@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from flask.testing import FlaskClient
 from werkzeug.http import parse_options_header
 
@@ -193,6 +194,11 @@ def test_what_is_odd_about_a_recording_that_is_used_is_told(
     (note,) = finished(client, key)["notes"]
     assert note.startswith("10 bytes before its sound: ")
     assert note.endswith(" are passed over")
+    tone_S, rate_hz = soundfile.read(BytesIO(sound(1)))
+    inverted = BytesIO()
+    soundfile.write(inverted, np.stack([tone_S, -tone_S], axis=1), rate_hz, format="WAV")
+    (note,) = finished(client, hand_in(client, inverted.getvalue(), "inverted.wav").get_json()["key"])["notes"]
+    assert note.startswith("its channels cancel each other: channel 1 of 2 is taken")
     score = FakePredictor.score
 
     def silent(*arguments: Any, silence: bool = False) -> FileScores:
