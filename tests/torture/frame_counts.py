@@ -105,7 +105,8 @@ def wav_samples(content: bytes) -> set[int]:
     while place + 8 <= len(content):
         name, size = struct.unpack_from("<4sI", content, place)
         if name == b"fmt ":
-            (block,) = struct.unpack_from("<H", content, place + 20)
+            channels, block, bits = struct.unpack_from("<2xH8xHH", content, place + 8)
+            block = block or channels * -(-bits // 8)
         if name == b"data" and block:
             return {size // block, (len(content) - place - 8) // block}
         place += 8 + size + size % 2

@@ -32,6 +32,15 @@ Rng = np.random.Generator
 AROUND = (b"\0" * 600, ID3V1, APE + ID3V1, b"no sound" * 90)
 BEFORE = (b"\0" * 600, ID3V2, ID3V2 + ID3V2)
 HEADER_BYTES = 64
+NOTED = 2 * 1152  # samples: of a file that is noted, a first frame that is broken may count or not
+
+
+GROUPS = (  # tried equally often
+    ("flac", "stereo flac"),
+    ("vbr mp3", "cbr mp3"),
+    ("vbr mp3 without table", "cbr mp3 without table", "abr mp3 without table"),
+    ("wav",),
+)
 
 
 class Base(NamedTuple):
@@ -143,7 +152,9 @@ def judge(base: Base, spoiled: bytes, harmless: bool, path: Path, data: DataPara
     if abs(scan.duration_s * scan.sample_rate_hz - len(samples_S)) > 0.5:
         return "accepted", f"its table will say {scan.duration_s} s, but {len(samples_S)} samples decode"
     counted = base.lengths(base.content if harmless else spoiled)
-    return "accepted", "" if len(samples_S) in counted else f"{len(samples_S)} samples decode, counted: {counted}"
+    near = NOTED if scan.notes and not harmless else 0
+    is_right = any(abs(len(samples_S) - count) <= near for count in counted)
+    return "accepted", "" if is_right else f"{len(samples_S)} samples decode, counted: {counted}"
 
 
 def main(seed: int, first: int, last: int, folder: Path) -> None:
@@ -153,7 +164,8 @@ def main(seed: int, first: int, last: int, folder: Path) -> None:
     for each in range(first, last):
         signal.alarm(DEADLINE_S)
         rng = np.random.default_rng((seed, each))
-        name = list(bases)[each % len(bases)]
+        group = GROUPS[each % len(GROUPS)]
+        name = group[each // len(GROUPS) % len(group)]
         kind = KINDS[int(rng.integers(len(KINDS)))]
         base = bases[name]
         code, failure = judge(base, kind(base.content, rng), kind in HARMLESS, folder / "spoiled", data)

@@ -17,7 +17,7 @@ from birdcache.audio.samples import SampleCheck
 from birdcache.params import load as params
 from pipeline.dataset import scan
 from tests.fixtures.tiny import ROOT
-from tests.torture import bad_among_good, mutated_ogg, truncated
+from tests.torture import bad_among_good, mutated_frames, mutated_ogg, truncated
 from tests.torture.bad_among_good import Run
 from tests.torture.mutations import KINDS, Mutant
 from tests.torture.ogg_files import base_files
@@ -30,6 +30,18 @@ def test_spoiled_ogg_files_crash_nothing_and_pass_only_with_right_checksums() ->
     assert (outcome.tried, outcome.failed, outcome.worst) == (120, 0, "none")
     assert "accepted" in outcome.figure
     assert "damaged" in outcome.figure
+
+
+def test_spoiled_frames_crash_nothing_and_their_lengths_are_those_of_an_independent_count() -> None:
+    outcome = mutated_frames.trial(200)
+    assert (outcome.tried, outcome.failed, outcome.worst) == (200, 0, "none")
+    assert all(code in outcome.figure for code in ("accepted", "damaged", "truncated"))
+
+
+def test_good_files_have_the_length_that_is_counted_independently(tmp_path: Path) -> None:
+    for base in mutated_frames.base_files().values():
+        (tmp_path / "clip").write_bytes(base.content)
+        assert read.read_info(tmp_path / "clip").frames in base.lengths(base.content)
 
 
 def test_spoiled_files_are_the_same_each_time_and_of_every_kind() -> None:

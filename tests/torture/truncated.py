@@ -11,6 +11,7 @@ import soundfile
 
 from birdcache.params import load as params
 from pipeline.dataset.scan import scan_file
+from tests.fixtures.mpeg import mp3, noisy, written
 from tests.torture.ogg_files import base_files, page_ends
 from tests.torture.outcome import Outcome
 
@@ -55,4 +56,8 @@ def _files(folder: Path) -> dict[str, bytes]:
     files = base_files()
     path = folder / "tone.wav"
     soundfile.write(path, 0.1 * np.sin(np.arange(32_000) / 5), 32_000, subtype="PCM_16")
-    return files | {path.name: path.read_bytes()}
+    return files | {
+        path.name: path.read_bytes(),
+        "tone.flac": written(noisy(1, 32_000), 32_000, "FLAC"),
+        "tone.mp3": mp3(1, 32_000),
+    }
