@@ -37,22 +37,13 @@ DECODER_VERSION = (
     f"libsndfile {soundfile.__libsndfile_version__}, "
     f"soxr {soxr.__libsoxr_version__} {RESAMPLER_QUALITY}, mean of channels"
 )
-
 SCORING_VERSION = f"{DECODER_VERSION}, cancelling channels"  # of scores that are kept; keys have `AudioInfo.read_as`
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Facts of an audio file.
-
-    Attributes
-    ----------
-    ended
-        Whether the file says where it ends.
-    notes
-        What is odd and harmless.
-    read_as
-        "" for most; otherwise how it is read, as `birdcache.audio.mixing` and the header say: a part of its key.
+    """Facts of an audio file: `ended` if it says where, `notes` of what is odd and harmless, and `read_as`, a part of
+    its key: "", or how it is read, as its header and `birdcache.audio.mixing` say.
     """
 
     duration_s: float
@@ -86,18 +77,12 @@ def mixed_as(path: Path) -> str:
     RejectedAudio
         If the file cannot be read or fails validation.
     """
-    with _opened(path, path) as file:
-        return _mixed_as(file, probe(file))
-
-
-def _mixed_as(file: FileIO, header: AudioHeader) -> str:
-    if header.channels == 1:
-        return ""
-    mixing = Mixing(header.channels)
-    with _open_audio(file, header) as audio, suppress(soundfile.SoundFileError):  # they are told when it is read
-        while len(samples_SC := audio.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-            mixing.take(samples_SC)
-    return mixing.read_as()
+    with _opened(path, path) as file, _open_audio(file, probe(file)) as audio:
+        mixing = Mixing(audio.channels)
+        with suppress(soundfile.SoundFileError):  # told when it is read
+            while len(samples_SC := audio.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                mixing.take(samples_SC)
+        return mixing.read_as()
 
 
 @contextmanager
@@ -177,13 +162,14 @@ def waveform_blocks(
         if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
             raise RejectedAudio("changed", "has changed since stage `recordings` read it")
         header = probe(file)
-        channel = channel_of(_mixed_as(file, header) if read_as is None else read_as)
+        if read_as is None:
+            read_as = mixed_as(local) if header.channels > 1 else ""
         with _open_audio(file, header) as audio:
             info = _info(audio, header)
             wanted_hz = info.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
             check = SampleCheck(info.frames, header.whole, silence)
             room = lead if info.sample_rate_hz == wanted_hz else 0
-            checked = _checked(audio, check, info.frames, header.reading or WHOLE, room, channel)
+            checked = _checked(audio, check, info.frames, header.reading or WHOLE, room, channel_of(read_as))
             if info.sample_rate_hz == wanted_hz:
                 yield from checked
             else:
@@ -274,19 +260,14 @@ def _open_audio(file: Any, header: AudioHeader) -> Any:
     file.seek(0)
     try:
         if header.reading is not None:
-            return _Stream(Pieces(file, header.reading), **_raw(header))
+            told: dict[str, Any] = {}
+            if header.reading.raw:  # samples without a header
+                told = dict(zip(("subtype", "endian"), header.reading.raw, strict=True), format="RAW")
+                told |= {"samplerate": header.sample_rate_hz, "channels": header.channels}
+            return _Stream(Pieces(file, header.reading), **told)
         return _Stream(file.fileno(), closefd=False)
     except soundfile.SoundFileError as error:
         raise RejectedAudio("damaged", f"libsndfile cannot open it ({_reason(error)})") from error
-
-
-def _raw(header: AudioHeader) -> dict[str, Any]:
-    """What libsndfile must be told of samples without a header."""
-    if header.reading is None or header.reading.raw is None:
-        return {}
-    subtype, order = header.reading.raw
-    shape = {"samplerate": header.sample_rate_hz, "channels": header.channels}
-    return {"format": "RAW", "subtype": subtype, "endian": order, **shape}
 
 
 def _info(audio: Any, header: AudioHeader) -> AudioInfo:

@@ -124,7 +124,7 @@ def test_missing_file_is_refused(tmp_path: Path, read: Callable[[Path], object])
 def test_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.ogg")
     for read in (read_info, lambda path: read_waveform(path, 32000)):
-        with pytest.raises(RejectedAudio, match=r"clip\.ogg: is a pipe, not a file; remove it") as caught:
+        with pytest.raises(RejectedAudio, match=r"clip\.ogg: is a pipe, not a file; leave it out") as caught:
             read(tmp_path / "clip.ogg")
         assert caught.value.code == "unreadable"
 
