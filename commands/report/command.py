@@ -25,6 +25,7 @@ RESULTS = {
     "reports/export.md": "bundle and pipeline compared: size, speed, scores",
     "reports/data/summary.json": "the data set",
     "reports/data/refused.csv": "files that are left out, with reasons and hints",
+    "reports/data/notes.csv": "files that are used although something about them is odd",
 }
 
 

@@ -130,8 +130,9 @@ class Walk:
         begin, zeros = -1, False
         while begin < place < self._end:
             begin = place
-            place = behind_tags(self._window, place)
-            tagged, place = place, behind_zeros(self._window, place)
+            tagged = behind_tags(self._window, place)
+            tagged = tagged if tagged <= self._end else place  # its length is wrong, and sound may follow
+            place = behind_zeros(self._window, tagged)
             zeros |= place > tagged
         return place, zeros
 

@@ -33,6 +33,7 @@ WHOLE = mp3(1.5, 32_000)
 TABLE, FRAMES = split_table(WHOLE)
 COUNT, SAMPLES = len(frames_of(FRAMES)), 1152
 ALL = COUNT * SAMPLES
+LYING_TAG = b"ID3\4\0\0\x7f\x7f\x7f\x7f" + bytes(90)
 MIDDLE = frames_of(FRAMES)[COUNT // 2][0]
 
 
@@ -99,6 +100,7 @@ def test_free_format_is_counted(tmp_path: Path, rate_hz: int) -> None:
         (FRAMES[:MIDDLE] + b"no sound" * 30 + FRAMES[MIDDLE:], ALL, ("bytes-around",)),
         (FRAMES[:MIDDLE] + bytes(3000) + FRAMES[MIDDLE:], ALL, ("bytes-around",)),
         (FRAMES[:MIDDLE] + ID3V2 + FRAMES[MIDDLE:], ALL, ("joined",)),
+        (FRAMES[:MIDDLE] + LYING_TAG + FRAMES[MIDDLE:], ALL, ("bytes-around",)),
         (FRAMES + b"no sound" * 300, ALL, ("bytes-around",)),
         (FRAMES + bytes(4096), ALL, ("bytes-around",)),
         (FRAMES[: frames_of(FRAMES)[0][1]], SAMPLES, ()),
@@ -114,6 +116,7 @@ def test_free_format_is_counted(tmp_path: Path, rate_hz: int) -> None:
         "junk between",
         "zeros between",
         "tag between",
+        "tag with a wrong length between",
         "junk behind",
         "zeros behind",
         "one frame",
