@@ -196,6 +196,10 @@ def why(error: BaseException, name: str) -> RejectedAudio:
     ----------
     name : of the recording.
     """
+    is_known = isinstance(error, RejectedAudio | OSError | BirdcacheError | MemoryError)
+    if not is_known or getattr(error, "code", "") == "unexpected":
+        print(f"{name} could not be analysed:", file=sys.stderr)
+        traceback.print_exception(error)
     if isinstance(error, RejectedAudio):
         is_named_so = error.code in ("not-audio", "wrong-codec") and is_foreign(Path(name))
         hint = f"convert it first: ffmpeg -i {shlex.quote(name)} {shlex.quote(f'{name}.flac')}"
@@ -207,8 +211,6 @@ def why(error: BaseException, name: str) -> RejectedAudio:
     if isinstance(error, MemoryError):
         way_out = "end other programs, or cut it into shorter files"
         return RejectedAudio("out-of-memory", "needs more memory than is free", way_out)
-    print(f"{name} could not be analysed:", file=sys.stderr)
-    traceback.print_exception(error)
     return unexpected(error)
 
 
