@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
     params = parameters.load()
     if trouble := git_trouble():
         raise CommandError(trouble)
+    if arguments.json is not None and not arguments.json.parent.is_dir():
+        raise CommandError(f"--json {arguments.json}: there is no folder {arguments.json.parent}; make it first")
     stages = plan_stages()
     if any(plan.stage == "check" and plan.state != "up to date" for plan in stages):
         from commands.project.check import check_params  # torch, and the networks, only if something is new

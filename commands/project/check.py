@@ -5,14 +5,19 @@ What it writes never changes: a changed member runs this stage again, and none o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from birdcache.errors import CommandError, TrainError, run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
+from birdcache.params.recipe import Member, merged
 from commands.project.repository import git_trouble
 from pipeline.builder.encode import quantizer_of
 from train.model.check import check_member
 from train.paths import CHECKED
+
+SHOWN = "tried"  # name of a member while it is tried
 
 
 def main() -> None:
@@ -40,17 +45,42 @@ def check_params(params: Params) -> None:
 
 def tried(params: Params) -> tuple[list[str], list[str]]:
     """Remarks on members; problems of views whose numbers do not go together, and of members that cannot train."""
-    remarks, problems = [], []
+    problems = []
     for name, view in params.views.items():
         try:
             quantizer_of(view)
         except ValueError as error:
             problems.append(f"params.yaml: views.{name}: {error}")
-    for name in params.members:
+    remarks, of_networks = tried_networks(params, networks(params))
+    return remarks, problems + of_networks
+
+
+def networks(params: Params) -> Iterator[tuple[str, Member]]:
+    """The members, then those that a noisy student changes, each with the key that stands for it in messages."""
+    for name, member in params.members.items():
+        yield f"members.{name}", member
+    for number, each in params.student.rounds.items():
+        for name in params.student.members:
+            override = merged(params.members[name].override, each.override)
+            changed = params.members[name].model_copy(update={"override": override})
+            yield f"student.rounds.{number}, member {name}", changed
+
+
+def tried_networks(params: Params, members: Iterable[tuple[str, Member]]) -> tuple[list[str], list[str]]:
+    """Remarks on networks, and problems; those that differ only in how they are trained are tried once."""
+    remarks, problems, seen = [], [], set[str]()
+    for key, member in members:
+        alone = Params.model_construct(train=params.train, views=params.views, members={SHOWN: member})
+        recipe = alone.recipe_of(SHOWN)
+        network = member.model_copy(update={"recipe": "", "override": {}})
+        facts = f"{network} {recipe.clip_s} {recipe.channels} {recipe.recompute}"
+        if facts in seen:
+            continue
+        seen.add(facts)
         try:
-            remarks += check_member(name, params)
+            remarks += [remark.replace(f"members.{SHOWN}", key) for remark in check_member(SHOWN, alone)]
         except TrainError as error:
-            problems.append(str(error))
+            problems.append(str(error).replace(f"members.{SHOWN}", key))
     return remarks, problems
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from birdcache.errors import CommandError
+from birdcache.errors import CommandError, TrainError
 from birdcache.params import load as parameters
+from birdcache.params.model import Params
 from commands.project import check
+from commands.project.ladder import check_rungs
 from tests.fixtures import tiny
 from train.paths import CHECKED
 
@@ -45,3 +47,27 @@ def test_what_it_writes_does_not_depend_on_the_members(tmp_path: Path, monkeypat
         check.main()
         written.append(CHECKED.read_bytes())
     assert written[0] == written[1]
+
+
+def test_students_and_rungs_are_tried_too_and_networks_that_are_alike_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+
+    def refuse(name: str, params: Params) -> list[str]:
+        tried.append(params.recipe_of(name).clip_s)
+        raise TrainError(f"params.yaml: members.{name}: no")
+
+    monkeypatch.setattr(check, "check_member", refuse)
+    raw = tiny.tiny_params("chorus")
+    rounds = raw["student"]["rounds"]
+    rounds["first"]["override"], rounds["second"]["override"] = {"epochs": 5}, {"clip_s": 2.0}
+    raw["ladder"]["rungs"] = {"same": raw["members"]["base"], "other": raw["members"]["base"] | {"dropout": 0.5}}
+    tiny.write_params(tmp_path / "params.yaml", raw)
+    loaded = parameters.load(tmp_path / "params.yaml")
+    _, problems = check.tried(loaded)
+    names = ["members.base", "members.pcen", "student.rounds.second, member base"]
+    assert problems == [f"params.yaml: {name}: no" for name in names]
+    assert tried == [1.0, 1.0, 2.0]
+    with pytest.raises(CommandError, match=r"^params\.yaml: ladder\.rungs\.other: no\n.*ladder\.rungs\.same: no$"):
+        check_rungs(loaded)
