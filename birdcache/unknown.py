@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 STROKES = str.maketrans("øłđðħ", "olddh") | {ord("æ"): "ae", ord("œ"): "oe"}  # letters that Unicode does not take apart
+DIGITS = frozenset("0123456789")
 UNKNOWN = re.compile(
     "un(known|identified|specified|available|defined|named|disclosed|bekannt)|missing|blank|empty|anon(ym(ous|us|e)?)?|"
     "anonimo|none?|null|nil|na[nt]?|inconnue?|desconocid[oa]|desconhecid[oa]|sconosciut[oa]|onbekend|okand|ukendt|"
@@ -32,6 +33,8 @@ def _plain(letter: str) -> str:
 
 def is_unknown(text: str) -> bool:
     """True for nothing, for punctuation alone, and for words such as `Unknown`, `N/A` and `not specified`."""
+    if not DIGITS.isdisjoint(text):  # no such word holds one; there are tables of millions of numbers
+        return False
     words = plain(text).split()
     if not words or UNKNOWN.fullmatch("".join(words)):
         return True

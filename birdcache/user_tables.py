@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import itertools
+import functools
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from birdcache.audio.paths import Bounds, folded
+from birdcache.csv_records import NOT_UTF8, SEPARATORS, read_records, save_hint, text_problem
 from birdcache.errors import PipelineError
-from birdcache.storage import AnyPath, reaching
+from birdcache.storage import AnyPath
 
-LONGEST_LINE = 2**20  # characters; the longest cell is csv.field_size_limit(), 131,072
 RUNS_SHOWN = 20  # of row numbers for each rule
-OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
-NOT_UTF8 = re.compile("[\udc80-\udcff]")
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # and what turns text round
-SEPARATORS = ";\t|"
-SAMPLE_ROWS = 100_000  # after so many, columns of ever new texts are no longer searched for equal ones
-RULES = {  # of what Python's csv says
-    "unexpected end of data": "a quotation mark that opens in it is never closed; close it, or write it twice",
-    "field larger": f"a cell holds more than {csv.field_size_limit():,} characters; shorten it",
-    "expected after": "text follows a closing quotation mark; write quotation marks inside a cell twice",
-}
-TOO_LONG = f"its line holds more than {LONGEST_LINE:,} characters; is this a table?"
+CACHED = 2**16  # texts of a column
+BLOCK_ROWS = 2**10
+MOST_KEPT = 400_000  # different texts of a column; beyond, equal ones are no longer looked for
+
 
 Problem = tuple["pd.Series[bool]", str]
 
@@ -106,21 +99,23 @@ def read_user_table(
     reader = _RowReader(header, [*required, *used], 0 if not tabs else max(map(header.index, required)) + 1, tabs)
     for row, record in records:
         reader.add(row, record)
-    table = pd.DataFrame(reader.columns, index=pd.Index(reader.rows, dtype=int), dtype=str)
+    reader.end_block()
+    index = pd.Index(np.array(reader.rows, np.int64))
+    table = pd.DataFrame(index=index)
+    for name in list(reader.columns):  # one at a time: there are tables of millions of rows
+        table[name] = pd.Series(reader.columns.pop(name), index=index, dtype=str)
     return UserTable(path, table, reader.problems, frozenset(reader.padded))
 
 
 class _RowReader:
-    """Cells of the columns that are wanted, gathered row by row; of equal cells of a column only one text is kept."""
+    """Cells of the columns that are wanted, gathered block by block; of equal cells of a column one text is kept."""
 
     def __init__(self, header: Sequence[str], wanted: Sequence[str], fewest: int, tabs: bool) -> None:
         self._header, self._fewest, self._tabs = header, fewest, tabs
         self.columns: dict[str, list[str]] = {name: [] for name in wanted if name in header}
         self._once: dict[str, dict[str, str]] = {name: {} for name in self.columns}
-        self._places: list[tuple[int, Callable[[str], None], dict[str, str] | None]] = [
-            (header.index(name), cells.append, self._once[name]) for name, cells in self.columns.items()
-        ]
-        self.rows: list[int] = []
+        self._block: list[list[str]] = []
+        self.rows = array("q")
         self.padded: list[int] = []
         self.problems: dict[str, list[int]] = {}
 
@@ -131,21 +126,25 @@ class _RowReader:
             self.problems.setdefault(rule, []).append(row)
         elif record:
             self.rows.append(row)
-            if len(self.rows) == SAMPLE_ROWS:
-                self._forget_distinct()
-            for place, append, once in self._places:
-                cell = record[place].strip()
-                append(cell if once is None else once.setdefault(cell, cell))
+            self._block.append(record)
+            if len(self._block) == BLOCK_ROWS:
+                self.end_block()
 
-    def _forget_distinct(self) -> None:
-        places = zip(self._places, self._once.values(), strict=True)
-        self._places = [(*place[:2], once if len(once) < SAMPLE_ROWS / 2 else None) for place, once in places]
-        self._once.clear()
+    def end_block(self) -> None:
+        """Take the cells of the last rows out of their records."""
+        for name, cells in self.columns.items():
+            place = self._header.index(name)
+            texts = [record[place].strip() for record in self._block]
+            once = self._once.get(name)
+            cells += texts if once is None else map(once.setdefault, texts, texts)
+            if once is not None and len(once) > MOST_KEPT:
+                del self._once[name]
+        self._block.clear()
 
     def _fitted(self, row: int, record: list[str]) -> str:
         """Give a row as many cells as row 1 has, none if it has no content; return the rule that it breaks."""
         text = "".join(record)
-        if not text.strip():
+        if not text or text.isspace():
             record.clear()
             return ""
         if not text.isprintable() and (rule := text_problem(record, self._tabs)):
@@ -214,80 +213,8 @@ def _called(header: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 def _checked_name(path: AnyPath, name: str, tabs: bool) -> str:
     if NOT_UTF8.search(name) or "\0" in name:
-        raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({name[:40]!a}); {_save(tabs)}")
+        raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({name[:40]!a}); {save_hint(tabs)}")
     return name.strip()
-
-
-def _save(tabs: bool) -> str:
-    return "save it as text in UTF-8" if tabs else "save it as CSV in UTF-8"
-
-
-def text_problem(record: Sequence[str], tabs: bool) -> str:
-    """The reason why a record is no text, with the way out; "" if it is."""
-    text = "".join(record)
-    if NOT_UTF8.search(text):
-        return "holds bytes that are not UTF-8, as files in Latin-1 or Windows-1252 do; " + _save(tabs)
-    if "\0" in text:
-        return "holds NUL characters; " + _save(tabs)
-    return ""
-
-
-def read_records(path: AnyPath, bounds: Bounds, tabs: bool = False) -> Iterator[tuple[int, list[str] | str]]:
-    """Each record with its row; in place of one that cannot be read, the rule that it breaks.
-
-    Raises
-    ------
-    PipelineError, StoreError
-        As `read_user_table`.
-    """
-    bounds.check(path)
-    try:
-        with reaching(path):
-            file: BinaryIO = path.open("rb")
-        with file:
-            _check_encoding(path, file, tabs)
-            text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            yield from _parsed(text, tabs)
-    except OSError as error:
-        why = error.strerror or error
-        raise PipelineError(f"{path}: cannot be read ({why}); restore it, or correct params.yaml") from error
-
-
-def _parsed(text: io.TextIOWrapper, tabs: bool) -> Iterator[tuple[int, list[str] | str]]:
-    lines = _lines(text)
-    try:
-        first = next(lines, "")
-    except csv.Error as error:
-        yield 1, str(error)
-        return
-    style: Any = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"delimiter": _separator(first)}
-    reader = csv.reader(itertools.chain([first], lines), strict=True, **style)
-    for row in itertools.count(1):
-        try:
-            yield row, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield row, next((rule for mark, rule in RULES.items() if mark in str(error)), str(error))
-
-
-def _separator(first: str) -> str:
-    """What parts the cells of a CSV file whose first line this is: a comma, or, if it has none, what else it has."""
-    return "," if "," in first else next((mark for mark in SEPARATORS if mark in first), ",")
-
-
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    while line := text.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE and line[-1] not in "\r\n":
-            raise csv.Error(TOO_LONG)
-        yield line
-
-
-def _check_encoding(path: AnyPath, file: BinaryIO, tabs: bool) -> None:
-    encoding = OTHER_ENCODINGS.get(file.read(2))
-    if encoding:
-        raise PipelineError(f"{path}: is text in {encoding}; {_save(tabs)}")
-    file.seek(0)
 
 
 def row_ranges(rows: Iterable[int]) -> str:
@@ -303,8 +230,16 @@ def row_ranges(rows: Iterable[int]) -> str:
     return f"{shown} and {more} more" if more else shown
 
 
+def mapped(column: pd.Series[str], function: Callable[[str], Any]) -> pd.Series[Any]:
+    """A function of each cell; of equal texts it is mostly called once, and never are many of them kept."""
+    once = functools.lru_cache(CACHED)(function)
+    return pd.Series(list(map(once, column.tolist())), index=column.index, dtype=object).infer_objects()
+
+
 def colliding(names: pd.Series[str]) -> pd.Series[bool]:
     """A mask of names that differ from another one in case or Unicode form only; equal names and "" do not."""
     distinct = names.drop_duplicates()
-    shared = distinct[distinct.map(folded).duplicated(keep=False)]
+    digests = np.fromiter((hash(folded(name)) for name in distinct.tolist()), np.int64, len(distinct))
+    suspects = distinct[pd.Series(digests).duplicated(keep=False).to_numpy()]  # few, if any
+    shared = suspects[pd.Series(list(map(folded, suspects)), index=suspects.index).duplicated(keep=False)]
     return names.isin(shared) & (names != "")

@@ -60,7 +60,8 @@ def main() -> None:
     write_report(report, SUMMARY)
     print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
     codes = list(refused[Col.CODE])
-    print(f"refused: {counts_text(codes)}; listed in {report_tables.REFUSED.path}")
+    first = f", first {refused[Col.FILE].iloc[0]}" if codes else ""
+    print(f"refused: {counts_text(codes)}{first}; listed in {report_tables.REFUSED.path}")
     if notes:
         print(f"{notes_text(notes)}; listed in {report_tables.NOTES.path}")
     files = len(recordings) + len(soundscapes) + sum(each.code not in CHOSEN for each in metadata.left_out)
@@ -105,7 +106,10 @@ def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: p
     if usable.empty:
         path, detail, hint = recordings[[Col.PATH, Col.DETAIL, Col.HINT]].iloc[0]
         first = f"{path}: {detail}; {hint}"
-        raise PipelineError(f"{data.root}: none of {len(recordings)} recordings is usable; the first: {first}")
+        listed = f"{counts_text(recordings[Col.CODE])} are listed in {report_tables.REFUSED.path}"
+        raise PipelineError(
+            f"{data.root}: none of {len(recordings)} recordings is usable; the first: {first}; {listed}"
+        )
     taught = annotations[Col.RECORDING].isin(usable[Col.RECORDING])
     known = {*usable[Col.LABEL], *annotations.loc[taught, Col.LABEL]}
     secondary = [

@@ -14,7 +14,7 @@ from birdcache.annotations.audacity import BAND
 from birdcache.annotations.table import AnnotationTable, names_of_table
 from birdcache.annotations.times import MIXED_RULE, mixed, point, seconds
 from birdcache.audio.paths import Bounds
-from birdcache.user_tables import read_records, text_problem
+from birdcache.csv_records import read_records, text_problem
 
 SCORED = re.compile(r"(.*) ([01]\.\d\d)")  # a label with a score behind it, as it is written
 CALLED = {"file": "file", "start_s": "begin", "end_s": "end", "label": "label"}

@@ -20,10 +20,11 @@ from birdcache.annotations.table import COLUMNS, AnnotationTable, tell
 from birdcache.annotations.times import seconds
 from birdcache.audio.paths import Bounds, folded
 from birdcache.audio.walk import walk
+from birdcache.csv_records import read_records
 from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE, is_label
 from birdcache.unknown import is_unknown
-from birdcache.user_tables import Problem, colliding, read_records, row_ranges
+from birdcache.user_tables import Problem, colliding, row_ranges
 
 WHAT_IS_READ = (
     f"a .txt is a selection table of Raven (row 1 names {BEGIN}, {END} and a label, between tabs) or a label track of "

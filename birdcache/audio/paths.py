@@ -86,6 +86,8 @@ class Bounds:
 
 def folded(text: str) -> str:
     """The text as seen by a disk that distinguishes neither case nor Unicode's forms."""
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 

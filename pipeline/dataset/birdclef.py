@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -16,11 +17,11 @@ import pandas as pd
 
 from birdcache.audio.paths import LINKS_HINT, Bounds
 from birdcache.errors import PipelineError
-from birdcache.files import is_inner_path
+from birdcache.files import PLAIN_PATH, is_inner_path
 from birdcache.labels import LABEL_RULE, is_label, parse_secondary
 from birdcache.storage import AnyPath
 from birdcache.unknown import is_unknown
-from birdcache.user_tables import Problem, colliding, read_user_table
+from birdcache.user_tables import Problem, colliding, mapped, read_user_table
 from cache.tables import NAMES, Col
 from pipeline.dataset.dates import read_dates
 from pipeline.dataset.recordists import recordists
@@ -31,7 +32,7 @@ FARTHEST = {"latitude": 90.0, "longitude": 180.0}  # degrees
 _COLUMNS = ("secondary_labels", "author", "rating", "latitude", "longitude", "date", "fold")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[+-]?(inf|infinity)", re.IGNORECASE)
-_FOLD = r"([0-9]{1,4}(\.0+)?)?"
+_FOLD = re.compile(r"([0-9]{1,4}(\.0+)?)?")
 
 
 def read_birdclef(root: AnyPath, bounds: Bounds, warn: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -55,17 +56,19 @@ def read_birdclef(root: AnyPath, bounds: Bounds, warn: Callable[[str], None]) ->
     read = read_user_table(path, ["primary_label", "filename"], [*_COLUMNS, *NAMES], bounds)
     table = read.cells.reindex(columns=list(dict.fromkeys([*read.cells.columns, *_COLUMNS])), fill_value="")
     for column in _COLUMNS:
-        table[column] = _known(table[column])
+        table[column] = mapped(table[column], lambda text: "" if is_unknown(text) else text).astype(str)
     files_of = functools.cache(lambda label: _names(audio / label, bounds))  # one listing a label, not a request a file
     remote = not isinstance(root, Path)
-    table[Col.RECORDING] = [
-        _recording(files_of, *cells, remote) for cells in zip(table["primary_label"], table["filename"], strict=True)
-    ]
+    rows = zip(table["primary_label"].tolist(), table["filename"].tolist(), strict=True)
+    listed = [_recording(files_of, *cells, remote) for cells in rows]
+    table[Col.RECORDING] = pd.Series(listed, index=table.index, dtype=str)
     problems = [*_problems(table), *_file_problems(table[Col.RECORDING], audio, bounds)]
     rule = "filename differs in case or Unicode form only from that of a file; write it as the file is called"
     read.refuse([*problems, (_other_names(table[Col.RECORDING], files_of, audio), rule)])
-    recordings = _recordings(table, audio, lambda text: warn(f"{path}: {text}"))
-    return recordings, table.drop_duplicates("primary_label").set_index("primary_label")
+    del read  # the cells of millions of rows go as they are used up
+    names = table.drop_duplicates("primary_label").set_index("primary_label")
+    table = table.drop(columns=[name for name in NAMES if name in table])
+    return _recordings(table, audio, lambda text: warn(f"{path}: {text}")), names
 
 
 def audio_folder(bounds: Bounds) -> AnyPath:
@@ -106,6 +109,8 @@ def _recording(files_of: Callable[[str], set[str]], label: str, filename: str, r
     """The path inside the audio folder, "" if it is none; a bare name (2021) may lie in its label's folder."""
     if not is_inner_path(filename, remote):
         return ""
+    if "/" in filename and PLAIN_PATH.fullmatch(filename):
+        return filename
     name = PurePosixPath(filename)
     in_label_folder = len(name.parts) == 1 and is_label(label) and name.name in files_of(label)
     return f"{label}/{name}" if in_label_folder else str(name)
@@ -114,61 +119,64 @@ def _recording(files_of: Callable[[str], set[str]], label: str, filename: str, r
 def _problems(table: pd.DataFrame) -> Iterator[Problem]:
     """Yield the rows that break each rule, with the rule and a hint."""
     label, recording, rating = table["primary_label"], table[Col.RECORDING], table["rating"]
-    secondary_ok = table["secondary_labels"].map(lambda text: parse_secondary(text) is not None).astype(bool)
+    secondary_ok = mapped(table["secondary_labels"], lambda text: parse_secondary(text) is not None).astype(bool)
     yield label == "", "primary_label is empty; name the species"
-    yield ~label.map(is_label).astype(bool) & (label != ""), f"primary_label is no label; {LABEL_RULE}; rename it"
+    yield ~mapped(label, is_label).astype(bool) & (label != ""), f"primary_label is no label; {LABEL_RULE}; rename it"
     yield colliding(label), "primary_label differs from another one in case only; write both alike, or rename one"
     yield recording == "", "filename must be a path inside the audio folder, written with /, without ..; correct it"
     yield recording.duplicated(keep=False) & (recording != ""), "filename is listed twice; keep one row per recording"
     yield ~secondary_ok, f"secondary_labels must look like ['a', 'b'], without spaces inside a label, and {LABEL_RULE}"
-    bad_rating = ~rating.map(_number).between(0, BEST_RATING) & (rating != "")
+    bad_rating = ~mapped(rating, _number).between(0, BEST_RATING) & (rating != "")
     yield bad_rating, f"rating must be a number from 0 to {BEST_RATING:g}; correct it or leave it empty"
     for name, most in FARTHEST.items():
-        bad = ~table[name].map(functools.partial(_is_coordinate, most=most)).astype(bool)
+        bad = ~mapped(table[name], functools.partial(_is_coordinate, most=most)).astype(bool)
         yield bad, f"{name} must be a number from -{most:g} to {most:g}; correct it or leave it empty"
-    bad_fold = ~table["fold"].str.fullmatch(_FOLD).astype(bool)
+    bad_fold = ~mapped(table["fold"], lambda text: bool(_FOLD.fullmatch(text))).astype(bool)
     yield bad_fold, "fold must be a whole number from 0 to 9999; correct it or leave it empty"
 
 
 def _file_problems(recording: pd.Series[str], audio: AnyPath, bounds: Bounds) -> Iterator[Problem]:
     """Rows whose file must not be opened. Missing files and those that are no audio are reported by the scan."""
+    local = str(audio) if isinstance(audio, Path) else ""
+    is_there = functools.cache(os.path.lexists)
     plain_files = functools.cache(lambda folder: bounds.plain_files(audio / folder))
 
     def why_not(name: str) -> str:
         folder, _, file = name.rpartition("/")
-        return "" if not name or file in plain_files(folder) else bounds.why_not(audio / name)
+        if not name or file in plain_files(folder):
+            return ""
+        if local and not (is_there(f"{local}/{folder}") and os.path.lexists(f"{local}/{name}")):
+            return ""
+        return bounds.why_not(audio / name)
 
-    why = recording.map(why_not)
+    why = pd.Series(list(map(why_not, recording.tolist())), index=recording.index, dtype=str)
     for reason in sorted(set(why) - {""}):
         hint = LINKS_HINT if "link" in reason else "name a file"
         yield why == reason, f"filename {reason}; {hint}"
 
 
-def _known(cells: pd.Series[str]) -> pd.Series[str]:
-    """The cells of an optional column, "" in place of words for what is not known, such as `nan`."""
-    return cells.map({text: "" if is_unknown(text) else text for text in cells.unique()})
-
-
 def _recordings(table: pd.DataFrame, audio: AnyPath, warn: Callable[[str], None]) -> pd.DataFrame:
-    latitude, longitude = (table[name].map(_number).astype(float) for name in FARTHEST)
+    recording, below = table.pop(Col.RECORDING), (audio / "x").as_posix().removesuffix("x")
+    latitude, longitude = (mapped(table.pop(name), _number).astype(float) for name in FARTHEST)
     nowhere = (latitude == 0) & (longitude == 0)
     if nowhere.any():
-        first = table.loc[nowhere, Col.RECORDING].iloc[0]
+        first = recording[nowhere].iloc[0]
         warn(f"{nowhere.sum()} recording(s) at 0, 0 count as recorded at an unknown place, first {first}")
-    secondary = [" ".join(parse_secondary(text) or ()) for text in table["secondary_labels"]]
+    secondary = mapped(table.pop("secondary_labels"), lambda text: " ".join(parse_secondary(text) or ()))
     return pd.DataFrame(
         {
-            Col.RECORDING: table[Col.RECORDING],
-            Col.PATH: [(audio / recording).as_posix() for recording in table[Col.RECORDING]],
-            Col.LABEL: table["primary_label"],
-            Col.SECONDARY: secondary,
-            Col.AUTHOR: recordists(table["author"], warn),
-            Col.RATING: table["rating"].map(_number).astype(float),
+            Col.RECORDING: recording,
+            Col.PATH: below + recording,
+            Col.LABEL: table.pop("primary_label"),
+            Col.SECONDARY: secondary.astype(str),
+            Col.AUTHOR: recordists(table.pop("author"), warn),
+            Col.RATING: mapped(table.pop("rating"), _number).astype(float),
             Col.LATITUDE: latitude.mask(nowhere),
             Col.LONGITUDE: longitude.mask(nowhere),
-            Col.DATE: read_dates(table["date"], warn),
-            Col.FOLD: table["fold"].map(_number).astype("Int64"),
-        }
+            Col.DATE: read_dates(table.pop("date"), warn),
+            Col.FOLD: mapped(table.pop("fold"), _number).astype("Int64"),
+        },
+        copy=False,
     ).reset_index(drop=True)
 
 

@@ -93,5 +93,6 @@ def unlisted_warnings(
     if not isinstance(folder, Path):
         return []
     files = list_audio(folder, bounds, without)
-    found = {*(path.as_posix() for path in files.used), *(each.file for each in files.left_out)} - set(used)
+    found = {*(path.as_posix() for path in files.used), *(each.file for each in files.left_out)}
+    found.difference_update(used)
     return [f"{len(found)} audio file(s) in {folder} are not used, first {min(found)}: {why}"] if found else []

@@ -101,7 +101,9 @@ def read_metadata(data: DataParams) -> Metadata:
     listed = _read_recordings(data, bounds, warnings.append)
     taxonomy = read_taxonomy(bounds, listed.names, listed.codes)
     annotations = _read_annotations(data, bounds, listed.recordings, taxonomy, warnings.append)
-    recordings = annotated(listed.recordings, annotations).sort_values(Col.RECORDING, ignore_index=True)
+    recordings = annotated(listed.recordings, annotations)
+    if not recordings[Col.RECORDING].is_monotonic_increasing:
+        recordings = recordings.sort_values(Col.RECORDING, ignore_index=True)
     soundscapes, beside = list_soundscapes(bounds, data.soundscapes)
     left_out = (*listed.files.left_out, *beside.left_out)
     if recordings.empty:
@@ -125,7 +127,7 @@ def read_metadata(data: DataParams) -> Metadata:
 def _match_warnings(metadata: Metadata, data: DataParams, bounds: Bounds) -> Iterator[str]:
     """Names by which one table or file calls another, and that nothing answers to."""
     recordings, root = metadata.recordings, bounds.root
-    taught = {*recordings[Col.LABEL], *metadata.annotations[Col.LABEL]}
+    taught = {*recordings[Col.LABEL].unique(), *metadata.annotations[Col.LABEL]}
     taxonomy = metadata.taxonomy if (root / TAXONOMY_FILE).exists() else None
     yield from label_warnings(recordings, taught, taxonomy, metadata.submission)
     if data.soundscape_truth is not None:

@@ -19,7 +19,7 @@ def name_key(name: str) -> str:
 
 def recordists(authors: pd.Series[str], warn: Callable[[str], None]) -> pd.Series[str]:
     """Names of recordists, each in its most frequent spelling, "" for words such as `Unknown`."""
-    counts = Counter[str](authors)
+    counts = Counter[str](authors.tolist())
     known: dict[str, list[str]] = defaultdict(list)
     for name in sorted(counts, key=lambda name: (-counts[name], name != " ".join(name.split()), "," in name, name)):
         if not is_unknown(name):
@@ -28,4 +28,4 @@ def recordists(authors: pd.Series[str], warn: Callable[[str], None]) -> pd.Serie
     if several:
         warn(f"{len(several)} recordist(s) are spelt in several ways and count as one each, first {several[0]}")
     chosen = {name: names[0] for names in known.values() for name in names}
-    return authors.map(lambda name: chosen.get(name, ""))
+    return authors.map({name: chosen.get(name, "") for name in counts})

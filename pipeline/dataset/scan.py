@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pandas as pd
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.notes import Note
 from birdcache.audio.read import AudioInfo, content_sha256, fetched
-from birdcache.audio.rejected import RejectedAudio, costing_one_file
+from birdcache.audio.rejected import HINTS, RejectedAudio, costing_one_file
 from birdcache.params.sections import DataParams, MachineParams
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath, absolute
@@ -35,6 +36,9 @@ class Scan:
     hint: str = ""
     notes: tuple[Note, ...] = ()
     read_as: str = ""
+
+
+MISSING = Scan(code="unreadable", detail=f"cannot be read ({os.strerror(errno.ENOENT)})", hint=HINTS["unreadable"])
 
 
 def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, what: str) -> pd.DataFrame:
@@ -80,6 +84,8 @@ def scan_file(path: AnyPath, data: DataParams) -> Scan:
     StoreError
         If a remote file's service cannot be reached, which says nothing about the file.
     """
+    if isinstance(path, Path) and not os.path.lexists(path):  # a table may list a million of them: no decoder is asked
+        return MISSING
     try:
         with costing_one_file(), fetched(path) as local:
             info = with_second_try(lambda: decoder().info(local))
