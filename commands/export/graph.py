@@ -173,6 +173,9 @@ class MemberNetwork(nn.Module):
         super().__init__()
         member = weighted.model.sidecar.member
         self.network, self.shown = weighted.model.network, weighted.shown
+        for module in self.network.modules():
+            if hasattr(module, "fused_attn"):  # whose result torch cannot convert to ONNX
+                setattr(module, "fused_attn", False)  # noqa: B010
         self._share, self._loops = weighted.share, weighted.loops
         self._loss, views = member.recipe.loss, each_of(weighted.view)
         self._keys = [view.model_dump_json() for view in views]

@@ -24,6 +24,7 @@ from train.loop.resume import Saver
 from train.loop.step import TrainingStep
 from train.loop.validation import Validation
 from train.model.classifier import Classifier
+from train.model.weight_file import check_values
 from train.model.weights import weights_bytes
 
 
@@ -99,6 +100,7 @@ class Trainer:
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint of the same training."""
         tensors = load(checkpoint.files[STATE])
+        check_values(f"{self.name}: its checkpoint", tensors, "remove it")
         self.training_step.resume(tensors, checkpoint.facts["learner"])
         self.history.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))
         self._start_epoch()

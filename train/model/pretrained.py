@@ -94,11 +94,12 @@ def take_weights(
     }
     unlike = {name for name in wanted & taken.keys() if taken[name].shape != own[name].shape}
     if unfit := sorted(wanted - taken.keys()) or sorted(unlike):
-        lack = "lacks" if wanted - taken.keys() else "has other shapes for"
+        count = f"{len(unfit)} of {len(wanted)}"
+        lack = f"lacks {count} tensors" if wanted - taken.keys() else f"has other shapes for {count} tensors"
         hint = likely_backbone(source.path, stored) if len(unfit) > SAME_BACKBONE * len(wanted) else ""
         raise TrainError(
-            f"{where}: {lack} {len(unfit)} of {len(wanted)} tensors of the backbone, such as {unfit[0]}; {hint}choose "
-            f"weights of this backbone{_size_hint(backbone, size)}"
+            f"{where}: {lack} of the backbone, such as {unfit[0]}; {hint}choose weights of this backbone"
+            f"{_size_hint(backbone, size)}"
         )
     check_values(f"{where}: {source.path}", taken)
     backbone.load_state_dict(taken, strict=False)

@@ -152,7 +152,7 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from _flat(each, f"{name}.{key}" if name else str(key))
 
 
-def check_values(where: str, tensors: Mapping[str, Tensor]) -> None:
+def check_values(where: str, tensors: Mapping[str, Tensor], way_out: str = "take other weights") -> None:
     """Refuse weights that are NaN or infinite.
 
     Raises
@@ -165,5 +165,5 @@ def check_values(where: str, tensors: Mapping[str, Tensor]) -> None:
             count = int((~torch.isfinite(tensor)).sum())
             raise TrainError(
                 f"{where}: {count} of {tensor.numel()} values of tensor {name} are NaN or infinite, so the file is "
-                "damaged or its training failed; take other weights"
+                f"damaged or its training failed; {way_out}"
             )

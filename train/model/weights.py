@@ -110,7 +110,7 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
         model.load_state_dict(tensors)
     except (RuntimeError, SafetensorError) as error:
         raise TrainError(f"{path}: does not fit {sidecar.member.member.backbone}: {error}; train again") from error
-    check_values(str(path), tensors)
+    check_values(str(path), tensors, "train again")
     return model.to(device).eval()
 
 

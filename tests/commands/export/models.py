@@ -23,6 +23,7 @@ from train.data.frames import ArrayFrames
 from train.data.member import ResolvedMember
 from train.data.multi_view import MultiViewFrames
 from train.model.classifier import build_model
+from train.model.sizes import Clips
 from train.model.weights import Sidecar
 from train.score.inference import Scorer, clips_at
 
@@ -57,7 +58,8 @@ def weighted_model(
     entry = Member(**{**raw["members"]["base"], **(member or {})})
     recipe = resolve_recipe(Recipe(**raw["train"]["demo"]), {"clip_s": 1.0, "dynamic_range_db": 0.0, **override})
     torch.manual_seed(1)
-    network = build_model(entry, len(LABELS), view.n_mels, pretrained=False, channels=channel_count(view, recipe))
+    clips, channels = Clips(view, recipe.clip_s), channel_count(view, recipe)
+    network = build_model(entry, len(LABELS), view.n_mels, False, channels, clips)
     shape = network.bin_mean.shape
     network.statistics = BinStatistics(torch.randn(shape) * 5 - 40, torch.rand(shape) * 10 + 5)
     resolved = ResolvedMember(name="x", member=entry, recipe=recipe, view=view, store_digest="", weights_sha256=None)

@@ -70,6 +70,8 @@ def test_positive_control_a_clip_that_is_not_looped_would_score_otherwise() -> N
         ({"head": "sed"}, {"loss": {"kind": "bce"}}),
         ({"head": "sed", "pool": "gem"}, {}),
         ({"pool": "gem"}, {"loss": {"kind": "focal_bce"}}),
+        ({"backbone": "test_vit_relpos"}, {"normalise": "none"}),
+        ({"backbone": "dla46x_c", "head": "sed"}, {"clip_s": 0.9}),
         ({}, {"channels": ["level", "slope"], "dynamic_range_db": 40.0}),
         (
             {},
@@ -79,7 +81,7 @@ def test_positive_control_a_clip_that_is_not_looped_would_score_otherwise() -> N
             },
         ),
     ],
-    ids=["sed", "sed gem", "gem", "slope", "pcen channel"],
+    ids=["sed", "sed gem", "gem", "padded, img_size", "padded", "slope", "pcen channel"],
 )
 def test_heads_and_channels(member: dict[str, Any], override: dict[str, Any]) -> None:
     check([weighted_model(mel(), member=member, **override)])
@@ -106,6 +108,21 @@ def test_members_of_another_grid_have_a_waveform_of_their_own() -> None:
     ]
     assert [each.name for each in EnsembleGraph(models).inputs] == ["waveform", "waveform_2", "waveform_3"]
     check(models)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("member", [{"backbone": "test_maxvit", "head": "sed"}, {"backbone": "test_vit_relpos"}])
+def test_a_file_pads_clips_as_the_model_does(tmp_path: Path, member: dict[str, Any]) -> None:
+    models = [weighted_model(mel(), member=member)]
+    assert models[0].model.network.padding == (0, 1)
+    tuned(models[0], song(WHOLE), MIDDLES_S)
+    wanted, _ = of_graph(models, song(WHOLE))
+    export_graph(EnsembleGraph(models), tmp_path / "a.onnx")
+    session, _ = open_session((tmp_path / "a.onnx").read_bytes(), "cpu")
+    (each,) = EnsembleGraph(models).inputs
+    found = session.run(None, {each.name: rows_of(each, song(WHOLE), MIDDLES_S)})
+    assert wanted.std(axis=0).max() > 0.05
+    np.testing.assert_allclose(found[0], wanted, atol=1e-4)
 
 
 @pytest.mark.slow

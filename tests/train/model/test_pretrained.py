@@ -25,7 +25,7 @@ from train.members import resolve
 from train.model.classifier import Classifier, build_model
 from train.model.pretrained import adapted_stem
 from train.model.weight_file import find_source
-from train.model.weights import Sidecar, weights_bytes, write_model
+from train.model.weights import Sidecar, read_model, read_sidecar, weights_bytes, write_model
 
 CLASSES = 7  # of the fine-tuned model; the source knows three
 
@@ -196,6 +196,22 @@ def test_weights_of_other_shapes_are_refused(tmp_path: Path, resolved: ResolvedM
     change_sidecar(tmp_path, sha256={"last": sha256_hex(content)})
     with pytest.raises(TrainError, match=r"has other shapes for 1 of \d+ tensors of the backbone, such as bn1\.weight"):
         tuned(member, tmp_path)
+
+
+def test_a_trained_model_with_values_that_are_no_numbers_is_neither_used_nor_a_source(
+    tmp_path: Path, resolved: ResolvedMember, member: Member
+) -> None:
+    trained(tmp_path, resolved)
+    state = load_file(tmp_path / "last.safetensors")
+    state["backbone.bn1.weight"][2] = float("nan")
+    content = save(state)
+    (tmp_path / "last.safetensors").write_bytes(content)
+    change_sidecar(tmp_path, sha256={"last": sha256_hex(content)})
+    said = r"last\.safetensors: 1 of \d+ values of tensor (backbone\.)?bn1\.weight are NaN or infinite"
+    with pytest.raises(TrainError, match=said):
+        tuned(member, tmp_path)
+    with pytest.raises(TrainError, match=said + ".*; train again"):
+        read_model(tmp_path, read_sidecar(tmp_path), "last", torch.device("cpu"))
 
 
 @pytest.mark.parametrize("version", [1, 3])
