@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from birdcache.process import exit_with_dvc
+from birdcache.process import allow_open_files, exit_with_dvc
 from birdcache.text import printable
 
+FEWEST_FILES, WANTED_FILES = 256, 1024  # open at once: 4 a worker, and some for stores; 256 is what macOS gives
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}  # Windows knows no quota
 DENIED = {errno.EACCES, errno.EPERM}
 WAYS_OUT = {
@@ -55,7 +56,28 @@ class CommandError(BirdcacheError):
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage's `main`, which ends when DVC does; problems are reported as in `report_problems`."""
     exit_with_dvc()
-    report_problems(main)
+
+    def checked() -> None:
+        check_open_files()
+        main()
+
+    report_problems(checked)
+
+
+def check_open_files() -> None:
+    """Refuse to begin what would break off in the middle, since too few files may be open at once.
+
+    Raises
+    ------
+    CommandError
+        With the command that allows more.
+    """
+    allowed = allow_open_files(WANTED_FILES)
+    if allowed < FEWEST_FILES:
+        raise CommandError(
+            f"only {allowed} files may be open at once here, and many workers need up to {FEWEST_FILES}: run "
+            f"`ulimit -n {WANTED_FILES}`, in a new terminal if it is refused, then the same command again"
+        )
 
 
 def report_problems(main: Callable[[], None]) -> None:

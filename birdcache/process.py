@@ -23,6 +23,21 @@ ADOPTERS = {"systemd", "init", "launchd", "tini", "dumb-init", "docker-init"}  #
 DVC_STAGE = "DVC_STAGE"  # set by DVC for the commands that it runs
 
 
+def allow_open_files(wanted: int) -> int:
+    """The number of files that may be open at once, raised to `wanted` as far as this process may raise it."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return wanted
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def exit_with_dvc() -> None:
     """End this stage by SIGTERM when DVC ends: a training then still saves. Run by hand, a stage outlives its shell.
 

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from birdcache.audio.paths import Bounds, is_printable, shown
+from birdcache.audio.paths import Bounds
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.suffixes import AUDIO_EXTENSIONS, conversion, is_foreign, is_recording
 from birdcache.audio.walk import Entry, files_below
 from birdcache.storage import AnyPath
+from birdcache.text import is_printable, printable
 
 _STARTS = re.compile(
     rb"OggS|fLaC|ID3[\2-\4]|caff|riff|wvpk|MAC |\.snd|(RIFF|RIFX|RF64|BW64)....WAVE|FORM....AIF", re.DOTALL
@@ -53,7 +54,9 @@ class Listing:
         wrong = [path for path in self.used if is_wrong(path)]
         aside = set(wrong)
         used = tuple(path for path in self.used if path not in aside)
-        return Listing(used, (*self.left_out, *(RejectedAudio(*reason, shown(path)) for path in wrong)), self.others)
+        return Listing(
+            used, (*self.left_out, *(RejectedAudio(*reason, printable(str(path))) for path in wrong)), self.others
+        )
 
 
 def list_audio(folder: AnyPath, bounds: Bounds, without: AnyPath | None = None) -> Listing:
@@ -84,9 +87,11 @@ def list_audio(folder: AnyPath, bounds: Bounds, without: AnyPath | None = None) 
 def _fault(entry: Entry) -> RejectedAudio | None:
     """Why a file that is or may be sound cannot be opened, or stand in a table."""
     if entry.why:
-        return RejectedAudio("unreadable", entry.why, entry.hint, shown(entry.path))
+        return RejectedAudio("unreadable", entry.why, entry.hint, printable(str(entry.path)))
     if not is_printable(str(entry.path)):
-        return RejectedAudio("unreadable", "its name is not printable text in UTF-8", NAME_HINT, shown(entry.path))
+        return RejectedAudio(
+            "unreadable", "its name is not printable text in UTF-8", NAME_HINT, printable(str(entry.path))
+        )
     return None
 
 
@@ -102,11 +107,11 @@ def _reason(entry: Entry, names: set[str], convert: str) -> RejectedAudio | None
         return _fault(entry)
     if is_foreign(path):
         copied = _has_copy(path, names)
-        return None if copied else RejectedAudio("not-used", "must be converted first", convert, shown(path))
+        return None if copied else RejectedAudio("not-used", "must be converted first", convert, printable(str(path)))
     if not entry.why and _begins_like_sound(path):
         hint = f"give it the ending of its format ({AUDIO_EXTENSIONS[0]}, ...), or move it away"
         detail = "begins like sound, but its name does not end so"
-        return RejectedAudio("not-used", detail, hint, shown(path))
+        return RejectedAudio("not-used", detail, hint, printable(str(path)))
     return None
 
 

@@ -20,7 +20,6 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 LINKS_HINT = "copy what it points to, or set data.links: anywhere in params.yaml if you trust it"
 
 
@@ -89,18 +88,3 @@ def folded(text: str) -> str:
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-
-
-def is_printable(text: str) -> bool:
-    """True for text that can stand in a table and on a terminal, and is UTF-8, as names need not be."""
-    return not any(map(_is_no_text, text))
-
-
-def shown(path: AnyPath) -> str:
-    """A path as text that can be printed, whatever its name is."""
-    return "".join(ascii(each)[1:-1] if _is_no_text(each) else each for each in str(path))
-
-
-def _is_no_text(letter: str) -> bool:
-    """True for a control character, what turns text round, an end of line, or a byte of another encoding than UTF-8."""
-    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(letter) in _TURNS

@@ -12,6 +12,7 @@ from birdcache.audio.paths import LINKS_HINT, Bounds, kind_of
 from birdcache.storage import AnyPath, reaching
 
 SYSTEMS_OWN = {"__macosx", "$recycle.bin", "#recycle", "@eadir", "lost+found", "system volume information"}
+NOT_HASHED = {".git", ".hg", ".dvc"}  # by DVC
 PERMISSIONS_HINT = "restore its permissions (chmod u+rX), or move it away"
 GONE_HINT = "fetch what it points to (such as `git annex get`), or remove the link"
 
@@ -70,7 +71,7 @@ def walk(
         return
     for entry in entries:
         path = folder / entry.name
-        if is_systems_own(entry.name) and not everything:
+        if entry.name in NOT_HASHED if everything else is_systems_own(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from walk(path, bounds, everything, (*above, here))

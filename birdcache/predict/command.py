@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
+from birdcache.audio.listing import left_out_lines
 from birdcache.audio.notes import Note, notes_text
 from birdcache.audio.read import content_sha256
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     formats, out = chosen_formats(arguments.format), arguments.out
     if out.exists() and not out.is_dir():
         raise CommandError(f"--out {out}: is a file; name a folder, in which one file for each format is written")
-    files = list_files(arguments.paths)
+    files, left_out = list_files(arguments.paths)
     names = result_names(files)
     if "kaggle" in formats:
         check_stems([each.path for each in files])
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.embeddings:
             print(job.write_embeddings(arguments.embeddings, done))
         forget_tables(out, [name for name, _ in refused])
-        report_refused(out / REFUSED, [rejected for _, rejected in refused], len(files), out)
+        report_refused(out / REFUSED, [rejected for _, rejected in refused], left_out, len(files) + len(left_out))
 
 
 @contextmanager
@@ -225,18 +226,18 @@ class Job:
         return found
 
 
-def report_refused(path: Path, refused: Sequence[RejectedAudio], files: int, out: Path) -> None:
-    """Write refused.csv, and report the files in it.
+def report_refused(path: Path, refused: Sequence[RejectedAudio], left_out: Sequence[RejectedAudio], files: int) -> None:
+    """Write refused.csv, and report the files in it: one by one, or by kinds if they were never tried.
 
     Raises
     ------
     CommandError
         If there are any.
     """
-    rows = sorted((each.file, each.code, each.detail, each.hint) for each in refused)
-    write_rows(path, REFUSED_COLUMNS, rows)
-    if refused:
-        print("\n".join(printable(str(each)) for each in refused), file=sys.stderr)
+    both = [*refused, *left_out]
+    write_rows(path, REFUSED_COLUMNS, sorted((each.file, each.code, each.detail, each.hint) for each in both))
+    if both:
+        print("\n".join(map(printable, [*map(str, refused), *left_out_lines(left_out)])), file=sys.stderr)
         raise CommandError(
-            f"{len(refused)} of {files} files could not be scored ({path}); results of the others are in {out}"
+            f"{len(both)} of {files} files could not be scored ({path}); results of the others are in {path.parent}"
         )

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from birdcache.audio.listing import left_out_lines, list_audio
+from birdcache.audio.paths import Bounds
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.audio.suffixes import AUDIO_EXTENSIONS, is_recording
+from birdcache.audio.suffixes import AUDIO_EXTENSIONS
+from birdcache.audio.walk import is_systems_own
 from birdcache.errors import CommandError
 from birdcache.text import is_printable, printable
 
@@ -24,25 +27,31 @@ class Found:
     below: Path
 
 
-def list_files(paths: Sequence[Path]) -> list[Found]:
-    """The files, and the audio files in the folders, each once.
+def list_files(paths: Sequence[Path]) -> tuple[list[Found], list[RejectedAudio]]:
+    """The files, and the audio files in the folders, each once; and those in the folders that cannot be used.
+
+    Names that begin with a dot are no recordings; whoever names a folder with such a name means it.
 
     Raises
     ------
     CommandError
         If a path does not exist, or there is no audio file at all.
     """
-    if missing := [str(path) for path in paths if not path.exists()]:
+    if missing := [str(path) for path in paths if not os.path.lexists(path)]:
         raise CommandError(f"{', '.join(missing)}: no such file or folder")
-    found = [each for path in paths for each in (_in_folder(path) if path.is_dir() else [Found(path, Path(path.name))])]
+    found: list[Found] = []
+    left_out: list[RejectedAudio] = []
+    for path in paths:
+        if path.is_dir():
+            listed = list_audio(path, Bounds(path, "anywhere"))
+            found += [Found(each, each.relative_to(path)) for each in listed.used if isinstance(each, Path)]
+            left_out += listed.left_out
+        elif not is_systems_own(path.name):
+            found.append(Found(path, Path(path.name)))
     if not found:
-        raise CommandError(f"{', '.join(map(str, paths))}: hold no audio file ({', '.join(AUDIO_EXTENSIONS)})")
-    return list({each.path.resolve(): each for each in found[::-1]}.values())[::-1]
-
-
-def _in_folder(folder: Path) -> list[Found]:
-    paths = [path for path in sorted(folder.rglob("*")) if is_recording(path) and path.is_file()]
-    return [Found(path, path.relative_to(folder)) for path in paths]
+        none = f"{', '.join(map(str, paths))}: hold no audio file ({', '.join(AUDIO_EXTENSIONS)})"
+        raise CommandError("\n".join([none, *left_out_lines(left_out)]))
+    return list({os.path.realpath(each.path): each for each in found[::-1]}.values())[::-1], left_out
 
 
 def result_names(files: Sequence[Found]) -> list[Path]:
@@ -65,14 +74,11 @@ def check_name(path: Path, name: Path) -> None:
         If it is not printable text, as names in another encoding than UTF-8, or too long.
     """
     if not is_printable(str(path)):
-        raise RejectedAudio("unreadable", "its name is not printable text in UTF-8", "rename it", shown(path))
+        raise RejectedAudio("unreadable", "its name is not printable text in UTF-8", "rename it", printable(str(path)))
     if len(os.fsencode(name.name)) > MOST_NAME_BYTES:
-        raise RejectedAudio("unreadable", f"its name is longer than {MOST_NAME_BYTES} bytes", "rename it", shown(path))
-
-
-def shown(path: Path) -> str:
-    """A path as text that can be printed, whatever its name is."""
-    return printable(str(path))
+        raise RejectedAudio(
+            "unreadable", f"its name is longer than {MOST_NAME_BYTES} bytes", "rename it", printable(str(path))
+        )
 
 
 def _whole(path: Path) -> Path:

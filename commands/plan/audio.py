@@ -21,7 +21,7 @@ from cache import tables
 from cache.csv_files import CsvTable
 from cache.tables import Col
 from pipeline.builder.plan import Source
-from pipeline.dataset.metadata import read_metadata
+from pipeline.dataset.metadata import Metadata
 from pipeline.dataset.scan import scan_file
 from pipeline.recordings import SUMMARY
 from pipeline.spectrograms import read_sources
@@ -77,18 +77,12 @@ def listed_audio() -> dict[str, StoreAudio]:
     }
 
 
-def expected_audio(data: DataParams) -> dict[str, StoreAudio]:
+def expected_audio(data: DataParams, metadata: Metadata) -> dict[str, StoreAudio]:
     """Recordings and soundscapes that stage `recordings` will find in its next run.
 
     Files in its tables that are older than these count as unchanged. A few new files are scanned; the duration of many
     is estimated from the headers of some.
-
-    Raises
-    ------
-    PipelineError
-        If the data set's own tables cannot be read.
     """
-    metadata = read_metadata(data)
     recordings = dict(zip(metadata.recordings[Col.RECORDING], metadata.recordings[Col.PATH], strict=True))
     soundscapes = {name: path.as_posix() for name, path in metadata.soundscapes.items()}
     files = list_files(place(data.root), [*recordings.values(), *soundscapes.values()])

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
-from birdcache.errors import CommandError
+from birdcache.errors import CommandError, check_open_files
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from commands.plan.decoding import Decoding, StoreCost, plan_decoding
 from commands.plan.reasons import counted, few, lines, size_text
 from commands.plan.stages import StagePlan, State, plan_stages
+from commands.project.hashable import check_hashable, data_folders
 from commands.project.repository import git_trouble
 
 MEANINGS = {
@@ -32,11 +33,13 @@ def run(arguments: argparse.Namespace) -> None:
         If `dvc repro` could not run: no pipeline, wrong parameters, a view or member that cannot be built, an
         unreadable data set.
     """
+    check_open_files()
     params = parameters.load()
     if trouble := git_trouble():
         raise CommandError(trouble)
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise CommandError(f"--json {arguments.json}: there is no folder {arguments.json.parent}; make it first")
+    check_hashable(*data_folders(params.data))
     stages = plan_stages()
     if any(plan.stage == "check" and plan.state != "up to date" for plan in stages):
         from commands.project.check import check_params  # torch, and the networks, only if something is new

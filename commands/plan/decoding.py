@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from birdcache.audio.listing import left_out_lines
 from birdcache.audio.read import waveform_blocks
 from birdcache.errors import PipelineError
 from birdcache.params.model import Params
@@ -19,6 +20,7 @@ from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath, place
 from cache import tables
 from cache.remote_pool import open_pool
+from cache.report_tables import REFUSED
 from cache.shard import Layout
 from commands.plan.audio import StoreAudio, expected_audio, listed_audio, spread
 from commands.plan.reasons import counted, few
@@ -26,6 +28,7 @@ from commands.plan.stages import StagePlan
 from pipeline.builder.build import SPARE_BYTES, Builder, free_bytes
 from pipeline.builder.frontend import room, spectrogram_blocks
 from pipeline.builder.plan import PartJob, Source
+from pipeline.dataset.metadata import read_metadata
 from pipeline.spectrograms import open_builder
 
 STAGE = "spectrograms@"
@@ -126,9 +129,14 @@ def _audio(states: Mapping[str, str], params: Params) -> tuple[dict[str, StoreAu
     if states.get(demo, "up to date") != "up to date" and demo.removeprefix("demo@") in params.demo:
         return {}, [f"stage {demo} makes {root} first; the cost of decoding is known after it"]
     if states.get("recordings") == "up to date":
-        return listed_audio(), []
-    expected = expected_audio(params.data)
-    return expected, _notes(expected)
+        return listed_audio(), _left_out_notes(len(REFUSED.read()), "are listed")
+    metadata = read_metadata(params.data)
+    expected, told = expected_audio(params.data, metadata), left_out_lines(metadata.left_out)
+    return expected, [*_notes(expected), *told, *_left_out_notes(len(metadata.left_out), "will be listed")]
+
+
+def _left_out_notes(files: int, where: str) -> list[str]:
+    return [f"{counted(files, 'files')} not used {where} in {REFUSED.path}"] if files else []
 
 
 def _notes(expected: Mapping[str, StoreAudio]) -> list[str]:

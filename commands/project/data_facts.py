@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,13 @@ import pandas as pd
 
 from birdcache.annotations.label_names import LabelNames
 from birdcache.annotations.read import read_annotations
+from birdcache.audio.listing import left_out_lines, list_audio
 from birdcache.audio.paths import Bounds
-from birdcache.audio.suffixes import AUDIO_EXTENSIONS, is_recording
+from birdcache.audio.suffixes import AUDIO_EXTENSIONS
 from birdcache.errors import CommandError
 from birdcache.user_tables import read_user_table
+from cache.report_tables import REFUSED
+from pipeline.dataset.folders import read_folders
 from pipeline.dataset.metadata import read_taxonomy
 
 TRUTH = "test_soundscapes_labels.csv"
@@ -65,13 +67,17 @@ def birdclef_facts(root: Path) -> DataFacts:
 
 
 def folder_facts(root: Path) -> DataFacts:
-    """Read the facts of a data set with one folder of recordings per class."""
-    counts = Counter(path.parent.name for path in root.glob("*/*") if is_recording(path))
+    """Read the facts of a data set with one folder of recordings per class, and tell of files that it leaves out."""
+    listed = read_folders(Bounds(root, "inside"), None, print)
+    told = left_out_lines(listed.files.left_out)
+    counts = listed.recordings["label"].value_counts().to_dict()
     if not counts:
         kinds = ", ".join(AUDIO_EXTENSIONS)
-        raise CommandError(
-            f"{root}: holds no audio file at <label>/<file> ({kinds}); --folders needs one folder per class"
-        )
+        none = f"{root}: holds no audio file at <label>/<file> ({kinds}); --folders needs one folder per class"
+        raise CommandError("\n".join([none, *told]))
+    print("\n".join([*told, f"{len(listed.recordings)} recordings of {len(counts)} classes"]))
+    if told:
+        print(f"stage recordings lists what is not used in {REFUSED.path}")
     return DataFacts("folders", root, tuple(counts.values()), BACKGROUND in counts, 0, None, None)
 
 
@@ -88,4 +94,4 @@ def annotation_facts(root: Path) -> DataFacts:
 
 
 def _has_audio(folder: Path) -> bool:
-    return folder.is_dir() and any(is_recording(path) for path in folder.iterdir())
+    return folder.is_dir() and bool(list_audio(folder, Bounds(folder, "anywhere")).used)

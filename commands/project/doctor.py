@@ -12,19 +12,23 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
-from birdcache.errors import CommandError, StoreError
+from birdcache.errors import CommandError, StoreError, check_open_files
 from birdcache.params import load as params
 from birdcache.params.model import Params
 from birdcache.storage import place, reaching
+from birdcache.text import printable
 from cache.remote_pool import open_pool
+from commands.project.hashable import data_folders, unhashable
 
 PACKAGES = ("torch", "timm", "zarr", "librosa", "soundfile", "soxr", "joblib", "pandas", "numpy", "dvc", "dvclive")
 EXTRAS = {"dask": ("distributed",), "s3": ("s3fs", "dvc-s3")}
 NEEDED_FORMATS = {"OGG": "OGG Vorbis", "FLAC": "FLAC", "MP3": "MP3"}
 LITTLE_DISK_GB = 10.0
+DATA_SHOWN = 20  # files of the data set
 NO_VIEW = "0" * 64  # digest of a view without parts, so listing is fast
 
 
@@ -45,7 +49,21 @@ def run(arguments: argparse.Namespace) -> None:
     CommandError
         If a problem keeps the pipeline from running.
     """
-    checks = (_python, _packages, _extras, _codecs, _device, _disk, _links, _urls, _dvc, _params, _members)
+    checks = (
+        _python,
+        _open_files,
+        _packages,
+        _extras,
+        _codecs,
+        _device,
+        _disk,
+        _links,
+        _urls,
+        _dvc,
+        _data,
+        _params,
+        _members,
+    )
     findings = [finding for check in checks for finding in check()]
     for finding in findings:
         print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.hint}" if finding.hint else ""))
@@ -58,6 +76,14 @@ def _python() -> Iterator[Finding]:
     version = platform.python_version()
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Finding("ok" if supported else "bad", f"Python {version}", "" if supported else "use Python 3.11 to 3.13")
+
+
+def _open_files() -> Iterator[Finding]:
+    try:
+        check_open_files()
+    except CommandError as error:
+        what, hint = str(error).split(": ", 1)
+        yield Finding("bad", what, hint)
 
 
 def _packages() -> Iterator[Finding]:
@@ -210,6 +236,14 @@ def _dvc() -> Iterator[Finding]:
         yield Finding("warn", refusal, f"run `git config --global --add safe.directory {Path.cwd()}`")
     if not Path("dvc.yaml").is_file():
         yield Finding("bad", "dvc.yaml is missing", "restore it with `git checkout dvc.yaml`")
+
+
+def _data() -> Iterator[Finding]:
+    """What DVC cannot hash in the data set."""
+    settings = _settings()
+    if settings is not None:
+        for entry in islice(chain.from_iterable(map(unhashable, data_folders(settings.data))), DATA_SHOWN):
+            yield Finding("bad", f"DVC cannot hash {printable(str(entry.path))}: {entry.why}", entry.hint)
 
 
 def _params() -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from birdcache.params import load as params
 from birdcache.params.yaml_file import parse_yaml
 from commands.project.data_facts import BACKGROUND, DataFacts, annotation_facts, birdclef_facts, folder_facts
 from commands.project.fitted_params import fitted_params
+from commands.project.hashable import check_hashable
 from commands.project.repository import git_trouble
 
 
@@ -23,12 +24,13 @@ def run(arguments: argparse.Namespace) -> None:
     Raises
     ------
     CommandError
-        If the folder does not hold what its layout needs, the demo's parameters are nowhere to be found, or the
-        backbone or its weights are none.
+        If the folder does not hold what its layout needs, or holds what DVC cannot hash, the demo's parameters are
+        nowhere to be found, or the backbone or its weights are none.
     ParamsError
         If the new file breaks a rule.
     """
     path = params.DEFAULT_PATH
+    check_hashable(*filter(None, (arguments.birdclef, arguments.folders, arguments.annotations)))
     if arguments.demo:
         content = demo_params(chain(committed(path), saved(path)))
     else:

@@ -22,7 +22,6 @@ from pipeline.dataset.annotated import unlabelled
 from pipeline.dataset.classes import class_names
 
 TOLD = 20  # names in an error; the others are counted
-CODES_TOLD = 3
 NOTHING = Listing()
 SYSTEMS_OWN = (
     "its name is one that systems give to files of their own, such as macOS's ._robin.ogg",
@@ -72,8 +71,8 @@ def read_folders(bounds: Bounds, soundscapes: str | None, warn: Callable[[str], 
         raise PipelineError(f"{root}: folder(s) {few(alike)} are alike but for case; rename or join them")
     coded = {folder: each for folder, each in classes.items() if each.code != folder}
     if coded:
-        told = few([f"{each.code} for {folder}" for folder, each in coded.items()], CODES_TOLD)
-        warn(f"{len(coded)} folder name(s) cannot be labels, which are {told}")
+        folder, each = next(iter(coded.items()))
+        warn(f"{len(coded)} folder name(s) cannot be labels, and have codes, such as {each.code} for {folder}")
     rows = [(str(name), path.as_posix()) for name, path in zip(names, files.used, strict=True)]
     table = unlabelled(pd.DataFrame(rows, columns=[Col.RECORDING, Col.PATH], dtype=str))
     labels = pd.Series([classes[name.parts[0]].code for name in names], dtype=str)

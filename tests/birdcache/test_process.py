@@ -167,3 +167,14 @@ def test_a_kept_heap_gives_nothing_back() -> None:
         return int(subprocess.run(done, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
     assert resident_kb("keep_heap()") - resident_kb("") > 2**13
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize(("limits", "told"), [("-n 64", "only 64 files may be open"), ("-Sn 64", ""), ("-n 300", "")])
+def test_too_few_open_files_are_told_before_the_work_and_raised_where_that_is_allowed(limits: str, told: str) -> None:
+    program = "from birdcache.errors import run_stage; run_stage(lambda: print('worked'))"
+    command = f'ulimit {limits}; exec "{sys.executable}" -c "{program}"'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == ((1, "") if told else (0, "worked\n"))
+    assert told in done.stderr
+    assert not told or "`ulimit -n 1024`" in done.stderr

@@ -404,10 +404,12 @@ def test_files_of_one_name_cannot_share_row_ids(project: Path, capsys: pytest.Ca
 
 
 def test_folders_are_searched_and_each_file_counts_once(tmp_path: Path) -> None:
-    for name in ("a/b/one.OGG", "a/two.wav", "a/notes.txt", "three.bin"):
+    for name in ("a/b/one.OGG", "a/two.wav", "a/notes.txt", "three.bin", "a/c.m4a", "a/._two.wav", "a/.Trash/d.wav"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    files = list_files([tmp_path / "a", tmp_path / "a/two.wav", tmp_path / "three.bin"])
+    named = ["a", "a/two.wav", "three.bin", "a/._two.wav"]
+    files, left_out = list_files([tmp_path / name for name in named])
+    assert [each.file for each in left_out] == [f"{tmp_path}/a/c.m4a"]
     assert [str(each.below) for each in files] == ["b/one.OGG", "two.wav", "three.bin"]
     assert [str(name) for name in result_names(files)] == ["b/one", "two", "three"]
     with pytest.raises(CommandError, match=r"none: no such file or folder"):
@@ -415,6 +417,11 @@ def test_folders_are_searched_and_each_file_counts_once(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CommandError, match=r"empty: hold no audio file"):
         list_files([tmp_path / "empty"])
+    (tmp_path / "empty/gone.ogg").symlink_to("nowhere.ogg")
+    (tmp_path / "empty/e.wma").touch()
+    with pytest.raises(CommandError, match=r"(?s)no audio file.*e\.wma: must be converted.*gone\.ogg: is a link to"):
+        list_files([tmp_path / "empty"])
+    assert len(list_files([tmp_path / "empty/gone.ogg", tmp_path / "a/two.wav"])[0]) == 2, "one stops no others"
 
 
 def test_results_of_files_that_differ_by_extension_keep_it() -> None:

@@ -28,6 +28,7 @@ from commands.plan import decoding
 from commands.plan.command import time_text
 from commands.plan.decoding import Rate, measured_rate
 from commands.plan.reasons import Reason, few, key_changes, lines, size_text
+from pipeline.dataset.metadata import read_metadata
 from pipeline.spectrograms import open_builder
 from pipeline.synthetic.ogg import with_serial
 from tests.conftest import TinyProject
@@ -360,8 +361,9 @@ def test_audio_of_a_remote_data_set_is_counted_like_local_audio(
     for path in Path("chorus").rglob("*.*"):
         (remote / path.relative_to("chorus").as_posix()).write_bytes(path.read_bytes())
     data = parameters.load().data
-    here = plan_audio.expected_audio(data)
-    there = plan_audio.expected_audio(data.model_copy(update={"root": str(remote)}))
+    here = plan_audio.expected_audio(data, read_metadata(data))
+    away = data.model_copy(update={"root": str(remote)})
+    there = plan_audio.expected_audio(away, read_metadata(away))
     for store in ("recordings", "soundscapes"):
         assert there[store].unknown.files == here[store].unknown.files
         assert there[store].unknown.duration_s == pytest.approx(here[store].unknown.duration_s)
@@ -376,11 +378,11 @@ def test_new_and_gone_files_of_a_remote_data_set_are_seen(project: Path) -> None
     os.utime("data/tables/recordings.csv", (time.time() + 60,) * 2)
     os.utime("data/tables/soundscapes.csv", (time.time() + 60,) * 2)
     away = data.model_copy(update={"root": str(remote)})
-    audio = plan_audio.expected_audio(away)["recordings"]
+    audio = plan_audio.expected_audio(away, read_metadata(away))["recordings"]
     assert (len(audio.sources), audio.new, audio.gone) == (18, (), ())
     (remote / "train_audio" / "midton" / "XC1.ogg").unlink()
     os.utime("data/tables/recordings.csv", (1, 1))
-    audio = plan_audio.expected_audio(away)["recordings"]
+    audio = plan_audio.expected_audio(away, read_metadata(away))["recordings"]
     assert (len(audio.sources), len(audio.new), audio.gone) == (17, 17, ("midton/XC1.ogg",))
 
 

@@ -1,0 +1,62 @@
+"""What lies in a data set and DVC cannot hash: it would end there without naming the file, or wait for ever.
+
+DVC hashes `data.root` before any code of the project runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from birdcache.audio.paths import Bounds
+from birdcache.audio.walk import Entry, walk
+from birdcache.errors import CommandError
+from birdcache.params.sections import DataParams
+from birdcache.storage import place
+from birdcache.text import printable
+
+TOLD = 20  # files; the others are counted
+RENAME_HINT = "rename it; `convmv -r -f latin1 -t utf8 --notest FOLDER` renames all of them"
+IGNORE_FILE = ".dvcignore"
+
+
+def check_hashable(*folders: Path) -> None:
+    """Refuse to begin what DVC would not end.
+
+    Raises
+    ------
+    CommandError
+        If there are files that DVC cannot hash: each with its way out.
+    """
+    found = [
+        f"  {printable(str(each.path))}: {each.why}; {each.hint}" for folder in folders for each in unhashable(folder)
+    ]
+    if found:
+        more = [f"  and {len(found) - TOLD} more"] if len(found) > TOLD else []
+        title = f"{', '.join(map(str, folders))}: DVC cannot hash {len(found)} file(s)"
+        raise CommandError("\n".join([title, *found[:TOLD], *more]))
+
+
+def data_folders(data: DataParams) -> list[Path]:
+    """The local folders that DVC hashes for the data set."""
+    places = [place(data.root), Path(data.annotations)]
+    return [each for each in places if isinstance(each, Path) and each.is_dir()]
+
+
+def unhashable(folder: Path) -> Iterator[Entry]:
+    """Yield the files that DVC cannot hash, and folders that it would pass over in silence."""
+    for entry in walk(folder, Bounds(folder, "anywhere"), everything=True):
+        if entry.why:
+            yield entry
+        elif entry.path.name == IGNORE_FILE:
+            yield Entry(entry.path, "is read by DVC, which allows none in what it hashes", "move it up to the project")
+        elif not _is_utf8(str(entry.path)):
+            yield Entry(entry.path, "has a name that is not UTF-8", RENAME_HINT)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
