@@ -76,7 +76,7 @@ def test_init_of_a_folder_without_faults_tells_what_is_not_used(root: Path, caps
     (root / "Bewick's Wren/d.opus").touch()
     cli.main(["init", "--folders", "birds"])
     told = capsys.readouterr().out
-    assert "1 file(s) are not used, first birds/robin/c.m4a: must be converted first; find birds " in told
+    assert "2 file(s) are not used, first birds/erithacus/c.m4a: must be converted first; find birds " in told
     assert "4 recordings of 4 classes\nstage recordings lists what is not used in reports/data/refused.csv\n" in told
     assert "1 folder name(s) cannot be labels, and have codes, such as Bewicks_Wren for Bewick's Wren" in told
 
