@@ -1,4 +1,4 @@
-"""Deadlines of processes that decode: one thread watches them all, and none outlives this process."""
+"""Deadlines of disposable child processes: one thread watches them all, and none outlives this process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def watch(owner: Watched) -> None:
     with _lock:
         _watched.add(owner)
         if _thread is None:
-            _thread = threading.Thread(target=_look_again_and_again, name="decoder deadlines", daemon=True)
+            _thread = threading.Thread(target=_look_again_and_again, name="child deadlines", daemon=True)
             _thread.start()
 
 
