@@ -106,7 +106,6 @@ class Walk:
                 self._note(place, known, "between frames")
             self._joints += not zeros
             return known
-        self._check_other(known)
         found = next(self._sure(self.kind, self._last + HEAD_BYTES, self._end), self._end)
         rest = self._window(known, HEAD_BYTES)
         if found == self._end and self._end - known < HEAD_BYTES and rest[:1] == b"\xff":
@@ -116,6 +115,8 @@ class Walk:
         if found - known in self._lengths:
             alike = sum(a == b for a, b in zip(rest, self._window(self._last, HEAD_BYTES), strict=False))
             is_frame |= found < self._end or alike >= HEAD_BYTES // 2
+        for other in self._sure(None, known, found):
+            raise RejectedAudio("chained", f"sound of another kind begins at byte {other}")
         if is_frame or (zeros and found < self._end):
             raise RejectedAudio("damaged", f"the frame at byte {self._last} or the next one is broken")
         self.has_gaps = True
@@ -135,12 +136,6 @@ class Walk:
             place = behind_zeros(self._window, tagged)
             zeros |= place > tagged
         return place, zeros
-
-    def _check_other(self, place: int) -> None:
-        """Refuse another sound that begins here."""
-        frame = frame_of(self._window(place, HEAD_BYTES))
-        if frame is not None and frame.kind != self.kind and next(self._sure(frame.kind, place, place + 1), -1) >= 0:
-            raise RejectedAudio("chained", f"sound of another kind begins at byte {place}")
 
     def _first(self, start: int) -> int:
         """The place of the first frame.
