@@ -9,6 +9,7 @@ Source: weights learnt on other labels, without their head, as in Yosinski et al
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -92,21 +93,28 @@ def take_weights(
         name: _stem(tensor, own[name], channels) if name in stems else _resized(name, tensor, own[name], size)
         for name, tensor in taken.items()
     }
-    unlike = {name for name in wanted & taken.keys() if taken[name].shape != own[name].shape}
-    if unfit := sorted(wanted - taken.keys()) or sorted(unlike):
+    fit = {name: tensor for name, tensor in taken.items() if tensor.shape == own[name].shape}
+    unused = sorted(name for name in state.keys() - taken.keys() if not name.startswith(head))
+    if unfit := sorted(wanted - taken.keys()) or sorted(wanted - fit.keys()) or _more_layers(unused, own):
         count = f"{len(unfit)} of {len(wanted)}"
         lack = f"lacks {count} tensors" if wanted - taken.keys() else f"has other shapes for {count} tensors"
+        lack = lack if wanted - fit.keys() else f"holds {len(unfit)} tensors of more layers than those"
         hint = likely_backbone(source.path, stored) if len(unfit) > SAME_BACKBONE * len(wanted) else ""
         raise TrainError(
             f"{where}: {lack} of the backbone, such as {unfit[0]}; {hint}choose weights of this backbone"
             f"{_size_hint(backbone, size)}"
         )
-    check_values(f"{where}: {source.path}", taken)
-    backbone.load_state_dict(taken, strict=False)
-    unused = sorted(name for name in state.keys() - taken.keys() if not name.startswith(head))
+    check_values(f"{where}: {source.path}", fit)
+    backbone.load_state_dict(fit, strict=False)
     named = f" below {prefix.removesuffix('.')}" if prefix else ""
     others = f"; {len(unused)} others are not used, such as {unused[0]}" if unused else ""
-    return f"{len(taken)} tensors of {source.path}{named} are taken, none of its head{others}"
+    return f"{len(fit)} tensors of {source.path}{named} are taken, none of its head{others}"
+
+
+def _more_layers(unused: list[str], own: State) -> list[str]:
+    """Those of a file's unused tensors that differ from the backbone's in nothing but the layer's number."""
+    patterns = {re.sub(r"\d+", "0", name) for name in own}
+    return [name for name in unused if re.sub(r"\d+", "0", name) in patterns]
 
 
 def adapted_stem(weight_OIJK: Tensor, channels: int) -> Tensor:

@@ -161,8 +161,7 @@ def check_values(where: str, tensors: Mapping[str, Tensor], way_out: str = "take
         If there are any; names the first tensor.
     """
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            count = int((~torch.isfinite(tensor)).sum())
+        if tensor.is_floating_point() and (count := int((~torch.isfinite(tensor.float())).sum())):
             raise TrainError(
                 f"{where}: {count} of {tensor.numel()} values of tensor {name} are NaN or infinite, so the file is "
                 f"damaged or its training failed; {way_out}"

@@ -188,6 +188,17 @@ def test_what_is_no_file_of_weights_is_named(member: Member, tmp_path: Path, con
         built(member, path)
 
 
+def test_weights_of_a_deeper_network_are_refused_and_other_parts_are_told(member: Member, tmp_path: Path) -> None:
+    state = state_of()
+    more = state | {"decoder.conv.weight": torch.ones(2)}
+    assert built(member, saved(tmp_path / "w.safetensors", more)).pretrained.endswith(
+        "; 1 others are not used, such as decoder.conv.weight"
+    )
+    more = state | {"blocks.7.0.bn1.weight": torch.ones(2)}
+    with pytest.raises(TrainError, match=r"holds 1 tensors of more layers than those .*, such as blocks\.7\.0"):
+        built(member, saved(tmp_path / "w.safetensors", more))
+
+
 def test_a_file_of_another_network_names_it(member: Member, tmp_path: Path) -> None:
     path = saved(tmp_path / "test_convnext2.safetensors", prefixed("model.")(state_of("test_convnext2")))
     with pytest.raises(TrainError, match=r"lacks \d+ of .*; 100% of its tensors are those of test_convnext2"):
