@@ -452,3 +452,18 @@ def test_predict_needs_a_model(project: Path, capsys: pytest.CaptureFixture[str]
         run(project, model="chorus")
     assert "holds no trained model" in capsys.readouterr().err
     assert predict.chosen_formats("csv, raven,csv") == ["csv", "raven"]
+
+
+def test_files_that_were_never_tried_are_listed_with_the_refused_ones_and_told_by_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("birds/a.m4a", "birds/site 1/b.M4A", "birds/c.ogg", "birds/._c.ogg", "birds/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files, left_out = list_files([tmp_path / "birds"])
+    with pytest.raises(CommandError, match=r"2 of 3 files could not be scored .*refused\.csv"):
+        predict.report_refused(tmp_path / "refused.csv", [], left_out, len(files) + len(left_out))
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"2 file(s) are not used, first {tmp_path}/birds/a.m4a: must be converted first; find ")
+    listed = pd.read_csv(tmp_path / "refused.csv")
+    assert list(listed["file"]) == [f"{tmp_path}/birds/a.m4a", f"{tmp_path}/birds/site 1/b.M4A"]
