@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -78,6 +79,11 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
     def refuse(self, code: int, body: str) -> None:
         """Answer so, and do not read on."""
         self.error, self.completed, self.expect_continue = Refusal(code, body), True, False
+
+    def close(self) -> None:
+        """Forget the body, which a full disk may refuse to flush."""
+        with suppress(OSError):
+            super().close()
 
     def _problem(self) -> tuple[int, str] | None:
         if self.error is not None and self.error.code != 413:
@@ -165,7 +171,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def readable(self) -> bool:
         """True if one more connection may come: when all are taken, the quietest one that awaits no answer ends."""
         is_wanted = bool(super().readable())
-        if len(self.active_channels) < MOST_CONNECTIONS:
+        if len(self.active_channels) < self.adj.most_connections:
             return is_wanted
         idle = [each for each in self.active_channels.values() if not each.requests and not each.will_close]
         if idle:
@@ -176,6 +182,16 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """End connections that are late."""
         for channel in list(self.active_channels.values()):
             channel.end_if_late(now)
+
+
+def open_files() -> int:
+    """How many files, connections among them, this process may have open."""
+    if sys.platform == "win32":
+        return 512
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**16 if soft == resource.RLIM_INFINITY else soft
 
 
 def server_of(application: Callable[..., Any], listening: socket.socket, callers: Callers, most_bytes: int) -> Server:
@@ -199,5 +215,6 @@ def server_of(application: Callable[..., Any], listening: socket.socket, callers
     )
     settings.cleanup_interval = settings.asyncore_loop_timeout = LOOK_EVERY_S
     settings.callers = callers
+    settings.most_connections = min(MOST_CONNECTIONS, open_files() // 4)
     sort = (listening.family, listening.type, listening.proto, listening.getsockname())
     return Server(application, _sock=listening, bind_socket=False, adj=settings, sockinfo=sort)

@@ -163,14 +163,14 @@ class JobQueue:
             self._check_wanted(recording)
 
         self._check_wanted(recording)
-        info = with_second_try(lambda: decoder().mixed(recording.path, decoder().info(recording.path)))
+        ended = with_second_try(lambda: decoder().info(recording.path)).ended
         scores, is_silent = score_all_the_same(self.predictor, recording.path, False, self.scratch, advance)
         final_WK = self.predictor.final(scores.members, [scores.members.shape[1]])
         recording.spectrum = with_second_try(
             lambda: read_spectrum(decoder(), recording.path, scores.duration_s, lambda: advance(0.0))
         )
-        odd = {"nothing is to be heard in it": is_silent, "its end is not marked: some may be missing": not info.ended}
-        notes = [f"{note.detail}: {NOTES[note.code]}" for note in info.notes]
+        odd = {"nothing is to be heard in it": is_silent, "its end is not marked: some may be missing": not ended}
+        notes = [f"{note.detail}: {NOTES[note.code]}" for note in scores.notes]
         recording.notes = [*notes, *(text for text, is_so in odd.items() if is_so)]
         recording.scored = Scored(Path(recording.name), WRITTEN, scores.duration_s, final_WK)
 

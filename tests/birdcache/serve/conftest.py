@@ -43,12 +43,12 @@ class FakePredictor:
     facts = Facts("digest", ["a fake model"], LABELS, LABELS, WINDOW_S, 20.0, 8000.0, {"wren": "Winter Wren"})
 
     def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
-        info = decoder().info(path)
+        info = decoder().mixed(path, decoder().info(path))
         windows = max(1, round(info.duration_s / WINDOW_S))
         members_PWK = np.full((1, windows, len(LABELS)), 0.1, np.float32)
         members_PWK[0, np.arange(windows), np.arange(windows) % len(LABELS)] = 0.9
         advance(1.0)
-        return FileScores(info.duration_s, members_PWK)
+        return FileScores(info.duration_s, members_PWK, notes=info.notes)
 
     def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         return np.asarray(members_PWK[0])
