@@ -46,20 +46,17 @@ def finished(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory
     root = tmp_path_factory.mktemp("finished") / "project"
     shutil.copytree(tiny_project.root, root)
     copy_of_the_code(root)
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    repository(root)
     subprocess.run([sys.executable, "-m", "birdcache.code"], cwd=root, check=True)
     dvc(root, "commit", "-f", "dvc.yaml")
-    forget_stores(root)
     return root
 
 
-def forget_stores(root: Path) -> None:
-    """Unlike `dvc repro`, `dvc commit` copies outputs that are not to be cached into DVC's cache."""
-    lock = YAML(typ="safe", pure=True).load((root / "dvc.lock").read_text())
-    for stage in lock["stages"].values():
-        for out in stage["outs"]:
-            if out["path"].endswith(".zarr"):
-                (root / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]).unlink()
+def repository(root: Path) -> None:
+    """Make the folder a git repository with a commit, which DVC needs."""
+    named = ["-c", "user.name=tiny", "-c", "user.email=tiny@example.org"]
+    for command in (["init", "-q"], [*named, "commit", "-q", "--allow-empty", "-m", "start"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
 
 
 @pytest.fixture
@@ -79,7 +76,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tiny.write_data(root / "chorus")
     tiny.write_params(root / "params.yaml", tiny.tiny_params("chorus"))
     copy_of_the_code(root)
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    repository(root)
     monkeypatch.chdir(root)
     monkeypatch.delenv("BIRDCACHE_POOL", raising=False)
     return root
