@@ -34,17 +34,12 @@ class UserTable:
 
     Attributes
     ----------
-    path
-        The file.
-    cells
-        Text without outer spaces, "" for an empty cell, indexed by row as a spreadsheet shows it: the header is row 1.
-        Rows without any content, and rows with problems, are left out.
-    problems
-        Rules that rows broke while they were read, with these rows.
-    padded
-        Rows that end before row 1 does; the missing cells count as empty.
-    header
-        Whether row 1 names the columns; otherwise a row is a line of the file.
+    path : the file.
+    cells : text without outer spaces, "" for an empty cell, indexed by row as a spreadsheet shows it: the header is row
+        1. Rows without any content, and rows with problems, are left out.
+    problems : rules that rows broke while they were read, with these rows.
+    padded : rows that end before row 1 does; the missing cells count as empty.
+    header : whether row 1 names the columns; otherwise a row is a line of the file.
     """
 
     path: AnyPath
@@ -58,8 +53,7 @@ class UserTable:
 
         Parameters
         ----------
-        problems
-            For each further rule a mask of the rows of `cells` that break it, and the rule with its way out.
+        problems : for each further rule a mask of the rows of `cells` that break it, and the rule with its way out.
 
         Raises
         ------
@@ -80,12 +74,9 @@ def read_user_table(
 
     Parameters
     ----------
-    required
-        Columns that it must have.
-    used
-        Others that are used if it has them; all else is left out, and tolerated. Names match in any case.
-    tabs
-        Cells are parted by tabs, quotation marks are text, and a row may end before its last optional cells.
+    required : columns that it must have.
+    used : others that are used if it has them; all else is left out, and tolerated. Names match in any case.
+    tabs : cells are parted by tabs, quotation marks are text, and a row may end before its last optional cells.
 
     Raises
     ------

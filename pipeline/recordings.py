@@ -45,7 +45,7 @@ def main() -> None:
     warnings: list[str] = []
     annotations = annotations_table(metadata.annotations, usable, warnings.append)
     labels = labels_table(usable, annotations, metadata.taxonomy)
-    notes = [*metadata.notes, *noted(recordings), *noted(soundscapes)]
+    notes = noted(recordings) + noted(soundscapes)
     write_notes(notes, report_tables.NOTES)
     tables.RECORDINGS.write(usable)
     tables.AUDIO.write(contents_table(usable))

@@ -14,14 +14,10 @@ class Annotation:
 
     Attributes
     ----------
-    label
-        The class that is heard, "" if unknown.
-    low_hz, high_hz
-        Its band, None if it was not marked.
-    score
-        How sure a model was, None for one that a person made.
-    file, path
-        Name of the recording, and its path as it was given; "" if not known.
+    label : the class that is heard, "" if unknown.
+    low_hz, high_hz : its band, None if it was not marked.
+    score : how sure a model was, None for one that a person made.
+    file, path : name of the recording, and its path as it was given; "" if not known.
     """
 
     begin_s: float

@@ -35,12 +35,9 @@ class Columns:
 
     Attributes
     ----------
-    begin, end
-        Of the times; the end may be a duration.
-    files
-        Of the recording's path, the surest first.
-    labels
-        Of the label; of those that a table has, the first one counts.
+    begin, end : of the times; the end may be a duration.
+    files : of the recording's path, the surest first.
+    labels : of the label; of those that a table has, the first one counts.
     """
 
     begin: str

@@ -21,10 +21,8 @@ class FileNames:
 
     Attributes
     ----------
-    texts
-        Names that it may have, the surest first; none if the row says nothing.
-    of_table
-        Whether they come from the name of the table itself.
+    texts : names that it may have, the surest first; none if the row says nothing.
+    of_table : whether they come from the name of the table itself.
     """
 
     texts: tuple[str, ...]
@@ -37,13 +35,10 @@ class AnnotationTable(UserTable):
 
     Attributes
     ----------
-    cells
-        file (`FileNames`), start_s, end_s and label, the latter three as text; there may be more, such as `also`,
+    cells : file (`FileNames`), start_s, end_s and label, the latter three as text; there may be more, such as `also`,
         another name of the label.
-    called
-        What the table's format calls these columns.
-    assumed
-        What was assumed to read rows, with these rows.
+    called : what the table's format calls these columns.
+    assumed : what was assumed to read rows, with these rows.
     """
 
     called: Mapping[str, str] = field(default_factory=lambda: dict(zip(COLUMNS, COLUMNS, strict=True)))

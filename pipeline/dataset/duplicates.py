@@ -47,10 +47,8 @@ def same_sounds(files: pd.DataFrame, machine: MachineParams) -> pd.Series[str]:
 
     Parameters
     ----------
-    files
-        Files that can be used: path, sha256, duration_s, sample_rate_hz.
-    machine
-        Its workers decode. The result does not depend on them.
+    files : files that can be used: path, sha256, duration_s, sample_rate_hz.
+    machine : its workers decode. The result does not depend on them.
 
     Returns
     -------

@@ -24,10 +24,8 @@ def fold_rows(folds: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    folds
-        The recordings with their fold and group.
-    counts
-        From `label_counts`.
+    folds : the recordings with their fold and group.
+    counts : from `label_counts`.
 
     Returns
     -------
@@ -68,14 +66,10 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
 
     Parameters
     ----------
-    folds
-        The recordings with their fold and group.
-    counts
-        From `label_counts`.
-    origin
-        Where the folds come from.
-    rare
-        Labels that are never validated, and why.
+    folds : the recordings with their fold and group.
+    counts : from `label_counts`.
+    origin : where the folds come from.
+    rare : labels that are never validated, and why.
 
     Returns
     -------

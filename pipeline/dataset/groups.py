@@ -23,8 +23,7 @@ def group_recordings(recordings: pd.DataFrame) -> Ints:
 
     Parameters
     ----------
-    recordings
-        With columns author, sound, latitude, longitude, date; N rows.
+    recordings : with columns author, sound, latitude, longitude, date; N rows.
 
     Returns
     -------
@@ -76,10 +75,8 @@ def rare_labels(label_N: pd.Series[str], group_N: Ints, fewest: int) -> dict[str
 
     Parameters
     ----------
-    label_N, group_N
-        Label and group of each recording.
-    fewest
-        Labels with fewer recordings are too rare.
+    label_N, group_N : label and group of each recording.
+    fewest : labels with fewer recordings are too rare.
 
     Returns
     -------
@@ -106,8 +103,7 @@ def keep_in_training(is_rare_N: Bools, group_N: Ints, sound_N: pd.Series[str]) -
 
     Parameters
     ----------
-    is_rare_N, group_N, sound_N
-        Whether a recording's label is rare, its group, and its sound.
+    is_rare_N, group_N, sound_N : whether a recording's label is rare, its group, and its sound.
 
     Returns
     -------

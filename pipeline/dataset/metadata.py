@@ -30,7 +30,6 @@ from pipeline.dataset.annotated import annotated, unlabelled
 from pipeline.dataset.birdclef import audio_folder, read_birdclef
 from pipeline.dataset.folders import Listed, alike_warning, few, list_soundscapes, read_folders, without_systems_own
 from pipeline.dataset.matches import NO_CALL, label_warnings, truth_warnings, unlisted_warnings
-from pipeline.dataset.notes import Noted
 
 TAXONOMY, TAXONOMY_FILE = list(NAMES), "taxonomy.csv"
 FORMULA_RULE = "begins with = + - or @: spreadsheets would compute it, and row_ids must stay as they are; rename it"
@@ -42,29 +41,18 @@ class Metadata:
 
     Attributes
     ----------
-    recordings
-        One row per listed recording, sorted by `recording` (its path inside the audio folder): recording, path
+    recordings : one row per listed recording, sorted by `recording` (its path inside the audio folder): recording, path
         (or URL, as openable from the project's root), label, secondary (space-separated), author, rating, latitude,
         longitude, date (ISO or ""), fold (ready fold or NA).
-    annotations
-        recording, path, start_s, end_s, label, table, row: what is heard when, in recordings where somebody wrote that
-        down; their label and secondary follow from it.
-    taxonomy
-        scientific_name, common_name, class_name, indexed by label; a label may be missing.
-    submission
-        The labels of the submission in their order, or None if the data set does not say.
-    soundscapes
-        Long recordings by the names that begin their row ids, sorted by name.
-    truth
-        row_id, labels (space-separated, "" for silence); no rows if there is no truth.
-    warnings
-        What was read, but not as it stands, or matches nothing, with counts and an example each.
-    notes
-        What is odd about files that are used all the same.
-    left_out
-        Files that cannot be used for their names, places or kinds.
-    others
-        Number of files beside them that are no sound.
+    annotations : recording, path, start_s, end_s, label, table, row: what is heard when, in recordings where somebody
+        wrote that down; their label and secondary follow from it.
+    taxonomy : scientific_name, common_name, class_name, indexed by label; a label may be missing.
+    submission : the labels of the submission in their order, or None if the data set does not say.
+    soundscapes : long recordings by the names that begin their row ids, sorted by name.
+    truth : row_id, labels (space-separated, "" for silence); no rows if there is no truth.
+    warnings : what was read, but not as it stands, or matches nothing, with counts and an example each.
+    left_out : files that cannot be used for their names, places or kinds.
+    others : number of files beside them that are no sound.
     """
 
     recordings: pd.DataFrame
@@ -74,7 +62,6 @@ class Metadata:
     soundscapes: dict[str, AnyPath]
     truth: pd.DataFrame
     warnings: tuple[str, ...]
-    notes: tuple[Noted, ...] = ()
     left_out: tuple[RejectedAudio, ...] = ()
     others: int = 0
 
@@ -167,18 +154,6 @@ def _read_annotations(
     return annotations
 
 
-def _refuse_names(folder: AnyPath, what: str, names: Sequence[str], rule: str) -> None:
-    """Raise one error that names all of them, or as many as one can read.
-
-    Raises
-    ------
-    PipelineError
-        If there are any.
-    """
-    if names:
-        raise PipelineError(f"{folder}: {what} {few(names)} {rule}")
-
-
 def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame, codes: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Names of labels from taxonomy.csv; of labels that it lacks, those that the recordings' own list gives.
 
@@ -215,8 +190,8 @@ def _read_submission(bounds: Bounds) -> tuple[str, ...] | None:
         return None
     if header[0] != Col.ROW_ID or len(set(columns)) != len(columns):
         raise PipelineError(f"{path}: row 1 must be row_id and then each label once; correct it, or remove the file")
-    bad = [column for column in columns if not is_label(column)]
-    _refuse_names(path, "row 1:", bad, f"cannot be labels; {LABEL_RULE}; correct it, or remove the file")
+    if bad := [column for column in columns if not is_label(column)]:
+        raise PipelineError(f"{path}: row 1: {few(bad)} cannot be labels; {LABEL_RULE}; correct it, or remove the file")
     return tuple(columns)
 
 

@@ -11,11 +11,11 @@ from birdcache.errors import PipelineError
 from cache.csv_files import CsvTable
 from cache.tables import Col
 
-CHOSEN = (
+CHOSEN = {
     "too-short",
     "too-long",
     "not-used",
-)  # by data.shortest_s and data.longest_s, or by name: no fault of the data
+}  # by data.shortest_s, data.longest_s, or by name: no fault of data
 
 
 def write_refused(refused: pd.DataFrame, table: CsvTable) -> None:

@@ -46,14 +46,10 @@ def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, w
 
     Parameters
     ----------
-    paths
-        The files or URLs, as openable from here.
-    data
-        Its shortest_s, longest_s and no_end say what is usable.
-    machine
-        Its workers, backend and scheduler. The result does not depend on them.
-    what
-        The title of the progress bar.
+    paths : the files or URLs, as openable from here.
+    data : its shortest_s, longest_s and no_end say what is usable.
+    machine : its workers, backend and scheduler. The result does not depend on them.
+    what : the title of the progress bar.
 
     Returns
     -------

@@ -28,16 +28,11 @@ def summarise(
 
     Parameters
     ----------
-    metadata
-        What the data set's files say.
-    recordings, soundscapes
-        All that are listed, with the columns of `pipeline.dataset.scan.Scan`.
-    usable
-        The usable recordings.
-    annotations
-        Those of usable recordings, as in data/tables/annotations.csv.
-    labels
-        The classes, as in data/tables/labels.csv.
+    metadata : what the data set's files say.
+    recordings, soundscapes : all that are listed, with the columns of `pipeline.dataset.scan.Scan`.
+    usable : the usable recordings.
+    annotations : those of usable recordings, as in data/tables/annotations.csv.
+    labels : the classes, as in data/tables/labels.csv.
 
     Returns
     -------

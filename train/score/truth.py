@@ -19,12 +19,9 @@ class WindowTruth:
 
     Attributes
     ----------
-    sings
-        (N, K) species that sing.
-    known
-        (N,) windows that the truth has a row for.
-    warning
-        What to tell of rows of the truth that are of none of these windows, "" if there are none.
+    sings : (N, K) species that sing.
+    known : (N,) windows that the truth has a row for.
+    warning : what to tell of rows of the truth that are of none of these windows, "" if there are none.
     """
 
     sings: Bools
