@@ -167,7 +167,7 @@ def waveform_blocks(
         with _open_audio(file, header) as audio:
             info = _info(audio, header)
             wanted_hz = info.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
-            check = SampleCheck(info.frames, header.whole, silence)
+            check = SampleCheck(info.frames, silence)
             room = lead if info.sample_rate_hz == wanted_hz else 0
             checked = _checked(audio, check, info.frames, header.reading or WHOLE, room, channel_of(read_as))
             if info.sample_rate_hz == wanted_hz:
@@ -273,13 +273,13 @@ def _open_audio(file: Any, header: AudioHeader) -> Any:
 def _info(audio: Any, header: AudioHeader) -> AudioInfo:
     """Facts as libsndfile sees them, which must not be more than validation has seen."""
     frames, rate_hz, channels = int(audio.frames), int(audio.samplerate), int(audio.channels)
-    if header.frames is not None and header.reading is not None:
+    if header.reading is not None:
         reading = header.reading  # what libsndfile says of a stretched file is a guess
         frames = header.frames if reading.stretched else frames - reading.skipped - reading.surplus
     check_shape(rate_hz, channels)
     check_length(frames, rate_hz)
     duration_s = frames / rate_hz
-    too_long = header.frames is not None and duration_s > header.frames / header.sample_rate_hz + 1 / rate_hz
+    too_long = duration_s > header.frames / header.sample_rate_hz + 1 / rate_hz
     if channels != header.channels or too_long:
         raise RejectedAudio(
             "damaged", f"decodes as {channels} channels and {duration_s:.6g} s, which its structure denies"

@@ -16,16 +16,15 @@ QUIETEST = 1e-5  # -100 dB, under the smallest step of 16 bits: the floor of a s
 class SampleCheck:
     """Checks the blocks of one recording as they are decoded, the mean of its channels at its own rate."""
 
-    def __init__(self, promised: int, whole: bool, silence: bool = False) -> None:
+    def __init__(self, promised: int, silence: bool = False) -> None:
         """A check.
 
         Parameters
         ----------
         promised : samples that must come.
-        whole : whether the file was seen to be whole, so that missing samples are no cut but damage.
         silence : whether it may be silent.
         """
-        self._promised, self._whole, self._silence = promised, whole, silence
+        self._promised, self._silence = promised, silence
         self._decoded, self._lowest, self._highest = 0, math.inf, -math.inf
 
     def take(self, block_S: Floats32) -> None:
@@ -57,11 +56,10 @@ class SampleCheck:
         Raises
         ------
         RejectedAudio
-            truncated or damaged if samples are missing, silent if there is nothing to hear and there must be.
+            damaged if samples are missing, silent if there is nothing to hear and there must be.
         """
         if self._decoded < self._promised:
-            detail = f"promises {self._promised} samples but {self._decoded} decode"
-            raise RejectedAudio("damaged" if self._whole else "truncated", detail)
+            raise RejectedAudio("damaged", f"promises {self._promised} samples but {self._decoded} decode")
         if not self._silence and self._highest - self._lowest < QUIETEST:
             raise RejectedAudio(
                 "silent", "is silent: no sample differs from another by more than -100 dB of full scale"

@@ -97,7 +97,7 @@ def test_cut_files_are_refused_with_the_right_code() -> None:
 
 @pytest.mark.usefixtures("scanned_here")
 def test_trial_notices_that_cut_files_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "probe", lambda file: AudioHeader(32_000, 1, None, whole=True))
+    monkeypatch.setattr(read, "probe", lambda file: AudioHeader(32_000, 1, 3600 * 32_000))
     outcome = truncated.trial(tried=4)
     assert outcome.failed > 3
     assert "accepted" in outcome.figure

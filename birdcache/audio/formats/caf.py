@@ -56,7 +56,7 @@ def _lossless(chunks: Chunks, rate_hz: int, channels: int, packet_frames: int) -
         or not 0 <= frames <= packets * packet_frames
     ):
         raise RejectedAudio("damaged", "its packets, their table and its length contradict each other")
-    return AudioHeader(rate_hz, channels, frames, whole=True, ended=extent.ended, notes=extent.notes)
+    return AudioHeader(rate_hz, channels, frames, ended=extent.ended, notes=extent.notes)
 
 
 def _numbers(content: bytes) -> list[int]:

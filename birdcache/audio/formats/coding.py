@@ -64,7 +64,7 @@ class Coding:
         reading = Reading(spans, self.lead(size) if self.lead else b"", surplus=most - frames, raw=raw)
         rate_hz, channels = self.sample_rate_hz, self.channels
         read_as = extent.read_as or ("cut" if most > frames else "")
-        return AudioHeader(rate_hz, channels, frames, True, extent.ended, notes, reading, read_as)
+        return AudioHeader(rate_hz, channels, frames, extent.ended, notes, reading, read_as)
 
 
 def plain(rate_hz: int, channels: int, kind: str, bits: int, unit_bytes: int = 0, order: str = "LITTLE") -> Coding:

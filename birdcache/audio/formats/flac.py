@@ -47,7 +47,7 @@ def probe_flac(file: BinaryIO) -> AudioHeader:
         reading = Reading(((len(lead), window.size),), lead)
     if walk.frames != total > 0:
         notes.append(Note("wrong-length", f"its header says {total} samples, and {walk.frames} are there"))
-    return AudioHeader(rate_hz, channels, walk.frames, True, total > 0, tuple(notes), reading)
+    return AudioHeader(rate_hz, channels, walk.frames, total > 0, tuple(notes), reading)
 
 
 def _behind_metadata(window: Window) -> int:

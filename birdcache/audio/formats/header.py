@@ -21,9 +21,6 @@ class AudioHeader:
     ----------
     frames
         Samples of each channel at `sample_rate_hz`; a sound may have fewer (it need not begin at time 0), not more.
-        None if the format does not name it.
-    whole
-        Whether all the bytes that the file promises are there; False where the format cannot tell.
     ended
         Whether the file says where it ends. What is there may be sound, but nobody knows if it is all.
     notes
@@ -42,8 +39,7 @@ class AudioHeader:
 
     sample_rate_hz: int
     channels: int
-    frames: int | None
-    whole: bool
+    frames: int
     ended: bool = True
     notes: tuple[Note, ...] = ()
     reading: Reading | None = None
@@ -51,8 +47,7 @@ class AudioHeader:
 
     def __post_init__(self) -> None:
         check_shape(self.sample_rate_hz, self.channels)
-        if self.frames is not None:
-            check_length(self.frames, self.sample_rate_hz)
+        check_length(self.frames, self.sample_rate_hz)
 
 
 def check_shape(sample_rate_hz: int, channels: int) -> None:

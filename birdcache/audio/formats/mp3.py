@@ -43,7 +43,7 @@ def probe_mp3(file: BinaryIO, start: int) -> AudioHeader:
     reading = Reading(tuple(spans), stretched=True, skipped=table.skipped, surplus=surplus)
     read_as = "" if walk.table else "counted"
     ended = not walk.cut or (table.frames > 0 and not missing)
-    return AudioHeader(walk.kind.rate_hz, walk.kind.channels, frames, True, ended, tuple(notes), reading, read_as)
+    return AudioHeader(walk.kind.rate_hz, walk.kind.channels, frames, ended, tuple(notes), reading, read_as)
 
 
 def _check_promise(table: Table, missing: int, walk: Walk, there: int) -> None:

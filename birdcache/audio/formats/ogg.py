@@ -108,4 +108,4 @@ class _Stream:
             )
         frames = self._position - identity.skipped
         check_length(frames if self._packets > identity.header_packets else 0, identity.sample_rate_hz)
-        return AudioHeader(identity.sample_rate_hz, identity.channels, frames, whole=True, ended=self._ended)
+        return AudioHeader(identity.sample_rate_hz, identity.channels, frames, ended=self._ended)

@@ -55,14 +55,14 @@ def put(content: bytes, place: int, form: str, value: int) -> bytes:
 @pytest.mark.parametrize("channels", [1, 2])
 def test_whole_wav_promises_what_was_written(tmp_path: Path, container: str, subtype: str, channels: int) -> None:
     audio_header = examined(tmp_path, encoded(container, subtype, channels))
-    assert audio_header == AudioHeader(RATE_HZ, channels, RATE_HZ, whole=True)
+    assert audio_header == AudioHeader(RATE_HZ, channels, RATE_HZ)
 
 
 def test_big_endian_wav_passes(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     soundfile.write(buffer, TONE_S, RATE_HZ, format="WAV", subtype="PCM_16", endian="BIG")
     assert buffer.getvalue()[:4] == b"RIFX"
-    assert examined(tmp_path, buffer.getvalue()) == AudioHeader(RATE_HZ, 1, RATE_HZ, whole=True)
+    assert examined(tmp_path, buffer.getvalue()) == AudioHeader(RATE_HZ, 1, RATE_HZ)
 
 
 @pytest.mark.parametrize("cut", [12, 20, 30, 43, 44, 45, 5000, len(WAV) - 1])
@@ -78,7 +78,7 @@ def test_wav_whose_recorder_lost_power_has_no_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFDB])
 def test_streamed_wav_has_no_end_and_decodes(tmp_path: Path, size: int) -> None:
     streamed = put(WAV, SIZE, "<I", size)
-    assert examined(tmp_path, streamed) == AudioHeader(RATE_HZ, 1, RATE_HZ, whole=True, ended=False)
+    assert examined(tmp_path, streamed) == AudioHeader(RATE_HZ, 1, RATE_HZ, ended=False)
     assert not read_info(tmp_path / "clip").ended
     assert len(read_waveform(tmp_path / "clip", RATE_HZ)) == RATE_HZ
 
@@ -116,9 +116,7 @@ def test_chunks_before_the_sound_are_skipped_with_their_padding(tmp_path: Path) 
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_whole_flac_promises_what_was_written(tmp_path: Path, channels: int) -> None:
-    assert examined(tmp_path, encoded("FLAC", "PCM_24", channels)) == AudioHeader(
-        RATE_HZ, channels, RATE_HZ, whole=True
-    )
+    assert examined(tmp_path, encoded("FLAC", "PCM_24", channels)) == AudioHeader(RATE_HZ, channels, RATE_HZ)
 
 
 @pytest.mark.parametrize("cut", [4, 6, 20, 41, 43, 86])

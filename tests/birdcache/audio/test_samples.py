@@ -29,7 +29,7 @@ def rejected(do: Callable[[], object]) -> RejectedAudio:
 
 
 def test_good_sound_in_blocks_passes() -> None:
-    check = SampleCheck(30, whole=True)
+    check = SampleCheck(30)
     for level in (-LOUDEST, 0.0, LOUDEST):
         check.take(np.full(10, level, np.float32))
     check.finish()
@@ -39,12 +39,12 @@ def test_good_sound_in_blocks_passes() -> None:
 def test_sample_that_is_not_finite_is_refused(bad: float) -> None:
     block_S = np.zeros(100, np.float32)
     block_S[57] = bad
-    assert rejected(lambda: SampleCheck(100, whole=True).take(block_S)).code == "not-finite"
+    assert rejected(lambda: SampleCheck(100).take(block_S)).code == "not-finite"
 
 
 @pytest.mark.parametrize("loud", [LOUDEST * 1.001, -LOUDEST * 1.001, 32_768])
 def test_absurdly_loud_sample_is_refused(loud: float) -> None:
-    caught = rejected(lambda: SampleCheck(2, whole=True).take(np.array([0, loud], np.float32)))
+    caught = rejected(lambda: SampleCheck(2).take(np.array([0, loud], np.float32)))
     assert caught.code == "damaged"
     assert caught.detail == f"reaches {abs(loud):.3g} times full scale"
     assert caught.hint.startswith("scale unscaled numbers to +-1")
@@ -52,7 +52,7 @@ def test_absurdly_loud_sample_is_refused(loud: float) -> None:
 
 @pytest.mark.parametrize("level", [0.0, 0.5])
 def test_sound_that_does_not_move_is_silent(level: float) -> None:
-    check = SampleCheck(20, whole=True)
+    check = SampleCheck(20)
     for _ in range(2):
         check.take(np.full(10, level, np.float32))
     assert rejected(check.finish).code == "silent"
@@ -60,21 +60,20 @@ def test_sound_that_does_not_move_is_silent(level: float) -> None:
 
 def test_sound_as_quiet_as_one_step_of_16_bits_is_not_silent() -> None:
     assert QUIETEST < 2**-16
-    check = SampleCheck(2, whole=True)
+    check = SampleCheck(2)
     check.take(np.array([0, 2**-15], np.float32))
     check.finish()
 
 
-@pytest.mark.parametrize(("whole", "code"), [(True, "damaged"), (False, "truncated")])
-def test_missing_samples_are_damage_of_a_whole_file_and_else_a_cut(whole: bool, code: str) -> None:
-    check = SampleCheck(3, whole=whole)
+def test_missing_samples_are_damage() -> None:
+    check = SampleCheck(3)
     check.take(np.array([0, 1], np.float32))
     caught = rejected(check.finish)
-    assert (caught.code, caught.detail) == (code, "promises 3 samples but 2 decode")
+    assert (caught.code, caught.detail) == ("damaged", "promises 3 samples but 2 decode")
 
 
 def test_more_samples_than_promised_end_the_decoding() -> None:
-    check = SampleCheck(15, whole=True)
+    check = SampleCheck(15)
     check.take(np.ones(10, np.float32))
     assert rejected(lambda: check.take(np.ones(10, np.float32))).code == "damaged"
 
@@ -100,9 +99,7 @@ def test_time_that_does_not_begin_at_zero_decodes_as_if_it_did(tmp_path: Path) -
     np.testing.assert_array_equal(plain, later)
 
 
-@pytest.mark.parametrize(
-    "audio_header", [AudioHeader(RATE_HZ, 2, None, whole=True), AudioHeader(RATE_HZ, 1, 31_998, whole=True)]
-)
+@pytest.mark.parametrize("audio_header", [AudioHeader(RATE_HZ, 2, RATE_HZ), AudioHeader(RATE_HZ, 1, 31_998)])
 def test_decoder_that_sees_more_than_the_gate_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, audio_header: AudioHeader
 ) -> None:
@@ -130,7 +127,7 @@ def test_without_the_gate_a_cut_ogg_would_be_read_as_whole(tmp_path: Path, monke
     whole = sound(2, RATE_HZ, 1, "VORBIS")
     (tmp_path / "clip.ogg").write_bytes(whole[: len(whole) // 2])
     assert rejected(lambda: read_waveform(tmp_path / "clip.ogg", RATE_HZ)).code == "truncated"
-    monkeypatch.setattr(audio, "probe", lambda file: AudioHeader(RATE_HZ, 1, None, whole=True))
+    monkeypatch.setattr(audio, "probe", lambda file: AudioHeader(RATE_HZ, 1, 2 * RATE_HZ))
     assert 0 < len(read_waveform(tmp_path / "clip.ogg", RATE_HZ)) < 2 * RATE_HZ
 
 
