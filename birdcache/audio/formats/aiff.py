@@ -30,13 +30,7 @@ CODINGS = {  # kind, bits if the coding decides them, order
 
 
 def probe_aiff(file: BinaryIO) -> AudioHeader:
-    """The header of an AIFF file, from the file's first byte.
-
-    Raises
-    ------
-    RejectedAudio
-        truncated, damaged, chained, wrong-codec, empty or too-long.
-    """
+    """The header of an AIFF file, from the file's first byte."""
     window = Window(file)
     is_coded = window(8, 4) == b"AIFC"
     chunks = Chunks(window, 12, GRAMMAR)

@@ -23,13 +23,7 @@ CODINGS = {
 
 
 def probe_au(file: BinaryIO) -> AudioHeader:
-    """The header of a Sun audio file, from the file's first byte.
-
-    Raises
-    ------
-    RejectedAudio
-        truncated, damaged, wrong-codec, empty or too-long.
-    """
+    """The header of a Sun audio file, from the file's first byte."""
     window = Window(file)
     head = window(0, HEAD_BYTES)
     if len(head) < HEAD_BYTES:

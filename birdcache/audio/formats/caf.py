@@ -22,13 +22,7 @@ HIGHEST_RATE = 2.0**32
 
 
 def probe_caf(file: BinaryIO) -> AudioHeader:
-    """The header of a Core Audio file, from the file's first byte.
-
-    Raises
-    ------
-    RejectedAudio
-        truncated, damaged, chained, wrong-codec, empty or too-long.
-    """
+    """The header of a Core Audio file, from the file's first byte."""
     window = Window(file)
     chunks = Chunks(window, 8, GRAMMAR)
     rate, codec, flags, unit_bytes, packet_frames, channels, bits = struct.unpack_from(

@@ -103,13 +103,7 @@ class Chunks:
         return end + padding if is_padded else end
 
     def content(self, name: bytes, least: int) -> bytes:
-        """The content of a chunk that must be there, of so many bytes at least; of a large one the beginning.
-
-        Raises
-        ------
-        RejectedAudio
-            truncated or damaged.
-        """
+        """The content of a chunk that must be there, of so many bytes at least; of a large one the beginning."""
         start, size = self.place(name), self._found[name][1]
         content = self._window(start, min(size, MOST_CONTENT_BYTES))
         if len(content) < least:
@@ -117,13 +111,7 @@ class Chunks:
         return content
 
     def place(self, name: bytes) -> int:
-        """Where the content of a chunk begins that must be there.
-
-        Raises
-        ------
-        RejectedAudio
-            truncated or damaged.
-        """
+        """Where the content of a chunk begins that must be there."""
         if name not in self._found:
             if self._grammar.sound not in self._found:
                 raise RejectedAudio("truncated", "ends before its sound begins")
@@ -135,13 +123,7 @@ class Chunks:
         return name in self._found
 
     def extent(self, skipped: int, second_bytes: float) -> Extent:
-        """Where the sound lies: `skipped` bytes behind the beginning of its chunk.
-
-        Raises
-        ------
-        RejectedAudio
-            As `extent_of`; damaged if there is no such chunk.
-        """
+        """Where the sound lies: `skipped` bytes behind the beginning of its chunk."""
         start, size = self.place(self._grammar.sound), self._found[self._grammar.sound][1]
 
         def behind(end: int) -> int:
@@ -157,11 +139,6 @@ def extent_of(window: Window, start: int, size: int, second_bytes: float, behind
     ----------
     second_bytes : bytes of a second of it.
     behind : the place behind all the chunks that follow each other from a place on.
-
-    Raises
-    ------
-    RejectedAudio
-        empty; truncated; damaged if more follows than can be passed over.
     """
     there = window.size - start
     if there <= 0:

@@ -46,13 +46,7 @@ class Coding:
         return self.sample_rate_hz * self.unit_bytes / self.unit_frames
 
     def header(self, extent: Extent, told: int = 0) -> AudioHeader:
-        """The header of sound that lies there; `told` is its number of frames as the file says, or 0.
-
-        Raises
-        ------
-        RejectedAudio
-            empty or too-long.
-        """
+        """The header of sound that lies there; `told` is its number of frames as the file says, or 0."""
         units = (extent.end - extent.start) // self.unit_bytes
         size, most = units * self.unit_bytes, units * self.unit_frames
         frames = told if most - self.unit_frames < told <= most else most
@@ -68,13 +62,7 @@ class Coding:
 
 
 def plain(rate_hz: int, channels: int, kind: str, bits: int, unit_bytes: int = 0, order: str = "LITTLE") -> Coding:
-    """The coding of samples of a fixed number of bits; `unit_bytes` of all channels, 0 if the file does not say.
-
-    Raises
-    ------
-    RejectedAudio
-        damaged or wrong-codec.
-    """
+    """The coding of samples of a fixed number of bits; `unit_bytes` of all channels, 0 if the file does not say."""
     check_shape(rate_hz, channels)
     width = 1 if kind in (MU_LAW, A_LAW) else -(-bits // 8)
     unit_bytes = unit_bytes or channels * width

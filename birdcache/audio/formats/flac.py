@@ -19,13 +19,7 @@ TOTAL = 2**36 - 1  # the bits of the number of samples
 
 
 def probe_flac(file: BinaryIO) -> AudioHeader:
-    """Walk the metadata and the frames of a FLAC file, from its first byte.
-
-    Raises
-    ------
-    RejectedAudio
-        truncated, damaged, wrong-codec, empty or too-long.
-    """
+    """Walk the metadata and the frames of a FLAC file, from its first byte."""
     window = Window(file)
     head, info = window(NAME_BYTES, HEAD_BYTES), window(NAME_BYTES + HEAD_BYTES, STREAM_INFO_BYTES)
     if len(head) == HEAD_BYTES and (head[0] & 127, int.from_bytes(head[1:], "big")) != (STREAM_INFO, STREAM_INFO_BYTES):

@@ -53,13 +53,7 @@ class FlacWalk:
     """
 
     def __init__(self, window: Window, place: int, channels: int) -> None:
-        """Walk from `place` on.
-
-        Raises
-        ------
-        RejectedAudio
-            damaged if frames are missing, truncated if the last one is not whole.
-        """
+        """Walk from `place` on."""
         self._window, self._channels, self._end = window, channels, before_tags(window)
         self.frames, self._count, self._last = 0, 0, place
         self._shape: tuple[int, int, int, int] | None = None
@@ -84,13 +78,7 @@ class FlacWalk:
             place += max(1, len(block) - HEADER_BYTES)
 
     def _last_end(self) -> int:
-        """The end of the last frame: where its checksum comes out.
-
-        Raises
-        ------
-        RejectedAudio
-            If it comes out nowhere.
-        """
+        """The end of the last frame: where its checksum comes out."""
         for end in (self._end, self._window.size):
             content = self._window(self._last, min(end - self._last, LONGEST_FRAME))
             length = next(_ends(content, len(content.rstrip(b"\0"))), 0) if self._count else 0

@@ -30,11 +30,6 @@ class AudioHeader:
         under the same key, nobody would notice.
     reading
         What libsndfile reads instead of the file itself.
-
-    Raises
-    ------
-    RejectedAudio
-        As `check_shape`; empty or too-long for a length that no recording has.
     """
 
     sample_rate_hz: int
@@ -51,13 +46,7 @@ class AudioHeader:
 
 
 def check_shape(sample_rate_hz: int, channels: int) -> None:
-    """Refuse rates and channels that no field recording has, before anything is computed from them.
-
-    Raises
-    ------
-    RejectedAudio
-        damaged if there is no channel or no rate, wrong-codec if they are out of bounds.
-    """
+    """Refuse rates and channels that no field recording has, before anything is computed from them."""
     if sample_rate_hz == 0 or channels == 0:
         raise RejectedAudio("damaged", f"its header says {sample_rate_hz} Hz and {channels} channels")
     if not LOWEST_HZ <= sample_rate_hz <= HIGHEST_HZ:
@@ -67,13 +56,7 @@ def check_shape(sample_rate_hz: int, channels: int) -> None:
 
 
 def check_length(frames: int, sample_rate_hz: int) -> None:
-    """Refuse no samples, or more than a week of them.
-
-    Raises
-    ------
-    RejectedAudio
-        empty or too-long.
-    """
+    """Refuse no samples, or more than a week of them."""
     if frames <= 0:
         raise RejectedAudio("empty", "holds no samples")
     if frames > LONGEST_S * sample_rate_hz:

@@ -20,13 +20,7 @@ OWN_FRAME = 1  # some tables count their own
 
 
 def probe_mp3(file: BinaryIO, start: int) -> AudioHeader:
-    """Count all frames; the first one begins at `start`, or behind bytes that are none.
-
-    Raises
-    ------
-    RejectedAudio
-        not-audio if there are none; truncated, damaged, chained, wrong-codec, empty or too-long.
-    """
+    """Count all frames; the first one begins at `start`, or behind bytes that are none."""
     window = Window(file)
     walk = Walk(window, start)
     table = walk.table or Table(0, 0)

@@ -38,13 +38,7 @@ class Walk:
     """
 
     def __init__(self, window: Window, start: int) -> None:
-        """Walk from `start` on.
-
-        Raises
-        ------
-        RejectedAudio
-            not-audio, truncated, damaged or chained.
-        """
+        """Walk from `start` on."""
         self._window, self._end, self._free_bytes = window, before_tags(window), 0
         self.spans: list[tuple[int, int]] = []
         self.notes: list[Note] = []
@@ -87,13 +81,7 @@ class Walk:
             self.spans.append((place, place + length))
 
     def _pass_over(self, place: int) -> int:
-        """The place of the next frame where none follows the last one, or the end.
-
-        Raises
-        ------
-        RejectedAudio
-            damaged if a frame was there, chained if another sound is.
-        """
+        """The place of the next frame where none follows the last one, or the end."""
         known, zeros = self._behind_known(place)
         if known >= self._end:
             self.has_gaps |= zeros
@@ -138,13 +126,7 @@ class Walk:
         return place, zeros
 
     def _first(self, start: int) -> int:
-        """The place of the first frame.
-
-        Raises
-        ------
-        RejectedAudio
-            truncated if the file ends within it, not-audio if there is none.
-        """
+        """The place of the first frame."""
         place, _ = self._behind_known(start)
         frame = frame_of(self._window(place, HEAD_BYTES))
         if frame is not None and self._is_sure(place, frame.kind):

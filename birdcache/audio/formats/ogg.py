@@ -19,13 +19,7 @@ SEQUENCES = 2**32
 
 
 def probe_ogg(file: BinaryIO) -> AudioHeader:
-    """Walk all pages of an Ogg file, from its first byte.
-
-    Raises
-    ------
-    RejectedAudio
-        truncated, damaged, chained, wrong-codec, empty or too-long.
-    """
+    """Walk all pages of an Ogg file, from its first byte."""
     pages = read_pages(file)
     first = next(pages, None)
     if first is None:

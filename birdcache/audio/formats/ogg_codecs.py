@@ -64,13 +64,7 @@ class Identity:
 
 
 def identify(page: Page) -> Identity:
-    """Facts on the first page of a stream.
-
-    Raises
-    ------
-    RejectedAudio
-        wrong-codec or damaged.
-    """
+    """Facts on the first page of a stream."""
     if page.body.startswith(VORBIS):
         return _vorbis(page)
     if page.body.startswith(OPUS) and DECODES_OPUS:

@@ -32,13 +32,7 @@ class Page(NamedTuple):
 
 
 def read_pages(file: BinaryIO) -> Iterator[Page]:
-    """Yield page after page, from the file's place to where no other begins.
-
-    Raises
-    ------
-    RejectedAudio
-        damaged if a checksum differs, truncated if the file ends within a page.
-    """
+    """Yield page after page, from the file's place to where no other begins."""
     held, offset = b"", 0
     while block := file.read(BLOCK_BYTES):
         held += block

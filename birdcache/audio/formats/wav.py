@@ -29,13 +29,7 @@ W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
 
 def probe_wav(file: BinaryIO) -> AudioHeader:
-    """The header of a WAV file, from the file's first byte.
-
-    Raises
-    ------
-    RejectedAudio
-        truncated, damaged, chained, wrong-codec, empty or too-long.
-    """
+    """The header of a WAV file, from the file's first byte."""
     window = Window(file)
     magic = window(0, 4)
     head = struct.Struct(">4sI") if magic == b"RIFX" else struct.Struct("<4sI")
@@ -43,13 +37,7 @@ def probe_wav(file: BinaryIO) -> AudioHeader:
 
 
 def probe_w64(file: BinaryIO) -> AudioHeader:
-    """The header of a Wave64 file, from the file's first byte.
-
-    Raises
-    ------
-    RejectedAudio
-        As `probe_wav`.
-    """
+    """The header of a Wave64 file, from the file's first byte."""
     window = Window(file)
     grammar = Grammar(W64, 8, W64_MAGIC, b"data" + W64_TAIL, counted=24)
     return _header(file, window, 40, grammar, b"fmt " + W64_TAIL, b"fact" + W64_TAIL)
