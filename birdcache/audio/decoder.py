@@ -53,31 +53,22 @@ LIMITS = Limits()
 
 
 class Decoder(Child):
-    """A process for libsndfile, for one recording at a time."""
+    """A process for libsndfile, for one recording at a time.
+
+    Its functions raise `RejectedAudio` as those that they call, and crashed, timed-out or out-of-memory besides.
+    """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         super().__init__()
         self._limits = limits
 
     def info(self, path: AnyPath) -> AudioInfo:
-        """As `birdcache.audio.read.read_info`.
-
-        Raises
-        ------
-        RejectedAudio
-            As there; crashed, timed-out or out-of-memory besides.
-        """
+        """As `birdcache.audio.read.read_info`."""
         facts = self._value(read_info, path, {}, self._limits.wait_s)
         return AudioInfo(**{**facts, "notes": tuple(Note(*note) for note in facts["notes"])})
 
     def mixed(self, path: AnyPath, info: AudioInfo) -> AudioInfo:
-        """The facts with how the channels become one, and a note if not by their mean: all is decoded if several are.
-
-        Raises
-        ------
-        RejectedAudio
-            As `birdcache.audio.read.mixed_as`; crashed, timed-out or out-of-memory besides.
-        """
+        """The facts, with how several channels become one, for which all is decoded; a note if not by their mean."""
         if info.channels == 1 or not (mixed := self._value(mixed_as, path, {}, self._wait_for(info.duration_s))):
             return info
         note = Note("opposite-phase", f"its channels cancel each other: {mixed} of {info.channels} is taken")
@@ -91,13 +82,7 @@ class Decoder(Child):
         blocks: int | None = None,
         read_as: str | None = None,
     ) -> str:
-        """As `birdcache.audio.digest.sound_sha256`, for a recording whose header promises this duration.
-
-        Raises
-        ------
-        RejectedAudio
-            As there; crashed, timed-out or out-of-memory besides.
-        """
+        """As `birdcache.audio.digest.sound_sha256`, for a recording whose header promises this duration."""
         arguments = {"sha256": sha256, "blocks": blocks, "read_as": read_as}
         return str(self._value(sound_sha256, path, arguments, self._wait_for(duration_s)))
 
@@ -110,13 +95,7 @@ class Decoder(Child):
         silence: bool = False,
         read_as: str | None = None,
     ) -> Iterator[Floats32]:
-        """As `birdcache.audio.read.waveform_blocks`, for a recording whose header promises this duration.
-
-        Raises
-        ------
-        RejectedAudio
-            As there; crashed, timed-out or out-of-memory besides.
-        """
+        """As `birdcache.audio.read.waveform_blocks`, for a recording whose header promises this duration."""
         arguments = {"sample_rate_hz": sample_rate_hz, "sha256": sha256, "silence": silence, "read_as": read_as}
         return self.arrays(waveform_blocks, path, arguments, duration_s, "float32", ())
 
@@ -134,12 +113,7 @@ class Decoder(Child):
         Parameters
         ----------
         function : of a module, called there with a local path and `arguments` by name, which travel as JSON.
-        dtype, row : type and shape behind the first axis that all arrays must have.
-
-        Raises
-        ------
-        RejectedAudio
-            From the function; crashed (also for other arrays), timed-out or out-of-memory besides.
+        dtype, row : type and shape behind the first axis that all arrays must have; others count as a crash.
         """
         for answer in self._answers(function, path, arguments, self._wait_for(duration_s)):
             if "shape" in answer:

@@ -33,13 +33,7 @@ def is_systems_own(name: str) -> bool:
 
 
 def files_below(folder: AnyPath, bounds: Bounds) -> Iterator[Entry]:
-    """Each file that people call one, in order of path; a folder behind a link too, if the link may be followed.
-
-    Raises
-    ------
-    StoreError
-        If the folder is remote and its service cannot be reached.
-    """
+    """Each file that people call one, in order of path; a folder behind a link too, if the link may be followed."""
     if isinstance(folder, Path):
         yield from walk(folder, bounds)
         return
