@@ -63,7 +63,7 @@ def flipped() -> Mutant:
 @pytest.fixture
 def scanned_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are scanned in this process, where a test may take protections away."""
-    monkeypatch.setattr(scan, "decoder", lambda: SimpleNamespace(info=read.read_info))
+    monkeypatch.setattr(scan, "decoder", lambda: SimpleNamespace(info=read.read_info, mixed=lambda path, info: info))
 
 
 @pytest.mark.usefixtures("scanned_here")
