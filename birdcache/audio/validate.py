@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO, cast
 
-from birdcache.audio.formats.aiff import probe_aiff
-from birdcache.audio.formats.au import probe_au
-from birdcache.audio.formats.caf import probe_caf
+from birdcache.audio.formats.containers import probe_aiff, probe_au, probe_caf
 from birdcache.audio.formats.flac import probe_flac
 from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.formats.mp3 import probe_mp3
