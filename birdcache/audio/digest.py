@@ -21,11 +21,6 @@ def sound_sha256(
     sha256 : the file's bytes as they were seen before, or None to accept any.
     blocks : so many blocks of samples from its beginning, or None for all.
     read_as : as of `birdcache.audio.read.AudioInfo`, or None to find it out.
-
-    Raises
-    ------
-    RejectedAudio
-        If it does not decode to what it promises, or has changed; silence is accepted.
     """
     digest = hashlib.sha256()
     for block_S in islice(waveform_blocks(path, None, sha256, silence=True, read_as=read_as), blocks):

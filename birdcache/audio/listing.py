@@ -44,11 +44,6 @@ class Listing:
     left_out: tuple[RejectedAudio, ...] = ()
     others: int = 0
 
-    @property
-    def found(self) -> int:
-        """Number of all files, but for those that only a system knows."""
-        return len(self.used) + len(self.left_out) + self.others
-
     def setting_aside(self, is_wrong: Callable[[AnyPath], bool], reason: tuple[str, str, str]) -> Listing:
         """The same, but without the files of which that is true; `reason` is a code, the detail and the way out."""
         wrong = [path for path in self.used if is_wrong(path)]

@@ -1,7 +1,8 @@
 """Audio files: header, content hash, and the waveform at one sample rate.
 
 Axes: S sample, C channel. A file passes the checks of `birdcache.audio.validate` before libsndfile sees a byte of
-it, and what comes out is checked again. A rejection names the file, the rule and the way out.
+it, and what comes out is checked again. `RejectedAudio` is raised for a file that cannot be read, has changed, fails
+validation or does not decode to what it promises; it names the file, the rule and the way out.
 """
 
 from __future__ import annotations
@@ -56,13 +57,7 @@ class AudioInfo:
 
 
 def read_info(path: Path) -> AudioInfo:
-    """Duration, sample rate and channels of an audio file, without decoding it.
-
-    Raises
-    ------
-    RejectedAudio
-        If the file cannot be read or fails validation.
-    """
+    """Duration, sample rate and channels of an audio file, without decoding it."""
     with _opened(path, path) as file:
         header = probe(file)
         with _open_audio(file, header) as audio:
@@ -70,13 +65,7 @@ def read_info(path: Path) -> AudioInfo:
 
 
 def mixed_as(path: Path) -> str:
-    """How the channels become one: "" by their mean, else as `birdcache.audio.mixing` says. All is decoded.
-
-    Raises
-    ------
-    RejectedAudio
-        If the file cannot be read or fails validation.
-    """
+    """How the channels become one: "" by their mean, else as `birdcache.audio.mixing` says. All is decoded."""
     with _opened(path, path) as file, _open_audio(file, probe(file)) as audio:
         mixing = Mixing(audio.channels)
         with suppress(soundfile.SoundFileError):  # told when it is read
@@ -109,39 +98,9 @@ def _opened(local: Path, path: AnyPath) -> Iterator[FileIO]:
 
 
 def content_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits.
-
-    Raises
-    ------
-    RejectedAudio
-        If the file cannot be read.
-    """
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with _opened(path, path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_waveform(path: AnyPath, sample_rate_hz: int, sha256: str | None = None) -> Floats32:
-    """Decode a whole file, mix its channels to one (`birdcache.audio.mixing`) and resample it.
-
-    Parameters
-    ----------
-    path
-        An audio file, local or remote; it is fetched or opened once, so what is hashed is what is decoded.
-    sample_rate_hz
-        The rate to resample to (soxr, high quality).
-    sha256
-        The content that stage `recordings` saw, or None to accept any.
-
-    Returns
-    -------
-    (S,) float32, nominally within +-1; S = round(frames * sample_rate_hz / the file's rate).
-
-    Raises
-    ------
-    RejectedAudio
-        If the file cannot be read, has changed, fails validation, or does not decode to what it promises.
-    """
-    return np.concatenate(list(waveform_blocks(path, sample_rate_hz, sha256)))
 
 
 def waveform_blocks(
@@ -152,11 +111,21 @@ def waveform_blocks(
     silence: bool = False,
     read_as: str | None = None,
 ) -> Iterator[Floats32]:
-    """As `read_waveform`, in pieces of about `BLOCK_SAMPLES`; without a rate, at the file's own.
+    """Decode a file, mix its channels to one (`birdcache.audio.mixing`) and resample it.
 
-    Each piece is (room + S,): in front of its samples it has room for others, so that the front end need not copy it.
-    A refusal of what decodes comes where it occurs, after the good pieces before it. With `silence`, a silent
-    recording is none of them. Without `read_as`, as `AudioInfo` has it, it is found out, by decoding twice.
+    Parameters
+    ----------
+    path : local or remote; it is fetched or opened once, so what is hashed is what is decoded.
+    sample_rate_hz : the rate to resample to (soxr, high quality); None for the file's own.
+    sha256 : the content that stage `recordings` saw, or None to accept any.
+    lead : room for so many other samples in front of each piece, so that the front end need not copy it.
+    silence : whether it may be silent.
+    read_as : as of `AudioInfo`, or None to find it out, by decoding twice.
+
+    Yields
+    ------
+    (lead + S,) float32, nominally within +-1, S about `BLOCK_SAMPLES` and round(frames * sample_rate_hz / the file's
+    rate) in all. A refusal of what decodes comes where it occurs, after the good pieces before it.
     """
     with fetched(path) as local, _opened(local, path) as file:
         if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:

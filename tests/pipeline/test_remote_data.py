@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
 from birdcache.audio.paths import Bounds
-from birdcache.audio.read import content_sha256, fetched, read_waveform
+from birdcache.audio.read import content_sha256, fetched
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
 from birdcache.params.sections import DataParams, MachineParams
@@ -32,6 +32,7 @@ from pipeline.builder.worker import Refused
 from pipeline.dataset.metadata import Metadata, read_metadata
 from pipeline.dataset.scan import scan_file, scan_files
 from tests.fixtures.tiny import ROOT
+from tests.fixtures.waveform import read_waveform
 
 WriteClip = Callable[..., Path]
 MakeParams = Callable[..., DataParams]

@@ -20,13 +20,14 @@ import pytest
 
 from birdcache.audio import decoder as parent
 from birdcache.audio.decoder import Decoder, Limits, with_second_try
-from birdcache.audio.read import read_info, read_waveform
+from birdcache.audio.read import read_info
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView
 from cache.quantize import QuantizedArray
 from pipeline.builder.encode import decode_quantized, quantized_blocks
 from tests.fixtures.recordings import WriteClip
 from tests.fixtures.tiny import ROOT
+from tests.fixtures.waveform import read_waveform
 from tests.pipeline.builder.test_build import VIEW, VIEWS
 
 SECONDS = 3.0

@@ -13,9 +13,10 @@ import pytest
 import soundfile
 
 from birdcache.audio.formats.header import AudioHeader
-from birdcache.audio.read import read_info, read_waveform
+from birdcache.audio.read import read_info
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.validate import probe
+from tests.fixtures.waveform import read_waveform
 
 RATE_HZ = 16_000
 SIZE = 40  # where the 16-bit WAV has the length of its sound; its format begins at 20

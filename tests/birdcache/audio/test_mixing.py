@@ -11,7 +11,8 @@ import soundfile
 
 from birdcache.audio.decoder import decoder
 from birdcache.audio.mixing import Mixing, channel_of
-from birdcache.audio.read import read_info, read_waveform
+from birdcache.audio.read import read_info
+from tests.fixtures.waveform import read_waveform
 
 RATE_HZ = 32_000
 TIME_S = np.arange(4 * RATE_HZ) / RATE_HZ

@@ -15,9 +15,9 @@ import soundfile
 from birdcache.audio.formats import ogg, ogg_codecs, ogg_pages
 from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.formats.ogg_crc import ogg_checksum
-from birdcache.audio.read import read_waveform
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.validate import probe
+from tests.fixtures.waveform import read_waveform
 from tests.torture.ogg_files import (
     FLAGS,
     GRANULE,

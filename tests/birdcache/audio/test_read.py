@@ -14,8 +14,9 @@ import soundfile
 import soxr
 
 from birdcache.audio import read as audio
-from birdcache.audio.read import AudioInfo, content_sha256, read_info, read_waveform, resampled_length
+from birdcache.audio.read import AudioInfo, content_sha256, read_info, resampled_length
 from birdcache.audio.rejected import RejectedAudio
+from tests.fixtures.waveform import read_waveform
 
 WriteClip = Callable[..., Path]
 ALL_FORMATS = pytest.mark.parametrize("extension", ["ogg", "wav", "flac", "mp3", "OGG"])

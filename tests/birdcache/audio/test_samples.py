@@ -14,9 +14,10 @@ import soundfile
 
 from birdcache.audio import read as audio
 from birdcache.audio.formats.header import LONGEST_S, AudioHeader, check_length
-from birdcache.audio.read import read_info, read_waveform
+from birdcache.audio.read import read_info
 from birdcache.audio.rejected import HINTS, RejectedAudio
 from birdcache.audio.samples import LOUDEST, QUIETEST, SampleCheck
+from tests.fixtures.waveform import read_waveform
 from tests.torture.ogg_files import GRANULE, joined, pages, sound
 
 RATE_HZ = 32_000

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from birdcache.audio import samples
 from birdcache.audio.decoder import Decoder
-from birdcache.audio.read import DECODER_VERSION, content_sha256, read_waveform
+from birdcache.audio.read import DECODER_VERSION, content_sha256
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
@@ -41,6 +41,7 @@ from pipeline.builder.plan import PartJob, Source
 from pipeline.builder.worker import Refused
 from pipeline.dataset.scan import scan_file
 from tests.fixtures.tiny import RATE_HZ, ROOT, song, write_audio
+from tests.fixtures.waveform import read_waveform
 
 Bytes = dict[str, bytes]
 MakeStore = Callable[..., tuple[Bytes, list[Refused]]]

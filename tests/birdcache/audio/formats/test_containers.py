@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from birdcache.audio.read import read_info, read_waveform
+from birdcache.audio.read import read_info
 from birdcache.audio.rejected import RejectedAudio
+from tests.fixtures.waveform import read_waveform
 
 RATE_HZ, FRAMES = 32_000, 5001
 TONE_SC = 0.3 * np.sin(np.arange(2 * FRAMES) / 5).reshape(FRAMES, 2)

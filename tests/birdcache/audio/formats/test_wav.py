@@ -11,9 +11,10 @@ import pytest
 import soundfile
 
 from birdcache.audio.formats.header import AudioHeader
-from birdcache.audio.read import read_info, read_waveform
+from birdcache.audio.read import read_info
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.validate import probe
+from tests.fixtures.waveform import read_waveform
 
 RATE_HZ = 16_000
 TONE_S = (0.3 * np.sin(np.arange(RATE_HZ) / 5) * 32767).astype("<i2")
