@@ -10,26 +10,17 @@ from collections.abc import Iterable, Mapping
 
 from birdcache.storage import AnyPath
 
-TYPES: Mapping[str, str] = {
-    ".ogg": "audio/ogg",
-    ".oga": "audio/ogg",
-    ".opus": "audio/ogg",
-    ".wav": "audio/wav",
-    ".wave": "audio/wav",
-    ".bwf": "audio/wav",
-    ".rf64": "audio/wav",
-    ".w64": "audio/x-w64",
-    ".flac": "audio/flac",
-    ".mp3": "audio/mpeg",
-    ".mp2": "audio/mpeg",
-    ".mpga": "audio/mpeg",
-    ".aif": "audio/aiff",
-    ".aiff": "audio/aiff",
-    ".aifc": "audio/aiff",
-    ".caf": "audio/x-caf",
-    ".au": "audio/basic",
-    ".snd": "audio/basic",
+_TYPES = {
+    "audio/ogg": ".ogg .oga .opus",
+    "audio/wav": ".wav .wave .bwf .rf64",
+    "audio/x-w64": ".w64",
+    "audio/flac": ".flac",
+    "audio/mpeg": ".mp3 .mp2 .mpga",
+    "audio/aiff": ".aif .aiff .aifc",
+    "audio/x-caf": ".caf",
+    "audio/basic": ".au .snd",
 }
+TYPES: Mapping[str, str] = {suffix: kind for kind, suffixes in _TYPES.items() for suffix in suffixes.split()}
 AUDIO_EXTENSIONS = tuple(TYPES)
 _FOREIGN = (
     "m4a m4b m4r m4v aac mp4 3gp 3g2 mov alac amr awb wma wmv asf avi mkv mka webm weba ac3 eac3 dts ape wv tta mpc "
