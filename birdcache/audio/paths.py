@@ -64,13 +64,7 @@ class Bounds:
         return "" if inside else f"leads out of {self.root} by a symbolic link"
 
     def check(self, path: AnyPath) -> None:
-        """Refuse to open a table that is no file or lies elsewhere.
-
-        Raises
-        ------
-        PipelineError
-            With the way out.
-        """
+        """Refuse to open a table that is no file or lies elsewhere, by a `PipelineError` with the way out."""
         why = self.why_not(path)
         if why:
             raise PipelineError(f"{path}: {why}; {LINKS_HINT if 'link' in why else 'replace it'}")

@@ -14,7 +14,7 @@ QUIETEST = 1e-5  # -100 dB, under the smallest step of 16 bits: the floor of a s
 
 
 class SampleCheck:
-    """Checks the blocks of one recording as they are decoded, the mean of its channels at its own rate."""
+    """Checks the blocks of one recording as they are decoded, at its own rate; what fails raises `RejectedAudio`."""
 
     def __init__(self, promised: int, silence: bool = False) -> None:
         """A check.
@@ -28,13 +28,7 @@ class SampleCheck:
         self._decoded, self._lowest, self._highest = 0, math.inf, -math.inf
 
     def take(self, block_S: Floats32) -> None:
-        """Check the next block, which is not empty.
-
-        Raises
-        ------
-        RejectedAudio
-            not-finite, or damaged if it is absurdly loud or there are more samples than promised.
-        """
+        """Check the next block, which is not empty: its samples, and that they are not more than promised."""
         with np.errstate(invalid="ignore"):
             lowest, highest = float(block_S.min()), float(block_S.max())
         if not (math.isfinite(lowest) and math.isfinite(highest)):
@@ -51,13 +45,7 @@ class SampleCheck:
             raise RejectedAudio("damaged", f"promises {self._promised} samples but more decode")
 
     def finish(self) -> None:
-        """Check the whole, once there are no more blocks.
-
-        Raises
-        ------
-        RejectedAudio
-            damaged if samples are missing, silent if there is nothing to hear and there must be.
-        """
+        """Check the whole, once there are no more blocks: that none is missing, and that there is something to hear."""
         if self._decoded < self._promised:
             raise RejectedAudio("damaged", f"promises {self._promised} samples but {self._decoded} decode")
         if not self._silence and self._highest - self._lowest < QUIETEST:
