@@ -25,13 +25,7 @@ def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays to a .npz file; its folder is made.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; nothing is left of the attempt.
-    """
+    """Write arrays to a .npz file, or leave nothing of the attempt; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, npz_bytes(arrays))
 
@@ -42,12 +36,7 @@ def read_npz(path: Path, kinds: Mapping[str, str], again: str) -> dict[str, Arra
     Parameters
     ----------
     kinds : of each array by its name: NumPy's letter for its type and its number of axes, such as f2.
-    again : how the file is made anew, for the error.
-
-    Raises
-    ------
-    TrainError
-        If the file is missing, torn, or holds anything else.
+    again : how the file is made anew, for the TrainError if it is missing, torn, or holds anything else.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
@@ -55,12 +44,9 @@ def read_npz(path: Path, kinds: Mapping[str, str], again: str) -> dict[str, Arra
     except FileNotFoundError:
         raise TrainError(f"{path}: is missing; {again}") from None
     except Exception as error:  # zipfile, zlib and NumPy have a dozen kinds for bytes that are no such file
-        raise TrainError(f"{path}: is damaged or no .npz file of these arrays ({_text(error)}); {again}") from None
+        text = f"{type(error).__name__}: {error}".strip()[:200]
+        raise TrainError(f"{path}: is damaged or no .npz file of these arrays ({text}); {again}") from None
     for name, kind in kinds.items():
         if (is_kind := f"{found[name].dtype.kind}{found[name].ndim}") != kind:
             raise TrainError(f"{path}: array {name} is of kind {is_kind} instead of {kind}; {again}")
     return found
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip()[:200]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -113,22 +112,16 @@ class LoadedBundle:
         path, predictor = Path(path), self._predictor
         scores, _ = score_all_the_same(predictor, path, False, path.parent, lambda _: None)
         final_WK = predictor.final(scores.members, [scores.members.shape[1]])
-        scored = Scored(path, path, scores.duration_s, final_WK)
+        found = Wanted.of(predictor, threshold).detections(Scored(path, path, scores.duration_s, final_WK))
         start_s: Floats64 = np.arange(len(final_WK), dtype=np.float64) * self.window_s
         return Prediction(
-            Detections(_detections(Wanted.of(predictor, threshold), scored)),
+            Detections(Detection(each.begin_s, each.end_s, each.label, each.score or 0.0, each.path) for each in found),
             final_WK,
             start_s,
             np.minimum(start_s + self.window_s, scores.duration_s, dtype=np.float64),
             self.labels,
             tuple(note.detail for note in scores.notes),
         )
-
-
-def _detections(wanted: Wanted, scored: Scored) -> Iterable[Detection]:
-    for each in wanted.detections(scored):
-        assert each.score is not None
-        yield Detection(each.begin_s, each.end_s, each.label, each.score, each.path)
 
 
 def load_bundle(path: str | PathLike[str], device: str = "auto", window_s: float | None = None) -> LoadedBundle:

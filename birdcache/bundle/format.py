@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,33 +19,27 @@ OUTSIDE = 1e9  # what a waveform's samples are that lie before or behind the rec
 OUTSIDE_ABOVE = 1e8  # samples above are taken for such
 FORGOTTEN = 1e-6  # what is left of a frame in PCEN's smoother once it no longer counts: -60 dB
 
-
 SHORTEST_WINDOW_S, LONGEST_WINDOW_S = 0.1, 3600.0
 CONFIG = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 MOST_SAMPLES = 2**25  # of the rows of all inputs for one clip: far more than any needs
 
 
-def _word(text: str) -> str:
-    if not is_printable(text):
-        raise ValueError("holds a character that cannot be printed")
-    return text
+def kept(is_kept: Callable[[Any], bool], rule: str) -> AfterValidator:
+    """The rule of a value, which is said where it is broken."""
+
+    def check(value: Any) -> Any:
+        if not is_kept(value):
+            raise ValueError(rule)
+        return value
+
+    return AfterValidator(check)
 
 
-def _label(text: str) -> str:
-    if not is_label(text):
-        raise ValueError(LABEL_RULE)
-    return text
-
-
-def _each_once(values: list[Any]) -> list[Any]:
-    if len(set(values)) != len(values):
-        raise ValueError("names one twice")
-    return values
-
-
-Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_word)]
-Label = Annotated[str, AfterValidator(_label)]
-Labels = Annotated[list[Label], Field(min_length=1, max_length=20_000), AfterValidator(_each_once)]
+PRINTABLE = kept(is_printable, "holds a character that cannot be printed")
+EACH_ONCE = kept(lambda values: len(set(values)) == len(values), "names one twice")
+Word = Annotated[str, Field(min_length=1, max_length=200), PRINTABLE]
+Label = Annotated[str, kept(is_label, LABEL_RULE)]
+Labels = Annotated[list[Label], Field(min_length=1, max_length=20_000), EACH_ONCE]
 Share = Annotated[float, Field(ge=0, le=1)]
 Frames = Annotated[int, Field(ge=0, le=2**20)]
 
@@ -73,6 +68,17 @@ class Input(BaseModel):
     def begin(self, first_frame: int) -> int:
         """The recording's sample with which the row of a clip begins; below 0 at the recording's start."""
         return (first_frame - self.context_frames) * self.hop - self.margin
+
+
+class MemberFacts(BaseModel):
+    """A member inside the graph: its weight in the blend, the digests of its weights by fold, and what it is."""
+
+    model_config = CONFIG
+
+    weight: Share
+    fold_soup: bool
+    weights_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+    resolved: dict[str, object]
 
 
 class Description(BaseModel):
@@ -117,20 +123,6 @@ class Description(BaseModel):
             if not is_kept:
                 raise ValueError(rule)
         return self
-
-
-class MemberFacts(BaseModel):
-    """A member inside the graph: its weight in the blend, the digests of its weights by fold, and what it is."""
-
-    model_config = CONFIG
-
-    weight: Share
-    fold_soup: bool
-    weights_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
-    resolved: dict[str, object]
-
-
-Description.model_rebuild()
 
 
 def is_bundle(path: Path) -> bool:

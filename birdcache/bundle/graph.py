@@ -37,28 +37,18 @@ class Graph(Child):
     def __init__(
         self, path: Path, sha256: str, description: Description, device: str = "auto", threads: int | None = None
     ) -> None:
-        """Open a graph.
+        """Open a graph; a CommandError says why that cannot be, in whatever way it fails.
 
         Parameters
         ----------
         sha256 : what the file's bytes must have.
         device : auto, cpu or cuda; auto takes a GPU if this ONNX Runtime can use one.
         threads : None = as many as OMP_NUM_THREADS says, else one for each core.
-
-        Raises
-        ------
-        CommandError
-            If ONNX Runtime is not installed or cannot use the device, or the graph is broken, does not end, or is not
-            the one that bundle.json describes.
         """
         super().__init__()
         self._path, self._description = path, description
-        self._request = {
-            "path": str(path.absolute()),
-            "sha256": sha256,
-            "device": device,
-            "threads": threads or threads_asked_for(),
-        }
+        asked = {"sha256": sha256, "device": device, "threads": threads or threads_asked_for()}
+        self._request = {"path": str(path.absolute()), **asked}
         self._silence_s = 0.0
         self.device = "cpu"
         if importlib.util.find_spec("onnxruntime") is None:
@@ -66,13 +56,7 @@ class Graph(Child):
         self._open()
 
     def run(self, rows: Sequence[Floats32]) -> tuple[Floats32, Floats32]:
-        """Scores (B, K) and features (B, E) of rows (B, S) of each input.
-
-        Raises
-        ------
-        CommandError
-            If the graph fails, does not end, or gives arrays of another kind.
-        """
+        """Scores (B, K) and features (B, E) of rows (B, S) of each input; a CommandError if they are not such."""
         if self._process is None or self._process.poll() is not None:  # it ended over another recording, or its thread
             self._open()
         return self._run(rows, WAIT_S + MOST_TIMES * self._silence_s)

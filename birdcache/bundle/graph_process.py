@@ -52,20 +52,13 @@ def _read_rows(shape: Sequence[int]) -> Floats32:
 
 
 def opened(request: Message) -> tuple[Any, Message]:
-    """The session of a request, and its facts: device, and of each input and output name, type and axes.
-
-    Raises
-    ------
-    ValueError
-        If the file has other bytes than were checked, or holds what no bundle may.
-    """
+    """The session of a request, and its facts: device, and of each input and output name, type and axes."""
     model = Path(request["path"]).read_bytes()
     if hashlib.sha256(model).hexdigest() != request["sha256"]:
         raise ValueError("it changes while it is read")
     check_onnx(model)
-    if (
-        providers(request["device"]) == [PROVIDERS["cpu"]] and can_limit_memory()
-    ):  # CUDA reserves far more than it takes
+    # CUDA reserves far more than it takes
+    if providers(request["device"]) == [PROVIDERS["cpu"]] and can_limit_memory():
         memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         limit_memory(max(LEAST_MEMORY_BYTES, memory_bytes // 2))
     session, device = open_session(model, request["device"], request["threads"])
@@ -86,12 +79,7 @@ def providers(device: str) -> list[str]:
 
 
 def open_session(model: bytes, device: str, threads: int = 0) -> tuple[Any, str]:
-    """The graph in ONNX Runtime, and on which device.
-
-    Parameters
-    ----------
-    threads : 0 = one for each core.
-    """
+    """The graph in ONNX Runtime, and on which device; 0 threads = one for each core."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

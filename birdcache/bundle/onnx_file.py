@@ -25,13 +25,7 @@ BROKEN = "is no ONNX file, or a broken one"
 
 
 def check_onnx(content: bytes) -> None:
-    """Refuse a model with numbers in other files, operators outside ONNX, or functions of its own.
-
-    Raises
-    ------
-    ValueError
-        If it is one, or no ONNX file.
-    """
+    """Refuse a model with numbers in other files, operators outside ONNX, or functions of its own, and what is none."""
     pending, has_graph = [("model", memoryview(content), 0)], False
     while pending:
         kind, message, depth = pending.pop()

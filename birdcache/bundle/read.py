@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, Description, is_bundle
 from birdcache.bundle.graph import OTHERS, Graph
 from birdcache.errors import CommandError
-from birdcache.files import file_sha256, sha256_hex
+from birdcache.files import file_sha256
 from birdcache.text import printable
 
 MOST_BYTES = {MODEL: 2**31 - 1, DESCRIPTION: 2**24, SUMS: 2**16}  # protobuf allows no more for a model
@@ -41,30 +41,19 @@ def open_bundle(folder: Path, device: str = "auto") -> Bundle:
     Raises
     ------
     CommandError
-        If a file is missing, has other bytes than SHA256SUMS promises or is not named there, the bundle is of another
-        version, a value of it is out of bounds, its graph is broken or another one than it describes, ONNX Runtime is
-        not installed, or the device cannot be used.
+        If any file, value or the graph is not as a bundle's must be, or ONNX Runtime or the device cannot be used.
     """
     if not is_bundle(folder):
         raise CommandError(f"{folder}: is no bundle; name a folder that stage `export` wrote, such as birds.bundle")
     digest, promised = check_sums(folder)
-    description = read_description(folder / DESCRIPTION, promised[DESCRIPTION])
+    description = read_description(folder / DESCRIPTION)
     return Bundle(folder, description, Graph(folder / MODEL, promised[MODEL], description, device), digest)
 
 
-def read_description(path: Path, sha256: str) -> Description:
-    """Read bundle.json.
-
-    Raises
-    ------
-    CommandError
-        If it has other bytes than promised, or a value that no bundle of this version has.
-    """
-    content = path.read_bytes()
-    if sha256_hex(content) != sha256:
-        raise CommandError(f"{path}: changes while it is read; copy the bundle again")
+def read_description(path: Path) -> Description:
+    """Read bundle.json; a CommandError names the first value that no bundle of this version has."""
     try:
-        return Description.model_validate_json(content)
+        return Description.model_validate_json(path.read_bytes())
     except ValidationError as error:
         problem: Any = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
@@ -79,11 +68,6 @@ def check_sums(folder: Path) -> tuple[str, dict[str, str]]:
     Returns
     -------
     The SHA-256 of SHA256SUMS, and what it holds: name -> SHA-256.
-
-    Raises
-    ------
-    CommandError
-        If a file is missing, has other bytes, is a link, too large, or not named there.
     """
     promised = _promised(folder)
     there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}

@@ -41,11 +41,12 @@ class BundlePredictor:
             changed = {"window_s": window_s, "hop_s": min(description.hop_s, window_s)}
             description = description.model_copy(update=changed)
         self._description = description
-        others = [Decoder() for _ in description.inputs[1:]]
-        for other in others:
+        self._cutting = Cutting(description.window_s, description.hop_s, tuple(description.shifts_s))
+        self._post = PostProcessing(description.smoothing, description.file_max)
+        self._decoders = [decoder(), *(Decoder() for _ in description.inputs[1:])]
+        for other in self._decoders[1:]:
             weakref.finalize(self, other.close)
-        self._decoders = [decoder(), *others]
-        self._facts = Facts(
+        self.facts = Facts(
             digest=f"{bundle.digest} {bundle.graph.device} {description.window_s} {SCORING_VERSION}",
             summary=[f"{bundle.folder}: {described(description)}, on {bundle.graph.device}"],
             labels=description.labels,
@@ -56,36 +57,14 @@ class BundlePredictor:
             names=description.names,
         )
 
-    @property
-    def facts(self) -> Facts:
-        """Facts that are known before any file is read."""
-        return self._facts
-
-    @property
-    def _cutting(self) -> Cutting:
-        description = self._description
-        return Cutting(description.window_s, description.hop_s, tuple(description.shifts_s))
-
-    @property
-    def _post(self) -> PostProcessing:
-        return PostProcessing(self._description.smoothing, self._description.file_max)
-
     def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
-        """Score a file's windows, a few clips at a time: memory does not grow with its length; `scratch` is unused.
-
-        Raises
-        ------
-        RejectedAudio
-            If the file cannot be read.
-        BirdcacheError
-            If the graph fails over it, or gives anything but scores.
-        """
+        """Score a file's windows, a few clips at a time: memory does not grow with its length; `scratch` is unused."""
         return with_second_try(lambda: self._score(path, embed, advance, silence))
 
     def _score(self, path: AnyPath, embed: bool, advance: Advance, silence: bool) -> FileScores:
         info = self._decoders[0].mixed(path, self._decoders[0].info(path))
         middle_SN = self._cutting.moved_middles_s(info.duration_s)
-        scores_CK, embedding_CE = self.clips(path, info, middle_SN.ravel(), embed, advance, silence)
+        scores_CK, embedding_CE = self._clips(path, info, middle_SN.ravel(), embed, advance, silence)
         scores_PSNK = scores_CK.reshape(1, *middle_SN.shape, -1)
         clips = ClipScores.of(["bundle"], [(path.name, info.duration_s)], scores_PSNK, self._cutting)
         members_PWK = clips.member_windows()
@@ -96,14 +75,8 @@ class BundlePredictor:
         check_scores(nearest_WE, self._folder, window, bounds=FEATURE)
         return FileScores(info.duration_s, members_PWK, nearest_WE if embed else None, info.notes)
 
-    def clips(
-        self,
-        path: AnyPath,
-        info: AudioInfo,
-        middle_C: Floats64,
-        embed: bool,
-        advance: Advance,
-        silence: bool = False,
+    def _clips(
+        self, path: AnyPath, info: AudioInfo, middle_C: Floats64, embed: bool, advance: Advance, silence: bool
     ) -> tuple[Floats32, Floats32]:
         """Scores (C, K) and features (C, E, or 0 if not wanted) of clips around middles (C,) in seconds, any order."""
         order = np.argsort(middle_C, kind="stable")
@@ -130,13 +103,7 @@ class BundlePredictor:
         return {each.name: next(self._rows(path, info, each, decoder, middle_C)) for each, decoder in pairs}
 
     def _rows(
-        self,
-        path: AnyPath,
-        info: AudioInfo,
-        wanted: Input,
-        decoder: Decoder,
-        middle_C: Floats64,
-        silence: bool = True,
+        self, path: AnyPath, info: AudioInfo, wanted: Input, decoder: Decoder, middle_C: Floats64, silence: bool = True
     ) -> Iterator[Floats32]:
         """Rows (B, S) of one input for clips around rising middles, batch after batch."""
         samples = resampled_length(info.frames, info.sample_rate_hz, wanted.sample_rate_hz)
