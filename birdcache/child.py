@@ -19,13 +19,7 @@ LONGEST_MESSAGE = 2**16  # bytes: no answer of ours is longer
 
 
 class ChildError(Exception):
-    """A child ended, or sent what is no answer.
-
-    Attributes
-    ----------
-    code
-        crashed, timed-out, out-of-memory or no-answer.
-    """
+    """A child ended, or sent what is no answer: `code` is crashed, timed-out, out-of-memory or no-answer."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)

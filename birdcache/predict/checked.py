@@ -26,12 +26,7 @@ def check_scores(
     Parameters
     ----------
     model : whose scores they are, for the error.
-    place : names the recording, and what of it, that a place along `axis` belongs to.
-
-    Raises
-    ------
-    TrainError
-        If any score is; it names the model and the first such place.
+    place : names the recording, and what of it, that a place along `axis` belongs to: of the first one, for the error.
     """
     is_bad = ~((values >= bounds[0]) & (values <= bounds[1]))  # NaN compares with nothing
     if not is_bad.any():

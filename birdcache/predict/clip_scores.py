@@ -104,13 +104,7 @@ class ClipScores:
 
 
 def read_clip_scores(path: Path) -> ClipScores:
-    """Read what `ClipScores.write` wrote.
-
-    Raises
-    ------
-    TrainError
-        If it is missing, damaged, holds anything else, or any score is no number from 0 to 1.
-    """
+    """Read what `ClipScores.write` wrote; a TrainError if it is anything else, or any score no number from 0 to 1."""
     kinds = dict(zip((field.name for field in fields(ClipScores)), KINDS.split(), strict=True))
     found = ClipScores(**read_npz(path, kinds, AGAIN))
     counted = (len(found.members), 1 + len(found.shifts_s), len(found.middle_s))

@@ -33,13 +33,7 @@ REFUSED_COLUMNS = ("file", "code", "detail", "hint")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Score every file window by window, then write all formats; files that cannot be read are listed.
-
-    Raises
-    ------
-    CommandError
-        If there is no model or no audio file, or if files were refused (after all the others were written).
-    """
+    """Score every file window by window, then write all formats; files that cannot be read are listed: an error."""
     formats, out = chosen_formats(arguments.format), arguments.out
     if out.exists() and not out.is_dir():
         raise CommandError(f"--out {out}: is a file; name a folder, in which one file for each format is written")
@@ -65,13 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def telling_trouble(out: Path) -> Iterator[None]:
-    """Turn an error of the disk into one that says what is kept.
-
-    Raises
-    ------
-    CommandError
-        With the file, the system's word and the way out.
-    """
+    """Turn an error of the disk into one with the file, the system's word, the way out, and what is kept."""
     try:
         yield
     except OSError as error:
@@ -82,13 +70,7 @@ def telling_trouble(out: Path) -> Iterator[None]:
 
 
 def chosen_formats(text: str) -> list[str]:
-    """Formats between commas.
-
-    Raises
-    ------
-    CommandError
-        If there is no such format.
-    """
+    """Formats between commas, each once; a CommandError if there is no such format."""
     names = [name.strip() for name in text.split(",")]
     if unknown := [name for name in names if name not in FORMATS]:
         raise CommandError(
@@ -98,13 +80,7 @@ def chosen_formats(text: str) -> list[str]:
 
 
 def open_predictor(arguments: argparse.Namespace) -> Predictor:
-    """The bundle, or the trained models.
-
-    Raises
-    ------
-    CommandError
-        If the folder is neither, or what it needs is not installed.
-    """
+    """The bundle, or the trained models; a CommandError if it is neither, or what it needs is not installed."""
     if is_bundle(arguments.model):
         from birdcache.bundle.read import open_bundle
         from birdcache.bundle.scores import BundlePredictor
@@ -126,13 +102,7 @@ def embeddings_module() -> ModuleType:
 
 
 def check_no_bundle_near(model: Path) -> None:
-    """Refuse the folder that a bundle lies in, and a file of one.
-
-    Raises
-    ------
-    CommandError
-        With the bundle that is probably meant.
-    """
+    """Refuse the folder that a bundle lies in, and a file of one, with the bundle that is probably meant."""
     meant = [model.parent] if model.is_file() and is_bundle(model.parent) else sorted(model.glob(f"*{SUFFIX}"))
     if meant:
         raise CommandError(
@@ -227,13 +197,7 @@ class Job:
 
 
 def report_refused(path: Path, refused: Sequence[RejectedAudio], left_out: Sequence[RejectedAudio], files: int) -> None:
-    """Write refused.csv, and report the files in it: one by one, or by kinds if they were never tried.
-
-    Raises
-    ------
-    CommandError
-        If there are any.
-    """
+    """Write refused.csv, and report the files in it, one by one, or by kinds if they were never tried: as an error."""
     both = [*refused, *left_out]
     write_rows(path, REFUSED_COLUMNS, sorted((each.file, each.code, each.detail, each.hint) for each in both))
     if both:

@@ -30,12 +30,8 @@ class Found:
 def list_files(paths: Sequence[Path]) -> tuple[list[Found], list[RejectedAudio]]:
     """The files, and the audio files in the folders, each once; and those in the folders that cannot be used.
 
-    Names that begin with a dot are no recordings; whoever names a folder with such a name means it.
-
-    Raises
-    ------
-    CommandError
-        If a path does not exist, or there is no audio file at all.
+    Names that begin with a dot are no recordings; whoever names a folder with such a name means it. A path that does
+    not exist is an error, and so is no audio file at all.
     """
     if missing := [str(path) for path in paths if not os.path.lexists(path)]:
         raise CommandError(f"{', '.join(missing)}: no such file or folder")
@@ -66,19 +62,14 @@ def result_names(files: Sequence[Found]) -> list[Path]:
 
 
 def check_name(path: Path, name: Path) -> None:
-    """Refuse a file whose name cannot stand in a table, or whose results could not be written.
-
-    Raises
-    ------
-    RejectedAudio
-        If it is not printable text, as names in another encoding than UTF-8, or too long.
-    """
+    """Refuse a file whose name cannot stand in a table, or whose results could not be written."""
     if not is_printable(str(path)):
-        raise RejectedAudio("unreadable", "its name is not printable text in UTF-8", "rename it", printable(str(path)))
-    if len(os.fsencode(name.name)) > MOST_NAME_BYTES:
-        raise RejectedAudio(
-            "unreadable", f"its name is longer than {MOST_NAME_BYTES} bytes", "rename it", printable(str(path))
-        )
+        problem = "not printable text in UTF-8"
+    elif len(os.fsencode(name.name)) > MOST_NAME_BYTES:
+        problem = f"longer than {MOST_NAME_BYTES} bytes"
+    else:
+        return
+    raise RejectedAudio("unreadable", f"its name is {problem}", "rename it", printable(str(path)))
 
 
 def _whole(path: Path) -> Path:

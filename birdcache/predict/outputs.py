@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,27 +51,18 @@ class Wanted:
 
     def detections(self, file: Scored) -> Iterator[Annotation]:
         """Windows and classes that reach their threshold, in order of time, then of score."""
-        window_s = self.facts.window_s
+        facts, band, names = self.facts, (self.facts.low_hz, self.facts.high_hz), (file.path.name, str(file.path))
         for window, scores_K in enumerate(file.scores):
-            end_s = min((window + 1) * window_s, file.duration_s)
+            begin_s, end_s = window * facts.window_s, min((window + 1) * facts.window_s, file.duration_s)
             for label in np.argsort(-scores_K, kind="stable"):
                 if scores_K[label] >= self.above[label]:
-                    yield Annotation(
-                        window * window_s,
-                        end_s,
-                        self.facts.labels[label],
-                        self.facts.low_hz,
-                        self.facts.high_hz,
-                        float(scores_K[label]),
-                        file.path.name,
-                        str(file.path),
-                    )
+                    yield Annotation(begin_s, end_s, facts.labels[label], *band, float(scores_K[label]), *names)
 
 
-Files = Iterable[Scored]
+Files = Callable[[], Iterable[Scored]]
 
 
-def write_csv(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+def write_csv(out: Path, files: Files, wanted: Wanted) -> str:
     """detections.csv: a row for each detection in each file."""
     count = write_rows(out / DETECTIONS, COLUMNS, (row for file in files() for row in detection_rows(file, wanted)))
     return f"{out / DETECTIONS}: {count} detections"
@@ -83,23 +75,10 @@ def detection_rows(file: Scored, wanted: Wanted) -> Iterator[tuple[str, str, str
         yield str(file.path), begin, end, each.label, f"{each.score:.4f}"
 
 
-def write_raven_tables(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
-    """raven/<file>.selections.txt: a selection table for each file, of no rows where nothing was detected."""
-    return _each(out, "raven", files, wanted, write_raven)
-
-
-def write_audacity_labels(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
-    """audacity/<file>.labels.txt: a label track for each file."""
-    return _each(out, "audacity", files, wanted, write_audacity)
-
-
-def _each(
-    out: Path,
-    kind: str,
-    files: Callable[[], Files],
-    wanted: Wanted,
-    write: Callable[[Path, Iterable[Annotation]], None],
+def write_tables(
+    kind: str, write: Callable[[Path, Iterable[Annotation]], None], out: Path, files: Files, wanted: Wanted
 ) -> str:
+    """<kind>/<file> and a suffix: a table for each file, of no rows where nothing was detected."""
     count = 0
     for file in files():
         write(table_path(out, kind, file.name), wanted.detections(file))
@@ -120,7 +99,7 @@ def forget_tables(out: Path, names: Iterable[Path]) -> None:
                 table_path(out, kind, name).unlink()
 
 
-def write_submission(out: Path, files: Callable[[], Files], wanted: Wanted) -> str:
+def write_submission(out: Path, files: Files, wanted: Wanted) -> str:
     """submission.csv: a row for each window, a column for each label of the competition, as stage `submit` writes."""
     columns = ["row_id", *wanted.facts.submission_labels]
     count = write_rows(out / SUBMISSION, columns, (row for file in files() for row in submission_rows(file, wanted)))
@@ -131,20 +110,13 @@ def submission_rows(file: Scored, wanted: Wanted) -> Iterator[list[str]]:
     """Rows of a submission: `<file without extension>_<second at which the window ends>`; unknown labels score 0."""
     place = {label: number for number, label in enumerate(wanted.facts.labels)}
     columns = [place.get(label) for label in wanted.facts.submission_labels]
-    for row_id, scores_K in zip(
-        window_ids(file.path.stem, len(file.scores), wanted.facts.window_s), file.scores, strict=True
-    ):
+    row_ids = window_ids(file.path.stem, len(file.scores), wanted.facts.window_s)
+    for row_id, scores_K in zip(row_ids, file.scores, strict=True):
         yield [row_id, *(f"{0.0 if column is None else scores_K[column]:.6f}" for column in columns)]
 
 
 def check_stems(paths: Sequence[Path]) -> None:
-    """Refuse files that would have the same row ids in a submission.
-
-    Raises
-    ------
-    CommandError
-        If two have one name.
-    """
+    """Refuse files that would have the same row ids in a submission."""
     if twice := [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]:
         raise CommandError(
             f"--format kaggle: {', '.join(twice[:5])}: is the name of several files, whose row ids would be the same; "
@@ -152,9 +124,9 @@ def check_stems(paths: Sequence[Path]) -> None:
         )
 
 
-WRITERS: dict[str, Callable[[Path, Callable[[], Files], Wanted], str]] = {
+WRITERS: dict[str, Callable[[Path, Files, Wanted], str]] = {
     "csv": write_csv,
-    "raven": write_raven_tables,
-    "audacity": write_audacity_labels,
+    "raven": partial(write_tables, "raven", write_raven),
+    "audacity": partial(write_tables, "audacity", write_audacity),
     "kaggle": write_submission,
 }

@@ -75,18 +75,13 @@ class Predictor(Protocol):
         """Facts that are known before any file is read."""
 
     def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
-        """Score a file's windows.
+        """Score a file's windows; RejectedAudio if it cannot be read.
 
         Parameters
         ----------
         embed : whether features are wanted too.
-        room : a folder on a disk, for what is too large for memory.
+        scratch : a folder on a disk, for what is too large for memory.
         silence : whether a silent recording is accepted.
-
-        Raises
-        ------
-        RejectedAudio
-            If the file cannot be read.
         """
 
     def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:

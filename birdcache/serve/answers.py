@@ -48,7 +48,7 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
         return refused(rejected.code, f"{recording.name} {rejected.detail}", rejected.hint)
     if recording.scored is None or recording.spectrum is None or recording.state != "done":
         return {"state": recording.state, "share": round(recording.share, 3)}
-    scored, shape = recording.scored, recording.spectrum.values.shape
+    scored, shape = recording.scored, recording.spectrum.shape
     scores_WK, above_K = rounded(scored.scores, wanted.above)
     return {
         "state": "done",

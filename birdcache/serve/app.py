@@ -99,7 +99,7 @@ def _add_recordings(app: Flask, queue: JobQueue) -> None:
     def show(key: str) -> Any:
         spectrum = finished(key).spectrum
         assert spectrum is not None
-        return Response(spectrum.values.tobytes(), mimetype="application/octet-stream")
+        return Response(spectrum.tobytes(), mimetype="application/octet-stream")
 
     @app.get("/recordings/<key>/audio")
     def play(key: str) -> Any:

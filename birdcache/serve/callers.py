@@ -28,18 +28,10 @@ WAYS_OUT = {
 
 @dataclass(frozen=True)
 class Callers:
-    """Those who may call.
-
-    Attributes
-    ----------
-    place
-        Where the server listens: address and port.
-    token
-        What others than this machine must know; "" = only this machine may call, and by a name of its own.
-    """
+    """Those who may call a server at `place`, an address and a port."""
 
     place: tuple[str, int]
-    token: str = ""
+    token: str = ""  # what others than this machine must know; "" = it alone may call, and by a name of its own
 
     @classmethod
     def at(cls, place: tuple[str, int]) -> Callers:
@@ -108,13 +100,7 @@ def is_loopback(address: str) -> bool:
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens: connections wait until the server takes them.
-
-    Raises
-    ------
-    CommandError
-        If there is no such address or port, or it cannot be used.
-    """
+    """A socket that listens, on which connections wait; a CommandError if address or port cannot be used."""
     if not 0 <= port < 2**16:
         raise CommandError(f"--port {port}: must be from 0 (any that is free) to 65535")
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 
+from birdcache.process import allow_open_files
 from birdcache.serve.answers import HEADERS, TOO_LARGE
 from birdcache.serve.callers import Callers
 from birdcache.serve.jobs import disk_trouble
@@ -184,23 +184,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             channel.end_if_late(now)
 
 
-def open_files() -> int:
-    """How many files, connections among them, this process may have open."""
-    if sys.platform == "win32":
-        return 512
-    import resource
-
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 2**16 if soft == resource.RLIM_INFINITY else soft
-
-
 def server_of(application: Callable[..., Any], listening: socket.socket, callers: Callers, most_bytes: int) -> Server:
-    """A server for an application on a socket that listens.
-
-    Parameters
-    ----------
-    most_bytes : of a request's body.
-    """
+    """A server for an application on a socket that listens; bodies of requests may have `most_bytes`."""
     settings = Adjustments(
         sockets=[listening],
         threads=THREADS,
@@ -215,6 +200,6 @@ def server_of(application: Callable[..., Any], listening: socket.socket, callers
     )
     settings.cleanup_interval = settings.asyncore_loop_timeout = LOOK_EVERY_S
     settings.callers = callers
-    settings.most_connections = min(MOST_CONNECTIONS, open_files() // 4)
+    settings.most_connections = allow_open_files(4 * MOST_CONNECTIONS) // 4  # the rest is for recordings
     sort = (listening.family, listening.type, listening.proto, listening.getsockname())
     return Server(application, _sock=listening, bind_socket=False, adj=settings, sockinfo=sort)

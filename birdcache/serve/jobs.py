@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from birdcache.arrays import Bytes
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.notes import NOTES
 from birdcache.audio.rejected import RejectedAudio, unexpected
@@ -22,7 +23,7 @@ from birdcache.audio.suffixes import is_foreign
 from birdcache.errors import FULL, BirdcacheError
 from birdcache.predict.outputs import Scored, Wanted
 from birdcache.predict.predictor import Predictor, score_all_the_same
-from birdcache.serve.spectrum import Spectrum, read_spectrum
+from birdcache.serve.spectrum import read_spectrum
 
 State = Literal["waiting", "running", "done", "refused"]
 
@@ -45,26 +46,16 @@ class BusyError(Exception):
 
 @dataclass
 class Recording:
-    """An uploaded recording.
+    """An uploaded recording."""
 
-    Attributes
-    ----------
-    name
-        As its sender calls it, as far as that can be shown; never used as a path.
-    share
-        How much of the analysis is done, 0 to 1.
-    notes
-        What is odd about it, although it is used.
-    """
-
-    name: str
+    name: str  # as its sender calls it, as far as that can be shown; never used as a path
     path: Path
     state: State = "waiting"
-    share: float = 0.0
+    share: float = 0.0  # of the analysis that is done
     rejected: RejectedAudio | None = None
     scored: Scored | None = None
-    spectrum: Spectrum | None = None
-    notes: Sequence[str] = ()
+    spectrum: Bytes | None = None
+    notes: Sequence[str] = ()  # what is odd about it, although it is used
 
     @property
     def is_over(self) -> bool:
@@ -74,35 +65,24 @@ class Recording:
 
 @dataclass
 class JobQueue:
-    """Recordings on the server, analysed one after another.
-
-    Attributes
-    ----------
-    room
-        A folder of its own, for the files.
-    """
+    """Recordings on the server, analysed one after another."""
 
     predictor: Predictor
     wanted: Wanted
-    scratch: Path
+    scratch: Path  # a folder of its own, for the files
     recordings: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_closing: threading.Event = field(default_factory=threading.Event)
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="serve"))
 
     def take(self, name: str, suffix: str, save: Callable[[Path], object]) -> str:
-        """Take a recording in; its key.
+        """Take a recording in; its key, or BusyError if too many wait.
 
         Parameters
         ----------
         name : as its sender calls it, whatever that is.
         suffix : of the file, such as .ogg.
         save : writes the file to a path.
-
-        Raises
-        ------
-        BusyError
-            If too many wait.
         """
         key = secrets.token_urlsafe(16)
         recording = Recording(shown_name(name), self.scratch / f"{key}{suffix}")
@@ -190,12 +170,7 @@ def disk_trouble(error: OSError) -> str:
 
 
 def why(error: BaseException, name: str) -> RejectedAudio:
-    """Why a recording has no result, in words; what nobody expected is printed whole.
-
-    Parameters
-    ----------
-    name : of the recording.
-    """
+    """Why the recording of a name has no result, in words; what nobody expected is printed whole."""
     is_known = isinstance(error, RejectedAudio | OSError | BirdcacheError | MemoryError)
     if not is_known or getattr(error, "code", "") == "unexpected":
         print(f"{name} could not be analysed:", file=sys.stderr)

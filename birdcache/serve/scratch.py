@@ -17,13 +17,7 @@ NAME = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")  # as tempfile makes them
 
 
 def own_folder(stack: ExitStack) -> Path:
-    """A new folder for temporary files, which goes when the stack is closed; those of dead servers are removed, too.
-
-    Raises
-    ------
-    CommandError
-        If none can be made.
-    """
+    """A new folder for temporary files, which goes when the stack is closed; those of dead servers are removed, too."""
     try:
         if os.name == "nt":  # which knows no such locks
             return Path(tempfile.mkdtemp(prefix=PREFIX))

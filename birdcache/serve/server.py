@@ -20,13 +20,7 @@ FORM_BYTES = 2**20  # around a file
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Load the model, print the page's address, and answer until Ctrl-C.
-
-    Raises
-    ------
-    CommandError
-        If there is no model, a library is missing, or the address cannot be used.
-    """
+    """Load the model, print the page's address, and answer until Ctrl-C."""
     if arguments.max_mb < 1:
         raise CommandError(f"--max-mb {arguments.max_mb}: must be at least 1")
     try:
@@ -63,12 +57,7 @@ def address_lines(callers: Callers) -> list[str]:
 
 
 def end_by_signals(clear: Callable[[], None]) -> None:
-    """Let Ctrl-C or SIGTERM end the server as soon as an analysis lets it, and a second one end it at once.
-
-    Parameters
-    ----------
-    clear : removes all files, before the server ends at once.
-    """
+    """Let Ctrl-C or SIGTERM end the server once an analysis lets it, and a second one clear up and end it at once."""
     numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
 
     def end(*_: object) -> None:

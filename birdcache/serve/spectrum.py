@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +20,16 @@ WINDOW_S = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
 FLOOR = 1e-10  # of power: -100 dB
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """A picture: (T, F) bytes from 0, quiet, to 255, loud; low frequencies first."""
-
-    values: Bytes
-
-
-def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Callable[[], object]) -> Spectrum:
+def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Callable[[], object]) -> Bytes:
     """Decode a recording into a picture; each column of a long one shows the loudest of neighbouring frames.
 
     Parameters
     ----------
     advance : called with each block; what it raises ends the decoding.
 
-    Raises
-    ------
-    RejectedAudio
-        If it cannot be decoded.
+    Returns
+    -------
+    (T, F) from 0, quiet, to 255, loud; low frequencies first.
     """
     frames = 1 + int(duration_s * RATE_HZ) // HOP
     group = max(1, -(-frames // MOST_COLUMNS))
@@ -51,19 +43,17 @@ def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Call
         rest = block_TF[whole:]
     if len(rest):
         columns.append(rest.max(axis=0, keepdims=True))
-    return Spectrum(as_bytes(np.concatenate(columns)))
+    return as_bytes(np.concatenate(columns))
 
 
 def decibels(pieces: Iterator[Floats32]) -> Iterator[Floats32]:
     """Power in dB, (T, BINS) for each piece (S,): frame t has its middle at sample t * HOP, silence lies around."""
-    held = np.zeros(N_FFT // 2, np.float32)
-    for piece in pieces:
+    held = around = np.zeros(N_FFT // 2, np.float32)
+    for piece in chain(pieces, [around]):
         held = np.concatenate([held, piece])
         frames = max(0, 1 + (len(held) - N_FFT) // HOP)
         yield _frames(held, frames)
         held = held[frames * HOP :]
-    held = np.concatenate([held, np.zeros(N_FFT // 2, np.float32)])
-    yield _frames(held, max(0, 1 + (len(held) - N_FFT) // HOP))
 
 
 def _frames(held_S: Floats32, frames: int) -> Floats32:
