@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from birdcache.arrays import Floats32
 from birdcache.audio import decoder_process
-from birdcache.audio.digest import sound_sha256
 from birdcache.audio.notes import Note
-from birdcache.audio.read import AudioInfo, fetched, mixed_as, read_info, waveform_blocks
+from birdcache.audio.read import AudioInfo, fetched, mixed_as, read_info, sound_sha256, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.child import Child, ChildError
 from birdcache.child import begin as begin_child
@@ -82,7 +81,7 @@ class Decoder(Child):
         blocks: int | None = None,
         read_as: str | None = None,
     ) -> str:
-        """As `birdcache.audio.digest.sound_sha256`, for a recording whose header promises this duration."""
+        """As `birdcache.audio.read.sound_sha256`, for a recording whose header promises this duration."""
         arguments = {"sha256": sha256, "blocks": blocks, "read_as": read_as}
         return str(self._value(sound_sha256, path, arguments, self._wait_for(duration_s)))
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,23 @@ def waveform_blocks(
             else:
                 blocks = _resampled(checked, info, wanted_hz)
                 yield from (np.concatenate([np.empty(lead, np.float32), block_S]) for block_S in blocks)
+
+
+def sound_sha256(
+    path: AnyPath, sha256: str | None = None, blocks: int | None = None, read_as: str | None = None
+) -> str:
+    """SHA-256 of a recording's samples: its channels mixed to one at its own rate, as float32; -0 counts as 0.
+
+    Parameters
+    ----------
+    sha256 : the file's bytes as they were seen before, or None to accept any.
+    blocks : so many blocks of samples from its beginning, or None for all.
+    read_as : as of `AudioInfo`, or None to find it out.
+    """
+    digest = hashlib.sha256()
+    for block_S in islice(waveform_blocks(path, None, sha256, silence=True, read_as=read_as), blocks):
+        digest.update((block_S + np.float32(0)).astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager

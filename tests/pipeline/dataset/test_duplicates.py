@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from birdcache.audio.digest import sound_sha256
-from birdcache.audio.read import BLOCK_SAMPLES
+from birdcache.audio.read import BLOCK_SAMPLES, sound_sha256
 from birdcache.params import load as parameters
 from birdcache.params.sections import DataParams, MachineParams
 from pipeline import folds, recordings
