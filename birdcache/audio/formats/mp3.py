@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from birdcache.audio.formats.header import AudioHeader
-from birdcache.audio.formats.mp3_table import Table
+from birdcache.audio.formats.mp3_frames import Table
 from birdcache.audio.formats.mp3_walk import Walk
 from birdcache.audio.formats.pieces import Reading, Window
 from birdcache.audio.notes import Note

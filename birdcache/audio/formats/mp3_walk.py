@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from birdcache.audio.formats.mp3_frames import Frame, Kind, frame_of
-from birdcache.audio.formats.mp3_table import MOST_BYTES, Table, table_in
+from birdcache.audio.formats.mp3_frames import MOST_BYTES, Frame, Kind, Table, frame_of, table_in
 from birdcache.audio.formats.pieces import BLOCK_BYTES, Window
 from birdcache.audio.formats.tags import before_tags, behind_tags, behind_zeros
 from birdcache.audio.notes import Note
