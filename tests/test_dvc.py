@@ -190,9 +190,13 @@ def test_repro_runs_only_the_changed_member(project: Path, changed_params: Calla
     changed_params("train.other.optimiser.lr", 0.02)
     ran = set(re.findall(r"Running stage '(\S+)'", dvc(project, "repro")))
     assert ran == {"check", "member@base", "member@pcen", "train@pcen-0", "predict", "submit", "evaluate", "report"}
+    weights = {path: path.read_bytes() for path in project.glob("models/pcen/0/*.safetensors")}
     changed_params("train.other.optimiser.lr", 0.01)
     output = dvc(project, "repro")
-    assert "Running stage" not in output, "DVC's run cache gives a parameter that was flipped back for free"
+    ran = set(re.findall(r"Running stage '(\S+)'", output))
+    assert ran == {"member@base", "member@pcen", "train@pcen-0"}, "DVC's run cache gives the others for free"
+    assert "pcen-0: was trained before" in output
+    assert all(path.read_bytes() != content for path, content in weights.items())
 
 
 def test_a_member_that_cannot_be_built_stops_the_run_before_anything_else(
