@@ -56,7 +56,7 @@ def _stage(module: str, sections: str = "") -> Stage:
 
 
 STAGES = {
-    "check": _stage("commands.project.check", "members student train views"),
+    "check": _stage("commands.project.check", "data members student train views"),
     "demo": _stage("pipeline.demo", "demo"),
     "recordings": _stage("pipeline.recordings", "data"),
     "spectrograms": _stage("pipeline.spectrograms", "data views"),

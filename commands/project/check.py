@@ -12,6 +12,7 @@ from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from birdcache.params.recipe import Member, merged
+from commands.project.hashable import check_hashable, data_folders
 from commands.project.repository import git_trouble
 from pipeline.builder.encode import quantizer_of
 from train.model.check import check_member
@@ -21,10 +22,12 @@ SHOWN = "tried"  # name of a member while it is tried
 
 
 def main() -> None:
-    """Check git and params.yaml, then write data/checked.txt."""
+    """Check git, params.yaml and the data set's files, then write data/checked.txt."""
     if trouble := git_trouble():
         raise CommandError(trouble)
-    check_params(parameters.load())
+    params = parameters.load()
+    check_hashable(*data_folders(params.data))
+    check_params(params)
     write_text(CHECKED, "all views and members can be built\n")
 
 

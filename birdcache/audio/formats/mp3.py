@@ -17,6 +17,7 @@ from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio
 
 OWN_FRAME = 1  # some tables count their own
+READ_AS = "counted"  # before, files without a table were cut, and low bit rates had noise where blocks meet
 
 
 def probe_mp3(file: BinaryIO, start: int) -> AudioHeader:
@@ -35,9 +36,8 @@ def probe_mp3(file: BinaryIO, start: int) -> AudioHeader:
     if walk.count == 1:  # libmpg123 believes no frame without a second one
         spans, surplus = spans * 2, surplus + walk.kind.samples
     reading = Reading(tuple(spans), stretched=True, skipped=table.skipped, surplus=surplus)
-    read_as = "" if walk.table else "counted"
     ended = not walk.cut or (table.frames > 0 and not missing)
-    return AudioHeader(walk.kind.rate_hz, walk.kind.channels, frames, ended, tuple(notes), reading, read_as)
+    return AudioHeader(walk.kind.rate_hz, walk.kind.channels, frames, ended, tuple(notes), reading, READ_AS)
 
 
 def _check_promise(table: Table, missing: int, walk: Walk, there: int) -> None:
