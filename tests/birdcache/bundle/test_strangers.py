@@ -151,14 +151,14 @@ def sevens() -> ModelProto:
 
 
 HOSTILE_GRAPHS: list[tuple[Callable[[], ModelProto | bytes], str]] = [
-    (nan_scores, "gives nan instead of a score from 0 to 1 for a silent clip"),
-    (vast, "cannot be run .*[Aa]lloc"),
     (lambda: model(classes=3), "gives arrays .* where bundle.json promises"),
     (lambda: model(inputs=("waveform", "other")), "takes .*other.* but bundle.json describes another graph"),
-    (lambda: model(axes=("batch", SAMPLES + 1)), "bundle.json describes rows of 16000 samples"),
     (lambda: external("../../../etc/passwd"), "keeps numbers in other files"),
 ]
 MORE_HOSTILE_GRAPHS: list[tuple[Callable[[], ModelProto | bytes], str]] = [
+    (nan_scores, "gives nan instead of a score from 0 to 1 for a silent clip"),
+    (vast, "cannot be run .*[Aa]lloc"),
+    (lambda: model(axes=("batch", SAMPLES + 1)), "bundle.json describes rows of 16000 samples"),
     (sevens, "gives 7 instead of a score from 0 to 1 for a silent clip"),
     (lambda: model(axes=(1, SAMPLES)), "bundle.json describes rows of 16000 samples"),
     (lambda: model(dtype=TensorProto.INT64), "cannot be run"),
