@@ -86,7 +86,7 @@ def read_user_table(
         If it is remote and its service cannot be reached.
     """
     records = read_records(path, bounds, tabs)
-    header = _header(path, records, required, used, tabs)
+    header = _header(path, _row_1(path, records, tabs), required, used, tabs)
     reader = _RowReader(header, [*required, *used], 0 if not tabs else max(map(header.index, required)) + 1, tabs)
     for row, record in records:
         reader.add(row, record)
@@ -166,23 +166,21 @@ def read_header(path: AnyPath, bounds: Bounds) -> list[str]:
     PipelineError, StoreError
         As `read_user_table`.
     """
-    _, record = next(read_records(path, bounds), (1, list[str]()))
-    if isinstance(record, str):
-        raise PipelineError(f"{path}: row 1: {record}")
-    return [_checked_name(path, name, tabs=False) for name in record]
+    return _row_1(path, read_records(path, bounds), tabs=False)
 
 
-def _header(
-    path: AnyPath,
-    records: Iterator[tuple[int, list[str] | str]],
-    required: Sequence[str],
-    used: Sequence[str],
-    tabs: bool,
-) -> list[str]:
+def _row_1(path: AnyPath, records: Iterator[tuple[int, list[str] | str]], tabs: bool) -> list[str]:
     _, record = next(records, (1, list[str]()))
     if isinstance(record, str):
         raise PipelineError(f"{path}: row 1: {record}")
-    header = _called([_checked_name(path, name, tabs) for name in record], [*required, *used])
+    if bad := next((name for name in record if NOT_UTF8.search(name) or "\0" in name), ""):
+        raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({bad[:40]!a}); {save_hint(tabs)}")
+    return [name.strip() for name in record]
+
+
+def _header(path: AnyPath, row_1: Sequence[str], required: Sequence[str], used: Sequence[str], tabs: bool) -> list[str]:
+    """The header by row 1, with wanted columns spelt as they are called here."""
+    header = _called(row_1, [*required, *used])
     if not any(header):
         raise PipelineError(f"{path}: is empty; row 1 must name the columns {', '.join(required)}; export it again")
     missing = [column for column in required if column not in header]
@@ -200,12 +198,6 @@ def _called(header: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """The header with the names of wanted columns as these are spelt, where they differ in case and blanks only."""
     spelt = {" ".join(name.lower().split()): name for name in wanted if name not in header}
     return [spelt.get(" ".join(name.lower().split()), name) for name in header]
-
-
-def _checked_name(path: AnyPath, name: str, tabs: bool) -> str:
-    if NOT_UTF8.search(name) or "\0" in name:
-        raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({name[:40]!a}); {save_hint(tabs)}")
-    return name.strip()
 
 
 def row_ranges(rows: Iterable[int]) -> str:

@@ -54,13 +54,10 @@ class StoreAudio:
 
     Attributes
     ----------
-    sources
-        Files of known content, each content once.
-    unknown
-        The other files.
-    new, gone
-        Names of files that are new or changed, and of missing ones, since the last run of stage `recordings`; empty if
-        it never ran.
+    sources : files of known content, each content once.
+    unknown : the other files.
+    new, gone : names of files that are new or changed, and of missing ones, since the last run of stage `recordings`;
+        empty if it never ran.
     """
 
     sources: tuple[Source, ...]

@@ -18,10 +18,7 @@ from commands.plan.stages import StagePlan, State, plan_stages
 from commands.project.hashable import check_hashable, data_folders
 from commands.project.repository import git_trouble
 
-MEANINGS = {
-    "restored": "DVC has the results of these inputs and restores them",
-    "may run": "only if its inputs change",
-}
+MEANINGS = {"restored": "DVC has the results of these inputs and restores them", "may run": "only if its inputs change"}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -126,19 +123,10 @@ def _basis_lines(decoding: Decoding) -> Iterator[str]:
 
 
 def _total_line(stores: Sequence[StoreCost]) -> str:
-    minutes = [store.minutes for store in stores]
-    total = None if None in minutes else sum(each for each in minutes if each is not None)
-    return _store_line(
-        StoreCost(
-            "in all",
-            "recordings",
-            sum(store.listed for store in stores),
-            sum(store.to_decode for store in stores),
-            sum(store.hours for store in stores),
-            sum(store.gigabytes for store in stores),
-            total,
-        )
-    )
+    minutes = [store.minutes for store in stores if store.minutes is not None]
+    sums = {name: sum(vars(store)[name] for store in stores) for name in ("listed", "to_decode", "hours", "gigabytes")}
+    known = len(minutes) == len(stores)
+    return _store_line(StoreCost("in all", "recordings", **sums, minutes=sum(minutes) if known else None))
 
 
 def time_text(minutes: float) -> str:

@@ -85,7 +85,8 @@ def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding | Non
         If a view is impossible, or the data set cannot be read: `dvc repro` would fail in the same way.
     """
     states = {plan.stage: plan.state for plan in stages}
-    moving = [name.removeprefix(STAGE) for name, state in states.items() if _moves(name, state)]
+    runs = [name for name, state in states.items() if state in ("runs", "may run")]
+    moving = [name.removeprefix(STAGE) for name in runs if name.startswith(STAGE)]
     if not moving:
         return None
     audio, notes = _audio(states, params)
@@ -102,10 +103,6 @@ def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding | Non
         None if free is None else free / 1e9,
         tuple(notes),
     )
-
-
-def _moves(stage: str, state: str) -> bool:
-    return stage.startswith(STAGE) and state in ("runs", "may run")
 
 
 def _workers(machine: MachineParams) -> int:

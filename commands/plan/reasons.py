@@ -4,48 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, Literal, get_args
+from typing import Any
 
-Kind = Literal[
-    "never ran",
-    "command",
-    "key",
-    "added key",
-    "removed key",
-    "code",
-    "comments",
-    "file",
-    "folder",
-    "new input",
-    "missing input",
-    "missing output",
-    "changed output",
-    "new output",
-    "lost output",
-    "always",
-]
 NAMES_AT_MOST = 3
 TEXT_AT_MOST = 60  # characters of a value
-_LISTS: dict[Kind, str] = {
+KINDS = {  # in the order in which they are told, with words for all names of a kind; some are told one by one
+    "never ran": "never run before",
+    "command": "",
+    "key": "",
+    "added key": "",
+    "removed key": "",
     "code": "code: {} changed",
+    "comments": "comments, layout, or code behind no stage: no other stage runs for it",
+    "file": "",
+    "folder": "",
     "new input": "new input: {}",
     "missing input": "missing input: {}",
     "missing output": "missing output: {}",
     "changed output": "output changed by something else: {}",
     "new output": "new output: {}",
     "lost output": "output missing from DVC's cache: {}",
+    "always": "runs every time: it has no inputs",
 }
 
 
 @dataclass(frozen=True)
 class Reason:
-    """A change: its kind, the name of the key or file, and the values in dvc.lock and now.
+    """A change: its kind of `KINDS`, the name of the key or file, and the values in dvc.lock and now.
 
     Values of a key are those of params.yaml, values of a file or folder its `Extent`; other changes have none.
     """
 
-    kind: Kind
+    kind: str
     name: str
     old: Any = None
     new: Any = None
@@ -80,12 +70,12 @@ def key_changes(name: str, old: Any, new: Any) -> Iterator[Reason]:
 def lines(reasons: Sequence[Reason]) -> list[str]:
     """The reasons in words, with a line for all files of a kind."""
     text: list[str] = []
-    ordered = sorted(reasons, key=lambda reason: get_args(Kind).index(reason.kind))
-    for kind, group in groupby(ordered, lambda reason: reason.kind):
-        if kind in _LISTS:
-            text.append(_LISTS[kind].format(few([reason.name for reason in group])))
+    for kind, words in KINDS.items():
+        group = [reason for reason in reasons if reason.kind == kind]
+        if words and group:
+            text.append(words.format(few([reason.name for reason in group])))
         else:
-            text += [_line(reason) for reason in group]
+            text += map(_line, group)
     return text
 
 
@@ -113,12 +103,6 @@ def size_text(size: float) -> str:
 def _line(reason: Reason) -> str:
     name, old, new = reason.name, reason.old, reason.new
     match reason.kind:
-        case "never ran":
-            return "never run before"
-        case "always":
-            return "runs every time: it has no inputs"
-        case "comments":
-            return "comments, layout, or code behind no stage: no other stage runs for it"
         case "command":
             return f"command: {old} -> {new}"
         case "added key":

@@ -25,13 +25,13 @@ from dvc_data.hashfile.hash_info import HashInfo
 
 from birdcache.code import FOLDER, as_file, stage_digests
 from birdcache.errors import CommandError
-from commands.plan.reasons import Extent, Kind, Reason, key_changes
+from commands.plan.reasons import Extent, Reason, key_changes
 from train.paths import CHECKED
 
 State = Literal["runs", "restored", "may run", "up to date"]
 PIPELINE = "dvc.yaml"  # others, such as optional/dvc.yaml, only run when named
 Code = Mapping[str, dict[str, str]]  # file of stage `code` -> what it will hold
-OUTPUTS: dict[str, Kind] = {"deleted": "missing output", "modified": "changed output", "not in cache": "lost output"}
+OUTPUTS = {"deleted": "missing output", "modified": "changed output", "not in cache": "lost output"}
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,10 @@ class StagePlan:
 
     Attributes
     ----------
-    state
-        up to date; runs; restored: DVC has the results of these inputs and restores them; may run: only if its inputs
-        from the stages `after` change.
-    reasons
-        Changes, for runs and restored.
-    after
-        For may run: the stages before it that are not up to date.
+    state : up to date; runs; restored: DVC has the results of these inputs and restores them; may run: only if its
+        inputs from the stages `after` change.
+    reasons : changes, for runs and restored.
+    after : for may run: the stages before it that are not up to date.
     """
 
     stage: str
@@ -63,7 +60,7 @@ def plan_stages() -> list[StagePlan]:
     CommandError
         If this folder is not a DVC project with a pipeline, or DVC cannot read it.
     """
-    if not Path("dvc.yaml").is_file():
+    if not Path(PIPELINE).is_file():
         raise CommandError("dvc.yaml: no such file; run this in a checkout of birdcache, or `git checkout dvc.yaml`")
     try:
         with _quietly(), Repo(Path.cwd()) as repo:
@@ -94,19 +91,14 @@ def _plan_all(repo: Any) -> Iterator[StagePlan]:
         if isinstance(stage, PipelineStage) and stage.path_in_repo == PIPELINE:
             before = [each for each in graph.successors(stage) if isinstance(each, PipelineStage)]
             unsettled = [each for each in before if plans[each.addressing].state != "up to date"]
-            moving = [each for each in unsettled if not (_is_code(each) or _is_check(each))]
+            # what stage `code` will write is known before it runs, and what stage `check` writes never changes
+            moving = [each for each in unsettled if not (_writes(each, FOLDER) or _writes(each, CHECKED))]
             plans[stage.addressing] = _plan(stage, moving, code)
             yield plans[stage.addressing]
 
 
-def _is_code(stage: Any) -> bool:
-    """True for stage `code`, whose outputs are known before it runs."""
-    return any(Path(out.def_path) == FOLDER for out in stage.outs)
-
-
-def _is_check(stage: Any) -> bool:
-    """True for stage `check`, whose output never changes."""
-    return any(Path(out.def_path) == CHECKED for out in stage.outs)
+def _writes(stage: Any, path: Path) -> bool:
+    return any(Path(out.def_path) == path for out in stage.outs)
 
 
 def _plan(stage: Any, moving: Sequence[Any], code: Code) -> StagePlan:
@@ -130,14 +122,14 @@ def _reasons(stage: Any, moving: Sequence[Any], code: Code) -> Iterator[Reason]:
         yield Reason("command", stage.addressing, old, stage.cmd)
     if stage.always_changed or stage.is_callback:
         yield Reason("always", stage.addressing)
-    if _is_code(stage):
+    if _writes(stage, FOLDER):
         yield from _edit_reasons(stage, code)
     else:
         for dep in [] if stage.frozen else stage.deps:
             yield from _dependency_reasons(dep, moving, code)
     for out in stage.outs:
         for status in out.status().values():
-            if not (_is_code(stage) and status == "modified"):
+            if not (_writes(stage, FOLDER) and status == "modified"):
                 yield Reason(OUTPUTS[status] if out.hash_info else "new output", out.def_path)
 
 
@@ -187,10 +179,8 @@ def _params_reasons(dep: Any) -> Iterator[Reason]:
     for key in dep.params:
         if key in old and key in new:
             yield from key_changes(key, old[key], new[key])
-        elif key in new:
-            yield Reason("added key", key, new=new[key])
         else:
-            yield Reason("removed key", key, old=old.get(key))
+            yield Reason("added key" if key in new else "removed key", key, old.get(key), new.get(key))
 
 
 def _is_written_by(dep: Any, stages: Sequence[Any]) -> bool:
@@ -205,12 +195,8 @@ def _input_reasons(dep: Any) -> Iterator[Reason]:
     elif not dep.hash_info:
         yield Reason("new input", name)
     elif dep.changed_checksum():
-        kind: Kind = "folder" if dep.isdir() else "file"
-        yield Reason(kind, name, _extent(dep.meta), _extent(dep.get_meta()))
-
-
-def _extent(meta: Any) -> Extent:
-    return Extent(meta.size, meta.nfiles)
+        old, new = (Extent(meta.size, meta.nfiles) for meta in (dep.meta, dep.get_meta()))
+        yield Reason("folder" if dep.isdir() else "file", name, old, new)
 
 
 def _is_kept(stage: Any, reasons: Sequence[Reason], code: Code) -> bool:

@@ -49,22 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
     CommandError
         If a problem keeps the pipeline from running.
     """
-    checks = (
-        _python,
-        _open_files,
-        _packages,
-        _extras,
-        _codecs,
-        _device,
-        _disk,
-        _links,
-        _urls,
-        _dvc,
-        _data,
-        _params,
-        _members,
-    )
-    findings = [finding for check in checks for finding in check()]
+    machine = (_python, _open_files, _packages, _extras, _codecs, _device, _disk, _links)
+    project = (_urls, _dvc, _data, _params, _members)
+    findings = [finding for check in (*machine, *project) for finding in check()]
     for finding in findings:
         print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.hint}" if finding.hint else ""))
     bad = sum(finding.state == "bad" for finding in findings)
@@ -107,11 +94,9 @@ def _versions(names: Iterable[str]) -> tuple[list[str], list[str]]:
 def _extras() -> Iterator[Finding]:
     """The extras that params.yaml needs."""
     settings = _settings()
-    is_needed = {
-        "dask": settings is not None and settings.machine.backend == "dask",
-        "s3": any(url.startswith("s3://") for url in _configured_urls()),
-    }
-    for extra in [extra for extra, needed in is_needed.items() if needed]:
+    needed = ["dask"] if settings is not None and settings.machine.backend == "dask" else []
+    needed += ["s3"] if any(url.startswith("s3://") for url in _configured_urls()) else []
+    for extra in needed:
         found, missing = _versions(EXTRAS[extra])
         if missing:
             yield Finding("bad", f"params.yaml needs {', '.join(missing)}", f'pip install "birdcache[{extra}]"')
@@ -126,9 +111,8 @@ def _codecs() -> Iterator[Finding]:
     missing = [name for key, name in NEEDED_FORMATS.items() if key not in formats]
     decoder = f"libsndfile {soundfile.__libsndfile_version__}"
     if missing:
-        yield Finding(
-            "bad", f"{decoder} cannot read {', '.join(missing)}", "reinstall the soundfile wheel: `make setup`"
-        )
+        hint = "reinstall the soundfile wheel: `make setup`"
+        yield Finding("bad", f"{decoder} cannot read {', '.join(missing)}", hint)
     else:
         yield Finding("ok", f"{decoder} reads {', '.join(NEEDED_FORMATS.values())}, WAV")
 
@@ -141,9 +125,8 @@ def _device() -> Iterator[Finding]:
         name = torch.cuda.get_device_name()
         yield Finding("ok", f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, CUDA {torch.version.cuda}")
     elif Path("/dev/nvidiactl").exists():
-        yield Finding(
-            "warn", "torch cannot use the NVIDIA driver of this machine", "update the driver; see `nvidia-smi`"
-        )
+        hint = "update the driver; see `nvidia-smi`"
+        yield Finding("warn", "torch cannot use the NVIDIA driver of this machine", hint)
     elif (settings := _settings()) is not None and settings.machine.device == "cuda":
         yield Finding("bad", "machine.device = 'cuda', but no GPU can be used here", "set machine.device: auto, or cpu")
     else:
@@ -220,13 +203,10 @@ def _dvc() -> Iterator[Finding]:
     if not Path(".dvc").is_dir():
         yield Finding("bad", "no DVC project here", "run birdcache in a checkout, or run `dvc init`")
         return
-    link_type = subprocess.run(
-        [sys.executable, "-m", "dvc", "config", "cache.type"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    yield Finding(
-        "ok",
-        f"DVC project; cache.type is {link_type or 'the default (reflink, else copy)'}; stores are not in its cache",
-    )
+    asked = [sys.executable, "-m", "dvc", "config", "cache.type"]
+    link_type = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    kind = link_type or "the default (reflink, else copy)"
+    yield Finding("ok", f"DVC project; cache.type is {kind}; stores are not in its cache")
     from commands.project.repository import git_refusal, git_trouble
 
     if trouble := git_trouble():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from birdcache.audio.paths import Bounds
 from birdcache.audio.walk import Entry, walk
+from birdcache.csv_records import NOT_UTF8
 from birdcache.errors import CommandError
 from birdcache.params.sections import DataParams
 from birdcache.storage import place
@@ -50,13 +51,5 @@ def unhashable(folder: Path) -> Iterator[Entry]:
             yield entry
         elif entry.path.name == IGNORE_FILE:
             yield Entry(entry.path, "is read by DVC, which allows none in what it hashes", "move it up to the project")
-        elif not _is_utf8(str(entry.path)):
+        elif NOT_UTF8.search(str(entry.path)):
             yield Entry(entry.path, "has a name that is not UTF-8", RENAME_HINT)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

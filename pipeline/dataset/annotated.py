@@ -48,17 +48,9 @@ def annotated(recordings: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFra
 def unlabelled(files: pd.DataFrame) -> pd.DataFrame:
     """Rows of `pipeline.dataset.metadata.Metadata.recordings` for files (recording, path) of which nothing is known."""
     known = files[[Col.RECORDING, Col.PATH]].reset_index(drop=True)
-    number = pd.Series(float("nan"), index=known.index)
-    return known.assign(
-        label="",
-        secondary="",
-        author="",
-        rating=number,
-        latitude=number,
-        longitude=number,
-        date="",
-        fold=pd.Series(pd.NA, index=known.index, dtype="Int64"),
-    )
+    texts = dict.fromkeys((Col.LABEL, Col.SECONDARY, Col.AUTHOR, Col.DATE), "")
+    numbers = dict.fromkeys((Col.RATING, Col.LATITUDE, Col.LONGITUDE), float("nan"))
+    return known.assign(**texts, **numbers, fold=pd.Series(pd.NA, index=known.index, dtype="Int64"))
 
 
 def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame, warn: Callable[[str], None]) -> pd.DataFrame:

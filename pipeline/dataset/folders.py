@@ -35,14 +35,10 @@ class Listed:
 
     Attributes
     ----------
-    recordings
-        As in `pipeline.dataset.metadata.Metadata`.
-    names
-        What the list says of its labels, as in a taxonomy.
-    files
-        The files that it was made of, and those that were left out.
-    codes
-        The label of each folder.
+    recordings : as in `pipeline.dataset.metadata.Metadata`.
+    names : what the list says of its labels, as in a taxonomy.
+    files : the files that it was made of, and those that were left out.
+    codes : the label of each folder.
     """
 
     recordings: pd.DataFrame

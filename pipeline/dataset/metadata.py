@@ -7,7 +7,7 @@ tell of). Nothing here decodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -138,11 +138,7 @@ def _read_recordings(data: DataParams, bounds: Bounds, warn: Callable[[str], Non
 
 
 def _read_annotations(
-    data: DataParams,
-    bounds: Bounds,
-    recordings: pd.DataFrame,
-    taxonomy: pd.DataFrame,
-    warn: Callable[[str], None],
+    data: DataParams, bounds: Bounds, recordings: pd.DataFrame, taxonomy: pd.DataFrame, warn: Callable[[str], None]
 ) -> pd.DataFrame:
     """The annotations, with the recordings that they are about."""
     names = LabelNames(recordings[Col.LABEL], taxonomy)
@@ -208,8 +204,8 @@ def _read_truth(bounds: Bounds, name: str | None) -> pd.DataFrame:
         raise PipelineError(f"{path}: lacks column labels (or birds); row 1 must name it")
     row_id = table.cells[Col.ROW_ID]
     table.refuse(_truth_problems(row_id, table.cells[column]))
-    labels = [_without_no_call(cell.split()) for cell in table.cells[column]]
-    return pd.DataFrame({Col.ROW_ID: list(row_id), Col.LABELS: labels}, dtype=str)
+    heard = (dict.fromkeys(label for label in cell.split() if label != NO_CALL) for cell in table.cells[column])
+    return pd.DataFrame({Col.ROW_ID: list(row_id), Col.LABELS: list(map(" ".join, heard))}, dtype=str)
 
 
 def _truth_problems(row_id: pd.Series[str], labels: pd.Series[str]) -> list[Problem]:
@@ -219,7 +215,3 @@ def _truth_problems(row_id: pd.Series[str], labels: pd.Series[str]) -> list[Prob
         (row_id.map(starts_formula).astype(bool), f"row_id {FORMULA_RULE}"),
         (~labels.map(is_word_list).astype(bool), f"labels must be separated by spaces, and {LABEL_RULE}; correct them"),
     ]
-
-
-def _without_no_call(labels: Sequence[str]) -> str:
-    return " ".join(dict.fromkeys(label for label in labels if label != NO_CALL))
