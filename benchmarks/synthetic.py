@@ -36,7 +36,7 @@ def write_project(folder: Path, recordings: int) -> None:
     digests = [row.tobytes().hex() for row in rng.integers(0, 256, (count, 32), np.uint8)]
     paths = [f"data/xeno-canto/train_audio/species{number % 10_000:04d}/XC{number}.ogg" for number in range(count)]
     seconds = np.clip(rng.lognormal(np.log(MEAN_S) - LOG_SIGMA**2 / 2, LOG_SIGMA, count), 0.5, 7200).round(2)
-    table = pd.DataFrame({Col.SHA256: digests, Col.PATH: paths, Col.DURATION_S: seconds})
+    table = pd.DataFrame({Col.SHA256: digests, Col.PATH: paths, Col.DURATION_S: seconds, Col.READ_AS: ""})
     AUDIO.at(folder / "all.csv").write(table)
     old = AUDIO.at(folder / "old.csv")
     old.write(table[:recordings])

@@ -40,10 +40,10 @@ def upstream(stages: dict[str, Any], name: str) -> set[str]:
 
 
 def concerned(stages: dict[str, Any], key: str) -> set[str]:
-    """Stages that depend on a key, or on part of what is below it."""
+    """Stages that depend on a key, or on part of what is below it; `check` reads all of it."""
     found = set()
     for name, stage in stages.items():
-        for dep in [] if name == "graph" else stage.deps:
+        for dep in [] if name in ("graph", "check") else stage.deps:
             if isinstance(dep, ParamsDependency) and any(f"{key}.".startswith(f"{each}.") for each in dep.params):
                 found.add(name)
     return found

@@ -100,6 +100,11 @@ def test_doctor_finds_a_ready_machine(
     (tmp_path / ".dvc").mkdir()
     shutil.copy(tiny_project.root / "params.yaml", tmp_path)
     (tmp_path / "dvc.yaml").touch()
+    for command in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a", "--allow-empty"],
+    ):
+        subprocess.run(["git", *command], check=True)
     cli.main(["doctor"])
     told = capsys.readouterr().out
     assert "OGG Vorbis" in told

@@ -202,7 +202,7 @@ def test_without_soundscapes_the_picture_says_so(project: Path) -> None:
 
 
 def test_missing_predictions_are_refused_with_the_stage_that_makes_them(project: Path, params: Params) -> None:
-    with pytest.raises(TrainError, match=r"predictions\.npz: is missing; run `dvc repro train@\w+-0`"):
+    with pytest.raises(TrainError, match=r"predictions\.npz: is missing; run `dvc repro -f train@\w+-0`"):
         read_out_of_fold(list(params.members), [0], "mel", LABELS)
 
 

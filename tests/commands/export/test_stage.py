@@ -151,7 +151,7 @@ def test_the_card_tells_of_data_metrics_limits_and_licences(exported: Exported) 
 def test_the_stage_declares_what_it_reads(exported: Exported) -> None:
     assert {key.partition(".")[0] for key in exported.reads} == {"export"}
     assert DVC["export"]["params"] == ["export"]
-    assert DVC["export"]["outs"][0] == "bundles/${export.name}.bundle"
+    assert DVC["export"]["outs"][0] == {"bundles/${export.name}.bundle": {"persist": True}}
 
 
 def test_the_networks_are_quantised_and_the_front_end_is_not(graph: ModelProto) -> None:

@@ -167,7 +167,7 @@ def test_a_recording_that_is_gone_has_a_picture_and_says_why_it_is_silent(projec
 
 def test_a_missing_result_names_the_stage(project: Path) -> None:
     shutil.rmtree("models/base/0")
-    with pytest.raises(TrainError, match="dvc repro train@base-0"):
+    with pytest.raises(TrainError, match="dvc repro -f train@base-0"):
         made()
 
 

@@ -87,9 +87,10 @@ def test_a_loss_that_is_no_number_stops_the_training(
     training: Training, recipe: Recipe, batch_size: int, said: str
 ) -> None:
     """Absurd steps break the weights before the second batch, or, where the epoch has but one, before validation."""
-    absurd = {"lr": 1e30, "min_lr": 0.0, "clip_norm": 0.0}
+    wild = resolve_recipe(recipe, {"batch_size": batch_size, "optimiser": {"min_lr": 0.0, "clip_norm": 0.0}})
+    absurd = wild.model_copy(update={"optimiser": wild.optimiser.model_copy(update={"lr": 1e30})})
     with pytest.raises(TrainError, match=said):
-        training.run(resolve_recipe(recipe, {"batch_size": batch_size, "optimiser": absurd}))
+        training.run(absurd)
 
 
 def test_an_epoch_without_a_batch_is_refused(training: Training, recipe: Recipe) -> None:
