@@ -90,7 +90,7 @@ def validate(path: Path, decoded: Sequence[npt.NDArray[np.float32]]) -> None:
     """Validate only: walk over the file's frames, then check the decoded samples."""
     with path.open("rb", buffering=0) as file:
         header = probe(file)
-    check = SampleCheck(header.frames or 0, header.whole)
+    check = SampleCheck(header.frames)
     for block_S in decoded:
         check.take(block_S)
     check.finish()

@@ -1,7 +1,5 @@
 """The checkout around this package, if there is one: its version, and the commands that only work there."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import sys

@@ -1,7 +1,5 @@
 """A disposable child process: its pipe, its deadline, and why it ended. Its own side is `birdcache.child_process`."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

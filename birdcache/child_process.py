@@ -1,7 +1,5 @@
 """The side of a disposable child process: messages are JSON behind four bytes of length, and bytes behind them."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import logging

@@ -1,7 +1,5 @@
 """The `birdcache` command. Commands of a checkout are imported by name, and only when they are called."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import os

@@ -8,8 +8,6 @@ by a name put together at run time is declared by writing the whole name down as
 Needs nothing but the standard library, and gives the same digests on every supported Python.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Records of users' CSV files, in whatever way their cells are parted, and the rules that lines of them break."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

@@ -1,7 +1,5 @@
 """Deadlines of disposable child processes: one thread watches them all, and none outlives this process."""
 
-from __future__ import annotations
-
 import atexit
 import threading
 import time

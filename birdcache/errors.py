@@ -1,7 +1,5 @@
 """All exceptions of the project, and their report on the terminal."""
 
-from __future__ import annotations
-
 import errno
 import os
 import sys

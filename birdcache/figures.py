@@ -1,7 +1,5 @@
 """The style of every picture: a matplotlib figure without global state, saved as a PNG that repeats byte for byte."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Files: written whole or not at all, checksummed, linked, locked."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -6,8 +6,6 @@ apostrophe already, which makes reading exact.
 Source: https://owasp.org/www-community/attacks/CSV_Injection
 """
 
-from __future__ import annotations
-
 import re
 
 PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")

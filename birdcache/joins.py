@@ -1,7 +1,5 @@
 """Joins of tables and files by name: one that finds nothing is an error, one that finds a part is told."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 from birdcache.errors import PipelineError

@@ -1,7 +1,5 @@
 """The rule for labels: one word in tables, folders and file names alike."""
 
-from __future__ import annotations
-
 import re
 
 from birdcache.unknown import is_unknown

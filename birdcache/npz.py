@@ -1,7 +1,5 @@
 """Arrays on disk: .npz files, written whole or not at all, and read as what they have to be or not at all."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 Otherwise a killed DVC leaves its stage running, and a killed stage its workers: for hours, writing beside the next run.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

@@ -3,8 +3,6 @@
 The digest is that of the syntax tree, without comments, docstrings and layout, and the same on every supported Python.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 DVC tells it in an environment variable. In a command line, a shell would read names that a stranger may have chosen.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Places of files: local paths, or URLs such as s3://bucket/folder, with the same methods on both."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The one place that makes template environments: values are escaped whatever a template's file is called."""
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

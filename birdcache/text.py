@@ -1,7 +1,5 @@
 """Text from strangers, as it may be printed."""
 
-from __future__ import annotations
-
 import re
 
 # control characters (escapes of terminals), halves of characters, further ends of lines, and what turns text round

@@ -1,7 +1,5 @@
 """Words that people and programs write where something is not known: nothing follows from them."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

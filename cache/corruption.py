@@ -4,8 +4,6 @@ DVC knows files by inode, time and size, and would not look again at one that a 
 time is set: then `dvc repro` runs its stage, which compares the parts in the pool and builds only what is bad.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

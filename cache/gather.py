@@ -3,8 +3,6 @@
 B batch, T frame, S stretch of a clip without a jump, R slice: the part of a stretch that lies in one chunk.
 """
 
-from __future__ import annotations
-
 import mmap
 import time
 from collections.abc import Iterator

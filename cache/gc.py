@@ -6,8 +6,6 @@ since DVC removes the old store before it runs the stage: a build that was kille
 parts and its new ones again.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

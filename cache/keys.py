@@ -1,7 +1,5 @@
 """Names that follow from content: a recording's key, a view's digest, a part's place and address."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 A lock ends with the process that holds it, however that ends. A remote pool has none.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

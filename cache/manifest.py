@@ -4,8 +4,6 @@ It is written last, so a store without one is unfinished. It holds no time, host
 and view give the same bytes. Its key `sha256` is that of all its other keys.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ A part's SHA-256 would cost its whole file at the first touch, and a training to
 A chunk's CRC-32C costs 20 microseconds, and together they see every bit of a shard. R run.
 """
 
-from __future__ import annotations
-
 import mmap
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ librosa gives frequencies and filters. Its import takes 0.3 s and 60 MB, so it c
 to its workers and their decoders (`packed_filters`, `accept_filters`) instead of having each import librosa.
 """
 
-from __future__ import annotations
-
 import base64
 import math
 import warnings

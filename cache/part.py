@@ -5,8 +5,6 @@ uncompressed local shard, whose chunks lie at a fixed stride (measured in docs/b
 by orders of magnitude), and chunk by chunk, each compared with its CRC-32C, for everything else.
 """
 
-from __future__ import annotations
-
 import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """A part while it is being written: recordings are added one after another, and a failed one leaves no trace."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

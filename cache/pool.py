@@ -7,8 +7,6 @@ Below the pool's root: `<view digest>/<address>/` holds a part (zarr.json, c/0/0
 which stores are made of which parts (`cache.gc`); `lock` is held by those who write (`cache.locks`).
 """
 
-from __future__ import annotations
-
 import shutil
 import uuid
 from collections.abc import Sequence

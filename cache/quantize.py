@@ -1,7 +1,5 @@
 """Quantised values: float16 as they are, or uint8 on an even grid over the front end's range."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

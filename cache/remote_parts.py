@@ -3,8 +3,6 @@
 The file is no part of what the manifest vouches for: size and SHA-256 of each part are the same wherever it lies.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from contextlib import suppress

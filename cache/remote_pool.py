@@ -1,7 +1,5 @@
 """A remote pool, such as s3://bucket/pool. Parts are written on this machine and uploaded whole, rows.json last."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 import weakref

@@ -1,7 +1,5 @@
 """Tables among the reports that another stage or the report page reads; beside them, see `cache.tables`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cache.csv_files import CsvColumn, CsvTable

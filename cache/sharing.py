@@ -3,8 +3,6 @@
 A folder for a group is made once: `mkdir POOL && chgrp GROUP POOL && chmod 2775 POOL`.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

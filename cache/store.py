@@ -1,7 +1,5 @@
 """A store opened for reading: its recordings and their frames."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A store made of finished parts: links to the pool, an index of recordings, the manifest last."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ are drawn from the whole store in random order, so a whole part is worth fetchin
 that fits into the budget arrives part by part (one request for tens of MB), of a larger one only the wanted ranges do.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import OrderedDict

@@ -4,8 +4,6 @@
 in `cache.report_tables`, so that a change there trains nothing again.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cache.csv_files import CsvColumn, CsvTable

@@ -1,7 +1,5 @@
 """The files that a store's manifest names: their places, and the corrupted ones among them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial

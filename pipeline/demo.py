@@ -4,8 +4,6 @@ Writes train.csv, taxonomy.csv, sample_submission.csv, train_audio/, test_sounds
 which tells the truth of some of the soundscapes; the others are for a noisy student to learn from.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

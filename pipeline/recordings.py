@@ -5,8 +5,6 @@ with the class of the reason and a hint. They stop the stage only when there are
 written. Files that are used although something is odd about them are listed in reports/data/notes.csv.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

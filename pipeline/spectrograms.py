@@ -1,7 +1,5 @@
 """Stage `spectrograms@<view>`: recordings and soundscapes decoded once, into one store each."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Sequence

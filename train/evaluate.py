@@ -1,7 +1,5 @@
 """Stage `evaluate`: out-of-fold metrics of every member and of the ensemble, and the truth of the soundscapes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

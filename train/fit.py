@@ -1,7 +1,5 @@
 """Stage `train@<member>-<fold>`: train one member on one fold."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from birdcache.errors import run_stage

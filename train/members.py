@@ -4,8 +4,6 @@
 use it.
 """
 
-from __future__ import annotations
-
 from birdcache.errors import TrainError, run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters

@@ -1,7 +1,5 @@
 """Paths that this package's stages read and write, relative to the project's root."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from birdcache.errors import TrainError

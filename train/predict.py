@@ -1,7 +1,5 @@
 """Stage `predict`: score clips of every soundscape with all members and folds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Stage `submit`: weights of the members, thresholds, and the submission. No network runs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

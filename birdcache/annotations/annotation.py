@@ -1,7 +1,5 @@
 """Annotated stretches of recordings, as in Raven's and Audacity's files."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

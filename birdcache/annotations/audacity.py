@@ -5,8 +5,6 @@ backslash holds the lower and upper frequency in hertz of the label above it, -1
 `birdcache.annotations.audacity_reader`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Reading Audacity's label tracks; their format is described in `birdcache.annotations.audacity`."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

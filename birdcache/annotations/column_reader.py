@@ -5,8 +5,6 @@ Start (s), End (s), Scientific name, Common name, Confidence and File. Kaleidosc
 OFFSET and DURATION in seconds, and MANUAL ID for what a person heard; BirdNET writes such files, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

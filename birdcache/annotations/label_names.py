@@ -1,7 +1,5 @@
 """The label that a cell of an annotation means: a label itself, or the common or scientific name of one."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """The audio file that an annotation is about."""
 
-from __future__ import annotations
-
 import os
 from collections import defaultdict
 from collections.abc import Callable

@@ -7,8 +7,6 @@ is the whole path of Begin File.
 BirdNET-Analyzer and others write such tables as well. They are read in `birdcache.annotations.column_reader`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A table of annotations as text, and the audio files that its rows may be about."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

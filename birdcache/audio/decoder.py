@@ -1,7 +1,5 @@
 """Decoding in a disposable process: a file that crashes or stalls libsndfile, or makes it swell, costs itself alone."""
 
-from __future__ import annotations
-
 import math
 import subprocess
 import threading

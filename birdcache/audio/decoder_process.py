@@ -5,8 +5,6 @@ behind it, and an end. Only the parent names functions: somebody who took over t
 could send numbers and text, and nothing that runs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from importlib import import_module

@@ -6,8 +6,6 @@ is left, in a block, the block cancels. Two powers are compared, each with its o
 which wind hides birds, and that of their differences, in which hiss does.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from birdcache.arrays import Floats32, Floats64

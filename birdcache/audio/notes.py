@@ -1,7 +1,5 @@
 """Notes: remarks on recordings that are used although something about them is odd."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple

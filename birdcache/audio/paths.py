@@ -1,7 +1,5 @@
 """Files of a data set that may be opened: regular files below its root, and nothing behind a link or an odd name."""
 
-from __future__ import annotations
-
 import os
 import stat
 import unicodedata

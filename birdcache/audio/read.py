@@ -5,8 +5,6 @@ it, and what comes out is checked again. `RejectedAudio` is raised for a file th
 validation or does not decode to what it promises; it names the file, the rule and the way out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Checks of decoded sound: as many samples as promised, finite, of a sane loudness, and not silent. S sample."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -3,8 +3,6 @@
 A name only decides whether a file is looked at; its format is decided by its bytes (`birdcache.audio.validate`).
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """Validation of a file before a decoder sees a byte of it. Formats are recognised by content, not by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO, cast

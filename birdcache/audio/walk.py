@@ -1,7 +1,5 @@
 """The files below a folder, and the reasons why some cannot be opened; nothing is opened to find out."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ A graph from a stranger may not end, take all memory, crash ONNX Runtime, or be 
 B clip, S sample, K class, E feature.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import time

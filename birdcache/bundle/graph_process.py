@@ -3,8 +3,6 @@
 On a CPU it may take half of the machine's memory.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

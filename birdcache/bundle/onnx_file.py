@@ -6,8 +6,6 @@ machine as its weights, or operators that load libraries.
 Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 STANDARD = ("", "ai.onnx")

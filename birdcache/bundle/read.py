@@ -1,7 +1,5 @@
 """Opening a bundle, which may be a stranger's: its files, its description, then its graph."""
 
-from __future__ import annotations
-
 import re
 import stat
 from dataclasses import dataclass

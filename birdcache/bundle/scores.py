@@ -3,8 +3,6 @@
 S shift, N clip, W window, K class, E feature.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing

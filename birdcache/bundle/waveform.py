@@ -1,7 +1,5 @@
 """Rows of samples for the graph, cut from a recording that is decoded meanwhile. S sample."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The way out for a key that its section does not know."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator, Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """The ladder: members measured rung by rung, and each technique taken away again. Section `ladder` of params.yaml."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any

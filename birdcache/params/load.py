@@ -3,8 +3,6 @@
 `load()` refuses a wrong file with all its problems at once; below this border everything is typed and trusted.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The schema of the whole params.yaml: every knob, its unit, its bounds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Problems of a params file in words, one line each, and the rules between its sections."""
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any

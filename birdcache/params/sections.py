@@ -3,8 +3,6 @@
 Nothing here computes: a file is refused, or its values stay as they are, so that no result depends on this code.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator

@@ -1,7 +1,5 @@
 """The noisy student: rounds in which models learn from unlabelled soundscapes. Section `student` of params.yaml."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator

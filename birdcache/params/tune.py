@@ -3,8 +3,6 @@
 Keys are those of a recipe, joined by dots (optimiser.lr); whether a range holds whole numbers is the recipe's own type.
 """
 
-from __future__ import annotations
-
 import difflib
 import types
 from collections.abc import Iterator, Mapping

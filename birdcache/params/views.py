@@ -1,7 +1,5 @@
 """Views: named front ends, one store each. Sections `views.<view>` of params.yaml."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Literal
 

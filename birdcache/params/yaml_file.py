@@ -1,7 +1,5 @@
 """YAML that one cannot trust, read with bounds: no file keeps a command busy for more than a moment."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from pathlib import Path

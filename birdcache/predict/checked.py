@@ -1,7 +1,5 @@
 """The one check of scores: whatever a model or a file gives as such is a number from 0 to 1, or an error."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`birdcache predict`: detections in any audio files, by a bundle or by trained models. A bundle needs no torch."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterator, Sequence

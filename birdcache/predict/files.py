@@ -1,7 +1,5 @@
 """The audio files to score, and the names of their results."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Sequence

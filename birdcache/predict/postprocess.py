@@ -3,8 +3,6 @@
 N clip, W window of one soundscape, K class. A clip speaks for the `window_s` around its middle.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

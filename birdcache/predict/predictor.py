@@ -1,7 +1,5 @@
 """The interface of predictors: trained models of a project, or a bundle. P member, W window, K class, E feature."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

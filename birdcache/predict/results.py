@@ -1,7 +1,5 @@
 """Scores of files that are finished, kept one by one: a run that was ended goes on with the next file."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

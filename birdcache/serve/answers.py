@@ -1,7 +1,5 @@
 """The server's answers, as plain values for JSON. W window, K class."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 Nothing is loaded from elsewhere, and nothing is embedded. Who may call is checked before a request comes here.
 """
 
-from __future__ import annotations
-
 import tempfile
 from contextlib import closing
 from io import BytesIO

@@ -1,7 +1,5 @@
 """Brightness of spectrograms, in the report and by `birdcache serve`."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from birdcache.arrays import Floats32

@@ -4,8 +4,6 @@ slow, half sent or not taken ends, by waitress's server with deadlines of its ow
 A thread never waits for a client: waitress keeps what it receives and sends in memory or unnamed temporary files.
 """
 
-from __future__ import annotations
-
 import re
 import socket
 import time

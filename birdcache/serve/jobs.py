@@ -1,7 +1,5 @@
 """The job queue: uploaded recordings are analysed one after another, and kept under secret keys while there is room."""
 
-from __future__ import annotations
-
 import secrets
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """The server's folder for recordings, locked while it lives: so the next server knows what a killed one left."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """`birdcache serve`, from its start until it is stopped."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

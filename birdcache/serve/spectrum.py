@@ -1,7 +1,5 @@
 """The spectrogram on the page: power over linear frequency, as Raven and Audacity show it. T frame, F bin, S sample."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Stage `export`: write the ensemble as a bundle, and compare it with the pipeline; fails if their scores differ."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The files of a bundle besides the model: description, model card, labels, requirements, checksums."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

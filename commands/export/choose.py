@@ -1,7 +1,5 @@
 """Choice of the ensemble's models for a bundle, each with its share in the blend."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

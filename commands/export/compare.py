@@ -3,8 +3,6 @@
 W window, K class.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Sequence

@@ -3,8 +3,6 @@
 B batch, S sample, L frame with context, T frame of a clip, M mel bin, C channel, K class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter

@@ -1,7 +1,5 @@
 """Export of the graph as an ONNX file without traces of this machine, and its version in 8-bit integers."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Iterator, Mapping

@@ -6,8 +6,6 @@ twiddle factors folded in, then of N2. Compared with
 one product with an N x N matrix, that is a sixteenth of the operations and a hundredth of the bytes.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Reports on a bundle: reports/export.json, .csv and .md, and a picture."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -3,8 +3,6 @@
 B batch, T frame, M mel bin, K class.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`birdcache lr-find`: a learning-rate range test of a member, with a picture, a table and a suggested rate."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Training data of a member and a fold, for commands that inspect training."""
 
-from __future__ import annotations
-
 from birdcache.errors import CommandError
 from birdcache.params import load as parameters
 from cache import tables

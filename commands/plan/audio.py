@@ -1,7 +1,5 @@
 """The audio files that stage `spectrograms` will read, as far as known before stage `recordings` runs."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """`birdcache plan`: the stages that `dvc repro` would run, the reasons, and the cost of decoding."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections import Counter

@@ -1,7 +1,5 @@
 """The cost of decoding: recordings, hours, bytes and minutes of each store that `dvc repro` may build."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

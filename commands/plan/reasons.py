@@ -1,7 +1,5 @@
 """Reasons for running a stage: changes since its last run, and their description in a few lines."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

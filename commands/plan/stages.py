@@ -4,8 +4,6 @@ DVC compares; nothing is run, written or checked out. Only the output of stage `
 to the stages whose digests change.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Embeddings of all files' windows as a zarr group. N window of all files, E feature."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterable

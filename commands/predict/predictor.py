@@ -2,8 +2,6 @@
 
 P member, W window, S shift, N clip, T frame, M mel bin, K class."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path

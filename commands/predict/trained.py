@@ -1,7 +1,5 @@
 """The trained models of a project for `birdcache predict`, and the ensemble that blends them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

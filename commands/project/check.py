@@ -3,8 +3,6 @@
 What it writes never changes: a changed member runs this stage again, and none of those that only come after it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from birdcache.errors import CommandError, TrainError, run_stage

@@ -1,7 +1,5 @@
 """Facts about a data set that `birdcache init` finds without opening an audio file."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

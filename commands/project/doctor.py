@@ -1,7 +1,5 @@
 """`birdcache doctor`: problems of this machine and this checkout, each with its fix."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.metadata
 import os

@@ -1,7 +1,5 @@
 """The demo's params.yaml with the values that suit other data."""
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path

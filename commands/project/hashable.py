@@ -3,8 +3,6 @@
 DVC hashes `data.root` before any code of the project runs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`birdcache init`: params.yaml for the demo, for BirdCLEF's layout, for one folder per class, or for annotations."""
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 from collections.abc import Iterator

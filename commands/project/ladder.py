@@ -1,7 +1,5 @@
 """`birdcache ladder`: train and measure the rungs of params.yaml; finished trainings are kept by DVC."""
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The git repository that DVC and DVCLive need, or the decision to do without one."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from pathlib import Path

@@ -3,8 +3,6 @@
 B clip (one), C channel, M mel bin, T frame.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Stage `report`: reports/report.html, a page with sounds, and all pictures in reports/figures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Charts as SVG elements of the page: drawn by matplotlib, with text as text and the page's own colours."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 N recording, K class, T frame, M mel bin.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

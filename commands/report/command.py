@@ -1,7 +1,5 @@
 """`birdcache report`: the metrics of the last `dvc repro` as a short table, and the paths of its results."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The section on the data set: size, distribution over classes and folds, refused files."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

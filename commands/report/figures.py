@@ -1,7 +1,5 @@
 """All pictures in reports/figures; only stage `report` draws them, so new colours re-run no other stage."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pictures of recordings in a store, with axes in seconds and kHz."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

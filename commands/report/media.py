@@ -1,7 +1,5 @@
 """Spectrograms and sounds of the page as data URIs. T frame, M mel bin, S sample."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The HTML file: rendering of the sections within a size budget, and the browser's policy for it."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping

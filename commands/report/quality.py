@@ -3,8 +3,6 @@
 B resample, N recording, K class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Results of the earlier stages, read once for the whole page."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import cached_property

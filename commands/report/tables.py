@@ -1,7 +1,5 @@
 """Tables of the page."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

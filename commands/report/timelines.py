@@ -1,7 +1,5 @@
 """Soundscapes with scores over time, truth and sound. W window, K class."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The section on training: curves of each member and fold, and their last metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle

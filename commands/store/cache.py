@@ -1,7 +1,5 @@
 """`birdcache cache gc`: list the pool of finished spectrograms and free the parts that no store needs."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence

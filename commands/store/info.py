@@ -1,7 +1,5 @@
 """`birdcache info`: the contents of a store."""
 
-from __future__ import annotations
-
 import argparse
 
 from birdcache.params.views import PcenView

@@ -1,7 +1,5 @@
 """`birdcache verify`: corrupted files in stores, the recordings they concern, and the repair."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`birdcache tune`: search for better values of a recipe's keys; writes a table and a picture, prints YAML to paste."""
 
-from __future__ import annotations
-
 import argparse
 import io
 from collections.abc import Iterator, Mapping

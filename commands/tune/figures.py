@@ -1,7 +1,5 @@
 """The picture of a search: merit of each trial, in order and against each key that was searched."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

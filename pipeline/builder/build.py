@@ -4,8 +4,6 @@ One worker owns a whole part; parts are handed out longest first. The bytes of a
 so worker count, order and interruptions leave no trace.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Sequence

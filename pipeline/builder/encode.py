@@ -1,7 +1,5 @@
 """Quantised spectrograms of audio files, as stores hold them. T frame, M mel bin."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ S sample, N sample of a window, M mel bin, T frame, C place in the packed spectr
 Waveforms are float32 in [-1, 1]. A recording passes in blocks, so that memory does not grow with its length.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache

@@ -4,8 +4,6 @@ Tasks go to Dask directly: joblib's own Dask backend (1.6) waits for ever on a t
 whose workers ran out of memory, and puts several short tasks together, so that the longest no longer come first.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Plan of a store: its parts, the recordings in each, and the frames of them that older parts hold already."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise

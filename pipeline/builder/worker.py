@@ -1,7 +1,5 @@
 """Work of one process: a part built from front to back, with one chunk and one block of audio in memory."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Annotations: the labels of whole recordings that follow from them, and the table of annotated times."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pandas as pd

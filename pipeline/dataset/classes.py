@@ -1,7 +1,5 @@
 """Codes for classes whose folders are called otherwise: `Bewick's Wren` becomes Bewicks_Wren, and stays its name."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -1,7 +1,5 @@
 """Summary of a split by stage `folds`: a row per fold, and who crosses folds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Files that stand for themselves: recordings in folders, each the name of a class, and soundscapes."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

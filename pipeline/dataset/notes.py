@@ -1,7 +1,5 @@
 """Notes on files that are used although something about them is odd: one table, a count, and one line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import pandas as pd

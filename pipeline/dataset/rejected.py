@@ -1,7 +1,5 @@
 """Refused files: their list, how many of each class there are, and the rule when they are too many."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """Headers and content hashes of many audio files, and the reasons why some cannot be used."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Ogg Vorbis files whose bytes depend on nothing but the waveform."""
 
-from __future__ import annotations
-
 import io
 import struct
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The plan of a synthetic chorus: who records which species where, drawn before any sound is made."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -4,8 +4,6 @@ S sample, F bin of a real Fourier transform. `Singer.snr_db` compares the song, 
 in the octave around its pitch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

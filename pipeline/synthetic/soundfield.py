@@ -4,8 +4,6 @@ S sample, F bin of a real Fourier transform. Levels in dB are relative to each o
 Everything is drawn first (Ambience, Recordist), then rendered, so that a plan exists without any sound.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

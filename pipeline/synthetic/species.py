@@ -4,8 +4,6 @@ A grammar draws one song of one bird. The `Voice` holds what that bird keeps fro
 repertoire); the generator gives what changes with each song. Times in seconds from the start of the song.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial

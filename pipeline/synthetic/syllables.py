@@ -3,8 +3,6 @@
 S sample, N note. Frequencies in Hz, waveforms at SAMPLE_RATE_HZ.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ Until they are presented, clips of several views lie side by side: M counts the 
 other. So every operation on frames treats all views alike; operations that need decibels leave PCEN views out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ more than the arithmetic. PCEN here is for clips that were mixed in dB; `pipelin
 in the tests.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache

@@ -4,8 +4,6 @@ B clip, P partner, Q added sound, R clip that something is mixed into, T frame, 
 A function whose name ends in _ overwrites its argument, as in torch: new memory costs more than the arithmetic.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

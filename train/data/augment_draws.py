@@ -3,8 +3,6 @@
 B clip, P partner, Q added sound, R clip that something is mixed into, T frame, M mel bin, J band or mask.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import get_args

@@ -3,8 +3,6 @@
 B batch, P partner, Q background, T frame, K class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

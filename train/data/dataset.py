@@ -1,7 +1,5 @@
 """A member's data: its stores, opened once, with the frames in them and the labels of what they hold. S soundscape."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Clips staged by the host ahead of their use, and the time that a GPU waited for them. B batch, T frame."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Resolved members: everything that decides a member's training, in one file."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

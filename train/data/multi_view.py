@@ -3,8 +3,6 @@
 B batch, T frame, M mel bin.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

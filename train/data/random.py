@@ -3,8 +3,6 @@
 So an epoch is the same whatever the batch size, the placement of the data, or where a run was resumed.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 from functools import lru_cache
 

@@ -3,8 +3,6 @@
 E event, N example, T frame, M mel bin, K class.
 """
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 

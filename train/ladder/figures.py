@@ -1,7 +1,5 @@
 """The picture of the ladder."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

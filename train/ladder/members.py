@@ -3,8 +3,6 @@
 So a changed key reaches exactly the runs that it concerns, as with `train.members`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pydantic import ValidationError

@@ -1,7 +1,5 @@
 """Stage `ladder_rung@<rung>-<seed>`, `ladder_ablation@<ablation>-<seed>`: one training on each fold of the ladder."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Stage `ladder`: tables and a picture of what each rung of the ladder, and each technique, gave."""
 
-from __future__ import annotations
-
 import json
 from itertools import pairwise
 

@@ -7,8 +7,6 @@ disk, read back, compared, and only then renamed; so a killed process leaves ear
 A fingerprint holds a digest of each thing that decides a training, so that no other training is ever resumed from it.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -5,8 +5,6 @@ talk by gloo on CPUs and by NCCL on GPUs, one GPU each. `machine.processes` says
 same by hand. B batch of all processes, b one process's share of it.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -3,8 +3,6 @@
 DVC's own cache of runs leaves out stages whose outs are `persist: true`, as those of trainings are.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping

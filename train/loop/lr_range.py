@@ -1,7 +1,5 @@
 """Learning-rate range test: the loss falls, then diverges, while the rate grows from step to step. S step."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable, Iterator

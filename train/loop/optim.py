@@ -1,7 +1,5 @@
 """The optimiser and its learning rate over the steps of a training."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Saving and resuming a training, and stopping it by a signal."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """One training from its first epoch to its files: weights, sidecar, predictions, metrics."""
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path

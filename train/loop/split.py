@@ -1,7 +1,5 @@
 """A fold of a member's recordings, and the parts of a training on it: model, batches, validation, fingerprint."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

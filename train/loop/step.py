@@ -1,7 +1,5 @@
 """Training steps: forward, backward and optimiser, with all that recipes add to them. B batch, K class."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace

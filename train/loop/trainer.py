@@ -1,7 +1,5 @@
 """The training loop: one epoch after another, each followed by a validation and one printed line."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial

@@ -3,8 +3,6 @@
 B batch, N recording, K class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The check of a member before anything is decoded: its network is built, and sees one silent clip."""
 
-from __future__ import annotations
-
 import warnings
 
 import timm

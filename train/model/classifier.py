@@ -3,8 +3,6 @@
 B batch, C channel, M mel bin, T frame, K class, E feature.
 """
 
-from __future__ import annotations
-
 import difflib
 from typing import Any, NamedTuple, Self
 

@@ -3,8 +3,6 @@
 B batch, C channel, M mel bin, T frame, K class; a backbone's maps have fewer mel bins and frames than the spectrogram.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

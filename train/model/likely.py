@@ -1,7 +1,5 @@
 """The network that a file of weights is likely to be of, where it is not of the one that it was named for."""
 
-from __future__ import annotations
-
 import difflib
 import time
 from collections import Counter

@@ -7,8 +7,6 @@ timm's losses take neither weights of cells and clips nor fractional targets in 
 mean 1 over classes, not over recordings; so these are built on torch's functions.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

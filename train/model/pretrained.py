@@ -6,8 +6,6 @@ by timm's own conversion of what a family's authors published.
 Source: weights learnt on other labels, without their head, as in Yosinski et al. 2014.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -6,8 +6,6 @@ have shapes but no values, that takes a second at most, however large the networ
 B batch, C channel, M mel bin, T frame.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Sources of a member's first weights: a file of any project, or a model that was trained here."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -14,8 +14,6 @@ data, since the averaged network has other activations; for neighbouring epochs 
 one more reason why their soup may be poor. Integers (counts of batches) are those of the last model.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

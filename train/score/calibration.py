@@ -3,8 +3,6 @@
 A file of its own, since training depends on the metrics and only the report on this.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 P member, N recording, W window, K class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

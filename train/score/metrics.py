@@ -3,8 +3,6 @@
 `known` marks the cells that count: a secondary label is neither a positive nor a negative of its class.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

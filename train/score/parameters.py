@@ -3,8 +3,6 @@
 A file of its own, since the ladder depends on it and not on the other tables.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

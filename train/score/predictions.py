@@ -1,7 +1,5 @@
 """Out-of-fold predictions of one training: file `predictions.npz` beside its weights. N recording, K class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

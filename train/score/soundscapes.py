@@ -1,7 +1,5 @@
 """Soundscapes scored by trained models, out of stores that are each opened once. S shift, N clip, K class."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 P member, N window, K class.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The truth of soundscapes, window by window. N window, K class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 N pseudo-labelled clip.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path

@@ -3,8 +3,6 @@
 N clip, K class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Stage `student_report`: every round of the noisy student beside the models that it began with."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 

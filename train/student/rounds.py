@@ -3,8 +3,6 @@
 N clip or window, K class.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

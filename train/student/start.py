@@ -3,8 +3,6 @@
 A copy, so that rounds depend on the models that teach and on no others.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The journal of a search: an Optuna study in one file, written by one process at a time and usable after a kill."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

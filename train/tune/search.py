@@ -4,8 +4,6 @@ What is tried at a place in the search follows from the seed, the place and the 
 killed continues as if it had not been.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time

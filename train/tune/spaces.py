@@ -1,7 +1,5 @@
 """Spaces of a search: from params.yaml to Optuna's distributions, and back from its draws."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

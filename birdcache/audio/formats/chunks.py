@@ -4,8 +4,6 @@ A size is a promise. It is kept if the file ends with the sound, or with further
 cut, or never finished, or is longer than its size can say: the size and the file together tell which.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass

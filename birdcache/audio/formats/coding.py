@@ -1,7 +1,5 @@
 """How sound lies in a file: the samples' kind and size, as every container names them in its own way."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ Apple Lossless in Core Audio is in packets, which a table lists. Sources: Apple,
 audio/basic and the manual page au(4).
 """
 
-from __future__ import annotations
-
 import struct
 from typing import BinaryIO
 

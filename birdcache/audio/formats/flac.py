@@ -3,8 +3,6 @@
 Frames have checksums, which the decoder compares. Source: RFC 9639, sections 8 and 9.
 """
 
-from __future__ import annotations
-
 from typing import BinaryIO
 
 from birdcache.audio.formats.flac_frames import FlacWalk

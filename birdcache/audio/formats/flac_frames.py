@@ -3,8 +3,6 @@
 Source: RFC 9639, section 9.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The facts in an audio file's header, and their bounds in every format."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from birdcache.audio.formats.pieces import Reading

@@ -5,8 +5,6 @@ counted here, and libsndfile is shown them alone, as the beginning of something 
 section 2.4.2.3; ISO 13818-3; the tables of Xing, LAME and Fraunhofer (VBRI) as their authors describe them.
 """
 
-from __future__ import annotations
-
 from typing import BinaryIO
 
 from birdcache.audio.formats.header import AudioHeader

@@ -4,8 +4,6 @@ Tables are Xing or Info, with LAME's part, or VBRI. Sources: ISO 11172-3, sectio
 Fraunhofer's own.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import NamedTuple
 

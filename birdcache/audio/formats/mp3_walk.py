@@ -1,7 +1,5 @@
 """A walk over the frames of MPEG audio, from the first to the last, past all that is none."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """The check that an Ogg file is one whole stream: libsndfile hides lost pages and decodes the rest of a cut file."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import BinaryIO
 

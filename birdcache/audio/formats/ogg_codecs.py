@@ -3,8 +3,6 @@
 Sources: Vorbis I specification, section 4.2.2; RFC 7845 (Opus), section 5.1.
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 

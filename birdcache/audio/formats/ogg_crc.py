@@ -1,7 +1,5 @@
 """The checksum of Ogg pages, at the speed of zlib."""
 
-from __future__ import annotations
-
 import zlib
 
 MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

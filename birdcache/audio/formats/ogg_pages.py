@@ -3,8 +3,6 @@
 Source: RFC 3533, section 6.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple

@@ -3,8 +3,6 @@
 Sources: id3.org, ID3v2.4 structure, section 3; the APE tags' and Lyrics3 specifications of their authors.
 """
 
-from __future__ import annotations
-
 import re
 
 from birdcache.audio.formats.pieces import BLOCK_BYTES, Window

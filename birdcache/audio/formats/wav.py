@@ -3,8 +3,6 @@
 Sources: Multimedia Programming Interface and Data Specifications 1.0 (1991); EBU Tech 3306 (RF64); Sony's Wave64.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable
 from typing import BinaryIO
