@@ -48,6 +48,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_for_one_and_two_workers(made: Path, tmp_path: Path) -> None:
     make_demo(tmp_path / "again", TINY, workers=2)
     assert contents(tmp_path / "again") == contents(made)

@@ -226,6 +226,7 @@ def with_pseudo(split: TrainingSplit, share: float) -> TrainingSplit:
     return replace(split, pseudo=clips)
 
 
+@pytest.mark.slow
 def test_a_training_is_told_apart_by_each_thing_that_decides_it(split: TrainingSplit) -> None:
     member, plain = split.member, split.fingerprint()
 

@@ -29,7 +29,8 @@ def test_header_tells_what_was_written(
     tmp_path: Path, write_clip: WriteClip, extension: str, rate_hz: int, channels: int
 ) -> None:
     clip = write_clip(tmp_path / f"clip.{extension}", 1.5, rate_hz, channels)
-    assert read_info(clip) == AudioInfo(1.5, rate_hz, channels, round(1.5 * rate_hz))
+    read_as = "counted" if extension == "mp3" else ""
+    assert read_info(clip) == AudioInfo(1.5, rate_hz, channels, round(1.5 * rate_hz), read_as=read_as)
 
 
 @ALL_FORMATS

@@ -35,6 +35,8 @@ from tests.conftest import TinyProject
 from tests.fixtures import tiny
 from tests.test_dvc import copy_of_the_code, dvc
 
+pytestmark = pytest.mark.slow
+
 Plan = Callable[[], tuple[dict[str, Any], str]]
 Change = Callable[[str, Any], None]
 MEL_BYTES = 32 * 2  # of a frame: mel bins x float16

@@ -53,6 +53,7 @@ def change(path: str, change_row: Any) -> None:
     table.apply(change_row, axis=1).to_csv(path, index=False)
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes(project: Path) -> None:
     before = (project / "reports/report.html").read_text()
     assert made() == before
@@ -97,6 +98,7 @@ def test_the_page_keeps_its_budget_and_says_what_is_left_out(
     assert shown >= 6 if cut else shown == 21, "18 recordings and one of each class"
 
 
+@pytest.mark.slow
 def test_a_page_that_is_too_large_without_any_sound_is_said_so(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_page_that_is_too_large_without_any_sound_is_said_so(
     assert "tables and charts are never left out" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_tables_over_time_count_as_well_and_the_size_that_is_told_is_the_real_one(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +118,7 @@ def test_tables_over_time_count_as_well_and_the_size_that_is_told_is_the_real_on
     assert float(told) == pytest.approx(len(page.encode()) / build.MB, abs=0.051)
 
 
+@pytest.mark.slow
 def test_names_that_tables_escape_are_shown_as_they_are(project: Path) -> None:
     names = {"midton": "=Babbler", "lowton": "-1 Robin"}
     labels = tables.LABELS.read()
@@ -126,6 +130,7 @@ def test_names_that_tables_escape_are_shown_as_they_are(project: Path) -> None:
     assert "&#39;=" not in page
 
 
+@pytest.mark.slow
 def test_a_soundscape_may_be_called_like_nothing(project: Path) -> None:
     clips = read_clip_scores(SCORES)
     (name,) = clips.soundscapes.tolist()
@@ -136,6 +141,7 @@ def test_a_soundscape_may_be_called_like_nothing(project: Path) -> None:
     assert 'id="soundscape-0"' in made()
 
 
+@pytest.mark.slow
 def test_without_a_class_that_can_be_scored_there_is_still_a_page(project: Path) -> None:
     report_tables.PER_CLASS.write(report_tables.PER_CLASS.read().head(0))
     page = made()
@@ -150,6 +156,7 @@ def test_nobody_is_no_recordist(project: Path) -> None:
     assert {row[place].text for row in table.rows} == {"0"}
 
 
+@pytest.mark.slow
 def test_nothing_to_hear_is_asked_for(project: Path) -> None:
     change_params(report={"clips": 0, "gallery": 0, "soundscapes": 0})
     page = made()
@@ -157,6 +164,7 @@ def test_nothing_to_hear_is_asked_for(project: Path) -> None:
     assert page.count("None.") >= 3
 
 
+@pytest.mark.slow
 def test_a_recording_that_is_gone_has_a_picture_and_says_why_it_is_silent(project: Path) -> None:
     shutil.rmtree("chorus/train_audio/lowton")
     page = made()
@@ -189,6 +197,7 @@ def test_without_soundscapes_the_page_shows_the_rest(project: Path) -> None:
     assert 'class="clip' in page
 
 
+@pytest.mark.slow
 def test_without_a_truth_the_page_says_so(project: Path) -> None:
     truth = Path("data/tables/soundscape_truth.csv")
     truth.write_text(truth.read_text().splitlines()[0] + "\n")

@@ -32,7 +32,7 @@ from train.loop.distributed import processes, run_together
     ("how", "said"),
     [
         pytest.param("everywhere", "error: the loss is nan", marks=pytest.mark.slow),
-        ("in one", "error: the disk of process 1 is gone"),
+        pytest.param("in one", "error: the disk of process 1 is gone", marks=pytest.mark.slow),
         pytest.param("by a mistake", "ZeroDivisionError: of process 1", marks=pytest.mark.slow),
     ],
 )
