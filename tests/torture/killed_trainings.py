@@ -82,7 +82,7 @@ def _kill(root: Path, point: int, delay_s: float, totals: Totals) -> None:
 
 def _compare(root: Path, expected: dict[str, bytes], number: int, totals: Totals) -> None:
     """Let the training run to its end, without what DVC would have removed, and compare."""
-    for folder in ("models", "reports/train"):
+    for folder in ("models", "reports/train", ".birdcache/trainings"):
         shutil.rmtree(root / folder, ignore_errors=True)
     running = start(root, *TRAINING)
     status, log = running.wait(), (root / "log").read_text()

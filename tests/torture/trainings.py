@@ -37,7 +37,7 @@ def make_project(root: Path) -> Path:
 
 def copy_project(project: Path, to: Path) -> Path:
     """A copy without what a training leaves."""
-    ignored = shutil.ignore_patterns("chorus", "models", "train", "checkpoints", "log")
+    ignored = shutil.ignore_patterns("chorus", "models", "train", "trainings", "checkpoints", "log")
     shutil.copytree(project, to, ignore=ignored, symlinks=True)
     return to
 
