@@ -203,7 +203,6 @@ def test_a_member_that_cannot_be_built_stops_the_run_before_anything_else(
     project: Path, changed_params: Callable[[str, Any], None]
 ) -> None:
     changed_params("members.base.backbone", "efficientnet_b00")
-    changed_params("data.shortest_s", 0.6)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "repro"], cwd=project, capture_output=True, text=True, check=False
     )

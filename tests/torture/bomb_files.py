@@ -245,7 +245,7 @@ BOMBS: dict[str, Bomb] = {
     "FLAC of hours of silence": Bomb(silence("FLAC", "PCM_16"), ("silent",), ".flac"),
     "FLAC of hours of silence, 8 channels": Bomb(silence("FLAC", "PCM_24", 8), ("silent",), ".flac"),
     "FLAC of hours of clicks": Bomb(clicks, ACCEPTED, ".flac"),
-    "FLAC that says to last weeks": fixed(flac(most_samples), ("too-long", "damaged"), ".flac"),
+    "FLAC that says to last weeks": fixed(flac(most_samples), ("truncated",), ".flac"),
     "FLAC with large pictures": fixed(flac(blocks(PICTURE, bytes(2**24 - 1), 4)), ("accepted", "damaged"), ".flac"),
     "FLAC with a large seek table": fixed(
         flac(blocks(SEEK_TABLE, bytes(18 * 900_000), 1)), ("accepted", "damaged"), ".flac"
@@ -253,7 +253,7 @@ BOMBS: dict[str, Bomb] = {
     "FLAC with a large comment": fixed(flac(blocks(COMMENT, bytes(2**24 - 1), 4)), ("accepted", "damaged"), ".flac"),
     "WAV that says to hold 1 GB": fixed(wav(patched(40, "<I", 10**9)), ("truncated",), ".wav"),
     "WAV of open length": fixed(wav(patched(40, "<I", 2**32 - 2)), ACCEPTED, ".wav"),
-    "WAV that says to hold 2**62 bytes": fixed(wav(rf64), ACCEPTED, ".wav"),
+    "WAV that says to hold 2**62 bytes": fixed(wav(rf64), ("truncated",), ".wav"),
     "WAV of 65,535 channels": fixed(wav(patched(22, "<H", 65_535)), ("wrong-codec", "damaged"), ".wav"),
     "WAV of 4 GHz": fixed(wav(patched(24, "<I", 2**32 - 1)), ("wrong-codec", "damaged"), ".wav"),
     "WAV with a million chunks": fixed(wav(chunks(0, 10**6)), ("accepted", "damaged"), ".wav"),

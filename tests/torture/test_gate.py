@@ -82,7 +82,9 @@ def test_trial_goes_on_behind_a_file_that_kills_the_decoder(monkeypatch: pytest.
     killer += "    told = dict(number=number, kind='', mended=False, code='damaged', failure='')\n"
     killer += "    print(json.dumps(told), flush=True)\n"
     (tmp_path / "killer.py").write_text(killer)
-    monkeypatch.setattr(mutated_ogg, "child_command", lambda *numbers: [*mutated_ogg.PYTHON, "killer", *numbers])
+    monkeypatch.setattr(
+        mutated_ogg, "child_command", lambda *numbers, module: [*mutated_ogg.PYTHON, "killer", *numbers]
+    )
     monkeypatch.setattr(mutated_ogg, "ROOT", tmp_path)
     outcome = mutated_ogg.trial(8)
     assert (outcome.tried, outcome.failed, outcome.worst) == (8, 2, "2 : crashed (SIGSEGV)")
