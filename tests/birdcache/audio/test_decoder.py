@@ -198,6 +198,7 @@ def test_a_file_that_trickles_is_given_up_though_each_piece_is_in_time(
     assert refusal_of(lambda: codes_of(misbehaving, named("trickles"))).code == "timed-out"
 
 
+@pytest.mark.slow
 def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable[[str], Path]) -> None:
     ask = (
         "import sys; from pathlib import Path; from birdcache.audio import decoder as parent\n"

@@ -406,6 +406,7 @@ Builder(VIEW, Path(sys.argv[2]), machine()).build(sources, "killed")
 """
 
 
+@pytest.mark.slow
 def test_build_that_is_killed_outright_resumes_with_its_finished_parts(
     tmp_path: Path, make_store: MakeStore, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
