@@ -162,6 +162,18 @@ def test_a_kept_training_with_a_changed_byte_is_trained_again(project: Path, ste
     assert steps["done"] == 6 * STEPS
 
 
+def test_a_training_that_cannot_be_kept_has_ended_all_the_same(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: FinishedTraining) -> None:
+        raise OSError(28, "No space left on device", "kept")
+
+    monkeypatch.setattr(FinishedTraining, "keep", full)
+    run(fit.main, "base-0")
+    assert Path("models/base/0/model.json").is_file()
+    assert "warning: base-0: is not kept in case a change is undone: No space left" in capsys.readouterr().out
+
+
 def test_the_three_newest_trainings_of_a_place_are_kept(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     for number in range(5):

@@ -10,7 +10,7 @@ from safetensors.torch import load
 from scmrepo.exceptions import SCMError
 
 from birdcache.arrays import Floats32
-from birdcache.errors import TrainError
+from birdcache.errors import TrainError, os_trouble
 from birdcache.files import file_sha256, sha256_hex
 from birdcache.params.sections import MachineParams
 from birdcache.progress import Progress, no_progress
@@ -145,7 +145,10 @@ def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams)
     saver = Saver(checkpoints_root(machine) / place.folder, fingerprint, machine, ranks, split.device)
     Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation(), saver)
     if ranks.leads:
-        finished.keep()
+        try:
+            finished.keep()
+        except OSError as error:  # the results are written: a copy of them is no reason to fail
+            print(f"warning: {place.name}: is not kept in case a change is undone: {os_trouble(error)}")
 
 
 def open_log(folder: Path) -> Live:
