@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import soundfile
@@ -58,6 +57,8 @@ def tuned_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
 
 def librosa_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
     """Decibels (T, M) of a clip, by librosa."""
+    import librosa  # only here: the other benchmarks run without it
+
     first, last = int(position_T[position_T >= 0].min()), int(position_T.max())
     seconds = view.hop / view.sample_rate_hz
     waveform_S, _ = librosa.load(
@@ -68,6 +69,8 @@ def librosa_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
 
 def librosa_mel(waveform_S: FloatArray, view: MelView | PcenView) -> FloatArray:
     """Mel power (M, T) of a waveform, by librosa."""
+    import librosa
+
     power_MT: FloatArray = librosa.feature.melspectrogram(
         y=waveform_S,
         sr=view.sample_rate_hz,

@@ -12,14 +12,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fixtures import tiny
-from tests.fixtures.browser import Browser, opened
 from tests.fixtures.opened_files import recorded_opens
 from tests.fixtures.shared import made_once
 from tests.fixtures.stages import run_stage
+
+if TYPE_CHECKING:
+    from tests.fixtures.browser import Browser
 
 pytest_plugins = ["tests.fixtures.recordings", "tests.fixtures.bundle"]
 
@@ -86,5 +89,7 @@ def run_all_stages(root: Path) -> None:
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A real browser; tests that need it are skipped where there is none."""
+    from tests.fixtures.browser import opened  # here, since a machine with a GPU has no selenium
+
     with opened(tmp_path_factory.mktemp("browser")) as started:
         yield started

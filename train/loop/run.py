@@ -1,13 +1,14 @@
 """One training from its first epoch to its files: weights, sidecar, predictions, metrics."""
 
+from __future__ import annotations
+
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from dvclive.live import Live
 from safetensors.torch import load
-from scmrepo.exceptions import SCMError
 
 from birdcache.arrays import Floats32
 from birdcache.errors import TrainError, os_trouble
@@ -30,6 +31,9 @@ from train.model.weights import Sidecar, weights_bytes, write_model
 from train.paths import MODELS, TRAINING_REPORTS, TRAININGS
 from train.score.metrics import recording_metrics
 from train.score.predictions import write_predictions
+
+if TYPE_CHECKING:
+    from dvclive.live import Live
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,9 @@ def open_log(folder: Path) -> Live:
     TrainError
         If the git repository has no commit yet, which DVCLive needs.
     """
+    from dvclive.live import Live  # here, since benchmarks of training run where DVC is not installed
+    from scmrepo.exceptions import SCMError
+
     try:
         return Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
     except SCMError as error:
