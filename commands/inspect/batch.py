@@ -72,7 +72,7 @@ def first_batch(split: TrainingSplit, epoch: int) -> FirstBatch:
         raise CommandError("an epoch has one clip, too few for a batch; raise sampling.clips_per_epoch")
     values = split.frames.finish(split.frames.stage(plan.row, plan.position), plan.position)
     stored = values[: plan.draws.size, :, : split.member.view.n_mels].cpu().numpy().copy()
-    return FirstBatch(plan, stored, batches.transform(values, plan))
+    return FirstBatch(plan, stored, batches.augment(values, plan))
 
 
 def draw(batch: FirstBatch, split: TrainingSplit, clips: int, path: Path) -> None:

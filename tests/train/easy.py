@@ -10,7 +10,7 @@ import torch
 from birdcache.params.recipe import Member, Recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.augment.batch import Batch, BatchTransform, TrainingBatches
+from train.augment.batch import BatchTransform, StepInputs, TrainingBatches
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
@@ -66,9 +66,9 @@ class Training:
 class WaitingBatches(TrainingBatches):
     """Batches whose data is said to have been waited for, for an hour each."""
 
-    def epoch(
+    def inputs(
         self, epoch: int, first: int = 0, stream_waits: StreamWaits | None = None
-    ) -> Iterator[tuple[Batch, float]]:
+    ) -> Iterator[tuple[StepInputs, float]]:
         """The batches as they are."""
-        for batch, _ in super().epoch(epoch, first, stream_waits):
-            yield batch, 3600.0
+        for inputs, _ in super().inputs(epoch, first, stream_waits):
+            yield inputs, 3600.0

@@ -7,6 +7,7 @@ other. So every operation on frames treats all views alike; operations that need
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -119,22 +120,50 @@ class BatchTransform:
         return ops.blank_(shown_BCTM.sub_(mean_BC11), *seen).add_(mean_BC11)
 
 
+class StepInputs(NamedTuple):
+    """All that differs from step to step, on its way into a batch."""
+
+    values: Tensor  # (B + P + Q, T, M)
+    plan: BatchPlan
+
+    @property
+    def size(self) -> int:
+        """Clips of the batch, B."""
+        return self.plan.draws.size
+
+
 class TrainingBatches:
     """The training batches of a fold, drawn by (seed, epoch, index)."""
 
-    def __init__(self, planner: Planner, frames: Frames, transform: BatchTransform) -> None:
-        self.planner, self.transform, self._frames = planner, transform, frames
+    def __init__(self, planner: Planner, frames: Frames, augment: BatchTransform) -> None:
+        self.planner, self.augment, self._frames = planner, augment, frames
 
     def __len__(self) -> int:
         """Batches of an epoch."""
         return len(self.planner)
 
-    def epoch(
+    def inputs(
         self, epoch: int, first: int = 0, stream_waits: StreamWaits | None = None
-    ) -> Iterator[tuple[Batch, float]]:
-        """The batches of an epoch from number `first` on, each with the seconds that the caller waited for its data."""
+    ) -> Iterator[tuple[StepInputs, float]]:
+        """The inputs of an epoch's batches from number `first` on, each with the seconds spent waiting for its data.
+
+        On a GPU they are tensors there, of the same shapes for all batches of an epoch but perhaps the last.
+        """
         for (plan, staged), waited_s in staged_ahead(self.planner.epoch(epoch, first), self._frames, stream_waits):
-            yield self.transform(self._frames.finish(staged, plan.position), plan), waited_s
+            yield StepInputs(self._frames.finish(staged, plan.position), plan), waited_s
+
+    def transform(self, inputs: StepInputs) -> Batch:
+        """Gather, mix and present the clips of a batch.
+
+        On a GPU a function of tensors there and of nothing else, without any that depends on their values in shape, so
+        that a CUDA graph can hold it together with the step.
+        """
+        return self.augment(inputs.values, inputs.plan)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, float]]:
+        """The batches of an epoch from number `first` on, each with the seconds spent waiting for its data."""
+        for inputs, waited_s in self.inputs(epoch, first):
+            yield self.transform(inputs), waited_s
 
 
 def bins_in_db(view: AnyView) -> list[slice]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import load, save
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.progress import Advance, no_progress
-from train.augment.batch import Batch, TrainingBatches
+from train.augment.batch import Batch, StepInputs, TrainingBatches
 from train.data.loader import StreamWaits
 from train.loop.checkpoint import STATE, Checkpoint
 from train.loop.distributed import ALONE, Ranks
@@ -24,6 +25,8 @@ from train.loop.validation import Validation
 from train.model.classifier import Classifier
 from train.model.weight_file import check_values
 from train.model.weights import weights_bytes
+
+AnyBatch = TypeVar("AnyBatch", Batch, StepInputs)
 
 
 class Trainer:
@@ -123,8 +126,8 @@ class Trainer:
         for group, waited_s in self._groups(number, totals.steps):
             rate = self._set_rate(number, totals.steps)
             self._seed(number, totals.steps)
-            loss = self.training_step.step(*group)
-            clips = self._world * sum(len(batch.clips) for batch in group)
+            loss = self.step(*map(self._batches.transform, group))
+            clips = self._world * sum(inputs.size for inputs in group)
             totals.add(loss, clips, waited_s)
             advance(clips)
             totals.elapsed_s = time.perf_counter() - begin
@@ -161,10 +164,10 @@ class Trainer:
             elapsed_s=totals.elapsed_s,
         )
 
-    def _groups(self, epoch: int, done: int) -> Iterator[tuple[list[Batch], float]]:
-        """The batches of each step of an epoch that is left."""
+    def _groups(self, epoch: int, done: int) -> Iterator[tuple[list[StepInputs], float]]:
+        """The inputs of each step of an epoch that is left."""
         size = self._recipe.optimiser.accumulate
-        return grouped(self._batches.epoch(epoch, done * size, self._waits), size)
+        return grouped(self._batches.inputs(epoch, done * size, self._waits), size)
 
     def _recordings(self, epoch: int, step: int) -> list[str]:
         """The recordings that went into a step."""
@@ -184,7 +187,7 @@ class Trainer:
         return rate
 
 
-def grouped(batches: Iterable[tuple[Batch, float]], size: int) -> Iterator[tuple[list[Batch], float]]:
+def grouped(batches: Iterable[tuple[AnyBatch, float]], size: int) -> Iterator[tuple[list[AnyBatch], float]]:
     """Batches in groups of `size`, the last perhaps smaller, each with the seconds waited for all of them."""
     batches = iter(batches)
     while group := list(islice(batches, size)):
