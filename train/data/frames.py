@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from cache.stream import StreamReader, reading_threads
 
 SHARE_OF_FREE = 0.5  # of the device's free memory that a store may take
 UPLOAD_FRAMES = 8 * CHUNK_FRAMES  # that are copied to the device at a time
+_OPENED = WeakValueDictionary[tuple[str, ...], "Frames"]()  # by store, device and what was asked for
 
 
 class Uploaded(NamedTuple):
@@ -179,12 +181,23 @@ class ArrayFrames:
 def open_frames(store: Store, device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
     """Choose a placement by free memory, or as machine.placement says; also a line on the choice and its reason.
 
+    What this process has open already is used again, so that no store lies twice in a device's memory.
+
     Raises
     ------
     TrainError
-        If placement `host` is asked for a store that cannot be mapped.
+        If placement `host` is asked for a store that cannot be mapped, or `device` for one that is larger than a GPU.
     """
+    key = (str(store.path), store.digest, str(device), machine.placement, str(machine.stream_gb))
+    if (opened := _OPENED.get(key)) is not None:
+        return opened, f"reading frames of {store.path} from where they are open already"
     chosen, why = (machine.placement, "as asked") if machine.placement != "auto" else _choice(store, device)
+    if chosen == "device" and device.type == "cuda" and _size_bytes(store) > (free_bytes := _free_bytes(device)):
+        raise TrainError(
+            f"machine.placement: device puts the whole store into the GPU's memory, but {store.path} takes "
+            f"{_size_bytes(store) / 1e6:,.0f} MB and {free_bytes / 1e6:,.0f} MB are free; set it to auto or host, or "
+            "build the view with dtype: uint8"
+        )
     if chosen == "host" and not store.is_mappable:
         raise TrainError(
             f"machine.placement: host maps uncompressed local files, but {store.path} is "
@@ -198,18 +211,24 @@ def open_frames(store: Store, device: torch.device, machine: MachineParams) -> t
     }
     way, build = ways[chosen]
     line = f"reading {_size_bytes(store) / 1e6:,.0f} MB of frames from {way} {device} (placement {chosen}: {why})"
-    return build(), line
+    _OPENED[key] = frames = build()
+    return frames, line
 
 
 def _choice(store: Store, device: torch.device) -> tuple[str, str]:
     """The placement that placement `auto` stands for, and the reason."""
     room = "no GPU is used"
     if device.type == "cuda":
-        free_bytes = torch.cuda.mem_get_info(device)[0]
+        free_bytes = _free_bytes(device)
         room = f"the GPU has {free_bytes / 1e6:,.0f} MB free, and the store may take {SHARE_OF_FREE:.0%} of them"
         if _size_bytes(store) <= SHARE_OF_FREE * free_bytes:
             return "device", room
     return ("host", room) if store.is_mappable else ("stream", f"{room}; the store is {_obstacle(store)}")
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Free memory of a GPU, with what torch has reserved for this process and does not use."""
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _obstacle(store: Store) -> str:

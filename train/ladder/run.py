@@ -13,11 +13,12 @@ from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.sections import MachineParams
 from birdcache.stage import clear, stage_key
+from train.data.dataset import open_dataset
 from train.data.member import ResolvedMember
 from train.ladder.members import read_run
 from train.ladder.scores import FoldScores, ScoredRecordings, fold_path, write_fold
 from train.loop.checkpoint import forget_finished
-from train.loop.distributed import run_together
+from train.loop.distributed import processes, run_together
 from train.loop.resume import checkpoints_root
 from train.loop.run import RunFolders, train
 from train.loop.split import open_split
@@ -34,11 +35,14 @@ def main() -> None:
     machine, device = params.machine, choose_device(params.machine.device)
     member = read_run(run, seed)
     clear(*(folder / f"{run}-{seed}" for folder in (LADDER_RUNS, LADDER_REPORTS)), LADDER_MODELS / run / str(seed))
+    # trainings in this process, and the scores after each, then share what is opened here
+    opened = open_dataset(member, machine, device) if processes(machine, device) == 1 else None
     for fold in params.ladder.folds:
         place = place_of(run, seed, fold)
         run_together(partial(train, member, fold, place, machine, device), machine, device)
         forget_finished(checkpoints_root(machine), place.folder)
         write_fold(fold_path(run, seed, fold), score_fold(member, fold, place, machine, device))
+    del opened
 
 
 def place_of(run: str, seed: int, fold: int) -> RunFolders:

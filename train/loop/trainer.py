@@ -14,6 +14,7 @@ from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.progress import Advance, no_progress
 from train.augment.batch import Batch, StepInputs, TrainingBatches
+from train.data.batch_plan import Planner
 from train.data.loader import StreamWaits
 from train.loop.checkpoint import STATE, Checkpoint
 from train.loop.distributed import ALONE, Ranks
@@ -148,7 +149,9 @@ class Trainer:
         number, totals = len(self.history.epochs), self.history.totals
         self._where = f"{self.name}, epoch {number + 1}"
         self._waits = StreamWaits(self._device, totals.device_s)
-        self._divergence = DivergenceCheck(self._where, self._steps, partial(self._recordings, number), totals.steps)
+        # none of it may refer to this trainer: a cycle would keep store, model and optimiser in memory
+        recordings = partial(recordings_of, self._batches.planner, self._recipe.optimiser.accumulate, number)
+        self._divergence = DivergenceCheck(self._where, self._steps, recordings, totals.steps)
 
     def _epoch_record(self, number: int, metrics: dict[str, float]) -> Epoch:
         """The record of the epoch that has just ended."""
@@ -169,12 +172,6 @@ class Trainer:
         size = self._recipe.optimiser.accumulate
         return grouped(self._batches.inputs(epoch, done * size, self._waits), size)
 
-    def _recordings(self, epoch: int, step: int) -> list[str]:
-        """The recordings that went into a step."""
-        size, planner = self._recipe.optimiser.accumulate, self._batches.planner
-        batches = range(step * size, min((step + 1) * size, len(planner)))
-        return list(dict.fromkeys(name for number in batches for name in planner.recordings(epoch, number)))
-
     def _seed(self, epoch: int, step: int) -> None:
         """Let dropout and stochastic depth draw by place: a resumed training drops what it would have dropped."""
         place = (self._recipe.seed, epoch, step, self._rank)
@@ -185,6 +182,12 @@ class Trainer:
         rate = learning_rate(epoch * self._steps + step, self._steps, self._recipe.epochs, optimiser)
         self.training_step.set_rate(rate)
         return rate
+
+
+def recordings_of(planner: Planner, size: int, epoch: int, step: int) -> list[str]:
+    """The recordings that went into a step, which is of `size` batches."""
+    batches = range(step * size, min((step + 1) * size, len(planner)))
+    return list(dict.fromkeys(name for number in batches for name in planner.recordings(epoch, number)))
 
 
 def grouped(batches: Iterable[tuple[AnyBatch, float]], size: int) -> Iterator[tuple[list[AnyBatch], float]]:

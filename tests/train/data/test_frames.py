@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -306,10 +307,28 @@ def test_a_damaged_chunk_is_named_by_every_placement_that_checks_it(
 def test_auto_takes_the_memory_of_a_gpu_only_where_the_store_fits_in_half_of_what_is_free(
     store: Store, machine: MachineParams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.data.frames.DeviceFrames", lambda store, device: None)
+    """What torch has reserved and does not use is free."""
+    monkeypatch.setattr("train.data.frames.DeviceFrames", lambda store, device: HostFrames(store, device))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 1000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 900)
     size = sum(LENGTHS) * 32 * np.dtype(store.quantizer.dtype).itemsize
     for free, said in ((2 * size, "memory of"), (2 * size - 1, "mapped files to")):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free - 100, free))
         line = open_frames(store, torch.device("cuda"), machine)[1]
         assert f"frames from {said} cuda (placement " in line
         assert "the GPU has 0 MB free, and the store may take 50% of them" in line
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 10**9))
+    with pytest.raises(TrainError, match=r"placement: device .* 0 MB are free; set it to auto or host, or .* uint8"):
+        open_frames(store, torch.device("cuda"), machine.model_copy(update={"placement": "device"}))
+
+
+def test_a_store_is_opened_once_for_all_that_use_it_at_the_same_time(
+    store: Store, cpu: torch.device, machine: MachineParams
+) -> None:
+    in_memory = machine.model_copy(update={"placement": "device"})
+    first, second = open_frames(store, cpu, in_memory)[0], open_frames(Store(store.path), cpu, in_memory)[0]
+    assert first is second
+    assert open_frames(store, cpu, machine)[0] is not first
+    gone = weakref.ref(first)
+    del first, second
+    assert gone() is None, "nothing else keeps it"
