@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from train.score.metrics import CMAP_PADDING
@@ -67,10 +68,10 @@ def resampled_windows(truth_NK: Bools, scores_NK: Floats32, counts_BN: Floats64)
 
 def _ranking(truth_NK: Bools, known_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> Resampled:
     """Metrics of each class's ranking of the rows that are known of it."""
-    counts_NB = np.ascontiguousarray(counts_BN.T)
+    counts_NB = np.ascontiguousarray(counts_BN.T, np.float32)  # exact up to 2**24
     auc_BK, precision_BK, padded_BK = (np.full((len(counts_BN), scores_NK.shape[1]), np.nan) for _ in range(3))
     for label, known_N in enumerate(known_NK.T):
-        ranked = Ranked.of(truth_NK[known_N, label], scores_NK[known_N, label], counts_NB[known_N])
+        ranked = Ranked.of(np.flatnonzero(known_N), truth_NK[:, label], scores_NK[:, label], counts_NB)
         auc_BK[:, label] = ranked.roc_auc()
         precision_BK[:, label] = ranked.average_precision()
         can_fail_B = ranked.negatives.sum(axis=0) > 0
@@ -90,20 +91,19 @@ class Ranked:
     at_one: bool  # whether the first group has a score of 1, as the rows have that pad cmAP
 
     @classmethod
-    def of(cls, truth_N: Bools, scores_N: Floats32, counts_NB: Floats64) -> Ranked:
-        """Sort and group; `counts_NB` holds a row for each recording."""
-        order = np.argsort(-scores_N, kind="stable")
-        truth_N, scores_N = truth_N[order], scores_N[order]
-        group_N = np.cumsum(np.diff(scores_N, prepend=np.inf) != 0) - 1
-        scored_N = np.isin(group_N, group_N[truth_N])
-        begins = np.flatnonzero(np.diff(np.where(scored_N, group_N, -1), prepend=-2))
-        if not len(begins):
-            nothing_GB = np.zeros((0, counts_NB.shape[1]))
-            return cls(nothing_GB, nothing_GB, at_one=False)
-        all_GB = np.add.reduceat(counts_NB[order], begins, axis=0)
-        positives_GB, place = np.zeros_like(all_GB), np.flatnonzero(truth_N)
-        np.add.at(positives_GB, np.searchsorted(begins, place, side="right") - 1, counts_NB[order[place]])
-        return cls(positives_GB, all_GB - positives_GB, bool(scored_N[0] and scores_N[0] >= 1))
+    def of(cls, known: Ints, truth_N: Bools, scores_N: Floats32, counts_NB: Floats32) -> Ranked:
+        """Sort and group the rows that are known."""
+        ranked = known[np.argsort(-scores_N[known], kind="stable")]
+        truth, scores = truth_N[ranked], scores_N[ranked]
+        group = np.cumsum(np.diff(scores, prepend=np.inf) != 0) - 1
+        is_scored = np.zeros(len(ranked), bool)
+        is_scored[group[truth]] = True
+        is_scored = is_scored[group]
+        begins = np.flatnonzero(np.diff(np.where(is_scored, group, -1), prepend=-2))
+        ends, positive = np.append(begins, len(ranked)), np.flatnonzero(truth)
+        all_GB = _sums(counts_NB, ranked, ends)
+        positives_GB = _sums(counts_NB, ranked[positive], np.searchsorted(positive, ends))
+        return cls(positives_GB, all_GB - positives_GB, bool(len(begins) and is_scored[0] and scores[0] >= 1))
 
     def roc_auc(self) -> Floats64:
         """(B,), NaN without a positive or a negative."""
@@ -124,6 +124,12 @@ class Ranked:
         found_GB, so_far_GB = np.cumsum(positives_GB, axis=0), np.cumsum(positives_GB + negatives_GB, axis=0)
         sums_B = (positives_GB * found_GB / np.maximum(so_far_GB, 1)).sum(axis=0)
         return np.where(known_B, sums_B / np.maximum(positives_GB.sum(axis=0), 1), np.nan)
+
+
+def _sums(counts_NB: Floats32, row: Ints, ends: Ints) -> Floats64:
+    """Sums of the counts of spans of rows, from each of `ends` to the next: (G, B)."""
+    spans = csr_array((np.ones(len(row), np.float32), row, ends), shape=(len(ends) - 1, len(counts_NB)))
+    return np.asarray(spans @ counts_NB, np.float64)
 
 
 def _counts(true_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> tuple[Floats64, Floats64, Floats64]:

@@ -3,10 +3,7 @@
 `known` marks the cells that count: a secondary label is neither a positive nor a negative of its class.
 """
 
-from typing import Any
-
 import numpy as np
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
 
@@ -15,45 +12,47 @@ CMAP_PADDING = 5  # BirdCLEF 2023: five all-positive rows soften the score of ra
 
 def class_roc_auc(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> Floats64:
     """ROC-AUC of each class: (K,), NaN where a class has no positive or no negative."""
-    return _per_class(truth_NK, scores_NK, known_NK, roc_auc_score)
+    auc_K, _, _ = _rankings(truth_NK, scores_NK, known_NK)
+    return auc_K
 
 
 def class_average_precision(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> Floats64:
     """Average precision of each class: (K,), NaN where a class has no positive or no negative."""
-    return _per_class(truth_NK, scores_NK, known_NK, average_precision_score)
+    _, precision_K, _ = _rankings(truth_NK, scores_NK, known_NK)
+    return precision_K
 
 
-def _per_class(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools, metric: Any) -> Floats64:
-    values = np.full(truth_NK.shape[1], np.nan)
-    for label in range(truth_NK.shape[1]):
-        rows = known_NK[:, label]
-        truth = truth_NK[rows, label]
-        if truth.any() and not truth.all():
-            values[label] = metric(truth, scores_NK[rows, label])
-    return values
+def _rankings(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> tuple[Floats64, ...]:
+    """ROC-AUC, average precision, and that after `CMAP_PADDING` positives with a score of 1: 3 x (K,).
 
+    NaN where a class has no positive or no negative: with padding it would be 1, whatever the scores.
 
-def padded_cmap(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools, padding: int = CMAP_PADDING) -> float:
-    """Mean average precision over the classes that can be scored, after `padding` rows that are positive everywhere.
-
-    These have a positive and a negative; without a negative it is 1, whatever the scores.
-
-    Source: BirdCLEF 2023's metric.
+    Raises
+    ------
+    ValueError
+        If a score is no number.
     """
-    present = (truth_NK & known_NK).any(axis=0) & (~truth_NK & known_NK).any(axis=0)
-    if not present.any():
-        return float("nan")
-    pad_true = np.ones((padding, truth_NK.shape[1]), bool)
-    truth, known = np.vstack([truth_NK, pad_true]), np.vstack([known_NK, pad_true])
-    scores_padded = np.vstack([scores_NK, pad_true.astype(np.float32)])
-    return float(
-        np.mean(
-            [
-                average_precision_score(truth[known[:, label], label], scores_padded[known[:, label], label])
-                for label in np.flatnonzero(present)
-            ]
-        )
-    )
+    if np.isnan(scores_NK).any():
+        raise ValueError("scores that are no numbers cannot be ranked")
+    positive_KN, known_K = np.ascontiguousarray((truth_NK & known_NK).T), known_NK.sum(axis=0)
+    ordered_KN = np.sort(np.where(known_NK, scores_NK, np.float32(-np.inf)).T)  # unknown cells come first
+    positives_K, values_3K = positive_KN.sum(axis=1), np.full((3, len(known_K)), np.nan)
+    for label in np.flatnonzero((positives_K > 0) & (positives_K < known_K)):
+        positives_P = np.sort(scores_NK[:, label][positive_KN[label]])
+        values_3K[:, label] = _ranking(positives_P, ordered_KN[label, -known_K[label] :])
+    return tuple(values_3K)
+
+
+def _ranking(positives_P: Floats32, rows_N: Floats32) -> tuple[float, float, float]:
+    """The three of one class; scores of its positives, and of all its known rows, ascend."""
+    positives, rows = len(positives_P), len(rows_N)
+    own_P, all_P = positives_P.searchsorted(positives_P), rows_N.searchsorted(positives_P)
+    ties_P = rows_N.searchsorted(positives_P, "right") - all_P - positives_P.searchsorted(positives_P, "right") + own_P
+    wins = (all_P - own_P + ties_P / 2).sum()  # of pairs with a negative
+    found_P, called_P, added_P = positives - own_P, rows - all_P, CMAP_PADDING * (positives_P <= 1)
+    found, called = (len(each) - int(each.searchsorted(1)) + CMAP_PADDING for each in (positives_P, rows_N))
+    padded = ((found_P + added_P) / (called_P + added_P)).sum() + CMAP_PADDING * found / called
+    return wins / positives / (rows - positives), (found_P / called_P).mean(), padded / (positives + CMAP_PADDING)
 
 
 def recording_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32) -> dict[str, float]:
@@ -70,32 +69,21 @@ def recording_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32)
     accuracy, macro ROC-AUC over the classes that have positives and how many these are, padded cmAP, macro F1 of the
     best-scored class over the classes that have positives. Of one class all are NaN: none of them could fail.
     """
-    truth_NK = np.zeros(scores_NK.shape, bool)
-    truth_NK[np.arange(len(primary_N)), primary_N] = True
-    auc_K = class_roc_auc(truth_NK, scores_NK, ~secondary_NK)
-    best_N = scores_NK.argmax(axis=1)
-    f1 = f1_score(primary_N, best_N, labels=np.unique(primary_N), average="macro", zero_division=0)
+    truth_NK, best_N = primary_N[:, None] == np.arange(scores_NK.shape[1]), scores_NK.argmax(axis=1)
+    chosen = primary_N, best_N, primary_N[best_N == primary_N]
+    true_K, called_K, right_K = (np.bincount(each, minlength=scores_NK.shape[1]) for each in chosen)
+    f1 = np.mean((2 * right_K / np.maximum(true_K + called_K, 1))[true_K > 0])
     can_fail = scores_NK.shape[1] > 1
     return {
         "accuracy": float((best_N == primary_N).mean()) if can_fail else float("nan"),
-        "macro_roc_auc": _mean(auc_K),
-        "classes_scored": int(np.isfinite(auc_K).sum()),
-        "cmap": padded_cmap(truth_NK, scores_NK, ~secondary_NK),
+        **window_metrics(truth_NK, scores_NK, ~secondary_NK),
         "macro_f1": float(f1) if can_fail else float("nan"),
     }
 
 
-def window_metrics(truth_NK: Bools, scores_NK: Floats32) -> dict[str, float]:
-    """Metrics of scores per window of a soundscape, where several species may sing or none."""
-    known_NK = np.ones_like(truth_NK)
-    auc_K = class_roc_auc(truth_NK, scores_NK, known_NK)
-    return {
-        "macro_roc_auc": _mean(auc_K),
-        "classes_scored": int(np.isfinite(auc_K).sum()),
-        "cmap": padded_cmap(truth_NK, scores_NK, known_NK),
-    }
-
-
-def _mean(values: Floats64) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
+def window_metrics(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools | None = None) -> dict[str, float]:
+    """Metrics of scores per window of a soundscape, where several species may sing or none; all count by default."""
+    auc_K, _, padded_K = _rankings(truth_NK, scores_NK, np.ones_like(truth_NK) if known_NK is None else known_NK)
+    scored_K = np.isfinite(auc_K)
+    means = [float(each[scored_K].mean()) if scored_K.any() else float("nan") for each in (auc_K, padded_K)]
+    return {"macro_roc_auc": means[0], "classes_scored": int(scored_K.sum()), "cmap": means[1]}

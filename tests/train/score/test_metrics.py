@@ -9,7 +9,13 @@ import pytest
 import sklearn.metrics
 
 from train.score.bootstrap import draw_resamples, resampled_metrics
-from train.score.metrics import class_average_precision, class_roc_auc, padded_cmap, recording_metrics, window_metrics
+from train.score.metrics import (
+    CMAP_PADDING,
+    class_average_precision,
+    class_roc_auc,
+    recording_metrics,
+    window_metrics,
+)
 
 N, K = 120, 6
 Floats = npt.NDArray[np.float32]
@@ -36,6 +42,10 @@ def nothing() -> Bools:
     return np.zeros((N, K), bool)
 
 
+def cmap(truth: Bools, scores: Floats) -> float:
+    return window_metrics(truth, scores)["cmap"]
+
+
 def one_hot(primary: Ints) -> Bools:
     return np.asarray(np.arange(K) == primary[:, None])
 
@@ -60,7 +70,7 @@ def test_accuracy_and_macro_f1_equal_sklearn(primary: Ints, scores: Floats, noth
 
 def test_cmap_equals_the_formula_of_birdclef_2023(primary: Ints, scores: Floats) -> None:
     truth, guess = one_hot(primary)[:, : K - 1], scores[:, : K - 1]
-    assert padded_cmap(truth, guess, np.ones_like(truth)) == pytest.approx(birdclef_2023(truth, guess))
+    assert cmap(truth, guess) == pytest.approx(birdclef_2023(truth, guess))
 
 
 def birdclef_2023(truth: Bools, scores: Floats, padding_factor: int = 5) -> float:
@@ -77,16 +87,39 @@ def birdclef_2023(truth: Bools, scores: Floats, padding_factor: int = 5) -> floa
 
 def test_cmap_leaves_out_classes_without_a_positive(primary: Ints, scores: Floats) -> None:
     truth = one_hot(primary)
-    without_last = padded_cmap(truth[:, : K - 1], scores[:, : K - 1], np.ones((N, K - 1), bool))
-    assert padded_cmap(truth, scores, np.ones_like(truth)) == without_last
+    assert cmap(truth, scores) == cmap(truth[:, : K - 1], scores[:, : K - 1])
 
 
-def test_average_precision_of_a_class_equals_sklearn(primary: Ints, scores: Floats) -> None:
-    truth = one_hot(primary)
-    values = class_average_precision(truth, scores, np.ones_like(truth))
-    for label in range(K - 1):
-        assert values[label] == sklearn.metrics.average_precision_score(truth[:, label], scores[:, label])
-    assert np.isnan(values[K - 1])
+@pytest.mark.parametrize("steps", [3, 50, 1e7], ids=["few levels", "ties", "no tie"])
+@pytest.mark.parametrize("share", [0.02, 0.4], ids=["rare", "common"])
+def test_rankings_equal_those_of_sklearn_with_ties_masks_and_classes_that_cannot_be_scored(
+    steps: float, share: float
+) -> None:
+    rng = np.random.default_rng(7)
+    truth, known = rng.random((900, 40)) < share, rng.random((900, 40)) < 0.9
+    truth[:, 0], truth[:, 1], known[:, 2] = False, True, False
+    shown = (np.round((rng.random(truth.shape) ** 3 + 0.3 * truth) * steps) / steps).astype(np.float32)  # some above 1
+    auc, precision = class_roc_auc(truth, shown, known), class_average_precision(truth, shown, known)
+    padded = []
+    for label, rows in enumerate(known.T):
+        positives, scores = truth[rows, label], shown[rows, label]
+        if not 0 < positives.sum() < len(positives):
+            assert np.isnan([auc[label], precision[label]]).all()
+            continue
+        assert auc[label] == pytest.approx(sklearn.metrics.roc_auc_score(positives, scores), abs=1e-9)
+        assert precision[label] == pytest.approx(sklearn.metrics.average_precision_score(positives, scores), abs=1e-9)
+        softened = np.append(positives, [True] * CMAP_PADDING), np.append(scores, [1.0] * CMAP_PADDING)
+        padded.append(sklearn.metrics.average_precision_score(*softened))
+    found = window_metrics(truth, shown, known)
+    assert found["cmap"] == pytest.approx(np.mean(padded), abs=1e-9)
+    assert found["macro_roc_auc"] == pytest.approx(np.nanmean(auc), abs=1e-12)
+    assert found["classes_scored"] == len(padded) <= 37
+
+
+def test_scores_that_are_no_numbers_are_not_ranked(primary: Ints, scores: Floats, nothing: Bools) -> None:
+    scores[3, 2] = np.nan
+    with pytest.raises(ValueError, match="no numbers"):
+        recording_metrics(primary, nothing, scores)
 
 
 def test_a_class_that_is_always_there_has_no_roc_auc(scores: Floats) -> None:
@@ -153,6 +186,6 @@ def test_of_one_class_no_metric_is_told_since_none_could_fail() -> None:
 
 
 def test_a_class_that_all_rows_have_is_left_out_of_cmap(primary: Ints, scores: Floats) -> None:
-    truth, known = one_hot(primary), np.ones((N, K), bool)
+    truth = one_hot(primary)
     everywhere = np.hstack([truth, np.ones((N, 1), bool)]), np.hstack([scores, scores[:, :1]])
-    assert padded_cmap(*everywhere, np.ones((N, K + 1), bool)) == padded_cmap(truth, scores, known)
+    assert cmap(*everywhere) == cmap(truth, scores)
