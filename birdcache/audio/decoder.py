@@ -76,11 +76,11 @@ class Decoder(Child):
         path: AnyPath,
         duration_s: float,
         sha256: str,
-        blocks: int | None = None,
+        samples: int | None = None,
         read_as: str | None = None,
     ) -> str:
         """As `birdcache.audio.read.sound_sha256`, for a recording whose header promises this duration."""
-        arguments = {"sha256": sha256, "blocks": blocks, "read_as": read_as}
+        arguments = {"sha256": sha256, "samples": samples, "read_as": read_as}
         return str(self._value(sound_sha256, path, arguments, self._wait_for(duration_s)))
 
     def waveform(

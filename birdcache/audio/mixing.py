@@ -8,7 +8,7 @@ which wind hides birds, and that of their differences, in which hiss does.
 
 import numpy as np
 
-from birdcache.arrays import Floats32, Floats64
+from birdcache.arrays import Floats32
 
 LEFT = 0.25  # of what the loudest channel alone would leave in the mean
 SHARE = 0.1  # of a recording's power, in blocks that cancel
@@ -26,10 +26,13 @@ class Mixing:
     def take(self, samples_SC: Floats32) -> None:
         """Take the next block."""
         with np.errstate(all="ignore"):  # samples that are no numbers are refused later, in better words
-            for which, change_SC in enumerate((samples_SC - samples_SC.mean(axis=0), np.diff(samples_SC, axis=0))):
-                power_C, mean = _power(change_SC), _power(change_SC.mean(axis=1, keepdims=True))[0]
+            samples_CS = np.ascontiguousarray(samples_SC.T)
+            samples_CS -= samples_CS.mean(axis=1, keepdims=True)
+            for which, change_CS in enumerate((samples_CS, np.diff(samples_CS))):
+                products_CC = np.asarray(change_CS @ change_CS.T, dtype=np.float64)  # of each channel with each
+                power_C = products_CC.diagonal()
                 self._total[which] += power_C.max()
-                if mean < LEFT * power_C.max() / len(power_C) ** 2:
+                if products_CC.sum() < LEFT * power_C.max():  # the mean's power is the sum / C**2
                     self._lost[which] += power_C.max()
             self._power_C += power_C
 
@@ -38,10 +41,6 @@ class Mixing:
         if not (self._lost > SHARE * self._total).any():
             return ""
         return f"{CHANNEL}{1 + int(np.argmax(self._power_C >= ALIKE * self._power_C.max()))}"
-
-
-def _power(samples_SC: Floats32) -> Floats64:
-    return np.asarray(np.square(samples_SC, dtype=np.float64).sum(axis=0))
 
 
 def channel_of(read_as: str) -> int | None:

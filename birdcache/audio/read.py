@@ -109,6 +109,7 @@ def waveform_blocks(
     lead: int = 0,
     silence: bool = False,
     read_as: str | None = None,
+    most: int | None = None,
 ) -> Iterator[Floats32]:
     """Decode a file, mix its channels to one (`birdcache.audio.mixing`) and resample it.
 
@@ -120,10 +121,11 @@ def waveform_blocks(
     lead : room for so many other samples in front of each piece, so that the front end need not copy it.
     silence : whether it may be silent.
     read_as : as of `AudioInfo`, or None to find it out, by decoding twice.
+    most : samples of a block at the file's own rate; None for `BLOCK_SAMPLES`.
 
     Yields
     ------
-    (lead + S,) float32, nominally within +-1, S about `BLOCK_SAMPLES` and round(frames * sample_rate_hz / the file's
+    (lead + S,) float32, nominally within +-1, S about `most` and round(frames * sample_rate_hz / the file's
     rate) in all. A refusal of what decodes comes where it occurs, after the good pieces before it.
     """
     with fetched(path) as local, _opened(local, path) as file:
@@ -137,7 +139,8 @@ def waveform_blocks(
             wanted_hz = info.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
             check = SampleCheck(info.frames, silence)
             room = lead if info.sample_rate_hz == wanted_hz else 0
-            checked = _checked(audio, check, info.frames, header.reading or WHOLE, room, channel_of(read_as))
+            facts = info.frames, most or BLOCK_SAMPLES, header.reading or WHOLE
+            checked = _checked(audio, check, *facts, room, channel_of(read_as))
             if info.sample_rate_hz == wanted_hz:
                 yield from checked
             else:
@@ -146,18 +149,19 @@ def waveform_blocks(
 
 
 def sound_sha256(
-    path: AnyPath, sha256: str | None = None, blocks: int | None = None, read_as: str | None = None
+    path: AnyPath, sha256: str | None = None, samples: int | None = None, read_as: str | None = None
 ) -> str:
     """SHA-256 of a recording's samples: its channels mixed to one at its own rate, as float32; -0 counts as 0.
 
     Parameters
     ----------
     sha256 : the file's bytes as they were seen before, or None to accept any.
-    blocks : so many blocks of samples from its beginning, or None for all.
+    samples : so many from its beginning, or None for all.
     read_as : as of `AudioInfo`, or None to find it out.
     """
     digest = hashlib.sha256()
-    for block_S in islice(waveform_blocks(path, None, sha256, silence=True, read_as=read_as), blocks):
+    blocks = waveform_blocks(path, None, sha256, silence=True, read_as=read_as, most=samples)
+    for block_S in islice(blocks, None if samples is None else 1):
         digest.update((block_S + np.float32(0)).astype("<f4").tobytes())
     return digest.hexdigest()
 
@@ -199,12 +203,12 @@ def _resampled(blocks: Iterator[Floats32], info: AudioInfo, sample_rate_hz: int)
 
 
 def _checked(
-    audio: Any, check: SampleCheck, frames: int, reading: Reading, lead: int, channel: int | None
+    audio: Any, check: SampleCheck, frames: int, most: int, reading: Reading, lead: int, channel: int | None
 ) -> Iterator[Floats32]:
     """Decode (room + S,) blocks, and check that they are what the file promises, and that nothing follows."""
     try:
         audio.read(reading.skipped)
-        while frames > 0 and len(block_S := _mono_block(audio, lead, min(frames, BLOCK_SAMPLES), channel)) > lead:
+        while frames > 0 and len(block_S := _mono_block(audio, lead, min(frames, most), channel)) > lead:
             check.take(block_S[lead:])
             frames -= len(block_S) - lead
             yield block_S

@@ -1,5 +1,8 @@
 """Parallel work: processes of this machine (loky, by joblib), or workers of a Dask cluster, by the same call.
 
+Tasks that leave their work to a decoder's process are run by threads instead: another process around each would take
+longer to start than it takes to read a thousand headers.
+
 Tasks go to Dask directly: joblib's own Dask backend (1.6) waits for ever on a task that Dask has given up, such as one
 whose workers ran out of memory, and puts several short tasks together, so that the longest no longer come first.
 """
@@ -9,7 +12,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,26 +34,41 @@ ANY_PORT = "127.0.0.1:0"  # of the dashboard; the usual 8787 may be taken
 IMPORTS = "import pipeline.builder.worker, pipeline.dataset.scan"
 
 
-def run_unordered(tasks: Iterable[Task], machine: MachineParams) -> Iterator[Any]:
+def run_unordered(tasks: Iterable[Task], machine: MachineParams, decoding: bool = False) -> Iterator[Any]:
     """Run (function, arguments) tasks in parallel; yields results as they come.
 
     Parameters
     ----------
     tasks : in the order in which they are handed out.
     machine : workers (0 = one per core, or all of the cluster), backend, scheduler.
+    decoding : whether all that they do is wait for `birdcache.audio.decoder.decoder`; such tasks are all known at once.
 
     Raises
     ------
     PipelineError
         If the backend is dask and it is not installed, its scheduler does not answer, or it gives a task up.
     """
-    if machine.backend == "loky":
+    if machine.backend == "loky" and decoding:
+        yield from _in_threads(tasks, machine.workers or joblib.cpu_count())
+    elif machine.backend == "loky":
         calls = (joblib.delayed(function)(*arguments) for function, arguments in tasks)
         mortal = {"initializer": exit_with_parent, "initargs": (os.getpid(),)}
         yield from joblib.Parallel(machine.workers or ALL, return_as="generator_unordered", **mortal)(calls)
-        return
-    with _cluster(machine) as client:
-        yield from _on_cluster(client, iter(tasks), at_once=machine.workers if machine.scheduler else 0)
+    else:
+        with _cluster(machine) as client:
+            yield from _on_cluster(client, iter(tasks), at_once=machine.workers if machine.scheduler else 0)
+
+
+_threads = cache(ThreadPoolExecutor)  # they live as long as this process, and so do their decoders
+
+
+def _in_threads(tasks: Iterable[Task], count: int) -> Iterator[Any]:
+    futures = [_threads(count).submit(function, *arguments) for function, arguments in tasks]
+    try:
+        yield from (future.result() for future in as_completed(futures))
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def sweep_after(ended: int) -> None:

@@ -3,8 +3,8 @@
 Same means sample by sample, after decoding: a FLAC file of a WAV file, an Ogg file with another serial number, a
 stereo file of two equal channels. What was encoded anew with losses, resampled, cut or made louder is another sound.
 
-Only files that could be the same are decoded: those of equal length and rate, first their beginnings, and of those
-whose beginnings agree the rest. Recordings of a library mostly differ in length by some sample, so that few are.
+Only files that could be the same are decoded: those of equal length and rate, first their openings, and of those
+whose openings agree the rest. Recordings of a library mostly differ in length by some sample, so that few are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from birdcache.storage import absolute
 from cache.tables import Col
 from pipeline.builder.parallel import run_unordered
 
-BEGINNING_BLOCKS = 1  # of `birdcache.audio.read.BLOCK_SAMPLES`: 4 s at 32 kHz
+OPENINGS = (2**12, 2**17)  # samples: 0.1 s and 4 s at 32 kHz; few files agree in the first, and few of these differ
 BATCH_FILES = 16  # per task of a worker
 FACTS = [Col.PATH, Col.SHA256, Col.DURATION_S, Col.SAMPLE_RATE_HZ, Col.READ_AS]
 Suspect = tuple[str, float, str, str]  # path, duration in seconds, how it is read, SHA-256 of the file's bytes
@@ -56,15 +56,15 @@ def same_sounds(files: pd.DataFrame, machine: MachineParams) -> pd.Series[str]:
     """
     contents = files.drop_duplicates(Col.SHA256).set_index(Col.SHA256)
     key = contents[Col.SAMPLE_RATE_HZ].astype(str) + " " + contents[Col.DURATION_S].astype(float).map(float.hex)
-    for blocks, what in ((BEGINNING_BLOCKS, "compare openings"), (None, "compare sounds")):
+    for samples in (*OPENINGS, None):
         suspects = contents[key.duplicated(keep=False)]
-        sounds = _sounds(suspects, blocks, machine, what)
+        sounds = _sounds(suspects, samples, machine)
         key = key.where(~key.index.isin(suspects.index), key + " " + sounds)
     first = key.index.to_series().groupby(key).transform("min")
     return files[Col.SHA256].map(first).astype(str)
 
 
-def _sounds(suspects: pd.DataFrame, blocks: int | None, machine: MachineParams, what: str) -> pd.Series[str]:
+def _sounds(suspects: pd.DataFrame, samples: int | None, machine: MachineParams) -> pd.Series[str]:
     """Digest of the sound of each file, by its SHA-256."""
     found: dict[str, str] = {}
     if len(suspects):
@@ -72,21 +72,22 @@ def _sounds(suspects: pd.DataFrame, blocks: int | None, machine: MachineParams, 
             zip(suspects[Col.PATH], suspects[Col.DURATION_S], suspects[Col.READ_AS], suspects.index, strict=True)
         )
         base = os.fspath(Path.cwd())
-        batches = (files[start : start + BATCH_FILES] for start in range(0, len(files), BATCH_FILES))
-        with Progress(len(files), what, "files") as progress:
-            for batch in run_unordered(((_batch_sounds, (batch, blocks, base)) for batch in batches), machine):
+        starts = range(0, len(files), BATCH_FILES)
+        tasks = ((_batch_sounds, (files[start : start + BATCH_FILES], samples, base)) for start in starts)
+        with Progress(len(files), "compare openings" if samples else "compare sounds", "files") as progress:
+            for batch in run_unordered(tasks, machine, decoding=True):
                 found |= batch
                 progress.update(len(batch))
     return pd.Series(found, index=suspects.index, dtype=str)
 
 
-def _batch_sounds(files: Sequence[Suspect], blocks: int | None, base: str) -> dict[str, str]:
-    return {file[-1]: _sound(file, blocks, base) for file in files}
+def _batch_sounds(files: Sequence[Suspect], samples: int | None, base: str) -> dict[str, str]:
+    return {file[-1]: _sound(file, samples, base) for file in files}
 
 
-def _sound(file: Suspect, blocks: int | None, base: str) -> str:
+def _sound(file: Suspect, samples: int | None, base: str) -> str:
     path, duration_s, read_as, sha256 = file
     try:
-        return with_second_try(partial(decoder().sound, absolute(path, base), duration_s, sha256, blocks, read_as))
+        return with_second_try(partial(decoder().sound, absolute(path, base), duration_s, sha256, samples, read_as))
     except RejectedAudio:
         return sha256

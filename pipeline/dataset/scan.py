@@ -17,7 +17,7 @@ from birdcache.progress import Progress
 from birdcache.storage import AnyPath, absolute
 from pipeline.builder.parallel import run_unordered
 
-BATCH_FILES = 64  # per task of a worker: a file takes a millisecond, a task's way there and back several
+BATCH_FILES = 32  # per task of a worker: a file takes a millisecond, a task's way to a cluster and back several
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def scan_files(paths: Sequence[str], data: DataParams, machine: MachineParams, w
     tasks = ((_scan_batch, (start, paths[start : start + BATCH_FILES], base, data)) for start in starts)
     scans: dict[int, list[Scan]] = {}
     with Progress(len(paths), what, "files") as progress:
-        for start, batch in run_unordered(tasks, machine):
+        for start, batch in run_unordered(tasks, machine, decoding=True):
             scans[start] = batch
             progress.update(len(batch))
     return pd.DataFrame([vars(scan) for start in starts for scan in scans[start]])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from birdcache.audio.decoder import decoder
 from birdcache.audio.read import read_info
 from birdcache.errors import PipelineError
 from birdcache.params import load as parameters
@@ -53,6 +54,26 @@ def is_alive(pid: int) -> bool:
 def test_loky_gives_every_result_for_one_and_two_workers() -> None:
     assert sorted(run_unordered(DIVISIONS, machine(workers=1))) == QUOTIENTS
     assert sorted(run_unordered(DIVISIONS, machine(workers=2))) == QUOTIENTS
+
+
+def test_tasks_for_decoders_take_no_process_around_them_and_keep_their_decoders() -> None:
+    assert sorted(run_unordered(DIVISIONS, machine(workers=2), decoding=True)) == QUOTIENTS
+    assert set(run_unordered([(os.getpid, ())], machine(workers=2), decoding=True)) == {os.getpid()}
+    first, second = (list(run_unordered([(decoder, ())], machine(), decoding=True)) for _ in range(2))
+    assert first == second
+
+
+def test_tasks_for_decoders_that_nobody_waits_for_are_not_begun() -> None:
+    begun: list[int] = []
+
+    def task(number: int) -> None:
+        time.sleep(0.05)
+        begun.append(number)
+
+    next(run_unordered([(task, (number,)) for number in range(99)], machine(), decoding=True))
+    list(run_unordered([(task, (99,))], machine(), decoding=True))
+    assert begun[-1] == 99
+    assert len(begun) < 9
 
 
 def test_worker_ends_with_its_stage(tmp_path: Path) -> None:

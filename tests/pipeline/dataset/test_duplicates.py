@@ -132,7 +132,7 @@ def test_difference_behind_the_first_block_counts(scanned: Scan, machine: Machin
     late[BLOCK_SAMPLES + 500] += 2**-15
     files = scanned({name: encoded(each, "WAV", "PCM_16") for name, each in {"a.wav": sound, "b.wav": late}.items()})
     assert list(same_sounds(files, machine)) == list(files["sha256"])
-    assert sound_sha256(Path("a.wav"), blocks=1) == sound_sha256(Path("b.wav"), blocks=1)
+    assert sound_sha256(Path("a.wav"), samples=BLOCK_SAMPLES) == sound_sha256(Path("b.wav"), samples=BLOCK_SAMPLES)
     assert sound_sha256(Path("a.wav")) != sound_sha256(Path("b.wav"))
 
 
@@ -150,9 +150,9 @@ def test_only_what_could_be_the_same_is_decoded(
     decoded: list[tuple[str, int | None]] = []
     found = duplicates._sound
 
-    def noted(file: duplicates.Suspect, blocks: int | None, base: str) -> str:
-        decoded.append((file[0], blocks))
-        return found(file, blocks, base)
+    def noted(file: duplicates.Suspect, samples: int | None, base: str) -> str:
+        decoded.append((file[0], samples))
+        return found(file, samples, base)
 
     monkeypatch.setattr(duplicates, "_sound", noted)
     lengths = {f"{n}.wav": encoded(noise(n, RATE_HZ + n), "WAV", "PCM_16") for n in range(4)}
@@ -160,8 +160,9 @@ def test_only_what_could_be_the_same_is_decoded(
     files = scanned(lengths | alike | {"5.flac": encoded(noise(5), "FLAC", "PCM_16")})
     same_sounds(files, machine)
     suspects = ["0.wav", "5.flac", "alike 5.wav", "alike 6.wav"]
-    assert sorted(path for path, blocks in decoded if blocks == 1) == suspects
-    assert sorted(path for path, blocks in decoded if blocks is None) == ["5.flac", "alike 5.wav"]
+    assert sorted(path for path, samples in decoded if samples == duplicates.OPENINGS[0]) == suspects
+    assert sorted(path for path, samples in decoded if samples is None) == ["5.flac", "alike 5.wav"]
+    assert sorted({samples for _, samples in decoded if samples}) == list(duplicates.OPENINGS)
 
 
 def test_file_that_does_not_decode_is_only_itself(scanned: Scan, machine: MachineParams) -> None:
