@@ -27,6 +27,7 @@ WITHOUT_RESULT = {
     "birdcache/__init__.py": "offers a bundle in Python, which no stage uses",
     "birdcache/progress.py": "shows how far the work is",
     "birdcache/process.py": "ends a process with the one that started it",
+    "birdcache/params/checks.py": "refuses params.yaml, or leaves it as it is",
     "birdcache/params/sections.py": "refuses params.yaml, or leaves it as it is",
     "birdcache/params/rules.py": "refuses params.yaml, or leaves it as it is",
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from birdcache.labels import LABEL_RULE, is_label
+from birdcache.params.checks import each_once, kept
 from birdcache.text import is_printable
 
 MODEL, DESCRIPTION, SUMS = "model.onnx", "bundle.json", "SHA256SUMS"
@@ -24,22 +24,10 @@ CONFIG = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=Fals
 MOST_SAMPLES = 2**25  # of the rows of all inputs for one clip: far more than any needs
 
 
-def kept(is_kept: Callable[[Any], bool], rule: str) -> AfterValidator:
-    """The rule of a value, which is said where it is broken."""
-
-    def check(value: Any) -> Any:
-        if not is_kept(value):
-            raise ValueError(rule)
-        return value
-
-    return AfterValidator(check)
-
-
 PRINTABLE = kept(is_printable, "holds a character that cannot be printed")
-EACH_ONCE = kept(lambda values: len(set(values)) == len(values), "names one twice")
 Word = Annotated[str, Field(min_length=1, max_length=200), PRINTABLE]
 Label = Annotated[str, kept(is_label, LABEL_RULE)]
-Labels = Annotated[list[Label], Field(min_length=1, max_length=20_000), EACH_ONCE]
+Labels = Annotated[list[Label], Field(min_length=1, max_length=20_000), each_once("one")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Frames = Annotated[int, Field(ge=0, le=2**20)]
 

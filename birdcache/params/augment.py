@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from operator import ge
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from birdcache.params.checks import beside
 from birdcache.params.sections import CountOrNone, Decibels, NonNegative, Probability, Section
 
 LabelRule = Literal["lambda", "max", "sum"]
@@ -62,15 +64,7 @@ class _AddedSound(Section):
 
     probability: Probability
     lowest_snr_db: Ratio
-    highest_snr_db: Ratio
-
-    @field_validator("highest_snr_db")
-    @classmethod
-    def _not_below_lowest(cls, highest: float, info: ValidationInfo) -> float:
-        lowest = info.data.get("lowest_snr_db")
-        if lowest is not None and highest < lowest:
-            raise ValueError(f"must be at least lowest_snr_db ({lowest:g}); raise it")
-        return highest
+    highest_snr_db: Annotated[Ratio, beside("lowest_snr_db", ge, "must be at least lowest_snr_db ({:g}); raise it")]
 
 
 class BackgroundParams(_AddedSound):

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
+from birdcache.params.checks import each_once
 from birdcache.params.recipe import Member, Recipe, merged, resolve_recipe
-from birdcache.params.rules import explain, member_problems, valid_entries
+from birdcache.params.rules import Entries, explain, mapping, member_problems, valid, valid_entries
 from birdcache.params.sections import Name, Section, Seed
-from birdcache.params.views import View
 
 FEWEST_SEEDS = 3  # a spread of two is none
 
@@ -31,18 +31,11 @@ class Ladder(Section):
     benchmarks.
     """
 
-    seeds: Annotated[list[Seed], Field(min_length=FEWEST_SEEDS)]
-    folds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=FEWEST_SEEDS), each_once("a number")]
+    folds: Annotated[list[int], Field(min_length=1), each_once("a number")]
     rungs: dict[Name, Member]
     ensemble: dict[Name, Annotated[list[Name], Field(min_length=2)]]
     ablations: dict[Name, Ablation]
-
-    @field_validator("seeds", "folds")
-    @classmethod
-    def _each_once(cls, numbers: list[int]) -> list[int]:
-        if len(set(numbers)) != len(numbers):
-            raise ValueError("names a number twice; name each once")
-        return numbers
 
     @property
     def trained(self) -> list[str]:
@@ -76,34 +69,18 @@ def ablated(rung: Member, without: dict[str, Any]) -> Member:
 
 def ladder_problems(raw: dict[str, Any]) -> Iterator[str]:
     """Problems between the ladder's keys, and between these and views, recipes and folds."""
-    section = raw.get("ladder")
-    if not isinstance(section, Mapping):
-        return
-    views = valid_entries(TypeAdapter(View), raw.get("views"))
-    recipes = valid_entries(TypeAdapter(Recipe), raw.get("train"))
-    rungs = valid_entries(TypeAdapter(Member), section.get("rungs"))
-    ablations = valid_entries(TypeAdapter(Ablation), section.get("ablations"))
+    section, entries = mapping(raw.get("ladder")), Entries.of(raw)
+    rungs = valid_entries(Member, section.get("rungs"))
     for name, rung in rungs.items():
-        yield from member_problems(f"ladder.rungs.{name}", rung, raw, views, recipes)
-    for name, ablation in ablations.items():
-        yield from _ablation_problems(name, ablation, rungs, raw, views, recipes)
-    try:
-        ladder = Ladder.model_validate(section)
-    except ValidationError:
-        return  # already reported by the schema of the whole file
-    yield from _name_problems(ladder)
-    yield from _fold_problems(ladder, raw)
+        yield from member_problems(f"ladder.rungs.{name}", rung, entries)
+    for name, ablation in valid_entries(Ablation, section.get("ablations")).items():
+        yield from _ablation_problems(f"ladder.ablations.{name}", ablation, rungs, entries)
+    if ladder := valid(Ladder, section):
+        yield from _name_problems(ladder)
+        yield from _fold_problems(ladder, mapping(raw.get("folds")).get("count"))
 
 
-def _ablation_problems(
-    name: str,
-    ablation: Ablation,
-    rungs: dict[str, Member],
-    raw: dict[str, Any],
-    views: dict[str, Any],
-    recipes: dict[str, Any],
-) -> Iterator[str]:
-    key = f"ladder.ablations.{name}"
+def _ablation_problems(key: str, ablation: Ablation, rungs: dict[str, Member], entries: Entries) -> Iterator[str]:
     if ablation.rung not in rungs:
         yield f"{key}.rung = {ablation.rung!r}: names no valid rung; choose one of: {', '.join(rungs)}"
         return
@@ -113,12 +90,12 @@ def _ablation_problems(
     except ValidationError as error:
         yield from (explain(problem, {}, Member, f"{key}.without.") for problem in error.errors())
         return
-    yield from member_problems(f"{key}.without", member, raw, views, recipes)
-    if _same_training(member, rung, recipes):
+    yield from member_problems(f"{key}.without", member, entries)
+    if _same_training(member, rung, entries.recipes):
         yield f"{key}.without: changes nothing of rung {ablation.rung}; name keys with values that it does not have"
 
 
-def _same_training(member: Member, rung: Member, recipes: dict[str, Any]) -> bool:
+def _same_training(member: Member, rung: Member, recipes: Mapping[str, Recipe]) -> bool:
     """True if both are trained alike, however their sections are written; False if one cannot be trained."""
     plain = {"recipe": "", "override": {}}
     if member.model_copy(update=plain) != rung.model_copy(update=plain):
@@ -143,9 +120,7 @@ def _name_problems(ladder: Ladder) -> Iterator[str]:
                 yield f"{key}: is there already; name each rung once"
 
 
-def _fold_problems(ladder: Ladder, raw: dict[str, Any]) -> Iterator[str]:
-    folds = raw.get("folds")
-    count = folds.get("count") if isinstance(folds, Mapping) else None
+def _fold_problems(ladder: Ladder, count: Any) -> Iterator[str]:
     if isinstance(count, int) and count < 100 and not all(0 <= fold < count for fold in ladder.folds):
         rule = f"must name folds between 0 and {count - 1}; correct the list or raise folds.count"
         yield f"ladder.folds = {ladder.folds}: {rule}"

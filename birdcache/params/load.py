@@ -8,21 +8,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from birdcache.params import rules
 from birdcache.params.ladder import ladder_problems
 from birdcache.params.model import Params
 from birdcache.params.recipe import completed, is_derived
-from birdcache.params.rules import (
-    cross_problems,
-    ensemble_problems,
-    explain,
-    export_problems,
-    is_renamed,
-    student_problems,
-)
+from birdcache.params.rules import explain, is_renamed
 from birdcache.params.tune import tune_problems
 from birdcache.params.yaml_file import ParamsError as ParamsError
 from birdcache.params.yaml_file import read_yaml
 
+BETWEEN_SECTIONS = (
+    rules.ensemble_problems,
+    rules.export_problems,
+    rules.cross_problems,
+    ladder_problems,
+    rules.student_problems,
+    tune_problems,
+)
 DEFAULT_PATH = Path("params.yaml")
 
 
@@ -42,14 +44,7 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     except ValidationError as error:
         own = (problem for problem in _own(error.errors(), bases) if not is_renamed(problem, raw))
         problems += [explain(problem, raw, Params) for problem in own]
-    problems += [
-        *ensemble_problems(raw),
-        *export_problems(raw),
-        *cross_problems(raw),
-        *ladder_problems(raw),
-        *student_problems(raw),
-        *tune_problems(raw.get("tune")),
-    ]
+    problems += [problem for problems_of in BETWEEN_SECTIONS for problem in problems_of(raw)]
     if params is None or problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParamsError(f"{path}: {len(problems)} problem(s)\n{lines}")

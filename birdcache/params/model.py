@@ -7,7 +7,7 @@ from pydantic import Field
 
 from birdcache.params.ladder import Ladder
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
-from birdcache.params.rules import member_problems
+from birdcache.params.rules import Entries, member_problems
 from birdcache.params.sections import (
     DataParams,
     DemoParams,
@@ -54,4 +54,4 @@ class Params(Section):
 def override_problems(params: Params, name: str, override: Mapping[str, Any]) -> list[str]:
     """Problems of a member if its override were this one."""
     member = params.members[name].model_copy(update={"override": override})
-    return list(member_problems(f"members.{name}", member, params.model_dump(), params.views, params.train))
+    return list(member_problems(f"members.{name}", member, Entries.of(params.model_dump())))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import le
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field
 
 from birdcache.params.augment import AugmentParams
+from birdcache.params.checks import beside, each_once, kept
 from birdcache.params.sections import (
     Count,
     CountOrNone,
@@ -67,18 +69,19 @@ class LossParams(Section):
     effective_beta: Annotated[float, Field(ge=0, lt=1)]
     lowest_rating_weight: Probability
     clip: NonNegative
-    frame_max: NonNegative
+    frame_max: Annotated[
+        NonNegative,
+        beside(
+            "clip",
+            lambda frame_max, clip: clip + frame_max > 0,
+            "clip and frame_max are both 0, so nothing is learnt; raise one",
+        ),
+    ]
 
     @property
     def exclusive(self) -> bool:
         """True if scores share one unit among the classes (softmax), False if each class has its own (sigmoid)."""
         return self.kind in ("ce", "focal_ce")
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> LossParams:
-        if self.clip + self.frame_max == 0:
-            raise ValueError("clip and frame_max are both 0, so nothing is learnt; raise one")
-        return self
 
 
 class OptimiserParams(Section):
@@ -91,7 +94,7 @@ class OptimiserParams(Section):
 
     kind: Literal["adamw", "adam"]
     lr: Annotated[float, Field(gt=0, le=1000)]
-    min_lr: NonNegative
+    min_lr: Annotated[NonNegative, beside("lr", le, "must be at most lr ({:g}); lower min_lr")]
     backbone_scale: Positive
     layer_decay: Annotated[float, Field(gt=0, le=1)]
     weight_decay: NonNegative
@@ -103,13 +106,11 @@ class OptimiserParams(Section):
     accumulate: Count
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
 
-    @field_validator("min_lr")
-    @classmethod
-    def _not_above_lr(cls, min_lr: float, info: ValidationInfo) -> float:
-        lr = info.data.get("lr")
-        if lr is not None and min_lr > lr:
-            raise ValueError(f"must be at most lr ({lr:g}); lower min_lr")
-        return min_lr
+
+def _below_epochs(key: str) -> AfterValidator:
+    """The rule that a phase of the optimiser ends before the training does."""
+    rule = f"{key} must be below epochs ({{}}); lower it or train longer"
+    return beside("epochs", lambda optimiser, epochs: getattr(optimiser, key) < epochs, rule)
 
 
 class Recipe(Section):
@@ -126,8 +127,17 @@ class Recipe(Section):
     clip_s: Seconds
     short: Literal["pad", "loop"]
     trim_db: Decibels
-    channels: Annotated[list[Literal["level", "pcen", "slope"]], Field(min_length=1, max_length=3)]
-    pcen: PcenParams | None
+    channels: Annotated[
+        list[Literal["level", "pcen", "slope"]], Field(min_length=1, max_length=3), each_once("a channel")
+    ]
+    pcen: Annotated[
+        PcenParams | None,
+        beside(
+            "channels",
+            lambda pcen, channels: pcen is not None or "pcen" not in channels,
+            "is needed for the channel pcen; give it the keys of views.pcen.pcen",
+        ),
+    ]
     dynamic_range_db: Decibels
     normalise: Literal["clip", "bins", "none"]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
@@ -140,42 +150,15 @@ class Recipe(Section):
     secondary: SecondaryParams
     loss: LossParams
     augment: AugmentParams
-    optimiser: OptimiserParams
-
-    @field_validator("channels")
-    @classmethod
-    def _each_once(cls, channels: list[str]) -> list[str]:
-        if len(set(channels)) != len(channels):
-            raise ValueError("names a channel twice; name each once")
-        return channels
-
-    @field_validator("pcen")
-    @classmethod
-    def _pcen_of_its_channel(cls, pcen: PcenParams | None, info: ValidationInfo) -> PcenParams | None:
-        wanted = "pcen" in info.data.get("channels", ())
-        if wanted and pcen is None:
-            raise ValueError("is needed for the channel pcen; give it the keys of views.pcen.pcen")
-        return pcen
-
-    @field_validator("optimiser")
-    @classmethod
-    def _phases_end(cls, optimiser: OptimiserParams, info: ValidationInfo) -> OptimiserParams:
-        epochs = info.data.get("epochs")
-        if epochs is not None and optimiser.warmup_epochs >= epochs:
-            raise ValueError(f"warmup_epochs must be below epochs ({epochs}); lower it or train longer")
-        if epochs is not None and optimiser.freeze_epochs >= epochs:
-            raise ValueError(f"freeze_epochs must be below epochs ({epochs}); lower it or train longer")
-        return optimiser
+    optimiser: Annotated[OptimiserParams, _below_epochs("warmup_epochs"), _below_epochs("freeze_epochs")]
 
 
-def _of_timm(backbone: str) -> str:
-    """A name such as timm gives its models, never a place that timm would fetch code's settings or weights from."""
-    if re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", backbone) is None:
-        raise ValueError(
-            "must be the name of a model in timm.list_models(), no path, hf-hub: or local-dir:; for weights from "
-            "elsewhere set pretrained to their .safetensors file"
-        )
-    return backbone
+# as timm calls its models, never a place that timm would fetch code's settings or weights from
+OF_TIMM = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+BACKBONE_RULE = (
+    "must be the name of a model in timm.list_models(), no path, hf-hub: or local-dir:; for weights from elsewhere set "
+    "pretrained to their .safetensors file"
+)
 
 
 class Member(Section):
@@ -189,7 +172,7 @@ class Member(Section):
     view: Name
     more_views: Annotated[list[Name], Field(max_length=2)]
     recipe: Name
-    backbone: Annotated[str, AfterValidator(_of_timm)]
+    backbone: Annotated[str, kept(lambda backbone: OF_TIMM.fullmatch(backbone) is not None, BACKBONE_RULE)]
     pretrained: bool | str
     head: Literal["linear", "sed"]
     pool: Literal["avg", "gem"]

@@ -1,7 +1,10 @@
 """Problems of a params file in words, one line each, and the rules between its sections."""
 
+from __future__ import annotations
+
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -64,109 +67,119 @@ def _location(steps: tuple[Any, ...], raw: Any) -> list[Any]:
     return location
 
 
-def cross_problems(raw: dict[str, Any]) -> list[str]:
-    """Rules between sections, over those entries that are valid by themselves."""
-    views = valid_entries(TypeAdapter(View), raw.get("views"))
-    recipes = valid_entries(TypeAdapter(Recipe), raw.get("train"))
-    members = valid_entries(TypeAdapter(Member), raw.get("members"))
-    problems: list[str] = []
-    for name, member in members.items():
-        problems += member_problems(f"members.{name}", member, raw, views, recipes)
-    return problems
+@dataclass(frozen=True)
+class Entries:
+    """Those views, recipes and members of a params file that are valid by themselves, and the names of all."""
+
+    views: Mapping[str, MelView | PcenView]
+    recipes: Mapping[str, Recipe]
+    members: Mapping[str, Member]
+    names: Mapping[str, list[str]]  # by section
+
+    @staticmethod
+    def of(raw: Mapping[str, Any]) -> Entries:
+        """The entries of a whole file."""
+        names = {section: list(map(str, mapping(raw.get(section)))) for section in ("views", "train", "members")}
+        views, recipes = valid_entries(View, raw.get("views")), valid_entries(Recipe, raw.get("train"))
+        return Entries(views, recipes, valid_entries(Member, raw.get("members")), names)
+
+    def unknown(self, section: str, what: str) -> str:
+        """The rule and the way out for a name that a section does not have."""
+        return f"names no {what}; choose one of: {', '.join(self.names[section])}"
 
 
-def valid_entries(adapter: TypeAdapter[Any], raw: Any) -> dict[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A section, or an empty one where something else stands, which the schema of the whole file reports."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def valid_entries(kind: Any, section: Any) -> dict[str, Any]:
     """Those entries of a section that are valid by themselves."""
-    valid = {}
-    for name, entry in raw.items() if isinstance(raw, Mapping) else ():
-        try:
-            valid[name] = adapter.validate_python(entry)
-        except ValidationError:
-            continue  # already reported by the schema of the whole file
-    return valid
+    found = {name: valid(kind, entry) for name, entry in mapping(section).items()}
+    return {name: entry for name, entry in found.items() if entry is not None}
 
 
-def _names(raw: dict[str, Any], section: str) -> list[str]:
-    entries = raw.get(section)
-    return [str(name) for name in entries] if isinstance(entries, Mapping) else []
+def valid(kind: Any, value: Any) -> Any:
+    """A value as one of a kind, or None if it is none, which the schema of the whole file reports."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return None
 
 
-def member_problems(
-    key: str, member: Member, raw: dict[str, Any], views: dict[str, Any], recipes: dict[str, Any]
-) -> Iterator[str]:
-    """Problems between a member, whose section is `key`, and the view and recipe that it names."""
-    if member.view not in _names(raw, "views"):
-        yield f"{key}.view = {member.view!r}: names no view; choose one of: {', '.join(_names(raw, 'views'))}"
-    yield from more_views_problems(key, member, _names(raw, "views"), views)
-    if member.recipe not in _names(raw, "train"):
-        yield f"{key}.recipe = {member.recipe!r}: names no recipe; choose one of: {', '.join(_names(raw, 'train'))}"
-    if member.recipe not in recipes:
+def cross_problems(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Rules between members, views and recipes, over those entries that are valid by themselves."""
+    entries = Entries.of(raw)
+    for name, member in entries.members.items():
+        yield from member_problems(f"members.{name}", member, entries)
+
+
+def member_problems(key: str, member: Member, entries: Entries) -> Iterator[str]:
+    """Problems between a member, whose section is `key`, and the views and recipe that it names."""
+    if member.view not in entries.names["views"]:
+        yield f"{key}.view = {member.view!r}: {entries.unknown('views', 'view')}"
+    yield from _more_views_problems(f"{key}.more_views = {member.more_views!r}", member, entries)
+    if member.recipe not in entries.names["train"]:
+        yield f"{key}.recipe = {member.recipe!r}: {entries.unknown('train', 'recipe')}"
+    if member.recipe not in entries.recipes:
         return
     try:
-        recipe = resolve_recipe(recipes[member.recipe], member.override)
+        recipe = resolve_recipe(entries.recipes[member.recipe], member.override)
     except ValidationError as error:
-        tried = merged(recipes[member.recipe].model_dump(), member.override)
+        tried = merged(entries.recipes[member.recipe].model_dump(), member.override)
         yield from (explain(problem, tried, Recipe, f"{key}.override.") for problem in error.errors())
         return
-    if member.view in views:
-        yield from _recipe_on_view_problems(key, recipe, member, views[member.view])
-    yield from pcen_problems(key, recipe, member, views)
+    found = [*_pcen_problems(key, recipe, member, entries.views)]
+    if member.view in entries.views:
+        found = [*_recipe_on_view_problems(key, recipe, member, entries.views[member.view]), *found]
+    yield from (f"{key}: {problem}" for is_so, problem in found if is_so)
 
 
-def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: MelView | PcenView) -> Iterator[str]:
+Ruled = Iterable[tuple[object, str]]  # whether something is wrong, and how that is told
+
+
+def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: MelView | PcenView) -> Ruled:
     frame_s, frames = view.n_fft / view.sample_rate_hz, view.frames(recipe.clip_s)
-    augment, masks = recipe.augment, recipe.augment.spec_augment
-    on = f"of view {member.view}"
-    if recipe.clip_s < frame_s:
-        yield f"{key}: clip_s = {recipe.clip_s} is shorter than a frame {on} ({frame_s:g} s); lengthen clip_s"
-    if augment.time_shift_s > recipe.clip_s:
-        yield f"{key}: time_shift_s = {augment.time_shift_s} is longer than clip_s ({recipe.clip_s}); lower it"
-    if masks.mel_width > view.n_mels:
-        yield f"{key}: mel_width = {masks.mel_width} is over the {view.n_mels} mel bins {on}; lower it"
-    if masks.time_width > frames:
-        yield f"{key}: time_width = {masks.time_width} is over the {frames} frames of a clip; lower it"
-    if recipe.loss.frame_max and member.head != "sed":
-        yield (
-            f"{key}: loss.frame_max = {recipe.loss.frame_max:g} needs scores for every frame; set {key}.head: sed, "
-            f"or {key}.override.loss.frame_max: 0.0"
-        )
-    if recipe.channels == ["pcen"] and recipe.dynamic_range_db:
-        yield (
-            f"{key}: dynamic_range_db = {recipe.dynamic_range_db:g} has no meaning for the channel pcen, not in dB; "
-            f"set {key}.override.dynamic_range_db: 0.0"
-        )
+    clip_s, shift_s, masks = recipe.clip_s, recipe.augment.time_shift_s, recipe.augment.spec_augment
+    bins, on = view.n_mels, f"of view {member.view}"
+    yield clip_s < frame_s, f"clip_s = {clip_s} is shorter than a frame {on} ({frame_s:g} s); lengthen clip_s"
+    yield shift_s > clip_s, f"time_shift_s = {shift_s} is longer than clip_s ({clip_s}); lower it"
+    yield masks.mel_width > bins, f"mel_width = {masks.mel_width} is over the {bins} mel bins {on}; lower it"
+    yield masks.time_width > frames, f"time_width = {masks.time_width} is over the {frames} frames of a clip; lower it"
+    yield (
+        recipe.loss.frame_max and member.head != "sed",
+        f"loss.frame_max = {recipe.loss.frame_max:g} needs scores for every frame; set {key}.head: sed, or "
+        f"{key}.override.loss.frame_max: 0.0",
+    )
+    yield (
+        recipe.channels == ["pcen"] and recipe.dynamic_range_db,
+        f"dynamic_range_db = {recipe.dynamic_range_db:g} has no meaning for the channel pcen, not in dB; set "
+        f"{key}.override.dynamic_range_db: 0.0",
+    )
 
 
-def more_views_problems(
-    key: str, member: Member, names: list[str], views: dict[str, MelView | PcenView]
-) -> Iterator[str]:
-    """Problems of the views that a member names beside its first.
-
-    Parameters
-    ----------
-    names : of all views of params.yaml; `views` holds those that are valid by themselves.
-    """
-    for place, name in enumerate(member.views[1:]):
-        if name not in names:
-            yield f"{key}.more_views = {member.more_views!r}: {name} names no view; choose one of: {', '.join(names)}"
+def _more_views_problems(key: str, member: Member, entries: Entries) -> Iterator[str]:
+    for place, name in enumerate(member.more_views):
+        if name not in entries.names["views"]:
+            yield f"{key}: {name} {entries.unknown('views', 'view')}"
         elif name in member.views[: place + 1]:
-            yield f"{key}.more_views = {member.more_views!r}: the member has view {name} already; name each view once"
-        elif name in views and member.view in views:
-            yield from _geometry_problems(key, member, name, views)
+            yield f"{key}: the member has view {name} already; name each view once"
+        elif name in entries.views and member.view in entries.views:
+            yield from _geometry_problems(key, member.view, name, entries.views)
 
 
-def _geometry_problems(key: str, member: Member, name: str, views: dict[str, MelView | PcenView]) -> Iterator[str]:
+def _geometry_problems(key: str, first: str, name: str, views: Mapping[str, MelView | PcenView]) -> Iterator[str]:
     """Images can be channels of one only if a pixel means the same time and frequency in all of them."""
-    for differing in unlike(views[member.view], views[name]):
-        here, there = getattr(views[name], differing), getattr(views[member.view], differing)
+    for differing in unlike(views[first], views[name]):
+        here, there = getattr(views[name], differing), getattr(views[first], differing)
         yield (
-            f"{key}.more_views = {member.more_views!r}: views.{name}.{differing} = {here!r}, but views.{member.view}."
-            f"{differing} = {there!r}: channels of one image need the same; add a view like {name} with "
-            f"{differing}: {there}, or train a member on each view and let them vote"
+            f"{key}: views.{name}.{differing} = {here!r}, but views.{first}.{differing} = {there!r}: channels of one "
+            f"image need the same; add a view like {name} with {differing}: {there}, or train a member on each view "
+            "and let them vote"
         )
 
 
-def pcen_problems(key: str, recipe: Recipe, member: Member, views: dict[str, MelView | PcenView]) -> Iterator[str]:
+def _pcen_problems(key: str, recipe: Recipe, member: Member, views: Mapping[str, MelView | PcenView]) -> Ruled:
     """PCEN divides loudness away and is not in dB: what works on power or decibels has no meaning after it.
 
     Of a member with mel views too, gain, EQ and dynamic range act on those alone: PCEN would divide them away again. A
@@ -188,62 +201,53 @@ def pcen_problems(key: str, recipe: Recipe, member: Member, views: dict[str, Mel
     }
     other = "" if alone else ", or leave that view out and set channels: [level, pcen], of the mixed clip"
     for name, value in nought.items():
-        if value:
-            hint = f"set {key}.override.{name}: 0.0{other}"
-            yield f"{key}: {name} = {value:g} has no meaning on the PCEN values {on}; {hint}"
-    if "pcen" in recipe.channels:
-        yield f"{key}: the channel pcen would be PCEN of the PCEN values {on}; set {key}.override.channels: [level]"
+        hint = f"set {key}.override.{name}: 0.0{other}"
+        yield value, f"{name} = {value:g} has no meaning on the PCEN values {on}; {hint}"
+    hint = f"set {key}.override.channels: [level]"
+    yield "pcen" in recipe.channels, f"the channel pcen would be PCEN of the PCEN values {on}; {hint}"
 
 
 def ensemble_problems(raw: Mapping[str, Any]) -> Iterator[str]:
     """Problems between the ensemble and the members of a params file."""
-    ensemble, members = raw.get("ensemble"), raw.get("members")
-    if not isinstance(ensemble, Mapping) or not isinstance(members, Mapping):
-        return
+    ensemble, count = mapping(raw.get("ensemble")), len(mapping(raw.get("members")))
     best = ensemble.get("best")
-    if ensemble.get("blend") == "best" and isinstance(best, int) and best > len(members):
-        yield f"ensemble.best = {best}: there are only {len(members)} members; lower it, or choose blend: mean"
+    if ensemble.get("blend") == "best" and isinstance(best, int) and best > count > 0:
+        yield f"ensemble.best = {best}: there are only {count} members; lower it, or choose blend: mean"
 
 
 def export_problems(raw: Mapping[str, Any]) -> Iterator[str]:
-    """Problems between the bundle and the members, folds and ensemble of a params file."""
-    export, members, folds = (raw.get(name) for name in ("export", "members", "folds"))
-    if not isinstance(export, Mapping):
-        return
+    """Problems between the bundle and the members and folds of a params file."""
+    export, members, folds = mapping(raw.get("export")), raw.get("members"), mapping(raw.get("folds")).get("train")
     chosen = export.get("members")
     if isinstance(members, Mapping) and isinstance(chosen, list):
         for name in [each for each in chosen if isinstance(each, str) and each not in members]:
             known = ", ".join(map(str, members))
             yield f"export.members: {name!r} names no member; choose one of: {known}, or [] for all"
-    trained, chosen = folds.get("train") if isinstance(folds, Mapping) else None, export.get("folds")
-    if isinstance(trained, list) and isinstance(chosen, list):
-        for fold in [each for each in chosen if each not in trained]:
-            known = ", ".join(map(str, trained))
+    chosen = export.get("folds")
+    if isinstance(folds, list) and isinstance(chosen, list):
+        for fold in [each for each in chosen if each not in folds]:
+            known = ", ".join(map(str, folds))
             yield f"export.folds: {fold} is not among folds.train ({known}); correct it, or [] for all"
 
 
-def student_problems(raw: dict[str, Any]) -> Iterator[str]:
+def student_problems(raw: Mapping[str, Any]) -> Iterator[str]:
     """Problems between the student's members and rounds, and the members, views and recipes of a params file."""
-    try:
-        student = StudentParams.model_validate(raw.get("student"))
-    except ValidationError:
-        return  # already reported by the schema of the whole file
-    members = raw.get("members")
-    known = list(members) if isinstance(members, Mapping) else []
+    student: StudentParams | None = valid(StudentParams, raw.get("student"))
+    if student is None:
+        return
+    entries = Entries.of(raw)
     for name in student.members:
-        if name not in known:
-            yield f"student.members names {name!r}, which is no member; choose one of: {', '.join(known)}"
-    valid = valid_entries(TypeAdapter(Member), members)
-    for name in (each for each in student.members if each in valid):
-        yield from _round_problems(student, valid[name], raw)
+        if name not in entries.names["members"]:
+            known = ", ".join(entries.names["members"])
+            yield f"student.members names {name!r}, which is no member; choose one of: {known}"
+        elif name in entries.members:
+            yield from _round_problems(student, entries.members[name], entries)
 
 
-def _round_problems(student: StudentParams, member: Member, raw: dict[str, Any]) -> Iterator[str]:
+def _round_problems(student: StudentParams, member: Member, entries: Entries) -> Iterator[str]:
     """Problems that the rounds' overrides cause in a member that has none without them."""
-    views = valid_entries(TypeAdapter(View), raw.get("views"))
-    recipes = valid_entries(TypeAdapter(Recipe), raw.get("train"))
-    if list(member_problems("", member, raw, views, recipes)):
+    if list(member_problems("", member, entries)):
         return
     for name, each in student.rounds.items():
         changed = member.model_copy(update={"override": merged(member.override, each.override)})
-        yield from member_problems(f"student.rounds.{name}", changed, raw, views, recipes)
+        yield from member_problems(f"student.rounds.{name}", changed, entries)

@@ -3,12 +3,14 @@
 Nothing here computes: a file is refused, or its values stay as they are, so that no result depends on this code.
 """
 
-from typing import Annotated, Any, Literal
+from operator import ge, le
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from birdcache.audio.formats.header import LONGEST_S
 from birdcache.files import is_inner_path
+from birdcache.params.checks import beside, each_once, kept
 
 LARGEST = 10**9  # no number is of use beyond; arithmetic that follows stays within what floats and arrays hold
 
@@ -28,6 +30,13 @@ CountOrNone = Annotated[int, Field(ge=0, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # of numpy and scikit-learn
 Decibels = Annotated[float, Field(ge=0, le=200)]
 Seconds = Annotated[float, Field(ge=0.01, le=3600)]
+InnerPath = Annotated[
+    str | None,
+    kept(
+        lambda path: path is None or is_inner_path(path),
+        "must be a path below root, without ..; move it there, or link it and set links: anywhere",
+    ),
+]
 
 
 class DemoParams(Section):
@@ -36,17 +45,11 @@ class DemoParams(Section):
     seed: Seed
     species: Annotated[int, Field(ge=12, le=16)]
     most_recordings: Annotated[int, Field(ge=3, le=10_000)]
-    fewest_recordings: Annotated[int, Field(ge=1)]
+    fewest_recordings: Annotated[
+        int, Field(ge=1), beside("most_recordings", le, "must be at most most_recordings ({}); lower it")
+    ]
     soundscapes: Annotated[int, Field(ge=0, le=10_000)]
     unlabelled: Annotated[int, Field(ge=0, le=10_000)]
-
-    @field_validator("fewest_recordings")
-    @classmethod
-    def _not_above_most(cls, fewest: int, info: ValidationInfo) -> int:
-        most = info.data.get("most_recordings")
-        if most is not None and fewest > most:
-            raise ValueError(f"must be at most most_recordings ({most}); lower it")
-        return fewest
 
 
 class DataParams(Section):
@@ -55,42 +58,29 @@ class DataParams(Section):
     layout: Literal["birdclef", "folders", "annotations"]
     root: Annotated[str, Field(min_length=1)]
     annotations: Annotated[str, Field(min_length=1)]
-    soundscapes: str | None
-    soundscape_truth: str | None
+    soundscapes: InnerPath
+    soundscape_truth: Annotated[
+        InnerPath,
+        beside(
+            "soundscapes",
+            lambda truth, folder: truth is None or folder is not None,
+            "needs soundscapes; name their folder or set soundscape_truth to null",
+        ),
+    ]
     links: Literal["inside", "anywhere"]
     shortest_s: Positive
-    longest_s: Annotated[float, Field(gt=0, le=LONGEST_S)]
+    longest_s: Annotated[
+        float, Field(gt=0, le=LONGEST_S), beside("shortest_s", ge, "must be at least shortest_s ({}); raise it")
+    ]
     no_end: Literal["accept", "refuse"]
     max_refused_share: Probability
-
-    @field_validator("soundscapes", "soundscape_truth")
-    @classmethod
-    def _below_root(cls, path: str | None) -> str | None:
-        if path is not None and not is_inner_path(path):
-            raise ValueError("must be a path below root, without ..; move it there, or link it and set links: anywhere")
-        return path
-
-    @field_validator("soundscape_truth")
-    @classmethod
-    def _truth_needs_soundscapes(cls, truth: str | None, info: ValidationInfo) -> str | None:
-        if truth is not None and info.data.get("soundscapes", "") is None:
-            raise ValueError("needs soundscapes; name their folder or set soundscape_truth to null")
-        return truth
-
-    @field_validator("longest_s")
-    @classmethod
-    def _not_below_shortest(cls, longest: float, info: ValidationInfo) -> float:
-        shortest = info.data.get("shortest_s")
-        if shortest is not None and longest < shortest:
-            raise ValueError(f"must be at least shortest_s ({shortest}); raise it")
-        return longest
 
 
 class FoldsParams(Section):
     """The split of recordings (stage `folds`)."""
 
     count: Annotated[int, Field(ge=2, le=20)]
-    train: Annotated[list[int], Field(min_length=1)]
+    train: Annotated[list[int], Field(min_length=1), each_once("a fold")]
     seed: Seed
     use_ready: bool
     fewest_to_validate: Annotated[int, Field(ge=2, le=LARGEST)]
@@ -101,8 +91,6 @@ class FoldsParams(Section):
         count = info.data.get("count")
         if count is not None and not all(0 <= fold < count for fold in train):
             raise ValueError(f"must name folds between 0 and {count - 1}; correct the list or raise count")
-        if len(set(train)) != len(train):
-            raise ValueError("names a fold twice; name each once")
         return train
 
 
@@ -114,29 +102,22 @@ class PredictParams(Section):
     """
 
     window_s: Seconds
-    hop_s: Seconds
-    shifts_s: list[float]
+    hop_s: Annotated[Seconds, beside("window_s", le, "must be at most window_s ({:g}), or time is left out; lower it")]
+    shifts_s: Annotated[
+        list[float],
+        kept(
+            lambda shifts_s: len({0.0, *shifts_s}) == len(shifts_s) + 1,
+            "names a shift twice, or 0, which always counts; name each once and leave 0 out",
+        ),
+        beside(
+            "window_s",
+            lambda shifts_s, window_s: all(abs(shift_s) < window_s for shift_s in shifts_s),
+            "must be shorter than window_s ({:g}), or another window is heard; shorten them",
+        ),
+    ]
     smoothing: Annotated[float, Field(ge=0, le=0.5)]
     file_max: Annotated[float, Field(ge=0, le=100)]
     batch_size: Count
-
-    @field_validator("hop_s")
-    @classmethod
-    def _no_gaps(cls, hop_s: float, info: ValidationInfo) -> float:
-        window_s = info.data.get("window_s")
-        if window_s is not None and hop_s > window_s:
-            raise ValueError(f"must be at most window_s ({window_s:g}), or time is left out; lower it")
-        return hop_s
-
-    @field_validator("shifts_s")
-    @classmethod
-    def _real_shifts(cls, shifts_s: list[float], info: ValidationInfo) -> list[float]:
-        window_s = info.data.get("window_s")
-        if len({0.0, *shifts_s}) != len(shifts_s) + 1:
-            raise ValueError("names a shift twice, or 0, which always counts; name each once and leave 0 out")
-        if window_s is not None and any(abs(shift_s) >= window_s for shift_s in shifts_s):
-            raise ValueError(f"must be shorter than window_s ({window_s:g}), or another window is heard; shorten them")
-        return shifts_s
 
 
 class EnsembleParams(Section):
@@ -171,24 +152,20 @@ class ReportParams(Section):
     resamples: Annotated[int, Field(ge=20, le=10000)]
 
 
+EACH_ONCE_OR_ALL = each_once("one", "name each once, or none for all of the ensemble")
+
+
 class ExportParams(Section):
     """Contents of the bundle, and its comparison with the pipeline (docs/deploy.md)."""
 
     name: Name
-    members: list[Name]
-    folds: list[CountOrNone]
+    members: Annotated[list[Name], EACH_ONCE_OR_ALL]
+    folds: Annotated[list[CountOrNone], EACH_ONCE_OR_ALL]
     precision: Literal["float32", "int8"]
     compare: Count
     tolerance: Annotated[Positive, Field(le=0.1)]
     licence: str
     data_licence: str
-
-    @field_validator("members", "folds")
-    @classmethod
-    def _each_once(cls, names: list[Any]) -> list[Any]:
-        if len(set(names)) != len(names):
-            raise ValueError("names one twice; name each once, or none for all of the ensemble")
-        return names
 
 
 class MachineParams(Section):
@@ -204,11 +181,11 @@ class MachineParams(Section):
     save_every_s: NonNegative
     keep_checkpoints: Count
     backend: Literal["loky", "dask"]
-    scheduler: str
-
-    @field_validator("scheduler")
-    @classmethod
-    def _only_of_dask(cls, scheduler: str, info: ValidationInfo) -> str:
-        if scheduler and info.data.get("backend") == "loky":
-            raise ValueError("is the address of a Dask cluster; set backend: dask, or leave it empty")
-        return scheduler
+    scheduler: Annotated[
+        str,
+        beside(
+            "backend",
+            lambda scheduler, backend: not scheduler or backend == "dask",
+            "is the address of a Dask cluster; set backend: dask, or leave it empty",
+        ),
+    ]

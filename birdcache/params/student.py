@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from birdcache.params.checks import each_once
 from birdcache.params.sections import Count, Name, NonNegative, Probability, Seconds, Section
 
 START = "start"  # the members as stage `train` leaves them: the first teacher
@@ -30,20 +31,13 @@ class StudentParams(Section):
     Source: noisy student, Xie et al. 2020, in two to four rounds as the winners of BirdCLEF 2025.
     """
 
-    members: Annotated[list[Name], Field(min_length=1)]
+    members: Annotated[list[Name], Field(min_length=1), each_once("a member")]
     soundscapes: Literal["unlabelled", "all"]
     hop_s: Seconds
     batch_size: Count
     gain_in: Literal["soundscapes", "out_of_fold"]
     least_gain: NonNegative | None
     rounds: dict[Name, StudentRound]
-
-    @field_validator("members")
-    @classmethod
-    def _each_once(cls, members: list[str]) -> list[str]:
-        if len(set(members)) != len(members):
-            raise ValueError("names a member twice; name each once")
-        return members
 
     @field_validator("rounds")
     @classmethod

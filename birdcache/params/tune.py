@@ -6,21 +6,15 @@ Keys are those of a recipe, joined by dots (optimiser.lr); whether a range holds
 import difflib
 import types
 from collections.abc import Iterator, Mapping
+from operator import gt
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import (
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from birdcache.params.checks import beside, kept
 from birdcache.params.recipe import Recipe
+from birdcache.params.rules import valid
 from birdcache.params.sections import LARGEST, Count, CountOrNone, Section, Seed
 
 Metric = Literal["macro_roc_auc", "accuracy", "cmap", "loss"]
@@ -34,37 +28,23 @@ class RangeParams(Section):
     """All numbers from low to high; with `log`, each decade is drawn from alike."""
 
     low: Number
-    high: Number
-    log: bool
+    high: Annotated[Number, beside("low", gt, "must be above low ({:g}); raise it")]
+    log: Annotated[
+        bool,
+        beside(
+            "low", lambda log, low: not log or low > 0, "needs a low above 0, not {:g}; raise low or set log: false"
+        ),
+    ]
 
-    @field_validator("high")
-    @classmethod
-    def _above_low(cls, high: float, info: ValidationInfo) -> float:
-        low = info.data.get("low")
-        if low is not None and high <= low:
-            raise ValueError(f"must be above low ({low:g}); raise it")
-        return high
 
-    @field_validator("log")
-    @classmethod
-    def _of_positive_numbers(cls, log: bool, info: ValidationInfo) -> bool:
-        low = info.data.get("low")
-        if log and low is not None and low <= 0:
-            raise ValueError(f"needs a low above 0, not {low:g}; raise low or set log: false")
-        return log
+def _differ(choices: list[Any]) -> bool:
+    return not any(choice in choices[:number] for number, choice in enumerate(choices))  # they may be lists
 
 
 class ChoiceParams(Section):
     """One of several values of any kind."""
 
-    choices: Annotated[list[Any], Field(min_length=2)]
-
-    @field_validator("choices")
-    @classmethod
-    def _each_once(cls, choices: list[Any]) -> list[Any]:
-        if any(choice in choices[:number] for number, choice in enumerate(choices)):
-            raise ValueError("names a value twice; name each once")
-        return choices
+    choices: Annotated[list[Any], Field(min_length=2), kept(_differ, "names a value twice; name each once")]
 
 
 def _kind(space: Any) -> str | None:
@@ -127,12 +107,11 @@ def _number_type(field: FieldInfo) -> type | None:
     return next((kind for kind in plain if kind in (int, float)), None)
 
 
-def tune_problems(raw: Any) -> Iterator[str]:
+def tune_problems(raw: Mapping[str, Any]) -> Iterator[str]:
     """Problems of the keys of section `tune` that its own schema lets pass: one line each."""
-    try:
-        tune = TuneParams.model_validate(raw)
-    except ValidationError:
-        return  # already reported by the schema of the whole file
+    tune: TuneParams | None = valid(TuneParams, raw.get("tune"))
+    if tune is None:
+        return
     known = recipe_keys()
     for key, space in tune.keys.items():
         if key not in known:

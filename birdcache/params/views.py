@@ -1,48 +1,35 @@
 """Views: named front ends, one store each. Sections `views.<view>` of params.yaml."""
 
 from collections.abc import Sequence
+from operator import gt, le
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
+from birdcache.params.checks import beside, kept
 from birdcache.params.sections import Count, NonNegative, Positive, Section
 
 
 class _ViewBase(Section):
     sample_rate_hz: Annotated[int, Field(ge=8000, le=192000)]
-    n_fft: Annotated[int, Field(ge=64, le=16384)]
-    hop: Count
+    n_fft: Annotated[int, Field(ge=64, le=16384), kept(lambda n_fft: n_fft % 2 == 0, "must be even; use one more")]
+    hop: Annotated[
+        Count, beside("n_fft", le, "must be at most the window n_fft ({}), or samples are skipped; lower hop")
+    ]
     n_mels: Annotated[int, Field(ge=8, le=512)]
     mel_scale: Literal["slaney", "htk"]
     fmin_hz: NonNegative
-    fmax_hz: Positive
+    fmax_hz: Annotated[
+        Positive,
+        beside(
+            "sample_rate_hz",
+            lambda fmax_hz, rate: fmax_hz <= rate / 2,
+            "must be at most Nyquist, half of sample_rate_hz ({}); lower fmax_hz",
+        ),
+        beside("fmin_hz", gt, "must be above fmin_hz ({:g}); raise fmax_hz or lower fmin_hz"),
+    ]
     dtype: Literal["float16", "uint8"]
     compression: Literal["none", "lz4", "zstd"]
-
-    @field_validator("n_fft")
-    @classmethod
-    def _even(cls, n_fft: int) -> int:
-        if n_fft % 2:
-            raise ValueError(f"must be even; use {n_fft + 1}")
-        return n_fft
-
-    @field_validator("hop")
-    @classmethod
-    def _not_over_window(cls, hop: int, info: ValidationInfo) -> int:
-        n_fft = info.data.get("n_fft")
-        if n_fft is not None and hop > n_fft:
-            raise ValueError(f"must be at most the window n_fft ({n_fft}), or samples are skipped; lower hop")
-        return hop
-
-    @field_validator("fmax_hz")
-    @classmethod
-    def _in_band(cls, fmax_hz: float, info: ValidationInfo) -> float:
-        rate, fmin_hz = info.data.get("sample_rate_hz"), info.data.get("fmin_hz")
-        if rate is not None and fmax_hz > rate / 2:
-            raise ValueError(f"must be at most Nyquist, half of sample_rate_hz ({rate / 2:g}); lower fmax_hz")
-        if fmin_hz is not None and fmax_hz <= fmin_hz:
-            raise ValueError(f"must be above fmin_hz ({fmin_hz:g}); raise fmax_hz or lower fmin_hz")
-        return fmax_hz
 
     def frames(self, duration_s: float) -> int:
         """Number of frames that cover `duration_s` seconds, rounded up."""
