@@ -32,6 +32,9 @@ from birdcache.storage import AnyPath, reaching
 
 BLOCK_SAMPLES = 2**17  # decoded at a time: stays in the processor's cache; the waveform does not depend on it
 WHOLE = Reading(())
+_GOOD_OPENINGS = set[
+    bytes
+]()  # of headers: libsndfile takes most of a millisecond for the codebooks of each Vorbis file
 RESAMPLER_QUALITY = "HQ"
 DECODER_VERSION = (
     f"libsndfile {soundfile.__libsndfile_version__}, "
@@ -59,8 +62,12 @@ def read_info(path: Path) -> AudioInfo:
     """Duration, sample rate and channels of an audio file, without decoding it."""
     with _opened(path, path) as file:
         header = probe(file)
+        if header.opening in _GOOD_OPENINGS:
+            return _facts(header, header.frames, header.sample_rate_hz)
         with _open_audio(file, header) as audio:
-            return _info(audio, header)
+            info = _info(audio, header)
+        _GOOD_OPENINGS.update({header.opening} - {b""})
+        return info
 
 
 def mixed_as(path: Path) -> str:
@@ -273,7 +280,12 @@ def _info(audio: Any, header: AudioHeader) -> AudioInfo:
         raise RejectedAudio(
             "damaged", f"decodes as {channels} channels and {duration_s:.6g} s, which its structure denies"
         )
-    return AudioInfo(duration_s, rate_hz, channels, frames, header.ended, header.notes, header.read_as)
+    return _facts(header, frames, rate_hz)
+
+
+def _facts(header: AudioHeader, frames: int, rate_hz: int) -> AudioInfo:
+    facts = frames / rate_hz, rate_hz, header.channels, frames
+    return AudioInfo(*facts, header.ended, header.notes, header.read_as)
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """The facts in an audio file's header, and their bounds in every format."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from birdcache.audio.formats.pieces import Reading
 from birdcache.audio.notes import Note
@@ -28,6 +28,8 @@ class AudioHeader:
         under the same key, nobody would notice.
     reading
         What libsndfile reads instead of the file itself.
+    opening
+        All that decides whether libsndfile opens the file and sees as many frames; b"" where that is not known.
     """
 
     sample_rate_hz: int
@@ -37,6 +39,7 @@ class AudioHeader:
     notes: tuple[Note, ...] = ()
     reading: Reading | None = None
     read_as: str = ""
+    opening: bytes = field(default=b"", compare=False)
 
     def __post_init__(self) -> None:
         check_shape(self.sample_rate_hz, self.channels)

@@ -34,7 +34,7 @@ def probe_ogg(file: BinaryIO) -> AudioHeader:
     if CAPTURE in window(stream.end, BLOCK_BYTES):
         raise RejectedAudio("chained", f"pages begin again behind byte {stream.end}, where its sound ends")
     note = Note("bytes-around", f"{behind} bytes behind its sound")
-    return replace(header, notes=(note,), reading=Reading(((0, stream.end),)))
+    return replace(header, notes=(note,), opening=b"", reading=Reading(((0, stream.end),)))
 
 
 class _Stream:
@@ -48,7 +48,7 @@ class _Stream:
         self._ended = bool(page.flags & LAST)
         self._packets, self._position, self._within_packet = 1, 0, False
         self._before, self._last = 0, page
-        self._headers = b""
+        self._begin, self._headers, self._sound = page.body, b"", page
 
     def take(self, page: Page) -> None:
         """Check the next page against those before it."""
@@ -75,6 +75,8 @@ class _Stream:
             )
         if self._packets < self._identity.header_packets:
             self._headers += page.body
+        elif self._packets == self._identity.header_packets and not self._within_packet:
+            self._sound = page
         self._sequence = page.sequence
         self._before, self._position = self._position, max(self._position, page.granule)
         self._packets += len(page.lacing) - page.lacing.count(UNBROKEN)
@@ -100,4 +102,6 @@ class _Stream:
             )
         frames = self._position - identity.skipped
         check_length(frames if self._packets > identity.header_packets else 0, identity.sample_rate_hz)
-        return AudioHeader(identity.sample_rate_hz, identity.channels, frames, ended=self._ended)
+        is_last = self._last.granule == self._position
+        opening = identity.opening(self._begin, self._headers, self._sound) if is_last else b""
+        return AudioHeader(identity.sample_rate_hz, identity.channels, frames, ended=self._ended, opening=opening)

@@ -1,10 +1,12 @@
 """The codec that an Ogg stream names on its first page, and its facts of the sound.
 
-Sources: Vorbis I specification, section 4.2.2; RFC 7845 (Opus), section 5.1.
+Sources: Vorbis I specification, sections 4.2.2 and 5.2; RFC 7845 (Opus), section 5.1.
 """
 
+import hashlib
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 import soundfile
 
@@ -12,8 +14,9 @@ from birdcache.audio.formats.header import check_shape
 from birdcache.audio.formats.ogg_pages import CONTINUED, Page
 from birdcache.audio.rejected import RejectedAudio
 
-VORBIS, OPUS = b"\x01vorbis", b"OpusHead"
+VORBIS, COMMENTS, SETUP, OPUS = b"\x01vorbis", b"\x03vorbis", b"\x05vorbis", b"OpusHead"
 VORBIS_HEAD = struct.Struct("<7sIBIiiiBB")  # name, version, channels, rate, three bit rates, block sizes, framing
+LENGTH = struct.Struct("<I")
 OPUS_HEAD = struct.Struct("<8sBBHI")  # name, version, channels, samples to skip, rate before encoding
 MODE_BITS, COUNT_BITS = 41, 6
 SETUP_END_BYTES = 512  # the modes fit in
@@ -43,22 +46,35 @@ class Identity:
         """Samples that a packet of Vorbis adds at most."""
         return self.blocks[1] // 2
 
-    def samples(self, headers: bytes, page: Page) -> int:
+    def samples(self, headers: bytes, page: Page, is_first: bool = False) -> int:
         """Samples that the packets of a page of Vorbis hold, at least; 0 if nobody can tell.
 
         Each packet adds a quarter of its own block and a quarter of the one before, which is taken for a short one
-        where it lies on another page.
+        where it lies on another page. The first packet of all adds nothing.
         """
-        long = _long_modes(headers) if self.blocks[1] else ()
+        long = _long_modes(headers[-SETUP_END_BYTES:]) if self.blocks[1] else ()
         bits, place, before, total = (len(long) - 1).bit_length(), 0, self.blocks[0], 0
         begins = not page.flags & CONTINUED
         for length in page.lacing:
             if begins and length and long:
                 mode = page.body[place] >> 1 & (1 << bits) - 1
                 block = self.blocks[mode < len(long) and long[mode]]
-                total, before = total + (before + block) // 4, block
+                total, before, is_first = total + (not is_first) * (before + block) // 4, block, False
             begins, place = length < 255, place + length
         return total
+
+    def opening(self, begin: bytes, headers: bytes, page: Page) -> bytes:
+        """What decides how libsndfile opens a stream of Vorbis, but for its serial number and good comments.
+
+        It is known where no time is missing in front of the first page with sound.
+
+        Parameters
+        ----------
+        begin, headers, page : content of the first page; the other headers; and the page behind them.
+        """
+        setup = headers[_behind_comments(headers) :]
+        is_known = setup.startswith(SETUP) and page.granule == self.samples(headers, page, is_first=True)
+        return hashlib.sha256(begin + setup).digest() if is_known else b""
 
 
 def identify(page: Page) -> Identity:
@@ -82,7 +98,20 @@ def _vorbis(page: Page) -> Identity:
     return Identity(rate_hz, channels, header_packets=3, blocks=(1 << short, 1 << long))
 
 
-def _long_modes(headers: bytes) -> tuple[bool, ...]:
+def _behind_comments(headers: bytes) -> int:
+    """The place behind the comments, with which the headers begin; 0 if they break the rules of Vorbis I."""
+    try:
+        place = len(COMMENTS) + LENGTH.size + LENGTH.unpack_from(headers, len(COMMENTS))[0]
+        (count,), place = LENGTH.unpack_from(headers, place), place + LENGTH.size
+        for _ in range(count):
+            place += LENGTH.size + LENGTH.unpack_from(headers, place)[0]
+    except struct.error:
+        return 0
+    return place + 1 if headers.startswith(COMMENTS) and headers[place : place + 1] == b"\1" else 0
+
+
+@lru_cache
+def _long_modes(end: bytes) -> tuple[bool, ...]:
     """Whether each mode of a Vorbis stream has long blocks, read from the end of its setup; none if that is not clear.
 
     Modes are its last entries, of 41 bits: a flag, 32 zeros, and a number below 64; in front of them is their number,
@@ -90,7 +119,7 @@ def _long_modes(headers: bytes) -> tuple[bool, ...]:
     """
     flags: list[bool] = []
     found: tuple[bool, ...] = ()
-    content = int.from_bytes(headers[-SETUP_END_BYTES:], "little")
+    content = int.from_bytes(end, "little")
     place = content.bit_length() - 1
     while (place := place - MODE_BITS) >= COUNT_BITS:
         mode = content >> place & (1 << MODE_BITS) - 1

@@ -6,12 +6,14 @@ import io
 import re
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from birdcache.audio import read
 from birdcache.audio.formats import ogg, ogg_codecs, ogg_pages
 from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.formats.ogg_crc import ogg_checksum
@@ -22,6 +24,7 @@ from tests.torture.ogg_files import (
     FLAGS,
     GRANULE,
     LAST,
+    SEGMENTS,
     SEQUENCE,
     base_files,
     is_intact,
@@ -285,6 +288,56 @@ def test_page_on_which_no_packet_ends_has_no_time(tmp_path: Path) -> None:
     parts = pages(MONO)
     put(parts[3], GRANULE, "<q", ogg.NOTHING_ENDS)
     assert examined(tmp_path, joined(parts)) == examined(tmp_path, MONO)
+
+
+def commented(parts: Pages, comments: bytes) -> Pages:
+    setup = bytes(parts[1]).partition(b"\x05vorbis")
+    body, sizes = comments + b"\x05vorbis" + setup[2], [len(comments), 7 + len(setup[2])]
+    lacing = b"".join(bytes([255] * (size // 255) + [size % 255]) for size in sizes)
+    return [parts[0], parts[1][:SEGMENTS] + bytes([len(lacing)]) + lacing + body, *parts[2:]]
+
+
+def later(samples: int) -> Callable[[Pages], Pages]:
+    return lambda parts: [
+        *parts[:2],
+        *(
+            changed(0, GRANULE, "<q", struct.unpack_from("<q", part, GRANULE)[0] + samples)([part])[0]
+            for part in parts[2:]
+        ),
+    ]
+
+
+def test_file_with_headers_seen_before_is_read_as_one_with_headers_never_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(content: bytes) -> object:
+        path.write_bytes(content)
+        try:
+            return read.read_info(path)
+        except RejectedAudio as rejected:
+            return str(rejected)
+
+    def count(*given: object) -> object:
+        opened.append(1)
+        return open_audio(*given)
+
+    path, opened, open_audio = tmp_path / "clip.ogg", list[int](), read._open_audio
+    monkeypatch.setattr(read, "_open_audio", count)
+    tags = [b"", struct.pack("<I", 3) + b"A=b", struct.pack("<I", 3)]
+    comments = [b"\x03vorbis" + struct.pack("<I", 0) + struct.pack("<I", bool(tag)) + tag + b"\1" for tag in tags]
+    spoilt = [later(0), later(1), later(-1), later(5000), drop(-1), drop(2), changed(1, -9, "<B", 77)]
+    spoilt += [changed(number, GRANULE, "<q", ogg.NOTHING_ENDS) for number in (2, 3, -1)]
+    spoilt += [partial(commented, comments=each) for each in (*comments, comments[0][:-1] + b"\0", comments[0] + b"x")]
+    for spoil in spoilt:
+        content = joined(spoil(pages(MONO)))
+        monkeypatch.setattr(read, "_GOOD_OPENINGS", set())
+        alone = facts(content)
+        facts(MONO)
+        assert facts(content) == alone
+    opened.clear()
+    for each in comments[:2]:  # not even other comments matter
+        assert facts(joined(commented(pages(MONO), each))) == facts(MONO)
+    assert not opened
 
 
 def test_slow_walk_agrees_with_libsndfile_and_finds_damage() -> None:
