@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -317,7 +318,7 @@ def test_file_with_headers_seen_before_is_read_as_one_with_headers_never_seen(
         except RejectedAudio as rejected:
             return str(rejected)
 
-    def count(*given: object) -> object:
+    def count(*given: Any) -> Any:
         opened.append(1)
         return open_audio(*given)
 
