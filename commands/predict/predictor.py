@@ -77,7 +77,8 @@ class OneFile:
         """Scores of the clips by a model, (S, N, K)."""
         scorer, count = self._scorer(model)
         middle_SN = cutting.moved_middles_s(self.duration_s)
-        scores_SNK = scorer.scores_around(middle_SN, 0, count, BATCH)
+        clips = clips_at(middle_SN.T.ravel(), 0, count, model.sidecar.member.view, model.clip_frames)
+        scores_SNK = scorer.scores(clips, BATCH).reshape(*middle_SN.T.shape, -1).swapaxes(0, 1)
         check_scores(scores_SNK, name_of(model), self._clip(middle_SN[0]), axis=1)
         return scores_SNK
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
 from birdcache.predict.clip_scores import read_clip_scores
 from tests.conftest import TinyProject
@@ -18,6 +20,7 @@ from train.data import frames, multi_view
 from train.data.member import ResolvedMember
 from train.model.weights import Sidecar
 from train.paths import SCORES
+from train.score.inference import ClipList, Scorer
 from train.score.soundscapes import SoundscapeAudio, check_labels, read_soundscapes
 
 
@@ -108,3 +111,18 @@ def test_folds_are_averaged_as_scores_or_as_weights(
         shutil.copy(f"models/{name}/0/model.json", f"models/{name}/1/model.json")
     predict.main()
     assert read_clip_scores(SCORES).scores == pytest.approx(first.scores, abs=1e-6), "the mean of a model and itself"
+
+
+def test_a_score_that_is_no_number_is_told_with_its_soundscape_and_clip(
+    tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_copy(tiny_project, tmp_path, monkeypatch)
+
+    def broken(self: Scorer, clips: ClipList, batch_size: int) -> Iterator[Floats32]:
+        scores = np.zeros((len(clips), 3), np.float32)
+        scores[-1] = np.nan
+        yield from (scores[:5], scores[5:])
+
+    monkeypatch.setattr(Scorer, "batches", broken)
+    with pytest.raises(TrainError, match=r"models/base/0: gives nan .* for dawn, the clip around 17.5 s"):
+        predict.main()

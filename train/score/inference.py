@@ -1,7 +1,8 @@
-"""Scores of clips, from one model. B batch, T frame, K class, N clip, S shift."""
+"""Scores of clips, from one model. B batch, T frame, K class, N clip."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from train.data.loader import staged_ahead
 from train.data.sampling import clip_positions, covering_starts
 from train.model.classifier import Classifier, Logits, autocast_dtype, features_and_logits
 from train.model.losses import scores
+
+GPU_BATCHES = 4  # times as many clips are scored together on a GPU, which a smaller batch leaves idle
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,16 @@ def covering_clips(examples: Examples, clip_frames: int) -> ClipList:
     return ClipList(examples.rows[owner], examples.first[owner], examples.frames[owner], start, owner)
 
 
-def window_clips(row: int, frames: int, windows: int, view: AnyView, window_s: float, clip_frames: int) -> ClipList:
-    """Clips centred on the windows of one long recording, moved inside it at its ends; `owner` numbers the windows."""
-    middle_s = (np.arange(windows, dtype=np.float64) + 0.5) * window_s
-    return clips_at(middle_s, row, frames, view, clip_frames)
+def clips_at(middle_N: Floats64, row: int | Ints, frames: int | Ints, view: AnyView, clip_frames: int) -> ClipList:
+    """Clips around middles, in seconds, moved inside their recordings at its ends; `owner` numbers them.
 
-
-def clips_at(middle_s: Floats64, row: int, frames: int, view: AnyView, clip_frames: int) -> ClipList:
-    """Clips around middles (N,) in one long recording, moved inside it at its ends; `owner` numbers them."""
-    middle = middle_s * (view.sample_rate_hz / view.hop)
-    start = np.clip(np.rint(middle - clip_frames / 2), 0, max(frames - clip_frames, 0)).astype(np.int64)
-    clips = len(middle_s)
+    Parameters
+    ----------
+    row, frames : of one long recording, or (N,) of the recording of each clip.
+    """
+    middle = middle_N * (view.sample_rate_hz / view.hop)
+    start = np.clip(np.rint(middle - clip_frames / 2), 0, np.maximum(frames - clip_frames, 0)).astype(np.int64)
+    clips = len(middle_N)
     return ClipList(
         np.full(clips, row), np.zeros(clips, np.int64), np.full(clips, frames), start, np.arange(clips, dtype=np.int64)
     )
@@ -111,10 +113,29 @@ class Scorer:
 
     def scores(self, clips: ClipList, batch_size: int) -> Floats32:
         """Scores of the clips: (N, K) float32."""
-        parts = [scores(logits.clip, self._recipe.loss).cpu() for logits in self.logits(clips, batch_size)]
-        return np.asarray(torch.cat(parts).numpy(), np.float32)
+        return np.concatenate(list(self.batches(clips, batch_size)))
 
-    def scores_around(self, middle_SN: Floats64, row: int, frames: int, batch_size: int) -> Floats32:
-        """Scores of clips around middles, in seconds, of one long recording: (S, N, K) float32."""
-        clips = clips_at(middle_SN.ravel(), row, frames, self._view, self._clip_frames)
-        return self.scores(clips, batch_size).reshape(*middle_SN.shape, -1)
+    def batches(self, clips: ClipList, batch_size: int) -> Iterator[Floats32]:
+        """Scores of the clips, batch after batch; a GPU computes the next ones while the host waits for one."""
+        pending: deque[ToHost] = deque()
+        for logits in self.logits(clips, batch_size * (GPU_BATCHES if self._device.type == "cuda" else 1)):
+            pending.append(ToHost(scores(logits.clip, self._recipe.loss).float()))
+            if len(pending) > 1:
+                yield pending.popleft().numpy()
+        yield from (each.numpy() for each in pending)
+
+
+class ToHost:
+    """Values on their way to the host, which can wait for them without waiting for what the device does next."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values, self._arrived = values.to("cpu", non_blocking=True), None
+        if values.device.type == "cuda":
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record(torch.cuda.current_stream(values.device))
+
+    def numpy(self) -> Floats32:
+        """The values, once they are there."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return np.asarray(self._values.numpy(), np.float32)

@@ -1,4 +1,7 @@
-"""Soundscapes scored by trained models, out of stores that are each opened once. S shift, N clip, K class."""
+"""Soundscapes scored by trained models, out of stores that are each opened once.
+
+S shift, N clip, K class; C clip of any soundscape and shift: all are batched together.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ from train.data.dataset import OpenStores, open_soundscapes
 from train.model.classifier import Classifier
 from train.model.weights import Sidecar, read_model, read_sidecar
 from train.paths import store_path
-from train.score.inference import Scorer
+from train.score.inference import Scorer, clips_at
 
 
 @dataclass(frozen=True)
@@ -101,17 +104,19 @@ def score_model(
     check_labels(folder, sidecar, task.labels)
     recipe, view = sidecar.member.recipe, sidecar.member.view
     stores = opened.of(sidecar.member.member.views, view)
-    scorer = Scorer(model, stores.frames, view, recipe, opened.device)
-    rows = stores.first.rows_of([each.sha256 for each in task.soundscapes]).tolist()
-    scores = [np.empty((len(task.cutting.moves_s), 0, len(task.labels)), np.float32)]
-    for row, soundscape in zip(rows, task.soundscapes, strict=True):
-        length = int(stores.first.frames[row])
-        middle_SN = task.cutting.moved_middles_s(soundscape.duration_s)
-        scores_SNK = scorer.scores_around(middle_SN, row, length, task.batch_size)
-        check_scores(scores_SNK, folder, clip_of([soundscape.name] * middle_SN.shape[1], middle_SN[0]), axis=1)
-        scores.append(scores_SNK)
-        progress.update()
-    return np.concatenate(scores, axis=1)
+    rows = stores.first.rows_of([each.sha256 for each in task.soundscapes])
+    middles = [task.cutting.moved_middles_s(each.duration_s).T.ravel() for each in task.soundscapes]
+    owner_C = np.repeat(np.arange(len(middles)), list(map(len, middles)))
+    middle_C, row_C = np.concatenate([np.empty(0), *middles]), rows[owner_C]
+    clips = clips_at(middle_C, row_C, stores.first.frames[row_C], view, view.frames(recipe.clip_s))
+    names = [task.soundscapes[number].name for number in owner_C.tolist()]
+    found = [np.empty((0, len(task.labels)), np.float32)]
+    for scores_BK in Scorer(model, stores.frames, view, recipe, opened.device).batches(clips, task.batch_size):
+        done = slice(sum(len(each) for each in found), len(clips))
+        check_scores(scores_BK, folder, clip_of(names[done], middle_C[done]))
+        found.append(scores_BK)
+        progress.update(len(scores_BK) * len(middles) / len(clips))
+    return np.concatenate(found).reshape(-1, len(task.cutting.moves_s), len(task.labels)).swapaxes(0, 1)
 
 
 def check_labels(folder: Path, sidecar: Sidecar, labels: list[str]) -> None:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from birdcache.arrays import Floats32, Ints
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
-from birdcache.predict.postprocess import Cutting, windows_in
+from birdcache.predict.postprocess import windows_in
 from cache.store import Store
 from train.data.examples import Examples
 from train.data.frames import ArrayFrames, DeviceFrames, HostFrames, Uploaded
 from train.loop.validation import Validation
 from train.model.classifier import Classifier, build_model
-from train.score.inference import ClipList, Scorer, clips_at, covering_clips, window_clips
+from train.score.inference import ClipList, Scorer, clips_at, covering_clips
 
 MEL_BINS = 32
 LENGTHS = (700, 3, 40, 39, 41, 1, 520, 90)
@@ -95,6 +95,11 @@ def examples(store: Store, examples_of: ExamplesOf) -> Examples:
 @pytest.fixture
 def clips(examples: Examples) -> ClipList:
     return covering_clips(examples, 40)
+
+
+def window_clips(row: int, frames: int, windows: int, view: MelView, window_s: float, clip_frames: int) -> ClipList:
+    """Clips centred on windows."""
+    return clips_at(np.arange(0.5, windows) * window_s, row, frames, view, clip_frames)
 
 
 def scorer(model: Classifier, store: Store, recipe: Recipe) -> Scorer:
@@ -226,15 +231,14 @@ def test_clips_stand_around_any_middle(view: MelView) -> None:
     assert set(clips.frames.tolist()) == {3751}
 
 
-def test_scores_around_middles_are_those_of_the_clips_one_by_one(
-    store: Store, recipe: Recipe, view: MelView, model: Classifier
+def test_clips_of_several_recordings_are_batched_together_and_score_as_they_do_one_by_one(
+    store: Store, recipe: Recipe, model: Classifier
 ) -> None:
-    row = int(store.rows_of([f"{0:064x}"])[0])
-    cutting = Cutting(2.8, 1.4, (0.3, -0.2))
-    found = scorer(model, store, recipe).scores_around(cutting.moved_middles_s(11.2), row, 700, 8)
-    assert found.shape == (3, 7, 3)
-    for move, shift_s in enumerate((0.0, 0.3, -0.2)):
-        for number, middle_s in enumerate(cutting.middles_s(11.2)):
-            clip = clips_at(np.array([middle_s + shift_s]), row, 700, view, 40)
-            alone = scorer(model, store, recipe).scores(clip, 1)[0]
-            assert found[move, number] == pytest.approx(alone, abs=1e-5)
+    rows = store.rows_of([f"{0:064x}", f"{1:064x}"])
+    row_N, middle_N = np.repeat(rows, 5), np.tile(np.arange(5.0), 2)
+    clips = clips_at(middle_N, row_N, store.frames[row_N], store.view, 40)
+    found = list(scorer(model, store, recipe).batches(clips, 4))
+    assert [len(each) for each in found] == [4, 4, 2]
+    for number, scores_K in enumerate(np.concatenate(found)):
+        one = clips_at(middle_N[[number]], int(row_N[number]), int(store.frames[row_N[number]]), store.view, 40)
+        assert scores_K == pytest.approx(scorer(model, store, recipe).scores(one, 1)[0], abs=1e-5)
