@@ -5,6 +5,7 @@ B clip (one), C channel, M mel bin, T frame.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ from train.paths import MODELS
 
 MOST_MEMBERS = 3  # members that are shown
 CANDIDATES = 12  # clips of the first epoch; the clearest is shown
-MIXED = ("mixup", "sumix", "cutmix", "eq", "background", "noise")
 WORDS = {
     "gain_db": "volume",
     "time_shift_s": "time shift",
@@ -41,28 +41,18 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class AugmentedClip:
-    """A clip under one augmentation, with its settings and the share of clips that get it."""
-
-    name: str
-    settings: str
-    share: str
-    picture: Picture
-
-
-@dataclass(frozen=True)
 class AugmentationExamples:
     """One clip of a member under all its augmentations."""
 
     member: str
     title: str
-    clips: list[AugmentedClip]
+    clips: list[dict[str, Any]]  # each its name, picture, settings, and the share of clips that get it
     off: list[str]  # augmentations that the recipe does not use
 
     @property
     def bytes(self) -> int:
         """Size of its pictures on the page."""
-        return sum(clip.picture.bytes for clip in self.clips)
+        return sum(clip["picture"].bytes for clip in self.clips)
 
 
 def augmentation_examples(results: PipelineResults, machine: MachineParams) -> Iterator[AugmentationExamples]:
@@ -85,13 +75,15 @@ def _examples_of(
     index = transform.clearest()
     augment, plain = member.recipe.augment, switched_off(member.recipe.augment)
     used = [key for key in WORDS if is_used(key, augment)]
-    clips = [transform.clip(index, "unchanged", "", "", plain)]
-    for key in used:
-        settings, share = described(key, member.recipe)
-        clips.append(transform.clip(index, WORDS[key], settings, share, alone(key, augment)))
-    clips.append(
-        transform.clip(index, "as in training", "all of them, drawn at random for the first epoch", "", augment)
-    )
+    shown = [
+        ("unchanged", ("", ""), plain),
+        *((WORDS[key], described(key, member.recipe), alone(key, augment)) for key in used),
+    ]
+    shown.append(("as in training", ("all of them, drawn at random for the first epoch", ""), augment))
+    clips = [
+        {"name": word, "settings": settings, "share": share, "picture": transform.picture(index, word, each)}
+        for word, (settings, share), each in shown
+    ]
     recording = split.trained.names[transform.example(index)]
     label = split.trained.labels[int(split.trained.primary[transform.example(index)])]
     title = f"{results.names[label]}, recording {recording}"
@@ -105,12 +97,11 @@ class ClipTransform:
     split: TrainingSplit
     normaliser: Normaliser
 
-    def clip(self, index: int, name: str, settings: str, share: str, augment: AugmentParams) -> AugmentedClip:
+    def picture(self, index: int, name: str, augment: AugmentParams) -> Picture:
         """Clip number `index` of the epoch under these augmentations."""
         member = self.split.member
-        view = each_of(member.view)[0]
         alt = f"Clip as the model of member {member.name} sees it, {name}"
-        return AugmentedClip(name, settings, share, picture(self.image(index, augment), view, 0.0, alt))
+        return picture(self.image(index, augment), each_of(member.view)[0], 0.0, alt)
 
     def image(self, index: int, augment: AugmentParams) -> Floats32:
         """The first channel of a clip: (T, M)."""
@@ -143,8 +134,8 @@ class ClipTransform:
 
 def switched_off(augment: AugmentParams) -> AugmentParams:
     """The same settings with all augmentations off."""
-    off: dict[str, object] = {key: with_probability(getattr(augment, key), 0.0) for key in (*MIXED, "spec_augment")}
-    return augment.model_copy(update=off | {"gain_db": 0.0, "time_shift_s": 0.0})
+    off = {key: with_probability(getattr(augment, key), 0.0) for key in WORDS}
+    return augment.model_copy(update=off)
 
 
 def alone(key: str, augment: AugmentParams) -> AugmentParams:
@@ -154,9 +145,9 @@ def alone(key: str, augment: AugmentParams) -> AugmentParams:
     return switched_off(augment).model_copy(update={key: chosen})
 
 
-def with_probability(section: Section, probability: float) -> Section:
-    """The same augmentation with another probability."""
-    return section.model_copy(update={"probability": probability})
+def with_probability(value: Section | float, probability: float) -> Section | float:
+    """The same augmentation with another probability; that of one with a strength alone is its strength."""
+    return value.model_copy(update={"probability": probability}) if isinstance(value, Section) else probability
 
 
 def is_used(key: str, augment: AugmentParams) -> bool:

@@ -32,9 +32,9 @@ def main() -> None:
     page = fitted(sections, results, params).encode()
     with writing(PAGE):
         write_durably(PAGE, page)
-    write_csv(sections["training"].curves, REPORTS / "trainings.csv", "%.6g")
-    write_csv(pd.DataFrame(sections["quality"].calibration.bins), REPORTS / "calibration.csv", "%.4f")
-    draw_all(results, sections["training"].logs, params.views)
+    write_csv(sections["training"]["curves"], REPORTS / "trainings.csv", "%.6g")
+    write_csv(pd.DataFrame(sections["quality"]["calibration"].bins), REPORTS / "calibration.csv", "%.4f")
+    draw_all(results, sections["training"]["logs"], params)
     print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser; it needs no network")
     if len(page) > params.report.budget_mb * MB:
         print(f"this exceeds report.budget_mb = {params.report.budget_mb:g}: tables and charts are never left out")
@@ -54,7 +54,7 @@ def gather(results: PipelineResults, params: Params) -> dict[str, Any]:
 
 def fitted(sections: dict[str, Any], results: PipelineResults, params: Params) -> str:
     """The page with as many pictures and sounds as its budget allows."""
-    nothing: Filled[Any] = Filled({name: [] for name in pieces(results, params)}, frozenset())
+    nothing = Filled({name: [] for name in pieces(results, params)}, frozenset())
     bare = len(render(sections | {"pieces": nothing, "size_mb": 0.0}).encode())
     filled = fill(pieces(results, params), round(params.report.budget_mb * MB) - bare)
     sections = sections | {"pieces": filled}

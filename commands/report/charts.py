@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -17,17 +18,10 @@ from birdcache.figures import STYLE
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 UNWANTED = {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}  # the style would apply to the whole page
-COLOURS = (
-    "#3b7dd8",
-    "#e07b39",
-    "#3f9d69",
-    "#b15fb5",
-    "#c9a227",
-    "#d0505a",
-    "#5aa9b5",
-    "#8a8f98",
-)  # for light and dark
+# for light and dark
+COLOURS = ("#3b7dd8", "#e07b39", "#3f9d69", "#b15fb5", "#c9a227", "#d0505a", "#5aa9b5", "#8a8f98")
 LONGEST_NAME = 26  # letters
+NAMED_AT_MOST = 30  # classes with a bar or a row each; the names of more would be unreadable
 INK, FAINT = "#010203", "#010204"  # placeholders for the page's ink and grid
 IN_PAGE = {INK: "currentColor", FAINT: "var(--grid)"}
 INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
@@ -50,28 +44,17 @@ def short(name: str) -> str:
 
 
 @contextmanager
-def chart(drawn: Chart, width: float = 4.0, height: float = 2.7) -> Iterator[Figure]:
+def chart(drawn: Chart, width: float = 4.0, height: float = 2.7) -> Iterator[Axes]:
     """Open a figure (size in inches) for drawing; afterwards the chart has its markup."""
-    style = (
-        STYLE
-        | dict.fromkeys(INKED, INK)
-        | {
-            "grid.color": FAINT,
-            "grid.alpha": 1.0,
-            "svg.fonttype": "none",
-            "svg.hashsalt": drawn.id,
-            "text.parse_math": False,
-            "font.family": "sans-serif",
-            "font.size": 9.5,
-        }
-    )
-    with mpl.rc_context(style):
+    words = {"text.parse_math": False, "font.family": "sans-serif", "font.size": 9.5, "svg.fonttype": "none"}
+    colours = dict.fromkeys(INKED, INK) | {"grid.color": FAINT, "grid.alpha": 1.0}
+    with mpl.rc_context(STYLE | colours | words | {"svg.hashsalt": drawn.id}):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
-        yield figure
-        for axes in figure.axes:
-            axes.patch.set_visible(False)
+        axes = figure.subplots()
+        yield axes
+        axes.patch.set_visible(False)
         file = io.BytesIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(file, format="svg", metadata=nothing)

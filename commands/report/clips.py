@@ -3,33 +3,24 @@
 N recording, K class, T frame, M mel bin.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from birdcache.arrays import Floats32, Ints
 from birdcache.errors import PipelineError
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from cache.tables import Col
-from commands.report.media import Picture, picture, sound, total_bytes
-from commands.report.results import AudioFile, PipelineResults, spread
+from commands.report.media import Picture, picture, sound
+from commands.report.results import AudioFile, PipelineResults, piece_of, spread
 from train.score.ensemble import ENSEMBLE
 
 BEST_SHOWN = 3  # classes of a clip
 SEARCHED_S = 600.0  # of a long recording, when looking for its liveliest piece
 UNITS = {"mel": "dB", "pcen": "PCEN"}
-
-
-@dataclass(frozen=True)
-class Score:
-    """The ensemble's score for a class; `right` if it is the clip's label."""
-
-    name: str
-    value: float
-    right: bool
 
 
 @dataclass(frozen=True)
@@ -45,13 +36,13 @@ class Clip:
     start_s: float
     seconds: float
     facts: tuple[str, ...] = ()
-    scores: tuple[Score, ...] = ()
+    scores: Sequence[Mapping[str, Any]] = ()  # the best classes: name, value, and whether it is right
     mark: str = ""
 
     @property
     def bytes(self) -> int:
         """Its size on the page, without text."""
-        return total_bytes(self.pictures) + len(self.sound or "")
+        return sum(each.bytes for each in self.pictures) + len(self.sound or "")
 
 
 def gallery(results: PipelineResults, count: int, clip_s: float) -> Iterator[Clip]:
@@ -63,7 +54,9 @@ def gallery(results: PipelineResults, count: int, clip_s: float) -> Iterator[Cli
         name = _best_rated(results, code)
         facts = (f"{counts_K[label]} recordings of this class",)
         if name:
-            yield _clip(results, f"gallery-{label}", results.names[code], name, list(results.views), clip_s, facts)
+            yield _clip(
+                results, f"gallery-{label}", results.names[code], name, list(results.views), clip_s, facts=facts
+            )
 
 
 def _best_rated(results: PipelineResults, label: str) -> str | None:
@@ -122,15 +115,15 @@ def _judged(results: PipelineResults, name: str, number: int, clip_s: float) -> 
     view = next(iter(results.views))
     scores = top_scores(results, results.scores[number], primary)
     recording, mark = examples.names[number], "" if primary == best else "wrong"
-    return _clip(results, name, title, recording, [view], clip_s, tuple(facts), scores, mark)
+    return _clip(results, name, title, recording, [view], clip_s, facts=tuple(facts), scores=scores, mark=mark)
 
 
-def top_scores(results: PipelineResults, scores_K: Floats32, primary: int) -> tuple[Score, ...]:
+def top_scores(results: PipelineResults, scores_K: Floats32, primary: int) -> list[dict[str, Any]]:
     """The best classes, and the label if it is not among them."""
     best = np.argsort(-scores_K, kind="stable")[:BEST_SHOWN].tolist()
     labels = list(results.labels[Col.LABEL])
     shown = best if primary in best else [*best, primary]
-    return tuple(Score(results.names[labels[k]], float(scores_K[k]), k == primary) for k in shown)
+    return [{"name": results.names[labels[k]], "value": float(scores_K[k]), "right": k == primary} for k in shown]
 
 
 def _clip(
@@ -140,9 +133,7 @@ def _clip(
     recording: str,
     views: Sequence[str],
     clip_s: float,
-    facts: tuple[str, ...] = (),
-    scores: tuple[Score, ...] = (),
-    mark: str = "",
+    **more: Any,
 ) -> Clip:
     """The liveliest piece of a recording, according to the first view."""
     audio = results.audio[recording]
@@ -153,7 +144,7 @@ def _clip(
         if len(values_TM):
             pictures.append(drawn(values_TM, results.views[view], view, start_s, f"{title}, recording {recording}"))
     heard, silent = try_sound(audio, start_s, seconds, results.views[views[0]].sample_rate_hz)
-    return Clip(name, title, recording, tuple(pictures), heard, silent, start_s, seconds, facts, scores, mark)
+    return Clip(name, title, recording, tuple(pictures), heard, silent, start_s, seconds, **more)
 
 
 def drawn(values_TM: Floats32, view: MelView | PcenView, name: str, start_s: float, what: str) -> Picture:
@@ -189,14 +180,3 @@ def loudest_frame(values_TM: Floats32, frames: int) -> int:
     above_T = np.maximum(values_TM - np.median(values_TM, axis=0), 0).mean(axis=1, dtype=np.float64)
     sums_T = np.cumsum(np.concatenate([[0.0], above_T]))
     return int(np.argmax(sums_T[frames:] - sums_T[:-frames]))
-
-
-def piece_of(store: Store, sha256: str, start_s: float, seconds: float) -> npt.NDArray[np.float32]:
-    """Frames (T, M) of a piece of a recording; none if the store lacks the recording."""
-    row = int(store.rows_of([sha256])[0])
-    if row < 0:
-        return np.empty((0, store.view.n_mels), np.float32)
-    first = min(round(start_s * store.view.sample_rate_hz / store.view.hop), int(store.frames[row]) - 1)
-    quantized = store.empty(min(store.view.frames(seconds), int(store.frames[row]) - first))
-    store.copy_frames(row, first, quantized)
-    return store.quantizer.decode(quantized)

@@ -13,8 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from birdcache.arrays import Bools, Floats32
 from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
 from birdcache.files import writing
+from birdcache.params.model import Params
 from cache import report_tables, tables
 from cache.tables import Col
+from commands.report.charts import NAMED_AT_MOST
+from commands.report.data_set import draw_tail, tail_height
 from commands.report.gallery import draw_gallery
 from commands.report.results import PipelineResults, read_audio
 from commands.report.training import TrainingLog
@@ -23,7 +26,6 @@ from train.paths import FIGURES
 from train.score.ensemble import ENSEMBLE
 
 MOST_CLASSES, MOST_SOUNDSCAPES = 40, 3
-NAMED_AT_MOST = 40  # labels; the names of more would be unreadable
 
 
 def draw_precision(classes: pd.DataFrame, path: Path) -> None:
@@ -96,37 +98,13 @@ def _classes_to_show(truth_NK: Bools, scores_NK: Floats32) -> npt.NDArray[np.int
     return np.sort(np.argsort(-wanted_K, kind="stable")[: min(MOST_CLASSES, np.count_nonzero(wanted_K))])
 
 
-def draw_classes(labels: pd.DataFrame, path: Path) -> None:
-    """Draw the number of recordings per label: named bars for few labels, a curve by rank for many."""
+def draw_classes(labels: pd.DataFrame, rare_below: int, path: Path) -> None:
+    """Draw the number of recordings per label, as on the page."""
     ordered = labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
-    few = len(ordered) <= NAMED_AT_MOST
-    with figure(path, height=max(2.5, 1.0 + 0.2 * len(ordered)) if few else 4.5) as drawn:
+    with figure(path, height=tail_height(len(ordered), 4.5)) as drawn:
         axes = drawn.subplots()
         axes.set_title(f"{ordered['recordings'].sum():,} recordings of {len(ordered)} labels")
-        (_draw_bars if few else _draw_ranks)(axes, ordered)
-
-
-def _draw_bars(axes: Axes, ordered: pd.DataFrame) -> None:
-    bars = axes.barh(ordered[Col.LABEL], ordered[Col.RECORDINGS], color=BLUE)
-    axes.bar_label(bars, padding=3)
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel("recordings")
-
-
-def _draw_ranks(axes: Axes, ordered: pd.DataFrame) -> None:
-    counts = ordered[Col.RECORDINGS].to_numpy()
-    ranks = range(1, len(counts) + 1)
-    axes.fill_between(ranks, counts, 0.8, step="mid", color=BLUE, alpha=0.8)
-    axes.set_yscale("log")
-    axes.set_ylim(0.8, counts[0] * 1.6)
-    axes.set_xlim(0.5, len(counts) + 0.5)
-    axes.set_xlabel("label, from most to fewest recordings")
-    axes.set_ylabel("recordings")
-    for place, align in ((0, "left"), (len(counts) // 2, "center"), (len(counts) - 1, "right")):
-        text = f"{ordered['label'].iloc[place]}: {counts[place]}"
-        axes.annotate(text, (ranks[place], counts[place]), (0, 6), textcoords="offset points", ha=align)
-        axes.plot(ranks[place], counts[place], "o", color=GREY, markersize=3)
+        draw_tail(axes, list(ordered[Col.LABEL]), ordered[Col.RECORDINGS].to_numpy(), rare_below)
 
 
 def draw_folds(counts: pd.DataFrame, path: Path) -> None:
@@ -190,12 +168,12 @@ def best_epoch(log: TrainingLog) -> int:
     return int(np.argmax(np.where(np.isnan(auc), -loss, auc))) + 1
 
 
-def draw_all(results: PipelineResults, logs: Iterable[TrainingLog], views: Iterable[str]) -> None:
+def draw_all(results: PipelineResults, logs: Iterable[TrainingLog], params: Params) -> None:
     """Draw the data set, the stores, the trainings and the results of the ensemble into reports/figures."""
     with writing(FIGURES):
-        draw_classes(results.labels, FIGURES / "classes.png")
+        draw_classes(results.labels, params.evaluate.rare_below, FIGURES / "classes.png")
         draw_folds(fold_counts(results.recordings), FIGURES / "folds.png")
-        for view in views:
+        for view in params.views:
             draw_gallery(results.store(view), read_audio(tables.AUDIO), FIGURES / f"spectrograms-{view}.png")
         for log in logs:
             name = f"{log.member}-{log.fold}"

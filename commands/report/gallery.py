@@ -11,7 +11,7 @@ from birdcache.figures import figure
 from birdcache.params.views import MelView, PcenView
 from cache.mel import mel_places
 from cache.store import Store
-from commands.report.results import AudioFile
+from commands.report.results import AudioFile, piece_of, spread
 
 ROWS, COLUMNS, LONGEST_S = 3, 2, 10.0
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
@@ -19,26 +19,19 @@ TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
 
 def draw_gallery(store: Store, audio: Sequence[AudioFile], path: Path) -> None:
     """Draw up to six recordings, spread evenly over the audio files, the first ten seconds of each."""
-    rows = store.rows_of([file.sha256 for file in audio])
-    held = [(int(row), file) for row, file in zip(rows, audio, strict=True) if row >= 0]
-    chosen = [held[number] for number in np.unique(np.linspace(0, len(held) - 1, ROWS * COLUMNS).astype(int))]
-    images = [_decoded(store, row) for row, _ in chosen]
+    held = np.array(audio, object)[store.rows_of([file.sha256 for file in audio]) >= 0]
+    chosen = spread(held, ROWS * COLUMNS)
+    images = [piece_of(store, file.sha256, 0.0, LONGEST_S).T for file in chosen]
     low, high = np.percentile(np.concatenate(images, axis=1), [10, 99.8])
     with figure(path, 10, 7) as drawn:
         axes = drawn.subplots(ROWS, COLUMNS, squeeze=False).ravel()
         for axis in axes[len(chosen) :]:
             axis.set_axis_off()
-        for axis, values_MT, (_, file) in zip(axes, images, chosen, strict=False):
+        for axis, values_MT, file in zip(axes, images, chosen, strict=False):
             shown = draw_spectrogram(axis, values_MT, store.view, low, high)
             axis.set_title("/".join(Path(file.path).parts[-2:]), fontsize=8, parse_math=False)
         unit = "dB" if isinstance(store.view, MelView) else "PCEN"
         drawn.colorbar(shown, ax=list(axes), label=unit, shrink=0.6)
-
-
-def _decoded(store: Store, row: int) -> Floats32:
-    quantized = store.empty(min(int(store.frames[row]), store.view.frames(LONGEST_S)))
-    store.copy_frames(row, 0, quantized)
-    return store.quantizer.decode(quantized).T
 
 
 def draw_spectrogram(axis: Any, values_MT: Floats32, view: MelView | PcenView, low: float, high: float) -> Any:

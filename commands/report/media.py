@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -96,11 +95,6 @@ def ticks_hz(view: MelView | PcenView) -> tuple[Tick, ...]:
     return tuple(reversed(kept))
 
 
-def total_bytes(pictures: Sequence[Picture]) -> int:
-    """Size of several pictures on the page."""
-    return sum(each.bytes for each in pictures)
-
-
 def sound(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int) -> str:
     """A piece of an audio file as a data URI.
 
@@ -135,10 +129,8 @@ def faded(piece_S: Floats32, sample_rate_hz: int) -> Floats32:
 
 def encoded(piece_S: Floats32, sample_rate_hz: int) -> bytes:
     """Encode as Ogg Vorbis, with the same bytes for the same sound."""
-    file = io.BytesIO()
-    with soundfile.SoundFile(
-        file, "w", sample_rate_hz, 1, format="OGG", subtype="VORBIS", compression_level=COMPRESSION
-    ) as ogg:
+    file, style = io.BytesIO(), {"format": "OGG", "subtype": "VORBIS", "compression_level": COMPRESSION}
+    with soundfile.SoundFile(file, "w", sample_rate_hz, 1, **style) as ogg:
         for start in range(0, len(piece_S), sample_rate_hz):  # libsndfile overflows its stack on one long write
             ogg.write(piece_S[start : start + sample_rate_hz])
     return with_serial(file.getvalue(), SERIAL)

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 from markupsafe import Markup
 
@@ -17,31 +17,20 @@ SCRIPTS = tuple(FOLDER / name for name in ("theme.js", "tables.js", "players.js"
 STYLES = (FOLDER.parents[2] / "birdcache/serve/static/base.css", FOLDER / "page.css", FOLDER / "parts.css")
 
 
-class Piece(Protocol):
-    """Something with pictures or a sound."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of these on the page."""
-
-
-AnyPiece = TypeVar("AnyPiece", bound=Piece)
-
-
 @dataclass(frozen=True)
-class Filled(Generic[AnyPiece]):
+class Filled:
     """The pieces of each list that fit, and the names of the lists that had more."""
 
-    taken: dict[str, list[AnyPiece]]
+    taken: dict[str, list[Any]]
     cut: frozenset[str]
 
 
-def fill(queues: Mapping[str, Iterator[AnyPiece]], room_bytes: int) -> Filled[AnyPiece]:
+def fill(queues: Mapping[str, Iterator[Any]], room_bytes: int) -> Filled:
     """Take pieces in turn, one from each queue, until it is empty or its next piece does not fit.
 
-    Pieces are made on demand, so at most one per queue is made in vain.
+    Pieces know their size on the page, `bytes`. They are made on demand, so at most one per queue is made in vain.
     """
-    taken: dict[str, list[AnyPiece]] = {name: [] for name in queues}
+    taken: dict[str, list[Any]] = {name: [] for name in queues}
     open_queues, cut = dict(queues), set()
     while open_queues:
         for name, queue in list(open_queues.items()):
@@ -57,17 +46,8 @@ def fill(queues: Mapping[str, Iterator[AnyPiece]], room_bytes: int) -> Filled[An
 
 def render(sections: dict[str, Any]) -> str:
     """The HTML of the whole page."""
-    script, style = (joined(paths) for paths in (SCRIPTS, STYLES))
-    return (
-        environment(FOLDER)
-        .get_template("page.html.j2")
-        .render(
-            **sections,
-            policy=policy(script),
-            style=Markup(style),
-            script=Markup(script),
-        )
-    )
+    script, page = joined(SCRIPTS), environment(FOLDER).get_template("page.html.j2")
+    return page.render(**sections, policy=policy(script), style=Markup(joined(STYLES)), script=Markup(script))
 
 
 def joined(paths: Iterable[Path]) -> str:

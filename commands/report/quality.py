@@ -4,7 +4,6 @@ B resample, N recording, K class.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from cache import report_tables
 from cache.tables import Col
 from commands.report.charts import COLOURS, Chart, chart
 from commands.report.results import PipelineResults, read_report
-from commands.report.tables import Cell, Column, Table, number, percent, span, text, with_interval
+from commands.report.tables import Cell, Table, number, span, text, with_interval
 from train.score.bootstrap import (
     Between,
     Resampled,
@@ -31,59 +30,44 @@ from train.score.tables import Windows
 
 METRICS = {"accuracy": "accuracy", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "macro_f1": "macro F1"}
 RARE = "rare_ap"
+TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000)  # recordings
 SURE_SOUNDSCAPES = 5  # an interval over fewer says nothing
-UNSURE = (float("nan"), float("nan"))
 
 
-@dataclass(frozen=True)
-class Quality:
-    """Contents of the section; `headline` holds names, values and intervals."""
-
-    headline: list[tuple[str, str, str]]
-    metrics: Table
-    soundscapes: Table | None
-    classes: Table
-    rare: Table
-    rare_below: int
-    confusions: Table
-    charts: list[Chart]
-    calibration: Calibration
-    resamples: int
-    recordings: int
-
-
-def quality(results: PipelineResults, rare_below: int, resamples: int) -> Quality:
-    """Gather the section from the reports of stage `evaluate`; bootstrap the intervals."""
+def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[str, Any]:
+    """Contents of the section, from the reports of stage `evaluate`, with bootstrapped intervals."""
     found, examples = read_report("metrics"), results.predicted.examples
     resampled = resample(results, resamples)
     rare_K = results.predicted.recordings < rare_below
     between = {name: each.intervals() | {RARE: each.of_classes(rare_K)} for name, each in resampled.items()}
-    classes = report_tables.PER_CLASS.read()
+    classes, of_best = report_tables.PER_CLASS.read(), calibration(examples.primary, results.scores)
     rows = class_rows(results, classes, resampled[ENSEMBLE].average_precision)
-    rare_rows = [
-        row for row, rare in zip(rows, classes[Col.LABEL].isin(results.labels[Col.LABEL][rare_K]), strict=True) if rare
-    ]
-    of_best = calibration(examples.primary, results.scores)
-    return Quality(
-        headline=_headline(found["out_of_fold"][ENSEMBLE], between[ENSEMBLE]),
-        metrics=metric_table("table-metrics", "Out of fold, per recording", found["out_of_fold"], between, rare_below),
-        soundscapes=soundscape_table(found.get("soundscapes"), resample_windows(results.windows, resamples)),
-        classes=Table("table-per-class", "Each class, out of fold", CLASS_COLUMNS, rows),
-        rare=Table(
-            "table-rare",
-            f"Rare classes: fewer than {rare_below} recordings",
-            CLASS_COLUMNS,
-            rare_rows,
-            _unscored(results, classes, rare_K),
-            filtered=False,
-        ),
-        rare_below=rare_below,
-        confusions=confusion_table(results),
-        charts=[*precision_chart(results, classes, rare_below), calibration_chart(of_best)],
-        calibration=of_best,
-        resamples=resamples,
-        recordings=len(examples),
-    )
+    is_rare = classes[Col.LABEL].isin(results.labels[Col.LABEL][rare_K])
+    rare = [row for row, each in zip(rows, is_rare, strict=True) if each]
+    best = found["out_of_fold"][ENSEMBLE]
+    return {
+        "headline": [(name, number(best[key], 3).text, span(between[ENSEMBLE][key])) for key, name in METRICS.items()],
+        "metrics": [
+            metric_table(found["out_of_fold"], between, rare_below),
+            *soundscape_table(found.get("soundscapes"), resample_windows(results.windows, resamples)),
+        ],
+        "classes": [
+            Table(
+                "table-rare",
+                f"Rare classes: fewer than {rare_below} recordings",
+                rare,
+                CLASS_HELP,
+                _unscored(results, classes, rare_K),
+                filtered=False,
+            ),
+            Table("table-per-class", "Each class, out of fold", rows, CLASS_HELP),
+            confusion_table(results),
+        ],
+        "charts": [*precision_chart(results, classes, rare_below), calibration_chart(of_best)],
+        "calibration": of_best,
+        "resamples": resamples,
+        "recordings": len(examples),
+    }
 
 
 def resample(results: PipelineResults, resamples: int) -> dict[str, Resampled]:
@@ -109,66 +93,56 @@ def resample_windows(windows: Windows, resamples: int) -> dict[str, dict[str, Be
     }
 
 
-def _headline(metrics: Mapping[str, float], between: Mapping[str, tuple[float, float]]) -> list[tuple[str, str, str]]:
-    return [(name, number(metrics[key], 3).text, span(between[key])) for key, name in METRICS.items()]
-
-
-def metric_table(
-    name: str, caption: str, found: Mapping[str, Any], between: Mapping[str, Any], rare_below: int
-) -> Table:
+def metric_table(found: Mapping[str, Any], between: Mapping[str, Any], rare_below: int) -> Table:
     """A row for each member and the ensemble, with 95 % intervals."""
-    columns = [Column("member"), *(Column(each, numeric=True) for each in METRICS.values())]
-    columns.append(
-        Column("AP of rare classes", numeric=True, help=f"mean of classes with fewer than {rare_below} recordings")
-    )
-    columns.append(Column("classes scored", numeric=True))
-    rows = []
-    for member, metrics in found.items():
-        values = [with_interval(metrics.get(key, float("nan")), between[member][key]) for key in (*METRICS, RARE)]
-        rows.append([text(member, "total" if member == ENSEMBLE else ""), *values, number(metrics["classes_scored"])])
-    return Table(name, caption, columns, rows, filtered=False)
+    name = "AP of rare classes"
+    rows = [_metric_row(member, each, between[member], METRICS | {RARE: name}) for member, each in found.items()]
+    explained = {name: f"mean of classes with fewer than {rare_below} recordings"}
+    return Table("table-metrics", "Out of fold, per recording", rows, explained, filtered=False)
 
 
-def soundscape_table(found: Mapping[str, Any] | None, between: Mapping[str, Mapping[str, Between]]) -> Table | None:
-    """Metrics over the windows with truth, with intervals if known; None without truth."""
+def soundscape_table(found: Mapping[str, Any] | None, between: Mapping[str, Mapping[str, Between]]) -> list[Table]:
+    """Metrics over the windows with truth, with intervals if known; none without truth."""
     if found is None:
-        return None
-    keys = [key for key in METRICS if key in found[ENSEMBLE]]
-    columns = [
-        Column("member"),
-        *(Column(METRICS[key], numeric=True) for key in keys),
-        Column("classes scored", numeric=True),
-    ]
-    rows = [
-        [
-            text(member, "total" if member == ENSEMBLE else ""),
-            *(with_interval(each[key], between.get(member, {}).get(key, UNSURE)) for key in keys),
-            number(each["classes_scored"]),
-        ]
-        for member, each in found.items()
-    ]
+        return []
+    names = {key: name for key, name in METRICS.items() if key in found[ENSEMBLE]}
+    rows = [_metric_row(member, each, between.get(member, {}), names) for member, each in found.items()]
     note = "Intervals are over whole soundscapes, since windows of one are alike." if between else ""
-    return Table("table-soundscapes", "Soundscapes, per window", columns, rows, note, filtered=False)
+    return [Table("table-soundscapes", "Soundscapes, per window", rows, note=note, filtered=False)]
 
 
-CLASS_COLUMNS = [
-    Column("class"),
-    Column("label"),
-    Column("recordings", numeric=True),
-    Column("average precision", numeric=True, help="with its 95 % interval"),
-    Column("ROC-AUC", numeric=True),
-]
+def _metric_row(
+    member: str, metrics: Mapping[str, float], between: Mapping[str, Between], names: Mapping[str, str]
+) -> dict[str, Cell]:
+    nothing = float("nan")
+    return {
+        "member": text(member, "total" if member == ENSEMBLE else ""),
+        **{
+            name: with_interval(metrics.get(key, nothing), between.get(key, (nothing, nothing)))
+            for key, name in names.items()
+        },
+        "classes scored": number(metrics["classes_scored"]),
+    }
 
 
-def class_rows(results: PipelineResults, classes: pd.DataFrame, precision_BK: Floats64) -> list[list[Cell]]:
+CLASS_HELP = {"average precision": "with its 95 % interval"}
+
+
+def class_rows(results: PipelineResults, classes: pd.DataFrame, precision_BK: Floats64) -> list[dict[str, Cell]]:
     """A row for each scored class, in the order of reports/evaluate/per_class.csv."""
     place = {label: number for number, label in enumerate(results.labels[Col.LABEL])}
     rows = []
     for row in classes.to_dict("records"):
         label = row[Col.LABEL]
         between = interval(precision_BK[:, place[label]])
-        cells = [with_interval(row[Col.AVERAGE_PRECISION], between, 2, bar=True), number(row[Col.ROC_AUC], 3)]
-        rows.append([text(results.names[label]), text(label), number(row[Col.RECORDINGS]), *cells])
+        cells = {
+            "class": text(results.names[label]),
+            "label": text(label),
+            "recordings": number(row[Col.RECORDINGS]),
+            "average precision": with_interval(row[Col.AVERAGE_PRECISION], between, 2, bar=True),
+            "ROC-AUC": number(row[Col.ROC_AUC], 3),
+        }
+        rows.append(cells)
     return rows
 
 
@@ -181,24 +155,18 @@ def _unscored(results: PipelineResults, classes: pd.DataFrame, rare_K: Bools) ->
 
 def confusion_table(results: PipelineResults) -> Table:
     """The most frequent mistakes, from reports/evaluate/confusions.csv, and their share of the class."""
-    table = report_tables.CONFUSIONS.read()
-    examples = results.predicted.examples
-    validated = dict(
-        zip(results.labels[Col.LABEL], np.bincount(examples.primary, minlength=examples.classes).tolist(), strict=True)
-    )
-    columns = [
-        Column("is"),
-        Column("taken for"),
-        Column("recordings", numeric=True),
-        Column("of the class", numeric=True, help="share of its validated recordings"),
+    validated = np.bincount(results.predicted.examples.primary, minlength=results.predicted.examples.classes)
+    count_of = dict(zip(results.labels[Col.LABEL], validated.tolist(), strict=True))
+    rows = [
+        {
+            "is": text(results.names[row[Col.LABEL]]),
+            "taken for": text(results.names[row[Col.PREDICTED]]),
+            "recordings": number(row[Col.RECORDINGS]),
+            "of the class": number(row[Col.RECORDINGS] / max(count_of.get(row[Col.LABEL], 0), 1), 0, True, "%"),
+        }
+        for row in report_tables.CONFUSIONS.read().to_dict("records")
     ]
-    rows = []
-    for row in table.to_dict("records"):
-        label, count = row[Col.LABEL], row[Col.RECORDINGS]
-        share = percent(count / max(validated.get(label, 0), 1), 0)
-        names = [text(results.names[each]) for each in (label, row[Col.PREDICTED])]
-        rows.append([*names, number(count), Cell(share.text, share.sort, share.sort)])
-    return Table("table-confusions", "Top confusions", columns, rows)
+    return Table("table-confusions", "Top confusions", rows, {"of the class": "share of its validated recordings"})
 
 
 def precision_chart(results: PipelineResults, classes: pd.DataFrame, rare_below: int) -> list[Chart]:
@@ -208,23 +176,15 @@ def precision_chart(results: PipelineResults, classes: pd.DataFrame, rare_below:
     counts, precision = classes[Col.RECORDINGS].to_numpy(), classes[Col.AVERAGE_PRECISION].to_numpy()
     rare = counts < rare_below
     worst = ", ".join(results.names[label] for label in classes[Col.LABEL].tail(3).iloc[::-1])
-    drawn = Chart(
-        "chart-precision",
-        "Average precision against recordings",
-        f"Average precision of {len(classes)} classes against their recordings; the lowest: {worst}.",
-    )
-    with chart(drawn) as figure:
-        axes = figure.subplots()
-        for chosen, colour, label in (
-            (~rare, COLOURS[0], "classes"),
-            (rare, COLOURS[1], f"fewer than {rare_below} recordings"),
-        ):
+    alt = f"Average precision of {len(classes)} classes against their recordings; the lowest: {worst}."
+    drawn = Chart("chart-precision", "Average precision against recordings", alt)
+    groups = {"classes": (~rare, COLOURS[0]), f"fewer than {rare_below} recordings": (rare, COLOURS[1])}
+    with chart(drawn) as axes:
+        for label, (chosen, colour) in groups.items():
             if chosen.any():
                 axes.plot(counts[chosen], precision[chosen], "o", color=colour, markersize=5, alpha=0.8, label=label)
         axes.set(xscale="log", ylim=(-0.03, 1.05), xlabel="recordings of the class", ylabel="average precision")
-        ticks = [
-            count for count in (1, 3, 10, 30, 100, 300, 1000, 3000) if counts.min() / 2 <= count <= counts.max() * 2
-        ]
+        ticks = [each for each in TICKS if counts.min() / 2 <= each <= counts.max() * 2]
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.minorticks_off()
         axes.legend(frameon=False, loc="lower right")
@@ -233,27 +193,15 @@ def precision_chart(results: PipelineResults, classes: pd.DataFrame, rare_below:
 
 def calibration_chart(found: Calibration) -> Chart:
     """Accuracy of the ensemble's best class against its score."""
-    points = "; ".join(
-        f"score {each.mean_score:.2f}: {each.accuracy:.0%} of {each.recordings} right" for each in found.bins
-    )
-    drawn = Chart(
-        "chart-calibration",
-        f"Calibration (expected error {found.error:.3f})",
-        f"Share of recordings whose best class is right. {points}.",
-    )
-    with chart(drawn) as figure:
-        axes = figure.subplots()
+    told = (f"score {each.mean_score:.2f}: {each.accuracy:.0%} of {each.recordings} right" for each in found.bins)
+    alt = f"Share of recordings whose best class is right. {'; '.join(told)}."
+    drawn = Chart("chart-calibration", f"Calibration (expected error {found.error:.3f})", alt)
+    with chart(drawn) as axes:
         axes.plot([0, 1], [0, 1], "--", color=COLOURS[7], linewidth=1, label="score = share that is right")
-        scores, right = [each.mean_score for each in found.bins], [each.accuracy for each in found.bins]
-        axes.plot(scores, right, "o-", color=COLOURS[0], label="ensemble")
-        for each in found.bins:
-            axes.annotate(
-                f"{each.recordings}",
-                (each.mean_score, each.accuracy),
-                (5, -9),
-                textcoords="offset points",
-                fontsize=7.5,
-            )
+        points = [(each.mean_score, each.accuracy) for each in found.bins]
+        axes.plot(*zip(*points, strict=True), "o-", color=COLOURS[0], label="ensemble")
+        for each, point in zip(found.bins, points, strict=True):
+            axes.annotate(f"{each.recordings}", point, (5, -9), textcoords="offset points", fontsize=7.5)
         axes.set(xlim=(0, 1), ylim=(0, 1.12), xlabel="score of the best class", ylabel="share that is right")
         axes.legend(frameon=False, loc="lower right", fontsize=8)
     return drawn

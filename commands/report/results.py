@@ -123,3 +123,14 @@ def read_audio(table: CsvTable) -> list[AudioFile]:
 def spread(items: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     """At most `count` of the items, evenly from the first to the last."""
     return items[np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))] if len(items) else items
+
+
+def piece_of(store: Store, sha256: str, start_s: float, seconds: float) -> Floats32:
+    """Frames (T, M) of a piece of a recording; none if the store lacks the recording."""
+    row = int(store.rows_of([sha256])[0])
+    if row < 0:
+        return np.empty((0, store.view.n_mels), np.float32)
+    first = min(round(start_s * store.view.sample_rate_hz / store.view.hop), int(store.frames[row]) - 1)
+    quantized = store.empty(min(store.view.frames(seconds), int(store.frames[row]) - first))
+    store.copy_frames(row, first, quantized)
+    return store.quantizer.decode(quantized)

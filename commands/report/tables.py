@@ -1,8 +1,8 @@
 """Tables of the page."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 NONE = "\N{EN DASH}"  # where there is no number
 
@@ -13,10 +13,10 @@ class Cell:
 
     Attributes
     ----------
-    text
-        Its content.
     sort
-        Number by which the column is sorted; None = by the text.
+        Number by which the column is sorted; None = by the text, and behind all numbers.
+    numeric
+        True in columns of numbers.
     bar
         Share of the cell's width that a bar fills; None = no bar.
     mark
@@ -25,17 +25,9 @@ class Cell:
 
     text: str
     sort: float | None = None
+    numeric: bool = False
     bar: float | None = None
     mark: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its heading, an explanation, and whether it holds numbers."""
-
-    name: str
-    numeric: bool = False
-    help: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +36,10 @@ class Table:
 
     Attributes
     ----------
+    rows
+        Cells by the names of their columns, the same for each row.
+    help
+        Explanations of columns, by name.
     note
         A remark below it, such as on rows that are left out.
     filtered
@@ -52,34 +48,30 @@ class Table:
 
     id: str
     caption: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Mapping[str, Cell]]
+    help: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     filtered: bool = True
 
 
-def number(value: float, digits: int = 0, bar: bool = False) -> Cell:
-    """A number with `digits` digits after the point; a bar shows it as a share of 1."""
+def number(value: float, digits: int = 0, bar: bool = False, unit: str = "") -> Cell:
+    """A number with `digits` digits after the point; a bar shows it as a share of 1; with the unit %, it is one."""
     if not math.isfinite(value):
-        return Cell(NONE)
-    return Cell(f"{value:,.{digits}f}", float(value), min(max(float(value), 0.0), 1.0) if bar else None)
+        return Cell(NONE, numeric=True)
+    shown = f"{100 * value if unit == '%' else value:,.{digits}f}{unit and ' '}{unit}"
+    return Cell(shown, float(value), True, min(max(float(value), 0.0), 1.0) if bar else None)
 
 
 def with_interval(value: float, between: tuple[float, float], digits: int = 3, bar: bool = False) -> Cell:
     """A number and its 95 % interval."""
     cell, bounds = number(value, digits, bar), span(between, digits)
-    return Cell(f"{cell.text} ({bounds})", cell.sort, cell.bar) if cell.sort is not None and bounds else cell
+    return replace(cell, text=f"{cell.text} ({bounds})") if cell.sort is not None and bounds else cell
 
 
 def span(between: tuple[float, float], digits: int = 3) -> str:
     """An interval as text, "" if it is unknown."""
     low, high = between
     return f"{low:.{digits}f}{NONE}{high:.{digits}f}" if math.isfinite(low + high) else ""
-
-
-def percent(value: float, digits: int = 1) -> Cell:
-    """A share in percent."""
-    return Cell(f"{100 * value:.{digits}f} %", float(value)) if math.isfinite(value) else Cell(NONE)
 
 
 def text(value: object, mark: str = "") -> Cell:

@@ -2,38 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from birdcache.arrays import Bools, Floats32, Ints
 from cache.tables import Col
-from commands.report.clips import drawn, piece_of, try_sound
+from commands.report.clips import drawn, try_sound
 from commands.report.figures import soundscapes_to_show
 from commands.report.media import Picture
-from commands.report.results import PipelineResults
+from commands.report.results import PipelineResults, piece_of
 from train.score.ensemble import ENSEMBLE
 
 MOST_ROWS = 15  # classes
 CELL_BYTES = 220  # size of a cell of the table on the page
-
-
-@dataclass(frozen=True)
-class Window:
-    """A class in a window: score, detection, and truth."""
-
-    start_s: float
-    score: float
-    detected: bool
-    sings: bool | None  # None without truth
-
-
-@dataclass(frozen=True)
-class Line:
-    """A class in all windows."""
-
-    name: str
-    windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True)
@@ -48,14 +30,14 @@ class Timeline:
     seconds: float
     duration_s: float
     window_s: float
-    lines: tuple[Line, ...]
+    lines: list[dict[str, Any]]  # name of a class, and per window: start_s, score, and whether it is detected and sings
     hidden: int  # number of classes that are not shown
     has_truth: bool
 
     @property
     def bytes(self) -> int:
         """Size of its picture, sound and table on the page."""
-        cells = sum(len(line.windows) for line in self.lines)
+        cells = sum(len(line["windows"]) for line in self.lines)
         return self.picture.bytes + len(self.sound or "") + CELL_BYTES * cells
 
 
@@ -78,7 +60,6 @@ def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, long
     heard, silent = try_sound(audio, 0.0, seconds, view.sample_rate_hz)
     scores_WK = results.windows.scores[ENSEMBLE][rows]
     shown = classes_to_show(scores_WK, results.windows.truth[rows], results.ensemble.called_above())
-    lines = tuple(_line(results, k, rows) for k in shown[:MOST_ROWS].tolist())
     return Timeline(
         id=f"soundscape-{number}",
         name=name,
@@ -88,25 +69,26 @@ def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, long
         seconds=seconds,
         duration_s=audio.duration_s,
         window_s=window_s,
-        lines=lines,
+        lines=[_line(results, k, rows) for k in shown[:MOST_ROWS].tolist()],
         hidden=max(0, len(shown) - MOST_ROWS),
         has_truth=bool(results.windows.has_truth[rows].any()),
     )
 
 
-def classes_to_show(scores_WK: Floats32, truth_WK: Bools, above_K: Floats32) -> npt.NDArray[np.int64]:
+def classes_to_show(scores_WK: Floats32, truth_WK: Bools, above_K: Floats32) -> Ints:
     """Classes that sing, then classes that are detected, each sorted by score."""
     wanted = np.flatnonzero(truth_WK.any(axis=0) | (scores_WK >= above_K).any(axis=0))
     sings = truth_WK[:, wanted].any(axis=0)
     return wanted[np.lexsort((-scores_WK[:, wanted].max(axis=0, initial=0), ~sings))]
 
 
-def _line(results: PipelineResults, k: int, rows: Ints) -> Line:
+def _line(results: PipelineResults, k: int, rows: Ints) -> dict[str, Any]:
     windows, window_s = results.windows, results.ensemble.window_s
-    above = results.ensemble.called_above()[k]
-    found = []
-    for place, row in enumerate(rows.tolist()):
-        score = float(windows.scores[ENSEMBLE][row, k])
-        sings = bool(windows.truth[row, k]) if windows.has_truth[row] else None
-        found.append(Window(place * window_s, score, bool(score >= above), sings))
-    return Line(results.names[str(results.labels[Col.LABEL][k])], tuple(found))
+    scores_W, sings_W = windows.scores[ENSEMBLE][rows, k].tolist(), windows.truth[rows, k].tolist()
+    is_called_W = windows.scores[ENSEMBLE][rows, k] >= results.ensemble.called_above()[k]
+    facts = zip(scores_W, is_called_W.tolist(), sings_W, strict=True)
+    shown = [
+        {"start_s": place * window_s, "score": score, "detected": is_called, "sings": sings}
+        for place, (score, is_called, sings) in enumerate(facts)
+    ]
+    return {"name": results.names[str(results.labels[Col.LABEL][k])], "windows": shown}

@@ -4,23 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from commands.report.charts import COLOURS, Chart, chart
 from commands.report.results import PipelineResults
-from commands.report.tables import Cell, Column, Table, number, percent, text
+from commands.report.tables import Cell, Table, number, text
 from train.loop.run import place_of
 
-STYLES = {
-    "-": "solid",
-    "--": "dashed",
-    ":": "dotted",
-    "-.": "dashed",
-}  # lines of folds: matplotlib's name, CSS's name
+STYLES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dashed"}  # lines of folds in matplotlib and in CSS
 LEAST_STALL = 0.05  # least height of the axis, so that negligible waiting looks negligible
 DEVICE_WAITING = "device_waiting_share"  # only logged on a GPU
 LOGGED = {  # metrics of DVCLive, and their columns in reports/trainings.csv
@@ -50,28 +45,8 @@ class TrainingLog:
         return len(self.logged["train/loss"])
 
 
-@dataclass(frozen=True)
-class KeyEntry:
-    """An entry of the legend: name, colour and style of line."""
-
-    name: str
-    colour: str
-    line: str
-
-
-@dataclass(frozen=True)
-class Training:
-    """Contents of the section."""
-
-    logs: list[TrainingLog]
-    charts: list[Chart]
-    key: list[KeyEntry]
-    curves: pd.DataFrame  # a row for each epoch of each training, for `dvc plots`
-    trainings: Table
-
-
-def training(results: PipelineResults) -> Training:
-    """Read the logs of all members and folds, and draw them."""
+def training(results: PipelineResults) -> dict[str, Any]:
+    """Contents of the section: logs of all members and folds, and what is drawn of them."""
     logs = [read_log(name, fold) for name in results.members for fold in results.ensemble.folds]
     wanted = [
         ("train-loss", "Training loss, with augmentation", "train/loss"),
@@ -83,8 +58,13 @@ def training(results: PipelineResults) -> Training:
     ]
     if all(DEVICE_WAITING in each.logged for each in logs):
         wanted.append(("device-stall", "Share of time the GPU waited for data", DEVICE_WAITING))
-    charts = [_chart(logs, *each) for each in wanted]
-    return Training(logs, charts, key(logs), curves(logs), training_table(logs))
+    return {
+        "logs": logs,
+        "charts": [_chart(logs, *each) for each in wanted],
+        "key": key(logs),
+        "curves": curves(logs),
+        "trainings": training_table(logs),
+    }
 
 
 def read_log(member: str, fold: int) -> TrainingLog:
@@ -110,14 +90,13 @@ def curves(logs: Sequence[TrainingLog]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[["member", "fold", "epoch", *LOGGED.values()]]
 
 
-def key(logs: Sequence[TrainingLog]) -> list[KeyEntry]:
+def key(logs: Sequence[TrainingLog]) -> list[dict[str, str]]:
     """Legend: members by colour; folds, if there are several, by style of line."""
     members, folds = members_and_folds(logs)
-    entries = [KeyEntry(name, COLOURS[number % len(COLOURS)], "solid") for number, name in enumerate(members)]
+    entries = [(name, COLOURS[number % len(COLOURS)], "solid") for number, name in enumerate(members)]
     if len(folds) > 1:
-        styles = zip(folds, cycle(STYLES.values()))
-        entries += [KeyEntry(f"fold {fold}", COLOURS[-1], style) for fold, style in styles]
-    return entries
+        entries += [(f"fold {fold}", COLOURS[-1], style) for fold, style in zip(folds, cycle(STYLES.values()))]
+    return [{"name": name, "colour": colour, "line": line} for name, colour, line in entries]
 
 
 def members_and_folds(logs: Sequence[TrainingLog]) -> tuple[list[str], list[int]]:
@@ -128,10 +107,13 @@ def members_and_folds(logs: Sequence[TrainingLog]) -> tuple[list[str], list[int]
 def _chart(logs: Sequence[TrainingLog], name: str, title: str, metric: str) -> Chart:
     ends = ", ".join(f"{each.member} fold {each.fold}: {each.logged[metric][-1]:.3g}" for each in logs)
     drawn = Chart(f"chart-{name}", title, f"{title} by epoch; in the last epoch {ends}")
-    with chart(drawn, height=2.4) as figure:
-        axes = figure.subplots()
+    members, folds = members_and_folds(logs)
+    with chart(drawn, height=2.4) as axes:
         for log in logs:
-            _draw(axes, log, logs, log.logged[metric])
+            values = log.logged[metric]
+            colour = COLOURS[members.index(log.member) % len(COLOURS)]
+            style, marker = list(STYLES)[folds.index(log.fold) % len(STYLES)], "o" if len(values) == 1 else None
+            axes.plot(range(1, len(values) + 1), values, style, color=colour, linewidth=1.5, marker=marker)
         axes.set(xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name in ("accuracy", "stall", "device-stall"):
@@ -145,14 +127,6 @@ def _chart(logs: Sequence[TrainingLog], name: str, title: str, metric: str) -> C
     return drawn
 
 
-def _draw(axes: Axes, log: TrainingLog, logs: Sequence[TrainingLog], values: Sequence[float]) -> None:
-    members, folds = members_and_folds(logs)
-    colour = COLOURS[members.index(log.member) % len(COLOURS)]
-    style = list(STYLES)[folds.index(log.fold) % len(STYLES)]
-    marker = "o" if len(values) == 1 else None
-    axes.plot(range(1, len(values) + 1), values, style, color=colour, linewidth=1.5, marker=marker)
-
-
 def _ceiling(values: Sequence[float]) -> float:
     """Upper limit of the axis, twice the third quartile, so that one outlier does not flatten the rest."""
     finite = np.array([value for value in values if np.isfinite(value)])
@@ -161,35 +135,30 @@ def _ceiling(values: Sequence[float]) -> float:
 
 def training_table(logs: Sequence[TrainingLog]) -> Table:
     """A row for each training."""
-    columns = [
-        Column("member"),
-        Column("fold", numeric=True),
-        Column("epochs", numeric=True),
-        Column("best epoch", numeric=True, help="by macro ROC-AUC on the fold"),
-        Column("training loss", numeric=True, help="of the last epoch, with augmentation"),
-        Column("validation loss", numeric=True, help="of the last epoch"),
-        Column("macro ROC-AUC", numeric=True, help="of the last epoch"),
-        Column("accuracy", numeric=True, help="of the last epoch"),
-        Column("waiting for data", numeric=True, help="share of the training's time"),
-        Column("clips a second", numeric=True, help="median of the epochs"),
-    ]
-    return Table("table-trainings", "Trainings", columns, [_row(each) for each in logs], filtered=False)
+    last = dict.fromkeys(("validation loss", "macro ROC-AUC", "accuracy"), "of the last epoch")
+    explained = last | {
+        "best epoch": "by macro ROC-AUC on the fold",
+        "training loss": "of the last epoch, with augmentation",
+        "waiting for data": "share of the training's time",
+        "clips a second": "median of the epochs",
+    }
+    return Table("table-trainings", "Trainings", [_row(each) for each in logs], explained, filtered=False)
 
 
-def _row(log: TrainingLog) -> list[Cell]:
+def _row(log: TrainingLog) -> dict[str, Cell]:
     auc = np.array(log.logged["validation/macro_roc_auc"])
     elapsed = np.array(log.logged["epoch_s"])
     waiting = float(np.average(log.logged["waiting_share"], weights=elapsed)) if elapsed.sum() > 0 else float("nan")
     best = int(np.nanargmax(auc)) + 1 if np.isfinite(auc).any() else float("nan")
-    return [
-        text(log.member),
-        number(log.fold),
-        number(log.epochs),
-        number(best),
-        number(log.logged["train/loss"][-1], 3),
-        number(log.logged["validation/loss"][-1], 3),
-        number(float(auc[-1]), 4),
-        percent(log.logged["validation/accuracy"][-1]),
-        percent(waiting, 2),
-        number(float(np.median(log.logged["clips_per_s"]))),
-    ]
+    return {
+        "member": text(log.member),
+        "fold": number(log.fold),
+        "epochs": number(log.epochs),
+        "best epoch": number(best),
+        "training loss": number(log.logged["train/loss"][-1], 3),
+        "validation loss": number(log.logged["validation/loss"][-1], 3),
+        "macro ROC-AUC": number(float(auc[-1]), 4),
+        "accuracy": number(log.logged["validation/accuracy"][-1], 1, unit="%"),
+        "waiting for data": number(waiting, 2, unit="%"),
+        "clips a second": number(float(np.median(log.logged["clips_per_s"]))),
+    }

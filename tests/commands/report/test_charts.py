@@ -11,8 +11,7 @@ HOSTILE = '<script>alert("$x$ & \\frac")</script>'
 
 def drawn(name: str = "chart-a", label: str = HOSTILE) -> Chart:
     made = Chart(name, "Title", f'What "{label}" shows')
-    with chart(made) as figure:
-        axes = figure.subplots()
+    with chart(made) as axes:
         axes.plot([1, 2, 3], [0.123456, 0.5, 0.2], marker="o", color=COLOURS[0], label=label)
         axes.legend()
         axes.set(xlabel=label)

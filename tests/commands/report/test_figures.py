@@ -21,8 +21,8 @@ MAY_DRAW = {"report", "export", "ladder", "student_report"}
 def test_classes_are_drawn_for_few_and_many_labels(tmp_path: Path, labels: int) -> None:
     table = pd.DataFrame({"label": [f"bird{number}" for number in range(labels)], "recordings": range(1, labels + 1)})
     first, second = tmp_path / "first.png", tmp_path / "second.png"
-    draw_classes(table, first)
-    draw_classes(table, second)
+    draw_classes(table, 10, first)
+    draw_classes(table, 10, second)
     assert first.read_bytes().startswith(PNG)
     assert first.read_bytes() == second.read_bytes()
 

@@ -20,9 +20,9 @@ from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from cache import report_tables, tables
 from cache.tables import Col
 from commands.report import build
-from commands.report.charts import short
+from commands.report.charts import NAMED_AT_MOST, short
 from commands.report.clips import least_sure, loudest_frame, worst
-from commands.report.data_set import NAMED_AT_MOST, class_table, fold_chart, tail_chart
+from commands.report.data_set import class_table, fold_chart, tail_chart
 from commands.report.page import SCRIPTS, joined, policy
 from commands.report.results import read_report, read_results
 from tests.conftest import TinyProject
@@ -83,7 +83,7 @@ def test_its_policy_names_exactly_its_script(project: Path) -> None:
     assert addresses == {"data:"}
 
 
-@pytest.mark.parametrize(("budget_mb", "cut"), [(1.0, True), (4.0, False)])
+@pytest.mark.parametrize(("budget_mb", "cut"), [(1.0, True), pytest.param(4.0, False, marks=pytest.mark.slow)])
 def test_the_page_keeps_its_budget_and_says_what_is_left_out(
     project: Path, monkeypatch: pytest.MonkeyPatch, budget_mb: float, cut: bool
 ) -> None:
@@ -152,8 +152,7 @@ def test_without_a_class_that_can_be_scored_there_is_still_a_page(project: Path)
 def test_nobody_is_no_recordist(project: Path) -> None:
     tables.RECORDINGS.write(tables.RECORDINGS.read().assign(author=""))
     table = class_table(read_results(), read_report("folds/summary"))
-    place = [column.name for column in table.columns].index("recordists")
-    assert {row[place].text for row in table.rows} == {"0"}
+    assert {row["recordists"].text for row in table.rows} == {"0"}
 
 
 @pytest.mark.slow
@@ -185,6 +184,7 @@ def forget_metrics_of_soundscapes() -> None:
     Path("reports/metrics.json").write_text(json.dumps(metrics))
 
 
+@pytest.mark.slow
 def test_without_soundscapes_the_page_shows_the_rest(project: Path) -> None:
     clips = read_clip_scores(SCORES)
     nothing = clips.scores[:, :, :0]
