@@ -1,4 +1,4 @@
-"""This process and its system: it ends with the one that started it, however that one ended, and may keep its heap.
+"""This process and its system: it ends with the one that started it, however that one ended, and computes fast.
 
 Otherwise a killed DVC leaves its stage running, and a killed stage its workers: for hours, writing beside the next run.
 """
@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # an operation of Linux's prctl
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's mallopt
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
+SHORT_WAIT = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}  # of GNU's OpenMP: turns, some 20 us; of LLVM's: ms
+WAITS = {*SHORT_WAIT, "OMP_WAIT_POLICY", "KMP_LIBRARY"}  # any of them is a user's own choice
 LOOK_EVERY_S = 0.5
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
 ADOPTERS = {"systemd", "init", "launchd", "tini", "dumb-init", "docker-init"}  # of processes whose parent has ended
@@ -71,16 +73,26 @@ def exit_with_parent(parent: int, by: signal.Signals | None = None) -> None:
         os.kill(os.getpid(), number)
 
 
-def keep_heap() -> None:
-    """Let glibc keep memory that is freed, for the next step: training on a CPU takes a fifth less time.
+def prepare_for_torch() -> None:
+    """Let torch's threads wait actively for a moment only, and let glibc keep memory that is freed for the next step.
 
-    By default it gives large blocks back at once, and the system clears each page of them anew: as often as a step
-    allocates, which is always the same. Elsewhere than with glibc this does nothing.
+    To be called before torch is imported: OpenMP reads the environment as it is loaded. GNU's threads wait 3 ms, LLVM's
+    200 ms, and beside another busy process they burn the time of the one that they wait for. By default glibc gives
+    large blocks back at once, and the system clears each of their pages anew in every step. What a user has set stays.
     """
+    if not WAITS & os.environ.keys():
+        os.environ |= SHORT_WAIT
+    if not any(name.startswith("MALLOC_") for name in os.environ) and "malloc" not in os.getenv("GLIBC_TUNABLES", ""):
+        _keep_heap()
+
+
+def _keep_heap() -> None:
+    """Elsewhere than with glibc, nothing."""
     with suppress(OSError, AttributeError, TypeError):
-        set_option = ctypes.CDLL(None).mallopt
-        for option, value in ((M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28), (M_MMAP_THRESHOLD, 2**25)):
-            set_option(option, value)
+        libc = ctypes.CDLL(None)
+        libc.gnu_get_libc_version  # noqa: B018 - another library's options have other numbers
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_MMAP_MAX, 0)
 
 
 def is_alive(process: int) -> bool:

@@ -153,22 +153,6 @@ def test_ended_process_is_not_alive_though_its_parent_has_not_noticed() -> None:
         assert child.returncode is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is looked at through /proc")
-def test_a_kept_heap_gives_nothing_back() -> None:
-    script = (
-        "import ctypes, re; from pathlib import Path; from birdcache.process import keep_heap; {keep}\n"
-        "libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p; libc.free.argtypes = [ctypes.c_void_p]\n"
-        "size = 2**24; block = libc.malloc(size); ctypes.memset(block, 1, size); libc.free(block)\n"
-        "print(re.search(r'VmRSS:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
-    )
-
-    def resident_kb(keep: str) -> int:
-        done = [sys.executable, "-c", script.format(keep=keep)]
-        return int(subprocess.run(done, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-
-    assert resident_kb("keep_heap()") - resident_kb("") > 2**13
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize(("limits", "told"), [("-n 64", "only 64 files may be open"), ("-Sn 64", ""), ("-n 300", "")])
 def test_too_few_open_files_are_told_before_the_work_and_raised_where_that_is_allowed(limits: str, told: str) -> None:

@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from birdcache.errors import TrainError, report_problems
 from birdcache.params.sections import MachineParams
-from birdcache.process import exit_with_parent, keep_heap
+from birdcache.process import exit_with_parent
 from train.data.batch_plan import Worker
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -123,8 +123,6 @@ def process_group(kind: torch.device, meeting: str = "env://") -> Iterator[Ranks
     Only the first process prints. If some fail, the exception of the one that failed first leaves the block; the
     others, which may have failed only because it was gone, end with status 1 and without a word.
     """
-    if kind.type == "cpu":
-        keep_heap()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
