@@ -78,6 +78,7 @@ bench: setup
 	python -m benchmarks.read
 	python -m benchmarks.scale
 	python -m benchmarks.train
+	python -m benchmarks.threads
 	python -m benchmarks.dtype
 
 # every trial of docs/trust.md at full size; takes an hour
