@@ -1,15 +1,18 @@
 """Places of files: local paths, or URLs such as s3://bucket/folder, with the same methods on both."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
-
-from upath import UPath
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from birdcache.errors import BirdcacheError, StoreError
 
-AnyPath: TypeAlias = Path | UPath
+if TYPE_CHECKING:
+    from upath import UPath  # with fsspec and asyncio, a third of a decoder's start
+
+AnyPath: TypeAlias = Union[Path, "UPath"]
 
 
 def place(text: str) -> AnyPath:
@@ -25,6 +28,8 @@ def remote(url: str) -> UPath:
     StoreError
         If nothing that is installed opens such URLs.
     """
+    from upath import UPath
+
     try:
         where = UPath(url)
         where.fs  # noqa: B018  (imports what the protocol needs)

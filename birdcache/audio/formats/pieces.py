@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import BinaryIO
 
-BLOCK_BYTES = 2**20
+FIRST_BYTES, BLOCK_BYTES = 2**13, 2**20
 STRETCHED_BYTES = 2**40
 TAG_BYTES = 128  # libmpg123 looks for a tag of this length at the end
 
@@ -94,14 +94,15 @@ class Window:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.size = size_of(file)
-        self._start, self._held = 0, b""
+        self._start, self._held, self._least = 0, b"", FIRST_BYTES
 
     def __call__(self, place: int, count: int) -> bytes:
         """So many bytes from a place on."""
         begin = place - self._start
         if begin < 0 or begin + count > len(self._held):
             self._file.seek(place)
-            self._held = self._file.read(max(count, BLOCK_BYTES))
+            self._held = self._file.read(max(count, self._least))
+            self._least = min(2 * self._least, BLOCK_BYTES)  # who walks on reads more at a time, who jumps does not
             self._start, begin = place, 0
         return self._held[begin : begin + count]
 

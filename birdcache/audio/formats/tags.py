@@ -28,11 +28,12 @@ def behind_tags(window: Window, place: int) -> int:
 
 def behind_zeros(window: Window, place: int) -> int:
     """The place of the first byte from `place` on that is not zero, or the end."""
-    while block := window(place, BLOCK_BYTES):
+    count = 1  # mostly there are none
+    while block := window(place, count):
         found = NO_ZERO.search(block)
         if found:
             return place + found.start()
-        place += len(block)
+        place, count = place + len(block), BLOCK_BYTES
     return place
 
 
