@@ -109,7 +109,7 @@ def loader_epoch(
     training_step, ours = start(split_of(store, params, backbone, frames, device, arguments))
     rows = store.rows_of([source.sha256 for source in sources]).tolist()
     paths = {row: Path(source.path) for row, source in zip(rows, sources, strict=True)}
-    loader = OnTheFlyBatches(ours.planner, ours.augment, paths, view, "tuned", arguments.workers)
+    loader = OnTheFlyBatches(ours, paths, view, "tuned", arguments.workers)
     laps = []
     for number in range(arguments.rounds + 1):
         laps.append(train_lap(training_step, itertools.islice(loader.epoch(number), arguments.batches), device))

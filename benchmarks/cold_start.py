@@ -45,7 +45,7 @@ def main() -> None:
     store = Store(path)
     frames, _ = open_frames(store, cpu, machine)
     for number, (row_B, position_BT) in enumerate(draw_batches(store, BATCHES)):
-        frames.finish(frames.stage(row_B, position_BT), position_BT)
+        frames.finish(frames.stage(row_B, position_BT))
         if number == 0:
             cold_start_s = time.perf_counter() - begin
     rate = (BATCHES - 1) * BATCH / (time.perf_counter() - begin - cold_start_s)

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from birdcache.arrays import Ints
 from birdcache.params.views import MelView, PcenView
 from pipeline.builder.frontend import spectrogram, value_range
-from train.augment.batch import Batch, BatchTransform
+from train.augment.batch import Batch, TrainingBatches
 from train.data.batch_plan import BatchPlan, Planner
 
 FloatArray = npt.NDArray[np.float32]
@@ -33,17 +33,23 @@ Kind = Literal["tuned", "librosa"]
 class OnTheFlyClips(Dataset[tuple[BatchPlan, Tensor]]):
     """Planned batches of clips, decoded on demand."""
 
-    def __init__(self, planner: Planner, paths: Mapping[int, Path], view: MelView, kind: Kind) -> None:
-        self._planner, self._paths, self._view = planner, paths, view
+    def __init__(self, planner: Planner, full: bool, paths: Mapping[int, Path], view: MelView, kind: Kind) -> None:
+        self._planner, self._full, self._paths, self._view = planner, full, paths, view
         self._compute: Callable[[Path, Ints, MelView], FloatArray] = tuned_clip if kind == "tuned" else librosa_clip
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[BatchPlan, Tensor]:
-        """Batch number `place[1]` of epoch `place[0]`: its plan, and values (B + P + Q, T, M)."""
+        """Batch number `place[1]` of epoch `place[0]`: its plan, and values (X, T, M)."""
         epoch, number = place
         plan = next(self._planner.epoch(epoch, number))
-        pairs = zip(plan.row.tolist(), plan.position, strict=True)
-        clips = [self._compute(self._paths[row], position_T, self._view) for row, position_T in pairs]
+        rows, positions = self._planner.clips_of(plan, self._full)
+        clips = [self._clip(row, position_T) for row, position_T in zip(rows.tolist(), positions, strict=True)]
         return plan, torch.from_numpy(np.stack(clips))
+
+    def _clip(self, row: int, position_T: Ints) -> FloatArray:
+        """Decibels (T, M) of a clip, or of the silence in the place of one that a batch of full shape lacks."""
+        if (position_T < 0).all():
+            return np.full((len(position_T), self._view.n_mels), value_range(self._view)[0], np.float32)
+        return self._compute(self._paths[row], position_T, self._view)
 
 
 def tuned_clip(path: Path, position_T: Ints, view: MelView) -> FloatArray:
@@ -109,17 +115,15 @@ class OnTheFlyBatches:
 
     def __init__(
         self,
-        planner: Planner,
-        transform: BatchTransform,
+        ours: TrainingBatches,
         paths: Mapping[int, Path],
         view: MelView,
         kind: Kind,
         workers: int,
     ) -> None:
-        self._order, self._transform = EpochOrder(len(planner)), transform
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._order, self._ours = EpochOrder(len(ours)), ours
         self._loader = DataLoader(
-            OnTheFlyClips(planner, paths, view, kind),
+            OnTheFlyClips(ours.planner, ours.augment.full, paths, view, kind),
             sampler=self._order,
             batch_size=None,
             num_workers=workers,
@@ -140,7 +144,8 @@ class OnTheFlyBatches:
             if read is None:
                 return
             plan, values = read
-            yield self._transform(values.to(self._device, non_blocking=True), plan), waited_s
+            values = values.to(self._ours.augment.device, non_blocking=True)
+            yield self._ours.augment(values, self._ours.numbers(plan)), waited_s
 
 
 def one_thread(worker: int) -> None:

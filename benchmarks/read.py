@@ -113,7 +113,7 @@ def gathering(frames: Frames, store: Store, count: int) -> Arm:
 
     def read() -> None:
         for row_B, position_BT in batches:
-            frames.finish(frames.stage(row_B, position_BT), position_BT)
+            frames.finish(frames.stage(row_B, position_BT))
 
     return Arm(count * BATCH, read)
 

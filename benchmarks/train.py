@@ -158,7 +158,7 @@ def loader(split: TrainingSplit, ours: TrainingBatches, kind: Kind, workers: int
     """The same batches, decoded by the workers of a DataLoader."""
     view = split.member.view
     assert isinstance(view, MelView)
-    return OnTheFlyBatches(ours.planner, ours.augment, paths_of(split), view, kind, workers)
+    return OnTheFlyBatches(ours, paths_of(split), view, kind, workers)
 
 
 def paths_of(split: TrainingSplit) -> dict[int, Path]:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from birdcache.arrays import Ints
 from birdcache.errors import CommandError
 from birdcache.figures import figure
 from birdcache.params.views import MelView, each_of
 from commands.inspect.splits import split_of
 from commands.report.gallery import draw_spectrogram
 from train.augment.batch import Batch
-from train.data.batch_plan import BatchPlan
+from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, BatchPlan
 from train.data.member import ResolvedMember
 from train.loop.split import TrainingSplit
 
@@ -33,6 +34,7 @@ class FirstBatch:
     """The first batch of an epoch, before and after augmentation."""
 
     plan: BatchPlan
+    position: Ints  # (X, T) as of `Planner.clips_of`
     stored: Floats  # (B, T, M)
     seen: Batch
 
@@ -70,16 +72,16 @@ def first_batch(split: TrainingSplit, epoch: int) -> FirstBatch:
     plan = next(batches.planner.epoch(epoch), None)
     if plan is None:
         raise CommandError("an epoch has one clip, too few for a batch; raise sampling.clips_per_epoch")
-    values = split.frames.finish(split.frames.stage(plan.row, plan.position), plan.position)
-    stored = values[: plan.draws.size, :, : split.member.view.n_mels].cpu().numpy().copy()
-    return FirstBatch(plan, stored, batches.augment(values, plan))
+    values, inputs = batches.read(plan)
+    stored = values[: plan.size, :, : split.member.view.n_mels].cpu().numpy().copy()
+    return FirstBatch(plan, batches.planner.clips_of(plan)[1], stored, batches.augment(values, inputs))
 
 
 def draw(batch: FirstBatch, split: TrainingSplit, clips: int, path: Path) -> None:
     """Draw a row for each clip: its (first) view as stored on the left, the model's channels beside it."""
     seen_BCMT, channels = batch.seen.clips[:clips].cpu().numpy(), channel_names(split.member)
     stored_BMT = batch.stored[:clips].transpose(0, 2, 1)
-    sound_BMT = np.broadcast_to((batch.plan.position[:clips] >= 0)[:, None, :], stored_BMT.shape)
+    sound_BMT = np.broadcast_to((batch.position[:clips] >= 0)[:, None, :], stored_BMT.shape)
     unit = "dB" if isinstance(each_of(split.member.view)[0], MelView) else "PCEN"
     with figure(path, 5.5 * (1 + len(channels)), 0.8 + 1.75 * clips) as drawn:
         drawn.suptitle(f"{split.member.name}, fold {split.fold}: what the model sees", x=0.01, ha="left", weight="bold")
@@ -118,9 +120,9 @@ def _entitle(axis: Any, title: str) -> None:
 def stored_title(number: int, batch: FirstBatch, split: TrainingSplit) -> str:
     """The recording, the clip's start in it, and its labels."""
     view = split.member.view
-    positions_T = batch.plan.position[number]
+    positions_T = batch.position[number]
     begin_s = positions_T[positions_T >= 0][0] * view.hop / view.sample_rate_hz
-    row = int(batch.plan.row[number])
+    row = int(batch.plan.row[number, CLIP])
     return f"{_recording(row, split)} from {begin_s:.1f} s\n{_labels(row, split)}"
 
 
@@ -137,15 +139,14 @@ def seen_title(number: int, batch: FirstBatch, split: TrainingSplit) -> str:
 
 def _mixed_in(number: int, batch: FirstBatch, split: TrainingSplit) -> Iterator[str]:
     """Other sounds in a clip."""
-    draws = batch.plan.draws
-    others = batch.plan.row[draws.size :]
-    for place, row, share in zip(draws.partnered, others, draws.mixtures.share, strict=False):
-        if place == number:
-            yield f"mixed with {_recording(int(row), split)} ({_labels(int(row), split)}), {100 * (1 - share):.0f} %"
-    for place, row in zip(draws.backgrounded, others[len(draws.partnered) :], strict=True):
-        if place == number:
-            yield f"over {_recording(int(row), split)}"
-    if number in draws.noise.place:
+    plan = batch.plan
+    rows, has = plan.row[number], plan.has[number]
+    if has[PARTNER]:
+        row, share = int(rows[PARTNER]), plan.mixtures.share[number]
+        yield f"mixed with {_recording(row, split)} ({_labels(row, split)}), {100 * (1 - share):.0f} %"
+    if has[BACKGROUND]:
+        yield f"over {_recording(int(rows[BACKGROUND]), split)}"
+    if plan.effects.added[number, 1]:
         yield "with noise"
 
 

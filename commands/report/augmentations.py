@@ -17,7 +17,7 @@ from birdcache.params.sections import MachineParams, Section
 from birdcache.params.views import each_of
 from commands.report.media import Picture, picture
 from commands.report.results import PipelineResults
-from train.augment.batch import BatchTransform
+from train.augment.batch import BatchTransform, TrainingBatches
 from train.augment.normalise import Normaliser
 from train.data.batch_plan import BatchPlan, Planner
 from train.data.member import ResolvedMember
@@ -105,11 +105,11 @@ class ClipTransform:
 
     def image(self, index: int, augment: AugmentParams) -> Floats32:
         """The first channel of a clip: (T, M)."""
+        planner = self._planner(augment)
         recipe = self.split.member.recipe.model_copy(update={"augment": augment})
         transform = BatchTransform(self.split.member.view, recipe, self.normaliser, torch.device("cpu"))
-        plan = self._plan(index, augment)
-        values = self.split.frames.finish(self.split.frames.stage(plan.row, plan.position), plan.position)
-        return transform(values, plan).clips[0, 0].T.numpy()
+        values, inputs = TrainingBatches(planner, self.split.frames, transform).read(plan_of(planner, index))
+        return transform(values, inputs).clips[0, 0].T.numpy()
 
     def clearest(self) -> int:
         """Number of the clip with the highest contrast among the first ones."""
@@ -120,16 +120,17 @@ class ClipTransform:
 
     def example(self, index: int) -> int:
         """Number of the recording from which a clip is cut."""
-        row = self._plan(index, switched_off(self.split.member.recipe.augment)).row[0]
+        row = plan_of(self._planner(switched_off(self.split.member.recipe.augment)), index).row[0, 0]
         return int(np.flatnonzero(self.split.trained.rows == row)[0])
-
-    def _plan(self, index: int, augment: AugmentParams) -> BatchPlan:
-        planner = self._planner(augment)
-        return planner.plan(0, np.array([index]), planner.sampler.epoch(0))
 
     def _planner(self, augment: AugmentParams) -> Planner:
         recipe = self.split.member.recipe.model_copy(update={"augment": augment})
         return Planner(self.split.trained, self.split.member.view, recipe)
+
+
+def plan_of(planner: Planner, index: int) -> BatchPlan:
+    """Clip number `index` of the first epoch."""
+    return planner.plan(0, np.array([index]), planner.sampler.epoch(0))
 
 
 def switched_off(augment: AugmentParams) -> AugmentParams:

@@ -180,7 +180,7 @@ def bin_statistics(examples: Examples, frames: Frames, view: AnyView, recipe: Re
         draw = uniform(recipe.seed, 0, chosen, Purpose.STATISTICS)[:, 0]
         start = clip_starts(length, clip_frames, loop, draw)
         position = clip_positions(start, length, clip_frames, loop, examples.first[chosen])
-        values = frames.finish(frames.stage(examples.rows[chosen], position), position)
+        values = frames.finish(frames.stage(examples.rows[chosen], position))
         clips = presented_(values, view, recipe).double()
         sums.append(torch.stack([clips.sum(dim=(0, 2)), clips.square().sum(dim=(0, 2))]))
         count += clips.shape[0] * clips.shape[2]

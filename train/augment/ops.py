@@ -36,25 +36,54 @@ def change_tone_(values_db: Tensor, tone_db: Tensor) -> Tensor:
     return values_db.add_(tone_db[:, None, :])
 
 
-def mix_(sounds_RTM: Tensor, partners_PTM: Tensor, place_P: Tensor, own_RT: Tensor, other_PT: Tensor) -> Tensor:
+def tones(numbers: Tensor, curves_JM: Tensor) -> Tensor:
+    """Gain and bands of the equaliser, (..., 1 + J) dB, as dB of each mel bin: (..., M), or (..., 1) without bands.
+
+    A sum and no product of matrices, which a GPU may round to ten bits.
+    """
+    gain, bands = numbers[..., :1], numbers[..., 1:]
+    return gain + (bands[..., None] * curves_JM).sum(dim=-2) if bands.shape[-1] else gain
+
+
+def within(start_NJ: Tensor, width_NJ: Tensor, size: int) -> Tensor:
+    """True inside any of a clip's spans: (N, size)."""
+    place = torch.arange(size, device=start_NJ.device)
+    return ((place >= start_NJ[..., None]) & (place < (start_NJ + width_NJ)[..., None])).any(dim=1)
+
+
+def frame_weights(span_N2: Tensor, weights_N2: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """Weights of clips and of their partners in each frame: (N, T) each; outside the span the clip is alone."""
+    inside_NT = within(span_N2[:, :1], span_N2[:, 1:], frames)
+    own_NT, other_NT = (
+        torch.where(inside_NT, weights_N2[:, each, None], alone) for each, alone in ((0, 1.0), (1, 0.0))
+    )
+    return own_NT, other_NT
+
+
+def mix_(sounds_RTM: Tensor, partners_PTM: Tensor, place_P: Tensor | None, own_RT: Tensor, other_PT: Tensor) -> Tensor:
     """Weigh sounds frame by frame and add to those at `place_P` their weighed partners, which are overwritten too.
 
-    Given power, this is how sounds mix. PCEN values, which are compressed energy, are mixed likewise.
+    Given power, this is how sounds mix. PCEN values, which are compressed energy, are mixed likewise. Without
+    `place_P`, here and below, each sound has its own.
 
     Source: mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019), on power as BirdCLEF's winners do it, not on dB.
     """
-    sounds_RTM.mul_(own_RT[:, :, None])
-    return sounds_RTM.index_add_(0, place_P, partners_PTM.mul_(other_PT[:, :, None]))
+    return _add_(sounds_RTM.mul_(own_RT[:, :, None]), partners_PTM.mul_(other_PT[:, :, None]), place_P)
 
 
-def add_at_snr_(power_RTM: Tensor, added_QTM: Tensor, place_Q: Tensor, snr_db_Q: Tensor) -> Tensor:
-    """Add sounds to those at `place_Q`, so loud that the mean powers over the clip have the wanted ratio in dB.
+def add_in_ratio_(power_RTM: Tensor, added_QTM: Tensor, place_Q: Tensor | None, ratio_Q: Tensor) -> Tensor:
+    """Add sounds to those at `place_Q`, so loud that the mean powers over the clip have the wanted ratio.
 
     Overwrites the added sounds too. All power is above 0, so silence stays finite.
     """
-    level_Q = power_RTM.mean(dim=(1, 2)).index_select(0, place_Q)
-    gain_Q = level_Q / added_QTM.mean(dim=(1, 2)) / 10 ** (snr_db_Q / 10)
-    return power_RTM.index_add_(0, place_Q, added_QTM.mul_(gain_Q[:, None, None]))
+    level_Q = power_RTM.mean(dim=(1, 2))
+    level_Q = level_Q if place_Q is None else level_Q.index_select(0, place_Q)
+    gain_Q = level_Q / added_QTM.mean(dim=(1, 2)) * ratio_Q
+    return _add_(power_RTM, added_QTM.mul_(gain_Q[:, None, None]), place_Q)
+
+
+def _add_(sounds_RTM: Tensor, added: Tensor, place: Tensor | None) -> Tensor:
+    return sounds_RTM.add_(added) if place is None else sounds_RTM.index_add_(0, place, added)
 
 
 def take_spans(bank_NM: Tensor, start_Q: Tensor, into_QTM: Tensor) -> Tensor:

@@ -1,21 +1,43 @@
-"""The contents of each batch of an epoch, decided by (seed, epoch, index) and nothing else.
+"""The contents of an epoch's batches, decided by (seed, epoch, index) and nothing else.
 
-B batch, P partner, Q background, T frame, K class.
+N clip, P clip that gets a partner, Q clip that gets a background, S sound of a clip, T frame, K class.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from birdcache.arrays import Floats32, Floats64, Ints
+from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
-from train.data.augment_draws import BatchDraws, draw_batch
+from train.data.augment_draws import Effects, Mixtures, draw_effects, draw_mixtures
 from train.data.examples import Examples
+from train.data.labels import mixed_labels
 from train.data.random import Purpose, uniform
 from train.data.sampling import Drawn, PseudoClips, Sampler, clip_positions, clip_starts
+
+CLIP, PARTNER, BACKGROUND = range(3)  # the sounds of a clip, S
+PIECE_CELLS = 2**22  # clips x classes that are planned together: an epoch of many recordings, and tens of MB at most
+
+Columns = TypeVar("Columns", bound=tuple[Any, ...])
+
+
+def mapped(columns: Columns, function: Callable[[Any], Any]) -> Columns:
+    """A (nested) named tuple of arrays or tensors with a function of each of them."""
+    each = [mapped(column, function) if isinstance(column, tuple) else function(column) for column in columns]
+    return type(columns)(*each) if hasattr(columns, "_fields") else type(columns)(each)
+
+
+def part(columns: Columns, rows: slice) -> Columns:
+    """The same rows of all columns of a named tuple."""
+    return mapped(columns, lambda column: column[rows])
 
 
 @dataclass(frozen=True)
@@ -26,29 +48,57 @@ class Worker:
     world: int = 1
 
     def share(self, index: Ints) -> Ints:
-        """This process's part of a batch: all parts are of one size, and a rest that cannot be shared is left out."""
-        each = len(index) // self.world
-        return index[self.rank * each : (self.rank + 1) * each]
+        """This process's part of batches (..., B): all parts are of one size; a rest that cannot be shared is left."""
+        each = index.shape[-1] // self.world
+        return index[..., self.rank * each : (self.rank + 1) * each]
 
     def span(self, count: int) -> slice:
         """This process's part of `count` things in a row; all parts together are all things."""
         return slice(self.rank * count // self.world, (self.rank + 1) * count // self.world)
 
 
-@dataclass(frozen=True)
-class BatchPlan:
-    """The clips of a batch, followed by the partners of those that are mixed, and by backgrounds."""
+class Spans(NamedTuple):
+    """Where clips lie: rows of the store, used part of each recording, and the clip's start in it."""
 
-    row: Ints  # (B + P + Q,) in the store; pseudo-labelled partners in that of soundscapes
-    position: Ints  # (B + P + Q, T) frames of the recording, -1 = padding
-    targets: Floats32  # (B + P, K)
-    weights: Floats32  # (B + P, K), 0 for cells left out of the loss
-    importance: Floats32  # (B + P,) weight of the recording in the loss
-    draws: BatchDraws
+    row: Ints  # in the store; of pseudo-labelled clips in that of soundscapes
+    first: Ints  # first frame of the recording that is used
+    frames: Ints  # frames of the recording that are used
+    start: Ints
+
+
+class BatchPlan(NamedTuple):
+    """Clips in the order of their epoch, each with its sounds (clip, partner, background), by numbers of one size.
+
+    A sound that a clip lacks has 0 frames, and the place of the clip itself.
+    """
+
+    row: Ints  # (N, S), this and the next as in Spans
+    first: Ints  # (N, S)
+    frames: Ints  # (N, S)
+    start: Ints  # (N, S)
+    mixtures: Mixtures
+    effects: Effects
+    targets: Floats32  # (N, K)
+    weights: Floats32  # (N, K), 0 for cells left out of the loss
+    importance: Floats32  # (N,) weight of the clip in the loss
+
+    @property
+    def size(self) -> int:
+        """Number of clips, N."""
+        return len(self.importance)
+
+    @property
+    def has(self) -> Bools:
+        """Which sounds each clip has: (N, S)."""
+        return self.frames > 0
 
 
 class Planner:
-    """Plans the batches of a fold's training; with several processes each gets its share of every batch."""
+    """Plans the batches of a fold's training; with several processes each gets its share of every batch.
+
+    All batches of an epoch have one size. The last one is filled up with further clips of the recordings with which the
+    epoch begins, cut and augmented anew.
+    """
 
     def __init__(
         self,
@@ -59,8 +109,9 @@ class Planner:
         pseudo: PseudoClips | None = None,
     ) -> None:
         self._examples, self._view, self._recipe, self._worker = examples, view, recipe, worker
-        self._pseudo = pseudo
+        self._pseudo, self._loop = pseudo, recipe.short == "loop"
         self.sampler = Sampler(examples.primary, examples.part, recipe.sampling, recipe.seed)
+        self._batch = min(recipe.batch_size, self.sampler.clips) // worker.world * worker.world
         self._clip_frames = view.frames(recipe.clip_s)
         self._background = background_examples(examples, recipe)
 
@@ -77,59 +128,118 @@ class Planner:
     @property
     def clips(self) -> int:
         """Clips of an epoch, those of all processes together."""
-        return min(len(self) * self._recipe.batch_size, self.sampler.clips)
+        return len(self) * self._batch
+
+    @property
+    def batch_size(self) -> int:
+        """Clips of a batch that are this process's, B."""
+        return self._batch // self._worker.world
+
+    @property
+    def sounds(self) -> list[int]:
+        """The sounds that a clip can have by the recipe."""
+        augment = self._recipe.augment
+        ways = (augment.mixup, augment.sumix, augment.cutmix)
+        is_mixed = self._pseudo is not None or any(way.probability for way in ways)
+        return [CLIP] + [PARTNER] * is_mixed + [BACKGROUND] * bool(augment.background.probability)
 
     def __len__(self) -> int:
-        """Batches of an epoch; a last batch of one clip per process is left out, since batch norm needs two."""
-        whole, rest = divmod(self.sampler.clips, self._recipe.batch_size)
-        return whole + (rest // self._worker.world > 1)
+        """Batches of an epoch; none if a process would get a single clip, since batch norm needs two."""
+        return -(-self.sampler.clips // self._batch) if self.batch_size > 1 else 0
+
+    def pieces(self, epoch: int, first: int = 0) -> Iterator[BatchPlan]:
+        """The batches of an epoch from number `first` on, many at a time; all of them if they are not too many."""
+        drawn, many = self.sampler.epoch(epoch), max(1, PIECE_CELLS // max(1, self.batch_size * self.classes))
+        for begin in range(first, len(self), many):
+            yield self.plan(epoch, self._worker.share(self._index(begin, min(begin + many, len(self)))).ravel(), drawn)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[BatchPlan]:
         """The batches of an epoch from number `first` on."""
-        drawn = self.sampler.epoch(epoch)
-        for number in range(first, len(self)):
-            yield self.plan(epoch, self._worker.share(self._index(number)), drawn)
+        for piece in self.pieces(epoch, first):
+            for begin in range(0, piece.size, self.batch_size):
+                yield part(piece, slice(begin, begin + self.batch_size))
 
     def recordings(self, epoch: int, number: int) -> list[str]:
         """Names of all recordings that go into batch `number` of an epoch, of all processes, each once."""
-        rows = self.plan(epoch, self._index(number), self.sampler.epoch(epoch)).row.tolist()
+        plan = self.plan(epoch, self._index(number, number + 1).ravel(), self.sampler.epoch(epoch))
         names = dict(zip(self._examples.rows.tolist(), self._examples.names, strict=True))
-        return list(dict.fromkeys(names.get(row, "a soundscape") for row in rows))
+        return list(dict.fromkeys(names.get(row, "a soundscape") for row in plan.row.T[plan.has.T].tolist()))
 
-    def _index(self, number: int) -> Ints:
-        """Numbers of the clips of a batch within their epoch."""
-        size = self._recipe.batch_size
-        return np.arange(number * size, min((number + 1) * size, self.sampler.clips))
+    def _index(self, begin: int, end: int) -> Ints:
+        """Numbers of the clips of batches within their epoch: (batches, B of all processes)."""
+        return np.arange(begin * self._batch, end * self._batch).reshape(-1, self._batch)
 
-    def plan(self, epoch: int, index_B: Ints, drawn: Drawn) -> BatchPlan:
-        """The batch of clips number `index_B` of an epoch."""
-        draws = draw_batch(epoch, index_B, self._recipe, self._view, self._pseudo)
-        index_P, index_Q = index_B[draws.partnered], index_B[draws.backgrounded]
-        mixed = np.concatenate([drawn.recordings[index_B], self.sampler.partners(epoch, drawn, index_P)])
-        background = self._background[self._choice(epoch, index_Q)]
-        start_draws = [
-            self._draw(epoch, index_B, Purpose.START),
-            self._draw(epoch, index_P, Purpose.PARTNER_START),
-            self._draw(epoch, index_Q, Purpose.BACKGROUND_START),
-        ]
-        row, position = self._clips(np.concatenate([mixed, background]), np.concatenate(start_draws))
-        targets, weights = self._examples.targets(mixed, self._recipe.secondary)
-        self._examples.heard_targets_(mixed, position[: len(mixed)], targets, weights)
-        importance = self._examples.importance(mixed, self._recipe.loss.lowest_rating_weight)
-        plan = BatchPlan(row, position, targets, weights, importance, draws)
+    def plan(self, epoch: int, index_N: Ints, drawn: Drawn) -> BatchPlan:
+        """Clips number `index_N` of an epoch."""
+        seed, augment = self._recipe.seed, self._recipe.augment
+        mixtures = draw_mixtures(seed, epoch, index_N, augment, self._clip_frames, self._pseudo)
+        effects = draw_effects(epoch, index_N, self._recipe, self._view, mixtures)
+        has_N3 = np.stack([np.ones_like(mixtures.partnered), mixtures.partnered, effects.added[:, 0] > 0], axis=1)
+        index_P, index_Q = index_N[mixtures.partnered], index_N[has_N3[:, BACKGROUND]]
+        mixed = np.concatenate([self.sampler.recordings(drawn, index_N), self.sampler.partners(epoch, drawn, index_P)])
+        example = np.concatenate([mixed, self._background[self._choice(epoch, index_Q)]])
+        purposes = ((index_N, Purpose.START), (index_P, Purpose.PARTNER_START), (index_Q, Purpose.BACKGROUND_START))
+        draw = np.concatenate([self._draw(epoch, index, purpose) for index, purpose in purposes])
+        spans = self._spans(example, draw)
+        labels = self._labels(mixed, spans)
         if self._pseudo:
-            self._put_(self._pseudo, plan, epoch, index_P)
-        return plan
+            chosen = self._pseudo.drawn(seed, epoch, index_N[mixtures.pseudo])
+            _put_(
+                self._pseudo, chosen, len(index_N) + np.flatnonzero(mixtures.pseudo[mixtures.partnered]), spans, labels
+            )
+        row, first, frames, start = (_spread(each, has_N3) for each in spans)
+        return BatchPlan(row, first, frames * has_N3, start, mixtures, effects, *mixed_labels(*labels, mixtures))
 
-    def _put_(self, pseudo: PseudoClips, plan: BatchPlan, epoch: int, index_P: Ints) -> None:
-        """Put pseudo-labelled clips in the places of those partners that are such ones; they have no rating."""
-        is_pseudo_P = plan.draws.mixtures.pseudo
-        chosen = pseudo.drawn(self._recipe.seed, epoch, index_P[is_pseudo_P])
-        place = plan.draws.size + np.flatnonzero(is_pseudo_P)
-        loop = self._recipe.short == "loop"
-        plan.row[place] = pseudo.row[chosen]
-        plan.position[place] = clip_positions(pseudo.start[chosen], pseudo.frames[chosen], self._clip_frames, loop)
-        plan.targets[place], plan.weights[place], plan.importance[place] = pseudo.scores[chosen], 1, 0
+    def _spans(self, example: Ints, draw: Floats64) -> Spans:
+        """Where clips of examples lie that begin where `draw` says."""
+        examples = self._examples
+        row, first, frames = examples.rows[example], examples.first[example], examples.frames[example]
+        return Spans(row, first, frames, clip_starts(frames, self._clip_frames, self._loop, draw))
+
+    def _labels(self, mixed: Ints, spans: Spans) -> tuple[Floats32, Floats32, Floats32]:
+        """Targets, weights and importance of examples, the first of these spans."""
+        _, first, frames, start = (each[: len(mixed)] for each in spans)
+        targets, weights = self._examples.targets(mixed, self._recipe.secondary)
+        begin = first + np.where(frames < self._clip_frames, 0, start)  # a short recording is shown whole
+        end = begin + np.minimum(frames, self._clip_frames)
+        self._examples.heard_targets_(mixed, begin, end, targets, weights)
+        return targets, weights, self._examples.importance(mixed, self._recipe.loss.lowest_rating_weight)
+
+    def clips_of(self, plan: BatchPlan, full: bool = False) -> tuple[Ints, Ints]:
+        """Rows and positions (-1 = padding) of a batch's clips, then of its partners, then of its backgrounds.
+
+        Parameters
+        ----------
+        full : as many of each sound as there are clips, so that every batch has one shape; those that a clip lacks are
+            all padding.
+
+        Returns
+        -------
+        row, position : (X,) and (X, T); see `clip_positions`.
+        """
+        has_SN = (plan.has | full).T[self.sounds]
+        row, first, frames, start = (each.T[self.sounds][has_SN] for each in plan[:4])
+        position = clip_positions(start, np.maximum(frames, 1), self._clip_frames, self._loop, first)
+        position[frames == 0] = -1
+        return row, position
+
+    def places(self, sounds_BS3: Tensor, padding: int) -> Tensor:
+        """As `clips_of` for full shapes, on the device.
+
+        Parameters
+        ----------
+        sounds_BS3 : place of the recording's used frames among all frames of the store, their number, start in them.
+        padding : place of a frame of padding.
+
+        Returns
+        -------
+        (X, T) places among all frames.
+        """
+        place, frames, start = sounds_BS3.transpose(0, 1)[self.sounds].flatten(0, 1)[..., None].unbind(1)
+        position_XT = start + torch.arange(self._clip_frames, device=start.device)
+        if self._loop:
+            return torch.where(frames > 0, place + position_XT % frames.clamp(min=1), padding)
+        return torch.where((position_XT >= 0) & (position_XT < frames), place + position_XT, padding)
 
     def _choice(self, epoch: int, index_Q: Ints) -> Ints:
         draw_Q = self._draw(epoch, index_Q, Purpose.BACKGROUND)
@@ -138,12 +248,23 @@ class Planner:
     def _draw(self, epoch: int, index: Ints, purpose: Purpose) -> Floats64:
         return uniform(self._recipe.seed, epoch, index, purpose)[:, 0]
 
-    def _clips(self, example: Ints, start_draw: Floats64) -> tuple[Ints, Ints]:
-        """Rows and positions of clips that begin where `start_draw` says."""
-        frames, loop = self._examples.frames[example], self._recipe.short == "loop"
-        start = clip_starts(frames, self._clip_frames, loop, start_draw)
-        position = clip_positions(start, frames, self._clip_frames, loop, self._examples.first[example])
-        return self._examples.rows[example], position
+
+def _spread(each: Ints, has_N3: Bools) -> Ints:
+    """Numbers of clips, then partners, then backgrounds as a row for each clip; a missing one is as of the clip."""
+    spread_N3 = np.repeat(each[: len(has_N3), None], 3, axis=1)
+    spread_N3.T[has_N3.T] = each
+    return spread_N3
+
+
+def _put_(
+    pseudo: PseudoClips, chosen: Ints, place: Ints, spans: Spans, labels: tuple[Floats32, Floats32, Floats32]
+) -> None:
+    """Put chosen pseudo-labelled clips in the places of those partners that are such ones; they have no rating."""
+    there = pseudo.row[chosen], np.zeros_like(chosen), pseudo.frames[chosen], pseudo.start[chosen]
+    for span, number in zip(spans, there, strict=True):
+        span[place] = number
+    targets, weights, importance = labels
+    targets[place], weights[place], importance[place] = pseudo.scores[chosen], 1, 0
 
 
 def background_examples(examples: Examples, recipe: Recipe) -> Ints:

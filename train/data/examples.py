@@ -29,13 +29,13 @@ class Events:
     end: Ints  # (E,) frame after the last
     label: Ints  # (E,) class
 
-    def heard(self, row_B: Ints, position_BT: Ints, classes: int) -> tuple[Bools, Bools, Bools]:
+    def heard(self, row_B: Ints, begin_B: Ints, end_B: Ints, classes: int) -> tuple[Bools, Bools, Bools]:
         """Compare clips with the annotated times.
 
         Parameters
         ----------
         row_B : rows of the clips' recordings.
-        position_BT : frames of the recordings that the clips show, -1 for padding.
+        begin_B, end_B : first frame of the recording that each clip shows, and the one after the last.
 
         Returns
         -------
@@ -49,7 +49,6 @@ class Events:
         count_B = high_B - low_B
         clip = np.repeat(np.arange(len(row_B)), count_B)
         event = np.arange(len(clip)) - np.repeat(np.cumsum(count_B) - count_B, count_B) + np.repeat(low_B, count_B)
-        begin_B, end_B = _span(position_BT)
         overlap = np.minimum(self.end[event], end_B[clip]) - np.maximum(self.first[event], begin_B[clip])
         enough = 2 * overlap >= np.minimum(self.end[event] - self.first[event], end_B[clip] - begin_B[clip])
         present_BK, touched_BK = np.zeros((2, len(row_B), classes), bool)
@@ -57,13 +56,6 @@ class Events:
         touched = overlap > 0
         touched_BK[clip[touched], self.label[event[touched]]] = True
         return count_B > 0, present_BK, touched_BK & ~present_BK
-
-
-def _span(position_BT: Ints) -> tuple[Ints, Ints]:
-    """First frame of each clip, and the one after its last; padding is left out."""
-    is_there_BT = position_BT >= 0
-    begin_B = np.where(is_there_BT, position_BT, np.iinfo(np.int64).max).min(axis=1)
-    return begin_B, position_BT.max(axis=1) + 1
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,9 @@ class Examples:
             weights_BK[secondary_BK] = 0
         return targets_BK, weights_BK
 
-    def heard_targets_(self, chosen: Ints, position_BT: Ints, targets_BK: Floats32, weights_BK: Floats32) -> None:
+    def heard_targets_(
+        self, chosen: Ints, begin_B: Ints, end_B: Ints, targets_BK: Floats32, weights_BK: Floats32
+    ) -> None:
         """Replace the labels of whole recordings by those annotated in their clips.
 
         A class that is heard in a clip gets 1, one that is not 0; classes of which the clip holds less than half of an
@@ -131,12 +125,12 @@ class Examples:
 
         Parameters
         ----------
-        position_BT : frames of the recordings that the clips of chosen examples show, -1 for padding.
+        begin_B, end_B : first frame that the clip of each chosen example shows, and the one after the last.
         targets_BK, weights_BK : as from `targets`; rows of recordings without annotations stay.
         """
         if self.events is None:
             return
-        annotated_B, present_BK, unsure_BK = self.events.heard(self.rows[chosen], position_BT, self.classes)
+        annotated_B, present_BK, unsure_BK = self.events.heard(self.rows[chosen], begin_B, end_B, self.classes)
         targets_BK[annotated_B] = present_BK[annotated_B]
         weights_BK[annotated_B] = ~unsure_BK[annotated_B]
 

@@ -6,6 +6,7 @@ B batch, T frame, M mel bin.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -47,6 +48,9 @@ class Uploaded(NamedTuple):
         return own + [event for each in self.beside for event in each.arrivals]
 
 
+NOTHING = Uploaded(torch.empty(0), None)
+
+
 class Uploader:
     """Brings host memory to a device.
 
@@ -65,8 +69,9 @@ class Uploader:
         """Start the copy; may be called in another thread than `receive`."""
         if self._stream is None:
             return Uploaded(host.to(self._device), None)
+        pinned = host if host.is_pinned() else host.pin_memory()
         with torch.cuda.stream(self._stream):
-            tensor = host.to(self._device, non_blocking=True)
+            tensor = pinned.to(self._device, non_blocking=True)
             arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record(self._stream)
         return Uploaded(tensor, arrived)
@@ -80,14 +85,31 @@ class Uploader:
         return uploaded.tensor
 
 
-class Frames(Protocol):
+class Frames(ABC):
     """Gathers clips of a store as values on the device."""
 
+    def __init__(self, quantizer: Quantizer, device: torch.device) -> None:
+        self.quantizer, self.uploader = quantizer, Uploader(device)
+
+    @abstractmethod
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """Bring what a batch needs towards the device; may run in another thread, ahead of time."""
 
-    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
-        """Values of the batch on the device: (B, T, M) float32, padding at the codec's lowest value."""
+    @abstractmethod
+    def codes(self, staged: Uploaded) -> tuple[Tensor, ...]:
+        """Quantised values of the batch on the device, of each view: (B, T, M), padding as the lowest value.
+
+        The host waits for nothing.
+        """
+
+    def decode(self, codes: tuple[Tensor, ...]) -> Tensor:
+        """Values of codes: (B, T, M) float32, with M the mel bins of all views together."""
+        values = codes[0].to(torch.float32)
+        return values.mul_(self.quantizer.step).add_(self.quantizer.low) if self.quantizer.dtype == "uint8" else values
+
+    def finish(self, staged: Uploaded) -> Tensor:
+        """Values of the batch on the device: (B, T, M) float32."""
+        return self.decode(self.codes(staged))
 
 
 class SliceReader(Protocol):
@@ -97,22 +119,23 @@ class SliceReader(Protocol):
         """Copy runs to their places in `out` (B * T, M)."""
 
 
-class CopiedFrames:
+class CopiedFrames(Frames):
     """Copies clips into (pinned) host memory, then to the device."""
 
     def __init__(self, store: Store, device: torch.device, reader: SliceReader) -> None:
+        super().__init__(store.quantizer, device)
         self._store, self._device, self._reader = store, device, reader
-        self._uploader = Uploader(device)
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
-        """(B, T, M) quantised values, copied by way of host memory that is pinned for a GPU; padding holds anything."""
+        """(B, T, M) quantised values, copied by way of host memory that is pinned for a GPU."""
         quantized = _new_quantized(self._store, position_BT.size, self._device)
         self._reader.copy(find_slices(self._store, row_B, position_BT), quantized.numpy())
-        return self._uploader.send(quantized.view(*position_BT.shape, -1))
+        quantized.numpy()[np.flatnonzero(position_BT < 0)] = _lowest(self.quantizer)
+        return self.uploader.send(quantized.view(*position_BT.shape, -1))
 
-    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
-        """Decode on the device."""
-        return _values(self._store.quantizer, self._uploader.receive(staged), position_BT)
+    def codes(self, staged: Uploaded) -> tuple[Tensor, ...]:
+        """The staged values."""
+        return (self.uploader.receive(staged),)
 
 
 class HostFrames(CopiedFrames):
@@ -129,13 +152,14 @@ class StreamFrames(CopiedFrames):
         super().__init__(store, device, StreamReader(store, budget_bytes))
 
 
-class DeviceFrames:
-    """Holds the whole store in the device's memory; a batch is one gather."""
+class DeviceFrames(Frames):
+    """Holds the whole store in the device's memory, and one row of padding behind it; a batch is one gather."""
 
     def __init__(self, store: Store, device: torch.device) -> None:
-        self._store, self._device, self._uploader = store, device, Uploader(device)
-        shape = (store.manifest.frames, store.view.n_mels)
-        self._codes = torch.empty(shape, dtype=_torch_dtype(store), device=device)
+        super().__init__(store.quantizer, device)
+        self._store, self._device, self.padding = store, device, store.manifest.frames
+        self._codes = torch.empty((self.padding + 1, store.view.n_mels), dtype=_torch_dtype(store), device=device)
+        self._codes[self.padding] = _lowest(store.quantizer)
         first = np.cumsum([0, *(part.frames for part in store.manifest.parts)]).tolist()
         with ThreadPoolExecutor(reading_threads(store), thread_name_prefix="upload") as threads:
             list(threads.map(self._upload, range(len(store.manifest.parts)), first[:-1], first[1:]))
@@ -151,31 +175,40 @@ class DeviceFrames:
             np.concatenate(list(reader.rows(begin - first, count)), out=piece.numpy()[:count])
             self._codes[begin : begin + count] = piece[:count]
 
+    def place(self, row: Ints, position: Ints) -> Ints:
+        """Places of frames of recordings on the axis of all frames."""
+        return self._store.first_frame[row] + position
+
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """(B, T) places of the clips' frames on the axis of all frames."""
-        place_BT = torch.from_numpy(self._store.first_frame[row_B][:, None] + np.maximum(position_BT, 0))
-        return self._uploader.send(place_BT.pin_memory() if self._device.type == "cuda" else place_BT)
+        place_BT = np.where(position_BT < 0, self.padding, self.place(row_B[:, None], position_BT))
+        return self.uploader.send(torch.from_numpy(place_BT))
 
-    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
-        """Gather and decode on the device."""
-        place_BT = self._uploader.receive(staged)
-        quantized = self._codes.index_select(0, place_BT.reshape(-1)).reshape(*place_BT.shape, -1)
-        return _values(self._store.quantizer, quantized, position_BT)
+    def codes(self, staged: Uploaded) -> tuple[Tensor, ...]:
+        """Gather on the device."""
+        return self.gather(self.uploader.receive(staged))
+
+    def gather(self, place_BT: Tensor) -> tuple[Tensor, ...]:
+        """The frames at places on the axis of all frames."""
+        return (self._codes.index_select(0, place_BT.reshape(-1)).reshape(*place_BT.shape, -1),)
 
 
-class ArrayFrames:
+class ArrayFrames(Frames):
     """One recording's quantised values, an array in memory or mapped from a file, as a store of a single row."""
 
     def __init__(self, quantized_TM: QuantizedArray, quantizer: Quantizer, device: torch.device) -> None:
-        self._codes, self._quantizer, self._uploader = quantized_TM, quantizer, Uploader(device)
+        super().__init__(quantizer, device)
+        self._codes = quantized_TM
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """(B, T, M) quantised values; all rows are the one recording."""
-        return self._uploader.send(torch.from_numpy(np.asarray(self._codes[np.maximum(position_BT, 0)])))
+        quantized = np.asarray(self._codes[np.maximum(position_BT, 0)])
+        quantized[position_BT < 0] = _lowest(self.quantizer)
+        return self.uploader.send(torch.from_numpy(quantized))
 
-    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
-        """Decode on the device."""
-        return _values(self._quantizer, self._uploader.receive(staged), position_BT)
+    def codes(self, staged: Uploaded) -> tuple[Tensor, ...]:
+        """The staged values."""
+        return (self.uploader.receive(staged),)
 
 
 def open_frames(store: Store, device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
@@ -240,18 +273,9 @@ def _size_bytes(store: Store) -> int:
     return store.manifest.frames * store.layout.frame_bytes
 
 
-def _values(quantizer: Quantizer, quantized: Tensor, position_BT: Ints) -> Tensor:
-    values = quantized.to(torch.float32)
-    if quantizer.dtype == "uint8":
-        values.mul_(quantizer.step).add_(quantizer.low)
-    return _padded(values, position_BT, quantizer.low)
-
-
-def _padded(values: Tensor, position_BT: Ints, low: float) -> Tensor:
-    if not (position_BT < 0).any():
-        return values
-    padding_BT = torch.from_numpy(position_BT < 0).to(values.device)
-    return values.masked_fill(padding_BT[:, :, None], low)
+def _lowest(quantizer: Quantizer) -> float:
+    """Code of the lowest value, which is silence, and padding."""
+    return float(quantizer.encode(np.array([quantizer.low], np.float32))[0])
 
 
 def _new_quantized(store: Store, frames: int, device: torch.device) -> Tensor:

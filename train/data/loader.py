@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 import torch
@@ -70,30 +70,31 @@ class Clips(Protocol):
 
 
 AnyClips = TypeVar("AnyClips", bound=Clips)
+Item = TypeVar("Item")
 
 
 def staged_ahead(
     plans: Iterable[AnyClips], frames: Frames, stream_waits: StreamWaits | None = None
 ) -> Iterator[tuple[tuple[AnyClips, Uploaded], float]]:
     """Stage batches in one thread, a few ahead of their use; yields each with the seconds spent waiting for it."""
-    plans = iter(plans)
+    return ahead(((plan, frames.stage(plan.row, plan.position)) for plan in plans), AHEAD, stream_waits)
 
-    def next_staged() -> tuple[AnyClips, Uploaded] | None:
-        plan = next(plans, None)
-        return None if plan is None else (plan, frames.stage(plan.row, plan.position))
 
+def ahead(
+    items: Iterator[tuple[Item, Uploaded]], count: int, stream_waits: StreamWaits | None = None
+) -> Iterator[tuple[tuple[Item, Uploaded], float]]:
+    """Make items in one thread, so many ahead of their use; yields each with the seconds spent waiting for it."""
     with ThreadPoolExecutor(1, thread_name_prefix="stage") as thread:
-        first = [thread.submit(next_staged) for _ in range(AHEAD)]
-        ahead: deque[Future[tuple[AnyClips, Uploaded] | None]] = deque(first)
+        coming = deque(thread.submit(next, items, None) for _ in range(count))
         while True:
             begin = time.perf_counter()
             if stream_waits:
                 stream_waits.begin()
-            item = ahead.popleft().result()
+            item = coming.popleft().result()
             waited_s = time.perf_counter() - begin
             if item is None:
                 return
             if stream_waits:
                 stream_waits.end(item[1])
-            ahead.append(thread.submit(next_staged))
+            coming.append(thread.submit(next, items, None))
             yield item, waited_s

@@ -13,10 +13,10 @@ from birdcache.arrays import Bools, Ints
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
 from cache.store import Store
-from train.data.frames import Frames, Uploaded, open_frames
+from train.data.frames import NOTHING, Frames, Uploaded, open_frames
 
 
-class MultiViewFrames:
+class MultiViewFrames(Frames):
     """Gathers the same clips of several stores; the mel bins of one view lie after those of the other.
 
     Parameters
@@ -26,7 +26,7 @@ class MultiViewFrames:
     """
 
     def __init__(self, frames: Sequence[Frames], rows: Sequence[Ints]) -> None:
-        self._frames, self._rows = frames, rows
+        self._frames, self._rows, self.uploader = frames, rows, frames[0].uploader
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """Bring each store's clips towards the device.
@@ -42,10 +42,13 @@ class MultiViewFrames:
         pairs = zip(self._frames, rows, strict=True)
         return Uploaded(torch.empty(0), None, tuple(frames.stage(each, position_BT) for frames, each in pairs))
 
-    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
-        """Values of the batch on the device: (B, T, M) float32, with M the mel bins of all views together."""
-        pairs = zip(self._frames, staged.beside, strict=True)
-        return torch.cat([frames.finish(each, position_BT) for frames, each in pairs], dim=2)
+    def codes(self, staged: Uploaded) -> tuple[Tensor, ...]:
+        """The codes of each store."""
+        return tuple(frames.codes(each)[0] for frames, each in zip(self._frames, staged.beside, strict=True))
+
+    def decode(self, codes: tuple[Tensor, ...]) -> Tensor:
+        """The values of one view beside those of the other."""
+        return torch.cat([frames.decode((each,)) for frames, each in zip(self._frames, codes, strict=True)], dim=2)
 
 
 def open_multi_view(stores: Sequence[Store], device: torch.device, machine: MachineParams) -> tuple[Frames, str]:
@@ -87,37 +90,34 @@ def held_by_all(stores: Sequence[Store], row_B: Ints) -> Bools:
     return held_B
 
 
-class ConcatFrames:
+class ConcatFrames(Frames):
     """Gathers clips out of two stores, one gather each; rows of the second come after the `rows` of the first.
 
     Gives each clip the values that its own store gives, to the last bit.
     """
 
     def __init__(self, first: Frames, second: Frames, rows: int) -> None:
-        self._stores, self._rows = ((first, 0), (second, rows)), rows
+        self._stores, self._rows, self.uploader = (first, second), rows, first.uploader
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
-        """Send each store's clips towards the device, with the mask of those that are the second store's."""
-        in_second_B = row_B >= self._rows
-        sent = [
-            frames.stage(row_B[chosen_B] - offset, position_BT[chosen_B])
-            for (frames, offset), chosen_B in zip(self._stores, (~in_second_B, in_second_B), strict=True)
-            if chosen_B.any()
-        ]
-        return Uploaded(torch.from_numpy(in_second_B), None, tuple(sent))
+        """Send each store's clips towards the device, and their places in the batch."""
+        places = [np.flatnonzero(chosen_B) for chosen_B in (row_B < self._rows, row_B >= self._rows)]
+        sent = (
+            frames.stage(row_B[place] - offset, position_BT[place]) if len(place) else NOTHING
+            for frames, place, offset in zip(self._stores, places, (0, self._rows), strict=True)
+        )
+        return self.uploader.send(torch.from_numpy(np.concatenate(places)))._replace(beside=tuple(sent))
 
-    def finish(self, staged: Uploaded, position_BT: Ints) -> Tensor:
-        """Put the clips of both stores in the order of the batch: (B, T, M)."""
-        in_second_B, sent = staged.tensor.numpy(), iter(staged.beside)
-        parts = [
-            (np.flatnonzero(chosen_B), frames.finish(next(sent), position_BT[chosen_B]))
-            for (frames, _), chosen_B in zip(self._stores, (~in_second_B, in_second_B), strict=True)
-            if chosen_B.any()
-        ]
+    def codes(self, staged: Uploaded) -> tuple[Tensor, ...]:
+        """Put the clips of both stores in the order of the batch."""
+        pairs = zip(self._stores, staged.beside, strict=True)
+        parts = [frames.codes(each) for frames, each in pairs if each is not NOTHING]
+        place = self.uploader.receive(staged)
         if len(parts) == 1:  # all clips of one store are in order already
-            return parts[0][1]
-        like = parts[0][1]
-        values = like.new_empty((len(position_BT), *like.shape[1:]))
-        for place, part in parts:
-            values.index_copy_(0, torch.from_numpy(place).to(values.device), part)
-        return values
+            return parts[0]
+        both = (torch.cat(of_view) for of_view in zip(*parts, strict=True))
+        return tuple(torch.empty_like(each).index_copy_(0, place, each) for each in both)
+
+    def decode(self, codes: tuple[Tensor, ...]) -> Tensor:
+        """The values, as of the first store: both are of one view."""
+        return self._stores[0].decode(codes)

@@ -76,12 +76,16 @@ class Sampler:
             return Drawn(drawn, np.zeros_like(drawn), np.full_like(drawn, len(drawn)))
         return self._by_part(epoch, drawn)
 
+    def recordings(self, drawn: Drawn, index_B: Ints) -> Ints:
+        """(B,) recordings of clips; clips beyond those that the epoch draws are of its first ones once more."""
+        return drawn.recordings[index_B % self.clips]
+
     def partners(self, epoch: int, drawn: Drawn, index_B: Ints) -> Ints:
         """(B,) recordings to mix clips with: by weight, or, in order `parts`, out of the clip's own span."""
         if self._params.order == "full":
             return self._weighted(epoch, index_B, Purpose.PARTNER)
         share = uniform(self._seed, epoch, index_B, Purpose.PARTNER)[:, 0]
-        begin, end = drawn.begin[index_B], drawn.end[index_B]
+        begin, end = drawn.begin[index_B % self.clips], drawn.end[index_B % self.clips]
         return drawn.recordings[begin + np.floor(share * (end - begin)).astype(np.int64)]
 
     def _by_weight(self, epoch: int) -> Ints:

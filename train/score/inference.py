@@ -101,8 +101,8 @@ class Scorer:
 
     def _images(self, clips: ClipList, batch_size: int) -> Iterator[Tensor]:
         self._model.eval()
-        for (batch, staged), _ in staged_ahead(self._batches(clips, batch_size), self._frames):
-            images = as_images(self._normaliser(self._frames.finish(staged, batch.position)))
+        for (_, staged), _ in staged_ahead(self._batches(clips, batch_size), self._frames):
+            images = as_images(self._normaliser(self._frames.finish(staged)))
             yield images.contiguous(memory_format=self._layout)
 
     def _batches(self, clips: ClipList, batch_size: int) -> Iterator[ClipBatch]:

@@ -70,8 +70,8 @@ def test_what_is_shown_is_what_is_trained_on_beside_what_is_stored(project: Path
     trained_on, _ = next(split.batches(split.model()).epoch(1))
     for name in ("clips", "targets", "weights", "importance"):
         assert torch.equal(getattr(look.seen, name), getattr(trained_on, name)), name
-    plan = look.plan
-    expected = split.frames.finish(split.frames.stage(plan.row, plan.position), plan.position)
+    clips = split.batches(split.model()).planner.clips_of(look.plan)
+    expected = split.frames.finish(split.frames.stage(*clips))
     assert np.array_equal(look.stored, expected[: len(look.stored)].numpy()), "before augmentation"
 
 
@@ -79,9 +79,8 @@ def test_titles_name_recordings_labels_targets_and_what_was_mixed_in(project: Pa
     split = split_with(EVERYTHING)
     look = first_batch(split, 0)
     names = {row: Path(name).name for row, name in zip(split.trained.rows, split.trained.names, strict=True)}
-    size = look.plan.draws.size
-    for number in range(size):
-        own, partner, background = (int(look.plan.row[number + place * size]) for place in range(3))
+    for number in range(look.plan.size):
+        own, partner, background = look.plan.row[number].tolist()
         assert stored_title(number, look, split).startswith(f"{names[own]} from ")
         seen = seen_title(number, look, split)
         assert f"mixed with {names[partner]} (" in seen

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
-from train.augment.batch import Batch, BatchTransform
+from train.augment import ops
+from train.augment.batch import Batch, BatchTransform, StepInputs
 from train.augment.normalise import BinStatistics, Normaliser
-from train.data.augment_draws import draw_batch
-from train.data.batch_plan import BatchPlan
+from train.data.augment_draws import draw_effects, draw_mixtures
+from train.data.batch_plan import CLIP, PARTNER, mapped
 
 CLIPS, FRAMES, MEL_BINS, CLASSES = 64, 40, 32, 3
 ALL_OF_THEM: dict[str, Any] = {
@@ -33,22 +34,42 @@ ALL_OF_THEM: dict[str, Any] = {
 Values = npt.NDArray[np.float32]
 
 
-def planned(recipe: Recipe, view: MelView) -> tuple[BatchPlan, Values]:
-    """A plan of many clips with whatever partners and backgrounds the recipe draws, and random values for it in dB."""
+def planned(recipe: Recipe, view: MelView) -> tuple[StepInputs, Values]:
+    """Numbers of many clips with whatever the recipe draws, and random values for all that they may need, in dB."""
     rng = np.random.default_rng(1)
-    draws = draw_batch(0, np.arange(CLIPS), recipe, view)
-    labelled = CLIPS + len(draws.partnered)
-    rows = labelled + len(draws.backgrounded)
-    labels = [rng.uniform(0, 1, shape).astype(np.float32) for shape in ((labelled, CLASSES), labelled)]
-    plan = BatchPlan(
-        np.zeros(rows, np.int64), np.zeros((rows, FRAMES), np.int64), labels[0], labels[0], labels[1], draws
-    )
-    return plan, rng.uniform(-100, 40, (rows, FRAMES, MEL_BINS)).astype(np.float32)
+    mixtures = draw_mixtures(recipe.seed, 0, np.arange(CLIPS), recipe.augment, FRAMES)
+    effects = draw_effects(0, np.arange(CLIPS), recipe, view, mixtures)
+    sounds = np.zeros((CLIPS, 3, 3), np.int64)
+    sounds[:, :, 1] = np.stack([np.full(CLIPS, 1), mixtures.partnered, effects.added[:, 0] > 0], axis=1)
+    labels = [rng.uniform(0, 1, shape).astype(np.float32) for shape in ((CLIPS, CLASSES), (CLIPS, CLASSES), CLIPS)]
+    arrays: tuple[Any, ...] = (sounds, effects, *labels)
+    values = rng.uniform(-100, 40, (3, CLIPS, FRAMES, MEL_BINS)).astype(np.float32)
+    return StepInputs((), *mapped(arrays, torch.from_numpy)), values
 
 
-def finished(recipe: Recipe, view: MelView, values: Tensor, plan: BatchPlan) -> Batch:
-    statistics = BinStatistics(*torch.zeros(2, MEL_BINS, device=values.device))
-    return BatchTransform(view, recipe, Normaliser(view, recipe, statistics), values.device)(values, plan)
+Ready = tuple[BatchTransform, Tensor, StepInputs]
+
+
+def ready(
+    recipe: Recipe, view: MelView, values: Values, inputs: StepInputs, full: bool = False, device: str = "cpu"
+) -> Ready:
+    """A transform and what it gets: of `values`, (3, B, T, M), those that it wants."""
+    statistics = BinStatistics(*torch.zeros(2, MEL_BINS, device=device))
+    transform = BatchTransform(view, recipe, Normaliser(view, recipe, statistics), torch.device(device))
+    transform.full |= full
+    wanted = inputs.sounds[:, :, 1].T.numpy() > 0
+    if transform.full:
+        wanted |= wanted.any(axis=1, keepdims=True)
+    return transform, torch.tensor(values[wanted], device=device), mapped(inputs, lambda each: each.to(device))
+
+
+def finished(recipe: Recipe, view: MelView, values: Values, inputs: StepInputs, full: bool = False) -> Batch:
+    transform, wanted, numbers = ready(recipe, view, values, inputs, full)
+    return transform(wanted, numbers)
+
+
+def is_changed(inputs: StepInputs) -> Any:
+    return (inputs.sounds[:, 1:, 1] > 0).any(dim=1).numpy() | (inputs.effects.added[:, 1] > 0).numpy()
 
 
 def clips_of(batch: Batch) -> Values:
@@ -59,39 +80,48 @@ def clips_of(batch: Batch) -> Values:
 def test_clips_that_nothing_is_mixed_into_are_left_alone_to_the_last_bit(recipe: Recipe, view: MelView) -> None:
     some = {"mixup": {"probability": 0.3}, "noise": {"probability": 0.2}, "background": {"probability": 0.2}}
     changed = resolve_recipe(recipe, {"augment": some})
-    plan, values = planned(changed, view)
-    found = clips_of(finished(changed, view, torch.tensor(values), plan))
-    untouched = np.setdiff1d(np.arange(CLIPS), plan.draws.changed)
-    assert 0 < len(untouched) < CLIPS
-    assert np.array_equal(found[untouched], values[untouched])
-    for place in plan.draws.changed:
-        assert not np.array_equal(found[place], values[place])
+    inputs, values = planned(changed, view)
+    found, touched = clips_of(finished(changed, view, values, inputs)), is_changed(inputs)
+    assert 0 < touched.sum() < CLIPS
+    assert np.array_equal(found[~touched], values[CLIP, ~touched])
+    for place in np.flatnonzero(touched):
+        assert not np.array_equal(found[place], values[CLIP, place])
 
 
 def test_a_recipe_without_augmentation_changes_neither_clips_nor_labels(recipe: Recipe, view: MelView) -> None:
-    plan, values = planned(recipe, view)
-    batch = finished(recipe, view, torch.tensor(values), plan)
-    assert np.array_equal(clips_of(batch), values)
+    inputs, values = planned(recipe, view)
+    batch = finished(recipe, view, values, inputs)
+    assert np.array_equal(clips_of(batch), values[CLIP])
     for name in ("targets", "weights", "importance"):
-        assert np.array_equal(getattr(batch, name).numpy(), getattr(plan, name))
+        assert torch.equal(getattr(batch, name), getattr(inputs, name))
 
 
 def test_a_clip_mixed_with_itself_is_itself(recipe: Recipe, view: MelView) -> None:
     always = resolve_recipe(recipe, {"augment": {"mixup": {"probability": 0.5}, "cutmix": {"probability": 0.5}}})
-    plan, values = planned(always, view)
-    assert len(plan.draws.partnered) == CLIPS
-    values[CLIPS:] = values[:CLIPS]
-    found = clips_of(finished(always, view, torch.tensor(values), plan))
-    np.testing.assert_allclose(found, values[:CLIPS], atol=1e-4)
+    inputs, values = planned(always, view)
+    assert (inputs.sounds[:, PARTNER, 1] > 0).all()
+    values[PARTNER] = values[CLIP]
+    np.testing.assert_allclose(clips_of(finished(always, view, values, inputs)), values[CLIP], atol=1e-4)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_full_shapes_change_no_clip_beyond_rounding(recipe: Recipe, view: MelView, noise: float) -> None:
+    for changes in (ALL_OF_THEM, ALL_OF_THEM | {"background": {"probability": 0.0}}):
+        everything = resolve_recipe(recipe, {"augment": changes | {"noise": {"probability": noise}}})
+        inputs, values = planned(everything, view)
+        few, every = (clips_of(finished(everything, view, values, inputs, full)) for full in (False, True))
+        np.testing.assert_allclose(every, few, atol=1e-4)
 
 
 def test_masked_places_hold_the_mean_of_what_the_model_would_have_seen(recipe: Recipe, view: MelView) -> None:
     masked = resolve_recipe(recipe, {"augment": {"spec_augment": ALL_OF_THEM["spec_augment"]}})
-    plan, values = planned(masked, view)
-    found = clips_of(finished(masked, view, torch.tensor(values), plan))
-    seen_mel, seen_time = plan.draws.seen_mel, plan.draws.seen_time
-    assert seen_mel is not None
-    assert seen_time is not None
+    inputs, values = planned(masked, view)
+    found = clips_of(finished(masked, view, values, inputs))
+    masks = inputs.effects.mel_masks, inputs.effects.time_masks
+    seen_mel, seen_time = (
+        ~ops.within(*each, size).numpy() for each, size in zip(masks, (MEL_BINS, FRAMES), strict=True)
+    )
+    values = values[CLIP]
     for b in range(CLIPS):
         hidden = ~(seen_time[b][:, None] & seen_mel[b])
         np.testing.assert_allclose(found[b][hidden], values[b].mean(dtype=np.float64), rtol=1e-5)
@@ -101,8 +131,9 @@ def test_masked_places_hold_the_mean_of_what_the_model_would_have_seen(recipe: R
 @pytest.mark.parametrize("normalise", ["clip", "none"])
 def test_silence_stays_finite_under_everything(recipe: Recipe, view: MelView, normalise: str) -> None:
     everything = resolve_recipe(recipe, {"augment": ALL_OF_THEM, "normalise": normalise, "dynamic_range_db": 80.0})
-    plan, values = planned(everything, view)
-    assert torch.isfinite(finished(everything, view, torch.full(values.shape, -100.0), plan).clips).all()
+    inputs, values = planned(everything, view)
+    for full in (False, True):
+        assert torch.isfinite(finished(everything, view, np.full_like(values, -100), inputs, full).clips).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -114,14 +145,14 @@ def test_a_gpu_finishes_the_same_batch_without_making_the_host_wait(
         {"channels": ["pcen"], "pcen": params.views["pcen"].pcen.model_dump()} if pcen else {"dynamic_range_db": 60.0}
     )
     everything = resolve_recipe(recipe, {"augment": ALL_OF_THEM, "normalise": "clip", **presented})
-    plan, values = planned(everything, view)
-    on_gpu = torch.tensor(values, device="cuda")
-    finished(everything, view, on_gpu.clone(), plan)  # loads kernels
+    inputs, values = planned(everything, view)
+    transform, wanted, numbers = ready(everything, view, values, inputs, device="cuda")
+    transform(wanted.clone(), numbers)  # loads kernels
     try:
         torch.cuda.set_sync_debug_mode("error")
-        batch = finished(everything, view, on_gpu, plan)
+        batch = transform(wanted, numbers)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    expected = finished(everything, view, torch.tensor(values), plan)
+    expected = finished(everything, view, values, inputs)
     np.testing.assert_allclose(clips_of(batch), clips_of(expected), atol=1e-3)
     assert torch.equal(batch.targets.cpu(), expected.targets)

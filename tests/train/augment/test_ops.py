@@ -72,7 +72,7 @@ def test_a_sound_is_added_at_the_wanted_ratio_of_mean_powers(
 ) -> None:
     power, added = power_of(clips), power_of(others)
     given = torch.tensor(power).float(), torch.tensor(added).float()
-    result = ops.add_at_snr_(*given, torch.tensor(PLACE), torch.tensor(snr_db)).numpy()
+    result = ops.add_in_ratio_(*given, torch.tensor(PLACE), 10 ** (-torch.tensor(snr_db) / 10)).numpy()
     for b in range(B):
         expected = power[b]
         if b in PLACE:
@@ -89,7 +89,7 @@ def test_silence_under_a_sound_or_a_sound_under_silence_stays_finite(clip_db: fl
     power, added = (
         torch.tensor(power_of(np.full((1, T, M), level)), dtype=torch.float32) for level in (clip_db, added_db)
     )
-    louder = ops.add_at_snr_(power, added, torch.tensor([0]), torch.tensor([0.0]))
+    louder = ops.add_in_ratio_(power, added, torch.tensor([0]), torch.tensor([1.0]))
     decibel = ops.to_db_(louder).numpy()
     np.testing.assert_allclose(decibel, max(clip_db + 10 * np.log10(2), -100), atol=1e-3)
 

@@ -12,7 +12,7 @@ from birdcache.params.recipe import Recipe
 from birdcache.params.views import MelView, PcenParams
 from cache.store import Store
 from train.augment.ops import noise_bank
-from train.data.augment_draws import RULES, BatchDraws, draw_batch
+from train.data.augment_draws import RULES, Effects, Mixtures, band_curves, draw_effects, draw_mixtures
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.random import Purpose, uniform
@@ -34,27 +34,32 @@ class SlowBatches:
 
     def clip(self, epoch: int, index: int, drawn: Drawn) -> tuple[Floats, Floats, Floats, float]:
         """Image (M, T), target (K,), weight (K,) and importance of clip `index` of an epoch."""
-        draws = draw_batch(epoch, np.array([index]), self.recipe, self.store.view)
+        number, recipe = np.array([index]), self.recipe
+        mixtures = draw_mixtures(recipe.seed, epoch, number, recipe.augment, CLIP_FRAMES)
+        effects = draw_effects(epoch, number, recipe, self.store.view, mixtures)
+        background, noise = (float(each) for each in effects.added[0])
         example, partner = int(drawn.recordings[index]), None
-        values = self.cut(example, epoch, index, Purpose.START) + self.tone(draws, 0)
-        if len(draws.changed):
+        values = self.cut(example, epoch, index, Purpose.START) + self.tone(effects, 0)
+        if mixtures.partnered[0] or background or noise:
             sound = self.power(values)
-            if len(draws.partnered):
-                partner = int(self.sampler.partners(epoch, drawn, np.array([index]))[0])
-                other = self.cut(partner, epoch, index, Purpose.PARTNER_START) + self.tone(draws, 1)
-                own_weight, other_weight = draws.mixtures.own[0][:, None], draws.mixtures.other[0][:, None]
-                sound = own_weight * sound + other_weight * self.power(other)
-            if len(draws.backgrounded):
+            if mixtures.partnered[0]:
+                partner = int(self.sampler.partners(epoch, drawn, number)[0])
+                other = self.cut(partner, epoch, index, Purpose.PARTNER_START) + self.tone(effects, 1)
+                begin, frames = mixtures.span[0]
+                within = slice(begin, begin + frames)
+                own_weight, other_weight = mixtures.weights[0].astype(np.float64)
+                sound[within] = (own_weight * sound + other_weight * self.power(other))[within]
+            if background:
                 silent = np.flatnonzero(self.examples.primary == 3)
                 chosen = silent[int(self.draw(epoch, index, Purpose.BACKGROUND)[0] * len(silent))]
-                background = self.power(self.cut(chosen, epoch, index, Purpose.BACKGROUND_START))
-                sound = at_snr(sound, background, draws.background.snr_db[0])
-            if len(draws.noise.place):
+                under = self.cut(chosen, epoch, index, Purpose.BACKGROUND_START)
+                sound = in_ratio(sound, self.power(under), background)
+            if noise:
                 bank = noise_bank(self.store.view, "pink", CLIP_FRAMES, self.recipe.seed).astype(np.float64)
-                begin = draws.noise_start[0]
-                sound = at_snr(sound, bank[begin : begin + CLIP_FRAMES], draws.noise.snr_db[0])
+                begin = effects.noise_start[0]
+                sound = in_ratio(sound, bank[begin : begin + CLIP_FRAMES], noise)
             values = 10 * np.log10(np.maximum(sound, 1e-10)) if self.in_db else sound
-        return self.shown(values, draws).T, *self.labels(example, partner, draws)
+        return self.shown(values, effects).T, *self.labels(example, partner, mixtures)
 
     def draw(self, epoch: int, index: int, purpose: Purpose) -> Floats:
         return uniform(self.recipe.seed, epoch, np.array([index]), purpose)[:, 0]
@@ -66,17 +71,19 @@ class SlowBatches:
         recording = self.store.read(int(self.examples.rows[example])).astype(np.float64)
         return np.where(position[:, None] < 0, self.store.quantizer.low, recording[position])
 
-    def tone(self, draws: BatchDraws, number: int) -> Floats | float:
-        return 0.0 if draws.tone_db is None else draws.tone_db[number].astype(np.float64)
+    def tone(self, effects: Effects, number: int) -> Floats | float:
+        if not effects.tone_db.shape[2]:
+            return 0.0
+        gain_db, *bands_db = effects.tone_db[0, number].astype(float).tolist()
+        return float(gain_db) + np.array(bands_db) @ band_curves(len(bands_db), MEL_BINS) if bands_db else gain_db
 
     def power(self, values: Floats) -> Floats:
         return np.asarray(10 ** (values / 10)) if self.in_db else values
 
-    def shown(self, values: Floats, draws: BatchDraws) -> Floats:
+    def shown(self, values: Floats, effects: Effects) -> Floats:
         """What the model sees of a clip (T, M)."""
         recipe = self.recipe
-        if draws.shift is not None:
-            values = np.roll(values, draws.shift[0], axis=0)
+        values = np.roll(values, effects.shift[0], axis=0)
         if recipe.pcen is not None:
             values = slow_pcen(10 ** (values / 10) * 2.0**62, recipe.pcen, 62.5)
         if recipe.dynamic_range_db:
@@ -86,17 +93,16 @@ class SlowBatches:
         if recipe.normalise == "bins":
             values = (values - MEAN) / DEVIATION
         fill = values.mean()
-        if draws.seen_mel is not None:
-            values = np.where(draws.seen_mel[0], values, fill)
-        if draws.seen_time is not None:
-            values = np.where(draws.seen_time[0][:, None], values, fill)
+        for axis, masks in ((1, effects.mel_masks), (0, effects.time_masks)):
+            for start, width in zip(masks.start[0], masks.width[0], strict=True):
+                values.swapaxes(0, axis)[start : start + width] = fill
         return values
 
-    def labels(self, example: int, partner: int | None, draws: BatchDraws) -> tuple[Floats, Floats, float]:
+    def labels(self, example: int, partner: int | None, mixtures: Mixtures) -> tuple[Floats, Floats, float]:
         one = self.label(example)
         if partner is None:
             return one
-        other, share, rule = self.label(partner), float(draws.mixtures.share[0]), RULES[draws.mixtures.rule[0]]
+        other, share, rule = self.label(partner), float(mixtures.share[0]), RULES[mixtures.rule[0]]
         target = {
             "lambda": share * one[0] + (1 - share) * other[0],
             "max": np.maximum(one[0], other[0]),
@@ -113,8 +119,8 @@ class SlowBatches:
         return target[0].astype(np.float64), weight[0].astype(np.float64), importance
 
 
-def at_snr(sound: Floats, added: Floats, snr_db: float) -> Floats:
-    return np.asarray(sound + added * (sound.mean() / added.mean() * 10 ** (-snr_db / 10)))
+def in_ratio(sound: Floats, added: Floats, ratio: float) -> Floats:
+    return np.asarray(sound + added * (sound.mean() / added.mean() * ratio))
 
 
 def slow_pcen(energy_TM: Floats, params: PcenParams, frames_per_s: float) -> Floats:

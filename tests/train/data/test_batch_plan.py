@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.data.batch_plan import BatchPlan, Planner
+from train.data import batch_plan
+from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, BatchPlan, Planner
 from train.data.examples import Examples
 from train.data.random import Purpose, uniform
 from train.data.sampling import clip_positions, clip_starts
@@ -39,25 +41,29 @@ def examples(random_store: RandomStore, view: MelView, examples_of: ExamplesOf) 
 
 @pytest.fixture
 def mixed(recipe: Recipe) -> Recipe:
-    """A recipe with partners and backgrounds: 16 clips in batches of 6, 6 and 4."""
+    """A recipe with partners and backgrounds: 16 clips in batches of 6, the last one filled up."""
     return resolve_recipe(recipe, MIXED)
 
 
-Clip = tuple[int, tuple[int, ...], tuple[float, ...], float]
+Clip = tuple[bytes, ...]
 
 
-def clips_of(plan: BatchPlan) -> list[tuple[Clip, Clip | None, int | None]]:
-    """Each clip of a batch with its partner and the row of its background."""
-    size, partnered, backgrounded = plan.draws.size, plan.draws.partnered.tolist(), plan.draws.backgrounded
-    columns = (plan.row.tolist(), map(tuple, plan.position.tolist()), map(tuple, plan.targets.tolist()))
-    every = list(zip(*columns, plan.importance.tolist(), strict=False))
-    partners = dict(zip(partnered, every[size:], strict=True))
-    under = dict(zip(backgrounded.tolist(), plan.row[size + len(partnered) :].tolist(), strict=True))
-    return [(every[place], partners.get(place), under.get(place)) for place in range(size)]
+def clips_of(plan: BatchPlan) -> list[Clip]:
+    """Each clip with all that is known of it and its other sounds."""
+    return list(zip(*([row.tobytes() for row in column] for column in columns_of(plan)), strict=True))
 
 
-def epoch_of(planner: Planner, epoch: int, first: int = 0) -> list[Any]:
+def columns_of(plan: tuple[Any, ...]) -> Iterator[Any]:
+    for column in plan:
+        yield from columns_of(column) if isinstance(column, tuple) else (column,)
+
+
+def epoch_of(planner: Planner, epoch: int, first: int = 0) -> list[Clip]:
     return [clip for plan in planner.epoch(epoch, first) for clip in clips_of(plan)]
+
+
+def whole_epoch(planner: Planner, epoch: int) -> BatchPlan:
+    return next(planner.pieces(epoch))
 
 
 @pytest.mark.parametrize("order", ["full", "parts"])
@@ -71,7 +77,6 @@ def test_the_shares_of_all_processes_together_are_the_batch_of_one(
     for whole, *shares in zip(alone, *shared, strict=False):
         expected = clips_of(whole)
         assert [clip for share in shares for clip in clips_of(share)] == expected[: len(expected) // world * world]
-    assert {len(shares) for shares in shared} == {3 if world == 2 else 2}  # the last batch is of four clips
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
@@ -83,40 +88,111 @@ def test_an_epoch_that_is_resumed_goes_on_with_the_same_clips(
 
 
 def test_the_batch_size_changes_no_clip(examples: Examples, view: MelView, mixed: Recipe) -> None:
-    for size in (2, 4, 8, 16):
-        other = Planner(examples, view, resolve_recipe(mixed, {"batch_size": size}))
-        assert epoch_of(other, 1) == epoch_of(Planner(examples, view, mixed), 1)
+    whole = epoch_of(Planner(examples, view, resolve_recipe(mixed, {"batch_size": 16})), 1)
+    for size in (2, 4, 6, 8):
+        other = epoch_of(Planner(examples, view, resolve_recipe(mixed, {"batch_size": size})), 1)
+        assert other[:16] == whole
 
 
-@pytest.mark.parametrize(("world", "clips", "batches"), [(1, 13, 2), (1, 14, 3), (2, 15, 2), (2, 16, 3), (3, 17, 2)])
-def test_a_last_batch_of_one_clip_for_a_process_is_left_out(
-    examples: Examples, view: MelView, mixed: Recipe, world: int, clips: int, batches: int
+def test_many_pieces_of_an_epoch_are_one(
+    examples: Examples, view: MelView, mixed: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner = Planner(examples, view, mixed)
+    whole = epoch_of(planner, 2)
+    monkeypatch.setattr(batch_plan, "PIECE_CELLS", 1)
+    assert len(list(planner.pieces(2))) == len(planner) == 3
+    assert epoch_of(planner, 2) == whole
+
+
+@pytest.mark.parametrize(
+    ("world", "clips", "sizes"),
+    [
+        (1, 12, [6, 6]),
+        (1, 13, [6, 6, 6]),
+        (1, 5, [5]),
+        (1, 1, []),
+        (2, 14, [3, 3, 3]),
+        (3, 8, [2, 2]),
+        (3, 5, []),
+        (2, 5, [2, 2]),
+    ],
+)
+def test_all_batches_have_one_size_and_no_process_gets_a_single_clip(
+    examples: Examples, view: MelView, mixed: Recipe, world: int, clips: int, sizes: list[int]
 ) -> None:
     recipe = resolve_recipe(mixed, {"sampling": {"clips_per_epoch": clips}})
-    planner = Planner(examples, view, recipe, Ranks(0, world))
-    assert len(planner) == batches
-    assert len(list(planner.epoch(0))) == batches
+    planner = Planner(examples, view, recipe, Ranks(world - 1, world))
+    assert [plan.size for plan in planner.epoch(0)] == sizes
+    assert planner.clips == world * sum(sizes)
+    assert len(planner) == len(sizes)
+
+
+@pytest.mark.parametrize("order", ["full", "parts"])
+def test_the_last_batch_is_filled_with_other_clips_of_the_epochs_first_recordings(
+    examples: Examples, view: MelView, mixed: Recipe, order: str
+) -> None:
+    changes = {"sampling": {"order": order, "parts_at_once": 1, "weighted": False, "clips_per_epoch": None}}
+    plan = whole_epoch(Planner(examples, view, resolve_recipe(mixed, changes)), 0)
+    assert plan.size == 18
+    assert sorted(plan.row[:16, CLIP].tolist()) == sorted(examples.rows.tolist())
+    assert np.array_equal(plan.row[16:, CLIP], plan.row[:2, CLIP])
+    starts = uniform(mixed.seed, 0, np.arange(16, 18), Purpose.START)[:, 0]
+    frames = plan.frames[16:, CLIP]
+    assert np.array_equal(plan.start[16:, CLIP], clip_starts(frames, 40, mixed.short == "loop", starts))
 
 
 def test_clips_partners_and_backgrounds_begin_where_their_own_draws_say(
     examples: Examples, view: MelView, mixed: Recipe
 ) -> None:
-    purposes = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START)
-    planner, index = Planner(examples, view, mixed), np.arange(6)
-    plan = next(iter(planner.epoch(2)))
-    chosen = (index, index[plan.draws.partnered], index[plan.draws.backgrounded])
-    draws = [uniform(mixed.seed, 2, each, purpose)[:, 0] for each, purpose in zip(chosen, purposes, strict=True)]
-    frames = examples.frames[[list(examples.rows).index(row) for row in plan.row]]
-    starts = clip_starts(frames, 40, mixed.short == "loop", np.concatenate(draws))
-    assert np.array_equal(plan.position, clip_positions(starts, frames, 40, mixed.short == "loop"))
-    assert len(plan.row) == sum(map(len, chosen))
+    planner, index = Planner(examples, view, mixed), np.arange(18)
+    plan = whole_epoch(planner, 2)
+    frames_of = dict(zip(examples.rows.tolist(), examples.frames.tolist(), strict=True))
+    expected = []
+    for sound, purpose in enumerate((Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START)):
+        chosen = plan.has[:, sound]
+        frames = np.array([frames_of[row] for row in plan.row[chosen, sound].tolist()])
+        starts = clip_starts(frames, 40, mixed.short == "loop", uniform(mixed.seed, 2, index[chosen], purpose)[:, 0])
+        assert np.array_equal(plan.frames[chosen, sound], frames)
+        assert np.array_equal(plan.start[chosen, sound], starts)
+        assert not plan.frames[~chosen, sound].any()
+        expected.append(clip_positions(starts, frames, 40, mixed.short == "loop"))
+    rows, positions = planner.clips_of(plan)
+    assert np.array_equal(positions, np.concatenate(expected))
+    assert np.array_equal(rows, plan.row.T[plan.has.T])
+    all_rows, full = planner.clips_of(plan, full=True)
+    assert np.array_equal(all_rows, plan.row.T.ravel())
+    assert np.array_equal(full[plan.has.T.ravel()], positions)
+    assert (full[~plan.has.T.ravel()] == -1).all()
+
+
+@pytest.mark.parametrize("short", ["pad", "loop"])
+def test_a_device_finds_the_same_frames_by_itself(examples: Examples, view: MelView, mixed: Recipe, short: str) -> None:
+    planner = Planner(examples, view, resolve_recipe(mixed, {"short": short}))
+    plan = whole_epoch(planner, 3)
+    rows, positions = planner.clips_of(plan, full=True)
+    sounds = torch.from_numpy(np.stack([1000 * plan.row + plan.first, plan.frames, plan.start], axis=2))
+    expected = np.where(positions < 0, 7, 1000 * rows[:, None] + positions)
+    assert np.array_equal(planner.places(sounds, padding=7).numpy(), expected)
+
+
+def test_what_a_recipe_never_mixes_in_has_no_place_in_a_batch(examples: Examples, view: MelView, mixed: Recipe) -> None:
+    never = {"probability": 0.0}
+    for augment, sounds in (
+        ({"mixup": never, "background": never}, [CLIP]),
+        ({"mixup": never}, [CLIP, BACKGROUND]),
+        ({"background": never}, [CLIP, PARTNER]),
+    ):
+        planner = Planner(examples, view, resolve_recipe(mixed, {"augment": augment}))
+        assert planner.sounds == sounds
+        assert len(planner.clips_of(whole_epoch(planner, 0), full=True)[0]) == 18 * len(sounds)
 
 
 def test_each_clip_has_the_targets_and_the_rating_of_its_recording(
     examples: Examples, view: MelView, mixed: Recipe
 ) -> None:
-    for plan in Planner(examples, view, mixed).epoch(0):
-        for row, target, importance in zip(plan.row, plan.targets, plan.importance, strict=False):
+    never = resolve_recipe(mixed, {"augment": {"mixup": {"probability": 0.0}}})
+    for plan in Planner(examples, view, never).epoch(0):
+        for row, target, importance in zip(plan.row[:, CLIP], plan.targets, plan.importance, strict=True):
             number = list(examples.rows).index(row)
             assert target.argmax() == PRIMARY[number]
             rated = max(RATING[number] / 5, 0.3) if RATING[number] else 1.0
@@ -127,7 +203,8 @@ def test_backgrounds_are_recordings_of_the_label_without_birds(
     examples: Examples, view: MelView, mixed: Recipe
 ) -> None:
     always = resolve_recipe(mixed, {"augment": {"background": {"probability": 1.0}}})
-    under = [background for epoch in range(8) for _, _, background in epoch_of(Planner(examples, view, always), epoch)]
+    planner = Planner(examples, view, always)
+    under = [row for epoch in range(8) for row in whole_epoch(planner, epoch).row[:, BACKGROUND].tolist()]
     assert set(under) == set(examples.rows[14:].tolist())
     counts = [under.count(row) for row in set(under)]
     assert min(counts) > len(under) / 4
@@ -147,8 +224,8 @@ def test_partners_of_order_parts_come_from_the_span_of_their_clip(
 ) -> None:
     recipe = resolve_recipe(mixed, {"batch_size": 16, "sampling": {"order": "parts", "parts_at_once": 1}})
     part_of = dict(zip(examples.rows.tolist(), examples.part.tolist(), strict=True))
-    for clip, partner, _ in epoch_of(Planner(examples, view, recipe), 0):
-        assert partner is None or part_of[partner[0]] == part_of[clip[0]]
-    rows = [clip[0] for clip, *_ in epoch_of(Planner(examples, view, recipe), 0)]
-    parts = [part_of[row] for row in rows]
+    plan = whole_epoch(Planner(examples, view, recipe), 0)
+    for row, partner in plan.row[plan.has[:, PARTNER], :BACKGROUND].tolist():
+        assert part_of[partner] == part_of[row]
+    parts = [part_of[row] for row in plan.row[:, CLIP].tolist()]
     assert parts in (sorted(parts), sorted(parts, reverse=True))

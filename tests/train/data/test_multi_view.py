@@ -79,7 +79,7 @@ def beside(*stores: Store, make: Callable[[Store, torch.device], Frames] = HostF
 
 
 def gathered(frames: Frames, row_B: Ints, position_BT: Ints) -> npt.NDArray[np.float32]:
-    values: npt.NDArray[np.float32] = frames.finish(frames.stage(row_B, position_BT), position_BT).numpy()
+    values: npt.NDArray[np.float32] = frames.finish(frames.stage(row_B, position_BT)).numpy()
     return values
 
 

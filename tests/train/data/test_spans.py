@@ -49,7 +49,8 @@ def test_what_is_heard_is_what_a_slow_count_of_frames_says() -> None:
     row_B = rng.choice([1, 2, 4, 6], 200)
     start_B = rng.integers(-10, 190, 200)
     position_BT = clip_positions(start_B, np.full(200, 200), CLIP, loop=False)
-    annotated_B, present_BK, unsure_BK = events.heard(row_B, position_BT, classes=5)
+    begin_B, end_B = np.maximum(start_B, 0), np.minimum(start_B + CLIP, 200)
+    annotated_B, present_BK, unsure_BK = events.heard(row_B, begin_B, end_B, 5)
     np.testing.assert_array_equal(annotated_B, row_B != 2)
     for clip, row in enumerate(row_B):
         expected = slow_heard(events, row, position_BT[clip].tolist())
@@ -177,12 +178,13 @@ def test_targets_of_a_clip_are_what_is_heard_in_it(
     assert planner.class_counts.tolist() == [2, 1, 2]
     seen = 0
     for plan in planner.epoch(0):
-        for number in range(plan.draws.size):
-            if plan.row[number] != examples.rows[1]:
+        rows, positions = planner.clips_of(plan)
+        for number in range(plan.size):
+            if rows[number] != examples.rows[1]:
                 continue
             seen += 1
             assert expanded.events is not None
-            present, unsure = slow_heard(expanded.events, int(plan.row[number]), plan.position[number].tolist())
+            present, unsure = slow_heard(expanded.events, int(rows[number]), positions[number].tolist())
             assert set(np.flatnonzero(plan.targets[number])) == present
             assert set(np.flatnonzero(plan.weights[number] == 0)) == unsure
     assert seen > 20

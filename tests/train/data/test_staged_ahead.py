@@ -13,12 +13,12 @@ import torch
 from birdcache.arrays import Ints
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.data.frames import HostFrames, StreamFrames, Uploaded
+from train.data.frames import Frames, HostFrames, StreamFrames, Uploaded
 from train.data.loader import AHEAD, staged_ahead
 from train.score.inference import ClipBatch
 
 
-class SlowFrames:
+class SlowFrames(Frames):
     """Frames whose staging takes its time; fails at one row."""
 
     def __init__(self, seconds: float, broken_row: int = -1) -> None:
@@ -31,8 +31,8 @@ class SlowFrames:
         self.staged.append(int(row_B[0]))
         return Uploaded(torch.tensor(row_B), None)
 
-    def finish(self, staged: Uploaded, position_BT: Ints) -> torch.Tensor:
-        return staged.tensor
+    def codes(self, staged: Uploaded) -> tuple[torch.Tensor, ...]:
+        return (staged.tensor,)
 
 
 def plans(count: int) -> Iterator[ClipBatch]:

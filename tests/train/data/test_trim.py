@@ -71,8 +71,10 @@ def test_training_and_validation_see_only_what_is_left(
     used = dict(zip(found.rows.tolist(), zip(found.first, found.first + found.frames, strict=True), strict=True))
     seen: dict[int, set[int]] = {row: set() for row in used}
     for epoch in range(400):
-        for plan in Planner(found, view, recipe).epoch(epoch):
-            for row, position_T in zip(plan.row.tolist(), plan.position, strict=True):
+        planner = Planner(found, view, recipe)
+        for plan in planner.epoch(epoch):
+            rows, positions = planner.clips_of(plan)
+            for row, position_T in zip(rows.tolist(), positions, strict=True):
                 seen[row] |= set(position_T.tolist()) - {-1}
     for row, (first, end) in used.items():
         assert seen[row] == set(range(first, end))

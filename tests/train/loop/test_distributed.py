@@ -49,23 +49,6 @@ def test_a_batch_that_cannot_be_shared_out_evenly_is_refused(batch_size: int, wo
     Ranks(0, world).check_batch(4 * world)
 
 
-@pytest.mark.parametrize(("clips", "batches_of_two"), [(17, 2), (18, 2), (19, 2), (20, 3), (21, 3)])
-def test_a_last_batch_without_two_clips_for_each_process_is_left_out(
-    random_store: Callable[..., Store],
-    examples_of: Callable[..., Examples],
-    view: MelView,
-    recipe: Recipe,
-    clips: int,
-    batches_of_two: int,
-) -> None:
-    examples = examples_of(random_store((700, 3, 40, 39, 41, 1, 520, 90), view), (0, 1, 2, 0, 1, 2, 0, 1))
-    changed = resolve_recipe(recipe, {"batch_size": 8, "sampling": {"clips_per_epoch": clips}})
-    planner = Planner(examples, view, changed, Ranks(1, 2))
-    sizes = [plan.draws.size for plan in planner.epoch(0)]
-    assert len(planner) == len(sizes) == batches_of_two
-    assert min(sizes) >= 2
-
-
 def test_two_processes_batches_taken_together_are_one_process_s(
     random_store: Callable[..., Store], examples_of: Callable[..., Examples], view: MelView, recipe: Recipe
 ) -> None:

@@ -20,8 +20,8 @@ from cache.store import Store
 from train.augment.batch import Batch, BatchTransform, TrainingBatches
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data import sampling
-from train.data.augment_draws import RULES, STUDENT, draw_batch, draw_mixtures
-from train.data.batch_plan import Planner
+from train.data.augment_draws import RULES, STUDENT, draw_mixtures
+from train.data.batch_plan import BatchPlan, Planner
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, HostFrames, StreamFrames
 from train.data.multi_view import ConcatFrames
@@ -108,14 +108,11 @@ def test_a_clip_gets_a_pseudo_labelled_one_with_its_probability_and_then_no_othe
     alone = draw_mixtures(1, 0, MANY, augment, CLIP_FRAMES)
     both = draw_mixtures(1, 0, MANY, augment, CLIP_FRAMES, clips_of(stores[1], probability))
     assert is_share(int(both.pseudo.sum()), probability)
-    assert is_share(int((~both.pseudo).sum()), 0.8 * (1 - probability))
-    assert len(set(both.place.tolist())) == len(both.place)
-    taken = set(both.place[both.pseudo].tolist())
-    kept = np.array([place not in taken for place in alone.place])
-    others = both.place[~both.pseudo]
-    assert np.array_equal(others, alone.place[kept]), "those without one have the partner that they had"
-    for name in ("own", "other", "share", "rule"):
-        assert np.array_equal(getattr(both, name)[~both.pseudo], getattr(alone, name)[kept])
+    assert is_share(int((both.partnered & ~both.pseudo).sum()), 0.8 * (1 - probability))
+    for name in both._fields:
+        ours, theirs = (getattr(each, name)[~both.pseudo] for each in (both, alone))
+        assert np.array_equal(ours, theirs), "those without one have what they had"
+    assert both.partnered[both.pseudo].all()
     assert not alone.pseudo.any()
 
 
@@ -123,10 +120,10 @@ def test_a_clip_gets_a_pseudo_labelled_one_with_its_probability_and_then_no_othe
 def test_a_pseudo_labelled_clip_has_the_rest_of_the_power_and_labels_by_max(
     stores: tuple[Store, Store], recipe: Recipe, share: float
 ) -> None:
-    mixtures = draw_mixtures(1, 0, MANY, recipe.augment, CLIP_FRAMES, clips_of(stores[1], 0.5, share))
+    mixtures = draw_mixtures(1, 0, MANY, recipe.augment, CLIP_FRAMES, clips_of(stores[1], 1.0, share))
     assert mixtures.pseudo.all()
-    np.testing.assert_allclose(mixtures.own, share)
-    np.testing.assert_allclose(mixtures.other, 1 - share)
+    np.testing.assert_allclose(mixtures.weights, np.tile([share, 1 - share], (len(MANY), 1)), rtol=1e-6)
+    assert (mixtures.span == [0, CLIP_FRAMES]).all()
     assert {RULES[rule] for rule in mixtures.rule} == {"max"}
     assert STUDENT == 3
 
@@ -165,8 +162,9 @@ def test_an_epoch_with_pseudo_labelled_clips_equals_a_slow_loop(
     pseudo = clips_of(stores[1], 0.5, 0.7)
     without, with_it = (whole(batches_of(stores, examples, plain, each), 2) for each in (None, pseudo))
     in_db = isinstance(stores[0].view, MelView)
-    mixtures = draw_batch(2, np.arange(24), plain, stores[0].view, pseudo).mixtures
-    chosen = dict(zip(mixtures.place.tolist(), pseudo.drawn(plain.seed, 2, mixtures.place).tolist(), strict=True))
+    mixtures = draw_mixtures(plain.seed, 2, np.arange(24), plain.augment, CLIP_FRAMES, pseudo)
+    place = np.flatnonzero(mixtures.pseudo)
+    chosen = dict(zip(place.tolist(), pseudo.drawn(plain.seed, 2, place).tolist(), strict=True))
     assert 5 < len(chosen) < 20
     for index in range(24):
         expected, target = without.clips[index, 0].numpy().astype(np.float64), without.targets[index].numpy()
@@ -208,12 +206,10 @@ def test_the_shares_of_all_processes_together_are_the_batch_of_one(
         assert [clip for part in parts for clip in said(part)] == expected
 
 
-def said(plan: Any) -> list[Any]:
-    """Each clip's row, and row, position, target of its partner."""
-    size, places = plan.draws.size, plan.draws.partnered.tolist()
-    columns = (plan.row, plan.position, plan.targets, plan.weights, plan.importance)
-    partner = {place: [column[size + p].tolist() for column in columns] for p, place in enumerate(places)}
-    return [(plan.row[place], partner.get(place)) for place in range(size)]
+def said(plan: BatchPlan) -> list[Any]:
+    """Each clip with its partner and its labels."""
+    columns = (plan.row, plan.start, plan.frames, plan.targets, plan.weights, plan.importance)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def test_neither_batch_size_nor_placement_nor_resumption_changes_a_clip(
@@ -239,14 +235,14 @@ def test_without_pseudo_labelled_clips_plans_are_as_they_were(
     never = replace(clips_of(stores[1]), probability=0.0)
     plain, with_none = (Planner(examples, stores[0].view, recipe, pseudo=each).epoch(4) for each in (None, never))
     for one, other in zip(plain, with_none, strict=True):
-        for name in ("row", "position", "targets", "weights", "importance"):
-            assert np.array_equal(getattr(one, name), getattr(other, name))
+        assert said(one) == said(other)
 
 
 def test_clips_of_a_looped_soundscape_repeat_it(stores: tuple[Store, Store], examples: Examples, mixed: Recipe) -> None:
     pseudo = replace(clips_of(stores[1], 1.0), confidence=np.array([0.0, 0, 0, 0, 1])).offset(len(LENGTHS))
     looped = resolve_recipe(mixed, {"short": "loop"})
-    plan = next(iter(Planner(examples, stores[0].view, looped, pseudo=pseudo).epoch(0)))
-    assert (plan.position[6:12] == np.arange(CLIP_FRAMES) % 30).all()
-    padded = next(iter(Planner(examples, stores[0].view, mixed, pseudo=pseudo).epoch(0)))
-    assert (padded.position[6:12] == np.where(np.arange(CLIP_FRAMES) < 30, np.arange(CLIP_FRAMES), -1)).all()
+    frames = np.arange(CLIP_FRAMES)
+    for recipe, expected in ((looped, frames % 30), (mixed, np.where(frames < 30, frames, -1))):
+        planner = Planner(examples, stores[0].view, recipe, pseudo=pseudo)
+        _, position = planner.clips_of(next(planner.epoch(0)))
+        assert (position[6:12] == expected).all()
