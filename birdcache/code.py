@@ -20,7 +20,7 @@ from birdcache.source import File
 
 FOLDER = Path("data/code")
 PACKAGES = ("birdcache", "cache", "pipeline", "train", "commands")
-ASSETS, ASSET_FOLDERS = (".css", ".html", ".j2", ".js"), ("templates", "static")
+ASSETS, ASSET_FOLDERS = (".css", ".html", ".j2", ".js", ".md"), ("templates", "static")
 
 # What these files do reaches no result; tests/birdcache/test_code.py has a proof for each.
 WITHOUT_RESULT = {

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from birdcache.errors import CommandError, run_stage
 from birdcache.files import file_sha256, write_text
 from birdcache.params import load as parameters
 from birdcache.params.sections import ExportParams
+from birdcache.predict.predictor import FileScores
 from birdcache.progress import Progress
 from cache.csv_files import write_csv
 from commands.export.bundle_files import card, describe, label_table, requirements_text, write_sums
 from commands.export.choose import ensemble_for_export, weighted_models
-from commands.export.compare import ComparedFiles, Measurement, compared_files, difference, measure, soundscape_metrics
+from commands.export.compare import ComparedFiles, compared_files, difference, measure, soundscape_metrics
 from commands.export.graph import EnsembleGraph
 from commands.export.onnx_file import export_graph, quantise
 from commands.export.summary import PIPELINE, Variant, write_reports
@@ -50,12 +51,18 @@ def main() -> None:
         exact = bundle_of(folder / "float32.onnx", description)
         quantise(folder / "float32.onnx", folder / "int8.onnx", calibration(exact, compared))
         variants = measure_variants(loaded, exact, bundle_of(folder / "int8.onnx", description), compared, folder)
-        facts = facts_of(export, compared, variants)
+        measured = parity(variants[export.precision], compared)
+        facts = {
+            "bundle": export.name,
+            "precision": export.precision,
+            "tolerance": export.tolerance,
+            "soundscapes": measured["soundscapes"],
+            "recordings": measured["recordings"],
+            "hours": variants["pipeline"].measured.sound_s / 3600,
+        }
         write_reports(list(variants.values()), facts)
         check_parity(variants["float32"], export.tolerance)
-        write_bundle(
-            folder / f"{export.precision}.onnx", description, export, parity(variants[export.precision], compared)
-        )
+        write_bundle(folder / f"{export.precision}.onnx", description, export, measured)
     print(Path("reports/export.md").read_text())
 
 
@@ -79,61 +86,38 @@ def calibration(exact: BundlePredictor, compared: ComparedFiles) -> Iterator[Map
 def measure_variants(
     loaded: LoadedEnsemble, exact: BundlePredictor, rounded: BundlePredictor, compared: ComparedFiles, scratch: Path
 ) -> dict[str, Variant]:
-    """Measure the pipeline, the float32 graph and the int8 graph on all files."""
-    with Progress(3 * len(compared.files), "compare", "files") as progress:
-        score = partial(score_file, loaded=loaded, scratch=scratch, silence=True)
-        pipeline = measure(compared.files, score, loaded.ensemble.final, progress)
-        alone: dict[str, Any] = {"embed": False, "scratch": scratch, "advance": ignore, "silence": True}
-        measured = {
-            name: measure(compared.files, partial(bundle.score, **alone), bundle.final, progress)
-            for name, bundle in (("float32", exact), ("int8", rounded))
-        }
-    sizes = {name: (scratch / f"{name}.onnx").stat().st_size for name in measured}
-    weights = sum(path.stat().st_size for path in used_weights(loaded))
-    variant = partial(compare, loaded=loaded, compared=compared, pipeline=pipeline)
-    variants = {"pipeline": variant(PIPELINE, weights, pipeline)}
-    return variants | {name: variant(f"ONNX {name}", sizes[name], each) for name, each in measured.items()}
-
-
-def compare(
-    name: str,
-    size_bytes: int,
-    measured: Measurement,
-    loaded: LoadedEnsemble,
-    compared: ComparedFiles,
-    pipeline: Measurement,
-) -> Variant:
-    """Compare one predictor with the pipeline."""
-    above_K = loaded.ensemble.called_above()
-    calls = [
-        (one >= above_K) != (other >= above_K) for one, other in zip(measured.finals, pipeline.finals, strict=True)
-    ]
-    metrics = soundscape_metrics(compared, measured, loaded.ensemble.labels, loaded.ensemble.window_s)
-    called = float(np.concatenate([each.ravel() for each in calls]).mean())
-    return Variant(name, size_bytes, measured, difference(measured, pipeline), called, metrics)
-
-
-def used_weights(loaded: LoadedEnsemble) -> Iterator[Path]:
-    """Files of the weights that the pipeline uses."""
-    for name, models in loaded.members.items():
-        weights = models[0].sidecar.member.recipe.weights
-        yield from (MODELS / name / str(fold) / f"{weights}.safetensors" for fold in loaded.ensemble.folds)
-
-
-def ignore(share: float) -> None:
-    """Do nothing with the progress within a file."""
-
-
-def facts_of(export: ExportParams, compared: ComparedFiles, variants: Mapping[str, Variant]) -> dict[str, Any]:
-    """Facts at the start of the reports."""
-    return {
-        "bundle": export.name,
-        "precision": export.precision,
-        "tolerance": export.tolerance,
-        "soundscapes": len(compared.soundscapes),
-        "recordings": len(compared.recordings),
-        "hours": variants["pipeline"].measured.sound_s / 3600,
+    """Measure the pipeline, the float32 graph and the int8 graph on all files, and compare each with the pipeline."""
+    settings: dict[str, Any] = {"embed": False, "scratch": scratch, "advance": lambda _: None, "silence": True}
+    ways: dict[str, tuple[Callable[..., FileScores], Callable[..., Floats32]]] = {
+        "pipeline": (partial(score_file, loaded=loaded), loaded.ensemble.final),
+        "float32": (exact.score, exact.final),
+        "int8": (rounded.score, rounded.final),
     }
+    sizes = {name: [scratch / f"{name}.onnx"] for name in ("float32", "int8")} | {"pipeline": used_weights(loaded)}
+    names = {"pipeline": PIPELINE, "float32": "ONNX float32", "int8": "ONNX int8"}
+    above_K, labels = loaded.ensemble.called_above(), loaded.ensemble.labels
+    variants: dict[str, Variant] = {}
+    with Progress(len(ways) * len(compared.files), "compare", "files") as progress:
+        for name, (score, final) in ways.items():
+            measured = measure(compared.files, partial(score, **settings), final, progress)
+            pipeline = variants["pipeline"].measured if variants else measured
+            pairs = zip(measured.finals, pipeline.finals, strict=True)
+            changed = np.concatenate([((one >= above_K) != (other >= above_K)).ravel() for one, other in pairs])
+            variants[name] = Variant(
+                names[name],
+                sum(path.stat().st_size for path in sizes[name]),
+                measured,
+                difference(measured, pipeline),
+                float(changed.mean()),
+                soundscape_metrics(compared, measured, labels, loaded.ensemble.window_s),
+            )
+    return variants
+
+
+def used_weights(loaded: LoadedEnsemble) -> list[Path]:
+    """Files of the weights that the pipeline uses."""
+    weights = {name: models[0].sidecar.member.recipe.weights for name, models in loaded.members.items()}
+    return [MODELS / f"{name}/{fold}/{weights[name]}.safetensors" for name in weights for fold in loaded.ensemble.folds]
 
 
 def parity(variant: Variant, compared: ComparedFiles) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from train.paths import REPORTS
 
 METRICS = REPORTS / "metrics.json"
 NOT_STATED = "not stated"
+CARD = Path(__file__).parent / "templates/card.md"
 
 
 def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph) -> Description:
@@ -76,25 +77,21 @@ def write_sums(folder: Path) -> None:
 
 
 def card(description: Description, export: ExportParams, parity: Mapping[str, Any]) -> str:
-    """Text of the bundle's README.md."""
-    parts = [
-        f"# {description.name}: {len(description.labels)} species by their sounds",
-        _summary(description),
-        "## Data",
-        data_text(export),
-        "## Metrics",
-        metrics_text(parity),
-        "## Limits",
-        limits_text(description),
-        "## Licences",
-        f"Models: {plain(export.licence) or NOT_STATED}. Recordings they learnt from: "
-        f"{plain(export.data_licence) or NOT_STATED}.",
-        "## Use",
-        use_text(description),
-        "## Species",
-        species_text(description),
-    ]
-    return "\n\n".join(parts) + "\n"
+    """Text of the bundle's README.md; `parity` tells how far its scores are from the pipeline's."""
+    species = [" | ".join(map(plain, row)) for row in label_table(description).itertuples(index=False)]
+    return CARD.read_text(encoding="utf-8").format(
+        it=description,
+        labels=len(description.labels),
+        members="\n".join(member_text(name, each) for name, each in description.members.items()),
+        **data_facts(),
+        metrics="\n".join(metric_rows(json.loads(METRICS.read_text()))),
+        parity=parity,
+        licence=plain(export.licence) or NOT_STATED,
+        data_licence=plain(export.data_licence) or NOT_STATED,
+        inputs="\n".join(map(_input_text, description.inputs)),
+        outside=OUTSIDE,
+        species="\n".join(f"| {each} |" for each in species),
+    )
 
 
 def plain(text: object) -> str:
@@ -102,20 +99,11 @@ def plain(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#|&!~$])", r"\\\1", " ".join(str(text).split()))
 
 
-def _summary(description: Description) -> str:
-    lines = [
-        f"- `{name}`, weight {member.weight:.3f}: {_of(member.resolved, 'member', 'backbone')} on view "
-        f"`{_of(member.resolved, 'member', 'view')}`, {folds_text(member.weights_sha256, member.fold_soup)}"
-        for name, member in description.members.items()
-    ]
-    return f"One ONNX file ({description.precision}): waveform in, scores out. An ensemble of\n\n" + "\n".join(lines)
-
-
-def _of(resolved: Mapping[str, Any], *keys: str) -> Any:
-    value: Any = resolved
-    for key in keys:
-        value = value[key]
-    return value
+def member_text(name: str, member: MemberFacts) -> str:
+    """A member of the ensemble, as a list's item."""
+    resolved: Any = member.resolved["member"]
+    how = folds_text(member.weights_sha256, member.fold_soup)
+    return f"- `{name}`, weight {member.weight:.3f}: {resolved['backbone']} on view `{resolved['view']}`, {how}"
 
 
 def folds_text(weights: Mapping[str, str], fold_soup: bool) -> str:
@@ -124,66 +112,27 @@ def folds_text(weights: Mapping[str, str], fold_soup: bool) -> str:
     return f"{how} of {len(weights)} trainings" if len(weights) > 1 else "one training"
 
 
-def data_text(export: ExportParams) -> str:
-    """Amount of training data, in words."""
+def data_facts() -> dict[str, Any]:
+    """Amount of training data."""
     recordings = tables.RECORDINGS.read(Col.LABEL, Col.AUTHOR, Col.DURATION_S)
     counts = recordings[Col.LABEL].value_counts()
-    authors = recordings[Col.AUTHOR][recordings[Col.AUTHOR] != ""].nunique()
-    hours = recordings[Col.DURATION_S].sum() / 3600
-    return (
-        f"{len(recordings)} recordings, {hours:.2f} hours, {len(counts)} labels ({counts.iloc[-1]} to {counts.iloc[0]} "
-        f"recordings each), {authors} authors. Folds share no author, place and day, or content."
-    )
+    return {
+        "recordings": len(recordings),
+        "hours": recordings[Col.DURATION_S].sum() / 3600,
+        "classes": len(counts),
+        "fewest": counts.iloc[-1],
+        "most": counts.iloc[0],
+        "authors": recordings[Col.AUTHOR][recordings[Col.AUTHOR] != ""].nunique(),
+    }
 
 
-def metrics_text(parity: Mapping[str, Any]) -> str:
-    """The ensemble's metrics in the last evaluation, and the bundle's difference from the pipeline."""
-    metrics = json.loads(METRICS.read_text())
-    rows = [
-        (name, metrics[key]["ensemble"])
-        for name, key in (("recordings, out of fold", "out_of_fold"), ("windows of soundscapes", "soundscapes"))
-        if key in metrics
-    ]
-    lines = "".join(
-        f"| {name} | {_number(row, 'macro_roc_auc')} | {_number(row, 'cmap')} | {_number(row, 'accuracy')} |\n"
-        for name, row in rows
-    )
-    return (
-        "The whole ensemble in the pipeline:\n\n| | macro ROC-AUC | cmAP | accuracy |\n|---|---|---|---|\n"
-        f"{lines}\nThis bundle's scores differ from those of the pipeline (its members and folds, PyTorch, float32) by "
-        f"at most {parity['largest']:.1e}, {parity['mean']:.1e} on average, on {parity['soundscapes']} soundscapes and "
-        f"{parity['recordings']} recordings."
-    )
-
-
-def _number(row: Mapping[str, float], name: str) -> str:
-    return f"{row[name]:.4f}" if name in row else ""
-
-
-def limits_text(description: Description) -> str:
-    """Limits of the scores, in words."""
-    return (
-        f"- It knows the {len(description.labels)} labels below and nothing else: any other "
-        "species is taken for one of them or for none.\n"
-        "- Scores rank windows; they are not probabilities. Thresholds give the best F1 on whole recordings with one "
-        "main bird: for denser or noisier soundscapes, choose your own.\n"
-        "- Labels with few recordings (table below) are recognised poorly, and their metrics rest on few examples.\n"
-        f"- It hears {description.low_hz:g} to {description.high_hz:g} Hz. Recorders, places and seasons other than "
-        "those of the training data may lower every figure above."
-    )
-
-
-def use_text(description: Description) -> str:
-    """Instructions for running the bundle with birdcache or by hand."""
-    inputs = "\n".join(map(_input_text, description.inputs))
-    return (
-        "```sh\npip install birdcache   # no torch; or, in a copy of the repository that made this: pip install .\n"
-        "birdcache predict RECORDINGS --model . --format csv,raven\n```\n\n"
-        f"By hand: `model.onnx` takes\n\n{inputs}\n\nSamples outside the recording are {OUTSIDE:g}, except the first "
-        f"one after its end, which is 0. The graph returns `scores` [batch, {len(description.labels)}] in the order of "
-        f"`labels.csv`, and `embedding` [batch, {description.embedding}]. The parameters of the next steps (mean of "
-        "overlapping clips, smoothing over time, the file's maximum, thresholds) are in `bundle.json`."
-    )
+def metric_rows(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """The ensemble's metrics in the last evaluation, as rows of a table."""
+    for name, key in (("recordings, out of fold", "out_of_fold"), ("windows of soundscapes", "soundscapes")):
+        if key in metrics:
+            found = metrics[key]["ensemble"]
+            cells = [f"{found[each]:.4f}" if each in found else "" for each in ("macro_roc_auc", "cmap", "accuracy")]
+            yield f"| {name} | {' | '.join(cells)} |"
 
 
 def _input_text(each: Input) -> str:
@@ -194,16 +143,6 @@ def _input_text(each: Input) -> str:
         f"samples on either side. It begins {before + each.margin} samples before the middle of the clip's first "
         f"frame, which is a multiple of {each.hop} samples."
     )
-
-
-def species_text(description: Description) -> str:
-    """Table of the labels, in Markdown."""
-    labels = label_table(description)
-    lines = [
-        f"| {plain(row.label)} | {plain(row.name)} | {row.recordings} | {row.threshold} |"
-        for row in labels.itertuples(index=False)
-    ]
-    return "\n".join(["| label | name | recordings | threshold |", "|---|---|---|---|", *lines])
 
 
 def label_table(description: Description) -> pd.DataFrame:

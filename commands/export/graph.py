@@ -58,10 +58,9 @@ class EnsembleGraph(nn.Module):
         grids = list(dict.fromkeys(weighted.grid for weighted in models))
         self.grid_models = nn.ModuleList(GridModels([m for m in models if m.grid == grid]) for grid in grids)
         self._shown = [n for grid in grids for n, m in enumerate(models) if m.grid == grid and m.shown]
-        self.inputs = [
-            grid_model.described("waveform" if number == 0 else f"waveform_{number + 1}")
-            for number, grid_model in enumerate(self._grid_models())
-        ]
+        grid_models: Any = self.grid_models
+        names = ["waveform", *(f"waveform_{number}" for number in range(2, len(grids) + 1))]
+        self.inputs = [each.described(name) for each, name in zip(grid_models, names, strict=True)]
 
     @property
     def embedding(self) -> int:
@@ -76,9 +75,6 @@ class EnsembleGraph(nn.Module):
         scores_BK = torch.stack([scored for scored, _ in pairs]).sum(dim=0)
         shown = zip(self._shown, (features for _, each in pairs for features in each), strict=True)
         return scores_BK, torch.cat([features for _, features in sorted(shown, key=itemgetter(0))], dim=1)
-
-    def _grid_models(self) -> list[Any]:
-        return list(self.grid_models)
 
 
 class GridModels(nn.Module):
@@ -95,15 +91,8 @@ class GridModels(nn.Module):
 
     def described(self, name: str) -> Input:
         """The samples of its waveform, as `bundle.json` describes them."""
-        rate_hz, hop, frames = self._grid
-        return Input(
-            name=name,
-            sample_rate_hz=rate_hz,
-            hop=hop,
-            clip_frames=frames,
-            context_frames=self._context,
-            margin=self._margin,
-        )
+        grid = dict(zip(("sample_rate_hz", "hop", "clip_frames"), self._grid, strict=True))
+        return Input(name=name, **grid, context_frames=self._context, margin=self._margin)
 
     def forward(self, waveform_BS: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The models' part of the scores, (B, K), and the features (B, E) of each model in the embedding."""

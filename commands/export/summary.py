@@ -37,7 +37,6 @@ class Variant:
     def row(self) -> dict[str, Any]:
         """Row of the table."""
         return {
-            "way": self.name,
             "size_mb": self.size_bytes / 1e6,
             "realtime_on_one_core": self.measured.realtime,
             "kaggle_core_minutes": KAGGLE_SOUNDSCAPES / self.measured.realtime,
@@ -50,10 +49,9 @@ class Variant:
 
 def write_reports(variants: Sequence[Variant], facts: Mapping[str, Any]) -> None:
     """Write the table in all formats, and the picture."""
-    rows = [variant.row() for variant in variants]
-    content = {**facts, "machine": machine(), "ways": {row["way"]: {**row, "way": None} for row in rows}}
-    for row in content["ways"].values():
-        del row["way"]
+    ways = {variant.name: variant.row() for variant in variants}
+    rows = [{"way": name, **row} for name, row in ways.items()]
+    content = {**facts, "machine": machine(), "ways": ways}
     write_text(REPORTS / "export.json", json.dumps(content, indent=2) + "\n")
     write_csv(pd.DataFrame(rows), REPORTS / "export.csv", "%.6g")
     write_text(REPORTS / "export.md", table_text(rows, facts))
@@ -72,7 +70,6 @@ def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> s
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    metrics = [f"{row[name]:.4f}" if name in row else "" for name in ("soundscapes_macro_roc_auc", "soundscapes_cmap")]
     cells = [
         row["way"],
         f"{row['size_mb']:.2f} MB",
@@ -81,7 +78,7 @@ def _line(row: Mapping[str, Any]) -> str:
         f"{row['largest_difference']:.1e}" if row["largest_difference"] else "",
         f"{row['mean_difference']:.1e}" if row["mean_difference"] else "",
         f"{row['changed_detections']:.2%}" if row["way"] != PIPELINE else "",
-        *metrics,
+        *(f"{row[name]:.4f}" if name in row else "" for name in ("soundscapes_macro_roc_auc", "soundscapes_cmap")),
     ]
     return f"| {' | '.join(cells)} |\n"
 
