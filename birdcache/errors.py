@@ -28,6 +28,12 @@ WAYS_OUT = {
     errno.ELOOP: "links lead to each other in a circle: remove one",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "more files may have to be open at once: `ulimit -n 4096`"),
 }
+OF_GPUS = {  # torch's exceptions by name, since this package does not import it
+    "OutOfMemoryError": "lower batch_size and raise optimiser.accumulate, or set recompute: true or machine.placement: "
+    "host; in predict, lower predict.batch_size",
+    "AcceleratorError": "run the same command again; if that does not help, see `birdcache doctor` and `nvidia-smi`, "
+    "or set machine.device: cpu",
+}
 TEXT = "\n\t"  # of messages of several lines; any other control character came out of a file
 
 
@@ -79,7 +85,7 @@ def check_open_files() -> None:
 
 
 def report_problems(main: Callable[[], None]) -> None:
-    """Run `main`; print a problem of the user's or of the disk on standard error, without a traceback.
+    """Run `main`; print a problem of the user's, the disk or a GPU on standard error, without a traceback.
 
     Raises
     ------
@@ -94,6 +100,10 @@ def report_problems(main: Callable[[], None]) -> None:
         if error.errno not in WAYS_OUT:
             raise
         _end(f"{error.filename or 'a file of this run'}: {os_trouble(error)}, then run the same command again", error)
+    except RuntimeError as error:
+        if (way_out := OF_GPUS.get(type(error).__name__)) is None:
+            raise
+        _end(f"{'. '.join(str(error).splitlines()[0].split('. ')[:2])}; {way_out}", error)
 
 
 def os_trouble(error: OSError) -> str:

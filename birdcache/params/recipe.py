@@ -140,12 +140,15 @@ class Recipe(Section):
     ]
     dynamic_range_db: Decibels
     normalise: Literal["clip", "bins", "none"]
-    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"]
     channels_last: bool
     compile: bool
     recompute: bool
+    batch_norm: Literal["auto", "joint", "own"] = "auto"
     weights: Literal["last", "best", "soup"]
     soup_epochs: Count
+    validate_every: Count = 1
+    validation_clips: CountOrNone = 0
     sampling: SamplingParams
     secondary: SecondaryParams
     loss: LossParams

@@ -140,17 +140,18 @@ def draw_curves(log: TrainingLog, path: Path, title: str) -> None:
     """Draw losses, validation metrics and learning rate over the epochs."""
     number = range(1, log.epochs + 1)
     logged = log.logged
+    validated = np.flatnonzero(np.isfinite(logged["validation/loss"]))
     with figure(path, 11, 3.6) as drawn:
         losses, metrics, rate = drawn.subplots(1, 3)
         losses.plot(number, logged["train/loss"], color=GREY, label="training, augmented")
-        losses.plot(number, logged["validation/loss"], color=BLUE, label="validation")
+        losses.plot(validated + 1, np.array(logged["validation/loss"])[validated], color=BLUE, label="validation")
         losses.set(title=f"{title}: loss", xlabel="epoch", ylim=(0, None))
         for key, label, colour in (
             ("macro_roc_auc", "macro ROC-AUC", BLUE),
             ("accuracy", "accuracy", ORANGE),
             ("cmap", "cmAP", GREEN),
         ):
-            metrics.plot(number, logged[f"validation/{key}"], color=colour, label=label)
+            metrics.plot(validated + 1, np.array(logged[f"validation/{key}"])[validated], color=colour, label=label)
         best = best_epoch(log)
         metrics.axvline(best, color=GREY, linestyle="--", linewidth=1, label=f"best epoch: {best}")
         metrics.set(title="validation, per recording", xlabel="epoch", ylim=(0, 1))
@@ -165,7 +166,7 @@ def draw_curves(log: TrainingLog, path: Path, title: str) -> None:
 def best_epoch(log: TrainingLog) -> int:
     """Number of the best epoch, from 1: by macro ROC-AUC, or by loss where that cannot be measured."""
     auc, loss = (np.array(log.logged[f"validation/{name}"]) for name in ("macro_roc_auc", "loss"))
-    return int(np.argmax(np.where(np.isnan(auc), -loss, auc))) + 1
+    return int(np.nanargmax(np.where(np.isnan(auc), -loss, auc))) + 1
 
 
 def draw_all(results: PipelineResults, logs: Iterable[TrainingLog], params: Params) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from commands.report.charts import COLOURS, Chart, chart
 from commands.report.results import PipelineResults
 from commands.report.tables import Cell, Table, number, text
-from train.loop.run import place_of
+from train.loop.run import logged, logged_path, place_of
 
 STYLES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dashed"}  # lines of folds in matplotlib and in CSS
 LEAST_STALL = 0.05  # least height of the axis, so that negligible waiting looks negligible
@@ -69,15 +68,9 @@ def training(results: PipelineResults) -> dict[str, Any]:
 
 def read_log(member: str, fold: int) -> TrainingLog:
     """Read the metrics in reports/train/<member>-<fold>."""
-    folder = place_of(member, fold).report / "plots" / "metrics"
-    values = {name: _read_metric(folder / f"{name}.tsv") for name in LOGGED}
-    if (idle := folder / f"{DEVICE_WAITING}.tsv").is_file():
-        values[DEVICE_WAITING] = _read_metric(idle)
-    return TrainingLog(member, fold, values)
-
-
-def _read_metric(path: Path) -> list[float]:
-    return [float(value) for value in pd.read_csv(path, sep="\t").iloc[:, -1]]
+    report = place_of(member, fold).report
+    names = [*LOGGED, *(name for name in [DEVICE_WAITING] if logged_path(report, name).is_file())]
+    return TrainingLog(member, fold, {name: logged(report, name).tolist() for name in names})
 
 
 def curves(logs: Sequence[TrainingLog]) -> pd.DataFrame:
@@ -110,10 +103,11 @@ def _chart(logs: Sequence[TrainingLog], name: str, title: str, metric: str) -> C
     members, folds = members_and_folds(logs)
     with chart(drawn, height=2.4) as axes:
         for log in logs:
-            values = log.logged[metric]
+            values = np.array(log.logged[metric])
+            known = np.flatnonzero(np.isfinite(values))  # not every epoch has a validation
             colour = COLOURS[members.index(log.member) % len(COLOURS)]
-            style, marker = list(STYLES)[folds.index(log.fold) % len(STYLES)], "o" if len(values) == 1 else None
-            axes.plot(range(1, len(values) + 1), values, style, color=colour, linewidth=1.5, marker=marker)
+            style, marker = list(STYLES)[folds.index(log.fold) % len(STYLES)], "o" if len(known) == 1 else None
+            axes.plot(known + 1, values[known], style, color=colour, linewidth=1.5, marker=marker)
         axes.set(xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name in ("accuracy", "stall", "device-stall"):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from birdcache.errors import report_problems
 from birdcache.process import is_alive
@@ -135,6 +136,32 @@ def test_full_disk_is_told_with_the_file_and_without_a_traceback(capsys: pytest.
     assert told == (
         "error: reports/metrics.json: No space left on device; free some space, then run the same command again\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "told"),
+    [
+        (
+            torch.OutOfMemoryError,
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB. See documentation",
+            "error: CUDA out of memory. Tried to allocate 2.00 GiB; lower batch_size and raise optimiser.accumulate, ",
+        ),
+        (
+            torch.AcceleratorError,
+            "CUDA error: unspecified\nCompile with",
+            "error: CUDA error: unspecified; run the same ",
+        ),
+    ],
+)
+def test_what_a_gpu_refuses_is_told_with_a_way_out_and_without_a_traceback(
+    capsys: pytest.CaptureFixture[str], kind: type[RuntimeError], said: str, told: str
+) -> None:
+    def compute() -> None:
+        raise kind(said)
+
+    with pytest.raises(SystemExit, match="1"):
+        report_problems(compute)
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_other_errors_of_the_system_keep_their_traceback() -> None:

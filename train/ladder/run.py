@@ -2,13 +2,9 @@
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
 
-from birdcache.arrays import Floats64
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.sections import MachineParams
@@ -20,7 +16,7 @@ from train.ladder.scores import FoldScores, ScoredRecordings, fold_path, write_f
 from train.loop.checkpoint import forget_finished
 from train.loop.distributed import processes, run_together
 from train.loop.resume import checkpoints_root
-from train.loop.run import RunFolders, train
+from train.loop.run import RunFolders, logged, train
 from train.loop.split import open_split
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
@@ -68,15 +64,9 @@ def score_fold(
     return FoldScores(
         validated=ScoredRecordings.of(split.validated, validated_NK),
         trained=ScoredRecordings.of(split.trained, trained_NK),
-        epoch_accuracy=_logged(place.report, "validation/accuracy"),
-        epoch_s=_logged(place.report, "epoch_s"),
+        epoch_accuracy=logged(place.report, "validation/accuracy"),
+        epoch_s=logged(place.report, "epoch_s"),
     )
-
-
-def _logged(report: Path, metric: str) -> Floats64:
-    """A metric after each epoch, from DVCLive's log."""
-    path = report / "plots" / "metrics" / f"{metric}.tsv"
-    return pd.read_csv(path, sep="\t")[path.stem].to_numpy(np.float64)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,7 @@ def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: to
         with process_group(kind) as ranks:
             work(ranks)
         return
+    _warn_of_unlike_gpus(count, kind)
     logging.getLogger("torch.multiprocessing.spawn").setLevel(
         logging.ERROR
     )  # else it reports that the others were ended
@@ -187,6 +188,17 @@ def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: to
         finally:
             for process in context.processes:
                 process.kill()
+
+
+def _warn_of_unlike_gpus(count: int, kind: torch.device) -> None:
+    if kind.type != "cuda":
+        return
+    gpus = {torch.cuda.get_device_name(number) for number in range(min(count, torch.cuda.device_count()))}
+    if len(gpus) > 1:
+        print(
+            f"warning: GPUs of unlike kinds ({', '.join(sorted(gpus))}) share each batch evenly, so the slowest sets "
+            "the pace; name alike ones in CUDA_VISIBLE_DEVICES, or set machine.processes: 1"
+        )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from birdcache.params.recipe import Recipe
 from train.model.weights import mean_bytes
 
 CHECK_EVERY = 50  # steps; each check waits for the device
+SMALLEST_SCALE = 2.0**-14  # of a loss in float16: 30 skipped steps in a row from where a scaler begins
 EXPLODED = 10.0  # times the lowest: mixing and chance move an epoch's mean by tens of percent, never by so much
 
 HINTS = "lower optimiser.lr, lengthen optimiser.warmup_epochs, set optimiser.clip_norm"
@@ -28,10 +29,20 @@ class DivergenceCheck:
     where : training and epoch, such as `base-0, epoch 3`.
     steps : of the epoch; `done` of them are over.
     recordings : names what a step, counted from 0, learned from.
+    scale : the factor of a scaled loss, which a loss scaler halves whenever it skips a step that overflowed; then such
+        a loss is no error, but too low a factor is.
     """
 
-    def __init__(self, where: str, steps: int, recordings: Callable[[int], Sequence[str]], done: int = 0) -> None:
+    def __init__(
+        self,
+        where: str,
+        steps: int,
+        recordings: Callable[[int], Sequence[str]],
+        done: int = 0,
+        scale: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self._where, self._steps, self._recordings, self._done = where, steps, recordings, done
+        self._scale = scale
         self._unchecked: list[tuple[Tensor, float]] = []
 
     def after_step(self, loss: Tensor, rate: float) -> None:
@@ -47,8 +58,16 @@ class DivergenceCheck:
         Raises
         ------
         TrainError
-            If one is infinite or NaN: the step before it broke the weights, or its own batch is broken.
+            If one is infinite or NaN: the step before it broke the weights, or its own batch is broken; or if a loss
+            scaler skips every step.
         """
+        if self._unchecked and (scale := self._scale()) is not None:
+            self._unchecked = []
+            if scale < SMALLEST_SCALE:
+                raise TrainError(
+                    f"{self._where}: float16 overflows in every step up to {self._done} of {self._steps}, with "
+                    f"the loss scaled by {scale:.1e}; {HINTS}, or use precision float32"
+                )
         losses = torch.stack([loss for loss, _ in self._unchecked]).tolist() if self._unchecked else []
         for number, value in enumerate(losses, start=self._done - len(losses)):
             if not math.isfinite(value):
@@ -75,7 +94,7 @@ def explosion(losses: list[float]) -> str | None:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch in numbers; `metrics` are the validation's.
+    """One epoch in numbers; `metrics` are the validation's, empty if there was none.
 
     Attributes
     ----------
@@ -102,10 +121,13 @@ class Epoch:
     def line(self, epochs: int) -> str:
         """The printed line."""
         shown = self.metrics
+        measured = shown and (
+            f"val {shown['loss']:.3f}  acc {100 * shown['accuracy']:5.1f} %  auc {shown['macro_roc_auc']:.4f}  "
+            f"cmap {shown['cmap']:.3f}  "
+        )
         device = "" if self.device_waiting is None else f", device {100 * self.device_waiting:.1f} %"
         return (
-            f"epoch {self.number + 1:>3}/{epochs}  loss {self.train_loss:.3f}  val {shown['loss']:.3f}  "
-            f"acc {100 * shown['accuracy']:5.1f} %  auc {shown['macro_roc_auc']:.4f}  cmap {shown['cmap']:.3f}  "
+            f"epoch {self.number + 1:>3}/{epochs}  loss {self.train_loss:.3f}  {measured or ''}"
             f"{self.clips_per_s:,.0f} clips/s  waiting {100 * self.waiting:.1f} %{device}  lr {self.learning_rate:.1e}"
         )
 
@@ -129,7 +151,8 @@ class Totals:
 
     def add(self, loss: Tensor, clips: int, waited_s: float) -> None:
         """Count a step by its mean loss."""
-        self.loss += loss * clips
+        # a loss that overflowed, whose step a scaler skips, counts as the mean so far; without one the training ends
+        self.loss += torch.where(loss.isfinite(), loss, self.loss / max(self.clips, 1)) * clips
         self.steps += 1
         self.clips += clips
         self.waited_s += waited_s
@@ -153,22 +176,28 @@ class History:
 
     @property
     def stops_early(self) -> bool:
-        """True if `patience` epochs have passed without a better one."""
-        return self.best is not None and 0 < self.recipe.patience < len(self.epochs) - self.best.number
+        """True if `patience` epochs have passed without a better one, and the last of them was validated."""
+        if self.best is None or not self.epochs[-1].metrics:
+            return False
+        return 0 < self.recipe.patience < len(self.epochs) - self.best.number
 
     @property
     def ended(self) -> bool:
         """True if no epoch is left."""
         return self.stops_early or len(self.epochs) >= self.recipe.epochs
 
+    def validates(self, number: int) -> bool:
+        """True if an epoch, counted from 0, ends with a validation: each, or every n-th and the last."""
+        return (number + 1) % self.recipe.validate_every == 0 or number + 1 == self.recipe.epochs
+
     def add(self, epoch: Epoch, weights: bytes) -> Epoch:
         """End the current epoch; returns it with its remarks."""
-        if self.best is None or epoch.merit > self.best.merit:
+        if epoch.metrics and (self.best is None or epoch.merit > self.best.merit):
             self.best, self.best_weights = epoch, weights
         if self.recipe.weights == "soup":
             self.recent = [*self.recent, weights][-self.recipe.soup_epochs :]
         self.epochs.append(epoch)
-        self.epochs[-1] = replace(epoch, remarks=tuple(self._remarks(self.best)))
+        self.epochs[-1] = replace(epoch, remarks=tuple(self._remarks()))
         self.totals = Totals(torch.zeros_like(self.totals.loss))
         return self.epochs[-1]
 
@@ -181,12 +210,12 @@ class History:
         """Metrics of the last epoch and of the best one."""
         return {"last": self.epochs[-1].metrics, **({"best": self.best.metrics} if self.best else {})}
 
-    def _remarks(self, best: Epoch) -> Iterator[str]:
+    def _remarks(self) -> Iterator[str]:
         if warning := explosion([epoch.train_loss for epoch in self.epochs]):
             yield warning
-        if self.stops_early:
-            since = len(self.epochs) - 1 - best.number
-            yield f"stopped early: no epoch was better than {best.number + 1} for {since} epochs (patience)"
+        if self.best and self.stops_early:
+            since = len(self.epochs) - 1 - self.best.number
+            yield f"stopped early: no epoch was better than {self.best.number + 1} for {since} epochs (patience)"
 
     def record(self) -> dict[str, Any]:
         """All but weights and loss, for JSON."""

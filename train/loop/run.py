@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import load
 
-from birdcache.arrays import Floats32
+from birdcache.arrays import Floats32, Floats64
 from birdcache.errors import TrainError, os_trouble
 from birdcache.files import file_sha256, sha256_hex
 from birdcache.params.sections import MachineParams
@@ -143,9 +145,10 @@ def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams)
             print(f"{place.name}: was trained before; taken from {finished.folder} (to train again, remove it)")
         return
     ranks.check_batch(recipe.batch_size)
-    print("\n".join(split_lines(split.trained, split.validated, recipe)))
     model = split.model()
     trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name)
+    print(f"{place.name}: {trainer.training_step.line}")
+    print("\n".join(split_lines(split.trained, split.validated, recipe)))
     saver = Saver(checkpoints_root(machine) / place.folder, fingerprint, machine, ranks, split.device)
     Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation(), saver)
     if ranks.leads:
@@ -184,3 +187,14 @@ def log_epoch(live: Live, epoch: Epoch) -> None:
     if epoch.device_waiting is not None:
         live.log_metric("device_waiting_share", epoch.device_waiting)
     live.next_step()  # type: ignore[no-untyped-call]
+
+
+def logged_path(report: Path, metric: str) -> Path:
+    """The file of a metric in a training's log."""
+    return report / "plots" / "metrics" / f"{metric}.tsv"
+
+
+def logged(report: Path, metric: str) -> Floats64:
+    """A metric after each epoch of a training; NaN after epochs without a validation, if it is of one."""
+    by_epoch = pd.read_csv(logged_path(report, metric), sep="\t", index_col="step").iloc[:, -1]
+    return by_epoch.reindex(range(by_epoch.index[-1] + 1)).to_numpy(np.float64)

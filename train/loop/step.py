@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from timm.layers.norm_act import convert_sync_batchnorm
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,13 +13,15 @@ from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from train.augment.batch import Batch
+from train.loop.batch_norm import is_joint, join_batch_norm
 from train.loop.distributed import Ranks
 from train.loop.history import HINTS
 from train.loop.optim import build_optimiser, set_rate
+from train.loop.running_mean import RunningMean
 from train.model.classifier import Classifier, Logits, autocast_dtype
 from train.model.losses import Loss, class_weights
 
-EMA_WARMUP_POWER = 0.75  # timm: for models trained for less than a million steps
+DTYPES = (torch.bfloat16, torch.float16, None)  # of mixed precision; of several processes, the last that one has to use
 
 
 class TrainingStep:
@@ -35,26 +35,50 @@ class TrainingStep:
     def __init__(self, model: Classifier, counts_K: Ints, recipe: Recipe, device: torch.device, ranks: Ranks) -> None:
         self._recipe, self._device, self._ranks = recipe, device, ranks
         self._layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self._model = joint_batch_norm(model, device, ranks).to(memory_format=self._layout)
+        in_place: list[Any] = [module for module in model.modules() if getattr(module, "inplace", False)]
+        for module in in_place:
+            module.inplace = False  # in training each would copy what it then overwrites
+        self._joint = is_joint(recipe.batch_norm, recipe.batch_size // ranks.world, ranks)
+        if self._joint:
+            join_batch_norm(model, ranks)
+        self._model = model.to(memory_format=self._layout)
         if recipe.recompute:
             self._model.recompute(True)
         weights_K = torch.from_numpy(class_weights(counts_K, recipe.loss))
         self._loss = Loss(recipe.loss, weights_K.to(device))
         self._optimiser = build_optimiser(self._model, recipe.optimiser)
-        self._dtype = autocast_dtype(recipe.precision, device)
+        dtype = autocast_dtype(recipe.precision, device)
+        self._dtype = DTYPES[ranks.highest(DTYPES.index(dtype), device)]
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
-        self._ema = _running_mean(self._model, recipe) if recipe.optimiser.ema_decay else None
+        decay = recipe.optimiser.ema_decay
+        self._ema = RunningMean(self._model, decay) if decay else None
         self._steps = 0
+        torch.backends.cudnn.benchmark = True  # tries which algorithm is fastest: batches are of one shape
         # compiled inside and not around the averaging of gradients, which torch cannot combine with recomputing
-        self._called: nn.Module = torch.compile(self._model) if recipe.compile else self._model  # type: ignore[assignment]
+        compiled = torch.compile(self._model, dynamic=False) if recipe.compile else self._model
+        self._called: nn.Module = compiled  # type: ignore[assignment]
         self._network = ranks.parallel(self._called, device)
         self._frozen = False
 
     @property
+    def line(self) -> str:
+        """Precision, device, batches and batch norm, in words."""
+        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "the CPU"
+        low: dict[Any, str] = {torch.bfloat16: "bfloat16", torch.float16: "float16 with a loss scaler"}
+        precision = low.get(self._dtype, "tf32" if self._recipe.precision == "tf32" else "float32")
+        size, world = self._recipe.batch_size, self._ranks.world
+        norm = "joint" if self._joint else "each one's own"
+        shares = f", {size // world} in each of {world} processes (batch norm: {norm})" if world > 1 else ""
+        return f"computing in {precision} on {name}; batches of {size} clips{shares}"
+
+    def scale(self) -> float | None:
+        """The factor of a scaled loss; None if it is not scaled. Waits for the device."""
+        return self._scaler.get_scale() if self._scaler.is_enabled() else None
+
+    @property
     def kept(self) -> Classifier:
         """The model that is validated and saved: with ema_decay the running mean of the weights."""
-        model: Classifier = self._ema.module if self._ema else self._model
-        return model
+        return self._ema.model if self._ema else self._model
 
     def begin_epoch(self, frozen: bool) -> None:
         """Prepare an epoch; `frozen` trains the head alone."""
@@ -122,7 +146,7 @@ class TrainingStep:
     def _models(self) -> Iterator[tuple[str, Classifier]]:
         yield "model", self._model
         if self._ema:
-            yield "ema", self._ema.module
+            yield "ema", self._ema.model
 
     def _weights(self) -> Iterator[Tensor]:
         """The parameters of the optimiser, in its order."""
@@ -154,13 +178,15 @@ class TrainingStep:
         self._scaler.update()
         self._steps += 1
         if self._ema:
-            self._ema.update(self._model, step=self._steps)
+            self._ema.update(self._steps)
         return total
 
     def _loss_of(self, batch: Batch) -> Tensor:
         """Loss of a batch; with several processes of the whole batch, so that no mean, mask or rank is of a share."""
+        # an odd last batch is not compiled, which would take longer than all steps on it
+        odd = self._ranks.world == 1 and len(batch.clips) != self._recipe.batch_size
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
-            logits: Logits = self._network(batch.clips.contiguous(memory_format=self._layout))
+            logits: Logits = (self._model if odd else self._network)(batch.clips.contiguous(memory_format=self._layout))
         if self._ranks.world == 1:
             return self._loss(logits, batch)
         frame_max = [] if logits.frame_max is None else [logits.frame_max]
@@ -178,22 +204,6 @@ class TrainingStep:
         return self._network.no_sync()
 
 
-def joint_batch_norm(model: Classifier, device: torch.device, ranks: Ranks) -> Classifier:
-    """Make batch norm one over the GPUs of all processes; on CPUs, each process normalises by its own share.
-
-    Their running statistics are averaged at the end of each epoch (`Ranks.average_buffers`).
-    """
-    if ranks.world == 1 or device.type != "cuda":
-        return model
-    joint: Classifier = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    return joint
-
-
 def _laid_out(state: Tensor, weight: Tensor) -> Tensor:
     """An optimiser's state of a weight in the weight's own memory layout; fused kernels ignore strides."""
     return torch.empty_like(weight).copy_(state) if state.shape == weight.shape else state.to(weight.device)
-
-
-def _running_mean(model: Classifier, recipe: Recipe) -> ModelEmaV3:
-    """Exponential moving average of the weights; after step n it keeps min(ema_decay, 1 - n^-0.75) of what it was."""
-    return ModelEmaV3(model, recipe.optimiser.ema_decay, use_warmup=True, warmup_power=EMA_WARMUP_POWER)

@@ -46,6 +46,9 @@ class Trainer:
         self.history, self.name = History.start(recipe, device), name
         self._batches, self._recipe, self._device = batches, recipe, device
         self._rank, self._world = ranks.rank, ranks.world
+        self._draws: bool | None = (
+            None  # whether steps use torch's random numbers, as dropout does; None before the first
+        )
         self._steps = -(-len(batches) // recipe.optimiser.accumulate)  # of an epoch
         self._start_epoch()
 
@@ -109,8 +112,9 @@ class Trainer:
 
     def clips(self, validation: Validation) -> tuple[int, int]:
         """Clips that have been trained on or scored, and those of the whole training, of all processes."""
-        of_epoch = self._batches.planner.clips + len(validation.clips)
-        return len(self.history.epochs) * of_epoch + self.history.totals.clips, self._recipe.epochs * of_epoch
+        done, trained, scored = len(self.history.epochs), self._batches.planner.clips, len(validation.clips)
+        of_epoch = [trained + scored * self.history.validates(number) for number in range(self._recipe.epochs)]
+        return sum(of_epoch[:done]) + self.history.totals.clips, sum(of_epoch)
 
     @property
     def position(self) -> str:
@@ -126,8 +130,7 @@ class Trainer:
         self.training_step.begin_epoch(frozen=number < self._recipe.optimiser.freeze_epochs)
         for group, waited_s in self._groups(number, totals.steps):
             rate = self._set_rate(number, totals.steps)
-            self._seed(number, totals.steps)
-            loss = self.step(*map(self._batches.transform, group))
+            loss = self._seeded_step(number, totals.steps, group)
             clips = self._world * sum(inputs.size for inputs in group)
             totals.add(loss, clips, waited_s)
             advance(clips)
@@ -140,8 +143,23 @@ class Trainer:
         measure = partial(self._measured, validation, advance)
         return self._epoch_record(number, saver.interruptible(self, measure) if saver else measure())
 
+    def _seeded_step(self, epoch: int, step: int, group: list[StepInputs]) -> torch.Tensor:
+        """A step whose random numbers follow from its place; without any, as the first step shows, seeding is left."""
+        if self._draws is not False:
+            self._seed(epoch, step)
+        before = self._random_state() if self._draws is None else None
+        loss = self.step(*map(self._batches.transform, group))
+        if before is not None:
+            self._draws = not torch.equal(before, self._random_state())
+        return loss
+
+    def _random_state(self) -> torch.Tensor:
+        return torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else torch.get_rng_state()
+
     def _measured(self, validation: Validation, advance: Advance) -> dict[str, float]:
         self.training_step.end_epoch()
+        if not self.history.validates(len(self.history.epochs)):
+            return {}
         return validation.metrics(self.training_step.kept, f"{self._where}, validation", advance)
 
     def _start_epoch(self) -> None:
@@ -151,7 +169,7 @@ class Trainer:
         self._waits = StreamWaits(self._device, totals.device_s)
         # none of it may refer to this trainer: a cycle would keep store, model and optimiser in memory
         recordings = partial(recordings_of, self._batches.planner, self._recipe.optimiser.accumulate, number)
-        self._divergence = DivergenceCheck(self._where, self._steps, recordings, totals.steps)
+        self._divergence = DivergenceCheck(self._where, self._steps, recordings, totals.steps, self.training_step.scale)
 
     def _epoch_record(self, number: int, metrics: dict[str, float]) -> Epoch:
         """The record of the epoch that has just ended."""

@@ -43,11 +43,15 @@ class Validation:
 
     @cached_property
     def clips(self) -> ClipList:
-        """The clips that are scored."""
-        return covering_clips(self.examples, self.view.frames(self.recipe.clip_s))
+        """The clips that are scored after an epoch, at most `validation_clips` of a recording."""
+        return covering_clips(self.examples, self.view.frames(self.recipe.clip_s), self.recipe.validation_clips)
 
     def predict(
-        self, model: Classifier, where: str = "validation", advance: Advance = no_progress
+        self,
+        model: Classifier,
+        where: str = "validation",
+        advance: Advance = no_progress,
+        clips: ClipList | None = None,
     ) -> tuple[Floats32, float]:
         """Score every recording: mean over its clips. The same in all processes.
 
@@ -55,6 +59,7 @@ class Validation:
         ----------
         where : the place, for the error about a loss that is not finite.
         advance : called with the number of clips scored since, of all processes.
+        clips : to score; None = all that the recordings have.
 
         Returns
         -------
@@ -65,13 +70,15 @@ class Validation:
         TrainError
             If the loss is not a finite number: the last step of the epoch may have broken the weights.
         """
-        clips = self.clips
+        if clips is None:
+            clips = covering_clips(self.examples, self.view.frames(self.recipe.clip_s))
         mine = clips.subset(self.ranks.span(len(clips)))
         plain = self._plain_loss()
         # sums stay on the device, so that it computes on while the host is a few batches ahead
         sums_NK = torch.zeros(len(self.examples), self.examples.classes, dtype=torch.float64, device=self.device)
         loss, done = torch.zeros((), dtype=torch.float64, device=self.device), 0
-        for logits in Scorer(model, self.frames, self.view, self.recipe, self.device).logits(mine, self.batch_size):
+        scorer = Scorer(model, self.frames, self.view, self.recipe, self.device, compiled=self.recipe.compile)
+        for logits in scorer.logits(mine, self.batch_size):
             owner_B = mine.owner[done : done + len(logits.clip)]
             done += len(owner_B)
             loss += plain(logits, self._truth(owner_B)) * len(owner_B)
@@ -94,8 +101,8 @@ class Validation:
         return Batch(*(to_device(array, self.device) for array in (none, targets, weights, alike)))
 
     def metrics(self, model: Classifier, where: str = "validation", advance: Advance = no_progress) -> dict[str, float]:
-        """Loss and metrics per recording; see `predict`."""
-        scores_NK, mean_loss = self.predict(model, where, advance)
+        """Loss and metrics per recording by the clips of an epoch; see `predict`."""
+        scores_NK, mean_loss = self.predict(model, where, advance, self.clips)
         return {"loss": mean_loss, **recording_metrics(self.examples.primary, self.examples.secondary, scores_NK)}
 
 

@@ -4,6 +4,7 @@ B batch, C channel, M mel bin, T frame, K class, E feature.
 """
 
 import difflib
+import warnings
 from typing import Any, NamedTuple, Self
 
 import timm
@@ -26,6 +27,9 @@ from train.model.sizes import NO_PADDING, Clips, Fit, Size, create, fit, opened,
 from train.model.weight_file import check_values, find_source
 
 PROBE_FRAMES = 128  # of the silent spectrogram that shows what features look like, where no clip's length is known
+
+
+TENSOR_CORES = (7, 0)  # lowest compute capability of GPUs that have them
 
 
 class Logits(NamedTuple):
@@ -246,19 +250,32 @@ def choose_device(wanted: str) -> torch.device:
     TrainError
         If a GPU is demanded and there is none.
     """
-    available = torch.cuda.is_available()
+    with warnings.catch_warnings(record=True) as caught:  # in which torch says that a driver is too old
+        warnings.simplefilter("always")
+        available = wanted != "cpu" and torch.cuda.is_available()
+    why = f" ({str(caught[0].message).partition('. ')[0]})" if caught else ""
     if wanted == "cuda" and not available:
         raise TrainError(
-            "params.yaml: machine.device = 'cuda': no GPU can be used here; see `birdcache doctor`, or set it to auto"
+            f"params.yaml: machine.device = 'cuda': no GPU can be used here{why}; see `birdcache doctor`, or set it to "
+            "auto"
         )
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    if why and not available:
+        print(f"warning: no GPU is used{why}; update its driver, or set machine.device: cpu")
+    return torch.device("cuda" if available else "cpu")
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Type of mixed precision, from the recipe; auto is bfloat16 on GPUs that have it, none on a CPU."""
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else None
-    return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    """Type of mixed precision, from the recipe; None = float32, which is TF32 in this process only as `tf32`.
+
+    auto is bfloat16 on GPUs that compute in it, float16 on others that have tensor cores, none elsewhere.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    if precision != "auto":
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < TENSOR_CORES:
+        return None
+    # by default torch counts GPUs that only emulate it
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def features_and_logits(network: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,12 +51,24 @@ class ClipBatch:
     position: Ints  # (B, T), -1 = padding
 
 
-def covering_clips(examples: Examples, clip_frames: int) -> ClipList:
-    """Clips that cover all that is used of recordings; `owner` is the recording's number."""
+def covering_clips(examples: Examples, clip_frames: int, most: int = 0) -> ClipList:
+    """Clips that cover all that is used of recordings; `owner` is the recording's number.
+
+    Parameters
+    ----------
+    most : clips of a recording, spread evenly over it; 0 = all.
+    """
     starts = [covering_starts(int(frames), clip_frames) for frames in examples.frames]
+    if most:
+        starts = [each if len(each) <= most else each[_spread(len(each), most)] for each in starts]
     owner = np.repeat(np.arange(len(examples)), [len(each) for each in starts])
     start = np.concatenate([np.empty(0, np.int64), *starts])
     return ClipList(examples.rows[owner], examples.first[owner], examples.frames[owner], start, owner)
+
+
+def _spread(count: int, chosen: int) -> Ints:
+    """The middles of equal parts of so many things in a row."""
+    return (2 * np.arange(chosen) + 1) * count // (2 * chosen)
 
 
 def clips_at(middle_N: Floats64, row: int | Ints, frames: int | Ints, view: AnyView, clip_frames: int) -> ClipList:
@@ -74,12 +87,21 @@ def clips_at(middle_N: Floats64, row: int | Ints, frames: int | Ints, view: AnyV
 
 
 class Scorer:
-    """A model with all that it needs to score clips of a store."""
+    """A model with all that it needs to score clips of a store; `compiled` pays off where it scores again and again."""
 
-    def __init__(self, model: Classifier, frames: Frames, view: AnyView, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        frames: Frames,
+        view: AnyView,
+        recipe: Recipe,
+        device: torch.device,
+        compiled: bool = False,
+    ) -> None:
         self._frames, self._view, self._recipe, self._device = frames, view, recipe, device
         self._layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self._model = model.to(memory_format=self._layout)
+        self._compiled: Any = torch.compile(self._model, dynamic=False) if compiled else self._model
         self._clip_frames = view.frames(recipe.clip_s)
         self._normaliser = Normaliser(view, recipe, model.statistics)
 
@@ -89,7 +111,8 @@ class Scorer:
         dtype = autocast_dtype(self._recipe.precision, self._device)
         for images in self._images(clips, batch_size):
             with torch.autocast(self._device.type, dtype, enabled=dtype is not None):
-                logits: Logits = self._model(images)
+                # an odd last batch is not worth being compiled
+                logits: Logits = (self._compiled if len(images) == batch_size else self._model)(images)
             yield logits
 
     @torch.no_grad()

@@ -184,10 +184,16 @@ class Search:
         for epoch, _ in trainer.run(split.validation()):
             history.append(epoch)
             after_epoch()
+            if not epoch.metrics:
+                continue
             trial.report(epoch.metrics[self.tune.metric], epoch.number)
             if epoch.number + 1 < recipe.epochs and trial.should_prune():
                 raise TrialPruned
-        kept = max(history, key=lambda epoch: epoch.merit) if recipe.weights == "best" else history[-1]
+        kept = (
+            max((epoch for epoch in history if epoch.metrics), key=lambda epoch: epoch.merit)
+            if recipe.weights == "best"
+            else history[-1]
+        )
         return kept.metrics[self.tune.metric]
 
     def _split_with(self, values: Mapping[str, Any]) -> TrainingSplit:

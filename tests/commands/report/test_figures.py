@@ -12,6 +12,7 @@ from birdcache.code import stage_digests
 from commands.report.figures import best_epoch, draw_classes, draw_curves, draw_folds
 from commands.report.training import LOGGED, TrainingLog
 from tests.fixtures.tiny import ROOT
+from train.loop.run import logged, logged_path
 
 PNG = b"\x89PNG"
 MAY_DRAW = {"report", "export", "ladder", "student_report"}
@@ -50,3 +51,10 @@ def test_the_best_epoch_of_a_picture_is_the_one_that_training_keeps() -> None:
 
 def test_only_reports_draw_so_that_a_colour_trains_nothing_again() -> None:
     assert {stage for stage, files in stage_digests(ROOT).items() if "birdcache/figures.py" in files} == MAY_DRAW
+
+
+def test_a_metric_is_read_by_epoch_with_gaps_where_nothing_was_validated(tmp_path: Path) -> None:
+    path = logged_path(tmp_path, "validation/loss")
+    path.parent.mkdir(parents=True)
+    path.write_text("step\tloss\n1\t0.5\n3\t0.25\n")
+    np.testing.assert_array_equal(logged(tmp_path, "validation/loss"), [np.nan, 0.5, np.nan, 0.25])

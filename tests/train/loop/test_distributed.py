@@ -22,7 +22,7 @@ from train.augment.normalise import Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames
-from train.loop.distributed import ALONE, Ranks, run_together
+from train.loop.distributed import ALONE, Ranks, _warn_of_unlike_gpus, run_together
 from train.loop.step import TrainingStep
 from train.loop.validation import Validation
 
@@ -102,6 +102,9 @@ def learned(recipe: Recipe, ranks: Ranks) -> tuple[list[float], dict[str, torch.
     The gradient says what Adam's weights hide: whether it has the right size.
     """
     model, losses = small_model(), []
+    if recipe.batch_norm == "joint":
+        model.backbone[0].bias = None  # type: ignore[index]  # which batch norm takes away: its gradient is noise
+        model.backbone.insert(1, torch.nn.BatchNorm2d(8))  # type: ignore[operator]
     training_step = TrainingStep(model, np.array([1, 2, 3]), recipe, CPU, ranks)
     for step in range(STEPS):
         training_step.begin_epoch(frozen=step < 2)
@@ -120,6 +123,7 @@ LOSSES = {
     "bce": {"kind": "bce", "class_weights": "inverse", "label_smoothing": 0.1},
     "ce": {"kind": "ce"},
     "soft_auc": {"kind": "bce", "soft_auc": 0.5},
+    "joint": {"kind": "ce"},
 }
 STEPPING = {"ema_decay": 0.5, "clip_norm": 0.0, "accumulate": 2, "lr": 1e-3}
 
@@ -141,7 +145,12 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batches(
     recipe: Recipe, params: Params, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Masks, importance and ranks are of the whole batch, not of a share; the backbone is frozen at first."""
-    recipes = {name: resolve_recipe(recipe, {"loss": loss, "optimiser": STEPPING}) for name, loss in LOSSES.items()}
+    recipes = {
+        name: resolve_recipe(
+            recipe, {"loss": loss, "optimiser": STEPPING, "batch_norm": "joint" if name == "joint" else "own"}
+        )
+        for name, loss in LOSSES.items()
+    }
     run_together(partial(learn_and_write, recipes, tmp_path), two_processes(params.machine), CPU)
     assert capfd.readouterr().out == "process 0 has learned\n", "only the first process prints"
     for name, changed in recipes.items():
@@ -202,6 +211,17 @@ def test_two_processes_gather_sum_average_and_validate_together(
         assert found_loss == pytest.approx(loss, rel=1e-5)
     assert np.array_equal(both[0][4][0], both[1][4][0])
     assert both[0][4][1] == both[1][4][1]
+
+
+def test_gpus_of_unlike_kinds_are_named_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for names, told in ((["T4", "T4"], ""), (["T4", "L4"], "warning: GPUs of unlike kinds (L4, T4) share each batch")):
+        monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+        _warn_of_unlike_gpus(2, torch.device("cuda"))
+        assert capsys.readouterr().out.startswith(told)
+    _warn_of_unlike_gpus(2, CPU)
 
 
 def test_each_of_several_processes_has_a_gpu_of_its_own() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from birdcache.errors import TrainError
-from train.loop.history import DivergenceCheck, explosion
+from train.loop.history import DivergenceCheck, Totals, explosion
 
 
 def watch_losses(losses: list[float], done: int = 0) -> DivergenceCheck:
@@ -35,6 +36,24 @@ def test_a_loss_that_is_no_number_is_found_by_its_step_and_its_recordings_are_na
     )
     with pytest.raises(TrainError, match=message):
         watch_losses(losses, done)
+
+
+def test_a_loss_that_overflows_is_no_end_while_a_scaler_skips_its_step_but_endless_skips_are() -> None:
+    for scale, ends in ((65536.0, False), (2.0**-14, False), (2.0**-15, True)):
+        watch = DivergenceCheck("base-2, epoch 3", 9, lambda step: [], scale=partial(float, scale))
+        watch.after_step(torch.tensor(math.inf), 1.0)
+        if ends:
+            with pytest.raises(TrainError, match=r"float16 overflows in every step up to 1 of 9, .* precision float32"):
+                watch.check()
+        else:
+            watch.check()
+
+
+def test_a_step_that_is_skipped_leaves_the_mean_loss_as_it_is() -> None:
+    totals = Totals(torch.zeros(()))
+    for loss in (1.0, math.inf, 3.0, math.nan):
+        totals.add(torch.tensor(loss), 4, 0.0)
+    assert float(totals.loss) / totals.clips == pytest.approx((1 + 1 + 3 + 5 / 3) / 4)
 
 
 def test_a_look_in_between_finds_what_has_not_been_looked_at() -> None:

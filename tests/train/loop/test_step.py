@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from timm.utils.model_ema import ModelEmaV3
 
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from tests.train.small import CLASSES, MEL_BINS, alike, batch_of, cut, small_model
+from train.loop.batch_norm import is_joint, join_batch_norm
 from train.loop.distributed import ALONE, Ranks
-from train.loop.step import TrainingStep, joint_batch_norm
+from train.loop.running_mean import RunningMean
+from train.loop.step import TrainingStep
 from train.model.classifier import Classifier, build_model
 
 CPU = torch.device("cpu")
@@ -129,24 +132,84 @@ def test_lower_precision_steps_much_like_float32_with_weights_that_stay_float32(
         torch.testing.assert_close(tensor, gradients(full.kept)[name], rtol=0.1, atol=0.01)
 
 
-def test_batch_norm_is_joined_over_gpus_with_the_same_weights_and_results(member: Member) -> None:
-    plain = build_model(member, CLASSES, MEL_BINS, pretrained=False).eval()
-    names, images = list(plain.state_dict()), batch_of(4).clips
-    before = plain(images).clip
-    joint = joint_batch_norm(plain, torch.device("cuda"), Ranks(0, 2)).eval()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_joint_batch_norm_of_one_process_is_batch_norm(member: Member, dtype: torch.dtype) -> None:
+    """Of several see `test_distributed`. Names and what is shown in evaluation stay, and so does a copy's."""
+    torch.manual_seed(1)
+    plain = build_model(member, CLASSES, MEL_BINS, pretrained=False).train()
+    joint = copy.deepcopy(plain)
+    join_batch_norm(joint, ALONE)
     kinds = {type(module).__name__ for module in joint.modules() if hasattr(module, "running_mean")}
-    assert kinds == {"SyncBatchNormAct"}
-    assert list(joint.state_dict()) == names
-    torch.testing.assert_close(joint(images).clip, before)
-
-
-@pytest.mark.parametrize(("device", "world"), [("cpu", 2), ("cuda", 1)])
-def test_batch_norm_stays_each_process_s_own_on_cpus_and_alone(member: Member, device: str, world: int) -> None:
-    model = joint_batch_norm(
-        build_model(member, CLASSES, MEL_BINS, pretrained=False), torch.device(device), Ranks(0, world)
+    assert kinds == {"JointBatchNormAct2d"}
+    for model in (plain, joint):
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            model(batch_of(4).clips).clip.square().mean().backward()
+    if dtype == torch.float32:
+        assert_alike(gradients(plain), gradients(joint), tolerance=2e-3)  # of up to 30
+        assert_alike(plain.state_dict(), joint.state_dict())
+    else:
+        largest = [torch.cat([each.flatten() for each in gradients(model).values()]) for model in (plain, joint)]
+        assert float(torch.corrcoef(torch.stack(largest))[0, 1]) > 0.99
+    again = copy.deepcopy(joint).eval()
+    assert list(again.state_dict()) == list(plain.state_dict())
+    torch.testing.assert_close(
+        again(batch_of(4).clips).clip, plain.eval()(batch_of(4).clips).clip, rtol=0.05, atol=0.05
     )
-    kinds = {type(module).__name__ for module in model.modules() if hasattr(module, "running_mean")}
-    assert kinds == {"BatchNormAct2d"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "share", "world", "joint"),
+    [
+        ("auto", 15, 2, True),
+        ("auto", 16, 2, False),
+        ("joint", 64, 2, True),
+        ("own", 2, 2, False),
+        ("joint", 4, 1, False),
+    ],
+)
+def test_batch_norm_is_joint_where_shares_are_small_or_as_it_is_asked_for(
+    wanted: str, share: int, world: int, joint: bool
+) -> None:
+    assert is_joint(wanted, share, Ranks(0, world)) == joint
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_resnet"])
+def test_activations_that_are_not_in_place_give_the_same_gradient_to_the_last_bit(
+    recipe: Recipe, member: Member, backbone: str
+) -> None:
+    torch.manual_seed(1)
+    model = build_model(member.model_copy(update={"backbone": backbone}), CLASSES, MEL_BINS, pretrained=False)
+    in_place = copy.deepcopy(model)
+    assert any(getattr(module, "inplace", False) for module in in_place.modules())
+    kept = training_step(recipe, {"channels_last": False}, model).kept
+    assert not any(getattr(module, "inplace", False) for module in kept.modules())
+    for each in (kept, in_place):
+        each.train()(batch_of(4).clips).clip.square().mean().backward()
+    assert all(torch.equal(weight, gradients(in_place)[name]) for name, weight in gradients(kept).items())
+
+
+def test_the_running_mean_is_timm_s_with_counts_of_batches_as_they_are(member: Member) -> None:
+    model = build_model(member, CLASSES, MEL_BINS, pretrained=False)
+    ours, timms = RunningMean(model, 0.9), ModelEmaV3(model, 0.9, use_warmup=True, warmup_power=0.75)
+    for step in range(1, 40):
+        with torch.no_grad():
+            for tensor in model.state_dict().values():
+                tensor.add_(torch.ones_like(tensor))
+        ours.update(step)
+        timms.update(model, step=step)
+        assert all(map(torch.equal, ours.model.state_dict().values(), timms.module.state_dict().values())), step
+
+
+@pytest.mark.parametrize(
+    ("precision", "computed", "tf32"),
+    [("auto", "float32", False), ("tf32", "tf32", True), ("float16", "float16 with a loss scaler", False)],
+)
+def test_the_first_line_says_in_what_is_computed(recipe: Recipe, precision: str, computed: str, tf32: bool) -> None:
+    assert (
+        training_step(recipe, {"precision": precision}).line
+        == f"computing in {computed} on the CPU; batches of 4 clips"
+    )
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (tf32, tf32)
 
 
 @pytest.mark.slow

@@ -24,6 +24,8 @@ from train.data.frames import Uploaded
 from train.data.loader import StreamWaits
 from train.loop.history import Epoch
 from train.loop.step import TrainingStep
+from train.loop.trainer import Trainer
+from train.score.inference import covering_clips
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,55 @@ def test_every_epoch_leaves_last_and_the_better_ones_best(training: Training, re
         assert set(left) == ({"last", "best"} if better else {"last"})
         assert left.get("best", left["last"]) == left["last"]
     assert weights[0]["last"] != weights[1]["last"]
+
+
+def test_epochs_between_validations_have_no_metrics_and_are_never_the_best(training: Training, recipe: Recipe) -> None:
+    changes = {"epochs": 5, "validate_every": 2, "normalise": "clip", "optimiser": {"lr": 1e-3}}
+    epochs, weights = training.run(resolve_recipe(recipe, changes))
+    assert [bool(epoch.metrics) for epoch in epochs] == [False, True, False, True, True]
+    assert [set(left) for left in weights[:3]] == [{"last"}, {"last", "best"}, {"last"}]
+    assert "val" not in epochs[0].line(5)
+    assert "val" in epochs[1].line(5)
+    assert set(training.trainer.history.metrics()) == {"last", "best"}
+
+
+def test_patience_ends_a_training_only_where_it_was_validated(training: Training, recipe: Recipe) -> None:
+    still = {"epochs": 20, "validate_every": 3, "patience": 1, "optimiser": {"lr": 1e-9, "min_lr": 0.0}}
+    epochs, _ = training.run(resolve_recipe(recipe, still))
+    assert len(epochs) == 6
+    assert epochs[-1].remarks == ("stopped early: no epoch was better than 3 for 3 epochs (patience)",)
+
+
+def test_after_an_epoch_few_clips_of_a_recording_are_scored_and_in_the_end_all(
+    random_store: Callable[..., Store],
+    examples_of: Callable[..., Examples],
+    view: MelView,
+    recipe: Recipe,
+    member: Member,
+) -> None:
+    store = random_store((700, 3, 40, 39, 41, 1, 520, 90), view)
+    examples = examples_of(store, (0, 1, 2, 0, 1, 2, 0, 1))
+    validation = Training(store, examples, member).validation(resolve_recipe(recipe, {"validation_clips": 3}))
+    counts = np.bincount(validation.clips.owner)
+    whole = covering_clips(examples, 40)
+    assert counts.tolist() == np.minimum(np.bincount(whole.owner), 3).tolist()
+    first = whole.start[whole.owner == 0]
+    assert validation.clips.start[validation.clips.owner == 0].tolist() == first[[3, 9, 15]].tolist()
+    told: list[int] = []
+    validation.predict(small_model(mel_bins=view.n_mels), advance=told.append)
+    assert sum(told) == len(whole)
+
+
+@pytest.mark.parametrize(("dropout", "seeded"), [(0.0, 1), (0.5, 4)])
+def test_steps_are_seeded_where_something_is_drawn(
+    training: Training, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, dropout: float, seeded: int
+) -> None:
+    """The first step of a training shows it."""
+    training.member = training.member.model_copy(update={"dropout": dropout})
+    steps: list[tuple[int, int]] = []
+    monkeypatch.setattr(Trainer, "_seed", lambda _, epoch, step: steps.append((epoch, step)))
+    training.run(recipe)
+    assert len(steps) == seeded
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -160,5 +161,35 @@ def test_a_gpu_is_taken_unless_the_cpu_is_demanded(monkeypatch: pytest.MonkeyPat
 
 
 def test_mixed_precision_is_what_the_recipe_says_and_off_on_a_cpu_by_itself(cpu: torch.device) -> None:
-    found = [autocast_dtype(precision, cpu) for precision in ("auto", "float32", "bfloat16", "float16")]
-    assert found == [None, None, torch.bfloat16, torch.float16]
+    found = [autocast_dtype(precision, cpu) for precision in ("auto", "float32", "tf32", "bfloat16", "float16")]
+    assert found == [None, None, None, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize(
+    ("capability", "computes", "expected"),
+    [((8, 0), True, torch.bfloat16), ((7, 5), False, torch.float16), ((6, 1), False, None)],
+)
+def test_a_gpu_that_only_emulates_bfloat16_gets_float16_and_one_without_tensor_cores_float32(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], computes: bool, expected: torch.dtype | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or computes
+    )
+    assert autocast_dtype("auto", torch.device("cuda")) == expected
+
+
+def test_a_driver_that_is_too_old_is_named_whether_a_gpu_is_demanded_or_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unavailable() -> bool:
+        warnings.warn("CUDA initialization: The NVIDIA driver is too old (found version 11040). Please", stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", unavailable)
+    with pytest.raises(TrainError, match=r"'cuda': no GPU can be used here \(CUDA .* \(found version 11040\)\); see"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
+    assert "warning: no GPU is used (CUDA initialization" in capsys.readouterr().out
+    assert choose_device("cpu").type == "cpu"
+    assert capsys.readouterr().out == ""
