@@ -25,6 +25,7 @@ LOGGED = {  # metrics of DVCLive, and their columns in reports/trainings.csv
     "validation/cmap": "cmap",
     "learning_rate": "learning_rate",
     "waiting_share": "waiting_share",
+    "busy_share": "busy_share",
     "clips_per_s": "clips_per_s",
     "epoch_s": "epoch_s",
 }
@@ -134,6 +135,7 @@ def training_table(logs: Sequence[TrainingLog]) -> Table:
         "best epoch": "by macro ROC-AUC on the fold",
         "training loss": "of the last epoch, with augmentation",
         "waiting for data": "share of the training's time",
+        "device busy": "share of the training's time that the device spent in steps",
         "clips a second": "median of the epochs",
     }
     return Table("table-trainings", "Trainings", [_row(each) for each in logs], explained, filtered=False)
@@ -142,7 +144,8 @@ def training_table(logs: Sequence[TrainingLog]) -> Table:
 def _row(log: TrainingLog) -> dict[str, Cell]:
     auc = np.array(log.logged["validation/macro_roc_auc"])
     elapsed = np.array(log.logged["epoch_s"])
-    waiting = float(np.average(log.logged["waiting_share"], weights=elapsed)) if elapsed.sum() > 0 else float("nan")
+    shares = [log.logged["waiting_share"], log.logged["busy_share"]]
+    waiting, busy = np.average(shares, axis=1, weights=elapsed).tolist() if elapsed.sum() > 0 else (float("nan"),) * 2
     best = int(np.nanargmax(auc)) + 1 if np.isfinite(auc).any() else float("nan")
     return {
         "member": text(log.member),
@@ -154,5 +157,6 @@ def _row(log: TrainingLog) -> dict[str, Cell]:
         "macro ROC-AUC": number(float(auc[-1]), 4),
         "accuracy": number(log.logged["validation/accuracy"][-1], 1, unit="%"),
         "waiting for data": number(waiting, 2, unit="%"),
+        "device busy": number(busy, 2, unit="%"),
         "clips a second": number(float(np.median(log.logged["clips_per_s"]))),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -15,7 +16,7 @@ from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames
-from train.data.loader import StreamWaits
+from train.data.loader import DeviceClock
 from train.loop.history import Epoch
 from train.loop.trainer import Trainer
 from train.loop.validation import Validation
@@ -33,6 +34,14 @@ def easy_store(make_store: Callable[..., Store], view: MelView) -> Store:
     for number, recording in enumerate(recordings):
         recording[:, 8 * (number % 4) : 8 * (number % 4) + 4] += 60
     return make_store(list(recordings), view)
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    """Whether something becomes true within 30 seconds."""
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
 
 
 class Training:
@@ -67,8 +76,8 @@ class WaitingBatches(TrainingBatches):
     """Batches whose data is said to have been waited for, for an hour each."""
 
     def inputs(
-        self, epoch: int, first: int = 0, stream_waits: StreamWaits | None = None
+        self, epoch: int, first: int = 0, waits: DeviceClock | None = None
     ) -> Iterator[tuple[StepInputs, float]]:
         """The batches as they are."""
-        for inputs, _ in super().inputs(epoch, first, stream_waits):
+        for inputs, _ in super().inputs(epoch, first, waits):
             yield inputs, 3600.0

@@ -23,7 +23,7 @@ from train.augment.ops import noise_bank, to_device
 from train.data.augment_draws import Effects, band_curves
 from train.data.batch_plan import BACKGROUND, PARTNER, BatchPlan, Planner, mapped, part
 from train.data.frames import NOTHING, DeviceFrames, Frames
-from train.data.loader import StreamWaits, ahead, staged_ahead
+from train.data.loader import DeviceClock, ahead, staged_ahead
 
 
 @dataclass(frozen=True)
@@ -179,21 +179,24 @@ class TrainingBatches:
         return len(self.planner)
 
     def inputs(
-        self, epoch: int, first: int = 0, stream_waits: StreamWaits | None = None
+        self, epoch: int, first: int = 0, waits: DeviceClock | None = None
     ) -> Iterator[tuple[StepInputs, float]]:
         """The inputs of an epoch's batches from number `first` on, each with the seconds spent waiting for its data.
 
-        A thread plans, pins and copies to the device meanwhile: capture a CUDA graph in mode `thread_local`.
+        A thread plans, pins and copies to the device meanwhile, from now on, whether they are asked for or not: capture
+        a CUDA graph in mode `thread_local`.
         """
         if self._resident:
             pieces = ((self.numbers(plan), NOTHING) for plan in self.planner.pieces(epoch, first))
-            for (numbers, _), waited_s in ahead(pieces, 1, stream_waits):
-                for rows in self._batches(numbers):
-                    yield part(numbers, rows), waited_s
-                    waited_s = 0.0
-        else:
-            for (planned, staged), waited_s in staged_ahead(self._planned(epoch, first), self._frames, stream_waits):
-                yield planned.inputs._replace(codes=self._frames.codes(staged)), waited_s
+            return self._cut(ahead(pieces, 1, waits))
+        coming = staged_ahead(self._planned(epoch, first), self._frames, waits)
+        return ((each.inputs._replace(codes=self._frames.codes(staged)), took_s) for (each, staged), took_s in coming)
+
+    def _cut(self, pieces: Iterator[tuple[tuple[StepInputs, Any], float]]) -> Iterator[tuple[StepInputs, float]]:
+        for (numbers, _), waited_s in pieces:
+            for rows in self._batches(numbers):
+                yield part(numbers, rows), waited_s
+                waited_s = 0.0
 
     def transform(self, inputs: StepInputs) -> Batch:
         """Gather, mix and present the clips of a batch.

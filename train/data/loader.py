@@ -3,8 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -14,44 +14,41 @@ from train.data.frames import Frames, Uploaded
 AHEAD = 3  # batches that are staged while the device works
 
 
-class StreamWaits:
-    """Marks on the stream that computes where each wait for a batch begins and ends.
+class DeviceClock:
+    """Adds up spans of an epoch by marks on the stream that computes; on a CPU, by the host's clock.
 
-    Between the marks the stream has nothing to do but to wait: they lie close together while earlier steps still
-    compute, and apart by the time that the GPU stood idle. Nothing is read before the epoch is over, so that no step
-    waits for the measurement.
+    Between marks around a wait, the stream has nothing to do but to wait: they lie close together while earlier steps
+    still compute, and apart by the time that the GPU stood idle. Between marks around a step it computes. Nothing is
+    read before the epoch is over, so that no step waits for the measurement.
 
     Parameters
     ----------
-    earlier_s : waits of the same epoch before an interruption.
+    earlier_s : of the same epoch before an interruption.
     """
 
     def __init__(self, device: torch.device, earlier_s: float = 0.0) -> None:
         self._device, self._earlier_s = device, earlier_s
-        self._marks: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-        self._begin: torch.cuda.Event | None = None
+        self._marks: list[tuple[Any, Any]] = []
 
     def begin(self) -> None:
-        """Mark that the loop asks for a batch."""
-        if self._device.type == "cuda":
-            self._begin = self._mark()
+        """Mark the begin of a span."""
+        self._begin = self._mark()
 
-    def end(self, uploaded: Uploaded) -> None:
-        """Mark that the batch is there: the host has it, and its copy to the device has ended."""
-        if self._begin is None:
-            return
-        for event in uploaded.arrivals:
+    def end(self, uploaded: Uploaded | None = None) -> None:
+        """Mark its end: if it was a wait for a batch, once that is on the device."""
+        for event in uploaded.arrivals if uploaded else ():
             torch.cuda.current_stream(self._device).wait_event(event)
         self._marks.append((self._begin, self._mark()))
-        self._begin = None
 
-    def total_s(self) -> float | None:
-        """Seconds of all waits together; None without a GPU. The device must have finished its work."""
+    def total_s(self) -> float:
+        """Seconds of all spans together. The device must have finished its work."""
         if self._device.type != "cuda":
-            return None
+            return self._earlier_s + float(sum(end - begin for begin, end in self._marks))
         return self._earlier_s + float(sum(begin.elapsed_time(end) for begin, end in self._marks)) / 1000
 
-    def _mark(self) -> torch.cuda.Event:
+    def _mark(self) -> Any:
+        if self._device.type != "cuda":
+            return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         return event
@@ -74,27 +71,36 @@ Item = TypeVar("Item")
 
 
 def staged_ahead(
-    plans: Iterable[AnyClips], frames: Frames, stream_waits: StreamWaits | None = None
+    plans: Iterable[AnyClips], frames: Frames, waits: DeviceClock | None = None
 ) -> Iterator[tuple[tuple[AnyClips, Uploaded], float]]:
     """Stage batches in one thread, a few ahead of their use; yields each with the seconds spent waiting for it."""
-    return ahead(((plan, frames.stage(plan.row, plan.position)) for plan in plans), AHEAD, stream_waits)
+    return ahead(((plan, frames.stage(plan.row, plan.position)) for plan in plans), AHEAD, waits)
 
 
 def ahead(
-    items: Iterator[tuple[Item, Uploaded]], count: int, stream_waits: StreamWaits | None = None
+    items: Iterator[tuple[Item, Uploaded]], count: int, waits: DeviceClock | None = None
 ) -> Iterator[tuple[tuple[Item, Uploaded], float]]:
-    """Make items in one thread, so many ahead of their use; yields each with the seconds spent waiting for it."""
-    with ThreadPoolExecutor(1, thread_name_prefix="stage") as thread:
-        coming = deque(thread.submit(next, items, None) for _ in range(count))
+    """Make items in one thread, so many ahead of their use; yields each with the seconds spent waiting for it.
+
+    The thread begins at once, before the first one is asked for.
+    """
+    thread = ThreadPoolExecutor(1, thread_name_prefix="stage")
+    return _taken(items, thread, deque(thread.submit(next, items, None) for _ in range(count)), waits)
+
+
+def _taken(
+    items: Iterator[Any], thread: ThreadPoolExecutor, coming: deque[Future[Any]], waits: DeviceClock | None
+) -> Iterator[tuple[Any, float]]:
+    with thread:
         while True:
             begin = time.perf_counter()
-            if stream_waits:
-                stream_waits.begin()
+            if waits:
+                waits.begin()
             item = coming.popleft().result()
             waited_s = time.perf_counter() - begin
             if item is None:
                 return
-            if stream_waits:
-                stream_waits.end(item[1])
+            if waits:
+                waits.end(item[1])
             coming.append(thread.submit(next, items, None))
             yield item, waited_s

@@ -102,6 +102,8 @@ class Epoch:
         Share of the time that the loop spent waiting for data.
     device_waiting
         Share of the time that the GPU idled for lack of data, by its own clock; None without a GPU.
+    busy
+        Share of the time that the device spent in steps: on a GPU by its own clock.
     remarks
         Lines printed below the numbers.
     elapsed_s
@@ -115,6 +117,7 @@ class Epoch:
     waiting: float
     learning_rate: float
     device_waiting: float | None = None
+    busy: float = 0.0
     remarks: tuple[str, ...] = ()
     elapsed_s: float = 0.0
 
@@ -128,7 +131,8 @@ class Epoch:
         device = "" if self.device_waiting is None else f", device {100 * self.device_waiting:.1f} %"
         return (
             f"epoch {self.number + 1:>3}/{epochs}  loss {self.train_loss:.3f}  {measured or ''}"
-            f"{self.clips_per_s:,.0f} clips/s  waiting {100 * self.waiting:.1f} %{device}  lr {self.learning_rate:.1e}"
+            f"{self.clips_per_s:,.0f} clips/s  waiting {100 * self.waiting:.1f} %{device}, device busy "
+            f"{100 * self.busy:.1f} %  lr {self.learning_rate:.1e}"
         )
 
     @property
@@ -148,6 +152,7 @@ class Totals:
     waited_s: float = 0.0
     elapsed_s: float = 0.0
     device_s: float = 0.0  # that the GPU idled for lack of data
+    busy_s: float = 0.0  # that the device spent in steps
 
     def add(self, loss: Tensor, clips: int, waited_s: float) -> None:
         """Count a step by its mean loss."""

@@ -184,6 +184,7 @@ def log_epoch(live: Live, epoch: Epoch) -> None:
     live.log_metric("clips_per_s", epoch.clips_per_s)
     live.log_metric("epoch_s", epoch.elapsed_s)
     live.log_metric("waiting_share", epoch.waiting)
+    live.log_metric("busy_share", epoch.busy)
     if epoch.device_waiting is not None:
         live.log_metric("device_waiting_share", epoch.device_waiting)
     live.next_step()  # type: ignore[no-untyped-call]

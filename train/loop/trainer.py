@@ -1,7 +1,7 @@
 """The training loop: one epoch after another, each followed by a validation and one printed line."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -15,7 +15,7 @@ from birdcache.params.recipe import Recipe
 from birdcache.progress import Advance, no_progress
 from train.augment.batch import Batch, StepInputs, TrainingBatches
 from train.data.batch_plan import Planner
-from train.data.loader import StreamWaits
+from train.data.loader import DeviceClock
 from train.loop.checkpoint import STATE, Checkpoint
 from train.loop.distributed import ALONE, Ranks
 from train.loop.history import DivergenceCheck, Epoch, History
@@ -50,6 +50,8 @@ class Trainer:
             None  # whether steps use torch's random numbers, as dropout does; None before the first
         )
         self._steps = -(-len(batches) // recipe.optimiser.accumulate)  # of an epoch
+        self._next_waits: DeviceClock | None = None
+        self._coming: Iterator[tuple[list[StepInputs], float]] | None = None  # what the next epoch begins with
         self._start_epoch()
 
     def step(self, *group: Batch) -> torch.Tensor:
@@ -97,8 +99,9 @@ class Trainer:
         """
         self._divergence.check()
         tensors, numbers = self.training_step.state()
-        self.history.totals.device_s = self._waits.total_s() or 0.0
-        tensors["loss"] = self.history.totals.loss.cpu()
+        totals = self.history.totals
+        totals.device_s, totals.busy_s = self._waits.total_s(), self._busy.total_s()
+        tensors["loss"] = totals.loss.cpu()
         files = {STATE: save(tensors), **self.history.files()}
         return Checkpoint({"learner": numbers, "course": self.history.record()}, files)
 
@@ -108,6 +111,7 @@ class Trainer:
         check_values(f"{self.name}: its checkpoint", tensors, "remove it")
         self.training_step.resume(tensors, checkpoint.facts["learner"])
         self.history.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))
+        self._coming = self._next_waits = None
         self._start_epoch()
 
     def clips(self, validation: Validation) -> tuple[int, int]:
@@ -128,9 +132,11 @@ class Trainer:
         number, totals = len(self.history.epochs), self.history.totals
         begin = time.perf_counter() - totals.elapsed_s
         self.training_step.begin_epoch(frozen=number < self._recipe.optimiser.freeze_epochs)
-        for group, waited_s in self._groups(number, totals.steps):
+        for group, waited_s in self._coming or self._groups(number, totals.steps, self._waits):
             rate = self._set_rate(number, totals.steps)
+            self._busy.begin()
             loss = self._seeded_step(number, totals.steps, group)
+            self._busy.end()
             clips = self._world * sum(inputs.size for inputs in group)
             totals.add(loss, clips, waited_s)
             advance(clips)
@@ -140,6 +146,10 @@ class Trainer:
                 saver.after_step(self)
         # the last check of the loss has waited for the device, so this is the time of the whole epoch
         totals.elapsed_s = time.perf_counter() - begin
+        self._coming = None
+        if number + 1 < self._recipe.epochs:  # the first batches of the next epoch are ready when this one is measured
+            self._next_waits = DeviceClock(self._device)
+            self._coming = self._groups(number + 1, 0, self._next_waits)
         measure = partial(self._measured, validation, advance)
         return self._epoch_record(number, saver.interruptible(self, measure) if saver else measure())
 
@@ -166,14 +176,15 @@ class Trainer:
         """Set up the epoch that is under way, or the next one."""
         number, totals = len(self.history.epochs), self.history.totals
         self._where = f"{self.name}, epoch {number + 1}"
-        self._waits = StreamWaits(self._device, totals.device_s)
+        self._waits = self._next_waits or DeviceClock(self._device, totals.device_s)
+        self._busy, self._next_waits = DeviceClock(self._device, totals.busy_s), None
         # none of it may refer to this trainer: a cycle would keep store, model and optimiser in memory
         recordings = partial(recordings_of, self._batches.planner, self._recipe.optimiser.accumulate, number)
         self._divergence = DivergenceCheck(self._where, self._steps, recordings, totals.steps, self.training_step.scale)
 
     def _epoch_record(self, number: int, metrics: dict[str, float]) -> Epoch:
         """The record of the epoch that has just ended."""
-        totals, device_s = self.history.totals, self._waits.total_s()
+        totals, on_gpu = self.history.totals, self._device.type == "cuda"
         return Epoch(
             number,
             float(totals.loss) / totals.clips,
@@ -181,14 +192,15 @@ class Trainer:
             totals.clips / totals.elapsed_s,
             totals.waited_s / totals.elapsed_s,
             self._set_rate(number, self._steps - 1),
-            None if device_s is None else device_s / totals.elapsed_s,
+            self._waits.total_s() / totals.elapsed_s if on_gpu else None,
+            self._busy.total_s() / totals.elapsed_s,
             elapsed_s=totals.elapsed_s,
         )
 
-    def _groups(self, epoch: int, done: int) -> Iterator[tuple[list[StepInputs], float]]:
+    def _groups(self, epoch: int, done: int, waits: DeviceClock) -> Iterator[tuple[list[StepInputs], float]]:
         """The inputs of each step of an epoch that is left."""
         size = self._recipe.optimiser.accumulate
-        return grouped(self._batches.inputs(epoch, done * size, self._waits), size)
+        return grouped(self._batches.inputs(epoch, done * size, waits), size)
 
     def _seed(self, epoch: int, step: int) -> None:
         """Let dropout and stochastic depth draw by place: a resumed training drops what it would have dropped."""
@@ -208,8 +220,7 @@ def recordings_of(planner: Planner, size: int, epoch: int, step: int) -> list[st
     return list(dict.fromkeys(name for number in batches for name in planner.recordings(epoch, number)))
 
 
-def grouped(batches: Iterable[tuple[AnyBatch, float]], size: int) -> Iterator[tuple[list[AnyBatch], float]]:
+def grouped(batches: Iterator[tuple[AnyBatch, float]], size: int) -> Iterator[tuple[list[AnyBatch], float]]:
     """Batches in groups of `size`, the last perhaps smaller, each with the seconds waited for all of them."""
-    batches = iter(batches)
     while group := list(islice(batches, size)):
         yield [batch for batch, _ in group], sum(waited_s for _, waited_s in group)

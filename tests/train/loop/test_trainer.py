@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,15 +17,16 @@ from birdcache.errors import TrainError
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from tests.train.easy import Training, WaitingBatches, easy_store
+from tests.train.easy import Training, WaitingBatches, easy_store, wait_for
 from tests.train.small import small_model
 from train.augment.batch import Batch
 from train.data.examples import Examples
-from train.data.frames import Uploaded
-from train.data.loader import StreamWaits
+from train.data.frames import HostFrames, Uploaded
+from train.data.loader import DeviceClock
 from train.loop.history import Epoch
 from train.loop.step import TrainingStep
 from train.loop.trainer import Trainer
+from train.loop.validation import Validation
 from train.score.inference import covering_clips
 
 
@@ -236,13 +238,44 @@ def test_waiting_is_the_share_of_the_epoch_that_batches_were_waited_for(training
 def test_without_a_gpu_no_time_of_a_gpu_is_told(training: Training, recipe: Recipe) -> None:
     epochs, _ = training.run(resolve_recipe(recipe, {"epochs": 1}))
     assert epochs[0].device_waiting is None
-    assert "device" not in epochs[0].line(1)
+    assert "device busy" in epochs[0].line(1)
+    assert 0.2 < epochs[0].busy + epochs[0].waiting <= 1, "on a CPU, steps and waits are nearly all"
+
+
+class AheadValidation(Validation):
+    """Waits until batches have been staged that nobody has asked for."""
+
+    def metrics(self, *arguments: Any) -> dict[str, float]:
+        seen.append(bool(seen) or wait_for(lambda: len(staged) > 2))
+        return super().metrics(*arguments)
+
+
+seen: list[bool] = []
+staged: list[int] = []
+
+
+def test_the_next_epoch_s_first_batches_are_ready_before_the_validation_ends(
+    training: Training, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = HostFrames.stage
+    for each in (seen, staged):
+        each.clear()
+
+    def counted(frames: HostFrames, *clips: Any) -> Uploaded:
+        if threading.current_thread() is not threading.main_thread():
+            staged.append(len(clips[0]))
+        return stage(frames, *clips)
+
+    monkeypatch.setattr(HostFrames, "stage", counted)
+    training.validation_kind = AheadValidation
+    training.run(recipe)
+    assert seen == [True, True], "an epoch has two batches"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_gpu_s_own_clock_sees_a_wait_that_nothing_else_fills() -> None:
     cuda = torch.device("cuda")
-    waits = StreamWaits(cuda)
+    waits = DeviceClock(cuda)
     work = torch.randn(500, 500, device=cuda)
     for sleep_s in (0.0, 0.2):
         waits.begin()
@@ -258,7 +291,7 @@ def test_the_gpu_s_own_clock_sees_a_wait_that_nothing_else_fills() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_gpu_s_own_clock_sees_no_wait_that_its_computing_fills() -> None:
     cuda = torch.device("cuda")
-    waits, work = StreamWaits(cuda), torch.randn(500, 500, device=cuda)
+    waits, work = DeviceClock(cuda), torch.randn(500, 500, device=cuda)
     torch.cuda._sleep(2_000_000_000)  # type: ignore[no-untyped-call]  # cycles, about a second
     waits.begin()
     time.sleep(0.1)
@@ -269,11 +302,18 @@ def test_the_gpu_s_own_clock_sees_no_wait_that_its_computing_fills() -> None:
 
 def epoch(number: int = 2) -> Epoch:
     metrics = {"loss": 1.25, "accuracy": 0.5, "macro_roc_auc": 0.875, "cmap": 0.25, "macro_f1": 0.4}
-    return Epoch(number, 1.5, metrics, clips_per_s=1234.5, waiting=0.021, learning_rate=1e-3)
+    return Epoch(number, 1.5, metrics, clips_per_s=1234.5, waiting=0.021, learning_rate=1e-3, busy=0.95)
 
 
 def test_the_line_of_an_epoch_says_how_well_and_how_fast_it_went_and_how_long_it_waited() -> None:
     line = epoch().line(24)
-    for part in ("epoch   3/24", "loss 1.500", "val 1.250", "auc 0.8750", "1,234 clips/s", "waiting 2.1 %  lr"):
+    for part in (
+        "epoch   3/24",
+        "loss 1.500",
+        "val 1.250",
+        "auc 0.8750",
+        "1,234 clips/s",
+        "waiting 2.1 %, device busy 95.0 %  lr",
+    ):
         assert part in line
-    assert "waiting 2.1 %, device 0.4 %  lr" in replace(epoch(), device_waiting=0.004).line(24)
+    assert "waiting 2.1 %, device 0.4 %, device busy 95.0 %  lr" in replace(epoch(), device_waiting=0.004).line(24)
