@@ -15,7 +15,7 @@ from birdcache.params.augment import AugmentParams
 from birdcache.params.recipe import Recipe
 from birdcache.params.sections import MachineParams, Section
 from birdcache.params.views import each_of
-from commands.report.media import Picture, picture
+from commands.report.media import Picture, Piece, picture
 from commands.report.results import PipelineResults
 from train.augment.batch import BatchTransform, TrainingBatches
 from train.augment.normalise import Normaliser
@@ -40,22 +40,7 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class AugmentationExamples:
-    """One clip of a member under all its augmentations."""
-
-    member: str
-    title: str
-    clips: list[dict[str, Any]]  # each its name, picture, settings, and the share of clips that get it
-    off: list[str]  # augmentations that the recipe does not use
-
-    @property
-    def bytes(self) -> int:
-        """Size of its pictures on the page."""
-        return sum(clip["picture"].bytes for clip in self.clips)
-
-
-def augmentation_examples(results: PipelineResults, machine: MachineParams) -> Iterator[AugmentationExamples]:
+def augmentation_examples(results: PipelineResults, machine: MachineParams) -> Iterator[Piece]:
     """Examples for the first members that differ in view or recipe."""
     shown: list[tuple[object, object]] = []
     for name, member in results.members.items():
@@ -64,9 +49,7 @@ def augmentation_examples(results: PipelineResults, machine: MachineParams) -> I
             yield _examples_of(results, name, member, machine)
 
 
-def _examples_of(
-    results: PipelineResults, name: str, member: ResolvedMember, machine: MachineParams
-) -> AugmentationExamples:
+def _examples_of(results: PipelineResults, name: str, member: ResolvedMember, machine: MachineParams) -> Piece:
     fold = results.ensemble.folds[0]
     split = open_split(member, fold, machine, torch.device("cpu"))
     folder = MODELS / name / str(fold)
@@ -80,14 +63,16 @@ def _examples_of(
         *((WORDS[key], described(key, member.recipe), alone(key, augment)) for key in used),
     ]
     shown.append(("as in training", ("all of them, drawn at random for the first epoch", ""), augment))
-    clips = [
+    clips: list[dict[str, Any]] = [
         {"name": word, "settings": settings, "share": share, "picture": transform.picture(index, word, each)}
         for word, (settings, share), each in shown
     ]
     recording = split.trained.names[transform.example(index)]
     label = split.trained.labels[int(split.trained.primary[transform.example(index)])]
     title = f"{results.names[label]}, recording {recording}"
-    return AugmentationExamples(name, title, clips, [word for key, word in WORDS.items() if key not in used])
+    off = [word for key, word in WORDS.items() if key not in used]
+    size = sum(each["picture"].bytes for each in clips)
+    return {"member": name, "title": title, "clips": clips, "off": off, "bytes": size}
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 N recording, K class, T frame, M mel bin.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from birdcache.errors import PipelineError
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from cache.tables import Col
-from commands.report.media import Picture, picture, sound
+from commands.report.media import Picture, Piece, picture, sound
 from commands.report.results import AudioFile, PipelineResults, piece_of, spread
 from train.score.ensemble import ENSEMBLE
 
@@ -23,29 +22,7 @@ SEARCHED_S = 600.0  # of a long recording, when looking for its liveliest piece
 UNITS = {"mel": "dB", "pcen": "PCEN"}
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A piece of a recording: a picture per view, and its sound or the reason why there is none."""
-
-    id: str
-    title: str
-    recording: str
-    pictures: tuple[Picture, ...]
-    sound: str | None
-    silent: str
-    start_s: float
-    seconds: float
-    facts: tuple[str, ...] = ()
-    scores: Sequence[Mapping[str, Any]] = ()  # the best classes: name, value, and whether it is right
-    mark: str = ""
-
-    @property
-    def bytes(self) -> int:
-        """Its size on the page, without text."""
-        return sum(each.bytes for each in self.pictures) + len(self.sound or "")
-
-
-def gallery(results: PipelineResults, count: int, clip_s: float) -> Iterator[Clip]:
+def gallery(results: PipelineResults, count: int, clip_s: float) -> Iterator[Piece]:
     """A well-rated recording of each of `count` classes, from the most to the least frequent, in all views."""
     counts_K = results.labels["recordings"].to_numpy()
     held = [label for label in np.argsort(-counts_K, kind="stable").tolist() if counts_K[label] > 0]
@@ -67,7 +44,7 @@ def _best_rated(results: PipelineResults, label: str) -> str | None:
     return None if ordered.empty else str(ordered.index[0])
 
 
-def mistakes(results: PipelineResults, count: int, clip_s: float) -> Iterator[Clip]:
+def mistakes(results: PipelineResults, count: int, clip_s: float) -> Iterator[Piece]:
     """Most confident mistakes: the best class is neither the label nor a secondary one."""
     for number in worst(results).tolist()[:count]:
         yield _judged(results, f"mistake-{number}", number, clip_s)
@@ -82,7 +59,7 @@ def worst(results: PipelineResults) -> Ints:
     return np.asarray([n for n in np.argsort(-gap_N, kind="stable") if wrong_N[n]], np.int64)
 
 
-def unsure(results: PipelineResults, count: int, clip_s: float) -> Iterator[Clip]:
+def unsure(results: PipelineResults, count: int, clip_s: float) -> Iterator[Piece]:
     """Recordings with the closest two best scores, right or wrong, without those among the mistakes."""
     shown = set(worst(results).tolist()[:count])
     for number in [n for n in least_sure(results.scores).tolist() if n not in shown][:count]:
@@ -97,7 +74,7 @@ def least_sure(scores_NK: Floats32) -> Ints:
     return np.argsort(best_N2[:, 1] - best_N2[:, 0], kind="stable")
 
 
-def _judged(results: PipelineResults, name: str, number: int, clip_s: float) -> Clip:
+def _judged(results: PipelineResults, name: str, number: int, clip_s: float) -> Piece:
     """A recording with the scores of the ensemble and the members."""
     examples, labels = results.predicted.examples, list(results.labels[Col.LABEL])
     primary, best = int(examples.primary[number]), int(results.scores[number].argmax())
@@ -134,8 +111,8 @@ def _clip(
     views: Sequence[str],
     clip_s: float,
     **more: Any,
-) -> Clip:
-    """The liveliest piece of a recording, according to the first view."""
+) -> Piece:
+    """The liveliest piece of a recording, by the first view: a picture per view, and a sound or why there is none."""
     audio = results.audio[recording]
     start_s, seconds = liveliest(results.store(views[0]), audio, clip_s)
     pictures = []
@@ -144,7 +121,18 @@ def _clip(
         if len(values_TM):
             pictures.append(drawn(values_TM, results.views[view], view, start_s, f"{title}, recording {recording}"))
     heard, silent = try_sound(audio, start_s, seconds, results.views[views[0]].sample_rate_hz)
-    return Clip(name, title, recording, tuple(pictures), heard, silent, start_s, seconds, **more)
+    return {
+        "id": name,
+        "title": title,
+        "recording": recording,
+        "pictures": pictures,
+        "sound": heard,
+        "silent": silent,
+        "start_s": start_s,
+        "seconds": seconds,
+        "bytes": sum(each.bytes for each in pictures) + len(heard or ""),
+        **{"facts": (), "scores": (), "mark": "", **more},
+    }
 
 
 def drawn(values_TM: Floats32, view: MelView | PcenView, name: str, start_s: float, what: str) -> Picture:

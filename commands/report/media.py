@@ -2,7 +2,9 @@
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -28,6 +30,9 @@ TICKS_AT_MOST = 6  # in seconds
 COMPRESSION = 0.7  # 0 = best, 1 = smallest: about 45 kbit/s of a mono sound at 32 kHz
 FADE_S = 0.005
 LOUDEST = 0.8  # of full scale: peak of every piece, since Vorbis may overshoot
+
+
+Piece = Mapping[str, Any]  # what a template shows by its names; `bytes` is the size of its pictures and sound
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from birdcache.templates import environment
+from commands.report.media import Piece
 
 WORDS_BYTES = 4000  # text of a piece, without its pictures and sound
 FOLDER = Path(__file__).parent / "templates"
@@ -21,23 +22,23 @@ STYLES = (FOLDER.parents[2] / "birdcache/serve/static/base.css", FOLDER / "page.
 class Filled:
     """The pieces of each list that fit, and the names of the lists that had more."""
 
-    taken: dict[str, list[Any]]
+    taken: dict[str, list[Piece]]
     cut: frozenset[str]
 
 
-def fill(queues: Mapping[str, Iterator[Any]], room_bytes: int) -> Filled:
+def fill(queues: Mapping[str, Iterator[Piece]], room_bytes: int) -> Filled:
     """Take pieces in turn, one from each queue, until it is empty or its next piece does not fit.
 
-    Pieces know their size on the page, `bytes`. They are made on demand, so at most one per queue is made in vain.
+    Pieces are made on demand, so at most one per queue is made in vain.
     """
-    taken: dict[str, list[Any]] = {name: [] for name in queues}
+    taken: dict[str, list[Piece]] = {name: [] for name in queues}
     open_queues, cut = dict(queues), set()
     while open_queues:
         for name, queue in list(open_queues.items()):
             piece = next(queue, None)
-            if piece is not None and piece.bytes + WORDS_BYTES <= room_bytes:
+            if piece is not None and piece["bytes"] + WORDS_BYTES <= room_bytes:
                 taken[name].append(piece)
-                room_bytes -= piece.bytes + WORDS_BYTES
+                room_bytes -= piece["bytes"] + WORDS_BYTES
             else:
                 cut |= {name} if piece is not None else set()
                 del open_queues[name]

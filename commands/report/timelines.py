@@ -1,7 +1,6 @@
 """Soundscapes with scores over time, truth and sound. W window, K class."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from birdcache.arrays import Bools, Floats32, Ints
 from cache.tables import Col
 from commands.report.clips import drawn, try_sound
 from commands.report.figures import soundscapes_to_show
-from commands.report.media import Picture
+from commands.report.media import Piece
 from commands.report.results import PipelineResults, piece_of
 from train.score.ensemble import ENSEMBLE
 
@@ -18,30 +17,7 @@ MOST_ROWS = 15  # classes
 CELL_BYTES = 220  # size of a cell of the table on the page
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """A soundscape, or its start."""
-
-    id: str
-    name: str
-    picture: Picture
-    sound: str | None
-    silent: str
-    seconds: float
-    duration_s: float
-    window_s: float
-    lines: list[dict[str, Any]]  # name of a class, and per window: start_s, score, and whether it is detected and sings
-    hidden: int  # number of classes that are not shown
-    has_truth: bool
-
-    @property
-    def bytes(self) -> int:
-        """Size of its picture, sound and table on the page."""
-        cells = sum(len(line["windows"]) for line in self.lines)
-        return self.picture.bytes + len(self.sound or "") + CELL_BYTES * cells
-
-
-def timelines(results: PipelineResults, count: int, longest_s: float) -> Iterator[Timeline]:
+def timelines(results: PipelineResults, count: int, longest_s: float) -> Iterator[Piece]:
     """The first soundscapes, those with truth before the others."""
     windows = results.windows
     names = [row_id.rpartition("_")[0] for row_id in windows.row_ids]
@@ -50,7 +26,8 @@ def timelines(results: PipelineResults, count: int, longest_s: float) -> Iterato
         yield _timeline(results, number, name, rows, longest_s)
 
 
-def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, longest_s: float) -> Timeline:
+def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, longest_s: float) -> Piece:
+    """A soundscape, or its start."""
     audio, window_s = results.soundscape_audio[name], results.ensemble.window_s
     rows = rows[: max(1, int(longest_s // window_s))]
     seconds = min(len(rows) * window_s, audio.duration_s)
@@ -60,19 +37,22 @@ def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, long
     heard, silent = try_sound(audio, 0.0, seconds, view.sample_rate_hz)
     scores_WK = results.windows.scores[ENSEMBLE][rows]
     shown = classes_to_show(scores_WK, results.windows.truth[rows], results.ensemble.called_above())
-    return Timeline(
-        id=f"soundscape-{number}",
-        name=name,
-        picture=drawn(values_TM, view, view_name, 0.0, f"soundscape {name}"),
-        sound=heard,
-        silent=silent,
-        seconds=seconds,
-        duration_s=audio.duration_s,
-        window_s=window_s,
-        lines=[_line(results, k, rows) for k in shown[:MOST_ROWS].tolist()],
-        hidden=max(0, len(shown) - MOST_ROWS),
-        has_truth=bool(results.windows.has_truth[rows].any()),
-    )
+    lines = [_line(results, k, rows) for k in shown[:MOST_ROWS].tolist()]
+    picture = drawn(values_TM, view, view_name, 0.0, f"soundscape {name}")
+    return {
+        "id": f"soundscape-{number}",
+        "name": name,
+        "picture": picture,
+        "sound": heard,
+        "silent": silent,
+        "seconds": seconds,
+        "duration_s": audio.duration_s,
+        "window_s": window_s,
+        "lines": lines,
+        "hidden": max(0, len(shown) - MOST_ROWS),  # classes
+        "has_truth": bool(results.windows.has_truth[rows].any()),
+        "bytes": picture.bytes + len(heard or "") + CELL_BYTES * len(lines) * len(rows),
+    }
 
 
 def classes_to_show(scores_WK: Floats32, truth_WK: Bools, above_K: Floats32) -> Ints:

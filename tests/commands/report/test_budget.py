@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from commands.report.page import WORDS_BYTES, fill
 
 
-@dataclass(frozen=True)
-class Piece:
-    name: str
-    bytes: int
-
-
-def pieces(kind: str, *sizes: int, made: list[str] | None = None) -> Iterator[Piece]:
+def pieces(kind: str, *sizes: int, made: list[str] | None = None) -> Iterator[dict[str, Any]]:
     for number, size in enumerate(sizes):
         if made is not None:
             made.append(f"{kind}{number}")
-        yield Piece(f"{kind}{number}", size)
+        yield {"name": f"{kind}{number}", "bytes": size}
 
 
-def names(taken: dict[str, list[Piece]]) -> dict[str, list[str]]:
-    return {kind: [piece.name for piece in each] for kind, each in taken.items()}
+def names(taken: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[str]]:
+    return {kind: [piece["name"] for piece in each] for kind, each in taken.items()}
 
 
 def test_with_room_for_all_nothing_is_cut() -> None:
@@ -48,7 +42,7 @@ def test_what_is_taken_never_exceeds_the_room() -> None:
     sizes = [3000, 7000, 500, 20000, 100]
     for room in range(0, 80000, 777):
         filled = fill({"a": pieces("a", *sizes), "b": pieces("b", *reversed(sizes))}, room)
-        used = sum(piece.bytes + WORDS_BYTES for each in filled.taken.values() for piece in each)
+        used = sum(piece["bytes"] + WORDS_BYTES for each in filled.taken.values() for piece in each)
         assert used <= max(room, 0)
 
 
