@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any, TextIO
+from typing import IO, Any
 
 from birdcache.errors import FULL, StoreError, os_trouble
 from birdcache.formulas import escaped_text
@@ -145,16 +145,22 @@ def write_durably(path: Path, data: bytes) -> None:
     OSError
         If it cannot be written; nothing is left of the attempt.
     """
+    with _replacing(path, "wb") as file:
+        file.write(data)
+
+
+@contextmanager
+def _replacing(path: Path, mode: str, **how: Any) -> Iterator[IO[Any]]:
+    """Open a file that replaces `path` once it is complete and on the disk; nothing is left of another attempt."""
     temporary = temporary_name(path)
     try:
-        with naming(path), temporary.open("wb") as file:
-            file.write(data)
+        with naming(path), temporary.open(mode, **how) as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
     fsync_path(path.parent)
 
 
@@ -168,7 +174,7 @@ def write_report(report: dict[str, Any], path: Path) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+        write_durably(path, readable_json(report) + b"\n")
 
 
 def link(source: Path, target: Path) -> None:
@@ -192,19 +198,11 @@ def link(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
+def replacing(path: Path) -> Iterator[IO[str]]:
     """Open a UTF-8 text file that replaces `path` once it is complete and on the disk; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    try:
-        with naming(path), temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync_path(path.parent)
+    with _replacing(path, "w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

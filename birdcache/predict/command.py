@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     predictor = open_predictor(arguments)
     print("\n".join(map(printable, predictor.facts.summary)))
     job = Job(predictor, out, arguments.embeddings is not None)
-    with telling_trouble(out):
+    try:
         done, refused = job.score(files, names)
         wanted = Wanted.of(predictor, arguments.threshold)
         for name in formats:
@@ -53,13 +52,6 @@ def run(arguments: argparse.Namespace) -> None:
             print(job.write_embeddings(arguments.embeddings, done))
         forget_tables(out, [name for name, _ in refused])
         report_refused(out / REFUSED, [rejected for _, rejected in refused], left_out, len(files) + len(left_out))
-
-
-@contextmanager
-def telling_trouble(out: Path) -> Iterator[None]:
-    """Turn an error of the disk into one with the file, the system's word, the way out, and what is kept."""
-    try:
-        yield
     except OSError as error:
         raise CommandError(
             f"{error.filename or out}: cannot be written ({os_trouble(error)}), then run the same command again; the "

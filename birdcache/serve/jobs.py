@@ -54,6 +54,7 @@ class Recording:
     scored: Scored | None = None
     spectrum: Bytes | None = None
     notes: Sequence[str] = ()  # what is odd about it, although it is used
+    is_wanted: bool = True
 
     @property
     def is_over(self) -> bool:
@@ -70,7 +71,6 @@ class JobQueue:
     scratch: Path  # a folder of its own, for the files
     recordings: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _is_closing: threading.Event = field(default_factory=threading.Event)
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="serve"))
 
     def take(self, name: str, suffix: str, save: Callable[[Path], object]) -> str:
@@ -102,11 +102,14 @@ class JobQueue:
         with self._lock:
             recording = self.recordings.pop(key, None)
         if recording:
+            recording.is_wanted = False
             recording.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """End the running analysis at its next step, and remove all files whatever happens meanwhile."""
-        self._is_closing.set()
+        with self._lock:
+            for each in self.recordings.values():
+                each.is_wanted = False
         try:
             self._worker.shutdown(wait=True, cancel_futures=True)
         finally:
@@ -138,9 +141,10 @@ class JobQueue:
     def _score(self, recording: Recording) -> None:
         def advance(share: float) -> None:
             recording.share = min(1.0, recording.share + share)
-            self._check_wanted(recording)
+            if not recording.is_wanted:
+                raise _UnwantedError
 
-        self._check_wanted(recording)
+        advance(0.0)
         ended = with_second_try(lambda: decoder().info(recording.path)).ended
         scores, is_silent = score_all_the_same(self.predictor, recording.path, False, self.scratch, advance)
         final_WK = self.predictor.final(scores.members, [scores.members.shape[1]])
@@ -151,12 +155,6 @@ class JobQueue:
         notes = [f"{note.detail}: {NOTES[note.code]}" for note in scores.notes]
         recording.notes = [*notes, *(text for text, is_so in odd.items() if is_so)]
         recording.scored = Scored(Path(recording.name), WRITTEN, scores.duration_s, final_WK)
-
-    def _check_wanted(self, recording: Recording) -> None:
-        with self._lock:
-            is_kept = any(each is recording for each in self.recordings.values())
-        if self._is_closing.is_set() or not is_kept:
-            raise _UnwantedError
 
 
 def disk_trouble(error: OSError) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from birdcache.arrays import Floats32
+from birdcache.arrays import Floats32, spread
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.predictor import FileScores
@@ -60,8 +60,7 @@ def compared_files(count: int) -> ComparedFiles:
     chosen = [place(path) for path in soundscapes[Col.PATH].iloc[order[:count]]]
     audio = tables.AUDIO.read()
     recordings = audio[~audio[Col.PATH].isin(soundscapes[Col.PATH])].sort_values([Col.DURATION_S, Col.PATH])
-    places = np.unique(np.linspace(0, len(recordings) - 1, min(count, len(recordings))).round().astype(int))
-    return ComparedFiles(chosen, [place(path) for path in recordings[Col.PATH].iloc[places]])
+    return ComparedFiles(chosen, [place(path) for path in spread(list(recordings[Col.PATH]), count)])
 
 
 def measure(

@@ -3,7 +3,6 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,9 @@ def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats32]])
         def get_next(self) -> Any:
             return next(rows, None)
 
-    with quiet():
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # advice to preprocess the model, which torch's exporter has already done
+    try:
         quantize_static(
             source,
             target,
@@ -118,15 +119,6 @@ def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats32]])
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence ONNX Runtime's advice to preprocess the model, which torch's exporter has already done."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
     finally:
         logging.disable(before)
 

@@ -17,9 +17,11 @@ from birdcache.files import write_text
 from cache.csv_files import write_csv
 from commands.export.compare import Measurement
 from train.paths import REPORTS
+from train.score.tables import markdown
 
 KAGGLE_MINUTES, KAGGLE_SOUNDSCAPES = 90, 700  # BirdCLEF's limit: minutes of CPU for this many one-minute soundscapes
 PIPELINE = "pipeline (PyTorch)"
+NONE = float("nan")
 COLOURS = (GREY, BLUE, ORANGE, GREEN)
 
 
@@ -60,27 +62,26 @@ def write_reports(variants: Sequence[Variant], facts: Mapping[str, Any]) -> None
 
 def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
     """The table in Markdown."""
-    head = (
+    shown = pd.DataFrame(_cells(row) for row in rows)
+    return (
         f"Bundle `{facts['bundle']}` beside the pipeline, on {facts['soundscapes']} soundscapes and "
         f"{facts['recordings']} recordings ({facts['hours']:.2f} h); one core of {machine()}.\n\n"
-        "| | size | x realtime, one core | 700 minutes of sound take | largest difference | mean "
-        "| detections that change | soundscapes: macro ROC-AUC | cmAP |\n" + "|---" * 9 + "|\n"
+        f"{markdown(shown)}\n{kaggle_text(rows)}\n"
     )
-    return head + "".join(_line(row) for row in rows) + f"\n{kaggle_text(rows)}\n"
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    cells = [
-        row["way"],
-        f"{row['size_mb']:.2f} MB",
-        f"{row['realtime_on_one_core']:.0f}",
-        f"{row['kaggle_core_minutes']:.1f} min",
-        f"{row['largest_difference']:.1e}" if row["largest_difference"] else "",
-        f"{row['mean_difference']:.1e}" if row["mean_difference"] else "",
-        f"{row['changed_detections']:.2%}" if row["way"] != PIPELINE else "",
-        *(f"{row[name]:.4f}" if name in row else "" for name in ("soundscapes_macro_roc_auc", "soundscapes_cmap")),
-    ]
-    return f"| {' | '.join(cells)} |\n"
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "": row["way"],
+        "size": f"{row['size_mb']:.2f} MB",
+        "x realtime, one core": f"{row['realtime_on_one_core']:.0f}",
+        "700 minutes of sound take": f"{row['kaggle_core_minutes']:.1f} min",
+        "largest difference": f"{row['largest_difference']:.1e}" if row["largest_difference"] else "",
+        "mean": f"{row['mean_difference']:.1e}" if row["mean_difference"] else "",
+        "detections that change": f"{row['changed_detections']:.2%}" if row["way"] != PIPELINE else "",
+        "soundscapes: macro ROC-AUC": row.get("soundscapes_macro_roc_auc", NONE),
+        "cmAP": row.get("soundscapes_cmap", NONE),
+    }
 
 
 def kaggle_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,10 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-
+from birdcache.arrays import spread
 from birdcache.audio.decoder import decoder
 from birdcache.errors import PipelineError
 from birdcache.params.sections import DataParams
@@ -26,7 +25,6 @@ from pipeline.spectrograms import read_sources
 
 SAMPLE_FILES = 64  # headers from which the hours of all files are estimated
 SCANNED_BYTES = 2 * 10**9  # up to this size, new files are hashed; above, estimated
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -110,12 +108,6 @@ def _written_s(facts: Mapping[str, Any]) -> float:
     times = (facts.get(name) for name in ("LastModified", "last_modified", "mtime", "created"))
     time = next((time for time in times if time is not None), 0.0)
     return time.timestamp() if isinstance(time, datetime) else float(time)
-
-
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` items, evenly spread from the first to the last."""
-    places = np.linspace(0, len(items) - 1, min(count, len(items)))
-    return [items[round(place)] for place in places]
 
 
 def _expected(

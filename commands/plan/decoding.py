@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from birdcache.arrays import spread
 from birdcache.audio.listing import left_out_lines
 from birdcache.audio.read import waveform_blocks
 from birdcache.errors import PipelineError
@@ -20,7 +21,7 @@ from cache import tables
 from cache.remote_pool import open_pool
 from cache.report_tables import REFUSED
 from cache.shard import Layout
-from commands.plan.audio import StoreAudio, expected_audio, listed_audio, spread
+from commands.plan.audio import StoreAudio, expected_audio, listed_audio
 from commands.plan.reasons import counted, few
 from commands.plan.stages import StagePlan
 from pipeline.builder.build import SPARE_BYTES, Builder, free_bytes

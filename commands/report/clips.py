@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from birdcache.arrays import Floats32, Ints
+from birdcache.arrays import Floats32, Ints, spread
 from birdcache.errors import PipelineError
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from cache.tables import Col
 from commands.report.media import Picture, Piece, picture, sound
-from commands.report.results import AudioFile, PipelineResults, piece_of, spread
+from commands.report.results import AudioFile, PipelineResults, piece_of
 from train.score.ensemble import ENSEMBLE
 
 BEST_SHOWN = 3  # classes of a clip
@@ -26,7 +26,7 @@ def gallery(results: PipelineResults, count: int, clip_s: float) -> Iterator[Pie
     """A well-rated recording of each of `count` classes, from the most to the least frequent, in all views."""
     counts_K = results.labels["recordings"].to_numpy()
     held = [label for label in np.argsort(-counts_K, kind="stable").tolist() if counts_K[label] > 0]
-    for label in spread(np.array(held, np.int64), count).tolist():
+    for label in spread(held, count):
         code = str(results.labels[Col.LABEL][label])
         name = _best_rated(results, code)
         facts = (f"{counts_K[label]} recordings of this class",)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from birdcache.arrays import Floats32
+from birdcache.arrays import Floats32, spread
 from birdcache.figures import figure
 from birdcache.params.views import MelView, PcenView
 from cache.mel import mel_places
 from cache.store import Store
-from commands.report.results import AudioFile, piece_of, spread
+from commands.report.results import AudioFile, piece_of
 
 ROWS, COLUMNS, LONGEST_S = 3, 2, 10.0
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
@@ -19,8 +19,8 @@ TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
 
 def draw_gallery(store: Store, audio: Sequence[AudioFile], path: Path) -> None:
     """Draw up to six recordings, spread evenly over the audio files, the first ten seconds of each."""
-    held = np.array(audio, object)[store.rows_of([file.sha256 for file in audio]) >= 0]
-    chosen = spread(held, ROWS * COLUMNS)
+    rows = store.rows_of([file.sha256 for file in audio])
+    chosen = spread([file for row, file in zip(rows, audio, strict=True) if row >= 0], ROWS * COLUMNS)
     images = [piece_of(store, file.sha256, 0.0, LONGEST_S).T for file in chosen]
     low, high = np.percentile(np.concatenate(images, axis=1), [10, 99.8])
     with figure(path, 10, 7) as drawn:

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from birdcache.arrays import Floats32
@@ -118,11 +117,6 @@ def read_audio(table: CsvTable) -> list[AudioFile]:
     """The audio files of a table, each content once."""
     rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S, Col.READ_AS)
     return [AudioFile(*row) for row in rows.itertuples(index=False, name=None)]
-
-
-def spread(items: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    """At most `count` of the items, evenly from the first to the last."""
-    return items[np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))] if len(items) else items
 
 
 def piece_of(store: Store, sha256: str, start_s: float, seconds: float) -> Floats32:

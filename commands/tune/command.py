@@ -57,14 +57,8 @@ def search_of(loaded: Params, arguments: argparse.Namespace) -> Search:
 
     search = Search(split, loaded.tune.model_copy(update={"trials": trials}), loaded.machine, refused)
     if problems := list(value_problems(search)):
-        raise CommandError(
-            "\n  ".join(
-                [
-                    f"params.yaml: {len(problems)} value(s) of tune.keys do not suit member {split.member.name}",
-                    *problems,
-                ]
-            )
-        )
+        head = f"params.yaml: {len(problems)} value(s) of tune.keys do not suit member {split.member.name}"
+        raise CommandError("\n  ".join([head, *problems]))
     search.check()
     return search
 
@@ -138,18 +132,12 @@ def report(search: Search, outcomes: list[Outcome], override: Mapping[str, Any])
     write_table(outcomes, tune, table)
     draw(search, outcomes, best, picture)
     print(f"{table}, {picture}")
-    print(
-        f"best: trial {best.number} of {len(outcomes)}, {tune.metric} {best.merit:.4f}{current_merit(search, outcomes)}"
-    )
+    first = outcomes[0]
+    is_standing = first.values == search.standing and first.state == "finished"
+    current = f"; with its current values (trial 1): {first.merit:.4f}" if is_standing else ""
+    print(f"best: trial {best.number} of {len(outcomes)}, {tune.metric} {best.merit:.4f}{current}")
     print(f"to use it, put this into params.yaml under members.{member}:")
     print(override_yaml(merged(override, as_override(best.values))))
-
-
-def current_merit(search: Search, outcomes: list[Outcome]) -> str:
-    """The merit of the member's current values, if they were tried."""
-    first = outcomes[0]
-    tried = first.values == search.standing and first.state == "finished"
-    return f"; with its current values (trial 1): {first.merit:.4f}" if tried else ""
 
 
 def write_table(outcomes: list[Outcome], tune: TuneParams, path: Path) -> None:

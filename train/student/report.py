@@ -1,6 +1,6 @@
 """Stage `student_report`: every round of the noisy student beside the models that it began with."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +13,7 @@ from birdcache.params import load as parameters
 from birdcache.params.student import START, StudentRound
 from cache.csv_files import write_csv
 from train.paths import REPORTS, STUDENT
+from train.score.tables import markdown
 from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
 from train.student.rounds import Metrics, models_of, open_evaluator, read_teacher_report
 
@@ -22,7 +23,6 @@ SHOWN = {
     "out_of_fold_macro_roc_auc": ("out of fold: macro ROC-AUC", ORANGE),
     "out_of_fold_cmap": ("out of fold: cmAP", GREY),
 }
-HEADINGS = {"round": "round", "teacher": "taught by", "clips": "clips labelled", "mean_confidence": "mean confidence"}
 
 
 def main() -> None:
@@ -74,28 +74,23 @@ def _mean_confidence(labels: PseudoLabels | None) -> float:
 
 def report_text(table: pd.DataFrame, stopped: Sequence[str]) -> str:
     """The table as Markdown, with the gain over the start in brackets, and what was stopped."""
-    shown = [column for column in SHOWN if column in table]
-    head = [*HEADINGS.values(), *(SHOWN[column][0] for column in shown)]
-    lines = ["# Noisy student", "", _row(head), _row(["---"] * len(head))]
-    lines += [_row(_cells(row, table.iloc[0], shown)) for _, row in table.iterrows()]
-    lines += [
-        "",
-        "Soundscapes: windows that have a truth, one clip each, without post-processing. Members and folds are",
-    ]
-    lines += ["averaged; in brackets the gain over the start.", *("", *stopped) * bool(stopped)]
-    return "\n".join([*lines, "", "![rounds](student.png)", ""])
+    shown = pd.DataFrame(_row(row, table.iloc[0]) for _, row in table.iterrows())
+    words = "Soundscapes: windows that have a truth, one clip each, without post-processing. Members and folds are"
+    lines = ["# Noisy student", "", markdown(shown), words, "averaged; in brackets the gain over the start."]
+    return "\n".join([*lines, *("", *stopped) * bool(stopped), "", "![rounds](student.png)", ""])
 
 
-def _cells(row: pd.Series, first: pd.Series, shown: Sequence[str]) -> Iterator[str]:
-    yield from (str(row["round"]), str(row["teacher"]) or "-")
-    yield from (f"{row['clips']:,}", f"{row['mean_confidence']:.3f}")
-    for column in shown:
-        gain = "" if row["round"] == START else f" ({row[column] - first[column]:+.3f})"
-        yield f"{row[column]:.3f}{gain}"
-
-
-def _row(cells: Sequence[str] | Iterator[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _row(row: pd.Series, first: pd.Series) -> dict[str, str]:
+    gains = {
+        name: "" if row["round"] == START else f" ({row[name] - first[name]:+.3f})" for name in SHOWN if name in row
+    }
+    return {
+        "round": str(row["round"]),
+        "taught by": str(row["teacher"]) or "-",
+        "clips labelled": f"{row['clips']:,}",
+        "mean confidence": f"{row['mean_confidence']:.3f}",
+        **{SHOWN[name][0]: f"{row[name]:.3f}{gain}" for name, gain in gains.items()},
+    }
 
 
 def draw_rounds(table: pd.DataFrame, path: Path) -> None:
