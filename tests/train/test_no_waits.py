@@ -51,9 +51,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "accumulated": {"short": "loop", "optimiser": {"accumulate": 2, "clip_norm": 1.0, "ema_decay": 0.9}},
     "recomputed": {"short": "loop", "recompute": True, "secondary": {"policy": "mask"}},
 }
-PADDING = "padding is sent from memory that is not pinned"
-STUDENT = "places in a batch of two stores are sent from memory that is not pinned"
-FILE = "clips of a file are sent from memory that is not pinned"
 Split = Callable[..., TrainingSplit]
 
 
@@ -124,10 +121,8 @@ def each_step_waits_for(gpu: FakeGpu, split: TrainingSplit) -> Counter[Event]:
     + [(name, at) for name in ("padded", "everything") for at in ("host", "stream")],
 )
 def test_no_step_of_training_and_no_batch_of_validation_waits(
-    gpu: FakeGpu, split: Split, name: str, placement: str, request: pytest.FixtureRequest
+    gpu: FakeGpu, split: Split, name: str, placement: str
 ) -> None:
-    if name == "padded":
-        request.applymarker(pytest.mark.xfail(reason=PADDING, strict=True))
     assert not each_step_waits_for(gpu, split(RECIPES[name], placement))
 
 
@@ -150,7 +145,6 @@ def with_soundscapes(split: TrainingSplit, random_store: Callable[..., Store], m
     return replace(split, frames=both, pseudo=clips.offset(len(LENGTHS)))
 
 
-@pytest.mark.xfail(reason=STUDENT, strict=True)
 def test_no_step_of_a_noisy_student_waits(
     gpu: FakeGpu, split: Split, random_store: Callable[..., Store], params: Params
 ) -> None:
@@ -174,10 +168,7 @@ def test_prediction_waits_once_a_batch_for_the_one_before(
     view: MelView,
     params: Params,
     kind: str,
-    request: pytest.FixtureRequest,
 ) -> None:
-    if kind == "file":
-        request.applymarker(pytest.mark.xfail(reason=FILE, strict=True))
     training, store = split({"short": "loop"}), random_store(LENGTHS, view)
     model, frames = small_model(mel_bins=32).to(GPU), frames_of(store, kind, params.machine)
     scorer = Scorer(model, frames, view, training.member.recipe, GPU)

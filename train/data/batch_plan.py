@@ -235,7 +235,8 @@ class Planner:
         -------
         (X, T) places among all frames.
         """
-        place, frames, start = sounds_BS3.transpose(0, 1)[self.sounds].flatten(0, 1)[..., None].unbind(1)
+        sounds_X3 = torch.cat([sounds_BS3[:, sound] for sound in self.sounds])  # a list as index would be copied there
+        place, frames, start = sounds_X3[..., None].unbind(1)
         position_XT = start + torch.arange(self._clip_frames, device=start.device)
         if self._loop:
             return torch.where(frames > 0, place + position_XT % frames.clamp(min=1), padding)
