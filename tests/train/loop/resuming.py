@@ -58,7 +58,7 @@ def outcome(trainer: Trainer, training: Training, recipe: Recipe, saver: Saver |
 
 def untimed(epoch: Epoch) -> Epoch:
     """An epoch without what the clock said."""
-    return replace(epoch, clips_per_s=0.0, waiting=0.0, elapsed_s=0.0)
+    return replace(epoch, clips_per_s=0.0, waiting=0.0, busy=0.0, elapsed_s=0.0)
 
 
 def through_files(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
