@@ -83,11 +83,11 @@ def prepare_for_torch() -> None:
     if not WAITS & os.environ.keys():
         os.environ |= SHORT_WAIT
     if not any(name.startswith("MALLOC_") for name in os.environ) and "malloc" not in os.getenv("GLIBC_TUNABLES", ""):
-        _keep_heap()
+        keep_heap()
 
 
-def _keep_heap() -> None:
-    """Elsewhere than with glibc, nothing."""
+def keep_heap() -> None:
+    """Let glibc keep memory that is freed; elsewhere this does nothing."""
     with suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)
         libc.gnu_get_libc_version  # noqa: B018 - another library's options have other numbers

@@ -4,8 +4,9 @@ import math
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,6 +25,8 @@ from birdcache.storage import AnyPath
 T = TypeVar("T")
 
 CHILD = decoder_process.__name__
+PIPE_BYTES = 2**20  # half a minute of spectrogram; Linux gives no more unasked
+AHEAD_BYTES = 2**14  # of a request that is sent before its time: two fit into any pipe, or both sides would wait
 MOST_VALUES = 2**26  # of an array: no answer of ours has more
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # one, so that sums never differ
 FAULTS = ("crashed", "timed-out", "out-of-memory")
@@ -49,6 +52,26 @@ class Limits:
 LIMITS = Limits()
 
 
+@dataclass(frozen=True)
+class Request:
+    """A function of a module, which a decoder's process calls with a local path and these arguments by name, as JSON.
+
+    A long text that many requests share is their `context`: it travels once, and comes as the argument of that name.
+    """
+
+    function: Callable[..., Any]
+    path: AnyPath
+    arguments: Mapping[str, Any]
+    context: str = ""
+
+    def packed(self, local: Path) -> bytes:
+        """The request as it goes through the pipe."""
+        name = f"{self.function.__module__}:{self.function.__name__}"
+        which = hash(self.context) if self.context else None
+        facts = {"path": str(local.absolute()), "arguments": dict(self.arguments), "context": which}
+        return packed({"function": name, **facts})
+
+
 class Decoder(Child):
     """A process for libsndfile, for one recording at a time.
 
@@ -58,15 +81,23 @@ class Decoder(Child):
     def __init__(self, limits: Limits = LIMITS) -> None:
         super().__init__()
         self._limits = limits
+        self._sent: list[bytes] = []  # requests whose answers have not all come, in their order
+        self._context = ""  # that the process has
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        super().close()
+        self._sent, self._context = [], ""
 
     def info(self, path: AnyPath) -> AudioInfo:
         """As `birdcache.audio.read.read_info`."""
-        facts = self._value(read_info, path, {}, self._limits.wait_s)
+        facts = self._value(Request(read_info, path, {}), self._limits.wait_s)
         return AudioInfo(**{**facts, "notes": tuple(Note(*note) for note in facts["notes"])})
 
     def mixed(self, path: AnyPath, info: AudioInfo) -> AudioInfo:
         """The facts, with how several channels become one, for which all is decoded; a note if not by their mean."""
-        if info.channels == 1 or not (mixed := self._value(mixed_as, path, {}, self._wait_for(info.duration_s))):
+        wait_s = self._wait_for(info.duration_s)
+        if info.channels == 1 or not (mixed := self._value(Request(mixed_as, path, {}), wait_s)):
             return info
         note = Note("opposite-phase", f"its channels cancel each other: {mixed} of {info.channels} is taken")
         return replace(info, notes=(*info.notes, note), read_as=" ".join(filter(None, (info.read_as, mixed))))
@@ -81,7 +112,7 @@ class Decoder(Child):
     ) -> str:
         """As `birdcache.audio.read.sound_sha256`, for a recording whose header promises this duration."""
         arguments = {"sha256": sha256, "samples": samples, "read_as": read_as}
-        return str(self._value(sound_sha256, path, arguments, self._wait_for(duration_s)))
+        return str(self._value(Request(sound_sha256, path, arguments), self._wait_for(duration_s)))
 
     def waveform(
         self,
@@ -94,48 +125,41 @@ class Decoder(Child):
     ) -> Iterator[Floats32]:
         """As `birdcache.audio.read.waveform_blocks`, for a recording whose header promises this duration."""
         arguments = {"sample_rate_hz": sample_rate_hz, "sha256": sha256, "silence": silence, "read_as": read_as}
-        return self.arrays(waveform_blocks, path, arguments, duration_s, "float32", ())
+        return self.arrays(Request(waveform_blocks, path, arguments), duration_s, "float32", ())
 
     def arrays(
-        self,
-        function: Callable[..., Iterator[npt.NDArray[Any]]],
-        path: AnyPath,
-        arguments: Mapping[str, Any],
-        duration_s: float,
-        dtype: str,
-        row: tuple[int, ...],
+        self, request: Request, duration_s: float, dtype: str, row: tuple[int, ...], following: Request | None = None
     ) -> Iterator[npt.NDArray[Any]]:
         """Arrays that a function yields for a recording whose header promises this duration; empty ones are left out.
 
         Parameters
         ----------
-        function : of a module, called there with a local path and `arguments` by name, which travel as JSON.
         dtype, row : type and shape behind the first axis that all arrays must have; others count as a crash.
+        following : what will be asked for next: the process begins with it while these arrays are still looked at.
         """
-        for answer in self._answers(function, path, arguments, self._wait_for(duration_s)):
+        for answer in self._answers(request, self._wait_for(duration_s), following):
             if "shape" in answer:
-                with _rejecting(path), self._deadline():
+                with _rejecting(request.path), self._deadline():
                     array = np.empty(_checked_shape(answer, dtype, row), dtype)
                     self._read_into(array.data.cast("B"))
                 yield array
 
-    def _value(self, function: Callable[..., Any], path: AnyPath, arguments: Mapping[str, Any], wait_s: float) -> Any:
-        (answer,) = self._answers(function, path, arguments, wait_s)
+    def _value(self, request: Request, wait_s: float) -> Any:
+        (answer,) = self._answers(request, wait_s)
         return answer.get("value")
 
     def _wait_for(self, duration_s: float) -> float:
         return self._limits.wait_s + self._limits.wait_s_per_s * duration_s
 
-    def _answers(
-        self, function: Callable[..., Any], path: AnyPath, arguments: Mapping[str, Any], wait_s: float
-    ) -> Iterator[Message]:
+    def _answers(self, request: Request, wait_s: float, following: Request | None = None) -> Iterator[Message]:
         """Send a request and yield its answers; a process that is left in the middle of them is ended."""
-        name, is_done = f"{function.__module__}:{function.__name__}", False
+        is_done = False
         self._wait_at_most(wait_s)
         try:
-            with _rejecting(path), fetched(path) as local:
-                self._process = self._process or begin(self._limits)
-                self._send(packed({"function": name, "path": str(local.absolute()), "arguments": dict(arguments)}))
+            with _rejecting(request.path), fetched(request.path) as local:
+                self._ask(request, local)
+                if following is not None and isinstance(following.path, Path):
+                    self._ask_ahead(following, following.path)
                 while not is_done:
                     with self._deadline():
                         answer = self._read()
@@ -146,8 +170,30 @@ class Decoder(Child):
                     is_done = "shape" not in answer
                     yield answer
         finally:
-            if not is_done:
+            if is_done:
+                del self._sent[0]
+            else:
                 self.close()
+
+    def _ask(self, request: Request, local: Path) -> None:
+        """Send a request, unless it was sent ahead; a process that works on something else is replaced."""
+        content = request.packed(local)
+        if self._sent[:1] == [content]:
+            return
+        if self._sent:
+            self.close()
+        self._process = self._process or begin(self._limits)
+        if request.context not in ("", self._context):
+            self._send(packed({"context": request.context}))
+            self._context = request.context
+        self._send(content)
+        self._sent = [content]
+
+    def _ask_ahead(self, request: Request, local: Path) -> None:
+        content = request.packed(local)
+        if len(content) <= AHEAD_BYTES and request.context in ("", self._context):
+            self._send(content)
+            self._sent.append(content)
 
 
 @contextmanager
@@ -183,8 +229,13 @@ def _no_answer() -> RejectedAudio:
 
 
 def begin(limits: Limits) -> subprocess.Popen[bytes]:
-    """Start a process that decodes."""
-    return begin_child(CHILD, limits.memory_bytes, dict.fromkeys(THREADS, "1"))
+    """Start a process that decodes, and need not wait until what it sends is read."""
+    process = begin_child(CHILD, limits.memory_bytes, dict.fromkeys(THREADS, "1"))
+    with suppress(ImportError, AttributeError, OSError):  # only Linux knows it, and a user may have but so many
+        import fcntl
+
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)  # type: ignore[arg-type]
+    return process
 
 
 _here = threading.local()

@@ -1,8 +1,8 @@
 """The disposable process that decodes, with limited memory; only `birdcache.audio.decoder` talks to it.
 
-A request names a function, a path and further arguments; the answers are one value, or arrays, each with its bytes
-behind it, and an end. Only the parent names functions: somebody who took over this process through a bug of libsndfile
-could send numbers and text, and nothing that runs.
+A request names a function, a path and further arguments, or brings a text for those that follow; the answers are one
+value, or arrays, each with its bytes behind it, and an end. Only the parent names functions: somebody who took over
+this process through a bug of libsndfile could send numbers and text, and nothing that runs.
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,20 @@ import numpy as np
 
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.child_process import Message, begun, next_request, packed
+from birdcache.process import keep_heap
 
 
 def main() -> None:
     """Answer requests until there are no more."""
     output = begun()
+    keep_heap()  # or the system would clear 3 MB of fresh pages for each recording
+    context = ""
     while (request := next_request()) is not None:
+        if "function" not in request:
+            context = request["context"]
+            continue
+        if request["context"] is not None:
+            request["arguments"]["context"] = context
         for answer, content in answers(request):
             output.write(packed(answer))
             output.write(content)

@@ -1,12 +1,13 @@
 """Quantised spectrograms of audio files, as stores hold them. T frame, M mel bin."""
 
+import json
 from collections.abc import Iterator
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from birdcache.audio.decoder import Decoder
+from birdcache.audio.decoder import Decoder, Request
 from birdcache.audio.read import waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView, View
@@ -15,9 +16,10 @@ from cache.mel import accept_filters, packed_filters
 from cache.quantize import QuantizedArray, Quantizer
 from pipeline.builder.frontend import room, spectrogram_blocks, value_range
 
-VIEW: TypeAdapter[Any] = TypeAdapter(View)
+VIEW: TypeAdapter[MelView | PcenView] = TypeAdapter(View)
 
 
+@lru_cache(maxsize=16)
 def quantizer_of(view: MelView | PcenView) -> Quantizer:
     """Quantizer of the values of a view.
 
@@ -67,23 +69,52 @@ def decode_quantized(
     sha256: str | None = None,
     silence: bool = False,
     read_as: str | None = None,
+    following: Request | None = None,
 ) -> Iterator[QuantizedArray]:
     """As `quantized_blocks`, in a decoder's process, for a recording whose header promises this duration.
+
+    Parameters
+    ----------
+    following : `quantized_request` of the recording that will be asked for next.
 
     Raises
     ------
     RejectedAudio
         As there; crashed, timed-out or out-of-memory besides.
     """
-    facts = {"view": view.model_dump(mode="json"), "filters": packed_filters(view)}
-    arguments = {**facts, "sha256": sha256, "silence": silence, "read_as": read_as}
-    return decoder.arrays(quantized_from_json, path, arguments, duration_s, view.dtype, (view.n_mels,))
+    request = quantized_request(path, view, sha256, silence, read_as)
+    return decoder.arrays(request, duration_s, view.dtype, (view.n_mels,), following)
 
 
-def quantized_from_json(
-    path: AnyPath, view: dict[str, Any], filters: str, sha256: str | None, silence: bool, read_as: str | None
+def quantized_request(
+    path: AnyPath,
+    view: MelView | PcenView,
+    sha256: str | None = None,
+    silence: bool = False,
+    read_as: str | None = None,
+) -> Request:
+    """The request for a recording's `quantized_blocks`."""
+    arguments = {"sha256": sha256, "silence": silence, "read_as": read_as}
+    return Request(quantized_by_packed_view, path, arguments, _packed(view))
+
+
+def quantized_by_packed_view(
+    path: AnyPath, context: str, sha256: str | None, silence: bool, read_as: str | None
 ) -> Iterator[QuantizedArray]:
-    """`quantized_blocks` for a view as JSON and its `cache.mel.packed_filters`."""
-    validated = VIEW.validate_python(view)
-    accept_filters(validated, filters)
-    return quantized_blocks(path, validated, sha256, silence, read_as)
+    """`quantized_blocks` for a view as `quantized_request` packs it."""
+    return quantized_blocks(path, _unpacked(context), sha256, silence, read_as)
+
+
+@lru_cache(maxsize=16)
+def _packed(view: MelView | PcenView) -> str:
+    """A view and its filters as text."""
+    return json.dumps([view.model_dump(mode="json"), packed_filters(view)])
+
+
+@lru_cache(maxsize=16)
+def _unpacked(packed: str) -> MelView | PcenView:
+    """The view, whose filters this process has from now on."""
+    facts, filters = json.loads(packed)
+    view: MelView | PcenView = VIEW.validate_python(facts)
+    accept_filters(view, filters)
+    return view

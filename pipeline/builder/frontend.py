@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.fftpack
-import scipy.signal
 
 from birdcache.arrays import Floats32
 from birdcache.params.views import MelView, PcenParams, PcenView
@@ -118,7 +117,8 @@ def _frames_in(samples_S: Floats32, n_fft: int, hop: int) -> int:
 def _blocks(samples_S: Floats32, frames: int, n_fft: int, hop: int) -> Iterator[Floats32]:
     for first in range(0, frames, BLOCK_FRAMES):
         last = min(first + BLOCK_FRAMES, frames) - 1
-        yield np.lib.stride_tricks.sliding_window_view(samples_S[first * hop : last * hop + n_fft], n_fft)[::hop]
+        strides = hop * samples_S.itemsize, samples_S.itemsize
+        yield np.ndarray((last - first + 1, n_fft), np.float32, samples_S[first * hop :], 0, strides)
 
 
 def power_to_db(power: Floats32) -> Floats32:
@@ -153,6 +153,8 @@ def pcen(energy_TM: Floats32, params: PcenParams, frames_per_s: float) -> Floats
 
 def pcen_blocks(energy: Iterable[Floats32], params: PcenParams, frames_per_s: float) -> Iterator[Floats32]:
     """As `pcen`, for energy that arrives in blocks: the smoother's state is carried from one to the next."""
+    from scipy.signal import lfilter  # a second of imports, which no other view needs
+
     coefficient = smoothing_coefficient(params.time_constant_s * frames_per_s)
     taps = np.asarray([coefficient], np.float32), np.asarray([1, coefficient - 1], np.float32)
     state_M: Floats32 | None = None
@@ -161,7 +163,7 @@ def pcen_blocks(energy: Iterable[Floats32], params: PcenParams, frames_per_s: fl
             raise ValueError("pcen: energy must not be negative; give mel power, not dB")
         if state_M is None:
             state_M = np.full((1, energy_TM.shape[1]), 1 - coefficient, np.float32)
-        smooth_TM, state_M = scipy.signal.lfilter(*taps, energy_TM, axis=0, zi=state_M)
+        smooth_TM, state_M = lfilter(*taps, energy_TM, axis=0, zi=state_M)
         yield _controlled(energy_TM, smooth_TM, params)
 
 
@@ -216,7 +218,7 @@ def _onset_ratio(loudest: float, params: PcenParams, frames_per_s: float) -> flo
 
 @lru_cache(maxsize=4)
 def _window(n_fft: int) -> Floats32:
-    return np.asarray(scipy.signal.get_window("hann", n_fft, fftbins=True), np.float32)
+    return np.asarray(np.hanning(n_fft + 1)[:-1], np.float32)
 
 
 @lru_cache(maxsize=4)

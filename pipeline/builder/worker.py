@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import zarr
 
-from birdcache.audio.decoder import decoder, with_second_try
+from birdcache.audio.decoder import Request, decoder, with_second_try
 from birdcache.audio.read import DECODER_VERSION
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.errors import PipelineError, StoreError
@@ -22,7 +23,7 @@ from cache.pool import PooledPart
 from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from pipeline.builder.encode import decode_quantized
+from pipeline.builder.encode import decode_quantized, quantized_request
 from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.builder.plan import OldPart, PartJob, Source, StoredRows
 
@@ -95,24 +96,30 @@ def build_part(job: PartJob, spec: BuildSpec) -> Built:
 def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refused]:
     """Add the job's recordings one after another; a refused one leaves no frames."""
     readers, refused = _open_readers(job.reuse, spec.layout), []
+    following = {source: _request(after, spec) for source, after in pairwise(job.new)}
     for key, source in zip(job.keys, job.sources, strict=True):
         if key in job.reuse and _copied(part_writer, key, job.reuse[key], readers):
             continue
         try:
             with costing_one_file():
-                with_second_try(partial(_add, part_writer, key, source, spec))
+                with_second_try(partial(_add, part_writer, key, source, following.get(source), spec))
         except RejectedAudio as rejected:
             refused.append(Refused(source, rejected.code, rejected.detail, rejected.hint))
     return refused
 
 
-def _add(part_writer: PartWriter, key: str, source: Source, spec: BuildSpec) -> None:
+def _add(part_writer: PartWriter, key: str, source: Source, following: Request | None, spec: BuildSpec) -> None:
     """Add a recording; one that is refused, or decodes to its middle only, leaves no frames."""
     path = absolute(source.path, spec.base)
     with part_writer.recording(key) as writer:
         facts = source.duration_s, source.sha256, source.silence, source.read_as
-        for quantized in decode_quantized(decoder(), path, spec.view, *facts):
+        for quantized in decode_quantized(decoder(), path, spec.view, *facts, following):
             writer.append(quantized)
+
+
+def _request(source: Source, spec: BuildSpec) -> Request:
+    path = absolute(source.path, spec.base)
+    return quantized_request(path, spec.view, source.sha256, source.silence, source.read_as)
 
 
 def _open_readers(reuse: Mapping[str, StoredRows], layout: Layout) -> dict[OldPart, PartReader]:

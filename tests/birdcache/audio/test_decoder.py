@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,11 @@ from birdcache.audio.read import read_info
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView
 from cache.quantize import QuantizedArray
-from pipeline.builder.encode import decode_quantized, quantized_blocks
+from pipeline.builder.encode import decode_quantized, quantized_blocks, quantized_request
 from tests.fixtures.recordings import WriteClip
 from tests.fixtures.tiny import ROOT
 from tests.fixtures.waveform import read_waveform
-from tests.pipeline.builder.test_build import VIEW, VIEWS
+from tests.pipeline.builder.test_build import PCEN_UINT8, VIEW, VIEWS
 
 SECONDS = 3.0
 
@@ -61,6 +63,11 @@ def codes_of(
     decoder: Decoder, path: Path, view: MelView | PcenView = VIEW, sha256: str | None = None
 ) -> QuantizedArray:
     return np.concatenate(list(decode_quantized(decoder, path, view, SECONDS, sha256)))
+
+
+def codes_before(decoder: Decoder, path: Path, following: Path) -> QuantizedArray:
+    request = quantized_request(following, VIEW)
+    return np.concatenate(list(decode_quantized(decoder, path, VIEW, SECONDS, following=request)))
 
 
 def expected(path: Path, view: MelView | PcenView = VIEW) -> QuantizedArray:
@@ -164,6 +171,34 @@ def test_what_ends_the_process_costs_one_file(
     assert misbehaving._process is None, "no process is used again after that"
     assert str(rejected).startswith(f"{path}: ")
     assert detail in str(rejected)
+    assert np.array_equal(codes_of(misbehaving, clip), expected(clip))
+
+
+def test_a_file_that_is_sent_ahead_gets_its_own_answers(decoder: Decoder, clip: Path, write_clip: WriteClip) -> None:
+    others = [write_clip(clip.with_name(f"{seconds}.ogg"), seconds) for seconds in (1.0, 2.0, 9.0)]
+    order = [clip, others[0], clip.with_name("gone.ogg"), others[1], others[2]]
+    codes_of(decoder, clip)
+    process = process_of(decoder)
+    for path, following in pairwise(order):
+        if path.exists():
+            assert np.array_equal(codes_before(decoder, path, following), expected(path))
+        else:
+            assert refusal_of(partial(codes_before, decoder, path, following)).code == "unreadable"
+    assert np.array_equal(codes_of(decoder, others[2]), expected(others[2]))
+    assert process_of(decoder) == process
+
+
+def test_a_file_that_was_sent_ahead_for_another_view_is_computed_anew(decoder: Decoder, clip: Path) -> None:
+    codes_before(decoder, clip, clip)
+    assert np.array_equal(codes_of(decoder, clip, PCEN_UINT8), expected(clip, PCEN_UINT8))
+
+
+def test_a_file_that_is_sent_ahead_and_crashes_costs_itself_alone(
+    misbehaving: Decoder, clip: Path, named: Callable[[str], Path]
+) -> None:
+    crash = named("crash")
+    assert np.array_equal(codes_before(misbehaving, clip, crash), expected(clip))
+    assert refusal_of(partial(codes_before, misbehaving, crash, clip)).code == "crashed"
     assert np.array_equal(codes_of(misbehaving, clip), expected(clip))
 
 
