@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from birdcache.errors import run_stage
 from birdcache.files import write_durably
-from birdcache.source import File
+from birdcache.source import File, read_file
 
 FOLDER = Path("data/code")
 PACKAGES = ("birdcache", "cache", "pipeline", "train", "commands")
@@ -124,7 +124,7 @@ class Code:
     def file(self, name: str) -> File:
         """A file by its name relative to the root, read once."""
         if name not in self._read:
-            self._read[name] = File(name, (self._root / name).read_bytes())
+            self._read[name] = read_file(name, (self._root / name).read_bytes())
         return self._read[name]
 
     def _followed(self, name: str, stage: Stage) -> Iterator[str]:

@@ -6,68 +6,65 @@ The digest is that of the syntax tree, without comments, docstrings and layout, 
 import ast
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 LONGEST_NAME = 100  # characters of a string that may name a module or a file
 
 
-@dataclass(frozen=True)
-class File:
-    """A file of the project, and what it holds."""
+class File(NamedTuple):
+    """What a file of the project does and refers to.
 
-    name: str
-    content: bytes
+    Attributes
+    ----------
+    digest
+        SHA-256 of what can reach a result; empty if there is nothing, as in most __init__.py.
+    modules
+        Names of all modules that may be imported, inside functions too; some are names in a module instead.
+    texts
+        Strings that may name a module or a file.
+    """
 
-    @cached_property
-    def _nodes(self) -> list[ast.AST]:
-        return list(ast.walk(self._tree)) if self._tree else []
-
-    @cached_property
-    def _tree(self) -> ast.AST | None:
-        return without_loose_texts(ast.parse(self.content)) if self.name.endswith(".py") else None
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of what can reach a result; empty if there is nothing, as in most __init__.py."""
-        text = self.content if self._tree is None else canonical(self._tree).encode()
-        return "" if text == b"Module()" else hashlib.sha256(text).hexdigest()
-
-    @cached_property
-    def modules(self) -> list[str]:
-        """Names of all modules that may be imported, inside functions too; some are names in a module instead."""
-        found = []
-        for node in self._nodes:
-            if isinstance(node, ast.Import):
-                found += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                around = Path(self.name).parts[: -node.level] if node.level else ()
-                base = ".".join([*around, *filter(None, [node.module])])
-                found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        return found
-
-    @cached_property
-    def texts(self) -> set[str]:
-        """Strings that may name a module or a file."""
-        constants = (node.value for node in self._nodes if isinstance(node, ast.Constant))
-        return {value for value in constants if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME}
+    digest: str
+    modules: list[str]
+    texts: set[str]
 
 
-def without_loose_texts(tree: ast.AST) -> ast.AST:
-    """The tree without its docstrings and other texts that nothing is done with."""
-    for node in ast.walk(tree):
-        for block in ("body", "orelse", "finalbody"):
-            if isinstance(statements := getattr(node, block, None), list):
-                setattr(node, block, [statement for statement in statements if not _is_loose_text(statement)])
-    return tree
+def read_file(name: str, content: bytes) -> File:
+    """Read a file; its name is relative to the project's root."""
+    if not name.endswith(".py"):
+        return File(hashlib.sha256(content).hexdigest(), [], set())
+    nodes = without_loose_texts(ast.parse(content))
+    text, modules = canonical(nodes[0]).encode(), list[str]()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            around = Path(name).parts[: -node.level] if node.level else ()
+            base = ".".join([*around, *filter(None, [node.module])])
+            modules += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    constants = (node.value for node in nodes if isinstance(node, ast.Constant))
+    texts = {value for value in constants if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME}
+    return File("" if text == b"Module()" else hashlib.sha256(text).hexdigest(), modules, texts)
 
 
-def _is_loose_text(node: ast.AST) -> bool:
-    value = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+def without_loose_texts(tree: ast.AST) -> list[ast.AST]:
+    """All nodes of a tree, the root first, out of which docstrings and texts that nothing is done with are taken."""
+    nodes = [tree]
+    for node in nodes:  # which grows meanwhile
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                nodes.append(value)
+            elif isinstance(value, list):
+                value[:] = [each for each in value if not _is_loose_text(each)]
+                nodes += [each for each in value if isinstance(each, ast.AST)]
+    return nodes
+
+
+def _is_loose_text(node: Any) -> bool:
+    return type(node) is ast.Expr and type(node.value) is ast.Constant and type(node.value.value) is str
 
 
 def canonical(tree: ast.AST) -> str:

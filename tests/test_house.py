@@ -163,8 +163,12 @@ def within(name: str, folders: set[str]) -> bool:
 
 
 # chorus: every audio file is compared with its SHA-256 in data/tables/audio.csv or soundscapes.csv;
-# data/cache: the stores are compared with their digest in data/members/<member>.json
-PINS = {"spectrograms": {"chorus"}, "report": {"chorus"}, "train": {"data/cache"}}
+# data/cache: the stores are compared with their digest in data/members/<member>.json, or with predictions in models/
+PINS = {
+    "spectrograms": {"chorus"},
+    "report": {"chorus"},
+    **{key: {"data/cache"} for key in ("train", "submit", "evaluate")},
+}
 ORDER = "data/checked.txt"  # read by nobody: it lets stage `check` run first
 ALWAYS = {"params.yaml", ".birdcache"}  # keys have a test of their own; the pool and checkpoints belong to the machine
 

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from birdcache import code
 from birdcache.params import load as parameters
-from birdcache.source import File
+from birdcache.source import read_file
 from tests.conftest import TinyProject
 from tests.fixtures.tiny import ROOT
 
@@ -169,7 +169,7 @@ def test_a_string_that_names_no_file_of_ours_counts_for_nothing(tmp_path: Path) 
 
 
 def digest(text: str) -> str:
-    return File("x.py", text.encode()).digest
+    return read_file("x.py", text.encode()).digest
 
 
 def test_what_python_does_not_run_changes_no_digest() -> None:

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from birdcache.errors import TrainError
 from birdcache.files import canonical_json, checksummed_json, file_sha256, fsync_path, lock, sha256_hex, verified_json
-from birdcache.source import File
+from birdcache.source import read_file
 
 ROOT = Path(__file__).parents[2]
 CODE = ("birdcache/params", "cache", "train")  # folders whose code changes numbers
@@ -48,7 +48,7 @@ def environment() -> dict[str, str]:
     """The code that this process has loaded, digested as stage `code` does, and the libraries that compute."""
     paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     files = sorted(Path(path).relative_to(ROOT).as_posix() for path in paths if path and _is_ours(Path(path)))
-    code = {name: File(name, (ROOT / name).read_bytes()).digest for name in files}
+    code = {name: read_file(name, (ROOT / name).read_bytes()).digest for name in files}
     return {"code": digest(code), "torch": torch.__version__.split("+")[0], "timm": timm.__version__}
 
 
