@@ -30,23 +30,16 @@ Problem = tuple["pd.Series[bool]", str]
 
 @dataclass(frozen=True)
 class UserTable:
-    """A user's table.
+    """A user's table."""
 
-    Attributes
-    ----------
-    path : the file.
-    cells : text without outer spaces, "" for an empty cell, indexed by row as a spreadsheet shows it: the header is row
-        1. Rows without any content, and rows with problems, are left out.
-    problems : rules that rows broke while they were read, with these rows.
-    padded : rows that end before row 1 does; the missing cells count as empty.
-    header : whether row 1 names the columns; otherwise a row is a line of the file.
-    """
-
-    path: AnyPath
+    path: AnyPath  # the file
+    # text without outer spaces, "" for an empty cell, indexed by row as a spreadsheet shows it: the header is row 1.
+    # Rows without any content, and rows with problems, are left out
     cells: pd.DataFrame
+    # rules that rows broke while they were read, with these rows
     problems: dict[str, list[int]] = field(default_factory=dict)
-    padded: frozenset[int] = frozenset()
-    header: bool = True
+    padded: frozenset[int] = frozenset()  # rows that end before row 1 does; the missing cells count as empty
+    header: bool = True  # whether row 1 names the columns; otherwise a row is a line of the file
 
     def refuse(self, problems: Iterable[Problem]) -> None:
         """Raise one error for all bad rows.

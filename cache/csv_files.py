@@ -59,16 +59,10 @@ def _first_row(is_bad: pd.Series[bool]) -> str:
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A CSV file with typed columns.
+    """A CSV file with typed columns."""
 
-    Attributes
-    ----------
-    path : relative to the project's root.
-    columns : by name, in the order of the file.
-    """
-
-    path: Path
-    columns: Mapping[str, CsvColumn]
+    path: Path  # relative to the project's root
+    columns: Mapping[str, CsvColumn]  # by name, in the order of the file
 
     def at(self, path: Path) -> CsvTable:
         """The same columns in another file."""

@@ -29,24 +29,12 @@ SUMMARY = Path("reports/folds/summary.json")
 
 @dataclass(frozen=True)
 class Split:
-    """A fold and a group for each recording.
+    """A fold and a group for each recording."""
 
-    Attributes
-    ----------
-    fold
-        (N,), 0 to count - 1, or -1: never validated.
-    group
-        (N,), recordings of a group belong together (`pipeline.dataset.groups.group_recordings`).
-    rare
-        Labels that are never validated, and why.
-    origin
-        Where the folds come from, for the report.
-    """
-
-    fold: Ints
-    group: Ints
-    rare: dict[str, str]
-    origin: str
+    fold: Ints  # (N,), 0 to count - 1, or -1: never validated
+    group: Ints  # (N,), recordings of a group belong together (`pipeline.dataset.groups.group_recordings`)
+    rare: dict[str, str]  # labels that are never validated, and why
+    origin: str  # where the folds come from, for the report
 
 
 def main() -> None:

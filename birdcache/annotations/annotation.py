@@ -8,23 +8,15 @@ BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # tabs, and what some 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One annotated stretch.
-
-    Attributes
-    ----------
-    label : the class that is heard, "" if unknown.
-    low_hz, high_hz : its band, None if it was not marked.
-    score : how sure a model was, None for one that a person made.
-    file, path : name of the recording, and its path as it was given; "" if not known.
-    """
+    """One annotated stretch."""
 
     begin_s: float
     end_s: float
-    label: str
-    low_hz: float | None = None
+    label: str  # the class that is heard, "" if unknown
+    low_hz: float | None = None  # low_hz and high_hz: its band, None if it was not marked
     high_hz: float | None = None
-    score: float | None = None
-    file: str = ""
+    score: float | None = None  # how sure a model was, None for one that a person made
+    file: str = ""  # file and path: name of the recording, and its path as it was given; "" if not known
     path: str = ""
 
 

@@ -29,19 +29,12 @@ PADDED = "end before row 1 does; the missing cells count as empty"
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns of a kind of table.
+    """Names of the columns of a kind of table."""
 
-    Attributes
-    ----------
-    begin, end : of the times; the end may be a duration.
-    files : of the recording's path, the surest first.
-    labels : of the label; of those that a table has, the first one counts.
-    """
-
-    begin: str
+    begin: str  # begin and end: of the times; the end may be a duration
     end: str
-    files: tuple[str, ...]
-    labels: tuple[str, ...]
+    files: tuple[str, ...]  # of the recording's path, the surest first
+    labels: tuple[str, ...]  # of the label; of those that a table has, the first one counts
 
 
 PLAIN = Columns("start_s", "end_s", ("file",), ("label",))

@@ -15,16 +15,10 @@ ENDINGS = re.compile(r"\.(selections?(\.table)?|labels|Table\.\d+|BirdNET|result
 
 @dataclass(frozen=True)
 class FileNames:
-    """Names by which a table calls the file that a row is about.
+    """Names by which a table calls the file that a row is about."""
 
-    Attributes
-    ----------
-    texts : names that it may have, the surest first; none if the row says nothing.
-    of_table : whether they come from the name of the table itself.
-    """
-
-    texts: tuple[str, ...]
-    of_table: bool = False
+    texts: tuple[str, ...]  # names that it may have, the surest first; none if the row says nothing
+    of_table: bool = False  # whether they come from the name of the table itself
 
 
 @dataclass(frozen=True)

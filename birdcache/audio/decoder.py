@@ -34,17 +34,12 @@ FAULTS = ("crashed", "timed-out", "out-of-memory")
 
 @dataclass(frozen=True)
 class Limits:
-    """Resources that the decoding of one recording may take.
+    """Resources that the decoding of one recording may take."""
 
-    Attributes
-    ----------
-    memory_bytes
-        Address space. Recordings are decoded in blocks, so that it does not grow with their length.
-    wait_s, wait_s_per_s
-        Seconds to wait for it, and as many more for each second of sound: a thousandth is usual.
-    """
-
+    # address space. Recordings are decoded in blocks, so that it does not grow with their length
     memory_bytes: int = 2**30
+    # wait_s and wait_s_per_s: seconds to wait for it, and as many more for each second of sound: a thousandth is
+    # usual
     wait_s: float = 60.0
     wait_s_per_s: float = 0.1
 

@@ -27,21 +27,13 @@ NAME_HINT = "rename it"
 
 @dataclass(frozen=True)
 class Listing:
-    """The files below a folder, in order of path.
+    """The files below a folder, in order of path."""
 
-    Attributes
-    ----------
-    used
-        Files to be read as recordings.
-    left_out
-        Files that are or may be sound but cannot be used as they are: each named, with its way out.
-    others
-        Number of files that are no sound, or the originals of converted ones: a file of another format is one if a
-        recording beside it has its name.
-    """
-
-    used: tuple[AnyPath, ...] = ()
+    used: tuple[AnyPath, ...] = ()  # files to be read as recordings
+    # files that are or may be sound but cannot be used as they are: each named, with its way out
     left_out: tuple[RejectedAudio, ...] = ()
+    # number of files that are no sound, or the originals of converted ones: a file of another format is one if a
+    # recording beside it has its name
     others: int = 0
 
     def setting_aside(self, is_wrong: Callable[[AnyPath], bool], reason: tuple[str, str, str]) -> Listing:

@@ -16,53 +16,29 @@ Advance = Callable[[float], None]  # called with the further share of a file tha
 
 @dataclass(frozen=True)
 class FileScores:
-    """Members' scores of the windows of one file.
-
-    Attributes
-    ----------
-    members
-        (P, W, K); a bundle has blended them already, P = 1.
-    embedding
-        (W, E) features of the clip nearest to each window's middle, if they were asked for.
-    notes
-        What is odd about the file, and harmless.
-    """
+    """Members' scores of the windows of one file."""
 
     duration_s: float
-    members: Floats32
+    members: Floats32  # (P, W, K); a bundle has blended them already, P = 1
+    # (W, E) features of the clip nearest to each window's middle, if they were asked for
     embedding: Floats32 | None = None
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Note, ...] = ()  # what is odd about the file, and harmless
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of the scores that are known before any file is read.
+    """Facts of the scores that are known before any file is read."""
 
-    Attributes
-    ----------
-    digest
-        Of everything that decides the scores of a file: the same digest and the same file give the same scores.
-    summary
-        Lines for the user: models, members, device.
-    submission_labels
-        Columns of a submission.
-    low_hz, high_hz
-        The band that the models hear.
-    names
-        Common names of the labels that have one.
-    jointly
-        Whether the windows of all files are blended at once.
-    """
-
+    # of everything that decides the scores of a file: the same digest and the same file give the same scores
     digest: str
-    summary: Sequence[str]
+    summary: Sequence[str]  # lines for the user: models, members, device
     labels: Sequence[str]
-    submission_labels: Sequence[str]
+    submission_labels: Sequence[str]  # columns of a submission
     window_s: float
-    low_hz: float
+    low_hz: float  # low_hz and high_hz: the band that the models hear
     high_hz: float
-    names: Mapping[str, str] = field(default_factory=dict)
-    jointly: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)  # common names of the labels that have one
+    jointly: bool = False  # whether the windows of all files are blended at once
 
 
 class Predictor(Protocol):

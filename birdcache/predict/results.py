@@ -16,16 +16,10 @@ KINDS = {"duration_s": "f0", "members": "f3", "embedding": "f2"}
 
 @dataclass(frozen=True)
 class Results:
-    """A folder with a file for each recording that was scored, named by what decides its content.
-
-    Attributes
-    ----------
-    digest
-        Of everything besides the recording that decides the scores.
-    """
+    """A folder with a file for each recording that was scored, named by what decides its content."""
 
     folder: Path
-    digest: str
+    digest: str  # of everything besides the recording that decides the scores
 
     def path(self, sha256: str) -> Path:
         """The path of the scores of a recording with this content."""

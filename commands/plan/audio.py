@@ -46,18 +46,12 @@ class UnknownFiles:
 
 @dataclass(frozen=True)
 class StoreAudio:
-    """The audio of one store.
+    """The audio of one store."""
 
-    Attributes
-    ----------
-    sources : files of known content, each content once.
-    unknown : the other files.
-    new, gone : names of files that are new or changed, and of missing ones, since the last run of stage `recordings`;
-        empty if it never ran.
-    """
-
-    sources: tuple[Source, ...]
-    unknown: UnknownFiles = UnknownFiles()
+    sources: tuple[Source, ...]  # files of known content, each content once
+    unknown: UnknownFiles = UnknownFiles()  # the other files
+    # new and gone: names of files that are new or changed, and of missing ones, since the last run of stage
+    # `recordings`; empty if it never ran
     new: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 

@@ -34,20 +34,14 @@ OUTPUTS = {"deleted": "missing output", "modified": "changed output", "not in ca
 
 @dataclass(frozen=True)
 class StagePlan:
-    """Plan for one stage.
-
-    Attributes
-    ----------
-    state : up to date; runs; restored: DVC has the results of these inputs and restores them; may run: only if its
-        inputs from the stages `after` change.
-    reasons : changes, for runs and restored.
-    after : for may run: the stages before it that are not up to date.
-    """
+    """Plan for one stage."""
 
     stage: str
+    # up to date; runs; restored: DVC has the results of these inputs and restores them; may run: only if its inputs
+    # from the stages `after` change
     state: State
-    reasons: tuple[Reason, ...] = ()
-    after: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()  # changes, for runs and restored
+    after: tuple[str, ...] = ()  # for may run: the stages before it that are not up to date
 
 
 def plan_stages() -> list[StagePlan]:

@@ -37,24 +37,14 @@ class Model:
 
 @dataclass(frozen=True)
 class LoadedEnsemble:
-    """Models in memory, and the ensemble that blends their scores.
-
-    Attributes
-    ----------
-    members
-        The models of each member of the ensemble, in its order.
-    origin
-        Lines on where the ensemble comes from.
-    names
-        Common names of the labels that have one.
-    """
+    """Models in memory, and the ensemble that blends their scores."""
 
     ensemble: Ensemble
-    members: dict[str, list[Model]]
-    origin: list[str]
+    members: dict[str, list[Model]]  # the models of each member of the ensemble, in its order
+    origin: list[str]  # lines on where the ensemble comes from
     device: torch.device
     submission_labels: list[str]
-    names: dict[str, str]
+    names: dict[str, str]  # common names of the labels that have one
 
     @property
     def models(self) -> int:

@@ -9,49 +9,25 @@ NONE = "\N{EN DASH}"  # where there is no number
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
-
-    Attributes
-    ----------
-    sort
-        Number by which the column is sorted; None = by the text, and behind all numbers.
-    numeric
-        True in columns of numbers.
-    bar
-        Share of the cell's width that a bar fills; None = no bar.
-    mark
-        A class of the style sheet that highlights the cell.
-    """
+    """A cell of a table."""
 
     text: str
-    sort: float | None = None
-    numeric: bool = False
-    bar: float | None = None
-    mark: str = ""
+    sort: float | None = None  # number by which the column is sorted; None = by the text, and behind all numbers
+    numeric: bool = False  # True in columns of numbers
+    bar: float | None = None  # share of the cell's width that a bar fills; None = no bar
+    mark: str = ""  # a class of the style sheet that highlights the cell
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with an id that is unique on the page.
-
-    Attributes
-    ----------
-    rows
-        Cells by the names of their columns, the same for each row.
-    help
-        Explanations of columns, by name.
-    note
-        A remark below it, such as on rows that are left out.
-    filtered
-        True if its rows can be searched.
-    """
+    """A table with an id that is unique on the page."""
 
     id: str
     caption: str
-    rows: Sequence[Mapping[str, Cell]]
-    help: Mapping[str, str] = field(default_factory=dict)
-    note: str = ""
-    filtered: bool = True
+    rows: Sequence[Mapping[str, Cell]]  # cells by the names of their columns, the same for each row
+    help: Mapping[str, str] = field(default_factory=dict)  # explanations of columns, by name
+    note: str = ""  # a remark below it, such as on rows that are left out
+    filtered: bool = True  # True if its rows can be searched
 
 
 def number(value: float, digits: int = 0, bar: bool = False, unit: str = "") -> Cell:

@@ -29,20 +29,12 @@ SYSTEMS_OWN = (
 
 @dataclass(frozen=True)
 class Listed:
-    """Recordings by a layout's own list.
+    """Recordings by a layout's own list."""
 
-    Attributes
-    ----------
-    recordings : as in `pipeline.dataset.metadata.Metadata`.
-    names : what the list says of its labels, as in a taxonomy.
-    files : the files that it was made of, and those that were left out.
-    codes : the label of each folder.
-    """
-
-    recordings: pd.DataFrame
-    names: pd.DataFrame
-    files: Listing = NOTHING
-    codes: Mapping[str, str] = field(default_factory=dict)
+    recordings: pd.DataFrame  # as in `pipeline.dataset.metadata.Metadata`
+    names: pd.DataFrame  # what the list says of its labels, as in a taxonomy
+    files: Listing = NOTHING  # the files that it was made of, and those that were left out
+    codes: Mapping[str, str] = field(default_factory=dict)  # the label of each folder
 
 
 def read_folders(bounds: Bounds, soundscapes: str | None, warn: Callable[[str], None]) -> Listed:

@@ -37,33 +37,24 @@ FORMULA_RULE = "begins with = + - or @: spreadsheets would compute it, and row_i
 
 @dataclass(frozen=True)
 class Metadata:
-    """A data set as its files list it; audio may still turn out missing or broken.
+    """A data set as its files list it; audio may still turn out missing or broken."""
 
-    Attributes
-    ----------
-    recordings : one row per listed recording, sorted by `recording` (its path inside the audio folder): recording, path
-        (or URL, as openable from the project's root), label, secondary (space-separated), author, rating, latitude,
-        longitude, date (ISO or ""), fold (ready fold or NA).
-    annotations : recording, path, start_s, end_s, label, table, row: what is heard when, in recordings where somebody
-        wrote that down; their label and secondary follow from it.
-    taxonomy : scientific_name, common_name, class_name, indexed by label; a label may be missing.
-    submission : the labels of the submission in their order, or None if the data set does not say.
-    soundscapes : long recordings by the names that begin their row ids, sorted by name.
-    truth : row_id, labels (space-separated, "" for silence); no rows if there is no truth.
-    warnings : what was read, but not as it stands, or matches nothing, with counts and an example each.
-    left_out : files that cannot be used for their names, places or kinds.
-    others : number of files beside them that are no sound.
-    """
-
+    # one row per listed recording, sorted by `recording` (its path inside the audio folder): recording, path (or URL,
+    # as openable from the project's root), label, secondary (space-separated), author, rating, latitude, longitude,
+    # date (ISO or ""), fold (ready fold or NA)
     recordings: pd.DataFrame
+    # recording, path, start_s, end_s, label, table, row: what is heard when, in recordings where somebody wrote that
+    # down; their label and secondary follow from it
     annotations: pd.DataFrame
-    taxonomy: pd.DataFrame
+    taxonomy: pd.DataFrame  # scientific_name, common_name, class_name, indexed by label; a label may be missing
+    # the labels of the submission in their order, or None if the data set does not say
     submission: tuple[str, ...] | None
-    soundscapes: dict[str, AnyPath]
-    truth: pd.DataFrame
+    soundscapes: dict[str, AnyPath]  # long recordings by the names that begin their row ids, sorted by name
+    truth: pd.DataFrame  # row_id, labels (space-separated, "" for silence); no rows if there is no truth
+    # what was read, but not as it stands, or matches nothing, with counts and an example each
     warnings: tuple[str, ...]
-    left_out: tuple[RejectedAudio, ...] = ()
-    others: int = 0
+    left_out: tuple[RejectedAudio, ...] = ()  # files that cannot be used for their names, places or kinds
+    others: int = 0  # number of files beside them that are no sound
 
 
 def read_metadata(data: DataParams) -> Metadata:

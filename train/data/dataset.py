@@ -20,17 +20,11 @@ from train.paths import store_path
 
 @dataclass(frozen=True)
 class OpenStores:
-    """The stores of a member's view or views, and the frames in them.
-
-    Attributes
-    ----------
-    placement
-        A line for each store: where its frames are read from, and why.
-    """
+    """The stores of a member's view or views, and the frames in them."""
 
     stores: tuple[Store, ...]
     frames: Frames
-    placement: str
+    placement: str  # a line for each store: where its frames are read from, and why
 
     @property
     def first(self) -> Store:

@@ -29,17 +29,11 @@ deviation over the seeds; with three seeds pure chance does so in 22 of 100 comp
 
 @dataclass(frozen=True)
 class Comparison:
-    """One run minus another.
-
-    Attributes
-    ----------
-    differences
-        A row for each seed, a column for each of `MEASURES`.
-    """
+    """One run minus another."""
 
     run: str
     other: str
-    differences: pd.DataFrame
+    differences: pd.DataFrame  # a row for each seed, a column for each of `MEASURES`
 
     def shows(self, measure: str) -> int:
         """1 or -1 if the run scores higher or lower beyond the spread, else 0."""

@@ -94,32 +94,19 @@ def explosion(losses: list[float]) -> str | None:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch in numbers; `metrics` are the validation's, empty if there was none.
-
-    Attributes
-    ----------
-    waiting
-        Share of the time that the loop spent waiting for data.
-    device_waiting
-        Share of the time that the GPU idled for lack of data, by its own clock; None without a GPU.
-    busy
-        Share of the time that the device spent in steps: on a GPU by its own clock.
-    remarks
-        Lines printed below the numbers.
-    elapsed_s
-        Time of the training, without the validation.
-    """
+    """One epoch in numbers; `metrics` are the validation's, empty if there was none."""
 
     number: int
     train_loss: float
     metrics: dict[str, float]
     clips_per_s: float
-    waiting: float
+    waiting: float  # share of the time that the loop spent waiting for data
     learning_rate: float
+    # share of the time that the GPU idled for lack of data, by its own clock; None without a GPU
     device_waiting: float | None = None
-    busy: float = 0.0
-    remarks: tuple[str, ...] = ()
-    elapsed_s: float = 0.0
+    busy: float = 0.0  # share of the time that the device spent in steps: on a GPU by its own clock
+    remarks: tuple[str, ...] = ()  # lines printed below the numbers
+    elapsed_s: float = 0.0  # time of the training, without the validation
 
     def line(self, epochs: int) -> str:
         """The printed line."""

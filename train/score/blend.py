@@ -23,16 +23,10 @@ BLENDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Blend:
-    """A way to blend members; section `ensemble` of params.yaml describes each kind.
-
-    Attributes
-    ----------
-    best
-        Members that kind `best` keeps.
-    """
+    """A way to blend members; section `ensemble` of params.yaml describes each kind."""
 
     kind: Kind
-    best: int = 1
+    best: int = 1  # members that kind `best` keeps
 
     @property
     def learns(self) -> bool:

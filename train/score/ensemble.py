@@ -93,20 +93,12 @@ def read_ensemble(path: Path) -> Ensemble:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """A threshold for each class, and what it comes from; all arrays are (K,).
+    """A threshold for each class, and what it comes from; all arrays are (K,)."""
 
-    Attributes
-    ----------
-    used : `own` drawn towards the global one: (n own + prior global) / (n + prior) with n positives.
-    own : The threshold of the best F1 of the class alone; NaN without a positive or without a negative.
-    f1 : F1 of the used threshold; NaN like `own`.
-    positives : Recordings of the class.
-    """
-
-    used: Floats32
-    own: Floats32
-    f1: Floats32
-    positives: Floats32
+    used: Floats32  # `own` drawn towards the global one: (n own + prior global) / (n + prior) with n positives
+    own: Floats32  # the threshold of the best F1 of the class alone; NaN without a positive or without a negative
+    f1: Floats32  # of the used threshold; NaN like `own`
+    positives: Floats32  # recordings of the class
 
     def table(self, labels: list[str]) -> pd.DataFrame:
         """reports/thresholds.csv."""

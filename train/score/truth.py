@@ -13,18 +13,11 @@ from cache.tables import Col
 
 @dataclass(frozen=True)
 class WindowTruth:
-    """What sings in windows.
+    """What sings in windows."""
 
-    Attributes
-    ----------
-    sings : (N, K) species that sing.
-    known : (N,) windows that the truth has a row for.
-    warning : what to tell of rows of the truth that are of none of these windows, "" if there are none.
-    """
-
-    sings: Bools
-    known: Bools
-    warning: str
+    sings: Bools  # (N, K) species that sing
+    known: Bools  # (N,) windows that the truth has a row for
+    warning: str  # what to tell of rows of the truth that are of none of these windows, "" if there are none
 
 
 def soundscape_of(row_id: str) -> str:

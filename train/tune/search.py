@@ -48,43 +48,26 @@ STATES: dict[TrialState, Literal["finished", "pruned", "failed"]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a trial.
+    """The result of a trial."""
 
-    Attributes
-    ----------
-    number
-        Its place in the search, from 1.
-    values
-        What was tried, by key of the recipe.
-    merit
-        The metric of the weights that the recipe keeps, or of the last epoch of a pruned trial; None if it failed.
-    why
-        It failed.
-    """
-
-    number: int
+    number: int  # its place in the search, from 1
     state: Literal["finished", "pruned", "failed"]
-    values: dict[str, Any]
+    values: dict[str, Any]  # what was tried, by key of the recipe
+    # the metric of the weights that the recipe keeps, or of the last epoch of a pruned trial; None if it failed
     merit: float | None
     epochs: int
     seconds: float
-    why: str = ""
+    why: str = ""  # it failed
 
 
 @dataclass(frozen=True)
 class Search:
-    """The searched keys, and the recordings to try them on.
-
-    Attributes
-    ----------
-    refused
-        Problems of the member with given values of the recipe.
-    """
+    """The searched keys, and the recordings to try them on."""
 
     split: TrainingSplit
     tune: TuneParams
     machine: MachineParams
-    refused: Callable[[Mapping[str, Any]], list[str]]
+    refused: Callable[[Mapping[str, Any]], list[str]]  # problems of the member with given values of the recipe
 
     @property
     def maximises(self) -> bool:

@@ -22,21 +22,11 @@ WAY_OUT = "if they are sound, write its header anew (`ffmpeg -ignore_length 1 -i
 
 @dataclass(frozen=True)
 class Grammar:
-    """How the chunks of a format are written.
+    """How the chunks of a format are written."""
 
-    Attributes
-    ----------
-    head
-        A name and a size, `counted` bytes of which are the head itself.
-    align
-        What a chunk is padded to a multiple of.
-    magic, sound
-        The names of the whole file, and of the chunk with the sound.
-    """
-
-    head: struct.Struct
-    align: int
-    magic: bytes
+    head: struct.Struct  # a name and a size, `counted` bytes of which are the head itself
+    align: int  # what a chunk is padded to a multiple of
+    magic: bytes  # magic and sound: the names of the whole file, and of the chunk with the sound
     sound: bytes
     counted: int = 0
 

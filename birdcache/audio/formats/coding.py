@@ -20,22 +20,15 @@ IN_FOUR = 3  # bytes of a sample that some recorders put into four, its last one
 
 @dataclass(frozen=True)
 class Coding:
-    """Units of so many bytes that hold so many samples of each channel.
-
-    Attributes
-    ----------
-    subtype, order
-        As libsndfile calls the samples and the order of their bytes.
-    lead
-        The header with which libsndfile reads so many bytes of what is coded in blocks.
-    """
+    """Units of so many bytes that hold so many samples of each channel."""
 
     sample_rate_hz: int
     channels: int
     unit_bytes: int
     unit_frames: int = 1
-    subtype: str = ""
+    subtype: str = ""  # subtype and order: as libsndfile calls the samples and the order of their bytes
     order: str = "LITTLE"
+    # the header with which libsndfile reads so many bytes of what is coded in blocks
     lead: Callable[[int], bytes] | None = None
 
     @property

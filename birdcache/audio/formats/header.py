@@ -13,32 +13,19 @@ LONGEST_S = 7 * 24 * 3600  # no recording lasts a week: a number above is a brok
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """Facts in a file's own structure, read without a decoder. Whatever a file says, they are within bounds.
-
-    Attributes
-    ----------
-    frames
-        Samples of each channel at `sample_rate_hz`; a sound may have fewer (it need not begin at time 0), not more.
-    ended
-        Whether the file says where it ends. What is there may be sound, but nobody knows if it is all.
-    notes
-        What is odd about the file, and harmless.
-    read_as
-        "", or a word for how it is read where versions before 1.2 read such files otherwise: with their other sound
-        under the same key, nobody would notice.
-    reading
-        What libsndfile reads instead of the file itself.
-    opening
-        All that decides whether libsndfile opens the file and sees as many frames; b"" where that is not known.
-    """
+    """Facts in a file's own structure, read without a decoder. Whatever a file says, they are within bounds."""
 
     sample_rate_hz: int
     channels: int
+    # samples of each channel at `sample_rate_hz`; a sound may have fewer (it need not begin at time 0), not more
     frames: int
-    ended: bool = True
-    notes: tuple[Note, ...] = ()
-    reading: Reading | None = None
+    ended: bool = True  # whether the file says where it ends. What is there may be sound, but nobody knows if it is all
+    notes: tuple[Note, ...] = ()  # what is odd about the file, and harmless
+    reading: Reading | None = None  # what libsndfile reads instead of the file itself
+    # "", or a word for how it is read where versions before 1.2 read such files otherwise: with their other sound
+    # under the same key, nobody would notice
     read_as: str = ""
+    # all that decides whether libsndfile opens the file and sees as many frames; b"" where that is not known
     opening: bytes = field(default=b"", compare=False)
 
     def __post_init__(self) -> None:

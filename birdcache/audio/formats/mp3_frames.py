@@ -78,16 +78,12 @@ def frame_of(head: bytes) -> Frame | None:
 
 
 class Table(NamedTuple):
-    """Facts that a table tells; 0 where it does not.
+    """Facts that a table tells; 0 where it does not."""
 
-    Attributes
-    ----------
-    frames, size : frames behind it, and bytes from its own beginning on.
-    skipped, surplus : samples that are no sound in front of it and behind it, by LAME's part, and as libmpg123 counts.
-    """
-
-    frames: int
+    frames: int  # frames and size: frames behind it, and bytes from its own beginning on
     size: int
+    # skipped and surplus: samples that are no sound in front of it and behind it, by LAME's part, and as libmpg123
+    # counts
     skipped: int = 0
     surplus: int = 0
 

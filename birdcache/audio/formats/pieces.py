@@ -16,28 +16,15 @@ TAG_BYTES = 128  # libmpg123 looks for a tag of this length at the end
 
 @dataclass(frozen=True)
 class Reading:
-    """What libsndfile reads where it must not read the file as it lies, and what is left out of what it decodes.
+    """What libsndfile reads where it must not read the file as it lies, and what is left out of what it decodes."""
 
-    Attributes
-    ----------
-    spans
-        Parts of the file, (start, end).
-    lead
-        Bytes in front of them.
-    stretched
-        Whether to say that far more follows: libsndfile decodes an MP3 file no further than it guesses from its size.
-    skipped, surplus
-        Samples of each channel in front of the sound, and behind it.
-    raw
-        Kind and byte order of samples without a header, as libsndfile calls them.
-    """
-
-    spans: tuple[tuple[int, int], ...]
-    lead: bytes = b""
+    spans: tuple[tuple[int, int], ...]  # parts of the file, (start, end)
+    lead: bytes = b""  # bytes in front of them
+    # whether to say that far more follows: libsndfile decodes an MP3 file no further than it guesses from its size
     stretched: bool = False
-    skipped: int = 0
+    skipped: int = 0  # skipped and surplus: samples of each channel in front of the sound, and behind it
     surplus: int = 0
-    raw: tuple[str, str] | None = None
+    raw: tuple[str, str] | None = None  # kind and byte order of samples without a header, as libsndfile calls them
 
     def moved(self, by: int) -> Reading:
         """The same of a file with so many bytes more in front."""
