@@ -6,9 +6,11 @@ Until they are presented, clips of several views lie side by side: M counts the 
 other. So every operation on frames treats all views alike; operations that need decibels leave PCEN views out.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from birdcache.arrays import Ints
 from birdcache.params.recipe import Recipe
-from birdcache.params.views import AnyView, MelView, each_of
+from birdcache.params.views import AnyView, MelView, PcenView, each_of
 from train.augment import ops
 from train.augment.normalise import Normaliser, as_images
 from train.augment.ops import noise_bank, to_device
@@ -24,6 +26,13 @@ from train.data.augment_draws import Effects, band_curves
 from train.data.batch_plan import BACKGROUND, PARTNER, BatchPlan, Planner, mapped, part
 from train.data.frames import NOTHING, DeviceFrames, Frames
 from train.data.loader import DeviceClock, ahead, staged_ahead
+
+if TYPE_CHECKING:
+    from train.augment.kernel import Kernel
+
+KNOWN = frozenset(  # augmentations of the kernel; a recipe with others gets torch's operations
+    ("gain_db", "time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "spec_augment")
+)
 
 
 @dataclass(frozen=True)
@@ -62,17 +71,25 @@ class BatchTransform:
     drawn (`full`), so that no shape depends on what is drawn.
     """
 
-    def __init__(self, view: AnyView, recipe: Recipe, normaliser: Normaliser, device: torch.device) -> None:
-        self.device, self.full = device, device.type == "cuda"
+    def __init__(
+        self,
+        view: AnyView,
+        recipe: Recipe,
+        normaliser: Normaliser,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Images become `dtype` where the kernel makes them, since a network that computes in it would make them so."""
+        self.view, self.recipe, self.device, self.dtype = view, recipe, device, dtype
+        self.full = device.type == "cuda"
         self._normaliser, self._augment = normaliser, recipe.augment
         self._in_db = bins_in_db(view)
         self._mean_is_zero = recipe.normalise == "clip"
         self._kept: Tensor | None = None
         noise, eq, frames = recipe.augment.noise, recipe.augment.eq, view.frames(recipe.clip_s)
-        self._curves_JM = to_device(band_curves(eq.bands, view.n_mels), device)
-        if noise.probability:
-            banks = [noise_bank(one, noise.colour, frames, recipe.seed) for one in each_of(view)]
-            self._noise_NM = to_device(np.concatenate(banks, axis=1), device)
+        self.curves_JM = to_device(band_curves(eq.bands, view.n_mels), device)
+        banks = [noise_bank(one, noise.colour, frames, recipe.seed) for one in each_of(view) if noise.probability]
+        self.noise = to_device(np.concatenate(banks, axis=1), device) if banks else None
 
     def __call__(self, values: Tensor, inputs: StepInputs) -> Batch:
         """Finish a batch.
@@ -85,7 +102,7 @@ class BatchTransform:
         clips_BTM, others, effects = values[: inputs.size], values[inputs.size :], inputs.effects
         places = self._places(inputs, len(others))
         if effects.tone_db.shape[2]:
-            tone_db, partner_P = ops.tones(effects.tone_db, self._curves_JM), places[0]
+            tone_db, partner_P = ops.tones(effects.tone_db, self.curves_JM), places[0]
             for bins in self._in_db:
                 ops.change_tone_(clips_BTM[:, :, bins], tone_db[:, 0])
                 ops.change_tone_(others[: len(partner_P), :, bins], tone_db[partner_P, 1])
@@ -93,7 +110,11 @@ class BatchTransform:
             clips_BTM = self._mixed_(clips_BTM, others, inputs, places)
         if self._augment.time_shift_s:
             clips_BTM.copy_(ops.roll_frames(clips_BTM, effects.shift, self._room(clips_BTM, inputs.size)))
-        shown_BCTM = self._masked_(self._normaliser(clips_BTM), effects)
+        return self.present(clips_BTM, inputs)
+
+    def present(self, clips_BTM: Tensor, inputs: StepInputs) -> Batch:
+        """Make images of clips (B, T, M) that are mixed and rolled. Overwrites them."""
+        shown_BCTM = self._masked_(self._normaliser(clips_BTM), inputs.effects)
         return Batch(as_images(shown_BCTM), inputs.targets, inputs.weights, inputs.importance)
 
     def _places(self, inputs: StepInputs, others: int) -> list[Tensor]:
@@ -134,7 +155,8 @@ class BatchTransform:
             added_Q = effects.added[places[1], 0]
             ops.add_in_ratio_(sounds_RTM, others[len(partner_P) :], background_Q, added_Q)
         if len(noise_Q):
-            ops.take_spans(self._noise_NM, effects.noise_start[places[2]], noise_QTM)
+            assert self.noise is not None
+            ops.take_spans(self.noise, effects.noise_start[places[2]], noise_QTM)
             ops.add_in_ratio_(sounds_RTM, noise_QTM, noise_Q, effects.added[places[2], 1])
         for bins in self._in_db:
             ops.to_db_(sounds_RTM[:, :, bins])
@@ -173,6 +195,7 @@ class TrainingBatches:
     def __init__(self, planner: Planner, frames: Frames, augment: BatchTransform) -> None:
         self.planner, self.augment, self._frames = planner, augment, frames
         self._resident = frames if augment.full and isinstance(frames, DeviceFrames) else None
+        self._kernel = open_kernel(augment, planner, frames) if augment.device.type == "cuda" else None
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -204,10 +227,26 @@ class TrainingBatches:
         On a GPU a function of the inputs and of the memory that holds the store: it copies nothing to the device, waits
         for nothing, and its shapes are those of the inputs, so that a CUDA graph can hold it together with the step.
         """
+        if self._kernel:
+            try:
+                return self._by_kernel(self._kernel, inputs)
+            except torch.OutOfMemoryError:
+                raise
+            except (
+                Exception
+            ) as error:  # no compiler here, or none for this GPU; what else is wrong, torch meets as well
+                self._kernel = None
+                say_why_torch(error)
         if self._resident is None:
             return self.augment(self._frames.decode(inputs.codes), inputs)
         place_XT = self.planner.places(inputs.sounds, self._resident.padding)
         return self.augment(self._frames.decode(self._resident.gather(place_XT)), inputs)
+
+    def _by_kernel(self, kernel: Kernel, inputs: StepInputs) -> Batch:
+        codes = self._resident.stored if self._resident else inputs.codes[0]
+        tone_db = ops.tones(inputs.effects.tone_db, self.augment.curves_JM)
+        made = kernel(codes, inputs.sounds, inputs.effects, tone_db)
+        return Batch(made, *inputs[3:]) if kernel.finishes else self.augment.present(made, inputs)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, float]]:
         """The batches of an epoch from number `first` on, each with the seconds spent waiting for its data."""
@@ -237,6 +276,26 @@ class TrainingBatches:
         sounds = np.stack([place, plan.frames, plan.start], axis=2)
         arrays: tuple[Any, ...] = (sounds, plan.effects, plan.targets, plan.weights, plan.importance)
         return StepInputs((), *mapped(arrays, lambda array: to_device(array, self.augment.device)))
+
+
+def open_kernel(augment: BatchTransform, planner: Planner, frames: Frames) -> Kernel | None:
+    """The kernel that makes such batches; None, so that torch makes them, where it lacks an augmentation or Triton."""
+    view, recipe = augment.view, augment.recipe
+    if not isinstance(view, MelView | PcenView) or not KNOWN.issuperset(type(recipe.augment).model_fields):
+        return None
+    try:
+        from train.augment.kernel import Kernel
+    except ImportError as error:
+        say_why_torch(error)
+        return None
+    padding = frames.padding if isinstance(frames, DeviceFrames) else None
+    finishes = recipe.channels == ["level"] and recipe.normalise == "clip"
+    return Kernel(view, recipe, frames.quantizer, planner.sounds, padding, augment.noise, finishes, augment.dtype)
+
+
+def say_why_torch(error: Exception) -> None:
+    """Print that torch takes the kernel's place."""
+    print(f"batches are made by torch, an operation after another, since Triton cannot be used: {str(error)[:200]}")
 
 
 def bins_in_db(view: AnyView) -> list[slice]:

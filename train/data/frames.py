@@ -158,8 +158,8 @@ class DeviceFrames(Frames):
     def __init__(self, store: Store, device: torch.device) -> None:
         super().__init__(store.quantizer, device)
         self._store, self._device, self.padding = store, device, store.manifest.frames
-        self._codes = torch.empty((self.padding + 1, store.view.n_mels), dtype=_torch_dtype(store), device=device)
-        self._codes[self.padding] = _lowest(store.quantizer)
+        self.stored = torch.empty((self.padding + 1, store.view.n_mels), dtype=_torch_dtype(store), device=device)
+        self.stored[self.padding] = _lowest(store.quantizer)
         first = np.cumsum([0, *(part.frames for part in store.manifest.parts)]).tolist()
         with ThreadPoolExecutor(reading_threads(store), thread_name_prefix="upload") as threads:
             list(threads.map(self._upload, range(len(store.manifest.parts)), first[:-1], first[1:]))
@@ -173,7 +173,7 @@ class DeviceFrames(Frames):
         for begin in range(first, end, UPLOAD_FRAMES):
             count = min(UPLOAD_FRAMES, end - begin)
             np.concatenate(list(reader.rows(begin - first, count)), out=piece.numpy()[:count])
-            self._codes[begin : begin + count] = piece[:count]
+            self.stored[begin : begin + count] = piece[:count]
 
     def place(self, row: Ints, position: Ints) -> Ints:
         """Places of frames of recordings on the axis of all frames."""
@@ -190,7 +190,7 @@ class DeviceFrames(Frames):
 
     def gather(self, place_BT: Tensor) -> tuple[Tensor, ...]:
         """The frames at places on the axis of all frames."""
-        return (self._codes.index_select(0, place_BT.reshape(-1)).reshape(*place_BT.shape, -1),)
+        return (self.stored.index_select(0, place_BT.reshape(-1)).reshape(*place_BT.shape, -1),)
 
 
 class ArrayFrames(Frames):

@@ -97,7 +97,8 @@ class ConcatFrames(Frames):
     """
 
     def __init__(self, first: Frames, second: Frames, rows: int) -> None:
-        self._stores, self._rows, self.uploader = (first, second), rows, first.uploader
+        self._stores, self._rows = (first, second), rows
+        self.quantizer, self.uploader = first.quantizer, first.uploader
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """Send each store's clips towards the device, and their places in the batch."""

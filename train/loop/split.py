@@ -17,7 +17,7 @@ from train.data.sampling import PseudoClips
 from train.loop.checkpoint import digest, environment
 from train.loop.distributed import ALONE, Ranks
 from train.loop.validation import Validation, check_split
-from train.model.classifier import Classifier, build_model
+from train.model.classifier import Classifier, autocast_dtype, build_model
 from train.model.sizes import Clips
 from train.model.weight_file import find_source
 
@@ -75,7 +75,9 @@ class TrainingSplit:
     def batches(self, model: Classifier) -> TrainingBatches:
         """The batches that the model is trained on."""
         member, recipe = self.member, self.member.recipe
-        transform = BatchTransform(member.view, recipe, Normaliser(member.view, recipe, model.statistics), self.device)
+        normaliser = Normaliser(member.view, recipe, model.statistics)
+        dtype = autocast_dtype(recipe.precision, self.device) or torch.float32
+        transform = BatchTransform(member.view, recipe, normaliser, self.device, dtype)
         planner = Planner(self.trained, member.view, recipe, self.ranks, self.pseudo)
         return TrainingBatches(planner, self.frames, transform)
 

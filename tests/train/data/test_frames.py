@@ -204,7 +204,7 @@ def test_values_beyond_two_billion_are_gathered_from_their_own_place(
     store = random_store(LENGTHS, view.model_copy(update={"dtype": "uint8"}))
     frames = DeviceFrames(store, cpu)
     before = 2**31 // view.n_mels + 1000
-    monkeypatch.setattr(frames, "_codes", quantized := torch.empty((before + 3, view.n_mels), dtype=torch.uint8))
+    monkeypatch.setattr(frames, "stored", quantized := torch.empty((before + 3, view.n_mels), dtype=torch.uint8))
     monkeypatch.setitem(store.__dict__, "first_frame", np.array([before]))
     quantized[before:] = torch.arange(3, dtype=torch.uint8)[:, None]
     position = np.array([[2, 0, 1]])

@@ -18,7 +18,8 @@ from cache.store import Store
 from tests.train.data.slow_batches import DEVIATION, MEAN, SlowBatches
 from train.augment.batch import Batch, BatchTransform, TrainingBatches
 from train.augment.normalise import BinStatistics, Normaliser
-from train.data.batch_plan import Planner
+from train.data import batch_plan
+from train.data.batch_plan import Planner, mapped
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
 
@@ -77,10 +78,13 @@ def examples(store: Store, examples_of: ExamplesOf) -> Examples:
     return examples_of(store, PRIMARY, SECONDARY, RATING)
 
 
-def batches_of(store: Store, examples: Examples, recipe: Recipe, frames: Frames | None = None) -> TrainingBatches:
+def batches_of(
+    store: Store, examples: Examples, recipe: Recipe, frames: Frames | None = None, full: bool = False
+) -> TrainingBatches:
     cpu = torch.device("cpu")
     statistics = BinStatistics(*(torch.tensor(each)[None].float() for each in (MEAN, DEVIATION)))  # one channel
     transform = BatchTransform(store.view, recipe, Normaliser(store.view, recipe, statistics), cpu)
+    transform.full = full
     return TrainingBatches(Planner(examples, store.view, recipe), frames or HostFrames(store, cpu), transform)
 
 
@@ -171,6 +175,32 @@ def test_the_placement_changes_no_bit(store: Store, examples: Examples, everythi
     host, device, stream = (concatenated(batches_of(store, examples, everything, frames), 0) for frames in placements)
     assert torch.equal(host.clips, device.clips)
     assert torch.equal(host.clips, stream.clips)
+
+
+@pytest.mark.parametrize("short", ["pad", "loop"])
+@pytest.mark.parametrize("frames", [HostFrames, DeviceFrames])
+def test_batches_of_one_shape_as_on_a_gpu_hold_the_same_clips(
+    store: Store, examples: Examples, everything: Recipe, cpu: torch.device, frames: Any, short: str
+) -> None:
+    recipe = resolve_recipe(everything, {"short": short})
+    expected = concatenated(batches_of(store, examples, recipe), 1)
+    batches = batches_of(store, examples, recipe, frames(store, cpu), full=True)
+    found = concatenated(batches, 1)
+    np.testing.assert_allclose(found.clips, expected.clips, atol=1e-4)
+    assert torch.equal(found.targets, expected.targets)
+    shapes = [mapped(inputs, lambda tensor: tensor.shape) for inputs, _ in batches.inputs(1)]
+    assert len(shapes) == 6
+    assert all(each == shapes[0] for each in shapes)
+
+
+@pytest.mark.parametrize("piece", [1, 10**9])
+def test_a_plan_in_pieces_and_an_epoch_that_is_resumed_give_the_same_batches(
+    store: Store, examples: Examples, everything: Recipe, cpu: torch.device, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    batches = batches_of(store, examples, everything, DeviceFrames(store, cpu), full=True)
+    expected = concatenated(batches, 2).clips[8:]
+    monkeypatch.setattr(batch_plan, "PIECE_CELLS", piece)
+    assert torch.equal(torch.cat([batch.clips for batch, _ in batches.epoch(2, 2)]), expected)
 
 
 def test_an_epoch_repeats_itself_and_differs_from_the_others(
