@@ -176,6 +176,7 @@ class MachineParams(Section):
     processes: Annotated[int, Field(ge=0, le=10_000)]
     placement: Literal["auto", "device", "host", "stream"]
     stream_gb: Positive
+    cuda_graph: Literal["auto", "off"] = "auto"
     pool: Annotated[str, Field(min_length=1)]
     checkpoints: Annotated[str, Field(min_length=1)]
     save_every_s: NonNegative

@@ -66,7 +66,16 @@ def _backbone_groups(model: Classifier, params: OptimiserParams) -> list[dict[st
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Let each group learn at its `lr_scale` times a rate."""
     for group in optimiser.param_groups:
-        group["lr"] = rate * group["lr_scale"]
+        own = rate * group["lr_scale"]
+        group["lr"] = group["lr"].fill_(own) if isinstance(group["lr"], torch.Tensor) else own
+
+
+def make_recordable(optimiser: torch.optim.Optimizer) -> None:
+    """Let a CUDA graph hold the optimiser's steps: rates become tensors, which a replay reads."""
+    for group in optimiser.param_groups:
+        device = group["params"][0].device
+        group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+        group["capturable"] = device.type == "cuda"
 
 
 def learning_rate(step: int, steps_per_epoch: int, epochs: int, params: OptimiserParams) -> float:

@@ -23,6 +23,7 @@ from train.data.member import ResolvedMember
 from train.loop.checkpoint import key_of
 from train.loop.distributed import ALONE, Ranks
 from train.loop.finished import FinishedTraining
+from train.loop.graph import recorder_for
 from train.loop.history import Epoch
 from train.loop.resume import Saver, checkpoints_root
 from train.loop.split import TrainingSplit, open_split
@@ -146,7 +147,8 @@ def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams)
         return
     ranks.check_batch(recipe.batch_size)
     model = split.model()
-    trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name)
+    recorder = recorder_for(recipe, machine, split.device, ranks)
+    trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name, recorder)
     print(f"{place.name}: {trainer.training_step.line}")
     print("\n".join(split_lines(split.trained, split.validated, recipe)))
     saver = Saver(checkpoints_root(machine) / place.folder, fingerprint, machine, ranks, split.device)

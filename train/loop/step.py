@@ -46,7 +46,7 @@ class TrainingStep:
             self._model.recompute(True)
         weights_K = torch.from_numpy(class_weights(counts_K, recipe.loss))
         self._loss = Loss(recipe.loss, weights_K.to(device))
-        self._optimiser = build_optimiser(self._model, recipe.optimiser)
+        self.optimiser = build_optimiser(self._model, recipe.optimiser)
         dtype = autocast_dtype(recipe.precision, device)
         self._dtype = DTYPES[ranks.highest(DTYPES.index(dtype), device)]
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
@@ -80,14 +80,15 @@ class TrainingStep:
         """The model that is validated and saved: with ema_decay the running mean of the weights."""
         return self._ema.model if self._ema else self._model
 
-    def begin_epoch(self, frozen: bool) -> None:
-        """Prepare an epoch; `frozen` trains the head alone."""
-        if frozen != self._frozen:
+    def begin_epoch(self, frozen: bool) -> bool:
+        """Prepare an epoch; `frozen` trains the head alone. True if that has changed."""
+        if changed := frozen != self._frozen:
             self._frozen = frozen
             self._model.freeze_backbone(frozen)
             self._network = nn.Identity()  # DDP must release the weights before the next DDP takes them
             self._network = self._ranks.parallel(self._called, self._device)
         self._model.train()
+        return changed
 
     def end_epoch(self) -> None:
         """Make the kept model the same in all processes."""
@@ -95,7 +96,7 @@ class TrainingStep:
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""
-        set_rate(self._optimiser, rate)
+        set_rate(self.optimiser, rate)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors, in host memory, and numbers for `resume`; all of several processes must call it.
@@ -113,7 +114,7 @@ class TrainingStep:
             statistics = {name: each for name, each in model.named_buffers() if each.is_floating_point()}
             tensors |= {f"{part}-of-each/{name}": self._ranks.whole(each[None]) for name, each in statistics.items()}
         for number, weight in enumerate(self._weights()):
-            kept = self._optimiser.state.get(weight, {})
+            kept = self.optimiser.state.get(weight, {})
             tensors |= {f"optimiser/{number}/{name}": each for name, each in kept.items()}
         here = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
         return here, {"steps": self._steps, "scaler": self._scaler.state_dict()}
@@ -133,7 +134,7 @@ class TrainingStep:
         for number, weight in enumerate(self._weights()):
             begins = f"optimiser/{number}/"
             names = [name.removeprefix(begins) for name in tensors if name.startswith(begins)]
-            self._optimiser.state[weight] = {name: _laid_out(tensors[begins + name], weight) for name in names}
+            self.optimiser.state[weight] = {name: _laid_out(tensors[begins + name], weight) for name in names}
         self._steps = numbers["steps"]
         if numbers["scaler"] and self._scaler.is_enabled():
             self._scaler.load_state_dict(dict(numbers["scaler"]))
@@ -150,7 +151,7 @@ class TrainingStep:
 
     def _weights(self) -> Iterator[Tensor]:
         """The parameters of the optimiser, in its order."""
-        return (weight for group in self._optimiser.param_groups for weight in group["params"])
+        return (weight for group in self.optimiser.param_groups for weight in group["params"])
 
     def _own(self, of_each: Tensor) -> Tensor:
         """This process's part of what was gathered from all."""
@@ -163,7 +164,21 @@ class TrainingStep:
         -------
         Their mean loss, a scalar that is still on the device; of several processes the loss of all.
         """
-        self._optimiser.zero_grad(set_to_none=True)
+        loss = self.learn(*group)
+        self.follow()
+        return loss
+
+    def follow(self) -> None:
+        """Count a step, and let the running mean follow it."""
+        self._steps += 1
+        if self._ema:
+            self._ema.update(self._steps)
+
+    def learn(self, *group: Batch) -> Tensor:
+        """The part of `step` that only launches kernels, the same in each step, so that a CUDA graph can hold it."""
+        if self._scaler.is_enabled():
+            self._scaler._per_optimizer_states.clear()  # what a recording left that failed
+        self.optimiser.zero_grad(set_to_none=True)
         clips, total = sum(len(batch.clips) for batch in group), torch.zeros((), device=self._device)
         for number, batch in enumerate(group, start=1):
             with self._exchange(last=number == len(group)):
@@ -172,21 +187,16 @@ class TrainingStep:
                 self._scaler.scale(loss * self._ranks.world).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         if self._recipe.optimiser.clip_norm:
-            self._scaler.unscale_(self._optimiser)
+            self._scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.optimiser.clip_norm)
-        self._scaler.step(self._optimiser)
+        self._scaler.step(self.optimiser)
         self._scaler.update()
-        self._steps += 1
-        if self._ema:
-            self._ema.update(self._steps)
         return total
 
     def _loss_of(self, batch: Batch) -> Tensor:
         """Loss of a batch; with several processes of the whole batch, so that no mean, mask or rank is of a share."""
-        # an odd last batch is not compiled, which would take longer than all steps on it
-        odd = self._ranks.world == 1 and len(batch.clips) != self._recipe.batch_size
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
-            logits: Logits = (self._model if odd else self._network)(batch.clips.contiguous(memory_format=self._layout))
+            logits: Logits = self._network(batch.clips.contiguous(memory_format=self._layout))
         if self._ranks.world == 1:
             return self._loss(logits, batch)
         frame_max = [] if logits.frame_max is None else [logits.frame_max]

@@ -18,8 +18,9 @@ from train.data.batch_plan import Planner
 from train.data.loader import DeviceClock
 from train.loop.checkpoint import STATE, Checkpoint
 from train.loop.distributed import ALONE, Ranks
+from train.loop.graph import Recorder, StepGraph
 from train.loop.history import DivergenceCheck, Epoch, History
-from train.loop.optim import learning_rate
+from train.loop.optim import learning_rate, make_recordable
 from train.loop.resume import Saver
 from train.loop.step import TrainingStep
 from train.loop.validation import Validation
@@ -31,7 +32,10 @@ AnyBatch = TypeVar("AnyBatch", Batch, StepInputs)
 
 
 class Trainer:
-    """Trains one model on one fold; `name` is that of the training in messages, such as `base-0`."""
+    """Trains one model on one fold; `name` is that of the training in messages, such as `base-0`.
+
+    With a recorder, steps are recorded and replayed.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Trainer:
         device: torch.device,
         ranks: Ranks = ALONE,
         name: str = "training",
+        recorder: Recorder | None = None,
     ) -> None:
         self.training_step = TrainingStep(model, batches.planner.class_counts, recipe, device, ranks)
         self.history, self.name = History.start(recipe, device), name
@@ -52,6 +57,10 @@ class Trainer:
         self._steps = -(-len(batches) // recipe.optimiser.accumulate)  # of an epoch
         self._next_waits: DeviceClock | None = None
         self._coming: Iterator[tuple[list[StepInputs], float]] | None = None  # what the next epoch begins with
+        self._graph: StepGraph | None = None
+        if recorder:
+            make_recordable(self.training_step.optimiser)
+            self._graph = StepGraph(partial(_learn, self.training_step, batches), recorder)
         self._start_epoch()
 
     def step(self, *group: Batch) -> torch.Tensor:
@@ -112,6 +121,8 @@ class Trainer:
         self.training_step.resume(tensors, checkpoint.facts["learner"])
         self.history.resume(checkpoint.facts["course"], checkpoint.files, tensors["loss"].to(self._device))
         self._coming = self._next_waits = None
+        if self._graph:
+            self._graph.forget()
         self._start_epoch()
 
     def clips(self, validation: Validation) -> tuple[int, int]:
@@ -131,7 +142,8 @@ class Trainer:
     def _epoch(self, validation: Validation, saver: Saver | None, advance: Advance) -> Epoch:
         number, totals = len(self.history.epochs), self.history.totals
         begin = time.perf_counter() - totals.elapsed_s
-        self.training_step.begin_epoch(frozen=number < self._recipe.optimiser.freeze_epochs)
+        if self.training_step.begin_epoch(frozen=number < self._recipe.optimiser.freeze_epochs) and self._graph:
+            self._graph.forget()
         for group, waited_s in self._coming or self._groups(number, totals.steps, self._waits):
             rate = self._set_rate(number, totals.steps)
             self._busy.begin()
@@ -158,7 +170,11 @@ class Trainer:
         if self._draws is not False:
             self._seed(epoch, step)
         before = self._random_state() if self._draws is None else None
-        loss = self.step(*map(self._batches.transform, group))
+        if self._graph:
+            loss = self._graph(*group)
+            self.training_step.follow()
+        else:
+            loss = self.step(*map(self._batches.transform, group))
         if before is not None:
             self._draws = not torch.equal(before, self._random_state())
         return loss
@@ -212,6 +228,10 @@ class Trainer:
         rate = learning_rate(epoch * self._steps + step, self._steps, self._recipe.epochs, optimiser)
         self.training_step.set_rate(rate)
         return rate
+
+
+def _learn(training_step: TrainingStep, batches: TrainingBatches, inputs: StepInputs) -> torch.Tensor:
+    return training_step.learn(batches.transform(inputs))
 
 
 def recordings_of(planner: Planner, size: int, epoch: int, step: int) -> list[str]:

@@ -28,6 +28,8 @@ from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.sections import MachineParams
 from birdcache.params.tune import TuneParams, as_override
 from cache import tables
+from train.loop.distributed import ALONE
+from train.loop.graph import recorder_for
 from train.loop.history import Epoch
 from train.loop.split import TrainingSplit, open_split
 from train.loop.trainer import Trainer
@@ -162,7 +164,8 @@ class Search:
         split = self._split_with(self._values(trial.params))
         recipe, model = split.member.recipe, split.model()
         name = f"{split.member.name}-{split.fold}, trial {number}"
-        trainer = Trainer(model, split.batches(model), recipe, split.device, name=name)
+        recorder = recorder_for(recipe, self.machine, split.device, ALONE)
+        trainer = Trainer(model, split.batches(model), recipe, split.device, name=name, recorder=recorder)
         history: list[Epoch] = []
         for epoch, _ in trainer.run(split.validation()):
             history.append(epoch)

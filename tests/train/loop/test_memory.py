@@ -44,7 +44,7 @@ def alive(training: Training, recipe: Recipe, steps: int | None) -> list[Any]:
             break
     step: Any = trainer.training_step
     batches: Any = trainer._batches
-    return [weakref.ref(each) for each in (trainer, batches._frames, step._model, step.kept, step._optimiser)]
+    return [weakref.ref(each) for each in (trainer, batches._frames, step._model, step.kept, step.optimiser)]
 
 
 @pytest.mark.usefixtures("without_collector")

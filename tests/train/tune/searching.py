@@ -49,7 +49,7 @@ class ScriptedTrainer:
     trained: list[Recipe] = field(default_factory=list)
     breaks: dict[int, BaseException] = field(default_factory=dict)
 
-    def __call__(self, model: None, batches: None, recipe: Recipe, device: torch.device, name: str) -> Any:
+    def __call__(self, model: None, batches: None, recipe: Recipe, device: torch.device, **others: Any) -> Any:
         self.trained.append(recipe)
         return SimpleNamespace(run=lambda validation: self.epochs(recipe, self.breaks.get(len(self.trained))))
 
