@@ -130,12 +130,18 @@ class Store:
 
     def copy_frames(self, row: int, start: int, out: Any) -> None:
         """Copy the values of recording `row`, from its frame `start` on, into `out` (T, M); they must lie inside it."""
-        part, first = int(self.part[row]), int(self.start[row]) + start
+        self.copy_rows(int(self.part[row]), int(self.start[row]) + start, out)
+
+    def copy_rows(self, part: int, first: int, out: Any, reader: PartReader | None = None) -> None:
+        """Copy a part's rows, from `first` on, into `out` (T, M), each chunk compared with its checksum.
+
+        A store that cannot be mapped is read by `reader`, or by one that all threads share.
+        """
         if self.is_mappable:
             self.mapped.copy_rows(part, first, out)
             return
         done = 0
-        for quantized in self._readers[part].rows(first, len(out)):
+        for quantized in (reader or self._readers[part]).rows(first, len(out)):
             out[done : done + len(quantized)] = quantized
             done += len(quantized)
 
