@@ -115,15 +115,25 @@ def each_step_waits_for(gpu: FakeGpu, split: TrainingSplit) -> Counter[Event]:
     return many - few
 
 
-@pytest.mark.parametrize(
-    ("name", "placement"),
-    [(name, "device") for name in RECIPES]
-    + [(name, at) for name in ("padded", "everything") for at in ("host", "stream")],
-)
-def test_no_step_of_training_and_no_batch_of_validation_waits(
-    gpu: FakeGpu, split: Split, name: str, placement: str
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_step_of_training_and_no_batch_of_validation_waits(gpu: FakeGpu, split: Split, name: str) -> None:
+    assert not each_step_waits_for(gpu, split(RECIPES[name]))
+
+
+@pytest.mark.parametrize("name", ["padded", "everything"])
+@pytest.mark.parametrize("way", ["host", "stream", "torch"])
+def test_no_step_waits_wherever_frames_lie_and_whatever_makes_a_batch(
+    gpu: FakeGpu,
+    split: Split,
+    name: str,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert not each_step_waits_for(gpu, split(RECIPES[name], placement))
+    if way == "torch":
+        monkeypatch.setattr("train.augment.batch.open_kernel", lambda *arguments: None)
+    assert not each_step_waits_for(gpu, split(RECIPES[name], "device" if way == "torch" else way))
+    assert "Triton" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("channels", [["level"], ["pcen", "level", "slope"]])
