@@ -33,11 +33,11 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     keep_heap()
     as_made = timm.create_model(BACKBONE, in_chans=1, num_classes=206).to(device)
-    as_made = as_made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    as_made = as_made.to(memory_format=torch.channels_last)
     plain = copy.deepcopy(as_made)
-    for module in plain.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False
+    in_place: list[Any] = [module for module in plain.modules() if getattr(module, "inplace", False)]
+    for module in in_place:
+        module.inplace = False
     images = torch.randn(CLIPS, 1, MEL_BINS, FRAMES, device=device).to(memory_format=torch.channels_last)
     model = Classifier(as_made, MEL_BINS).to(device)
     ours, timms = RunningMean(model, 0.999), ModelEmaV3(model, 0.999, use_warmup=True, warmup_power=0.75)

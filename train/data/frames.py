@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from birdcache.arrays import Ints
 from birdcache.errors import TrainError
@@ -153,7 +153,10 @@ class StreamFrames(CopiedFrames):
 
 
 class DeviceFrames(Frames):
-    """Holds the whole store in the device's memory, and one row of padding behind it; a batch is one gather."""
+    """Holds the whole store in the device's memory, and one row of padding behind it; a batch is one gather.
+
+    Of several processes each reads its share of the parts, and the devices exchange them.
+    """
 
     def __init__(self, store: Store, device: torch.device) -> None:
         super().__init__(store.quantizer, device)
@@ -161,8 +164,13 @@ class DeviceFrames(Frames):
         self.stored = torch.empty((self.padding + 1, store.view.n_mels), dtype=_torch_dtype(store), device=device)
         self.stored[self.padding] = _lowest(store.quantizer)
         first = np.cumsum([0, *(part.frames for part in store.manifest.parts)]).tolist()
+        pieces = list(zip(range(len(store.manifest.parts)), first[:-1], first[1:], strict=True))
+        together = distributed.is_initialized()
+        rank, world = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
         with ThreadPoolExecutor(reading_threads(store), thread_name_prefix="upload") as threads:
-            list(threads.map(self._upload, range(len(store.manifest.parts)), first[:-1], first[1:]))
+            list(threads.map(self._upload, *zip(*pieces[rank::world], strict=True)))
+        for part, begin, end in pieces if together else ():
+            distributed.broadcast(self.stored[begin:end], part % world)
 
     def _upload(self, part: int, first: int, end: int) -> None:
         """Read a part whole, each chunk compared with its checksum, and copy it to the device.
@@ -229,6 +237,7 @@ def open_frames(store: Store, device: torch.device, machine: MachineParams) -> t
     if (opened := _OPENED.get(key)) is not None:
         return opened, f"reading frames of {store.path} from where they are open already"
     chosen, why = (machine.placement, "as asked") if machine.placement != "auto" else _choice(store, device)
+    chosen = _agreed(chosen, device)
     if chosen == "device" and device.type == "cuda" and _size_bytes(store) > (free_bytes := _free_bytes(device)):
         raise TrainError(
             f"machine.placement: device puts the whole store into the GPU's memory, but {store.path} takes "
@@ -250,6 +259,16 @@ def open_frames(store: Store, device: torch.device, machine: MachineParams) -> t
     line = f"reading {_size_bytes(store) / 1e6:,.0f} MB of frames from {way} {device} (placement {chosen}: {why})"
     _OPENED[key] = frames = build()
     return frames, line
+
+
+def _agreed(chosen: str, device: torch.device) -> str:
+    """A placement that all processes can have: that of the one with least room."""
+    if not distributed.is_initialized():
+        return chosen
+    order = ("device", "host", "stream")
+    number = torch.tensor([order.index(chosen)], device=device)
+    distributed.all_reduce(number, distributed.ReduceOp.MAX)
+    return order[int(number)]
 
 
 def _choice(store: Store, device: torch.device) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from train.augment.batch import Batch, BatchTransform, TrainingBatches
 from train.augment.normalise import Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
-from train.data.frames import HostFrames
+from train.data.frames import DeviceFrames, HostFrames
 from train.loop.distributed import ALONE, Ranks, _warn_of_unlike_gpus, run_together
 from train.loop.step import TrainingStep
 from train.loop.validation import Validation
@@ -171,6 +171,18 @@ class Running(torch.nn.Module):
         self.register_buffer("seen", torch.tensor(7))
 
 
+class ShareOfFrames(DeviceFrames):
+    """Writes down which parts this process reads."""
+
+    def __init__(self, store: Store, device: torch.device) -> None:
+        self.read: list[int] = []
+        super().__init__(store, device)
+
+    def _upload(self, part: int, first: int, end: int) -> None:
+        self.read.append(part)
+        super()._upload(part, first, end)
+
+
 def exchange_and_write(store_path: Path, examples: Examples, recipe: Recipe, folder: Path, ranks: Ranks) -> None:
     rows = torch.tensor([[1.0, 2.0]]) * (ranks.rank + 1)
     rows.requires_grad_()
@@ -180,6 +192,8 @@ def exchange_and_write(store_path: Path, examples: Examples, recipe: Recipe, fol
     ranks.average_buffers(running)
     total = ranks.total(torch.tensor([1.0, 2.0 + ranks.rank], dtype=torch.float64))
     store = Store(store_path)
+    resident = DeviceFrames(store, CPU)
+    torch.save((resident.stored, ShareOfFrames(store, CPU).read), folder / f"resident-{ranks.rank}.pt")
     measured = Validation(examples, HostFrames(store, CPU), store.view, recipe, CPU, 4, ranks)
     found = measured.predict(small_model(mel_bins=store.view.n_mels))
     torch.save((whole.detach(), rows.grad, total, running.state_dict(), found), folder / f"{ranks.rank}.pt")
@@ -200,6 +214,10 @@ def test_two_processes_gather_sum_average_and_validate_together(
     run_together(work, two_processes(params.machine), CPU)
     alone = Validation(examples, HostFrames(store, CPU), view, recipe, CPU, 4)
     scores, loss = alone.predict(small_model(mel_bins=view.n_mels))
+    for rank in (0, 1):
+        stored, read = torch.load(tmp_path / f"resident-{rank}.pt")
+        assert torch.equal(stored, DeviceFrames(store, CPU).stored)
+        assert read == [rank], "of two parts"
     both = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
     for rank, (whole, gradient, total, running, (found_scores, found_loss)) in enumerate(both):
         assert whole.tolist() == [[1, 2], [2, 4]]
