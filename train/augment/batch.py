@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from birdcache.arrays import Ints
 from birdcache.params.recipe import Recipe
-from birdcache.params.views import AnyView, MelView, PcenView, each_of
+from birdcache.params.views import AnyView, MelView, each_of
 from train.augment import ops
 from train.augment.normalise import Normaliser, as_images
 from train.augment.ops import noise_bank, to_device
@@ -195,7 +196,8 @@ class TrainingBatches:
     def __init__(self, planner: Planner, frames: Frames, augment: BatchTransform) -> None:
         self.planner, self.augment, self._frames = planner, augment, frames
         self._resident = frames if augment.full and isinstance(frames, DeviceFrames) else None
-        self._kernel = open_kernel(augment, planner, frames) if augment.device.type == "cuda" else None
+        has_known = KNOWN.issuperset(type(augment.recipe.augment).model_fields)
+        self._uses_kernel = augment.device.type == "cuda" and len(each_of(augment.view)) == 1 and has_known
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -227,26 +229,34 @@ class TrainingBatches:
         On a GPU a function of the inputs and of the memory that holds the store: it copies nothing to the device, waits
         for nothing, and its shapes are those of the inputs, so that a CUDA graph can hold it together with the step.
         """
-        if self._kernel:
+        if self._uses_kernel:
             try:
-                return self._by_kernel(self._kernel, inputs)
+                return self._by_kernel(inputs)
             except torch.OutOfMemoryError:
                 raise
-            except (
-                Exception
-            ) as error:  # no compiler here, or none for this GPU; what else is wrong, torch meets as well
-                self._kernel = None
-                say_why_torch(error)
+            except Exception as error:  # no Triton, no compiler, or none for this GPU; torch meets all other errors
+                self._uses_kernel = False
+                why = " ".join(str(error).split())[:200]
+                print(f"batches are made by torch, one operation after another, since Triton cannot be used: {why}")
         if self._resident is None:
             return self.augment(self._frames.decode(inputs.codes), inputs)
         place_XT = self.planner.places(inputs.sounds, self._resident.padding)
         return self.augment(self._frames.decode(self._resident.gather(place_XT)), inputs)
 
-    def _by_kernel(self, kernel: Kernel, inputs: StepInputs) -> Batch:
+    @cached_property
+    def _kernel(self) -> Kernel:
+        from train.augment.kernel import Kernel  # Triton is not there for every system
+
+        augment, padding, recipe = self.augment, self._resident.padding if self._resident else None, self.augment.recipe
+        finishes = recipe.channels == ["level"] and recipe.normalise == "clip"
+        of_recipe = augment.view, recipe, self._frames.quantizer, self.planner.sounds, padding, augment.noise
+        return Kernel(*of_recipe, finishes, augment.dtype)
+
+    def _by_kernel(self, inputs: StepInputs) -> Batch:
         codes = self._resident.stored if self._resident else inputs.codes[0]
         tone_db = ops.tones(inputs.effects.tone_db, self.augment.curves_JM)
-        made = kernel(codes, inputs.sounds, inputs.effects, tone_db)
-        return Batch(made, *inputs[3:]) if kernel.finishes else self.augment.present(made, inputs)
+        made = self._kernel(codes, inputs.sounds, inputs.effects, tone_db)
+        return Batch(made, *inputs[3:]) if self._kernel.finishes else self.augment.present(made, inputs)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, float]]:
         """The batches of an epoch from number `first` on, each with the seconds spent waiting for its data."""
@@ -276,26 +286,6 @@ class TrainingBatches:
         sounds = np.stack([place, plan.frames, plan.start], axis=2)
         arrays: tuple[Any, ...] = (sounds, plan.effects, plan.targets, plan.weights, plan.importance)
         return StepInputs((), *mapped(arrays, lambda array: to_device(array, self.augment.device)))
-
-
-def open_kernel(augment: BatchTransform, planner: Planner, frames: Frames) -> Kernel | None:
-    """The kernel that makes such batches; None, so that torch makes them, where it lacks an augmentation or Triton."""
-    view, recipe = augment.view, augment.recipe
-    if not isinstance(view, MelView | PcenView) or not KNOWN.issuperset(type(recipe.augment).model_fields):
-        return None
-    try:
-        from train.augment.kernel import Kernel
-    except ImportError as error:
-        say_why_torch(error)
-        return None
-    padding = frames.padding if isinstance(frames, DeviceFrames) else None
-    finishes = recipe.channels == ["level"] and recipe.normalise == "clip"
-    return Kernel(view, recipe, frames.quantizer, planner.sounds, padding, augment.noise, finishes, augment.dtype)
-
-
-def say_why_torch(error: Exception) -> None:
-    """Print that torch takes the kernel's place."""
-    print(f"batches are made by torch, an operation after another, since Triton cannot be used: {str(error)[:200]}")
 
 
 def bins_in_db(view: AnyView) -> list[slice]:

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from birdcache.params.recipe import Recipe
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import AnyView, MelView
 from cache.mel import POWER_FLOOR
 from cache.quantize import Quantizer
 from train.augment.normalise import SMALLEST_VARIATION
@@ -36,11 +36,10 @@ class Kernel:
     sounds : those that the recipe can mix, as of `Planner.sounds`.
     padding : place of a frame of padding in the store, if the kernel gathers clips itself.
     noise : bank of noise (N, M), if the recipe has noise.
-    finishes : whether it makes images; else clips (B, T, M) float32, in dB or PCEN, that are still to be presented.
-    dtype : of images.
+    finishes : whether it makes images, of type `dtype`; else clips (B, T, M) float32 that are still to be presented.
     """
 
-    view: MelView | PcenView
+    view: AnyView  # a single one
     recipe: Recipe
     quantizer: Quantizer
     sounds: list[int]
@@ -59,82 +58,52 @@ class Kernel:
         """
         batch, bins, frames = len(sounds_BS3), codes.shape[-1], self.view.frames(self.recipe.clip_s)
         scratch = torch.empty((batch, frames, bins), dtype=torch.float32, device=codes.device)
-        shape = (batch, 1, bins, frames) if self.finishes else scratch.shape
-        out = torch.empty(shape, dtype=self.dtype if self.finishes else torch.float32, device=codes.device)
-        columns = max(triton.next_power_of_2(bins), 16)
-        in_db = isinstance(self.view, MelView)
-        finish_clip[(batch,)](
-            codes,
-            sounds_BS3,
-            effects.span,
-            effects.weights,
-            tone_db,
-            effects.added,
-            scratch if self.noise is None else self.noise,
-            effects.noise_start,
-            effects.shift,
-            *effects.mel_masks,
-            *effects.time_masks,
-            scratch,
-            out,
-            self.padding or 0,
-            self.quantizer.step,
-            self.quantizer.low,
-            self.recipe.dynamic_range_db,
-            BATCH=batch,
-            T=frames,
-            M=bins,
-            COLUMNS=columns,
-            ROWS=max(BLOCK // columns, 1),
-            PARTNERS=self.sounds.index(PARTNER) if PARTNER in self.sounds else 0,
-            BACKGROUNDS=self.sounds.index(BACKGROUND) if BACKGROUND in self.sounds else 0,
-            GATHERS=self.padding is not None,
-            LOOPS=self.recipe.short == "loop",
-            IS_BYTE=self.quantizer.dtype == "uint8",
-            IN_DB=in_db,
-            TONES=tone_db.shape[2] if in_db else 0,
-            HAS_NOISE=self.noise is not None,
-            HAS_RANGE=in_db and self.recipe.dynamic_range_db > 0,
-            FINISHES=self.finishes,
-            MEL_MASKS=effects.mel_masks.width.shape[1],
-            TIME_MASKS=effects.time_masks.width.shape[1],
-            DB=DB_PER_DOUBLING,
-            FLOOR=POWER_FLOOR,
-            EVEN=SMALLEST_VARIATION,
-            num_warps=WARPS,
+        out = (
+            scratch.new_empty((batch, 1, bins, frames), dtype=self.dtype)
+            if self.finishes
+            else torch.empty_like(scratch)
         )
+        columns, in_db = triton.next_power_of_2(bins), isinstance(self.view, MelView)
+        range_db = self.recipe.dynamic_range_db
+        partners, backgrounds = (kind in self.sounds and self.sounds.index(kind) for kind in (PARTNER, BACKGROUND))
+        finish_clip[(batch,)](
+            codes, sounds_BS3, effects.span, effects.weights, tone_db, effects.added,
+            scratch if self.noise is None else self.noise, effects.noise_start, effects.shift,
+            *effects.mel_masks, *effects.time_masks, scratch, out,
+            self.padding or 0, self.quantizer.step, self.quantizer.low, range_db,
+            PARTNERS=int(partners), BACKGROUNDS=int(backgrounds),
+            BATCH=batch, T=frames, M=bins, COLUMNS=columns, ROWS=max(BLOCK // columns, 1),
+            GATHERS=self.padding is not None, LOOPS=self.recipe.short == "loop",
+            IS_BYTE=self.quantizer.dtype == "uint8", IN_DB=in_db, TONES=tone_db.shape[2] if in_db else 0,
+            HAS_NOISE=self.noise is not None, HAS_RANGE=in_db and range_db > 0, FINISHES=self.finishes,
+            MEL_MASKS=effects.mel_masks.width.shape[1], TIME_MASKS=effects.time_masks.width.shape[1],
+            DB=DB_PER_DOUBLING, FLOOR=POWER_FLOOR, EVEN=SMALLEST_VARIATION, num_warps=WARPS,
+        )  # fmt: skip
         return out
 
 
 @triton.jit
 def _values(
-    codes, sounds, b, sound, slot, t, m, there, padding, step, low,
-    BATCH: tl.constexpr, T: tl.constexpr, M: tl.constexpr,
-    GATHERS: tl.constexpr, LOOPS: tl.constexpr, IS_BYTE: tl.constexpr,
+    codes, sounds, tone, b, sound, slot, t, m, there, padding, step, low, BATCH: tl.constexpr, T: tl.constexpr,
+    M: tl.constexpr, GATHERS: tl.constexpr, LOOPS: tl.constexpr, IS_BYTE: tl.constexpr, TONES: tl.constexpr,
 ):  # fmt: skip
-    """Values of frames t of a sound of clip b: its place in the store, or its slot among the packed ones."""
+    """Values of frames t of a sound of clip b, by its place in the store or its slot in the batch; 0 if it lacks it."""
+    frames = tl.load(sounds + (b * 3 + sound) * 3 + 1)
     if GATHERS:
         place = tl.load(sounds + (b * 3 + sound) * 3)
-        frames = tl.load(sounds + (b * 3 + sound) * 3 + 1)
         position = tl.load(sounds + (b * 3 + sound) * 3 + 2) + t
         if LOOPS:
-            row = place + position % frames
+            row = place + position % tl.maximum(frames, 1)
         else:
             row = tl.where((position >= 0) & (position < frames), place + position, padding)
     else:
         row = (slot * BATCH + b).to(tl.int64) * T + t
-    value = tl.load(codes + row[:, None] * M + m[None, :], mask=there, other=0).to(tl.float32)
+    value = tl.load(codes + row[:, None] * M + m[None, :], mask=there & (frames > 0), other=0).to(tl.float32)
     if IS_BYTE:
         value = value * step + low
+    if TONES:
+        value += tl.load(tone + (2 * b + sound) * TONES + m % TONES, mask=m < M, other=0)[None, :]
     return value
-
-
-@triton.jit
-def _tone(tone, b, which, m, TONES: tl.constexpr, M: tl.constexpr):
-    """What makes a sound louder in each mel bin, in dB."""
-    if TONES == 0:
-        return tl.zeros_like(m).to(tl.float32)
-    return tl.load(tone + (2 * b + which) * TONES + m % TONES, mask=m < M, other=0)
 
 
 @triton.jit
@@ -143,8 +112,7 @@ def _seen(place, start, width, b, MASKS: tl.constexpr):
     seen = tl.full(place.shape, 1.0, tl.float32)
     for j in tl.static_range(MASKS):
         begin = tl.load(start + b * MASKS + j)
-        end = begin + tl.load(width + b * MASKS + j)
-        seen = tl.where((place >= begin) & (place < end), 0.0, seen)
+        seen = tl.where((place >= begin) & (place < begin + tl.load(width + b * MASKS + j)), 0.0, seen)
     return seen
 
 
@@ -158,116 +126,81 @@ def finish_clip(
     HAS_RANGE: tl.constexpr, FINISHES: tl.constexpr, MEL_MASKS: tl.constexpr, TIME_MASKS: tl.constexpr,
     DB: tl.constexpr, FLOOR: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
-    """Clip b of a batch, in passes over its frames; between them it lies in `scratch`, as power or as what is shown."""
+    """Clip b of a batch, in passes over its frames: measure what is added, mix, measure the mixture, present."""
     b = tl.program_id(0)
     m = tl.arange(0, COLUMNS)
-    clip = scratch + b.to(tl.int64) * T * M
-    has_partner = tl.load(sounds + (b * 3 + 1) * 3 + 1) > 0 if PARTNERS else False
-    background = tl.load(added + 2 * b) if BACKGROUNDS else 0.0
-    hiss = tl.load(added + 2 * b + 1) if HAS_NOISE else 0.0
-    is_added = (background > 0) | (hiss > 0)
-    is_changed = has_partner | is_added
-    sound_sum = tl.zeros((COLUMNS,), tl.float32)
-    background_sum = tl.zeros((COLUMNS,), tl.float32)
-    hiss_sum = tl.zeros((COLUMNS,), tl.float32)
-    loudest = tl.full((COLUMNS,), float("-inf"), tl.float32)
-    own_tone = _tone(tone, b, 0, m, TONES, M)
-    partner_tone = _tone(tone, b, 1, m, TONES, M)
-    begin = tl.load(span + 2 * b)
+    clip, image = scratch + b.to(tl.int64) * T * M, out + b.to(tl.int64) * T * M
+    background, hiss = tl.load(added + 2 * b), tl.load(added + 2 * b + 1)  # power relative to what they are laid under
+    is_changed = (tl.load(sounds + b * 9 + 4) > 0) | (background > 0) | (hiss > 0)
+    begin, own_weight, partner_weight = tl.load(span + 2 * b), tl.load(weights + 2 * b), tl.load(weights + 2 * b + 1)
     end = begin + tl.load(span + 2 * b + 1)
-    own_weight = tl.load(weights + 2 * b)
-    partner_weight = tl.load(weights + 2 * b + 1)
-    hiss_begin = tl.load(noise_start + b)
-    for t0 in range(0, T, ROWS):  # mix in the partner, and measure what is to be added
-        t = t0 + tl.arange(0, ROWS)
-        there = (t < T)[:, None] & (m < M)[None, :]
-        x = _values(codes, sounds, b, 0, 0, t, m, there, padding, step, low, BATCH, T, M, GATHERS, LOOPS, IS_BYTE)
-        x += own_tone[None, :]
-        if is_changed:
-            if IN_DB:
-                x = tl.exp2(x * (1 / DB))
-            if has_partner:
-                y = _values(
-                    codes, sounds, b, 1, PARTNERS, t, m, there, padding, step, low,
-                    BATCH, T, M, GATHERS, LOOPS, IS_BYTE,
-                )  # fmt: skip
-                y += partner_tone[None, :]
-                if IN_DB:
-                    y = tl.exp2(y * (1 / DB))
+    first_hiss, by = tl.load(noise_start + b), tl.load(shift + b)
+    total = tl.zeros((COLUMNS,), tl.float32)
+    background_total, hiss_total = total, total
+    background_gain, hiss_gain = 0.0, 0.0
+    loudest = tl.full((COLUMNS,), float("-inf"), tl.float32)
+    for mixes in tl.static_range(0 if BACKGROUNDS or HAS_NOISE else 1, 2):  # what is added is measured first
+        for t0 in range(0, T, ROWS):
+            t = t0 + tl.arange(0, ROWS)
+            there = (t < T)[:, None] & (m < M)[None, :]
+            own = _values(codes, sounds, tone, b, 0, 0, t, m, there, padding, step, low,
+                          BATCH, T, M, GATHERS, LOOPS, IS_BYTE, TONES)  # fmt: skip
+            x = tl.exp2(own * (1 / DB)) if IN_DB else own
+            if PARTNERS:
+                y = _values(codes, sounds, tone, b, 1, PARTNERS, t, m, there, padding, step, low,
+                            BATCH, T, M, GATHERS, LOOPS, IS_BYTE, TONES)  # fmt: skip
+                y = tl.exp2(y * (1 / DB)) if IN_DB else y
                 inside = (t >= begin) & (t < end)
                 x = x * tl.where(inside, own_weight, 1.0)[:, None] + y * tl.where(inside, partner_weight, 0.0)[:, None]
-            if is_added:
-                sound_sum += tl.sum(tl.where(there, x, 0.0), axis=0)
-                if background > 0:
-                    y = _values(
-                        codes, sounds, b, 2, BACKGROUNDS, t, m, there, padding, step, low,
-                        BATCH, T, M, GATHERS, LOOPS, IS_BYTE,
-                    )  # fmt: skip
-                    if IN_DB:
-                        y = tl.exp2(y * (1 / DB))
-                    background_sum += tl.sum(tl.where(there, y, 0.0), axis=0)
-                if hiss > 0:
-                    y = tl.load(noise + (hiss_begin + t)[:, None] * M + m[None, :], mask=there, other=0)
-                    hiss_sum += tl.sum(y, axis=0)
-            elif IN_DB:
-                x = tl.log2(tl.maximum(x, FLOOR)) * DB
-        tl.store(clip + t[:, None] * M + m[None, :], x, mask=there)
-        loudest = tl.maximum(loudest, tl.max(tl.where(there, x, float("-inf")), axis=0))
-    if is_added:
-        level = tl.sum(sound_sum, axis=0)
-        background_gain = background * level / tl.sum(background_sum, axis=0) if background > 0 else 0.0
-        hiss_gain = hiss * (1 + background) * level / tl.sum(hiss_sum, axis=0) if hiss > 0 else 0.0
-        loudest = tl.full((COLUMNS,), float("-inf"), tl.float32)
-        tl.debug_barrier()
-        for t0 in range(0, T, ROWS):  # add background and noise
+            if not mixes:
+                total += tl.sum(tl.where(there, x, 0.0), axis=0)
+            if BACKGROUNDS:
+                y = _values(codes, sounds, tone, b, 2, BACKGROUNDS, t, m, there, padding, step, low,
+                            BATCH, T, M, GATHERS, LOOPS, IS_BYTE, 0)  # fmt: skip
+                y = tl.exp2(y * (1 / DB)) if IN_DB else y
+                x += y * background_gain
+                if not mixes:
+                    background_total += tl.sum(tl.where(there, y, 0.0), axis=0)
+            if HAS_NOISE:
+                y = tl.load(noise + (first_hiss + t)[:, None] * M + m[None, :], mask=there, other=0)
+                x += y * hiss_gain
+                if not mixes:
+                    hiss_total += tl.sum(y, axis=0)
+            if mixes:
+                x = tl.log2(tl.maximum(x, FLOOR)) * DB if IN_DB else x
+                x = tl.where(is_changed, x, own)
+                tl.store(clip + t[:, None] * M + m[None, :], x, mask=there)
+                loudest = tl.maximum(loudest, tl.max(tl.where(there, x, float("-inf")), axis=0))
+        if not mixes:
+            level = tl.sum(total, axis=0)
+            background_gain = background * level / tl.sum(background_total, axis=0) if BACKGROUNDS else 0.0
+            hiss_gain = hiss * (1 + background) * level / tl.sum(hiss_total, axis=0) if HAS_NOISE else 0.0
+    tl.debug_barrier()  # below, other threads read what these have written
+    peak = tl.max(loudest, axis=0)
+    lowest = peak - range_db if HAS_RANGE else float("-inf")
+    mean, scale = 0.0, 1.0
+    if FINISHES:
+        total, squares = tl.zeros((COLUMNS,), tl.float32), tl.zeros((COLUMNS,), tl.float32)
+        for t0 in range(0, T, ROWS):
             t = t0 + tl.arange(0, ROWS)
             there = (t < T)[:, None] & (m < M)[None, :]
             x = tl.load(clip + t[:, None] * M + m[None, :], mask=there, other=0)
-            if background > 0:
-                y = _values(
-                    codes, sounds, b, 2, BACKGROUNDS, t, m, there, padding, step, low,
-                    BATCH, T, M, GATHERS, LOOPS, IS_BYTE,
-                )  # fmt: skip
-                if IN_DB:
-                    y = tl.exp2(y * (1 / DB))
-                x += y * background_gain
-            if hiss > 0:
-                y = tl.load(noise + (hiss_begin + t)[:, None] * M + m[None, :], mask=there, other=0)
-                x += y * hiss_gain
-            if IN_DB:
-                x = tl.log2(tl.maximum(x, FLOOR)) * DB
-            tl.store(clip + t[:, None] * M + m[None, :], x, mask=there)
-            loudest = tl.maximum(loudest, tl.max(tl.where(there, x, float("-inf")), axis=0))
-    tl.debug_barrier()  # frames are rolled below, to other threads
-    lowest = tl.max(loudest, axis=0) - range_db if HAS_RANGE else float("-inf")
-    mean, scale = 0.0, 1.0
-    if FINISHES:
-        total = tl.zeros((COLUMNS,), tl.float32)
-        for t0 in range(0, T, ROWS):
-            t = t0 + tl.arange(0, ROWS)
-            there = (t < T)[:, None] & (m < M)[None, :]
-            x = tl.maximum(tl.load(clip + t[:, None] * M + m[None, :], mask=there, other=0), lowest)
-            total += tl.sum(tl.where(there, x, 0.0), axis=0)
-        mean = tl.sum(total, axis=0) / (T * M)
-        squares = tl.zeros((COLUMNS,), tl.float32)
-        for t0 in range(0, T, ROWS):
-            t = t0 + tl.arange(0, ROWS)
-            there = (t < T)[:, None] & (m < M)[None, :]
-            x = tl.maximum(tl.load(clip + t[:, None] * M + m[None, :], mask=there, other=0), lowest) - mean
-            squares += tl.sum(tl.where(there, x * x, 0.0), axis=0)
-        deviation = tl.sqrt(tl.sum(squares, axis=0) / (T * M - 1))
+            x = tl.where(there, tl.maximum(x, lowest) - peak, 0.0)  # from the peak, for float32's sake
+            total += tl.sum(x, axis=0)
+            squares += tl.sum(x * x, axis=0)
+        below = tl.sum(total, axis=0) / (T * M)
+        variance = (tl.sum(squares, axis=0) - below * below * (T * M)) / (T * M - 1)
+        mean, deviation = peak + below, tl.sqrt(tl.maximum(variance, 0.0))
         scale = tl.where(deviation <= EVEN * tl.abs(mean), 0.0, 1 / deviation)
-    by = tl.load(shift + b)
     seen_mel = _seen(m, mel_start, mel_width, b, MEL_MASKS)
-    image = out + b.to(tl.int64) * T * M
     for t0 in range(0, T, ROWS):
         t = t0 + tl.arange(0, ROWS)
         there = (t < T)[:, None] & (m < M)[None, :]
         source = ((t - by) % T + T) % T
         x = tl.load(clip + source[:, None] * M + m[None, :], mask=there, other=0)
         if FINISHES:
-            seen_time = _seen(t, time_start, time_width, b, TIME_MASKS)
-            x = (tl.maximum(x, lowest) - mean) * scale * seen_mel[None, :] * seen_time[:, None]
+            x = (tl.maximum(x, lowest) - mean) * scale * seen_mel[None, :]
+            x *= _seen(t, time_start, time_width, b, TIME_MASKS)[:, None]
             tl.store(image + m[None, :] * T + t[:, None], x.to(out.dtype.element_ty), mask=there)
         else:
             tl.store(image + t[:, None] * M + m[None, :], x, mask=there)

@@ -60,30 +60,25 @@ def frame_weights(span_N2: Tensor, weights_N2: Tensor, frames: int) -> tuple[Ten
     return own_NT, other_NT
 
 
-def mix_(sounds_RTM: Tensor, partners_PTM: Tensor, place_P: Tensor | None, own_RT: Tensor, other_PT: Tensor) -> Tensor:
+def mix_(sounds_RTM: Tensor, partners_PTM: Tensor, place_P: Tensor, own_RT: Tensor, other_PT: Tensor) -> Tensor:
     """Weigh sounds frame by frame and add to those at `place_P` their weighed partners, which are overwritten too.
 
-    Given power, this is how sounds mix. PCEN values, which are compressed energy, are mixed likewise. Without
-    `place_P`, here and below, each sound has its own.
+    Given power, this is how sounds mix. PCEN values, which are compressed energy, are mixed likewise.
 
     Source: mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019), on power as BirdCLEF's winners do it, not on dB.
     """
-    return _add_(sounds_RTM.mul_(own_RT[:, :, None]), partners_PTM.mul_(other_PT[:, :, None]), place_P)
+    sounds_RTM.mul_(own_RT[:, :, None])
+    return sounds_RTM.index_add_(0, place_P, partners_PTM.mul_(other_PT[:, :, None]))
 
 
-def add_in_ratio_(power_RTM: Tensor, added_QTM: Tensor, place_Q: Tensor | None, ratio_Q: Tensor) -> Tensor:
+def add_in_ratio_(power_RTM: Tensor, added_QTM: Tensor, place_Q: Tensor, ratio_Q: Tensor) -> Tensor:
     """Add sounds to those at `place_Q`, so loud that the mean powers over the clip have the wanted ratio.
 
     Overwrites the added sounds too. All power is above 0, so silence stays finite.
     """
-    level_Q = power_RTM.mean(dim=(1, 2))
-    level_Q = level_Q if place_Q is None else level_Q.index_select(0, place_Q)
+    level_Q = power_RTM.mean(dim=(1, 2)).index_select(0, place_Q)
     gain_Q = level_Q / added_QTM.mean(dim=(1, 2)) * ratio_Q
-    return _add_(power_RTM, added_QTM.mul_(gain_Q[:, None, None]), place_Q)
-
-
-def _add_(sounds_RTM: Tensor, added: Tensor, place: Tensor | None) -> Tensor:
-    return sounds_RTM.add_(added) if place is None else sounds_RTM.index_add_(0, place, added)
+    return power_RTM.index_add_(0, place_Q, added_QTM.mul_(gain_Q[:, None, None]))
 
 
 def take_spans(bank_NM: Tensor, start_Q: Tensor, into_QTM: Tensor) -> Tensor:

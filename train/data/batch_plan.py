@@ -19,7 +19,7 @@ from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
 from train.data.augment_draws import Effects, Mixtures, draw_effects, draw_mixtures
 from train.data.examples import Examples
-from train.data.labels import mixed_labels
+from train.data.labels import Labels, mixed_labels
 from train.data.random import Purpose, uniform
 from train.data.sampling import Drawn, PseudoClips, Sampler, clip_positions, clip_starts
 
@@ -69,13 +69,13 @@ class Spans(NamedTuple):
 class BatchPlan(NamedTuple):
     """Clips in the order of their epoch, each with its sounds (clip, partner, background), by numbers of one size.
 
-    A sound that a clip lacks has 0 frames, and the place of the clip itself.
+    A sound that a clip lacks has 0 frames, at any place.
     """
 
-    row: Ints  # (N, S), this and the next as in Spans
-    first: Ints  # (N, S)
-    frames: Ints  # (N, S)
-    start: Ints  # (N, S)
+    row: Ints  # (N, S), this and the next three as in Spans
+    first: Ints
+    frames: Ints
+    start: Ints
     mixtures: Mixtures
     effects: Effects
     targets: Floats32  # (N, K)
@@ -174,21 +174,19 @@ class Planner:
         seed, augment = self._recipe.seed, self._recipe.augment
         mixtures = draw_mixtures(seed, epoch, index_N, augment, self._clip_frames, self._pseudo)
         effects = draw_effects(epoch, index_N, self._recipe, self._view, mixtures)
-        has_N3 = np.stack([np.ones_like(mixtures.partnered), mixtures.partnered, effects.added[:, 0] > 0], axis=1)
-        index_P, index_Q = index_N[mixtures.partnered], index_N[has_N3[:, BACKGROUND]]
-        mixed = np.concatenate([self.sampler.recordings(drawn, index_N), self.sampler.partners(epoch, drawn, index_P)])
-        example = np.concatenate([mixed, self._background[self._choice(epoch, index_Q)]])
-        purposes = ((index_N, Purpose.START), (index_P, Purpose.PARTNER_START), (index_Q, Purpose.BACKGROUND_START))
-        draw = np.concatenate([self._draw(epoch, index, purpose) for index, purpose in purposes])
-        spans = self._spans(example, draw)
-        labels = self._labels(mixed, spans)
+        own, partner = self.sampler.recordings(drawn, index_N), self.sampler.partners(epoch, drawn, index_N)
+        choice = np.floor(self._draw(epoch, index_N, Purpose.BACKGROUND) * len(self._background)).astype(np.int64)
+        starts = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START)
+        pairs = zip((own, partner, self._background[choice]), starts, strict=True)
+        spans = [self._spans(example, self._draw(epoch, index_N, purpose)) for example, purpose in pairs]
+        labels, others = self._labels(own, spans[CLIP]), self._labels(partner, spans[PARTNER])
         if self._pseudo:
             chosen = self._pseudo.drawn(seed, epoch, index_N[mixtures.pseudo])
-            _put_(
-                self._pseudo, chosen, len(index_N) + np.flatnonzero(mixtures.pseudo[mixtures.partnered]), spans, labels
-            )
-        row, first, frames, start = (_spread(each, has_N3) for each in spans)
-        return BatchPlan(row, first, frames * has_N3, start, mixtures, effects, *mixed_labels(*labels, mixtures))
+            _put_(self._pseudo, chosen, mixtures.pseudo, spans[PARTNER], others)
+        row, first, frames, start = (np.stack(column, axis=1) for column in zip(*spans, strict=True))
+        frames[:, PARTNER] *= mixtures.partnered
+        frames[:, BACKGROUND] *= effects.added[:, 0] > 0
+        return BatchPlan(row, first, frames, start, mixtures, effects, *mixed_labels(labels, others, mixtures))
 
     def _spans(self, example: Ints, draw: Floats64) -> Spans:
         """Where clips of examples lie that begin where `draw` says."""
@@ -196,26 +194,19 @@ class Planner:
         row, first, frames = examples.rows[example], examples.first[example], examples.frames[example]
         return Spans(row, first, frames, clip_starts(frames, self._clip_frames, self._loop, draw))
 
-    def _labels(self, mixed: Ints, spans: Spans) -> tuple[Floats32, Floats32, Floats32]:
-        """Targets, weights and importance of examples, the first of these spans."""
-        _, first, frames, start = (each[: len(mixed)] for each in spans)
-        targets, weights = self._examples.targets(mixed, self._recipe.secondary)
-        begin = first + np.where(frames < self._clip_frames, 0, start)  # a short recording is shown whole
-        end = begin + np.minimum(frames, self._clip_frames)
-        self._examples.heard_targets_(mixed, begin, end, targets, weights)
-        return targets, weights, self._examples.importance(mixed, self._recipe.loss.lowest_rating_weight)
+    def _labels(self, example: Ints, spans: Spans) -> Labels:
+        """Labels of clips of examples."""
+        targets, weights = self._examples.targets(example, self._recipe.secondary)
+        begin = spans.first + np.where(spans.frames < self._clip_frames, 0, spans.start)  # a short one is shown whole
+        end = begin + np.minimum(spans.frames, self._clip_frames)
+        self._examples.heard_targets_(example, begin, end, targets, weights)
+        return Labels(targets, weights, self._examples.importance(example, self._recipe.loss.lowest_rating_weight))
 
     def clips_of(self, plan: BatchPlan, full: bool = False) -> tuple[Ints, Ints]:
-        """Rows and positions (-1 = padding) of a batch's clips, then of its partners, then of its backgrounds.
+        """Rows (X,) and positions (X, T), -1 for padding, of all clips, then of their partners, then of backgrounds.
 
-        Parameters
-        ----------
-        full : as many of each sound as there are clips, so that every batch has one shape; those that a clip lacks are
-            all padding.
-
-        Returns
-        -------
-        row, position : (X,) and (X, T); see `clip_positions`.
+        With `full` as many of each sound as there are clips, so that every batch has one shape; what a clip lacks is
+        padding.
         """
         has_SN = (plan.has | full).T[self.sounds]
         row, first, frames, start = (each.T[self.sounds][has_SN] for each in plan[:4])
@@ -224,16 +215,9 @@ class Planner:
         return row, position
 
     def places(self, sounds_BS3: Tensor, padding: int) -> Tensor:
-        """As `clips_of` for full shapes, on the device.
+        """As `clips_of` for full shapes, on the device: (X, T) places among all frames, with that of `padding`.
 
-        Parameters
-        ----------
-        sounds_BS3 : place of the recording's used frames among all frames of the store, their number, start in them.
-        padding : place of a frame of padding.
-
-        Returns
-        -------
-        (X, T) places among all frames.
+        `sounds_BS3` is as in `StepInputs`.
         """
         sounds_X3 = torch.cat([sounds_BS3[:, sound] for sound in self.sounds])  # a list as index would be copied there
         place, frames, start = sounds_X3[..., None].unbind(1)
@@ -242,34 +226,20 @@ class Planner:
             return torch.where(frames > 0, place + position_XT % frames.clamp(min=1), padding)
         return torch.where((position_XT >= 0) & (position_XT < frames), place + position_XT, padding)
 
-    def _choice(self, epoch: int, index_Q: Ints) -> Ints:
-        draw_Q = self._draw(epoch, index_Q, Purpose.BACKGROUND)
-        return np.floor(draw_Q * len(self._background)).astype(np.int64)
-
     def _draw(self, epoch: int, index: Ints, purpose: Purpose) -> Floats64:
         return uniform(self._recipe.seed, epoch, index, purpose)[:, 0]
 
 
-def _spread(each: Ints, has_N3: Bools) -> Ints:
-    """Numbers of clips, then partners, then backgrounds as a row for each clip; a missing one is as of the clip."""
-    spread_N3 = np.repeat(each[: len(has_N3), None], 3, axis=1)
-    spread_N3.T[has_N3.T] = each
-    return spread_N3
-
-
-def _put_(
-    pseudo: PseudoClips, chosen: Ints, place: Ints, spans: Spans, labels: tuple[Floats32, Floats32, Floats32]
-) -> None:
+def _put_(pseudo: PseudoClips, chosen: Ints, place: Bools, spans: Spans, labels: Labels) -> None:
     """Put chosen pseudo-labelled clips in the places of those partners that are such ones; they have no rating."""
-    there = pseudo.row[chosen], np.zeros_like(chosen), pseudo.frames[chosen], pseudo.start[chosen]
-    for span, number in zip(spans, there, strict=True):
-        span[place] = number
-    targets, weights, importance = labels
-    targets[place], weights[place], importance[place] = pseudo.scores[chosen], 1, 0
+    columns: tuple[Any, ...] = (*spans, *labels)
+    there = pseudo.row[chosen], 0, pseudo.frames[chosen], pseudo.start[chosen], pseudo.scores[chosen], 1, 0
+    for column, values in zip(columns, there, strict=True):
+        column[place] = values
 
 
 def background_examples(examples: Examples, recipe: Recipe) -> Ints:
-    """The recordings without birds, of the label that the recipe names; none without background.
+    """The recordings without birds, of the label that the recipe names; without background, any.
 
     Raises
     ------
@@ -278,7 +248,7 @@ def background_examples(examples: Examples, recipe: Recipe) -> Ints:
     """
     wanted = recipe.augment.background
     if not wanted.probability:
-        return np.empty(0, np.int64)
+        return np.zeros(1, np.int64)
     number = examples.labels.index(wanted.label) if wanted.label in examples.labels else -1
     found = np.flatnonzero(examples.primary == number)
     if not len(found):

@@ -95,12 +95,9 @@ class Frames(ABC):
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """Bring what a batch needs towards the device; may run in another thread, ahead of time."""
 
-    @abstractmethod
     def codes(self, staged: Uploaded) -> tuple[Tensor, ...]:
-        """Quantised values of the batch on the device, of each view: (B, T, M), padding as the lowest value.
-
-        The host waits for nothing.
-        """
+        """Quantised values of the batch on the device, of each view: (B, T, M), with padding as the lowest value."""
+        return (self.uploader.receive(staged),)
 
     def decode(self, codes: tuple[Tensor, ...]) -> Tensor:
         """Values of codes: (B, T, M) float32, with M the mel bins of all views together."""
@@ -132,10 +129,6 @@ class CopiedFrames(Frames):
         self._reader.copy(find_slices(self._store, row_B, position_BT), quantized.numpy())
         quantized.numpy()[np.flatnonzero(position_BT < 0)] = _lowest(self.quantizer)
         return self.uploader.send(quantized.view(*position_BT.shape, -1))
-
-    def codes(self, staged: Uploaded) -> tuple[Tensor, ...]:
-        """The staged values."""
-        return (self.uploader.receive(staged),)
 
 
 class HostFrames(CopiedFrames):
@@ -217,10 +210,6 @@ class ArrayFrames(Frames):
         quantized = np.asarray(self._codes[np.maximum(position_BT, 0)])
         quantized[position_BT < 0] = _lowest(self.quantizer)
         return self.uploader.send(torch.from_numpy(quantized))
-
-    def codes(self, staged: Uploaded) -> tuple[Tensor, ...]:
-        """The staged values."""
-        return (self.uploader.receive(staged),)
 
 
 def open_frames(store: Store, device: torch.device, machine: MachineParams) -> tuple[Frames, str]:

@@ -1,31 +1,30 @@
 """Labels of mixtures. P mixture, K class."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from birdcache.arrays import Floats32, Floats64, Ints
 from train.data.augment_draws import RULES, Mixtures
 
 
-def mixed_labels(
-    targets: Floats32, weights: Floats32, importance: Floats32, mixtures: Mixtures
-) -> tuple[Floats32, Floats32, Floats32]:
-    """Targets, weights and importance of clips, mixed as the clips are.
+class Labels(NamedTuple):
+    """Labels of clips."""
 
-    Parameters
-    ----------
-    targets, weights : (N + P, K) of clips, then of partners; `importance` : (N + P,). Those of clips are overwritten.
+    targets: Floats32  # (N, K)
+    weights: Floats32  # (N, K), 0 for cells left out of the loss
+    importance: Floats32  # (N,) weight of the clip in the loss
 
-    Returns
-    -------
-    (N, K), (N, K) and (N,) float32.
-    """
-    place, size = np.flatnonzero(mixtures.partnered), len(mixtures.partnered)
-    share, rule = mixtures.share[place], mixtures.rule[place]
-    both = mix_targets(targets[place], targets[size:], share, rule)
-    targets[place] = both
-    weights[place] = mix_weights(weights[place], weights[size:], both)
-    importance[place] = mix_importance(importance[place], importance[size:], share, rule)
-    return targets[:size], weights[:size], importance[:size]
+
+def mixed_labels(labels: Labels, others: Labels, mixtures: Mixtures) -> Labels:
+    """Labels of clips, mixed with those of their partners as the clips are; `labels` is overwritten."""
+    chosen = mixtures.partnered
+    own, other = (Labels(*(column[chosen] for column in each)) for each in (labels, others))
+    share, rule = mixtures.share[chosen], mixtures.rule[chosen]
+    both = mix_targets(own.targets, other.targets, share, rule)
+    labels.targets[chosen], labels.weights[chosen] = both, mix_weights(own.weights, other.weights, both)
+    labels.importance[chosen] = mix_importance(own.importance, other.importance, share, rule)
+    return labels
 
 
 def mix_targets(first_PK: Floats32, second_PK: Floats32, share_P: Floats64, rule_P: Ints) -> Floats32:

@@ -26,7 +26,8 @@ class MultiViewFrames(Frames):
     """
 
     def __init__(self, frames: Sequence[Frames], rows: Sequence[Ints]) -> None:
-        self._frames, self._rows, self.uploader = frames, rows, frames[0].uploader
+        self._frames, self._rows = frames, rows
+        self.quantizer, self.uploader = frames[0].quantizer, frames[0].uploader
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
         """Bring each store's clips towards the device.

@@ -12,15 +12,16 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.views import MelView
+from birdcache.params.views import MelView, multi_view
 from cache.store import Store
 from train.augment import batch
-from train.augment.batch import BatchTransform, TrainingBatches, open_kernel
+from train.augment.batch import BatchTransform, TrainingBatches
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
@@ -80,47 +81,43 @@ def batches(
 
 
 @needs_triton
-def test_a_kernel_is_opened_for_what_it_can_do(batches: TrainingBatches, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = batches.augment, batches.planner, batches._frames
-    kernel = open_kernel(*parts)
-    assert kernel is not None
-    assert kernel.finishes
-    monkeypatch.setattr(batches.augment, "recipe", resolve_recipe(batches.augment.recipe, {"normalise": "none"}))
-    kernel = open_kernel(*parts)
-    assert kernel is not None
-    assert not kernel.finishes
-    monkeypatch.setattr(batch, "KNOWN", batch.KNOWN - {"mixup"})
-    assert open_kernel(*parts) is None, "an augmentation of its user's own"
+def test_a_kernel_makes_images_if_it_can(batches: TrainingBatches, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert batches._kernel.finishes
+    for changes in ({"normalise": "none"}, {"channels": ["level", "slope"]}):
+        monkeypatch.setattr(batches.augment, "recipe", resolve_recipe(batches.augment.recipe, changes))
+        del batches.__dict__["_kernel"]
+        assert not batches._kernel.finishes
 
 
-def test_without_triton_torch_makes_the_batches_and_says_so(
+def test_a_gpu_uses_the_kernel_for_recipes_and_views_that_it_knows(
+    batches: TrainingBatches, view: MelView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not batches._uses_kernel, "on a CPU"
+    monkeypatch.setattr(batches.augment, "device", torch.device("cuda"))
+    assert TrainingBatches(batches.planner, batches._frames, batches.augment)._uses_kernel
+    with monkeypatch.context() as changed:
+        changed.setattr(batches.augment, "view", multi_view([view, view]))
+        assert not TrainingBatches(batches.planner, batches._frames, batches.augment)._uses_kernel
+    monkeypatch.setattr(batch, "KNOWN", batch.KNOWN - {"mixup"})  # as if that were an augmentation of its user's own
+    assert not TrainingBatches(batches.planner, batches._frames, batches.augment)._uses_kernel
+
+
+def test_without_triton_or_a_compiler_torch_makes_the_batches_and_says_so_once(
     batches: TrainingBatches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    expected = [made.clips for made, _ in batches.epoch(0)] * 2
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "train.augment.kernel", raising=False)
-    assert open_kernel(batches.augment, batches.planner, batches._frames) is None
-    assert "batches are made by torch, an operation after another, since Triton" in capsys.readouterr().out
-
-
-def test_a_kernel_that_cannot_be_compiled_is_left_for_torch_with_one_line(
-    batches: TrainingBatches, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fails(*_: object) -> None:
-        raise RuntimeError("Failed to find C compiler")
-
-    expected = [made.clips for made, _ in batches.epoch(0)] * 2
-    monkeypatch.setattr(batches, "_kernel", fails)
+    batches._uses_kernel = True
     found = [made.clips for made, _ in [*batches.epoch(0), *batches.epoch(0)]]
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
-    assert capsys.readouterr().out.count("Failed to find C compiler") == 1
+    said = capsys.readouterr().out
+    assert said.startswith("batches are made by torch, one operation after another, since Triton cannot be used: ")
+    assert len(said.splitlines()) == 1
 
 
-def test_memory_that_runs_out_in_the_kernel_is_not_hidden(
-    batches: TrainingBatches, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(batches, "_kernel", fails)
+def test_memory_that_runs_out_in_the_kernel_is_not_hidden(batches: TrainingBatches) -> None:
+    batches._uses_kernel = True
+    batches.__dict__["_kernel"] = Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(torch.OutOfMemoryError):
         next(iter(batches.epoch(0)))

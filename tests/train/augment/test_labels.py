@@ -8,7 +8,7 @@ import pytest
 
 from birdcache.arrays import Floats32
 from train.data.augment_draws import RULES, Mixtures
-from train.data.labels import mix_importance, mix_targets, mix_weights, mixed_labels
+from train.data.labels import Labels, mix_importance, mix_targets, mix_weights, mixed_labels
 
 P, K = 6, 4
 SHARES = np.array([0.5, 0.9, 0.01, 0.3, 0.999, 1.0])
@@ -62,17 +62,17 @@ def mixtures(place: npt.NDArray[np.int64], clips: int) -> Mixtures:
 
 
 def test_only_the_clips_that_have_a_partner_are_changed_and_each_meets_its_own() -> None:
-    targets, weights, importance = batch(5 + 2)
+    labels, others = Labels(*batch(5)), Labels(*(each[::-1] for each in batch(5)))
     place = np.array([1, 4])
-    mixed = mixed_labels(targets.copy(), weights.copy(), importance.copy(), mixtures(place, 5))
+    mixed = mixed_labels(Labels(*(each.copy() for each in labels)), others, mixtures(place, 5))
     for b in range(5):
+        own, other = (Labels(*(each[[b]] for each in given)) for given in (labels, others))
+        expected = own
         if b in place:
             p = list(place).index(b)
-            both = mix_targets(targets[[b]], targets[[5 + p]], SHARES[[p]], RULE[[p]])
-            assert np.array_equal(mixed[0][b], both[0])
-            assert np.array_equal(mixed[1][b], mix_weights(weights[[b]], weights[[5 + p]], both)[0])
-            assert mixed[2][b] == mix_importance(importance[[b]], importance[[5 + p]], SHARES[[p]], RULE[[p]])[0]
-        else:
-            assert np.array_equal(mixed[0][b], targets[b])
-            assert np.array_equal(mixed[1][b], weights[b])
-            assert mixed[2][b] == importance[b]
+            both = mix_targets(own.targets, other.targets, SHARES[[p]], RULE[[p]])
+            weights = mix_weights(own.weights, other.weights, both)
+            importance = mix_importance(own.importance, other.importance, SHARES[[p]], RULE[[p]])
+            expected = Labels(both, weights, importance)
+        for found, wanted in zip(mixed, expected, strict=True):
+            assert np.array_equal(found[[b]], wanted)
