@@ -1,20 +1,24 @@
 """`birdcache plan`: the stages that `dvc repro` would run, the reasons, and the cost of decoding."""
 
+from __future__ import annotations
+
 import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any, get_args
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 from birdcache.errors import CommandError, check_open_files
 from birdcache.files import write_text
 from birdcache.params import load as parameters
-from commands.plan.decoding import Decoding, StoreCost, plan_decoding
 from commands.plan.reasons import counted, few, lines, size_text
 from commands.plan.stages import StagePlan, State, plan_stages
 from commands.project.hashable import check_hashable, data_folders
 from commands.project.repository import git_trouble
+
+if TYPE_CHECKING:
+    from commands.plan.decoding import Decoding, StoreCost
 
 MEANINGS = {"restored": "DVC has the results of these inputs and restores them", "may run": "only if its inputs change"}
 
@@ -40,7 +44,11 @@ def run(arguments: argparse.Namespace) -> None:
         from commands.project.check import check_params  # torch, and the networks, only if something is new
 
         check_params(params)
-    decoding = plan_decoding(stages, params)
+    decoding = None
+    if any(plan.stage.startswith("spectrograms@") and plan.state in ("runs", "may run") for plan in stages):
+        from commands.plan.decoding import plan_decoding  # the pipeline, only if it may decode
+
+        decoding = plan_decoding(stages, params)
     for line in stage_lines(stages):
         print(line)
     if decoding is not None:
@@ -124,7 +132,8 @@ def _total_line(stores: Sequence[StoreCost]) -> str:
     minutes = [store.minutes for store in stores if store.minutes is not None]
     sums = {name: sum(vars(store)[name] for store in stores) for name in ("listed", "to_decode", "hours", "gigabytes")}
     known = len(minutes) == len(stores)
-    return _store_line(StoreCost("in all", "recordings", **sums, minutes=sum(minutes) if known else None))
+    named: dict[str, Any] = {"stage": "in all", "store": "recordings", "minutes": sum(minutes) if known else None}
+    return _store_line(replace(stores[0], **named, **sums))
 
 
 def time_text(minutes: float) -> str:

@@ -75,8 +75,8 @@ class Decoding:
         return not needed or self.free_gigabytes is None or needed + SPARE_BYTES / 1e9 <= self.free_gigabytes
 
 
-def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding | None:
-    """Plan the decoding of all stages `spectrograms@<view>` that run or may run; None if there is none.
+def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding:
+    """Plan the decoding of all stages `spectrograms@<view>` that run or may run; there are some.
 
     Raises
     ------
@@ -86,8 +86,6 @@ def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding | Non
     states = {plan.stage: plan.state for plan in stages}
     runs = [name for name, state in states.items() if state in ("runs", "may run")]
     moving = [name.removeprefix(STAGE) for name in runs if name.startswith(STAGE)]
-    if not moving:
-        return None
     audio, notes = _audio(states, params)
     notes += _machine_notes(moving, params)
     builders = {name: open_builder(name, params) for name in moving}

@@ -8,9 +8,11 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +81,7 @@ def _plan_all(repo: Any) -> Iterator[StagePlan]:
     graph = get_active_graph(repo.index.graph)
     code = {(FOLDER / f"{name}.json").as_posix(): files for name, files in stage_digests(Path(repo.root_dir)).items()}
     plans: dict[str, StagePlan] = {}
+    _look_once(list(graph))
     for stage in plan_repro(graph):
         if isinstance(stage, PipelineStage) and stage.path_in_repo == PIPELINE:
             before = [each for each in graph.successors(stage) if isinstance(each, PipelineStage)]
@@ -87,6 +90,30 @@ def _plan_all(repo: Any) -> Iterator[StagePlan]:
             moving = [each for each in unsettled if not (_writes(each, FOLDER) or _writes(each, CHECKED))]
             plans[stage.addressing] = _plan(stage, moving, code)
             yield plans[stage.addressing]
+
+
+def _look_once(stages: Sequence[Any]) -> None:
+    """Let DVC hash each path and read each file of parameters once, however many stages depend on it."""
+    hashes: dict[str, Any] = {}
+    keys, values = defaultdict[str, set[str]](set), dict[str, dict[str, Any]]()
+
+    def hash_of(path: str, get_hash: Callable[[], Any]) -> Any:
+        if path not in hashes:
+            hashes[path] = get_hash()
+        return hashes[path]
+
+    def values_of(dep: Any) -> dict[str, Any]:
+        path = dep.fs_path
+        if path not in values:
+            values[path] = ParamsDependency(dep.stage, path, sorted(keys[path]), dep.repo).read_params()
+        return {key: values[path][key] for key in dep.params if key in values[path]}
+
+    for each in (each for stage in stages for each in (*stage.deps, *stage.outs)):
+        if isinstance(each, ParamsDependency):
+            keys[each.fs_path].update(each.params)
+            each.read_params = partial(values_of, each)
+        else:
+            each.get_hash = partial(hash_of, each.fs_path, each.get_hash)
 
 
 def _writes(stage: Any, path: Path) -> bool:
