@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from train.data.member import ResolvedMember
 from train.data.multi_view import ConcatFrames, open_multi_view
 from train.data.sampling import PseudoClips
 from train.loop.distributed import ALONE
+from train.loop.graph import WARM_UP, Recorder
 from train.loop.split import TrainingSplit
 from train.loop.trainer import Trainer
 from train.model.losses import Loss
@@ -51,6 +52,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "accumulated": {"short": "loop", "optimiser": {"accumulate": 2, "clip_norm": 1.0, "ema_decay": 0.9}},
     "recomputed": {"short": "loop", "recompute": True, "secondary": {"policy": "mask"}},
 }
+T = TypeVar("T")
 Split = Callable[..., TrainingSplit]
 
 
@@ -94,7 +96,25 @@ def on(machine: MachineParams, placement: str) -> MachineParams:
     return machine.model_copy(update={"placement": placement})
 
 
-def waits_of_an_epoch(gpu: FakeGpu, split: TrainingSplit, steps: int) -> Counter[Event]:
+class OneRun:
+    """Records a step by taking it, and replays nothing."""
+
+    def __init__(self, gpu: FakeGpu) -> None:
+        self._gpu = gpu
+
+    def aside(self, work: Callable[[], T]) -> T:
+        return work()
+
+    def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        before = len(self._gpu.events)
+        loss = work()
+        self.within = self._gpu.events[before:]
+        return lambda: None, loss
+
+
+def waits_of_an_epoch(
+    gpu: FakeGpu, split: TrainingSplit, steps: int, recorder: Recorder | None = None
+) -> Counter[Event]:
     """What the host waits for in an epoch of so many steps, with a validation of as many batches."""
     recipe = split.member.recipe
     sampling = {"clips_per_epoch": steps * recipe.batch_size * recipe.optimiser.accumulate, "weighted": True}
@@ -102,7 +122,7 @@ def waits_of_an_epoch(gpu: FakeGpu, split: TrainingSplit, steps: int) -> Counter
     split = replace(split, member=longer)
     is_plain = len(recipe.channels) == 1 and not recipe.recompute and split.member.view.kind == "mel"
     model = small_model(classes=3, mel_bins=32).to(GPU) if is_plain else split.model()
-    trainer = Trainer(model, split.batches(model), longer.recipe, GPU)
+    trainer = Trainer(model, split.batches(model), longer.recipe, GPU, recorder=recorder)
     validation = split.validation()
     validation = replace(validation, batch_size=-(-len(validation.clips) // steps))
     gpu.events.clear()
@@ -134,6 +154,16 @@ def test_no_step_waits_wherever_frames_lie_and_whatever_makes_a_batch(
         monkeypatch.setattr("train.augment.batch.open_kernel", lambda *arguments: None)
     assert not each_step_waits_for(gpu, split(RECIPES[name], "device" if way == "torch" else way))
     assert "Triton" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["padded", "everything", "float16"])
+def test_a_recorded_step_holds_no_copy_from_the_host_and_a_replayed_one_waits_for_nothing(
+    gpu: FakeGpu, split: Split, name: str
+) -> None:
+    recorder = OneRun(gpu)
+    few, many = (waits_of_an_epoch(gpu, split(RECIPES[name]), WARM_UP + steps, recorder) for steps in (2, 3))
+    assert recorder.within == []
+    assert not many - few
 
 
 @pytest.mark.parametrize("channels", [["level"], ["pcen", "level", "slope"]])
