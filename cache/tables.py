@@ -94,20 +94,15 @@ LABELS = CsvTable(DATA / "tables" / "labels.csv", {Col.INDEX: COUNT, Col.LABEL: 
 """The classes in the order of all scores, with the number of recordings that have the label or an annotation of it."""
 
 ANNOTATIONS = CsvTable(
-    DATA / "tables" / "annotations.csv",
-    {Col.RECORDING: TEXT, Col.START_S: NUMBER, Col.END_S: NUMBER, Col.LABEL: TEXT},
+    DATA / "tables" / "annotations.csv", {Col.RECORDING: TEXT, Col.START_S: NUMBER, Col.END_S: NUMBER, Col.LABEL: TEXT}
 )
 """The annotated times of usable recordings, in order of recording and time."""
 
-SOUNDSCAPES = CsvTable(
-    DATA / "tables" / "soundscapes.csv",
-    {**CONTENT, Col.SOUNDSCAPE: TEXT},
-)
+SOUNDSCAPES = CsvTable(DATA / "tables" / "soundscapes.csv", {**CONTENT, Col.SOUNDSCAPE: TEXT})
 """The soundscapes to predict, sorted by name; the name is that of the file without extension."""
 
 SOUNDSCAPE_TRUTH = CsvTable(
-    DATA / "tables" / "soundscape_truth.csv",
-    {Col.ROW_ID: TEXT, Col.LABELS: CsvColumn("text", empty="nothing sings")},
+    DATA / "tables" / "soundscape_truth.csv", {Col.ROW_ID: TEXT, Col.LABELS: CsvColumn("text", empty="nothing sings")}
 )
 """Labels heard in windows of soundscapes, separated by spaces; a row id is <soundscape>_<second the window ends>."""
 

@@ -98,12 +98,7 @@ def refused_table(refused: Sequence[Refused]) -> pd.DataFrame:
 
 
 def build_store(
-    builder: Builder,
-    sources: Sequence[Source],
-    target: Path,
-    what: str,
-    refused: list[Refused],
-    silence: bool = False,
+    builder: Builder, sources: Sequence[Source], target: Path, what: str, refused: list[Refused], silence: bool = False
 ) -> dict[str, Any]:
     """Build and commit one store; return its summary for the report, and add the files that were left out to `refused`.
 

@@ -98,12 +98,7 @@ class Decoder(Child):
         return replace(info, notes=(*info.notes, note), read_as=" ".join(filter(None, (info.read_as, mixed))))
 
     def sound(
-        self,
-        path: AnyPath,
-        duration_s: float,
-        sha256: str,
-        samples: int | None = None,
-        read_as: str | None = None,
+        self, path: AnyPath, duration_s: float, sha256: str, samples: int | None = None, read_as: str | None = None
     ) -> str:
         """As `birdcache.audio.read.sound_sha256`, for a recording whose header promises this duration."""
         arguments = {"sha256": sha256, "samples": samples, "read_as": read_as}

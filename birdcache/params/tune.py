@@ -57,9 +57,7 @@ def _kind(space: Any) -> str | None:
 Space = Annotated[
     Annotated[RangeParams, Tag("a range")] | Annotated[ChoiceParams, Tag("a choice")],
     Discriminator(
-        _kind,
-        custom_error_type="space",
-        custom_error_message="Must be {low, high, log} or {choices: [...]}",
+        _kind, custom_error_type="space", custom_error_message="Must be {low, high, log} or {choices: [...]}"
     ),
 ]
 

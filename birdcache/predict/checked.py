@@ -13,11 +13,7 @@ FEATURE = (-3.4e38, 3.4e38)  # any that is a number
 
 
 def check_scores(
-    values: Floats32,
-    model: object,
-    place: Callable[[int], str],
-    axis: int = 0,
-    bounds: tuple[float, float] = SCORE,
+    values: Floats32, model: object, place: Callable[[int], str], axis: int = 0, bounds: tuple[float, float] = SCORE
 ) -> None:
     """Refuse scores that are NaN, infinite or out of bounds.
 

@@ -104,13 +104,7 @@ def top_scores(results: PipelineResults, scores_K: Floats32, primary: int) -> li
 
 
 def _clip(
-    results: PipelineResults,
-    name: str,
-    title: str,
-    recording: str,
-    views: Sequence[str],
-    clip_s: float,
-    **more: Any,
+    results: PipelineResults, name: str, title: str, recording: str, views: Sequence[str], clip_s: float, **more: Any
 ) -> Piece:
     """The liveliest piece of a recording, by the first view: a picture per view, and a sound or why there is none."""
     audio = results.audio[recording]

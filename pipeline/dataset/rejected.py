@@ -9,11 +9,7 @@ from birdcache.errors import PipelineError
 from cache.csv_files import CsvTable
 from cache.tables import Col
 
-CHOSEN = {
-    "too-short",
-    "too-long",
-    "not-used",
-}  # by data.shortest_s, data.longest_s, or by name: no fault of data
+CHOSEN = {"too-short", "too-long", "not-used"}  # by data.shortest_s, data.longest_s, or by name: no fault of data
 
 
 def write_refused(refused: pd.DataFrame, table: CsvTable) -> None:

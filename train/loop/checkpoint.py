@@ -157,10 +157,7 @@ class CheckpointFolder:
                 return folder, self._read(folder)
             except CorruptedError as error:
                 aside = self.path / f"damaged-{folder.name}"
-                print(
-                    f"warning: {error}; renamed to {aside.name}; trying an earlier checkpoint",
-                    file=sys.stderr,
-                )
+                print(f"warning: {error}; renamed to {aside.name}; trying an earlier checkpoint", file=sys.stderr)
                 shutil.rmtree(aside, ignore_errors=True)
                 folder.rename(aside)
         return None

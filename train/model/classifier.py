@@ -169,12 +169,7 @@ class Classifier(nn.Module):
 
 
 def build_model(
-    member: Member,
-    classes: int,
-    mel_bins: int,
-    pretrained: bool | str,
-    channels: int = 1,
-    clips: Clips | None = None,
+    member: Member, classes: int, mel_bins: int, pretrained: bool | str, channels: int = 1, clips: Clips | None = None
 ) -> Classifier:
     """Create the member's model: its backbone, and its head of `classes` logits.
 
