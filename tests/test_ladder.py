@@ -86,6 +86,7 @@ def climbed(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory)
     return Climbed(root, reads)
 
 
+@pytest.mark.slow
 def test_tables_and_picture_are_written(climbed: Climbed) -> None:
     reports = climbed.root / "reports"
     table = pd.read_csv(reports / "ladder.csv")
@@ -99,6 +100,7 @@ def test_tables_and_picture_are_written(climbed: Climbed) -> None:
     assert (reports / "ladder.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_each_training_leaves_its_resolved_parameters_weights_and_curves(climbed: Climbed) -> None:
     for run, weighted in (("base", False), ("more", True), ("even", False)):
         for seed in SEEDS:
@@ -110,6 +112,7 @@ def test_each_training_leaves_its_resolved_parameters_weights_and_curves(climbed
             assert (climbed.root / "reports/ladder" / f"{run}-{seed}" / str(FOLD) / "metrics.json").is_file()
 
 
+@pytest.mark.slow
 def test_an_ablation_that_makes_a_rung_another_rung_trains_as_that_one(climbed: Climbed) -> None:
     """`even` is `more` without what it has more than `base`: the same trainings, to the last bit; other seeds not."""
     for seed in SEEDS:
@@ -144,6 +147,7 @@ def slow_scores(root: Path, names: list[str]) -> npt.NDArray[np.float64]:
     return np.array(rows)
 
 
+@pytest.mark.slow
 def test_the_gap_is_that_of_the_final_weights_on_plain_recordings(climbed: Climbed) -> None:
     scores = read_fold(climbed.scores("more", SEEDS[0]))
     folds = pd.read_csv(climbed.root / "data/folds.csv").set_index("recording")["fold"]
@@ -162,6 +166,7 @@ def test_the_gap_is_that_of_the_final_weights_on_plain_recordings(climbed: Climb
     assert values["gap"] == pytest.approx(accuracy["trained"] - accuracy["validated"])
 
 
+@pytest.mark.slow
 def test_epochs_are_those_of_the_log(climbed: Climbed) -> None:
     scores = read_fold(climbed.scores("base", SEEDS[0]))
     assert len(scores.epoch_s) == len(scores.epoch_accuracy) == 1
@@ -169,6 +174,7 @@ def test_epochs_are_those_of_the_log(climbed: Climbed) -> None:
     assert scores.epoch_accuracy[0] == pytest.approx(scores.validated.accuracy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_declares_the_params_that_it_reads(stage: str, climbed: Climbed) -> None:
     declared = stage_definition(stage)["params"]
@@ -177,6 +183,7 @@ def test_each_stage_declares_the_params_that_it_reads(stage: str, climbed: Climb
     assert all(any(f"{key}.".startswith(f"{entry}.") for key in read) for entry in declared), read
 
 
+@pytest.mark.slow
 def test_changes_tell_key_by_key_what_is_trained_otherwise(climbed: Climbed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(climbed.root)
     base, more = read_run("base", 1), read_run("more", 2)
@@ -186,6 +193,7 @@ def test_changes_tell_key_by_key_what_is_trained_otherwise(climbed: Climbed, mon
     assert changes(base, other) == ['`head`: "linear" -> "sed"', "`dropout`: 0.1 -> 0.5"]
 
 
+@pytest.mark.slow
 def test_a_changed_rung_changes_its_own_file_and_that_of_its_ablations_only(
     climbed: Climbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

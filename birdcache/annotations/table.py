@@ -25,14 +25,11 @@ class FileNames:
 class AnnotationTable(UserTable):
     """A user's table of annotations.
 
-    Attributes
-    ----------
-    cells : file (`FileNames`), start_s, end_s and label, the latter three as text; there may be more, such as `also`,
-        another name of the label.
-    called : what the table's format calls these columns.
-    assumed : what was assumed to read rows, with these rows.
+    Its cells are file (`FileNames`), start_s, end_s and label, the latter three as text, and may be more, such as
+    `also`, another name of the label.
     """
 
+    # what the table's format calls these columns, and what was assumed to read rows, with these rows
     called: Mapping[str, str] = field(default_factory=lambda: dict(zip(COLUMNS, COLUMNS, strict=True)))
     assumed: Mapping[str, list[int]] = field(default_factory=dict)
 

@@ -37,7 +37,7 @@ def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Call
         advance()
         block_TF = np.concatenate([rest, block_TF])
         whole = len(block_TF) // group * group
-        columns.append(loudest(block_TF[:whole], group))
+        columns.append(block_TF[:whole].reshape(-1, group, BINS).max(axis=1))
         rest = block_TF[whole:]
     if len(rest):
         columns.append(rest.max(axis=0, keepdims=True))
@@ -66,11 +66,6 @@ def _frames(held_S: Floats32, frames: int) -> Floats32:
 def pitch_marks() -> list[tuple[float, float]]:
     """Frequencies in hertz, and their heights in a picture: 0 at its lower edge, 1 at its upper."""
     return [(hertz, round(2 * hertz / RATE_HZ, 4)) for hertz in PITCH_HZ]
-
-
-def loudest(values_TF: Floats32, group: int) -> Floats32:
-    """Maxima of groups of neighbouring frames: (T / group, F)."""
-    return np.asarray(values_TF.reshape(-1, group, values_TF.shape[1]).max(axis=1))
 
 
 def as_bytes(values_TF: Floats32) -> Bytes:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from birdcache.bundle.format import OUTSIDE_ABOVE, Input
 from birdcache.params.views import AnyView, MelView, PcenView, each_of
 from cache.quantize import Quantizer
-from commands.export.spectrum import Decibels, Pcen, PowerSpectrum, context_frames, mel_rows
+from commands.export.spectrum import Pcen, PowerSpectrum, context_frames, decibels, mel_rows
 from commands.predict.trained import Model
 from pipeline.builder.encode import quantizer_of
 from train.augment.normalise import Normaliser, as_images
@@ -43,11 +43,6 @@ class WeightedModel:
     def grid(self) -> Grid:
         """Positions of its frames."""
         return self.view.sample_rate_hz, self.view.hop, self.view.frames(self.model.sidecar.member.recipe.clip_s)
-
-    @property
-    def loops(self) -> bool:
-        """True if recordings shorter than a clip are repeated; otherwise they are padded."""
-        return self.model.sidecar.member.recipe.short == "loop"
 
 
 class EnsembleGraph(nn.Module):
@@ -137,12 +132,14 @@ class Level(nn.Module):
         super().__init__()
         self.n_fft, self._quantizer = str(view.n_fft), quantizer_of(view)
         self.register_buffer("mel", torch.from_numpy(np.ascontiguousarray(mel_rows(view).T)))
-        rate = view.sample_rate_hz / view.hop
-        self.scale = Decibels(context) if isinstance(view, MelView) else Pcen(view.pcen, rate, frames, context)
+        self._context, rate = context, view.sample_rate_hz / view.hop
+        self.pcen = None if isinstance(view, MelView) else Pcen(view.pcen, rate, frames, context)
 
     def forward(self, power_BFL: Tensor, exists_BL: Tensor) -> Tensor:
         """Values (B, T, M)."""
-        return rounded(self.scale((self.mel @ power_BFL).transpose(1, 2), exists_BL), self._quantizer)
+        power_BLM = (self.mel @ power_BFL).transpose(1, 2)
+        of_mel = decibels(power_BLM[:, self._context :]) if self.pcen is None else self.pcen(power_BLM, exists_BL)
+        return rounded(of_mel, self._quantizer)
 
 
 def rounded(values: Tensor, quantizer: Quantizer) -> Tensor:
@@ -163,7 +160,7 @@ class MemberNetwork(nn.Module):
         for module in self.network.modules():
             if hasattr(module, "fused_attn"):  # whose result torch cannot convert to ONNX
                 setattr(module, "fused_attn", False)  # noqa: B010
-        self._share, self._loops = weighted.share, weighted.loops
+        self._share, self._loops = weighted.share, member.recipe.short == "loop"  # else short recordings are padded
         self._loss, views = member.recipe.loss, each_of(weighted.view)
         self._keys = [view.model_dump_json() for view in views]
         self._lows = [quantizer_of(view).low for view in views]

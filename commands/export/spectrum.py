@@ -111,16 +111,9 @@ def mel_rows(view: MelView | PcenView) -> npt.NDArray[np.float32]:
     return rows
 
 
-class Decibels(nn.Module):
-    """Values of a `mel` view from mel power, before quantisation."""
-
-    def __init__(self, context: int) -> None:
-        super().__init__()
-        self._context = context
-
-    def forward(self, power_BLM: Tensor, exists_BL: Tensor) -> Tensor:
-        """Decibels of the clip's frames, (B, T, M), from all frames (B, L, M)."""
-        return power_BLM[:, self._context :].clamp(min=POWER_FLOOR).log() * (10 / math.log(10))
+def decibels(power_BTM: Tensor) -> Tensor:
+    """Values of a `mel` view from mel power, before quantisation: (B, T, M)."""
+    return power_BTM.clamp(min=POWER_FLOOR).log() * (10 / math.log(10))
 
 
 class Pcen(nn.Module):

@@ -28,7 +28,14 @@ def main() -> None:
     """Write reports/report.html, the pictures, and the tables that `dvc plots` draws."""
     params = parameters.load()
     results = read_results()
-    sections = gather(results, params)
+    rare_below = params.evaluate.rare_below
+    sections: dict[str, Any] = {  # without pictures and sounds
+        "results": results,
+        "data": data_set(results, rare_below),
+        "quality": quality(results, rare_below, params.report.resamples),
+        "training": training(results),
+        "budget_mb": params.report.budget_mb,
+    }
     page = fitted(sections, results, params).encode()
     with writing(PAGE):
         write_durably(PAGE, page)
@@ -38,18 +45,6 @@ def main() -> None:
     print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser; it needs no network")
     if len(page) > params.report.budget_mb * MB:
         print(f"this exceeds report.budget_mb = {params.report.budget_mb:g}: tables and charts are never left out")
-
-
-def gather(results: PipelineResults, params: Params) -> dict[str, Any]:
-    """Contents of all sections without pictures and sounds."""
-    rare_below = params.evaluate.rare_below
-    return {
-        "results": results,
-        "data": data_set(results, rare_below),
-        "quality": quality(results, rare_below, params.report.resamples),
-        "training": training(results),
-        "budget_mb": params.report.budget_mb,
-    }
 
 
 def fitted(sections: dict[str, Any], results: PipelineResults, params: Params) -> str:

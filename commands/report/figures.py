@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
@@ -122,18 +121,13 @@ def draw_folds(counts: pd.DataFrame, path: Path) -> None:
         axes.set_xlabel("validated in fold")
         if few:
             axes.set_yticks(range(len(counts)), counts.index)
-            _write_numbers(axes, counts, scale)
+            for row, column in np.argwhere(counts.to_numpy()).tolist():
+                colour = "white" if scale(shown[row, column]) < 0.5 else "black"
+                axes.text(column, row, str(shown[row, column]), ha="center", va="center", color=colour, fontsize=7)
         else:
             axes.set_yticks([])
             axes.set_ylabel("label, most frequent first")
             drawn.colorbar(image, label="recordings")
-
-
-def _write_numbers(axes: Axes, counts: pd.DataFrame, scale: LogNorm) -> None:
-    for (row, column), number in np.ndenumerate(counts.to_numpy()):
-        if number:
-            colour = "white" if scale(number) < 0.5 else "black"
-            axes.text(column, row, str(number), ha="center", va="center", color=colour, fontsize=7)
 
 
 def draw_curves(log: TrainingLog, path: Path, title: str) -> None:
@@ -179,7 +173,11 @@ def draw_all(results: PipelineResults, logs: Iterable[TrainingLog], params: Para
         for log in logs:
             name = f"{log.member}-{log.fold}"
             draw_curves(log, FIGURES / f"curves-{name}.png", name)
-        draw_results(results, FIGURES)
+        draw_precision(report_tables.PER_CLASS.read(), FIGURES / "per_class.png")
+        draw_confusions(report_tables.CONFUSIONS.read(), FIGURES / "confusions.png")
+        windows, labels = results.windows, list(results.labels[Col.LABEL])
+        scores_NK = windows.scores[ENSEMBLE]
+        draw_soundscapes(windows.row_ids, windows.truth, scores_NK, labels, FIGURES / "soundscapes.png")
 
 
 def fold_counts(recordings: pd.DataFrame) -> pd.DataFrame:
@@ -187,12 +185,3 @@ def fold_counts(recordings: pd.DataFrame) -> pd.DataFrame:
     folds = tables.FOLDS.read(Col.RECORDING, Col.FOLD)
     labelled = folds.assign(label=recordings[Col.LABEL].reindex(folds[Col.RECORDING]).to_numpy())
     return label_counts(labelled, int(folds[Col.FOLD].max()) + 1)
-
-
-def draw_results(results: PipelineResults, folder: Path) -> None:
-    """Draw the tables of stage `evaluate`, and soundscapes with their truth."""
-    draw_precision(report_tables.PER_CLASS.read(), folder / "per_class.png")
-    draw_confusions(report_tables.CONFUSIONS.read(), folder / "confusions.png")
-    windows, labels = results.windows, list(results.labels[Col.LABEL])
-    scores_NK = windows.scores[ENSEMBLE]
-    draw_soundscapes(windows.row_ids, windows.truth, scores_NK, labels, folder / "soundscapes.png")

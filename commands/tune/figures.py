@@ -53,17 +53,11 @@ def _draw_key(axis: Any, key: str, space: RangeParams | ChoiceParams, measured: 
     else:
         _scatter(axis, measured, [each.values[key] for each in measured], best.values[key], best)
         axis.set_xscale("log" if space.log else "linear")
-        axis.set_xlim(*_widened(space))
+        forward, back = (np.log, np.exp) if space.log else (np.asarray, np.asarray)
+        low, high = forward((space.low, space.high))
+        margin = 0.05 * (high - low)
+        axis.set_xlim(*back((low - margin, high + margin)))
     axis.set(title=f"against {key}", xlabel=key)
-
-
-def _widened(space: RangeParams) -> tuple[float, float]:
-    """The range with a small margin on both sides."""
-    if space.log:
-        margin = (space.high / space.low) ** 0.05
-        return space.low / margin, space.high * margin
-    margin = 0.05 * (space.high - space.low)
-    return space.low - margin, space.high + margin
 
 
 def _scatter(axis: Any, measured: list[Outcome], places: list[Any], best_place: Any, best: Outcome) -> None:

@@ -17,28 +17,15 @@ from cache.shard import Layout
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An audio file to turn into a spectrogram.
+    """An audio file to turn into a spectrogram."""
 
-    Attributes
-    ----------
-    sha256
-        Of its bytes.
-    path
-        Or URL.
-    duration_s
-        As its header says.
-    silence
-        Whether it is known to be silent, and taken all the same. Its frames then have another key in the pool: nothing
-        that must not be silent finds them there.
-    read_as
-        As `birdcache.audio.read.AudioInfo` has it; a part of the key, too.
-    """
-
-    sha256: str
-    path: str
-    duration_s: float
+    sha256: str  # of its bytes
+    path: str  # or URL
+    duration_s: float  # as its header says
+    # whether it is known to be silent, and taken all the same. Its frames then have another key in the pool: nothing
+    # that must not be silent finds them there
     silence: bool = False
-    read_as: str = ""
+    read_as: str = ""  # as `birdcache.audio.read.AudioInfo` has it; a part of the key, too
 
 
 @dataclass(frozen=True, slots=True)

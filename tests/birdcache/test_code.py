@@ -198,6 +198,7 @@ def test_what_python_runs_changes_the_digest(one: str, other: str) -> None:
     assert digest(one) != digest(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.11.7", "3.12.1", "3.13.0"])
 def test_every_python_gives_the_same_digests(version: str) -> None:
     python = f"python{version.rpartition('.')[0]}"

@@ -36,6 +36,7 @@ def run(site: Path, code: str, *arguments: str | Path) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_everything_is_imported_and_a_bundle_predicts_without_a_limit_of_memory_and_says_so_once(
     exported: Exported, tmp_path: Path
 ) -> None:

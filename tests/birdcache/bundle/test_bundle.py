@@ -77,6 +77,7 @@ def run_alone(root: Path, model: str, out: Path) -> subprocess.CompletedProcess[
     return subprocess.run([*command, *formats], cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_bundle_runs_where_nothing_but_the_runtime_is_installed(exported: Exported, tmp_path: Path) -> None:
     assert {"torch", "timm", "zarr", "dvc", "pandas", "sklearn", "librosa", "onnx"} <= set(not_of_runtime())
     done = run_alone(exported.root, str(exported.bundle), tmp_path)
@@ -84,6 +85,7 @@ def test_a_bundle_runs_where_nothing_but_the_runtime_is_installed(exported: Expo
     assert (tmp_path / "submission.csv").read_text().count("\n") == 5
 
 
+@pytest.mark.slow
 def test_trained_models_say_what_they_miss_where_there_is_no_torch(exported: Exported, tmp_path: Path) -> None:
     done = run_alone(exported.root, "models", tmp_path)
     assert done.returncode == 1

@@ -60,6 +60,7 @@ def test_scores_that_are_no_numbers_cost_their_file_and_name_model_and_window(
         birdcache.load("x.bundle").predict("b.wav")
 
 
+@pytest.mark.slow
 def test_a_graph_that_does_not_end_over_a_file_costs_that_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "MOST_TIMES", 0)
     write_bundle(folder / "x.bundle", endless(None))

@@ -175,6 +175,7 @@ def test_a_run_goes_on_where_it_was_ended(
     assert (project / "ended/detections.csv").read_text() == (whole / "detections.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = project.parent / "audio"
     folder.mkdir()
@@ -330,10 +331,11 @@ def test_embeddings_have_a_row_for_each_window_of_each_file(project: Path, model
     assert np.asarray(group["file"][:]).tolist() == [0, 0, 0, 0, 1]  # type: ignore[index]
     assert np.asarray(group["start_s"][:]).tolist() == [0, 5, 10, 15, 0]  # type: ignore[index]
     assert group.attrs["files"] == ["chorus/test_soundscapes/dawn.ogg", str(short)]
-    apart = np.abs(embedding[0] - embedding[3]).mean()
-    assert np.abs(embedding[0] - embedding[1]).mean() < apart, "one tone sings for 10 s, then another"
+    rows = embedding[:]
+    assert len(np.unique(rows, axis=0)) == 5, "each window has its own"
     run(project, *arguments, model=model, paths=(str(short),))
-    assert zarr.open_group(place, mode="r")["embedding"].shape == (1, 512)  # type: ignore[union-attr]
+    alone: Any = zarr.open_group(place, mode="r")["embedding"]
+    np.testing.assert_allclose(alone[:], rows[4:], atol=1e-5, err_msg="whatever stands before it")
 
 
 @pytest.mark.parametrize(

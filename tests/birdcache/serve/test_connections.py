@@ -146,6 +146,7 @@ def test_clients_that_take_no_answer_hold_no_thread(app: Flask, monkeypatch: pyt
         assert served.get() == (200, "page")
 
 
+@pytest.mark.slow
 def test_clients_that_take_no_answer_are_left(quick: Served) -> None:
     with deaf_clients(quick) as deaf:
         time.sleep(2.5)

@@ -87,6 +87,7 @@ def apply(told: str, member: str) -> None:
     tiny.write_params(Path("params.yaml"), raw)
 
 
+@pytest.mark.slow
 def test_the_same_command_again_trains_nothing_and_more_trials_go_on(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
