@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +126,7 @@ class OnTheFlyBatches:
             OnTheFlyClips(ours.planner, ours.augment.full, paths, view, kind),
             sampler=self._order,
             batch_size=None,
+            collate_fn=as_it_is,  # torch would turn the plan's arrays into tensors
             num_workers=workers,
             multiprocessing_context="spawn",  # zarrs, which the parent may have used, must not be used after a fork
             persistent_workers=True,
@@ -146,6 +147,11 @@ class OnTheFlyBatches:
             plan, values = read
             values = values.to(self._ours.augment.device, non_blocking=True)
             yield self._ours.augment(values, self._ours.numbers(plan)), waited_s
+
+
+def as_it_is(read: Any) -> Any:
+    """A batch as a worker has made it."""
+    return read
 
 
 def one_thread(worker: int) -> None:

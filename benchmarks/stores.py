@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,24 +29,45 @@ CLIP_FRAMES, BATCH = 313, 64  # clips of 5 s at hop 512 and 32 kHz
 
 
 def write_store(
-    folder: Path, view: MelView | PcenView, compression: Literal["none", "lz4", "zstd"], megabytes: float
+    folder: Path,
+    view: MelView | PcenView,
+    compression: Literal["none", "lz4", "zstd"],
+    megabytes: float,
+    processes: int = 1,
 ) -> Store:
     """Write folder/<compression>.zarr with this many megabytes of frames before compression."""
     view = view.model_copy(update={"compression": compression})
     quantizer, digest = Quantizer(view.dtype, *value_range(view)), view_digest(view, 1, "none")
-    layout, pool = Layout.of(view, quantizer), LocalPool(folder / "pool", digest)
-    lengths = recording_frames(megabytes * 1e6 / layout.frame_bytes)
-    rng, named = np.random.default_rng(1), []
-    for name, recordings in grouped(lengths, digest, part_bits(megabytes * 1e6)).items():
-        with pool.new_part(layout) as part_writer:
-            for key, number in recordings:
-                with part_writer.recording(key) as writer:
-                    writer.append(spectrogram_like(rng, int(lengths[number]), quantizer, view.n_mels))
-            named.append(
-                NamedPart(name, pool.publish(part_writer), tuple(audio_sha256(number) for _, number in recordings))
-            )
+    lengths = recording_frames(megabytes * 1e6 / Layout.of(view, quantizer).frame_bytes)
+    parts = grouped(lengths, digest, part_bits(megabytes * 1e6))
+    write = partial(_write_part, folder / "pool", view, quantizer, digest, lengths)
+    with ProcessPoolExecutor(processes) if processes > 1 else nullcontext() as pool:
+        named = list((pool.map if pool else map)(write, parts.items()))
     commit_store(folder / f"{compression}.zarr", view, digest, quantizer, named)
     return Store(folder / f"{compression}.zarr")
+
+
+def megabytes_of(view: MelView | PcenView, hours: float) -> float:
+    """Size of a store of so much audio."""
+    frames = hours * 3600 * view.sample_rate_hz / view.hop
+    return frames * view.n_mels * (2 if view.dtype == "float16" else 1) / 1e6
+
+
+def _write_part(
+    pool_folder: Path,
+    view: MelView | PcenView,
+    quantizer: Quantizer,
+    digest: str,
+    lengths: npt.NDArray[np.int64],
+    part: tuple[str, list[tuple[str, int]]],
+) -> NamedPart:
+    pool, (name, recordings) = LocalPool(pool_folder, digest), part
+    rng = np.random.default_rng(int(name, 16))
+    with pool.new_part(Layout.of(view, quantizer)) as part_writer:
+        for key, number in recordings:
+            with part_writer.recording(key) as writer:
+                writer.append(spectrogram_like(rng, int(lengths[number]), quantizer, view.n_mels))
+        return NamedPart(name, pool.publish(part_writer), tuple(audio_sha256(number) for _, number in recordings))
 
 
 def recording_frames(total: float) -> npt.NDArray[np.int64]:

@@ -9,6 +9,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,23 @@ SLOW_FIXTURES = {"browser", "documented", "served"}  # tests that ask for one of
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as slow that need a slow fixture."""
+    """Mark tests as slow that need a slow fixture; skip those that need a GPU where there is none."""
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu and not is_there_a_gpu():
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU can be used here"))
+
+
+def is_there_a_gpu() -> bool:
+    """Whether torch, which is imported only for that, can use a GPU."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a driver is too old
+        return torch.cuda.is_available()
 
 
 @dataclass(frozen=True)

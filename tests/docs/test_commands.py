@@ -62,7 +62,7 @@ def test_a_block_of_yaml_can_be_read(block: Block) -> None:
         ("dvc exp run -S train.baseline.epoch=20", "no key train.baseline.epoch"),
         ("dvc exp run -S ++members.base.override.optimizer.lr=0.1", "no key members.base.override.optimizer.lr"),
         ("python -m benchmarks.readd", "no module"),
-        ("python -m benchmarks.birdclef --minutes 3", "no --minutes"),
+        ("python -m benchmarks.gpu --minutes 3", "no --minutes"),
         ("make demonstration", "no target"),
         ("taskset -c 1 birdcache laddder", "invalid choice"),
         ("dask worker tcp://HOST:8786 --threads 1", "no --threads"),

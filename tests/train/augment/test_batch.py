@@ -136,7 +136,7 @@ def test_silence_stays_finite_under_everything(recipe: Recipe, view: MelView, no
         assert torch.isfinite(finished(everything, view, np.full_like(values, -100), inputs, full).clips).all()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("pcen", [False, True])
 def test_a_gpu_finishes_the_same_batch_without_making_the_host_wait(
     recipe: Recipe, view: MelView, params: Any, pcen: bool

@@ -272,7 +272,7 @@ def test_the_next_epoch_s_first_batches_are_ready_before_the_validation_ends(
     assert seen == [True, True], "an epoch has two batches"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_gpu_s_own_clock_sees_a_wait_that_nothing_else_fills() -> None:
     cuda = torch.device("cuda")
     waits = DeviceClock(cuda)
@@ -288,7 +288,7 @@ def test_the_gpu_s_own_clock_sees_a_wait_that_nothing_else_fills() -> None:
     assert 0.15 < total_s < 0.5
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_gpu_s_own_clock_sees_no_wait_that_its_computing_fills() -> None:
     cuda = torch.device("cuda")
     waits, work = DeviceClock(cuda), torch.randn(500, 500, device=cuda)

@@ -1,0 +1,196 @@
+"""What has to hold on a GPU: the same clips, images and losses as on a CPU, no wait of the host, no memory kept."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.laps import start, synchronise
+from benchmarks.splits import made_up_split
+from birdcache.arrays import Ints
+from birdcache.params.model import Params
+from birdcache.params.views import PcenView
+from cache.store import Store
+from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
+from train.loop.split import TrainingSplit
+from train.loop.trainer import Trainer
+
+CPU = torch.device("cpu")
+PLACEMENTS: dict[str, Callable[[Store, torch.device], Frames]] = {
+    "device": DeviceFrames,
+    "host": HostFrames,
+    "stream": partial(StreamFrames, budget_bytes=10**9),
+}
+EVERYTHING: Mapping[str, Any] = {
+    "gain_db": 6.0,
+    "time_shift_s": 1.0,
+    "mixup": {"probability": 0.4},
+    "sumix": {"probability": 0.3},
+    "cutmix": {"probability": 0.3},
+    "eq": {"probability": 0.5},
+    "background": {"probability": 0.5, "label": "bird0"},
+    "noise": {"probability": 0.5},
+    "spec_augment": {"mel_masks": 3, "time_masks": 3, "probability": 0.5},
+}
+STEPS = 5  # of one check
+LARGEST_DIFFERENCE = 2e-4  # of images, which have deviation 1: other sums and another logarithm
+LARGEST_OF_LOSSES = 5e-3  # relative, after some steps with another order of sums
+
+Check = Callable[[str, bool, str], None]
+
+
+class Checks:
+    """The checks on one device; each tells its name, whether it holds, and figures."""
+
+    def __init__(self, store: Store, params: Params, device: torch.device, tell: Check, backbone: str) -> None:
+        self._store, self._params, self._device, self._tell, self._backbone = store, params, device, tell, backbone
+
+    def all(self) -> dict[str, Callable[[], None]]:
+        """The checks in order."""
+        images: dict[str, Callable[[], None]]
+        images = {f"images of {name}": partial(self.images, name) for name in self._recipes()}
+        checks = {"placements": self.placements, **images, "losses": self.losses, "memory": self.memory}
+        on_gpu = {"waits": self.waits, "float16": self.scaler}
+        return checks | on_gpu if self._device.type == "cuda" else checks
+
+    def placements(self) -> None:
+        """The clips of every placement, with padding, are those of mapped files on the CPU."""
+        rng = np.random.default_rng(0)
+        row_B = rng.integers(0, len(self._store), 32)
+        position_BT = rng.integers(-20, self._store.frames[row_B] - 20)[:, None] + np.arange(313)
+        position_BT[position_BT >= self._store.frames[row_B][:, None]] = -1
+        wanted = clips(HostFrames(self._store, CPU), row_B, position_BT.clip(-1))
+        for name, make in PLACEMENTS.items():
+            found = clips(make(self._store, self._device), row_B, position_BT.clip(-1))
+            self._tell(
+                f"the same clips from placement {name}", torch.equal(found, wanted), f"{wanted.numel():,} values"
+            )
+
+    def _recipes(self) -> dict[str, dict[str, Any]]:
+        pcen = self._params.views["pcen"]
+        assert isinstance(pcen, PcenView)
+        channels = {"channels": ["level", "pcen", "slope"], "pcen": pcen.pcen.model_dump()}
+        return {"the shipped recipe": {}, "all augmentations": {"augment": EVERYTHING}, "three channels": channels}
+
+    def images(self, name: str) -> None:
+        """Images of a batch are those that torch makes on the CPU, from every placement."""
+        changes = {"precision": "float32", **self._recipes()[name]}
+        wanted = self._images(CPU, HostFrames, changes)
+        for placement in ("device", "host"):
+            found = self._images(self._device, PLACEMENTS[placement], changes)
+            largest = float((found - wanted).abs().max())
+            self._tell(
+                f"images of {name}, {placement}", largest <= LARGEST_DIFFERENCE, f"largest difference {largest:.1e}"
+            )
+
+    def _images(
+        self, device: torch.device, make: Callable[[Store, torch.device], Frames], changes: Mapping[str, Any]
+    ) -> torch.Tensor:
+        split = self._split(make(self._store, device), device, changes)
+        batches = split.batches(split.model())
+        return batches.transform(next(batches.inputs(0))[0]).clips.float().cpu()
+
+    def losses(self) -> None:
+        """Some steps in float32 have the losses of the same steps on the CPU."""
+        found, wanted = self._losses(self._device), self._losses(CPU)
+        largest = max(abs(one - other) / other for one, other in zip(found, wanted, strict=True))
+        told = " ".join(f"{one:.4f}/{other:.4f}" for one, other in zip(found, wanted, strict=True))
+        self._tell(f"losses of {STEPS} float32 steps, as on the CPU", largest <= LARGEST_OF_LOSSES, told)
+
+    def _losses(self, device: torch.device) -> list[float]:
+        optimiser = {"warmup_epochs": 0, "lr": 1e-3}
+        split = self._split(HostFrames(self._store, device), device, {"precision": "float32", "optimiser": optimiser})
+        step, batches = start(split)
+        for module in step.kept.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # draws differ by device
+        return [float(step.step(batches.transform(each))) for each, _ in itertools.islice(batches.inputs(0), STEPS)]
+
+    def waits(self) -> None:
+        """The host waits for nothing in any step, said by torch itself."""
+        recipes = {
+            **self._recipes(),
+            "padding": {"short": "pad", "clip_s": 20.0},
+            "float16": {"precision": "float16", "optimiser": {"clip_norm": 1.0}},
+            "running mean": {"optimiser": {"ema_decay": 0.99, "clip_norm": 1.0}},
+        }
+        for (name, changes), placement in itertools.product(recipes.items(), ("device", "host")):
+            frames = PLACEMENTS[placement](self._store, self._device)
+            step, batches = start(self._split(frames, self._device, changes))
+            coming = batches.inputs(0)
+            for each, _ in itertools.islice(coming, 2):  # what is made once may wait
+                step.step(batches.transform(each))
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                for each, _ in itertools.islice(coming, STEPS):
+                    step.step(batches.transform(each))
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            self._tell(f"no wait in steps of {name}, {placement}", True, f"{STEPS} steps")
+
+    def scaler(self) -> None:
+        """float16 with a loss scaler trains: losses end up finite, and the factor is adjusted or kept."""
+        frames = HostFrames(self._store, self._device)
+        step, batches = start(self._split(frames, self._device, {"precision": "float16"}))
+        coming = itertools.islice(batches.inputs(0), 4 * STEPS)
+        losses = [float(step.step(batches.transform(each))) for each, _ in coming]
+        scale = step.scale()
+        told = f"loss {losses[0]:.3f} to {losses[-1]:.3f}, scale {scale:g}"
+        self._tell("float16 with a loss scaler", bool(np.isfinite(losses[-1]) and scale), told)
+
+    def memory(self) -> None:
+        """A finished training leaves no tensor behind, though the collector of cycles never ran."""
+        self._train()  # libraries keep some memory of their first use
+        gc.collect()
+        gc.disable()
+        try:
+            before = self._bytes()
+            self._train()
+            left = self._bytes() - before
+        finally:
+            gc.enable()
+        self._tell("memory after a training as before it", left <= 0, f"{left:,} bytes more")
+
+    def _train(self) -> None:
+        changes = {"epochs": 1, "optimiser": {"warmup_epochs": 0}}
+        split = self._split(DeviceFrames(self._store, self._device), self._device, changes)
+        model = split.model()
+        trainer = Trainer(model, split.batches(model), split.member.recipe, self._device)
+        for _ in trainer.run(split.validation()):
+            pass
+
+    def _bytes(self) -> int:
+        """Bytes that tensors take on the device."""
+        synchronise(self._device)
+        if self._device.type == "cuda":
+            return torch.cuda.memory_allocated(self._device)
+        tensors = [each for each in gc.get_objects() if issubclass(type(each), torch.Tensor)]
+        return sum(
+            storage.nbytes() for storage in {each.data_ptr(): each.untyped_storage() for each in tensors}.values()
+        )
+
+    def _split(self, frames: Frames, device: torch.device, changes: Mapping[str, Any]) -> TrainingSplit:
+        wanted = {"batch_size": 16, "sampling": {"clips_per_epoch": 16 * 8 * STEPS}, **changes}
+        if device.type == "cpu":
+            wanted["sampling"] = {"clips_per_epoch": 16 * STEPS}
+        return made_up_split(self._store, frames, self._params, device, wanted, self._backbone)
+
+
+def rows_beyond_2_31(store: Store, device: torch.device, tell: Check) -> None:
+    """The last recordings of a large store, whose elements a number of 32 bits cannot count."""
+    row_B = np.flatnonzero(store.frames > 400)[-8:]
+    position_BT = np.zeros((len(row_B), 1), np.int64) + np.arange(313)
+    found = [clips(make(store, device), row_B, position_BT) for make in (DeviceFrames, HostFrames)]
+    elements = store.manifest.frames * store.view.n_mels
+    tell("the last rows from device and host", torch.equal(*found), f"of {elements / 2**31:.2f} x 2^31 elements")
+
+
+def clips(frames: Frames, row_B: Ints, position_BT: Ints) -> torch.Tensor:
+    """Values of clips, in host memory."""
+    return frames.finish(frames.stage(row_B, position_BT)).cpu()
