@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import songs
-from benchmarks.timing import SHIPPED
+from benchmarks.timing import SHIPPED, best, interleaved
 from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
@@ -24,6 +24,7 @@ from pipeline.builder.plan import Source
 from pipeline.spectrograms import read_sources
 
 RATE_HZ, CLIP_S, CLIPS = 32000, 30, 600  # five hours
+OTHER_RATE_HZ, SNIPPET_S, SNIPPETS = 44100, 5, 400  # as ESC-10
 ADDED = CLIPS // 100
 LONG_S, SHORT_S = 7200, 120
 LAYOUTS = list(itertools.product(("float16", "uint8"), ("none", "lz4", "zstd")))
@@ -34,7 +35,11 @@ SAMPLE_H = 0.5  # hours of audio for the sizes of the layouts
 def measure(folder: Path, view: MelView | PcenView) -> dict[str, float]:
     """All numbers of this module, by name."""
     sources = songs.write_many(folder / "songs", CLIPS, CLIP_S, RATE_HZ)
+    snippets = songs.write_many(folder / "snippets", SNIPPETS, SNIPPET_S, OTHER_RATE_HZ)
     numbers = workers_and_increment(folder, sources, view)
+    numbers["build_vs_decode"], _ = beside_decoding(folder, sources, view, songs.decode)
+    short, behind_s = beside_decoding(folder, snippets, view, songs.decode_and_resample)
+    numbers |= {"short_vs_decode": short, "short_ms_a_file_beyond_decode": behind_s / SNIPPETS * 1000}
     numbers |= {f"mb_per_h_{dtype}_{packing}": mb for (dtype, packing), mb in sizes(folder, sources, view).items()}
     peaks = {
         name: peak_mb(songs.write_song(folder / f"{name}.wav", seconds, RATE_HZ))
@@ -56,6 +61,21 @@ def workers_and_increment(folder: Path, sources: Sequence[Source], view: MelView
         "increment_1pct_vs_full": increment / one,
         "nothing_new_vs_full": again / one,
     }
+
+
+def beside_decoding(
+    folder: Path, sources: Sequence[Source], view: MelView | PcenView, decode: Callable[[Path], object]
+) -> tuple[float, float]:
+    """Speed of a whole build by one worker relative to decoding alone, and the seconds between, best round each."""
+    paths = [Path(source.path) for source in sources]
+
+    def build_anew() -> None:
+        shutil.rmtree(folder / "pool")
+        build(folder, sources, view, 1)
+
+    arms = {"decode": lambda: [decode(path) for path in paths], "build": build_anew}
+    seconds = {name: best(each) for name, each in interleaved(arms, ROUNDS).items()}
+    return seconds["decode"] / seconds["build"], seconds["build"] - seconds["decode"]
 
 
 def one_round(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> tuple[float, ...]:

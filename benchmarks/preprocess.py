@@ -12,22 +12,20 @@ from pathlib import Path
 import librosa
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
 from threadpoolctl import threadpool_limits
 
 from benchmarks import building, songs
 from benchmarks.on_the_fly import librosa_mel
 from benchmarks.timing import SHIPPED, best, interleaved, parse_arguments, report
-from birdcache.audio.read import RESAMPLER_QUALITY, waveform_blocks
+from birdcache.audio.read import waveform_blocks
 from birdcache.audio.samples import SampleCheck
 from birdcache.audio.validate import probe
 from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenView
+from birdcache.process import keep_heap
 from pipeline.builder.frontend import room, spectrogram_blocks
 
 SECONDS, RATE_HZ, OTHER_RATE_HZ = 120, 32000, 44100
-READ_SAMPLES = 2**16
 
 
 def main() -> None:
@@ -47,14 +45,15 @@ def rates(folder: Path, views: Mapping[str, MelView | PcenView], rounds: int) ->
     )
     decoded = [*waveform_blocks(plain, RATE_HZ)]
     arms: dict[str, Callable[[], object]] = {
-        "decode": lambda: decode(plain),
+        "decode": lambda: songs.decode(plain),
         "mel": lambda: compute(plain, views["mel"]),
         "pcen": lambda: compute(plain, views["pcen"]),
         "validation": lambda: validate(plain, decoded),
         "librosa": lambda: librosa_decibels(plain, views["mel"]),
-        "decode_soxr": lambda: decode_and_resample(other),
+        "decode_soxr": lambda: songs.decode_and_resample(other),
         "mel_soxr": lambda: compute(other, views["mel"]),
     }
+    keep_heap()  # as the process that decodes does
     with threadpool_limits(1):
         seconds = {name: best(each) for name, each in interleaved(arms, rounds).items()}
     numbers = {f"{name}_x_realtime": SECONDS / each for name, each in seconds.items()}
@@ -62,22 +61,6 @@ def rates(folder: Path, views: Mapping[str, MelView | PcenView], rounds: int) ->
     numbers["validation_share_of_mel"] = seconds["validation"] / seconds["mel"]
     numbers["mel_vs_decode_soxr"] = seconds["decode_soxr"] / seconds["mel_soxr"]
     return numbers
-
-
-def decode(path: Path) -> None:
-    """Decode with soundfile, block by block."""
-    with soundfile.SoundFile(path) as file:
-        while len(file.read(READ_SAMPLES, dtype="float32")):
-            pass
-
-
-def decode_and_resample(path: Path) -> None:
-    """Decode and resample with soundfile and soxr, block by block."""
-    with soundfile.SoundFile(path) as file:
-        stream = soxr.ResampleStream(file.samplerate, RATE_HZ, 1, dtype="float32", quality=RESAMPLER_QUALITY)
-        while len(block_S := file.read(READ_SAMPLES, dtype="float32")):
-            stream.resample_chunk(block_S)
-        stream.resample_chunk(block_S, last=True)
 
 
 def compute(path: Path, view: MelView | PcenView) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
-from birdcache.audio.read import content_sha256, read_info
+from birdcache.audio.read import RESAMPLER_QUALITY, content_sha256, read_info
 from pipeline.builder.plan import Source
 from pipeline.synthetic.ogg import with_serial
+
+READ_SAMPLES = 2**16
 
 
 def write_song(path: Path, seconds: int, rate_hz: int, seed: int = 1) -> Path:
@@ -36,6 +39,22 @@ def write_many(folder: Path, count: int, seconds: int, rate_hz: int) -> list[Sou
     for number, path in enumerate(paths):
         path.write_bytes(with_serial(content, number))
     return listed(paths)
+
+
+def decode(path: Path) -> None:
+    """Decode with soundfile, block by block."""
+    with soundfile.SoundFile(path) as file:
+        while len(file.read(READ_SAMPLES, dtype="float32")):
+            pass
+
+
+def decode_and_resample(path: Path, rate_hz: int = 32000) -> None:
+    """Decode and resample with soundfile and soxr, block by block."""
+    with soundfile.SoundFile(path) as file:
+        stream = soxr.ResampleStream(file.samplerate, rate_hz, 1, dtype="float32", quality=RESAMPLER_QUALITY)
+        while len(block_S := file.read(READ_SAMPLES, dtype="float32")):
+            stream.resample_chunk(block_S)
+        stream.resample_chunk(block_S, last=True)
 
 
 def listed(paths: Sequence[Path]) -> list[Source]:
