@@ -134,6 +134,12 @@ class Decoder(Child):
                     self._read_into(array.data.cast("B"))
                 yield array
 
+    def ahead(self, request: Request) -> None:
+        """Let the process begin with what will be asked for next; what goes wrong shows then."""
+        if isinstance(request.path, Path):
+            with suppress(ChildError, OSError):
+                self._ask(request, request.path)
+
     def _value(self, request: Request, wait_s: float) -> Any:
         (answer,) = self._answers(request, wait_s)
         return answer.get("value")

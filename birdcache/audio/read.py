@@ -206,7 +206,7 @@ def _resampled(blocks: Iterator[Floats32], info: AudioInfo, sample_rate_hz: int)
         missing -= len(piece_S)
         yield piece_S
     end_S = stream.resample_chunk(np.empty(0, np.float32), last=True)[:missing]
-    yield np.pad(end_S, (0, missing - len(end_S)))
+    yield np.concatenate([end_S, np.zeros(missing - len(end_S), np.float32)])
 
 
 def _checked(

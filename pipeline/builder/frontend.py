@@ -67,21 +67,12 @@ def with_room(pieces: Iterable[Floats32], view: MelView | PcenView) -> Iterator[
     return (np.concatenate([np.empty(room(view), np.float32), piece_S]) for piece_S in pieces)
 
 
-def mel_power(waveform_S: Floats32, view: MelView | PcenView) -> Floats32:
-    """Mel power as `librosa.feature.melspectrogram(y, power=2, center=True, pad_mode="constant")`.
+def mel_power_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
+    """Mel power as `librosa.feature.melspectrogram(y, power=2, center=True, pad_mode="constant")`: (T, M) blocks.
 
     Spectra are of float32: a mel bin's amplitude (root of its power) is exact to 5e-7 (-126 dB) of the loudest one in
-    its frame, so beside a sound that is 60 dB louder its power is exact to 1e-3.
-
-    Returns
-    -------
-    (T, M) float32, non-negative.
+    its frame, so beside a sound that is 60 dB louder its power is exact to 1e-3. Blocks are of `BLOCK_FRAMES` frames.
     """
-    return np.concatenate(list(mel_power_blocks(with_room([waveform_S], view), view)))
-
-
-def mel_power_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
-    """As `mel_power`, in blocks of `BLOCK_FRAMES` frames; the last one may be shorter."""
     bands, window_N = _bands(view), _window(view.n_fft)
     windowed_TN = np.empty((BLOCK_FRAMES, view.n_fft), np.float32)
     for frames_TN in _frames(waveform, view):
@@ -129,17 +120,13 @@ def power_to_db(power: Floats32) -> Floats32:
     return decibel
 
 
-def pcen(energy_TM: Floats32, params: PcenParams, frames_per_s: float) -> Floats32:
+def pcen_blocks(energy: Iterable[Floats32], params: PcenParams, frames_per_s: float) -> Iterator[Floats32]:
     """Divide each mel bin by its own recent past, then compress: stationary noise and loudness vanish.
 
     Parameters
     ----------
-    energy_TM : (T, M) float32, mel power of audio scaled to +-2**31.
+    energy : (T, M) float32 blocks of mel power of audio scaled to +-2**31; the smoother goes on from one to the next.
     frames_per_s : frames per second, which turns `time_constant_s` into the smoother's coefficient.
-
-    Returns
-    -------
-    (T, M) float32, non-negative.
 
     Raises
     ------
@@ -148,11 +135,6 @@ def pcen(energy_TM: Floats32, params: PcenParams, frames_per_s: float) -> Floats
 
     Source: Wang et al. 2017, "Trainable frontend for robust and far-field keyword spotting"; smoother as librosa.pcen.
     """
-    return np.concatenate(list(pcen_blocks([energy_TM], params, frames_per_s)))
-
-
-def pcen_blocks(energy: Iterable[Floats32], params: PcenParams, frames_per_s: float) -> Iterator[Floats32]:
-    """As `pcen`, for energy that arrives in blocks: the smoother's state is carried from one to the next."""
     from scipy.signal import lfilter  # a second of imports, which no other view needs
 
     coefficient = smoothing_coefficient(params.time_constant_s * frames_per_s)

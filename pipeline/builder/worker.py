@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import zarr
 
@@ -96,7 +95,10 @@ def build_part(job: PartJob, spec: BuildSpec) -> Built:
 def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refused]:
     """Add the job's recordings one after another; a refused one leaves no frames."""
     readers, refused = _open_readers(job.reuse, spec.layout), []
-    following = {source: _request(after, spec) for source, after in pairwise(job.new)}
+    requests = [_request(source, spec) for source in job.new]
+    following = dict(zip(job.new, requests[1:], strict=False))
+    for first in requests[:1]:
+        decoder().ahead(first)  # so that it is decoded while finished rows are copied
     for key, source in zip(job.keys, job.sources, strict=True):
         if key in job.reuse and _copied(part_writer, key, job.reuse[key], readers):
             continue

@@ -1,8 +1,8 @@
 """The image that the model sees of a clip: level, PCEN, slope, normalised. The same in training and inference.
 
 B batch, C channel, T frame, M mel bin, N frame of a block. Clips are overwritten on the way, since new memory costs
-more than the arithmetic. PCEN here is for clips that were mixed in dB; `pipeline.builder.frontend.pcen` is its oracle
-in the tests.
+more than the arithmetic. PCEN here is for clips that were mixed in dB; `pipeline.builder.frontend` is its oracle in the
+tests.
 """
 
 import math

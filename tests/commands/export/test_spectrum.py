@@ -16,6 +16,7 @@ from commands.export.graph import Level, rounded
 from commands.export.spectrum import Pcen, PowerSpectrum, context_frames, factors, mel_rows
 from pipeline.builder import frontend
 from pipeline.builder.encode import quantizer_of
+from tests.fixtures import frontend as whole
 
 Floats = npt.NDArray[np.float32]
 PCEN = PcenParams(gain=0.98, bias=2.0, power=0.5, time_constant_s=0.05, eps=4.6e8)
@@ -53,7 +54,7 @@ def mel_power(waveform_S: Floats, view: MelView | PcenView, margin: int = 0) -> 
 @pytest.mark.parametrize("margin", [0, 300])
 def test_mel_power_is_that_of_the_front_end(n_fft: int, hop: int, margin: int) -> None:
     view, waveform_S = a_view(n_fft, hop), noise(max(3 * n_fft, 600))
-    wanted = frontend.mel_power(waveform_S, view)
+    wanted = whole.mel_power(waveform_S, view)
     found = mel_power(waveform_S, view, margin)
     assert found.shape == wanted.shape
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6 * wanted.max())
@@ -80,9 +81,9 @@ def test_each_frequency_counts_once() -> None:
 )
 def test_pcen_inside_a_recording_is_that_of_the_whole_recording(changes: dict[str, float]) -> None:
     view = a_pcen_view(PCEN.model_copy(update=changes))
-    power = frontend.mel_power(noise(60000), view)
+    power = whole.mel_power(noise(60000), view)
     rate = view.sample_rate_hz / view.hop
-    wanted = frontend.pcen(power * np.float32(PCEN_SCALE**2), view.pcen, rate)
+    wanted = whole.pcen(power * np.float32(PCEN_SCALE**2), view.pcen, rate)
     context, frames = context_frames(view), 40
     begin = 150
     assert context < begin
@@ -93,9 +94,9 @@ def test_pcen_inside_a_recording_is_that_of_the_whole_recording(changes: dict[st
 
 def test_pcen_at_the_start_of_a_recording_leaves_out_what_was_before() -> None:
     view = a_pcen_view(PCEN)
-    power = frontend.mel_power(noise(20000)[::-1].copy(), view)[:40]  # loud from the first frame on
+    power = whole.mel_power(noise(20000)[::-1].copy(), view)[:40]  # loud from the first frame on
     rate = view.sample_rate_hz / view.hop
-    wanted = frontend.pcen(power * np.float32(PCEN_SCALE**2), view.pcen, rate)
+    wanted = whole.pcen(power * np.float32(PCEN_SCALE**2), view.pcen, rate)
     context = context_frames(view)
     before = np.full((context, view.n_mels), power[0].max(), np.float32)  # as frames that reach into the recording
     part = torch.from_numpy(np.concatenate([before, power]))[None]

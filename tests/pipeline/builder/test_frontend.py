@@ -19,14 +19,13 @@ from cache.mel import mel_filters
 from pipeline.builder import frontend
 from pipeline.builder.frontend import (
     BLOCK_FRAMES,
-    mel_power,
-    pcen,
     power_to_db,
     spectrogram,
     spectrogram_blocks,
     value_range,
     with_room,
 )
+from tests.fixtures.frontend import mel_power, pcen
 from tests.fixtures.tiny import ROOT
 
 SCALES = pytest.mark.parametrize("mel_scale", ["slaney", "htk"])

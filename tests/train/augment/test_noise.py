@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from birdcache.params.views import MelView
-from pipeline.builder import frontend
+from tests.fixtures.frontend import mel_power
 from train.augment.ops import bin_shapes, noise_bank
 from train.data.augment_draws import BANK_SPANS
 
@@ -33,7 +33,7 @@ def real_noise(view: MelView, colour: Colour) -> Floats:
         spectrum = np.fft.rfft(waveform_S)
         spectrum[1:] /= np.sqrt(np.fft.rfftfreq(len(waveform_S), 1 / view.sample_rate_hz)[1:])
         waveform_S = np.fft.irfft(spectrum)
-    return frontend.mel_power(waveform_S.astype(np.float32), view).astype(np.float64)[4:-4]
+    return mel_power(waveform_S.astype(np.float32), view).astype(np.float64)[4:-4]
 
 
 @pytest.fixture(params=GEOMETRIES, ids=["slaney", "htk"])

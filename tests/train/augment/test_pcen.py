@@ -13,7 +13,7 @@ import torch
 
 from birdcache.params.views import PcenParams, PcenView
 from cache.mel import smoothing_coefficient
-from pipeline.builder import frontend
+from tests.fixtures.frontend import pcen
 from train.augment.normalise import BLOCK_FRAMES, pcen_
 
 FRAMES_PER_S = 62.5
@@ -58,7 +58,7 @@ def test_pcen_on_the_device_is_the_front_ends(pcen_view: PcenView, changes: dict
     clips = clips_db()
     for found, energy_TM in zip(on_device(clips, params), energy(clips), strict=True):
         recording_TM = np.concatenate([np.repeat(energy_TM[:1], 20_000, axis=0), energy_TM])
-        expected = frontend.pcen(recording_TM.astype(np.float32), params, FRAMES_PER_S)[-len(energy_TM) :]
+        expected = pcen(recording_TM.astype(np.float32), params, FRAMES_PER_S)[-len(energy_TM) :]
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-6)
 
 
