@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.fixtures.bundle import Exported
 from tests.fixtures.tiny import ROOT
 
