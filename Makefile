@@ -77,6 +77,7 @@ bench: setup
 	python -m benchmarks.preprocess
 	python -m benchmarks.read
 	python -m benchmarks.scale
+	python -m benchmarks.listing
 	python -m benchmarks.train
 	python -m benchmarks.threads
 	python -m benchmarks.dtype
