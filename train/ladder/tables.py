@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from birdcache.params.ladder import Ladder
+from train.score.tables import markdown
 
 SCORES = {"accuracy": "accuracy, %", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "rare_ap": "AP of rare classes"}
 MEASURES = {**SCORES, "gap": "gap, points", "early": "epochs to 20 %", "epoch_s": "s per epoch"}
@@ -101,36 +102,34 @@ def page(
     )
 
 
-def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> Iterator[str]:
+def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> list[str]:
     """A line for each rung: mean and spread."""
-    yield _line(["rung", *MEASURES.values()])
-    yield _line(["---"] * (1 + len(MEASURES)))
-    for run in runs:
-        rows = table[table["run"] == run]
-        yield _line([run, *(_mean_cell(name, rows[name]) for name in MEASURES)])
+    rows = [table[table["run"] == run] for run in runs]
+    cells = {title: [_mean_cell(name, each[name]) for each in rows] for name, title in MEASURES.items()}
+    return markdown(pd.DataFrame({"rung": list(runs), **cells})).splitlines()
 
 
-def step_table(steps: Sequence[Comparison]) -> Iterator[str]:
+def step_table(steps: Sequence[Comparison]) -> list[str]:
     """A line for each rung: what it gives more than the one before."""
-    yield _line(["rung", "against", *SCORES.values(), MEASURES["gap"], "in words"])
-    yield _line(["---"] * (len(SCORES) + 4))
-    for step in steps:
-        yield _line([step.run, step.other, *_difference_cells(step), step.words])
+    return _difference_table({"rung": [each.run for each in steps], "against": [each.other for each in steps]}, steps)
 
 
-def _ablation_lines(gains: Sequence[Comparison]) -> Iterator[str]:
+def _ablation_lines(gains: Sequence[Comparison]) -> list[str]:
     if not gains:
-        return
-    yield from ("## What each technique gives", "", "A rung minus the same rung without the technique.", "")
-    yield _line(["left out", "of rung", *SCORES.values(), MEASURES["gap"], "the technique"])
-    yield _line(["---"] * (len(SCORES) + 4))
-    for gain in gains:
-        yield _line([gain.other, gain.run, *_difference_cells(gain), gain.words])
-    yield ""
+        return []
+    head = ["## What each technique gives", "", "A rung minus the same rung without the technique.", ""]
+    names = {"left out": [each.other for each in gains], "of rung": [each.run for each in gains]}
+    return [*head, *_difference_table(names, gains, "the technique"), ""]
 
 
-def _difference_cells(comparison: Comparison) -> list[str]:
-    return [_difference_cell(name, comparison.differences[name]) for name in (*SCORES, "gap")]
+def _difference_table(
+    names: dict[str, list[str]], comparisons: Sequence[Comparison], last: str = "in words"
+) -> list[str]:
+    shown = {**SCORES, "gap": MEASURES["gap"]}
+    cells = {
+        title: [_difference_cell(name, each.differences[name]) for each in comparisons] for name, title in shown.items()
+    }
+    return markdown(pd.DataFrame({**names, **cells, last: [each.words for each in comparisons]})).splitlines()
 
 
 def _change_lines(ladder: Ladder, changed: Mapping[str, list[str]]) -> Iterator[str]:
@@ -168,10 +167,6 @@ def _number(measure: str, value: float, sign: str = "") -> str:
 
 def _plain(measure: str) -> str:
     return SCORES[measure].removesuffix(", %")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _listed(values: Sequence[object]) -> str:

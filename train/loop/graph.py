@@ -7,7 +7,7 @@ offset of torch's own generator, which a replay reads: so a step gives the same 
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,17 +22,7 @@ WARM_UP = 3  # steps before the recorded one, in which libraries choose their al
 T = TypeVar("T")
 
 
-class Recorder(Protocol):
-    """Records what a function launches."""
-
-    def aside(self, work: Callable[[], T]) -> T:
-        """Run work on a side stream, as a recording needs it beforehand."""
-
-    def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """Record work without running it; returns what replays it, and the tensor that then holds its result."""
-
-
-class CudaRecorder:
+class Recorder:
     """Records CUDA graphs."""
 
     @cached_property
@@ -40,7 +30,7 @@ class CudaRecorder:
         return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def aside(self, work: Callable[[], T]) -> T:
-        """Run work on a side stream; each of both waits for the other."""
+        """Run work on a side stream, as a recording needs it beforehand; each of both waits for the other."""
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -49,7 +39,10 @@ class CudaRecorder:
         return result
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """Record work; other threads may use the device meanwhile."""
+        """Record work without running it; returns what replays it, and the tensor that then holds its result.
+
+        Other threads may use the device meanwhile.
+        """
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             result = work()
@@ -65,34 +58,33 @@ class StepGraph:
         this graph, or neither is freed in time.
     """
 
-    def __init__(self, work: Callable[[StepInputs], Tensor], recorder: Recorder) -> None:
-        self._work, self._recorder, self._refused = work, recorder, False
+    _inputs: StepInputs | None
+
+    def __init__(self, work: Callable[[StepInputs], Tensor], recorder: Recorder | None) -> None:
+        self._work, self._recorder = work, recorder
         self.forget()
 
     def forget(self) -> None:
         """Begin again, since the step or the memory that it uses has changed."""
-        self._done = 0
-        self._replay: Callable[[], None] | None = None
-        self._inputs: StepInputs | None = None
+        self._done, self._inputs = 0, None
 
     def __call__(self, inputs: StepInputs) -> Tensor:
         """Take a step; returns its loss, which the next step leaves as it is."""
-        if self._refused:
+        if self._recorder is None:
             return self._work(inputs)
         if self._done < WARM_UP:
             self._done += 1
             return self._recorder.aside(partial(self._work, inputs))
         if self._inputs is None:
-            self._inputs = mapped(inputs, torch.clone)
+            kept = mapped(inputs, torch.clone)
             try:
-                self._replay, self._loss = self._recorder.record(partial(self._work, self._inputs))
+                self._replay, self._loss = self._recorder.record(partial(self._work, kept))
             except RuntimeError as error:
                 print(f"no CUDA graph: it cannot be recorded ({str(error).splitlines()[0]})", flush=True)
-                self.forget()
-                self._refused = True
+                self._recorder = None
                 return self._work(inputs)
+            self._inputs = kept
         torch._foreach_copy_(_tensors(self._inputs), _tensors(inputs))
-        assert self._replay is not None
         self._replay()
         return self._loss.clone()
 
@@ -109,7 +101,7 @@ def recorder_for(recipe: Recipe, machine: MachineParams, device: torch.device, r
     if why := [reason for reason, applies in reasons.items() if applies]:
         print(f"no CUDA graph: {', '.join(why)}")
         return None
-    return CudaRecorder()
+    return Recorder()
 
 
 def _tensors(inputs: StepInputs) -> list[Tensor]:

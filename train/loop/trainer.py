@@ -63,10 +63,6 @@ class Trainer:
             self._graph = StepGraph(partial(_learn, self.training_step, batches), recorder)
         self._start_epoch()
 
-    def step(self, *group: Batch) -> torch.Tensor:
-        """Take one optimiser step along the mean gradient of the batches; returns their loss, still on the device."""
-        return self.training_step.step(*group)
-
     def run(
         self, validation: Validation, saver: Saver | None = None, advance: Advance = no_progress
     ) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
@@ -174,7 +170,7 @@ class Trainer:
             loss = self._graph(*group)
             self.training_step.follow()
         else:
-            loss = self.step(*map(self._batches.transform, group))
+            loss = self.training_step.step(*map(self._batches.transform, group))
         if before is not None:
             self._draws = not torch.equal(before, self._random_state())
         return loss

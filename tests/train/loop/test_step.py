@@ -188,7 +188,7 @@ def test_activations_that_are_not_in_place_give_the_same_gradient_to_the_last_bi
     assert all(torch.equal(weight, gradients(in_place)[name]) for name, weight in gradients(kept).items())
 
 
-def test_the_running_mean_is_timm_s_with_counts_of_batches_as_they_are(member: Member) -> None:
+def test_the_running_mean_is_timm_s(member: Member) -> None:
     model = build_model(member, CLASSES, MEL_BINS, pretrained=False)
     ours, timms = RunningMean(model, 0.9), ModelEmaV3(model, 0.9, use_warmup=True, warmup_power=0.75)
     for step in range(1, 40):
@@ -197,7 +197,8 @@ def test_the_running_mean_is_timm_s_with_counts_of_batches_as_they_are(member: M
                 tensor.add_(torch.ones_like(tensor))
         ours.update(step)
         timms.update(model, step=step)
-        assert all(map(torch.equal, ours.model.state_dict().values(), timms.module.state_dict().values())), step
+        pairs = zip(ours.model.state_dict().values(), timms.module.state_dict().values(), strict=True)
+        assert all(torch.equal(our, their) for our, their in pairs if our.is_floating_point()), step
 
 
 @pytest.mark.parametrize(
