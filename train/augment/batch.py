@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from birdcache.arrays import Ints
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView, MelView, each_of
 from train.augment import ops
@@ -25,8 +24,8 @@ from train.augment.normalise import Normaliser, as_images
 from train.augment.ops import noise_bank, to_device
 from train.data.augment_draws import Effects, band_curves
 from train.data.batch_plan import BACKGROUND, PARTNER, BatchPlan, Planner, mapped, part
-from train.data.frames import NOTHING, DeviceFrames, Frames
-from train.data.loader import DeviceClock, ahead, staged_ahead
+from train.data.frames import NOTHING, DeviceFrames, Frames, Uploaded
+from train.data.loader import DeviceClock, ahead
 
 if TYPE_CHECKING:
     from train.augment.kernel import Kernel
@@ -178,14 +177,6 @@ class BatchTransform:
         return ops.blank_(shown_BCTM.sub_(mean_BC11), seen_mel, seen_time).add_(mean_BC11)
 
 
-class Planned(NamedTuple):
-    """A planned batch: the frames of its sounds, and its numbers on the device."""
-
-    row: Ints  # (X,)
-    position: Ints  # (X, T)
-    inputs: StepInputs
-
-
 class TrainingBatches:
     """The training batches of a fold, drawn by (seed, epoch, index).
 
@@ -213,9 +204,9 @@ class TrainingBatches:
         """
         if self._resident:
             pieces = ((self.numbers(plan), NOTHING) for plan in self.planner.pieces(epoch, first))
-            return self._cut(ahead(pieces, 1, waits))
-        coming = staged_ahead(self._planned(epoch, first), self._frames, waits)
-        return ((each.inputs._replace(codes=self._frames.codes(staged)), took_s) for (each, staged), took_s in coming)
+            return self._cut(ahead(pieces, waits, count=1))
+        coming = ahead(self._staged(epoch, first), waits)
+        return ((inputs._replace(codes=self._frames.codes(staged)), took_s) for (inputs, staged), took_s in coming)
 
     def _cut(self, pieces: Iterator[tuple[tuple[StepInputs, Any], float]]) -> Iterator[tuple[StepInputs, float]]:
         for (numbers, _), waited_s in pieces:
@@ -268,12 +259,12 @@ class TrainingBatches:
         staged = self._frames.stage(*self.planner.clips_of(plan, self.augment.full))
         return self._frames.finish(staged), self.numbers(plan)
 
-    def _planned(self, epoch: int, first: int) -> Iterator[Planned]:
+    def _staged(self, epoch: int, first: int) -> Iterator[tuple[StepInputs, Uploaded]]:
         for plan in self.planner.pieces(epoch, first):
             numbers = self.numbers(plan)
             for rows in self._batches(numbers):
                 clips = self.planner.clips_of(part(plan, rows), self.augment.full)
-                yield Planned(*clips, part(numbers, rows))
+                yield part(numbers, rows), self._frames.stage(*clips)
 
     def _batches(self, numbers: StepInputs) -> Iterator[slice]:
         """The rows of each batch."""

@@ -1,15 +1,14 @@
-"""Clips staged by the host ahead of their use, and the time that a GPU waited for them. B batch, T frame."""
+"""Clips staged by the host ahead of their use, and the time that a GPU waited for them."""
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from birdcache.arrays import Ints
-from train.data.frames import Frames, Uploaded
+from train.data.frames import Uploaded
 
 AHEAD = 3  # batches that are staged while the device works
 
@@ -54,33 +53,13 @@ class DeviceClock:
         return event
 
 
-class Clips(Protocol):
-    """The clips that a batch is made of."""
-
-    @property
-    def row(self) -> Ints:
-        """(B,) in the store."""
-
-    @property
-    def position(self) -> Ints:
-        """(B, T) frames of the recording, -1 = padding."""
-
-
-AnyClips = TypeVar("AnyClips", bound=Clips)
 Item = TypeVar("Item")
 
 
-def staged_ahead(
-    plans: Iterable[AnyClips], frames: Frames, waits: DeviceClock | None = None
-) -> Iterator[tuple[tuple[AnyClips, Uploaded], float]]:
-    """Stage batches in one thread, a few ahead of their use; yields each with the seconds spent waiting for it."""
-    return ahead(((plan, frames.stage(plan.row, plan.position)) for plan in plans), AHEAD, waits)
-
-
 def ahead(
-    items: Iterator[tuple[Item, Uploaded]], count: int, waits: DeviceClock | None = None
+    items: Iterator[tuple[Item, Uploaded]], waits: DeviceClock | None = None, count: int = AHEAD
 ) -> Iterator[tuple[tuple[Item, Uploaded], float]]:
-    """Make items in one thread, so many ahead of their use; yields each with the seconds spent waiting for it.
+    """Make and stage items in one thread, so many ahead of their use; yields each with the seconds of waiting for it.
 
     The thread begins at once, before the first one is asked for.
     """

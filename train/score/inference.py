@@ -16,8 +16,8 @@ from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
 from train.augment.normalise import Normaliser, as_images
 from train.data.examples import Examples
-from train.data.frames import Frames
-from train.data.loader import staged_ahead
+from train.data.frames import Frames, Uploaded
+from train.data.loader import ahead
 from train.data.sampling import clip_positions, covering_starts
 from train.model.classifier import Classifier, Logits, autocast_dtype, features_and_logits
 from train.model.losses import scores
@@ -41,14 +41,6 @@ class ClipList:
     def subset(self, chosen: slice) -> ClipList:
         """Clips that follow each other in the list."""
         return ClipList(*(column[chosen] for column in (self.row, self.first, self.frames, self.start, self.owner)))
-
-
-@dataclass(frozen=True)
-class ClipBatch:
-    """Rows of the store and their frames that are staged together."""
-
-    row: Ints  # (B,)
-    position: Ints  # (B, T), -1 = padding
 
 
 def covering_clips(examples: Examples, clip_frames: int, most: int = 0) -> ClipList:
@@ -124,15 +116,16 @@ class Scorer:
 
     def _images(self, clips: ClipList, batch_size: int) -> Iterator[Tensor]:
         self._model.eval()
-        for (_, staged), _ in staged_ahead(self._batches(clips, batch_size), self._frames):
+        for (_, staged), _ in ahead(self._staged(clips, batch_size)):
             images = as_images(self._normaliser(self._frames.finish(staged)))
             yield images.contiguous(memory_format=self._layout)
 
-    def _batches(self, clips: ClipList, batch_size: int) -> Iterator[ClipBatch]:
+    def _staged(self, clips: ClipList, batch_size: int) -> Iterator[tuple[None, Uploaded]]:
         loop = self._recipe.short == "loop"
         for begin in range(0, len(clips), batch_size):
             each = clips.subset(slice(begin, begin + batch_size))
-            yield ClipBatch(each.row, clip_positions(each.start, each.frames, self._clip_frames, loop, each.first))
+            position = clip_positions(each.start, each.frames, self._clip_frames, loop, each.first)
+            yield None, self._frames.stage(each.row, position)
 
     def scores(self, clips: ClipList, batch_size: int) -> Floats32:
         """Scores of the clips: (N, K) float32."""

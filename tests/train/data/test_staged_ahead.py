@@ -14,8 +14,7 @@ from birdcache.arrays import Ints
 from birdcache.params.views import MelView
 from cache.store import Store
 from train.data.frames import Frames, HostFrames, StreamFrames, Uploaded
-from train.data.loader import AHEAD, staged_ahead
-from train.score.inference import ClipBatch
+from train.data.loader import AHEAD, ahead
 
 
 class SlowFrames(Frames):
@@ -35,26 +34,26 @@ class SlowFrames(Frames):
         return (staged.tensor,)
 
 
-def plans(count: int) -> Iterator[ClipBatch]:
+def staged(count: int, frames: Frames) -> Iterator[tuple[int, Uploaded]]:
     for row in range(count):
-        yield ClipBatch(np.array([row]), np.zeros((1, 1), np.int64))
+        yield row, frames.stage(np.array([row]), np.zeros((1, 1), np.int64))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 20])
 def test_batches_staged_ahead_keep_their_order(count: int) -> None:
-    batches = staged_ahead(plans(count), SlowFrames(0))
-    found = [(int(plan.row[0]), int(staged.tensor[0])) for (plan, staged), _ in batches]
+    batches = ahead(staged(count, SlowFrames(0)))
+    found = [(row, int(sent.tensor[0])) for (row, sent), _ in batches]
     assert found == [(row, row) for row in range(count)]
 
 
 def test_time_spent_waiting_for_the_stage_is_reported() -> None:
-    waited_s = [waited for _, waited in staged_ahead(plans(6), SlowFrames(0.02))]
+    waited_s = [waited for _, waited in ahead(staged(6, SlowFrames(0.02)))]
     assert 0.08 < sum(waited_s) < 5
 
 
 def test_batches_that_were_staged_meanwhile_cost_no_waiting() -> None:
     waited_s = []
-    for _, waited in staged_ahead(plans(6), SlowFrames(0.04)):
+    for _, waited in ahead(staged(6, SlowFrames(0.04))):
         waited_s.append(waited)
         time.sleep(0.06)
     assert sum(waited_s[1:]) < 0.1
@@ -62,7 +61,7 @@ def test_batches_that_were_staged_meanwhile_cost_no_waiting() -> None:
 
 def test_only_a_few_batches_are_staged_ahead() -> None:
     frames = SlowFrames(0)
-    batches = staged_ahead(plans(50), frames)
+    batches = ahead(staged(50, frames))
     next(batches)
     time.sleep(0.05)
     assert len(frames.staged) <= AHEAD + 1
@@ -70,8 +69,8 @@ def test_only_a_few_batches_are_staged_ahead() -> None:
 
 
 def test_an_exception_of_the_staging_thread_reaches_the_caller_after_the_batches_before_it() -> None:
-    batches = staged_ahead(plans(9), SlowFrames(0, broken_row=5))
-    assert [int(plan.row[0]) for (plan, _), _ in islice(batches, 5)] == [0, 1, 2, 3, 4]
+    batches = ahead(staged(9, SlowFrames(0, broken_row=5)))
+    assert [row for (row, _), _ in islice(batches, 5)] == [0, 1, 2, 3, 4]
     with pytest.raises(OSError, match="the disk is gone"):
         next(batches)
 
@@ -82,9 +81,9 @@ def test_batches_that_wait_for_their_use_are_not_overwritten_by_later_ones(
 ) -> None:
     store = random_store((700, 520, 90), view)
     frames = HostFrames(store, cpu) if placement == "host" else StreamFrames(store, cpu, 50_000)
-    planned = [ClipBatch(np.array([n % 3]), np.arange(n, n + 40)[None]) for n in range(50)]
-    kept = [staged for (_, staged), _ in staged_ahead(planned, frames)]
-    for plan, staged in zip(planned, kept, strict=True):
+    planned = [(np.array([n % 3]), np.arange(n, n + 40)[None]) for n in range(50)]
+    kept = [sent for (_, sent), _ in ahead((None, frames.stage(*clip)) for clip in planned)]
+    for (row, position), sent in zip(planned, kept, strict=True):
         quantized = store.empty(40)
-        store.copy_frames(int(plan.row[0]), int(plan.position[0, 0]), quantized)
-        assert np.array_equal(staged.tensor[0].numpy(), quantized)
+        store.copy_frames(int(row[0]), int(position[0, 0]), quantized)
+        assert np.array_equal(sent.tensor[0].numpy(), quantized)
