@@ -79,9 +79,14 @@ def run(folder: Path, arguments: argparse.Namespace, device: torch.device, lines
     )
     stores = write_stores(folder, params, arguments.hours, lines)  # processes are forked before CUDA is used
     if "checks" in arguments.only:
-        view, backbone = params.views["mel"], params.members["base"].backbone
-        small = write_store(folder / "small", view, "none", megabytes_of(view, min(SMALL_HOURS, arguments.hours)))
-        for name, check in Checks(small, params, device, lines.tell, backbone).all().items():
+        for dtype in DTYPES:
+            view, backbone = params.views["mel"].model_copy(update={"dtype": dtype}), params.members["base"].backbone
+            megabytes = megabytes_of(view, min(SMALL_HOURS, arguments.hours))
+            small = write_store(folder / f"small-{dtype}", view, "none", megabytes)
+            checks = Checks(small, params, device, lines.tell, backbone)
+            for name, check in checks.of_data().items():
+                lines.attempt(name, check)
+        for name, check in checks.of_training().items():
             lines.attempt(name, check)
         lines.attempt("the last rows", partial(rows_beyond_2_31, stores["uint8"], device, lines.tell))
     speeds = Speeds(params, device, sizes, lines)
@@ -97,6 +102,7 @@ def run(folder: Path, arguments: argparse.Namespace, device: torch.device, lines
         if "loader" in arguments.only and number == 0:
             lines.attempt("loader", partial(speeds.loader, folder / "loader", backbone))
     for backbone in arguments.backbones if on_gpu and "speeds" in arguments.only else ():
+        lines.attempt(f"{backbone} without a graph", partial(speeds.without_graph, stores["uint8"], backbone))
         lines.attempt(f"{backbone} compiled", partial(speeds.compiled, stores["uint8"], backbone))
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.laps import start, synchronise
+from benchmarks.laps import graphed, start, synchronise
 from benchmarks.splits import made_up_split
 from birdcache.arrays import Ints
 from birdcache.params.model import Params
 from birdcache.params.views import PcenView
 from cache.store import Store
+from train.augment.batch import StepInputs
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
+from train.loop.graph import WARM_UP, recorder_for
 from train.loop.split import TrainingSplit
 from train.loop.trainer import Trainer
 
@@ -51,12 +53,20 @@ class Checks:
     def __init__(self, store: Store, params: Params, device: torch.device, tell: Check, backbone: str) -> None:
         self._store, self._params, self._device, self._tell, self._backbone = store, params, device, tell, backbone
 
-    def all(self) -> dict[str, Callable[[], None]]:
-        """The checks in order."""
+    @property
+    def _dtype(self) -> str:
+        return self._store.quantizer.dtype
+
+    def of_data(self) -> dict[str, Callable[[], None]]:
+        """What depends on the store."""
         images: dict[str, Callable[[], None]]
         images = {f"images of {name}": partial(self.images, name) for name in self._recipes()}
-        checks = {"placements": self.placements, **images, "losses": self.losses, "memory": self.memory}
-        on_gpu = {"waits": self.waits, "float16": self.scaler}
+        return {"placements": self.placements, **images}
+
+    def of_training(self) -> dict[str, Callable[[], None]]:
+        """What does not."""
+        checks = {"losses": self.losses, "memory": self.memory}
+        on_gpu = {"waits": self.waits, "graph": self.graph, "float16": self.scaler}
         return checks | on_gpu if self._device.type == "cuda" else checks
 
     def placements(self) -> None:
@@ -86,7 +96,9 @@ class Checks:
             found = self._images(self._device, PLACEMENTS[placement], changes)
             largest = float((found - wanted).abs().max())
             self._tell(
-                f"images of {name}, {placement}", largest <= LARGEST_DIFFERENCE, f"largest difference {largest:.1e}"
+                f"images of {name}, {self._dtype}, {placement}",
+                largest <= LARGEST_DIFFERENCE,
+                f"largest difference {largest:.1e}",
             )
 
     def _images(
@@ -94,7 +106,10 @@ class Checks:
     ) -> torch.Tensor:
         split = self._split(make(self._store, device), device, changes)
         batches = split.batches(split.model())
-        return batches.transform(next(batches.inputs(0))[0]).clips.float().cpu()
+        made = batches.transform(next(batches.inputs(0))[0]).clips.float().cpu()
+        if device.type == "cuda" and not batches._uses_kernel:  # it is left for good when it fails
+            raise RuntimeError("the kernel made no images")
+        return made
 
     def losses(self) -> None:
         """Some steps in float32 have the losses of the same steps on the CPU."""
@@ -113,26 +128,51 @@ class Checks:
         return [float(step.step(batches.transform(each))) for each, _ in itertools.islice(batches.inputs(0), STEPS)]
 
     def waits(self) -> None:
-        """The host waits for nothing in any step, said by torch itself."""
+        """The host waits for nothing in any step, with a graph and without, said by torch itself."""
         recipes = {
             **self._recipes(),
             "padding": {"short": "pad", "clip_s": 20.0},
             "float16": {"precision": "float16", "optimiser": {"clip_norm": 1.0}},
             "running mean": {"optimiser": {"ema_decay": 0.99, "clip_norm": 1.0}},
         }
-        for (name, changes), placement in itertools.product(recipes.items(), ("device", "host")):
-            frames = PLACEMENTS[placement](self._store, self._device)
-            step, batches = start(self._split(frames, self._device, changes))
-            coming = batches.inputs(0)
-            for each, _ in itertools.islice(coming, 2):  # what is made once may wait
-                step.step(batches.transform(each))
+        for (name, changes), placement, mode in itertools.product(recipes.items(), ("device", "host"), ("auto", "off")):
+            split = self._split(PLACEMENTS[placement](self._store, self._device), self._device, changes)
+            take, coming = self._steps(split, mode)
+            for each, _ in itertools.islice(coming, WARM_UP + 1):  # what is made once may wait
+                take(each)
             torch.cuda.set_sync_debug_mode("error")
             try:
                 for each, _ in itertools.islice(coming, STEPS):
-                    step.step(batches.transform(each))
+                    take(each)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-            self._tell(f"no wait in steps of {name}, {placement}", True, f"{STEPS} steps")
+            told = f"{STEPS} steps {'by a graph' if mode == 'auto' else 'without a graph'}"
+            self._tell(f"no wait in steps of {name}, {placement}, graph {mode}", True, told)
+
+    def graph(self) -> None:
+        """Steps by a CUDA graph, dropout included, have the losses of the same steps without."""
+        losses: list[list[float]] = []
+        changes = {"precision": "float32", "optimiser": {"warmup_epochs": 0, "lr": 1e-3}}
+        for mode in ("auto", "off"):
+            split = self._split(DeviceFrames(self._store, self._device), self._device, changes)
+            take, coming = self._steps(split, mode)
+            losses.append([])
+            for number, (each, _) in enumerate(itertools.islice(coming, WARM_UP + STEPS)):
+                torch.manual_seed(number)
+                losses[-1].append(float(take(each)))
+        largest = max(abs(one - other) / other for one, other in zip(*losses, strict=True))
+        told = " ".join(f"{one:.4f}/{other:.4f}" for one, other in zip(*losses, strict=True))
+        self._tell("losses by a CUDA graph, as without", largest <= LARGEST_OF_LOSSES, told)
+
+    def _steps(
+        self, split: TrainingSplit, mode: str
+    ) -> tuple[Callable[[StepInputs], torch.Tensor], Iterator[tuple[StepInputs, float]]]:
+        """What takes a step, by a graph or without, and the inputs of an epoch."""
+        step, batches = start(split)
+        by_graph = graphed(split, self._params.machine.model_copy(update={"cuda_graph": mode}), step, batches)
+        if mode == "auto" and by_graph is None:
+            raise RuntimeError("no graph holds this step")
+        return by_graph or (lambda inputs: step.step(batches.transform(inputs))), batches.inputs(0)
 
     def scaler(self) -> None:
         """float16 with a loss scaler trains: losses end up finite, and the factor is adjusted or kept."""
@@ -161,7 +201,9 @@ class Checks:
         changes = {"epochs": 1, "optimiser": {"warmup_epochs": 0}}
         split = self._split(DeviceFrames(self._store, self._device), self._device, changes)
         model = split.model()
-        trainer = Trainer(model, split.batches(model), split.member.recipe, self._device)
+        recipe, batches = split.member.recipe, split.batches(model)
+        recorder = recorder_for(recipe, self._params.machine, self._device, split.ranks)
+        trainer = Trainer(model, batches, recipe, self._device, recorder=recorder)
         for _ in trainer.run(split.validation()):
             pass
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_checks import PLACEMENTS
-from benchmarks.laps import start, synchronise
+from benchmarks.laps import graphed, start, synchronise
 from benchmarks.lines import Lines
 from benchmarks.splits import made_up_split
 from benchmarks.stores import megabytes_of
@@ -22,9 +23,9 @@ from benchmarks.waveforms import WaveformFrames
 from birdcache.params.model import Params
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.augment.batch import Batch, StepInputs, TrainingBatches
+from train.augment.batch import StepInputs
 from train.data.frames import Frames
-from train.loop.step import TrainingStep
+from train.loop.split import TrainingSplit
 
 WAVEFORM_HOURS = 16.0  # at most: what is held in memory; their bytes are told for --hours
 SONGS, SONG_S = 32, 60  # that the DataLoader decodes
@@ -65,6 +66,12 @@ class Speeds:
         name = f"{backbone} {store.quantizer.dtype} {placement}"
         self._measure(name, store, frames, backbone, {}, f"opened {size_gb:.2f} GB in {opened_s:.2f} s")
 
+    def without_graph(self, store: Store, backbone: str) -> None:
+        """As `placement` from the device's memory, with each step launched kernel by kernel."""
+        frames = PLACEMENTS["device"](store, self._device)
+        name = f"{backbone} {store.quantizer.dtype} device no graph"
+        self._measure(name, store, frames, backbone, {}, "", cuda_graph="off")
+
     def compiled(self, store: Store, backbone: str) -> None:
         """As `placement`, compiled; one graph is made, whatever the batches of an epoch."""
         from torch._dynamo.utils import counters
@@ -103,8 +110,10 @@ class Speeds:
         store = building.build(folder, sources, view, CORES)
         rows = store.rows_of([source.sha256 for source in sources]).tolist()
         paths = {row: Path(source.path) for row, source in zip(rows, sources, strict=True)}
-        step, ours = self._start(store, PLACEMENTS["host"](store, self._device), backbone, {})
-        still = self._resident(step, next(ours.epoch(0))[0])
+        step, ours = start(self._split(store, PLACEMENTS["host"](store, self._device), backbone, {}))
+        still_step = partial(step.step, next(ours.epoch(0))[0])
+        self._still_lap(self._sizes.warm, still_step)
+        still = [self._still_lap(self._sizes.steps, still_step) for _ in range(self._sizes.rounds)]
         for kind in ("tuned", "librosa"):
             coming = OnTheFlyBatches(ours, paths, view, kind, CORES).epoch(0)
             self._lap(itertools.islice(coming, self._sizes.warm), step.step)
@@ -112,35 +121,42 @@ class Speeds:
             real = [self._lap(itertools.islice(coming, self._sizes.steps), step.step) for _ in still]
             self._told(f"loader {kind} {backbone}", "", real, still)
 
-    def _start(
-        self, store: Store, frames: Frames, backbone: str, changes: Mapping[str, Any]
-    ) -> tuple[TrainingStep, TrainingBatches]:
+    def _split(self, store: Store, frames: Frames, backbone: str, changes: Mapping[str, Any]) -> TrainingSplit:
         clips = self._sizes.batch * (self._sizes.warm + self._sizes.steps * (self._sizes.rounds + 1))
         wanted = {"batch_size": self._sizes.batch, "sampling": {"clips_per_epoch": clips}, **changes}
-        return start(made_up_split(store, frames, self._params, self._device, wanted, backbone))
+        return made_up_split(store, frames, self._params, self._device, wanted, backbone)
 
     def _measure(
-        self, name: str, store: Store, frames: Frames, backbone: str, changes: Mapping[str, Any], told: str
+        self,
+        name: str,
+        store: Store,
+        frames: Frames,
+        backbone: str,
+        changes: Mapping[str, Any],
+        told: str,
+        cuda_graph: str = "auto",
     ) -> None:
-        step, batches = self._start(store, frames, backbone, changes)
+        """Laps of training in turns with laps of the same steps on one batch that stays.
 
-        def take(inputs: StepInputs) -> torch.Tensor:
-            return step.step(batches.transform(inputs))
-
-        kept = next(batches.epoch(0))[0]
+        A graph makes that batch anew from numbers and frames that stay, since it holds this as well.
+        """
+        split = self._split(store, frames, backbone, changes)
+        step, batches = start(split)
+        machine = self._params.machine.model_copy(update={"cuda_graph": cuda_graph})
+        by_graph = graphed(split, machine, step, batches)
+        take = by_graph or (lambda inputs: step.step(batches.transform(inputs)))
+        kept, _ = next(batches.inputs(0))
+        still_step = partial(by_graph, kept) if by_graph else partial(step.step, batches.transform(kept))
         busy_ms, coming = self._busy_ms(batches.inputs(0), take), batches.inputs(0)
         self._lap(itertools.islice(coming, self._sizes.warm), take)
         real, still = [], []
         for _ in range(self._sizes.rounds):
             real.append(self._lap(itertools.islice(coming, self._sizes.steps), take))
-            still.append(self._lap(itertools.repeat((kept, 0.0), self._sizes.steps), step.step))
+            still.append(self._still_lap(self._sizes.steps, still_step))
         self._told(name, told, real, still, busy_ms)
 
-    def _resident(self, step: TrainingStep, kept: Batch) -> list[Lap]:
-        """Laps of steps on a batch that stays."""
-        self._lap(itertools.repeat((kept, 0.0), self._sizes.warm), step.step)
-        steps = self._sizes.steps
-        return [self._lap(itertools.repeat((kept, 0.0), steps), step.step) for _ in range(self._sizes.rounds)]
+    def _still_lap(self, steps: int, do: Callable[[], object]) -> Lap:
+        return self._lap(itertools.repeat((None, 0.0), steps), lambda _: do())
 
     def _lap(self, batches: Iterable[tuple[Any, float]], take: Callable[[Any], object]) -> Lap:
         synchronise(self._device)

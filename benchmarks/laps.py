@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from birdcache.params.recipe import resolve_recipe
-from train.augment.batch import Batch, TrainingBatches
+from birdcache.params.sections import MachineParams
+from train.augment.batch import Batch, StepInputs, TrainingBatches
+from train.loop.graph import StepGraph, recorder_for
+from train.loop.optim import make_recordable
 from train.loop.split import TrainingSplit
 from train.loop.step import TrainingStep
 
@@ -34,6 +37,24 @@ def start(split: TrainingSplit) -> tuple[TrainingStep, TrainingBatches]:
     training_step = TrainingStep(model, batches.planner.class_counts, split.member.recipe, split.device, split.ranks)
     training_step.begin_epoch(frozen=False)
     return training_step, batches
+
+
+def graphed(
+    split: TrainingSplit, machine: MachineParams, training_step: TrainingStep, batches: TrainingBatches
+) -> Callable[[StepInputs], torch.Tensor] | None:
+    """Steps by a CUDA graph, as a training takes them; None where it takes them as they are."""
+    recorder = recorder_for(split.member.recipe, machine, split.device, split.ranks)
+    if recorder is None:
+        return None
+    make_recordable(training_step.optimiser)
+    graph = StepGraph(lambda inputs: training_step.learn(batches.transform(inputs)), recorder)
+
+    def take(inputs: StepInputs) -> torch.Tensor:
+        loss = graph(inputs)
+        training_step.follow()
+        return loss
+
+    return take
 
 
 @dataclass(frozen=True)
