@@ -5,45 +5,33 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from birdcache.params import sections
 from birdcache.params.ladder import Ladder
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.rules import Entries, member_problems
-from birdcache.params.sections import (
-    DataParams,
-    DemoParams,
-    EnsembleParams,
-    EvaluateParams,
-    ExportParams,
-    FoldsParams,
-    MachineParams,
-    Name,
-    PredictParams,
-    ReportParams,
-    Section,
-)
 from birdcache.params.student import StudentParams
 from birdcache.params.tune import TuneParams
 from birdcache.params.views import View
 
 
-class Params(Section):
+class Params(sections.Section):
     """The whole of params.yaml."""
 
-    demo: dict[Name, DemoParams]
-    data: DataParams
-    views: Annotated[dict[Name, View], Field(min_length=1)]
-    folds: FoldsParams
-    train: Annotated[dict[Name, Recipe], Field(min_length=1)]
-    members: Annotated[dict[Name, Member], Field(min_length=1)]
+    demo: dict[sections.Name, sections.DemoParams]
+    data: sections.DataParams
+    views: Annotated[dict[sections.Name, View], Field(min_length=1)]
+    folds: sections.FoldsParams
+    train: Annotated[dict[sections.Name, Recipe], Field(min_length=1)]
+    members: Annotated[dict[sections.Name, Member], Field(min_length=1)]
     ladder: Ladder
-    evaluate: EvaluateParams
-    report: ReportParams
-    ensemble: EnsembleParams
-    predict: PredictParams
-    export: ExportParams
+    evaluate: sections.EvaluateParams
+    report: sections.ReportParams
+    ensemble: sections.EnsembleParams
+    predict: sections.PredictParams
+    export: sections.ExportParams
     student: StudentParams
     tune: TuneParams
-    machine: MachineParams
+    machine: sections.MachineParams
 
     def recipe_of(self, member: str) -> Recipe:
         """The member's recipe with its overrides applied."""

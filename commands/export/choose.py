@@ -7,21 +7,16 @@ import torch
 from birdcache.errors import CommandError
 from birdcache.params.sections import ExportParams
 from commands.export.graph import WeightedModel
-from commands.predict.trained import (
-    LoadedEnsemble,
-    Model,
-    find_models,
-    load_models,
-    read_common_names,
-    read_submission_labels,
-)
+from commands.predict import trained
 from train.paths import ENSEMBLE, MODELS
 from train.score.ensemble import Ensemble, read_ensemble
 
 CPU = torch.device("cpu")
 
 
-def ensemble_for_export(export: ExportParams, models: Path = MODELS, ensemble_file: Path = ENSEMBLE) -> LoadedEnsemble:
+def ensemble_for_export(
+    export: ExportParams, models: Path = MODELS, ensemble_file: Path = ENSEMBLE
+) -> trained.LoadedEnsemble:
     """Load the models of the bundle, on a CPU and in float32.
 
     Raises
@@ -29,14 +24,14 @@ def ensemble_for_export(export: ExportParams, models: Path = MODELS, ensemble_fi
     CommandError
         If the blend cannot be part of a graph, or no member or fold is left.
     """
-    found, labels = find_models(models)
+    found, labels = trained.find_models(models)
     ensemble = narrowed(read_ensemble(ensemble_file), export)
     chosen = {name: [found[name][fold] for fold in ensemble.folds] for name in ensemble.members}
-    members = {name: load_models(folders, ensemble.fold_soup, CPU) for name, folders in chosen.items()}
+    members = {name: trained.load_models(folders, ensemble.fold_soup, CPU) for name, folders in chosen.items()}
     in_float32 = {name: [exact(model) for model in each] for name, each in members.items()}
     project = ensemble_file.resolve().parent.parent
-    columns, names = read_submission_labels(project, labels), read_common_names(project, labels)
-    return LoadedEnsemble(ensemble, in_float32, [], CPU, columns, names)
+    columns, names = trained.read_submission_labels(project, labels), trained.read_common_names(project, labels)
+    return trained.LoadedEnsemble(ensemble, in_float32, [], CPU, columns, names)
 
 
 def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:
@@ -64,14 +59,14 @@ def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:
     return ensemble.model_copy(update={"members": scaled, "folds": folds})
 
 
-def exact(model: Model) -> Model:
+def exact(model: trained.Model) -> trained.Model:
     """The same model with predictions in float32, whatever precision it was trained in."""
     resolved = model.sidecar.member
     member = resolved.model_copy(update={"recipe": resolved.recipe.model_copy(update={"precision": "float32"})})
-    return Model(model.sidecar.model_copy(update={"member": member}), model.network, model.trained)
+    return trained.Model(model.sidecar.model_copy(update={"member": member}), model.network, model.trained)
 
 
-def weighted_models(loaded: LoadedEnsemble) -> list[WeightedModel]:
+def weighted_models(loaded: trained.LoadedEnsemble) -> list[WeightedModel]:
     """All models with their shares: the member's weight divided by its number of folds."""
     return [
         WeightedModel(model, loaded.ensemble.members[name] / len(models), shown=number == 0)

@@ -15,15 +15,7 @@ from cache.tables import Col
 from commands.report.charts import COLOURS, Chart, chart
 from commands.report.results import PipelineResults, read_report
 from commands.report.tables import Cell, Table, number, span, text, with_interval
-from train.score.bootstrap import (
-    Between,
-    Resampled,
-    draw_resamples,
-    draw_whole,
-    interval,
-    resampled_metrics,
-    resampled_windows,
-)
+from train.score import bootstrap
 from train.score.calibration import Calibration, calibration
 from train.score.ensemble import ENSEMBLE
 from train.score.tables import Windows
@@ -70,25 +62,25 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[s
     }
 
 
-def resample(results: PipelineResults, resamples: int) -> dict[str, Resampled]:
+def resample(results: PipelineResults, resamples: int) -> dict[str, bootstrap.Resampled]:
     """Metrics of members and ensemble, for the same resamples of the recordings."""
     examples = results.predicted.examples
-    counts_BN = draw_resamples(len(examples), resamples)
+    counts_BN = bootstrap.draw_resamples(len(examples), resamples)
     return {
-        name: resampled_metrics(examples.primary, examples.secondary, scores_NK, counts_BN)
+        name: bootstrap.resampled_metrics(examples.primary, examples.secondary, scores_NK, counts_BN)
         for name, scores_NK in results.predicted.scores.items()
     }
 
 
-def resample_windows(windows: Windows, resamples: int) -> dict[str, dict[str, Between]]:
+def resample_windows(windows: Windows, resamples: int) -> dict[str, dict[str, bootstrap.Between]]:
     """95 % intervals of members and ensemble over whole soundscapes; empty if fewer than 5 have truth."""
     has_truth_N = windows.has_truth
     soundscapes_N = windows.soundscapes[has_truth_N]
     if len(np.unique(soundscapes_N)) < SURE_SOUNDSCAPES:
         return {}
-    counts_BN = draw_whole(soundscapes_N, resamples)
+    counts_BN = bootstrap.draw_whole(soundscapes_N, resamples)
     return {
-        name: resampled_windows(windows.truth[has_truth_N], scores_NK[has_truth_N], counts_BN).intervals()
+        name: bootstrap.resampled_windows(windows.truth[has_truth_N], scores_NK[has_truth_N], counts_BN).intervals()
         for name, scores_NK in windows.scores.items()
     }
 
@@ -101,7 +93,9 @@ def metric_table(found: Mapping[str, Any], between: Mapping[str, Any], rare_belo
     return Table("table-metrics", "Out of fold, per recording", rows, explained, filtered=False)
 
 
-def soundscape_table(found: Mapping[str, Any] | None, between: Mapping[str, Mapping[str, Between]]) -> list[Table]:
+def soundscape_table(
+    found: Mapping[str, Any] | None, between: Mapping[str, Mapping[str, bootstrap.Between]]
+) -> list[Table]:
     """Metrics over the windows with truth, with intervals if known; none without truth."""
     if found is None:
         return []
@@ -112,7 +106,7 @@ def soundscape_table(found: Mapping[str, Any] | None, between: Mapping[str, Mapp
 
 
 def _metric_row(
-    member: str, metrics: Mapping[str, float], between: Mapping[str, Between], names: Mapping[str, str]
+    member: str, metrics: Mapping[str, float], between: Mapping[str, bootstrap.Between], names: Mapping[str, str]
 ) -> dict[str, Cell]:
     nothing = float("nan")
     return {
@@ -134,7 +128,7 @@ def class_rows(results: PipelineResults, classes: pd.DataFrame, precision_BK: Fl
     rows = []
     for row in classes.to_dict("records"):
         label = row[Col.LABEL]
-        between = interval(precision_BK[:, place[label]])
+        between = bootstrap.interval(precision_BK[:, place[label]])
         cells = {
             "class": text(results.names[label]),
             "label": text(label),
