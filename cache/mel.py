@@ -1,22 +1,26 @@
 """The mel scale, its filters, and the constants that front end and trainer share. M mel bin, F bin of the FFT.
 
 librosa gives frequencies and filters. Its import takes 0.3 s and 60 MB, so it comes late, and a stage hands the filters
-to its workers and their decoders (`packed_filters`, `accept_filters`) instead of having each import librosa.
+to its workers and their decoders (`packed_view`, `unpacked_view`) instead of having each import librosa.
 """
 
 import base64
+import json
 import math
 import warnings
 import zlib
 from functools import lru_cache
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from birdcache.arrays import Floats32, Floats64
 from birdcache.params.views import View
 
 POWER_FLOOR = 1e-10  # -100 dB: below the quantisation noise of 16-bit audio in one mel bin
 PCEN_SCALE = 2.0**31  # PCEN's constants are made for integer audio (librosa.pcen)
+
+ANY_VIEW: TypeAdapter[View] = TypeAdapter(View)
 
 _filters: dict[View, Floats32] = {}
 
@@ -83,14 +87,19 @@ def _computed(view: View) -> Floats32:
     return np.ascontiguousarray(filters_MF.T, np.float32)
 
 
-@lru_cache(maxsize=4)
-def packed_filters(view: View) -> str:
-    """The filters as text of some 10 kB, for `accept_filters` in another process."""
-    return base64.b85encode(zlib.compress(mel_filters(view).astype("<f4").tobytes())).decode()
+@lru_cache(maxsize=16)
+def packed_view(view: View) -> str:
+    """A view and its filters as text of 10 to 130 kB, for `unpacked_view` in another process."""
+    filters = base64.b85encode(zlib.compress(mel_filters(view).astype("<f4").tobytes()))
+    return json.dumps([view.model_dump(mode="json"), filters.decode()])
 
 
-def accept_filters(view: View, packed: str) -> None:
-    """Let `mel_filters` of this process give what another one has computed."""
+@lru_cache(maxsize=16)
+def unpacked_view(packed: str) -> View:
+    """The view; `mel_filters` of this process then gives what the other one has computed."""
+    facts, filters = json.loads(packed)
+    view: View = ANY_VIEW.validate_python(facts)
     if view not in _filters:
-        filters = np.frombuffer(zlib.decompress(base64.b85decode(packed)), "<f4")
-        _filters[view] = filters.reshape(-1, view.n_mels).astype(np.float32)
+        values = np.frombuffer(zlib.decompress(base64.b85decode(filters)), "<f4")
+        _filters[view] = values.reshape(-1, view.n_mels).astype(np.float32)
+    return view

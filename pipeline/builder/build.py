@@ -18,7 +18,7 @@ from birdcache.progress import Progress
 from birdcache.storage import AnyPath
 from cache.gc import sweep_roots
 from cache.keys import part_address, view_digest
-from cache.mel import packed_filters
+from cache.mel import packed_view
 from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.shard import Layout
@@ -114,8 +114,8 @@ class Builder:
         jobs = sorted(jobs, key=lambda job: job.duration_s, reverse=True)
         hours = sum(job.duration_s for job in jobs) / 3600
         print(f"{what}: {len(jobs)} parts to write, {hours:.2f} h of audio to decode", flush=True)
-        filters = packed_filters(self.view)
-        spec = BuildSpec(self.view, self.digest, self.quantizer, filters, str(self.root), os.fspath(Path.cwd()))
+        facts = self.view, self.digest, self.quantizer, packed_view(self.view)
+        spec = BuildSpec(*facts, str(self.root), os.fspath(Path.cwd()))
         built: list[Built] = []
         with Progress(sum(len(job.keys) for job in jobs), what, "recordings") as progress:
             for outcome in run_unordered(((build_part, (job, spec)) for job in jobs), self._machine):

@@ -1,22 +1,18 @@
 """Quantised spectrograms of audio files, as stores hold them. T frame, M mel bin."""
 
-import json
 from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from birdcache.audio.decoder import Decoder, Request
 from birdcache.audio.read import waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.params.views import MelView, PcenView, View
+from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath
-from cache.mel import accept_filters, packed_filters
+from cache.mel import packed_view, unpacked_view
 from cache.quantize import QuantizedArray, Quantizer
 from pipeline.builder.frontend import room, spectrogram_blocks, value_range
-
-VIEW: TypeAdapter[MelView | PcenView] = TypeAdapter(View)
 
 
 @lru_cache(maxsize=16)
@@ -95,26 +91,11 @@ def quantized_request(
 ) -> Request:
     """The request for a recording's `quantized_blocks`."""
     arguments = {"sha256": sha256, "silence": silence, "read_as": read_as}
-    return Request(quantized_by_packed_view, path, arguments, _packed(view))
+    return Request(quantized_by_packed_view, path, arguments, packed_view(view))
 
 
 def quantized_by_packed_view(
     path: AnyPath, context: str, sha256: str | None, silence: bool, read_as: str | None
 ) -> Iterator[QuantizedArray]:
     """`quantized_blocks` for a view as `quantized_request` packs it."""
-    return quantized_blocks(path, _unpacked(context), sha256, silence, read_as)
-
-
-@lru_cache(maxsize=16)
-def _packed(view: MelView | PcenView) -> str:
-    """A view and its filters as text."""
-    return json.dumps([view.model_dump(mode="json"), packed_filters(view)])
-
-
-@lru_cache(maxsize=16)
-def _unpacked(packed: str) -> MelView | PcenView:
-    """The view, whose filters this process has from now on."""
-    facts, filters = json.loads(packed)
-    view: MelView | PcenView = VIEW.validate_python(facts)
-    accept_filters(view, filters)
-    return view
+    return quantized_blocks(path, unpacked_view(context), sha256, silence, read_as)

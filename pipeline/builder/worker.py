@@ -15,7 +15,7 @@ from birdcache.errors import PipelineError, StoreError
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import absolute, is_local
 from cache.keys import view_digest
-from cache.mel import accept_filters
+from cache.mel import unpacked_view
 from cache.part import PartReader
 from cache.part_writer import PartWriter
 from cache.pool import PooledPart
@@ -30,12 +30,12 @@ from pipeline.builder.plan import OldPart, PartJob, Source, StoredRows
 @dataclass(frozen=True)
 class BuildSpec:
     """Facts that all parts of a store share; `base` is the folder that relative paths start from,
-    `filters` those of the view, packed."""
+    `packed_view` brings the view's filters."""
 
     view: MelView | PcenView
     digest: str
     quantizer: Quantizer
-    filters: str
+    packed_view: str
     pool: str
     base: str
 
@@ -83,7 +83,7 @@ def build_part(job: PartJob, spec: BuildSpec) -> Built:
             f"{platform.node()}: this worker has another version of the project or of its audio libraries (here: "
             f"front end {FRONTEND_VERSION}, {DECODER_VERSION}) than the stage that sent it; install the same everywhere"
         )
-    accept_filters(spec.view, spec.filters)
+    unpacked_view(spec.packed_view)
     with zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
         pool = open_pool(absolute(spec.pool, spec.base), spec.digest)
         with pool.new_part(spec.layout) as part_writer:
