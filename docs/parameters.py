@@ -23,8 +23,9 @@ HEAD = """\
 
 # Parameters
 
-Every setting is in [params.yaml](../params.yaml), and every key must be there. Missing or unknown keys, wrong types and
-values out of bounds are refused before anything runs, all at once, each with a hint; no number may be above 1e9, nan or
+Every setting is in [params.yaml](../params.yaml), and every key must be there, but for `batch_norm`, `validate_every`,
+`validation_clips` and `cuda_graph`, which earlier files lack. Missing or unknown keys, wrong types and values out of
+bounds are refused before anything runs, all at once, each with a hint; no number may be above 1e9, nan or
 inf. Names carry their units: `_s` seconds, `_hz` hertz, `_db` decibels. *Shipped* is the value in the demo's
 `params.yaml`; `birdcache init` writes a file that fits your data.
 

@@ -59,6 +59,15 @@ def test_the_shipped_file_is_valid() -> None:
     assert set(params.load(tiny.ROOT / "params.yaml").members) == {"base", "pcen"}
 
 
+def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: Path) -> None:
+    lines = (tiny.ROOT / "params.yaml").read_text().splitlines(keepends=True)
+    later = ("batch_norm:", "validate_every:", "validation_clips:", "cuda_graph:")
+    earlier = tmp_path / "params.yaml"
+    earlier.write_text("".join(line for line in lines if not line.strip().startswith(later)))
+    assert len(earlier.read_text()) < len("".join(lines))
+    assert params.load(earlier) == params.load(tiny.ROOT / "params.yaml")
+
+
 def test_a_key_under_its_old_name_is_told_its_new_one(tmp_path: Path) -> None:
     (line,) = problems(tmp_path, drop("machine.placement"), put("machine.residence", "auto"))
     assert line.strip() == "machine.residence: is called machine.placement now; rename it"
