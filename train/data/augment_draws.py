@@ -1,6 +1,6 @@
 """Random choices of augmentation, by counter: a row of numbers for each clip. `train.augment` applies them.
 
-N clip, P clip that gets a partner, M mel bin, J band or mask.
+N clip, M mel bin, J band or mask.
 """
 
 from functools import lru_cache
@@ -81,30 +81,23 @@ def draw_mixtures(
     partner comes on top with a gain uniform within +-gain_db. cutmix: the partner takes the clip's place in a span.
     pseudo: the clip weighs `share`, a pseudo-labelled clip the rest; a clip that gets one gets no other partner.
     """
-    share = pseudo.share if pseudo else 1.0
-    way_N = _ways(seed, epoch, example_N, augment, pseudo)
+    share, way_N = pseudo.share if pseudo else 1.0, _ways(seed, epoch, example_N, augment, pseudo)
+    draw_N = uniform(seed, epoch, example_N, Purpose.LAMBDA)[:, 0]
+    share_N = beta(augment.mixup.alpha, draw_N) if augment.mixup.probability else np.ones(len(draw_N))
+    power_N = 10 ** ((2 * draw_N - 1) * augment.sumix.gain_db / 10)
+    cut_N2 = draw_cuts(seed, epoch, example_N, draw_N, augment.cutmix, frames)
+    own_N = np.choose(way_N, [share_N, 1.0, 0.0, share, 1.0])
+    other_N = np.choose(way_N, [1 - share_N, power_N, 1.0, 1 - share, 0.0])
+    rules = (augment.mixup.labels, augment.sumix.labels, augment.cutmix.labels, "max", RULES[0])
     partnered_N = way_N <= STUDENT
-    way_P, example_P = way_N[partnered_N], example_N[partnered_N]
-    draw_P = uniform(seed, epoch, example_P, Purpose.LAMBDA)[:, 0]
-    share_P = beta(augment.mixup.alpha, draw_P)
-    power_P = 10 ** ((2 * draw_P - 1) * augment.sumix.gain_db / 10)
-    cut_P2 = draw_cuts(seed, epoch, example_P, draw_P, augment.cutmix, frames)
-    own_P = np.choose(way_P, [share_P, 1.0, 0.0, share])
-    other_P = np.choose(way_P, [1 - share_P, power_P, 1.0, 1 - share])
-    rules = (augment.mixup.labels, augment.sumix.labels, augment.cutmix.labels, "max")
-    mixtures = Mixtures(
+    return Mixtures(
         partnered_N,
         way_N == STUDENT,
-        np.ones(len(way_N)),
-        np.zeros(len(way_N), np.int64),
-        np.zeros((len(way_N), 2), np.int64),
-        np.tile(np.array([1, 0], np.float32), (len(way_N), 1)),
+        np.choose(way_N, [share_N, 1 / (1 + power_N), 1 - cut_N2[:, 1] / frames, share, 1.0]),
+        np.array([RULES.index(rule) for rule in rules])[way_N],
+        np.where((way_N == CUTMIX)[:, None], cut_N2, partnered_N[:, None] * np.array([0, frames])),
+        np.stack([own_N, other_N], axis=1).astype(np.float32),
     )
-    mixtures.share[partnered_N] = np.choose(way_P, [share_P, 1 / (1 + power_P), 1 - cut_P2[:, 1] / frames, share])
-    mixtures.rule[partnered_N] = np.array([RULES.index(rule) for rule in rules])[way_P]
-    mixtures.span[partnered_N] = np.where((way_P == CUTMIX)[:, None], cut_P2, [0, frames])
-    mixtures.weights[partnered_N] = np.stack([own_P, other_P], axis=1)
-    return mixtures
 
 
 def _ways(seed: int, epoch: int, example_N: Ints, augment: AugmentParams, pseudo: PseudoClips | None) -> Ints:
@@ -117,7 +110,7 @@ def _ways(seed: int, epoch: int, example_N: Ints, augment: AugmentParams, pseudo
     return np.where(uniform(seed, epoch, example_N, Purpose.STUDENT)[:, 0] < pseudo.probability, STUDENT, way_N)
 
 
-def draw_cuts(seed: int, epoch: int, example_P: Ints, draw_P: Floats64, cutmix: CutmixParams, frames: int) -> Ints:
+def draw_cuts(seed: int, epoch: int, example_N: Ints, draw_N: Floats64, cutmix: CutmixParams, frames: int) -> Ints:
     """Cutmix's span of 1 - lambda of the frames, lambda ~ Beta(alpha, alpha) by the given draw, anywhere.
 
     Returns
@@ -125,10 +118,10 @@ def draw_cuts(seed: int, epoch: int, example_P: Ints, draw_P: Floats64, cutmix: 
     (P, 2) first frame and number of frames; 0 and 0 without cutmix.
     """
     if not cutmix.probability:
-        return np.zeros((len(example_P), 2), np.int64)
-    width_P = np.rint((1 - beta(cutmix.alpha, draw_P)) * frames).astype(np.int64)
-    start_P = np.floor(uniform(seed, epoch, example_P, Purpose.SPAN)[:, 0] * (frames - width_P + 1)).astype(np.int64)
-    return np.stack([start_P, width_P], axis=1)
+        return np.zeros((len(example_N), 2), np.int64)
+    width_N = np.rint((1 - beta(cutmix.alpha, draw_N)) * frames).astype(np.int64)
+    start_N = np.floor(uniform(seed, epoch, example_N, Purpose.SPAN)[:, 0] * (frames - width_N + 1)).astype(np.int64)
+    return np.stack([start_N, width_N], axis=1)
 
 
 def draw_tones(seed: int, epoch: int, example_N: Ints, augment: AugmentParams) -> Floats32:
@@ -140,16 +133,9 @@ def draw_tones(seed: int, epoch: int, example_N: Ints, augment: AugmentParams) -
     if not augment.gain_db and not augment.eq.probability:
         return np.empty((len(example_N), 2, 0), np.float32)
     sounds = ((Purpose.GAIN, Purpose.EQ), (Purpose.PARTNER_GAIN, Purpose.PARTNER_EQ))
-    tones = [
-        np.concatenate(
-            [
-                draw_gain_db(seed, epoch, example_N, augment.gain_db, gain)[:, None],
-                draw_eq_db(seed, epoch, example_N, augment.eq, eq),
-            ],
-            axis=1,
-        )
-        for gain, eq in sounds
-    ]
+    gains = [draw_gain_db(seed, epoch, example_N, augment.gain_db, purpose) for purpose, _ in sounds]
+    bands = [draw_eq_db(seed, epoch, example_N, augment.eq, purpose) for _, purpose in sounds]
+    tones = [np.column_stack(pair) for pair in zip(gains, bands, strict=True)]
     return np.stack(tones, axis=1).astype(np.float32)
 
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor, distributed
 from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
-from cache.gather import MappedReader, Slices, find_slices
+from cache.gather import MappedReader, find_slices
 from cache.quantize import QuantizedArray, Quantizer
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
@@ -109,17 +109,10 @@ class Frames(ABC):
         return self.decode(self.codes(staged))
 
 
-class SliceReader(Protocol):
-    """Copies frames of a store into host memory."""
-
-    def copy(self, slices: Slices, out: QuantizedArray) -> None:
-        """Copy runs to their places in `out` (B * T, M)."""
-
-
 class CopiedFrames(Frames):
     """Copies clips into (pinned) host memory, then to the device."""
 
-    def __init__(self, store: Store, device: torch.device, reader: SliceReader) -> None:
+    def __init__(self, store: Store, device: torch.device, reader: MappedReader | StreamReader) -> None:
         super().__init__(store.quantizer, device)
         self._store, self._device, self._reader = store, device, reader
 
