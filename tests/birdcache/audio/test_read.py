@@ -147,3 +147,13 @@ def test_file_that_ends_before_its_header_says_is_refused(tmp_path: Path, write_
 def test_decoder_version_names_every_library_that_shapes_a_waveform() -> None:
     assert soundfile.__libsndfile_version__ in audio.DECODER_VERSION
     assert soxr.__libsoxr_version__ in audio.DECODER_VERSION
+
+
+@pytest.mark.parametrize("channels", range(2, 9))
+def test_mean_of_channels_is_numpys_to_the_bit(channels: int) -> None:
+    rng = np.random.default_rng(channels)
+    samples_SC = (rng.standard_normal((5000, channels)) * 10.0 ** rng.uniform(-30, 0, (5000, 1))).astype(np.float32)
+    samples_SC[rng.random(samples_SC.shape) < 0.3] = -0.0
+    mean_S = np.empty(5000, np.float32)
+    audio._mean(samples_SC, mean_S)
+    assert mean_S.tobytes() == samples_SC.mean(axis=1).tobytes()
