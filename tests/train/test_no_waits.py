@@ -96,7 +96,7 @@ def on(machine: MachineParams, placement: str) -> MachineParams:
     return machine.model_copy(update={"placement": placement})
 
 
-class OneRun:
+class OneRun(Recorder):
     """Records a step by taking it, and replays nothing."""
 
     def __init__(self, gpu: FakeGpu) -> None:
