@@ -21,10 +21,11 @@ from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import EVALUATION, REPORTS
 from train.score.blend import HeldOut
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
+from train.score.markdown import markdown
 from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
 from train.score.out_of_fold import OutOfFold, read_out_of_fold
 from train.score.parameters import parameter_table
-from train.score.tables import Windows, blend_table, markdown, member_table, postprocessing_table, read_windows
+from train.score.tables import Windows, blend_table, member_table, postprocessing_table, read_windows
 
 
 def main() -> None:

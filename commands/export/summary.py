@@ -17,7 +17,7 @@ from birdcache.files import write_text
 from cache.csv_files import write_csv
 from commands.export.compare import Measurement
 from train.paths import REPORTS
-from train.score.tables import markdown
+from train.score.markdown import markdown
 
 KAGGLE_MINUTES, KAGGLE_SOUNDSCAPES = 90, 700  # BirdCLEF's limit: minutes of CPU for this many one-minute soundscapes
 PIPELINE = "pipeline (PyTorch)"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from birdcache.params.ladder import Ladder
-from train.score.tables import markdown
+from train.score.markdown import markdown
 
 SCORES = {"accuracy": "accuracy, %", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "rare_ap": "AP of rare classes"}
 MEASURES = {**SCORES, "gap": "gap, points", "early": "epochs to 20 %", "epoch_s": "s per epoch"}

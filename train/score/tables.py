@@ -163,16 +163,3 @@ def _plain(
     post = post or PostProcessing(0.0, 0.0)
     only = ensemble.model_copy(update={"smoothing": post.smoothing, "file_max": post.file_max})
     return only.final(windows.clips.member_windows(overlap, shifts), windows.clips.windows)
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table for people: numbers with four digits, nothing where there is no number."""
-    lines = [list(table.columns), ["---"] * table.shape[1]]
-    lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.4f}"
-    return str(value)

@@ -13,7 +13,7 @@ from birdcache.params import load as parameters
 from birdcache.params.student import START, StudentRound
 from cache.csv_files import write_csv
 from train.paths import REPORTS, STUDENT
-from train.score.tables import markdown
+from train.score.markdown import markdown
 from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
 from train.student.rounds import Metrics, models_of, open_evaluator, read_teacher_report
 

@@ -14,9 +14,10 @@ from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
 from tests.train.test_evaluate import PRIMARY, plain_ensemble, predicted
 from train.score.blend import Blend, equal, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
+from train.score.markdown import markdown
 from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold
-from train.score.tables import Windows, blend_table, markdown, member_table, postprocessing_table
+from train.score.tables import Windows, blend_table, member_table, postprocessing_table
 
 MEMBERS = ("one", "two", "three")
 
