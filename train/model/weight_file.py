@@ -128,7 +128,8 @@ def read_tensors(path: Path, where: str) -> dict[str, Tensor]:
     with path.open("rb") as file:
         begin = file.read(64)
     try:
-        if not begin.startswith((b"PK", b"\x80")):  # as zip archives and pickles do
+        # zip archives and pickles begin so, and a safetensors file may: with the length of its header, then with {
+        if begin[8:9] == b"{" or not begin.startswith((b"PK", b"\x80")):
             return load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # the options in checkpoints of timm
             return dict(_flat(torch.load(path, map_location="cpu", weights_only=True)))

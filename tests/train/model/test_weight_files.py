@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from birdcache.errors import TrainError
@@ -20,6 +20,7 @@ from birdcache.params.views import MelView
 from train.model.classifier import Classifier, build_model
 from train.model.pretrained import adapted_stem
 from train.model.sizes import Clips
+from train.model.weight_file import read_tensors
 
 State = dict[str, Tensor]
 
@@ -203,3 +204,14 @@ def test_a_file_of_another_network_names_it(member: Member, tmp_path: Path) -> N
     path = saved(tmp_path / "test_convnext2.safetensors", prefixed("model.")(state_of("test_convnext2")))
     with pytest.raises(TrainError, match=r"lacks \d+ of .*; 100% of its tensors are those of test_convnext2"):
         built(member, path)
+
+
+def test_a_safetensors_file_is_one_though_the_length_of_its_header_begins_as_a_pickle_does(tmp_path: Path) -> None:
+    """The length is written first: of one file in 32 its first byte is 0x80."""
+    path = tmp_path / "w.safetensors"
+    for padding in range(300):
+        path.write_bytes(save({"weight": torch.ones(2)}, {"note": "x" * padding}))
+        if path.read_bytes().startswith(b"\x80"):
+            break
+    assert path.read_bytes().startswith(b"\x80")
+    assert list(read_tensors(path, "here")) == ["weight"]
