@@ -34,12 +34,13 @@ from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from cache.store import Store
 
-MINUTES = 7.5  # after which nothing more is begun
+MINUTES = 7.0  # after which nothing more is begun
 SMALL_HOURS = 0.5  # of the store of the checks
 DTYPES = ("uint8", "float16")
 PARTS = ("checks", "speeds", "waveforms", "loader")
 BACKBONES = ("efficientnet_b0", "efficientnet_b3", "tf_efficientnet_lite0")
-ON_GPU, ON_CPU = Sizes(batch=64, steps=40, rounds=3, warm=10), Sizes(batch=8, steps=3, rounds=3, warm=1)
+SMALL_BACKBONES = ("test_efficientnet", "tf_efficientnet_lite0", "efficientnet_b0")  # on a CPU
+ON_GPU, ON_CPU = Sizes(batch=64, steps=40, rounds=3, warm=10), Sizes(batch=8, steps=5, rounds=3, warm=1)
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--hours", type=float, default=280.0, help="hours of audio in the store")
     parser.add_argument("--folder", type=Path, help="folder for the stores, such as /dev/shm; default: a temporary one")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append each line there, as soon as it is known")
-    parser.add_argument("--backbones", nargs="+", metavar="NAME", default=BACKBONES)
+    parser.add_argument("--backbones", nargs="+", metavar="NAME")
     parser.add_argument("--batch", type=int, help=f"clips of a batch; default: {ON_GPU.batch}, on a CPU {ON_CPU.batch}")
     parser.add_argument("--steps", type=int, help=f"steps of a lap; default: {ON_GPU.steps}, on a CPU {ON_CPU.steps}")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
@@ -90,7 +91,8 @@ def run(folder: Path, arguments: argparse.Namespace, device: torch.device, lines
             lines.attempt(name, check)
         lines.attempt("the last rows", partial(rows_beyond_2_31, stores["uint8"], device, lines.tell))
     speeds = Speeds(params, device, sizes, lines)
-    for number, backbone in enumerate(arguments.backbones):
+    backbones = arguments.backbones or (BACKBONES if on_gpu else SMALL_BACKBONES)
+    for number, backbone in enumerate(backbones):
         if "speeds" in arguments.only:
             for dtype, placement in itertools.product(DTYPES, PLACEMENTS):
                 measure = partial(speeds.placement, stores[dtype], placement, backbone)
@@ -101,7 +103,7 @@ def run(folder: Path, arguments: argparse.Namespace, device: torch.device, lines
                 lines.attempt(f"waveforms {place}", measure)
         if "loader" in arguments.only and number == 0:
             lines.attempt("loader", partial(speeds.loader, folder / "loader", backbone))
-    for backbone in arguments.backbones if on_gpu and "speeds" in arguments.only else ():
+    for backbone in backbones if on_gpu and "speeds" in arguments.only else ():
         lines.attempt(f"{backbone} without a graph", partial(speeds.without_graph, stores["uint8"], backbone))
         lines.attempt(f"{backbone} compiled", partial(speeds.compiled, stores["uint8"], backbone))
 

@@ -40,6 +40,11 @@ EVERYTHING: Mapping[str, Any] = {
     "noise": {"probability": 0.5},
     "spec_augment": {"mel_masks": 3, "time_masks": 3, "probability": 0.5},
 }
+OTHERS: dict[str, dict[str, Any]] = {  # recipes whose images need no check of their own
+    "padding": {"short": "pad", "clip_s": 20.0},
+    "float16": {"precision": "float16", "optimiser": {"clip_norm": 1.0}},
+    "running mean": {"optimiser": {"ema_decay": 0.99, "clip_norm": 1.0}},
+}
 STEPS = 5  # of one check
 LARGEST_DIFFERENCE = 2e-4  # of images, which have deviation 1: other sums and another logarithm
 LARGEST_OF_LOSSES = 5e-3  # relative, after some steps with another order of sums
@@ -65,9 +70,11 @@ class Checks:
 
     def of_training(self) -> dict[str, Callable[[], None]]:
         """What does not."""
-        checks = {"losses": self.losses, "memory": self.memory}
-        on_gpu = {"waits": self.waits, "graph": self.graph, "float16": self.scaler}
-        return checks | on_gpu if self._device.type == "cuda" else checks
+        checks: dict[str, Callable[[], None]] = {"losses": self.losses, "memory": self.memory}
+        if self._device.type == "cuda":
+            waits = {f"no wait in steps of {name}": partial(self.waits, name) for name in self._recipes() | OTHERS}
+            checks |= {"graph": self.graph, "float16": self.scaler, **waits}
+        return checks
 
     def placements(self) -> None:
         """The clips of every placement, with padding, are those of mapped files on the CPU."""
@@ -127,15 +134,10 @@ class Checks:
                 module.p = 0.0  # draws differ by device
         return [float(step.step(batches.transform(each))) for each, _ in itertools.islice(batches.inputs(0), STEPS)]
 
-    def waits(self) -> None:
+    def waits(self, name: str) -> None:
         """The host waits for nothing in any step, with a graph and without, said by torch itself."""
-        recipes = {
-            **self._recipes(),
-            "padding": {"short": "pad", "clip_s": 20.0},
-            "float16": {"precision": "float16", "optimiser": {"clip_norm": 1.0}},
-            "running mean": {"optimiser": {"ema_decay": 0.99, "clip_norm": 1.0}},
-        }
-        for (name, changes), placement, mode in itertools.product(recipes.items(), ("device", "host"), ("auto", "off")):
+        changes = (self._recipes() | OTHERS)[name]
+        for placement, mode in itertools.product(("device", "host"), ("auto", "off")):
             split = self._split(PLACEMENTS[placement](self._store, self._device), self._device, changes)
             take, coming = self._steps(split, mode)
             for each, _ in itertools.islice(coming, WARM_UP + 1):  # what is made once may wait

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu_checks import Checks
+from benchmarks.gpu_speeds import Sizes, Speeds
+from benchmarks.lines import Lines
 from benchmarks.stores import write_store
 from benchmarks.timing import SHIPPED
 from benchmarks.waveforms import FULL_SCALE, WaveformFrames
 from birdcache.params import load as parameters
 from pipeline.builder.frontend import spectrogram
+from tests.fixtures.fake_gpu import GPU, fake_gpu
 from tests.fixtures.tiny import ROOT
 
 
@@ -31,6 +37,41 @@ def test_mel_spectra_of_cached_waveforms_are_those_of_the_front_end(tmp_path: Pa
         wanted_TM = spectrogram(samples_S[margin:].astype(np.float32) * np.float32(FULL_SCALE), view)
         inner = slice(margin // view.hop + 1, 60 - margin // view.hop - 1)
         np.testing.assert_allclose(clip_TM[inner], wanted_TM[inner], atol=0.05)
+
+
+class OneRun:
+    """Records a step by taking it, and replays nothing."""
+
+    def aside(self, work: Callable[[], Any]) -> Any:
+        return work()
+
+    def record(self, work: Callable[[], torch.Tensor]) -> tuple[Callable[[], None], torch.Tensor]:
+        loss = work()
+        return lambda: None, loss
+
+
+@pytest.mark.slow
+def test_what_needs_a_gpu_runs_on_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("train.loop.graph.Recorder", OneRun)
+    modes: list[str] = []
+    monkeypatch.setattr("torch.cuda.set_sync_debug_mode", modes.append)
+    params, lines = parameters.load(SHIPPED), Lines(None, {}, 600)
+    store = write_store(tmp_path, params.views["mel"], "none", 2)
+    sizes = Sizes(batch=4, steps=1, rounds=1, warm=4)
+    with fake_gpu():
+        checks = Checks(store, params, GPU, lines.tell, "test_efficientnet").of_training()
+        for name in ("graph", "float16", "no wait in steps of running mean"):
+            checks[name]()
+        speeds = Speeds(params, GPU, sizes, lines)
+        monkeypatch.setattr(speeds, "_busy_ms", lambda *_: 1.0)  # the profiler asks the driver
+        speeds.placement(store, "device", "test_efficientnet")
+        speeds.without_graph(store, "test_efficientnet")
+        speeds.waveforms(store, 0.01, "device", "test_efficientnet")
+    assert modes == ["error", "default"] * 4  # from two placements, with a graph and without
+    assert capsys.readouterr().out.count(" ms a step") == 3
+    assert lines.failed == 0
 
 
 @pytest.mark.slow
