@@ -32,6 +32,7 @@ class Child:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._parent = os.getpid()
         self._wait_s = self._left_s = 0.0
         self._end_s = math.inf
         watch(self)
@@ -40,11 +41,11 @@ class Child:
         self.close()
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
-        if self._process is not None:
+        """End the process, whatever it is doing; in a fork of its parent it is left to that one."""
+        if self._process is not None and self._parent == os.getpid():
             self._process.kill()
             self._process.communicate()
-            self._process = None
+        self._process = None
 
     def end_if_late(self) -> None:
         """Kill the process if it has not answered in time: then the read that waits for it ends."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -361,3 +362,18 @@ def test_process_ends_with_the_thread_that_it_decodes_for(clip: Path) -> None:
     thread.join()
     gc.collect()
     assert not Path(f"/proc/{processes[0]}").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_that_closes_a_decoder_leaves_it_to_its_parent(decoder: Decoder, clip: Path) -> None:
+    decoder.info(clip)
+    process = process_of(decoder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads, which the fork does not use
+        fork = os.fork()
+    if fork == 0:
+        decoder.close()
+        os._exit(0)
+    assert os.waitpid(fork, 0)[1] == 0
+    assert decoder.info(clip) == read_info(clip)
+    assert process_of(decoder) == process
