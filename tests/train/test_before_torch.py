@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -48,7 +49,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def python(script: str, *arguments: str, **environment: str) -> str:
     """What a new process without settings of its own prints."""
-    kept = {name: value for name, value in os.environ.items() if name not in WAITS}
+    own = re.compile("|".join([*WAITS, "MALLOC_.*", "GLIBC_TUNABLES"]))  # Dask sets one of them where it starts workers
+    kept = {name: value for name, value in os.environ.items() if not own.fullmatch(name)}
     return subprocess.run(
         [sys.executable, "-c", script, *arguments],
         env={**kept, "PYTHONPATH": str(ROOT), **environment},

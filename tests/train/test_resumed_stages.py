@@ -32,7 +32,7 @@ from train.loop.step import TrainingStep
 from train.paths import TRAININGS
 
 CHECKPOINTS = Path(".birdcache/checkpoints")
-STEPS = 2  # of an epoch of the tiny project
+STEPS = 3  # of an epoch of the tiny project
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_stage_that_is_stopped_twice_leaves_what_an_undisturbed_one_leaves(
     run(fit.main, "base-0")
     expected, steps["done"] = left(), 0
     assert len(expected) > 8
-    for stop, said in ((3, "in epoch 2 of 3, after step 1 of 2"), (4, "in epoch 2 of 3, after step 2 of 2")):
+    for stop, said in ((4, "in epoch 2 of 3, after step 1 of 3"), (5, "in epoch 2 of 3, after step 2 of 3")):
         forgotten()
         steps["stop"] = stop
         with pytest.raises(
@@ -108,7 +108,7 @@ def test_a_stage_that_is_stopped_twice_leaves_what_an_undisturbed_one_leaves(
     run(fit.main, "base-0")
     assert steps["done"] == 3 * STEPS, "no step is taken twice"
     assert left() == expected
-    assert "base-0: resumes in epoch 2 of 3, after step 2 of 2" in capsys.readouterr().out
+    assert "base-0: resumes in epoch 2 of 3, after step 2 of 3" in capsys.readouterr().out
     assert not list(CHECKPOINTS.iterdir()), "a finished training needs none"
 
 
@@ -116,7 +116,7 @@ def test_changed_parameters_train_anew_and_the_old_ones_go_on_when_they_are_set_
     project: Path, steps: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = Path("data/members/base.json").read_text()
-    steps["stop"] = 3
+    steps["stop"] = STEPS + 1
     with pytest.raises(StoppedError):
         run(fit.main, "base-0")
     change_recipe(seed=5)
@@ -126,7 +126,7 @@ def test_changed_parameters_train_anew_and_the_old_ones_go_on_when_they_are_set_
     assert "an unfinished training with another recipe is kept in" in capsys.readouterr().out
     Path("data/members/base.json").write_text(before)
     run(fit.main, "base-0")
-    assert steps["done"] == 3 * STEPS + 3, "three steps were left"
+    assert steps["done"] == 3 * STEPS + 5, "five steps were left"
 
 
 def test_a_change_that_is_undone_trains_nothing_again(
@@ -217,7 +217,7 @@ def test_a_stage_of_the_ladder_that_is_stopped_in_its_second_fold_does_not_train
     tiny.write_params(project / "params.yaml", raw)
     run(ladder_members.main, "")
     steps["stop"] = STEPS + 1
-    with pytest.raises(StoppedError, match=r"base-4, fold 1: stopped by SIGTERM in epoch 1 of 1, after step 1 of 2"):
+    with pytest.raises(StoppedError, match=r"base-4, fold 1: stopped by SIGTERM in epoch 1 of 1, after step 1 of 3"):
         run(ladder_run.main, "base-4")
     shutil.rmtree("data/ladder/models")
     shutil.rmtree("data/ladder/runs")
