@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from benchmarks import songs
 from benchmarks.timing import SHIPPED, best, interleaved
 from birdcache.params import load as params
+from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from cache.store_writer import commit_store
@@ -100,12 +102,17 @@ def seconds_of(folder: Path, sources: Sequence[Source], view: MelView | PcenView
 
 def build(folder: Path, sources: Sequence[Source], view: MelView | PcenView, workers: int) -> Store:
     """Build and commit folder/store.zarr with the pool folder/pool, silently."""
-    machine = params.load(SHIPPED).machine
-    builder = Builder(view, folder / "pool", machine.model_copy(update={"workers": workers}))
+    builder = Builder(view, folder / "pool", shipped_machine().model_copy(update={"workers": workers}))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         parts, _ = builder.build(sources, "benchmark")
     commit_store(folder / "store.zarr", view, builder.digest, builder.quantizer, parts)
     return Store(folder / "store.zarr")
+
+
+@lru_cache
+def shipped_machine() -> MachineParams:
+    """The shipped section `machine`; a stage reads params.yaml before it builds, so that is no part of a build here."""
+    return params.load(SHIPPED).machine
 
 
 def sizes(folder: Path, sources: Sequence[Source], view: MelView | PcenView) -> dict[tuple[str, str], float]:

@@ -51,9 +51,7 @@ class Trainer:
         self.history, self.name = History.start(recipe, device), name
         self._batches, self._recipe, self._device = batches, recipe, device
         self._rank, self._world = ranks.rank, ranks.world
-        self._draws: bool | None = (
-            None  # whether steps use torch's random numbers, as dropout does; None before the first
-        )
+        self._draws: bool | None = None  # whether steps draw random numbers, as for dropout; None before the first
         self._steps = -(-len(batches) // recipe.optimiser.accumulate)  # of an epoch
         self._next_waits: DeviceClock | None = None
         self._coming: Iterator[tuple[list[StepInputs], float]] | None = None  # what the next epoch begins with
