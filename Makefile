@@ -77,6 +77,9 @@ bench: setup
 	python -m benchmarks.preprocess
 	python -m benchmarks.read
 	python -m benchmarks.scale
+	python -m benchmarks.upload
+	python -m benchmarks.metrics
+	python -m benchmarks.steps
 	python -m benchmarks.listing
 	python -m benchmarks.train
 	python -m benchmarks.threads
