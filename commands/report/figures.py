@@ -102,7 +102,8 @@ def draw_classes(labels: pd.DataFrame, rare_below: int, path: Path) -> None:
     ordered = labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
     with figure(path, height=tail_height(len(ordered), 4.5)) as drawn:
         axes = drawn.subplots()
-        axes.set_title(f"{ordered['recordings'].sum():,} recordings of {len(ordered)} labels")
+        rare = f", orange: rare ones, with fewer than {rare_below}" * bool((ordered[Col.RECORDINGS] < rare_below).any())
+        axes.set_title(f"{ordered[Col.RECORDINGS].sum():,} recordings of {len(ordered)} labels{rare}")
         draw_tail(axes, list(ordered[Col.LABEL]), ordered[Col.RECORDINGS].to_numpy(), rare_below)
 
 
