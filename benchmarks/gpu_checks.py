@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.laps import graphed, start, synchronise
+from benchmarks.laps import everything, graphed, start, synchronise
 from benchmarks.splits import made_up_split
 from birdcache.arrays import Ints
 from birdcache.params.model import Params
@@ -28,17 +28,6 @@ PLACEMENTS: dict[str, Callable[[Store, torch.device], Frames]] = {
     "device": DeviceFrames,
     "host": HostFrames,
     "stream": partial(StreamFrames, budget_bytes=10**9),
-}
-EVERYTHING: Mapping[str, Any] = {
-    "gain_db": 6.0,
-    "time_shift_s": 1.0,
-    "mixup": {"probability": 0.4},
-    "sumix": {"probability": 0.3},
-    "cutmix": {"probability": 0.3},
-    "eq": {"probability": 0.5},
-    "background": {"probability": 0.5, "label": "bird0"},
-    "noise": {"probability": 0.5},
-    "spec_augment": {"mel_masks": 3, "time_masks": 3, "probability": 0.5},
 }
 OTHERS: dict[str, dict[str, Any]] = {  # recipes whose images need no check of their own
     "padding": {"short": "pad", "clip_s": 20.0},
@@ -93,7 +82,11 @@ class Checks:
         pcen = self._params.views["pcen"]
         assert isinstance(pcen, PcenView)
         channels = {"channels": ["level", "pcen", "slope"], "pcen": pcen.pcen.model_dump()}
-        return {"the shipped recipe": {}, "all augmentations": {"augment": EVERYTHING}, "three channels": channels}
+        return {
+            "the shipped recipe": {},
+            "all augmentations": {"augment": everything("bird0")},
+            "three channels": channels,
+        }
 
     def images(self, name: str) -> None:
         """Images of a batch are those that torch makes on the CPU, from every placement."""

@@ -18,6 +18,21 @@ from train.loop.split import TrainingSplit
 from train.loop.step import TrainingStep
 
 
+def everything(label: str) -> dict[str, Any]:
+    """Section `augment` with all augmentations at once; `label` is that of the recordings without birds."""
+    return {
+        "gain_db": 6.0,
+        "time_shift_s": 2.0,
+        "mixup": {"probability": 0.4},
+        "sumix": {"probability": 0.3},
+        "cutmix": {"probability": 0.3},
+        "eq": {"probability": 0.5},
+        "background": {"probability": 0.5, "label": label},
+        "noise": {"probability": 0.5},
+        "spec_augment": {"mel_masks": 3, "time_masks": 3, "probability": 0.5},
+    }
+
+
 def changed(split: TrainingSplit, changes: Mapping[str, Any], backbone: str | None = None) -> TrainingSplit:
     """The same data with overrides of the recipe, no pretrained weights, and another backbone if one is given."""
     update = {"pretrained": False, **({"backbone": backbone} if backbone else {})}

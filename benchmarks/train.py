@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks import building
-from benchmarks.laps import Lap, changed, data_lap, device_name, start, train_lap
+from benchmarks.laps import Lap, changed, data_lap, device_name, everything, start, train_lap
 from benchmarks.on_the_fly import Kind, OnTheFlyBatches
 from benchmarks.timing import parser_of, report
 from birdcache.params import load as params
@@ -52,17 +52,6 @@ PLAIN: Mapping[str, Any] = {
     "spec_augment": {"mel_masks": 0, "time_masks": 0},
 }
 KEEP_ROUNDS = 4  # times as many rounds, since a difference of 1 % hides in the noise of a shared machine
-EVERYTHING: Mapping[str, Any] = {
-    "gain_db": 6.0,
-    "time_shift_s": 2.0,
-    "mixup": {"probability": 0.4},
-    "sumix": {"probability": 0.3},
-    "cutmix": {"probability": 0.3},
-    "eq": {"probability": 0.5},
-    "background": {"probability": 0.5},
-    "noise": {"probability": 0.5},
-    "spec_augment": {"mel_masks": 3, "time_masks": 3, "probability": 0.5},
-}
 
 
 def main() -> None:
@@ -120,8 +109,7 @@ def one_round(
 def augment_numbers(split: TrainingSplit, rounds: int) -> dict[str, float]:
     """Cost of augmentation with a backbone of realistic size."""
     label = split.trained.labels[split.trained.primary[0]]
-    every = {**EVERYTHING, "background": {"probability": 0.5, "label": label}}
-    arms = [start(changed(split, {"augment": changes})) for changes in (every, PLAIN)]
+    arms = [start(changed(split, {"augment": changes})) for changes in (everything(label), PLAIN)]
     laps = [
         [
             train_lap(training_step, itertools.islice(batches.epoch(number), 4), split.device)

@@ -46,3 +46,15 @@ class Mixing:
 def channel_of(read_as: str) -> int | None:
     """The channel that is taken, from 0; None for the mean of all."""
     return int(read_as.rpartition(CHANNEL)[2]) - 1 if CHANNEL in read_as else None
+
+
+def mean_of_channels(samples_SC: Floats32, out_S: Floats32) -> None:
+    """Write the mean of the channels (S,), summed as numpy does: few one after the other, but no loop a sample."""
+    channels = samples_SC.shape[1]
+    if channels >= 8:  # which numpy sums in pairs
+        samples_SC.mean(axis=1, out=out_S)
+        return
+    np.add(samples_SC[:, 0], 0, out=out_S)
+    for channel in range(1, channels):
+        out_S += samples_SC[:, channel]
+    out_S /= channels

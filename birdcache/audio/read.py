@@ -22,7 +22,7 @@ import soxr
 from birdcache.arrays import Floats32
 from birdcache.audio.formats.header import AudioHeader, check_length, check_shape
 from birdcache.audio.formats.pieces import Pieces, Reading
-from birdcache.audio.mixing import Mixing, channel_of
+from birdcache.audio.mixing import Mixing, channel_of, mean_of_channels
 from birdcache.audio.notes import Note
 from birdcache.audio.paths import kind_of
 from birdcache.audio.rejected import RejectedAudio
@@ -32,9 +32,7 @@ from birdcache.storage import AnyPath, reaching
 
 BLOCK_SAMPLES = 2**17  # decoded at a time: stays in the processor's cache; the waveform does not depend on it
 WHOLE = Reading(())
-_GOOD_OPENINGS = set[
-    bytes
-]()  # of headers: libsndfile takes most of a millisecond for the codebooks of each Vorbis file
+_GOOD_OPENINGS: set[bytes] = set()  # of headers: libsndfile takes most of a millisecond for a Vorbis file's codebooks
 RESAMPLER_QUALITY = "HQ"
 DECODER_VERSION = (
     f"libsndfile {soundfile.__libsndfile_version__}, "
@@ -234,22 +232,10 @@ def _mono_block(audio: Any, lead: int, most: int, channel: int | None) -> Floats
         return block_S[: lead + len(audio.read(out=block_S[lead:]))]
     samples_SC = audio.read(most, dtype="float32", always_2d=True)
     if channel is None:
-        _mean(samples_SC, block_S[lead : lead + len(samples_SC)])
+        mean_of_channels(samples_SC, block_S[lead : lead + len(samples_SC)])
     else:
         block_S[lead : lead + len(samples_SC)] = samples_SC[:, channel]
     return block_S[: lead + len(samples_SC)]
-
-
-def _mean(samples_SC: Floats32, out_S: Floats32) -> None:
-    """The mean of the channels as numpy sums few of them, one after the other, but without a loop for each sample."""
-    channels = samples_SC.shape[1]
-    if channels >= 8:  # which numpy sums in pairs
-        samples_SC.mean(axis=1, out=out_S)
-        return
-    np.add(samples_SC[:, 0], 0, out=out_S)
-    for channel in range(1, channels):
-        out_S += samples_SC[:, channel]
-    out_S /= channels
 
 
 class _Stream(soundfile.SoundFile):  # type: ignore[misc]

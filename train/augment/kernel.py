@@ -117,6 +117,26 @@ def _seen(place, start, width, b, MASKS: tl.constexpr):
 
 
 @triton.jit
+def _level(
+    clip, m, peak, lowest, T: tl.constexpr, M: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
+    EVEN: tl.constexpr,
+):  # fmt: skip
+    """Mean of a clip, nothing below `lowest`, and what scales its deviation to 1; 0 if it is even."""
+    total, squares = tl.zeros((COLUMNS,), tl.float32), tl.zeros((COLUMNS,), tl.float32)
+    for t0 in range(0, T, ROWS):
+        t = t0 + tl.arange(0, ROWS)
+        there = (t < T)[:, None] & (m < M)[None, :]
+        x = tl.load(clip + t[:, None] * M + m[None, :], mask=there, other=0)
+        x = tl.where(there, tl.maximum(x, lowest) - peak, 0.0)  # from the peak, for float32's sake
+        total += tl.sum(x, axis=0)
+        squares += tl.sum(x * x, axis=0)
+    below = tl.sum(total, axis=0) / (T * M)
+    variance = (tl.sum(squares, axis=0) - below * below * (T * M)) / (T * M - 1)
+    mean, deviation = peak + below, tl.sqrt(tl.maximum(variance, 0.0))
+    return mean, tl.where(deviation <= EVEN * tl.abs(mean), 0.0, 1 / deviation)
+
+
+@triton.jit
 def finish_clip(
     codes, sounds, span, weights, tone, added, noise, noise_start, shift,
     mel_start, mel_width, time_start, time_width, scratch, out, padding, step, low, range_db,
@@ -180,18 +200,7 @@ def finish_clip(
     lowest = peak - range_db if HAS_RANGE else float("-inf")
     mean, scale = 0.0, 1.0
     if FINISHES:
-        total, squares = tl.zeros((COLUMNS,), tl.float32), tl.zeros((COLUMNS,), tl.float32)
-        for t0 in range(0, T, ROWS):
-            t = t0 + tl.arange(0, ROWS)
-            there = (t < T)[:, None] & (m < M)[None, :]
-            x = tl.load(clip + t[:, None] * M + m[None, :], mask=there, other=0)
-            x = tl.where(there, tl.maximum(x, lowest) - peak, 0.0)  # from the peak, for float32's sake
-            total += tl.sum(x, axis=0)
-            squares += tl.sum(x * x, axis=0)
-        below = tl.sum(total, axis=0) / (T * M)
-        variance = (tl.sum(squares, axis=0) - below * below * (T * M)) / (T * M - 1)
-        mean, deviation = peak + below, tl.sqrt(tl.maximum(variance, 0.0))
-        scale = tl.where(deviation <= EVEN * tl.abs(mean), 0.0, 1 / deviation)
+        mean, scale = _level(clip, m, peak, lowest, T, M, COLUMNS, ROWS, EVEN)
     seen_mel = _seen(m, mel_start, mel_width, b, MEL_MASKS)
     for t0 in range(0, T, ROWS):
         t = t0 + tl.arange(0, ROWS)

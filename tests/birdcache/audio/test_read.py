@@ -14,6 +14,7 @@ import soundfile
 import soxr
 
 from birdcache.audio import read as audio
+from birdcache.audio.mixing import mean_of_channels
 from birdcache.audio.read import AudioInfo, content_sha256, read_info, resampled_length
 from birdcache.audio.rejected import RejectedAudio
 from tests.fixtures.waveform import read_waveform
@@ -155,5 +156,5 @@ def test_mean_of_channels_is_numpys_to_the_bit(channels: int) -> None:
     samples_SC = (rng.standard_normal((5000, channels)) * 10.0 ** rng.uniform(-30, 0, (5000, 1))).astype(np.float32)
     samples_SC[rng.random(samples_SC.shape) < 0.3] = -0.0
     mean_S = np.empty(5000, np.float32)
-    audio._mean(samples_SC, mean_S)
+    mean_of_channels(samples_SC, mean_S)
     assert mean_S.tobytes() == samples_SC.mean(axis=1).tobytes()
