@@ -90,8 +90,9 @@ class CsvTable:
             raise PipelineError(f"{self.path}: {error}; it was changed by hand, run `dvc repro`") from error
 
     def write(self, frame: pd.DataFrame, float_format: str | None = None) -> None:
-        """Write the table's columns of a frame, which may have others."""
-        write_csv(frame[list(self.columns)], self.path, float_format)
+        """Write the table's columns of a frame, which may have others; `newer` ones that it lacks are empty."""
+        lacking = {name: "" for name, column in self.columns.items() if column.newer and name not in frame}
+        write_csv(frame.assign(**lacking)[list(self.columns)], self.path, float_format)
 
 
 def write_csv(frame: pd.DataFrame, path: Path, float_format: str | None = None) -> None:

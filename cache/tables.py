@@ -48,9 +48,12 @@ class Col:
     SCIENTIFIC_NAME = "scientific_name"
     SECONDARY = "secondary"
     SHA256 = "sha256"
+    SITE = "site"
     SOUND = "sound"
     SOUNDSCAPE = "soundscape"
+    SOURCE = "source"
     START_S = "start_s"
+    TIME = "time"
 
 
 NAMES = {
@@ -76,6 +79,7 @@ RECORDINGS = CsvTable(
         Col.DURATION_S: NUMBER,
         Col.SAMPLE_RATE_HZ: COUNT,
         Col.CHANNELS: COUNT,
+        Col.SOURCE: CsvColumn("text", empty="data.root", newer=True),  # a name of data.sources
     },
 )
 """The recordings to train on, sorted by their name."""
@@ -98,8 +102,25 @@ ANNOTATIONS = CsvTable(
 )
 """The annotated times of usable recordings, in order of recording and time."""
 
-SOUNDSCAPES = CsvTable(DATA / "tables" / "soundscapes.csv", {**CONTENT, Col.SOUNDSCAPE: TEXT})
+PLACE = {
+    Col.SITE: CsvColumn("text", empty="unknown", newer=True),
+    Col.DATE: CsvColumn("text", empty="unknown", newer=True),  # YYYY-MM-DD, of its start
+    Col.TIME: CsvColumn("text", empty="unknown", newer=True),  # HH:MM:SS, of its start, by the recorder's clock
+}
+
+SOUNDSCAPES = CsvTable(DATA / "tables" / "soundscapes.csv", {**CONTENT, Col.SOUNDSCAPE: TEXT, **PLACE})
 """The soundscapes to predict, sorted by name; the name is that of the file without extension."""
+
+WINDOWS = CsvTable(
+    DATA / "tables" / "windows.csv",
+    {
+        Col.SOUNDSCAPE: TEXT,
+        Col.START_S: NUMBER,
+        Col.END_S: NUMBER,
+        Col.LABELS: CsvColumn("text", empty="nothing sings"),
+    },
+)
+"""Labelled windows of usable soundscapes that teach and examine (data.soundscape_labels), in order of name and time."""
 
 SOUNDSCAPE_TRUTH = CsvTable(
     DATA / "tables" / "soundscape_truth.csv", {Col.ROW_ID: TEXT, Col.LABELS: CsvColumn("text", empty="nothing sings")}
@@ -111,3 +132,9 @@ SUBMISSION_LABELS = CsvTable(DATA / "tables" / "submission_labels.csv", {Col.LAB
 
 FOLDS = CsvTable(DATA / "folds.csv", {Col.RECORDING: TEXT, Col.FOLD: COUNT, Col.GROUP: COUNT})
 """The fold that validates each recording, from 0, or -1: none does; recordings of a group belong together."""
+
+SOUNDSCAPE_FOLDS = CsvTable(
+    DATA / "soundscape_folds.csv",
+    {Col.SOUNDSCAPE: TEXT, Col.SHA256: TEXT, Col.DURATION_S: NUMBER, **PLACE, Col.FOLD: COUNT, Col.GROUP: COUNT},
+)
+"""As `FOLDS`, for the soundscapes with labelled windows (`WINDOWS`), sorted by name."""

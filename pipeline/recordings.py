@@ -133,7 +133,7 @@ def labels_table(usable: pd.DataFrame, annotations: pd.DataFrame, taxonomy: pd.D
 
 def soundscapes_table(soundscapes: pd.DataFrame) -> pd.DataFrame:
     """The usable soundscapes, sorted by name; without rows if there are none."""
-    return soundscapes[soundscapes[Col.CODE] == ""].sort_values(Col.SOUNDSCAPE)[list(tables.SOUNDSCAPES.columns)]
+    return soundscapes[soundscapes[Col.CODE] == ""].sort_values(Col.SOUNDSCAPE)
 
 
 def submission_table(metadata: Metadata, labels: pd.DataFrame) -> pd.DataFrame:

@@ -46,22 +46,20 @@ class Listing:
         )
 
 
-def list_audio(folder: AnyPath, bounds: Bounds, without: AnyPath | None = None) -> Listing:
+def list_audio(folder: AnyPath, bounds: Bounds, without: Sequence[AnyPath] = ()) -> Listing:
     """List the files below a folder, however deep.
 
     Parameters
     ----------
-    without : a folder in it whose files are something else.
+    without : folders in it whose files are something else.
 
     Raises
     ------
     StoreError
         If the folder is remote and its service cannot be reached.
     """
-    inside = f"{without.as_posix()}/" if without is not None else None
-    entries = [
-        each for each in files_below(folder, bounds) if not inside or not each.path.as_posix().startswith(inside)
-    ]
+    apart = tuple(f"{each.as_posix()}/" for each in without)
+    entries = [each for each in files_below(folder, bounds) if not each.path.as_posix().startswith(apart)]
     used = [each.path for each in entries if is_recording(each.path) and not _fault(each)]
     taken, names = set(used), {path.with_suffix("").as_posix() for path in used}
     rest = [each for each in entries if each.path not in taken]

@@ -30,12 +30,10 @@ CountOrNone = Annotated[int, Field(ge=0, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # of numpy and scikit-learn
 Decibels = Annotated[float, Field(ge=0, le=200)]
 Seconds = Annotated[float, Field(ge=0.01, le=3600)]
-InnerPath = Annotated[
-    str | None,
-    kept(
-        lambda path: path is None or is_inner_path(path),
-        "must be a path below root, without ..; move it there, or link it and set links: anywhere",
-    ),
+INNER_RULE = "must be a path below root, without ..; move it there, or link it and set links: anywhere"
+InnerPath = Annotated[str | None, kept(lambda path: path is None or is_inner_path(path), INNER_RULE)]
+InnerPaths = Annotated[
+    list[Annotated[str, kept(is_inner_path, INNER_RULE)]], Field(min_length=1), each_once("a folder")
 ]
 
 
@@ -52,21 +50,22 @@ class DemoParams(Section):
     unlabelled: Annotated[int, Field(ge=0, le=10_000)]
 
 
+OF_SOUNDSCAPES = beside(
+    "soundscapes",
+    lambda table, folder: table is None or folder is not None,
+    "needs soundscapes; name their folder, or set this to null",
+)
+
+
 class DataParams(Section):
     """Place and layout of the recordings (stage `recordings`)."""
 
     layout: Literal["birdclef", "folders", "annotations"]
     root: Annotated[str, Field(min_length=1)]
     annotations: Annotated[str, Field(min_length=1)]
-    soundscapes: InnerPath
-    soundscape_truth: Annotated[
-        InnerPath,
-        beside(
-            "soundscapes",
-            lambda truth, folder: truth is None or folder is not None,
-            "needs soundscapes; name their folder or set soundscape_truth to null",
-        ),
-    ]
+    soundscapes: InnerPath | InnerPaths
+    soundscape_truth: Annotated[InnerPath, OF_SOUNDSCAPES]
+    soundscape_labels: Annotated[InnerPath, OF_SOUNDSCAPES] = None
     links: Literal["inside", "anywhere"]
     shortest_s: Positive
     longest_s: Annotated[
@@ -74,6 +73,13 @@ class DataParams(Section):
     ]
     no_end: Literal["accept", "refuse"]
     max_refused_share: Probability
+
+    @property
+    def soundscape_folders(self) -> list[str]:
+        """The folders of soundscapes, none to several."""
+        if isinstance(self.soundscapes, list):
+            return self.soundscapes
+        return [] if self.soundscapes is None else [self.soundscapes]
 
 
 class FoldsParams(Section):

@@ -66,7 +66,7 @@ def birdclef_facts(root: Path) -> DataFacts:
 
 def folder_facts(root: Path) -> DataFacts:
     """Read the facts of a data set with one folder of recordings per class, and tell of files that it leaves out."""
-    listed = read_folders(Bounds(root, "inside"), None, print)
+    listed = read_folders(Bounds(root, "inside"), (), print)
     told = left_out_lines(listed.files.left_out)
     counts = listed.recordings["label"].value_counts().to_dict()
     if not counts:

@@ -20,7 +20,6 @@ from pipeline.dataset.annotated import unlabelled
 from pipeline.dataset.classes import class_names
 
 TOLD = 20  # names in an error; the others are counted
-NOTHING = Listing()
 SYSTEMS_OWN = (
     "its name is one that systems give to files of their own, such as macOS's ._robin.ogg",
     "remove its row, or rename it if it is a recording",
@@ -33,12 +32,12 @@ class Listed:
 
     recordings: pd.DataFrame  # as in `pipeline.dataset.metadata.Metadata`
     names: pd.DataFrame  # what the list says of its labels, as in a taxonomy
-    files: Listing = NOTHING  # the files that it was made of, and those that were left out
+    files: Listing = field(default_factory=Listing)  # the files that it was made of, and those that were left out
     codes: Mapping[str, str] = field(default_factory=dict)  # the label of each folder
 
 
-def read_folders(bounds: Bounds, soundscapes: str | None, warn: Callable[[str], None]) -> Listed:
-    """List the recordings below the root; those in the folder of soundscapes are none.
+def read_folders(bounds: Bounds, soundscapes: Sequence[str], warn: Callable[[str], None]) -> Listed:
+    """List the recordings below the root; those in folders of soundscapes are none.
 
     The first folder is the class, and nothing else is known.
 
@@ -48,7 +47,7 @@ def read_folders(bounds: Bounds, soundscapes: str | None, warn: Callable[[str], 
         If classes are alike but for case: only their owner knows whether they are one.
     """
     root = bounds.root
-    files = _list_named(root, bounds, without=None if soundscapes is None else root / soundscapes)
+    files = _list_named(root, bounds, without=[root / name for name in soundscapes])
     reason = ("not-used", "lies beside the folders of the classes", "move each into the folder of its class")
     files = files.setting_aside(lambda path: len(inside(root, path).parts) == 1, reason)
     names = [inside(root, path) for path in files.used]
@@ -75,8 +74,8 @@ def without_systems_own(recordings: pd.DataFrame, names: pd.DataFrame) -> Listed
     return Listed(recordings[~is_own], names, Listing(left_out=own))
 
 
-def list_soundscapes(bounds: Bounds, name: str | None) -> tuple[dict[str, AnyPath], Listing]:
-    """The soundscapes by their names, which begin their row ids, and all files in their folder.
+def list_soundscapes(bounds: Bounds, folders: Sequence[str]) -> tuple[dict[str, AnyPath], Listing]:
+    """The soundscapes by their names, which begin their row ids, and all files in their folders.
 
     A name is that of the file without extension; where files in several folders share it, their path, parted by _.
 
@@ -85,18 +84,17 @@ def list_soundscapes(bounds: Bounds, name: str | None) -> tuple[dict[str, AnyPat
     PipelineError
         If there is no such folder, or it lies elsewhere.
     """
-    if name is None:
-        return {}, NOTHING
-    folder = bounds.root / name
-    if not folder.is_dir():
-        raise PipelineError(f"{folder}: no such folder; correct data.soundscapes in params.yaml, or set it to null")
-    if outside := bounds.why_outside(folder):
-        raise PipelineError(f"{folder}: {outside}; {LINKS_HINT}")
-    listing = _list_named(folder, bounds).setting_aside(
-        lambda path: starts_formula(path.name),
-        ("unreadable", "its name begins with = + - or @, and so would row_ids, which spreadsheets compute", NAME_HINT),
+    listings = {folder: _list_soundscapes(bounds.root / folder, bounds) for folder in folders}
+    listing = Listing(
+        tuple(path for each in listings.values() for path in each.used),
+        tuple(rejected for each in listings.values() for rejected in each.left_out),
+        sum(each.others for each in listings.values()),
     )
-    paths = {path: "_".join(inside(folder, path).with_suffix("").parts) for path in listing.used}
+    paths = {
+        path: "_".join(inside(bounds.root / folder, path).with_suffix("").parts)
+        for folder, each in listings.items()
+        for path in each.used
+    }
     shared = Counter(stem for stem, _ in {(path.stem, long) for path, long in paths.items()})
     names = {path: path.stem if shared[path.stem] == 1 else long for path, long in paths.items()}
     first = {called: path for path, called in reversed(names.items())}
@@ -106,7 +104,18 @@ def list_soundscapes(bounds: Bounds, name: str | None) -> tuple[dict[str, AnyPat
     return dict(sorted((names[path], path) for path in listing.used)), listing
 
 
-def _list_named(folder: AnyPath, bounds: Bounds, without: AnyPath | None = None) -> Listing:
+def _list_soundscapes(folder: AnyPath, bounds: Bounds) -> Listing:
+    if not folder.is_dir():
+        raise PipelineError(f"{folder}: no such folder; correct data.soundscapes in params.yaml, or set it to null")
+    if outside := bounds.why_outside(folder):
+        raise PipelineError(f"{folder}: {outside}; {LINKS_HINT}")
+    return _list_named(folder, bounds).setting_aside(
+        lambda path: starts_formula(path.name),
+        ("unreadable", "its name begins with = + - or @, and so would row_ids, which spreadsheets compute", NAME_HINT),
+    )
+
+
+def _list_named(folder: AnyPath, bounds: Bounds, without: Sequence[AnyPath] = ()) -> Listing:
     """Files whose names can stand in a table, where \\ would be a path's."""
     reason = ("unreadable", "its name holds a \\, which parts the folders of a path elsewhere", NAME_HINT)
     return list_audio(folder, bounds, without).setting_aside(lambda path: "\\" in str(inside(folder, path)), reason)

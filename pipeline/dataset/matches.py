@@ -82,13 +82,13 @@ def truth_warnings(truth: pd.DataFrame, soundscapes: Sequence[str], taught: set[
 
 
 def unlisted_warnings(
-    folder: AnyPath, bounds: Bounds, used: Iterable[str], without: AnyPath | None, why: str
+    folder: AnyPath, bounds: Bounds, used: Iterable[str], without: Sequence[AnyPath], why: str
 ) -> list[str]:
     """Files in a folder that are or may be recordings, and that no table tells of; a bucket is not searched for them.
 
     Parameters
     ----------
-    used, without : paths that are used, and a folder whose files are something else.
+    used, without : paths that are used, and folders whose files are something else.
     """
     if not isinstance(folder, Path):
         return []

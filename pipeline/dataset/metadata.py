@@ -82,7 +82,7 @@ def read_metadata(data: DataParams) -> Metadata:
     recordings = annotated(listed.recordings, annotations)
     if not recordings[Col.RECORDING].is_monotonic_increasing:
         recordings = recordings.sort_values(Col.RECORDING, ignore_index=True)
-    soundscapes, beside = list_soundscapes(bounds, data.soundscapes)
+    soundscapes, beside = list_soundscapes(bounds, data.soundscape_folders)
     left_out = (*listed.files.left_out, *beside.left_out)
     if recordings.empty:
         why = f"lists no recording in layout {data.layout}; correct data.root or data.layout"
@@ -112,9 +112,9 @@ def _match_warnings(metadata: Metadata, data: DataParams, bounds: Bounds) -> Ite
         yield from truth_warnings(metadata.truth, list(metadata.soundscapes), taught, root / data.soundscape_truth)
     if data.layout == "birdclef":
         why = "train.csv lists none of them"
-        yield from unlisted_warnings(audio_folder(bounds), bounds, recordings[Col.PATH], None, why)
+        yield from unlisted_warnings(audio_folder(bounds), bounds, recordings[Col.PATH], (), why)
     elif data.layout == "annotations":
-        apart = root / data.soundscapes if data.soundscapes is not None else None
+        apart = [root / folder for folder in data.soundscape_folders]
         yield from unlisted_warnings(root, bounds, recordings[Col.PATH], apart, "no annotation is about them")
 
 
@@ -123,7 +123,7 @@ def _read_recordings(data: DataParams, bounds: Bounds, warn: Callable[[str], Non
     if data.layout == "birdclef":
         return without_systems_own(*read_birdclef(bounds.root, bounds, warn))
     if data.layout == "folders":
-        return read_folders(bounds, data.soundscapes, warn)
+        return read_folders(bounds, data.soundscape_folders, warn)
     nothing = unlabelled(pd.DataFrame({Col.RECORDING: [], Col.PATH: []}, dtype=str))
     return Listed(nothing, pd.DataFrame(columns=TAXONOMY))
 

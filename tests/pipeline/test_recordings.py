@@ -56,10 +56,10 @@ def test_tables_hold_the_columns_that_later_stages_read(run: Callable[..., dict[
     tables = run()
     assert {name: " ".join(table.columns) for name, table in tables.items()} == {
         "recordings": "recording label secondary author rating latitude longitude date fold sha256 sound "
-        "duration_s sample_rate_hz channels",
+        "duration_s sample_rate_hz channels source",
         "audio": "sha256 path duration_s read_as",
         "labels": "index label scientific_name common_name class_name recordings",
-        "soundscapes": "sha256 path duration_s read_as soundscape",
+        "soundscapes": "sha256 path duration_s read_as soundscape site date time",
         "soundscape_truth": "row_id labels",
         "submission_labels": "label",
     }

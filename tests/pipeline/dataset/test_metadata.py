@@ -307,7 +307,7 @@ def test_runs_of_rows_are_joined() -> None:
 
 def test_table_survives_writing_and_reading(tmp_path: Path, birdclef: Path, data_params: MakeParams) -> None:
     listed = read_metadata(data_params()).recordings
-    table = listed.assign(sha256="ab", duration_s=1 / 3, sample_rate_hz=32000, channels=1, sound="ab")
+    table = listed.assign(sha256="ab", duration_s=1 / 3, sample_rate_hz=32000, channels=1, sound="ab", source="")
     written = RECORDINGS.at(tmp_path / "t.csv")
     written.write(table)
     pd.testing.assert_frame_equal(written.read(), table[list(RECORDINGS.columns)])
