@@ -1,4 +1,4 @@
-"""Text from strangers, as it may be printed."""
+"""Text from strangers, as it may be printed, and seconds in names and tables."""
 
 import re
 
@@ -14,3 +14,8 @@ def is_printable(text: str) -> bool:
 def printable(text: str, kept: str = "") -> str:
     """The text with an escape such as \\x1b in place of each unprintable character, but for those in `kept`."""
     return UNPRINTABLE.sub(lambda found: found[0] if found[0] in kept else ascii(found[0])[1:-1], text)
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds as a decimal number to the microsecond, without zeros at its end, however many they are."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")

@@ -26,6 +26,7 @@ from pipeline.dataset.notes import noted, write_notes
 from pipeline.dataset.rejected import CHOSEN, check_share, counts_text, write_refused
 from pipeline.dataset.scan import scan_files
 from pipeline.dataset.summary import summarise
+from pipeline.dataset.window_labels import exam_rows
 
 SUMMARY = Path("reports/data/summary.json")
 
@@ -50,7 +51,7 @@ def main() -> None:
     tables.ANNOTATIONS.write(annotations)
     tables.LABELS.write(labels)
     tables.SOUNDSCAPES.write(soundscapes_table(soundscapes))
-    tables.SOUNDSCAPE_TRUTH.write(metadata.truth)
+    tables.SOUNDSCAPE_TRUTH.write(exam_rows(metadata.truth))
     tables.SUBMISSION_LABELS.write(submission_table(metadata, labels))
     report = summarise(metadata, recordings, usable, annotations, soundscapes, labels)
     report["warnings"] += warnings

@@ -74,13 +74,6 @@ class DataParams(Section):
     no_end: Literal["accept", "refuse"]
     max_refused_share: Probability
 
-    @property
-    def soundscape_folders(self) -> list[str]:
-        """The folders of soundscapes, none to several."""
-        if isinstance(self.soundscapes, list):
-            return self.soundscapes
-        return [] if self.soundscapes is None else [self.soundscapes]
-
 
 class FoldsParams(Section):
     """The split of recordings (stage `folds`)."""

@@ -17,6 +17,7 @@ from birdcache.errors import TrainError
 from birdcache.npz import read_npz, write_npz
 from birdcache.predict.checked import check_scores, clip_of
 from birdcache.predict.postprocess import Cutting, nearest_clips, window_scores, windows_in
+from birdcache.text import seconds_text
 
 KINDS = "U1 U1 f1 i1 f1 f4 f0 f0 f1 b0"  # of the arrays in a file, in their order below
 AGAIN = "run `dvc repro -f predict`"
@@ -119,8 +120,3 @@ def read_clip_scores(path: Path) -> ClipScores:
 def window_ids(name: str, windows: int, window_s: float) -> list[str]:
     """Row ids of a soundscape's windows."""
     return [f"{name}_{seconds_text((number + 1) * window_s)}" for number in range(windows)]
-
-
-def seconds_text(seconds: float) -> str:
-    """Seconds as a decimal number to the microsecond, without zeros at its end, however many they are."""
-    return f"{seconds:.6f}".rstrip("0").rstrip(".")

@@ -17,8 +17,9 @@ from birdcache.annotations.raven import write_raven
 from birdcache.arrays import Floats32
 from birdcache.errors import CommandError
 from birdcache.files import write_rows
-from birdcache.predict.clip_scores import seconds_text, window_ids
+from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.predictor import Facts, Predictor
+from birdcache.text import seconds_text
 
 FORMATS = ("csv", "raven", "audacity", "kaggle")
 DETECTIONS, SUBMISSION = "detections.csv", "submission.csv"

@@ -13,6 +13,7 @@ from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.walk import is_systems_own
 from birdcache.errors import PipelineError
 from birdcache.formulas import starts_formula
+from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath
 from birdcache.user_tables import colliding
 from cache.tables import NAMES, Col
@@ -72,6 +73,13 @@ def without_systems_own(recordings: pd.DataFrame, names: pd.DataFrame) -> Listed
     is_own = recordings[Col.RECORDING].map(lambda name: any(map(is_systems_own, name.split("/")))).astype(bool)
     own = tuple(RejectedAudio("not-used", *SYSTEMS_OWN, path) for path in recordings.loc[is_own, Col.PATH])
     return Listed(recordings[~is_own], names, Listing(left_out=own))
+
+
+def soundscape_folders(data: DataParams) -> list[str]:
+    """The folders of soundscapes below the root, none to several."""
+    if isinstance(data.soundscapes, list):
+        return data.soundscapes
+    return [] if data.soundscapes is None else [data.soundscapes]
 
 
 def list_soundscapes(bounds: Bounds, folders: Sequence[str]) -> tuple[dict[str, AnyPath], Listing]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +12,12 @@ from birdcache.audio.paths import Bounds
 from birdcache.joins import join_warnings
 from birdcache.storage import AnyPath
 from cache.tables import Col
+from pipeline.dataset.window_labels import NO_CALL, exam_rows
 
-NO_CALL = "nocall"
 TAUGHT = "labels of a recording"
-TRUTH_HINT = (
+WINDOW_HINT = (
     "a row_id is <soundscape>_<second the window ends>, the soundscape named like its file without extension; correct "
-    "the row_ids, or set data.soundscape_truth: null"
+    "the table, or set data.{}: null"
 )
 
 
@@ -61,24 +61,36 @@ def _unknown(names: str, listed: pd.Series[str], taught: set[str], effect: str) 
     )
 
 
-def truth_warnings(truth: pd.DataFrame, soundscapes: Sequence[str], taught: set[str], path: AnyPath) -> list[str]:
-    """Rows of the truth that are of no soundscape, and labels that only the truth knows.
+def window_warnings(windows: pd.DataFrame, soundscapes: Collection[str], path: AnyPath, key: str) -> list[str]:
+    """Windows that are of no soundscape.
+
+    Parameters
+    ----------
+    windows, key : as in `pipeline.dataset.window_labels.read_windows`, whose table lies at `path`.
 
     Raises
     ------
     PipelineError
-        If no row is of a soundscape, or no label is one of those that are taught.
+        If none is of a soundscape.
     """
-    if truth.empty:
-        return [f"{path}: holds no row, so that nothing is measured on soundscapes"]
-    stems = set(soundscapes)
-    owner_second = truth[Col.ROW_ID].str.rpartition("_")
-    found = owner_second[0].isin(stems) & owner_second[2].str.fullmatch(r"\d+(\.\d+)?")
-    row_ids = list(truth[Col.ROW_ID])
-    warnings = join_warnings(f"row_ids of {path}", row_ids, list(found), stems, "of a soundscape", TRUTH_HINT)
+    if windows.empty:
+        return [f"{path}: holds no row, so that nothing is known of soundscapes"]
+    found = windows[Col.SOUNDSCAPE].isin(set(soundscapes))
+    names, hint = f"windows of {path}", WINDOW_HINT.format(key)
+    return join_warnings(names, list(exam_rows(windows)[Col.ROW_ID]), list(found), soundscapes, "of a soundscape", hint)
+
+
+def truth_label_warnings(truth: pd.DataFrame, taught: set[str], path: AnyPath) -> list[str]:
+    """Labels that only the truth knows.
+
+    Raises
+    ------
+    PipelineError
+        If no label is one of those that are taught.
+    """
     words = sorted({word for text in truth[Col.LABELS].unique() for word in text.split()})
     known, hint = [word in taught for word in words], "they are never learnt, so not measured; add recordings of them"
-    return warnings + join_warnings(f"labels of {path}", words, known, taught, TAUGHT, hint)
+    return join_warnings(f"labels of {path}", words, known, taught, TAUGHT, hint)
 
 
 def unlisted_warnings(

@@ -20,19 +20,26 @@ from birdcache.audio.listing import left_out_lines
 from birdcache.audio.paths import Bounds
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError
-from birdcache.formulas import starts_formula
-from birdcache.labels import LABEL_RULE, is_label, is_word_list
+from birdcache.labels import LABEL_RULE, is_label
 from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath, place, reaching
-from birdcache.user_tables import Problem, read_header, read_user_table
+from birdcache.user_tables import read_header, read_user_table
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import annotated, unlabelled
 from pipeline.dataset.birdclef import audio_folder, read_birdclef
-from pipeline.dataset.folders import Listed, alike_warning, few, list_soundscapes, read_folders, without_systems_own
-from pipeline.dataset.matches import NO_CALL, label_warnings, truth_warnings, unlisted_warnings
+from pipeline.dataset.folders import (
+    Listed,
+    alike_warning,
+    few,
+    list_soundscapes,
+    read_folders,
+    soundscape_folders,
+    without_systems_own,
+)
+from pipeline.dataset.matches import label_warnings, truth_label_warnings, unlisted_warnings, window_warnings
+from pipeline.dataset.window_labels import NO_CALL, read_windows
 
 TAXONOMY, TAXONOMY_FILE = list(NAMES), "taxonomy.csv"
-FORMULA_RULE = "begins with = + - or @: spreadsheets would compute it, and row_ids must stay as they are; rename it"
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Metadata:
     # the labels of the submission in their order, or None if the data set does not say
     submission: tuple[str, ...] | None
     soundscapes: dict[str, AnyPath]  # long recordings by the names that begin their row ids, sorted by name
-    truth: pd.DataFrame  # row_id, labels (space-separated, "" for silence); no rows if there is no truth
+    truth: pd.DataFrame  # windows of the exam, as `pipeline.dataset.window_labels.read_windows` has them
     # what was read, but not as it stands, or matches nothing, with counts and an example each
     warnings: tuple[str, ...]
     left_out: tuple[RejectedAudio, ...] = ()  # files that cannot be used for their names, places or kinds
@@ -82,7 +89,7 @@ def read_metadata(data: DataParams) -> Metadata:
     recordings = annotated(listed.recordings, annotations)
     if not recordings[Col.RECORDING].is_monotonic_increasing:
         recordings = recordings.sort_values(Col.RECORDING, ignore_index=True)
-    soundscapes, beside = list_soundscapes(bounds, data.soundscape_folders)
+    soundscapes, beside = list_soundscapes(bounds, soundscape_folders(data))
     left_out = (*listed.files.left_out, *beside.left_out)
     if recordings.empty:
         why = f"lists no recording in layout {data.layout}; correct data.root or data.layout"
@@ -94,7 +101,7 @@ def read_metadata(data: DataParams) -> Metadata:
         taxonomy=taxonomy,
         submission=_read_submission(bounds),
         soundscapes=soundscapes,
-        truth=_read_truth(bounds, data.soundscape_truth),
+        truth=read_windows(bounds, data.soundscape_truth, soundscapes, "soundscape_truth"),
         warnings=tuple(warnings),
         left_out=left_out,
         others=listed.files.others + beside.others,
@@ -109,12 +116,14 @@ def _match_warnings(metadata: Metadata, data: DataParams, bounds: Bounds) -> Ite
     taxonomy = metadata.taxonomy if (root / TAXONOMY_FILE).exists() else None
     yield from label_warnings(recordings, taught, taxonomy, metadata.submission)
     if data.soundscape_truth is not None:
-        yield from truth_warnings(metadata.truth, list(metadata.soundscapes), taught, root / data.soundscape_truth)
+        path = root / data.soundscape_truth
+        yield from window_warnings(metadata.truth, metadata.soundscapes, path, "soundscape_truth")
+        yield from truth_label_warnings(metadata.truth, taught, path)
     if data.layout == "birdclef":
         why = "train.csv lists none of them"
         yield from unlisted_warnings(audio_folder(bounds), bounds, recordings[Col.PATH], (), why)
     elif data.layout == "annotations":
-        apart = [root / folder for folder in data.soundscape_folders]
+        apart = [root / folder for folder in soundscape_folders(data)]
         yield from unlisted_warnings(root, bounds, recordings[Col.PATH], apart, "no annotation is about them")
 
 
@@ -123,7 +132,7 @@ def _read_recordings(data: DataParams, bounds: Bounds, warn: Callable[[str], Non
     if data.layout == "birdclef":
         return without_systems_own(*read_birdclef(bounds.root, bounds, warn))
     if data.layout == "folders":
-        return read_folders(bounds, data.soundscape_folders, warn)
+        return read_folders(bounds, soundscape_folders(data), warn)
     nothing = unlabelled(pd.DataFrame({Col.RECORDING: [], Col.PATH: []}, dtype=str))
     return Listed(nothing, pd.DataFrame(columns=TAXONOMY))
 
@@ -180,29 +189,3 @@ def _read_submission(bounds: Bounds) -> tuple[str, ...] | None:
     if bad := [column for column in columns if not is_label(column)]:
         raise PipelineError(f"{path}: row 1: {few(bad)} cannot be labels; {LABEL_RULE}; correct it, or remove the file")
     return tuple(columns)
-
-
-def _read_truth(bounds: Bounds, name: str | None) -> pd.DataFrame:
-    """Read row_id and labels (or birds, as in BirdCLEF 2021) of the soundscapes' windows."""
-    if name is None:
-        return pd.DataFrame({Col.ROW_ID: [], Col.LABELS: []}, dtype=str)
-    path = bounds.root / name
-    if not path.exists():
-        raise PipelineError(f"{path}: no such file; correct data.soundscape_truth in params.yaml, or set it to null")
-    table = read_user_table(path, [Col.ROW_ID], [Col.LABELS, "birds"], bounds)
-    column = next((column for column in ("labels", "birds") if column in table.cells), None)
-    if column is None:
-        raise PipelineError(f"{path}: lacks column labels (or birds); row 1 must name it")
-    row_id = table.cells[Col.ROW_ID]
-    table.refuse(_truth_problems(row_id, table.cells[column]))
-    heard = (dict.fromkeys(label for label in cell.split() if label != NO_CALL) for cell in table.cells[column])
-    return pd.DataFrame({Col.ROW_ID: list(row_id), Col.LABELS: list(map(" ".join, heard))}, dtype=str)
-
-
-def _truth_problems(row_id: pd.Series[str], labels: pd.Series[str]) -> list[Problem]:
-    return [
-        (row_id == "", "row_id is empty; write <soundscape>_<second the window ends>"),
-        (row_id.duplicated(keep=False) & (row_id != ""), "row_id is used twice; keep one row each"),
-        (row_id.map(starts_formula).astype(bool), f"row_id {FORMULA_RULE}"),
-        (~labels.map(is_word_list).astype(bool), f"labels must be separated by spaces, and {LABEL_RULE}; correct them"),
-    ]

@@ -154,13 +154,12 @@ def _unknown(listed: Iterable[str], known: set[str]) -> dict[str, int]:
 def _soundscapes(metadata: Metadata, soundscapes: pd.DataFrame, known: set[str]) -> dict[str, Any]:
     usable = soundscapes[soundscapes[Col.CODE] == ""]
     names = set(usable[Col.SOUNDSCAPE])
-    owners = metadata.truth[Col.ROW_ID].str.rpartition("_")[0] if len(metadata.truth) else pd.Series(dtype=str)
     return {
         "usable": len(usable),
         "hours": _hours(usable[Col.DURATION_S]),
         "refused": _refused(soundscapes),
         "no_end": list(soundscapes.loc[soundscapes["no_end"].astype(bool), Col.SOUNDSCAPE]),
         "truth_rows": len(metadata.truth),
-        "truth_rows_without_soundscape": int((~owners.isin(names)).sum()),
+        "truth_rows_without_soundscape": int((~metadata.truth[Col.SOUNDSCAPE].isin(names)).sum()),
         "truth_labels_unknown": _unknown(metadata.truth[Col.LABELS], known),
     }
