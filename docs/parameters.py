@@ -23,11 +23,11 @@ HEAD = """\
 
 # Parameters
 
-Every setting is in [params.yaml](../params.yaml), and every key must be there, but for `batch_norm`, `validate_every`,
-`validation_clips` and `cuda_graph`, which earlier files lack. Missing or unknown keys, wrong types and values out of
-bounds are refused before anything runs, all at once, each with a hint; no number may be above 1e9, nan or
-inf. Names carry their units: `_s` seconds, `_hz` hertz, `_db` decibels. *Shipped* is the value in the demo's
-`params.yaml`; `birdcache init` writes a file that fits your data.
+Every setting is in [params.yaml](../params.yaml), and every key must be there, but for those marked with an asterisk,
+which earlier files lack. Missing or unknown keys, wrong types and values out of bounds are refused before anything
+runs, all at once, each with a hint; no number may be above 1e9, nan or inf. Names carry their units: `_s` seconds,
+`_hz` hertz, `_db` decibels. *Shipped* is the value in the demo's `params.yaml`; `birdcache init` writes a file that
+fits your data.
 
 You choose the names in angle brackets: lowercase letters, digits and `_`, beginning with a letter. `birdcache plan`
 says which stages a change will run again.
@@ -139,7 +139,8 @@ class Reference:
     def _table(self, model: type[BaseModel], names: list[str], shipped: Mapping[str, Any], source: str) -> str:
         schemas = model.model_json_schema()
         rows = [
-            f"| `{name}` | {words(schemas['properties'][name], schemas.get('$defs', {}))} | "
+            f"| `{name}`{'' if model.model_fields[name].is_required() else '*'} | "
+            f"{words(schemas['properties'][name], schemas.get('$defs', {}))} | "
             f"{value_text(shipped, name)} | {cell(self._comment_of.get(f'{source}.{name}', ''))} |\n"
             for name in names
         ]

@@ -20,6 +20,7 @@ from train.data.member import read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import EVALUATION, REPORTS
 from train.score.blend import HeldOut
+from train.score.calibration import calibration_table
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.score.markdown import markdown
 from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
@@ -35,7 +36,7 @@ def main() -> None:
     ensemble = read_ensemble(ENSEMBLE_FILE)
     predicted = read_out_of_fold(names, params.folds.train, params.members[names[0]].view, labels)
     held = predicted.held
-    predicted = predicted.with_ensemble(ensemble.blend)
+    predicted = predicted.with_ensemble(ensemble)
     windows = read_windows(labels, ensemble)
     write_tables(predicted, held, windows, ensemble, params.evaluate)
     metrics: dict[str, Any] = {"out_of_fold": score_out_of_fold(predicted, params.evaluate)}
@@ -61,6 +62,7 @@ def write_tables(
         "members": member_table(predicted, held, windows, ensemble),
         "blends": blend_table(predicted, held, windows, ensemble),
         "postprocessing": postprocessing_table(windows, ensemble),
+        "calibration": calibration_table(held.blended(ensemble.blend), held, ensemble.calibration),
     }.items():
         write_table(name, table)
 

@@ -8,6 +8,7 @@ from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
+from birdcache.predict.calibrator import Calibrator
 from birdcache.predict.checked import check_scores
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from cache import tables
@@ -16,8 +17,10 @@ from cache.tables import Col
 from train.data.examples import read_labels
 from train.paths import ENSEMBLE, SCORES, SUBMISSION, THRESHOLDS
 from train.score.blend import Blend, HeldOut
-from train.score.ensemble import Ensemble, Thresholds, fit_thresholds, write_ensemble
+from train.score.calibration import cross_calibrated, fit_calibrator
+from train.score.ensemble import Ensemble, write_ensemble
 from train.score.out_of_fold import read_out_of_fold
+from train.score.thresholds import Thresholds, fit_thresholds
 
 
 def main() -> None:
@@ -26,9 +29,13 @@ def main() -> None:
     labels, names = read_labels(), list(params.members)
     held = read_out_of_fold(names, params.folds.train, params.members[names[0]].view, labels).held
     blend = Blend(params.ensemble.blend, params.ensemble.best)
-    thresholds = fit_thresholds(held.truth, held.blended(blend), held.known, params.ensemble.threshold_prior)
+    blended_NK, calibration = held.blended(blend), params.ensemble.calibration
+    calibrator = fit_calibrator(blended_NK, held.truth, held.known, calibration)
+    calibrated_NK = cross_calibrated(blended_NK, held, calibration)
+    prior, wish = params.ensemble.threshold_prior, params.ensemble.threshold_for
+    thresholds = fit_thresholds(held.truth, calibrated_NK, held.known, prior, wish)
     clips = read_clip_scores(SCORES)
-    ensemble = gathered(params, labels, held, blend, thresholds, clips)
+    ensemble = gathered(params, labels, held, blend, calibrator, thresholds, clips)
     final_WK = ensemble.final(clips.member_windows(), clips.windows)
     check_scores(final_WK, ENSEMBLE, clips.row_ids.__getitem__)
     submission = submission_table(clips.row_ids, final_WK, labels)
@@ -40,7 +47,13 @@ def main() -> None:
 
 
 def gathered(
-    params: Params, labels: list[str], held: HeldOut, blend: Blend, thresholds: Thresholds, clips: ClipScores
+    params: Params,
+    labels: list[str],
+    held: HeldOut,
+    blend: Blend,
+    calibrator: Calibrator,
+    thresholds: Thresholds,
+    clips: ClipScores,
 ) -> Ensemble:
     """The record of all that turns scores of members into final scores."""
     return Ensemble(
@@ -53,6 +66,9 @@ def gathered(
         window_s=clips.cutting.window_s,
         hop_s=clips.cutting.hop_s,
         shifts_s=list(clips.cutting.shifts_s),
+        calibration=params.ensemble.calibration,
+        slopes=list(calibrator.slopes),
+        offsets=list(calibrator.offsets),
         smoothing=params.predict.smoothing,
         file_max=params.predict.file_max,
         thresholds=thresholds.used.tolist(),

@@ -90,6 +90,8 @@ class Description(BaseModel):
     shifts_s: Annotated[list[float], Field(max_length=100)]
     smoothing: Annotated[float, Field(ge=0, le=0.5)]
     file_max: Annotated[float, Field(ge=0, le=100)]
+    slopes: list[Annotated[float, Field(gt=0, le=1000)]] = []
+    offsets: list[Annotated[float, Field(ge=-1000, le=1000)]] = []
     decoder: Word
     front_end: Annotated[int, Field(ge=0, le=2**20)]
     members: Annotated[dict[Word, MemberFacts], Field(min_length=1, max_length=1000)]
@@ -98,6 +100,9 @@ class Description(BaseModel):
     def _belongs_together(self) -> Description:
         rules = {
             "thresholds: must be as many as labels": len(self.thresholds) == len(self.labels),
+            "slopes, offsets: must be as many as labels, or none": (
+                len(self.slopes) == len(self.offsets) and len(self.slopes) in (0, len(self.labels))
+            ),
             "names: must be of labels": self.names.keys() <= set(self.labels),
             "low_hz: must be below high_hz": self.low_hz < self.high_hz,
             "hop_s: must be at most window_s, and a thousandth of it at least": (

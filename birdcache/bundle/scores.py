@@ -18,6 +18,7 @@ from birdcache.bundle.format import LONGEST_WINDOW_S, SHORTEST_WINDOW_S, Descrip
 from birdcache.bundle.read import Bundle
 from birdcache.bundle.waveform import WaveformRows
 from birdcache.errors import CommandError
+from birdcache.predict.calibrator import Calibrator
 from birdcache.predict.checked import FEATURE, check_scores, window_of
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape, nearest_clips
@@ -40,7 +41,8 @@ class BundlePredictor:
             description = description.model_copy(update=changed)
         self._description = description
         self._cutting = Cutting(description.window_s, description.hop_s, tuple(description.shifts_s))
-        self._post = PostProcessing(description.smoothing, description.file_max)
+        calibrator = Calibrator(description.slopes, description.offsets)
+        self._post = PostProcessing(description.smoothing, description.file_max, calibrator)
         self._decoders = [decoder(), *(Decoder() for _ in description.inputs[1:])]
         for other in self._decoders[1:]:
             weakref.finalize(self, other.close)

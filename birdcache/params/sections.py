@@ -119,16 +119,32 @@ class PredictParams(Section):
     batch_size: Count
 
 
+CalibrationKind = Literal["none", "shared", "class"]
+ThresholdWish = (
+    Literal["f1"] | Annotated[dict[Literal["precision", "recall"], Probability], Field(min_length=1, max_length=1)]
+)
+
+
 class EnsembleParams(Section):
     """The blend of members' scores, and of the weights of a member's folds (docs/inference.md).
 
     Sources: weights on held-out predictions, stacking as in Wolpert 1992 and Breiman 1996 (non-negative); a mean of
-    ranks, the Borda count; averaged weights of several trainings, the uniform soup of Wortsman et al. 2022.
+    ranks, the Borda count; averaged weights of several trainings, the uniform soup of Wortsman et al. 2022;
+    calibration, Platt 1999, Guo et al. 2017.
     """
 
     blend: Literal["mean", "rank", "fitted", "best"]
     best: Count
     fold_soup: bool
+    calibration: Annotated[
+        CalibrationKind,
+        beside(
+            "blend",
+            lambda kind, blend: kind == "none" or blend != "rank",
+            "needs scores, and ranks are none; set blend to another kind, or calibration: none",
+        ),
+    ] = "none"
+    threshold_for: ThresholdWish = "f1"
     threshold_prior: Annotated[NonNegative, Field(le=1e6)]
 
 

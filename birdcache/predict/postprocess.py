@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from birdcache.arrays import Floats32, Floats64, Ints
+from birdcache.predict.calibrator import UNCALIBRATED, Calibrator
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,11 @@ class PostProcessing:
 
     smoothing: float
     file_max: float
+    calibrator: Calibrator = UNCALIBRATED
 
     def __call__(self, scores_WK: Floats32) -> Floats32:
-        """Smooth over time, then multiply by the maximum of the soundscape."""
-        return times_file_maximum(smoothed(scores_WK, self.smoothing), self.file_max)
+        """Calibrate, smooth over time, then multiply by the maximum of the soundscape."""
+        return times_file_maximum(smoothed(self.calibrator(scores_WK), self.smoothing), self.file_max)
 
     def thresholds(self, thresholds_K: Floats32) -> Floats32:
         """Thresholds of scores as thresholds of what the file's maximum makes of them.

@@ -47,6 +47,8 @@ def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph)
         shifts_s=ensemble.shifts_s,
         smoothing=ensemble.smoothing,
         file_max=ensemble.file_max,
+        slopes=ensemble.slopes,
+        offsets=ensemble.offsets,
         decoder=DECODER_VERSION,
         front_end=FRONTEND_VERSION,
         members={name: member_facts(name, loaded) for name in loaded.members},

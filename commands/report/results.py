@@ -103,7 +103,7 @@ def read_results() -> PipelineResults:
         members=members,
         labels=labels,
         recordings=tables.RECORDINGS.read().set_index(Col.RECORDING),
-        predicted=predicted.with_ensemble(ensemble.blend),
+        predicted=predicted.with_ensemble(ensemble),
         windows=read_windows(list(labels[Col.LABEL]), ensemble),
     )
 

@@ -13,8 +13,9 @@ from birdcache.errors import TrainError
 from cache.store import Store
 from train.data.examples import Examples, read_examples
 from train.paths import MODELS, store_path
-from train.score.blend import Blend, HeldOut
-from train.score.ensemble import ENSEMBLE
+from train.score.blend import HeldOut
+from train.score.calibration import cross_calibrated
+from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.predictions import read_predictions
 
 
@@ -39,9 +40,11 @@ class OutOfFold:
         """The predictions that weights are learnt from; secondary labels count neither for nor against."""
         return HeldOut(np.stack(list(self.scores.values())), self.truth, ~self.examples.secondary, self.fold)
 
-    def with_ensemble(self, blend: Blend) -> OutOfFold:
-        """With the blend of the members as one more, named ENSEMBLE."""
-        return replace(self, scores=self.scores | {ENSEMBLE: self.held.blended(blend)})
+    def with_ensemble(self, ensemble: Ensemble) -> OutOfFold:
+        """With the calibrated blend of the members as one more, named ENSEMBLE."""
+        held = self.held
+        calibrated_NK = cross_calibrated(held.blended(ensemble.blend), held, ensemble.calibration)
+        return replace(self, scores=self.scores | {ENSEMBLE: calibrated_NK})
 
 
 def read_out_of_fold(

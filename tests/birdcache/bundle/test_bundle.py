@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 
@@ -19,7 +20,10 @@ from birdcache.bundle.format import DESCRIPTION, MODEL, SUMS, is_bundle
 from birdcache.bundle.graph import threads_asked_for
 from birdcache.bundle.graph_process import PROVIDERS, open_session
 from birdcache.bundle.read import open_bundle
+from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError
+from birdcache.predict.calibrator import Calibrator
+from birdcache.predict.postprocess import PostProcessing
 from commands.export.bundle_files import requirements_text, write_sums
 from tests.fixtures.bundle import Exported
 from tests.fixtures.tiny import ROOT
@@ -127,6 +131,28 @@ def test_a_bundle_of_another_version_is_refused(bundle: Path) -> None:
     (bundle / DESCRIPTION).write_text(json.dumps(content | {"version": 2}))
     write_sums(bundle)
     with pytest.raises(CommandError, match=r"it is of another version: export it again"):
+        open_bundle(bundle)
+
+
+def test_a_bundle_calibrates_as_its_description_says(exported: Exported, bundle: Path) -> None:
+    content = json.loads((bundle / DESCRIPTION).read_text())
+    slopes, offsets = [2.0] * len(content["labels"]), [-1.0] * len(content["labels"])
+    (bundle / DESCRIPTION).write_text(json.dumps(content | {"slopes": slopes, "offsets": offsets}))
+    write_sums(bundle)
+    scores = np.random.default_rng(1).random((1, 6, len(slopes))).astype(np.float32)
+    plain, calibrated = (BundlePredictor(open_bundle(each)).final(scores, [6]) for each in (exported.bundle, bundle))
+    post = PostProcessing(content["smoothing"], content["file_max"], Calibrator(slopes, offsets))
+    assert calibrated == pytest.approx(post(scores[0]), abs=1e-6)
+    assert abs(calibrated - plain).max() > 0.1
+
+
+@pytest.mark.parametrize("slopes", [[1.0], [0.0], [-1.0]])
+def test_slopes_must_be_of_the_labels_and_above_zero(bundle: Path, slopes: list[float]) -> None:
+    content = json.loads((bundle / DESCRIPTION).read_text())
+    slopes *= len(content["labels"]) if slopes != [1.0] else 1
+    (bundle / DESCRIPTION).write_text(json.dumps(content | {"slopes": slopes, "offsets": [0.0] * len(slopes)}))
+    write_sums(bundle)
+    with pytest.raises(CommandError, match=r"bundle.json: .*(as many as labels|greater than 0)"):
         open_bundle(bundle)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from birdcache.predict.calibrator import Calibrator
 from birdcache.predict.postprocess import (
     Cutting,
     PostProcessing,
@@ -156,3 +157,17 @@ def test_within_a_soundscape_the_maximum_changes_no_order() -> None:
     known = np.ones_like(truth)
     plain, multiplied = (class_roc_auc(truth, each, known) for each in (scores, times_file_maximum(scores, 2.0)))
     assert multiplied == pytest.approx(plain)
+
+
+def test_scores_are_calibrated_class_by_class_before_they_are_smoothed() -> None:
+    scores = np.array([[0.5, 0.5], [0.8, 0.8], [0.5, 0.5]], np.float32)
+    found = PostProcessing(0.1, 0.0, Calibrator([2.0, 1.0], [0.0, np.log(4)]))(scores)
+    calibrated = np.array([[0.5, 0.8], [16 / 17, 16 / 17], [0.5, 0.8]], np.float32)  # odds squared; odds times 4
+    assert found == pytest.approx(smoothed(calibrated, 0.1), abs=1e-6)
+
+
+def test_scores_of_zero_and_one_stay_finite_and_in_their_order() -> None:
+    found = Calibrator([3.0], [-1.0])(column(0.0, 1e-9, 0.5, 1.0))
+    assert np.isfinite(found).all()
+    assert (np.diff(found[:, 0]) >= 0).all()
+    assert found[0, 0] < 1e-6 < 1 - 1e-6 < found[-1, 0]
