@@ -133,7 +133,7 @@ def train(params: Params, member: ResolvedMember, store: Store, fold: int) -> di
     split = split_on(store, member, fold, params.machine)
     model = split.model()
     trainer = Trainer(model, split.batches(model), member.recipe, split.device, name=f"{member.name}-{fold}")
-    *_, (last, _) = trainer.run(split.validation())
+    *_, last = trainer.run(split.validation())
     return {name: last.metrics[name] for name in METRICS}
 
 

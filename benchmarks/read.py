@@ -131,7 +131,8 @@ def flat_copy(store: Store, path: Path) -> Any:
     """A memory map of all frames, one after another in one file."""
     shape = (store.manifest.frames, store.view.n_mels)
     flat = np.memmap(path, store.quantizer.dtype, "w+", shape=shape)
-    np.concatenate(list(store.all_quantized()), out=flat)
+    for row, first in enumerate(store.first_frame.tolist()):
+        store.copy_frames(row, 0, flat[first : first + int(store.frames[row])])
     flat.flush()
     return np.memmap(path, store.quantizer.dtype, "r", shape=shape)
 

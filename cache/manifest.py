@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from birdcache.arrays import Bytes, Ints
 from birdcache.errors import StoreError
-from birdcache.files import checksummed_json, verified_json
+from birdcache.files import canonical_json, checksummed_json, verified_json
 from birdcache.params.views import View
 from cache.corruption import Corruption, corruption_error
 from cache.quantize import Quantizer
@@ -47,29 +47,17 @@ class PartEntry(Strict):
     files: dict[str, FileEntry]
 
 
-class QuantizerEntry(Strict):
-    """The quantizer's dtype and range."""
-
-    dtype: Literal["float16", "uint8"]
-    low: float
-    high: float
-
-
 class Manifest(Strict):
     """All that a reader must know before it trusts a store; `files` names what is outside the parts."""
 
     version: Literal[1]
     view: View
     view_digest: str
-    codec: QuantizerEntry
+    codec: Quantizer
     recordings: int
     frames: int
     parts: list[PartEntry]
     files: dict[str, FileEntry]
-
-    def to_quantizer(self) -> Quantizer:
-        """The codec of the store's codes."""
-        return Quantizer(self.codec.dtype, self.codec.low, self.codec.high)
 
     def to_bytes(self) -> bytes:
         """The manifest's file content."""
@@ -86,7 +74,7 @@ def read_manifest(store: Path) -> Manifest:
     """
     path = store / NAME
     try:
-        return Manifest.model_validate(_intact_content(path))
+        return Manifest.model_validate_json(canonical_json(_intact_content(path)))  # JSON, so that a dataclass is read
     except FileNotFoundError:
         raise StoreError(
             f"{store}: has no {NAME}, so it is unfinished or no store; run `dvc repro`, which builds it"

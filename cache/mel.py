@@ -39,13 +39,8 @@ def mel_edges_hz(view: View) -> Floats64:
     return np.asarray(mel_frequencies(view.n_mels + 2, fmin=view.fmin_hz, fmax=view.fmax_hz, htk=htk))
 
 
-def mel_frequencies_hz(view: View) -> Floats64:
-    """Centre of each mel bin: (M,)."""
-    return mel_edges_hz(view)[1:-1]
-
-
 def mel_places(hz: Floats64, view: View) -> Floats64:
-    """Places of frequencies on the axis of mel bins, where the centre of bin m is at m; undoes `mel_frequencies_hz`."""
+    """Places of frequencies on the axis of mel bins, where the centre of bin m is at m."""
     from librosa import hz_to_mel
 
     htk = view.mel_scale == "htk"

@@ -65,7 +65,8 @@ class RemotePool:
             with reaching(self._root):
                 self._files.invalidate_cache()
                 listed: Any = self._files.find(_path(folder), detail=True)
-                contents = _read_all(self._files, sorted(path for path in listed if path.endswith(f"/{ROWS}")))
+                lists = sorted(path for path in listed if path.endswith(f"/{ROWS}"))
+                contents = self._files.cat(lists) if lists else {}
         except FileNotFoundError as error:
             raise StoreError(f"{self._root}: {error}; create the bucket, or correct machine.pool") from error
         found = (read_part(self._folder / path.split("/")[-2], rows) for path, rows in contents.items())
@@ -100,11 +101,6 @@ class RemotePool:
                     self._files.put_file(str(part_writer.folder / name), _path(found.folder / name.as_posix()))
             self.trust(found)
         return found
-
-
-def _read_all(files: Any, paths: Sequence[str]) -> dict[str, bytes]:
-    """Contents of files, fetched at once; fsspec's `cat` gives a single file's as it is, not as a dictionary."""
-    return {path: files.cat_file(path) for path in paths} if len(paths) < 2 else dict(files.cat(list(paths)))
 
 
 def _has_right_sizes(part: PooledPart, sizes: Mapping[str, int]) -> bool:

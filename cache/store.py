@@ -1,6 +1,5 @@
 """A store opened for reading: its recordings and their frames."""
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ class Store:
         self._contents = Contents(path)
         self.manifest = self._contents.manifest
         self.view = self.manifest.view
-        self.quantizer = self.manifest.to_quantizer()
+        self.quantizer = self.manifest.codec
         if view is not None and view != self.view:
             raise StoreError(f"{path}: was built for another view than params.yaml describes now; run `dvc repro`")
         for corruption in self._contents.corrupted_own_files():
@@ -148,14 +147,6 @@ class Store:
     def empty(self, frames: int) -> QuantizedArray:
         """An uninitialised array (frames, M) of quantised values."""
         return np.empty((frames, self.view.n_mels), self.quantizer.dtype)
-
-    def all_quantized(self) -> Iterator[QuantizedArray]:
-        """Quantised values of all recordings in pieces (T, M): together the axis of all frames."""
-        for number, part in enumerate(self.manifest.parts):
-            reader = self.reader(number)
-            if self.is_remote:
-                reader.fetch()
-            yield from reader.rows(0, part.frames)
 
     def verify(self) -> None:
         """Compare every file with its SHA-256 and every chunk with its CRC-32C.

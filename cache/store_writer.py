@@ -14,7 +14,7 @@ from birdcache.arrays import Ints
 from birdcache.files import file_sha256, fsync_path, fsync_tree, naming, write_durably
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import is_local
-from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, FileEntry, Manifest, PartEntry, QuantizerEntry
+from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, FileEntry, Manifest, PartEntry
 from cache.pool import PooledPart, link_part
 from cache.quantize import Quantizer
 from cache.remote_parts import NAME as REMOTE_PARTS
@@ -155,7 +155,7 @@ def _manifest(
         version=VERSION,
         view=view,
         view_digest=digest,
-        codec=QuantizerEntry(dtype=quantizer.dtype, low=quantizer.low, high=quantizer.high),
+        codec=quantizer,
         recordings=sum(len(named.audio) for named in parts),
         frames=sum(entry.frames for entry in entries),
         parts=entries,

@@ -57,11 +57,6 @@ class StreamReader:
         fits = room == chunks and self._memory.nbytes + threads * largest_bytes <= budget_bytes
         self._takes_whole_parts = store.is_remote and fits
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of the chunks in memory."""
-        return len(self._slots) * self._store.layout.chunk_bytes
-
     def copy(self, slices: Slices, out: QuantizedArray) -> None:
         """Copy runs to their places in `out` (B * T, M); other frames stay as they are.
 

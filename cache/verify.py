@@ -27,7 +27,7 @@ class Contents:
         """
         self.path = path
         self.manifest: Manifest = read_manifest(path)
-        self.layout = Layout.of(self.manifest.view, self.manifest.to_quantizer())
+        self.layout = Layout.of(self.manifest.view, self.manifest.codec)
         self._places = part_places(path)
 
     @property

@@ -6,9 +6,7 @@ from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.stage import stage_key
 from train.data.member import read_member
-from train.loop.checkpoint import forget_finished
 from train.loop.distributed import run_together
-from train.loop.resume import checkpoints_root
 from train.loop.run import place_of, train
 from train.model.classifier import choose_device
 from train.paths import split_run
@@ -20,7 +18,6 @@ def main() -> None:
     machine, place = parameters.load().machine, place_of(name, fold)
     device = choose_device(machine.device)
     run_together(partial(train, read_member(name), fold, place, machine, device), machine, device)
-    forget_finished(checkpoints_root(machine), place.folder)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ A grammar draws one song of one bird. The `Voice` holds what that bird keeps fro
 repertoire); the generator gives what changes with each song. Times in seconds from the start of the song.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -29,10 +29,7 @@ class Voice:
     repertoire: int  # seed of the phrases it knows
 
 
-class Grammar(Protocol):
-    """Draws one song of one bird."""
-
-    def __call__(self, voice: Voice, rng: np.random.Generator) -> Syllables: ...
+Grammar: TypeAlias = Callable[[Voice, np.random.Generator], Syllables]  # draws one song of one bird
 
 
 def draw_voice(rng: np.random.Generator) -> Voice:

@@ -36,8 +36,6 @@ class Syllable:
     attack_s: float = 0.012
     release_s: float = 0.02
     decay_s: float = math.inf  # after the attack, as of a struck bell
-    vibrato_hz: float = 0.0
-    vibrato_octaves: float = 0.0
     flutter_hz: float = 0.0  # of the amplitude: buzzes and churrs
     flutter_depth: float = 0.0
     breath: float = 0.0  # share of the tone that becomes noise ...
@@ -101,8 +99,6 @@ def _pitch_hz(syllable: Syllable, time_s: NDArray[np.float64]) -> NDArray[np.flo
     else:
         moments = np.linspace(0, syllable.duration_s, len(syllable.contour_hz))
         octaves = PchipInterpolator(moments, np.log2(syllable.contour_hz))(time_s)
-    if syllable.vibrato_octaves:
-        octaves = octaves + syllable.vibrato_octaves * np.sin(2 * np.pi * syllable.vibrato_hz * time_s)
     pitch_hz: NDArray[np.float64] = np.exp2(octaves)
     return pitch_hz
 

@@ -21,6 +21,7 @@ from train.loop.history import Epoch
 from train.loop.trainer import Trainer
 from train.loop.validation import Validation
 from train.model.classifier import Classifier, build_model
+from train.model.weights import weights_bytes
 
 CPU = torch.device("cpu")
 
@@ -44,6 +45,18 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
+def results(trainer: Trainer, validation: Validation) -> Result:
+    """What each epoch did, and the weights that it left: `best` where it was better."""
+    epochs, weights = [], []
+    for epoch in trainer.run(validation):
+        left = trainer.history.weights(weights_bytes(trainer.training_step.kept))
+        if trainer.history.best is None or trainer.history.best.number < epoch.number:
+            del left["best"]
+        epochs.append(epoch)
+        weights.append(left)
+    return epochs, weights
+
+
 class Training:
     """Trains on the easy recordings and validates on them."""
 
@@ -58,8 +71,7 @@ class Training:
         torch.manual_seed(seed)
         self.model = model or build_model(self.member, 4, self.store.view.n_mels, pretrained=False)
         self.trainer = Trainer(self.model, self.batches(recipe), recipe, CPU, name="tiny-0")
-        epochs, weights = zip(*self.trainer.run(self.validation(recipe)), strict=True)
-        return list(epochs), list(weights)
+        return results(self.trainer, self.validation(recipe))
 
     def batches(self, recipe: Recipe) -> TrainingBatches:
         """What the model is trained on."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from birdcache.arrays import Floats32, Floats64
 from birdcache.params.views import View
-from cache.mel import POWER_FLOOR, mel_edges_hz, mel_frequencies_hz
+from cache.mel import POWER_FLOOR, mel_edges_hz
 from train.data.augment_draws import BANK_SPANS
 
 DB_PER_DOUBLING = 10 * math.log10(2)  # base 2, since exp2 takes a third of exp's time on a CPU
@@ -134,7 +134,7 @@ def noise_bank(view: View, colour: Colour, clip_frames: int, seed: int) -> Float
 
 def levels(view: View, colour: Colour) -> Floats64:
     """Mean power of each mel bin: (M,). The filters have unit area, so white noise is as loud in all of them."""
-    return np.ones(view.n_mels) if colour == "white" else 1 / mel_frequencies_hz(view)
+    return np.ones(view.n_mels) if colour == "white" else 1 / mel_edges_hz(view)[1:-1]
 
 
 def bin_shapes(view: View) -> Floats64:

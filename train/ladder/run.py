@@ -13,9 +13,7 @@ from train.data.dataset import open_dataset
 from train.data.member import ResolvedMember
 from train.ladder.members import read_run
 from train.ladder.scores import FoldScores, ScoredRecordings, fold_path, write_fold
-from train.loop.checkpoint import forget_finished
 from train.loop.distributed import processes, run_together
-from train.loop.resume import checkpoints_root
 from train.loop.run import RunFolders, logged, train
 from train.loop.split import open_split
 from train.model.classifier import choose_device
@@ -36,7 +34,6 @@ def main() -> None:
     for fold in params.ladder.folds:
         place = place_of(run, seed, fold)
         run_together(partial(train, member, fold, place, machine, device), machine, device)
-        forget_finished(checkpoints_root(machine), place.folder)
         write_fold(fold_path(run, seed, fold), score_fold(member, fold, place, machine, device))
     del opened
 

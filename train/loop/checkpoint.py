@@ -29,7 +29,7 @@ from birdcache.source import read_file
 ROOT = Path(__file__).parents[2]
 CODE = ("birdcache/params", "cache", "train")  # folders whose code changes numbers
 RECORD, STATE = "checkpoint.json", "state.safetensors"
-LOCK, FINISHED = "lock", "finished"
+LOCK = "lock"
 VERSION = 1
 
 
@@ -162,10 +162,6 @@ class CheckpointFolder:
                 folder.rename(aside)
         return None
 
-    def finish(self) -> None:
-        """Mark that the training has written all its files."""
-        _write(self.path / FINISHED, b"")
-
     def _numbers(self) -> list[int]:
         return sorted(int(path.name) for path in self.path.glob("[0-9]*") if path.name.isdigit())
 
@@ -204,14 +200,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def forget_finished(root: Path, place: Path) -> None:
-    """Remove the checkpoints of finished trainings in `root`, below `place`, and folders that are then empty."""
-    for mark in (root / place).glob(f"*/{FINISHED}"):
-        shutil.rmtree(mark.parent, ignore_errors=True)
-    for folder in (root / place, *(root / parent for parent in place.parents)):
-        if folder != root:
-            with suppress(OSError):  # others are in it
-                folder.rmdir()
+def forget_checkpoints(root: Path, place: Path) -> None:
+    """Remove the checkpoints of the training in `root / place`, and folders below `root` that are then empty."""
+    shutil.rmtree(root / place, ignore_errors=True)
+    for parent in list(place.parents)[:-1]:
+        with suppress(OSError):  # others are in it
+            (root / parent).rmdir()
 
 
 def _intact(path: Path, sha256: str) -> bytes:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -30,6 +30,7 @@ from birdcache.process import exit_with_parent
 from train.data.batch_plan import Worker
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,12 @@ class Ranks(Worker):
         distributed.all_reduce(values, distributed.ReduceOp.MAX)
         return int(values)
 
-    def from_first(self, content: bytes, device: torch.device) -> bytes:
-        """The first process's bytes, in all processes."""
-        if self.world == 1:
-            return content
-        size = self.highest(len(content) if self.leads else 0, device)
-        sent = torch.frombuffer(bytearray(content) if self.leads and size else bytearray(size or 1), dtype=torch.uint8)
-        sent = sent.to(device)
-        distributed.broadcast(sent, 0)
-        return sent.cpu().numpy().tobytes()[:size]
+    def from_first(self, value: T, device: torch.device) -> T:
+        """The first process's value, in all processes."""
+        sent = [value]
+        if self.world > 1:
+            distributed.broadcast_object_list(sent, 0, device=device)
+        return sent[0]
 
     def average_buffers(self, model: nn.Module) -> None:
         """Make the running statistics of batch norm the mean of the processes', of which each saw its own shares."""

@@ -1,16 +1,15 @@
 """Saving and resuming a training, and stopping it by a signal."""
 
-import json
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import torch
 
@@ -75,7 +74,7 @@ class Saver:
         TrainError
             If another process runs this training, or the checkpoints are of another one.
         """
-        with self._held():
+        with self.folder.held() if self._ranks.leads else nullcontext():
             self._resume(trainer)
             before = {number: signal.getsignal(number) or signal.SIG_DFL for number in self._handled()}
             for number in before:
@@ -123,11 +122,6 @@ class Saver:
         except _StopNow:
             self._stop(trainer)
 
-    def finish(self) -> None:
-        """Mark that the training has written all its files."""
-        if self._ranks.leads:
-            self.folder.finish()
-
     def _act(self, action: int, trainer: Resumable) -> None:
         if action == STOP:
             self._stop(trainer)
@@ -155,26 +149,11 @@ class Saver:
         return f"{how} in {self.folder.path}{'' if refused else '; the same command resumes from there'}"
 
     def _resume(self, trainer: Resumable) -> None:
-        found = self.folder.newest() if self._ranks.leads else None
-        checkpoint = self._shared(found[1] if found else None)
-        if checkpoint:
-            trainer.resume(checkpoint)
-            print(f"{trainer.name}: resumes {trainer.position}" + (f" ({found[0]})" if found else ""), flush=True)
+        if found := self._ranks.from_first(self.folder.newest() if self._ranks.leads else None, self._device):
+            trainer.resume(found[1])
+            print(f"{trainer.name}: resumes {trainer.position} ({found[0]})", flush=True)
         for line in self._others() if self._ranks.leads else ():
             print(f"{trainer.name}: {line}", flush=True)
-
-    def _shared(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
-        """The first process's checkpoint, in all processes."""
-        if self._ranks.world == 1:
-            return checkpoint
-        own = [checkpoint.facts, sorted(checkpoint.files)] if checkpoint else []
-        received: list[Any] = json.loads(self._ranks.from_first(json.dumps(own).encode(), self._device))
-        if not received:
-            return None
-        files = checkpoint.files if checkpoint else {}
-        return Checkpoint(
-            received[0], {name: self._ranks.from_first(files.get(name, b""), self._device) for name in received[1]}
-        )
 
     def _others(self) -> Iterator[str]:
         """Lines on unfinished trainings of the same member and fold under other parameters."""
@@ -196,14 +175,6 @@ class Saver:
         if self._signal:
             return STOP
         return SAVE if time.monotonic() - self._saved_at >= self._every_s else NOTHING
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        if not self._ranks.leads:
-            yield
-            return
-        with self.folder.held():
-            yield
 
     def _handled(self) -> list[signal.Signals]:
         """The signals that this process was not told to ignore, as a shell tells its background jobs."""

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load
 
-from birdcache.arrays import Floats32, Floats64
+from birdcache.arrays import Floats64
 from birdcache.errors import TrainError, os_trouble
 from birdcache.files import file_sha256, sha256_hex
 from birdcache.params.sections import MachineParams
@@ -20,7 +20,7 @@ from birdcache.progress import Progress, no_progress
 from birdcache.stage import clear
 from cache import tables
 from train.data.member import ResolvedMember
-from train.loop.checkpoint import key_of
+from train.loop.checkpoint import forget_checkpoints, key_of
 from train.loop.distributed import ALONE, Ranks
 from train.loop.finished import FinishedTraining
 from train.loop.graph import recorder_for
@@ -29,7 +29,6 @@ from train.loop.resume import Saver, checkpoints_root
 from train.loop.split import TrainingSplit, open_split
 from train.loop.trainer import Trainer
 from train.loop.validation import Validation, split_lines
-from train.model.classifier import Classifier
 from train.model.weights import Sidecar, weights_bytes, write_model
 from train.paths import MODELS, TRAINING_REPORTS, TRAININGS
 from train.score.metrics import recording_metrics
@@ -78,27 +77,24 @@ class Run:
                     log_epoch(live, epoch)
             done, total = trainer.clips(validation)
             progress = stack.enter_context(Progress(total, self.place.name, "clips", done=done)) if self.leads else None
-            for epoch, _ in trainer.run(validation, saver, progress.update if progress else no_progress):
+            for epoch in trainer.run(validation, saver, progress.update if progress else no_progress):
                 if progress:
                     progress.say("\n".join([epoch.line(self.member.recipe.epochs), *epoch.remarks]))
                 if live:
                     log_epoch(live, epoch)
         self._write_results(trainer, validation)
-        if saver:
-            saver.finish()
 
     def _write_results(self, trainer: Trainer, validation: Validation) -> None:
-        """Write the results of a training that has ended."""
-        kind, history = self.member.recipe.weights, trainer.history
-        weights, metrics = history.weights(weights_bytes(trainer.training_step.kept)), history.metrics()
-        scores_NK, metrics[kind] = self._predictions(trainer.training_step.kept, weights[kind], validation)
-        if self.leads:
-            self._write(weights, metrics, validation)
-            write_predictions(self.place.folder, validation.examples.names, scores_NK)
-
-    def _write(self, weights: dict[str, bytes], metrics: dict[str, dict[str, float]], validation: Validation) -> None:
+        """Write the results of a training that has ended; the weights that the recipe keeps give the predictions."""
+        kind, history, model = self.member.recipe.weights, trainer.history, trainer.training_step.kept
+        weights, metrics, examples = history.weights(weights_bytes(model)), history.metrics(), validation.examples
+        model.load_state_dict(load(weights[kind]))
+        scores_NK, loss = validation.predict(model)
+        metrics[kind] = {"loss": loss, **recording_metrics(examples.primary, examples.secondary, scores_NK)}
+        if not self.leads:
+            return
         sidecar = Sidecar(
-            labels=list(validation.examples.labels),
+            labels=list(examples.labels),
             fold=self.fold,
             member=self.member,
             folds_sha256=file_sha256(tables.FOLDS.path),
@@ -106,15 +102,7 @@ class Run:
             metrics=metrics,
         )
         write_model(self.place.folder, weights, sidecar)
-
-    def _predictions(
-        self, model: Classifier, weights: bytes, validation: Validation
-    ) -> tuple[Floats32, dict[str, float]]:
-        """Out-of-fold scores by the weights that the recipe keeps, and the metrics of those."""
-        model.load_state_dict(load(weights))
-        scores_NK, loss = validation.predict(model)
-        examples = validation.examples
-        return scores_NK, {"loss": loss, **recording_metrics(examples.primary, examples.secondary, scores_NK)}
+        write_predictions(self.place.folder, examples.names, scores_NK)
 
 
 def train(
@@ -130,12 +118,9 @@ def train(
 
 
 def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams) -> None:
-    """Train on a split, resume from a checkpoint, or take what the same training has left before.
-
-    The checkpoints of a finished training stay.
-    """
+    """Train on a split, resume from a checkpoint, or take what the same training has left before."""
     recipe, ranks, fingerprint = split.member.recipe, split.ranks, split.fingerprint()
-    results = {"model": place.folder, "report": place.report}
+    results, checkpoints = {"model": place.folder, "report": place.report}, checkpoints_root(machine)
     finished = FinishedTraining(TRAININGS / place.folder / key_of(fingerprint), results)
     known = finished.is_intact()
     if ranks.leads:
@@ -151,13 +136,14 @@ def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams)
     trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name, recorder)
     print(f"{place.name}: {trainer.training_step.line}")
     print("\n".join(split_lines(split.trained, split.validated, recipe)))
-    saver = Saver(checkpoints_root(machine) / place.folder, fingerprint, machine, ranks, split.device)
+    saver = Saver(checkpoints / place.folder, fingerprint, machine, ranks, split.device)
     Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation(), saver)
     if ranks.leads:
         try:
             finished.keep()
         except OSError as error:  # the results are written: a copy of them is no reason to fail
             print(f"warning: {place.name}: is not kept in case a change is undone: {os_trouble(error)}")
+        forget_checkpoints(checkpoints, place.folder / key_of(fingerprint))
 
 
 def open_log(folder: Path) -> Live:

@@ -43,7 +43,7 @@ class TrainingStep:
             join_batch_norm(model, ranks)
         self._model = model.to(memory_format=self._layout)
         if recipe.recompute:
-            self._model.recompute(True)
+            self._model.recompute()
         weights_K = torch.from_numpy(class_weights(counts_K, recipe.loss))
         self._loss = Loss(recipe.loss, weights_K.to(device))
         self.optimiser = build_optimiser(self._model, recipe.optimiser)
@@ -58,7 +58,6 @@ class TrainingStep:
         compiled = torch.compile(self._model, dynamic=False) if recipe.compile else self._model
         self._called: nn.Module = compiled  # type: ignore[assignment]
         self._network = ranks.parallel(self._called, device)
-        self._frozen = False
 
     @property
     def line(self) -> str:
@@ -82,8 +81,7 @@ class TrainingStep:
 
     def begin_epoch(self, frozen: bool) -> bool:
         """Prepare an epoch; `frozen` trains the head alone. True if that has changed."""
-        if changed := frozen != self._frozen:
-            self._frozen = frozen
+        if changed := frozen != self._model.frozen:
             self._model.freeze_backbone(frozen)
             self._network = nn.Identity()  # DDP must release the weights before the next DDP takes them
             self._network = self._ranks.parallel(self._called, self._device)

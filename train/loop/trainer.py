@@ -63,12 +63,11 @@ class Trainer:
 
     def run(
         self, validation: Validation, saver: Saver | None = None, advance: Advance = no_progress
-    ) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
-        """Train the epochs that are left; yields what each did and the weights that it leaves.
+    ) -> Iterator[Epoch]:
+        """Train the epochs that are left; yields what each did.
 
-        These are `last`, and `best` when better; under `weights: soup` also `soup`, the mean of its weights and those
-        of the epochs before it. Ends early after `patience` epochs without a better one; the schedule of the learning
-        rate is as if it did not. `advance` counts the clips trained on or scored, of all processes.
+        Ends early after `patience` epochs without a better one; the schedule of the learning rate is as if it did not.
+        `advance` counts the clips trained on or scored, of all processes.
 
         Raises
         ------
@@ -82,13 +81,9 @@ class Trainer:
             )
         while not self.history.ended:
             epoch = self._epoch(validation, saver, advance)
-            last = weights_bytes(self.training_step.kept)
-            epoch = self.history.add(epoch, last)
+            epoch = self.history.add(epoch, weights_bytes(self.training_step.kept))
             self._start_epoch()
-            weights = self.history.weights(last)
-            if self.history.best is None or self.history.best.number < epoch.number:
-                del weights["best"]
-            yield epoch, weights
+            yield epoch
             if saver:
                 saver.after_epoch(self, self.history.ended)
 

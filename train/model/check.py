@@ -63,6 +63,6 @@ def _checked(name: str, params: Params, classes: int) -> tuple[Classifier, Clips
         warnings.simplefilter("ignore")  # weights are not copied to a network without values
         model = build_model(member, classes, view.n_mels, pretrained, channels, clips)
         if recipe.recompute:
-            model.recompute(True)
+            model.recompute()
         model.check_clips(clips)
     return model, clips

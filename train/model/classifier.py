@@ -57,7 +57,7 @@ class Classifier(nn.Module):
         """Without a head of its own, the model is what timm makes of the backbone: pooling and classifier."""
         super().__init__()
         self.backbone, self.head, self.padding = backbone, head, padding
-        self._frozen = False
+        self.frozen = False  # whether only the head learns
         self._constants = {name for name, tensor in backbone.named_parameters() if not tensor.requires_grad}
         self.register_buffer("bin_mean", torch.zeros(channels, mel_bins))
         self.register_buffer("bin_deviation", torch.ones(channels, mel_bins))
@@ -92,11 +92,6 @@ class Classifier(nn.Module):
         named = self.backbone.named_parameters()
         return [tensor for name, tensor in named if name not in self._constants and tensor not in head]
 
-    @property
-    def frozen(self) -> bool:
-        """True if only the head learns."""
-        return self._frozen
-
     def freeze_backbone(self, frozen: bool) -> None:
         """Let only the head learn, or all of the model again.
 
@@ -104,7 +99,7 @@ class Classifier(nn.Module):
         too: `train` leaves them in evaluation mode. Otherwise they would follow the new data while nothing else does.
         Its dropout and stochastic depth stay on.
         """
-        self._frozen = frozen
+        self.frozen = frozen
         for tensor in self.backbone_parameters():
             tensor.requires_grad_(not frozen)
         self.train(self.training)
@@ -112,14 +107,14 @@ class Classifier(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Training or evaluation mode; the batch norms of a frozen backbone stay in evaluation mode."""
         super().train(mode)
-        if self._frozen:
+        if self.frozen:
             head = {part for module in self._head_modules() for part in module.modules()}
             for part in set(self.backbone.modules()) - head:
                 if hasattr(part, "running_var"):
                     part.eval()
         return self
 
-    def recompute(self, enabled: bool) -> None:
+    def recompute(self) -> None:
         """Activation checkpointing: keep few activations for the backward pass, and compute the others once more.
 
         Batch norms then see each batch twice, so their running statistics move faster; the gradients are the same.
@@ -131,10 +126,10 @@ class Classifier(nn.Module):
         """
         backbone: Any = self.backbone
         try:
-            backbone.set_grad_checkpointing(enabled)
+            backbone.set_grad_checkpointing(True)
         except (AssertionError, AttributeError):
             raise TrainError(
-                f"params.yaml: recompute = {str(enabled).lower()}: timm has no activation checkpointing for backbone "
+                f"params.yaml: recompute = true: timm has no activation checkpointing for backbone "
                 f"{self._architecture}; set recompute: false and lower batch_size instead"
             ) from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -17,38 +17,14 @@ from birdcache.files import file_sha256, verified_json
 SIDECAR = "model.json"
 
 
-class _Member(BaseModel):
-    """The fields that are read of the member that a source was trained as."""
-
-    backbone: str
-    head: str
-
-
-class _Recipe(BaseModel):
-    weights: str
-
-
-class _Resolved(BaseModel):
-    member: _Member
-    recipe: _Recipe
-
-
-class _SourceSidecar(BaseModel):
+class Trained(BaseModel):
     """The fields that are read of a source's sidecar: few, so that models of other versions can be sources."""
 
-    model_config = ConfigDict(extra="ignore")
-
     version: int = 1  # from 2 on they have a seal
-    member: _Resolved
+    backbone: str = Field(validation_alias=AliasPath("member", "member", "backbone"))
+    head: str = Field(validation_alias=AliasPath("member", "member", "head"))
+    weights: str = Field(validation_alias=AliasPath("member", "recipe", "weights"))
     sha256: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The architecture that a source was trained with."""
-
-    backbone: str
-    head: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +63,7 @@ def find_source(pretrained: str, key: str = "pretrained") -> WeightSource:
 
 def _trained(folder: Path, kind: str | None, where: str) -> WeightSource:
     sidecar = _read_sidecar(folder, where)
-    kind = kind or sidecar.member.recipe.weights
+    kind = kind or sidecar.weights
     path = folder / f"{kind}.safetensors"
     if kind not in sidecar.sha256 or not path.is_file():
         named = ", ".join(f"{each}.safetensors" for each in sidecar.sha256)
@@ -95,13 +71,13 @@ def _trained(folder: Path, kind: str | None, where: str) -> WeightSource:
     sha256 = file_sha256(path)
     if sha256 != sidecar.sha256[kind]:
         raise TrainError(f"{where}: {path} does not match the checksum in {SIDECAR}; copy the folder again")
-    return WeightSource(path, sha256, Trained(sidecar.member.member.backbone, sidecar.member.member.head))
+    return WeightSource(path, sha256, sidecar)
 
 
-def _read_sidecar(folder: Path, where: str) -> _SourceSidecar:
+def _read_sidecar(folder: Path, where: str) -> Trained:
     try:
         content = (folder / SIDECAR).read_bytes()
-        sidecar = _SourceSidecar.model_validate_json(content)
+        sidecar = Trained.model_validate_json(content)
         if sidecar.version > 1:
             verified_json(content)
     except FileNotFoundError:

@@ -3,44 +3,34 @@
 N pseudo-labelled clip.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from birdcache.arrays import Floats64, Ints
 from birdcache.errors import TrainError, run_stage
 from birdcache.files import file_sha256, write_text
 from birdcache.params import load as parameters
 from birdcache.params.recipe import resolve_recipe
 from birdcache.params.sections import MachineParams
+from birdcache.params.student import StudentRound
 from birdcache.stage import clear, stage_key
 from cache.store import Store
 from train.data.dataset import open_dataset, open_soundscapes
 from train.data.member import ResolvedMember, read_member
 from train.data.multi_view import ConcatFrames
 from train.data.sampling import PseudoClips
-from train.loop.checkpoint import forget_finished
 from train.loop.distributed import ALONE, Ranks, run_together
-from train.loop.resume import checkpoints_root
 from train.loop.run import RunFolders, train_split
 from train.loop.split import TrainingSplit, split_dataset
 from train.model.classifier import choose_device
 from train.model.weight_file import SIDECAR
 from train.paths import STUDENT, STUDENT_REPORTS, split_run
+from train.score.inference import clips_at
 from train.student.pseudo_labels import AGAIN, PseudoLabels, read_pseudo_labels, round_of
 from train.student.start import copy_model
-
-
-@dataclass(frozen=True)
-class PseudoLabelMix:
-    """Pseudo-labels for a student, and how their clips are mixed with the recordings."""
-
-    labels: PseudoLabels
-    probability: float
-    share: float
 
 
 def main() -> None:
@@ -57,9 +47,7 @@ def main() -> None:
         return
     machine, device = params.machine, choose_device(params.machine.device)
     taught = with_override(read_member(member), each.override)
-    mix = PseudoLabelMix(labels, each.probability, each.share)
-    run_together(partial(train_student, taught, fold, place, mix, machine, device), machine, device)
-    forget_finished(checkpoints_root(machine), place.folder)
+    run_together(partial(train_student, taught, fold, place, labels, each, machine, device), machine, device)
 
 
 def pass_on(labels: PseudoLabels, place: RunFolders) -> None:
@@ -88,7 +76,8 @@ def train_student(
     member: ResolvedMember,
     fold: int,
     place: RunFolders,
-    mix: PseudoLabelMix,
+    labels: PseudoLabels,
+    each: StudentRound,
     machine: MachineParams,
     device: torch.device,
     ranks: Ranks = ALONE,
@@ -97,10 +86,12 @@ def train_student(
     device = ranks.device(device)
     dataset = open_dataset(member, machine, device)
     split = split_dataset(dataset, fold, device, ranks)
-    train_split(with_pseudo_clips(split, len(dataset.first), mix, machine), place, machine)
+    train_split(with_pseudo_clips(split, len(dataset.first), labels, each, machine), place, machine)
 
 
-def with_pseudo_clips(split: TrainingSplit, rows: int, mix: PseudoLabelMix, machine: MachineParams) -> TrainingSplit:
+def with_pseudo_clips(
+    split: TrainingSplit, rows: int, labels: PseudoLabels, each: StudentRound, machine: MachineParams
+) -> TrainingSplit:
     """The split with the frames of soundscapes behind those of the recordings, which are in the first `rows` rows.
 
     Raises
@@ -108,23 +99,23 @@ def with_pseudo_clips(split: TrainingSplit, rows: int, mix: PseudoLabelMix, mach
     TrainError
         If the labels are of other classes, or of soundscapes that the store does not hold.
     """
-    if mix.labels.labels != split.trained.labels:
+    if labels.labels != split.trained.labels:
         raise TrainError(
             f"{STUDENT}: the classes of the pseudo-labels differ from data/tables/labels.csv; run `dvc repro`"
         )
     member, view = split.member, split.member.view
     soundscapes = open_soundscapes(member.member.views, view, machine, split.device)
-    clips = pseudo_clips(mix, soundscapes.first, view.frames(member.recipe.clip_s))
+    clips = pseudo_clips(labels, each, soundscapes.first, view.frames(member.recipe.clip_s))
     print(f"soundscapes: {soundscapes.placement}")
     print(
-        f"{mix.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in, of "
-        f"{len(set(mix.labels.soundscape))} soundscapes"
+        f"{each.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in, of "
+        f"{len(set(labels.soundscape))} soundscapes"
     )
     concatenated = ConcatFrames(split.frames, soundscapes.frames, rows)
     return replace(split, frames=concatenated, pseudo=clips.offset(rows), soundscapes_digest=soundscapes.digest)
 
 
-def pseudo_clips(mix: PseudoLabelMix, store: Store, clip_frames: int) -> PseudoClips:
+def pseudo_clips(labels: PseudoLabels, each: StudentRound, store: Store, clip_frames: int) -> PseudoClips:
     """The places of the labelled clips in the soundscapes' store.
 
     Raises
@@ -132,21 +123,13 @@ def pseudo_clips(mix: PseudoLabelMix, store: Store, clip_frames: int) -> PseudoC
     TrainError
         If it does not hold one of their soundscapes.
     """
-    labels, view = mix.labels, store.view
     row_N = store.rows_of(list(labels.sha256))
     if (row_N < 0).any():
         missing = labels.soundscape[int(np.argmin(row_N))]
         raise TrainError(f"{store.path}: does not hold {missing}; {AGAIN}")
-    frames_N = store.frames[row_N]
-    start_N = clip_starts_around(labels.middle_s * (view.sample_rate_hz / view.hop), frames_N, clip_frames)
+    clips = clips_at(labels.middle_s, row_N, store.frames[row_N], store.view, clip_frames)
     confidence_N = labels.confidence.astype(np.float64)
-    return PseudoClips(row_N, frames_N, start_N, labels.scores, confidence_N, mix.probability, mix.share)
-
-
-def clip_starts_around(middle_N: Floats64, frames_N: Ints, clip_frames: int) -> Ints:
-    """First frames of clips around middles, moved inside their soundscapes; as `inference.clips_at`: (N,)."""
-    highest_N = np.maximum(frames_N - clip_frames, 0)
-    return np.clip(np.rint(middle_N - clip_frames / 2), 0, highest_N).astype(np.int64)
+    return PseudoClips(row_N, clips.frames, clips.start, labels.scores, confidence_N, each.probability, each.share)
 
 
 if __name__ == "__main__":

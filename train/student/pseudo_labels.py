@@ -6,6 +6,7 @@ N clip, K class.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from birdcache.predict.checked import check_scores
 
 NAME = "labels.npz"
 AGAIN = "run `dvc repro optional/dvc.yaml:student_report`"
+LISTS = ("labels", "soundscape", "sha256")  # of texts
 KINDS = {
-    **dict.fromkeys(("labels", "soundscape", "sha256"), "U1"),
+    **dict.fromkeys(LISTS, "U1"),
     **dict.fromkeys(("middle_s", "confidence"), "f1"),
     **{"scores": "f2", "stopped": "U0", "teacher": "U2"},
 }
@@ -44,17 +46,9 @@ class PseudoLabels:
 
     def write(self, folder: Path) -> None:
         """Write `labels.npz`, the same bytes for the same labels."""
-        arrays = {
-            "labels": np.array(self.labels, str),
-            "soundscape": np.array(self.soundscape, str),
-            "sha256": np.array(self.sha256, str),
-            "middle_s": self.middle_s,
-            "scores": self.scores,
-            "confidence": self.confidence,
-            "stopped": np.array(self.stopped),
-            "teacher": np.array(sorted(self.teacher.items()), str).reshape(-1, 2),
-        }
-        write_npz(folder / NAME, arrays)
+        texts = {name: np.array(getattr(self, name), str) for name in (*LISTS, "stopped")}
+        teacher = np.array(sorted(self.teacher.items()), str).reshape(-1, 2)
+        write_npz(folder / NAME, {**vars(self), **texts, "teacher": teacher})
 
 
 def round_of(name: str, rounds: Mapping[str, StudentRound]) -> StudentRound:
@@ -80,16 +74,9 @@ def read_pseudo_labels(folder: Path) -> PseudoLabels:
     """
     content = read_npz(folder / NAME, KINDS, f"run `dvc repro -f optional/dvc.yaml:pseudo@{folder.name}`")
     check_scores(content["scores"], folder / NAME, content["soundscape"].tolist().__getitem__)
-    return PseudoLabels(
-        labels=tuple(content["labels"].tolist()),
-        soundscape=tuple(content["soundscape"].tolist()),
-        sha256=tuple(content["sha256"].tolist()),
-        middle_s=content["middle_s"],
-        scores=content["scores"],
-        confidence=content["confidence"],
-        stopped=str(content["stopped"]),
-        teacher=dict(content["teacher"].tolist()),
-    )
+    texts: dict[str, Any] = {name: tuple(content[name].tolist()) for name in LISTS}
+    texts |= {"stopped": str(content["stopped"]), "teacher": dict(content["teacher"].tolist())}
+    return PseudoLabels(**{**content, **texts})
 
 
 def sharpened(scores_NK: Floats32, threshold: float, power: float) -> Floats32:

@@ -167,7 +167,7 @@ class Search:
         recorder = recorder_for(recipe, self.machine, split.device, ALONE)
         trainer = Trainer(model, split.batches(model), recipe, split.device, name=name, recorder=recorder)
         history: list[Epoch] = []
-        for epoch, _ in trainer.run(split.validation()):
+        for epoch in trainer.run(split.validation()):
             history.append(epoch)
             after_epoch()
             if not epoch.metrics:

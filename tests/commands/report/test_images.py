@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from birdcache.params.views import MelView
-from cache.mel import mel_frequencies_hz
+from cache.mel import mel_edges_hz
 from commands.report.media import TALLEST, WIDEST, picture, ticks_hz, ticks_s, webp
 from tests.fixtures.tiny import tiny_params
 
@@ -74,7 +74,7 @@ def test_seconds_are_round_and_where_they_belong(start_s: float, seconds: float,
 @pytest.mark.parametrize("scale", ["slaney", "htk"])
 def test_hertz_stand_beside_the_mel_bins_of_their_frequency(scale: str) -> None:
     chosen = view(mel_scale=scale)
-    centres = mel_frequencies_hz(chosen)
+    centres = mel_edges_hz(chosen)[1:-1]
     found = ticks_hz(chosen)
     assert [tick.text for tick in found][-1] == "16,000"
     for tick in found[:-1]:

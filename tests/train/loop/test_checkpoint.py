@@ -13,7 +13,7 @@ from birdcache.errors import TrainError
 from birdcache.files import checksummed_json, verified_json
 from tests.train.loop.resuming import SOME_TRAINING
 from train.loop import checkpoint as checkpoints
-from train.loop.checkpoint import RECORD, STATE, Checkpoint, CheckpointFolder, forget_finished
+from train.loop.checkpoint import RECORD, STATE, Checkpoint, CheckpointFolder, forget_checkpoints
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -206,15 +206,11 @@ def test_what_a_killed_save_left_is_removed_by_the_next_holder(folder: Checkpoin
 
 def test_checkpoints_of_a_finished_training_are_removed_and_those_of_others_stay(tmp_path: Path) -> None:
     place, root = Path("models/base/0"), tmp_path / "checkpoints"
-    for name, done in (("done", True), ("killed", False)):
-        made = CheckpointFolder(root / place / name, 3, SOME_TRAINING)
-        made.save(checkpoint(1))
-        if done:
-            made.finish()
-    forget_finished(root, place)
+    for name in ("done", "killed"):
+        CheckpointFolder(root / place / name, 3, SOME_TRAINING).save(checkpoint(1))
+    forget_checkpoints(root, place / "done")
     assert [path.name for path in (root / place).iterdir()] == ["killed"]
-    made.finish()
-    forget_finished(root, place)
+    forget_checkpoints(root, place / "killed")
     assert list(root.iterdir()) == []
-    forget_finished(root, place)
+    forget_checkpoints(root, place / "killed")
     assert root.is_dir()

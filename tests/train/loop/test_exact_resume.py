@@ -129,7 +129,7 @@ def test_the_clock_of_an_epoch_goes_on_where_it_stood(training: Training, recipe
     totals = {**facts["course"]["tally"], "elapsed_s": 1000.0, "waited_s": 250.0}
     trainer = new_trainer(training, changed)
     trainer.resume(replace(taken[2], facts={**facts, "course": {**facts["course"], "tally": totals}}))
-    epoch, _ = next(trainer.run(training.validation(changed)))
+    epoch = next(trainer.run(training.validation(changed)))
     assert epoch.elapsed_s == pytest.approx(1000, abs=30)
     assert epoch.waiting == pytest.approx(0.25, abs=0.02)
     assert epoch.clips_per_s == pytest.approx(8 / 1000, rel=0.05)

@@ -12,7 +12,7 @@ from birdcache.params.model import Params
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from tests.train.easy import CPU, Result, Training, easy_store
+from tests.train.easy import CPU, Result, Training, easy_store, results
 from tests.train.loop.resuming import untimed
 from tests.train.small import small_model
 from train.augment.batch import BatchTransform, TrainingBatches
@@ -89,10 +89,10 @@ def run(training: Training, recipe: Recipe, recorder: MakeBelieveGraph | None) -
     torch.manual_seed(1)
     model = build_model(training.member, 4, training.store.view.n_mels, pretrained=False)
     trainer = Trainer(model, training.batches(recipe), recipe, CPU, name="tiny-0", recorder=recorder)
-    epochs, weights = zip(*trainer.run(training.validation(recipe)), strict=True)
+    epochs, weights = results(trainer, training.validation(recipe))
     state, _ = trainer.training_step.state()
     learned = {name: tensor.numpy().tobytes() for name, tensor in state.items()}
-    return learned, ([untimed(epoch) for epoch in epochs], list(weights))
+    return learned, ([untimed(epoch) for epoch in epochs], weights)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

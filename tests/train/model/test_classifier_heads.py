@@ -124,7 +124,8 @@ def test_recomputed_activations_give_the_same_gradients(member: Member, clips: T
     for enabled in (False, True):
         model, calls = built(member, head=head), list[int]()
         model.backbone.get_submodule("blocks.1.0").register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
-        model.recompute(enabled)
+        if enabled:
+            model.recompute()
         model.train()(clips).clip.square().sum().backward()
         gradients.append([tensor.grad for tensor in model.parameters()])
         passes.append(len(calls))
@@ -138,7 +139,7 @@ def test_recomputed_activations_give_the_same_gradients(member: Member, clips: T
 def test_a_backbone_that_cannot_recompute_is_refused_by_name(member: Member) -> None:
     model = built(member, backbone="dla46_c")
     with pytest.raises(TrainError, match=r"recompute = true: .* for backbone dla46_c; set recompute: false"):
-        model.recompute(True)
+        model.recompute()
 
 
 @pytest.mark.parametrize(("head", "pool"), [("linear", "gem"), ("sed", "gem")])

@@ -14,7 +14,8 @@ from birdcache.params.student import StudentRound
 from birdcache.params.views import MelView
 from cache.store import Store
 from train.loop.run import RunFolders
-from train.student.fit import PseudoLabelMix, clip_starts_around, pass_on, pseudo_clips
+from train.score.inference import clips_at
+from train.student.fit import pass_on, pseudo_clips
 from train.student.pseudo_labels import PseudoLabels, confidence, read_pseudo_labels, sharpened
 from train.student.rounds import TeacherReport, check_measurable, reason_to_stop, teacher_report
 
@@ -67,14 +68,15 @@ def test_labels_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
         read_pseudo_labels(tmp_path / "first")
 
 
-def test_clips_lie_around_their_middles_inside_their_soundscapes() -> None:
+def test_clips_lie_around_their_middles_inside_their_soundscapes(view: MelView) -> None:
     middle, frames = np.array([20.0, 3, 97, 50.5, 10]), np.array([100, 100, 100, 100, 30])
-    assert clip_starts_around(middle, frames, 40).tolist() == [0, 0, 60, 30, 0]
+    clips = clips_at(middle * view.hop / view.sample_rate_hz, np.arange(5), frames, view, 40)
+    assert clips.start.tolist() == [0, 0, 60, 30, 0]
 
 
 def test_clips_are_found_in_the_store_by_their_audio(random_store: object, view: MelView) -> None:
     store: Store = random_store((500, 300), view)  # type: ignore[operator]
-    clips = pseudo_clips(PseudoLabelMix(LABELS, 0.4, 0.6), store, 40)
+    clips = pseudo_clips(LABELS, student_round("start"), store, 40)
     assert store.frames[clips.row].tolist() == clips.frames.tolist() == [300, 500]
     per_s = view.sample_rate_hz / view.hop
     assert clips.start.tolist() == [round(2.5 * per_s) - 20, min(round(5 * per_s) - 20, 460)]
@@ -82,7 +84,7 @@ def test_clips_are_found_in_the_store_by_their_audio(random_store: object, view:
     assert clips.offset(7).row.tolist() == [row + 7 for row in clips.row]
     missing = replace(LABELS, sha256=("f" * 64, f"{0:064x}"))
     with pytest.raises(TrainError, match=r"does not hold dawn; run `dvc repro optional/dvc\.yaml:student_report`"):
-        pseudo_clips(PseudoLabelMix(missing, 0.4, 0.6), store, 40)
+        pseudo_clips(missing, student_round("start"), store, 40)
 
 
 def report(gain: float | None) -> TeacherReport:
@@ -111,7 +113,7 @@ def test_a_round_trains_only_if_its_teacher_gained_more_than_the_margin(
 
 
 def student_round(teacher: str) -> StudentRound:
-    return StudentRound(teacher=teacher, threshold=0.1, power=1.0, probability=0.5, share=0.5, override={})
+    return StudentRound(teacher=teacher, threshold=0.1, power=1.0, probability=0.4, share=0.6, override={})
 
 
 def metrics_of(sounds: float, recordings: float) -> dict[str, dict[str, float]]:

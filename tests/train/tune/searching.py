@@ -53,13 +53,13 @@ class ScriptedTrainer:
         self.trained.append(recipe)
         return SimpleNamespace(run=lambda validation: self.epochs(recipe, self.breaks.get(len(self.trained))))
 
-    def epochs(self, recipe: Recipe, broken: BaseException | None) -> Iterator[tuple[Epoch, dict[str, bytes]]]:
+    def epochs(self, recipe: Recipe, broken: BaseException | None) -> Iterator[Epoch]:
         for number in range(recipe.epochs):
             if broken is not None and number == 2:
                 raise broken
             auc = reached(recipe, number)
             metrics = {"loss": 1 - auc, "accuracy": auc / 2, "macro_roc_auc": auc, "cmap": auc}
-            yield Epoch(number, 1.0, metrics, 1.0, 0.0, recipe.optimiser.lr), {}
+            yield Epoch(number, 1.0, metrics, 1.0, 0.0, recipe.optimiser.lr)
 
 
 @dataclass(frozen=True)
