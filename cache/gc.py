@@ -7,7 +7,6 @@ parts and its new ones again.
 """
 
 import json
-import os
 import platform
 import re
 from collections import defaultdict
@@ -16,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
 
 from birdcache.errors import StoreError
 from birdcache.files import canonical_json, sha256_hex, sweep_temporary, write_durably
@@ -236,38 +237,19 @@ def _addresses(store: Path) -> Iterator[str]:
 
 
 def _list_files(pool: AnyPath) -> dict[str, dict[str, PooledFile]]:
-    """Files of each part, finished or not, by `<view>/<address>` and by their name in it."""
-    return dict(_list_local(pool)) if isinstance(pool, Path) else _list_remote(pool)
+    """Files of each part, finished or not, by `<view>/<address>` and by their name in it.
 
-
-def _list_local(pool: Path) -> Iterator[tuple[str, dict[str, PooledFile]]]:
-    for view in pool.iterdir() if pool.is_dir() else ():
-        if VIEW.fullmatch(view.name):
-            for part in view.iterdir():
-                if PART.fullmatch(part.name):
-                    yield f"{view.name}/{part.name}", _files_below(part)
-
-
-def _files_below(part: Path) -> dict[str, PooledFile]:
-    files = {}
-    for folder, _, names in os.walk(part):
-        for name in names:
-            path = os.path.join(folder, name)  # noqa: PTH118 - thousands of them
-            facts = os.lstat(path)
-            files[path[len(str(part)) + 1 :]] = PooledFile(facts.st_size, facts.st_nlink)
-    return files
-
-
-def _list_remote(pool: Any) -> dict[str, dict[str, PooledFile]]:
-    """One listing of everything instead of a request a part; a bucket that is gone holds nothing."""
+    One listing of everything instead of a request a part; a folder or a bucket that is gone holds nothing.
+    """
     contents: defaultdict[str, dict[str, PooledFile]] = defaultdict(dict)
-    below = len(pool.path.rstrip("/")) + 1
+    files, root = (LocalFileSystem(), str(pool.absolute())) if isinstance(pool, Path) else (pool.fs, pool.path)
+    below = len(root.rstrip("/")) + 1
     with suppress(FileNotFoundError):
-        pool.fs.invalidate_cache()
-        for path, facts in pool.fs.find(pool.path, detail=True).items():
+        files.invalidate_cache()
+        for path, facts in files.find(root, detail=True).items():
             view, part, name = (*path[below:].split("/", 2), "", "")[:3]
-            if VIEW.fullmatch(view) and PART.fullmatch(part):
-                contents[f"{view}/{part}"][name] = PooledFile(int(facts["size"]), 1)
+            if VIEW.fullmatch(view) and PART.fullmatch(part) and name:
+                contents[f"{view}/{part}"][name] = PooledFile(int(facts["size"]), facts.get("nlink", 1))
     return dict(contents)
 
 

@@ -67,7 +67,8 @@ class DemoPlan:
 def plan_demo(demo: DemoParams) -> DemoPlan:
     """Draw a data set; the same parameters give the same plan."""
     recordings = _draw_recordings(demo, draw_recordists(demo.seed))
-    recordings[1] = _copy(recordings[0], recordings[1].number)  # both of the commonest species
+    first, last = recordings[0].author.split()  # the same upload once more under a shortened name, as in real data
+    recordings[1] = replace(recordings[0], number=recordings[1].number, author=f"{first[0]}. {last}")
     soundscapes = tuple(_draw_soundscape(demo, index) for index in range(demo.soundscapes + demo.unlabelled))
     return DemoPlan(
         SPECIES[: demo.species],
@@ -191,12 +192,6 @@ def _rating(snr_db: float, rng: np.random.Generator) -> float:
     if rng.random() < 1 / 12:
         return 0.0
     return float(np.clip(round(2 * (1.6 + snr_db / 10 + rng.normal(0, 0.5))) / 2, 0.5, 5))
-
-
-def _copy(original: DemoRecording, number: int) -> DemoRecording:
-    """The same upload once more, under a shortened name, as found in real collections."""
-    first, last = original.author.split()
-    return replace(original, number=number, author=f"{first[0]}. {last}")
 
 
 def _draw_soundscape(demo: DemoParams, index: int) -> DemoSoundscape:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from birdcache.errors import TrainError
@@ -100,8 +101,7 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
     """
     validated = concatenated([fold.validated for fold in folds])
     known_NK = ~validated.secondary
-    truth_NK = np.zeros_like(known_NK)
-    truth_NK[np.arange(len(truth_NK)), validated.primary] = True
+    truth_NK = validated.primary[:, None] == np.arange(known_NK.shape[1])
     plain = recording_metrics(validated.primary, validated.secondary, validated.scores)
     rare_ap = class_average_precision(truth_NK, validated.scores, known_NK)[rare_K]
     return {
@@ -143,9 +143,6 @@ def _mean(each: Sequence[ScoredRecordings]) -> ScoredRecordings:
     common = sorted(set.intersection(*(set(scored.names.tolist()) for scored in each)))
     if not common:
         raise TrainError("ladder: an ensemble's rungs scored no recording in common; run `birdcache ladder` again")
-    aligned = []
-    for scored in each:
-        place = {name: number for number, name in enumerate(scored.names.tolist())}
-        aligned.append(scored.subset(np.array([place[name] for name in common], np.int64)))
+    aligned = [scored.subset(pd.Index(scored.names).get_indexer(common)) for scored in each]
     mean_NK = np.mean([scored.scores for scored in aligned], axis=0)
     return ScoredRecordings(aligned[0].names, aligned[0].primary, aligned[0].secondary, mean_NK)

@@ -46,8 +46,9 @@ def digest(value: Any) -> str:
 
 def environment() -> dict[str, str]:
     """The code that this process has loaded, digested as stage `code` does, and the libraries that compute."""
-    paths = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    files = sorted(Path(path).relative_to(ROOT).as_posix() for path in paths if path and _is_ours(Path(path)))
+    loaded = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+    ours = [path for path in loaded if any(path.is_relative_to(ROOT / folder) for folder in CODE)]
+    files = sorted(path.relative_to(ROOT).as_posix() for path in ours)
     code = {name: read_file(name, (ROOT / name).read_bytes()).digest for name in files}
     return {"code": digest(code), "torch": torch.__version__.split("+")[0], "timm": timm.__version__}
 
@@ -55,10 +56,6 @@ def environment() -> dict[str, str]:
 def key_of(training: dict[str, str]) -> str:
     """A short name for a training."""
     return digest(training)[:16]
-
-
-def _is_ours(path: Path) -> bool:
-    return any(path.is_relative_to(ROOT / folder) for folder in CODE)
 
 
 @dataclass(frozen=True)

@@ -233,16 +233,16 @@ def _one_process(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all; the starter forwards it
     os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count)}
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
+
+    def join_and_work() -> None:
+        with process_group(kind, meeting) as ranks:
+            work(ranks)
+
     try:
-        report_problems(lambda: _join_and_work(meeting, kind, work))
+        report_problems(join_and_work)
     except Exception:
         traceback.print_exc()
         raise SystemExit(1) from None
-
-
-def _join_and_work(meeting: str, kind: torch.device, work: Callable[[Ranks], None]) -> None:
-    with process_group(kind, meeting) as ranks:
-        work(ranks)
 
 
 def _explain(failed: int, exit_codes: list[int | None], signals: list[str]) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from birdcache.errors import TrainError
-from train.model.likely import likely_backbone
+from train.model.likely import beginnings, likely_backbone
 from train.model.sizes import Size
 from train.model.weight_file import Trained, WeightSource, check_values, read_tensors
 
@@ -177,7 +177,7 @@ def _prefixes(wanted: set[str], names: Iterable[str]) -> list[str]:
     """Beginnings of names, averages of a training's weights (EMA) first: those before which names fit, or common."""
     fitting, common = Counter[str](), Counter[str]()
     for name in names:
-        ends = [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
+        ends = beginnings(name)
         common.update(name[:end] for end in ends)
         fitting.update(name[:end] for end in ends if name[end:] in wanted)
     chosen = [prefix for prefix, _ in fitting.most_common(4)]

@@ -34,8 +34,6 @@ from train.model.sizes import Clips
 from train.model.weight_file import SIDECAR as SIDECAR
 from train.model.weight_file import check_values
 
-KINDS = ("last", "best")
-
 
 class Sidecar(BaseModel):
     """The description of the weights in a folder; `metrics` are those of the validation fold.

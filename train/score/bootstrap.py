@@ -53,7 +53,8 @@ def resampled_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32,
     """As `train.score.metrics.recording_metrics`, for each resample; secondary labels count neither way."""
     truth_NK = primary_N[:, None] == np.arange(scores_NK.shape[1])
     ranking = _ranking(truth_NK, ~secondary_NK, scores_NK, counts_BN)
-    right_BK, called_BK, true_BK = _counts(truth_NK, scores_NK, counts_BN)
+    called_NK = scores_NK.argmax(axis=1)[:, None] == np.arange(scores_NK.shape[1])
+    right_BK, called_BK, true_BK = (counts_BN @ each for each in (truth_NK & called_NK, called_NK, truth_NK))
     f1_BK = np.where(true_BK > 0, 2 * right_BK / np.maximum(called_BK + true_BK, 1), np.nan)
     accuracy_B = right_BK.sum(axis=1) / counts_BN.sum(axis=1)
     can_fail = 1.0 if scores_NK.shape[1] > 1 else np.nan
@@ -130,13 +131,6 @@ def _sums(counts_NB: Floats32, row: Ints, ends: Ints) -> Floats64:
     """Sums of the counts of spans of rows, from each of `ends` to the next: (G, B)."""
     spans = csr_array((np.ones(len(row), np.float32), row, ends), shape=(len(ends) - 1, len(counts_NB)))
     return np.asarray(spans @ counts_NB, np.float64)
-
-
-def _counts(true_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> tuple[Floats64, Floats64, Floats64]:
-    """Recordings of each class in each resample: rightly called, called, and true, (B, K) each."""
-    called_NK = scores_NK.argmax(axis=1)[:, None] == np.arange(scores_NK.shape[1])
-    right, said, true = (counts_BN @ each for each in (true_NK & called_NK, called_NK, true_NK))
-    return right, said, true
 
 
 def mean_of_known(values_BK: Floats64) -> Floats64:

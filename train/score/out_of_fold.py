@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from birdcache.arrays import Bools, Floats32, Ints
 from birdcache.errors import TrainError
@@ -31,9 +32,7 @@ class OutOfFold:
     @property
     def truth(self) -> Bools:
         """The primary label of each recording: (N, K)."""
-        truth_NK = np.zeros((len(self.examples), self.examples.classes), bool)
-        truth_NK[np.arange(len(self.examples)), self.examples.primary] = True
-        return truth_NK
+        return np.asarray(self.examples.primary[:, None] == np.arange(self.examples.classes))
 
     @property
     def held(self) -> HeldOut:
@@ -68,8 +67,7 @@ def read_out_of_fold(
     scores = {name: np.stack([each[recording][0] for recording in common]) for name, each in per_member.items()}
     fold = np.array([per_member[members[0]][recording][1] for recording in common])
     examples, _ = read_examples(Store(store_path(view)), labels)
-    place = {name: number for number, name in enumerate(examples.names)}
-    predicted = examples.subset(np.array([place[recording] for recording in common]))
+    predicted = examples.subset(pd.Index(examples.names).get_indexer(common))
     return OutOfFold(predicted, scores, np.bincount(examples.primary, minlength=len(labels)), fold)
 
 

@@ -30,7 +30,6 @@ from birdcache.params.tune import TuneParams, as_override
 from cache import tables
 from train.loop.distributed import ALONE
 from train.loop.graph import recorder_for
-from train.loop.history import Epoch
 from train.loop.split import TrainingSplit, open_split
 from train.loop.trainer import Trainer
 from train.score.metrics import recording_metrics
@@ -166,21 +165,14 @@ class Search:
         name = f"{split.member.name}-{split.fold}, trial {number}"
         recorder = recorder_for(recipe, self.machine, split.device, ALONE)
         trainer = Trainer(model, split.batches(model), recipe, split.device, name=name, recorder=recorder)
-        history: list[Epoch] = []
         for epoch in trainer.run(split.validation()):
-            history.append(epoch)
             after_epoch()
             if not epoch.metrics:
                 continue
             trial.report(epoch.metrics[self.tune.metric], epoch.number)
             if epoch.number + 1 < recipe.epochs and trial.should_prune():
                 raise TrialPruned
-        kept = (
-            max((epoch for epoch in history if epoch.metrics), key=lambda epoch: epoch.merit)
-            if recipe.weights == "best"
-            else history[-1]
-        )
-        return kept.metrics[self.tune.metric]
+        return trainer.history.metrics()["best" if recipe.weights == "best" else "last"][self.tune.metric]
 
     def _split_with(self, values: Mapping[str, Any]) -> TrainingSplit:
         """The split with its member's recipe changed.

@@ -19,7 +19,7 @@ from birdcache.params.sections import MachineParams
 from birdcache.params.tune import TuneParams
 from tests.train.easy import CPU
 from train.data.member import ResolvedMember
-from train.loop.history import Epoch
+from train.loop.history import Epoch, History
 from train.tune.journal import open_study
 from train.tune.search import Outcome, Search, journal_path
 
@@ -51,15 +51,16 @@ class ScriptedTrainer:
 
     def __call__(self, model: None, batches: None, recipe: Recipe, device: torch.device, **others: Any) -> Any:
         self.trained.append(recipe)
-        return SimpleNamespace(run=lambda validation: self.epochs(recipe, self.breaks.get(len(self.trained))))
+        history, broken = History.start(recipe, device), self.breaks.get(len(self.trained))
+        return SimpleNamespace(run=lambda validation: self.epochs(recipe, history, broken), history=history)
 
-    def epochs(self, recipe: Recipe, broken: BaseException | None) -> Iterator[Epoch]:
+    def epochs(self, recipe: Recipe, history: History, broken: BaseException | None) -> Iterator[Epoch]:
         for number in range(recipe.epochs):
             if broken is not None and number == 2:
                 raise broken
             auc = reached(recipe, number)
             metrics = {"loss": 1 - auc, "accuracy": auc / 2, "macro_roc_auc": auc, "cmap": auc}
-            yield Epoch(number, 1.0, metrics, 1.0, 0.0, recipe.optimiser.lr)
+            yield history.add(Epoch(number, 1.0, metrics, 1.0, 0.0, recipe.optimiser.lr), b"")
 
 
 @dataclass(frozen=True)
