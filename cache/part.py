@@ -175,7 +175,8 @@ def map_chunks(folder: Path, layout: Layout) -> Any:
     stride = layout.chunk_bytes + CHECKSUM_BYTES
     chunks, rest = divmod(path.stat().st_size - CHECKSUM_BYTES, stride + ENTRY_BYTES)
     raw = np.memmap(path, mode="r", dtype=np.uint8) if chunks > 0 and not rest else None
-    if raw is None or raw[chunks * stride :].tobytes() != _plain_index(chunks, stride):
+    plain_index = pack_index([(start, stride) for start in range(0, chunks * stride, stride)])
+    if raw is None or raw[chunks * stride :].tobytes() != plain_index:
         raise corruption_error(Corruption(path, "is not the raw shard that was written"))
     shape = (chunks, CHUNK_FRAMES, layout.mel_bins)
     return np.ndarray(shape, layout.dtype, buffer=raw, strides=(stride, layout.frame_bytes, item_bytes))
@@ -199,11 +200,6 @@ def map_parts(folders: Sequence[Path], layout: Layout) -> list[Any]:
     if wanted > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, limits[1]))
     return [map_chunks(folder, layout) for folder in folders]
-
-
-def _plain_index(chunks: int, stride: int) -> bytes:
-    """Index of a shard whose chunks follow one another."""
-    return pack_index(np.stack([np.arange(chunks) * stride, np.full(chunks, stride)], axis=1))
 
 
 def copy_rows(chunks: Any, start: int, out: Any) -> None:

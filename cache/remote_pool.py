@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,9 @@ class RemotePool:
         found = (read_part(self._folder / path.split("/")[-2], rows) for path, rows in contents.items())
         parts = [part for part in found if part is not None]
         sizes = {path: int(entry["size"]) for path, entry in listed.items()}
-        self._known |= {part.folder.name: part for part in parts if _has_right_sizes(part, sizes)}
+        for part in parts:
+            if all(sizes.get(_path(part.folder / name)) == facts.bytes for name, facts in part.files.items()):
+                self.trust(part)
         return parts
 
     def new_part(self, layout: Layout) -> PartWriter:
@@ -101,10 +103,6 @@ class RemotePool:
                     self._files.put_file(str(part_writer.folder / name), _path(found.folder / name.as_posix()))
             self.trust(found)
         return found
-
-
-def _has_right_sizes(part: PooledPart, sizes: Mapping[str, int]) -> bool:
-    return all(sizes.get(_path(part.folder / name)) == facts.bytes for name, facts in part.files.items())
 
 
 def _path(where: Any) -> str:

@@ -15,7 +15,6 @@ from cache.manifest import NAME, read_index
 from cache.mapped import MappedParts
 from cache.part import PartReader
 from cache.quantize import QuantizedArray
-from cache.shard import Layout
 from cache.verify import Contents, find_corruption
 
 
@@ -44,7 +43,8 @@ class Store:
         self._contents = Contents(path)
         self.manifest = self._contents.manifest
         self.view = self.manifest.view
-        self.quantizer = self.manifest.codec
+        self.quantizer, self.layout = self.manifest.codec, self._contents.layout
+        self.is_remote = self._contents.is_remote  # whether its parts lie in a remote pool
         if view is not None and view != self.view:
             raise StoreError(f"{path}: was built for another view than params.yaml describes now; run `dvc repro`")
         for corruption in self._contents.corrupted_own_files():
@@ -64,19 +64,9 @@ class Store:
         return file_sha256(self.path / NAME)
 
     @property
-    def layout(self) -> Layout:
-        """Layout of the store's chunks."""
-        return self._contents.layout
-
-    @property
     def is_mappable(self) -> bool:
         """True if its frames can be mapped into memory: local and not compressed."""
         return not self.is_remote and self.layout.compression == "none"
-
-    @property
-    def is_remote(self) -> bool:
-        """True if its parts lie in a remote pool."""
-        return self._contents.is_remote
 
     @property
     def audio_sha256(self) -> list[str]:

@@ -132,7 +132,11 @@ def _write_whole(group: Any, name: str, values: Any) -> None:
 def _other_files(building: Path) -> dict[str, FileEntry]:
     """Size and SHA-256 of every file outside the parts: the index, and zarr's metadata of the groups."""
     paths = [*building.glob("zarr.json"), *building.glob("parts/zarr.json"), *(building / "index").rglob("*")]
-    return {path.relative_to(building).as_posix(): _entry(path) for path in sorted(paths) if path.is_file()}
+    return {
+        path.relative_to(building).as_posix(): FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))
+        for path in sorted(paths)
+        if path.is_file()
+    }
 
 
 def _spans(number: int, part: PooledPart) -> Ints:
@@ -161,7 +165,3 @@ def _manifest(
         parts=entries,
         files=files,
     )
-
-
-def _entry(path: Path) -> FileEntry:
-    return FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))

@@ -48,20 +48,16 @@ def resolve(name: str, params: Params, *stores: Store) -> ResolvedMember:
     for store in stores[1:]:
         if keys := unlike(first.view, store.view):
             raise TrainError(f"{store.path}: differs from {first.path} in {', '.join(keys)}; run `dvc repro`")
+    named = isinstance(member.pretrained, str)
+    weights = find_source(str(member.pretrained), f"members.{name}.pretrained") if named else None
     return ResolvedMember(
         name=name,
         member=member.model_copy(update={"override": {}}),
         recipe=params.recipe_of(name),
         view=multi_view([params.views[member.view], *(store.view for store in stores[1:])]),
         store_digest=joint_digest(stores),
-        weights_sha256=_weights_sha256(name, member.pretrained),
+        weights_sha256=weights.sha256 if weights else None,
     )
-
-
-def _weights_sha256(name: str, pretrained: bool | str) -> str | None:
-    if not isinstance(pretrained, str):
-        return None
-    return find_source(pretrained, f"members.{name}.pretrained").sha256
 
 
 if __name__ == "__main__":

@@ -81,17 +81,13 @@ def _low_pass(hz: Spectrum, cut_hz: float, slope: float) -> Spectrum:
     return np.float32(1) / (1 + (hz / np.float32(cut_hz)) ** np.float32(slope))
 
 
-def _band(hz: Spectrum, low_hz: float, high_hz: float) -> Spectrum:
-    return _low_pass(hz, high_hz, 3) * (1 - _low_pass(hz, low_hz, 3))
-
-
 LAYERS: dict[str, Callable[[Spectrum], Spectrum]] = {
     "hiss": np.ones_like,
     "wind": lambda hz: _low_pass(hz, 90, 1.9),
     "leaves": lambda hz: (1 - _low_pass(hz, 1_400, 2.5)) * _low_pass(hz, 4_500, 1.6),
     "stream": lambda hz: (1 - _low_pass(hz, 350, 3)) * _low_pass(hz, 1_800, 1.5),
     "traffic": lambda hz: _low_pass(hz, 260, 2.4),
-    "rain": lambda hz: _band(hz, 900, 12_000) * _low_pass(hz, 5_000, 0.8),
+    "rain": lambda hz: _low_pass(hz, 12_000, 3) * (1 - _low_pass(hz, 900, 3)) * _low_pass(hz, 5_000, 0.8),
 }
 
 

@@ -264,5 +264,3 @@ SPECIES = (
     Species("moswre1", "Bryotroglodytes longus", "Moss Wren", sections, 2.4, ("forest", "reedbed")),
     Species("heanig1", "Noctichurra susurrans", "Heath Nightjar", churr, 1.0, ("meadow", "hillside")),
 )
-
-ALIKE = (("martri1", "ridtri1"), ("duswhi1", "palwhi1"))  # much the same notes; rate or order tells them apart

@@ -21,7 +21,7 @@ from pipeline.synthetic.ogg import with_serial
 from pipeline.synthetic.plan import DemoPlan, plan_demo, recordings_per_species
 from pipeline.synthetic.scene import heard_labels
 from pipeline.synthetic.soundfield import CLICK_SAMPLE, HABITATS, Soundfield, air_gain, coloured_noise, impulse_response
-from pipeline.synthetic.species import ALIKE, SPECIES, Species, Voice
+from pipeline.synthetic.species import SPECIES, Species, Voice
 from pipeline.synthetic.syllables import SAMPLE_RATE_HZ, Song, Syllable, render_songs, render_syllable
 
 TINY = DemoParams(seed=1, species=12, most_recordings=3, fewest_recordings=1, soundscapes=1, unlabelled=0)
@@ -207,9 +207,10 @@ def test_alike_species_are_each_others_nearest_in_spectrum() -> None:
     levels = np.array([third_octave_levels(species) for species in SPECIES])
     likeness = levels @ levels.T - 2 * np.eye(len(SPECIES))
     labels = [species.label for species in SPECIES]
+    alike = (("martri1", "ridtri1"), ("duswhi1", "palwhi1"))  # much the same notes; rate or order tells them apart
     nearest = {label: labels[row.argmax()] for label, row in zip(labels, likeness, strict=True)}
-    assert all(nearest[one] == other and nearest[other] == one for one, other in ALIKE)
-    assert all(likeness[labels.index(one), labels.index(other)] > 0.9 for one, other in ALIKE)
+    assert all(nearest[one] == other and nearest[other] == one for one, other in alike)
+    assert all(likeness[labels.index(one), labels.index(other)] > 0.9 for one, other in alike)
 
 
 @pytest.mark.parametrize("species", SPECIES, ids=lambda species: species.label)

@@ -58,11 +58,8 @@ class Kernel:
         """
         batch, bins, frames = len(sounds_BS3), codes.shape[-1], self.view.frames(self.recipe.clip_s)
         scratch = torch.empty((batch, frames, bins), dtype=torch.float32, device=codes.device)
-        out = (
-            scratch.new_empty((batch, 1, bins, frames), dtype=self.dtype)
-            if self.finishes
-            else torch.empty_like(scratch)
-        )
+        shape, dtype = ((batch, 1, bins, frames), self.dtype) if self.finishes else (scratch.shape, scratch.dtype)
+        out = torch.empty(shape, dtype=dtype, device=codes.device)
         columns, in_db = triton.next_power_of_2(bins), isinstance(self.view, MelView)
         range_db = self.recipe.dynamic_range_db
         partners, backgrounds = (kind in self.sounds and self.sounds.index(kind) for kind in (PARTNER, BACKGROUND))

@@ -45,7 +45,8 @@ class Comparison:
     @property
     def words(self) -> str:
         """The scores that are better or worse beyond the spread, in words."""
-        better, worse = ([_plain(name) for name in SCORES if self.shows(name) == sign] for sign in (1, -1))
+        plain = {name: title.removesuffix(", %") for name, title in SCORES.items()}
+        better, worse = ([plain[name] for name in SCORES if self.shows(name) == sign] for sign in (1, -1))
         if better and worse:
             return f"mixed: helps {', '.join(better)}; hurts {', '.join(worse)}"
         if better:
@@ -163,10 +164,6 @@ def _number(measure: str, value: float, sign: str = "") -> str:
     if measure in PERCENT:
         return f"{100 * value:{sign}.1f}"
     return f"{value:{sign}.1f}" if measure == "early" else f"{value:{sign}.3f}"
-
-
-def _plain(measure: str) -> str:
-    return SCORES[measure].removesuffix(", %")
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -169,9 +169,8 @@ def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: to
             work(ranks)
         return
     _warn_of_unlike_gpus(count, kind)
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(
-        logging.ERROR
-    )  # else it reports that the others were ended
+    # else it reports that the others were ended
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         arguments = (os.getpid(), count, f"file://{folder}/meeting", kind, work)
         context = start_processes(_one_process, arguments, count, join=False)  # type: ignore[no-untyped-call]

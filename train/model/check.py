@@ -12,18 +12,15 @@ from train.augment.normalise import channel_count
 from train.model.classifier import Classifier, build_model
 from train.model.sizes import LARGE, NO_PADDING, Clips, parameter_count
 
+CLASSES = 2  # as good as any number, before the labels are known
 
-def check_member(name: str, params: Params, classes: int = 2) -> list[str]:
+
+def check_member(name: str, params: Params) -> list[str]:
     """Refuse a member whose network, head, clips and weights do not go together, as its training would.
 
     A network of up to 100 million parameters is built with values (0.2 to 4 s on one core), a larger one without (1 to
     3 s; an index out of bounds then shows only in its training). Weights in a file are read and fitted, those that timm
     would download are not.
-
-    Parameters
-    ----------
-    name : of the member.
-    classes : number of labels, if it is known.
 
     Returns
     -------
@@ -35,7 +32,7 @@ def check_member(name: str, params: Params, classes: int = 2) -> list[str]:
         As by `build_model` and `Classifier.check_clips`; or if timm has no weights for `pretrained: true`.
     """
     try:
-        model, clips = _checked(name, params, classes)
+        model, clips = _checked(name, params)
     except TrainError as error:
         raise TrainError(str(error).replace("params.yaml: ", f"params.yaml: members.{name}: ", 1)) from error
     told = [model.pretrained] if model.pretrained else []
@@ -47,7 +44,7 @@ def check_member(name: str, params: Params, classes: int = 2) -> list[str]:
     return [f"members.{name}: {each}" for each in told]
 
 
-def _checked(name: str, params: Params, classes: int) -> tuple[Classifier, Clips]:
+def _checked(name: str, params: Params) -> tuple[Classifier, Clips]:
     member, recipe = params.members[name], params.recipe_of(name)
     view = multi_view([params.views[each] for each in member.views])
     clips, channels = Clips(view, recipe.clip_s), channel_count(view, recipe)
@@ -61,7 +58,7 @@ def _checked(name: str, params: Params, classes: int) -> tuple[Classifier, Clips
     large = known and parameter_count(member.backbone) > LARGE
     with torch.device("meta" if large else "cpu"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights are not copied to a network without values
-        model = build_model(member, classes, view.n_mels, pretrained, channels, clips)
+        model = build_model(member, CLASSES, view.n_mels, pretrained, channels, clips)
         if recipe.recompute:
             model.recompute()
         model.check_clips(clips)

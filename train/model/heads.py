@@ -154,10 +154,8 @@ def _probed(backbone: nn.Module, name: str, shape: tuple[int, int, int], padding
         features = feature_maps(backbone.eval(), silence, padding)
         found = f"are of shape {tuple(features.shape)}"
     except Exception as error:  # of a foreign network, which may raise any
-        features, found = (
-            silence[0],
-            f"cannot be computed for {shape[1]} mel bins and {shape[2]} frames ({said_by(error)})",
-        )
+        features = silence[0]
+        found = f"cannot be computed for {shape[1]} mel bins and {shape[2]} frames ({said_by(error)})"
     backbone.train(training)
     if features.ndim != 4 or features.shape[1] != channels:
         raise TrainError(

@@ -81,7 +81,8 @@ def take_weights(
     TrainError
         If tensors are missing, of other shapes, NaN or infinite.
     """
-    stored, own, head = read_tensors(source.path, where), backbone.state_dict(), _head(backbone)
+    stored, own = read_tensors(source.path, where), backbone.state_dict()
+    head = tuple(f"{name}." for name in _configured(backbone, "classifier"))
     fresh = (*head, *_lost_parts(backbone, stored, source.trained))
     wanted = {name for name in own if not name.startswith(fresh) and not name.endswith("num_batches_tracked")}
     prefix, state = _named_as(wanted, stored, partial(_converted, backbone, filters), where)
@@ -203,11 +204,6 @@ def _size_hint(backbone: nn.Module, size: Size | None) -> str:
     config: Any = backbone.pretrained_cfg
     height, width = config["input_size"][1:]
     return f" for these clips; timm's are for {height} mel bins and {width} frames" if size else ""
-
-
-def _head(backbone: nn.Module) -> tuple[str, ...]:
-    """Prefixes of the tensors of timm's own head."""
-    return tuple(f"{name}." for name in _configured(backbone, "classifier"))
 
 
 def _lost_parts(backbone: nn.Module, stored: State, trained: Trained | None) -> tuple[str, ...]:

@@ -133,9 +133,8 @@ def refusal(name: str, options: Options, channels: int, size: Size, device: str 
     """What a backbone says against a silent clip, if anything."""
     try:
         with trial(device):
-            logits = create(name, {**options, "in_chans": channels, "num_classes": 2}).eval()(
-                torch.zeros(1, channels, *size)
-            )
+            network = create(name, {**options, "in_chans": channels, "num_classes": 2}).eval()
+            logits = network(torch.zeros(1, channels, *size))
     except Exception as error:  # of a foreign network, which may raise any
         return said_by(error)
     return None if getattr(logits, "shape", None) == (1, 2) else "it does not answer with one logit for each class"

@@ -37,9 +37,8 @@ class PseudoLabels:
     scores: Floats32  # (N, K)
     confidence: Floats32  # (N,)
     stopped: str = ""  # why the round trains nothing
-    teacher: Mapping[str, str] = field(
-        default_factory=dict
-    )  # of a round that trains nothing: folder -> digest of its model
+    # of a round that trains nothing: folder -> digest of its model
+    teacher: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.soundscape)
