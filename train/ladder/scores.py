@@ -143,6 +143,6 @@ def _mean(each: Sequence[ScoredRecordings]) -> ScoredRecordings:
     common = sorted(set.intersection(*(set(scored.names.tolist()) for scored in each)))
     if not common:
         raise TrainError("ladder: an ensemble's rungs scored no recording in common; run `birdcache ladder` again")
-    aligned = [scored.subset(pd.Index(scored.names).get_indexer(common)) for scored in each]
+    aligned = [scored.subset(pd.Index(scored.names).get_indexer(pd.Index(common))) for scored in each]
     mean_NK = np.mean([scored.scores for scored in aligned], axis=0)
     return ScoredRecordings(aligned[0].names, aligned[0].primary, aligned[0].secondary, mean_NK)

@@ -78,29 +78,19 @@ def page(
     changed: Mapping[str, list[str]],
 ) -> str:
     """reports/ladder.md."""
-    return "\n".join(
-        [
-            "# The ladder",
-            "",
-            f"Seeds {_listed(ladder.seeds)}; validated on folds {_listed(ladder.folds)}.",
-            "",
-            *rung_table(table, [*ladder.rungs, *ladder.ensemble]),
-            "",
-            LEGEND,
-            "",
-            "![The ladder](ladder.png)",
-            "",
-            "## What each rung gives",
-            "",
-            *step_table(steps),
-            "",
-            *_ablation_lines(gains),
-            "## What is changed",
-            "",
-            *_change_lines(ladder, changed),
-            "",
-        ]
-    )
+    paragraphs = [
+        "# The ladder",
+        f"Seeds {_listed(ladder.seeds)}; validated on folds {_listed(ladder.folds)}.",
+        "\n".join(rung_table(table, [*ladder.rungs, *ladder.ensemble])),
+        LEGEND,
+        "![The ladder](ladder.png)",
+        "## What each rung gives",
+        "\n".join(step_table(steps)),
+        *_on_ablations(gains),
+        "## What is changed",
+        "\n".join(_change_lines(ladder, changed)),
+    ]
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> list[str]:
@@ -115,12 +105,12 @@ def step_table(steps: Sequence[Comparison]) -> list[str]:
     return _difference_table({"rung": [each.run for each in steps], "against": [each.other for each in steps]}, steps)
 
 
-def _ablation_lines(gains: Sequence[Comparison]) -> list[str]:
-    if not gains:
-        return []
-    head = ["## What each technique gives", "", "A rung minus the same rung without the technique.", ""]
-    names = {"left out": [each.other for each in gains], "of rung": [each.run for each in gains]}
-    return [*head, *_difference_table(names, gains, "the technique"), ""]
+def _on_ablations(gains: Sequence[Comparison]) -> Iterator[str]:
+    if gains:
+        yield "## What each technique gives"
+        yield "A rung minus the same rung without the technique."
+        names = {"left out": [each.other for each in gains], "of rung": [each.run for each in gains]}
+        yield "\n".join(_difference_table(names, gains, "the technique"))
 
 
 def _difference_table(

@@ -46,8 +46,8 @@ def digest(value: Any) -> str:
 
 def environment() -> dict[str, str]:
     """The code that this process has loaded, digested as stage `code` does, and the libraries that compute."""
-    loaded = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
-    ours = [path for path in loaded if any(path.is_relative_to(ROOT / folder) for folder in CODE)]
+    loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    ours = [path for path in map(Path, filter(None, loaded)) if any(path.is_relative_to(ROOT / name) for name in CODE)]
     files = sorted(path.relative_to(ROOT).as_posix() for path in ours)
     code = {name: read_file(name, (ROOT / name).read_bytes()).digest for name in files}
     return {"code": digest(code), "torch": torch.__version__.split("+")[0], "timm": timm.__version__}

@@ -67,7 +67,7 @@ def read_out_of_fold(
     scores = {name: np.stack([each[recording][0] for recording in common]) for name, each in per_member.items()}
     fold = np.array([per_member[members[0]][recording][1] for recording in common])
     examples, _ = read_examples(Store(store_path(view)), labels)
-    predicted = examples.subset(pd.Index(examples.names).get_indexer(common))
+    predicted = examples.subset(pd.Index(examples.names).get_indexer(pd.Index(common)))
     return OutOfFold(predicted, scores, np.bincount(examples.primary, minlength=len(labels)), fold)
 
 
