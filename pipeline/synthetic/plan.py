@@ -1,6 +1,7 @@
 """The plan of a synthetic chorus: who records which species where, drawn before any sound is made."""
 
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 import numpy as np
 
@@ -89,24 +90,21 @@ def draw_recordists(seed: int) -> list[Recordist]:
     """People who record: a few record much, most of them little; each at home in one habitat."""
     rng = np.random.default_rng((seed, RECORDISTS))
     activity = rng.permutation(np.arange(1, len(NAMES) + 1) ** -0.75)
-    recordists = []
-    for number, name in enumerate(NAMES):
-        place = HABITATS[number % len(HABITATS)]
-        recordists.append(
-            Recordist(
-                name=name,
-                soundfield=place,
-                latitude=place.latitude + rng.normal(0, 0.08),
-                longitude=place.longitude + rng.normal(0, 0.12),
-                activity=float(activity[number]),
-                distance_m=rng.lognormal(3.0, 0.5),
-                low_cut_hz=rng.uniform(60, 260),
-                high_cut_hz=float(rng.choice((10_500.0, 12_500.0, 15_000.0, 15_500.0))),
-                hiss_db=rng.uniform(-34, -16),
-                peak_db=rng.uniform(-14, -1),
-            )
+    return [
+        Recordist(
+            name=name,
+            soundfield=place,
+            latitude=place.latitude + rng.normal(0, 0.08),
+            longitude=place.longitude + rng.normal(0, 0.12),
+            activity=share,
+            distance_m=rng.lognormal(3.0, 0.5),
+            low_cut_hz=rng.uniform(60, 260),
+            high_cut_hz=float(rng.choice((10_500.0, 12_500.0, 15_000.0, 15_500.0))),
+            hiss_db=rng.uniform(-34, -16),
+            peak_db=rng.uniform(-14, -1),
         )
-    return recordists
+        for name, share, place in zip(NAMES, activity.tolist(), cycle(HABITATS), strict=False)
+    ]
 
 
 def _draw_recordings(demo: DemoParams, recordists: list[Recordist]) -> list[DemoRecording]:

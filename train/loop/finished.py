@@ -25,12 +25,10 @@ class FinishedTraining:
     def keep(self) -> None:
         """Keep the results, and of this place only the newest."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        digests = {}
         for name, folder in self.results.items():
-            for file in (file for file in sorted(folder.rglob("*")) if file.is_file()):
-                kept = f"{name}/{file.relative_to(folder).as_posix()}"
-                _share(file, self.folder / kept)
-                digests[kept] = file_sha256(file)
+            shutil.copytree(folder, self.folder / name, copy_function=_share)
+        kept = [file for file in sorted(self.folder.rglob("*")) if file.is_file()]
+        digests = {file.relative_to(self.folder).as_posix(): file_sha256(file) for file in kept}
         write_durably(self.folder / FILES, checksummed_json(digests))
         places = sorted(self.folder.parent.glob(f"*/{FILES}"), key=lambda path: -path.stat().st_mtime_ns)
         for old in places[KEPT:]:
@@ -46,14 +44,12 @@ class FinishedTraining:
 
     def restore(self) -> None:
         """Put the results back into their folders, which are empty."""
-        for kept in verified_json((self.folder / FILES).read_bytes()):
-            name, _, rest = kept.partition("/")
-            _share(self.folder / kept, self.results[name] / rest)
+        for name, folder in self.results.items():
+            shutil.copytree(self.folder / name, folder, copy_function=_share, dirs_exist_ok=True)
 
 
-def _share(file: Path, target: Path) -> None:
+def _share(file: str, target: str) -> None:
     """One file under two names where the disk has hard links, else a copy. Nothing writes into such files."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(file, target)
     except OSError:

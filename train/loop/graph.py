@@ -58,15 +58,14 @@ class StepGraph:
         this graph, or neither is freed in time.
     """
 
-    _inputs: StepInputs | None
-
     def __init__(self, work: Callable[[StepInputs], Tensor], recorder: Recorder | None) -> None:
         self._work, self._recorder = work, recorder
         self.forget()
 
     def forget(self) -> None:
         """Begin again, since the step or the memory that it uses has changed."""
-        self._done, self._inputs = 0, None
+        self._done = 0
+        self._inputs: StepInputs | None = None
 
     def __call__(self, inputs: StepInputs) -> Tensor:
         """Take a step; returns its loss, which the next step leaves as it is."""

@@ -128,7 +128,8 @@ class TrainingStep:
             model.load_state_dict({name: tensors[f"{part}/{name}"] for name in model.state_dict()})
             for name, buffer in model.named_buffers():
                 if (of_each := tensors.get(f"{part}-of-each/{name}")) is not None:
-                    buffer.copy_(self._own(of_each))
+                    is_own = len(of_each) == self._ranks.world
+                    buffer.copy_(of_each[self._ranks.rank] if is_own else of_each.mean(dim=0))
         for number, weight in enumerate(self._weights()):
             begins = f"optimiser/{number}/"
             names = [name.removeprefix(begins) for name in tensors if name.startswith(begins)]
@@ -150,10 +151,6 @@ class TrainingStep:
     def _weights(self) -> Iterator[Tensor]:
         """The parameters of the optimiser, in its order."""
         return (weight for group in self.optimiser.param_groups for weight in group["params"])
-
-    def _own(self, of_each: Tensor) -> Tensor:
-        """This process's part of what was gathered from all."""
-        return of_each[self._ranks.rank] if len(of_each) == self._ranks.world else of_each.mean(dim=0)
 
     def step(self, *group: Batch) -> Tensor:
         """Take one optimiser step along the mean gradient of a group of batches, each clip with the same weight.

@@ -27,8 +27,6 @@ from train.model.sizes import NO_PADDING, Clips, Fit, Size, create, fit, opened,
 from train.model.weight_file import check_values, find_source
 
 PROBE_FRAMES = 128  # of the silent spectrogram that shows what features look like, where no clip's length is known
-
-
 TENSOR_CORES = (7, 0)  # lowest compute capability of GPUs that have them
 
 

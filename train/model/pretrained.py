@@ -30,7 +30,6 @@ SAME_BACKBONE = 0.3  # of the tensors may be unfit, then the file is hardly anot
 COMMON = 0.2  # of a file's tensors may be the network's, the others an optimiser's
 
 State = dict[str, Tensor]
-Convert = Callable[[State], State]
 
 
 def check_source(source: WeightSource, backbone: str, where: str) -> None:

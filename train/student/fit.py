@@ -46,7 +46,8 @@ def main() -> None:
         pass_on(labels, place)
         return
     machine, device = params.machine, choose_device(params.machine.device)
-    taught = with_override(read_member(member), each.override)
+    taught = read_member(member)
+    taught = taught.model_copy(update={"recipe": resolve_recipe(taught.recipe, each.override)})
     run_together(partial(train_student, taught, fold, place, labels, each, machine, device), machine, device)
 
 
@@ -65,11 +66,6 @@ def pass_on(labels: PseudoLabels, place: RunFolders) -> None:
     copy_model(source, place.folder)
     write_text(place.report / "passed_on.txt", f"{labels.stopped}\n")
     print(labels.stopped)
-
-
-def with_override(member: ResolvedMember, override: dict[str, object]) -> ResolvedMember:
-    """The member with a round's keys put over those of its recipe."""
-    return member.model_copy(update={"recipe": resolve_recipe(member.recipe, override)})
 
 
 def train_student(
