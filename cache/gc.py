@@ -242,7 +242,7 @@ def _list_files(pool: AnyPath) -> dict[str, dict[str, PooledFile]]:
     One listing of everything instead of a request a part; a folder or a bucket that is gone holds nothing.
     """
     contents: defaultdict[str, dict[str, PooledFile]] = defaultdict(dict)
-    files, root = (LocalFileSystem(), str(pool.absolute())) if isinstance(pool, Path) else (pool.fs, pool.path)
+    files, root = (LocalFileSystem(), str(pool.resolve())) if isinstance(pool, Path) else (pool.fs, pool.path)
     below = len(root.rstrip("/")) + 1
     with suppress(FileNotFoundError):
         files.invalidate_cache()
