@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
@@ -98,10 +100,17 @@ def fsync_path(path: Path) -> None:
 
 
 def fsync_tree(folder: Path) -> None:
-    """Force every file and folder below `folder` to disk, itself included."""
-    for path in folder.rglob("*"):
-        fsync_path(path)
-    fsync_path(folder)
+    """Force every file and folder below `folder` to disk, itself included; at once, so that they wait together."""
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(fsync_path, [*folder.rglob("*"), folder]))
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder as far as that goes, what is below its folders at once: a disk may let each wait for some ms."""
+    inner = [path for path in folder.glob("*/*") if not (folder.is_symlink() or path.parent.is_symlink())]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(partial(shutil.rmtree, ignore_errors=True), inner))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """A store made of finished parts: links to the pool, an index of recordings, the manifest last."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from birdcache.arrays import Ints
-from birdcache.files import file_sha256, fsync_path, fsync_tree, naming, write_durably
+from birdcache.files import file_sha256, fsync_path, fsync_tree, naming, remove_tree, write_durably
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import is_local
 from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, FileEntry, Manifest, PartEntry
@@ -45,13 +44,13 @@ def commit_store(
     """
     building, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for leftover in (building, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove_tree(leftover)
     try:
         _put_together(building, view, digest, quantizer, parts)
         _replace(target, building, old)
     finally:
         for leftover in (building, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove_tree(leftover)
 
 
 def _put_together(

@@ -7,6 +7,7 @@ so worker count, order and interruptions leave no trace.
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,7 +91,9 @@ class Builder:
         while True:
             jobs = self.plan(wanted)
             announce([f"{self.digest[:DIGEST_DIGITS]}/{part_address(job.keys)}" for job in jobs])
-            built = self._run([job for job in jobs if self._pool.find(job.keys) is None], what)
+            with ThreadPoolExecutor() as threads:  # each finished part is read, and compared with its SHA-256
+                found = threads.map(self._pool.find, [job.keys for job in jobs])
+            built = self._run([job for job, part in zip(jobs, found, strict=True) if part is None], what)
             for outcome in built:
                 if outcome.part is not None:
                     self._pool.trust(outcome.part)

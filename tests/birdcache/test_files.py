@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from birdcache.files import lock, write_rows, write_text
+from birdcache.files import lock, remove_tree, write_rows, write_text
 from tests.fixtures.tiny import ROOT
 
 
@@ -52,3 +52,22 @@ def test_a_lock_keeps_other_processes_out_until_its_file_is_closed(tmp_path: Pat
         assert _other_can_lock(path, "shared")
         assert not _other_can_lock(path, "exclusive")
     assert _other_can_lock(path, "exclusive")
+
+
+def test_a_folder_goes_with_all_that_is_in_it_and_nothing_that_it_links_to(tmp_path: Path) -> None:
+    kept = tmp_path / "elsewhere" / "part" / "c" / "0"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"frames")
+    store = tmp_path / "store"
+    for name in ("parts/0/c/0", "parts/1/c/0", "index/audio", "zarr.json"):
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).write_bytes(b"")
+    (store / "more").symlink_to(tmp_path / "elsewhere")
+    (store / "parts/2").symlink_to(kept.parents[1])
+    linked = tmp_path / "linked"
+    linked.symlink_to(tmp_path / "elsewhere")
+    remove_tree(store)
+    remove_tree(linked)
+    remove_tree(tmp_path / "nothing")
+    assert not store.exists()
+    assert kept.read_bytes() == b"frames"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 import zarr
 
 from birdcache.errors import StoreError
-from birdcache.files import canonical_json, sha256_hex, write_durably
+from birdcache.files import canonical_json, remove_tree, sha256_hex, write_durably
 from cache import store_writer
 from cache.manifest import NAME, read_manifest
 from cache.store import Store
@@ -239,13 +238,13 @@ def test_old_store_is_removed_only_after_the_new_one_is_in_place(
     before = Store(old.path).digest
     digests = []
 
-    def remove(path: Path, ignore_errors: bool) -> None:
+    def remove(path: Path) -> None:
         store = Store(old.path)
         store.verify()
         digests.append(store.digest)
-        shutil.rmtree(path, ignore_errors=ignore_errors)
+        remove_tree(path)
 
-    monkeypatch.setattr(store_writer, "shutil", type("Spy", (), {"rmtree": staticmethod(remove)}))
+    monkeypatch.setattr(store_writer, "remove_tree", remove)
     make_committed(seed=2)
     assert digests[:2] == [before, before]
     assert digests[2:] == 2 * [Store(old.path).digest] != 2 * [before]
