@@ -89,6 +89,6 @@ bench: setup
 torture: setup
 	python -m tests.torture
 
-# data/cache, models and reports can be made again; recordings, the pool and DVC's cache stay
+# data/cache, data/stores, models and reports can be made again; recordings, the pool and DVC's cache stay
 clean:
-	rm -rf data/cache data/members data/ladder data/student models bundles reports build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf data/cache data/stores data/members data/ladder data/student models bundles reports build *.egg-info .mypy_cache .ruff_cache .pytest_cache

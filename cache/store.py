@@ -18,6 +18,14 @@ from cache.quantize import QuantizedArray
 from cache.verify import Contents, find_corruption
 
 
+def digest_file(store: Path) -> Path:
+    """data/stores/<name>.sha256 has the digest of data/cache/<name>.zarr: stages depend on it in the store's place.
+
+    DVC looks at every file of a dependency, in each command and for each stage that has it.
+    """
+    return store.parents[1] / "stores" / f"{store.stem}.sha256"
+
+
 class Store:
     """A committed store, opened for reading.
 
@@ -148,3 +156,17 @@ class Store:
         """
         for corruption in find_corruption(self._contents, full=True):
             raise corruption_error(corruption)
+
+
+def open_named(path: Path, view: MelView | PcenView | None = None) -> Store:
+    """Open a store, if it is the one that stage `spectrograms` left; arguments as of `Store`.
+
+    Raises
+    ------
+    StoreError
+        As `Store`; or if its digest is not the one in its `digest_file`.
+    """
+    store, named = Store(path, view), digest_file(path)
+    if not named.is_file() or named.read_bytes() != f"{store.digest}\n".encode():
+        raise StoreError(f"{path}: is not the store whose digest stands in {named}; run `dvc repro`")
+    return store

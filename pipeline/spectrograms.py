@@ -11,7 +11,7 @@ import pandas as pd
 
 from birdcache.audio.formats.header import LONGEST_S
 from birdcache.errors import PipelineError, run_stage
-from birdcache.files import write_report, writing
+from birdcache.files import write_report, write_text, writing
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from birdcache.stage import stage_key
@@ -20,7 +20,7 @@ from cache import report_tables, tables
 from cache.csv_files import CsvTable
 from cache.gc import write_plan_root, write_store_root
 from cache.locks import building, replacing
-from cache.store import Store
+from cache.store import Store, digest_file
 from cache.store_writer import commit_store
 from cache.tables import Col
 from pipeline.builder.build import Builder
@@ -123,7 +123,9 @@ def build_store(
             )
         commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
         write_store_root(builder.root, target, [named.part for named in parts])
-    report = _summary(Store(target), sources, bad) | {"silent": silent}
+        store = Store(target)
+        write_text(digest_file(target), f"{store.digest}\n")
+    report = _summary(store, sources, bad) | {"silent": silent}
     print(
         f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB; "
         f"refused: {counts_text(entry.code for entry in bad)}"

@@ -297,6 +297,22 @@ def test_repro_builds_only_the_part_that_a_disk_has_damaged(project: Path) -> No
     assert verify(project)[0] == 0
 
 
+def test_a_store_that_is_gone_or_another_is_noticed_and_restored_and_nothing_after_it_runs(project: Path) -> None:
+    store = project / "data/cache/mel.zarr"
+    shutil.rmtree(store)
+    assert changed_stages(project) == {"spectrograms@mel"}
+    assert ran(project) == {"spectrograms@mel"}
+    manifest = (store / "manifest.json").read_bytes()
+    shutil.rmtree(store)
+    shutil.copytree(project / "data/cache/pcen.zarr", store)
+    assert changed_stages(project) == {"spectrograms@mel"}
+    assert ran(project) == {"spectrograms@mel"}
+    assert (store / "manifest.json").read_bytes() == manifest
+    (project / "data/stores/mel.sha256").unlink()
+    assert ran(project) == {"spectrograms@mel"}
+    assert changed_stages(project) == set()
+
+
 def test_an_added_recording_decodes_only_itself(project: Path) -> None:
     added = project / "chorus/train_audio/lowton/XC99.ogg"
     table = project / "chorus/train.csv"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import statistics
 import subprocess
 from functools import cache
@@ -14,7 +15,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from birdcache.code import PACKAGES
+from birdcache.errors import StoreError
 from tests.conftest import STAGES, TinyProject
+from tests.fixtures.stages import run_stage
 from tests.fixtures.tiny import ROOT
 
 BELOW = {  # birdcache <- cache <- {pipeline, train} <- commands
@@ -163,11 +166,11 @@ def within(name: str, folders: set[str]) -> bool:
 
 
 # chorus: every audio file is compared with its SHA-256 in data/tables/audio.csv or soundscapes.csv;
-# data/cache: the stores are compared with their digest in data/members/<member>.json, or with predictions in models/
+# data/cache: the stores are compared with their digest in data/stores or data/members, or with predictions in models/
 PINS = {
     "spectrograms": {"chorus"},
-    "report": {"chorus"},
-    **{key: {"data/cache"} for key in ("train", "submit", "evaluate")},
+    "report": {"chorus", "data/cache"},
+    **{key: {"data/cache"} for key in ("member", "train", "predict", "submit", "evaluate")},
 }
 ORDER = "data/checked.txt"  # read by nobody: it lets stage `check` run first
 ALWAYS = {"params.yaml", ".birdcache"}  # keys have a test of their own; the pool and checkpoints belong to the machine
@@ -179,6 +182,21 @@ def test_each_stage_opens_nothing_that_it_does_not_declare(stage: str, tiny_proj
     files = {name for name in tiny_project.opened[stage] if not name.endswith("/")}
     files = {re.sub(r"/\.([^/]+)\.new/", r"/\1/", name) for name in files}  # before it takes its place
     assert not {name for name in files if not within(name, declared)}
+
+
+@pytest.mark.parametrize("stage", ["member@base", "predict", "report"])
+def test_a_stage_refuses_a_store_that_is_not_the_one_it_depends_on(
+    stage: str, tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_project.root, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(tmp_path / "project")
+    for file in Path("data/stores").glob("mel*"):
+        file.write_text("0" * 64 + "\n")
+    module, arguments = STAGES[stage]
+    with pytest.raises(
+        StoreError, match=r"data/cache/mel\S*\.zarr: is not the store whose digest stands in data/stores"
+    ):
+        run_stage(module, *arguments)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -10,7 +10,7 @@ from birdcache.params import load as parameters
 from birdcache.params.model import Params
 from birdcache.params.views import multi_view, unlike
 from birdcache.stage import stage_key
-from cache.store import Store
+from cache.store import Store, open_named
 from train.data.member import ResolvedMember, joint_digest
 from train.model.weight_file import find_source
 from train.paths import MEMBERS, store_path
@@ -29,7 +29,7 @@ def main() -> None:
 def stores_of(name: str, params: Params) -> list[Store]:
     """The stores of a member's views. Those beside the first are known to DVC by their bytes, not by their keys."""
     first, *more = params.members[name].views
-    return [Store(store_path(first), params.views[first]), *(Store(store_path(view)) for view in more)]
+    return [open_named(store_path(first), params.views[first]), *(open_named(store_path(view)) for view in more)]
 
 
 def resolve(name: str, params: Params, *stores: Store) -> ResolvedMember:

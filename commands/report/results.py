@@ -12,7 +12,7 @@ from birdcache.arrays import Floats32
 from birdcache.params.views import MelView, PcenView
 from cache import tables
 from cache.csv_files import CsvTable
-from cache.store import Store
+from cache.store import Store, open_named
 from cache.tables import Col
 from train.data.member import ResolvedMember, read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
@@ -68,7 +68,7 @@ class PipelineResults:
         """A view's store of recordings or soundscapes, opened once."""
         key = view, soundscapes
         if key not in self._stores:
-            self._stores[key] = Store(store_path(*key))
+            self._stores[key] = open_named(store_path(*key))
         return self._stores[key]
 
     @cached_property

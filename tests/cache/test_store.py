@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from birdcache.errors import StoreError
 from birdcache.files import canonical_json, remove_tree, sha256_hex, write_durably
 from cache import store_writer
 from cache.manifest import NAME, read_manifest
-from cache.store import Store
+from cache.store import Store, digest_file, open_named
 from tests.cache.conftest import CommittedStore
 
 MakeCommitted = Callable[..., CommittedStore]
@@ -221,6 +222,23 @@ def test_store_of_another_view_is_refused(committed: CommittedStore) -> None:
 def test_digest_tells_stores_apart(make_committed: MakeCommitted) -> None:
     digests = [Store(make_committed(seed=seed).path).digest for seed in (1, 2, 1)]
     assert digests[0] == digests[2] != digests[1]
+
+
+@pytest.mark.parametrize("named", [None, b"", b"0" * 64 + b"\n", b"\xff"])
+def test_a_store_is_opened_by_name_only_if_it_is_the_one_that_was_named(
+    committed: CommittedStore, named: bytes | None, tmp_path: Path
+) -> None:
+    path = shutil.copytree(committed.path, tmp_path / "data/cache/mel.zarr")
+    file = tmp_path / "data/stores/mel.sha256"
+    assert digest_file(path) == file
+    file.parent.mkdir()
+    file.write_text(f"{Store(path).digest}\n")
+    assert open_named(path, committed.view).digest == Store(path).digest
+    file.unlink()
+    if named is not None:
+        file.write_bytes(named)
+    with pytest.raises(StoreError, match=rf"{path}: is not the store whose digest stands in {file}; run `dvc repro`"):
+        open_named(path)
 
 
 def test_new_store_replaces_the_old_one(make_committed: MakeCommitted) -> None:

@@ -9,7 +9,7 @@ from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
 from birdcache.params.views import AnyView, each_of
-from cache.store import Store
+from cache.store import Store, open_named
 from train.data.examples import Examples, read_examples, read_labels
 from train.data.frames import Frames
 from train.data.member import ResolvedMember, joint_digest
@@ -96,4 +96,5 @@ def open_soundscapes(names: Sequence[str], view: AnyView, machine: MachineParams
 
 
 def _stores(names: Sequence[str], view: AnyView, soundscapes: bool) -> tuple[Store, ...]:
-    return tuple(Store(store_path(name, soundscapes), one) for name, one in zip(names, each_of(view), strict=True))
+    opened = open_named if soundscapes else Store  # a member names the digest of its recordings itself
+    return tuple(opened(store_path(name, soundscapes), one) for name, one in zip(names, each_of(view), strict=True))

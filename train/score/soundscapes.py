@@ -18,7 +18,7 @@ from birdcache.predict.checked import check_scores, clip_of
 from birdcache.predict.postprocess import Cutting
 from birdcache.progress import Progress
 from cache import tables
-from cache.store import Store
+from cache.store import open_named
 from cache.tables import Col
 from train.data.dataset import OpenStores, open_soundscapes
 from train.model.classifier import Classifier
@@ -76,7 +76,7 @@ def held_by_all_views(soundscapes: Sequence[SoundscapeAudio], sidecars: Iterable
     }
     kept = np.ones(len(soundscapes), bool)
     for name, view in sorted(views.items()):
-        store = Store(store_path(name, soundscapes=True), view)
+        store = open_named(store_path(name, soundscapes=True), view)
         kept &= store.rows_of([each.sha256 for each in soundscapes]) >= 0
     if lost := [each.name for each, keep in zip(soundscapes, kept, strict=True) if not keep]:
         count = f"{len(lost)} of {len(soundscapes)} soundscapes"
