@@ -18,6 +18,10 @@ FOLD_SUMMARY = CsvTable(
         Col.LABELS: COUNT,  # with a recording in this fold
         "labels_without": COUNT,  # validated in other folds only
         "labels_untrained": COUNT,  # in this fold only: validated, but never learnt
+        "soundscapes": COUNT,  # with labelled windows
+        "sites": COUNT,  # of these, that are known
+        "windows": COUNT,
+        "window_labels": COUNT,  # heard in them
     },
 )
 """One row per fold, -1 first."""

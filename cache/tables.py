@@ -108,7 +108,10 @@ PLACE = {
     Col.TIME: CsvColumn("text", empty="unknown", newer=True),  # HH:MM:SS, of its start, by the recorder's clock
 }
 
-SOUNDSCAPES = CsvTable(DATA / "tables" / "soundscapes.csv", {**CONTENT, Col.SOUNDSCAPE: TEXT, **PLACE})
+SOUNDSCAPES = CsvTable(
+    DATA / "tables" / "soundscapes.csv",
+    {**CONTENT, Col.SOUNDSCAPE: TEXT, **PLACE, Col.SOUND: CsvColumn("text", empty="as it is", newer=True)},
+)
 """The soundscapes to predict, sorted by name; the name is that of the file without extension."""
 
 WINDOWS = CsvTable(

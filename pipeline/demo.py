@@ -1,11 +1,13 @@
 """Stage `demo`: a synthetic dawn chorus in the layout of BirdCLEF 2025, for trying everything without a download.
 
 Writes train.csv, taxonomy.csv, sample_submission.csv, train_audio/, test_soundscapes/ and test_soundscapes_labels.csv,
-which tells the truth of some of the soundscapes; the others are for a noisy student to learn from.
+which tells the truth of some of the soundscapes; the others are for a noisy student to learn from. And, as BirdCLEF
+2026, train_soundscapes/ and train_soundscapes_labels.csv: windows that teach and examine.
 """
 
 import os
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import joblib
@@ -82,6 +84,22 @@ def truth_rows(soundscapes: Sequence[DemoSoundscape]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["row_id", "birds"])
 
 
+def window_rows(soundscapes: Sequence[DemoSoundscape]) -> pd.DataFrame:
+    """Labelled windows as in BirdCLEF 2026: filename, start, end, primary_label; each row twice."""
+    clock = "{:%H:%M:%S}".format
+    return pd.DataFrame(
+        {
+            "filename": f"{soundscape.name}.ogg",
+            "start": clock(datetime.min + timedelta(seconds=end_s - WINDOW_S)),
+            "end": clock(datetime.min + timedelta(seconds=end_s)),
+            "primary_label": ";".join(heard_labels(soundscape.scene, end_s - WINDOW_S)) or "nocall",
+        }
+        for soundscape in soundscapes
+        for _, end_s in _windows(soundscape)
+        for _ in range(2)
+    )
+
+
 def _windows(soundscape: DemoSoundscape) -> list[tuple[str, float]]:
     """The row id and the end of each window."""
     ends_s = [WINDOW_S * (number + 1) for number in range(int(soundscape.scene.duration_s / WINDOW_S))]
@@ -111,7 +129,8 @@ def _submission_rows(plan: DemoPlan) -> pd.DataFrame:
 def _make_folders(root: Path, plan: DemoPlan) -> None:
     for species in plan.species:
         (root / "train_audio" / species.label).mkdir(parents=True)
-    (root / "test_soundscapes").mkdir()
+    for name in ("test_soundscapes", *["train_soundscapes"] * bool(plan.labelled)):
+        (root / name).mkdir()
 
 
 def _write_tables(root: Path, plan: DemoPlan) -> None:
@@ -121,6 +140,8 @@ def _write_tables(root: Path, plan: DemoPlan) -> None:
         "sample_submission.csv": _submission_rows(plan),
         "test_soundscapes_labels.csv": truth_rows(plan.soundscapes),
     }
+    if plan.labelled:
+        tables["train_soundscapes_labels.csv"] = window_rows(plan.labelled)
     for name, table in tables.items():
         table.to_csv(root / name, index=False, lineterminator="\n")
 
@@ -129,6 +150,7 @@ def _sounds(root: Path, plan: DemoPlan) -> list[tuple[Path, Scene]]:
     """Every audio file to write, long ones first, so that no worker starts one when the others have finished."""
     soundscapes = (*plan.soundscapes, *plan.unlabelled)
     sounds = [(root / "test_soundscapes" / f"{item.name}.ogg", item.scene) for item in soundscapes]
+    sounds += [(root / "train_soundscapes" / f"{item.name}.ogg", item.scene) for item in plan.labelled]
     sounds += [(root / "train_audio" / item.filename, item.scene) for item in plan.recordings]
     return sorted(sounds, key=lambda sound: -sound[1].duration_s)
 

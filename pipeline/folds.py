@@ -1,7 +1,7 @@
-"""Stage `folds`: the recordings that validate each training, without leaking a recordist. Axis N: recording.
+"""Stage `folds`: what validates each training, without leaking a recordist or a site. Axis N: recording.
 
 Run as `python -m pipeline.folds`. `train` of fold k learns from every recording whose fold is not k, so
-recordings of fold -1 are learnt in every fold and validated in none.
+recordings of fold -1 are learnt in every fold and validated in none; likewise from windows of soundscapes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise
 from pipeline.dataset.groups import NEVER_VALIDATED, group_recordings, keep_in_training, largest_group, rare_labels
+from pipeline.dataset.soundscape_groups import fold_contents, split_soundscapes, summarise_soundscapes
 
 SUMMARY = Path("reports/folds/summary.json")
 
@@ -38,17 +39,24 @@ class Split:
 
 
 def main() -> None:
-    """Read the recordings, split them, write the folds and the report."""
+    """Read the recordings and the soundscapes with windows, split them, write the folds and the report."""
     settings = params.load().folds
     recordings = tables.RECORDINGS.read()
     split = split_recordings(recordings, settings)
     folds = recordings.assign(fold=split.fold, group=split.group)
     counts = label_counts(folds, settings.count)
+    windows = tables.WINDOWS.read()
+    soundscapes = split_soundscapes(tables.SOUNDSCAPES.read(), windows, settings)
     tables.FOLDS.write(folds)
-    report_tables.FOLD_SUMMARY.write(fold_rows(folds, counts))
+    tables.SOUNDSCAPE_FOLDS.write(soundscapes)
+    contents = fold_contents(soundscapes, windows, settings.count).reindex(counts.columns, fill_value=0)
+    report_tables.FOLD_SUMMARY.write(fold_rows(folds, counts).join(contents, on=Col.FOLD))
     report = summarise(folds, counts, split.origin, split.rare)
+    learnt = {*recordings[Col.LABEL], *recordings[Col.SECONDARY].str.split().explode()}
+    report["soundscapes"] = summarise_soundscapes(soundscapes, windows, learnt, settings)
     write_report(report, SUMMARY)
-    print("\nWARNING: ".join([report["summary"], *report["warnings"]]))
+    for each in [report, report["soundscapes"]] if len(windows) else [report]:
+        print("\nWARNING: ".join([each["summary"], *each["warnings"]]))
 
 
 def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:

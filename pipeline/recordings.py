@@ -6,8 +6,8 @@ written. Files that are used although something is odd about them are listed in 
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -17,16 +17,20 @@ from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
 from birdcache.params.sections import DataParams, MachineParams
+from birdcache.storage import place
 from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.annotated import annotations_table
 from pipeline.dataset.duplicates import with_sounds
+from pipeline.dataset.folders import soundscape_folders
 from pipeline.dataset.metadata import Metadata, read_metadata
 from pipeline.dataset.notes import noted, write_notes
+from pipeline.dataset.places import read_places
 from pipeline.dataset.rejected import CHOSEN, check_share, counts_text, write_refused
 from pipeline.dataset.scan import scan_files
 from pipeline.dataset.summary import summarise
-from pipeline.dataset.window_labels import exam_rows
+from pipeline.dataset.window_labels import exam_rows, heard_labels
+from pipeline.dataset.windows import windows_table
 
 SUMMARY = Path("reports/data/summary.json")
 
@@ -38,12 +42,15 @@ def main() -> None:
     recordings = scan_recordings(metadata, settings.data, settings.machine)
     soundscapes = scan_soundscapes(metadata, settings.data, settings.machine)
     recordings, soundscapes = with_sounds([recordings, soundscapes], settings.machine)
+    warnings: list[str] = []
+    soundscapes = with_places(soundscapes, settings.data, warnings.append)
     refused = refused_files(recordings, soundscapes, metadata.left_out)
     write_refused(refused, report_tables.REFUSED)
-    usable = usable_recordings(recordings, settings.data, metadata.annotations)
-    warnings: list[str] = []
+    windows = windows_table(metadata.windows, metadata.truth, soundscapes, warnings.append)
+    heard = heard_labels(windows)
+    usable = usable_recordings(recordings, settings.data, metadata.annotations, heard)
     annotations = annotations_table(metadata.annotations, usable, warnings.append)
-    labels = labels_table(usable, annotations, metadata.taxonomy)
+    labels = labels_table(usable, annotations, metadata.taxonomy, heard)
     notes = noted(recordings) + noted(soundscapes)
     write_notes(notes, report_tables.NOTES)
     tables.RECORDINGS.write(usable)
@@ -52,6 +59,7 @@ def main() -> None:
     tables.LABELS.write(labels)
     tables.SOUNDSCAPES.write(soundscapes_table(soundscapes))
     tables.SOUNDSCAPE_TRUTH.write(exam_rows(metadata.truth))
+    tables.WINDOWS.write(windows)
     tables.SUBMISSION_LABELS.write(submission_table(metadata, labels))
     report = summarise(metadata, recordings, usable, annotations, soundscapes, labels)
     report["warnings"] += warnings
@@ -90,11 +98,22 @@ def refused_files(
     return pd.concat([both.loc[both[Col.CODE] != "", columns], pd.DataFrame(rows, columns=columns, dtype=str)])
 
 
-def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: pd.DataFrame) -> pd.DataFrame:
+def with_places(soundscapes: pd.DataFrame, data: DataParams, warn: Callable[[str], None]) -> pd.DataFrame:
+    """The scanned soundscapes, and where and when they were recorded (`pipeline.dataset.places`)."""
+    folders = [f"{(place(data.root) / folder).as_posix()}/" for folder in soundscape_folders(data)]
+    own = [max((folder for folder in folders if path.startswith(folder)), key=len) for path in soundscapes[Col.PATH]]
+    inside = [path.removeprefix(folder) for path, folder in zip(soundscapes[Col.PATH], own, strict=True)]
+    names = [PurePosixPath(path).with_suffix("").as_posix() for path in inside]
+    return soundscapes.join(read_places(names, list(soundscapes["comment"]), data.soundscape_names, warn))
+
+
+def usable_recordings(
+    recordings: pd.DataFrame, data: DataParams, annotations: pd.DataFrame, heard: set[str]
+) -> pd.DataFrame:
     """The recordings that can be trained on, and of their secondary labels those that can be learnt.
 
-    A secondary label that no usable recording teaches, by its label or its annotations, or that is the recording's own
-    label, is left out.
+    A secondary label that nothing teaches, no label or annotation of a usable recording and none `heard` in a window,
+    or that is the recording's own label, is left out.
 
     Raises
     ------
@@ -110,7 +129,7 @@ def usable_recordings(recordings: pd.DataFrame, data: DataParams, annotations: p
             f"{data.root}: none of {len(recordings)} recordings is usable; the first: {first}; {listed}"
         )
     taught = annotations[Col.RECORDING].isin(usable[Col.RECORDING])
-    known = {*usable[Col.LABEL], *annotations.loc[taught, Col.LABEL]}
+    known = {*usable[Col.LABEL], *annotations.loc[taught, Col.LABEL], *heard}
     secondary = [
         " ".join(label for label in listed.split() if label in known and label != own)
         for listed, own in zip(usable[Col.SECONDARY], usable[Col.LABEL], strict=True)
@@ -123,10 +142,16 @@ def contents_table(usable: pd.DataFrame) -> pd.DataFrame:
     return usable.drop_duplicates(Col.SHA256).sort_values(Col.SHA256)[list(tables.AUDIO.columns)]
 
 
-def labels_table(usable: pd.DataFrame, annotations: pd.DataFrame, taxonomy: pd.DataFrame) -> pd.DataFrame:
-    """The classes: index, label, names, and number of usable recordings that have the label or an annotation of it."""
+def labels_table(
+    usable: pd.DataFrame, annotations: pd.DataFrame, taxonomy: pd.DataFrame, heard: set[str]
+) -> pd.DataFrame:
+    """The classes: index, label, names, and number of usable recordings that have the label or an annotation of it.
+
+    Labels that are only `heard`, in windows of soundscapes, have none.
+    """
     pair = [Col.RECORDING, Col.LABEL]
-    counts = pd.concat([usable[pair], annotations[pair]]).drop_duplicates()[Col.LABEL].value_counts().sort_index()
+    counts = pd.concat([usable[pair], annotations[pair]]).drop_duplicates()[Col.LABEL].value_counts()
+    counts = counts.reindex(sorted({*counts.index, *heard}), fill_value=0)
     names = taxonomy[list(tables.NAMES)].reindex(counts.index).fillna("")
     table = names.assign(label=counts.index, recordings=counts, index=range(len(counts)))
     return table[list(tables.LABELS.columns)].reset_index(drop=True)

@@ -44,7 +44,7 @@ SCORING_VERSION = f"{DECODER_VERSION}, cancelling channels"  # of scores that ar
 @dataclass(frozen=True)
 class AudioInfo:
     """Facts of an audio file: `ended` if it says where, `notes` of what is odd and harmless, and `read_as`, a part of
-    its key: "", or how it is read, as its header and `birdcache.audio.mixing` say.
+    its key: "", or how it is read, as its header and `birdcache.audio.mixing` say; and a recorder's `comment`.
     """
 
     duration_s: float
@@ -54,6 +54,7 @@ class AudioInfo:
     ended: bool = True
     notes: tuple[Note, ...] = ()
     read_as: str = ""
+    comment: str = ""
 
 
 def read_info(path: Path) -> AudioInfo:
@@ -283,7 +284,7 @@ def _info(audio: Any, header: AudioHeader) -> AudioInfo:
 
 def _facts(header: AudioHeader, frames: int, rate_hz: int) -> AudioInfo:
     facts = frames / rate_hz, rate_hz, header.channels, frames
-    return AudioInfo(*facts, header.ended, header.notes, header.read_as)
+    return AudioInfo(*facts, header.ended, header.notes, header.read_as, header.comment)
 
 
 def _reason(error: Exception) -> str:

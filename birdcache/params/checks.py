@@ -1,5 +1,6 @@
 """Rules of single values, and between a value and one that stands above it, with the words that tell of them."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -37,3 +38,12 @@ def beside(key: str, is_kept: Callable[[Any, Any], bool], rule: str) -> AfterVal
         return value
 
     return AfterValidator(check)
+
+
+def tells_place(pattern: str) -> bool:
+    """True for a regular expression with a group `site` or `date`, and no named one beside them but `time`."""
+    try:
+        groups = set(re.compile(pattern).groupindex)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return bool(groups & {"site", "date"}) and groups <= {"site", "date", "time"}

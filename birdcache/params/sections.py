@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from birdcache.audio.formats.header import LONGEST_S
 from birdcache.files import is_inner_path
-from birdcache.params.checks import beside, each_once, kept
+from birdcache.params.checks import beside, each_once, kept, tells_place
 
 LARGEST = 10**9  # no number is of use beyond; arithmetic that follows stays within what floats and arrays hold
 
@@ -48,12 +48,19 @@ class DemoParams(Section):
     ]
     soundscapes: Annotated[int, Field(ge=0, le=10_000)]
     unlabelled: Annotated[int, Field(ge=0, le=10_000)]
+    labelled: Annotated[int, Field(ge=0, le=9999)] = 0
 
 
 OF_SOUNDSCAPES = beside(
     "soundscapes",
     lambda table, folder: table is None or folder is not None,
     "needs soundscapes; name their folder, or set this to null",
+)
+
+
+PATTERN_RULE = (
+    "must be a regular expression with a group (?P<site>...) or (?P<date>...), and no others but (?P<time>...); "
+    "correct it, or set it to null"
 )
 
 
@@ -66,6 +73,12 @@ class DataParams(Section):
     soundscapes: InnerPath | InnerPaths
     soundscape_truth: Annotated[InnerPath, OF_SOUNDSCAPES]
     soundscape_labels: Annotated[InnerPath, OF_SOUNDSCAPES] = None
+    soundscape_names: Annotated[
+        str | None,
+        Field(max_length=200),
+        kept(lambda pattern: pattern is None or tells_place(pattern), PATTERN_RULE),
+        OF_SOUNDSCAPES,
+    ] = None
     links: Literal["inside", "anywhere"]
     shortest_s: Positive
     longest_s: Annotated[
@@ -83,6 +96,7 @@ class FoldsParams(Section):
     seed: Seed
     use_ready: bool
     fewest_to_validate: Annotated[int, Field(ge=2, le=LARGEST)]
+    soundscapes: Literal["site", "site_and_day", "each"] = "site"
 
     @field_validator("train")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -29,8 +31,17 @@ def group_recordings(recordings: pd.DataFrame) -> Ints:
     -------
     (N,) int64, groups numbered from 0 in order of their first recording.
     """
-    count = len(recordings)
-    links = [_links(key) for key in (recordings[Col.AUTHOR], recordings[Col.SOUND], _place_and_day(recordings))]
+    return joined([recordings[Col.AUTHOR], recordings[Col.SOUND], _place_and_day(recordings)])
+
+
+def joined(keys: Sequence[pd.Series[str]]) -> Ints:
+    """Number the groups of rows that share a key, directly or through others, in order of their first row; "" is none.
+
+    Parameters
+    ----------
+    keys : columns of N rows.
+    """
+    count, links = len(keys[0]), [_links(key) for key in keys]
     ones, others = np.concatenate([one for one, _ in links]), np.concatenate([other for _, other in links])
     graph = coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count))
     _, component_N = connected_components(graph, directed=False)

@@ -12,7 +12,7 @@ from birdcache.audio.paths import Bounds
 from birdcache.joins import join_warnings
 from birdcache.storage import AnyPath
 from cache.tables import Col
-from pipeline.dataset.window_labels import NO_CALL, exam_rows
+from pipeline.dataset.window_labels import NO_CALL, exam_rows, heard_labels
 
 TAUGHT = "labels of a recording"
 WINDOW_HINT = (
@@ -88,7 +88,7 @@ def truth_label_warnings(truth: pd.DataFrame, taught: set[str], path: AnyPath) -
     PipelineError
         If no label is one of those that are taught.
     """
-    words = sorted({word for text in truth[Col.LABELS].unique() for word in text.split()})
+    words = sorted(heard_labels(truth))
     known, hint = [word in taught for word in words], "they are never learnt, so not measured; add recordings of them"
     return join_warnings(f"labels of {path}", words, known, taught, TAUGHT, hint)
 

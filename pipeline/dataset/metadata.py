@@ -37,7 +37,7 @@ from pipeline.dataset.folders import (
     without_systems_own,
 )
 from pipeline.dataset.matches import label_warnings, truth_label_warnings, unlisted_warnings, window_warnings
-from pipeline.dataset.window_labels import NO_CALL, read_windows
+from pipeline.dataset.window_labels import NO_CALL, heard_labels, read_windows
 
 TAXONOMY, TAXONOMY_FILE = list(NAMES), "taxonomy.csv"
 
@@ -58,6 +58,7 @@ class Metadata:
     submission: tuple[str, ...] | None
     soundscapes: dict[str, AnyPath]  # long recordings by the names that begin their row ids, sorted by name
     truth: pd.DataFrame  # windows of the exam, as `pipeline.dataset.window_labels.read_windows` has them
+    windows: pd.DataFrame  # likewise, windows that teach and examine
     # what was read, but not as it stands, or matches nothing, with counts and an example each
     warnings: tuple[str, ...]
     left_out: tuple[RejectedAudio, ...] = ()  # files that cannot be used for their names, places or kinds
@@ -102,6 +103,7 @@ def read_metadata(data: DataParams) -> Metadata:
         submission=_read_submission(bounds),
         soundscapes=soundscapes,
         truth=read_windows(bounds, data.soundscape_truth, soundscapes, "soundscape_truth"),
+        windows=read_windows(bounds, data.soundscape_labels, soundscapes, "soundscape_labels"),
         warnings=tuple(warnings),
         left_out=left_out,
         others=listed.files.others + beside.others,
@@ -112,9 +114,12 @@ def read_metadata(data: DataParams) -> Metadata:
 def _match_warnings(metadata: Metadata, data: DataParams, bounds: Bounds) -> Iterator[str]:
     """Names by which one table or file calls another, and that nothing answers to."""
     recordings, root = metadata.recordings, bounds.root
-    taught = {*recordings[Col.LABEL].unique(), *metadata.annotations[Col.LABEL]}
+    taught = {*recordings[Col.LABEL].unique(), *metadata.annotations[Col.LABEL], *heard_labels(metadata.windows)}
     taxonomy = metadata.taxonomy if (root / TAXONOMY_FILE).exists() else None
     yield from label_warnings(recordings, taught, taxonomy, metadata.submission)
+    if data.soundscape_labels is not None:
+        path = root / data.soundscape_labels
+        yield from window_warnings(metadata.windows, metadata.soundscapes, path, "soundscape_labels")
     if data.soundscape_truth is not None:
         path = root / data.soundscape_truth
         yield from window_warnings(metadata.truth, metadata.soundscapes, path, "soundscape_truth")

@@ -34,6 +34,7 @@ class Scan:
     hint: str = ""
     notes: tuple[Note, ...] = ()
     read_as: str = ""
+    comment: str = ""
 
 
 MISSING = Scan(code="unreadable", detail=f"cannot be read ({os.strerror(errno.ENOENT)})", hint=HINTS["unreadable"])
@@ -86,7 +87,9 @@ def scan_file(path: AnyPath, data: DataParams) -> Scan:
             _check_choices(info, data)
             info = with_second_try(lambda: decoder().mixed(local, info))
             facts = info.duration_s, info.sample_rate_hz, info.channels
-            return Scan(content_sha256(local), *facts, not info.ended, notes=info.notes, read_as=info.read_as)
+            return Scan(
+                content_sha256(local), *facts, not info.ended, "", "", "", info.notes, info.read_as, info.comment
+            )
     except RejectedAudio as rejected:
         return Scan(code=rejected.code, detail=rejected.detail, hint=rejected.hint)
 

@@ -58,7 +58,7 @@ def summarise(
             *metadata.warnings,
             *_warnings(contents),
             *_lost(metadata, usable),
-            *_label_warnings(known),
+            *_label_warnings(known, labels.loc[labels[Col.RECORDINGS] == 0, Col.LABEL]),
         ],
         "contents": contents,
         "refused": _refused(recordings),
@@ -121,7 +121,10 @@ def _lost(metadata: Metadata, usable: pd.DataFrame) -> Iterator[str]:
         yield f"{(~left).sum()} of {len(times)} annotated times are in refused recordings, first {first}; {listed}"
 
 
-def _label_warnings(known: set[str]) -> Iterator[str]:
+def _label_warnings(known: set[str], without: pd.Series[str]) -> Iterator[str]:
+    if len(without):
+        told = "have no recording and are learnt from windows of soundscapes alone"
+        yield f"{len(without)} of {len(known)} labels {told}, first {without.iloc[0]}"
     if len(known) == 1:
         yield (
             f"all recordings have one label, {min(known)}, and there is nothing to tell it from: add recordings "
@@ -156,6 +159,7 @@ def _soundscapes(metadata: Metadata, soundscapes: pd.DataFrame, known: set[str])
     names = set(usable[Col.SOUNDSCAPE])
     return {
         "usable": len(usable),
+        "sites": int(usable.loc[usable[Col.SITE] != "", Col.SITE].nunique()),
         "hours": _hours(usable[Col.DURATION_S]),
         "refused": _refused(soundscapes),
         "no_end": list(soundscapes.loc[soundscapes["no_end"].astype(bool), Col.SOUNDSCAPE]),

@@ -79,6 +79,11 @@ def read_windows(bounds: Bounds, name: str | None, soundscapes: Collection[str],
     return _joined(windows, labels)
 
 
+def heard_labels(windows: pd.DataFrame) -> set[str]:
+    """The labels that are heard in windows."""
+    return {label for labels in windows[Col.LABELS].unique() for label in labels.split()}
+
+
 def exam_rows(windows: pd.DataFrame) -> pd.DataFrame:
     """Windows as rows of `cache.tables.SOUNDSCAPE_TRUTH`."""
     places = zip(windows[Col.SOUNDSCAPE], windows[Col.END_S], strict=True)

@@ -1,6 +1,8 @@
 """The plan of a synthetic chorus: who records which species where, drawn before any sound is made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from itertools import cycle
 
 import numpy as np
@@ -20,7 +22,10 @@ SOUNDSCAPE_S = 60.0
 TAIL_SHAPE = 1.15  # above 1: fuller in the middle than a geometric series
 AUTHORS_AT_LEAST = 3  # for each species that has as many recordings
 BIRDS_PER_AUTHOR = 3  # of one species; recordists return to the same birds
-RECORDISTS, AUTHORS, RECORDING, SOUNDSCAPE, VOICE, SOUND = range(1, 7)  # kinds of generators
+RECORDISTS, AUTHORS, RECORDING, SOUNDSCAPE, VOICE, SOUND, SITE, LABELLED = range(1, 9)  # kinds of generators
+SITES = 6  # of labelled soundscapes
+BIRDS_AT_A_SITE = 8
+FIRST_DAY = date(2025, 5, 20)
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,8 @@ class DemoRecording:
 class DemoSoundscape:
     """A long recording without a focus."""
 
-    number: int
+    name: str  # of its file, without extension: the beginning of its row ids
     scene: Scene
-
-    @property
-    def name(self) -> str:
-        """File name without extension, the beginning of its row ids."""
-        return f"soundscape_{self.number}"
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class DemoPlan:
     recordings: tuple[DemoRecording, ...]  # sorted by filename
     soundscapes: tuple[DemoSoundscape, ...]  # with a truth table
     unlabelled: tuple[DemoSoundscape, ...]  # without one
+    labelled: tuple[DemoSoundscape, ...]  # with windows that teach and examine
 
 
 def plan_demo(demo: DemoParams) -> DemoPlan:
@@ -76,6 +77,7 @@ def plan_demo(demo: DemoParams) -> DemoPlan:
         tuple(sorted(recordings, key=lambda recording: recording.filename)),
         soundscapes[: demo.soundscapes],
         soundscapes[demo.soundscapes :],
+        tuple(_draw_labelled(demo, index) for index in range(demo.labelled)),
     )
 
 
@@ -197,20 +199,39 @@ def _draw_soundscape(demo: DemoParams, index: int) -> DemoSoundscape:
     rng = np.random.default_rng((demo.seed, SOUNDSCAPE, index))
     place = HABITATS[index % len(HABITATS)]
     recorder = Recordist("recorder", place, place.latitude, place.longitude, 0, 40, 120, 14_500, -17, -9)
-    singers = [singer for _ in range(1 + rng.integers(4)) for singer in _draw_lane(demo, rng)]
-    key = (demo.seed, SOUND, SOUNDSCAPE, index)
-    scene = Scene(key, SOUNDSCAPE_S, recorder, draw_ambience(recorder, rng), tuple(singers))
-    return DemoSoundscape(10_000 * (index + 1) + int(rng.integers(10_000)), scene)
+    scene = _draw_scene((demo.seed, SOUND, SOUNDSCAPE, index), recorder, SPECIES[: demo.species], rng)
+    return DemoSoundscape(f"soundscape_{10_000 * (index + 1) + int(rng.integers(10_000))}", scene)
 
 
-def _draw_lane(demo: DemoParams, rng: np.random.Generator) -> list[Singer]:
+def _draw_labelled(demo: DemoParams, index: int) -> DemoSoundscape:
+    """As other soundscapes, on a morning at one of a few sites, each of which has its own birds, noise and recorder."""
+    at_site, rng = (np.random.default_rng((demo.seed, *key)) for key in ((SITE, index % SITES), (LABELLED, index)))
+    place = HABITATS[at_site.integers(len(HABITATS))]
+    layers = ("wind_db", "leaves_db", "stream_db", "traffic_db")
+    levels_db = {layer: getattr(place, layer) + at_site.normal(0, 5) for layer in layers}
+    place = replace(place, **levels_db, reverb_s=place.reverb_s * at_site.lognormal(0, 0.3))
+    cuts_hz, hiss_db = (at_site.uniform(60, 260), at_site.uniform(12_000, 15_500)), at_site.uniform(-26, -14)
+    recorder = Recordist("recorder", place, place.latitude, place.longitude, 0, 40, *cuts_hz, hiss_db, -9)
+    birds = [SPECIES[bird] for bird in at_site.choice(demo.species, BIRDS_AT_A_SITE, replace=False)]
+    scene = _draw_scene((demo.seed, SOUND, LABELLED, index), recorder, birds, rng)
+    day = FIRST_DAY + timedelta(days=index // SITES)
+    clock = f"{rng.integers(4, 7):02d}{rng.integers(60):02d}00"
+    return DemoSoundscape(f"BC2026_Train_{index + 1:04d}_S{index % SITES + 1:02d}_{day:%Y%m%d}_{clock}", scene)
+
+
+def _draw_scene(key: tuple[int, ...], recorder: Recordist, birds: Sequence[Species], rng: np.random.Generator) -> Scene:
+    singers = [singer for _ in range(1 + rng.integers(4)) for singer in _draw_lane(birds, rng)]
+    return Scene(key, SOUNDSCAPE_S, recorder, draw_ambience(recorder, rng), tuple(singers))
+
+
+def _draw_lane(birds: Sequence[Species], rng: np.random.Generator) -> list[Singer]:
     """Birds one after another, never two in a window, so that as many sing in a window as there are lanes."""
     singers = []
     window = int(rng.integers(0, 5))
     while (start_s := window * WINDOW_S) < SOUNDSCAPE_S:
         windows = int(rng.integers(2, 6))
         end_s = min(start_s + windows * WINDOW_S, SOUNDSCAPE_S)
-        bird = SPECIES[rng.integers(demo.species)]
+        bird = birds[int(rng.integers(len(birds)))]
         songs = sing(bird, draw_voice(rng), start_s + rng.uniform(0, 3), end_s, rng)
         whole = tuple(song for song in songs if song.end_s <= end_s)
         if whole:

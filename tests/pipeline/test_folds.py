@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from birdcache.errors import PipelineError
 from birdcache.params.sections import FoldsParams
+from cache import tables
 from cache.csv_files import write_csv
 from pipeline import folds as stage
 from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise
@@ -333,11 +334,25 @@ def test_stage_writes_a_fold_for_every_recording(tmp_path: Path, monkeypatch: py
         YAML(typ="safe").dump(settings, file)
     recordings = crowd(4)
     write_csv(recordings, Path("data/tables/recordings.csv"))
+    names = ["a", "b", "c", "d", "unlabelled"]
+    soundscapes = pd.DataFrame({"soundscape": names, "site": [*"SSTU", ""], "sound": names, "sha256": names})
+    tables.SOUNDSCAPES.write(soundscapes.assign(path="x", duration_s=60.0))
+    windows = pd.DataFrame({"soundscape": [*"aabcd"], "labels": ["robin", "", "wren", "owl robin", "robin"]})
+    tables.WINDOWS.write(windows.assign(start_s=0.0, end_s=5.0))
     stage.main()
+    held = tables.SOUNDSCAPE_FOLDS.read().set_index("soundscape")
+    assert list(held.index) == [*"abcd"]
+    assert list(held["group"]) == [0, 0, 1, 2]
+    assert held["fold"]["a"] == held["fold"]["b"]
+    assert sorted(held["fold"]["b":]) == [0, 1, 2]
+    summary = pd.read_csv("reports/folds/folds.csv").set_index("fold")
+    assert tuple(summary.loc[-1, ["soundscapes", "sites", "windows", "window_labels"]]) == (0, 0, 0, 0)
+    assert tuple(summary.loc[held["fold"]["a"], ["soundscapes", "sites", "windows", "window_labels"]]) == (2, 1, 3, 2)
     folds = pd.read_csv("data/folds.csv")
     assert list(folds.columns) == ["recording", "fold", "group"]
     assert list(folds["recording"]) == list(recordings["recording"])
     report = json.loads(Path("reports/folds/summary.json").read_text())
+    assert report["soundscapes"]["summary"].startswith("4 soundscapes with 5 labelled windows at 3 sites in 3 folds")
     assert report["recordings"]["validated"] == (folds["fold"] >= 0).sum()
     assert set(pd.read_csv("reports/folds/folds.csv")["fold"]) == {-1, 0, 1, 2}
     first = folds.to_csv()

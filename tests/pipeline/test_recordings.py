@@ -25,7 +25,7 @@ from tests.torture.ogg_files import sound, without_page
 WriteClip = Callable[..., Path]
 MakeParams = Callable[..., DataParams]
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-TABLES = ["recordings", "audio", "labels", "soundscapes", "soundscape_truth", "submission_labels"]
+TABLES = ["recordings", "audio", "labels", "soundscapes", "windows", "soundscape_truth", "submission_labels"]
 
 
 @pytest.fixture
@@ -59,7 +59,8 @@ def test_tables_hold_the_columns_that_later_stages_read(run: Callable[..., dict[
         "duration_s sample_rate_hz channels source",
         "audio": "sha256 path duration_s read_as",
         "labels": "index label scientific_name common_name class_name recordings",
-        "soundscapes": "sha256 path duration_s read_as soundscape site date time",
+        "soundscapes": "sha256 path duration_s read_as soundscape site date time sound",
+        "windows": "soundscape start_s end_s labels",
         "soundscape_truth": "row_id labels",
         "submission_labels": "label",
     }
@@ -126,6 +127,71 @@ def test_without_soundscapes_their_tables_are_empty(run: Callable[..., dict[str,
     tables = run(soundscapes=None, soundscape_truth=None)
     assert tables["soundscapes"].empty
     assert tables["soundscape_truth"].empty
+
+
+def test_windows_that_teach_are_listed_and_their_labels_are_classes(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path, write_clip: WriteClip
+) -> None:
+    for name in ("BC2026_Train_0001_S08_20250606_030007", "BC2026_Train_0002_S09_20250606_030007"):
+        write_clip(birdclef / f"train_soundscapes/{name}.ogg", seconds=10.0)
+    (birdclef / "train_soundscapes/BC2026_Train_0003_S09_20250607_030007.ogg").write_bytes(b"")
+    rows = [
+        "0001_S08_20250606_030007.ogg,00:00:00,00:00:05,robin;owl",
+        "0001_S08_20250606_030007.ogg,00:00:00,00:00:05,owl",
+        "0002_S09_20250606_030007.ogg,00:00:05,00:00:10,",
+        "0002_S09_20250606_030007.ogg,00:00:10,00:00:15,rail",
+        "0003_S09_20250607_030007.ogg,00:00:00,00:00:05,rail",
+        "0004_S09_20250607_030007.ogg,00:00:00,00:00:05,rail",
+    ]
+    table = "filename,start,end,primary_label\n" + "".join(f"BC2026_Train_{row}\n" for row in rows)
+    (birdclef / "windows.csv").write_text(table)
+    tables = run(soundscapes=["test_soundscapes", "train_soundscapes"], soundscape_labels="windows.csv")
+    assert tables["windows"].to_numpy().tolist() == [
+        ["BC2026_Train_0001_S08_20250606_030007", "0.0", "5.0", "robin owl"],
+        ["BC2026_Train_0002_S09_20250606_030007", "5.0", "10.0", ""],
+    ]
+    labels = tables["labels"].set_index("label")["recordings"]
+    assert labels.to_dict() == {"1234": "1", "owl": "0", "robin": "2", "wren": "2"}
+    assert tables["recordings"].set_index("recording")["secondary"]["robin/XC0.ogg"] == "wren owl"
+    assert tables["soundscapes"][["soundscape", "site", "date", "time"]].to_numpy().tolist() == [
+        ["BC2026_Train_0001_S08_20250606_030007", "S08", "2025-06-06", "03:00:07"],
+        ["BC2026_Train_0002_S09_20250606_030007", "S09", "2025-06-06", "03:00:07"],
+        ["dawn", "", "", ""],
+    ]
+    assert report()["soundscapes"]["sites"] == 2
+    told = "\n".join(report()["warnings"])
+    assert "1 of 5 windows of chorus/windows.csv are not of a soundscape, first" in told
+    assert (
+        "1 of 5 labelled windows are of refused soundscapes, first BC2026_Train_0003_S09_20250607_030007; see" in told
+    )
+    assert "1 of 5 labelled windows end behind their soundscapes, first of BC2026_Train_0002_S09_" in told
+    assert "which lasts 10 s, at 15 s" in told
+    assert "1 of 4 labels have no recording and are learnt from windows of soundscapes alone, first owl" in told
+
+
+def test_a_soundscape_that_teaches_cannot_judge(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path, write_clip: WriteClip
+) -> None:
+    (birdclef / "windows.csv").write_text("filename,start,end,primary_label\ndawn.ogg,0,5,robin\n")
+    with pytest.raises(
+        PipelineError, match=r"1 soundscape.* of data.soundscape_labels are in data.soundscape_truth too, first dawn:"
+    ):
+        run(soundscape_labels="windows.csv")
+    (birdclef / "train_soundscapes").mkdir()
+    shutil.copy(birdclef / "test_soundscapes/dawn.ogg", birdclef / "train_soundscapes/dusk.ogg")
+    (birdclef / "windows.csv").write_text("filename,start,end,primary_label\ndusk.ogg,0,5,robin\n")
+    with pytest.raises(PipelineError, match="first dusk, as dawn, which holds the same sound: what a model learns"):
+        run(soundscapes=["test_soundscapes", "train_soundscapes"], soundscape_labels="windows.csv")
+
+
+def test_a_table_of_windows_that_matches_no_soundscape_is_refused(
+    run: Callable[..., dict[str, pd.DataFrame]], birdclef: Path
+) -> None:
+    (birdclef / "windows.csv").write_text("filename,start,end,primary_label\nnoon.ogg,0,5,robin\n")
+    with pytest.raises(
+        PipelineError, match=r"none of 1 windows .* is of a soundscape, first 'noon_5'.*soundscape_labels"
+    ):
+        run(soundscape_labels="windows.csv")
 
 
 def test_submission_asks_for_the_sample_s_labels_in_its_order(

@@ -27,6 +27,7 @@ class AudioHeader:
     read_as: str = ""
     # all that decides whether libsndfile opens the file and sees as many frames; b"" where that is not known
     opening: bytes = field(default=b"", compare=False)
+    comment: str = field(default="", compare=False)  # what the recorder says of place and time, in its own words
 
     def __post_init__(self) -> None:
         check_shape(self.sample_rate_hz, self.channels)

@@ -5,6 +5,7 @@ Sources: Multimedia Programming Interface and Data Specifications 1.0 (1991); EB
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import BinaryIO
 
 from birdcache.audio.formats.chunks import Chunks, Grammar, is_open
@@ -15,6 +16,7 @@ from birdcache.audio.formats.pieces import Window
 from birdcache.audio.rejected import RejectedAudio
 
 PLAIN = {1: UNSIGNED, 3: FLOAT, 6: A_LAW, 7: MU_LAW}
+MOST_COMMENT = 4096  # bytes
 EXTENSIBLE, MPEG = 0xFFFE, (0x50, 0x55)
 BLOCKWISE: dict[int, Callable[[int, int], int]] = {  # samples of each channel in a block of so many bytes
     0x02: lambda size, channels: 2 * (size // channels - 7) + 2,  # MS ADPCM
@@ -31,21 +33,29 @@ def probe_wav(file: BinaryIO) -> AudioHeader:
     window = Window(file)
     magic = window(0, 4)
     head = struct.Struct(">4sI") if magic == b"RIFX" else struct.Struct("<4sI")
-    return _header(file, window, 12, Grammar(head, 2, magic, b"data"), b"fmt ", b"fact")
+    chunks = Chunks(window, 12, Grammar(head, 2, magic, b"data"))
+    return replace(_header(file, chunks, head.format[0], b"fmt ", b"fact"), comment=_comment(chunks))
 
 
 def probe_w64(file: BinaryIO) -> AudioHeader:
     """The header of a Wave64 file, from the file's first byte."""
     window = Window(file)
     grammar = Grammar(W64, 8, W64_MAGIC, b"data" + W64_TAIL, counted=24)
-    return _header(file, window, 40, grammar, b"fmt " + W64_TAIL, b"fact" + W64_TAIL)
+    return _header(file, Chunks(window, 40, grammar), "<", b"fmt " + W64_TAIL, b"fact" + W64_TAIL)
 
 
-def _header(
-    file: BinaryIO, window: Window, place: int, grammar: Grammar, form_name: bytes, fact_name: bytes
-) -> AudioHeader:
-    chunks = Chunks(window, place, grammar)
-    form, order = chunks.content(form_name, 16)[:64], grammar.head.format[0]
+def _comment(chunks: Chunks) -> str:
+    """GUANO's lines, or the comment that AudioMoth writes among the tags; "" without either."""
+    if chunks.has(b"guan"):
+        text = chunks.content(b"guan", 0)
+    else:
+        _, _, rest = chunks.content(b"LIST", 0).partition(b"ICMT") if chunks.has(b"LIST") else (b"", b"", b"")
+        text = rest[4 : 4 + int.from_bytes(rest[:4], "little")]
+    return text[:MOST_COMMENT].partition(b"\0")[0].decode("utf-8", "replace")
+
+
+def _header(file: BinaryIO, chunks: Chunks, order: str, form_name: bytes, fact_name: bytes) -> AudioHeader:
+    form = chunks.content(form_name, 16)[:64]
     tag, channels, rate_hz, _, unit_bytes, bits = struct.unpack_from(order + "HHIIHH", form)
     if tag == EXTENSIBLE and len(form) >= 26:
         (tag,) = struct.unpack_from(order + "H", form, 24)
