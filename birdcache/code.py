@@ -47,34 +47,30 @@ class Stage(NamedTuple):
     """The module that a stage runs, and the sections of params.yaml that it reads, as dvc.yaml has them."""
 
     module: str
-    sections: frozenset[str]
-
-
-def _stage(module: str, sections: str = "") -> Stage:
-    return Stage(module, frozenset(sections.split()))
+    sections: str = ""  # separated by spaces
 
 
 STAGES = {
-    "check": _stage("commands.project.check", "data members student train views"),
-    "demo": _stage("pipeline.demo", "demo"),
-    "recordings": _stage("pipeline.recordings", "data"),
-    "spectrograms": _stage("pipeline.spectrograms", "data views"),
-    "folds": _stage("pipeline.folds", "folds"),
-    "member": _stage("train.members", "members train views"),
-    "train": _stage("train.fit"),
-    "predict": _stage("train.predict", "members folds ensemble predict"),
-    "submit": _stage("train.submit", "members folds ensemble predict"),
-    "evaluate": _stage("train.evaluate", "members folds evaluate"),
-    "report": _stage("commands.report.build", "views evaluate report"),
-    "export": _stage("commands.export", "export"),
-    "ladder_members": _stage("train.ladder.members", "ladder train views"),
-    "ladder_rung": _stage("train.ladder.run", "ladder"),
-    "ladder_ablation": _stage("train.ladder.run", "ladder"),
-    "ladder": _stage("train.ladder.summary", "ladder evaluate"),
-    "student_start": _stage("train.student.start"),
-    "pseudo": _stage("train.student.pseudo", "student folds predict"),
-    "student": _stage("train.student.fit", "student"),
-    "student_report": _stage("train.student.report", "student folds predict"),
+    "check": Stage("commands.project.check", "data members student train views"),
+    "demo": Stage("pipeline.demo", "demo"),
+    "recordings": Stage("pipeline.recordings", "data"),
+    "spectrograms": Stage("pipeline.spectrograms", "data views"),
+    "folds": Stage("pipeline.folds", "folds"),
+    "member": Stage("train.members", "members train views"),
+    "train": Stage("train.fit"),
+    "predict": Stage("train.predict", "members folds ensemble predict"),
+    "submit": Stage("train.submit", "members folds ensemble predict"),
+    "evaluate": Stage("train.evaluate", "members folds evaluate"),
+    "report": Stage("commands.report.build", "views evaluate report"),
+    "export": Stage("commands.export", "export"),
+    "ladder_members": Stage("train.ladder.members", "ladder train views"),
+    "ladder_rung": Stage("train.ladder.run", "ladder"),
+    "ladder_ablation": Stage("train.ladder.run", "ladder"),
+    "ladder": Stage("train.ladder.summary", "ladder evaluate"),
+    "student_start": Stage("train.student.start"),
+    "pseudo": Stage("train.student.pseudo", "student folds predict"),
+    "student": Stage("train.student.fit", "student"),
+    "student_report": Stage("train.student.report", "student folds predict"),
 }
 MODULE_NAME = re.compile(r"[a-z]\w*(?:\.\w+)+(?=(?::[\w.]+)?$)")
 
@@ -129,7 +125,7 @@ class Code:
 
     def _followed(self, name: str, stage: Stage) -> Iterator[str]:
         for other in self._referred(name):
-            if name not in LOADERS or other not in SECTIONS or SECTIONS[other] & stage.sections:
+            if name not in LOADERS or other not in SECTIONS or SECTIONS[other] & {*stage.sections.split()}:
                 yield other
 
     def _referred(self, name: str) -> Iterator[str]:

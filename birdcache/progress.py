@@ -55,7 +55,9 @@ class Progress:
         elapsed_s = max(time.monotonic() - self._start, 1e-9)
         rate = (self._done - self._before) / elapsed_s
         left_s = (self._total - self._done) / rate if rate else 0.0
-        eta = f" in {_clock(elapsed_s)}" if ended or self._done >= self._total else f", {_clock(left_s)} left"
+        ended = ended or self._done >= self._total
+        clock = tqdm.format_interval(round(elapsed_s if ended else left_s))
+        eta = f" in {clock}" if ended else f", {clock} left"
         return f"{self._what}: {round(self._done, 1):,.10g}/{self._total:,.10g} {self._unit}, {rate:,.1f}/s{eta}"
 
     def __enter__(self) -> Self:
@@ -68,9 +70,3 @@ class Progress:
             self._bar.close()
         elif kind is None:
             print(self._line(ended=True), file=self._stream, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,9 +16,9 @@ from birdcache.audio.paths import Bounds, folded
 from birdcache.csv_records import NOT_UTF8, SEPARATORS, read_records, save_hint, text_problem
 from birdcache.errors import PipelineError
 from birdcache.storage import AnyPath
+from birdcache.text import is_printable
 
 RUNS_SHOWN = 20  # of row numbers for each rule
-CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # and what turns text round
 CACHED = 2**16  # texts of a column
 BLOCK_ROWS = 2**10
 MOST_KEPT = 400_000  # different texts of a column; beyond, equal ones are no longer looked for
@@ -146,7 +145,7 @@ class _RowReader:
         return "" if text.isprintable() else self._control_problem(record)
 
     def _control_problem(self, record: Sequence[str]) -> str:
-        names = (name for name in self.columns if CONTROLS.search(record[self._header.index(name)].strip()))
+        names = (name for name in self.columns if not is_printable(record[self._header.index(name)].strip()))
         name = next(names, None)
         return f"{name} holds a control character, such as a line end; remove it" if name else ""
 

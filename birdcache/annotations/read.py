@@ -91,9 +91,7 @@ def _refuse_alike(table: pd.DataFrame) -> None:
 def _read_txt(path: Path, bounds: Bounds) -> AnnotationTable:
     records = read_records(path, bounds, tabs=True)
     first = next((record for _, record in records if "".join(record).strip()), None)
-    if first is None:  # a label track of nothing
-        return read_audacity(path, bounds)
-    if isinstance(first, list) and begins_track(first):
+    if first is None or (isinstance(first, list) and begins_track(first)):  # None: a label track of nothing
         return read_audacity(path, bounds)
     if isinstance(first, list) and any(name.lower() in cell.lower() for cell in first for name in (BEGIN, END)):
         return read_raven(path, bounds)

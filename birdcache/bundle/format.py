@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from birdcache.labels import LABEL_RULE, is_label
 from birdcache.params.checks import each_once, kept
+from birdcache.params.sections import Section
 from birdcache.text import is_printable
 
 MODEL, DESCRIPTION, SUMS = "model.onnx", "bundle.json", "SHA256SUMS"
@@ -20,7 +21,6 @@ OUTSIDE_ABOVE = 1e8  # samples above are taken for such
 FORGOTTEN = 1e-6  # what is left of a frame in PCEN's smoother once it no longer counts: -60 dB
 
 SHORTEST_WINDOW_S, LONGEST_WINDOW_S = 0.1, 3600.0
-CONFIG = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 MOST_SAMPLES = 2**25  # of the rows of all inputs for one clip: far more than any needs
 
 
@@ -32,14 +32,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Frames = Annotated[int, Field(ge=0, le=2**20)]
 
 
-class Input(BaseModel):
+class Input(Section):
     """One waveform that the graph takes: the samples of a recording in it.
 
     Frame t of a recording has its middle at sample t * hop. A clip of `clip_frames` frames needs so many frames before
     it (`context_frames`, for PCEN's smoother), and `margin` samples on either side of the outermost frames' middles.
     """
-
-    model_config = CONFIG
 
     name: Word
     sample_rate_hz: Annotated[int, Field(ge=8000, le=192_000)]
@@ -58,10 +56,8 @@ class Input(BaseModel):
         return (first_frame - self.context_frames) * self.hop - self.margin
 
 
-class MemberFacts(BaseModel):
+class MemberFacts(Section):
     """A member inside the graph: its weight in the blend, the digests of its weights by fold, and what it is."""
-
-    model_config = CONFIG
 
     weight: Share
     fold_soup: bool
@@ -69,10 +65,8 @@ class MemberFacts(BaseModel):
     resolved: dict[str, object]
 
 
-class Description(BaseModel):
+class Description(Section):
     """`bundle.json`: the processing before and after the graph, and its origin."""
-
-    model_config = CONFIG
 
     version: Literal[1] = 1
     name: Word

@@ -26,7 +26,6 @@ from commands.plan.reasons import counted, few
 from commands.plan.stages import StagePlan
 from pipeline.builder.build import SPARE_BYTES, Builder, free_bytes
 from pipeline.builder.frontend import room, spectrogram_blocks
-from pipeline.builder.plan import PartJob, Source
 from pipeline.dataset.metadata import read_metadata
 from pipeline.spectrograms import open_builder
 
@@ -160,39 +159,19 @@ def _view_cost(
     new += [path for each in audio.values() for path in each.unknown.sample]
     rate = measured_rate(stage, builder, [place(path) for path in spread(new, MEASURED_FILES)])
     finished = {part.keys for part in open_pool(builder.root, builder.digest).parts()}
+    frame_bytes = Layout.of(builder.view, builder.quantizer).frame_bytes
     costs = []
     for store, each in audio.items():
         unbuilt = [job for job in jobs[store] if job.keys not in finished]
-        costs.append(_store_cost(stage, store, builder, each, unbuilt, rate, workers))
+        files = sum(len(job.new) for job in unbuilt) + each.unknown.files
+        duration_s = sum(job.duration_s for job in unbuilt) + each.unknown.duration_s
+        size = builder.bytes_of(unbuilt) + frame_bytes * builder.view.frames(each.unknown.duration_s)
+        # a part has one worker, so the longest part is a lower limit
+        elapsed_s = max(duration_s / workers, *(job.duration_s for job in unbuilt), 0.0)
+        minutes = elapsed_s / rate.times_realtime / 60 if rate else (None if duration_s else 0.0)
+        listed = len(each.sources) + each.unknown.files
+        costs.append(StoreCost(stage, store, listed, files, duration_s / 3600, size / 1e9, minutes))
     return costs, rate
-
-
-def _store_cost(
-    stage: str,
-    store: str,
-    builder: Builder,
-    audio: StoreAudio,
-    jobs: Sequence[PartJob],
-    rate: Rate | None,
-    workers: int,
-) -> StoreCost:
-    """The cost of a store with these jobs still to be built."""
-    unknown = audio.unknown
-    new: list[Source] = [source for job in jobs for source in job.new]
-    duration_s = sum(source.duration_s for source in new) + unknown.duration_s
-    frame_bytes = Layout.of(builder.view, builder.quantizer).frame_bytes
-    size = builder.bytes_of(jobs) + frame_bytes * builder.view.frames(unknown.duration_s)
-    # a part has one worker, so the longest part is a lower limit
-    elapsed_s = max(duration_s / workers, *(job.duration_s for job in jobs), 0.0)
-    return StoreCost(
-        stage,
-        store,
-        len(audio.sources) + unknown.files,
-        len(new) + unknown.files,
-        duration_s / 3600,
-        size / 1e9,
-        elapsed_s / rate.times_realtime / 60 if rate else (None if duration_s else 0.0),
-    )
 
 
 def measured_rate(stage: str, builder: Builder, files: Sequence[AnyPath]) -> Rate | None:

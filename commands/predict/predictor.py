@@ -120,24 +120,18 @@ def score_file(
         If a model gives anything but scores for it.
     """
     file, cutting = OneFile(path, scratch, loaded.device, silence), loaded.ensemble.cutting
-    per_member = [
-        np.mean([reported(file.scores, model, loaded, advance) for model in models], axis=0)
-        for models in loaded.members.values()
-    ]
+    per_member = []
+    for models in loaded.members.values():
+        scores = []
+        for model in models:
+            scores.append(file.scores(model, cutting))
+            advance(1 / loaded.models)
+        per_member.append(np.mean(scores, axis=0))
     clips = ClipScores.of(list(loaded.members), [(path.name, file.duration_s)], np.stack(per_member), cutting)
     firsts = [models[0] for models in loaded.members.values()] if embed else []
     features = [file.features(model, cutting) for model in firsts]
     embedding = np.concatenate(features, axis=1) if embed else None
     return FileScores(file.duration_s, clips.member_windows(), embedding, file.notes)
-
-
-def reported(
-    scored: Callable[[Model, Cutting], Floats32], model: Model, loaded: LoadedEnsemble, advance: Advance
-) -> Floats32:
-    """A model's scores, after which its share of the progress is reported."""
-    scores = scored(model, loaded.ensemble.cutting)
-    advance(1 / loaded.models)
-    return scores
 
 
 class TrainedPredictor:
@@ -147,7 +141,7 @@ class TrainedPredictor:
         """Load the models; parameters and errors are those of `load_ensemble` and `choose_device`."""
         self._loaded = loaded = load_ensemble(folder, ensemble_file, window_s, choose_device(device))
         views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
-        self._facts = Facts(
+        self.facts = Facts(
             digest=digest_of(loaded),
             summary=[*loaded.origin, f"{loaded.models} models on {loaded.device}"],
             labels=loaded.ensemble.labels,
@@ -159,19 +153,8 @@ class TrainedPredictor:
             jointly=loaded.ensemble.kind == "rank",
         )
 
-    @property
-    def facts(self) -> Facts:
-        """Facts about the ensemble."""
-        return self._facts
-
     def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
-        """Score a file's windows.
-
-        Raises
-        ------
-        RejectedAudio
-            If the file cannot be read.
-        """
+        """Score a file's windows; RejectedAudio if it cannot be read."""
         return score_file(path, self._loaded, scratch, embed, advance, silence)
 
     def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:

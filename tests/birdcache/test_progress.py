@@ -29,12 +29,12 @@ def test_a_line_every_ten_seconds_and_one_at_the_end(clock: Clock) -> None:
             clock.now_s += 5
             shown.update(100_000)
     assert stream.getvalue().splitlines() == [
-        "base-0: 200,000/1,200,000 clips, 20,000.0/s, 0:50 left",
-        "base-0: 400,000/1,200,000 clips, 20,000.0/s, 0:40 left",
-        "base-0: 600,000/1,200,000 clips, 20,000.0/s, 0:30 left",
-        "base-0: 800,000/1,200,000 clips, 20,000.0/s, 0:20 left",
-        "base-0: 1,000,000/1,200,000 clips, 20,000.0/s, 0:10 left",
-        "base-0: 1,200,000/1,200,000 clips, 20,000.0/s in 1:00",
+        "base-0: 200,000/1,200,000 clips, 20,000.0/s, 00:50 left",
+        "base-0: 400,000/1,200,000 clips, 20,000.0/s, 00:40 left",
+        "base-0: 600,000/1,200,000 clips, 20,000.0/s, 00:30 left",
+        "base-0: 800,000/1,200,000 clips, 20,000.0/s, 00:20 left",
+        "base-0: 1,000,000/1,200,000 clips, 20,000.0/s, 00:10 left",
+        "base-0: 1,200,000/1,200,000 clips, 20,000.0/s in 01:00",
     ]
 
 
@@ -43,7 +43,7 @@ def test_what_was_finished_before_does_not_count_for_the_rate(clock: Clock) -> N
     with Progress(100, "base-0", "clips", stream, done=60) as shown:
         clock.now_s += 10
         shown.update(20)
-    assert stream.getvalue().splitlines()[0] == "base-0: 80/100 clips, 2.0/s, 0:10 left"
+    assert stream.getvalue().splitlines()[0] == "base-0: 80/100 clips, 2.0/s, 00:10 left"
 
 
 def test_work_that_ends_early_has_nothing_left(clock: Clock) -> None:
@@ -51,7 +51,7 @@ def test_work_that_ends_early_has_nothing_left(clock: Clock) -> None:
     with Progress(100, "base-0", "clips", stream) as shown:
         shown.update(50)
         clock.now_s += 5
-    assert stream.getvalue() == "base-0: 50/100 clips, 10.0/s in 0:05\n"
+    assert stream.getvalue() == "base-0: 50/100 clips, 10.0/s in 00:05\n"
 
 
 def test_work_that_fails_says_nothing_more(clock: Clock) -> None:
