@@ -15,7 +15,7 @@ from birdcache.storage import AnyPath, reaching
 LONGEST_LINE = 2**20  # characters; the longest cell is csv.field_size_limit(), 131,072
 OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 NOT_UTF8 = re.compile("[\udc80-\udcff]")
-SEPARATORS = ";\t|"
+SEPARATORS = ";\t|"  # of cells, where the first line holds no comma
 RULES = {  # of what Python's csv says
     "unexpected end of data": "a quotation mark that opens in it is never closed; close it, or write it twice",
     "field larger": f"a cell holds more than {csv.field_size_limit():,} characters; shorten it",
@@ -39,7 +39,9 @@ def read_records(path: AnyPath, bounds: Bounds, tabs: bool = False) -> Iterator[
         with reaching(path):
             file: BinaryIO = path.open("rb")
         with file:
-            _check_encoding(path, file, tabs)
+            if encoding := OTHER_ENCODINGS.get(file.read(2)):
+                raise PipelineError(f"{path}: is text in {encoding}; {save_hint(tabs)}")
+            file.seek(0)
             text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
             yield from _parsed(text, tabs)
     except OSError as error:
@@ -54,7 +56,8 @@ def _parsed(text: io.TextIOWrapper, tabs: bool) -> Iterator[tuple[int, list[str]
     except csv.Error as error:
         yield 1, str(error)
         return
-    style: Any = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"delimiter": _separator(first)}
+    separator = "," if "," in first else next((mark for mark in SEPARATORS if mark in first), ",")
+    style: Any = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"delimiter": separator}
     reader = csv.reader(itertools.chain([first], lines), strict=True, **style)
     for row in itertools.count(1):
         try:
@@ -65,23 +68,11 @@ def _parsed(text: io.TextIOWrapper, tabs: bool) -> Iterator[tuple[int, list[str]
             yield row, next((rule for mark, rule in RULES.items() if mark in str(error)), str(error))
 
 
-def _separator(first: str) -> str:
-    """What parts the cells of a CSV file whose first line this is: a comma, or, if it has none, what else it has."""
-    return "," if "," in first else next((mark for mark in SEPARATORS if mark in first), ",")
-
-
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
     while line := text.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE and line[-1] not in "\r\n":
             raise csv.Error(TOO_LONG)
         yield line
-
-
-def _check_encoding(path: AnyPath, file: BinaryIO, tabs: bool) -> None:
-    encoding = OTHER_ENCODINGS.get(file.read(2))
-    if encoding:
-        raise PipelineError(f"{path}: is text in {encoding}; {save_hint(tabs)}")
-    file.seek(0)
 
 
 def text_problem(record: Sequence[str], tabs: bool) -> str:

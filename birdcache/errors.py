@@ -60,12 +60,8 @@ class CommandError(BirdcacheError):
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage's `main`, which ends when DVC does; problems are reported as in `report_problems`."""
     exit_with_dvc()
-
-    def checked() -> None:
-        check_open_files()
-        main()
-
-    report_problems(checked)
+    report_problems(check_open_files)
+    report_problems(main)
 
 
 def check_open_files() -> None:

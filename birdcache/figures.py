@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from birdcache.files import write_durably
@@ -28,16 +27,9 @@ BLUE, ORANGE, GREEN, GREY = "#3b6fb6", "#e07b39", "#4f9d69", "#9aa0a6"
 
 @contextmanager
 def figure(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[Figure]:
-    """Draw into the figure; it is saved to `path` as PNG at the end (sizes in inches).
-
-    Raises
-    ------
-    OSError
-        If `path` cannot be written.
-    """
+    """Draw into the figure; it is saved to `path` as PNG at the end (sizes in inches)."""
     with mpl.rc_context(STYLE):
         drawn = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(drawn)
         yield drawn
         path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()

@@ -21,12 +21,9 @@ BESIDE = re.compile(  # what may stand beside these, as in "no author", "not spe
 def plain(text: str) -> str:
     """The words of a text in lower case without accents and punctuation, with single spaces between them."""
     letters = unicodedata.normalize("NFKD", text.casefold().translate(STROKES))
-    kept = [_plain(letter) for letter in letters if not "\u0300" <= letter <= "\u036f"]
-    return " ".join("".join(kept).split())
-
-
-def _plain(letter: str) -> str:
-    return letter if unicodedata.category(letter)[0] in "LNM" else " "
+    kept = [letter for letter in letters if not "\u0300" <= letter <= "\u036f"]
+    words = [letter if unicodedata.category(letter)[0] in "LNM" else " " for letter in kept]
+    return " ".join("".join(words).split())
 
 
 def is_unknown(text: str) -> bool:

@@ -74,9 +74,8 @@ def _fault(entry: Entry) -> RejectedAudio | None:
     if entry.why:
         return RejectedAudio("unreadable", entry.why, entry.hint, printable(str(entry.path)))
     if not is_printable(str(entry.path)):
-        return RejectedAudio(
-            "unreadable", "its name is not printable text in UTF-8", NAME_HINT, printable(str(entry.path))
-        )
+        detail = "its name is not printable text in UTF-8"
+        return RejectedAudio("unreadable", detail, NAME_HINT, printable(str(entry.path)))
     return None
 
 

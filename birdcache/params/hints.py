@@ -67,9 +67,6 @@ def _text(path: Sequence[str], steps: Sequence[str]) -> str:
     shown = []
     for number, part in enumerate(path):
         same = number < len(steps) and _fits(path[: number + 1], steps[: number + 1])
-        shown.append(part if part != NAMED else steps[number] if same else f"<{_named(path[number - 1])}>")
+        named = "recipe" if path[number - 1] == "train" else path[number - 1].removesuffix("s")
+        shown.append(part if part != NAMED else steps[number] if same else f"<{named}>")
     return ".".join(shown)
-
-
-def _named(section: str) -> str:
-    return "recipe" if section == "train" else section.removesuffix("s")

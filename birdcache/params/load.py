@@ -36,7 +36,9 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     ParamsError
         If the file is missing, is not YAML, or breaks any rule; all problems are listed at once.
     """
-    raw = _read_sections(path)
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{path}: must hold sections (demo, data, views, ...); run `birdcache init --demo`")
     bases, problems = _expand_recipes(raw)
     params: Params | None = None
     try:
@@ -81,10 +83,3 @@ def _own(problems: list[Any], bases: dict[str, str]) -> list[Any]:
         return (("train", bases[rest[0]], *rest[1:]), *others) in known
 
     return [problem for problem in problems if not is_of_base(problem)]
-
-
-def _read_sections(path: Path) -> dict[str, Any]:
-    raw = read_yaml(path)
-    if not isinstance(raw, dict):
-        raise ParamsError(f"{path}: must hold sections (demo, data, views, ...); run `birdcache init --demo`")
-    return raw

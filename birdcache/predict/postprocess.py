@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from birdcache.arrays import Floats32, Floats64, Ints
+from birdcache.arrays import Floats32, Floats64
 from birdcache.predict.calibrator import UNCALIBRATED, Calibrator
 
 
@@ -70,21 +70,15 @@ def window_scores(middle_s: Floats64, scores_NK: Floats32, windows: int, window_
     middle_s : (N,) middles of the clips, each at most a window from the next.
     scores_NK : (N, K), or (N, ...).
     """
-    first, in_first, in_next = _overlaps(middle_s, window_s)
+    begin = np.round(middle_s / window_s - 0.5, 9)  # in windows; what is not a whole number by rounding alone is one
+    first = np.floor(begin).astype(np.int64)
     sums = np.zeros((windows, *scores_NK.shape[1:]))
     weights = np.zeros(windows)
-    for window, overlap in ((first, in_first), (first + 1, in_next)):
+    for window, overlap in ((first, first + 1 - begin), (first + 1, begin - first)):
         inside = (window >= 0) & (window < windows) & (overlap > 0)
         np.add.at(weights, window[inside], overlap[inside])
         np.add.at(sums, window[inside], _column(overlap[inside], scores_NK) * scores_NK[inside])
     return np.asarray(sums / _column(weights, scores_NK), np.float32)
-
-
-def _overlaps(middle_s: Floats64, window_s: float) -> tuple[Ints, Floats64, Floats64]:
-    """The window in which each clip begins, the share of the clip in it, and the share in the next one."""
-    begin = np.round(middle_s / window_s - 0.5, 9)  # in windows; what is not a whole number by rounding alone is one
-    first = np.floor(begin).astype(np.int64)
-    return first, first + 1 - begin, begin - first
 
 
 def _column(values: Floats64, like: Floats32) -> Floats64:

@@ -1,4 +1,7 @@
-"""The spectrogram on the page: power over linear frequency, as Raven and Audacity show it. T frame, F bin, S sample."""
+"""The spectrogram on the page: power over linear frequency, as Raven and Audacity show it. T frame, F bin, S sample.
+
+The report's spectrograms are as bright.
+"""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -8,7 +11,6 @@ import numpy as np
 
 from birdcache.arrays import Bytes, Floats32
 from birdcache.audio.decoder import Decoder
-from birdcache.serve.brightness import brightness
 
 RATE_HZ, N_FFT, HOP = 32_000, 2048, 512
 BINS = 128  # rows of the picture; each is the mean power of N_FFT / 2 / BINS bins of the transform
@@ -16,6 +18,7 @@ MOST_COLUMNS = 6000  # more than screens are wide
 PITCH_HZ = (2000.0, 4000.0, 6000.0, 8000.0, 10_000.0, 12_000.0, 14_000.0)  # written beside the picture
 WINDOW_S = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
 FLOOR = 1e-10  # of power: -100 dB
+SHOWN_PERCENT = (10.0, 99.8)  # of the values, from the darkest to the brightest
 
 
 def read_spectrum(decoder: Decoder, path: Path, duration_s: float, advance: Callable[[], object]) -> Bytes:
@@ -50,13 +53,12 @@ def decibels(pieces: Iterator[Floats32]) -> Iterator[Floats32]:
     for piece in chain(pieces, [around]):
         held = np.concatenate([held, piece])
         frames = max(0, 1 + (len(held) - N_FFT) // HOP)
-        yield _frames(held, frames)
+        if frames:
+            yield _frames(held, frames)
         held = held[frames * HOP :]
 
 
 def _frames(held_S: Floats32, frames: int) -> Floats32:
-    if not frames:
-        return np.empty((0, BINS), np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(held_S, N_FFT)[: frames * HOP : HOP]
     spectrum = np.fft.rfft(windows * WINDOW_S)[:, :-1]
     power_TF = (spectrum.real**2 + spectrum.imag**2).reshape(frames, BINS, -1).mean(axis=2)
@@ -69,5 +71,7 @@ def pitch_marks() -> list[tuple[float, float]]:
 
 
 def as_bytes(values_TF: Floats32) -> Bytes:
-    """Decibels as bytes."""
-    return np.asarray(np.rint(255 * brightness(values_TF)), np.uint8)
+    """From 0, dark, to 255, bright: what is quieter or louder than `SHOWN_PERCENT` of all is shown like these."""
+    low, high = np.percentile(values_TF, SHOWN_PERCENT)
+    shares_TF = ((values_TF - low) / max(high - low, 1e-6)).clip(0, 1)
+    return np.asarray(np.rint(255 * shares_TF), np.uint8)

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from commands.predict.trained import LoadedEnsemble
 from train.paths import MODELS
 
 BUNDLES = Path("bundles")
-CALIBRATED_ON = 24  # recordings whose clips give the ranges of int8
+CALIBRATED_ON = 24  # recordings whose middle clips give the ranges of int8
 
 
 def main() -> None:
@@ -49,7 +49,8 @@ def main() -> None:
         export_graph(graph, folder / "float32.onnx")
         description = describe(export, loaded, graph)
         exact = bundle_of(folder / "float32.onnx", description)
-        quantise(folder / "float32.onnx", folder / "int8.onnx", calibration(exact, compared))
+        sample = [*compared.recordings, *compared.soundscapes][:CALIBRATED_ON]
+        quantise(folder / "float32.onnx", folder / "int8.onnx", map(exact.middle_clip, sample))
         variants = measure_variants(loaded, exact, bundle_of(folder / "int8.onnx", description), compared, folder)
         measured = parity(variants[export.precision], compared)
         facts = {
@@ -74,13 +75,6 @@ def read(export: Any) -> ExportParams:
 def bundle_of(path: Path, description: Description) -> BundlePredictor:
     """A predictor on one core from a graph that is not in a bundle yet."""
     return BundlePredictor(Bundle(path, description, Graph(path, file_sha256(path), description, "cpu", threads=1), ""))
-
-
-def calibration(exact: BundlePredictor, compared: ComparedFiles) -> Iterator[Mapping[str, Floats32]]:
-    """Inputs of the graph for the middle clips of some files."""
-    files = [*compared.recordings, *compared.soundscapes][:CALIBRATED_ON]
-    for path in files:
-        yield exact.middle_clip(path)
 
 
 def measure_variants(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from birdcache.arrays import Ints
+from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.errors import CommandError
 from birdcache.figures import figure
 from birdcache.params.views import MelView, each_of
@@ -26,8 +26,6 @@ from train.loop.split import TrainingSplit
 FOLDER = Path("reports/batch")
 LOWEST_TARGET = 0.005  # smaller targets are not in the titles
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class FirstBatch:
@@ -35,7 +33,7 @@ class FirstBatch:
 
     plan: BatchPlan
     position: Ints  # (X, T) as of `Planner.clips_of`
-    stored: Floats  # (B, T, M)
+    stored: Floats32  # (B, T, M)
     seen: Batch
 
 
@@ -104,9 +102,7 @@ def channel_names(member: ResolvedMember) -> list[str]:
     return [*channels] if len(views) == 1 else [f"{channel} of {view}" for view in views for channel in channels]
 
 
-def _draw_column(
-    axes: npt.NDArray[Any], images_BMT: Floats, span: npt.NDArray[np.float64], split: TrainingSplit
-) -> Any:
+def _draw_column(axes: npt.NDArray[Any], images_BMT: Floats32, span: Floats64, split: TrainingSplit) -> Any:
     for axis, image_MT in zip(axes, images_BMT, strict=True):
         image = draw_spectrogram(axis, image_MT, each_of(split.member.view)[0], *span)
         axis.label_outer()

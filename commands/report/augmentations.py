@@ -71,7 +71,7 @@ def _examples_of(results: PipelineResults, name: str, member: ResolvedMember, ma
     label = split.trained.labels[int(split.trained.primary[transform.example(index)])]
     title = f"{results.names[label]}, recording {recording}"
     off = [word for key, word in WORDS.items() if key not in used]
-    size = sum(each["picture"].bytes for each in clips)
+    size = sum(len(each["picture"].uri) for each in clips)
     return {"member": name, "title": title, "clips": clips, "off": off, "bytes": size}
 
 

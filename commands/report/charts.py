@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from birdcache.figures import STYLE
@@ -50,7 +49,6 @@ def chart(drawn: Chart, width: float = 4.0, height: float = 2.7) -> Iterator[Axe
     colours = dict.fromkeys(INKED, INK) | {"grid.color": FAINT, "grid.alpha": 1.0}
     with mpl.rc_context(STYLE | colours | words | {"svg.hashsalt": drawn.id}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
         axes = figure.subplots()
         yield axes

@@ -124,7 +124,7 @@ def _clip(
         "silent": silent,
         "start_s": start_s,
         "seconds": seconds,
-        "bytes": sum(each.bytes for each in pictures) + len(heard or ""),
+        "bytes": sum(len(each.uri) for each in pictures) + len(heard or ""),
         **{"facts": (), "scores": (), "mark": "", **more},
     }
 

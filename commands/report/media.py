@@ -14,7 +14,7 @@ from PIL import Image
 from birdcache.arrays import Floats32
 from birdcache.audio.read import waveform_blocks
 from birdcache.params.views import MelView, PcenView
-from birdcache.serve.brightness import brightness
+from birdcache.serve.spectrum import as_bytes
 from birdcache.storage import place
 from cache.mel import mel_places
 from commands.report.results import AudioFile
@@ -53,11 +53,6 @@ class Picture:
     ticks_s: tuple[Tick, ...]
     ticks_hz: tuple[Tick, ...]
 
-    @property
-    def bytes(self) -> int:
-        """Its size on the page."""
-        return len(self.uri)
-
 
 def picture(values_TM: Floats32, view: MelView | PcenView, start_s: float, alt: str, caption: str = "") -> Picture:
     """Draw a piece of a spectrogram that starts `start_s` seconds into its recording."""
@@ -67,7 +62,7 @@ def picture(values_TM: Floats32, view: MelView | PcenView, start_s: float, alt: 
 
 def webp(values_TM: Floats32) -> str:
     """The image as a data URI, low mel bins at the bottom; long images are narrowed."""
-    levels = Image.fromarray(np.rint(255 * brightness(values_TM).T[::-1]).astype(np.uint8))
+    levels = Image.fromarray(as_bytes(values_TM).T[::-1])
     size = min(levels.width, WIDEST), min(levels.height, TALLEST)
     levels = levels.resize(size, Image.Resampling.BOX)
     colours = mpl.colormaps["magma"](np.asarray(levels), bytes=True)[:, :, :3]

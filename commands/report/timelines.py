@@ -51,7 +51,7 @@ def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, long
         "lines": lines,
         "hidden": max(0, len(shown) - MOST_ROWS),  # classes
         "has_truth": bool(results.windows.has_truth[rows].any()),
-        "bytes": picture.bytes + len(heard or "") + CELL_BYTES * len(lines) * len(rows),
+        "bytes": len(picture.uri) + len(heard or "") + CELL_BYTES * len(lines) * len(rows),
     }
 
 

@@ -29,19 +29,14 @@ def run(arguments: argparse.Namespace) -> None:
     if is_local(root) and not root.is_dir():
         print(f"{root}: no such pool; there is nothing to free")
         return
-    usage = read_usage(root)
+    with alone(root), reaching(root):  # so that no build changes it meanwhile
+        usage = pool_usage(root, CACHE.glob("*.zarr"))
     print("\n".join([f"pool {root}", "", *table(usage, view_names(params.views)), *remarks(root, usage.roots)]))
     if not usage.garbage:
         print("there is nothing to free")
     elif arguments.yes or is_confirmed(total(usage.garbage)):
         freed = free_shown(root, usage)
         print(f"freed {total(freed)}")
-
-
-def read_usage(root: AnyPath) -> PoolUsage:
-    """The parts of the pool and their use, while no build changes it; this project's stores always count."""
-    with alone(root), reaching(root):
-        return pool_usage(root, CACHE.glob("*.zarr"))
 
 
 def free_shown(root: AnyPath, shown: PoolUsage) -> list[PoolEntry]:
