@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from birdcache.audio.formats.flac_frames import CRC8, CRC16, header_of
+from birdcache.audio.formats.flac import CRC8, CRC16, header_of
 from birdcache.audio.formats.header import LONGEST_S
 from birdcache.audio.read import AudioInfo, read_info, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
