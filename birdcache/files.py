@@ -266,11 +266,7 @@ def is_inner_path(text: str, remote: bool = False) -> bool:
     posix, windows = PurePosixPath(text), PureWindowsPath(text)
     if not posix.parts or ".." in posix.parts or posix.is_absolute() or windows.drive or windows.root:
         return False
-    if (
-        not text.isprintable()
-        or "\\" in text
-        or "://" in text
-        or (remote and any(mark in text for mark in NOT_IN_URLS))
-    ):
+    marks = ["\\", "://", *(NOT_IN_URLS if remote else "")]
+    if not text.isprintable() or any(mark in text for mark in marks):
         return False
     return all(len(part.encode()) <= LONGEST_NAME_BYTES for part in posix.parts)

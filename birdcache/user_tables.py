@@ -171,8 +171,9 @@ def _row_1(path: AnyPath, records: Iterator[tuple[int, list[str] | str]], tabs: 
 
 
 def _header(path: AnyPath, row_1: Sequence[str], required: Sequence[str], used: Sequence[str], tabs: bool) -> list[str]:
-    """The header by row 1, with wanted columns spelt as they are called here."""
-    header = _called(row_1, [*required, *used])
+    """The header by row 1, in which wanted columns that differ in case and blanks only are spelt as they are here."""
+    spelt = {" ".join(name.lower().split()): name for name in [*required, *used] if name not in row_1}
+    header = [spelt.get(" ".join(name.lower().split()), name) for name in row_1]
     if not any(header):
         raise PipelineError(f"{path}: is empty; row 1 must name the columns {', '.join(required)}; export it again")
     missing = [column for column in required if column not in header]
@@ -184,12 +185,6 @@ def _header(path: AnyPath, row_1: Sequence[str], required: Sequence[str], used: 
     if twice:
         raise PipelineError(f"{path}: row 1 names column(s) {', '.join(map(ascii, twice))} twice; keep one of each")
     return header
-
-
-def _called(header: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """The header with the names of wanted columns as these are spelt, where they differ in case and blanks only."""
-    spelt = {" ".join(name.lower().split()): name for name in wanted if name not in header}
-    return [spelt.get(" ".join(name.lower().split()), name) for name in header]
 
 
 def row_ranges(rows: Iterable[int]) -> str:

@@ -123,8 +123,12 @@ def _expected(
     if len(new) > SAMPLE_FILES or sum(files[path].bytes for path in new.values()) > SCANNED_BYTES:
         unknown = _estimate({path: files[path].bytes for path in new.values()}, data)
         return StoreAudio(_distinct(sources), unknown, tuple(new) if since else (), gone)
-    scanned = {name: _scan(path, data) for name, path in new.items()}
-    usable = {name: source for name, source in scanned.items() if source is not None}
+    scanned = {name: scan_file(place(path), data) for name, path in new.items()}
+    usable = {
+        name: Source(scan.sha256, new[name], scan.duration_s, read_as=scan.read_as)
+        for name, scan in scanned.items()
+        if not scan.code
+    }
     return StoreAudio(_distinct([*sources, *usable.values()]), new=tuple(usable) if since else (), gone=gone)
 
 
@@ -156,11 +160,6 @@ def _without_end(name_column: str) -> frozenset[str]:
 
 def _distinct(sources: Sequence[Source]) -> tuple[Source, ...]:
     return tuple({source.sha256: source for source in sources}.values())
-
-
-def _scan(path: str, data: DataParams) -> Source | None:
-    scan = scan_file(place(path), data)
-    return None if scan.code else Source(scan.sha256, path, scan.duration_s, read_as=scan.read_as)
 
 
 def _estimate(sizes: Mapping[str, int], data: DataParams) -> UnknownFiles:

@@ -3,19 +3,16 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import joblib
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from birdcache.arrays import spread
+from birdcache.arrays import Floats32, spread
 from birdcache.audio.listing import left_out_lines
 from birdcache.audio.read import waveform_blocks
 from birdcache.errors import PipelineError
 from birdcache.params.model import Params
-from birdcache.params.sections import MachineParams
-from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath, place
 from cache import tables
 from cache.remote_pool import open_pool
@@ -89,7 +86,9 @@ def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding:
     notes += _machine_notes(moving, params)
     builders = {name: open_builder(name, params) for name in moving}
     root = builders[moving[0]].root
-    free, workers = free_bytes(root), _workers(params.machine)
+    machine = params.machine
+    is_remote = machine.backend == "dask" and machine.scheduler  # whose processes are not counted
+    free, workers = free_bytes(root), machine.workers or (1 if is_remote else int(joblib.cpu_count()))
     costs = [_view_cost(f"{STAGE}{name}", builder, audio, workers) for name, builder in builders.items()]
     return Decoding(
         tuple(store for stores, _ in costs for store in stores),
@@ -99,11 +98,6 @@ def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding:
         None if free is None else free / 1e9,
         tuple(notes),
     )
-
-
-def _workers(machine: MachineParams) -> int:
-    """Number of processes that will decode, without those of a remote cluster."""
-    return machine.workers or (1 if machine.backend == "dask" and machine.scheduler else int(joblib.cpu_count()))
 
 
 def _machine_notes(views: Sequence[str], params: Params) -> Iterator[str]:
@@ -192,26 +186,17 @@ def measured_rate(stage: str, builder: Builder, files: Sequence[AnyPath]) -> Rat
 
 
 def _decoded_s(builder: Builder, file: AnyPath) -> float:
-    """Seconds of audio decoded and quantised; 0 for a file that cannot be decoded."""
-    decoded = _Beginning(file, builder.view)
+    """Seconds of audio decoded and quantised, from the beginning; 0 for a file that cannot be decoded."""
+    view, spare = builder.view, room(builder.view)
+    pieces, samples = list[Floats32](), 0
     try:
-        for values in spectrogram_blocks(decoded, builder.view):
+        for piece in waveform_blocks(file, view.sample_rate_hz, lead=spare, read_as=""):
+            pieces.append(piece)
+            samples += len(piece) - spare
+            if samples >= MEASURED_S * view.sample_rate_hz:
+                break
+        for values in spectrogram_blocks(pieces, view):
             builder.quantizer.encode(values)
     except PipelineError:
         return 0.0
-    return decoded.samples / builder.view.sample_rate_hz
-
-
-class _Beginning:
-    """The first `MEASURED_S` of a recording as blocks for the front end; counts the samples."""
-
-    def __init__(self, file: AnyPath, view: MelView | PcenView) -> None:
-        self._file, self._view, self.samples = file, view, 0
-
-    def __iter__(self) -> Iterator[Any]:
-        rate_hz, spare = self._view.sample_rate_hz, room(self._view)
-        for piece in waveform_blocks(self._file, rate_hz, lead=spare, read_as=""):
-            self.samples += len(piece) - spare
-            yield piece
-            if self.samples >= MEASURED_S * rate_hz:
-                return
+    return samples / view.sample_rate_hz

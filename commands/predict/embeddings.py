@@ -47,7 +47,9 @@ def write_embeddings(path: Path, files: Iterable[tuple[Path, FileScores]], windo
         features_WE = scores.embedding
         assert features_WE is not None
         if not names:
-            _create(group, features_WE.shape[1])
+            kinds = {"embedding": ("float32", features_WE.shape[1:]), "file": ("int32", ()), "start_s": ("float64", ())}
+            for array, (dtype, row) in kinds.items():
+                group.create_array(array, shape=(0, *row), chunks=(CHUNK_WINDOWS, *row), dtype=dtype)
         windows = np.arange(len(features_WE))
         group["embedding"].append(features_WE)  # type: ignore[union-attr]
         group["file"].append(np.full(len(windows), len(names), np.int32))  # type: ignore[union-attr]
@@ -66,10 +68,3 @@ def _is_ours(path: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return set(attributes) == set(ATTRIBUTES) and {each.name for each in path.iterdir()} <= {*ARRAYS, "zarr.json"}
-
-
-def _create(group: object, features: int) -> None:
-    make = group.create_array  # type: ignore[attr-defined]
-    make("embedding", shape=(0, features), chunks=(CHUNK_WINDOWS, features), dtype="float32")
-    make("file", shape=(0,), chunks=(CHUNK_WINDOWS,), dtype="int32")
-    make("start_s", shape=(0,), chunks=(CHUNK_WINDOWS,), dtype="float64")

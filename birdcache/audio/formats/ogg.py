@@ -26,15 +26,16 @@ def probe_ogg(file: BinaryIO) -> AudioHeader:
     for page in pages:
         stream.take(page)
     header, window = stream.audio_header(), Window(file)
-    behind = window.size - stream.end
+    end = stream.last.end
+    behind = window.size - end
     if not behind:
         return header
-    if not header.ended and behind_tags(window, stream.end) < window.size:
-        raise RejectedAudio("damaged", f"at byte {stream.end}, where a page must begin, there is none")
-    if CAPTURE in window(stream.end, BLOCK_BYTES):
-        raise RejectedAudio("chained", f"pages begin again behind byte {stream.end}, where its sound ends")
+    if not header.ended and behind_tags(window, end) < window.size:
+        raise RejectedAudio("damaged", f"at byte {end}, where a page must begin, there is none")
+    if CAPTURE in window(end, BLOCK_BYTES):
+        raise RejectedAudio("chained", f"pages begin again behind byte {end}, where its sound ends")
     note = Note("bytes-around", f"{behind} bytes behind its sound")
-    return replace(header, notes=(note,), opening=b"", reading=Reading(((0, stream.end),)))
+    return replace(header, notes=(note,), opening=b"", reading=Reading(((0, end),)))
 
 
 class _Stream:
@@ -47,7 +48,7 @@ class _Stream:
         self._serial, self._sequence = page.serial, page.sequence
         self._ended = bool(page.flags & LAST)
         self._packets, self._position, self._within_packet = 1, 0, False
-        self._before, self._last = 0, page
+        self._before, self.last = 0, page
         self._begin, self._headers, self._sound = page.body, b"", page
 
     def take(self, page: Page) -> None:
@@ -58,11 +59,6 @@ class _Stream:
             raise RejectedAudio("damaged", f"the page at byte {page.offset} belongs to another stream")
         if self._ended:
             raise RejectedAudio("damaged", f"goes on at byte {page.offset}, after the page that says to be the last")
-        self._follow(page)
-        self._last = page
-        self._ended = bool(page.flags & LAST)
-
-    def _follow(self, page: Page) -> None:
         if page.sequence != (self._sequence + 1) % SEQUENCES:
             raise RejectedAudio("damaged", f"page {page.sequence} at byte {page.offset} follows page {self._sequence}")
         if bool(page.flags & CONTINUED) != self._within_packet:
@@ -82,11 +78,7 @@ class _Stream:
         self._packets += len(page.lacing) - page.lacing.count(UNBROKEN)
         if page.lacing:
             self._within_packet = page.lacing[-1] == UNBROKEN
-
-    @property
-    def end(self) -> int:
-        """The place behind the last page."""
-        return self._last.end
+        self.last, self._ended = page, bool(page.flags & LAST)
 
     def audio_header(self) -> AudioHeader:
         """The header of the whole stream, once all its pages are taken."""
@@ -95,13 +87,13 @@ class _Stream:
         identity = self._identity
         if self._packets <= identity.header_packets and not self._ended:
             raise RejectedAudio("truncated", "ends before its first sound")
-        held = identity.samples(self._headers, self._last)
+        held = identity.samples(self._headers, self.last)
         if self._position - self._before < held - 2 * identity.longest:
             raise RejectedAudio(
                 "damaged", f"its last page ends {self._position - self._before} samples on, but holds {held}"
             )
         frames = self._position - identity.skipped
         check_length(frames if self._packets > identity.header_packets else 0, identity.sample_rate_hz)
-        is_last = self._last.granule == self._position
+        is_last = self.last.granule == self._position
         opening = identity.opening(self._begin, self._headers, self._sound) if is_last else b""
         return AudioHeader(identity.sample_rate_hz, identity.channels, frames, ended=self._ended, opening=opening)

@@ -80,7 +80,7 @@ class Window:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.size = size_of(file)
+        self.size = file.seek(0, os.SEEK_END)
         self._start, self._held, self._least = 0, b"", FIRST_BYTES
 
     def __call__(self, place: int, count: int) -> bytes:
@@ -92,11 +92,3 @@ class Window:
             self._least = min(2 * self._least, BLOCK_BYTES)  # who walks on reads more at a time, who jumps does not
             self._start, begin = place, 0
         return self._held[begin : begin + count]
-
-
-def size_of(file: BinaryIO) -> int:
-    """Bytes of a file; its place stays."""
-    place = file.tell()
-    size = file.seek(0, os.SEEK_END)
-    file.seek(place)
-    return size
