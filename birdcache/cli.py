@@ -33,13 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """Import the command's module, which may take seconds, and run it.
-
-    Raises
-    ------
-    BirdcacheError
-        From the command, or if it needs a checkout and there is none.
-    """
+    """Import the command's module, which may take seconds, and run it; a BirdcacheError if it needs a checkout."""
     if chosen.command in ANYWHERE:
         importlib.import_module(ANYWHERE[chosen.command].module).run(chosen)
         return

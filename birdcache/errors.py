@@ -65,13 +65,7 @@ def run_stage(main: Callable[[], None]) -> None:
 
 
 def check_open_files() -> None:
-    """Refuse to begin what would break off in the middle, since too few files may be open at once.
-
-    Raises
-    ------
-    CommandError
-        With the command that allows more.
-    """
+    """Refuse to begin what would break off in the middle, since too few files may be open: a CommandError."""
     allowed = allow_open_files(WANTED_FILES)
     if allowed < FEWEST_FILES:
         raise CommandError(
@@ -81,13 +75,7 @@ def check_open_files() -> None:
 
 
 def report_problems(main: Callable[[], None]) -> None:
-    """Run `main`; print a problem of the user's, the disk or a GPU on standard error, without a traceback.
-
-    Raises
-    ------
-    SystemExit
-        With status 1, after the message was printed.
-    """
+    """Run `main`; print a problem of the user's, the disk or a GPU without a traceback, and exit with status 1."""
     try:
         main()
     except BirdcacheError as error:

@@ -45,13 +45,7 @@ def checksummed_json(content: dict[str, Any], *, canonical: bool = False) -> byt
 
 
 def verified_json(data: bytes, *, canonical: bool = False) -> dict[str, Any]:
-    """The content that `checksummed_json` wrote.
-
-    Raises
-    ------
-    ValueError
-        If it is no such JSON, or any byte has changed.
-    """
+    """The content that `checksummed_json` wrote; a ValueError if it is no such JSON, or any byte has changed."""
     try:
         content = json.loads(data)
     except RecursionError:
@@ -115,13 +109,7 @@ def remove_tree(folder: Path) -> None:
 
 @contextmanager
 def writing(what: Path) -> Iterator[None]:
-    """Turn an OSError into a StoreError that names the file and the way out.
-
-    Raises
-    ------
-    StoreError
-        If `what` cannot be written.
-    """
+    """Turn an OSError into a StoreError that says that `what` cannot be written, and the way out."""
     try:
         yield
     except (ConnectionError, TimeoutError):  # of a cluster
@@ -174,13 +162,7 @@ def _replacing(path: Path, mode: str, **how: Any) -> Iterator[IO[Any]]:
 
 
 def write_report(report: dict[str, Any], path: Path) -> None:
-    """Write a report as indented JSON, keys in the order given: the same bytes for the same content.
-
-    Raises
-    ------
-    StoreError
-        If the disk refuses.
-    """
+    """Write a report as indented JSON, keys in the order given; a StoreError if the disk refuses."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, readable_json(report) + b"\n")

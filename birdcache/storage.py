@@ -21,13 +21,7 @@ def place(text: str) -> AnyPath:
 
 
 def remote(url: str) -> UPath:
-    """A URL as a path that fsspec opens.
-
-    Raises
-    ------
-    StoreError
-        If nothing that is installed opens such URLs.
-    """
+    """A URL as a path that fsspec opens; a StoreError if nothing that is installed opens such URLs."""
     from upath import UPath
 
     try:

@@ -151,13 +151,7 @@ class _RowReader:
 
 
 def read_header(path: AnyPath, bounds: Bounds) -> list[str]:
-    """Row 1 of a user's CSV file, without outer spaces; [] if the file is empty.
-
-    Raises
-    ------
-    PipelineError, StoreError
-        As `read_user_table`.
-    """
+    """Row 1 of a user's CSV file, without outer spaces; [] if the file is empty; errors as of `read_user_table`."""
     return _row_1(path, read_records(path, bounds), tabs=False)
 
 

@@ -43,13 +43,7 @@ class Ladder(Section):
         return [*self.rungs, *self.ablations]
 
     def member(self, run: str) -> Member:
-        """The member that a rung or an ablation trains.
-
-        Raises
-        ------
-        ValidationError
-            If an ablation changes an unknown key of its rung or breaks a rule.
-        """
+        """The member that a rung or an ablation trains; errors as of `ablated`."""
         if run in self.rungs:
             return self.rungs[run]
         ablation = self.ablations[run]
@@ -57,13 +51,7 @@ class Ladder(Section):
 
 
 def ablated(rung: Member, without: dict[str, Any]) -> Member:
-    """A rung with some keys of its section changed, nested alike.
-
-    Raises
-    ------
-    ValidationError
-        If a key is unknown or a value breaks a rule.
-    """
+    """A rung with keys of its section changed, nested alike; a ValidationError if one is unknown or breaks a rule."""
     return Member.model_validate(merged(rung.model_dump(), without))
 
 

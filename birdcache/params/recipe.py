@@ -190,13 +190,7 @@ class Member(Section):
 
 
 def resolve_recipe(recipe: Recipe, override: Mapping[str, Any]) -> Recipe:
-    """Apply a member's overrides (nested like the recipe) to a recipe.
-
-    Raises
-    ------
-    ValidationError
-        If an override names an unknown key or breaks a rule.
-    """
+    """A recipe with a member's overrides, nested alike; a ValidationError if a key is unknown or breaks a rule."""
     return Recipe.model_validate(merged(recipe.model_dump(), override))
 
 

@@ -93,13 +93,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The content of a YAML text.
-
-    Raises
-    ------
-    ValueError
-        If it is not YAML 1.2 within the bounds of this module; says where.
-    """
+    """The content of a YAML text; a ValueError says where it is not YAML 1.2 within the bounds of this module."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner, yaml.Composer = _BoundedScanner, _BoundedComposer
     try:

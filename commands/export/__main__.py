@@ -125,13 +125,7 @@ def parity(variant: Variant, compared: ComparedFiles) -> dict[str, Any]:
 
 
 def check_parity(variant: Variant, tolerance: float) -> None:
-    """Refuse a float32 graph whose scores differ from the pipeline's.
-
-    Raises
-    ------
-    CommandError
-        If any score differs by more than the tolerance.
-    """
+    """Refuse a float32 graph of which any score differs from the pipeline's by more than the tolerance."""
     largest = float(variant.differences.max())
     if not largest <= tolerance:
         raise CommandError(

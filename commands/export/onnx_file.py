@@ -74,13 +74,7 @@ def stripped(model: ModelProto) -> ModelProto:
 
 
 def check_operators(model: ModelProto) -> None:
-    """Refuse operators outside ONNX's standard domain, and those that some runtimes lack.
-
-    Raises
-    ------
-    CommandError
-        If there is one.
-    """
+    """Refuse operators outside ONNX's standard domain, and those that some runtimes lack, by a CommandError."""
     foreign = {node.domain for node in model.graph.node} - STANDARD | {each.domain for each in model.functions}
     unwanted = {node.op_type for node in model.graph.node} & UNWANTED
     if foreign or unwanted:

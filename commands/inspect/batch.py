@@ -38,13 +38,7 @@ class FirstBatch:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write reports/batch/<member>.png.
-
-    Raises
-    ------
-    CommandError
-        If the member or the fold does not exist, or --clips or --epoch is below 1.
-    """
+    """Write reports/batch/<member>.png; a CommandError if an argument is out of bounds."""
     if arguments.clips < 1 or arguments.epoch < 1:
         raise CommandError(f"--clips {arguments.clips} --epoch {arguments.epoch}: both must be at least 1")
     split = split_of(arguments.member, arguments.fold)
@@ -59,13 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def first_batch(split: TrainingSplit, epoch: int) -> FirstBatch:
-    """The first batch of an epoch, made as in training.
-
-    Raises
-    ------
-    CommandError
-        If an epoch has no batch.
-    """
+    """The first batch of an epoch, made as in training; a CommandError if it has none."""
     batches = split.batches(split.model())
     plan = next(batches.planner.epoch(epoch), None)
     if plan is None:

@@ -24,14 +24,7 @@ MEANINGS = {"restored": "DVC has the results of these inputs and restores them",
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the plan; with --json, also write it to a file.
-
-    Raises
-    ------
-    BirdcacheError
-        If `dvc repro` could not run: no pipeline, wrong parameters, a view or member that cannot be built, an
-        unreadable data set.
-    """
+    """Print the plan; with --json, also write it to a file. What would end `dvc repro` at once ends this, too."""
     check_open_files()
     params = parameters.load()
     if trouble := git_trouble():

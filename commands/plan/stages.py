@@ -47,13 +47,7 @@ class StagePlan:
 
 
 def plan_stages() -> list[StagePlan]:
-    """Plan every stage of dvc.yaml, in the order of `dvc repro`.
-
-    Raises
-    ------
-    CommandError
-        If this folder is not a DVC project with a pipeline, or DVC cannot read it.
-    """
+    """Plan every stage of dvc.yaml, in the order of `dvc repro`; a CommandError if DVC cannot read this folder."""
     if not Path(PIPELINE).is_file():
         raise CommandError("dvc.yaml: no such file; run this in a checkout of birdcache, or `git checkout dvc.yaml`")
     try:

@@ -16,13 +16,7 @@ ARRAYS, ATTRIBUTES = ("embedding", "file", "start_s"), ("files", "window_s", "mo
 
 
 def check_embeddings(path: Path) -> None:
-    """Refuse to overwrite anything but embeddings; refuse to start without zarr.
-
-    Raises
-    ------
-    CommandError
-        If the path holds anything else, or zarr is not installed.
-    """
+    """Refuse, by a CommandError, to overwrite anything but embeddings, and to start without zarr."""
     try:
         import zarr  # noqa: F401
     except ImportError:

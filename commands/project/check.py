@@ -30,13 +30,7 @@ def main() -> None:
 
 
 def check_params(params: Params) -> None:
-    """Refuse views and members that cannot be built; print what is worth telling about the others.
-
-    Raises
-    ------
-    CommandError
-        With all problems.
-    """
+    """Refuse views and members that cannot be built, with all problems; print what is worth telling of the others."""
     remarks, problems = tried(params)
     if problems:
         raise CommandError("\n".join(problems))

@@ -40,13 +40,7 @@ class Finding:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the findings.
-
-    Raises
-    ------
-    CommandError
-        If a problem keeps the pipeline from running.
-    """
+    """Print the findings; a CommandError if a problem keeps the pipeline from running."""
     machine = (_python, _open_files, _packages, _extras, _codecs, _device, _disk, _links)
     project = (_urls, _dvc, _data, _params, _members)
     findings = [finding for check in (*machine, *project) for finding in check()]

@@ -20,13 +20,7 @@ IGNORE_FILE = ".dvcignore"
 
 
 def check_hashable(*folders: Path) -> None:
-    """Refuse to begin what DVC would not end.
-
-    Raises
-    ------
-    CommandError
-        If there are files that DVC cannot hash: each with its way out.
-    """
+    """Refuse to begin what DVC would not end: a CommandError names files that it cannot hash, each with its way out."""
     found = [
         f"  {printable(str(each.path))}: {each.why}; {each.hint}" for folder in folders for each in unhashable(folder)
     ]

@@ -14,13 +14,7 @@ RESULTS = ("reports/ladder.md", "reports/ladder.png", "reports/ladder.csv")
 
 
 def run(_: argparse.Namespace) -> None:
-    """Run the stages of the ladder, and whatever they need.
-
-    Raises
-    ------
-    CommandError
-        If there is no ladder to run, or one of its stages failed.
-    """
+    """Run the stages of the ladder and whatever they need; a CommandError if there are none, or one failed."""
     params = parameters.load()
     ladder = params.ladder
     if not PIPELINE.is_file():
@@ -37,13 +31,7 @@ def run(_: argparse.Namespace) -> None:
 
 
 def check_rungs(params: Params) -> None:
-    """Try the networks of rungs and ablations before anything is trained.
-
-    Raises
-    ------
-    CommandError
-        If some cannot be built, or cannot process their clips.
-    """
+    """Try the networks of rungs and ablations before anything is trained; a CommandError if some cannot be built."""
     from commands.project.check import tried_networks
 
     kind_of = {run: "rungs" if run in params.ladder.rungs else "ablations" for run in params.ladder.trained}

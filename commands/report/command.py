@@ -28,13 +28,7 @@ RESULTS = {
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the table and the paths.
-
-    Raises
-    ------
-    CommandError
-        If nothing has been evaluated yet.
-    """
+    """Print the table and the paths; a CommandError if nothing has been evaluated yet."""
     if not METRICS.is_file():
         raise CommandError(f"{METRICS}: is missing; run `dvc repro`")
     print_summary(json.loads(METRICS.read_text()))

@@ -96,13 +96,7 @@ def ticks_hz(view: MelView | PcenView) -> tuple[Tick, ...]:
 
 
 def sound(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int) -> str:
-    """A piece of an audio file as a data URI.
-
-    Raises
-    ------
-    PipelineError
-        If the file cannot be read, or has changed since stage `recordings`.
-    """
+    """A piece of an audio file as a data URI; a PipelineError if it cannot be read, or has changed since."""
     piece_S = read_piece(audio, start_s, seconds, sample_rate_hz)
     return data_uri("audio/ogg", encoded(faded(piece_S, sample_rate_hz), sample_rate_hz))
 

@@ -20,13 +20,7 @@ View = MelView | PcenView
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Check all requested stores, then fail if any is not intact.
-
-    Raises
-    ------
-    CommandError
-        If a store is corrupted, unfinished, or of another view or version; the details have been printed.
-    """
+    """Check all requested stores, print what is found, then fail by a CommandError if any is not intact."""
     stores = chosen_stores(arguments.store)
     files = recording_files()
     bad = [store for store, view in stores.items() if not _is_intact(store, view, arguments.full, files)]
