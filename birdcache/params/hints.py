@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Annotated, Any, get_args, get_origin
 
+from pydantic.fields import FieldInfo
+
 from birdcache.params.sections import Section
 
 NAMED = "*"  # stands for a name that users choose: of a view, a recipe, a member ...
@@ -41,21 +43,22 @@ def hint(location: Sequence[Any], section: type[Section], whole: type[Section], 
 @cache
 def _keys(section: type[Section]) -> tuple[tuple[str, ...], ...]:
     """The paths of all keys of a section and of those in it."""
-    return tuple(dict.fromkeys(_walked(section, ())))
+    return tuple(dict.fromkeys(path for path, _ in walked(section)))
 
 
-def _walked(annotation: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def walked(annotation: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """All keys of a section and of those in it: the path of each, with its type and rule."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         for name, field in annotation.model_fields.items():
-            yield (*path, name)
-            yield from _walked(field.annotation, (*path, name))
+            yield (*path, name), field
+            yield from walked(field.annotation, (*path, name))
     elif get_origin(annotation) is dict:
-        yield from _walked(get_args(annotation)[1], (*path, NAMED))
+        yield from walked(get_args(annotation)[1], (*path, NAMED))
     elif get_origin(annotation) is Annotated:
-        yield from _walked(get_args(annotation)[0], path)
+        yield from walked(get_args(annotation)[0], path)
     elif annotation is not Any and get_origin(annotation) not in (list, None):
         for choice in get_args(annotation):
-            yield from _walked(choice, path)
+            yield from walked(choice, path)
 
 
 def _fits(pattern: Sequence[str], steps: Sequence[str]) -> bool:

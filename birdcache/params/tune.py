@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, Validat
 from pydantic.fields import FieldInfo
 
 from birdcache.params.checks import beside, kept
+from birdcache.params.hints import walked
 from birdcache.params.recipe import Recipe
 from birdcache.params.rules import valid
 from birdcache.params.sections import LARGEST, Count, CountOrNone, Section, Seed
@@ -76,22 +77,11 @@ class TuneParams(Section):
     keys: dict[str, Space]
 
 
-def recipe_keys(section: type[Section] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:
-    """Every key of a recipe with its type and rule, joined by dots."""
-    found: dict[str, FieldInfo] = {}
-    for name, field in section.model_fields.items():
-        nested = [kind for kind in _kinds(field) if isinstance(kind, type) and issubclass(kind, Section)]
-        if nested:
-            found |= recipe_keys(nested[0], f"{prefix}{name}.")
-        else:
-            found[prefix + name] = field
-    return found
-
-
-def _kinds(field: FieldInfo) -> tuple[Any, ...]:
-    """The types that a field's values may have."""
-    union = get_origin(field.annotation) in (Union, types.UnionType)
-    return get_args(field.annotation) if union else (field.annotation,)
+def recipe_keys() -> dict[str, FieldInfo]:
+    """Every key of a recipe that is no section, with its type and rule, joined by dots."""
+    found = dict(walked(Recipe))
+    sections = {path[:-1] for path in found}
+    return {".".join(path): field for path, field in found.items() if path not in sections}
 
 
 def is_whole(key: str) -> bool:
@@ -101,7 +91,9 @@ def is_whole(key: str) -> bool:
 
 def _number_type(field: FieldInfo) -> type | None:
     """Int or float; None if a field holds neither."""
-    plain = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in _kinds(field)]
+    union = get_origin(field.annotation) in (Union, types.UnionType)
+    kinds = get_args(field.annotation) if union else (field.annotation,)
+    plain = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds]
     return next((kind for kind in plain if kind in (int, float)), None)
 
 

@@ -16,17 +16,19 @@ from birdcache.audio.read import content_sha256
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.bundle.format import SUFFIX, is_bundle
 from birdcache.checkout import project_module
-from birdcache.errors import CommandError, os_trouble
-from birdcache.files import write_rows
+from birdcache.errors import CommandError, TrainError, os_trouble
+from birdcache.files import sha256_hex, write_rows
+from birdcache.npz import read_npz, write_npz
+from birdcache.predict.checked import check_scores
 from birdcache.predict.files import Found, check_name, list_files, result_names
 from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems, forget_tables
 from birdcache.predict.predictor import FileScores, Predictor, score_all_the_same
-from birdcache.predict.results import Results
 from birdcache.progress import Progress
 from birdcache.text import printable
 
 REFUSED, KEPT = "refused.csv", "scores"
 REFUSED_COLUMNS = ("file", "code", "detail", "hint")
+KINDS = {"duration_s": "f0", "members": "f3", "embedding": "f2"}  # of the arrays of a file of scores
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -107,6 +109,38 @@ class Done:
     path: Path
     name: Path
     sha256: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """A folder with a file for each recording that was scored, named by what decides its content."""
+
+    folder: Path
+    digest: str  # of everything besides the recording that decides the scores
+
+    def path(self, sha256: str) -> Path:
+        """The path of the scores of a recording with this content."""
+        return self.folder / f"{sha256_hex(f'{sha256} {self.digest}'.encode())[:32]}.npz"
+
+    def write(self, sha256: str, scores: FileScores) -> None:
+        """Keep the scores of a recording: whole, or not at all."""
+        embedding = np.empty((0, 0), np.float32) if scores.embedding is None else scores.embedding
+        arrays = {"duration_s": np.array(scores.duration_s), "members": scores.members, "embedding": embedding}
+        write_npz(self.path(sha256), arrays)
+
+    def read(self, sha256: str, embed: bool) -> FileScores | None:
+        """Scores that were kept; None if there are none, they are damaged, or features are wanted and missing.
+
+        Those that are no numbers, which older versions kept, are made again, and then refused.
+        """
+        try:
+            content = read_npz(self.path(sha256), KINDS, "")
+            check_scores(content["members"], self.folder, str, axis=1)
+        except TrainError:
+            return None
+        embedding = content["embedding"] if content["embedding"].size else None
+        found = FileScores(float(content["duration_s"]), content["members"], embedding)
+        return None if embed and found.embedding is None else found
 
 
 class Job:

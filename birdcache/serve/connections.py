@@ -13,7 +13,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 
 from birdcache.process import allow_open_files
-from birdcache.serve.answers import HEADERS, TOO_LARGE
+from birdcache.serve.app import HEADERS, TOO_LARGE
 from birdcache.serve.callers import Callers
 from birdcache.serve.jobs import disk_trouble
 

@@ -2,19 +2,25 @@
 
 import argparse
 import os
+import re
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from birdcache.errors import CommandError
+from birdcache.files import lock
 from birdcache.predict.command import open_predictor
 from birdcache.predict.outputs import Wanted
 from birdcache.serve.callers import Callers, listening_socket
-from birdcache.serve.scratch import own_folder
 
 FORM_BYTES = 2**20  # around a file
+PREFIX = "birdcache-serve-"
+NAME = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")  # as tempfile makes them
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -52,6 +58,38 @@ def address_lines(callers: Callers) -> list[str]:
         f"warning: other machines reach {callers.place[0]}; who knows the token in the address may hand in recordings",
         f"{where}; on other machines, put this one's name or address in place of {urlsplit(callers.address).hostname}",
     ]
+
+
+def own_folder(stack: ExitStack) -> Path:
+    """A new folder for recordings, which goes when the stack is closed; those of dead servers are removed, too.
+
+    It is locked while the server lives: so the next one knows what a killed one left.
+    """
+    try:
+        if os.name == "nt":  # which knows no such locks
+            return Path(tempfile.mkdtemp(prefix=PREFIX))
+        for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            with suppress(OSError), ExitStack() as other:
+                if NAME.fullmatch(left.name) and left.lstat().st_uid == os.getuid() and _is_locked(left, other):
+                    shutil.rmtree(left, ignore_errors=True)
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another server may find it before it is locked, and remove it
+                if _is_locked(folder, stack) and folder.exists():
+                    return folder
+    except OSError as error:
+        raise CommandError(
+            f"{error.filename or 'TMPDIR'}: no temporary folder can be made there ({error.strerror}); set TMPDIR to a "
+            "folder on a disk with space"
+        ) from error
+
+
+def _is_locked(folder: Path, stack: ExitStack) -> bool:
+    """Lock a folder, no link to one, until the stack is closed; False if another process holds it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    stack.callback(os.close, handle)
+    return lock(handle)
 
 
 def end_by_signals(clear: Callable[[], None]) -> None:

@@ -1,19 +1,29 @@
-"""Stage `report`: reports/report.html, a page with sounds, and all pictures in reports/figures."""
+"""Stage `report`: reports/report.html, a page with sounds, and all pictures in reports/figures.
 
+Pictures and sounds fill a budget of size, and the browser has a policy for the page.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from birdcache.errors import run_stage
 from birdcache.files import write_durably, writing
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
+from birdcache.templates import environment
 from cache.csv_files import write_csv
 from commands.report.augmentations import augmentation_examples
 from commands.report.clips import gallery, mistakes, unsure
 from commands.report.data_set import data_set
 from commands.report.figures import draw_all
-from commands.report.page import Filled, fill, render
+from commands.report.media import Piece
 from commands.report.quality import quality
 from commands.report.results import PipelineResults, read_results
 from commands.report.timelines import timelines
@@ -22,6 +32,10 @@ from train.paths import REPORTS
 
 PAGE = REPORTS / "report.html"
 MB = 1e6
+WORDS_BYTES = 4000  # text of a piece, without its pictures and sound
+FOLDER = Path(__file__).parent / "templates"
+SCRIPTS = tuple(FOLDER / name for name in ("theme.js", "tables.js", "players.js"))
+STYLES = (FOLDER.parents[2] / "birdcache/serve/static/base.css", FOLDER / "page.css", FOLDER / "parts.css")
 
 
 def main() -> None:
@@ -66,6 +80,56 @@ def pieces(results: PipelineResults, params: Params) -> dict[str, Any]:
         "timelines": timelines(results, report.soundscapes, report.soundscape_s),
         "gallery": gallery(results, report.gallery, report.clip_s),
     }
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The pieces of each list that fit, and the names of the lists that had more."""
+
+    taken: dict[str, list[Piece]]
+    cut: frozenset[str]
+
+
+def fill(queues: Mapping[str, Iterator[Piece]], room_bytes: int) -> Filled:
+    """Take pieces in turn, one from each queue, until it is empty or its next piece does not fit.
+
+    Pieces are made on demand, so at most one per queue is made in vain.
+    """
+    taken: dict[str, list[Piece]] = {name: [] for name in queues}
+    open_queues, cut = dict(queues), set()
+    while open_queues:
+        for name, queue in list(open_queues.items()):
+            piece = next(queue, None)
+            if piece is not None and piece["bytes"] + WORDS_BYTES <= room_bytes:
+                taken[name].append(piece)
+                room_bytes -= piece["bytes"] + WORDS_BYTES
+            else:
+                cut |= {name} if piece is not None else set()
+                del open_queues[name]
+    return Filled(taken, frozenset(cut))
+
+
+def render(sections: dict[str, Any]) -> str:
+    """The HTML of the whole page."""
+    script, page = joined(SCRIPTS), environment(FOLDER).get_template("page.html.j2")
+    return page.render(**sections, policy=policy(script), style=Markup(joined(STYLES)), script=Markup(script))
+
+
+def joined(paths: Iterable[Path]) -> str:
+    """The joined texts of some files."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
+
+
+def policy(script: str) -> str:
+    """Content security policy: the browser may run this one script and fetches nothing.
+
+    Source: Content Security Policy Level 3, W3C.
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; media-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 if __name__ == "__main__":

@@ -146,15 +146,11 @@ def try_sound(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: 
 
 def liveliest(store: Store, audio: AudioFile, clip_s: float) -> tuple[float, float]:
     """Start and length, in seconds, of the piece that most exceeds the usual level of each mel bin."""
-    row = int(store.rows_of([audio.sha256])[0])
-    rate = store.view.sample_rate_hz / store.view.hop
-    frames = store.view.frames(clip_s)
-    if row < 0 or store.frames[row] <= frames:
+    values_TM, frames = piece_of(store, audio.sha256, 0.0, SEARCHED_S), store.view.frames(clip_s)
+    if len(values_TM) <= frames:
         return 0.0, min(clip_s, audio.duration_s)
-    searched = store.empty(min(int(store.frames[row]), store.view.frames(SEARCHED_S)))
-    store.copy_frames(row, 0, searched)
-    begin = loudest_frame(store.quantizer.decode(searched), frames)
-    return begin / rate, min(clip_s, audio.duration_s - begin / rate)
+    begin_s = loudest_frame(values_TM, frames) * store.view.hop / store.view.sample_rate_hz
+    return begin_s, min(clip_s, audio.duration_s - begin_s)
 
 
 def loudest_frame(values_TM: Floats32, frames: int) -> int:

@@ -22,7 +22,8 @@ View = MelView | PcenView
 def run(arguments: argparse.Namespace) -> None:
     """Check all requested stores, print what is found, then fail by a CommandError if any is not intact."""
     stores = chosen_stores(arguments.store)
-    files = recording_files()
+    listed = [table for table in (tables.AUDIO, tables.SOUNDSCAPES) if table.path.is_file()]
+    files = {source.sha256: source.path for table in listed for source in read_sources(table)}
     bad = [store for store, view in stores.items() if not _is_intact(store, view, arguments.full, files)]
     if bad:
         raise CommandError(f"{len(bad)} of {len(stores)} stores are not intact; the lines above say how to repair them")
@@ -49,12 +50,6 @@ def chosen_stores(wanted: str | None) -> dict[Path, View | None]:
 
 def _stores_of(views: Mapping[str, View]) -> dict[Path, View]:
     return {CACHE / f"{name}{kind}": view for name, view in views.items() for kind in KINDS}
-
-
-def recording_files() -> dict[str, str]:
-    """Path of each audio file that stage `recordings` has listed, by its SHA-256."""
-    listed = [table for table in (tables.AUDIO, tables.SOUNDSCAPES) if table.path.is_file()]
-    return {source.sha256: source.path for table in listed for source in read_sources(table)}
 
 
 def _is_intact(store: Path, view: View | None, full: bool, files: Mapping[str, str]) -> bool:

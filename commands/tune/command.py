@@ -87,7 +87,8 @@ def overview(search: Search, outcomes: list[Outcome]) -> str:
 
 def run_trials(search: Search, study: Study) -> None:
     """Run the missing trials, with a line for each and a progress bar that counts epochs."""
-    outcomes, longest = search.outcomes(study), longest_training(search)
+    outcomes, epochs = search.outcomes(study), search.tune.keys.get("epochs")
+    longest = search.split.member.recipe.epochs if epochs is None else int(max(values_of(epochs).values()))
     missing = search.tune.trials - len(outcomes)
     if missing <= 0:
         return
@@ -97,12 +98,6 @@ def run_trials(search: Search, study: Study) -> None:
             progress.update(longest - outcome.epochs)
             outcomes.append(outcome)
             progress.say(line(outcome, search.tune, best_of(outcomes, search.maximises)))
-
-
-def longest_training(search: Search) -> int:
-    """Epochs of the longest possible trial."""
-    space = search.tune.keys.get("epochs")
-    return search.split.member.recipe.epochs if space is None else int(max(values_of(space).values()))
 
 
 def line(outcome: Outcome, tune: TuneParams, best: Outcome | None) -> str:

@@ -76,7 +76,7 @@ def test_environments_are_made_in_one_place() -> None:
     makers = [path.relative_to(ROOT).as_posix() for path in FILES if made.search(path.read_text())]
     assert makers == ["birdcache/templates.py"]
     marked = [path.relative_to(ROOT).as_posix() for path in FILES if "Markup(" in path.read_text()]
-    assert marked == ["commands/report/charts.py", "commands/report/page.py"], "own scripts, styles and charts alone"
+    assert marked == ["commands/report/build.py", "commands/report/charts.py"], "own scripts, styles and charts alone"
 
 
 def test_names_in_a_model_card_are_words() -> None:

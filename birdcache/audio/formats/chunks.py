@@ -71,15 +71,11 @@ class Chunks:
             return None
         name, size = grammar.head.unpack(head)
         if name == grammar.sound:
-            size = self._long_size(size)
+            if size == 2**32 - 1 and b"ds64" in self._found:  # where RF64 has what four bytes do not hold
+                size = int.from_bytes(self.content(b"ds64", 16)[8:16], "little")
         elif size < grammar.counted or place + size - grammar.counted > self._window.size - size_of_head:
             return None
         return name, place + size_of_head, max(0, size - grammar.counted)
-
-    def _long_size(self, size: int) -> int:
-        """The size of the sound, which RF64 has in another chunk where four bytes do not hold it."""
-        is_elsewhere = size == 2**32 - 1 and b"ds64" in self._found
-        return int.from_bytes(self.content(b"ds64", 16)[8:16], "little") if is_elsewhere else size
 
     def _behind(self, start: int, size: int) -> int:
         """The place behind a chunk. Some writers forget the padding, which is of zeros where there is any."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from birdcache.bundle.format import OUTSIDE, Input
-from birdcache.bundle.waveform import WaveformRows
+from birdcache.bundle.scores import WaveformRows
 
 Floats = npt.NDArray[np.float32]
 WAVE = np.arange(1, 101, dtype=np.float32)

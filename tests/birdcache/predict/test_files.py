@@ -29,10 +29,10 @@ from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError
 from birdcache.predict import command as predict
 from birdcache.predict.clip_scores import window_ids
+from birdcache.predict.command import Results
 from birdcache.predict.files import Found, check_name, list_files, result_names
 from birdcache.predict.outputs import Scored, Wanted, detection_rows
 from birdcache.predict.predictor import Facts, FileScores
-from birdcache.predict.results import Results
 from tests.fixtures.bundle import Exported
 from tests.fixtures.mpeg import with_total, written
 from tests.fixtures.tiny import RATE_HZ, SPECIES, song

@@ -21,7 +21,7 @@ from birdcache.audio.paths import Bounds
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import TrainError
 from birdcache.predict.predictor import FileScores
-from birdcache.serve.answers import rounded
+from birdcache.serve.app import rounded
 from birdcache.serve.jobs import JobQueue
 from birdcache.serve.spectrum import as_bytes
 from tests.birdcache.serve.conftest import LABELS, MOST, RATE_HZ, FakePredictor, finished, hand_in, sound

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from birdcache.errors import CommandError
-from birdcache.serve.scratch import own_folder
+from birdcache.serve.server import own_folder
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import torch
 
 from birdcache.bundle.format import Input
-from birdcache.bundle.scores import first_frames
-from birdcache.bundle.waveform import WaveformRows
+from birdcache.bundle.scores import WaveformRows, first_frames
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_of
 from commands.export.graph import WeightedModel

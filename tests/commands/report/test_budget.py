@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from commands.report.page import WORDS_BYTES, fill
+from commands.report.build import WORDS_BYTES, fill
 
 
 def pieces(kind: str, *sizes: int, made: list[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -20,10 +20,10 @@ from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from cache import report_tables, tables
 from cache.tables import Col
 from commands.report import build
+from commands.report.build import SCRIPTS, joined, policy
 from commands.report.charts import NAMED_AT_MOST, short
 from commands.report.clips import least_sure, loudest_frame, worst
 from commands.report.data_set import class_table, fold_chart, tail_chart
-from commands.report.page import SCRIPTS, joined, policy
 from commands.report.results import read_report, read_results
 from tests.conftest import TinyProject
 from tests.fixtures.browser import Browser
