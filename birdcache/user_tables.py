@@ -52,9 +52,8 @@ class UserTable:
         PipelineError
             If any row breaks any rule.
         """
-        found = {**self.problems, **{rule: list(mask.index[mask]) for mask, rule in problems if mask.any()}}
-        if found:
-            lines = [f"  row(s) {row_ranges(rows)}: {rule}" for rule, rows in found.items()]
+        found = {**self.problems, **{rule: list(mask.index[mask]) for mask, rule in problems}}
+        if lines := [f"  row(s) {row_ranges(rows)}: {rule}" for rule, rows in found.items() if rows]:
             first = "row 1 is the header" if self.header else "rows are lines of the file"
             raise PipelineError("\n".join([f"{self.path}: {len(lines)} problem(s); {first}", *lines]))
 

@@ -52,8 +52,7 @@ def read_audacity(path: Path, bounds: Bounds) -> AnnotationTable:
     cells = pd.DataFrame(list(labels.values()), columns=["start_s", "end_s", "label", "score"], dtype=str)
     cells.index = pd.Index(list(labels), dtype=int)
     wrong = mixed(cells[["start_s", "end_s"]])
-    if wrong.any():
-        problems[MIXED_RULE] = list(wrong.index[wrong])
+    problems[MIXED_RULE] = list(wrong.index[wrong])
     cells = cells.assign(**{name: cells[name].map(point) for name in ("start_s", "end_s")})
     file: Any = [names_of_table(path, bounds.root)] * len(cells)
     return AnnotationTable(path, cells.assign(file=file), problems, header=False, called=CALLED)

@@ -107,7 +107,7 @@ def _checked(table: UserTable) -> UserTable:
         wrong |= cells[name].map(point).map(seconds).isna() & (cells[name] != "")
     wrong &= cells.index.isin(table.padded)
     rule = "does not have as many cells as row 1, and not only its last ones are missing; add them"
-    problems = {**table.problems, rule: list(cells.index[wrong])} if wrong.any() else table.problems
+    problems = {**table.problems, rule: list(cells.index[wrong])}
     return UserTable(table.path, cells[~wrong], problems, table.padded)
 
 
@@ -133,7 +133,7 @@ def _times(table: UserTable, kind: Columns) -> tuple[pd.DataFrame, dict[str, lis
     names = [kind.begin, kind.end, *([OFFSET] if OFFSET in table.cells and kind is RAVEN else [])]
     wrong = mixed(table.cells[names])
     cells = table.cells.assign(**{name: table.cells[name].map(point) for name in names})[~wrong]
-    problems = {**table.problems, MIXED_RULE: list(wrong.index[wrong])} if wrong.any() else dict(table.problems)
+    problems = {**table.problems, MIXED_RULE: list(wrong.index[wrong])}
     if kind is not KALEIDOSCOPE and OFFSET not in names:
         return cells, problems
     begin, end = cells[kind.begin].map(seconds), cells[kind.end].map(seconds)
@@ -143,8 +143,7 @@ def _times(table: UserTable, kind: Columns) -> tuple[pd.DataFrame, dict[str, lis
     known = begin.notna() & end.notna() & offset.notna()
     several = any(len(set(cells[name])) > 1 for name in (FILE, PATH) if name in cells.columns)
     unknown = offset.isna() & (several or bool((offset != begin)[known].any()))
-    if unknown.any():
-        problems[OFFSET_RULE] = list(cells.index[unknown])
+    problems[OFFSET_RULE] = list(cells.index[unknown])
     moved = known & (offset != begin)  # adding to others could change their last digit
     end_s = (offset + (end - begin)).round(DIGITS)
     times = {BEGIN: cells[BEGIN].where(~moved, cells[OFFSET]), END: cells[END].where(~moved, end_s.map(repr))}

@@ -23,6 +23,7 @@ _STARTS = re.compile(
     rb"OggS|fLaC|ID3[\2-\4]|caff|riff|wvpk|MAC |\.snd|(RIFF|RIFX|RF64|BW64)....WAVE|FORM....AIF", re.DOTALL
 )
 NAME_HINT = "rename it"
+Reason = tuple[str, str, str]  # why a file is left out: a code, the detail and the way out
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Listing:
     # recording beside it has its name
     others: int = 0
 
-    def setting_aside(self, is_wrong: Callable[[AnyPath], bool], reason: tuple[str, str, str]) -> Listing:
-        """The same, but without the files of which that is true; `reason` is a code, the detail and the way out."""
+    def setting_aside(self, is_wrong: Callable[[AnyPath], bool], reason: Reason) -> Listing:
+        """The same, but without the files of which that is true."""
         wrong = [path for path in self.used if is_wrong(path)]
         aside = set(wrong)
         used = tuple(path for path in self.used if path not in aside)
@@ -65,18 +66,17 @@ def list_audio(folder: AnyPath, bounds: Bounds, without: Sequence[AnyPath] = ())
     rest = [each for each in entries if each.path not in taken]
     foreign = [each for each in rest if not each.why and is_foreign(each.path) and not _has_copy(each.path, names)]
     convert = conversion(folder, {each.path.suffix for each in foreign})
-    left_out = [rejected for each in rest if (rejected := _reason(each, names, convert))]
+    reasons = ((each.path, reason) for each in rest if (reason := _reason(each, names, convert)))
+    left_out = [RejectedAudio(*reason, printable(str(path))) for path, reason in reasons]
     return Listing(tuple(used), tuple(left_out), len(rest) - len(left_out))
 
 
-def _fault(entry: Entry) -> RejectedAudio | None:
+def _fault(entry: Entry) -> Reason | None:
     """Why a file that is or may be sound cannot be opened, or stand in a table."""
     if entry.why:
-        return RejectedAudio("unreadable", entry.why, entry.hint, printable(str(entry.path)))
-    if not is_printable(str(entry.path)):
-        detail = "its name is not printable text in UTF-8"
-        return RejectedAudio("unreadable", detail, NAME_HINT, printable(str(entry.path)))
-    return None
+        return "unreadable", entry.why, entry.hint
+    is_named = is_printable(str(entry.path))
+    return None if is_named else ("unreadable", "its name is not printable text in UTF-8", NAME_HINT)
 
 
 def _has_copy(path: AnyPath, names: set[str]) -> bool:
@@ -84,18 +84,16 @@ def _has_copy(path: AnyPath, names: set[str]) -> bool:
     return path.as_posix() in names or path.with_suffix("").as_posix() in names
 
 
-def _reason(entry: Entry, names: set[str], convert: str) -> RejectedAudio | None:
+def _reason(entry: Entry, names: set[str], convert: str) -> Reason | None:
     """Why a file that is not used is left out; None for one that is no sound, or converted."""
     path = entry.path
     if is_recording(path) or entry.is_folder or (entry.why and is_foreign(path)):
         return _fault(entry)
     if is_foreign(path):
-        copied = _has_copy(path, names)
-        return None if copied else RejectedAudio("not-used", "must be converted first", convert, printable(str(path)))
+        return None if _has_copy(path, names) else ("not-used", "must be converted first", convert)
     if not entry.why and _begins_like_sound(path):
         hint = f"give it the ending of its format ({AUDIO_EXTENSIONS[0]}, ...), or move it away"
-        detail = "begins like sound, but its name does not end so"
-        return RejectedAudio("not-used", detail, hint, printable(str(path)))
+        return "not-used", "begins like sound, but its name does not end so", hint
     return None
 
 

@@ -17,7 +17,7 @@ from birdcache.arrays import Floats32, Floats64
 from birdcache.audio.suffixes import TYPES
 from birdcache.predict.outputs import WRITERS, Wanted
 from birdcache.serve.jobs import MOST_KEPT, BusyError, JobQueue, Recording, shown_name, why
-from birdcache.serve.spectrum import pitch_marks
+from birdcache.serve.spectrum import PITCH_HZ, RATE_HZ
 from birdcache.templates import environment
 
 BASE, TEMPLATES = Path(__file__).parent / "static/base.css", Path(__file__).parent / "templates"
@@ -163,6 +163,7 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
         return {"state": recording.state, "share": round(recording.share, 3)}
     scored, shape = recording.scored, recording.spectrum.shape
     scores_WK, above_K = rounded(scored.scores, wanted.above)
+    pitch = [(hertz, round(2 * hertz / RATE_HZ, 4)) for hertz in PITCH_HZ]  # with its place: 0 lowest, 1 highest
     return {
         "state": "done",
         "name": recording.name,
@@ -173,7 +174,7 @@ def result(recording: Recording, wanted: Wanted) -> dict[str, Any]:
         "names": [wanted.facts.names.get(label, "") for label in wanted.facts.labels],
         "above": above_K.tolist(),
         "scores": scores_WK.tolist(),
-        "spectrogram": {"frames": shape[0], "bins": shape[1], "pitch": pitch_marks()},
+        "spectrogram": {"frames": shape[0], "bins": shape[1], "pitch": pitch},
     }
 
 

@@ -65,11 +65,6 @@ def _frames(held_S: Floats32, frames: int) -> Floats32:
     return np.asarray(10 * np.log10(np.maximum(power_TF, FLOOR)), np.float32)
 
 
-def pitch_marks() -> list[tuple[float, float]]:
-    """Frequencies in hertz, and their heights in a picture: 0 at its lower edge, 1 at its upper."""
-    return [(hertz, round(2 * hertz / RATE_HZ, 4)) for hertz in PITCH_HZ]
-
-
 def as_bytes(values_TF: Floats32) -> Bytes:
     """From 0, dark, to 255, bright: what is quieter or louder than `SHOWN_PERCENT` of all is shown like these."""
     low, high = np.percentile(values_TF, SHOWN_PERCENT)

@@ -42,12 +42,9 @@ def run(arguments: argparse.Namespace) -> None:
         from commands.plan.decoding import plan_decoding  # the pipeline, only if it may decode
 
         decoding = plan_decoding(stages, params)
-    for line in stage_lines(stages):
-        print(line)
+    print("\n".join(stage_lines(stages)))
     if decoding is not None:
-        print()
-        for line in decoding_lines(decoding):
-            print(line)
+        print("\n".join(["", *decoding_lines(decoding)]))
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(as_json(stages, decoding), indent=2) + "\n")
 

@@ -3,13 +3,13 @@
 P member, W window, S shift, N clip, T frame, M mel bin, K class."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from birdcache.arrays import Floats32, Floats64
+from birdcache.arrays import Floats32
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.read import SCORING_VERSION
 from birdcache.files import canonical_json, sha256_hex
@@ -79,11 +79,9 @@ class OneFile:
         middle_SN = cutting.moved_middles_s(self.duration_s)
         clips = clips_at(middle_SN.T.ravel(), 0, count, model.sidecar.member.view, model.clip_frames)
         scores_SNK = scorer.scores(clips, BATCH).reshape(*middle_SN.T.shape, -1).swapaxes(0, 1)
-        check_scores(scores_SNK, name_of(model), self._clip(middle_SN[0]), axis=1)
+        clip = clip_of([self._path.name] * middle_SN.shape[1], middle_SN[0])
+        check_scores(scores_SNK, name_of(model), clip, axis=1)
         return scores_SNK
-
-    def _clip(self, middle_s: Floats64) -> Callable[[int], str]:
-        return clip_of([self._path.name] * len(middle_s), middle_s)
 
     def features(self, model: Model, cutting: Cutting) -> Floats32:
         """Features of the clip nearest to the middle of each window, (W, E)."""
@@ -93,7 +91,8 @@ class OneFile:
         number_N = np.arange(len(middle_s), dtype=np.float32)
         nearest_s = middle_s[nearest_clips(middle_s, number_N, windows, cutting.window_s).astype(int)]
         features_WE = scorer.features(clips_at(nearest_s, 0, count, view, model.clip_frames), BATCH)
-        check_scores(features_WE, name_of(model), self._clip(nearest_s), bounds=FEATURE)
+        clip = clip_of([self._path.name] * len(nearest_s), nearest_s)
+        check_scores(features_WE, name_of(model), clip, bounds=FEATURE)
         return features_WE
 
 

@@ -60,7 +60,10 @@ def chart(drawn: Chart, width: float = 4.0, height: float = 2.7) -> Iterator[Axe
 
 
 def in_page(svg: bytes, drawn: Chart) -> Markup:
-    """Turn the drawing into an element of the page, with unique ids and a name for screen readers."""
+    """Turn the drawing into an element of the page, with a name for screen readers, and ids where they are used.
+
+    These are unique: they are hashes, with the chart's own as their salt.
+    """
     root = ElementTree.fromstring(svg)
     for parent in list(root.iter()):
         for child in [each for each in parent if each.tag in UNWANTED]:
@@ -68,7 +71,7 @@ def in_page(svg: bytes, drawn: Chart) -> Markup:
         parent.tail = None
     for each in root.iter():
         for key, value in each.attrib.items():
-            each.set(key, _attribute(key, value, f"{drawn.id}-"))
+            each.set(key, _attribute(value))
     used = {name for each in root.iter() for value in each.attrib.values() for name in re.findall(r"#([\w-]+)", value)}
     for each in root.iter():
         if each.get("id") not in used:
@@ -83,13 +86,8 @@ def in_page(svg: bytes, drawn: Chart) -> Markup:
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _attribute(key: str, value: str, prefix: str) -> str:
-    """Adapt an attribute of the drawing: unique ids, the page's colours and font, short numbers."""
-    if key == "id":
-        return prefix + value
-    if key == f"{{{XLINK}}}href":
-        return f"#{prefix}{value.removeprefix('#')}"
-    value = value.replace("url(#", f"url(#{prefix}")
+def _attribute(value: str) -> str:
+    """Adapt an attribute of the drawing: the page's colours and font, short numbers."""
     for ours, in_the_page in IN_PAGE.items():
         value = value.replace(ours, in_the_page)
     value = re.sub(r"font-family: [^;]*; ?", "", value)
