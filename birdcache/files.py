@@ -135,13 +135,7 @@ def sweep_temporary(folder: Path) -> None:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file completely or not at all: temporary name, fsync, rename, fsync of the folder.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; nothing is left of the attempt.
-    """
+    """Write a file completely, or not at all by an OSError: temporary name, fsync, rename, fsync of the folder."""
     with _replacing(path, "wb") as file:
         file.write(data)
 

@@ -14,7 +14,7 @@ import numpy as np
 from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.audio.decoder import Decoder, decoder, with_second_try
 from birdcache.audio.read import SCORING_VERSION, AudioInfo, resampled_length
-from birdcache.bundle.format import LONGEST_WINDOW_S, OUTSIDE, SHORTEST_WINDOW_S, Description, Input
+from birdcache.bundle.format import LONGEST_WINDOW_S, OUTSIDE, SHORTEST_WINDOW_S, Input
 from birdcache.bundle.read import Bundle
 from birdcache.errors import CommandError
 from birdcache.predict.calibrator import Calibrator
@@ -87,9 +87,11 @@ class BundlePredictor:
         self._decoders = [decoder(), *(Decoder() for _ in description.inputs[1:])]
         for other in self._decoders[1:]:
             weakref.finalize(self, other.close)
+        members = ", ".join(f"{name} {member.weight:.2f}" for name, member in description.members.items())
+        what = f"{description.name}, {description.precision}, {len(description.labels)} labels, members {members}"
         self.facts = Facts(
             digest=f"{bundle.digest} {bundle.graph.device} {description.window_s} {SCORING_VERSION}",
-            summary=[f"{bundle.folder}: {described(description)}, on {bundle.graph.device}"],
+            summary=[f"{bundle.folder}: {what}, on {bundle.graph.device}"],
             labels=description.labels,
             submission_labels=description.submission_labels,
             window_s=description.window_s,
@@ -173,9 +175,3 @@ def first_frames(middle_s: Floats64, samples: int, wanted: Input) -> Ints:
     middle = middle_s * (wanted.sample_rate_hz / wanted.hop)
     start = np.rint(middle - wanted.clip_frames / 2)
     return np.clip(start, 0, max(frames - wanted.clip_frames, 0)).astype(np.int64)
-
-
-def described(description: Description) -> str:
-    """A bundle in one line."""
-    members = ", ".join(f"{name} {member.weight:.2f}" for name, member in description.members.items())
-    return f"{description.name}, {description.precision}, {len(description.labels)} labels, members {members}"

@@ -54,15 +54,11 @@ def decibels(pieces: Iterator[Floats32]) -> Iterator[Floats32]:
         held = np.concatenate([held, piece])
         frames = max(0, 1 + (len(held) - N_FFT) // HOP)
         if frames:
-            yield _frames(held, frames)
+            windows = np.lib.stride_tricks.sliding_window_view(held, N_FFT)[: frames * HOP : HOP]
+            spectrum = np.fft.rfft(windows * WINDOW_S)[:, :-1]
+            power_TF = (spectrum.real**2 + spectrum.imag**2).reshape(frames, BINS, -1).mean(axis=2)
+            yield np.asarray(10 * np.log10(np.maximum(power_TF, FLOOR)), np.float32)
         held = held[frames * HOP :]
-
-
-def _frames(held_S: Floats32, frames: int) -> Floats32:
-    windows = np.lib.stride_tricks.sliding_window_view(held_S, N_FFT)[: frames * HOP : HOP]
-    spectrum = np.fft.rfft(windows * WINDOW_S)[:, :-1]
-    power_TF = (spectrum.real**2 + spectrum.imag**2).reshape(frames, BINS, -1).mean(axis=2)
-    return np.asarray(10 * np.log10(np.maximum(power_TF, FLOOR)), np.float32)
 
 
 def as_bytes(values_TF: Floats32) -> Bytes:

@@ -39,9 +39,10 @@ CALIBRATED_ON = 24  # recordings whose middle clips give the ranges of int8
 
 def main() -> None:
     """Write bundles/<name>.bundle and reports/export.*; fail if the float32 graph is outside the tolerance."""
-    export = parameters.load().export
+    section = parameters.load().export  # all of which is read, so that DVC's params can be checked
+    export = ExportParams(**{name: getattr(section, name) for name in ExportParams.model_fields})
     torch.set_num_threads(1)
-    loaded = ensemble_for_export(read(export))
+    loaded = ensemble_for_export(export)
     compared = compared_files(export.compare)
     with tempfile.TemporaryDirectory(prefix="birdcache-") as temporary:
         folder = Path(temporary)
@@ -67,11 +68,6 @@ def main() -> None:
     print(Path("reports/export.md").read_text())
 
 
-def read(export: Any) -> ExportParams:
-    """A copy of the section; every key is read, so DVC's params can be checked."""
-    return ExportParams(**{name: getattr(export, name) for name in ExportParams.model_fields})
-
-
 def bundle_of(path: Path, description: Description) -> BundlePredictor:
     """A predictor on one core from a graph that is not in a bundle yet."""
     return BundlePredictor(Bundle(path, description, Graph(path, file_sha256(path), description, "cpu", threads=1), ""))
@@ -87,7 +83,12 @@ def measure_variants(
         "float32": (exact.score, exact.final),
         "int8": (rounded.score, rounded.final),
     }
-    sizes = {name: [scratch / f"{name}.onnx"] for name in ("float32", "int8")} | {"pipeline": used_weights(loaded)}
+    used = [
+        MODELS / f"{name}/{fold}/{models[0].sidecar.member.recipe.weights}.safetensors"
+        for name, models in loaded.members.items()
+        for fold in loaded.ensemble.folds
+    ]
+    files = {"pipeline": used, **{name: [scratch / f"{name}.onnx"] for name in ("float32", "int8")}}
     names = {"pipeline": PIPELINE, "float32": "ONNX float32", "int8": "ONNX int8"}
     above_K, labels = loaded.ensemble.called_above(), loaded.ensemble.labels
     variants: dict[str, Variant] = {}
@@ -99,19 +100,13 @@ def measure_variants(
             changed = np.concatenate([((one >= above_K) != (other >= above_K)).ravel() for one, other in pairs])
             variants[name] = Variant(
                 names[name],
-                sum(path.stat().st_size for path in sizes[name]),
+                sum(path.stat().st_size for path in files[name]),
                 measured,
                 difference(measured, pipeline),
                 float(changed.mean()),
                 soundscape_metrics(compared, measured, labels, loaded.ensemble.window_s),
             )
     return variants
-
-
-def used_weights(loaded: LoadedEnsemble) -> list[Path]:
-    """Files of the weights that the pipeline uses."""
-    weights = {name: models[0].sidecar.member.recipe.weights for name, models in loaded.members.items()}
-    return [MODELS / f"{name}/{fold}/{weights[name]}.safetensors" for name in weights for fold in loaded.ensemble.folds]
 
 
 def parity(variant: Variant, compared: ComparedFiles) -> dict[str, Any]:

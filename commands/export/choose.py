@@ -17,13 +17,7 @@ CPU = torch.device("cpu")
 def ensemble_for_export(
     export: ExportParams, models: Path = MODELS, ensemble_file: Path = ENSEMBLE
 ) -> trained.LoadedEnsemble:
-    """Load the models of the bundle, on a CPU and in float32.
-
-    Raises
-    ------
-    CommandError
-        If the blend cannot be part of a graph, or no member or fold is left.
-    """
+    """Load the models of the bundle, on a CPU and in float32; errors as of `narrowed`."""
     found, labels = trained.find_models(models)
     ensemble = narrowed(read_ensemble(ensemble_file), export)
     chosen = {name: [found[name][fold] for fold in ensemble.folds] for name in ensemble.members}

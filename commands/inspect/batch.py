@@ -80,8 +80,9 @@ def draw(batch: FirstBatch, split: TrainingSplit, clips: int, path: Path) -> Non
             label = f"as the model sees it: {name}"
             drawn.colorbar(right, ax=list(axes[:, 1 + column]), label=label, aspect=40, pad=0.02)
         for number in range(clips):
-            _entitle(axes[number, 0], stored_title(number, batch, split))
-            _entitle(axes[number, 1], seen_title(number, batch, split))
+            titles = stored_title(number, batch, split), seen_title(number, batch, split)
+            for axis, title in zip(axes[number], titles, strict=False):
+                axis.set_title(title, fontsize=8, fontweight="normal", parse_math=False)
 
 
 def channel_names(member: ResolvedMember) -> list[str]:
@@ -95,10 +96,6 @@ def _draw_column(axes: npt.NDArray[Any], images_BMT: Floats32, span: Floats64, s
         image = draw_spectrogram(axis, image_MT, each_of(split.member.view)[0], *span)
         axis.label_outer()
     return image
-
-
-def _entitle(axis: Any, title: str) -> None:
-    axis.set_title(title, fontsize=8, fontweight="normal", parse_math=False)
 
 
 def stored_title(number: int, batch: FirstBatch, split: TrainingSplit) -> str:

@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     found = test_rates(split, arguments.lowest, arguments.highest, arguments.steps)
     table, picture = FOLDER / f"{arguments.member}.csv", FOLDER / f"{arguments.member}.png"
     lr = split.member.recipe.optimiser.lr
-    write_table(found, table)
+    rows = ([f"{value:.6g}" for value in row] for row in zip(found.rates, found.losses, found.smoothed, strict=True))
+    write_rows(table, ("learning_rate", "loss", "smoothed"), rows)
     draw(found, lr, f"{arguments.member}, fold {split.fold}: learning-rate range test", picture)
     print(f"suggested optimiser.lr: {found.suggestion:.1e}, where the loss falls fastest (the recipe's is {lr:.1e})")
     print(f"{picture}, {table}")
@@ -45,12 +46,6 @@ def test_rates(split: TrainingSplit, lowest: float, highest: float, steps: int) 
     training_step = TrainingStep(model, batches.planner.class_counts, recipe, split.device, ALONE)
     groups = endless(batches, recipe.optimiser.accumulate)
     return range_test(training_step, groups, growing_rates(lowest, highest, steps))
-
-
-def write_table(found: RangeTest, path: Path) -> None:
-    """Write rate, loss and smoothed loss of each step."""
-    rows = zip(found.rates, found.losses, found.smoothed, strict=True)
-    write_rows(path, ("learning_rate", "loss", "smoothed"), ([f"{value:.6g}" for value in row] for row in rows))
 
 
 def draw(found: RangeTest, lr: float, title: str, path: Path) -> None:

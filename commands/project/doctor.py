@@ -151,21 +151,17 @@ def _urls() -> Iterator[Finding]:
     """Try to read all configured URLs with this machine's credentials."""
     for url in _configured_urls():
         try:
-            _try_to_read(url)
+            where = place(url)
+            if url == _pool():
+                open_pool(where, NO_VIEW).parts()
+            else:
+                with reaching(where):
+                    is_there = where.is_dir()
+                if not is_there:
+                    raise StoreError(f"{url}: no such folder; correct data.root in params.yaml")
             yield Finding("ok", f"{url} can be read")
         except StoreError as error:
             yield Finding("bad", str(error), "see docs/cluster.md")
-
-
-def _try_to_read(url: str) -> None:
-    where = place(url)
-    if url == _pool():
-        open_pool(where, NO_VIEW).parts()
-        return
-    with reaching(where):
-        is_there = where.is_dir()
-    if not is_there:
-        raise StoreError(f"{url}: no such folder; correct data.root in params.yaml")
 
 
 def _configured_urls() -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from birdcache.arrays import Floats32, Ints, spread
-from birdcache.errors import PipelineError
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from cache.tables import Col
@@ -114,7 +113,7 @@ def _clip(
         values_TM = piece_of(results.store(view), audio.sha256, start_s, seconds)
         if len(values_TM):
             pictures.append(drawn(values_TM, results.views[view], view, start_s, f"{title}, recording {recording}"))
-    heard, silent = try_sound(audio, start_s, seconds, results.views[views[0]].sample_rate_hz)
+    heard, silent = sound(audio, start_s, seconds, results.views[views[0]].sample_rate_hz)
     return {
         "id": name,
         "title": title,
@@ -134,14 +133,6 @@ def drawn(values_TM: Floats32, view: MelView | PcenView, name: str, start_s: flo
     seconds = len(values_TM) * view.hop / view.sample_rate_hz
     alt = f"Spectrogram of {what}, {start_s:.1f} to {start_s + seconds:.1f} s, view {name}"
     return picture(values_TM, view, start_s, alt, f"view {name}, {UNITS[view.kind]}, {view.n_mels} mel bins")
-
-
-def try_sound(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int) -> tuple[str | None, str]:
-    """The sound, or the reason why there is none."""
-    try:
-        return sound(audio, start_s, seconds, sample_rate_hz), ""
-    except PipelineError as error:
-        return None, str(error)
 
 
 def liveliest(store: Store, audio: AudioFile, clip_s: float) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from birdcache.arrays import Floats32
 from birdcache.audio.read import waveform_blocks
+from birdcache.errors import PipelineError
 from birdcache.params.views import MelView, PcenView
 from birdcache.serve.spectrum import as_bytes
 from birdcache.storage import place
@@ -95,10 +96,13 @@ def ticks_hz(view: MelView | PcenView) -> tuple[Tick, ...]:
     return tuple(reversed(kept))
 
 
-def sound(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int) -> str:
-    """A piece of an audio file as a data URI; a PipelineError if it cannot be read, or has changed since."""
-    piece_S = read_piece(audio, start_s, seconds, sample_rate_hz)
-    return data_uri("audio/ogg", encoded(faded(piece_S, sample_rate_hz), sample_rate_hz))
+def sound(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int) -> tuple[str | None, str]:
+    """A piece of an audio file as a data URI, or else the reason why it cannot be read, such as a change since."""
+    try:
+        piece_S = read_piece(audio, start_s, seconds, sample_rate_hz)
+    except PipelineError as error:
+        return None, str(error)
+    return data_uri("audio/ogg", encoded(faded(piece_S, sample_rate_hz), sample_rate_hz)), ""
 
 
 def read_piece(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int) -> Floats32:

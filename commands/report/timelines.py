@@ -7,9 +7,9 @@ import numpy as np
 
 from birdcache.arrays import Bools, Floats32, Ints
 from cache.tables import Col
-from commands.report.clips import drawn, try_sound
+from commands.report.clips import drawn
 from commands.report.figures import soundscapes_to_show
-from commands.report.media import Piece
+from commands.report.media import Piece, sound
 from commands.report.results import PipelineResults, piece_of
 from train.score.ensemble import ENSEMBLE
 
@@ -34,7 +34,7 @@ def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, long
     view_name = next(iter(results.views))
     view = results.views[view_name]
     values_TM = piece_of(results.store(view_name, soundscapes=True), audio.sha256, 0.0, seconds)
-    heard, silent = try_sound(audio, 0.0, seconds, view.sample_rate_hz)
+    heard, silent = sound(audio, 0.0, seconds, view.sample_rate_hz)
     scores_WK = results.windows.scores[ENSEMBLE][rows]
     shown = classes_to_show(scores_WK, results.windows.truth[rows], results.ensemble.called_above())
     lines = [_line(results, k, rows) for k in shown[:MOST_ROWS].tolist()]

@@ -7,13 +7,7 @@ from cache.store import Store
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the facts about a store; with --verify, compare all bytes with their checksums first.
-
-    Raises
-    ------
-    StoreError
-        If the store is unfinished, incomplete or corrupted.
-    """
+    """Print the facts about a store; with --verify, compare all bytes first. A StoreError if it is not intact."""
     store = Store(arguments.store)
     if arguments.verify:
         store.verify()
