@@ -84,8 +84,8 @@ class Description(Section):
     shifts_s: Annotated[list[float], Field(max_length=100)]
     smoothing: Annotated[float, Field(ge=0, le=0.5)]
     file_max: Annotated[float, Field(ge=0, le=100)]
-    slopes: list[Annotated[float, Field(gt=0, le=1000)]] = []
-    offsets: list[Annotated[float, Field(ge=-1000, le=1000)]] = []
+    slopes: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=list)
+    offsets: list[Annotated[float, Field(ge=-1000, le=1000)]] = Field(default_factory=list)
     decoder: Word
     front_end: Annotated[int, Field(ge=0, le=2**20)]
     members: Annotated[dict[Word, MemberFacts], Field(min_length=1, max_length=1000)]
