@@ -177,6 +177,19 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="blend and post-processing of trained models; default: data/ensemble.json of their project",
     )
+    parser.add_argument(
+        "--species",
+        type=Path,
+        metavar="FILE",
+        help="species of the place, by week or month if wanted: others score 0",
+    )
+    parser.add_argument(
+        "--species-weight",
+        type=_number(0, 1),
+        default=1.0,
+        metavar="SHARE",
+        help="how much --species counts, 0 to 1; default: 1",
+    )
     parser.add_argument("--embeddings", type=Path, metavar="ZARR", help="also write features of each window there")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 

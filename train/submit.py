@@ -20,6 +20,7 @@ from train.score.blend import Blend, HeldOut
 from train.score.calibration import cross_calibrated, fit_calibrator
 from train.score.ensemble import Ensemble, write_ensemble
 from train.score.out_of_fold import read_out_of_fold
+from train.score.species import with_species
 from train.score.thresholds import Thresholds, fit_thresholds
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     ensemble = gathered(params, labels, held, blend, calibrator, thresholds, clips)
     final_WK = ensemble.final(clips.member_windows(), clips.windows)
     check_scores(final_WK, ENSEMBLE, clips.row_ids.__getitem__)
-    submission = submission_table(clips.row_ids, final_WK, labels)
+    submission = submission_table(clips.row_ids, with_species(params.predict, final_WK, clips), labels)
     SUBMISSION.parent.mkdir(parents=True, exist_ok=True)
     write_ensemble(ENSEMBLE, ensemble)
     write_csv(thresholds.table(labels), THRESHOLDS, "%.4f")

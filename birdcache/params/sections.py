@@ -130,6 +130,14 @@ class PredictParams(Section):
     ]
     smoothing: Annotated[float, Field(ge=0, le=0.5)]
     file_max: Annotated[float, Field(ge=0, le=100)]
+    species: Annotated[
+        str | None,
+        kept(
+            lambda path: path is None or is_inner_path(path),
+            "must be the path of a file in the folder species/, without ..; put the list there, or set this to null",
+        ),
+    ] = None
+    species_weight: Probability = 1.0
     batch_size: Count
 
 

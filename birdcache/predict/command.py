@@ -1,5 +1,7 @@
 """`birdcache predict`: detections in any audio files, by a bundle or by trained models. A bundle needs no torch."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
@@ -7,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,9 +25,12 @@ from birdcache.npz import read_npz, write_npz
 from birdcache.predict.checked import check_scores
 from birdcache.predict.files import Found, check_name, list_files, result_names
 from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems, forget_tables
-from birdcache.predict.predictor import FileScores, Predictor, score_all_the_same
+from birdcache.predict.predictor import Facts, FileScores, Predictor, score_all_the_same
 from birdcache.progress import Progress
 from birdcache.text import printable
+
+if TYPE_CHECKING:
+    from birdcache.predict.species import SpeciesList
 
 REFUSED, KEPT = "refused.csv", "scores"
 REFUSED_COLUMNS = ("file", "code", "detail", "hint")
@@ -44,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         embeddings_module().check_embeddings(arguments.embeddings)
     predictor = open_predictor(arguments)
     print("\n".join(map(printable, predictor.facts.summary)))
-    job = Job(predictor, out, arguments.embeddings is not None)
+    job = Job(predictor, out, arguments.embeddings is not None, species_list(arguments, predictor.facts))
     try:
         done, refused = job.score(files, names)
         wanted = Wanted.of(predictor, arguments.threshold)
@@ -86,6 +92,24 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
         arguments.model, arguments.ensemble, arguments.window, arguments.device
     )
     return predictor
+
+
+def species_list(arguments: argparse.Namespace, facts: Facts) -> SpeciesList | None:
+    """The list of --species, if there is one; prints which of its species the model does not know."""
+    if not arguments.species:
+        return None
+    try:
+        from birdcache.predict.species import read_species, taxonomy_of
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f'--species needs {error.name}, which is not installed: pip install "birdcache[annotations]"'
+        ) from error
+    species, warnings = read_species(
+        arguments.species, taxonomy_of(facts.labels, facts.names), arguments.species_weight
+    )
+    for warning in warnings:
+        print(printable(f"warning: {warning}"))
+    return species
 
 
 def embeddings_module() -> ModuleType:
@@ -146,8 +170,8 @@ class Results:
 class Job:
     """Files on their way from audio to scores, kept one by one in `<out>/scores`."""
 
-    def __init__(self, predictor: Predictor, out: Path, embed: bool) -> None:
-        self._predictor, self._scratch, self._embed = predictor, out / KEPT, embed
+    def __init__(self, predictor: Predictor, out: Path, embed: bool, species: SpeciesList | None = None) -> None:
+        self._predictor, self._scratch, self._embed, self._species = predictor, out / KEPT, embed, species
         self._results = Results(self._scratch, predictor.facts.digest)
         self._notes: list[tuple[str, Note]] = []
 
@@ -205,7 +229,8 @@ class Job:
             final_WK = self._predictor.final(np.concatenate([each.members for each in kept], axis=1), windows)
             parts = np.split(final_WK, np.cumsum(windows)[:-1])
             for each, scores, scores_WK in zip(group, kept, parts, strict=True):
-                yield Scored(each.path, each.name, scores.duration_s, scores_WK)
+                there_WK = self._species(scores_WK, each.path.stem) if self._species else scores_WK
+                yield Scored(each.path, each.name, scores.duration_s, there_WK)
 
     def write_embeddings(self, path: Path, done: Sequence[Done]) -> str:
         """Write the features of all files."""

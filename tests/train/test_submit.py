@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from birdcache.errors import TrainError
-from birdcache.predict.postprocess import by_soundscape, smoothed, times_file_maximum
+from birdcache.params import load as params
+from birdcache.predict.clip_scores import ClipScores
+from birdcache.predict.postprocess import Cutting, by_soundscape, smoothed, times_file_maximum
+from tests.fixtures.tiny import ROOT
 from train.score.blend import HeldOut
 from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
+from train.score.species import with_species
 from train.submit import print_result, submission_table
 
 SCORES = np.array([[0.1, 0.9], [0.4, 0.6]], np.float32)
@@ -120,3 +124,22 @@ def test_weights_are_said_and_when_they_could_not_be_learnt(capsys: pytest.Captu
     assert "only fold 0 is trained; members are averaged" in said
     assert "blend fitted: one 0.25, two 0.75" in said
     assert "reports/submission.csv: 1 windows, 1 labels" in said
+
+
+def test_a_list_of_species_counts_by_the_day_of_each_soundscape() -> None:
+    Path("species").mkdir()
+    Path("species/marsh.csv").write_text("species,month\njay,5\nStrix aluco,6\nkea,\n")
+    Path("data/tables/labels.csv").write_text(
+        "index,label,scientific_name,common_name,class_name,recordings\n0,jay,,,,3\n1,owl,Strix aluco,Tawny Owl,,4\n"
+    )
+    Path("data/tables/soundscapes.csv").write_text(
+        "sha256,path,duration_s,read_as,soundscape,site,date,time\na,a.ogg,10,,a,,2025-05-03,\nb,b.ogg,5,,b_20250603,,,\n"
+    )
+    clips = ClipScores.of(
+        ["x"], [("a", 10.0), ("b_20250603", 5.0)], np.ones((1, 1, 3, 2), np.float32), Cutting(5.0, 5.0)
+    )
+    predict = params.load(ROOT / "params.yaml").predict
+    scores = np.full((3, 2), 0.8, np.float32)
+    assert with_species(predict, scores, clips) is scores
+    found = with_species(predict.model_copy(update={"species": "marsh.csv", "species_weight": 0.75}), scores, clips)
+    assert found == pytest.approx(np.array([[0.8, 0.2], [0.8, 0.2], [0.2, 0.8]]))

@@ -59,11 +59,15 @@ def final_scores(ensemble: Ensemble) -> pd.DataFrame:
 
 
 def test_every_step_is_the_same_as_in_the_stages(project: Path) -> None:
+    label = read_ensemble(ENSEMBLE).labels[0]
+    Path("species").mkdir(exist_ok=True)
+    Path("species/marsh.csv").write_text(f"species,share\n{label},0.6\n")
     change(
-        predict={"window_s": 4.0, "hop_s": 1.5, "shifts_s": [0.5, -1.0], "smoothing": 0.2, "file_max": 0.5},
-        ensemble={"blend": "fitted", "fold_soup": True},
+        predict={"window_s": 4.0, "hop_s": 1.5, "shifts_s": [0.5, -1.0], "smoothing": 0.2, "file_max": 0.5}
+        | {"species": "marsh.csv", "species_weight": 0.5},
+        ensemble={"blend": "fitted", "fold_soup": True, "calibration": "class"},
     )
-    found = table_of(detected("--threshold", "0"))
+    found = table_of(detected("--threshold", "0", "--species", "species/marsh.csv", "--species-weight", "0.5"))
     wanted = pd.read_csv("reports/submission.csv").drop(columns="row_id")
     assert list(found.index) == [4, 8, 12, 16, 20]
     np.testing.assert_allclose(found[wanted.columns].to_numpy(), wanted.to_numpy(), atol=1e-3)
