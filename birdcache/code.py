@@ -53,6 +53,7 @@ class Stage(NamedTuple):
 STAGES = {
     "check": Stage("commands.project.check", "data members student train views"),
     "demo": Stage("pipeline.demo", "demo"),
+    "source": Stage("pipeline.source", "data"),
     "recordings": Stage("pipeline.recordings", "data"),
     "spectrograms": Stage("pipeline.spectrograms", "data views"),
     "folds": Stage("pipeline.folds", "folds"),

@@ -31,6 +31,7 @@ class Col:
     GROUP = "group"
     HINT = "hint"
     INDEX = "index"
+    KNOWS = "knows"
     LABEL = "label"
     LABELS = "labels"
     LATITUDE = "latitude"
@@ -54,6 +55,8 @@ class Col:
     SOURCE = "source"
     START_S = "start_s"
     TIME = "time"
+    VALIDATED = "validated"
+    WEIGHT = "weight"
 
 
 NAMES = {
@@ -83,6 +86,12 @@ RECORDINGS = CsvTable(
     },
 )
 """The recordings to train on, sorted by their name."""
+
+SOURCES = CsvTable(
+    DATA / "tables" / "sources.csv",
+    {Col.SOURCE: TEXT, Col.WEIGHT: NUMBER, Col.KNOWS: CsvColumn("text", empty="all classes"), Col.VALIDATED: COUNT},
+)
+"""The sources beside data.root: factor of how often they are drawn, known classes parted by ;, 0 if never validated."""
 
 CONTENT = {
     Col.SHA256: TEXT,

@@ -7,6 +7,7 @@ recordings of fold -1 are learnt in every fold and validated in none; likewise f
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def main() -> None:
     """Read the recordings and the soundscapes with windows, split them, write the folds and the report."""
     settings = params.load().folds
     recordings = tables.RECORDINGS.read()
-    split = split_recordings(recordings, settings)
+    sources = tables.SOURCES.read(Col.SOURCE, Col.VALIDATED)
+    split = split_recordings(recordings, settings, list(sources.loc[sources[Col.VALIDATED] == 0, Col.SOURCE]))
     folds = recordings.assign(fold=split.fold, group=split.group)
     counts = label_counts(folds, settings.count)
     windows = tables.WINDOWS.read()
@@ -59,7 +61,7 @@ def main() -> None:
         print("\nWARNING: ".join([each["summary"], *each["warnings"]]))
 
 
-def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:
+def split_recordings(recordings: pd.DataFrame, folds: FoldsParams, never: Sequence[str] = ()) -> Split:
     """Give each recording a fold: the ready ones if wanted and complete, else stratified by label and grouped.
 
     Parameters
@@ -68,6 +70,8 @@ def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:
         As in `cache.tables.RECORDINGS`.
     folds
         How to split.
+    never
+        Sources whose recordings are not to be validated.
 
     Raises
     ------
@@ -75,17 +79,18 @@ def split_recordings(recordings: pd.DataFrame, folds: FoldsParams) -> Split:
         If the ready folds are not folds.count in number, or the recordings do not suffice for folds.count folds.
     """
     group_N = group_recordings(recordings)
-    lacking = int(recordings[Col.FOLD].isna().sum())
+    never_N, fold_N = recordings[Col.SOURCE].isin(never).to_numpy(), np.full(len(recordings), NEVER_VALIDATED)
+    lacking = int(recordings[Col.FOLD][~never_N].isna().sum())
     if folds.use_ready and not lacking:
-        return Split(ready_folds(recordings[Col.FOLD], folds.count), group_N, {}, "ready folds of the metadata")
+        fold_N[~never_N] = ready_folds(recordings[Col.FOLD][~never_N], folds.count)
+        return Split(fold_N, group_N, {}, "ready folds of the metadata")
     origin = "stratified by label, grouped by author, content, place and day"
-    if folds.use_ready and lacking < len(recordings):
-        origin += f" (the ready folds were not used: {lacking} of {len(recordings)} recordings have none)"
+    if folds.use_ready and lacking < (~never_N).sum():
+        origin += f" (the ready folds were not used: {lacking} of {(~never_N).sum()} recordings have none)"
     rare = rare_labels(recordings[Col.LABEL], group_N, folds.fewest_to_validate)
-    is_rare_N = recordings[Col.LABEL].isin(list(rare)).to_numpy()
+    is_rare_N = recordings[Col.LABEL].isin(list(rare)).to_numpy() | never_N
     kept_N = keep_in_training(is_rare_N, group_N, recordings[Col.SOUND])
     _check_enough(recordings, group_N, kept_N, rare, folds)
-    fold_N = np.full(len(recordings), NEVER_VALIDATED)
     fold_N[~kept_N] = stratified_folds(recordings[Col.LABEL][~kept_N], group_N[~kept_N], folds.count, folds.seed)
     return Split(fold_N, group_N, rare, origin)
 

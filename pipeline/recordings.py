@@ -28,6 +28,7 @@ from pipeline.dataset.notes import noted, write_notes
 from pipeline.dataset.places import read_places
 from pipeline.dataset.rejected import CHOSEN, check_share, counts_text, write_refused
 from pipeline.dataset.scan import scan_files
+from pipeline.dataset.sources import sources_table, used_once
 from pipeline.dataset.summary import summarise
 from pipeline.dataset.window_labels import exam_rows, heard_labels
 from pipeline.dataset.windows import windows_table
@@ -43,6 +44,7 @@ def main() -> None:
     soundscapes = scan_soundscapes(metadata, settings.data, settings.machine)
     recordings, soundscapes = with_sounds([recordings, soundscapes], settings.machine)
     warnings: list[str] = []
+    recordings = used_once(recordings, list(settings.data.sources), warnings)
     soundscapes = with_places(soundscapes, settings.data, warnings.append)
     refused = refused_files(recordings, soundscapes, metadata.left_out)
     write_refused(refused, report_tables.REFUSED)
@@ -54,6 +56,7 @@ def main() -> None:
     notes = noted(recordings) + noted(soundscapes)
     write_notes(notes, report_tables.NOTES)
     tables.RECORDINGS.write(usable)
+    tables.SOURCES.write(sources_table(settings.data.sources, list(labels[Col.LABEL]), warnings))
     tables.AUDIO.write(contents_table(usable))
     tables.ANNOTATIONS.write(annotations)
     tables.LABELS.write(labels)

@@ -172,8 +172,8 @@ PINS = {
     "report": {"chorus", "data/cache"},
     **{key: {"data/cache"} for key in ("member", "train", "predict", "submit", "evaluate")},
 }
-ORDER = "data/checked.txt"  # read by nobody: it lets stage `check` run first
-IF_NAMED = "species"  # read by stage submit if params.yaml names a list
+ORDER = {"data/checked.txt", "data/sources"}  # read by nobody: they let stages `check` and `source` run first
+IF_NAMED = {"species"}  # read by stage submit if params.yaml names a list
 ALWAYS = {"params.yaml", ".birdcache"}  # keys have a test of their own; the pool and checkpoints belong to the machine
 
 
@@ -203,7 +203,7 @@ def test_a_stage_refuses_a_store_that_is_not_the_one_it_depends_on(
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_opens_all_that_it_depends_on(stage: str, tiny_project: TinyProject) -> None:
     opened = {name.rstrip("/") for name in tiny_project.opened[stage]}
-    deps = {dep for dep in paths(stage, "deps") if not dep.startswith("data/code/")} - {ORDER, IF_NAMED}
+    deps = {dep for dep in paths(stage, "deps") if not dep.startswith("data/code/")} - ORDER - IF_NAMED
     assert not {dep for dep in deps if not any(within(name, {dep}) for name in opened)}
 
 

@@ -79,7 +79,7 @@ def score_out_of_fold(predicted: OutOfFold, evaluate: EvaluateParams) -> dict[st
     rare_K = predicted.recordings < evaluate.rare_below
     result = {}
     for name, scores_NK in predicted.scores.items():
-        result[name] = recording_metrics(examples.primary, examples.secondary, scores_NK)
+        result[name] = recording_metrics(examples.primary, examples.unjudged, scores_NK)
         rare_ap = _class_ap(predicted, scores_NK)[rare_K]
         if np.isfinite(rare_ap).any():
             result[name]["rare_ap"] = float(np.nanmean(rare_ap))
@@ -92,7 +92,7 @@ def score_windows(windows: Windows) -> dict[str, dict[str, float]]:
 
 
 def _class_ap(predicted: OutOfFold, scores_NK: Floats32) -> Any:
-    return class_average_precision(predicted.truth, scores_NK, ~predicted.examples.secondary)
+    return class_average_precision(predicted.truth, scores_NK, ~predicted.examples.unjudged)
 
 
 def class_table(predicted: OutOfFold) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def class_table(predicted: OutOfFold) -> pd.DataFrame:
     scores_NK = predicted.scores[ENSEMBLE]
     table = table.assign(
         average_precision=_class_ap(predicted, scores_NK),
-        roc_auc=class_roc_auc(predicted.truth, scores_NK, ~predicted.examples.secondary),
+        roc_auc=class_roc_auc(predicted.truth, scores_NK, ~predicted.examples.unjudged),
     )
     return table.dropna(subset=[Col.AVERAGE_PRECISION]).sort_values(Col.AVERAGE_PRECISION, ascending=False)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from birdcache.audio.formats.header import LONGEST_S
 from birdcache.files import is_inner_path
+from birdcache.labels import LABEL_RULE, is_label
 from birdcache.params.checks import beside, each_once, kept, tells_place
 
 LARGEST = 10**9  # no number is of use beyond; arithmetic that follows stays within what floats and arrays hold
@@ -29,6 +30,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST)]
 CountOrNone = Annotated[int, Field(ge=0, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # of numpy and scikit-learn
 Decibels = Annotated[float, Field(ge=0, le=200)]
+Label = Annotated[str, kept(is_label, LABEL_RULE)]
 Seconds = Annotated[float, Field(ge=0.01, le=3600)]
 INNER_RULE = "must be a path below root, without ..; move it there, or link it and set links: anywhere"
 InnerPath = Annotated[str | None, kept(lambda path: path is None or is_inner_path(path), INNER_RULE)]
@@ -64,6 +66,24 @@ PATTERN_RULE = (
 )
 
 
+class SourceParams(Section):
+    """A further root of recordings, beside `data.root` (docs/data.md)."""
+
+    layout: Literal["birdclef", "folders", "files"]
+    root: Annotated[str, Field(min_length=1)]
+    labels: dict[str, Label | None] = {}
+    label: Annotated[
+        Label | None,
+        Field(validate_default=True),
+        beside("layout", lambda label, layout: label is not None or layout != "files", "must be given in layout {}"),
+        beside("labels", lambda label, labels: label is None or not labels, "makes labels {} needless; leave one out"),
+    ] = None
+    least_rating: Annotated[float, Field(ge=0, le=5)] = 0.0
+    weight: Annotated[Positive, Field(ge=1e-3, le=1e3)] = 1.0
+    knows: Annotated[list[str], Field(min_length=1), each_once("a label")] | None = None
+    validated: bool = True
+
+
 class DataParams(Section):
     """Place and layout of the recordings (stage `recordings`)."""
 
@@ -86,6 +106,7 @@ class DataParams(Section):
     ]
     no_end: Literal["accept", "refuse"]
     max_refused_share: Probability
+    sources: dict[Name, SourceParams] = {}
 
 
 class FoldsParams(Section):

@@ -17,6 +17,7 @@ from birdcache.storage import AnyPath, place, reaching, remote
 from cache import tables
 from cache.csv_files import CsvTable
 from cache.tables import Col
+from commands.project.hashable import data_roots
 from pipeline.builder.plan import Source
 from pipeline.dataset.metadata import Metadata
 from pipeline.dataset.scan import scan_file
@@ -72,7 +73,8 @@ def expected_audio(data: DataParams, metadata: Metadata) -> dict[str, StoreAudio
     """
     recordings = dict(zip(metadata.recordings[Col.RECORDING], metadata.recordings[Col.PATH], strict=True))
     soundscapes = {name: path.as_posix() for name, path in metadata.soundscapes.items()}
-    files = list_files(place(data.root), [*recordings.values(), *soundscapes.values()])
+    paths = [*recordings.values(), *soundscapes.values()]
+    files = {path: facts for root in data_roots(data) for path, facts in list_files(place(root), paths).items()}
     return {
         "recordings": _expected(recordings, tables.RECORDINGS, Col.RECORDING, data, files),
         "soundscapes": _expected(soundscapes, tables.SOUNDSCAPES, Col.SOUNDSCAPE, data, files),

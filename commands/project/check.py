@@ -13,6 +13,7 @@ from birdcache.params.recipe import Member, merged
 from commands.project.hashable import check_hashable, data_folders
 from commands.project.repository import git_trouble
 from pipeline.builder.encode import quantizer_of
+from pipeline.source import FOLDER as SOURCES
 from train.model.check import check_member
 from train.paths import CHECKED
 
@@ -20,13 +21,14 @@ SHOWN = "tried"  # name of a member while it is tried
 
 
 def main() -> None:
-    """Check git, params.yaml and the data set's files, then write data/checked.txt."""
+    """Check git, params.yaml and the data's files, then write data/checked.txt and the first file of data/sources."""
     if trouble := git_trouble():
         raise CommandError(trouble)
     params = parameters.load()
     check_hashable(*data_folders(params.data))
     check_params(params)
     write_text(CHECKED, "all views and members can be built\n")
+    write_text(SOURCES / "README.txt", "a digest of each of data.sources, by stage source\n")
 
 
 def check_params(params: Params) -> None:

@@ -20,7 +20,7 @@ from birdcache.params.model import Params
 from birdcache.storage import place, reaching
 from birdcache.text import printable
 from cache.remote_pool import open_pool
-from commands.project.hashable import data_folders, unhashable
+from commands.project.hashable import data_folders, data_roots, unhashable
 
 PACKAGES = ("torch", "timm", "zarr", "librosa", "soundfile", "soxr", "joblib", "pandas", "numpy", "dvc", "dvclive")
 EXTRAS = {"dask": ("distributed",), "s3": ("s3fs", "dvc-s3")}
@@ -158,7 +158,7 @@ def _urls() -> Iterator[Finding]:
                 with reaching(where):
                     is_there = where.is_dir()
                 if not is_there:
-                    raise StoreError(f"{url}: no such folder; correct data.root in params.yaml")
+                    raise StoreError(f"{url}: no such folder; correct data.root or data.sources in params.yaml")
             yield Finding("ok", f"{url} can be read")
         except StoreError as error:
             yield Finding("bad", str(error), "see docs/cluster.md")
@@ -166,7 +166,7 @@ def _urls() -> Iterator[Finding]:
 
 def _configured_urls() -> list[str]:
     settings = _settings()
-    places = [_pool()] if settings is None else [settings.data.root, _pool()]
+    places = [_pool()] if settings is None else [*data_roots(settings.data), _pool()]
     return [text for text in places if _is_url(text)]
 
 

@@ -1,6 +1,6 @@
 """What lies in a data set and DVC cannot hash: it would end there without naming the file, or wait for ever.
 
-DVC hashes `data.root` before any code of the project runs.
+DVC hashes `data.root`, and the roots of `data.sources`, before any code of the project runs.
 """
 
 from collections.abc import Iterator
@@ -30,9 +30,14 @@ def check_hashable(*folders: Path) -> None:
         raise CommandError("\n".join([title, *found[:TOLD], *more]))
 
 
+def data_roots(data: DataParams) -> list[str]:
+    """The roots of recordings, the main one first."""
+    return [data.root, *(source.root for source in data.sources.values())]
+
+
 def data_folders(data: DataParams) -> list[Path]:
     """The local folders that DVC hashes for the data set."""
-    places = [place(data.root), Path(data.annotations)]
+    places = [*map(place, data_roots(data)), Path(data.annotations)]
     return [each for each in places if isinstance(each, Path) and each.is_dir()]
 
 

@@ -53,7 +53,7 @@ def worst(results: PipelineResults) -> Ints:
     """Misclassified recordings, sorted by how far the score of their label is below the best one."""
     examples, scores_NK = results.predicted.examples, results.scores
     guess_N, own_N = scores_NK.argmax(axis=1), np.arange(len(examples))
-    wrong_N = (guess_N != examples.primary) & ~examples.secondary[own_N, guess_N]
+    wrong_N = (guess_N != examples.primary) & ~examples.unjudged[own_N, guess_N]
     gap_N = scores_NK[own_N, guess_N] - scores_NK[own_N, examples.primary]
     return np.asarray([n for n in np.argsort(-gap_N, kind="stable") if wrong_N[n]], np.int64)
 

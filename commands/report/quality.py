@@ -67,7 +67,7 @@ def resample(results: PipelineResults, resamples: int) -> dict[str, bootstrap.Re
     examples = results.predicted.examples
     counts_BN = bootstrap.draw_resamples(len(examples), resamples)
     return {
-        name: bootstrap.resampled_metrics(examples.primary, examples.secondary, scores_NK, counts_BN)
+        name: bootstrap.resampled_metrics(examples.primary, examples.unjudged, scores_NK, counts_BN)
         for name, scores_NK in results.predicted.scores.items()
     }
 

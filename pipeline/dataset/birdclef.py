@@ -83,7 +83,7 @@ def audio_folder(bounds: Bounds) -> AnyPath:
     audio = next((root / name for name in AUDIO_FOLDERS if (root / name).is_dir()), None)
     if audio is None:
         raise PipelineError(
-            f"{root / AUDIO_FOLDERS[0]}: no such folder; correct data.root or data.layout in params.yaml"
+            f"{root / AUDIO_FOLDERS[0]}: no such folder; correct data.root or data.layout, or the source"
         )
     if outside := bounds.why_outside(audio):
         raise PipelineError(f"{audio}: {outside}; {LINKS_HINT}")

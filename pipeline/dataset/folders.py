@@ -48,7 +48,7 @@ def read_folders(bounds: Bounds, soundscapes: Sequence[str], warn: Callable[[str
         If classes are alike but for case: only their owner knows whether they are one.
     """
     root = bounds.root
-    files = _list_named(root, bounds, without=[root / name for name in soundscapes])
+    files = list_named(root, bounds, without=[root / name for name in soundscapes])
     reason = ("not-used", "lies beside the folders of the classes", "move each into the folder of its class")
     files = files.setting_aside(lambda path: len(inside(root, path).parts) == 1, reason)
     names = [inside(root, path) for path in files.used]
@@ -59,13 +59,19 @@ def read_folders(bounds: Bounds, soundscapes: Sequence[str], warn: Callable[[str
     if coded:
         folder, each = next(iter(coded.items()))
         warn(f"{len(coded)} folder name(s) cannot be labels, and have codes, such as {each.code} for {folder}")
-    rows = [(str(name), path.as_posix()) for name, path in zip(names, files.used, strict=True)]
-    table = unlabelled(pd.DataFrame(rows, columns=[Col.RECORDING, Col.PATH], dtype=str))
     labels = pd.Series([classes[name.parts[0]].code for name in names], dtype=str)
     taxonomy = {name: [getattr(each, name) for each in coded.values()] for name in NAMES}
     index = [each.code for each in coded.values()]
     codes = {folder: each.code for folder, each in classes.items()}
-    return Listed(table.assign(label=labels), pd.DataFrame(taxonomy, index, dtype=str), files, codes)
+    table = listed_files(root, files).recordings.assign(label=labels)
+    return Listed(table, pd.DataFrame(taxonomy, index, dtype=str), files, codes)
+
+
+def listed_files(root: AnyPath, files: Listing) -> Listed:
+    """Files below the root as recordings of which nothing is known."""
+    rows = [(str(inside(root, path)), path.as_posix()) for path in files.used]
+    table = unlabelled(pd.DataFrame(rows, columns=[Col.RECORDING, Col.PATH], dtype=str))
+    return Listed(table, pd.DataFrame(columns=[*NAMES]), files)
 
 
 def without_systems_own(recordings: pd.DataFrame, names: pd.DataFrame) -> Listed:
@@ -117,13 +123,13 @@ def _list_soundscapes(folder: AnyPath, bounds: Bounds) -> Listing:
         raise PipelineError(f"{folder}: no such folder; correct data.soundscapes in params.yaml, or set it to null")
     if outside := bounds.why_outside(folder):
         raise PipelineError(f"{folder}: {outside}; {LINKS_HINT}")
-    return _list_named(folder, bounds).setting_aside(
+    return list_named(folder, bounds).setting_aside(
         lambda path: starts_formula(path.name),
         ("unreadable", "its name begins with = + - or @, and so would row_ids, which spreadsheets compute", NAME_HINT),
     )
 
 
-def _list_named(folder: AnyPath, bounds: Bounds, without: Sequence[AnyPath] = ()) -> Listing:
+def list_named(folder: AnyPath, bounds: Bounds, without: Sequence[AnyPath] = ()) -> Listing:
     """Files whose names can stand in a table, where \\ would be a path's."""
     reason = ("unreadable", "its name holds a \\, which parts the folders of a path elsewhere", NAME_HINT)
     return list_audio(folder, bounds, without).setting_aside(lambda path: "\\" in str(inside(folder, path)), reason)

@@ -22,21 +22,19 @@ from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE, is_label
 from birdcache.params.sections import DataParams
-from birdcache.storage import AnyPath, place, reaching
+from birdcache.storage import AnyPath
 from birdcache.user_tables import read_header, read_user_table
 from cache.tables import NAMES, Col
-from pipeline.dataset.annotated import annotated, unlabelled
-from pipeline.dataset.birdclef import audio_folder, read_birdclef
+from pipeline.dataset.annotated import annotated
+from pipeline.dataset.birdclef import audio_folder
 from pipeline.dataset.folders import (
-    Listed,
     alike_warning,
     few,
     list_soundscapes,
-    read_folders,
     soundscape_folders,
-    without_systems_own,
 )
 from pipeline.dataset.matches import label_warnings, truth_label_warnings, unlisted_warnings, window_warnings
+from pipeline.dataset.sources import read_listed, read_sources, root_folder
 from pipeline.dataset.window_labels import NO_CALL, heard_labels, read_windows
 
 TAXONOMY, TAXONOMY_FILE = list(NAMES), "taxonomy.csv"
@@ -48,7 +46,7 @@ class Metadata:
 
     # one row per listed recording, sorted by `recording` (its path inside the audio folder): recording, path (or URL,
     # as openable from the project's root), label, secondary (space-separated), author, rating, latitude, longitude,
-    # date (ISO or ""), fold (ready fold or NA)
+    # date (ISO or ""), fold (ready fold or NA), source (a name of data.sources, "" for data.root)
     recordings: pd.DataFrame
     # recording, path, start_s, end_s, label, table, row: what is heard when, in recordings where somebody wrote that
     # down; their label and secondary follow from it
@@ -75,38 +73,36 @@ def read_metadata(data: DataParams) -> Metadata:
     StoreError
         If data.root is a URL that cannot be opened or reached.
     """
-    root = place(data.root)
-    with reaching(root):
-        is_there = root.is_dir()
-    if not is_there:
-        raise PipelineError(
-            f"{root}: no such folder; correct data.root in params.yaml (`dvc repro` makes the demo data)"
-        )
+    root = root_folder(data.root, "data.root")
     bounds = Bounds(root, data.links)
     warnings: list[str] = []
-    listed = _read_recordings(data, bounds, warnings.append)
+    listed = read_listed(data.layout, bounds, soundscape_folders(data), warnings.append)
     taxonomy = read_taxonomy(bounds, listed.names, listed.codes)
     annotations = _read_annotations(data, bounds, listed.recordings, taxonomy, warnings.append)
     recordings = annotated(listed.recordings, annotations)
-    if not recordings[Col.RECORDING].is_monotonic_increasing:
-        recordings = recordings.sort_values(Col.RECORDING, ignore_index=True)
     soundscapes, beside = list_soundscapes(bounds, soundscape_folders(data))
     left_out = (*listed.files.left_out, *beside.left_out)
     if recordings.empty:
         why = f"lists no recording in layout {data.layout}; correct data.root or data.layout"
         raise PipelineError("\n".join([f"{root}: {why}", *left_out_lines(left_out)]))
+    further = read_sources(data, recordings[Col.RECORDING], warnings)
+    recordings = pd.concat([recordings.assign(source=""), *(each.recordings for each in further)], ignore_index=True)
+    if not recordings[Col.RECORDING].is_monotonic_increasing:
+        recordings = recordings.sort_values(Col.RECORDING, ignore_index=True)
+    taxonomy = pd.concat([taxonomy, *(each.names for each in further)]).reindex(columns=TAXONOMY).fillna("")
+    taxonomy = taxonomy.iloc[(taxonomy == "").all(axis=1).to_numpy().argsort(kind="stable")]  # names come before none
     warnings += alike_warning([*recordings[Col.RECORDING], *soundscapes])
     metadata = Metadata(
         recordings=recordings,
         annotations=annotations,
-        taxonomy=taxonomy,
+        taxonomy=taxonomy[~taxonomy.index.duplicated()],
         submission=_read_submission(bounds),
         soundscapes=soundscapes,
         truth=read_windows(bounds, data.soundscape_truth, soundscapes, "soundscape_truth"),
         windows=read_windows(bounds, data.soundscape_labels, soundscapes, "soundscape_labels"),
         warnings=tuple(warnings),
-        left_out=left_out,
-        others=listed.files.others + beside.others,
+        left_out=(*left_out, *(rejected for each in further for rejected in each.files.left_out)),
+        others=listed.files.others + beside.others + sum(each.files.others for each in further),
     )
     return replace(metadata, warnings=(*warnings, *_match_warnings(metadata, data, bounds)))
 
@@ -130,16 +126,6 @@ def _match_warnings(metadata: Metadata, data: DataParams, bounds: Bounds) -> Ite
     elif data.layout == "annotations":
         apart = [root / folder for folder in soundscape_folders(data)]
         yield from unlisted_warnings(root, bounds, recordings[Col.PATH], apart, "no annotation is about them")
-
-
-def _read_recordings(data: DataParams, bounds: Bounds, warn: Callable[[str], None]) -> Listed:
-    """The listed recordings, and what their list says of names; layout `annotations` lists none."""
-    if data.layout == "birdclef":
-        return without_systems_own(*read_birdclef(bounds.root, bounds, warn))
-    if data.layout == "folders":
-        return read_folders(bounds, soundscape_folders(data), warn)
-    nothing = unlabelled(pd.DataFrame({Col.RECORDING: [], Col.PATH: []}, dtype=str))
-    return Listed(nothing, pd.DataFrame(columns=TAXONOMY))
 
 
 def _read_annotations(

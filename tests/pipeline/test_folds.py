@@ -46,6 +46,7 @@ def make_recordings(labels: dict[str, int], **columns: object) -> pd.DataFrame:
         "duration_s": 30.0,
         "sample_rate_hz": 32000,
         "channels": 1,
+        "source": "",
     }
     return pd.DataFrame(plain | columns)
 
@@ -326,6 +327,33 @@ def test_folds_whose_metrics_say_little_or_nothing_are_warned_of(
     assert [warning.startswith(begin) for warning, begin in zip(warnings, told, strict=True)] == [True] * len(told)
 
 
+def test_a_source_that_is_not_to_be_validated_stays_in_training() -> None:
+    recordings = crowd(4)
+    recordings["source"] = np.where(np.arange(len(recordings)) % 3 == 0, "noise", "")
+    split = split_recordings(recordings, make_params(fewest_to_validate=2), ["noise"])
+    plain = split_recordings(recordings, make_params(fewest_to_validate=2))
+    assert (split.fold[recordings["source"] == "noise"] == -1).all()
+    assert (split.fold[recordings["source"] == ""] >= 0).sum() > 0
+    assert (plain.fold[recordings["source"] == "noise"] >= 0).any()
+
+
+def test_recordists_of_a_source_that_is_not_validated_are_kept_out_of_validation_where_that_is_cheap() -> None:
+    recordings = make_recordings({"robin": 30, "wren": 30})
+    recordings.loc[0, "source"] = "xc"
+    recordings.loc[[0, 1], "author"] = "ann"
+    split = split_recordings(recordings, make_params(), ["xc"])
+    assert split.fold[:2].tolist() == [-1, -1]
+    assert (split.fold[2:] >= 0).all()
+
+
+def test_ready_folds_are_those_of_sources_that_are_validated() -> None:
+    recordings = make_recordings({"robin": 6}, fold=pd.array([1, 2, 3, 1, 2, pd.NA], dtype="Int64"))
+    recordings.loc[5, "source"] = "noise"
+    split = split_recordings(recordings, make_params(), ["noise"])
+    assert split.fold.tolist() == [0, 1, 2, 0, 1, -1]
+    assert split.origin == "ready folds of the metadata"
+
+
 def test_stage_writes_a_fold_for_every_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = YAML(typ="safe").load(PARAMS.read_text())
@@ -339,6 +367,7 @@ def test_stage_writes_a_fold_for_every_recording(tmp_path: Path, monkeypatch: py
     tables.SOUNDSCAPES.write(soundscapes.assign(path="x", duration_s=60.0))
     windows = pd.DataFrame({"soundscape": [*"aabcd"], "labels": ["robin", "", "wren", "owl robin", "robin"]})
     tables.WINDOWS.write(windows.assign(start_s=0.0, end_s=5.0))
+    Path("data/tables/sources.csv").write_text("source,weight,knows,validated\n")
     stage.main()
     held = tables.SOUNDSCAPE_FOLDS.read().set_index("soundscape")
     assert list(held.index) == [*"abcd"]

@@ -110,7 +110,7 @@ class Planner:
     ) -> None:
         self._examples, self._view, self._recipe, self._worker = examples, view, recipe, worker
         self._pseudo, self._loop = pseudo, recipe.short == "loop"
-        self.sampler = Sampler(examples.primary, examples.part, recipe.sampling, recipe.seed)
+        self.sampler = Sampler(examples.primary, examples.part, recipe.sampling, recipe.seed, examples.weight)
         self._batch = min(recipe.batch_size, self.sampler.clips) // worker.world * worker.world
         self._clip_frames = view.frames(recipe.clip_s)
         self._background = background_examples(examples, recipe)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from birdcache.errors import TrainError
@@ -18,6 +19,7 @@ from cache.store import Store
 from cache.tables import Col
 
 BEST_RATING = 5.0  # stars of xeno-canto
+OF_EACH = ("rows", "part", "first", "frames", "primary", "secondary", "rating", "unknown", "weight")  # of Examples
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Examples:
     secondary: Bools  # (N, K) secondary labels
     rating: Floats64  # (N,) 1 to 5, 0 = unrated
     events: Events | None = None  # annotated times, if clips are drawn from them
+    unknown: Bools | None = None  # (N, K) classes that a recording's source says nothing of; None: no such source
+    weight: Floats64 | None = None  # (N,) factor of the probability of being drawn; None: all alike
 
     def __len__(self) -> int:
         return len(self.names)
@@ -80,13 +84,18 @@ class Examples:
         """The examples that a mask or an index array chooses."""
         numbers = np.arange(len(self))[chosen]
         names = tuple(self.names[number] for number in numbers)
-        arrays = (self.rows, self.part, self.first, self.frames, self.primary, self.secondary, self.rating)
-        return replace(Examples(self.labels, names, *(array[chosen] for array in arrays)), events=self.events)
+        arrays = {name: array[chosen] for name in OF_EACH if (array := getattr(self, name)) is not None}
+        return replace(self, names=names, **arrays)
 
     @property
     def classes(self) -> int:
         """Number of classes, K."""
         return len(self.labels)
+
+    @property
+    def unjudged(self) -> Bools:
+        """Classes that count neither for nor against: secondary labels, and those of which a source says nothing."""
+        return self.secondary if self.unknown is None else self.secondary | self.unknown
 
     def taught(self, policy: SecondaryParams) -> Bools:
         """The classes that some recording has a target above 0 for: (K,), by its labels or its annotated times."""
@@ -104,7 +113,8 @@ class Examples:
         -------
         targets : (B, K), 1 for the primary label; for secondary labels 0 (policy ignore or mask), 1 (positive), or the
             weight.
-        weights : (B, K), 0 for cells left out of the loss (secondary labels under policy mask), else 1.
+        weights : (B, K), 0 for cells left out of the loss (secondary labels under policy mask, and classes of which the
+            source of a recording says nothing), else 1.
         """
         value = {"ignore": 0.0, "mask": 0.0, "positive": 1.0, "weight": policy.weight}[policy.policy]
         secondary_BK = self.secondary[chosen]
@@ -113,6 +123,8 @@ class Examples:
         weights_BK = np.ones_like(targets_BK)
         if policy.policy == "mask":
             weights_BK[secondary_BK] = 0
+        if self.unknown is not None:
+            weights_BK[self.unknown[chosen]] = 0
         return targets_BK, weights_BK
 
     def heard_targets_(
@@ -153,7 +165,7 @@ def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
     TrainError
         If the store holds none of the recordings.
     """
-    table = tables.RECORDINGS.read(Col.RECORDING, Col.LABEL, Col.SECONDARY, Col.RATING, Col.SHA256)
+    table = tables.RECORDINGS.read(Col.RECORDING, Col.LABEL, Col.SECONDARY, Col.RATING, Col.SHA256, Col.SOURCE)
     folds = tables.FOLDS.read(Col.RECORDING, Col.FOLD).set_index(Col.RECORDING)[Col.FOLD]
     rows = store.rows_of(list(table[Col.SHA256]))
     table, rows = table[rows >= 0], rows[rows >= 0]
@@ -166,7 +178,20 @@ def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
     names = tuple(table[Col.RECORDING])
     first, frames = np.zeros_like(rows), store.frames[rows]
     examples = Examples(tuple(labels), names, rows, store.part[rows], first, frames, primary, secondary, rating)
+    examples = _of_sources(examples, table[Col.SOURCE])
     return examples, folds.loc[list(table[Col.RECORDING])].to_numpy(np.int64)
+
+
+def _of_sources(examples: Examples, source_N: pd.Series[str]) -> Examples:
+    """The examples with what `cache.tables.SOURCES` says of the sources that they come from."""
+    sources = tables.SOURCES.read(Col.SOURCE, Col.WEIGHT, Col.KNOWS).set_index(Col.SOURCE)
+    weight_N = source_N.map(sources[Col.WEIGHT]).fillna(1.0).to_numpy(np.float64)
+    unknown_NK = np.zeros((len(examples), examples.classes), bool)
+    for source, knows in sources[Col.KNOWS].items():
+        if knows:
+            unknown_NK[source_N == source] = ~np.isin(examples.labels, knows.split(";"))
+    unknown = unknown_NK if unknown_NK.any() else None
+    return replace(examples, unknown=unknown, weight=None if (weight_N == 1).all() else weight_N)
 
 
 def _secondary(texts: list[str], primary: Ints, number: dict[str, int]) -> Bools:

@@ -21,22 +21,28 @@ def raised_counts(primary_N: Ints, floor: int) -> Ints:
     return np.where(counts > 0, np.maximum(counts, floor), 0)
 
 
-def recording_weights(primary_N: Ints, exponent: float, floor: int = 0) -> Floats64:
-    """Probability of each recording: its class's (n/N)^-exponent, normalised.
+def expected_copies(primary_N: Ints, floor: int, weight_N: Floats64 | None = None) -> Floats64:
+    """How often each recording is drawn in a round: its share of its class's `raised_counts`, times its weight."""
+    copies_N = (raised_counts(primary_N, floor) / np.maximum(np.bincount(primary_N), 1))[primary_N]
+    return np.asarray(copies_N if weight_N is None else copies_N * weight_N, np.float64)
+
+
+def recording_weights(primary_N: Ints, exponent: float, floor: int = 0, weight_N: Floats64 | None = None) -> Floats64:
+    """Probability of each recording: its class's (n/N)^-exponent, times its weight, normalised.
 
     Parameters
     ----------
     primary_N : (N,) class of each recording.
     exponent : 0 draws all recordings equally, 1 all classes equally.
     floor : a class with fewer recordings is drawn as if each of them were there several times, up to so many in all.
+    weight_N : (N,) factor of each recording; None: all alike.
 
     Returns
     -------
     (N,) float64, sums to 1.
     """
-    counts, raised = np.bincount(primary_N), raised_counts(primary_N, floor)
-    copies_N = raised[primary_N] / counts[primary_N]
-    weights = copies_N * (raised[primary_N] / raised.sum()) ** -exponent
+    raised = raised_counts(primary_N, floor)
+    weights = expected_copies(primary_N, floor, weight_N) * (raised[primary_N] / raised.sum()) ** -exponent
     return np.asarray(weights / weights.sum())
 
 
@@ -61,12 +67,18 @@ class Sampler:
     ----------
     primary_N : (N,) class of each recording.
     part_N : (N,) part of the store that each lies in, for order `parts`.
+    weight_N : (N,) factor of the probability of each; None: all alike.
     """
 
-    def __init__(self, primary_N: Ints, part_N: Ints, params: SamplingParams, seed: int) -> None:
+    def __init__(
+        self, primary_N: Ints, part_N: Ints, params: SamplingParams, seed: int, weight_N: Floats64 | None = None
+    ) -> None:
         self._primary_N, self._part_N, self._params, self._seed = primary_N, part_N, params, seed
-        self.clips = params.clips_per_epoch or int(raised_counts(primary_N, params.floor).sum())
-        self.probability_N = recording_weights(primary_N, params.exponent if params.weighted else 0.0, params.floor)
+        self._copies_N = expected_copies(primary_N, params.floor, weight_N)
+        self._round = max(1, round(self._copies_N.sum()))
+        self.clips = params.clips_per_epoch or self._round
+        exponent = params.exponent if params.weighted else 0.0
+        self.probability_N = recording_weights(primary_N, exponent, params.floor, weight_N)
         self._cumulative_N = np.cumsum(self.probability_N)
 
     def epoch(self, epoch: int) -> Drawn:
@@ -97,26 +109,28 @@ class Sampler:
         return np.minimum(found, len(self._cumulative_N) - 1)
 
     def _each_once(self, epoch: int) -> Ints:
-        """Rounds, each a shuffle of all recordings, with further copies of those of classes below the floor."""
-        size = int(raised_counts(self._primary_N, self._params.floor).sum())
-        rounds = -(-self.clips // size)
-        keys = uniform(self._seed, epoch, np.arange(rounds * size), Purpose.RECORDING)[:, 0].reshape(rounds, size)
+        """Rounds, each a shuffle of all recordings: each once, more often below the floor, or as often as it weighs."""
+        rounds, recordings = -(-self.clips // self._round), np.arange(len(self._primary_N))
+        keys = uniform(self._seed, epoch, np.arange(rounds * self._round), Purpose.RECORDING)[:, 0]
         order: list[Ints] = []
-        for number, keys_of_round in enumerate(keys):
-            extra = uniform(self._seed, epoch, number * size + np.arange(len(self._primary_N)), Purpose.FLOOR)[:, 0]
-            order.append(self._deck(extra)[np.argsort(keys_of_round)])
+        for number, keys_of_round in enumerate(keys.reshape(rounds, self._round)):
+            draws = uniform(self._seed, epoch, number * self._round + recordings, Purpose.FLOOR, 2)
+            order.append(self._deck(draws[:, 0], draws[0, 1])[np.argsort(keys_of_round)])
         return np.concatenate(order)[: self.clips]
 
-    def _deck(self, key_N: Floats64) -> Ints:
-        """Each recording once, or as often as the floor of its class asks for; the remainder goes by key."""
-        counts, raised = np.bincount(self._primary_N), raised_counts(self._primary_N, self._params.floor)
-        by_class = np.lexsort((key_N, self._primary_N))
-        first_K = np.cumsum(counts) - counts
-        place_N = np.empty(len(key_N), np.int64)  # within its class, in order of the keys
-        place_N[by_class] = np.arange(len(key_N)) - first_K[self._primary_N[by_class]]
-        whole_K, rest_K = np.divmod(raised, np.maximum(counts, 1))
-        copies_N = whole_K[self._primary_N] + (place_N < rest_K[self._primary_N])
-        return np.repeat(np.arange(len(key_N)), copies_N)
+    def _deck(self, key_N: Floats64, offset: float) -> Ints:
+        """Each recording as often as is expected of it, `_round` in all; what is left of a whole number goes by chance.
+
+        Recordings lie one after the other, by class and key, each as long as it is to be there, and every whole number
+        behind the offset takes the one that it falls on. Source: systematic sampling, Madow 1949.
+        """
+        order = np.lexsort((key_N, self._primary_N))
+        reached_N = np.cumsum(self._copies_N[order])
+        # rounded, so that a class that is to be there 20 times is not there 19 or 21 times for 20 = 19.9999999
+        marks_N = np.floor(np.round(reached_N * (self._round / reached_N[-1]), 9) + offset).astype(np.int64)
+        copies_N = np.empty_like(order)
+        copies_N[order] = np.diff(marks_N, prepend=0)
+        return np.repeat(np.arange(len(order)), copies_N)
 
     def _by_part(self, epoch: int, drawn: Ints) -> Drawn:
         """Bring recordings of the same few parts together: groups of parts in any order, shuffled within each group."""

@@ -35,7 +35,7 @@ class ScoredRecordings:
     @classmethod
     def of(cls, examples: Examples, scores_NK: Floats32) -> ScoredRecordings:
         """Examples with their scores."""
-        return cls(np.array(examples.names, np.str_), examples.primary, examples.secondary, scores_NK)
+        return cls(np.array(examples.names, np.str_), examples.primary, examples.unjudged, scores_NK)
 
     def subset(self, chosen: Ints) -> ScoredRecordings:
         """Recordings by number."""

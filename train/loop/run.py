@@ -90,7 +90,7 @@ class Run:
         weights, metrics, examples = history.weights(weights_bytes(model)), history.metrics(), validation.examples
         model.load_state_dict(load(weights[kind]))
         scores_NK, loss = validation.predict(model)
-        metrics[kind] = {"loss": loss, **recording_metrics(examples.primary, examples.secondary, scores_NK)}
+        metrics[kind] = {"loss": loss, **recording_metrics(examples.primary, examples.unjudged, scores_NK)}
         if not self.leads:
             return
         sidecar = Sidecar(

@@ -103,7 +103,7 @@ class Validation:
     def metrics(self, model: Classifier, where: str = "validation", advance: Advance = no_progress) -> dict[str, float]:
         """Loss and metrics per recording by the clips of an epoch; see `predict`."""
         scores_NK, mean_loss = self.predict(model, where, advance, self.clips)
-        return {"loss": mean_loss, **recording_metrics(self.examples.primary, self.examples.secondary, scores_NK)}
+        return {"loss": mean_loss, **recording_metrics(self.examples.primary, self.examples.unjudged, scores_NK)}
 
 
 def check_split(name: str, fold: int, trained: Examples, validated: Examples, recipe: Recipe) -> None:
@@ -132,7 +132,7 @@ def check_split(name: str, fold: int, trained: Examples, validated: Examples, re
 
 def split_lines(trained: Examples, validated: Examples, recipe: Recipe) -> Iterator[str]:
     """Lines on the size of the split, the clips that an epoch draws of rare and common classes, and missing classes."""
-    sampler = Sampler(trained.primary, trained.part, recipe.sampling, recipe.seed)
+    sampler = Sampler(trained.primary, trained.part, recipe.sampling, recipe.seed, trained.weight)
     has_times = trained.events is not None and len(trained.events.row) > 0
     kind = "recordings and annotated times" if has_times else "recordings"
     yield (
@@ -169,7 +169,7 @@ def named(labels: Sequence[str], chosen_K: Bools) -> str:
 def _unmeasured(validated: Examples) -> Iterator[str]:
     """Lines on classes that the metrics leave out: those without a positive or, masks aside, a negative."""
     positives_K = np.bincount(validated.primary, minlength=validated.classes)
-    negatives_K = len(validated) - positives_K - validated.secondary.sum(axis=0)
+    negatives_K = len(validated) - positives_K - validated.unjudged.sum(axis=0)
     if validated.classes < 2:
         yield f"warning: {validated.labels[0]} is the only class, so no answer can be wrong: accuracy and F1 are nan"
     if not ((positives_K > 0) & (negatives_K > 0)).any():

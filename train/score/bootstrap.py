@@ -49,10 +49,10 @@ def draw_whole(groups_N: Ints, resamples: int) -> Floats64:
     return draw_resamples(len(groups), resamples)[:, number_N]
 
 
-def resampled_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> Resampled:
+def resampled_metrics(primary_N: Ints, unjudged_NK: Bools, scores_NK: Floats32, counts_BN: Floats64) -> Resampled:
     """As `train.score.metrics.recording_metrics`, for each resample; secondary labels count neither way."""
     truth_NK = primary_N[:, None] == np.arange(scores_NK.shape[1])
-    ranking = _ranking(truth_NK, ~secondary_NK, scores_NK, counts_BN)
+    ranking = _ranking(truth_NK, ~unjudged_NK, scores_NK, counts_BN)
     called_NK = scores_NK.argmax(axis=1)[:, None] == np.arange(scores_NK.shape[1])
     right_BK, called_BK, true_BK = (counts_BN @ each for each in (truth_NK & called_NK, called_NK, truth_NK))
     f1_BK = np.where(true_BK > 0, 2 * right_BK / np.maximum(called_BK + true_BK, 1), np.nan)

@@ -1,6 +1,6 @@
 """Metrics of scores against truth. N recording or window, K class.
 
-`known` marks the cells that count: a secondary label is neither a positive nor a negative of its class.
+`known` marks the cells that count: `Examples.unjudged` are neither positives nor negatives of their classes.
 """
 
 import numpy as np
@@ -55,13 +55,13 @@ def _ranking(positives_P: Floats32, rows_N: Floats32) -> tuple[float, float, flo
     return wins / positives / (rows - positives), (found_P / called_P).mean(), padded / (positives + CMAP_PADDING)
 
 
-def recording_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32) -> dict[str, float]:
+def recording_metrics(primary_N: Ints, unjudged_NK: Bools, scores_NK: Floats32) -> dict[str, float]:
     """Metrics of scores per recording.
 
     Parameters
     ----------
     primary_N : (N,) class of the primary label.
-    secondary_NK : (N, K) secondary labels; these cells are left out of the ranking metrics.
+    unjudged_NK : (N, K) cells that are left out of the ranking metrics, as of `Examples.unjudged`.
     scores_NK : (N, K).
 
     Returns
@@ -76,7 +76,7 @@ def recording_metrics(primary_N: Ints, secondary_NK: Bools, scores_NK: Floats32)
     can_fail = scores_NK.shape[1] > 1
     return {
         "accuracy": float((best_N == primary_N).mean()) if can_fail else float("nan"),
-        **window_metrics(truth_NK, scores_NK, ~secondary_NK),
+        **window_metrics(truth_NK, scores_NK, ~unjudged_NK),
         "macro_f1": float(f1) if can_fail else float("nan"),
     }
 

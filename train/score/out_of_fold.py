@@ -37,7 +37,7 @@ class OutOfFold:
     @property
     def held(self) -> HeldOut:
         """The predictions that weights are learnt from; secondary labels count neither for nor against."""
-        return HeldOut(np.stack(list(self.scores.values())), self.truth, ~self.examples.secondary, self.fold)
+        return HeldOut(np.stack(list(self.scores.values())), self.truth, ~self.examples.unjudged, self.fold)
 
     def with_ensemble(self, ensemble: Ensemble) -> OutOfFold:
         """With the calibrated blend of the members as one more, named ENSEMBLE."""

@@ -90,7 +90,7 @@ def _without(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: En
 def _both(predicted: OutOfFold, windows: Windows, recordings_NK: Floats32, windows_NK: Floats32) -> Scores:
     """Macro ROC-AUC and cmAP out of fold, and on the soundscapes if they have a truth."""
     examples = predicted.examples
-    found = {"out of fold": recording_metrics(examples.primary, examples.secondary, recordings_NK)}
+    found = {"out of fold": recording_metrics(examples.primary, examples.unjudged, recordings_NK)}
     if windows.has_truth.any():
         found["soundscapes"] = windows.metrics(windows_NK)
     return {data: {"auc": metrics["macro_roc_auc"], "cmap": metrics["cmap"]} for data, metrics in found.items()}

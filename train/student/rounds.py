@@ -94,7 +94,7 @@ class Evaluator:
         view = models.sidecars[0].member.member.view
         predicted = read_out_of_fold(models.members, models.folds, view, self.labels, models.folder)
         scores_NK = np.mean(list(predicted.scores.values()), axis=0)
-        return recording_metrics(predicted.examples.primary, predicted.examples.secondary, scores_NK)
+        return recording_metrics(predicted.examples.primary, predicted.examples.unjudged, scores_NK)
 
     def _soundscapes(self, models: RoundModels) -> Metrics:
         with_truth = labelled_soundscapes()

@@ -111,7 +111,7 @@ class Search:
         """
         validated = self.split.validated
         blank_NK = np.zeros((len(validated), validated.classes), np.float32)
-        measured = {"loss": 0.0, **recording_metrics(validated.primary, validated.secondary, blank_NK)}
+        measured = {"loss": 0.0, **recording_metrics(validated.primary, validated.unjudged, blank_NK)}
         if math.isnan(measured[self.tune.metric]):
             raise TrainError(
                 f"tune.metric = {self.tune.metric}: cannot be measured on fold {self.split.fold}, where no class "

@@ -14,7 +14,8 @@ from birdcache.errors import TrainError
 from birdcache.params.recipe import SecondaryParams
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.data.examples import read_examples, read_labels
+from train.data.examples import Examples, read_examples, read_labels
+from train.score.metrics import recording_metrics
 
 RandomStore = Callable[..., Store]
 
@@ -41,6 +42,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (data / "recordings.csv").write_text("recording,label,secondary,rating,sha256\n" + "".join(rows))
     folds = [f"{name},{fold},0\n" for name, *_, fold, _ in reversed(RECORDINGS)]
     (data.parent / "folds.csv").write_text("recording,fold,group\n" + "".join(folds))
+    (data / "sources.csv").write_text("source,weight,knows,validated\nxc,0.5,wren;robin,1\n")
     (data / "labels.csv").write_text("index,label\n" + "".join(f"{n},{label}\n" for n, label in enumerate(LABELS)))
     return data
 
@@ -71,6 +73,7 @@ def test_secondary_labels_are_known_classes_other_than_the_primary(tables: Path,
     examples, _ = read_examples(store, LABELS)
     assert [np.flatnonzero(row).tolist() for row in examples.secondary] == [[0, 2], [], [1], []]
     assert examples.classes == 3
+    assert (examples.unknown, examples.weight) == (None, None), "all are of data.root"
 
 
 def test_a_subset_keeps_what_belongs_together(tables: Path, store: Store) -> None:
@@ -109,6 +112,42 @@ def test_a_secondary_label_counts_as_its_policy_says(
     t, w = target, weight
     assert targets_BK == pytest.approx(np.array([[t, 1, t], [0, 1, 0], [0, t, 1], [1, 0, 0]])[chosen])
     assert weights_BK == pytest.approx(np.array([[w, 1, w], [1, 1, 1], [1, w, 1], [1, 1, 1]])[chosen])
+
+
+@pytest.fixture
+def sourced(tables: Path, store: Store) -> Examples:
+    """The first and third recording are of source xc, which knows nothing of 1234 and weighs half."""
+    path = tables / "recordings.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.assign(source=["xc", "", "", "xc", ""]).to_csv(path, index=False)
+    return read_examples(store, LABELS)[0]
+
+
+@pytest.mark.parametrize("policy", ["ignore", "positive", "weight", "mask"])
+def test_a_class_that_a_source_cannot_tell_is_left_out_of_the_loss(
+    sourced: Examples, policy: Literal["ignore", "positive", "weight", "mask"]
+) -> None:
+    _, weights_BK = sourced.targets(np.arange(4), SecondaryParams(policy=policy, weight=0.3))
+    assert weights_BK[:, 0].tolist() == [0, 1, 0, 1]
+    assert weights_BK[1].tolist() == weights_BK[3].tolist() == [1, 1, 1]
+    assert weights_BK[[0, 2], [1, 2]].tolist() == [1, 1], "its own labels count"
+    _, weights_BK = sourced.subset(np.array([3, 2])).targets(np.arange(2), SecondaryParams(policy=policy, weight=0.3))
+    assert weights_BK[:, 0].tolist() == [1, 0]
+
+
+def test_metrics_leave_out_what_a_source_cannot_tell_as_they_do_secondary_labels(sourced: Examples) -> None:
+    assert sourced.unjudged.tolist() == [[True, False, True], [False] * 3, [True, True, False], [False] * 3]
+    assert sourced.subset(np.array([2, 3])).unjudged.tolist() == [[True, True, False], [False] * 3]
+    scores = np.array([[0.9, 0.8, 0.1], [0.2, 0.9, 0.1], [0.9, 0.1, 0.8], [0.5, 0.1, 0.1]], np.float32)
+    plain = recording_metrics(sourced.primary, sourced.secondary, scores)
+    masked = recording_metrics(sourced.primary, sourced.unjudged, scores)
+    assert plain["macro_roc_auc"] == pytest.approx((0.5 + 1 + 1) / 3), "of 1234, one negative is secondary"
+    assert masked["macro_roc_auc"] == 1, "high scores of 1234 stand where nobody would have told of it"
+
+
+def test_a_source_says_how_often_its_recordings_are_drawn(sourced: Examples) -> None:
+    assert sourced.weight is not None
+    assert sourced.weight.tolist() == [0.5, 1, 0.5, 1]
 
 
 def test_a_rating_is_the_weight_of_its_recording_and_none_counts_fully(tables: Path, store: Store) -> None:

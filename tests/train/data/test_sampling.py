@@ -131,6 +131,40 @@ def test_weights_with_a_floor_are_those_of_a_data_set_with_so_many_copies(expone
     assert recording_weights(LONG_TAIL, exponent, floor=10) == pytest.approx(expected, rel=1e-12)
 
 
+HALF = np.where(np.arange(76) % 2, 0.5, 1.0)  # every other recording is of a source that weighs half
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_the_weight_of_a_source_is_a_factor_of_a_recordings_probability(exponent: float) -> None:
+    plain, halved = recording_weights(LONG_TAIL, exponent, 10), recording_weights(LONG_TAIL, exponent, 10, HALF)
+    assert halved.sum() == pytest.approx(1)
+    ratio = halved / plain
+    assert ratio[1::2] == pytest.approx(ratio[0] / 2)
+    assert ratio[::2] == pytest.approx(ratio[0])
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.5, 1.7, 3.0])
+@pytest.mark.parametrize("floor", [0, 20])
+def test_an_unweighted_round_draws_a_source_as_often_as_it_weighs(weight: float, floor: int) -> None:
+    """Each recording is there the whole number below or above its expected copies, and in the mean exactly so often."""
+    weight_N = np.where(np.arange(76) % 2, weight, 1.0)
+    params = sampler(False, floor=floor)._params
+    chosen = Sampler(LONG_TAIL, PARTS, params, 1, weight_N)
+    expected = weight_N * np.repeat(np.maximum([50, 20, 5, 1], floor) / np.array([50, 20, 5, 1]), [50, 20, 5, 1])
+    assert chosen.clips == round(expected.sum())
+    copies = np.array([np.bincount(drawn_by(chosen, epoch), minlength=76) for epoch in range(1000)])
+    assert (copies.sum(axis=1) == chosen.clips).all()
+    scaled = expected * chosen.clips / expected.sum()
+    assert (np.abs(copies - scaled) < 1).all()
+    assert copies.mean(axis=0) == pytest.approx(scaled, abs=0.06)
+
+
+def test_a_weighted_epoch_draws_by_the_weight_of_sources_too() -> None:
+    chosen = Sampler(LONG_TAIL, PARTS, sampler(True, clips=40_000)._params, 1, HALF)
+    drawn = np.bincount(drawn_by(chosen), minlength=76)
+    assert scipy.stats.chisquare(drawn, chosen.probability_N * 40_000).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("at_once", [1, 2, 3, 50])
 def test_order_by_parts_draws_the_same_clips_a_few_parts_at_a_time(weighted: bool, at_once: int) -> None:

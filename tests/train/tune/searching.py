@@ -74,8 +74,7 @@ class BareSplit:
 
     @property
     def validated(self) -> Any:
-        secondary = np.zeros((len(self.primary), 2), bool)
-        return _Examples(np.array(self.primary), secondary)
+        return _Examples(np.array(self.primary), np.zeros((len(self.primary), 2), bool))
 
     def model(self) -> None:
         return None
@@ -90,7 +89,7 @@ class BareSplit:
 @dataclass(frozen=True)
 class _Examples:
     primary: Any
-    secondary: Any
+    unjudged: Any
     classes: int = 2
 
     def __len__(self) -> int:
