@@ -42,6 +42,7 @@ NAMED = {
     "ablations": "ablation",
     "rounds": "round",
     "keys": "key",
+    "sources": "source",
 }
 DEEPEST = 4  # level of headings whose titles leave out the names of those above
 ALIKE = 0.6  # share of a comment's words that a docstring repeats, from which on the comment is left out

@@ -94,6 +94,18 @@ def test_a_name_of_a_view_or_a_member(clone: Path, section: str, name: str) -> N
         everything_is_there(clone)
 
 
+@pytest.mark.parametrize("name", [SHELL, OUTSIDE])
+def test_a_name_of_a_source(clone: Path, name: str) -> None:
+    raw = params()
+    raw["data"]["sources"] = {name: {"layout": "files", "root": "annotations", "label": "nocall"}}
+    (clone.parent / "outside.txt").write_text("outside.txt")
+    repro(clone, raw)
+    repro(clone, raw, "-s", f"source@{name}")
+    assert (clone.parent / "outside.txt").read_text() == "outside.txt"
+    (clone.parent / "outside.txt").unlink()
+    everything_is_there(clone)
+
+
 def test_a_fold_that_is_no_number(clone: Path) -> None:
     raw = params()
     raw["folds"]["train"] = ["../../../outside/0", "0; touch ../hacked; #"]

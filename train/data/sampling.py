@@ -15,16 +15,10 @@ from birdcache.params.recipe import SamplingParams
 from train.data.random import Purpose, uniform
 
 
-def raised_counts(primary_N: Ints, floor: int) -> Ints:
-    """Recordings that each class counts as: its own, but at least `floor` if it has any: (K,)."""
-    counts = np.bincount(primary_N)
-    return np.where(counts > 0, np.maximum(counts, floor), 0)
-
-
-def expected_copies(primary_N: Ints, floor: int, weight_N: Floats64 | None = None) -> Floats64:
-    """How often each recording is drawn in a round: its share of its class's `raised_counts`, times its weight."""
-    copies_N = (raised_counts(primary_N, floor) / np.maximum(np.bincount(primary_N), 1))[primary_N]
-    return np.asarray(copies_N if weight_N is None else copies_N * weight_N, np.float64)
+def copies_of(primary_N: Ints, floor: int) -> Floats64:
+    """How often each recording counts, (N,): those of a class with fewer than `floor` as so many together."""
+    counts_N = np.bincount(primary_N)[primary_N]
+    return np.asarray(np.maximum(counts_N, floor) / counts_N, np.float64)
 
 
 def recording_weights(primary_N: Ints, exponent: float, floor: int = 0, weight_N: Floats64 | None = None) -> Floats64:
@@ -41,8 +35,9 @@ def recording_weights(primary_N: Ints, exponent: float, floor: int = 0, weight_N
     -------
     (N,) float64, sums to 1.
     """
-    raised = raised_counts(primary_N, floor)
-    weights = expected_copies(primary_N, floor, weight_N) * (raised[primary_N] / raised.sum()) ** -exponent
+    copies_N = copies_of(primary_N, floor)
+    share_K = np.bincount(primary_N, copies_N) / copies_N.sum()
+    weights = copies_N * share_K[primary_N] ** -exponent * (1.0 if weight_N is None else weight_N)
     return np.asarray(weights / weights.sum())
 
 
@@ -74,7 +69,7 @@ class Sampler:
         self, primary_N: Ints, part_N: Ints, params: SamplingParams, seed: int, weight_N: Floats64 | None = None
     ) -> None:
         self._primary_N, self._part_N, self._params, self._seed = primary_N, part_N, params, seed
-        self._copies_N = expected_copies(primary_N, params.floor, weight_N)
+        self._copies_N = copies_of(primary_N, params.floor) * (1.0 if weight_N is None else weight_N)
         self._round = max(1, round(self._copies_N.sum()))
         self.clips = params.clips_per_epoch or self._round
         exponent = params.exponent if params.weighted else 0.0
