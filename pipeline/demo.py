@@ -7,7 +7,6 @@ which tells the truth of some of the soundscapes; the others are for a noisy stu
 
 import os
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import joblib
@@ -47,9 +46,11 @@ def make_demo(root: Path, demo: DemoParams, workers: int) -> None:
     if root.exists() and any(root.iterdir()):
         raise PipelineError(f"{root}: holds files already, and stale ones would mix with new ones; remove it first")
     plan = plan_demo(demo)
-    _make_folders(root, plan)
+    sounds = _sounds(root, plan)
+    for folder in {path.parent for path, _ in sounds}:
+        folder.mkdir(parents=True, exist_ok=True)
     _write_tables(root, plan)
-    _write_sounds(_sounds(root, plan), workers)
+    _write_sounds(sounds, workers)
 
 
 def train_rows(recordings: Sequence[DemoRecording]) -> pd.DataFrame:
@@ -86,12 +87,12 @@ def truth_rows(soundscapes: Sequence[DemoSoundscape]) -> pd.DataFrame:
 
 def window_rows(soundscapes: Sequence[DemoSoundscape]) -> pd.DataFrame:
     """Labelled windows as in BirdCLEF 2026: filename, start, end, primary_label; each row twice."""
-    clock = "{:%H:%M:%S}".format
+    clock = "00:{:02d}:{:02d}".format
     return pd.DataFrame(
         {
             "filename": f"{soundscape.name}.ogg",
-            "start": clock(datetime.min + timedelta(seconds=end_s - WINDOW_S)),
-            "end": clock(datetime.min + timedelta(seconds=end_s)),
+            "start": clock(*divmod(int(end_s - WINDOW_S), 60)),
+            "end": clock(*divmod(int(end_s), 60)),
             "primary_label": ";".join(heard_labels(soundscape.scene, end_s - WINDOW_S)) or "nocall",
         }
         for soundscape in soundscapes
@@ -124,13 +125,6 @@ def _submission_rows(plan: DemoPlan) -> pd.DataFrame:
     row_ids = [row_id for soundscape in plan.soundscapes[:1] for row_id, _ in _windows(soundscape)[:SUBMISSION_ROWS]]
     rows = pd.DataFrame(1 / len(labels), index=pd.Index(row_ids, name="row_id"), columns=labels)
     return rows.reset_index()
-
-
-def _make_folders(root: Path, plan: DemoPlan) -> None:
-    for species in plan.species:
-        (root / "train_audio" / species.label).mkdir(parents=True)
-    for name in ("test_soundscapes", *["train_soundscapes"] * bool(plan.labelled)):
-        (root / name).mkdir()
 
 
 def _write_tables(root: Path, plan: DemoPlan) -> None:

@@ -22,9 +22,15 @@ from birdcache.params import load as params
 from birdcache.params.sections import FoldsParams
 from cache import report_tables, tables
 from cache.tables import Col
-from pipeline.dataset.fold_summary import fold_rows, label_counts, summarise
-from pipeline.dataset.groups import NEVER_VALIDATED, group_recordings, keep_in_training, largest_group, rare_labels
-from pipeline.dataset.soundscape_groups import fold_contents, split_soundscapes, summarise_soundscapes
+from pipeline.dataset.fold_summary import fold_rows, label_counts, soundscape_rows, summarise, summarise_soundscapes
+from pipeline.dataset.groups import (
+    NEVER_VALIDATED,
+    group_recordings,
+    joined,
+    keep_in_training,
+    largest_group,
+    rare_labels,
+)
 
 SUMMARY = Path("reports/folds/summary.json")
 
@@ -51,11 +57,10 @@ def main() -> None:
     soundscapes = split_soundscapes(tables.SOUNDSCAPES.read(), windows, settings)
     tables.FOLDS.write(folds)
     tables.SOUNDSCAPE_FOLDS.write(soundscapes)
-    contents = fold_contents(soundscapes, windows, settings.count).reindex(counts.columns, fill_value=0)
-    report_tables.FOLD_SUMMARY.write(fold_rows(folds, counts).join(contents, on=Col.FOLD))
+    held = soundscape_rows(soundscapes, windows, settings.count)
+    report_tables.FOLD_SUMMARY.write(fold_rows(folds, counts).join(held, on=Col.FOLD))
     report = summarise(folds, counts, split.origin, split.rare)
-    learnt = {*recordings[Col.LABEL], *recordings[Col.SECONDARY].str.split().explode()}
-    report["soundscapes"] = summarise_soundscapes(soundscapes, windows, learnt, settings)
+    report["soundscapes"] = summarise_soundscapes(soundscapes, windows, settings)
     write_report(report, SUMMARY)
     for each in [report, report["soundscapes"]] if len(windows) else [report]:
         print("\nWARNING: ".join([each["summary"], *each["warnings"]]))
@@ -154,6 +159,33 @@ def stratified_folds(label_N: pd.Series[str], group_N: Ints, count: int, seed: i
     if len(np.unique(fold_N)) < count:
         raise PipelineError(f"params.yaml: folds.count = {count} leaves a fold without recordings; lower folds.count")
     return fold_N
+
+
+def split_soundscapes(soundscapes: pd.DataFrame, windows: pd.DataFrame, folds: FoldsParams) -> pd.DataFrame:
+    """The soundscapes with windows, each with a fold, and the number of what is held out with it.
+
+    Whole sites (`folds.soundscapes`) are spread so that windows and the labels heard in them are spread evenly; there
+    is none in the last folds if there are fewer sites.
+
+    Parameters
+    ----------
+    soundscapes, windows : as in `cache.tables.SOUNDSCAPES` and `cache.tables.WINDOWS`.
+    """
+    table = soundscapes[soundscapes[Col.SOUNDSCAPE].isin(windows[Col.SOUNDSCAPE])].reset_index(drop=True)
+    group_S = joined([_place(table, folds.soundscapes), table[Col.SOUND]])
+    fold_G = np.arange(len(table))
+    if len(np.unique(group_S)) >= folds.count:
+        heard = ("windows: " + windows[Col.LABELS]).str.split().explode()
+        group_N = windows[Col.SOUNDSCAPE].map(dict(zip(table[Col.SOUNDSCAPE], group_S, strict=True)))[heard.index]
+        fold_G[group_N] = stratified_folds(heard, group_N.to_numpy(), folds.count, folds.seed)
+    return table.assign(fold=fold_G[group_S], group=group_S)
+
+
+def _place(table: pd.DataFrame, apart: str) -> pd.Series[str]:
+    """What a soundscape shares with others that a split must not part; of an unknown site, only the day."""
+    site, day = table[Col.SITE], ("day " + table[Col.DATE]).where(table[Col.DATE] != "", "")
+    whole = ("site " + site + (day if apart == "site_and_day" else "")).where(site != "", day)
+    return pd.Series("", whole.index) if apart == "each" else whole
 
 
 if __name__ == "__main__":

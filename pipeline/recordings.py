@@ -5,25 +5,28 @@ with the class of the reason and a hint. They stop the stage only when there are
 written. Files that are used although something is odd about them are listed in reports/data/notes.csv.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
+from birdcache.annotations.read import ROUNDED_S
 from birdcache.audio.notes import notes_text
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
-from birdcache.params.sections import DataParams, MachineParams
+from birdcache.params.model import Params
+from birdcache.params.sections import DataParams
 from birdcache.storage import place
 from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.annotated import annotations_table
 from pipeline.dataset.duplicates import with_sounds
 from pipeline.dataset.folders import soundscape_folders
-from pipeline.dataset.metadata import Metadata, read_metadata
+from pipeline.dataset.metadata import read_metadata
 from pipeline.dataset.notes import noted, write_notes
 from pipeline.dataset.places import read_places
 from pipeline.dataset.rejected import CHOSEN, check_share, counts_text, write_refused
@@ -31,7 +34,6 @@ from pipeline.dataset.scan import scan_files
 from pipeline.dataset.sources import sources_table, used_once
 from pipeline.dataset.summary import summarise
 from pipeline.dataset.window_labels import exam_rows, heard_labels
-from pipeline.dataset.windows import windows_table
 
 SUMMARY = Path("reports/data/summary.json")
 
@@ -40,9 +42,10 @@ def main() -> None:
     """Read the metadata, scan the audio, write the tables and the report."""
     settings = params.load()
     metadata = read_metadata(settings.data)
-    recordings = scan_recordings(metadata, settings.data, settings.machine)
-    soundscapes = scan_soundscapes(metadata, settings.data, settings.machine)
-    recordings, soundscapes = with_sounds([recordings, soundscapes], settings.machine)
+    paths = [path.as_posix() for path in metadata.soundscapes.values()]
+    names = pd.DataFrame({Col.SOUNDSCAPE: list(metadata.soundscapes), Col.PATH: paths}, dtype=str)
+    both = [scanned(metadata.recordings, settings, "recordings"), scanned(names, settings, "soundscapes")]
+    recordings, soundscapes = with_sounds(both, settings.machine)
     warnings: list[str] = []
     recordings = used_once(recordings, list(settings.data.sources), warnings)
     soundscapes = with_places(soundscapes, settings.data, warnings.append)
@@ -57,13 +60,14 @@ def main() -> None:
     write_notes(notes, report_tables.NOTES)
     tables.RECORDINGS.write(usable)
     tables.SOURCES.write(sources_table(settings.data.sources, list(labels[Col.LABEL]), warnings))
-    tables.AUDIO.write(contents_table(usable))
+    tables.AUDIO.write(usable.drop_duplicates(Col.SHA256).sort_values(Col.SHA256))  # at the first path that holds it
     tables.ANNOTATIONS.write(annotations)
     tables.LABELS.write(labels)
-    tables.SOUNDSCAPES.write(soundscapes_table(soundscapes))
+    tables.SOUNDSCAPES.write(soundscapes[soundscapes[Col.CODE] == ""].sort_values(Col.SOUNDSCAPE))
     tables.SOUNDSCAPE_TRUTH.write(exam_rows(metadata.truth))
     tables.WINDOWS.write(windows)
-    tables.SUBMISSION_LABELS.write(submission_table(metadata, labels))
+    wanted = labels[Col.LABEL] if metadata.submission is None else metadata.submission
+    tables.SUBMISSION_LABELS.write(pd.DataFrame({Col.LABEL: list(wanted)}, dtype=str))
     report = summarise(metadata, recordings, usable, annotations, soundscapes, labels)
     report["warnings"] += warnings
     report["notes"] = dict(sorted(Counter(note.code for _, note in notes).items()))
@@ -78,17 +82,9 @@ def main() -> None:
     check_share(codes, files, settings.data.max_refused_share, report_tables.REFUSED)
 
 
-def scan_recordings(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
-    """The listed recordings with the columns of `pipeline.dataset.scan.Scan` beside them, usable or not."""
-    scans = scan_files(list(metadata.recordings[Col.PATH]), data, machine, "recordings")
-    return pd.concat([metadata.recordings, scans], axis=1)
-
-
-def scan_soundscapes(metadata: Metadata, data: DataParams, machine: MachineParams) -> pd.DataFrame:
-    """The soundscapes (name, path) with the columns of `Scan`, usable or not."""
-    paths = [path.as_posix() for path in metadata.soundscapes.values()]
-    names = pd.DataFrame({Col.SOUNDSCAPE: list(metadata.soundscapes), Col.PATH: paths}, dtype=str)
-    return pd.concat([names, scan_files(paths, data, machine, "soundscapes")], axis=1)
+def scanned(files: pd.DataFrame, settings: Params, what: str) -> pd.DataFrame:
+    """Files, usable or not, by their column `path`, with the columns of `pipeline.dataset.scan.Scan` beside them."""
+    return pd.concat([files, scan_files(list(files[Col.PATH]), settings.data, settings.machine, what)], axis=1)
 
 
 def refused_files(
@@ -104,10 +100,39 @@ def refused_files(
 def with_places(soundscapes: pd.DataFrame, data: DataParams, warn: Callable[[str], None]) -> pd.DataFrame:
     """The scanned soundscapes, and where and when they were recorded (`pipeline.dataset.places`)."""
     folders = [f"{(place(data.root) / folder).as_posix()}/" for folder in soundscape_folders(data)]
-    own = [max((folder for folder in folders if path.startswith(folder)), key=len) for path in soundscapes[Col.PATH]]
-    inside = [path.removeprefix(folder) for path, folder in zip(soundscapes[Col.PATH], own, strict=True)]
-    names = [PurePosixPath(path).with_suffix("").as_posix() for path in inside]
+    inside = [min((path.removeprefix(folder) for folder in folders), key=len) for path in soundscapes[Col.PATH]]
+    names = [re.sub(r"\.[^./]*$", "", path) for path in inside]
     return soundscapes.join(read_places(names, list(soundscapes["comment"]), data.soundscape_names, warn))
+
+
+def windows_table(
+    windows: pd.DataFrame, exam: pd.DataFrame, soundscapes: pd.DataFrame, warn: Callable[[str], None]
+) -> pd.DataFrame:
+    """The windows that teach and lie in usable soundscapes, without those that do not, which are counted in a warning.
+
+    Raises
+    ------
+    PipelineError
+        If a soundscape, or one that holds the same sound, is among those of the exam.
+    """
+    name, usable = windows[Col.SOUNDSCAPE], soundscapes[soundscapes[Col.CODE] == ""].set_index(Col.SOUNDSCAPE)
+    judges = usable.loc[usable.index.isin(exam[Col.SOUNDSCAPE]), Col.SOUND]
+    both = name[name.map(usable[Col.SOUND]).isin(judges)].unique()
+    if len(both):
+        other = judges.index[judges == usable.loc[both[0], Col.SOUND]][0]
+        raise PipelineError(
+            f"{len(both)} soundscape(s) of data.soundscape_labels are in data.soundscape_truth too, first {both[0]} "
+            f"(there {other}, the same sound): what teaches cannot judge; remove their rows from one of the tables"
+        )
+    duration_s = name.map(usable[Col.DURATION_S]).astype(float)
+    behind = windows[Col.END_S] > duration_s + ROUNDED_S
+    refused = duration_s.isna() & name.isin(soundscapes[Col.SOUNDSCAPE])
+    for rows, what in ((refused, "are of refused soundscapes"), (behind, "end behind their soundscapes")):
+        if rows.any():
+            first = " to ".join(f"{value:g}" for value in windows.loc[rows, [Col.START_S, Col.END_S]].iloc[0])
+            told = f"first of {name[rows].iloc[0]}, {first} s"
+            warn(f"{rows.sum()} of {len(windows)} labelled windows {what} and are left out, {told}")
+    return windows[duration_s.notna() & ~behind]
 
 
 def usable_recordings(
@@ -140,11 +165,6 @@ def usable_recordings(
     return usable.assign(secondary=secondary)
 
 
-def contents_table(usable: pd.DataFrame) -> pd.DataFrame:
-    """Audio to decode: each distinct content once, at the first path that holds it, sorted by hash."""
-    return usable.drop_duplicates(Col.SHA256).sort_values(Col.SHA256)[list(tables.AUDIO.columns)]
-
-
 def labels_table(
     usable: pd.DataFrame, annotations: pd.DataFrame, taxonomy: pd.DataFrame, heard: set[str]
 ) -> pd.DataFrame:
@@ -158,17 +178,6 @@ def labels_table(
     names = taxonomy[list(tables.NAMES)].reindex(counts.index).fillna("")
     table = names.assign(label=counts.index, recordings=counts, index=range(len(counts)))
     return table[list(tables.LABELS.columns)].reset_index(drop=True)
-
-
-def soundscapes_table(soundscapes: pd.DataFrame) -> pd.DataFrame:
-    """The usable soundscapes, sorted by name; without rows if there are none."""
-    return soundscapes[soundscapes[Col.CODE] == ""].sort_values(Col.SOUNDSCAPE)
-
-
-def submission_table(metadata: Metadata, labels: pd.DataFrame) -> pd.DataFrame:
-    """The labels of a submission in their order: the data set's own order, else all labels sorted."""
-    wanted = metadata.submission if metadata.submission is not None else tuple(labels[Col.LABEL])
-    return pd.DataFrame({Col.LABEL: wanted}, dtype=str)
 
 
 if __name__ == "__main__":

@@ -41,9 +41,8 @@ def beside(key: str, is_kept: Callable[[Any, Any], bool], rule: str) -> AfterVal
 
 
 def tells_place(pattern: str) -> bool:
-    """True for a regular expression with a group `site` or `date`, and no named one beside them but `time`."""
+    """True for a regular expression with a group `site`, `date` or both, and no other named one but `time`."""
     try:
-        groups = set(re.compile(pattern).groupindex)
+        return {*re.compile(pattern).groupindex} - {"time"} in ({"site"}, {"date"}, {"site", "date"})
     except (re.error, RecursionError, OverflowError):
         return False
-    return bool(groups & {"site", "date"}) and groups <= {"site", "date", "time"}

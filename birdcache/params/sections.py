@@ -60,9 +60,9 @@ OF_SOUNDSCAPES = beside(
 )
 
 
-PATTERN_RULE = (
-    "must be a regular expression with a group (?P<site>...) or (?P<date>...), and no others but (?P<time>...); "
-    "correct it, or set it to null"
+PATTERN = kept(
+    tells_place,
+    "must be a regular expression with groups (?P<site>...), (?P<date>...) or both, and perhaps (?P<time>...)",
 )
 
 
@@ -93,12 +93,7 @@ class DataParams(Section):
     soundscapes: InnerPath | InnerPaths
     soundscape_truth: Annotated[InnerPath, OF_SOUNDSCAPES]
     soundscape_labels: Annotated[InnerPath, OF_SOUNDSCAPES] = None
-    soundscape_names: Annotated[
-        str | None,
-        Field(max_length=200),
-        kept(lambda pattern: pattern is None or tells_place(pattern), PATTERN_RULE),
-        OF_SOUNDSCAPES,
-    ] = None
+    soundscape_names: Annotated[Annotated[str, Field(max_length=200), PATTERN] | None, OF_SOUNDSCAPES] = None
     links: Literal["inside", "anywhere"]
     shortest_s: Positive
     longest_s: Annotated[

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from birdcache.params.sections import FoldsParams
 from cache.tables import Col
 from pipeline.dataset.groups import NEVER_VALIDATED, largest_group
 
@@ -156,3 +157,36 @@ def _crossing_sounds(folds: pd.DataFrame) -> list[dict[str, int]]:
     crossing = [group for _, group in shared if len(set(group[Col.FOLD])) > 1]
     named = [dict(zip(group[Col.RECORDING], map(int, group[Col.FOLD]), strict=True)) for group in crossing]
     return sorted(named, key=lambda folds_of: next(iter(folds_of)))
+
+
+def soundscape_rows(split: pd.DataFrame, windows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Soundscapes with windows, their known sites, windows and labels heard in them: a row per fold, -1 first."""
+    by_fold, held = split.groupby(Col.FOLD), windows.merge(split[[Col.SOUNDSCAPE, Col.FOLD]]).groupby(Col.FOLD)
+    columns = {
+        "soundscapes": by_fold.size(),
+        "sites": by_fold[Col.SITE].agg(lambda sites: len({*sites} - {""})),
+        "windows": held.size(),
+        "window_labels": held[Col.LABELS].agg(lambda cells: len({*" ".join(cells).split()})),
+    }
+    folds = range(NEVER_VALIDATED, count)
+    return pd.DataFrame({name: each.astype(int).reindex(folds, fill_value=0) for name, each in columns.items()})
+
+
+def summarise_soundscapes(split: pd.DataFrame, windows: pd.DataFrame, folds: FoldsParams) -> dict[str, Any]:
+    """As `summarise`, of soundscapes with windows."""
+    sites, groups, key = (
+        {*split[Col.SITE]} - {""},
+        split[Col.GROUP].nunique(),
+        f"folds.soundscapes: {folds.soundscapes}",
+    )
+    unknown, warnings = split.loc[split[Col.SITE] == "", Col.SOUNDSCAPE], []
+    if len(unknown) and folds.soundscapes != "each":
+        first = f"{len(unknown)} of {len(split)} soundscapes with windows, first {unknown.iloc[0]}"
+        way_out = "set data.soundscape_names, or move them into folders of their sites"
+        warnings.append(f"the site is not known of {first}: only those of one day share a fold; {way_out}")
+    if 0 < groups < folds.count:
+        way_out = "label windows of more sites, or set folds.soundscapes: each, which parts sites"
+        told = f"soundscapes with windows are {groups} group(s) ({key}), fewer than {folds.count} folds"
+        warnings.append(f"{told}: no window examines the last one(s); {way_out}")
+    held = f"{len(split)} soundscapes with {len(windows)} labelled windows, {len(sites)} sites"
+    return {"summary": f"{held}, in {min(groups, folds.count)} folds ({key})", "warnings": warnings}

@@ -35,12 +35,7 @@ def group_recordings(recordings: pd.DataFrame) -> Ints:
 
 
 def joined(keys: Sequence[pd.Series[str]]) -> Ints:
-    """Number the groups of rows that share a key, directly or through others, in order of their first row; "" is none.
-
-    Parameters
-    ----------
-    keys : columns of N rows.
-    """
+    """Number the groups of rows that share a key, "" for none, directly or through others, in order of first rows."""
     count, links = len(keys[0]), [_links(key) for key in keys]
     ones, others = np.concatenate([one for one, _ in links]), np.concatenate([other for _, other in links])
     graph = coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count))

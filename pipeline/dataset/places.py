@@ -1,13 +1,6 @@
-r"""Site, date and time of soundscapes: by their names, folders, and what recorders write into their headers.
+"""Site, date and time of soundscapes: by their names and folders, and by what recorders write into headers.
 
-| recorder | name |
-|---|---|
-| AudioMoth | `20190904_052000.WAV`, in a folder of the site or recorder; `24F319055FDF2902_20190904_052000.WAV` |
-| Song Meter | `MARSH_20190904_052000.wav` |
-| BirdCLEF 2021 | `7019_COR_20190904.ogg` |
-| BirdCLEF 2026 | `BC2026_Train_0001_S08_20250606_030007.ogg` |
-
-Sources: openacousticdevices.info; the GUANO metadata specification 1.0, guano-md.org.
+Sources: openacousticdevices.info (AudioMoth); the GUANO metadata specification 1.0; BirdCLEF 2021 and 2026.
 """
 
 from __future__ import annotations
@@ -17,29 +10,22 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from birdcache.errors import PipelineError
+from birdcache.joins import join_warnings
 from cache.tables import PLACE, Col
 from pipeline.dataset.dates import read_dates
 
 _DAY, _CLOCK = r"(?P<date>(?:19|20)[0-9]{6})", r"(?P<time>[0-9]{6})"
-_NAMES = [
-    re.compile(form)
-    for form in (
-        rf"BC[0-9]{{4}}_[A-Za-z]+_[0-9]+_(?P<site>[^_]+)_{_DAY}_{_CLOCK}",
-        rf"[0-9]+_(?P<site>[A-Z]+)_{_DAY}",
-        rf"(?:(?P<site>.+?)[_-])?{_DAY}[_T-]{_CLOCK}(?:[^0-9].*)?",
-    )
-]
-_COMMENTS = [
-    re.compile(form, re.MULTILINE)
-    for form in (
-        r"Recorded at (?P<time>[0-9:]{8}) (?P<date>[0-9]{2}/[0-9]{2}/[0-9]{4})",  # of AudioMoth: day, month, year
-        r"Recorded at .*(?:AudioMoth|deployment) (?P<site>[0-9A-F]{16})",
-        r"^Timestamp: *(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>[0-9:]{5,8})",  # of GUANO
-        r"^(?:.*\|)?Serial: *(?P<site>\S.*)",
-        r"^WA\|Song Meter\|Prefix: *(?P<site>\S.*)",
-    )
-]
+_NAMES = (
+    rf"BC[0-9]{{4}}_[A-Za-z]+_[0-9]+_(?P<site>[^_]+)_{_DAY}_{_CLOCK}",
+    rf"[0-9]+_(?P<site>[A-Z]+)_{_DAY}",  # BirdCLEF 2021
+    rf"(?:(?P<site>.+?)[_-])?{_DAY}[_T-]{_CLOCK}(?:[^0-9].*)?",  # AudioMoth, Song Meter
+)
+_COMMENTS = (
+    r"Recorded at (?P<time>\S+) (?P<d>\d\d)/(?P<m>\d\d)/(?P<y>\d{4})",  # AudioMoth
+    r"Recorded at .*(?:AudioMoth|deployment) (?P<site>[0-9A-F]{16})",
+    r"(?m:^)Timestamp: *(?P<date>\d{4}-\d\d-\d\d)[T ](?P<time>[0-9:]{5,8})",  # GUANO
+    r"(?m:^)(?:.*\|)?Serial: *(?P<site>\S.*)",
+)
 _NO_SITES = re.compile(r"(?:19|20)[0-9]{6}|[Dd]ata")  # folders that recorders make for days, and for all
 _TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9])([0-5][0-9])?")
 
@@ -47,53 +33,40 @@ _TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9])([0-5][0-9])?")
 def read_places(
     files: Sequence[str], comments: Sequence[str], pattern: str | None, warn: Callable[[str], None]
 ) -> pd.DataFrame:
-    """Where and when soundscapes were recorded, as far as that is known.
+    """Where and when soundscapes were recorded: site, date (YYYY-MM-DD) and time (HH:MM:SS), "" where unknown.
 
     Parameters
     ----------
-    files : their paths inside their folder of soundscapes, without extension.
-    comments : in their headers, "" for none.
-    pattern : data.soundscape_names, for what it finds anywhere in these paths; it comes first, then the name, the
-        folder, and the comment.
-    warn : called for names that the pattern does not match, and for days that are none, with counts and an example.
-
-    Returns
-    -------
-    site, date (YYYY-MM-DD) and time (HH:MM:SS, as the recorder's clock has it), "" where unknown.
+    files, comments : their paths inside their folder, without extension, and what their headers say, "" for nothing.
+    pattern : data.soundscape_names, for what it finds in these paths; then come name, folder and comment.
+    warn : called for names that the pattern does not match, and for days that are none.
 
     Raises
     ------
     PipelineError
         If the pattern matches none of the names.
     """
-    own = re.compile(pattern) if pattern else None
-    lost = [file for file in files if own and not own.search(file)]
-    if lost and len(lost) == len(files):
-        raise PipelineError(
-            f"data.soundscape_names matches none of {len(files)} soundscapes, first {lost[0]!r}; correct it in "
-            "params.yaml, or set it to null"
-        )
-    if lost:
-        warn(f"{len(lost)} of {len(files)} soundscapes do not match data.soundscape_names, first {lost[0]!r}")
+    own = re.compile(pattern or "")
+    matches, hint = [bool(own.search(file)) for file in files], "correct it in params.yaml, or set it to null"
+    for text in join_warnings("soundscapes", files, matches, files, "matched by data.soundscape_names", hint):
+        warn(text)
     rows = [_place(*each, own) for each in zip(files, comments, strict=True)]
     table = pd.DataFrame(rows, columns=list(PLACE), dtype=str).fillna("")
     dates = read_dates(table[Col.DATE], lambda text: warn(f"soundscapes: {text}"))
     return table.assign(date=dates, time=table[Col.TIME].map(_clock), site=table[Col.SITE].str.strip())
 
 
-def _place(file: str, comment: str, own: re.Pattern[str] | None) -> dict[str, str]:
+def _place(file: str, comment: str, own: re.Pattern[str]) -> dict[str, str]:
     *folders, stem = file.split("/")
-    found = {name: text for form in _COMMENTS for name, text in _groups(form.search(comment)).items()}
-    if "/" in found.get(Col.DATE, ""):
-        found[Col.DATE] = "-".join(reversed(found[Col.DATE].split("/")))
-    if sites := [folder for folder in folders if not _NO_SITES.fullmatch(folder)]:
-        found[Col.SITE] = sites[-1]
-    found |= next(filter(None, (_groups(form.fullmatch(stem)) for form in _NAMES)), {})
-    return found | _groups(own.search(file) if own else None)
+    found = {name: text for form in _COMMENTS for name, text in _groups(re.search(form, comment)).items()}
+    if "y" in found:
+        found[Col.DATE] = "{y}-{m}-{d}".format(**found)
+    found |= {name: folder for folder in folders if not _NO_SITES.fullmatch(folder) for name in [Col.SITE]}
+    found |= next(filter(None, (_groups(re.fullmatch(form, stem)) for form in _NAMES)), {})
+    return found | _groups(own.search(file))
 
 
 def _groups(match: re.Match[str] | None) -> dict[str, str]:
-    """What the groups of a match hold that took part in it."""
     return {name: text for name, text in match.groupdict().items() if text} if match else {}
 
 

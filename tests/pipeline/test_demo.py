@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import io
 import struct
 from dataclasses import replace
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from birdcache.errors import PipelineError
 from birdcache.params.sections import DemoParams
-from pipeline.demo import main, make_demo, train_rows, truth_rows
+from pipeline.dataset.places import read_places
+from pipeline.demo import main, make_demo, train_rows, truth_rows, window_rows
 from pipeline.synthetic.ogg import with_serial
 from pipeline.synthetic.plan import DemoPlan, plan_demo, recordings_per_species
 from pipeline.synthetic.scene import heard_labels
@@ -137,6 +139,61 @@ def test_soundscapes_without_truth_are_written_beside_the_others(made: Path, tmp
     more, before = contents(tmp_path / "more"), contents(made)
     (added,) = plan_demo(demo).unlabelled
     assert set(more) - set(before) == {f"test_soundscapes/{added.name}.ogg"}
+    assert {name: more[name] for name in before} == before
+
+
+def test_tables_of_recordings_and_soundscapes_are_those_of_earlier_versions(plan: DemoPlan) -> None:
+    tables = {"train": train_rows(plan.recordings), "truth": truth_rows(plan.soundscapes)}
+    csv = {name: table.to_csv(index=False, lineterminator="\n").encode() for name, table in tables.items()}
+    assert {name: hashlib.sha256(content).hexdigest()[:16] for name, content in csv.items()} == {
+        "train": "c6dbd2bb7e8be051",
+        "truth": "79db2fbda839c290",
+    }
+    assert [item.name for item in plan.unlabelled][:2] == ["soundscape_93574", "soundscape_100802"]
+
+
+def test_labelled_soundscapes_change_nothing_of_the_rest(plan: DemoPlan) -> None:
+    labelled = plan_demo(DEFAULT.model_copy(update={"labelled": 13}))
+    assert replace(labelled, labelled=()) == plan
+    fewer = plan_demo(DEFAULT.model_copy(update={"labelled": 2, "unlabelled": 0}))
+    assert fewer.labelled == labelled.labelled[:2]
+
+
+def test_labelled_soundscapes_are_called_by_site_day_and_time_and_sites_differ() -> None:
+    labelled = plan_demo(DEFAULT.model_copy(update={"labelled": 24})).labelled
+    places = read_places([item.name for item in labelled], [""] * 24, None, pytest.fail)
+    assert list(places["site"]) == [f"S{site:02d}" for site in range(1, 7)] * 4
+    assert list(places["date"].unique()) == ["2025-05-20", "2025-05-21", "2025-05-22", "2025-05-23"]
+    assert places["time"].between("04:00:00", "06:59:00").all()
+    recorders = [item.scene.recordist for item in labelled]
+    assert recorders[:6] * 4 == recorders
+    assert len(set(recorders)) == 6
+    assert len({round(recorder.soundfield.wind_db, 3) for recorder in recorders}) == 6
+    heard = [{singer.species.label for singer in item.scene.singers} for item in labelled]
+    at_site = [set().union(*heard[site::6]) for site in range(6)]
+    assert all(3 <= len(labels) <= 8 for labels in at_site)
+    assert len(set(map(frozenset, at_site))) == 6
+    assert set().union(*at_site) == {species.label for species in SPECIES[: DEFAULT.species]}
+
+
+def test_labelled_windows_stand_twice_in_the_form_of_birdclef_2026() -> None:
+    (soundscape,) = plan_demo(TINY.model_copy(update={"labelled": 1})).labelled
+    rows = window_rows([soundscape])
+    assert list(rows.columns) == ["filename", "start", "end", "primary_label"]
+    assert len(rows) == 24
+    assert (rows.iloc[::2].to_numpy() == rows.iloc[1::2].to_numpy()).all()
+    assert tuple(rows.iloc[-1, :3]) == (f"{soundscape.name}.ogg", "00:00:55", "00:01:00")
+    heard = [";".join(heard_labels(soundscape.scene, start_s)) or "nocall" for start_s in range(0, 60, 5)]
+    assert list(rows["primary_label"].iloc[::2]) == heard
+
+
+@pytest.mark.slow
+def test_labelled_soundscapes_are_written_beside_the_others(made: Path, tmp_path: Path) -> None:
+    demo = TINY.model_copy(update={"labelled": 1})
+    make_demo(tmp_path / "more", demo, workers=1)
+    more, before = contents(tmp_path / "more"), contents(made)
+    (added,) = plan_demo(demo).labelled
+    assert set(more) - set(before) == {f"train_soundscapes/{added.name}.ogg", "train_soundscapes_labels.csv"}
     assert {name: more[name] for name in before} == before
 
 

@@ -381,7 +381,7 @@ def test_stage_writes_a_fold_for_every_recording(tmp_path: Path, monkeypatch: py
     assert list(folds.columns) == ["recording", "fold", "group"]
     assert list(folds["recording"]) == list(recordings["recording"])
     report = json.loads(Path("reports/folds/summary.json").read_text())
-    assert report["soundscapes"]["summary"].startswith("4 soundscapes with 5 labelled windows at 3 sites in 3 folds")
+    assert report["soundscapes"]["summary"].startswith("4 soundscapes with 5 labelled windows, 3 sites, in 3 folds")
     assert report["recordings"]["validated"] == (folds["fold"] >= 0).sum()
     assert set(pd.read_csv("reports/folds/folds.csv")["fold"]) == {-1, 0, 1, 2}
     first = folds.to_csv()

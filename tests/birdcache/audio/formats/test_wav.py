@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from birdcache.audio.decoder import decoder
 from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.read import read_info
 from birdcache.audio.rejected import RejectedAudio
@@ -206,3 +207,29 @@ def test_mpeg_in_a_wav_file_is_counted_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "clip.mp3").write_bytes(buffer.getvalue())
     waveform = read_waveform(written(tmp_path, content), RATE_HZ)
     np.testing.assert_array_equal(waveform, read_waveform(tmp_path / "clip.mp3", RATE_HZ))
+
+
+AUDIOMOTH = b"Recorded at 05:20:00 04/09/2019 (UTC) by AudioMoth 24F319055FDF2902 at medium gain while 4.2V."
+GUANO = b"GUANO|Version: 1.0\nTimestamp: 2019-09-04T05:20:00+02:00\nSerial: SM4-0077\n"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "comment"),
+    [
+        ([chunk(b"LIST", b"INFO" + chunk(b"ICMT", AUDIOMOTH + bytes(20))), chunk(b"data", PCM)], AUDIOMOTH),
+        ([chunk(b"data", PCM), chunk(b"guan", GUANO)], GUANO),
+        ([chunk(b"LIST", b"INFO" + chunk(b"ICMT", AUDIOMOTH)), chunk(b"data", PCM), chunk(b"guan", GUANO)], GUANO),
+        ([chunk(b"LIST", b"INFO" + chunk(b"IART", b"AudioMoth ")), chunk(b"data", PCM)], b""),
+        ([chunk(b"LIST", b"INFOICMT"), chunk(b"data", PCM)], b""),
+        ([chunk(b"LIST", b"INFO" + chunk(b"ICMT", AUDIOMOTH, 2**31)), chunk(b"data", PCM)], AUDIOMOTH),
+        ([chunk(b"guan", b"x" * 9_000), chunk(b"data", PCM)], b"x" * 4096),
+        ([chunk(b"data", PCM)], b""),
+    ],
+)
+def test_comments_of_recorders_are_read_wherever_they_stand(
+    tmp_path: Path, chunks: list[bytes], comment: bytes
+) -> None:
+    path = written(tmp_path, riff(form(), *chunks))
+    info = read_info(path)
+    assert (info.comment, info.frames) == (comment.decode(), RATE_HZ)
+    assert decoder().info(path) == info
