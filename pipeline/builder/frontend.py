@@ -15,9 +15,10 @@ from birdcache.arrays import Floats32
 from birdcache.params.views import MelView, PcenParams, PcenView
 from cache.mel import PCEN_SCALE, POWER_FLOOR, mel_filters, smoothing_coefficient
 
-FRONTEND_VERSION = 3  # part of every content key: raise it when the numbers change
-BLOCK_FRAMES = 256  # a block's frames and spectra take 2 MB, whatever the recording's length
-GRAIN_FRAMES = 32  # blocks are whole grains, so that the numbers do not depend on how the waveform was cut
+FRONTEND_VERSION = 4  # part of every content key: raise it when the numbers change
+BLOCK_FRAMES = 240  # a block's frames and spectra take 2 MB, whatever the recording's length
+GRAIN_FRAMES = 48  # blocks are whole grains, so that the numbers do not depend on how the waveform was cut: OpenBLAS
+# multiplies 4, 8, 12 or 16 rows at once, by processor, and the rest of a block otherwise
 WIDEST_BAND, NARROWEST_BAND = 32, 4  # neighbouring mel filters see the same FFT bins: small dense products of them ...
 BAND_FFT_BINS = 80  # ... that look at about so many bins each, instead of one large product of mostly zeros
 

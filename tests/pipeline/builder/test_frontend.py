@@ -19,6 +19,7 @@ from cache.mel import mel_filters
 from pipeline.builder import frontend
 from pipeline.builder.frontend import (
     BLOCK_FRAMES,
+    GRAIN_FRAMES,
     power_to_db,
     spectrogram,
     spectrogram_blocks,
@@ -245,6 +246,12 @@ def test_spectrogram_does_not_depend_on_the_pieces_a_waveform_arrives_in(kind: s
     np.testing.assert_array_equal(
         np.concatenate(list(spectrogram_blocks(with_room(pieces, view), view))), spectrogram(waveform_S, view)
     )
+
+
+def test_grains_suit_the_matrix_products_of_all_processors() -> None:
+    """Rows that OpenBLAS multiplies at once: 16 with AVX-512, 12 with AVX2, 8 and 4 elsewhere."""
+    assert [rows for rows in (4, 8, 12, 16) if GRAIN_FRAMES % rows] == []
+    assert BLOCK_FRAMES % GRAIN_FRAMES == 0
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
