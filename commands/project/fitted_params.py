@@ -48,6 +48,7 @@ def _fill(document: Any, facts: DataFacts, backbone: str | None, pretrained: str
         "root": Path(os.path.relpath(facts.root)).as_posix(),
         "soundscapes": facts.soundscapes,
         "soundscape_truth": facts.truth,
+        "soundscape_labels": None,
     }
     folds = facts.ready_folds or DEFAULT_FOLDS
     document["folds"]["count"] = folds

@@ -43,7 +43,7 @@ def test_the_reference_tells_type_bounds_value_and_effect_of_each_key() -> None:
     page = parameters.page()
     assert "| `n_mels` | whole number ≥\u00a08, ≤\u00a0512 | `128` | mel bins |" in page
     assert "| `layout` | `birdclef`, `folders`, `annotations` | `birdclef` |" in page
-    assert "| `soundscapes` | text or `null` or list of text, at least 1 | `test_soundscapes` |" in page
+    assert "| `soundscape_truth` | text or `null` | `test_soundscapes_labels.csv` |" in page
     assert "| `channels` | list of `level`, `pcen`, `slope`, 1 to 3 | `[level]` |" in page
     assert "Source: mixup, Zhang et al. 2018" in page
     without = re.findall(r"^\| `(\w+)` .*\| +\|$", page, flags=re.MULTILINE)

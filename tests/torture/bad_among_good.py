@@ -119,7 +119,8 @@ def _write_projects(soiled: Path, clean: Path, count: int) -> dict[str, str]:
 def _write_params(path: Path) -> None:
     yaml = YAML(typ="safe", pure=True)
     raw = yaml.load((ROOT / "params.yaml").read_text())
-    raw["data"] |= {"layout": "folders", "root": "data/sounds", "soundscapes": None, "soundscape_truth": None}
+    raw["data"] |= {"layout": "folders", "root": "data/sounds"}
+    raw["data"] |= {"soundscapes": None, "soundscape_truth": None, "soundscape_labels": None}
     for view in raw["views"].values():
         view |= SMALL
     raw["machine"] |= {"workers": 1, "pool": "pool"}

@@ -28,7 +28,9 @@ from tests.torture.hostile import (
 )
 
 NO_LABEL, RATING, FOLD = "primary_label is no label", "rating must be a number", "fold must be a whole number"
-FOLDERS = {"layout": "folders", "root": "chorus/train_audio", "soundscapes": None, "soundscape_truth": None}
+FOLDERS = {"layout": "folders", "root": "chorus/train_audio"} | dict.fromkeys(
+    ("soundscapes", "soundscape_truth", "soundscape_labels")
+)
 DEEP = "[" * 50_000
 
 

@@ -94,7 +94,8 @@ def _run(folder: Path, kind: Kind, spoil: Spoil | None) -> Run:
     write_outside(outside)
     kind.change(project / "chorus", outside)
     raw = tiny_params("chorus")
-    raw["data"] |= {"soundscapes": "test_soundscapes", "soundscape_truth": "truth.csv", "max_refused_share": 1.0}
+    raw["data"] |= {"soundscapes": "test_soundscapes", "soundscape_truth": "truth.csv", "soundscape_labels": None}
+    raw["data"]["max_refused_share"] = 1.0
     raw["data"] |= kind.data
     write_params(project / "params.yaml", raw)
     with kernel_watch([outside, outside / "wren"]) as heard:
