@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,22 @@ def test_each_clip_has_the_targets_and_the_rating_of_its_recording(
             assert target.argmax() == PRIMARY[number]
             rated = max(RATING[number] / 5, 0.3) if RATING[number] else 1.0
             assert importance == pytest.approx(rated)
+
+
+def test_a_class_that_a_source_cannot_tell_is_taught_by_no_clip_of_it_mixed_or_not(
+    examples: Examples, view: MelView, mixed: Recipe
+) -> None:
+    """Of bird1 a source says nothing that holds every other recording of other birds."""
+    unknown = np.zeros_like(examples.secondary)
+    unknown[::2, 1] = examples.primary[::2] != 1
+    plan = whole_epoch(Planner(replace(examples, unknown=unknown), view, mixed), 0)
+    silent = np.zeros(len(plan.row), bool)
+    for sound in (CLIP, PARTNER):
+        own = [examples.rows.tolist().index(row) for row in plan.row[:, sound]]
+        silent |= unknown[own, 1] & (plan.frames[:, sound] > 0)
+    assert {True, False} == set(silent.tolist())
+    assert (plan.weights[:, 1] == np.where(silent & (plan.targets[:, 1] == 0), 0, 1)).all()
+    assert (np.delete(plan.weights, 1, axis=1) == 1).all()
 
 
 def test_backgrounds_are_recordings_of_the_label_without_birds(
