@@ -1,7 +1,6 @@
-"""Stage `source`: a digest of what lies below the root of one of `data.sources`, which changes with it.
+"""Stage `source`: a digest of what lies below the root of one of `data.sources`; DVC runs it when that has changed.
 
-DVC runs it when that has changed. Stage `recordings` depends on what all of these write: dvc.yaml can name the roots of
-params.yaml for a stage each, but not all of them for one.
+Stage `recordings` depends on all digests: dvc.yaml can name the roots for a stage each, but not all of them for one.
 """
 
 import hashlib

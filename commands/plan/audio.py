@@ -1,7 +1,6 @@
 """The audio files that stage `spectrograms` will read, as far as known before stage `recordings` runs."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,19 +83,13 @@ def expected_audio(data: DataParams, metadata: Metadata) -> dict[str, StoreAudio
 def list_files(root: AnyPath, paths: Iterable[str]) -> dict[str, FileStat]:
     """Size and time of all existing files; those below a remote root come from a single listing."""
     if isinstance(root, Path):
-        return {path: FileStat(facts.st_size, facts.st_mtime) for path in paths if (facts := _stat(path)) is not None}
+        there = {path: Path(path).stat() for path in paths if Path(path).exists()}
+        return {path: FileStat(facts.st_size, facts.st_mtime) for path, facts in there.items()}
     service: Any = root.fs
     with reaching(root):
         found = service.find(root.path, detail=True)
     facts_of = {path: found[remote(path).path] for path in paths if remote(path).path in found}
     return {path: FileStat(int(facts["size"]), _written_s(facts)) for path, facts in facts_of.items()}
-
-
-def _stat(path: str) -> os.stat_result | None:
-    try:
-        return Path(path).stat()
-    except OSError:
-        return None
 
 
 def _written_s(facts: Mapping[str, Any]) -> float:

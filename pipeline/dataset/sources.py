@@ -44,13 +44,7 @@ def read_listed(layout: str, bounds: Bounds, apart: Sequence[str], warn: Callabl
 
 
 def read_sources(data: DataParams, own: Iterable[str], warnings: list[str]) -> list[Listed]:
-    """The recordings of each source, called <source>/<path>, with labels as this project calls them.
-
-    Raises
-    ------
-    PipelineError
-        If a source lies in another one, calls a recording as data.root does (`own`), or has none that can be used.
-    """
+    """The recordings of each source, called <source>/<path>, which none of data.root's `own` may be."""
     roots = {"data.root": data.root} | {f"data.sources.{name}.root": each.root for name, each in data.sources.items()}
     real = {key: (text if "://" in text else os.path.realpath(text)).rstrip("/") + "/" for key, text in roots.items()}
     for one, other in combinations(roots, 2):

@@ -173,7 +173,12 @@ def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
         raise TrainError(f"{store.path}: holds none of the recordings of {tables.RECORDINGS.path}; run `dvc repro`")
     number = {label: index for index, label in enumerate(labels)}
     primary = np.array([number[label] for label in table[Col.LABEL]], np.int64)
-    secondary = _secondary(list(table[Col.SECONDARY]), primary, number)
+    listed = [
+        (n, number[label]) for n, each in enumerate(table[Col.SECONDARY]) for label in each.split() if label in number
+    ]
+    secondary = np.zeros((len(table), len(labels)), bool)
+    secondary[tuple(np.array(listed, np.int64).reshape(-1, 2).T)] = True
+    secondary[np.arange(len(table)), primary] = False
     rating = table[Col.RATING].fillna(0.0).to_numpy(np.float64)
     names = tuple(table[Col.RECORDING])
     first, frames = np.zeros_like(rows), store.frames[rows]
@@ -192,13 +197,3 @@ def _of_sources(examples: Examples, source_N: pd.Series[str]) -> Examples:
             unknown_NK[source_N == source] = ~np.isin(examples.labels, knows.split(";"))
     unknown = unknown_NK if unknown_NK.any() else None
     return replace(examples, unknown=unknown, weight=None if (weight_N == 1).all() else weight_N)
-
-
-def _secondary(texts: list[str], primary: Ints, number: dict[str, int]) -> Bools:
-    secondary = np.zeros((len(texts), len(number)), bool)
-    for row, text in enumerate(texts):
-        for label in text.split():
-            if label in number:
-                secondary[row, number[label]] = True
-    secondary[np.arange(len(texts)), primary] = False
-    return secondary

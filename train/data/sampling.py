@@ -116,8 +116,7 @@ class Sampler:
     def _deck(self, key_N: Floats64, offset: float) -> Ints:
         """Each recording as often as is expected of it, `_round` in all; what is left of a whole number goes by chance.
 
-        Recordings lie one after the other, by class and key, each as long as it is to be there, and every whole number
-        behind the offset takes the one that it falls on. Source: systematic sampling, Madow 1949.
+        Source: systematic sampling, Madow 1949, of recordings in order of class and key.
         """
         order = np.lexsort((key_N, self._primary_N))
         reached_N = np.cumsum(self._copies_N[order])
