@@ -16,10 +16,10 @@ from birdcache.storage import AnyPath, place, reaching, remote
 from cache import tables
 from cache.csv_files import CsvTable
 from cache.tables import Col
-from commands.project.hashable import data_roots
 from pipeline.builder.plan import Source
 from pipeline.dataset.metadata import Metadata
 from pipeline.dataset.scan import scan_file
+from pipeline.dataset.sources import roots
 from pipeline.recordings import SUMMARY
 from pipeline.spectrograms import read_sources
 
@@ -73,7 +73,7 @@ def expected_audio(data: DataParams, metadata: Metadata) -> dict[str, StoreAudio
     recordings = dict(zip(metadata.recordings[Col.RECORDING], metadata.recordings[Col.PATH], strict=True))
     soundscapes = {name: path.as_posix() for name, path in metadata.soundscapes.items()}
     paths = [*recordings.values(), *soundscapes.values()]
-    files = {path: facts for root in data_roots(data) for path, facts in list_files(place(root), paths).items()}
+    files = {path: facts for root in roots(data).values() for path, facts in list_files(place(root), paths).items()}
     return {
         "recordings": _expected(recordings, tables.RECORDINGS, Col.RECORDING, data, files),
         "soundscapes": _expected(soundscapes, tables.SOUNDSCAPES, Col.SOUNDSCAPE, data, files),

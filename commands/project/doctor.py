@@ -20,7 +20,8 @@ from birdcache.params.model import Params
 from birdcache.storage import place, reaching
 from birdcache.text import printable
 from cache.remote_pool import open_pool
-from commands.project.hashable import data_folders, data_roots, unhashable
+from commands.project.hashable import data_folders, unhashable
+from pipeline.dataset.sources import roots
 
 PACKAGES = ("torch", "timm", "zarr", "librosa", "soundfile", "soxr", "joblib", "pandas", "numpy", "dvc", "dvclive")
 EXTRAS = {"dask": ("distributed",), "s3": ("s3fs", "dvc-s3")}
@@ -127,14 +128,14 @@ def _device() -> Iterator[Finding]:
 
 def _disk() -> Iterator[Finding]:
     free_gb = shutil.disk_usage(Path()).free / 1e9
-    little = free_gb < LITTLE_DISK_GB and not _is_url(_pool())
+    little = free_gb < LITTLE_DISK_GB and "://" not in _pool()
     hint = "BirdCLEF 2025 needs about 18 GB per view in float16; set machine.pool or BIRDCACHE_POOL to a larger disk"
     yield Finding("warn" if little else "ok", f"{free_gb:,.0f} GB of disk space are free here", hint if little else "")
 
 
 def _links() -> Iterator[Finding]:
     """Try to make a hard link, as stores do for parts in a local pool."""
-    if _is_url(_pool()):
+    if "://" in _pool():
         return
     pool = Path(_pool())
     pool.mkdir(parents=True, exist_ok=True)
@@ -166,12 +167,8 @@ def _urls() -> Iterator[Finding]:
 
 def _configured_urls() -> list[str]:
     settings = _settings()
-    places = [_pool()] if settings is None else [*data_roots(settings.data), _pool()]
-    return [text for text in places if _is_url(text)]
-
-
-def _is_url(text: str) -> bool:
-    return "://" in text
+    places = [_pool()] if settings is None else [*roots(settings.data).values(), _pool()]
+    return [text for text in places if "://" in text]
 
 
 def _pool() -> str:

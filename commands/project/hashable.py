@@ -13,6 +13,7 @@ from birdcache.errors import CommandError
 from birdcache.params.sections import DataParams
 from birdcache.storage import place
 from birdcache.text import printable
+from pipeline.dataset.sources import roots
 
 TOLD = 20  # files; the others are counted
 RENAME_HINT = "rename it; `convmv -r -f latin1 -t utf8 --notest FOLDER` renames all of them"
@@ -30,14 +31,9 @@ def check_hashable(*folders: Path) -> None:
         raise CommandError("\n".join([title, *found[:TOLD], *more]))
 
 
-def data_roots(data: DataParams) -> list[str]:
-    """The roots of recordings, the main one first."""
-    return [data.root, *(source.root for source in data.sources.values())]
-
-
 def data_folders(data: DataParams) -> list[Path]:
     """The local folders that DVC hashes for the data set."""
-    places = [*map(place, data_roots(data)), Path(data.annotations)]
+    places = [*map(place, roots(data).values()), Path(data.annotations)]
     return [each for each in places if isinstance(each, Path) and each.is_dir()]
 
 

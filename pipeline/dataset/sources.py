@@ -22,8 +22,6 @@ from pipeline.dataset.birdclef import audio_folder, read_birdclef
 from pipeline.dataset.folders import Listed, few, list_named, listed_files, read_folders, without_systems_own
 from pipeline.dataset.matches import TAUGHT, unlisted_warnings
 
-ONCE_HINT = "nothing needs to be done: data.root comes first, then data.sources in their order"
-
 
 def root_folder(text: str, key: str) -> AnyPath:
     """The place of a root that `key` of params.yaml names; errors as in `pipeline.dataset.metadata.read_metadata`."""
@@ -43,13 +41,18 @@ def read_listed(layout: str, bounds: Bounds, apart: Sequence[str], warn: Callabl
     return listed_files(bounds.root, list_named(bounds.root, bounds) if layout == "files" else Listing())
 
 
+def roots(data: DataParams) -> dict[str, str]:
+    """The root of each source by its key in params.yaml, that of the main one first."""
+    return {"data.root": data.root} | {f"data.sources.{name}.root": each.root for name, each in data.sources.items()}
+
+
 def read_sources(data: DataParams, own: Iterable[str], warnings: list[str]) -> list[Listed]:
     """The recordings of each source, called <source>/<path>, which none of data.root's `own` may be."""
-    roots = {"data.root": data.root} | {f"data.sources.{name}.root": each.root for name, each in data.sources.items()}
-    real = {key: (text if "://" in text else os.path.realpath(text)).rstrip("/") + "/" for key, text in roots.items()}
-    for one, other in combinations(roots, 2):
+    named = roots(data)
+    real = {key: (text if "://" in text else os.path.realpath(text)).rstrip("/") + "/" for key, text in named.items()}
+    for one, other in combinations(named, 2):
         if real[one].startswith(real[other]) or real[other].startswith(real[one]):
-            both = f"{one} ({roots[one]}) and {other} ({roots[other]})"
+            both = f"{one} ({named[one]}) and {other} ({named[other]})"
             raise PipelineError(f"params.yaml: {both} hold the same files; name folders of which none lies in another")
     for name in data.sources:
         if taken := next((each for each in own if each.startswith(f"{name}/")), ""):
@@ -102,7 +105,8 @@ def used_once(recordings: pd.DataFrame, sources: Sequence[str], warnings: list[s
     for name, again in recordings[is_again].groupby(Col.SOURCE):
         also = f"{len(again)} recording(s) are in data.root or an earlier source too, and used once"
         warnings.append(f"data.sources.{name}: {also}, first {again[Col.RECORDING].iloc[0]}; see {REFUSED.path}")
-    why = {Col.CODE: "not-used", Col.DETAIL: "holds the sound of " + first[Col.RECORDING], Col.HINT: ONCE_HINT}
+    hint = "nothing needs to be done: data.root comes first, then data.sources in their order"
+    why = {Col.CODE: "not-used", Col.DETAIL: "holds the sound of " + first[Col.RECORDING], Col.HINT: hint}
     return recordings.assign(**{name: recordings[name].where(~is_again, text) for name, text in why.items()})
 
 
@@ -111,7 +115,6 @@ def sources_table(sources: Mapping[str, SourceParams], labels: Sequence[str], wa
     rows = []
     for name, each in sources.items():
         knows, key = each.knows or [], f"labels of data.sources.{name}.knows"
-        found = [label in labels for label in knows]
-        warnings += join_warnings(key, knows, found, labels, TAUGHT, "correct or remove them")
+        warnings += join_warnings(key, knows, [label in labels for label in knows], labels, TAUGHT, "correct them")
         rows.append((name, each.weight, ";".join(label for label in labels if label in knows), int(each.validated)))
     return pd.DataFrame(rows, columns=list(SOURCES.columns))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from birdcache.errors import TrainError
@@ -182,18 +181,11 @@ def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
     rating = table[Col.RATING].fillna(0.0).to_numpy(np.float64)
     names = tuple(table[Col.RECORDING])
     first, frames = np.zeros_like(rows), store.frames[rows]
-    examples = Examples(tuple(labels), names, rows, store.part[rows], first, frames, primary, secondary, rating)
-    examples = _of_sources(examples, table[Col.SOURCE])
-    return examples, folds.loc[list(table[Col.RECORDING])].to_numpy(np.int64)
-
-
-def _of_sources(examples: Examples, source_N: pd.Series[str]) -> Examples:
-    """The examples with what `cache.tables.SOURCES` says of the sources that they come from."""
     sources = tables.SOURCES.read(Col.SOURCE, Col.WEIGHT, Col.KNOWS).set_index(Col.SOURCE)
-    weight_N = source_N.map(sources[Col.WEIGHT]).fillna(1.0).to_numpy(np.float64)
-    unknown_NK = np.zeros((len(examples), examples.classes), bool)
-    for source, knows in sources[Col.KNOWS].items():
-        if knows:
-            unknown_NK[source_N == source] = ~np.isin(examples.labels, knows.split(";"))
-    unknown = unknown_NK if unknown_NK.any() else None
-    return replace(examples, unknown=unknown, weight=None if (weight_N == 1).all() else weight_N)
+    weight = table[Col.SOURCE].map(sources[Col.WEIGHT]).fillna(1.0).to_numpy(np.float64)
+    unknown = np.zeros_like(secondary)
+    for source, knows in sources.loc[sources[Col.KNOWS] != "", Col.KNOWS].items():
+        unknown[table[Col.SOURCE] == source] = ~np.isin(labels, knows.split(";"))
+    facts = (primary, secondary, rating, None, unknown if unknown.any() else None, weight)
+    examples = Examples(tuple(labels), names, rows, store.part[rows], first, frames, *facts)
+    return examples, folds.loc[list(table[Col.RECORDING])].to_numpy(np.int64)

@@ -122,9 +122,7 @@ class Sampler:
         reached_N = np.cumsum(self._copies_N[order])
         # rounded, so that a class that is to be there 20 times is not there 19 or 21 times for 20 = 19.9999999
         marks_N = np.floor(np.round(reached_N * (self._round / reached_N[-1]), 9) + offset).astype(np.int64)
-        copies_N = np.empty_like(order)
-        copies_N[order] = np.diff(marks_N, prepend=0)
-        return np.repeat(np.arange(len(order)), copies_N)
+        return np.sort(np.repeat(order, np.diff(marks_N, prepend=0)))
 
     def _by_part(self, epoch: int, drawn: Ints) -> Drawn:
         """Bring recordings of the same few parts together: groups of parts in any order, shuffled within each group."""
