@@ -23,14 +23,7 @@ from birdcache.params.sections import FoldsParams
 from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.fold_summary import fold_rows, label_counts, soundscape_rows, summarise, summarise_soundscapes
-from pipeline.dataset.groups import (
-    NEVER_VALIDATED,
-    group_recordings,
-    joined,
-    keep_in_training,
-    largest_group,
-    rare_labels,
-)
+from pipeline.dataset.groups import NEVER_VALIDATED, group_recordings, keep_in_training, largest_group, rare_labels, tie
 
 SUMMARY = Path("reports/folds/summary.json")
 
@@ -172,7 +165,7 @@ def split_soundscapes(soundscapes: pd.DataFrame, windows: pd.DataFrame, folds: F
     soundscapes, windows : as in `cache.tables.SOUNDSCAPES` and `cache.tables.WINDOWS`.
     """
     table = soundscapes[soundscapes[Col.SOUNDSCAPE].isin(windows[Col.SOUNDSCAPE])].reset_index(drop=True)
-    group_S = joined([_place(table, folds.soundscapes), table[Col.SOUND]])
+    group_S = tie([_place(table, folds.soundscapes), table[Col.SOUND]])
     fold_G = np.arange(len(table))
     if len(np.unique(group_S)) >= folds.count:
         heard = ("windows: " + windows[Col.LABELS]).str.split().explode()

@@ -134,21 +134,16 @@ def _unmeasured(counts: pd.DataFrame) -> Iterator[str]:
 
 def _crossing(folds: pd.DataFrame) -> list[dict[str, Any]]:
     """The groups that lie in more than one fold: authors, and recordings in each fold."""
-    spread = folds.groupby(Col.GROUP)[Col.FOLD].nunique()
-    crossing = []
-    for group in spread.index[spread > 1]:
-        members = folds[folds[Col.GROUP] == group]
-        crossing.append(
-            {
-                "group": int(group),
-                "authors": sorted(set(members[Col.AUTHOR]) - {""}),
-                "first_recording": members[Col.RECORDING].iloc[0],
-                "recordings_by_fold": {
-                    str(fold): int(n) for fold, n in members[Col.FOLD].value_counts().sort_index().items()
-                },
-            }
-        )
-    return crossing
+    crossing = folds[folds.groupby(Col.GROUP)[Col.FOLD].transform("nunique") > 1]
+    return [
+        {
+            "group": int(members[Col.GROUP].iloc[0]),
+            "authors": sorted(set(members[Col.AUTHOR]) - {""}),
+            "first_recording": members[Col.RECORDING].iloc[0],
+            "recordings_by_fold": {str(fold): int(n) for fold, n in members.groupby(Col.FOLD).size().items()},
+        }
+        for _, members in crossing.groupby(Col.GROUP)
+    ]
 
 
 def _crossing_sounds(folds: pd.DataFrame) -> list[dict[str, int]]:

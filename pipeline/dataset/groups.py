@@ -31,11 +31,11 @@ def group_recordings(recordings: pd.DataFrame) -> Ints:
     -------
     (N,) int64, groups numbered from 0 in order of their first recording.
     """
-    return joined([recordings[Col.AUTHOR], recordings[Col.SOUND], _place_and_day(recordings)])
+    return tie([recordings[Col.AUTHOR], recordings[Col.SOUND], _place_and_day(recordings)])
 
 
-def joined(keys: Sequence[pd.Series[str]]) -> Ints:
-    """Number the groups of rows that share a key, "" for none, directly or through others, in order of first rows."""
+def tie(keys: Sequence[pd.Series[str]]) -> Ints:
+    """Tie rows that share a key ("" is none), directly or through others, to groups, numbered by their first rows."""
     count, links = len(keys[0]), [_links(key) for key in keys]
     ones, others = np.concatenate([one for one, _ in links]), np.concatenate([other for _, other in links])
     graph = coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count))
