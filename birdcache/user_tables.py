@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class UserTable:
     problems: dict[str, list[int]] = field(default_factory=dict)
     padded: frozenset[int] = frozenset()  # rows that end before row 1 does; the missing cells count as empty
     header: bool = True  # whether row 1 names the columns; otherwise a row is a line of the file
+    called: Mapping[str, str] = field(default_factory=dict)  # names in the file of columns that are renamed in `cells`
 
     def refuse(self, problems: Iterable[Problem]) -> None:
         """Raise one error for all bad rows.
@@ -52,7 +53,10 @@ class UserTable:
         PipelineError
             If any row breaks any rule.
         """
-        found = {**self.problems, **{rule: list(mask.index[mask]) for mask, rule in problems}}
+        found = dict(self.problems)
+        for mask, rule in problems:
+            name, _, rest = rule.partition(" ")
+            found[f"{self.called.get(name, name)} {rest}"] = list(mask.index[mask])
         if lines := [f"  row(s) {row_ranges(rows)}: {rule}" for rule, rows in found.items() if rows]:
             first = "row 1 is the header" if self.header else "rows are lines of the file"
             raise PipelineError("\n".join([f"{self.path}: {len(lines)} problem(s); {first}", *lines]))

@@ -20,6 +20,7 @@ class Col:
     CHANNELS = "channels"
     CLASS_NAME = "class_name"
     CODE = "code"
+    COLUMN = "column"
     COMMON_NAME = "common_name"
     CONFUSION = "confusion"
     DATE = "date"
@@ -139,8 +140,11 @@ SOUNDSCAPE_TRUTH = CsvTable(
 )
 """Labels heard in windows of soundscapes, separated by spaces; a row id is <soundscape>_<second the window ends>."""
 
-SUBMISSION_LABELS = CsvTable(DATA / "tables" / "submission_labels.csv", {Col.LABEL: TEXT})
-"""The columns of a submission, in their order."""
+SUBMISSION_LABELS = CsvTable(
+    DATA / "tables" / "submission_labels.csv",
+    {Col.LABEL: TEXT, Col.COLUMN: CsvColumn("text", empty="a column for each", newer=True)},  # birds, or target
+)
+"""The labels of a submission in their order, and the one column that stood for all of them in 2021 and 2022."""
 
 FOLDS = CsvTable(DATA / "folds.csv", {Col.RECORDING: TEXT, Col.FOLD: COUNT, Col.GROUP: COUNT})
 """The fold that validates each recording, from 0, or -1: none does; recordings of a group belong together."""

@@ -1,5 +1,6 @@
 """Stage `submit`: weights of the members, thresholds, and the submission. No network runs."""
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -23,6 +24,8 @@ from train.score.out_of_fold import read_out_of_fold
 from train.score.species import with_species
 from train.score.thresholds import Thresholds, fit_thresholds
 
+DATE_OF_2021 = re.compile(r"_[0-9]{8}(?=_[^_]+$)")  # which row_ids leave out of the names of files
+
 
 def main() -> None:
     """Write data/ensemble.json, reports/thresholds.csv and reports/submission.csv."""
@@ -39,7 +42,8 @@ def main() -> None:
     ensemble = gathered(params, labels, held, blend, calibrator, thresholds, clips)
     final_WK = ensemble.final(clips.member_windows(), clips.windows)
     check_scores(final_WK, ENSEMBLE, clips.row_ids.__getitem__)
-    submission = submission_table(clips.row_ids, with_species(params.predict, final_WK, clips), labels)
+    final_WK = with_species(params.predict, final_WK, clips)
+    submission = submission_table(clips.row_ids, final_WK, labels, ensemble.called_above())
     SUBMISSION.parent.mkdir(parents=True, exist_ok=True)
     write_ensemble(ENSEMBLE, ensemble)
     write_csv(thresholds.table(labels), THRESHOLDS, "%.4f")
@@ -76,13 +80,28 @@ def gathered(
     )
 
 
-def submission_table(row_ids: Sequence[str], scores_NK: Floats32, labels: Sequence[str]) -> pd.DataFrame:
-    """Row ids and scores with the columns of sample_submission.csv; labels that no recording taught score 0."""
-    wanted = list(tables.SUBMISSION_LABELS.read()[Col.LABEL])
+def submission_table(
+    row_ids: Sequence[str], scores_NK: Floats32, labels: Sequence[str], above_K: Floats32
+) -> pd.DataFrame:
+    """Row ids and scores in the form of sample_submission.csv; labels that nothing taught score 0.
+
+    In the forms of 2021 and 2022, scores that reach their thresholds, `above_K`, are named, or True.
+    """
+    table = tables.SUBMISSION_LABELS.read()
+    wanted, form = list(table[Col.LABEL]), "".join(table[Col.COLUMN].unique())
     if unknown := [label for label in wanted if label not in set(labels)]:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         print(f"warning: {len(unknown)} labels of the submission have no recording and score 0: {shown}")
-    scores = pd.DataFrame(scores_NK, columns=list(labels)).reindex(columns=wanted, fill_value=0.0)
+    scores = pd.DataFrame(scores_NK if form == "" else scores_NK >= above_K, columns=list(labels))
+    scores = scores.reindex(columns=wanted, fill_value=0.0 if form == "" else False)
+    if form == "birds":
+        heard = scores.drop(columns="nocall", errors="ignore")
+        birds = [" ".join(heard.columns[row]) or "nocall" for row in heard.to_numpy()]
+        return pd.DataFrame({Col.ROW_ID: [DATE_OF_2021.sub("", row_id) for row_id in row_ids], form: birds})
+    if form == "target":
+        parts = [row_id.rpartition("_") for row_id in row_ids]
+        names = [f"{soundscape}_{label}_{end}" for soundscape, _, end in parts for label in wanted]
+        return pd.DataFrame({Col.ROW_ID: names, form: scores.to_numpy().ravel()})
     scores.insert(0, Col.ROW_ID, list(row_ids))
     return scores
 
@@ -93,7 +112,7 @@ def print_result(ensemble: Ensemble, held: HeldOut, submission: pd.DataFrame) ->
         print(remark)
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in ensemble.members.items())
     print(f"blend {ensemble.kind}: {weights}")
-    print(f"{SUBMISSION}: {len(submission)} windows, {submission.shape[1] - 1} labels")
+    print(f"{SUBMISSION}: {len(submission)} rows, {submission.shape[1]} columns")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,12 @@ InnerPaths = Annotated[
     list[Annotated[str, kept(is_inner_path, INNER_RULE)]], Field(min_length=1), each_once("a folder")
 ]
 
+TableColumn = Literal["label", "file", "secondary", "author", "rating", "latitude", "longitude", "date", "fold"]
+NameColumn = Literal["scientific_name", "common_name", "class_name"]
+OF_LAYOUT = beside("layout", lambda value, layout: not value or layout == "birdclef", "is of layout birdclef, not {}")
+Table = Annotated[InnerPath, OF_LAYOUT]
+Columns = Annotated[Literal["xeno-canto"] | dict[TableColumn | NameColumn, str], OF_LAYOUT]
+
 
 class DemoParams(Section):
     """A synthetic dawn chorus (stage `demo`)."""
@@ -71,6 +77,8 @@ class SourceParams(Section):
 
     layout: Literal["birdclef", "folders", "files"]
     root: Annotated[str, Field(min_length=1)]
+    table: Table = None
+    columns: Columns = {}
     labels: dict[str, Label | None] = {}
     label: Annotated[
         Label | None,
@@ -89,6 +97,8 @@ class DataParams(Section):
 
     layout: Literal["birdclef", "folders", "annotations"]
     root: Annotated[str, Field(min_length=1)]
+    table: Table = None
+    columns: Columns = {}
     annotations: Annotated[str, Field(min_length=1)]
     soundscapes: InnerPath | InnerPaths
     soundscape_truth: Annotated[InnerPath, OF_SOUNDSCAPES]

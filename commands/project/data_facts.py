@@ -13,10 +13,18 @@ from birdcache.audio.suffixes import AUDIO_EXTENSIONS
 from birdcache.errors import CommandError
 from birdcache.user_tables import read_user_table
 from cache.report_tables import REFUSED
-from pipeline.dataset.folders import read_folders
+from cache.tables import Col
+from pipeline.dataset import birdclef
+from pipeline.dataset.folders import list_soundscapes, read_folders
 from pipeline.dataset.metadata import read_taxonomy
+from pipeline.dataset.window_labels import heard_labels, read_windows
 
-TRUTH = "test_soundscapes_labels.csv"
+SOUNDSCAPES = ("test_soundscapes", "train_soundscapes", "unlabeled_soundscapes")
+WINDOWS = {  # the first is this project's, the others are of BirdCLEF 2026 and 2021
+    "test_soundscapes_labels.csv": "soundscape_truth",
+    "train_soundscapes_labels.csv": "soundscape_labels",
+    "train_soundscape_labels.csv": "soundscape_labels",
+}
 ANNOTATIONS = Path("annotations")
 BACKGROUND = "nocall"  # label of recordings without birds, in BirdCLEF's data and others
 
@@ -30,8 +38,9 @@ class DataFacts:
     per_class: tuple[int, ...]  # number of recordings per class
     background: bool  # whether some recordings have no birds
     ready_folds: int
-    soundscapes: str | None
-    truth: str | None
+    soundscapes: str | list[str] | None = None
+    soundscape_truth: str | None = None
+    soundscape_labels: str | None = None
 
     @property
     def recordings(self) -> int:
@@ -45,23 +54,46 @@ class DataFacts:
 
 
 def birdclef_facts(root: Path) -> DataFacts:
-    """Read the facts of a data set in BirdCLEF's layout."""
-    table_path = root / "train.csv"
+    """Read the facts of a data set as any year's BirdCLEF is downloaded, and tell what was found and is left out."""
+    table_path = birdclef.table_path(root, None)
     if not table_path.is_file():
-        raise CommandError(f"{table_path}: no such file; --birdclef needs a folder with train.csv and train_audio/")
+        raise CommandError(
+            f"{root}: holds no {' or '.join(birdclef.TABLES)}, which --birdclef needs, beside train_audio/"
+        )
     bounds = Bounds(root, "anywhere")  # only rows are counted here; data.links is checked by stage recordings
     read = read_user_table(table_path, ["primary_label"], ["fold"], bounds)
     read.refuse([])
     table = read.cells
     folds = table["fold"].nunique() if "fold" in table and (table["fold"] != "").all() else 0
-    soundscapes = "test_soundscapes" if _has_audio(root / "test_soundscapes") else None
-    if soundscapes is None and _has_audio(root / "train_soundscapes"):
-        print("train_soundscapes/ is not used; to predict it as well, set data.soundscapes: train_soundscapes")
-    truth = TRUTH if soundscapes and (root / TRUTH).is_file() else None
     per_class = table["primary_label"].value_counts().to_dict()
     if not per_class:
         raise CommandError(f"{table_path}: names no recording; add a row with primary_label and filename for each")
-    return DataFacts("birdclef", root, tuple(per_class.values()), BACKGROUND in per_class, folds, soundscapes, truth)
+    print(f"{table_path.name}: {len(table)} recordings of {len(per_class)} classes")
+    found = _soundscapes(root, bounds, {*table["primary_label"]})
+    return DataFacts("birdclef", root, tuple(per_class.values()), BACKGROUND in per_class, folds, *found)
+
+
+def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> tuple[list[str] | str | None, str | None, str | None]:
+    """The folders of soundscapes, and the tables of what is heard in them for an exam, and for training."""
+    folders = [name for name in SOUNDSCAPES if _has_audio(root / name)]
+    for name in SOUNDSCAPES:
+        if name not in folders and (root / name).is_dir():
+            print(f"{name}/: holds no audio, so is left out")
+    soundscapes, _ = list_soundscapes(bounds, folders)
+    tables: dict[str, str] = {}
+    labelled: set[str] = set()
+    for name, key in ((name, key) for name, key in WINDOWS.items() if (root / name).exists()):
+        windows = read_windows(bounds, name, soundscapes, key)
+        found, only = {*windows[Col.SOUNDSCAPE]} & {*soundscapes}, sorted(heard_labels(windows) - taught)
+        told = f", with {len(only)} label(s) that no recording has, such as {only[0]}" if only else ""
+        left = "" if found else "; is left out, since none is there"
+        print(f"{name}: {len(windows)} windows of {windows[Col.SOUNDSCAPE].nunique()} soundscapes{told}{left}")
+        tables |= {key: name} if found else {}
+        labelled |= found
+    if folders:
+        print(f"{', '.join(folders)}: {len(soundscapes)} soundscapes, {len(labelled)} of them in a table of windows")
+    one = folders[0] if len(folders) == 1 else folders or None
+    return one, tables.get("soundscape_truth"), tables.get("soundscape_labels")
 
 
 def folder_facts(root: Path) -> DataFacts:
@@ -76,7 +108,7 @@ def folder_facts(root: Path) -> DataFacts:
     print("\n".join([*told, f"{len(listed.recordings)} recordings of {len(counts)} classes"]))
     if told:
         print(f"stage recordings lists what is not used in {REFUSED.path}")
-    return DataFacts("folders", root, tuple(counts.values()), BACKGROUND in counts, 0, None, None)
+    return DataFacts("folders", root, tuple(counts.values()), BACKGROUND in counts, 0)
 
 
 def annotation_facts(root: Path) -> DataFacts:
@@ -88,7 +120,7 @@ def annotation_facts(root: Path) -> DataFacts:
     if table.empty:
         raise CommandError(f"{ANNOTATIONS}: holds no annotations; put tables there first (docs/annotations.md)")
     counts = table["label"].value_counts().to_dict()
-    return DataFacts("annotations", root, tuple(counts.values()), BACKGROUND in counts, 0, None, None)
+    return DataFacts("annotations", root, tuple(counts.values()), BACKGROUND in counts, 0)
 
 
 def _has_audio(folder: Path) -> bool:

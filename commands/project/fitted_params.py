@@ -47,8 +47,8 @@ def _fill(document: Any, facts: DataFacts, backbone: str | None, pretrained: str
         "layout": facts.layout,
         "root": Path(os.path.relpath(facts.root)).as_posix(),
         "soundscapes": facts.soundscapes,
-        "soundscape_truth": facts.truth,
-        "soundscape_labels": None,
+        "soundscape_truth": facts.soundscape_truth,
+        "soundscape_labels": facts.soundscape_labels,
     }
     folds = facts.ready_folds or DEFAULT_FOLDS
     document["folds"]["count"] = folds
@@ -102,7 +102,7 @@ def _fill_finetuning(recipes: Any, facts: DataFacts) -> None:
 
 def _fill_student(student: Any, facts: DataFacts) -> None:
     """Train rounds as long as the members; measure their gain on soundscapes if these have a truth."""
-    student["gain_in"] = "soundscapes" if facts.truth else "out_of_fold"
+    student["gain_in"] = "soundscapes" if facts.soundscape_truth else "out_of_fold"
     for each in student["rounds"].values():
         each["override"] = {}
 

@@ -1,4 +1,4 @@
-"""Layout `birdclef`: train.csv beside the audio folder, as in BirdCLEF 2021 to 2026.
+"""Layout `birdclef`: a table beside the audio folder, as in BirdCLEF 2021 to 2026, or called otherwise.
 
 Only primary_label and filename are needed; secondary_labels, author, rating, latitude, longitude, date and
 fold are used where a year has them.
@@ -19,24 +19,29 @@ from birdcache.audio.paths import LINKS_HINT, Bounds
 from birdcache.errors import PipelineError
 from birdcache.files import PLAIN_PATH, is_inner_path
 from birdcache.labels import LABEL_RULE, is_label, parse_secondary
+from birdcache.params.sections import DataParams, SourceParams
 from birdcache.storage import AnyPath
 from birdcache.unknown import is_unknown
-from birdcache.user_tables import Problem, colliding, mapped, read_user_table
+from birdcache.user_tables import Problem, colliding, mapped
 from cache.tables import NAMES, Col
+from pipeline.dataset.columns import read_recording_table
 from pipeline.dataset.dates import read_dates
 from pipeline.dataset.recordists import recordists
 
+TABLES = ("train.csv", "train_metadata.csv")  # the second from 2021 to 2024
+UNLISTED = "the table of recordings lists none of them"
 AUDIO_FOLDERS = ("train_audio", "train_short_audio")  # the second in 2021
 BEST_RATING = 5.0
 FARTHEST = {"latitude": 90.0, "longitude": 180.0}  # degrees
 _COLUMNS = ("secondary_labels", "author", "rating", "latitude", "longitude", "date", "fold")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[+-]?(inf|infinity)", re.IGNORECASE)
+TableParams = DataParams | SourceParams
 _FOLD = re.compile(r"([0-9]{1,4}(\.0+)?)?")
 
 
-def read_birdclef(root: AnyPath, bounds: Bounds, warn: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read train.csv.
+def read_birdclef(bounds: Bounds, data: TableParams, warn: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the table of recordings.
 
     Parameters
     ----------
@@ -50,15 +55,15 @@ def read_birdclef(root: AnyPath, bounds: Bounds, warn: Callable[[str], None]) ->
     Raises
     ------
     PipelineError
-        If train.csv or the audio folder is missing, or any row breaks a rule.
+        If the table or the audio folder is missing, there are two tables, or any row breaks a rule.
     """
-    path, audio = root / "train.csv", audio_folder(bounds)
-    read = read_user_table(path, ["primary_label", "filename"], [*_COLUMNS, *NAMES], bounds)
+    path, audio = table_path(bounds.root, data.table), audio_folder(bounds, data)
+    read = read_recording_table(path, data.columns, bounds, lambda text: warn(f"{path}: {text}"))
     table = read.cells.reindex(columns=list(dict.fromkeys([*read.cells.columns, *_COLUMNS])), fill_value="")
     for column in _COLUMNS:
         table[column] = mapped(table[column], lambda text: "" if is_unknown(text) else text).astype(str)
     files_of = functools.cache(lambda label: _names(audio / label, bounds))  # one listing a label, not a request a file
-    remote = not isinstance(root, Path)
+    remote = not isinstance(bounds.root, Path)
     rows = zip(table["primary_label"].tolist(), table["filename"].tolist(), strict=True)
     listed = [_recording(files_of, *cells, remote) for cells in rows]
     table[Col.RECORDING] = pd.Series(listed, index=table.index, dtype=str)
@@ -71,8 +76,16 @@ def read_birdclef(root: AnyPath, bounds: Bounds, warn: Callable[[str], None]) ->
     return _recordings(table, audio, lambda text: warn(f"{path}: {text}")), names
 
 
-def audio_folder(bounds: Bounds) -> AnyPath:
-    """The folder of the recordings.
+def table_path(root: AnyPath, name: str | None) -> AnyPath:
+    """The table of recordings: the one that is named, else that of BirdCLEF, of which there must not be two."""
+    there = [root / each for each in TABLES if name is None and (root / each).is_file()]
+    if len(there) > 1:
+        raise PipelineError(f"{there[0]}: lies beside {TABLES[1]}; name the one to read in data.table, or remove one")
+    return there[0] if there else root / (name or TABLES[0])
+
+
+def audio_folder(bounds: Bounds, data: TableParams) -> AnyPath:
+    """The folder of the recordings; the root itself may be that of other tables than BirdCLEF's.
 
     Raises
     ------
@@ -80,8 +93,8 @@ def audio_folder(bounds: Bounds) -> AnyPath:
         If there is none, or it lies elsewhere.
     """
     root = bounds.root
-    audio = next((root / name for name in AUDIO_FOLDERS if (root / name).is_dir()), None)
-    if audio is None:
+    audio = next((root / name for name in AUDIO_FOLDERS if (root / name).is_dir()), root)
+    if audio == root and not (data.table or data.columns):
         raise PipelineError(
             f"{root / AUDIO_FOLDERS[0]}: no such folder; correct data.root or data.layout, or the source"
         )

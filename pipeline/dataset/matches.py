@@ -30,7 +30,7 @@ def label_warnings(
     ----------
     recordings, submission : as in `pipeline.dataset.metadata.Metadata`.
     taught : the labels of recordings and annotations.
-    taxonomy : taxonomy.csv, None without one.
+    taxonomy : taxonomy.csv or eBird's, None without one.
 
     Raises
     ------
@@ -40,8 +40,8 @@ def label_warnings(
     own = sorted(taught - {NO_CALL})
     warnings = _unknown("secondary labels", recordings[Col.SECONDARY], taught, "they are left out")
     if taxonomy is not None:
-        found, hint = [label in taxonomy.index for label in own], "add them, or correct its column primary_label"
-        warnings += join_warnings("labels of recordings", own, found, set(taxonomy.index), "in taxonomy.csv", hint)
+        found, hint = [label in taxonomy.index for label in own], "add them, or correct the labels of its table"
+        warnings += join_warnings("labels of recordings", own, found, set(taxonomy.index), "in the taxonomy", hint)
     if submission is not None:
         wanted, hint = set(submission), "correct row 1, or remove the file"
         found, place = [label in wanted for label in own], "in sample_submission.csv"
@@ -61,36 +61,24 @@ def _unknown(names: str, listed: pd.Series[str], taught: set[str], effect: str) 
     )
 
 
-def window_warnings(windows: pd.DataFrame, soundscapes: Collection[str], path: AnyPath, key: str) -> list[str]:
-    """Windows that are of no soundscape.
-
-    Parameters
-    ----------
-    windows, key : as in `pipeline.dataset.window_labels.read_windows`, whose table lies at `path`.
+def window_warnings(
+    windows: pd.DataFrame, soundscapes: Collection[str], taught: set[str], path: AnyPath, key: str
+) -> list[str]:
+    """Windows of the table at `path`, which `key` names, that are of no soundscape, and labels that are not taught.
 
     Raises
     ------
     PipelineError
-        If none is of a soundscape.
+        If no window is of a soundscape, or no label is one of those that are taught.
     """
     if windows.empty:
         return [f"{path}: holds no row, so that nothing is known of soundscapes"]
-    found = windows[Col.SOUNDSCAPE].isin(set(soundscapes))
-    names, hint = f"windows of {path}", WINDOW_HINT.format(key)
-    return join_warnings(names, list(exam_rows(windows)[Col.ROW_ID]), list(found), soundscapes, "of a soundscape", hint)
-
-
-def truth_label_warnings(truth: pd.DataFrame, taught: set[str], path: AnyPath) -> list[str]:
-    """Labels that only the truth knows.
-
-    Raises
-    ------
-    PipelineError
-        If no label is one of those that are taught.
-    """
-    words = sorted(heard_labels(truth))
-    known, hint = [word in taught for word in words], "they are never learnt, so not measured; add recordings of them"
-    return join_warnings(f"labels of {path}", words, known, taught, TAUGHT, hint)
+    asked, found = list(exam_rows(windows)[Col.ROW_ID]), list(windows[Col.SOUNDSCAPE].isin(set(soundscapes)))
+    hint = WINDOW_HINT.format(key)
+    warnings = join_warnings(f"windows of {path}", asked, found, soundscapes, "of a soundscape", hint)
+    words, hint = sorted(heard_labels(windows)), "they are never learnt, so not measured; add recordings of them"
+    known = [word in taught for word in words]
+    return warnings + join_warnings(f"labels of {path}", words, known, taught, TAUGHT, hint)
 
 
 def unlisted_warnings(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ from birdcache.annotations.read import read_annotations
 from birdcache.audio.listing import left_out_lines
 from birdcache.audio.paths import Bounds
 from birdcache.audio.rejected import RejectedAudio
+from birdcache.csv_records import read_records
 from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE, is_label
 from birdcache.params.sections import DataParams
@@ -26,18 +28,19 @@ from birdcache.storage import AnyPath
 from birdcache.user_tables import read_header, read_user_table
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import annotated
-from pipeline.dataset.birdclef import audio_folder
+from pipeline.dataset.birdclef import UNLISTED, audio_folder
 from pipeline.dataset.folders import (
     alike_warning,
     few,
     list_soundscapes,
     soundscape_folders,
 )
-from pipeline.dataset.matches import label_warnings, truth_label_warnings, unlisted_warnings, window_warnings
+from pipeline.dataset.matches import label_warnings, unlisted_warnings, window_warnings
 from pipeline.dataset.sources import read_listed, read_sources, root_folder
 from pipeline.dataset.window_labels import NO_CALL, heard_labels, read_windows
 
 TAXONOMY, TAXONOMY_FILE = list(NAMES), "taxonomy.csv"
+EBIRD = {"SCI_NAME": Col.SCIENTIFIC_NAME, "PRIMARY_COM_NAME": Col.COMMON_NAME}
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Metadata:
     taxonomy: pd.DataFrame  # scientific_name, common_name, class_name, indexed by label; a label may be missing
     # the labels of the submission in their order, or None if the data set does not say
     submission: tuple[str, ...] | None
+    only_column: str  # of the submission, birds or target as in BirdCLEF 2021 and 2022; "" for a column a label
     soundscapes: dict[str, AnyPath]  # long recordings by the names that begin their row ids, sorted by name
     truth: pd.DataFrame  # windows of the exam, as `pipeline.dataset.window_labels.read_windows` has them
     windows: pd.DataFrame  # likewise, windows that teach and examine
@@ -76,7 +80,7 @@ def read_metadata(data: DataParams) -> Metadata:
     root = root_folder(data.root, "data.root")
     bounds = Bounds(root, data.links)
     warnings: list[str] = []
-    listed = read_listed(data.layout, bounds, soundscape_folders(data), warnings.append)
+    listed = read_listed(data, bounds, soundscape_folders(data), warnings.append)
     taxonomy = read_taxonomy(bounds, listed.names, listed.codes)
     annotations = _read_annotations(data, bounds, listed.recordings, taxonomy, warnings.append)
     recordings = annotated(listed.recordings, annotations)
@@ -92,11 +96,13 @@ def read_metadata(data: DataParams) -> Metadata:
     taxonomy = pd.concat([taxonomy, *(each.names for each in further)]).reindex(columns=TAXONOMY).fillna("")
     taxonomy = taxonomy.iloc[(taxonomy == "").all(axis=1).to_numpy().argsort(kind="stable")]  # names come before none
     warnings += alike_warning([*recordings[Col.RECORDING], *soundscapes])
+    submission, only_column = _read_submission(bounds)
     metadata = Metadata(
         recordings=recordings,
         annotations=annotations,
         taxonomy=taxonomy[~taxonomy.index.duplicated()],
-        submission=_read_submission(bounds),
+        submission=submission,
+        only_column=only_column,
         soundscapes=soundscapes,
         truth=read_windows(bounds, data.soundscape_truth, soundscapes, "soundscape_truth"),
         windows=read_windows(bounds, data.soundscape_labels, soundscapes, "soundscape_labels"),
@@ -110,21 +116,17 @@ def read_metadata(data: DataParams) -> Metadata:
 def _match_warnings(metadata: Metadata, data: DataParams, bounds: Bounds) -> Iterator[str]:
     """Names by which one table or file calls another, and that nothing answers to."""
     recordings, root = metadata.recordings, bounds.root
+    apart = [root / folder for folder in soundscape_folders(data)]
     taught = {*recordings[Col.LABEL].unique(), *metadata.annotations[Col.LABEL], *heard_labels(metadata.windows)}
-    taxonomy = metadata.taxonomy if (root / TAXONOMY_FILE).exists() else None
+    taxonomy = metadata.taxonomy if taxonomy_path(root) else None
     yield from label_warnings(recordings, taught, taxonomy, metadata.submission)
-    if data.soundscape_labels is not None:
-        path = root / data.soundscape_labels
-        yield from window_warnings(metadata.windows, metadata.soundscapes, path, "soundscape_labels")
-    if data.soundscape_truth is not None:
-        path = root / data.soundscape_truth
-        yield from window_warnings(metadata.truth, metadata.soundscapes, path, "soundscape_truth")
-        yield from truth_label_warnings(metadata.truth, taught, path)
+    tables = {"soundscape_labels": metadata.windows, "soundscape_truth": metadata.truth}
+    for key, windows in tables.items():
+        if name := getattr(data, key):
+            yield from window_warnings(windows, metadata.soundscapes, taught, root / name, key)
     if data.layout == "birdclef":
-        why = "train.csv lists none of them"
-        yield from unlisted_warnings(audio_folder(bounds), bounds, recordings[Col.PATH], (), why)
+        yield from unlisted_warnings(audio_folder(bounds, data), bounds, recordings[Col.PATH], apart, UNLISTED)
     elif data.layout == "annotations":
-        apart = [root / folder for folder in soundscape_folders(data)]
         yield from unlisted_warnings(root, bounds, recordings[Col.PATH], apart, "no annotation is about them")
 
 
@@ -141,42 +143,55 @@ def _read_annotations(
     return annotations
 
 
+def taxonomy_path(root: AnyPath) -> AnyPath | None:
+    """taxonomy.csv, else the latest eBird_Taxonomy_v<year>.csv, as in BirdCLEF 2022 to 2024."""
+    if (root / TAXONOMY_FILE).exists():
+        return root / TAXONOMY_FILE
+    ebird = (path for path in root.iterdir() if fnmatch(path.name.lower(), "ebird_taxonomy*.csv"))
+    return max(ebird, key=lambda path: path.name, default=None)
+
+
 def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame, codes: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Names of labels from taxonomy.csv; of labels that it lacks, those that the recordings' own list gives.
+    """Names of labels from the taxonomy; of labels that it lacks, those that the recordings' own list gives.
 
     Parameters
     ----------
-    codes : of folders, by which taxonomy.csv may name their labels.
+    codes : of folders, by which the taxonomy may name their labels.
 
     Raises
     ------
     PipelineError
-        If taxonomy.csv is no such table, or names a label twice.
+        If it is no such table, or names a label twice.
     """
-    path, own = bounds.root / TAXONOMY_FILE, own_names.reindex(columns=TAXONOMY, fill_value="")
-    if not path.exists():
+    path, own = taxonomy_path(bounds.root), own_names.reindex(columns=TAXONOMY, fill_value="")
+    if path is None:
         return own
-    table = read_user_table(path, ["primary_label"], TAXONOMY, bounds)
-    label = table.cells["primary_label"].replace(dict(codes or {}))
-    table.refuse([(label.duplicated(keep=False), "primary_label is named twice; keep one row each")])
-    named = table.cells.set_index(label).reindex(columns=TAXONOMY, fill_value="")
+    code, names = ("primary_label", TAXONOMY) if path.name == TAXONOMY_FILE else ("SPECIES_CODE", list(EBIRD))
+    table = read_user_table(path, [code], names, bounds)
+    label = table.cells[code].replace(dict(codes or {}))
+    table.refuse([(label.duplicated(keep=False), f"{code} is named twice; keep one row each")])
+    named = table.cells.set_index(label).rename(columns=EBIRD).reindex(columns=TAXONOMY, fill_value="")
     return pd.concat([named, own[~own.index.isin(named.index) & (own != "").any(axis=1)]])
 
 
-def _read_submission(bounds: Bounds) -> tuple[str, ...] | None:
-    """The label columns of sample_submission.csv; None without one, or with a single column beside the first.
+def _read_submission(bounds: Bounds) -> tuple[tuple[str, ...] | None, str]:
+    """The labels of the submission, None if nothing names them; and its only column for all of them, or "".
 
-    BirdCLEF 2021 and 2022 asked for one column (birds, target): those files say nothing about labels.
+    sample_submission.csv has a column for each label, but that of BirdCLEF 2021 only birds, and that of 2022 only
+    target: its labels are in scored_birds.json.
     """
-    path = bounds.root / "sample_submission.csv"
+    path, scored = bounds.root / "sample_submission.csv", bounds.root / "scored_birds.json"
     if not path.exists():
-        return None
+        return None, ""
     header = read_header(path, bounds)
-    columns = header[1:]
-    if len(columns) < 2:
-        return None
-    if header[0] != Col.ROW_ID or len(set(columns)) != len(columns):
+    labels, only = header[1:], header[1] if header[1:] in (["birds"], ["target"]) else ""
+    if only == "target" and scored.exists():
+        path, records = scored, (record for _, record in read_records(scored, bounds))
+        labels = list(dict.fromkeys(filter(None, (cell.strip(' []"') for record in records for cell in record))))
+    elif len(labels) < 2:
+        return None, only
+    elif header[0] != Col.ROW_ID or len(set(labels)) != len(labels):
         raise PipelineError(f"{path}: row 1 must be row_id and then each label once; correct it, or remove the file")
-    if bad := [column for column in columns if not is_label(column)]:
+    if bad := [label for label in labels if not is_label(label)]:
         raise PipelineError(f"{path}: row 1: {few(bad)} cannot be labels; {LABEL_RULE}; correct it, or remove the file")
-    return tuple(columns)
+    return tuple(labels), only

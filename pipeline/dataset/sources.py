@@ -18,7 +18,7 @@ from birdcache.storage import AnyPath, place, reaching
 from birdcache.user_tables import mapped
 from cache.report_tables import REFUSED
 from cache.tables import SOURCES, Col
-from pipeline.dataset.birdclef import audio_folder, read_birdclef
+from pipeline.dataset.birdclef import UNLISTED, TableParams, audio_folder, read_birdclef
 from pipeline.dataset.folders import Listed, few, list_named, listed_files, read_folders, without_systems_own
 from pipeline.dataset.matches import TAUGHT, unlisted_warnings
 
@@ -32,13 +32,13 @@ def root_folder(text: str, key: str) -> AnyPath:
     raise PipelineError(f"{root}: no such folder; correct {key} in params.yaml (`dvc repro` makes the demo data)")
 
 
-def read_listed(layout: str, bounds: Bounds, apart: Sequence[str], warn: Callable[[str], None]) -> Listed:
+def read_listed(data: TableParams, bounds: Bounds, apart: Sequence[str], warn: Callable[[str], None]) -> Listed:
     """The recordings that a root lists but for those in the folders `apart`; layout `annotations` lists none."""
-    if layout == "birdclef":
-        return without_systems_own(*read_birdclef(bounds.root, bounds, warn))
-    if layout == "folders":
+    if data.layout == "birdclef":
+        return without_systems_own(*read_birdclef(bounds, data, warn))
+    if data.layout == "folders":
         return read_folders(bounds, apart, warn)
-    return listed_files(bounds.root, list_named(bounds.root, bounds) if layout == "files" else Listing())
+    return listed_files(bounds.root, list_named(bounds.root, bounds) if data.layout == "files" else Listing())
 
 
 def roots(data: DataParams) -> dict[str, str]:
@@ -62,10 +62,10 @@ def read_sources(data: DataParams, own: Iterable[str], warnings: list[str]) -> l
 
 def _read_source(key: str, source: SourceParams, data: DataParams, warnings: list[str]) -> Listed:
     bounds, name = Bounds(root_folder(source.root, f"{key}.root"), data.links), key.rpartition(".")[2]
-    listed = read_listed(source.layout, bounds, (), warnings.append)
+    listed = read_listed(source, bounds, (), warnings.append)
     table = listed.recordings
     if source.layout == "birdclef":
-        warnings += unlisted_warnings(audio_folder(bounds), bounds, table[Col.PATH], (), "train.csv lists none of them")
+        warnings += unlisted_warnings(audio_folder(bounds, source), bounds, table[Col.PATH], (), UNLISTED)
     called = {listed.codes.get(old, old): new for old, new in source.labels.items()}
     table = _labelled(table, source, called, key, warnings)
     is_out, is_low = table[Col.LABEL] == "", table[Col.RATING].between(0, source.least_rating, inclusive="neither")

@@ -1,8 +1,8 @@
 """Tables of what is heard in windows of soundscapes, in the forms of every year's BirdCLEF.
 
 - `row_id` (`<soundscape>_<second the window ends>`) beside `labels` or `birds`. Windows are as long as the largest step
-  that all ends are multiples of; of a lone end, 5 s. In 2021, which has a column `audio_id`, a row_id leaves out the
-  date that ends its file's name: `7019_COR_5` is of `7019_COR_20190904.ogg`.
+  that all ends are multiples of, a lone one 5 s. In 2021, whose table has `audio_id`, a row_id leaves out the date that
+  ends its file's name: `7019_COR_5` is of `7019_COR_20190904.ogg`.
 - `filename`, `start` and `end` (HH:MM:SS or seconds) beside `primary_label`, as in 2026; rows of one window are joined.
 
 Labels are separated by spaces or semicolons; none, or `nocall`, is silence.
@@ -28,26 +28,19 @@ from birdcache.user_tables import Problem, read_user_table
 from cache.tables import Col
 
 NO_CALL = "nocall"
-HEARD = ("labels", "birds", "primary_label")
-TIMES = ("filename", "start", "end")
+HEARD, TIMES = ("labels", "birds", "primary_label"), ("filename", "start", "end")
 WINDOW_S, SHORTEST_S = 5.0, 0.5
 FORMULA_RULE = "begins with = + - or @: spreadsheets would compute it, and row_ids must stay as they are; rename it"
 _ROW_ID = re.compile(r"^(.+)_([0-9]{1,8}(?:\.[0-9]{1,6})?)$")
 
 
 def read_windows(bounds: Bounds, name: str | None, soundscapes: Collection[str], key: str) -> pd.DataFrame:
-    """Read a table of windows.
-
-    Parameters
-    ----------
-    name : of the table, below the root; None for no windows.
-    soundscapes : their names, by which rows may call them with less or more.
-    key : of params.yaml's section `data` that names the table, such as soundscape_labels.
+    """Read a table below the root, None for no windows; `key` of params.yaml's section `data` names it.
 
     Returns
     -------
-    soundscape, start_s, end_s, labels (separated by spaces, each once), in order of soundscape and time. Windows of
-    soundscapes that are not there, or end behind their end, are among them.
+    soundscape, start_s, end_s, labels (separated by spaces, each once), in order of soundscape and time; also windows
+    of other `soundscapes` than there are, and behind their ends.
 
     Raises
     ------
@@ -62,11 +55,9 @@ def read_windows(bounds: Bounds, name: str | None, soundscapes: Collection[str],
     table = read_user_table(path, [], [Col.ROW_ID, "audio_id", *TIMES, *HEARD], bounds)
     cells, heard = table.cells, next((column for column in HEARD if column in table.cells), "")
     if not heard or not (Col.ROW_ID in cells or {*TIMES} <= {*cells}):
-        raise PipelineError(
-            f"{path}: lacks columns; row 1 must name row_id, or filename, start and end, and beside them labels, birds "
-            "or primary_label"
-        )
-    windows, problems = _by_row_id(cells, soundscapes) if Col.ROW_ID in cells else _by_times(cells, soundscapes)
+        forms = "row_id, or filename, start and end, and beside them labels, birds or primary_label"
+        raise PipelineError(f"{path}: lacks columns; row 1 must name {forms}")
+    windows, problems = (_by_row_id if Col.ROW_ID in cells else _by_times)(cells, soundscapes)
     labels = cells[heard].str.replace(";", " ", regex=False)
     rule = f"{heard} must be separated by spaces or semicolons, and {LABEL_RULE}; correct them"
     problems.append((~labels.map(is_word_list).astype(bool), rule))
@@ -87,58 +78,49 @@ def heard_labels(windows: pd.DataFrame) -> set[str]:
 def exam_rows(windows: pd.DataFrame) -> pd.DataFrame:
     """Windows as rows of `cache.tables.SOUNDSCAPE_TRUTH`."""
     places = zip(windows[Col.SOUNDSCAPE], windows[Col.END_S], strict=True)
-    row_ids = pd.Series([f"{name}_{seconds_text(end_s)}" for name, end_s in places], dtype=str)
-    return pd.DataFrame({Col.ROW_ID: row_ids, Col.LABELS: windows[Col.LABELS]})
+    row_ids = [f"{name}_{seconds_text(end_s)}" for name, end_s in places]
+    return pd.DataFrame({Col.ROW_ID: row_ids, Col.LABELS: windows[Col.LABELS]}, dtype=str)
 
 
 def _by_row_id(cells: pd.DataFrame, soundscapes: Collection[str]) -> tuple[pd.DataFrame, list[Problem]]:
-    row_id = cells[Col.ROW_ID]
-    parts = row_id.str.extract(_ROW_ID)
+    row_id, parts = cells[Col.ROW_ID], cells[Col.ROW_ID].str.extract(_ROW_ID)
     owner, end_s = parts[0].fillna(""), parts[1].astype(float)
-    files: dict[str, list[str]] = defaultdict(list)
-    if "audio_id" in cells:
-        for name in soundscapes:
-            files[name.rpartition("_")[0]].append(name)
-    several = owner.map(lambda name: len(files.get(name, ())) > 1 and name not in soundscapes).astype(bool)
-    step_s = _step_s(end_s)
+    files = {name: [name] for name in soundscapes}
+    for name in soundscapes if "audio_id" in cells else ():
+        if (start := name.rpartition("_")[0]) not in soundscapes:
+            files.setdefault(start, []).append(name)
+    ends = {round(1000 * end) for end in end_s.dropna()}
+    step_s = math.gcd(*ends) / 1000 if len(ends) > 1 else min([WINDOW_S, *end_s.dropna()])
+    shortest = f"row_ids must end at multiples of a window of {SHORTEST_S:g} s or more; write filename, start and end"
     problems = [
         (~(end_s > 0), "row_id must be <soundscape>_<second the window ends>; correct it"),
         (row_id.duplicated(keep=False) & (row_id != ""), "row_id is used twice; keep one row each"),
         (row_id.map(starts_formula).astype(bool), f"row_id {FORMULA_RULE}"),
-        (several, "row_id is of several soundscapes, whose names differ behind it; name them in it"),
         (
-            pd.Series(step_s < SHORTEST_S, cells.index),
-            f"row_ids must end at multiples of a window of {SHORTEST_S:g} s or more; write filename, start and end",
+            owner.isin([name for name, of in files.items() if len(of) > 1]),
+            "row_id is of several soundscapes; rename them",
         ),
+        (pd.Series(step_s < SHORTEST_S, cells.index), shortest),
     ]
-    called = owner.map(lambda name: name if name in soundscapes else next(iter(files.get(name, ())), name))
+    called = owner.map(lambda name: files.get(name, [name])[0])
     return pd.DataFrame({Col.SOUNDSCAPE: called, Col.START_S: end_s - step_s, Col.END_S: end_s}), problems
 
 
-def _step_s(end_s: pd.Series[float]) -> float:
-    """The largest step that windows' ends are multiples of; of a lone end it cannot be told."""
-    ends = sorted({round(1000 * end) for end in end_s.dropna()})
-    return math.gcd(*ends) / 1000 if len(ends) > 1 else min([WINDOW_S, *(end / 1000 for end in ends)])
-
-
 def _by_times(cells: pd.DataFrame, soundscapes: Collection[str]) -> tuple[pd.DataFrame, list[Problem]]:
-    filename = cells["filename"]
+    def called(cell: str) -> str:
+        path = PurePosixPath(cell)  # of one of several files of a name, whose soundscape is called by all of it
+        whole = "_".join((path.parent / path.stem).parts)
+        return next((name for name in (cell, whole) if name in soundscapes), path.stem)
+
+    file = cells["filename"]
     start_s, end_s = (cells[name].map(point).map(seconds).astype(float).round(6) for name in ("start", "end"))
     problems = [
-        (filename == "", "filename is empty; name the soundscape"),
-        (filename.map(starts_formula).astype(bool), f"filename {FORMULA_RULE}"),
+        (file == "", "filename is empty; name the soundscape"),
+        (file.map(starts_formula).astype(bool), f"filename {FORMULA_RULE}"),
         (~(start_s >= 0), "start must be HH:MM:SS, or a number of seconds from 0; correct it"),
         (~(end_s > start_s) & (start_s >= 0), "end must be HH:MM:SS, or a number of seconds, above start; correct it"),
     ]
-    called = filename.map(lambda cell: _soundscape(cell, soundscapes))
-    return pd.DataFrame({Col.SOUNDSCAPE: called, Col.START_S: start_s, Col.END_S: end_s}), problems
-
-
-def _soundscape(cell: str, soundscapes: Collection[str]) -> str:
-    """The soundscape of a file: its name without extension, or all of its path where several share that."""
-    path = PurePosixPath(cell)
-    whole = "_".join((path.parent / path.stem).parts)
-    return next((name for name in (cell, whole) if name in soundscapes), path.stem)
+    return pd.DataFrame({Col.SOUNDSCAPE: file.map(called), Col.START_S: start_s, Col.END_S: end_s}), problems
 
 
 def _joined(windows: pd.DataFrame, labels: pd.Series[str]) -> pd.DataFrame:
@@ -147,6 +129,5 @@ def _joined(windows: pd.DataFrame, labels: pd.Series[str]) -> pd.DataFrame:
     for window, cell in zip(windows.itertuples(index=False, name=None), labels, strict=True):
         heard[window].update(dict.fromkeys(label for label in cell.split() if label != NO_CALL))
     rows = [(*window, " ".join(heard[window])) for window in sorted(heard)]
-    return pd.DataFrame(rows, columns=[*windows.columns, Col.LABELS]).astype(
-        {Col.SOUNDSCAPE: str, Col.START_S: float, Col.END_S: float, Col.LABELS: str}
-    )
+    kinds = {Col.SOUNDSCAPE: str, Col.START_S: float, Col.END_S: float, Col.LABELS: str}
+    return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)

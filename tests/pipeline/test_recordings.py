@@ -62,7 +62,7 @@ def test_tables_hold_the_columns_that_later_stages_read(run: Callable[..., dict[
         "soundscapes": "sha256 path duration_s read_as soundscape site date time sound",
         "windows": "soundscape start_s end_s labels",
         "soundscape_truth": "row_id labels",
-        "submission_labels": "label",
+        "submission_labels": "label column",
     }
 
 

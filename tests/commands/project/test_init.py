@@ -113,14 +113,27 @@ def test_birdclef_layout_brings_its_soundscapes_and_truth(tmp_path: Path) -> Non
     assert "# samples between frames" in (tmp_path / "params.yaml").read_text(), "comments stay"
 
 
-def test_unlabelled_soundscapes_are_not_decoded_unless_asked_for(
+def test_all_folders_of_soundscapes_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.write_data(tmp_path / "chorus")
+    shutil.copytree(tmp_path / "chorus/test_soundscapes", tmp_path / "chorus/unlabeled_soundscapes")
+    (tmp_path / "chorus/unlabeled_soundscapes/dawn.ogg").rename(tmp_path / "chorus/unlabeled_soundscapes/dusk.ogg")
+    cli.main(["init", "--birdclef", "chorus"])
+    data = params.load().data
+    assert data.soundscapes == ["test_soundscapes", "unlabeled_soundscapes"]
+    assert (data.soundscape_truth, data.soundscape_labels) == ("test_soundscapes_labels.csv", None)
+    told = "test_soundscapes, unlabeled_soundscapes: 2 soundscapes, 1 of them in a table of windows"
+    assert told in capsys.readouterr().out
+
+
+def test_a_table_of_windows_whose_soundscapes_are_not_there_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny.write_data(tmp_path / "chorus")
-    (tmp_path / "chorus/test_soundscapes").rename(tmp_path / "chorus/train_soundscapes")
+    (tmp_path / "chorus/test_soundscapes/dawn.ogg").rename(tmp_path / "chorus/test_soundscapes/dusk.ogg")
     cli.main(["init", "--birdclef", "chorus"])
-    assert params.load().data.soundscapes is None
-    assert "data.soundscapes: train_soundscapes" in capsys.readouterr().out
+    assert params.load().data.soundscape_truth is None
+    told = "test_soundscapes_labels.csv: 4 windows of 1 soundscapes; is left out, since none is there"
+    assert told in capsys.readouterr().out
 
 
 def test_ready_folds_are_used(tmp_path: Path) -> None:

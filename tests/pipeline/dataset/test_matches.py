@@ -96,16 +96,16 @@ def test_sample_submission_and_recordings_are_compared_both_ways(warnings: Calla
 
 def test_taxonomy_of_other_labels_is_refused_and_one_of_some_told(warnings: Callable[..., list[str]]) -> None:
     told = warnings({"taxonomy.csv": "primary_label,common_name\nwren,Wren\nowl,Owl\n"})
-    assert told[1].startswith("2 of 3 labels of recordings are not in taxonomy.csv, first '1234'; add them")
+    assert told[1].startswith("2 of 3 labels of recordings are not in the taxonomy, first '1234'; add them")
     message = refused(warnings, {"taxonomy.csv": "primary_label,common_name\nWren,Wren\n"})
-    assert "none of 3 labels of recordings is in taxonomy.csv, first '1234', while there is 'Wren'" in message
+    assert "none of 3 labels of recordings is in the taxonomy, first '1234', while there is 'Wren'" in message
 
 
 def test_audio_that_no_row_lists_is_counted(warnings: Callable[..., list[str]]) -> None:
     told = warnings(dict.fromkeys(["train_audio/wren/XC9.ogg", "train_audio/new/XC8.WAV", "train_audio/._a.ogg"], ""))
     assert told[-1] == (
-        "2 audio file(s) in chorus/train_audio are not used, first chorus/train_audio/new/XC8.WAV: train.csv lists "
-        "none of them"
+        "2 audio file(s) in chorus/train_audio are not used, first chorus/train_audio/new/XC8.WAV: the table of "
+        "recordings lists none of them"
     )
 
 

@@ -73,7 +73,7 @@ def test_files_are_called_by_name_or_path_and_strangers_keep_theirs(tmp_path: Pa
 def test_prefix_of_2021_is_used_with_its_columns_alone_and_where_it_is_of_one_file(tmp_path: Path) -> None:
     assert windows(tmp_path, "row_id,birds\n7_X_5,w\n", "7_X_2019")[0][0] == "7_X"
     assert windows(tmp_path, "row_id,audio_id,birds\n7_X_5,7,w\n", "7_X", "7_X_1", "7_X_2")[0][0] == "7_X"
-    with pytest.raises(PipelineError, match=r"row\(s\) 2: row_id is of several soundscapes, whose names differ behind"):
+    with pytest.raises(PipelineError, match=r"row\(s\) 2: row_id is of several soundscapes; rename them"):
         windows(tmp_path, "row_id,audio_id,birds\n7_X_5,7,w\n", "7_X_2018", "7_X_2019")
 
 
