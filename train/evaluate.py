@@ -1,4 +1,4 @@
-"""Stage `evaluate`: out-of-fold metrics of every member and of the ensemble, and the truth of the soundscapes."""
+"""Stage `evaluate`: metrics of every member and the ensemble: out of fold, of recordings and windows; of the exam."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from train.score.markdown import markdown
 from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
 from train.score.out_of_fold import OutOfFold, read_out_of_fold
 from train.score.parameters import parameter_table
-from train.score.tables import Windows, blend_table, member_table, postprocessing_table, read_windows
+from train.score.tables import EXAM, WINDOWS, Windows, blend_table, member_table, postprocessing_table, read_windows
 
 
 def main() -> None:
@@ -40,8 +40,7 @@ def main() -> None:
     windows = read_windows(labels, ensemble)
     write_tables(predicted, held, windows, ensemble, params.evaluate)
     metrics: dict[str, Any] = {"out_of_fold": score_out_of_fold(predicted, params.evaluate)}
-    if windows.has_truth.any():
-        metrics["soundscapes"] = score_windows(windows)
+    metrics |= {data: score_windows(windows, data) for data in windows.measured}
     write_table("parameters", parameter_table([read_member(name) for name in names]))
     write_text(REPORTS / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     print_summary(metrics)
@@ -86,9 +85,9 @@ def score_out_of_fold(predicted: OutOfFold, evaluate: EvaluateParams) -> dict[st
     return result
 
 
-def score_windows(windows: Windows) -> dict[str, dict[str, float]]:
-    """Metrics over the windows that have a truth, of every member and the ensemble."""
-    return {name: windows.metrics(scores_NK) for name, scores_NK in windows.scores.items()}
+def score_windows(windows: Windows, data: str) -> dict[str, dict[str, float]]:
+    """Metrics over the windows of some data that have a truth, of every member and the ensemble."""
+    return {name: windows.metrics(scores_NK, data) for name, scores_NK in windows.scores.items()}
 
 
 def _class_ap(predicted: OutOfFold, scores_NK: Floats32) -> Any:
@@ -119,14 +118,19 @@ def confusion_table(predicted: OutOfFold, labels: list[str], most: int) -> pd.Da
 
 def print_summary(metrics: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
     """A short table: one line per member and for the ensemble."""
-    print(f"{'':<14}{'accuracy':>10}{'macro AUC':>11}{'cmAP':>8}{'macro F1':>10}   soundscapes: {'AUC':>7}{'cmAP':>8}")
+    shown = ([WINDOWS] if WINDOWS in metrics else []) + [EXAM]
+    heads = "".join(f"   {data + ':':>12} {'AUC':>7}{'cmAP':>8}" for data in shown)
+    print(f"{'':<14}{'accuracy':>10}{'macro AUC':>11}{'cmAP':>8}{'macro F1':>10}{heads}")
     for name, values in metrics["out_of_fold"].items():
-        windows = metrics.get("soundscapes", {}).get(name)
-        tail = f"{windows['macro_roc_auc']:>20.4f}{windows['cmap']:>8.3f}" if windows else f"{'no truth':>20}"
+        tail = "".join(_tail(metrics.get(data, {}).get(name)) for data in shown)
         print(
             f"{name:<14}{values['accuracy']:>10.3f}{values['macro_roc_auc']:>11.4f}{values['cmap']:>8.3f}"
-            f"{values['macro_f1']:>10.3f}   {tail}"
+            f"{values['macro_f1']:>10.3f}{tail}"
         )
+
+
+def _tail(windows: Mapping[str, float] | None) -> str:
+    return f"{windows['macro_roc_auc']:>23.4f}{windows['cmap']:>8.3f}" if windows else f"{'no truth':>23}"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from birdcache.params.model import Params
 from birdcache.params.views import multi_view, unlike
 from birdcache.stage import stage_key
 from cache.store import Store, open_named
-from train.data.member import ResolvedMember, joint_digest
+from train.data.member import ResolvedMember, joint_digest, labelled_digest
 from train.model.weight_file import find_source
 from train.paths import MEMBERS, store_path
 
@@ -22,7 +22,8 @@ def main() -> None:
     params = parameters.load()
     if name not in params.members:
         raise TrainError(f"{name!r}: params.yaml names no such member; choose one of {', '.join(params.members)}")
-    member = resolve(name, params, *stores_of(name, params))
+    labelled = labelled_digest(params.members[name].views)
+    member = resolve(name, params, *stores_of(name, params), labelled=labelled)
     write_text(MEMBERS / f"{name}.json", member.model_dump_json(indent=2) + "\n")
 
 
@@ -32,12 +33,13 @@ def stores_of(name: str, params: Params) -> list[Store]:
     return [open_named(store_path(first), params.views[first]), *(open_named(store_path(view)) for view in more)]
 
 
-def resolve(name: str, params: Params, *stores: Store) -> ResolvedMember:
+def resolve(name: str, params: Params, *stores: Store, labelled: str = "") -> ResolvedMember:
     """Gather what decides the member's training.
 
     Parameters
     ----------
     stores : of all its views.
+    labelled : as from `labelled_digest`.
 
     Raises
     ------
@@ -57,6 +59,7 @@ def resolve(name: str, params: Params, *stores: Store) -> ResolvedMember:
         view=multi_view([params.views[member.view], *(store.view for store in stores[1:])]),
         store_digest=joint_digest(stores),
         weights_sha256=weights.sha256 if weights else None,
+        labelled_digest=labelled,
     )
 
 

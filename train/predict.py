@@ -1,6 +1,7 @@
 """Stage `predict`: score clips of every soundscape with all members and folds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,18 +11,24 @@ from birdcache.params import load as parameters
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting
 from birdcache.progress import Progress
+from cache import tables
+from cache.tables import Col
 from train.data.examples import read_labels
 from train.model.classifier import choose_device
 from train.model.weights import read_fold_soup, read_sidecar
 from train.paths import MODELS, SCORES
 from train.score.soundscapes import (
     ScoringTask,
+    SoundscapeAudio,
     SoundscapeStores,
     held_by_all_views,
     read_soundscapes,
     score_folder,
     score_model,
 )
+from train.score.truth import held_out
+
+Share = tuple[tuple[int, ...], list[int]]  # folds, and numbers of the soundscapes that their models score
 
 
 def main() -> None:
@@ -33,17 +40,44 @@ def main() -> None:
     soundscapes = held_by_all_views(read_soundscapes(), map(read_sidecar, folders))
     cutting = Cutting(predict.window_s, predict.hop_s, tuple(predict.shifts_s))
     task = ScoringTask(soundscapes, read_labels(), cutting, predict.batch_size)
-    opened = SoundscapeStores(params.machine, device)
+    opened, shares = SoundscapeStores(params.machine, device), shares_of(soundscapes, folds)
     models = len(params.members) * (1 if fold_soup else len(folds))
-    with Progress(models * len(soundscapes), "predict", "soundscapes") as progress:
-        scores = [score_member(name, folds, fold_soup, task, opened, progress) for name in params.members]
+    each = sum(len(numbers) * (1 if fold_soup else len(by)) for by, numbers in shares)
+    with Progress(len(params.members) * each, "predict", "soundscapes") as progress:
+        scores = [score_member(name, shares, fold_soup, task, opened, progress) for name in params.members]
     named = [(each.name, each.duration_s) for each in soundscapes]
     ClipScores.of(list(params.members), named, np.stack(scores), cutting, fold_soup).write(SCORES)
     clips = scores[0].shape[0] * scores[0].shape[1]
     print(f"{SCORES}: {clips} clips of {len(soundscapes)} soundscapes by {models} models")
 
 
+def shares_of(soundscapes: Sequence[SoundscapeAudio], folds: Sequence[int]) -> list[Share]:
+    """Soundscapes that a fold holds out are scored by its models alone, which have not learnt them; others by all."""
+    fold_of = held_out(folds)
+    shares: dict[tuple[int, ...], list[int]] = {}
+    for number, each in enumerate(soundscapes):
+        by = (fold_of[each.name],) if each.name in fold_of else tuple(folds)
+        shares.setdefault(by, []).append(number)
+    if learnt := len(tables.SOUNDSCAPE_FOLDS.read(Col.FOLD)) - len(fold_of):
+        left_out = "models score them that may have learnt them, and metrics of windows leave them out"
+        print(f"{learnt} soundscapes with labelled windows are held out by no fold of folds.train: {left_out}")
+    return list(shares.items())
+
+
 def score_member(
+    name: str, shares: Sequence[Share], fold_soup: bool, task: ScoringTask, opened: SoundscapeStores, progress: Progress
+) -> Floats32:
+    """Mean scores of a member's folds: (S, N, K), clips of all soundscapes."""
+    clips = [len(task.cutting.middles_s(each.duration_s)) for each in task.soundscapes]
+    owner_N = np.repeat(np.arange(len(clips)), clips)
+    scores = np.empty((len(task.cutting.moves_s), len(owner_N), len(task.labels)), np.float32)
+    for folds, numbers in shares:
+        part = replace(task, soundscapes=[task.soundscapes[number] for number in numbers])
+        scores[:, np.isin(owner_N, numbers)] = score_folds(name, folds, fold_soup, part, opened, progress)
+    return scores
+
+
+def score_folds(
     name: str, folds: Sequence[int], fold_soup: bool, task: ScoringTask, opened: SoundscapeStores, progress: Progress
 ) -> Floats32:
     """Mean scores of a member's folds, or those of the mean of their weights: (S, N, K), clips of all soundscapes."""

@@ -25,6 +25,23 @@ from birdcache.params.sections import (
 )
 from birdcache.params.views import PcenParams
 
+Judge = Literal["recordings", "windows", "both"]
+
+
+class SharesParams(Section):
+    """Shares of an epoch's clips: cut out of recordings, and around labelled windows of soundscapes."""
+
+    recordings: NonNegative = 1.0
+    soundscapes: Annotated[
+        NonNegative,
+        beside("recordings", lambda other, share: other + share > 0, "and recordings are both 0; raise one"),
+    ] = 0.0
+
+    @property
+    def of_soundscapes(self) -> float:
+        """Share of the clips that are windows of soundscapes."""
+        return self.soundscapes / (self.recordings + self.soundscapes)
+
 
 class SamplingParams(Section):
     """The recordings that an epoch draws, and their order.
@@ -40,6 +57,7 @@ class SamplingParams(Section):
     floor: CountOrNone
     order: Literal["full", "parts"]
     parts_at_once: Count
+    shares: SharesParams = SharesParams()
 
 
 class SecondaryParams(Section):
@@ -149,6 +167,7 @@ class Recipe(Section):
     soup_epochs: Count
     validate_every: Count = 1
     validation_clips: CountOrNone = 0
+    judge: Judge = "recordings"
     sampling: SamplingParams
     secondary: SecondaryParams
     loss: LossParams

@@ -18,7 +18,7 @@ from birdcache.params.recipe import Recipe
 from birdcache.params.rules import valid
 from birdcache.params.sections import LARGEST, Count, CountOrNone, Section, Seed
 
-Metric = Literal["macro_roc_auc", "accuracy", "cmap", "loss"]
+Metric = Literal["macro_roc_auc", "accuracy", "cmap", "loss", "windows.macro_roc_auc", "windows.cmap"]
 
 Number = Annotated[int, Field(ge=-LARGEST, le=LARGEST)] | Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 

@@ -18,10 +18,11 @@ from commands.report.tables import Cell, Table, number, span, text, with_interva
 from train.score import bootstrap
 from train.score.calibration import Calibration, calibration
 from train.score.ensemble import ENSEMBLE
-from train.score.tables import Windows
+from train.score.tables import EXAM, WINDOWS, Windows
 
 METRICS = {"accuracy": "accuracy", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "macro_f1": "macro F1"}
 RARE = "rare_ap"
+OF_WINDOWS = {WINDOWS: "Windows of held-out soundscapes", EXAM: "Soundscapes, per window"}
 TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000)  # recordings
 SURE_SOUNDSCAPES = 5  # an interval over fewer says nothing
 
@@ -41,7 +42,11 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[s
         "headline": [(name, number(best[key], 3).text, span(between[ENSEMBLE][key])) for key, name in METRICS.items()],
         "metrics": [
             metric_table(found["out_of_fold"], between, rare_below),
-            *soundscape_table(found.get("soundscapes"), resample_windows(results.windows, resamples)),
+            *(
+                window_table(title, found[data], resample_windows(results.windows, data, resamples))
+                for data, title in OF_WINDOWS.items()
+                if data in found
+            ),
         ],
         "classes": [
             Table(
@@ -72,15 +77,15 @@ def resample(results: PipelineResults, resamples: int) -> dict[str, bootstrap.Re
     }
 
 
-def resample_windows(windows: Windows, resamples: int) -> dict[str, dict[str, bootstrap.Between]]:
+def resample_windows(windows: Windows, data: str, resamples: int) -> dict[str, dict[str, bootstrap.Between]]:
     """95 % intervals of members and ensemble over whole soundscapes; empty if fewer than 5 have truth."""
-    has_truth_N = windows.has_truth
+    truth, has_truth_N = windows.truths[data].sings, windows.truths[data].known
     soundscapes_N = windows.soundscapes[has_truth_N]
     if len(np.unique(soundscapes_N)) < SURE_SOUNDSCAPES:
         return {}
     counts_BN = bootstrap.draw_whole(soundscapes_N, resamples)
     return {
-        name: bootstrap.resampled_windows(windows.truth[has_truth_N], scores_NK[has_truth_N], counts_BN).intervals()
+        name: bootstrap.resampled_windows(truth[has_truth_N], scores_NK[has_truth_N], counts_BN).intervals()
         for name, scores_NK in windows.scores.items()
     }
 
@@ -93,16 +98,12 @@ def metric_table(found: Mapping[str, Any], between: Mapping[str, Any], rare_belo
     return Table("table-metrics", "Out of fold, per recording", rows, explained, filtered=False)
 
 
-def soundscape_table(
-    found: Mapping[str, Any] | None, between: Mapping[str, Mapping[str, bootstrap.Between]]
-) -> list[Table]:
-    """Metrics over the windows with truth, with intervals if known; none without truth."""
-    if found is None:
-        return []
+def window_table(title: str, found: Mapping[str, Any], between: Mapping[str, Mapping[str, bootstrap.Between]]) -> Table:
+    """Metrics over the windows with truth, with intervals if known."""
     names = {key: name for key, name in METRICS.items() if key in found[ENSEMBLE]}
     rows = [_metric_row(member, each, between.get(member, {}), names) for member, each in found.items()]
     note = "Intervals are over whole soundscapes, since windows of one are alike." if between else ""
-    return [Table("table-soundscapes", "Soundscapes, per window", rows, note=note, filtered=False)]
+    return Table(f"table-{title.split()[0].lower()}", title, rows, note=note, filtered=False)
 
 
 def _metric_row(

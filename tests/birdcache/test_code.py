@@ -86,6 +86,11 @@ EDITS = {  # file: a piece of it, another one, and the stages that run again for
     "pipeline/dataset/groups.py": ("return ", "return 2 * ", {"folds", "report"}),
     "pipeline/synthetic/species.py": ("return ", "return 2 * ", {"demo"}),
     "train/augment/ops.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"submit", "evaluate"} | {"check"}),
+    "train/data/windows.py": (
+        "return ",
+        "return None or ",
+        TRAINING | {"predict", "pseudo", "report", "student_report"},
+    ),
     "train/ladder/tables.py": ("return ", "return None or ", {"ladder"}),
     "train/score/metrics.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"predict", "submit"} | {"ladder"}),
     "commands/report/gallery.py": ("return ", "return None or ", {"report"}),

@@ -15,6 +15,7 @@ from birdcache.params.sections import EvaluateParams
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, by_soundscape
 from commands.report.figures import draw_confusions, draw_precision, draw_soundscapes, soundscapes_to_show
+from tests.fixtures.windows import write_windows as label_windows
 from train.data.examples import Examples
 from train.evaluate import class_table, confusion_table, print_summary, score_out_of_fold, score_windows
 from train.paths import SCORES
@@ -114,6 +115,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project's root as the current directory, with an empty data/."""
     monkeypatch.chdir(tmp_path)
     Path("data/tables").mkdir(parents=True)
+    label_windows([], {})
     return tmp_path
 
 
@@ -167,7 +169,7 @@ def test_only_windows_with_a_truth_are_scored(project: Path) -> None:
     scores = np.zeros((2, 3, 4), np.float32)
     scores[:, :, 2] = [0.95, 0.1, 0.9]  # of a robin: the first window would spoil the ranking
     write_windows("dawn_10,robin\ndawn_5,\n", [("dusk", 5.0), ("dawn", 10.0)], scores)
-    metrics = score_windows(read_windows(LABELS, plain_ensemble()))
+    metrics = score_windows(read_windows(LABELS, plain_ensemble()), "soundscapes")
     assert set(metrics) == {"one", "two", ENSEMBLE}
     assert metrics["one"] == {"macro_roc_auc": 1, "classes_scored": 1, "cmap": 1}
 
@@ -175,6 +177,31 @@ def test_only_windows_with_a_truth_are_scored(project: Path) -> None:
 def test_without_truth_nothing_is_told_about_a_window(project: Path) -> None:
     write_windows("", [("dawn", 5.0)], np.zeros((2, 1, 4), np.float32))
     assert not read_windows(LABELS, plain_ensemble()).has_truth.any()
+
+
+def test_labelled_windows_of_soundscapes_that_a_trained_fold_holds_out_are_measured_beside_the_exam(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = np.random.default_rng(3).random((2, 6, 4)).astype(np.float32)
+    labelled = [("held", 0.0, 5.0, "jay"), ("held", 5.0, 10.0, ""), ("held", 7.0, 10.0, "owl")]
+    labelled += [("learnt", 0.0, 5.0, "jay"), ("other", 0.0, 5.0, "owl")]
+    label_windows(labelled, {"held": 0, "learnt": -1, "other": 1})
+    soundscapes = [("exam", 10.0), ("held", 10.0), ("learnt", 5.0), ("other", 5.0)]
+    write_windows("exam_5,robin\nexam_10,\n", soundscapes, scores)
+    windows = read_windows(LABELS, plain_ensemble())
+    assert "1 of 3 rows of the truth are not measured, first 'held_another length'" in capsys.readouterr().out
+    assert windows.measured == ["windows", "soundscapes"]
+    assert windows.truths["windows"].known.tolist() == [False, False, True, True, False, False]
+    assert (
+        windows.truths["windows"].sings.tolist()
+        == [[False] * 4] * 2 + [[True, False, False, False]] + [[False] * 4] * 3
+    )
+    assert windows.has_truth.tolist() == [True, True, True, True, False, False]
+    assert windows.truth.sum() == 2
+    auc = {name: float(each[2, 0] > each[3, 0]) for name, each in windows.scores.items()}
+    assert {name: each["macro_roc_auc"] for name, each in score_windows(windows, "windows").items()} == auc
+    auc = {name: float(each[0, 2] > each[1, 2]) for name, each in windows.scores.items()}
+    assert {name: each["macro_roc_auc"] for name, each in score_windows(windows, "soundscapes").items()} == auc
 
 
 @pytest.mark.parametrize("present", [True, False])
@@ -217,3 +244,9 @@ def test_the_summary_has_a_line_for_every_member_and_says_when_there_is_no_truth
     assert "0.8750" in tiny
     assert ensemble.startswith(ENSEMBLE)
     assert "no truth" in ensemble
+    assert "windows:" not in header
+    windows = {"tiny": {"macro_roc_auc": 0.75, "cmap": 0.5}}
+    print_summary({"out_of_fold": out_of_fold, "windows": windows})
+    header, tiny, _ = capsys.readouterr().out.splitlines()
+    assert header.index("windows:") < header.index("soundscapes:")
+    assert tiny.split()[-4:] == ["0.7500", "0.500", "no", "truth"]

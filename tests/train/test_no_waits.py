@@ -20,7 +20,7 @@ from birdcache.params.views import MelView, PcenView, multi_view
 from cache.store import Store
 from tests.fixtures.fake_gpu import GPU, PAGEABLE, READS, Event, FakeGpu, fake_gpu
 from tests.train.small import small_model
-from train.data.examples import Examples
+from train.data.examples import Events, Examples
 from train.data.frames import ArrayFrames, Frames
 from train.data.member import ResolvedMember
 from train.data.multi_view import ConcatFrames, open_multi_view
@@ -190,6 +190,22 @@ def test_no_step_of_a_noisy_student_waits(
 ) -> None:
     training = split({"short": "loop", "augment": {"mixup": {"probability": 0.5}}})
     assert not each_step_waits_for(gpu, with_soundscapes(training, random_store, on(params.machine, "device")))
+
+
+def test_no_step_waits_with_windows_of_soundscapes_in_training_and_validation(
+    gpu: FakeGpu, split: Split, random_store: Callable[..., Store], params: Params
+) -> None:
+    training = split({"short": "loop", "augment": {"mixup": {"probability": 0.5}}})
+    shares = {"sampling": {"shares": {"recordings": 0.5, "soundscapes": 0.5}}}
+    member = training.member.model_copy(update={"recipe": resolve_recipe(training.member.recipe, shares)})
+    store = random_store((200, 150), member.view)
+    soundscapes, _ = open_multi_view([store], GPU, on(params.machine, "device"))
+    chosen = np.arange(2)
+    judged = replace(training.trained.subset(chosen), rows=chosen, frames=np.full(2, 40))
+    events = Events(chosen + len(LENGTHS), np.zeros(2, np.int64), np.full(2, 100), chosen)
+    windows = replace(judged, rows=chosen + len(LENGTHS), frames=np.full(2, 100), events=events)
+    training = replace(training, member=member, soundscapes=soundscapes, rows=len(LENGTHS))
+    assert not each_step_waits_for(gpu, replace(training, windows=windows, judged=judged))
 
 
 def frames_of(store: Store, kind: str, machine: MachineParams) -> Frames:

@@ -13,15 +13,17 @@ import pytest
 from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
 from birdcache.predict.clip_scores import read_clip_scores
+from birdcache.predict.postprocess import Cutting
 from tests.conftest import TinyProject
 from tests.fixtures.tiny import change_params
+from tests.fixtures.windows import write_windows
 from train import predict
 from train.data import frames, multi_view
 from train.data.member import ResolvedMember
 from train.model.weights import Sidecar
 from train.paths import SCORES
 from train.score.inference import ClipList, Scorer
-from train.score.soundscapes import SoundscapeAudio, check_labels, read_soundscapes
+from train.score.soundscapes import ScoringTask, SoundscapeAudio, check_labels, read_soundscapes
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +113,48 @@ def test_folds_are_averaged_as_scores_or_as_weights(
         shutil.copy(f"models/{name}/0/model.json", f"models/{name}/1/model.json")
     predict.main()
     assert read_clip_scores(SCORES).scores == pytest.approx(first.scores, abs=1e-6), "the mean of a model and itself"
+
+
+def test_a_soundscape_that_a_fold_holds_out_is_scored_by_its_models_alone(
+    tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_a_copy(tiny_project, tmp_path, monkeypatch)
+    sha256 = [each.sha256 for each in read_soundscapes()]
+    change_params(folds={"train": [1]})
+    predict.main()
+    second = read_clip_scores(SCORES)
+    change_params(folds={"train": [0, 1]})
+    both = read_clip_scores(tiny_project.root / "data/soundscape_scores.npz")
+    write_windows([("dawn", 0.0, 5.0, "lowton")], {"dawn": 1}, sha256)
+    for fold_soup in (False, True):
+        change_params(ensemble={"fold_soup": fold_soup})
+        predict.main()
+        assert read_clip_scores(SCORES).scores == pytest.approx(second.scores, abs=1e-6)
+    change_params(ensemble={"fold_soup": False})
+    assert "labelled windows" not in capsys.readouterr().out
+    for fold in (-1, 7):
+        write_windows([("dawn", 0.0, 5.0, "lowton")], {"dawn": fold}, sha256)
+        predict.main()
+        assert read_clip_scores(SCORES).scores == pytest.approx(both.scores, abs=1e-6)
+        assert "1 soundscapes with labelled windows are held out by no fold" in capsys.readouterr().out
+
+
+def test_each_soundscape_keeps_its_place_whoever_scores_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_windows([], {"b": 1, "c": 0, "d": -1, "e": 1})
+    soundscapes = [
+        SoundscapeAudio(name, name, 5.0 * windows) for name, windows in zip("abcde", (1, 2, 1, 2, 3), strict=True)
+    ]
+    shares = predict.shares_of(soundscapes, (0, 1))
+    assert shares == [((0, 1), [0, 3]), ((1,), [1, 4]), ((0,), [2])]
+
+    def scored(name: str, folds: tuple[int, ...], soup: bool, task: ScoringTask, *_: object) -> Floats32:
+        clips = [ord(each.name) for each in task.soundscapes for _ in task.cutting.middles_s(each.duration_s)]
+        return np.array(clips, np.float32).reshape(1, -1, 1)
+
+    monkeypatch.setattr(predict, "score_folds", scored)
+    task = ScoringTask(soundscapes, ["wren"], Cutting(5.0, 5.0), 4)
+    found = predict.score_member("base", shares, False, task, None, None)  # type: ignore[arg-type]
+    assert "".join(map(chr, found[0, :, 0].astype(int))) == "abbcddeee"
 
 
 def test_a_score_that_is_no_number_is_told_with_its_soundscape_and_clip(

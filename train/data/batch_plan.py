@@ -98,6 +98,10 @@ class Planner:
 
     All batches of an epoch have one size. The last one is filled up with further clips of the recordings with which the
     epoch begins, cut and augmented anew.
+
+    Parameters
+    ----------
+    windows : windows of soundscapes that `sampling.shares` gives clips to, as from `train.data.windows.Windows`.
     """
 
     def __init__(
@@ -107,10 +111,14 @@ class Planner:
         recipe: Recipe,
         worker: Worker = Worker(),
         pseudo: PseudoClips | None = None,
+        windows: Examples | None = None,
     ) -> None:
-        self._examples, self._view, self._recipe, self._worker = examples, view, recipe, worker
+        self._view, self._recipe, self._worker = view, recipe, worker
+        self._examples = examples if windows is None else examples.followed_by(windows)
         self._pseudo, self._loop = pseudo, recipe.short == "loop"
-        self.sampler = Sampler(examples.primary, examples.part, recipe.sampling, recipe.seed, examples.weight)
+        heard_WK = None if windows is None else windows.secondary
+        self.sampler = Sampler(examples.primary, examples.part, recipe.sampling, recipe.seed, examples.weight, heard_WK)
+        self.class_counts = np.bincount(examples.primary, minlength=examples.classes)  # recordings of each: (K,)
         self._batch = min(recipe.batch_size, self.sampler.clips) // worker.world * worker.world
         self._clip_frames = view.frames(recipe.clip_s)
         self._background = background_examples(examples, recipe)
@@ -119,11 +127,6 @@ class Planner:
     def classes(self) -> int:
         """Number of classes, K."""
         return self._examples.classes
-
-    @property
-    def class_counts(self) -> Ints:
-        """Recordings of each class that are trained on: (K,)."""
-        return np.bincount(self._examples.primary, minlength=self.classes)
 
     @property
     def clips(self) -> int:
@@ -174,7 +177,7 @@ class Planner:
         seed, augment = self._recipe.seed, self._recipe.augment
         mixtures = draw_mixtures(seed, epoch, index_N, augment, self._clip_frames, self._pseudo)
         effects = draw_effects(epoch, index_N, self._recipe, self._view, mixtures)
-        own, partner = self.sampler.recordings(drawn, index_N), self.sampler.partners(epoch, drawn, index_N)
+        own, partner = self.sampler.examples(epoch, drawn, index_N), self.sampler.partners(epoch, drawn, index_N)
         choice = np.floor(self._draw(epoch, index_N, Purpose.BACKGROUND) * len(self._background)).astype(np.int64)
         starts = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START)
         pairs = zip((own, partner, self._background[choice]), starts, strict=True)

@@ -1,7 +1,7 @@
 """A member's data: its stores, opened once, with the frames in them and the labels of what they hold. S soundscape."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -9,12 +9,15 @@ from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
 from birdcache.params.views import AnyView, each_of
+from cache import tables
 from cache.store import Store, open_named
+from cache.tables import Col
 from train.data.examples import Examples, read_examples, read_labels
 from train.data.frames import Frames
 from train.data.member import ResolvedMember, joint_digest
 from train.data.multi_view import held_by_all, open_multi_view
 from train.data.spans import trimmed, with_annotated_times
+from train.data.windows import read_windows
 from train.paths import store_path
 
 
@@ -44,15 +47,26 @@ class Dataset(OpenStores):
     member: ResolvedMember
     examples: Examples
     folds: Ints
+    soundscapes: OpenStores | None = None  # open if windows of them are labelled, or on request
+    windows: tuple[Examples, Examples, Ints] | None = None  # as from `read_windows`
 
     def split(self, fold: int) -> tuple[Examples, Examples]:
         """The examples to train on, one for each annotated time where there are any, and those to validate on."""
         trained, validated = self.examples.subset(self.folds != fold), self.examples.subset(self.folds == fold)
         return with_annotated_times(trained, self.first, self.member.view, self.member.recipe.clip_s), validated
 
+    def split_windows(self, fold: int) -> tuple[Examples | None, Examples | None]:
+        """The labelled windows to train on, of soundscapes that the fold does not hold out, and those that judge."""
+        if self.windows is None:
+            return None, None
+        taught, judged, folds = self.windows
+        return taught.subset(folds != fold), judged.subset(folds == fold)
 
-def open_dataset(member: ResolvedMember, machine: MachineParams, device: torch.device) -> Dataset:
-    """Open a member's recordings.
+
+def open_dataset(
+    member: ResolvedMember, machine: MachineParams, device: torch.device, soundscapes: bool = False
+) -> Dataset:
+    """Open a member's recordings, and its soundscapes if windows of them are labelled, or on request.
 
     Raises
     ------
@@ -65,7 +79,15 @@ def open_dataset(member: ResolvedMember, machine: MachineParams, device: torch.d
     examples, folds = examples.subset(held), folds[held]  # a recording refused in one view is missing in that store
     if member.recipe.trim_db:
         examples = trimmed(examples, stores[0], member.recipe.trim_db)
-    return Dataset(stores, *open_multi_view(stores, device, machine), member, examples, folds)
+    dataset = Dataset(stores, *open_multi_view(stores, device, machine), member, examples, folds)
+    split = tables.SOUNDSCAPE_FOLDS.read(Col.SOUNDSCAPE)
+    if not soundscapes and tables.WINDOWS.read(Col.SOUNDSCAPE).merge(split).empty:
+        return dataset
+    opened = open_soundscapes(member.member.views, member.view, machine, device, is_named=soundscapes)
+    clip_frames = member.view.frames(member.recipe.clip_s)
+    taught, judged, of_fold = read_windows(opened.first, examples.labels, clip_frames, len(stores[0]))
+    held = held_by_all(opened.stores, judged.rows)
+    return replace(dataset, soundscapes=opened, windows=(taught.subset(held), judged.subset(held), of_fold[held]))
 
 
 def open_stores(member: ResolvedMember) -> tuple[Store, ...]:
@@ -83,18 +105,20 @@ def open_stores(member: ResolvedMember) -> tuple[Store, ...]:
     return stores
 
 
-def open_soundscapes(names: Sequence[str], view: AnyView, machine: MachineParams, device: torch.device) -> OpenStores:
-    """Open the soundscapes of a member's views.
+def open_soundscapes(
+    names: Sequence[str], view: AnyView, machine: MachineParams, device: torch.device, is_named: bool = True
+) -> OpenStores:
+    """Open the soundscapes of a member's views; `is_named` as by stages that depend on the stores' digests.
 
     Raises
     ------
     StoreError
         If a store is not of its view.
     """
-    stores = _stores(names, view, soundscapes=True)
+    stores = _stores(names, view, soundscapes=True, is_named=is_named)
     return OpenStores(stores, *open_multi_view(stores, device, machine))
 
 
-def _stores(names: Sequence[str], view: AnyView, soundscapes: bool) -> tuple[Store, ...]:
-    opened = open_named if soundscapes else Store  # a member names the digest of its recordings itself
+def _stores(names: Sequence[str], view: AnyView, soundscapes: bool, is_named: bool = False) -> tuple[Store, ...]:
+    opened = open_named if is_named else Store  # a member names what it is trained on itself
     return tuple(opened(store_path(name, soundscapes), one) for name, one in zip(names, each_of(view), strict=True))

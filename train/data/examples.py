@@ -17,6 +17,7 @@ from cache import tables
 from cache.store import Store
 from cache.tables import Col
 
+SILENCE = -1  # instead of a class: somebody listened to this time, and heard none
 BEST_RATING = 5.0  # stars of xeno-canto
 OF_EACH = ("rows", "part", "first", "frames", "primary", "secondary", "rating", "unknown", "weight")  # of Examples
 
@@ -28,7 +29,7 @@ class Events:
     row: Ints  # (E,) in the store
     first: Ints  # (E,) first frame
     end: Ints  # (E,) frame after the last
-    label: Ints  # (E,) class
+    label: Ints  # (E,) class, or SILENCE
 
     def heard(self, row_B: Ints, begin_B: Ints, end_B: Ints, classes: int) -> tuple[Bools, Bools, Bools]:
         """Compare clips with the annotated times.
@@ -53,8 +54,8 @@ class Events:
         overlap = np.minimum(self.end[event], end_B[clip]) - np.maximum(self.first[event], begin_B[clip])
         enough = 2 * overlap >= np.minimum(self.end[event] - self.first[event], end_B[clip] - begin_B[clip])
         present_BK, touched_BK = np.zeros((2, len(row_B), classes), bool)
+        enough, touched = (each & (self.label[event] != SILENCE) for each in (enough, overlap > 0))
         present_BK[clip[enough], self.label[event[enough]]] = True
-        touched = overlap > 0
         touched_BK[clip[touched], self.label[event[touched]]] = True
         return count_B > 0, present_BK, touched_BK & ~present_BK
 
@@ -85,6 +86,15 @@ class Examples:
         names = tuple(self.names[number] for number in numbers)
         arrays = {name: array[chosen] for name in OF_EACH if (array := getattr(self, name)) is not None}
         return replace(self, names=names, **arrays)
+
+    def followed_by(self, others: Examples) -> Examples:
+        """These examples and then others, whose rows come after these, and of which every class is known."""
+        arrays: dict[str, Any] = {name: np.concatenate([vars(self)[name], vars(others)[name]]) for name in OF_EACH[:7]}
+        if self.unknown is not None:
+            arrays["unknown"] = np.concatenate([self.unknown, np.zeros_like(others.secondary)])
+        events = [each.events for each in (self, others) if each.events is not None]
+        joined = Events(*(np.concatenate([vars(each)[name] for each in events]) for name in Events.__annotations__))
+        return replace(self, names=self.names + others.names, **arrays, events=joined, weight=None)
 
     @property
     def classes(self) -> int:

@@ -6,11 +6,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from birdcache.errors import TrainError
-from birdcache.files import sha256_hex
+from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.recipe import Member, Recipe
 from birdcache.params.views import AnyView
-from cache.store import Store
-from train.paths import MEMBERS
+from cache import tables
+from cache.store import Store, open_named
+from cache.tables import Col
+from train.paths import MEMBERS, store_path
 
 
 class ResolvedMember(BaseModel):
@@ -25,6 +27,7 @@ class ResolvedMember(BaseModel):
     view: AnyView
     store_digest: str
     weights_sha256: str | None
+    labelled_digest: str = ""  # of the soundscapes with labelled windows; "" without any
 
 
 def read_member(name: str) -> ResolvedMember:
@@ -48,3 +51,12 @@ def joint_digest(stores: Sequence[Store]) -> str:
     """The digest of one store, or SHA-256 of those of several, one after the other."""
     digests = [store.digest for store in stores]
     return digests[0] if len(digests) == 1 else sha256_hex("".join(digests).encode())
+
+
+def labelled_digest(views: Sequence[str]) -> str:
+    """Digest of what decides the frames of the soundscapes with labelled windows, and of no others; "" without any."""
+    folds = tables.SOUNDSCAPE_FOLDS.read(Col.SHA256)
+    table = tables.SOUNDSCAPES.read(Col.SHA256, Col.READ_AS).merge(folds, on=Col.SHA256)
+    contents = sorted(table.itertuples(index=False, name=None))
+    digests = [open_named(store_path(view, soundscapes=True)).manifest.view_digest for view in views if contents]
+    return sha256_hex(canonical_json([digests, contents])) if contents else ""

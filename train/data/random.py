@@ -43,6 +43,8 @@ class Purpose(IntEnum):
     NOISE_START = 22
     STUDENT = 23
     STUDENT_CLIP = 24
+    WINDOW = 25
+    WHICH_WINDOW = 26
 
 
 def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats64:

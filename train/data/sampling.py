@@ -1,6 +1,6 @@
-"""The clips that an epoch draws: recordings by class weight or each once, and the places of clips in recordings.
+"""The clips that an epoch draws: recordings by class weight or each once, windows, and the places of clips in them.
 
-B clip, N recording or pseudo-labelled clip, P partner, T frame, K class.
+B clip, N recording, window or pseudo-labelled clip, P partner, T frame, K class.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from birdcache.arrays import Floats32, Floats64, Ints
+from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from birdcache.params.recipe import SamplingParams
 from train.data.random import Purpose, uniform
 
@@ -46,6 +46,13 @@ def effective_counts(primary_N: Ints, probability_N: Floats64, clips: int, class
     return np.asarray(clips * np.bincount(primary_N, weights=probability_N, minlength=classes), np.float64)
 
 
+def drawn_by(cumulative_N: Floats64, seed: int, epoch: int, index_B: Ints, purpose: Purpose) -> Ints:
+    """Numbers drawn by weights, given as their sums so far: (B,)."""
+    position_B = uniform(seed, epoch, index_B, purpose)[:, 0] * cumulative_N[-1]
+    found: Ints = np.searchsorted(cumulative_N, position_B, side="right")
+    return np.minimum(found, len(cumulative_N) - 1)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """The recordings of an epoch in order, and for each clip the span of the epoch that it is shuffled within."""
@@ -63,10 +70,18 @@ class Sampler:
     primary_N : (N,) class of each recording.
     part_N : (N,) part of the store that each lies in, for order `parts`.
     weight_N : (N,) factor of the probability of each; None: all alike.
+    heard_WK : (W, K) what is heard in the windows of soundscapes that get their share; they are numbered from N on, and
+        weighted by the rarest class heard, or as those in which nothing is.
     """
 
     def __init__(
-        self, primary_N: Ints, part_N: Ints, params: SamplingParams, seed: int, weight_N: Floats64 | None = None
+        self,
+        primary_N: Ints,
+        part_N: Ints,
+        params: SamplingParams,
+        seed: int,
+        weight_N: Floats64 | None = None,
+        heard_WK: Bools | None = None,
     ) -> None:
         self._primary_N, self._part_N, self._params, self._seed = primary_N, part_N, params, seed
         self._copies_N = copies_of(primary_N, params.floor) * (1.0 if weight_N is None else weight_N)
@@ -75,6 +90,11 @@ class Sampler:
         exponent = params.exponent if params.weighted else 0.0
         self.probability_N = recording_weights(primary_N, exponent, params.floor, weight_N)
         self._cumulative_N = np.cumsum(self.probability_N)
+        self._windows_W = None
+        if heard_WK is not None:
+            rarest_W = np.where(heard_WK, heard_WK.sum(axis=0), len(heard_WK) + 1).argmin(axis=1)
+            rarest_W[~heard_WK.any(axis=1)] = heard_WK.shape[1]
+            self._windows_W = np.cumsum(recording_weights(rarest_W, exponent))
 
     def epoch(self, epoch: int) -> Drawn:
         """Draw an epoch."""
@@ -86,6 +106,15 @@ class Sampler:
     def recordings(self, drawn: Drawn, index_B: Ints) -> Ints:
         """(B,) recordings of clips; clips beyond those that the epoch draws are of its first ones once more."""
         return drawn.recordings[index_B % self.clips]
+
+    def examples(self, epoch: int, drawn: Drawn, index_B: Ints) -> Ints:
+        """(B,) recordings of clips, or, for the share of soundscapes, windows."""
+        recording_B = self.recordings(drawn, index_B)
+        if self._windows_W is None:
+            return recording_B
+        window_B = drawn_by(self._windows_W, self._seed, epoch, index_B, Purpose.WHICH_WINDOW)
+        share_B = uniform(self._seed, epoch, index_B, Purpose.WINDOW)[:, 0]
+        return np.where(share_B < self._params.shares.of_soundscapes, len(self._primary_N) + window_B, recording_B)
 
     def partners(self, epoch: int, drawn: Drawn, index_B: Ints) -> Ints:
         """(B,) recordings to mix clips with: by weight, or, in order `parts`, out of the clip's own span."""
@@ -99,9 +128,7 @@ class Sampler:
         return self._weighted(epoch, np.arange(self.clips), Purpose.RECORDING)
 
     def _weighted(self, epoch: int, index_B: Ints, purpose: Purpose) -> Ints:
-        position = uniform(self._seed, epoch, index_B, purpose)[:, 0] * self._cumulative_N[-1]
-        found: Ints = np.searchsorted(self._cumulative_N, position, side="right")
-        return np.minimum(found, len(self._cumulative_N) - 1)
+        return drawn_by(self._cumulative_N, self._seed, epoch, index_B, purpose)
 
     def _each_once(self, epoch: int) -> Ints:
         """Rounds, each a shuffle of all recordings: each once, more often below the floor, or as often as it weighs."""
@@ -199,9 +226,7 @@ class PseudoClips:
 
     def drawn(self, seed: int, epoch: int, index_P: Ints) -> Ints:
         """Numbers of the clips that come to training clips number `index_P` of an epoch, drawn by confidence: (P,)."""
-        position_P = uniform(seed, epoch, index_P, Purpose.STUDENT_CLIP)[:, 0] * self._cumulative[-1]
-        found: Ints = np.searchsorted(self._cumulative, position_P, side="right")
-        return np.minimum(found, len(self._cumulative) - 1)
+        return drawn_by(self._cumulative, seed, epoch, index_P, Purpose.STUDENT_CLIP)
 
     @cached_property
     def _cumulative(self) -> Floats64:

@@ -11,7 +11,7 @@ from birdcache.errors import TrainError, run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from train.data.member import ResolvedMember
+from train.data.member import ResolvedMember, labelled_digest
 from train.members import resolve, stores_of
 from train.paths import LADDER_MEMBERS
 
@@ -34,7 +34,7 @@ def resolve_run(run: str, params: Params) -> ResolvedMember:
     """Gather what decides the training of a rung or an ablation, but for its seed."""
     members = {run: params.ladder.member(run)}
     alone = Params.model_construct(train=params.train, views=params.views, members=members)
-    return resolve(run, alone, *stores_of(run, alone))
+    return resolve(run, alone, *stores_of(run, alone), labelled=labelled_digest(members[run].views))
 
 
 def read_run(run: str, seed: int) -> ResolvedMember:

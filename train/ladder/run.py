@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 
 from birdcache.errors import run_stage
@@ -56,13 +57,17 @@ def score_fold(
     """
     split = open_split(member, fold, machine, device)
     model = read_model(place.folder, read_sidecar(place.folder), member.recipe.weights, device)
-    trained_NK, _ = replace(split.validation(), examples=split.trained).predict(model)
+    validation = split.validation()
+    trained_NK, _ = replace(validation, examples=split.trained).predict(model)
+    windows, none_NK = validation.windows, np.zeros((0, split.trained.classes), np.float32)
     _, validated_NK = read_predictions(place.folder, "run its stage again with `dvc repro -f`")
     return FoldScores(
         validated=ScoredRecordings.of(split.validated, validated_NK),
         trained=ScoredRecordings.of(split.trained, trained_NK),
         epoch_accuracy=logged(place.report, "validation/accuracy"),
         epoch_s=logged(place.report, "epoch_s"),
+        heard=windows.examples.secondary if windows else none_NK > 0,
+        windows=windows.predict(model)[0] if windows else none_NK,
     )
 
 

@@ -16,10 +16,11 @@ from birdcache.npz import read_npz, write_npz
 from birdcache.predict.checked import check_scores
 from train.data.examples import Examples
 from train.paths import LADDER_RUNS
-from train.score.metrics import class_average_precision, recording_metrics
+from train.score.metrics import class_average_precision, recording_metrics, window_metrics
 
 EARLY = 0.2  # an accuracy that a healthy training passes within a few epochs
 NEVER = float("nan")
+OF_FOLD = {"epoch_accuracy": "f1", "epoch_s": "f1", "heard": "b2", "windows": "f2"}  # the other ones of FoldScores
 SCORED = {"names": "U1", "primary": "i1", "secondary": "b2", "scores": "f2"}  # arrays of ScoredRecordings in a file
 
 
@@ -55,6 +56,8 @@ class FoldScores:
     trained: ScoredRecordings
     epoch_accuracy: Floats64  # of the validation, after each epoch
     epoch_s: Floats64  # seconds that each epoch trained
+    heard: Bools  # (windows, K) what is heard in labelled windows of the fold's soundscapes, of which there may be none
+    windows: Floats32  # (windows, K) their scores
 
 
 def fold_path(run: str, seed: int, fold: int) -> Path:
@@ -66,7 +69,7 @@ def write_fold(path: Path, fold: FoldScores) -> None:
     """Write a training's scores."""
     sides = {"validated": fold.validated, "trained": fold.trained}
     arrays = {f"{side}_{name}": array for side, scored in sides.items() for name, array in vars(scored).items()}
-    write_npz(path, {**arrays, "epoch_accuracy": fold.epoch_accuracy, "epoch_s": fold.epoch_s})
+    write_npz(path, arrays | {name: getattr(fold, name) for name in OF_FOLD})
 
 
 def read_fold(path: Path) -> FoldScores:
@@ -79,11 +82,12 @@ def read_fold(path: Path) -> FoldScores:
     """
     sides = ("validated", "trained")
     kinds = {f"{side}_{name}": kind for side in sides for name, kind in SCORED.items()}
-    content = read_npz(path, {**kinds, "epoch_accuracy": "f1", "epoch_s": "f1"}, "run `dvc repro -f` on its stage")
+    content = read_npz(path, kinds | OF_FOLD, "run `dvc repro -f` on its stage")
     validated, trained = (ScoredRecordings(*(content[f"{side}_{name}"] for name in SCORED)) for side in sides)
     for scored in (validated, trained):
         check_scores(scored.scores, path, scored.names.tolist().__getitem__)
-    return FoldScores(validated, trained, content["epoch_accuracy"], content["epoch_s"])
+    check_scores(content["windows"], path, str)
+    return FoldScores(validated, trained, *(content[name] for name in OF_FOLD))
 
 
 def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
@@ -95,18 +99,21 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
 
     Returns
     -------
-    accuracy, macro_roc_auc, cmap, rare_ap (NaN if no rare class can be scored), gap (accuracy of the recordings that
-    were trained on, minus accuracy), early (number of the first epoch that reached an accuracy of 20 %, mean over the
-    folds; NaN if one never did), epoch_s (median over all epochs).
+    accuracy, macro_roc_auc, cmap, rare_ap (NaN if no rare class can be scored), two metrics of windows (NaN
+    without any), gap (accuracy of the recordings that were trained on, minus accuracy), early (number of the first
+    epoch that reached an accuracy of 20 %, mean over the folds; NaN if one never did), epoch_s (median of all epochs).
     """
     validated = concatenated([fold.validated for fold in folds])
     known_NK = ~validated.secondary
     truth_NK = validated.primary[:, None] == np.arange(known_NK.shape[1])
     plain = recording_metrics(validated.primary, validated.secondary, validated.scores)
+    heard, windows = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("heard", "windows"))
+    of_windows = window_metrics(heard, windows)
     rare_ap = class_average_precision(truth_NK, validated.scores, known_NK)[rare_K]
     return {
         **{name: plain[name] for name in ("accuracy", "macro_roc_auc", "cmap")},
         "rare_ap": float(np.nanmean(rare_ap)) if np.isfinite(rare_ap).any() else float("nan"),
+        **{f"windows_{name}": of_windows[name] for name in ("macro_roc_auc", "cmap")},
         "gap": concatenated([fold.trained for fold in folds]).accuracy - validated.accuracy,
         "early": float(np.mean([first_epoch(fold.epoch_accuracy) for fold in folds])),
         "epoch_s": float(np.median(np.concatenate([fold.epoch_s for fold in folds]))),
@@ -136,6 +143,8 @@ def blended(runs: Sequence[FoldScores]) -> FoldScores:
         _mean([run.trained for run in runs]),
         np.empty(0),
         np.array([sum(float(np.median(run.epoch_s)) for run in runs)]),
+        runs[0].heard,
+        np.asarray(np.mean([run.windows for run in runs], axis=0), np.float32),
     )
 
 

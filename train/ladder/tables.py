@@ -13,7 +13,9 @@ import pandas as pd
 from birdcache.params.ladder import Ladder
 from train.score.markdown import markdown
 
+WINDOWS = {"windows_macro_roc_auc": "windows: macro ROC-AUC", "windows_cmap": "windows: cmAP"}
 SCORES = {"accuracy": "accuracy, %", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "rare_ap": "AP of rare classes"}
+SCORES |= WINDOWS
 MEASURES = {**SCORES, "gap": "gap, points", "early": "epochs to 20 %", "epoch_s": "s per epoch"}
 PERCENT = ("accuracy", "gap")
 NOTHING = "-"
@@ -96,7 +98,8 @@ def page(
 def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> list[str]:
     """A line for each rung: mean and spread."""
     rows = [table[table["run"] == run] for run in runs]
-    cells = {title: [_mean_cell(name, each[name]) for each in rows] for name, title in MEASURES.items()}
+    shown = {name: title for name, title in MEASURES.items() if name not in WINDOWS or table[name].notna().any()}
+    cells = {title: [_mean_cell(name, each[name]) for each in rows] for name, title in shown.items()}
     return markdown(pd.DataFrame({"rung": list(runs), **cells})).splitlines()
 
 
@@ -116,7 +119,8 @@ def _on_ablations(gains: Sequence[Comparison]) -> Iterator[str]:
 def _difference_table(
     names: dict[str, list[str]], comparisons: Sequence[Comparison], last: str = "in words"
 ) -> list[str]:
-    shown = {**SCORES, "gap": MEASURES["gap"]}
+    known = {name for each in comparisons for name in each.differences if each.differences[name].notna().any()}
+    shown = {name: MEASURES[name] for name in (*SCORES, "gap") if name not in WINDOWS or name in known}
     cells = {
         title: [_difference_cell(name, each.differences[name]) for each in comparisons] for name, title in shown.items()
     }

@@ -11,13 +11,19 @@ import torch
 from torch import Tensor
 
 from birdcache.errors import TrainError
-from birdcache.params.recipe import Recipe
+from birdcache.params.recipe import Judge, Recipe
 from train.model.weights import mean_bytes
 
 CHECK_EVERY = 50  # steps; each check waits for the device
 SMALLEST_SCALE = 2.0**-14  # of a loss in float16: 30 skipped steps in a row from where a scaler begins
 EXPLODED = 10.0  # times the lowest: mixing and chance move an epoch's mean by tens of percent, never by so much
 
+WINDOWS_AUC = "windows.macro_roc_auc"
+JUDGED_BY: dict[Judge, tuple[str, ...]] = {
+    "recordings": ("macro_roc_auc",),
+    "windows": (WINDOWS_AUC,),
+    "both": ("macro_roc_auc", WINDOWS_AUC),
+}
 HINTS = "lower optimiser.lr, lengthen optimiser.warmup_epochs, set optimiser.clip_norm"
 
 
@@ -115,6 +121,8 @@ class Epoch:
             f"val {shown['loss']:.3f}  acc {100 * shown['accuracy']:5.1f} %  auc {shown['macro_roc_auc']:.4f}  "
             f"cmap {shown['cmap']:.3f}  "
         )
+        if WINDOWS_AUC in shown:
+            measured = f"{measured}windows auc {shown[WINDOWS_AUC]:.4f} cmap {shown['windows.cmap']:.3f}  "
         device = "" if self.device_waiting is None else f", device {100 * self.device_waiting:.1f} %"
         return (
             f"epoch {self.number + 1:>3}/{epochs}  loss {self.train_loss:.3f}  {measured or ''}"
@@ -122,10 +130,9 @@ class Epoch:
             f"{100 * self.busy:.1f} %  lr {self.learning_rate:.1e}"
         )
 
-    @property
-    def merit(self) -> float:
-        """Rank of the epoch: macro ROC-AUC, or minus the loss on a fold where that is undefined."""
-        auc = self.metrics["macro_roc_auc"]
+    def merit(self, judge: Judge) -> float:
+        """Rank of the epoch: macro ROC-AUC of what judges, or minus the loss on a fold where that is undefined."""
+        auc = sum(self.metrics[name] for name in JUDGED_BY[judge]) / len(JUDGED_BY[judge])
         return -self.metrics["loss"] if math.isnan(auc) else auc
 
 
@@ -184,7 +191,8 @@ class History:
 
     def add(self, epoch: Epoch, weights: bytes) -> Epoch:
         """End the current epoch; returns it with its remarks."""
-        if epoch.metrics and (self.best is None or epoch.merit > self.best.merit):
+        judge = self.recipe.judge
+        if epoch.metrics and (self.best is None or epoch.merit(judge) > self.best.merit(judge)):
             self.best, self.best_weights = epoch, weights
         if self.recipe.weights == "soup":
             self.recent = [*self.recent, weights][-self.recipe.soup_epochs :]

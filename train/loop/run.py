@@ -31,7 +31,6 @@ from train.loop.trainer import Trainer
 from train.loop.validation import Validation, split_lines
 from train.model.weights import Sidecar, weights_bytes, write_model
 from train.paths import MODELS, TRAINING_REPORTS, TRAININGS
-from train.score.metrics import recording_metrics
 from train.score.predictions import write_predictions
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class Run:
         weights, metrics, examples = history.weights(weights_bytes(model)), history.metrics(), validation.examples
         model.load_state_dict(load(weights[kind]))
         scores_NK, loss = validation.predict(model)
-        metrics[kind] = {"loss": loss, **recording_metrics(examples.primary, examples.unjudged, scores_NK)}
+        metrics[kind] = validation.measured(model, scores_NK, loss)
         if not self.leads:
             return
         sidecar = Sidecar(
@@ -135,7 +134,7 @@ def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams)
     recorder = recorder_for(recipe, machine, split.device, ranks)
     trainer = Trainer(model, split.batches(model), recipe, split.device, ranks, place.name, recorder)
     print(f"{place.name}: {trainer.training_step.line}")
-    print("\n".join(split_lines(split.trained, split.validated, recipe)))
+    print("\n".join(split_lines(split.trained, split.validated, recipe, split.windows)))
     saver = Saver(checkpoints / place.folder, fingerprint, machine, ranks, split.device)
     Run(split.member, split.fold, place, ranks.leads).train(trainer, split.validation(), saver)
     if ranks.leads:
@@ -167,7 +166,7 @@ def log_epoch(live: Live, epoch: Epoch) -> None:
     """Write an epoch's numbers for `dvc metrics`, `dvc plots` and `dvc exp show`."""
     live.log_metric("train/loss", epoch.train_loss)
     for name, value in epoch.metrics.items():
-        live.log_metric(f"validation/{name}", value)
+        live.log_metric(f"validation/{name.replace('.', '/')}", value)  # a dot would begin a file's suffix
     live.log_metric("learning_rate", epoch.learning_rate)
     live.log_metric("clips_per_s", epoch.clips_per_s)
     live.log_metric("epoch_s", epoch.elapsed_s)

@@ -1,6 +1,6 @@
 """A fold of a member's recordings, and the parts of a training on it: model, batches, validation, fingerprint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,10 +13,11 @@ from train.data.dataset import Dataset, open_dataset
 from train.data.examples import Examples
 from train.data.frames import Frames
 from train.data.member import ResolvedMember
+from train.data.multi_view import ConcatFrames
 from train.data.sampling import PseudoClips
 from train.loop.checkpoint import digest, environment
 from train.loop.distributed import ALONE, Ranks
-from train.loop.validation import Validation, check_split
+from train.loop.validation import Validation, check_split, check_windows
 from train.model.classifier import Classifier, autocast_dtype, build_model
 from train.model.sizes import Clips
 from train.model.weight_file import find_source
@@ -35,7 +36,11 @@ class TrainingSplit:
     frames: Frames
     device: torch.device
     ranks: Ranks
-    pseudo: PseudoClips | None = None  # clips of soundscapes for a noisy student; `frames` then holds both stores
+    soundscapes: Frames | None = None  # whose rows come after `rows` of recordings where both are in a batch
+    rows: int = 0
+    windows: Examples | None = None  # labelled windows of soundscapes to train on, if the recipe gives them a share
+    judged: Examples | None = None  # those of soundscapes that the fold holds out
+    pseudo: PseudoClips | None = None  # clips of soundscapes for a noisy student
     soundscapes_digest: str = ""  # of their store
 
     def fingerprint(self) -> dict[str, str]:
@@ -49,6 +54,7 @@ class TrainingSplit:
             "pretrained weights": member.weights_sha256 or "",
             "recordings to train on": digest(self.trained),
             "recordings to validate on": digest(self.validated),
+            "windows of soundscapes": digest([digest(self.windows), digest(self.judged), member.labelled_digest]),
             "pseudo-labels": digest(self.pseudo),
             "store of soundscapes": self.soundscapes_digest,
             **environment(),
@@ -78,15 +84,20 @@ class TrainingSplit:
         normaliser = Normaliser(member.view, recipe, model.statistics)
         dtype = autocast_dtype(recipe.precision, self.device) or torch.float32
         transform = BatchTransform(member.view, recipe, normaliser, self.device, dtype)
-        planner = Planner(self.trained, member.view, recipe, self.ranks, self.pseudo)
-        return TrainingBatches(planner, self.frames, transform)
+        windows, frames = self.windows if recipe.sampling.shares.soundscapes else None, self.frames
+        if self.soundscapes is not None and (windows is not None or self.pseudo is not None):
+            frames = ConcatFrames(frames, self.soundscapes, self.rows)
+        planner = Planner(self.trained, member.view, recipe, self.ranks, self.pseudo, windows)
+        return TrainingBatches(planner, frames, transform)
 
     def validation(self) -> Validation:
-        """The validation on the held-out recordings."""
+        """The validation on the held-out recordings and windows."""
         member, size = self.member, VALIDATION_BATCH
         if self.device.type == "cuda":  # where a step of training has room, four times its clips have without gradients
             size = min(max(size, 4 * member.recipe.batch_size // self.ranks.world), LARGEST_VALIDATION_BATCH)
-        return Validation(self.validated, self.frames, member.view, member.recipe, self.device, size, self.ranks)
+        of_member = member.view, member.recipe, self.device, size, self.ranks
+        windows = Validation(self.judged, self.soundscapes, *of_member) if self.judged and self.soundscapes else None
+        return Validation(self.validated, self.frames, *of_member, windows)
 
 
 def open_split(
@@ -102,12 +113,19 @@ def split_dataset(dataset: Dataset, fold: int, device: torch.device, ranks: Rank
     Raises
     ------
     TrainError
-        As by `check_split`.
+        As by `check_split` and `check_windows`.
     """
     trained, validated = dataset.split(fold)
     check_split(dataset.member.name, fold, trained, validated, dataset.member.recipe)
     print(dataset.placement)
-    return TrainingSplit(dataset.member, fold, trained, validated, dataset.frames, device, ranks)
+    split = TrainingSplit(dataset.member, fold, trained, validated, dataset.frames, device, ranks)
+    windows, judged = dataset.split_windows(fold)
+    check_windows(dataset.member.name, fold, windows, judged, dataset.member.recipe)
+    if dataset.soundscapes is None:
+        return split
+    print(f"soundscapes: {dataset.soundscapes.placement}")
+    frames, rows = dataset.soundscapes.frames, len(dataset.first)
+    return replace(split, soundscapes=frames, rows=rows, windows=windows, judged=judged)
 
 
 def check_source(member: ResolvedMember) -> None:

@@ -3,6 +3,8 @@
 B batch, N recording, K class.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +26,7 @@ from train.loop.distributed import ALONE, Ranks
 from train.model.classifier import Classifier
 from train.model.losses import Loss, check_finite, scores
 from train.score.inference import ClipList, Scorer, covering_clips
-from train.score.metrics import recording_metrics
+from train.score.metrics import recording_metrics, window_metrics
 
 MOST_NAMED = 12  # classes in one line
 
@@ -40,6 +42,7 @@ class Validation:
     device: torch.device
     batch_size: int
     ranks: Ranks = ALONE
+    windows: Validation | None = None  # that of labelled windows: a clip of each; what is heard in it is `secondary`
 
     @cached_property
     def clips(self) -> ClipList:
@@ -101,9 +104,19 @@ class Validation:
         return Batch(*(to_device(array, self.device) for array in (none, targets, weights, alike)))
 
     def metrics(self, model: Classifier, where: str = "validation", advance: Advance = no_progress) -> dict[str, float]:
-        """Loss and metrics per recording by the clips of an epoch; see `predict`."""
-        scores_NK, mean_loss = self.predict(model, where, advance, self.clips)
-        return {"loss": mean_loss, **recording_metrics(self.examples.primary, self.examples.unjudged, scores_NK)}
+        """Loss and metrics per recording by the clips of an epoch, see `predict`, and metrics of windows."""
+        return self.measured(model, *self.predict(model, where, advance, self.clips), advance)
+
+    def measured(
+        self, model: Classifier, scores_NK: Floats32, loss: float, advance: Advance = no_progress
+    ) -> dict[str, float]:
+        """Loss and metrics of scores of the recordings; metrics of windows are named `windows.<metric>`."""
+        found = {"loss": loss, **recording_metrics(self.examples.primary, self.examples.unjudged, scores_NK)}
+        if self.windows is None:
+            return found
+        window_NK, _ = self.windows.predict(model, "windows", advance)
+        of_windows = window_metrics(self.windows.examples.secondary, window_NK)
+        return found | {f"windows.{name}": value for name, value in of_windows.items()}
 
 
 def check_split(name: str, fold: int, trained: Examples, validated: Examples, recipe: Recipe) -> None:
@@ -130,7 +143,24 @@ def check_split(name: str, fold: int, trained: Examples, validated: Examples, re
         )
 
 
-def split_lines(trained: Examples, validated: Examples, recipe: Recipe) -> Iterator[str]:
+def check_windows(name: str, fold: int, taught: Examples | None, judged: Examples | None, recipe: Recipe) -> None:
+    """Refuse, by a TrainError, a share of windows where there is none to train on, and to judge by ones that cannot."""
+    if recipe.sampling.shares.soundscapes and not taught:
+        raise TrainError(
+            f"{name}-{fold}: no labelled window of a soundscape is left to train on; name their table in "
+            "data.soundscape_labels, or set sampling.shares.soundscapes: 0.0"
+        )
+    heard_NK = judged.secondary if judged else np.zeros((0, 0), bool)
+    if recipe.judge != "recordings" and not (heard_NK.any(axis=0) & ~heard_NK.all(axis=0)).any():
+        raise TrainError(
+            f"{name}-{fold}: no class is heard in some labelled windows of the fold and not in others, so they cannot "
+            "judge; see reports/folds for what each fold holds, lower folds.count, or set judge: recordings"
+        )
+
+
+def split_lines(
+    trained: Examples, validated: Examples, recipe: Recipe, windows: Examples | None = None
+) -> Iterator[str]:
     """Lines on the size of the split, the clips that an epoch draws of rare and common classes, and missing classes."""
     sampler = Sampler(trained.primary, trained.part, recipe.sampling, recipe.seed, trained.weight)
     has_times = trained.events is not None and len(trained.events.row) > 0
@@ -139,6 +169,11 @@ def split_lines(trained: Examples, validated: Examples, recipe: Recipe) -> Itera
         f"training on {len(trained)} {kind}, {sampler.clips} clips an epoch; validating on {len(validated)} recordings"
     )
     taught_K = np.bincount(trained.primary, minlength=trained.classes)
+    heard_K: Bools = np.zeros(trained.classes, bool)
+    if windows is not None and recipe.sampling.shares.soundscapes:
+        heard_K = np.asarray(windows.secondary.any(axis=0))
+        share, soundscapes = recipe.sampling.shares.of_soundscapes, len(set(windows.names))
+        yield f"{share:.0%} of the clips are {len(windows)} labelled windows of {soundscapes} soundscapes"
     drawn_K = effective_counts(trained.primary, sampler.probability_N, sampler.clips, trained.classes)
     yield "clips an epoch draws of a class: " + ", ".join(
         f"{trained.labels[k]} {drawn_K[k]:.1f} (has {taught_K[k]})" for k in rarest_and_commonest(taught_K)
@@ -148,7 +183,7 @@ def split_lines(trained: Examples, validated: Examples, recipe: Recipe) -> Itera
             f"warning: every recording to train on has the label {always}, so nothing teaches where it is absent, and "
             "no score of it means anything; add recordings without it under the label nocall"
         )
-    if missing := named(trained.labels, taught_K == 0):
+    if missing := named(trained.labels, (taught_K == 0) & ~heard_K):
         yield f"warning: no recording of {missing} is in the training folds, so these classes cannot be learned"
     yield from _unmeasured(validated)
 

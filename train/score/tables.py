@@ -16,9 +16,10 @@ from train.score.blend import BLENDS, Blend, HeldOut, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold
-from train.score.truth import read_truth
+from train.score.truth import WindowTruth, read_held_out, read_truth
 
 Scores = dict[str, dict[str, float]]  # on which data -> metric -> value
+WINDOWS, EXAM = "windows", "soundscapes"
 USUAL = PostProcessing(smoothing=0.1, file_max=1.0)  # tried for a step that is off
 
 
@@ -28,8 +29,7 @@ class Windows:
 
     clips: ClipScores
     row_ids: list[str]
-    truth: Bools  # (N, K) species that sing
-    has_truth: Bools  # (N,) windows that the truth has a row for
+    truths: dict[str, WindowTruth]  # of WINDOWS that folds hold out, and of the EXAM
     scores: dict[str, Floats32]  # member or ensemble -> (N, K)
 
     @property
@@ -37,29 +37,49 @@ class Windows:
         """(N,) which soundscape each window is of."""
         return np.repeat(np.arange(len(self.clips.windows)), self.clips.windows)
 
-    def metrics(self, scores_NK: Floats32) -> dict[str, float]:
-        """Metrics over the windows that have a truth."""
-        return window_metrics(self.truth[self.has_truth], scores_NK[self.has_truth])
+    @property
+    def truth(self) -> Bools:
+        """(N, K) species that sing, by either truth."""
+        return np.asarray(np.any([truth.sings for truth in self.truths.values()], axis=0))
+
+    @property
+    def has_truth(self) -> Bools:
+        """(N,) windows that a truth has a row for."""
+        return np.asarray(np.any([truth.known for truth in self.truths.values()], axis=0))
+
+    @property
+    def measured(self) -> list[str]:
+        """The data that has a truth."""
+        return [data for data, truth in self.truths.items() if truth.known.any()]
+
+    def metrics(self, scores_NK: Floats32, data: str) -> dict[str, float]:
+        """Metrics over the windows of some data that have a truth."""
+        truth = self.truths[data]
+        return window_metrics(truth.sings[truth.known], scores_NK[truth.known])
 
 
 def read_windows(labels: list[str], ensemble: Ensemble) -> Windows:
     """Final scores of all windows beside their truth, as far as there is one; each member also alone."""
     clips = read_clip_scores(SCORES)
     row_ids = clips.row_ids
-    truth = read_truth(row_ids, labels)
-    if truth.warning:
-        print(f"warning: {truth.warning}")
+    truths = {
+        WINDOWS: read_held_out(row_ids, labels, ensemble.window_s, ensemble.folds),
+        EXAM: read_truth(row_ids, labels),
+    }
+    for data, truth in truths.items():
+        if truth.warning:
+            print(f"warning: {data}: {truth.warning}")
     members_PNK = clips.member_windows()
     alone = [by_soundscape(ensemble.post, scores_NK, clips.windows) for scores_NK in members_PNK]
     scores = dict(zip(clips.members.tolist(), alone, strict=True))
     scores[ENSEMBLE] = ensemble.final(members_PNK, clips.windows)
-    return Windows(clips, row_ids, truth.sings, truth.known, scores)
+    return Windows(clips, row_ids, truths, scores)
 
 
 def member_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
     """Each member's weight, its metrics alone, those of the ensemble without it, and what it adds to the ensemble.
 
-    Out of fold, and on the soundscapes if they have a truth. The ensemble without it learns its weights again; a member
+    Out of fold, and on windows that have a truth. The ensemble without it learns its weights again; a member
     that is the only one adds an unknown amount.
     """
     names = list(ensemble.members)
@@ -88,16 +108,15 @@ def _without(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: En
 
 
 def _both(predicted: OutOfFold, windows: Windows, recordings_NK: Floats32, windows_NK: Floats32) -> Scores:
-    """Macro ROC-AUC and cmAP out of fold, and on the soundscapes if they have a truth."""
+    """Macro ROC-AUC and cmAP out of fold, and on the windows that have a truth."""
     examples = predicted.examples
     found = {"out of fold": recording_metrics(examples.primary, examples.unjudged, recordings_NK)}
-    if windows.has_truth.any():
-        found["soundscapes"] = windows.metrics(windows_NK)
+    found |= {data: windows.metrics(windows_NK, data) for data in windows.measured}
     return {data: {"auc": metrics["macro_roc_auc"], "cmap": metrics["cmap"]} for data, metrics in found.items()}
 
 
 def blend_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
-    """Every blend of these members out of fold, and on the soundscapes if they have a truth."""
+    """Every blend of these members out of fold, and on windows that have a truth."""
     members_PNK = windows.clips.member_windows()
     rows = []
     for kind in BLENDS:
@@ -121,15 +140,15 @@ def postprocessing_table(windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
 
     Of smoothing and the file's maximum a usual value is tried where it is off.
     """
-    columns = ["step", "used", "macro_roc_auc", "auc_gain", "cmap", "cmap_gain"]
-    if not windows.has_truth.any():
-        return pd.DataFrame(columns=columns)
-    rows, plain = [], windows.metrics(_plain(windows, ensemble))
-    for step, is_used, scores_NK in _steps(windows, ensemble):
-        metrics = windows.metrics(scores_NK)
-        auc, cmap = metrics["macro_roc_auc"], metrics["cmap"]
-        used = "yes" if is_used else "no"
-        rows.append((step, used, auc, auc - plain["macro_roc_auc"], cmap, cmap - plain["cmap"]))
+    columns, rows = ["data", "step", "used", "macro_roc_auc", "auc_gain", "cmap", "cmap_gain"], []
+    steps = _steps(windows, ensemble) if windows.measured else []
+    for data in windows.measured:
+        plain = windows.metrics(_plain(windows, ensemble), data)
+        for step, is_used, scores_NK in steps:
+            metrics = windows.metrics(scores_NK, data)
+            auc, cmap = metrics["macro_roc_auc"], metrics["cmap"]
+            used = "yes" if is_used else "no"
+            rows.append((data, step, used, auc, auc - plain["macro_roc_auc"], cmap, cmap - plain["cmap"]))
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -18,9 +18,8 @@ from birdcache.params.sections import MachineParams
 from birdcache.params.student import StudentRound
 from birdcache.stage import clear, stage_key
 from cache.store import Store
-from train.data.dataset import open_dataset, open_soundscapes
+from train.data.dataset import OpenStores, open_dataset
 from train.data.member import ResolvedMember, read_member
-from train.data.multi_view import ConcatFrames
 from train.data.sampling import PseudoClips
 from train.loop.distributed import ALONE, Ranks, run_together
 from train.loop.run import RunFolders, train_split
@@ -80,15 +79,16 @@ def train_student(
 ) -> None:
     """Train a member on a fold with pseudo-labelled clips, as one of several processes or alone."""
     device = ranks.device(device)
-    dataset = open_dataset(member, machine, device)
+    dataset = open_dataset(member, machine, device, soundscapes=True)
+    assert dataset.soundscapes is not None
     split = split_dataset(dataset, fold, device, ranks)
-    train_split(with_pseudo_clips(split, len(dataset.first), labels, each, machine), place, machine)
+    train_split(with_pseudo_clips(split, dataset.soundscapes, labels, each), place, machine)
 
 
 def with_pseudo_clips(
-    split: TrainingSplit, rows: int, labels: PseudoLabels, each: StudentRound, machine: MachineParams
+    split: TrainingSplit, soundscapes: OpenStores, labels: PseudoLabels, each: StudentRound
 ) -> TrainingSplit:
-    """The split with the frames of soundscapes behind those of the recordings, which are in the first `rows` rows.
+    """The split with pseudo-labelled clips of soundscapes.
 
     Raises
     ------
@@ -99,16 +99,13 @@ def with_pseudo_clips(
         raise TrainError(
             f"{STUDENT}: the classes of the pseudo-labels differ from data/tables/labels.csv; run `dvc repro`"
         )
-    member, view = split.member, split.member.view
-    soundscapes = open_soundscapes(member.member.views, view, machine, split.device)
-    clips = pseudo_clips(labels, each, soundscapes.first, view.frames(member.recipe.clip_s))
-    print(f"soundscapes: {soundscapes.placement}")
+    clip_frames = split.member.view.frames(split.member.recipe.clip_s)
+    clips = pseudo_clips(labels, each, soundscapes.first, clip_frames)
     print(
         f"{each.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in, of "
         f"{len(set(labels.soundscape))} soundscapes"
     )
-    concatenated = ConcatFrames(split.frames, soundscapes.frames, rows)
-    return replace(split, frames=concatenated, pseudo=clips.offset(rows), soundscapes_digest=soundscapes.digest)
+    return replace(split, pseudo=clips.offset(split.rows), soundscapes_digest=soundscapes.digest)
 
 
 def pseudo_clips(labels: PseudoLabels, each: StudentRound, store: Store, clip_frames: int) -> PseudoClips:

@@ -13,6 +13,8 @@ from birdcache.params.model import Params
 from birdcache.params.student import StudentRound
 from birdcache.predict.postprocess import Cutting
 from birdcache.stage import stage_key
+from cache import tables
+from cache.tables import Col
 from train.paths import STUDENT
 from train.score.soundscapes import ScoringTask, SoundscapeAudio
 from train.score.truth import labelled_soundscapes
@@ -90,11 +92,12 @@ def to_label(soundscapes: Sequence[SoundscapeAudio], which: str) -> list[Soundsc
     TrainError
         If all of them have a truth.
     """
-    labelled = labelled_soundscapes() if which == "unlabelled" else set[str]()
+    listed = labelled_soundscapes() | set(tables.WINDOWS.read(Col.SOUNDSCAPE)[Col.SOUNDSCAPE])
+    labelled = listed if which == "unlabelled" else set[str]()
     left = [soundscape for soundscape in soundscapes if soundscape.name not in labelled]
     if not left:
         raise TrainError(
-            "params.yaml: student.soundscapes = 'unlabelled': every soundscape has a row in the truth table; add "
+            "params.yaml: student.soundscapes = 'unlabelled': every soundscape has labelled windows; add "
             "soundscapes without truth, or set student.soundscapes: all, which makes scores on that truth too good"
         )
     return left

@@ -28,11 +28,12 @@ from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.sections import MachineParams
 from birdcache.params.tune import TuneParams, as_override
 from cache import tables
+from train.loop.checkpoint import digest
 from train.loop.distributed import ALONE
 from train.loop.graph import recorder_for
 from train.loop.split import TrainingSplit, open_split
 from train.loop.trainer import Trainer
-from train.score.metrics import recording_metrics
+from train.score.metrics import recording_metrics, window_metrics
 from train.tune.journal import WHY, concluded
 from train.tune.spaces import decoded, distribution, encoded, holds, rounded, value_at
 
@@ -87,6 +88,7 @@ class Search:
             "member": self.split.member.model_dump(mode="json"),
             "fold": self.split.fold,
             "files": [file_sha256(path) for path in (tables.LABELS.path, tables.FOLDS.path)],
+            "windows": [digest(self.split.windows), digest(self.split.judged)],
             "search": self.tune.model_dump(mode="json", exclude={"trials", "fold"}),
         }
         return sha256_hex(json.dumps(decides, sort_keys=True).encode())
@@ -107,12 +109,15 @@ class Search:
         Raises
         ------
         TrainError
-            If the fold's recordings do not allow it.
+            If the fold's recordings, or the labelled windows of its soundscapes, do not allow it.
         """
-        validated = self.split.validated
+        validated, judged = self.split.validated, self.split.judged
         blank_NK = np.zeros((len(validated), validated.classes), np.float32)
         measured = {"loss": 0.0, **recording_metrics(validated.primary, validated.unjudged, blank_NK)}
-        if math.isnan(measured[self.tune.metric]):
+        if judged:
+            found = window_metrics(judged.secondary, np.zeros(judged.secondary.shape, np.float32))
+            measured |= {f"windows.{name}": value for name, value in found.items()}
+        if math.isnan(measured.get(self.tune.metric, math.nan)):
             raise TrainError(
                 f"tune.metric = {self.tune.metric}: cannot be measured on fold {self.split.fold}, where no class "
                 "has both positives and negatives; choose another fold or metric"
@@ -187,7 +192,7 @@ class Search:
             raise TrainError(problems[0])
         recipe = resolve_recipe(member.recipe, as_override(values))
         changed = member.model_copy(update={"recipe": recipe})
-        if recipe.trim_db != member.recipe.trim_db:  # other frames of the recordings
+        if (recipe.trim_db, recipe.clip_s) != (member.recipe.trim_db, member.recipe.clip_s):  # other frames
             return open_split(changed, self.split.fold, self.machine, self.split.device)
         return replace(self.split, member=changed)
 

@@ -86,7 +86,10 @@ def test_losses_that_do_not_compare_are_not_searched_by_loss(tmp_path: Path, key
 @pytest.mark.parametrize(
     ("tune", "said"),
     [
-        ({"metric": "auc"}, "tune.metric = 'auc': input should be 'macro_roc_auc', 'accuracy', 'cmap' or 'loss'"),
+        (
+            {"metric": "auc"},
+            "tune.metric = 'auc': input should be 'macro_roc_auc', 'accuracy', 'cmap', 'loss', 'windows.macro",
+        ),
         ({"trials": 0}, "tune.trials = 0"),
         ({"fold": -1}, "tune.fold = -1"),
         ({"seed": -1}, "tune.seed = -1"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from birdcache.arrays import Bools, Floats32
 from train.ladder.scores import (
     FoldScores,
     ScoredRecordings,
@@ -20,6 +21,7 @@ from train.ladder.scores import (
 )
 
 NO_RARE = np.zeros(3, bool)
+NO_WINDOWS = np.zeros((0, 3), bool), np.zeros((0, 3), np.float32)
 
 
 def scored(
@@ -38,8 +40,9 @@ def fold(
     trained: ScoredRecordings,
     accuracy: Sequence[float] = (0.5,),
     seconds: Sequence[float] = (1.0,),
+    windows: tuple[Bools, Floats32] = NO_WINDOWS,
 ) -> FoldScores:
-    return FoldScores(validated, trained, np.array(accuracy), np.array(seconds))
+    return FoldScores(validated, trained, np.array(accuracy), np.array(seconds), *windows)
 
 
 def test_accuracy_and_gap_count_the_recordings_of_all_folds_together() -> None:
@@ -108,9 +111,24 @@ def test_an_ensemble_is_the_mean_of_the_recordings_that_all_have() -> None:
     assert np.isnan(measured([both], NO_RARE)["early"])
 
 
+def test_windows_of_all_folds_are_measured_together_and_those_of_an_ensemble_are_averaged() -> None:
+    side = scored("ab", [0, 1], [0, 1])
+    assert np.isnan(measured([fold(side, side)], NO_RARE)["windows_macro_roc_auc"])
+    heard = np.array([[True, False, False], [False, False, False]])
+    high, low = (np.array(each, np.float32) for each in ([[0.9, 0, 0], [0.2, 0, 0]], [[0.1, 0, 0], [0.2, 0, 0]]))
+    first, second = (fold(side, side, windows=(heard, scores)) for scores in (high, low))
+    assert measured([first], NO_RARE)["windows_macro_roc_auc"] == 1
+    assert measured([second], NO_RARE)["windows_macro_roc_auc"] == 0
+    assert measured([first, second], NO_RARE)["windows_macro_roc_auc"] == pytest.approx((2 + 0) / 4)
+    both = blended([first, second])
+    assert both.windows == pytest.approx((high + low) / 2)
+    assert measured([both], NO_RARE)["windows_cmap"] == 1
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "0.npz"
-    written = fold(scored("ab", [0, 1], [0, 2], [(0, 2)]), scored("c", [2], [2]), [0.1, 0.2], [1.0, 2.5])
+    windows = np.array([[False, True, False]]), np.array([[0.25, 0.5, 0]], np.float32)
+    written = fold(scored("ab", [0, 1], [0, 2], [(0, 2)]), scored("c", [2], [2]), [0.1, 0.2], [1.0, 2.5], windows)
     write_fold(path, written)
     found = read_fold(path)
     for side in ("validated", "trained"):
@@ -118,6 +136,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
             np.testing.assert_array_equal(getattr(getattr(found, side), name), array)
     np.testing.assert_array_equal(found.epoch_accuracy, [0.1, 0.2])
     np.testing.assert_array_equal(found.epoch_s, [1.0, 2.5])
+    assert found.windows.tolist() == [[0.25, 0.5, 0.0]]
+    assert found.heard.tolist() == [[False, True, False]]
 
 
 def test_recordings_of_folds_keep_their_rows() -> None:

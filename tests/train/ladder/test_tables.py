@@ -13,7 +13,7 @@ from birdcache.params.ladder import Ladder
 from tests.birdcache.params.test_ladder import ladder
 from train.ladder.figures import SHOWN, draw_ladder, lowest
 from train.ladder.summary import compare_ablations, compare_steps
-from train.ladder.tables import MEASURES, SCORES, compared, means, page, rung_table, step_table
+from train.ladder.tables import MEASURES, SCORES, WINDOWS, compared, means, page, rung_table, step_table
 
 NAN = float("nan")
 
@@ -52,13 +52,13 @@ def test_a_mean_within_the_spread_does_not_show() -> None:
 
 def test_words_tell_what_helps_and_what_hurts() -> None:
     table = runs(low=[0.5, 0.5, 0.5], high=[0.6, 0.6, 0.7])
-    everything = "accuracy, macro ROC-AUC, cmAP, AP of rare classes"
+    everything = "accuracy, macro ROC-AUC, cmAP, AP of rare classes, windows: macro ROC-AUC, windows: cmAP"
     assert compared(table, "high", "low").words == f"helps: {everything}"
     assert compared(table, "low", "high").words == f"**hurts**: {everything}"
     assert compared(table, "low", "low").words == "**does not help** beyond the spread"
     mixed = set_score(table, "high", "cmap", [0.4, 0.4, 0.3])
     assert compared(mixed, "high", "low").words == (
-        "mixed: helps accuracy, macro ROC-AUC, AP of rare classes; hurts cmAP"
+        "mixed: helps accuracy, macro ROC-AUC, AP of rare classes, windows: macro ROC-AUC, windows: cmAP; hurts cmAP"
     )
 
 
@@ -70,11 +70,19 @@ def test_a_score_that_could_not_be_measured_is_neither_better_nor_worse() -> Non
     assert json.loads(json.dumps(means(table)))["low"]["accuracy"] == 0.5
 
 
+def test_windows_have_columns_only_where_a_fold_has_some() -> None:
+    table = runs(low=[0.5, 0.5, 0.5], high=[0.6, 0.6, 0.7])
+    assert "windows: cmAP" in rung_table(table, ["low"])[0]
+    assert "windows: cmAP" in step_table([compared(table, "high", "low")])[0]
+    without = table.assign(**dict.fromkeys(WINDOWS, NAN))
+    assert "windows" not in "".join([*rung_table(without, ["low"]), *step_table([compared(without, "high", "low")])])
+
+
 def test_a_line_of_the_table_has_mean_and_spread_in_the_units_of_its_head() -> None:
     table = set_score(runs(low=[0.4, 0.5, 0.6], high=[0.5, 0.5, 0.5]), "low", "early", [2, NAN, 4])
     head, _, line, other = rung_table(table, ["low", "high"])
     assert head.split(" | ")[1] == "accuracy, %"
-    scores = "50.0 ± 10.0 | 0.500 ± 0.100 | 0.500 ± 0.100 | 0.500 ± 0.100"
+    scores = " | ".join(["50.0 ± 10.0", *["0.500 ± 0.100"] * 5])
     assert line == f"| low | {scores} | 10.0 ± 0.0 | 3.0 ± 1.4, 1 of 3 never | 2.0 |"
     assert other.startswith("| high | 50.0 ± 0.0 |")
     assert head.count("|") == line.count("|")

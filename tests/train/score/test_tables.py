@@ -18,6 +18,7 @@ from train.score.markdown import markdown
 from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold
 from train.score.tables import Windows, blend_table, member_table, postprocessing_table
+from train.score.truth import WindowTruth
 
 MEMBERS = ("one", "two", "three")
 
@@ -58,7 +59,12 @@ def windows_of(ensemble: Ensemble, has_truth: bool) -> Windows:
     final[ENSEMBLE] = ensemble.final(members, [4, 4])
     known = np.full(8, has_truth)
     known[3] = False
-    return Windows(clips, clips.row_ids, truth, known, final)
+    return Windows(clips, clips.row_ids, {"soundscapes": WindowTruth(truth, known, "")}, final)
+
+
+def without_truth(windows: Windows) -> Windows:
+    truth = windows.truths["soundscapes"]
+    return replace(windows, truths={"soundscapes": replace(truth, known=np.zeros(8, bool))})
 
 
 def auc_of_windows(windows: Windows, scores: Floats32) -> float:
@@ -102,7 +108,7 @@ def test_an_only_member_adds_what_nobody_knows(out_of_fold: OutOfFold, ensemble:
     windows = windows_of(ensemble, has_truth=False)
     windows = replace(windows, scores=dict.fromkeys(("one", ENSEMBLE), windows.scores["one"]))
     both = replace(only, scores={**only.scores, ENSEMBLE: only.scores["one"]})
-    table = member_table(both, only.held, replace(windows, has_truth=np.zeros(8, bool)), alone)
+    table = member_table(both, only.held, without_truth(windows), alone)
     assert table["data"].tolist() == ["out of fold"]
     assert np.isnan(table["auc_adds"][0])
     assert np.isfinite(table["auc"][0])
@@ -162,10 +168,10 @@ def test_what_is_off_has_no_row_unless_it_costs_nothing_to_try(ensemble: Ensembl
 
 
 def test_without_a_truth_the_table_of_steps_is_empty(ensemble: Ensemble) -> None:
-    windows = replace(windows_of(ensemble, has_truth=False), has_truth=np.zeros(8, bool))
+    windows = without_truth(windows_of(ensemble, has_truth=False))
     table = postprocessing_table(windows, ensemble)
     assert table.empty
-    assert markdown(table).splitlines()[0].startswith("| step | used | macro_roc_auc |")
+    assert markdown(table).splitlines()[0].startswith("| data | step | used | macro_roc_auc |")
 
 
 def test_tables_for_people_have_four_digits_and_no_nan() -> None:

@@ -234,7 +234,7 @@ def test_without_an_unlabelled_soundscape_it_says_what_to_do(project: Path) -> N
     path = project / "data/tables/soundscapes.csv"
     lines = path.read_text().splitlines()
     path.write_text("\n".join(line for line in lines if "dusk" not in line) + "\n")
-    with pytest.raises(TrainError, match=r"student\.soundscapes = 'unlabelled': every soundscape has a row"):
+    with pytest.raises(TrainError, match=r"student\.soundscapes = 'unlabelled': every soundscape has labelled windows"):
         run_stage("train.student.pseudo", "first")
     change(project, soundscapes="all")
     run_stage("train.student.pseudo", "first")

@@ -71,6 +71,8 @@ class BareSplit:
     fold: int = 0
     primary: tuple[int, ...] = (0, 0, 1, 1)
     device: torch.device = CPU
+    windows: None = None
+    judged: Any = None
 
     @property
     def validated(self) -> Any:
