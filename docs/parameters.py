@@ -44,6 +44,7 @@ NAMED = {
     "keys": "key",
     "sources": "source",
 }
+ELSEWHERE = {"data.sources": "see [several sources](data.md#several-sources)"}  # keys of which params.yaml has none
 DEEPEST = 4  # level of headings whose titles leave out the names of those above
 ALIKE = 0.6  # share of a comment's words that a docstring repeats, from which on the comment is left out
 LONGEST_VALUE = 30  # letters; longer values are shown in params.yaml only
@@ -138,11 +139,11 @@ class Reference:
         return f"{sentence(cell(comment))}.\n\n" if comment and not repeated(comment, described(model)) else ""
 
     def _table(self, model: type[BaseModel], names: list[str], shipped: Mapping[str, Any], source: str) -> str:
-        schemas = model.model_json_schema()
+        schemas, elsewhere = model.model_json_schema(), ELSEWHERE.get(source, "")
         rows = [
             f"| `{name}`{'' if model.model_fields[name].is_required() else '*'} | "
             f"{words(schemas['properties'][name], schemas.get('$defs', {}))} | "
-            f"{value_text(shipped, name)} | {cell(self._comment_of.get(f'{source}.{name}', ''))} |\n"
+            f"{value_text(shipped, name)} | {cell(self._comment_of.get(f'{source}.{name}', elsewhere))} |\n"
             for name in names
         ]
         return "".join(["| key | type and bounds | shipped | what it does |\n|---|---|---|---|\n", *rows, "\n"])
