@@ -116,7 +116,8 @@ class Trainer:
 
     def clips(self, validation: Validation) -> tuple[int, int]:
         """Clips that have been trained on or scored, and those of the whole training, of all processes."""
-        done, trained, scored = len(self.history.epochs), self._batches.planner.clips, len(validation.clips)
+        done, trained, windows = len(self.history.epochs), self._batches.planner.clips, validation.windows
+        scored = len(validation.clips) + (len(windows.clips) if windows else 0)
         of_epoch = [trained + scored * self.history.validates(number) for number in range(self._recipe.epochs)]
         return sum(of_epoch[:done]) + self.history.totals.clips, sum(of_epoch)
 

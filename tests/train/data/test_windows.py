@@ -26,6 +26,7 @@ from train.data.sampling import Sampler
 from train.data.windows import read_windows
 from train.loop.distributed import ALONE
 from train.loop.split import TrainingSplit, split_dataset
+from train.loop.trainer import Trainer
 from train.loop.validation import check_windows, split_lines
 from train.score.metrics import window_metrics
 
@@ -226,6 +227,15 @@ def test_windows_of_the_held_out_soundscape_are_judged_by_a_clip_around_each(
     heard[[0, 2, 3, 2, 6], [0, 0, 1, 2, 2]] = True
     for name, value in window_metrics(heard, expected).items():
         assert metrics[f"windows.{name}"] == pytest.approx(value)
+
+
+def test_progress_counts_the_clips_of_windows_too(split: Callable[[int], TrainingSplit]) -> None:
+    training, counted = split(0), list[int]()
+    validation, model = training.validation(), training.model()
+    trainer = Trainer(model, training.batches(model), training.member.recipe, CPU)
+    _, total = trainer.clips(validation)
+    assert len(list(trainer.run(validation, advance=counted.append))) == 2
+    assert sum(counted) == total == 2 * (400 + len(validation.clips) + 10)
 
 
 def test_another_table_of_windows_is_another_training(split: Callable[[int], TrainingSplit]) -> None:
