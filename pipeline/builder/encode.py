@@ -28,16 +28,13 @@ def quantizer_of(view: MelView | PcenView) -> Quantizer:
 
 
 def quantized_blocks(
-    path: AnyPath,
-    view: MelView | PcenView,
-    sha256: str | None = None,
-    silence: bool = False,
-    read_as: str | None = None,
+    path: AnyPath, context: str, sha256: str | None = None, silence: bool = False, read_as: str | None = None
 ) -> Iterator[QuantizedArray]:
     """Decode, transform and encode a recording in pieces (T, M).
 
     Parameters
     ----------
+    context : `packed_view` of the view.
     sha256 : the content that stage `recordings` saw, or None to accept any.
     silence : whether a silent recording is accepted.
     read_as : as of `birdcache.audio.read.AudioInfo`, or None to find it out.
@@ -48,6 +45,7 @@ def quantized_blocks(
         If the file cannot be read, has changed, fails validation, or does not decode to what it promises: where
         that shows, after the good pieces before it.
     """
+    view = unpacked_view(context)
     quantizer = quantizer_of(view)
     with np.errstate(over="ignore", invalid="ignore"):
         waveform = waveform_blocks(path, view.sample_rate_hz, sha256, room(view), silence, read_as)
@@ -91,11 +89,4 @@ def quantized_request(
 ) -> Request:
     """The request for a recording's `quantized_blocks`."""
     arguments = {"sha256": sha256, "silence": silence, "read_as": read_as}
-    return Request(quantized_by_packed_view, path, arguments, packed_view(view))
-
-
-def quantized_by_packed_view(
-    path: AnyPath, context: str, sha256: str | None, silence: bool, read_as: str | None
-) -> Iterator[QuantizedArray]:
-    """`quantized_blocks` for a view as `quantized_request` packs it."""
-    return quantized_blocks(path, unpacked_view(context), sha256, silence, read_as)
+    return Request(quantized_blocks, path, arguments, packed_view(view))

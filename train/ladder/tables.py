@@ -83,11 +83,11 @@ def page(
     paragraphs = [
         "# The ladder",
         f"Seeds {_listed(ladder.seeds)}; validated on folds {_listed(ladder.folds)}.",
-        "\n".join(rung_table(table, [*ladder.rungs, *ladder.ensemble])),
+        rung_table(table, [*ladder.rungs, *ladder.ensemble]),
         LEGEND,
         "![The ladder](ladder.png)",
         "## What each rung gives",
-        "\n".join(step_table(steps)),
+        step_table(steps),
         *_on_ablations(gains),
         "## What is changed",
         "\n".join(_change_lines(ladder, changed)),
@@ -95,15 +95,15 @@ def page(
     return "\n\n".join(paragraphs) + "\n"
 
 
-def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> list[str]:
+def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> str:
     """A line for each rung: mean and spread."""
     rows = [table[table["run"] == run] for run in runs]
     shown = {name: title for name, title in MEASURES.items() if name not in WINDOWS or table[name].notna().any()}
     cells = {title: [_mean_cell(name, each[name]) for each in rows] for name, title in shown.items()}
-    return markdown(pd.DataFrame({"rung": list(runs), **cells})).splitlines()
+    return markdown(pd.DataFrame({"rung": list(runs), **cells})).rstrip()
 
 
-def step_table(steps: Sequence[Comparison]) -> list[str]:
+def step_table(steps: Sequence[Comparison]) -> str:
     """A line for each rung: what it gives more than the one before."""
     return _difference_table({"rung": [each.run for each in steps], "against": [each.other for each in steps]}, steps)
 
@@ -113,18 +113,16 @@ def _on_ablations(gains: Sequence[Comparison]) -> Iterator[str]:
         yield "## What each technique gives"
         yield "A rung minus the same rung without the technique."
         names = {"left out": [each.other for each in gains], "of rung": [each.run for each in gains]}
-        yield "\n".join(_difference_table(names, gains, "the technique"))
+        yield _difference_table(names, gains, "the technique")
 
 
-def _difference_table(
-    names: dict[str, list[str]], comparisons: Sequence[Comparison], last: str = "in words"
-) -> list[str]:
+def _difference_table(names: dict[str, list[str]], comparisons: Sequence[Comparison], last: str = "in words") -> str:
     known = {name for each in comparisons for name in each.differences if each.differences[name].notna().any()}
     shown = {name: MEASURES[name] for name in (*SCORES, "gap") if name not in WINDOWS or name in known}
     cells = {
         title: [_difference_cell(name, each.differences[name]) for each in comparisons] for name, title in shown.items()
     }
-    return markdown(pd.DataFrame({**names, **cells, last: [each.words for each in comparisons]})).splitlines()
+    return markdown(pd.DataFrame({**names, **cells, last: [each.words for each in comparisons]})).rstrip()
 
 
 def _change_lines(ladder: Ladder, changed: Mapping[str, list[str]]) -> Iterator[str]:

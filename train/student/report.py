@@ -1,13 +1,10 @@
 """Stage `student_report`: every round of the noisy student beside the models that it began with."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from birdcache.errors import TrainError, run_stage
-from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.student import START, StudentRound
@@ -18,15 +15,15 @@ from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
 from train.student.rounds import Metrics, models_of, open_evaluator, read_teacher_report
 
 SHOWN = {
-    "soundscapes_macro_roc_auc": ("soundscapes: macro ROC-AUC", BLUE),
-    "soundscapes_cmap": ("soundscapes: cmAP", GREEN),
-    "out_of_fold_macro_roc_auc": ("out of fold: macro ROC-AUC", ORANGE),
-    "out_of_fold_cmap": ("out of fold: cmAP", GREY),
+    "soundscapes_macro_roc_auc": "soundscapes: macro ROC-AUC",
+    "soundscapes_cmap": "soundscapes: cmAP",
+    "out_of_fold_macro_roc_auc": "out of fold: macro ROC-AUC",
+    "out_of_fold_cmap": "out of fold: cmAP",
 }
 
 
 def main() -> None:
-    """Write reports/student.md, student.csv and student.png.
+    """Write reports/student.md and student.csv.
 
     Raises
     ------
@@ -48,7 +45,6 @@ def main() -> None:
     stopped = [f"{name}: {each.stopped}" for name, each in labels.items() if each.stopped]
     text = report_text(table, stopped)
     write_text(REPORTS / "student.md", text)
-    draw_rounds(table, REPORTS / "student.png")
     print(text)
 
 
@@ -77,7 +73,7 @@ def report_text(table: pd.DataFrame, stopped: Sequence[str]) -> str:
     shown = pd.DataFrame(_row(row, table.iloc[0]) for _, row in table.iterrows())
     words = "Soundscapes: windows that have a truth, one clip each, without post-processing. Members and folds are"
     lines = ["# Noisy student", "", markdown(shown), words, "averaged; in brackets the gain over the start."]
-    return "\n".join([*lines, *("", *stopped) * bool(stopped), "", "![rounds](student.png)", ""])
+    return "\n".join([*lines, *("", *stopped) * bool(stopped), ""])
 
 
 def _row(row: pd.Series, first: pd.Series) -> dict[str, str]:
@@ -89,26 +85,8 @@ def _row(row: pd.Series, first: pd.Series) -> dict[str, str]:
         "taught by": str(row["teacher"]) or "-",
         "clips labelled": f"{row['clips']:,}",
         "mean confidence": f"{row['mean_confidence']:.3f}",
-        **{SHOWN[name][0]: f"{row[name]:.3f}{gain}" for name, gain in gains.items()},
+        **{SHOWN[name]: f"{row[name]:.3f}{gain}" for name, gain in gains.items()},
     }
-
-
-def draw_rounds(table: pd.DataFrame, path: Path) -> None:
-    """Metrics from round to round: of the soundscapes on the left, out of fold on the right."""
-    with figure(path, 9, 3.6) as drawn:
-        axes = drawn.subplots(1, 2, sharex=True)
-        for axis, where in zip(axes, ("soundscapes", "out_of_fold"), strict=True):
-            _draw(axis, table, where)
-
-
-def _draw(axis: Axes, table: pd.DataFrame, where: str) -> None:
-    found = [column for column in SHOWN if column.startswith(where) and column in table]
-    for column in found:
-        label, colour = SHOWN[column]
-        axis.plot(list(table["round"]), table[column], "o-", color=colour, label=label)
-    axis.set(title="windows of soundscapes" if where == "soundscapes" else "recordings, out of fold")
-    if found:
-        axis.legend(frameon=False)
 
 
 if __name__ == "__main__":

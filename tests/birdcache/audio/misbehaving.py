@@ -60,12 +60,12 @@ def watched(function: Callable[..., Any]) -> Callable[..., Any]:
     return misbehaving
 
 
-def halfway(path: Path, *arguments: Any) -> Iterator[QuantizedArray]:
+def halfway(path: Path, **arguments: Any) -> Iterator[QuantizedArray]:
     """Codes, and the deed of `late-...` after the first ones; of `trickles` little by little."""
     late = path.stem.startswith("late-")
     if not late:
         misbehave(path)
-    for quantized in quantized_blocks(path, *arguments):
+    for quantized in quantized_blocks(path, **arguments):
         pieces: list[Any] = np.array_split(quantized, PIECES) if path.stem == "trickles" else [quantized]
         for piece in pieces:
             time.sleep(0.1 if len(piece) < len(quantized) else 0)

@@ -26,6 +26,7 @@ from birdcache.audio.decoder import Decoder, Limits, with_second_try
 from birdcache.audio.read import read_info
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.views import MelView, PcenView
+from cache.mel import packed_view
 from cache.quantize import QuantizedArray
 from pipeline.builder.encode import decode_quantized, quantized_blocks, quantized_request
 from tests.fixtures.recordings import WriteClip
@@ -72,7 +73,7 @@ def codes_before(decoder: Decoder, path: Path, following: Path) -> QuantizedArra
 
 
 def expected(path: Path, view: MelView | PcenView = VIEW) -> QuantizedArray:
-    return np.concatenate(list(quantized_blocks(path, view)))
+    return np.concatenate(list(quantized_blocks(path, packed_view(view))))
 
 
 def process_of(decoder: Decoder) -> int:

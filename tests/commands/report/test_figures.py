@@ -15,7 +15,7 @@ from tests.fixtures.tiny import ROOT
 from train.loop.run import logged, logged_path
 
 PNG = b"\x89PNG"
-MAY_DRAW = {"report", "export", "ladder", "student_report"}
+MAY_DRAW = {"report", "export", "ladder"}
 
 
 @pytest.mark.parametrize("labels", [1, 14, 206])

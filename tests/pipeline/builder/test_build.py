@@ -28,6 +28,7 @@ from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenParams, PcenView
 from cache import keys
 from cache.keys import content_key, part_name, view_digest
+from cache.mel import packed_view
 from cache.quantize import QuantizedArray
 from cache.shard import CHUNK_FRAMES
 from cache.store import Store
@@ -294,7 +295,7 @@ def test_samples_that_overflow_are_refused(
     assert len(Store(tmp_path / "mel.zarr")) == 2
     monkeypatch.setattr(samples, "LOUDEST", np.inf)
     with pytest.raises(RejectedAudio, match="its spectrogram holds values that are not finite numbers") as caught:
-        list(quantized_blocks(tmp_path / "XC.wav", view))
+        list(quantized_blocks(tmp_path / "XC.wav", packed_view(view)))
     assert caught.value.code == "not-finite"
 
 
@@ -350,7 +351,7 @@ def test_memory_of_a_worker_does_not_grow_with_the_length_of_a_recording(tmp_pat
         source = as_source(tmp_path / f"{name}.wav")
         tracemalloc.start()
         builder.build([source], "test")  # this process
-        for _ in quantized_blocks(Path(source.path), VIEW):  # and what the one does that decodes
+        for _ in quantized_blocks(Path(source.path), packed_view(VIEW)):  # and what the one does that decodes
             pass
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

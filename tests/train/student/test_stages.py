@@ -157,7 +157,6 @@ def test_the_report_has_a_row_for_the_start_and_for_each_round(rounds: Rounds) -
     assert table["clips"].tolist()[1] == len(read_pseudo_labels(rounds.root / "data/student/first"))
     text = (rounds.root / "reports/student.md").read_text()
     assert re.search(r"\| start \| - \| 0 .*\n\| first \| start \| \d+ \| 0\.\d{3} \| [\d.]+ \([+-]", text)
-    assert (rounds.root / "reports/student.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_metrics_of_the_start_are_those_of_its_windows_by_hand(rounds: Rounds) -> None:
