@@ -77,24 +77,6 @@ def test_every_epoch_is_logged_for_dvc(tiny_project: TinyProject) -> None:
     assert 0 <= metrics["waiting_share"] < 1
 
 
-@pytest.mark.parametrize(
-    "picture",
-    [
-        "classes.png",
-        "folds.png",
-        "spectrograms-mel.png",
-        "spectrograms-pcen.png",
-        "curves-base-0.png",
-        "curves-pcen-1.png",
-        "per_class.png",
-        "confusions.png",
-        "soundscapes.png",
-    ],
-)
-def test_results_come_with_pictures(tiny_project: TinyProject, picture: str) -> None:
-    assert (tiny_project.root / "reports/figures" / picture).read_bytes().startswith(b"\x89PNG")
-
-
 def test_the_sidecar_holds_no_path_or_time_of_this_machine(tiny_project: TinyProject) -> None:
     text = (tiny_project.root / "models/base/0/model.json").read_text()
     assert str(tiny_project.root) not in text

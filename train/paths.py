@@ -9,7 +9,6 @@ CHECKED = Path("data/checked.txt")
 SCORES, SUBMISSION = Path("data/soundscape_scores.npz"), Path("reports/submission.csv")
 ENSEMBLE, THRESHOLDS = Path("data/ensemble.json"), Path("reports/thresholds.csv")
 REPORTS, TRAINING_REPORTS, EVALUATION = (Path("reports", name) for name in ("", "train", "evaluate"))
-FIGURES = REPORTS / "figures"
 LADDER_MEMBERS, LADDER_MODELS, LADDER_RUNS = (Path("data/ladder") / name for name in ("members", "models", "runs"))
 LADDER_REPORTS = Path("reports/ladder")
 TRAININGS = Path(".birdcache/trainings")  # finished ones, kept in case a change is undone

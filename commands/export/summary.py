@@ -1,4 +1,4 @@
-"""Reports on a bundle: reports/export.json, .csv and .md, and a picture."""
+"""Reports on a bundle: reports/export.json, .csv and .md."""
 
 import json
 import os
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from birdcache.figures import BLUE, GREEN, GREY, ORANGE, figure
 from birdcache.files import write_text
 from cache.csv_files import write_csv
 from commands.export.compare import Measurement
@@ -22,7 +21,6 @@ from train.score.markdown import markdown
 KAGGLE_MINUTES, KAGGLE_SOUNDSCAPES = 90, 700  # BirdCLEF's limit: minutes of CPU for this many one-minute soundscapes
 PIPELINE = "pipeline (PyTorch)"
 NONE = float("nan")
-COLOURS = (GREY, BLUE, ORANGE, GREEN)
 
 
 @dataclass(frozen=True)
@@ -50,14 +48,13 @@ class Variant:
 
 
 def write_reports(variants: Sequence[Variant], facts: Mapping[str, Any]) -> None:
-    """Write the table in all formats, and the picture."""
+    """Write the table in all formats."""
     ways = {variant.name: variant.row() for variant in variants}
     rows = [{"way": name, **row} for name, row in ways.items()]
     content = {**facts, "machine": machine(), "ways": ways}
     write_text(REPORTS / "export.json", json.dumps(content, indent=2) + "\n")
     write_csv(pd.DataFrame(rows), REPORTS / "export.csv", "%.6g")
     write_text(REPORTS / "export.md", table_text(rows, facts))
-    draw(variants, float(facts["tolerance"]), REPORTS / "export.png")
 
 
 def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
@@ -91,24 +88,6 @@ def kaggle_text(rows: Sequence[Mapping[str, Any]]) -> str:
         f"Kaggle gives {KAGGLE_MINUTES} minutes of CPU for about {KAGGLE_SOUNDSCAPES} soundscapes of one minute. "
         f"Minutes on one core of this machine: {minutes}. Kaggle's cores differ, so stay below half of its limit."
     )
-
-
-def draw(variants: Sequence[Variant], tolerance: float, path: Path) -> None:
-    """Draw the distribution of score differences, and the speeds."""
-    with figure(path, 10, 3.6) as drawn:
-        left, right = drawn.subplots(1, 2, width_ratios=(3, 2))
-        for variant, colour in list(zip(variants, COLOURS, strict=False))[1:]:
-            ordered = np.sort(np.maximum(variant.differences, 1e-9))
-            left.plot(ordered, np.linspace(0, 100, len(ordered)), color=colour, label=variant.name)
-        left.axvline(tolerance, color="black", linestyle=":", linewidth=1, label="tolerance of float32")
-        left.set(xscale="log", title="differences from the pipeline's scores", xlabel="at most", ylabel="% of scores")
-        left.legend(loc="lower right")
-        names = [variant.name for variant in variants][::-1]
-        speeds = [variant.measured.realtime for variant in variants][::-1]
-        bars = right.barh(names, speeds, color=list(COLOURS[: len(variants)])[::-1])
-        right.bar_label(bars, fmt="%.0f", padding=3)
-        right.set(title="x realtime on one core")
-        right.grid(visible=False, axis="y")
 
 
 def machine() -> str:

@@ -1,4 +1,4 @@
-"""Stage `report`: reports/report.html, a page with sounds, and all pictures in reports/figures.
+"""Stage `report`: reports/report.html, a page with pictures and sounds.
 
 Pictures and sounds fill a budget of size, and the browser has a policy for the page.
 """
@@ -22,7 +22,6 @@ from cache.csv_files import write_csv
 from commands.report.augmentations import augmentation_examples
 from commands.report.clips import gallery, mistakes, unsure
 from commands.report.data_set import data_set
-from commands.report.figures import draw_all
 from commands.report.media import Piece
 from commands.report.quality import quality
 from commands.report.results import PipelineResults, read_results
@@ -39,7 +38,7 @@ STYLES = (FOLDER.parents[2] / "birdcache/serve/static/base.css", FOLDER / "page.
 
 
 def main() -> None:
-    """Write reports/report.html, the pictures, and the tables that `dvc plots` draws."""
+    """Write reports/report.html, and the tables that `dvc plots` draws."""
     params = parameters.load()
     results = read_results()
     rare_below = params.evaluate.rare_below
@@ -55,7 +54,6 @@ def main() -> None:
         write_durably(PAGE, page)
     write_csv(sections["training"]["curves"], REPORTS / "trainings.csv", "%.6g")
     write_csv(pd.DataFrame(sections["quality"]["calibration"].bins), REPORTS / "calibration.csv", "%.4f")
-    draw_all(results, sections["training"]["logs"], params)
     print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser; it needs no network")
     if len(page) > params.report.budget_mb * MB:
         print(f"this exceeds report.budget_mb = {params.report.budget_mb:g}: tables and charts are never left out")

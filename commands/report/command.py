@@ -9,16 +9,12 @@ from train.evaluate import print_summary
 
 METRICS = Path("reports/metrics.json")
 RESULTS = {
-    "reports/report.html": "everything on one page with sounds, for a browser",
+    "reports/report.html": "everything on one page with pictures and sounds, for a browser",
     "reports/submission.csv": "a score per label for each window of each soundscape",
     "reports/evaluate/members.md": "gain of each member in the ensemble",
     "reports/evaluate/parameters.md": "parameters of the members, those that differ first",
     "reports/evaluate/postprocessing.md": "gain of each step of post-processing on the soundscapes",
-    "reports/figures/per_class.png": "average precision of each class",
-    "reports/figures/confusions.png": "most frequent mistakes",
-    "reports/figures/soundscapes.png": "scores over time and truth",
     "reports/train": "metrics of each member and fold, epoch by epoch",
-    "reports/figures": "more pictures: classes, folds, spectrograms, learning curves",
     "reports/ladder.md": "gain of each rung of the ladder and of each technique",
     "reports/export.md": "bundle and pipeline compared: size, speed, scores",
     "reports/data/summary.json": "the data set",

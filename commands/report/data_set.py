@@ -1,11 +1,9 @@
 """The section on the data set: size, distribution over classes and folds, refused files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from cache import report_tables, tables
@@ -33,7 +31,7 @@ def data_set(results: PipelineResults, rare_below: int) -> dict[str, Any]:
     return {
         "numbers": [(name, value, "") for name, value in numbers.items()],
         "warnings": _warnings(data, folds),
-        "charts": [tail_chart(results, rare_below), fold_chart(folds)],
+        "charts": [tail_chart(results.labels, results.names, rare_below), fold_chart(folds)],
         "tables": [class_table(results, folds), fold_table(), refused_table(refused)],
     }
 
@@ -52,47 +50,37 @@ def _warnings(data: dict[str, Any], folds: dict[str, Any]) -> list[str]:
     return found
 
 
-def tail_chart(results: PipelineResults, rare_below: int) -> Chart:
-    """Recordings per class, in falling order."""
-    ordered = results.labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
+def tail_chart(labels: pd.DataFrame, called: Mapping[str, str], rare_below: int) -> Chart:
+    """Recordings per class, in falling order: a bar for each of few classes, a curve by rank for many."""
+    ordered = labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
     counts = ordered["recordings"].to_numpy()
-    names = [results.names[label] for label in ordered[Col.LABEL]]
+    names = [called[label] for label in ordered[Col.LABEL]]
     alt = (
         f"Recordings of each class, from {counts[0]:,} of {names[0]} down to {counts[-1]:,} of {names[-1]}; "
         f"{(counts < rare_below).sum()} classes have fewer than {rare_below}."
     )
     few = len(counts) <= NAMED_AT_MOST
     drawn = Chart("chart-tail", f"The long tail{f' (orange: fewer than {rare_below})' if few else ''}", alt)
-    with chart(drawn, height=tail_height(len(counts), 2.7)) as axes:
-        draw_tail(axes, names, counts, rare_below)
-    return drawn
-
-
-def tail_height(classes: int, least: float) -> float:
-    """Height in inches of a picture of the long tail."""
-    return max(least, 0.9 + 0.19 * classes) if classes <= NAMED_AT_MOST else least
-
-
-def draw_tail(axes: Axes, names: Sequence[str], counts: npt.NDArray[Any], rare_below: int) -> None:
-    """Draw recordings per class, in falling order: a bar for each of few classes, a curve by rank for many."""
     ranks = range(1, len(counts) + 1)
-    if len(counts) <= NAMED_AT_MOST:
-        colours = [COLOURS[1] if count < rare_below else COLOURS[0] for count in counts]
-        axes.bar_label(axes.barh(ranks, counts, color=colours), padding=3)
-        axes.set_yticks(ranks, [short(name) for name in names])
-        axes.invert_yaxis()
-        axes.grid(visible=False, axis="y")
-        axes.set(xlabel="recordings")
-        axes.margins(x=0.1)
-        return
-    axes.fill_between(ranks, counts, 0.8, step="mid", color=COLOURS[0])
-    axes.axhline(rare_below, color=COLOURS[1], linewidth=1, label=f"rare below {rare_below}")
-    axes.set(yscale="log", ylim=(0.8, 2 * counts[0]), xlabel="class, most frequent first", ylabel="recordings")
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))  # powers would need mathematical text
-    axes.legend(frameon=False)
-    for place, align in ((0, "left"), (len(counts) // 2, "center"), (len(counts) - 1, "right")):
-        said = f"{short(names[place])}: {counts[place]:,}"
-        axes.annotate(said, (ranks[place], counts[place]), (0, 6), textcoords="offset points", ha=align)
+    with chart(drawn, height=max(2.7, 0.9 + 0.19 * len(counts)) if few else 2.7) as axes:
+        if few:
+            colours = [COLOURS[1] if count < rare_below else COLOURS[0] for count in counts]
+            axes.bar_label(axes.barh(ranks, counts, color=colours), padding=3)
+            axes.set_yticks(ranks, [short(name) for name in names])
+            axes.invert_yaxis()
+            axes.grid(visible=False, axis="y")
+            axes.set(xlabel="recordings")
+            axes.margins(x=0.1)
+            return drawn
+        axes.fill_between(ranks, counts, 0.8, step="mid", color=COLOURS[0])
+        axes.axhline(rare_below, color=COLOURS[1], linewidth=1, label=f"rare below {rare_below}")
+        axes.set(yscale="log", ylim=(0.8, 2 * counts[0]), xlabel="class, most frequent first", ylabel="recordings")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))  # powers would need mathematical text
+        axes.legend(frameon=False)
+        for place, align in ((0, "left"), (len(counts) // 2, "center"), (len(counts) - 1, "right")):
+            said = f"{short(names[place])}: {counts[place]:,}"
+            axes.annotate(said, (ranks[place], counts[place]), (0, 6), textcoords="offset points", ha=align)
+    return drawn
 
 
 def fold_chart(folds: dict[str, Any]) -> Chart:

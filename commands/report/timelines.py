@@ -1,6 +1,6 @@
 """Soundscapes with scores over time, truth and sound. W window, K class."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,6 @@ import numpy as np
 from birdcache.arrays import Bools, Floats32, Ints
 from cache.tables import Col
 from commands.report.clips import drawn
-from commands.report.figures import soundscapes_to_show
 from commands.report.media import Piece, sound
 from commands.report.results import PipelineResults, piece_of
 from train.score.ensemble import ENSEMBLE
@@ -24,6 +23,12 @@ def timelines(results: PipelineResults, count: int, longest_s: float) -> Iterato
     for number, name in enumerate(soundscapes_to_show(names, windows.truth, count)):
         rows = np.flatnonzero(np.array(names, object) == name)
         yield _timeline(results, number, name, rows, longest_s)
+
+
+def soundscapes_to_show(names: Sequence[str], truth_WK: Bools, most: int) -> list[str]:
+    """The first soundscapes, those with a species in their truth before the others; `names` has one per window."""
+    with_truth = {names[window] for window in np.flatnonzero(truth_WK.any(axis=1)).tolist()}
+    return sorted(dict.fromkeys(names), key=lambda name: name not in with_truth)[:most]
 
 
 def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, longest_s: float) -> Piece:

@@ -1,7 +1,8 @@
 """The section on training: curves of each member and fold, and their last metrics."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
 
@@ -31,84 +32,63 @@ LOGGED = {  # metrics of DVCLive, and their columns in reports/trainings.csv
 }
 
 
-@dataclass(frozen=True)
-class TrainingLog:
-    """Metrics of one training as logged by DVCLive, one value per epoch."""
-
-    member: str
-    fold: int
-    logged: dict[str, list[float]]
-
-    @property
-    def epochs(self) -> int:
-        """Number of epochs."""
-        return len(self.logged["train/loss"])
-
-
 def training(results: PipelineResults) -> dict[str, Any]:
-    """Contents of the section: logs of all members and folds, and what is drawn of them."""
-    logs = [read_log(name, fold) for name in results.members for fold in results.ensemble.folds]
+    """Contents of the section: the metrics of all members and folds, epoch by epoch, and what is drawn of them."""
+    runs = [(name, fold) for name in results.members for fold in results.ensemble.folds]
+    curves = pd.concat([read_log(*run) for run in runs], ignore_index=True)
     wanted = [
-        ("train-loss", "Training loss, with augmentation", "train/loss"),
-        ("loss", "Validation loss", "validation/loss"),
-        ("auc", "Macro ROC-AUC on the fold", "validation/macro_roc_auc"),
-        ("accuracy", "Accuracy on the fold", "validation/accuracy"),
+        ("train-loss", "Training loss, with augmentation", "train_loss"),
+        ("loss", "Validation loss", "validation_loss"),
+        ("auc", "Macro ROC-AUC on the fold", "macro_roc_auc"),
+        ("accuracy", "Accuracy on the fold", "accuracy"),
         ("rate", "Learning rate", "learning_rate"),
         ("stall", "Share of time waiting for data", "waiting_share"),
     ]
-    if all(DEVICE_WAITING in each.logged for each in logs):
+    if DEVICE_WAITING in curves and curves[DEVICE_WAITING].notna().all():
         wanted.append(("device-stall", "Share of time the GPU waited for data", DEVICE_WAITING))
     return {
-        "logs": logs,
-        "charts": [_chart(logs, *each) for each in wanted],
-        "key": key(logs),
-        "curves": curves(logs),
-        "trainings": training_table(logs),
+        "charts": [_chart(curves, *each) for each in wanted],
+        "key": key(curves),
+        "curves": curves[["member", "fold", "epoch", *LOGGED.values()]],
+        "trainings": training_table(curves),
     }
 
 
-def read_log(member: str, fold: int) -> TrainingLog:
-    """Read the metrics in reports/train/<member>-<fold>."""
+def read_log(member: str, fold: int) -> pd.DataFrame:
+    """The metrics in reports/train/<member>-<fold>: a row for each epoch."""
     report = place_of(member, fold).report
-    names = [*LOGGED, *(name for name in [DEVICE_WAITING] if logged_path(report, name).is_file())]
-    return TrainingLog(member, fold, {name: logged(report, name).tolist() for name in names})
+    table = pd.DataFrame({column: logged(report, name) for name, column in LOGGED.items()})
+    if logged_path(report, DEVICE_WAITING).is_file():
+        table[DEVICE_WAITING] = logged(report, DEVICE_WAITING)
+    return table.assign(member=member, fold=fold, epoch=table.index + 1)
 
 
-def curves(logs: Sequence[TrainingLog]) -> pd.DataFrame:
-    """A row for each epoch of each training: reports/trainings.csv."""
-    tables = []
-    for log in logs:
-        table = pd.DataFrame({column: log.logged[name] for name, column in LOGGED.items()})
-        epochs = range(1, log.epochs + 1)
-        tables.append(table.assign(member=log.member, fold=log.fold, epoch=epochs))
-    return pd.concat(tables, ignore_index=True)[["member", "fold", "epoch", *LOGGED.values()]]
+def by_training(curves: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """Member, fold and epochs of each training."""
+    for _, log in curves.groupby(["member", "fold"], sort=False):
+        yield log["member"].iloc[0], log["fold"].iloc[0], log
 
 
-def key(logs: Sequence[TrainingLog]) -> list[dict[str, str]]:
+def key(curves: pd.DataFrame) -> list[dict[str, str]]:
     """Legend: members by colour; folds, if there are several, by style of line."""
-    members, folds = members_and_folds(logs)
+    members, folds = curves["member"].unique(), curves["fold"].unique()
     entries = [(name, COLOURS[number % len(COLOURS)], "solid") for number, name in enumerate(members)]
     if len(folds) > 1:
         entries += [(f"fold {fold}", COLOURS[-1], style) for fold, style in zip(folds, cycle(STYLES.values()))]
     return [{"name": name, "colour": colour, "line": line} for name, colour, line in entries]
 
 
-def members_and_folds(logs: Sequence[TrainingLog]) -> tuple[list[str], list[int]]:
-    """Members and folds, each once, in order."""
-    return list(dict.fromkeys(each.member for each in logs)), list(dict.fromkeys(each.fold for each in logs))
-
-
-def _chart(logs: Sequence[TrainingLog], name: str, title: str, metric: str) -> Chart:
-    ends = ", ".join(f"{each.member} fold {each.fold}: {each.logged[metric][-1]:.3g}" for each in logs)
+def _chart(curves: pd.DataFrame, name: str, title: str, metric: str) -> Chart:
+    logs = list(by_training(curves))
+    ends = ", ".join(f"{member} fold {fold}: {log[metric].iloc[-1]:.3g}" for member, fold, log in logs)
     drawn = Chart(f"chart-{name}", title, f"{title} by epoch; in the last epoch {ends}")
-    members, folds = members_and_folds(logs)
+    members, folds = list(curves["member"].unique()), list(curves["fold"].unique())
     with chart(drawn, height=2.4) as axes:
-        for log in logs:
-            values = np.array(log.logged[metric])
-            known = np.flatnonzero(np.isfinite(values))  # not every epoch has a validation
-            colour = COLOURS[members.index(log.member) % len(COLOURS)]
-            style, marker = list(STYLES)[folds.index(log.fold) % len(STYLES)], "o" if len(known) == 1 else None
-            axes.plot(known + 1, values[known], style, color=colour, linewidth=1.5, marker=marker)
+        for member, fold, log in logs:
+            known = log[np.isfinite(log[metric])]  # not every epoch has a validation
+            colour = COLOURS[members.index(member) % len(COLOURS)]
+            style, marker = list(STYLES)[folds.index(fold) % len(STYLES)], "o" if len(known) == 1 else None
+            axes.plot(known["epoch"], known[metric], style, color=colour, linewidth=1.5, marker=marker)
         axes.set(xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name in ("accuracy", "stall", "device-stall"):
@@ -118,45 +98,50 @@ def _chart(logs: Sequence[TrainingLog], name: str, title: str, metric: str) -> C
         if name in ("stall", "device-stall"):
             axes.set_ylim(0, max(LEAST_STALL, axes.get_ylim()[1]))
         if name == "loss":
-            axes.set_ylim(0, _ceiling([value for log in logs for value in log.logged[metric]]))
+            axes.set_ylim(0, _ceiling(curves[metric]))
     return drawn
 
 
-def _ceiling(values: Sequence[float]) -> float:
+def _ceiling(values: pd.Series[float]) -> float:
     """Upper limit of the axis, twice the third quartile, so that one outlier does not flatten the rest."""
-    finite = np.array([value for value in values if np.isfinite(value)])
-    return float(min(finite.max(), 2 * np.percentile(finite, 75)) * 1.05) if len(finite) else 1.0
+    finite = values[np.isfinite(values)]
+    return min(float(finite.max()), 2 * float(finite.quantile(0.75))) * 1.05 if len(finite) else 1.0
 
 
-def training_table(logs: Sequence[TrainingLog]) -> Table:
+def training_table(curves: pd.DataFrame) -> Table:
     """A row for each training."""
     last = dict.fromkeys(("validation loss", "macro ROC-AUC", "accuracy"), "of the last epoch")
     explained = last | {
-        "best epoch": "by macro ROC-AUC on the fold",
+        "best epoch": "by macro ROC-AUC on the fold, or by loss where that cannot be measured",
         "training loss": "of the last epoch, with augmentation",
         "waiting for data": "share of the training's time",
         "device busy": "share of the training's time that the device spent in steps",
         "clips a second": "median of the epochs",
     }
-    return Table("table-trainings", "Trainings", [_row(each) for each in logs], explained, filtered=False)
+    rows = [_row(*each) for each in by_training(curves)]
+    return Table("table-trainings", "Trainings", rows, explained, filtered=False)
 
 
-def _row(log: TrainingLog) -> dict[str, Cell]:
-    auc = np.array(log.logged["validation/macro_roc_auc"])
-    elapsed = np.array(log.logged["epoch_s"])
-    shares = [log.logged["waiting_share"], log.logged["busy_share"]]
-    waiting, busy = np.average(shares, axis=1, weights=elapsed).tolist() if elapsed.sum() > 0 else (float("nan"),) * 2
-    best = int(np.nanargmax(auc)) + 1 if np.isfinite(auc).any() else float("nan")
+def _row(member: str, fold: int, log: pd.DataFrame) -> dict[str, Cell]:
+    last, elapsed_s = log.iloc[-1], log["epoch_s"]
+    shares = [log["waiting_share"], log["busy_share"]]
+    waiting, busy = np.average(shares, axis=1, weights=elapsed_s) if elapsed_s.sum() > 0 else (float("nan"),) * 2
     return {
-        "member": text(log.member),
-        "fold": number(log.fold),
-        "epochs": number(log.epochs),
-        "best epoch": number(best),
-        "training loss": number(log.logged["train/loss"][-1], 3),
-        "validation loss": number(log.logged["validation/loss"][-1], 3),
-        "macro ROC-AUC": number(float(auc[-1]), 4),
-        "accuracy": number(log.logged["validation/accuracy"][-1], 1, unit="%"),
+        "member": text(member),
+        "fold": number(fold),
+        "epochs": number(len(log)),
+        "best epoch": number(best_epoch(log)),
+        "training loss": number(last["train_loss"], 3),
+        "validation loss": number(last["validation_loss"], 3),
+        "macro ROC-AUC": number(last["macro_roc_auc"], 4),
+        "accuracy": number(last["accuracy"], 1, unit="%"),
         "waiting for data": number(waiting, 2, unit="%"),
         "device busy": number(busy, 2, unit="%"),
-        "clips a second": number(float(np.median(log.logged["clips_per_s"]))),
+        "clips a second": number(log["clips_per_s"].median()),
     }
+
+
+def best_epoch(log: pd.DataFrame) -> float:
+    """Number of the best epoch, from 1: by macro ROC-AUC, or by loss where that is not measured; NaN without both."""
+    merit = log["macro_roc_auc"].fillna(-log["validation_loss"])
+    return float("nan") if merit.isna().all() else float(merit.argmax() + 1)

@@ -28,8 +28,6 @@ from cache import tables
 from cache.locks import replacing
 from cache.mel import mel_filters, mel_places
 from cache.store import Store
-from commands.report.gallery import draw_gallery
-from commands.report.results import read_audio
 from pipeline import spectrograms
 from pipeline.spectrograms import open_builder, pool_root, read_sources
 from tests.fixtures.failing_disk import FailingDisk
@@ -37,7 +35,6 @@ from tests.fixtures.tiny import RATE_HZ, song, tiny_params, write_audio, write_p
 
 RunStage = Callable[..., Any]
 PCEN = tiny_params("chorus")["views"]["pcen"]["pcen"]
-PNG = b"\x89PNG"
 
 
 @pytest.fixture(autouse=True)
@@ -263,16 +260,6 @@ def test_second_build_of_a_store_is_refused(run: RunStage) -> None:
     with replacing(Path("data/cache/mel.zarr"), lambda process: None), refused:
         run()
     run()
-
-
-@pytest.mark.parametrize("count", [1, 2, 7])
-def test_picture_shows_a_few_or_all_recordings(run: RunStage, count: int) -> None:
-    for number in range(count):
-        write_audio(Path(f"chorus/wren/$x^${number}.ogg"), song(900, 1 + number / 10, np.random.default_rng(number)))
-    list_audio("audio", sorted(Path("chorus/wren").iterdir()))
-    run()
-    draw_gallery(Store(Path("data/cache/mel.zarr")), read_audio(tables.AUDIO), Path("drawn/mel.png"))
-    assert Path("drawn/mel.png").read_bytes().startswith(PNG)
 
 
 def test_what_decodes_to_nothing_good_is_refused_with_its_class(run: RunStage) -> None:

@@ -14,7 +14,6 @@ from birdcache.params.model import Params
 from birdcache.params.sections import EvaluateParams
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, by_soundscape
-from commands.report.figures import draw_confusions, draw_precision, draw_soundscapes, soundscapes_to_show
 from tests.fixtures.windows import write_windows as label_windows
 from train.data.examples import Examples
 from train.evaluate import class_table, confusion_table, print_summary, score_out_of_fold, score_windows
@@ -57,12 +56,10 @@ def test_confusions_are_counted_from_the_most_frequent_on() -> None:
     }
 
 
-def test_without_a_mistake_there_is_no_confusion(tmp_path: Path) -> None:
+def test_without_a_mistake_there_is_no_confusion() -> None:
     table = confusion_table(predicted(guesses(PRIMARY.tolist())), LABELS, most=3)
     assert table.empty
     assert list(table.columns) == ["label", "predicted", "recordings", "confusion"]
-    draw_confusions(table, tmp_path / "confusions.png")
-    assert (tmp_path / "confusions.png").exists()
 
 
 def test_classes_are_listed_with_their_scores_from_the_best_on(
@@ -79,8 +76,6 @@ def test_classes_are_listed_with_their_scores_from_the_best_on(
         truth, guess = LABELS.index(str(row.label)) == PRIMARY, scores[:, LABELS.index(str(row.label))]
         assert row.average_precision == pytest.approx(sklearn.metrics.average_precision_score(truth, guess))
         assert row.roc_auc == pytest.approx(sklearn.metrics.roc_auc_score(truth, guess))
-    draw_precision(table, tmp_path / "classes.png")
-    assert (tmp_path / "classes.png").exists()
 
 
 def evaluate(rare_below: int) -> EvaluateParams:
@@ -202,30 +197,6 @@ def test_labelled_windows_of_soundscapes_that_a_trained_fold_holds_out_are_measu
     assert {name: each["macro_roc_auc"] for name, each in score_windows(windows, "windows").items()} == auc
     auc = {name: float(each[0, 2] > each[1, 2]) for name, each in windows.scores.items()}
     assert {name: each["macro_roc_auc"] for name, each in score_windows(windows, "soundscapes").items()} == auc
-
-
-@pytest.mark.parametrize("present", [True, False])
-def test_soundscapes_are_drawn_even_where_nothing_sings(project: Path, present: bool) -> None:
-    row_ids = [f"dawn_{5 * number}" for number in range(1, 5)]
-    truth = np.zeros((4, 4), bool)
-    truth[1, 2] = present
-    draw_soundscapes(row_ids, truth, np.full((4, 4), 0.5, np.float32), LABELS, project / "picture.png")
-    assert (project / "picture.png").exists()
-
-
-def test_soundscapes_with_a_truth_are_drawn_before_those_without() -> None:
-    names = ["a", "a", "b", "b", "c", "c", "d", "d"]
-    truth = np.zeros((8, 2), bool)
-    assert soundscapes_to_show(names, truth) == ["a", "b", "c"]
-    truth[[3, 6], 1] = True
-    assert soundscapes_to_show(names, truth) == ["b", "d", "a"]
-    assert soundscapes_to_show([], truth[:0]) == []
-
-
-def test_without_soundscapes_the_picture_says_so(project: Path) -> None:
-    none = np.empty((0, 4))
-    draw_soundscapes([], none.astype(bool), none.astype(np.float32), LABELS, project / "picture.png")
-    assert (project / "picture.png").exists()
 
 
 def test_missing_predictions_are_refused_with_the_stage_that_makes_them(project: Path, params: Params) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from commands.report.charts import COLOURS, FAINT, INK, Chart, chart
+from commands.report.timelines import soundscapes_to_show
 
 HOSTILE = '<script>alert("$x$ & \\frac")</script>'
 
@@ -52,3 +55,12 @@ def test_nothing_reaches_beyond_the_chart_and_bytes_repeat() -> None:
     assert "http" not in svg.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "")
     assert svg == drawn().svg
     assert not re.search(r'd="[^"]*\d\.\d{3}', svg), "two digits are enough"
+
+
+def test_soundscapes_with_a_truth_are_shown_before_those_without() -> None:
+    names = ["a", "a", "b", "b", "c", "c", "d", "d"]
+    truth = np.zeros((8, 2), bool)
+    assert soundscapes_to_show(names, truth, 3) == ["a", "b", "c"]
+    truth[[3, 6], 1] = True
+    assert soundscapes_to_show(names, truth, 3) == ["b", "d", "a"]
+    assert soundscapes_to_show([], truth[:0], 3) == []
