@@ -14,16 +14,14 @@ from train.score.ensemble import Ensemble, read_ensemble
 CPU = torch.device("cpu")
 
 
-def ensemble_for_export(
-    export: ExportParams, models: Path = MODELS, ensemble_file: Path = ENSEMBLE
-) -> trained.LoadedEnsemble:
+def ensemble_for_export(export: ExportParams) -> trained.LoadedEnsemble:
     """Load the models of the bundle, on a CPU and in float32; errors as of `narrowed`."""
-    found, labels = trained.find_models(models)
-    ensemble = narrowed(read_ensemble(ensemble_file), export)
+    found, labels = trained.find_models(MODELS)
+    ensemble = narrowed(read_ensemble(ENSEMBLE), export)
     chosen = {name: [found[name][fold] for fold in ensemble.folds] for name in ensemble.members}
     members = {name: trained.load_models(folders, ensemble.fold_soup, CPU) for name, folders in chosen.items()}
     in_float32 = {name: [exact(model) for model in each] for name, each in members.items()}
-    project = ensemble_file.resolve().parent.parent
+    project = Path.cwd()
     columns, names = trained.read_submission_labels(project, labels), trained.read_common_names(project, labels)
     return trained.LoadedEnsemble(ensemble, in_float32, [], CPU, columns, names)
 

@@ -4,7 +4,7 @@ B clip (one), C channel, M mel bin, T frame.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,18 +15,17 @@ from birdcache.params.augment import AugmentParams
 from birdcache.params.recipe import Recipe
 from birdcache.params.sections import MachineParams, Section
 from birdcache.params.views import each_of
-from commands.report.media import Picture, Piece, picture
+from commands.report.media import Piece, picture
 from commands.report.results import PipelineResults
-from train.augment.batch import BatchTransform, TrainingBatches
-from train.augment.normalise import Normaliser
-from train.data.batch_plan import BatchPlan, Planner
+from train.data.batch_plan import CLIP
 from train.data.member import ResolvedMember
 from train.loop.split import TrainingSplit, open_split
+from train.model.classifier import Classifier
 from train.model.weights import read_model, read_sidecar
 from train.paths import MODELS
 
 MOST_MEMBERS = 3  # members that are shown
-CANDIDATES = 12  # clips of the first epoch; the clearest is shown
+CANDIDATES = 12  # clips of the first epoch; the one of the highest contrast is shown
 WORDS = {
     "gain_db": "volume",
     "time_shift_s": "time shift",
@@ -54,68 +53,41 @@ def _examples_of(results: PipelineResults, name: str, member: ResolvedMember, ma
     split = open_split(member, fold, machine, torch.device("cpu"))
     folder = MODELS / name / str(fold)
     model = read_model(folder, read_sidecar(folder), member.recipe.weights, torch.device("cpu"))
-    transform = ClipTransform(split, Normaliser(member.view, member.recipe, model.statistics))
-    index = transform.clearest()
     augment, plain = member.recipe.augment, switched_off(member.recipe.augment)
+    candidates = [clip_of(split, model, each, plain)[0] for each in range(CANDIDATES)]
+    index = int(np.argmax([np.ptp(np.percentile(image_TM, [50, 99])) for image_TM in candidates]))
     used = [key for key in WORDS if is_used(key, augment)]
     shown = [
         ("unchanged", ("", ""), plain),
         *((WORDS[key], described(key, member.recipe), alone(key, augment)) for key in used),
     ]
     shown.append(("as in training", ("all of them, drawn at random for the first epoch", ""), augment))
-    clips: list[dict[str, Any]] = [
-        {"name": word, "settings": settings, "share": share, "picture": transform.picture(index, word, each)}
-        for word, (settings, share), each in shown
-    ]
-    recording = split.trained.names[transform.example(index)]
-    label = split.trained.labels[int(split.trained.primary[transform.example(index)])]
+    clips: list[dict[str, Any]] = []
+    for word, (settings, share), each in shown:
+        image_TM, number = clip_of(split, model, index, each)
+        alt = f"Clip as the model of member {name} sees it, {word}"
+        drawn = picture(image_TM, each_of(member.view)[0], 0.0, alt)
+        clips.append({"name": word, "settings": settings, "share": share, "picture": drawn})
+    recording, label = split.trained.names[number], split.trained.labels[int(split.trained.primary[number])]
     title = f"{results.names[label]}, recording {recording}"
     off = [word for key, word in WORDS.items() if key not in used]
     size = sum(len(each["picture"].uri) for each in clips)
     return {"member": name, "title": title, "clips": clips, "off": off, "bytes": size}
 
 
-@dataclass(frozen=True)
-class ClipTransform:
-    """Draws and transforms single clips of a member's first epoch, as training does."""
+def clip_of(split: TrainingSplit, model: Classifier, index: int, augment: AugmentParams) -> tuple[Floats32, int]:
+    """Clip number `index` of the first epoch under these augmentations, as training makes it.
 
-    split: TrainingSplit
-    normaliser: Normaliser
-
-    def picture(self, index: int, name: str, augment: AugmentParams) -> Picture:
-        """Clip number `index` of the epoch under these augmentations."""
-        member = self.split.member
-        alt = f"Clip as the model of member {member.name} sees it, {name}"
-        return picture(self.image(index, augment), each_of(member.view)[0], 0.0, alt)
-
-    def image(self, index: int, augment: AugmentParams) -> Floats32:
-        """The first channel of a clip: (T, M)."""
-        planner = self._planner(augment)
-        recipe = self.split.member.recipe.model_copy(update={"augment": augment})
-        transform = BatchTransform(self.split.member.view, recipe, self.normaliser, torch.device("cpu"))
-        values, inputs = TrainingBatches(planner, self.split.frames, transform).read(plan_of(planner, index))
-        return transform(values, inputs).clips[0, 0].T.numpy()
-
-    def clearest(self) -> int:
-        """Number of the clip with the highest contrast among the first ones."""
-        plain = switched_off(self.split.member.recipe.augment)
-        clips = min(CANDIDATES, self._planner(plain).sampler.clips)
-        contrast = [np.ptp(np.percentile(self.image(index, plain), [50, 99])) for index in range(clips)]
-        return int(np.argmax(contrast))
-
-    def example(self, index: int) -> int:
-        """Number of the recording from which a clip is cut."""
-        row = plan_of(self._planner(switched_off(self.split.member.recipe.augment)), index).row[0, 0]
-        return int(np.flatnonzero(self.split.trained.rows == row)[0])
-
-    def _planner(self, augment: AugmentParams) -> Planner:
-        recipe = self.split.member.recipe.model_copy(update={"augment": augment})
-        return Planner(self.split.trained, self.split.member.view, recipe)
-
-
-def plan_of(planner: Planner, index: int) -> BatchPlan:
-    """Clip number `index` of the first epoch."""
-    return planner.plan(0, np.array([index]), planner.sampler.epoch(0))
+    Returns
+    -------
+    Its first channel, (T, M), and the number of the recording from which it is cut.
+    """
+    recipe = split.member.recipe.model_copy(update={"augment": augment})
+    batches = replace(split, member=split.member.model_copy(update={"recipe": recipe})).batches(model)
+    plan = batches.planner.plan(0, np.array([index]), batches.planner.sampler.epoch(0))
+    values, inputs = batches.read(plan)
+    recording = int(np.flatnonzero(split.trained.rows == plan.row[0, CLIP])[0])
+    return batches.augment(values, inputs).clips[0, 0].float().T.numpy(), recording
 
 
 def switched_off(augment: AugmentParams) -> AugmentParams:

@@ -43,12 +43,12 @@ def short(name: str) -> str:
 
 
 @contextmanager
-def chart(drawn: Chart, width: float = 4.0, height: float = 2.7) -> Iterator[Axes]:
-    """Open a figure (size in inches) for drawing; afterwards the chart has its markup."""
+def chart(drawn: Chart, height: float = 2.7) -> Iterator[Axes]:
+    """Open a figure (height in inches) for drawing; afterwards the chart has its markup."""
     words = {"text.parse_math": False, "font.family": "sans-serif", "font.size": 9.5, "svg.fonttype": "none"}
     colours = dict.fromkeys(INKED, INK) | {"grid.color": FAINT, "grid.alpha": 1.0}
     with mpl.rc_context(STYLE | colours | words | {"svg.hashsalt": drawn.id}):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(4.0, height), layout="constrained")
         figure.patch.set_visible(False)
         axes = figure.subplots()
         yield axes

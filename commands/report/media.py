@@ -8,7 +8,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import soundfile
 from PIL import Image
 
 from birdcache.arrays import Floats32
@@ -19,7 +18,7 @@ from birdcache.serve.spectrum import as_bytes
 from birdcache.storage import place
 from cache.mel import mel_places
 from commands.report.results import AudioFile
-from pipeline.synthetic.ogg import SERIAL, with_serial
+from pipeline.synthetic.ogg import ogg_vorbis
 
 WIDEST, TALLEST = 1200, 160  # pixels
 QUALITY = 70  # of WebP
@@ -102,7 +101,8 @@ def sound(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int)
         piece_S = read_piece(audio, start_s, seconds, sample_rate_hz)
     except PipelineError as error:
         return None, str(error)
-    return data_uri("audio/ogg", encoded(faded(piece_S, sample_rate_hz), sample_rate_hz)), ""
+    ogg = ogg_vorbis(faded(piece_S, sample_rate_hz), sample_rate_hz, compression_level=COMPRESSION)
+    return data_uri("audio/ogg", ogg), ""
 
 
 def read_piece(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int) -> Floats32:
@@ -123,12 +123,3 @@ def faded(piece_S: Floats32, sample_rate_hz: int) -> Floats32:
     peak = float(np.abs(piece_S).max(initial=0))
     scale = LOUDEST / peak if peak > 0 else 1.0
     return (piece_S * scale * ramp * ramp[::-1]).astype(np.float32)
-
-
-def encoded(piece_S: Floats32, sample_rate_hz: int) -> bytes:
-    """Encode as Ogg Vorbis, with the same bytes for the same sound."""
-    file, style = io.BytesIO(), {"format": "OGG", "subtype": "VORBIS", "compression_level": COMPRESSION}
-    with soundfile.SoundFile(file, "w", sample_rate_hz, 1, **style) as ogg:
-        for start in range(0, len(piece_S), sample_rate_hz):  # libsndfile overflows its stack on one long write
-            ogg.write(piece_S[start : start + sample_rate_hz])
-    return with_serial(file.getvalue(), SERIAL)

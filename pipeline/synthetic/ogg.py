@@ -2,29 +2,23 @@
 
 import io
 import struct
-from pathlib import Path
+from typing import Any
 
 import soundfile
 
 from birdcache.audio.formats.ogg_crc import ogg_checksum
-from pipeline.synthetic.syllables import SAMPLE_RATE_HZ, Waveform
+from pipeline.synthetic.syllables import Waveform
 
 SERIAL = 1
 
 
-def write_ogg(path: Path, waveform: Waveform) -> None:
-    """Write a waveform, (S,) float32 within +-1, as mono Vorbis at SAMPLE_RATE_HZ.
-
-    Raises
-    ------
-    OSError
-        If `path` cannot be written.
-    """
+def ogg_vorbis(waveform: Waveform, sample_rate_hz: int, **style: Any) -> bytes:
+    """A waveform, (S,) float32 within +-1, as mono Vorbis; `style` goes to soundfile.SoundFile."""
     buffer = io.BytesIO()
-    with soundfile.SoundFile(buffer, "w", SAMPLE_RATE_HZ, 1, format="OGG", subtype="VORBIS") as file:
-        for start in range(0, len(waveform), SAMPLE_RATE_HZ):  # libsndfile overflows its stack on one long write
-            file.write(waveform[start : start + SAMPLE_RATE_HZ])
-    path.write_bytes(with_serial(buffer.getvalue(), SERIAL))
+    with soundfile.SoundFile(buffer, "w", sample_rate_hz, 1, format="OGG", subtype="VORBIS", **style) as file:
+        for start in range(0, len(waveform), sample_rate_hz):  # libsndfile overflows its stack on one long write
+            file.write(waveform[start : start + sample_rate_hz])
+    return with_serial(buffer.getvalue(), SERIAL)
 
 
 def with_serial(ogg: bytes, serial: int) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len, rfft
 from scipy.signal import oaconvolve
 
-from pipeline.synthetic.ogg import write_ogg
+from pipeline.synthetic.ogg import ogg_vorbis
 from pipeline.synthetic.soundfield import Ambience, Recordist, impulse_response, record, render_ambience
 from pipeline.synthetic.species import Species, Voice
 from pipeline.synthetic.syllables import SAMPLE_RATE_HZ, Song, Waveform, render_songs
@@ -65,7 +65,7 @@ def _is_heard(singer: Singer, start_s: float) -> bool:
 
 def write_scene(path: Path, scene: Scene) -> None:
     """Render a scene into an Ogg Vorbis file (here, and not in the stage, so that workers start without pandas)."""
-    write_ogg(path, render_scene(scene))
+    path.write_bytes(ogg_vorbis(render_scene(scene), SAMPLE_RATE_HZ))
 
 
 def render_scene(scene: Scene) -> Waveform:

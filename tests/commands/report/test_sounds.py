@@ -11,8 +11,9 @@ import pytest
 import soundfile
 
 from birdcache.audio.read import BLOCK_SAMPLES, content_sha256
-from commands.report.media import LOUDEST, encoded, faded, read_piece, sound
+from commands.report.media import LOUDEST, faded, read_piece, sound
 from commands.report.results import AudioFile
+from pipeline.synthetic.ogg import ogg_vorbis
 from tests.fixtures.tiny import RATE_HZ
 
 
@@ -59,4 +60,4 @@ def test_ends_are_faded_and_silence_stays_silent() -> None:
     assert faded_S[500] == pytest.approx(LOUDEST)
     assert not faded(np.zeros(100, np.float32), RATE_HZ).any()
     assert len(faded(np.zeros(0, np.float32), RATE_HZ)) == 0
-    assert encoded(np.zeros(100, np.float32), RATE_HZ).startswith(b"OggS")
+    assert ogg_vorbis(np.zeros(100, np.float32), RATE_HZ).startswith(b"OggS")
