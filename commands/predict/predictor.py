@@ -21,7 +21,7 @@ from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.storage import AnyPath
 from cache.quantize import QuantizedArray
 from commands.predict.trained import LoadedEnsemble, Model, load_ensemble
-from pipeline.builder.encode import decode_quantized, quantizer_of
+from pipeline.builder.encode import decode_quantized, quantized_request, quantizer_of
 from pipeline.builder.frontend import FRONTEND_VERSION
 from train.data.frames import ArrayFrames, Frames
 from train.data.multi_view import MultiViewFrames
@@ -53,8 +53,8 @@ class OneFile:
     def _spooled(self, view: MelView | PcenView) -> QuantizedArray:
         frames = 0
         with tempfile.TemporaryFile(dir=self._scratch) as spool:
-            facts = self.duration_s, None, self._silence, self._info.read_as
-            for quantized in decode_quantized(decoder(), self._path, view, *facts):
+            request = quantized_request(self._path, view, None, self._silence, self._info.read_as)
+            for quantized in decode_quantized(decoder(), request, self.duration_s):
                 spool.write(np.ascontiguousarray(quantized).data.cast("B"))
                 frames += len(quantized)
             spool.flush()

@@ -56,27 +56,20 @@ def quantized_blocks(
 
 
 def decode_quantized(
-    decoder: Decoder,
-    path: AnyPath,
-    view: MelView | PcenView,
-    duration_s: float,
-    sha256: str | None = None,
-    silence: bool = False,
-    read_as: str | None = None,
-    following: Request | None = None,
+    decoder: Decoder, request: Request, duration_s: float, following: Request | None = None
 ) -> Iterator[QuantizedArray]:
-    """As `quantized_blocks`, in a decoder's process, for a recording whose header promises this duration.
+    """`quantized_blocks` in a decoder's process, for a recording whose header promises this duration.
 
     Parameters
     ----------
-    following : `quantized_request` of the recording that will be asked for next.
+    request, following : `quantized_request` of the recording, and of the one that will be asked for next.
 
     Raises
     ------
     RejectedAudio
         As there; crashed, timed-out or out-of-memory besides.
     """
-    request = quantized_request(path, view, sha256, silence, read_as)
+    view = unpacked_view(request.context)
     return decoder.arrays(request, duration_s, view.dtype, (view.n_mels,), following)
 
 

@@ -112,10 +112,8 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refuse
 
 def _add(part_writer: PartWriter, key: str, source: Source, following: Request | None, spec: BuildSpec) -> None:
     """Add a recording; one that is refused, or decodes to its middle only, leaves no frames."""
-    path = absolute(source.path, spec.base)
     with part_writer.recording(key) as writer:
-        facts = source.duration_s, source.sha256, source.silence, source.read_as
-        for quantized in decode_quantized(decoder(), path, spec.view, *facts, following):
+        for quantized in decode_quantized(decoder(), _request(source, spec), source.duration_s, following):
             writer.append(quantized)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from birdcache.audio.decoder import decoder
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params import load as params
-from pipeline.builder.encode import decode_quantized
+from pipeline.builder.encode import decode_quantized, quantized_request
 from pipeline.dataset.scan import scan_file
 from tests.fixtures.tiny import ROOT
 from tests.torture.bomb_files import BOMBS, Bomb
@@ -115,7 +115,8 @@ def _decode(path: Path, answer: Connection, prepare: Prepare | None) -> None:
     code = scan.code
     if not code:
         try:
-            for _ in decode_quantized(decoder(), path, settings.views["mel"], scan.duration_s, scan.sha256):
+            request = quantized_request(path, settings.views["mel"], scan.sha256)
+            for _ in decode_quantized(decoder(), request, scan.duration_s):
                 pass
         except RejectedAudio as rejected:
             code = rejected.code

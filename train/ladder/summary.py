@@ -68,12 +68,12 @@ def compare_ablations(ladder: Ladder, table: pd.DataFrame) -> list[Comparison]:
     return [compared(table, ablation.rung, name) for name, ablation in ladder.ablations.items()]
 
 
-def rung_changes(ladder: Ladder) -> dict[str, list[str]]:
+def rung_changes(ladder: Ladder) -> dict[tuple[str, str], list[str]]:
     """Changed parameters of each rung against the one before, and of each ablation against its rung."""
-    before = {rung: other for other, rung in pairwise(ladder.rungs)}
-    before |= {name: ablation.rung for name, ablation in ladder.ablations.items()}
+    pairs = [(rung, before) for before, rung in pairwise(ladder.rungs)]
+    pairs += [(name, ablation.rung) for name, ablation in ladder.ablations.items()]
     seed = ladder.seeds[0]
-    return {run: changes(read_run(other, seed), read_run(run, seed)) for run, other in before.items()}
+    return {(run, other): changes(read_run(other, seed), read_run(run, seed)) for run, other in pairs}
 
 
 if __name__ == "__main__":

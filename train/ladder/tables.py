@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -77,7 +76,7 @@ def page(
     table: pd.DataFrame,
     steps: Sequence[Comparison],
     gains: Sequence[Comparison],
-    changed: Mapping[str, list[str]],
+    changed: Mapping[tuple[str, str], list[str]],
 ) -> str:
     """reports/ladder.md."""
     paragraphs = [
@@ -125,12 +124,10 @@ def _difference_table(names: dict[str, list[str]], comparisons: Sequence[Compari
     return markdown(pd.DataFrame({**names, **cells, last: [each.words for each in comparisons]})).rstrip()
 
 
-def _change_lines(ladder: Ladder, changed: Mapping[str, list[str]]) -> Iterator[str]:
+def _change_lines(ladder: Ladder, changed: Mapping[tuple[str, str], list[str]]) -> Iterator[str]:
     for name, rungs in ladder.ensemble.items():
         yield f"- **{name}**: the mean of the scores of {_listed(rungs)}"
-    before = {rung: other for other, rung in pairwise(ladder.rungs)}
-    for run, lines in changed.items():
-        other = ladder.ablations[run].rung if run in ladder.ablations else before[run]
+    for (run, other), lines in changed.items():
         yield f"- **{run}**, against {other}: {'; '.join(lines) or 'nothing'}"
 
 

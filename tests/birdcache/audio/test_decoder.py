@@ -64,12 +64,12 @@ def named(clip: Path) -> Callable[[str], Path]:
 def codes_of(
     decoder: Decoder, path: Path, view: MelView | PcenView = VIEW, sha256: str | None = None
 ) -> QuantizedArray:
-    return np.concatenate(list(decode_quantized(decoder, path, view, SECONDS, sha256)))
+    return np.concatenate(list(decode_quantized(decoder, quantized_request(path, view, sha256), SECONDS)))
 
 
 def codes_before(decoder: Decoder, path: Path, following: Path) -> QuantizedArray:
-    request = quantized_request(following, VIEW)
-    return np.concatenate(list(decode_quantized(decoder, path, VIEW, SECONDS, following=request)))
+    first, second = (quantized_request(each, VIEW) for each in (path, following))
+    return np.concatenate(list(decode_quantized(decoder, first, SECONDS, second)))
 
 
 def expected(path: Path, view: MelView | PcenView = VIEW) -> QuantizedArray:
@@ -239,11 +239,12 @@ def test_a_file_that_trickles_is_given_up_though_each_piece_is_in_time(
 def test_a_process_that_stalls_ends_with_a_parent_that_is_killed(named: Callable[[str], Path]) -> None:
     ask = (
         "import sys; from pathlib import Path; from birdcache.audio import decoder as parent\n"
-        "from pipeline.builder.encode import decode_quantized; from tests.pipeline.builder.test_build import VIEW\n"
+        "from pipeline.builder.encode import decode_quantized, quantized_request\n"
+        "from tests.pipeline.builder.test_build import VIEW\n"
         "parent.CHILD = 'tests.birdcache.audio.misbehaving'\n"
         "decoder = parent.Decoder(); decoder._process = parent.begin(parent.LIMITS)\n"
         "print(decoder._process.pid, flush=True)\n"
-        "list(decode_quantized(decoder, Path(sys.argv[1]), VIEW, 3.0))\n"
+        "list(decode_quantized(decoder, quantized_request(Path(sys.argv[1]), VIEW), 3.0))\n"
     )
     command = [sys.executable, "-c", ask, str(named("stalls"))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -272,7 +273,8 @@ def test_what_a_library_prints_is_no_answer(misbehaving: Decoder, named: Callabl
 def test_a_reader_that_leaves_early_does_not_spoil_the_next_answer(
     decoder: Decoder, write_clip: WriteClip, tmp_path: Path, clip: Path
 ) -> None:
-    quantized = decode_quantized(decoder, write_clip(tmp_path / "long.ogg", 60.0), VIEW, 60.0)
+    request = quantized_request(write_clip(tmp_path / "long.ogg", 60.0), VIEW)
+    quantized = decode_quantized(decoder, request, 60.0)
     next(quantized)
     quantized.close()  # type: ignore[attr-defined]
     assert np.array_equal(codes_of(decoder, clip), expected(clip))
@@ -310,13 +312,13 @@ ORPHAN = """
 import os, sys, threading, time
 from pathlib import Path
 from birdcache.audio import decoder as parent
-from pipeline.builder.encode import decode_quantized
+from pipeline.builder.encode import decode_quantized, quantized_request
 from tests.pipeline.builder.test_build import VIEW
 parent.CHILD = "tests.birdcache.audio.misbehaving"
 decoder = parent.Decoder()
 decoder.info(Path(sys.argv[1]))
 print(decoder._process.pid, flush=True)
-list(decode_quantized(decoder, Path(sys.argv[2]), VIEW, 1.0))
+list(decode_quantized(decoder, quantized_request(Path(sys.argv[2]), VIEW), 1.0))
 """
 
 

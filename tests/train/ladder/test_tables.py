@@ -126,7 +126,7 @@ def test_a_technique_gives_what_its_rung_loses_without_it(made_up: tuple[Ladder,
 def test_the_page_holds_every_rung_technique_and_change(made_up: tuple[Ladder, pd.DataFrame], tmp_path: Path) -> None:
     built, table = made_up
     steps, gains = compare_steps(built, table), compare_ablations(built, table)
-    changed = {"high": ["`dropout`: 0.1 -> 0.2"], "minus": []}
+    changed = {("high", "low"): ["`dropout`: 0.1 -> 0.2"], ("minus", "high"): []}
     text = page(built, table, steps, gains, changed)
     for line in (
         "Seeds 1, 2, 3; validated on folds 0.",
@@ -145,7 +145,7 @@ def test_the_page_holds_every_rung_technique_and_change(made_up: tuple[Ladder, p
 
 def test_a_ladder_without_ablations_has_no_section_and_no_panel_for_them(tmp_path: Path) -> None:
     built, table = Ladder.model_validate(ladder()), runs(low=[0.5, 0.5, 0.5], high=[0.7, 0.7, 0.6])
-    text = page(built, table, compare_steps(built, table), [], {"high": []})
+    text = page(built, table, compare_steps(built, table), [], {("high", "low"): []})
     assert "technique gives" not in text
     draw_ladder(table, ["low", "high"], [], tmp_path / "ladder.png")
     assert (tmp_path / "ladder.png").is_file()
