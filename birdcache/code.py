@@ -62,7 +62,7 @@ STAGES = {
     "predict": Stage("train.predict", "members folds ensemble predict"),
     "submit": Stage("train.submit", "members folds ensemble predict"),
     "evaluate": Stage("train.evaluate", "members folds evaluate"),
-    "report": Stage("commands.report.build", "views evaluate report"),
+    "report": Stage("commands.report.build", "evaluate report"),
     "export": Stage("commands.export", "export"),
     "ladder_members": Stage("train.ladder.members", "ladder train views"),
     "ladder_rung": Stage("train.ladder.run", "ladder"),

@@ -33,7 +33,7 @@ MEMBERS = {"member", "ladder_members", "ladder", "check"}
 TRAINING = {"train", "ladder_rung", "ladder_ablation", "student"}
 LEARNT = {"predict", "submit", "evaluate", "report", "export", "pseudo", "student_report"}
 ALL_BUT_EARLY = set(ENTRIES) - {"demo", "source", "recordings", "folds", "student_start"}
-PICTURES = {"report", "export", "ladder", "student_report"}
+PICTURES = {"report", "ladder"}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ EDITS = {  # file: a piece of it, another one, and the stages that run again for
     "cache/pool.py": ("return ", "return None or ", {"spectrograms"}),
     "cache/store.py": ("return ", "return None or ", {"spectrograms"} | TRAINING | LEARNT | MEMBERS),
     "pipeline/builder/encode.py": ("return ", "return 2 * ", {"spectrograms", "export", "check"}),
-    "pipeline/dataset/groups.py": ("return ", "return 2 * ", {"folds", "report"}),
+    "pipeline/dataset/groups.py": ("return ", "return 2 * ", {"folds"}),
     "pipeline/synthetic/species.py": ("return ", "return 2 * ", {"demo"}),
     "train/augment/ops.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"submit", "evaluate"} | {"check"}),
     "train/data/windows.py": (
@@ -93,7 +93,7 @@ EDITS = {  # file: a piece of it, another one, and the stages that run again for
     ),
     "train/ladder/tables.py": ("return ", "return None or ", {"ladder"}),
     "train/score/metrics.py": ("return ", "return 2 * ", TRAINING | LEARNT - {"predict", "submit"} | {"ladder"}),
-    "commands/report/gallery.py": ("return ", "return None or ", {"report"}),
+    "commands/report/clips.py": ("return ", "return None or ", {"report"}),
     "commands/report/templates/page.css": ("{", "{ color: red; ", {"report"}),
     "commands/export/graph.py": ("return ", "return None or ", {"export"}),
 }
