@@ -72,10 +72,10 @@ def test_a_score_that_could_not_be_measured_is_neither_better_nor_worse() -> Non
 
 def test_windows_have_columns_only_where_a_fold_has_some() -> None:
     table = runs(low=[0.5, 0.5, 0.5], high=[0.6, 0.6, 0.7])
-    assert "windows: cmAP" in rung_table(table, ["low"])[0]
-    assert "windows: cmAP" in step_table([compared(table, "high", "low")])[0]
+    assert "windows: cmAP" in rung_table(table, ["low"])
+    assert "windows: cmAP" in step_table([compared(table, "high", "low")])
     without = table.assign(**dict.fromkeys(WINDOWS, NAN))
-    assert "windows" not in "".join([*rung_table(without, ["low"]), *step_table([compared(without, "high", "low")])])
+    assert "windows" not in rung_table(without, ["low"]) + step_table([compared(without, "high", "low")])
 
 
 def test_a_line_of_the_table_has_mean_and_spread_in_the_units_of_its_head() -> None:
