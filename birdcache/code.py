@@ -61,7 +61,7 @@ STAGES = {
     "train": Stage("train.fit"),
     "predict": Stage("train.predict", "members folds ensemble predict"),
     "submit": Stage("train.submit", "members folds ensemble predict"),
-    "evaluate": Stage("train.evaluate", "members folds evaluate"),
+    "evaluate": Stage("train.evaluate", "members folds evaluate predict"),
     "report": Stage("commands.report.build", "evaluate report"),
     "export": Stage("commands.export", "export"),
     "ladder_members": Stage("train.ladder.members", "ladder train views"),

@@ -52,3 +52,15 @@ CONFUSIONS = CsvTable(
     {Col.LABEL: TEXT, Col.PREDICTED: TEXT, Col.RECORDINGS: COUNT, Col.CONFUSION: TEXT},
 )
 """The ensemble's most frequent mistakes out of fold: label, label given, and both as text."""
+
+CALIBRATION = CsvTable(
+    REPORTS / "evaluate" / "calibration.csv",
+    {"calibration": TEXT, "used": TEXT, "expected_error": NUMBER, "log_loss": NUMBER, "brier": NUMBER},
+)
+"""What each kind of calibration makes of the ensemble's out-of-fold scores."""
+
+RELIABILITY = CsvTable(
+    REPORTS / "evaluate" / "reliability.csv",
+    {"calibration": TEXT, Col.RECORDINGS: COUNT, "mean_score": NUMBER, "accuracy": NUMBER},
+)
+"""Recordings whose best class has a similar score, and how many of these are right, for each kind of calibration."""

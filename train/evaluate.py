@@ -11,6 +11,7 @@ from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
+from birdcache.params.model import Params
 from birdcache.params.sections import EvaluateParams
 from cache import report_tables, tables
 from cache.csv_files import write_csv
@@ -20,7 +21,7 @@ from train.data.member import read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import EVALUATION, REPORTS
 from train.score.blend import HeldOut
-from train.score.calibration import calibration_table
+from train.score.calibration import calibration_tables
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.score.markdown import markdown
 from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
@@ -38,7 +39,7 @@ def main() -> None:
     held = predicted.held
     predicted = predicted.with_ensemble(ensemble)
     windows = read_windows(labels, ensemble)
-    write_tables(predicted, held, windows, ensemble, params.evaluate)
+    write_tables(predicted, held, windows, ensemble, params)
     metrics: dict[str, Any] = {"out_of_fold": score_out_of_fold(predicted, params.evaluate)}
     metrics |= {data: score_windows(windows, data) for data in windows.measured}
     write_table("parameters", parameter_table([read_member(name) for name in names]))
@@ -49,19 +50,19 @@ def main() -> None:
         print(remark)
 
 
-def write_tables(
-    predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble, evaluate: EvaluateParams
-) -> None:
+def write_tables(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble, params: Params) -> None:
     """Write all tables but that of parameters."""
     classes = class_table(predicted)
-    confusions = confusion_table(predicted, ensemble.labels, evaluate.top_confusions)
+    confusions = confusion_table(predicted, ensemble.labels, params.evaluate.top_confusions)
     report_tables.PER_CLASS.write(classes, "%.4f")
     report_tables.CONFUSIONS.write(confusions)
+    kinds, bins = calibration_tables(held.blended(ensemble.blend), held, ensemble.calibration)
+    report_tables.RELIABILITY.write(bins, "%.4f")
     for name, table in {
         "members": member_table(predicted, held, windows, ensemble),
         "blends": blend_table(predicted, held, windows, ensemble),
-        "postprocessing": postprocessing_table(windows, ensemble),
-        "calibration": calibration_table(held.blended(ensemble.blend), held, ensemble.calibration),
+        "postprocessing": postprocessing_table(windows, ensemble, params.predict),
+        "calibration": kinds,
     }.items():
         write_table(name, table)
 

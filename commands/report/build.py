@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from birdcache.errors import run_stage
@@ -25,7 +24,7 @@ from commands.report.data_set import data_set
 from commands.report.media import Piece
 from commands.report.quality import quality
 from commands.report.results import PipelineResults, read_results
-from commands.report.timelines import timelines
+from commands.report.timelines import activity, by_hour, strips, timelines
 from commands.report.training import training
 from train.paths import REPORTS
 
@@ -41,19 +40,21 @@ def main() -> None:
     """Write reports/report.html, and the tables that `dvc plots` draws."""
     params = parameters.load()
     results = read_results()
-    rare_below = params.evaluate.rare_below
+    rare_below, counted = params.evaluate.rare_below, activity(results)
     sections: dict[str, Any] = {  # without pictures and sounds
         "results": results,
         "data": data_set(results, rare_below),
         "quality": quality(results, rare_below, params.report.resamples),
         "training": training(results),
+        "by_hour": by_hour(counted, results.names),
         "budget_mb": params.report.budget_mb,
     }
     page = fitted(sections, results, params).encode()
     with writing(PAGE):
         write_durably(PAGE, page)
     write_csv(sections["training"]["curves"], REPORTS / "trainings.csv", "%.6g")
-    write_csv(pd.DataFrame(sections["quality"]["calibration"].bins), REPORTS / "calibration.csv", "%.4f")
+    write_csv(sections["quality"]["bins"], REPORTS / "calibration.csv", "%.4f")
+    write_csv(counted, REPORTS / "activity.csv")
     print(f"{PAGE}: {len(page) / MB:.1f} MB; open it in a browser; it needs no network")
     if len(page) > params.report.budget_mb * MB:
         print(f"this exceeds report.budget_mb = {params.report.budget_mb:g}: tables and charts are never left out")
@@ -76,6 +77,7 @@ def pieces(results: PipelineResults, params: Params) -> dict[str, Any]:
         "mistakes": mistakes(results, report.clips, report.clip_s),
         "unsure": unsure(results, report.clips, report.clip_s),
         "timelines": timelines(results, report.soundscapes, report.soundscape_s),
+        "strips": strips(results),
         "gallery": gallery(results, report.gallery, report.clip_s),
     }
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from birdcache.arrays import Bools, Floats32, Floats64
 from birdcache.figures import STYLE
 
 SVG = "http://www.w3.org/2000/svg"
@@ -20,6 +22,7 @@ UNWANTED = {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}  # the style would apply to
 # for light and dark
 COLOURS = ("#3b7dd8", "#e07b39", "#3f9d69", "#b15fb5", "#c9a227", "#d0505a", "#5aa9b5", "#8a8f98")
 LONGEST_NAME = 26  # letters
+LEVELS = 10  # shades of a heat map
 NAMED_AT_MOST = 30  # classes with a bar or a row each; the names of more would be unreadable
 INK, FAINT = "#010203", "#010204"  # placeholders for the page's ink and grid
 IN_PAGE = {INK: "currentColor", FAINT: "var(--grid)"}
@@ -33,7 +36,6 @@ class Chart:
     id: str
     title: str
     alt: str
-    wide: bool = False
     svg: Markup = field(default=Markup(""))
 
 
@@ -92,3 +94,17 @@ def _attribute(value: str) -> str:
         value = value.replace(ours, in_the_page)
     value = re.sub(r"font-family: [^;]*; ?", "", value)
     return re.sub(r"(\d\.\d\d)\d+", r"\1", value)
+
+
+def shades(values_RC: Floats32 | Floats64) -> list[tuple[float, str]]:
+    """A heat map: each level of values from 0 to 1 but 0, with the path of its cells, of R rows and C columns."""
+    levels_RC = np.ceil(values_RC.clip(0, 1) * LEVELS)
+    return [(level / LEVELS, path(levels_RC == level)) for level in np.unique(levels_RC[levels_RC > 0]).tolist()]
+
+
+def path(is_RC: Bools, top: float = 0, height: float = 1) -> str:
+    """An SVG path, in columns and rows: a rectangle over each run of cells, from `top` within its row."""
+    edges_RC = np.diff(is_RC.astype(int), prepend=0, append=0)
+    (rows, starts), (_, ends) = (np.nonzero(edges_RC == edge) for edge in (1, -1))
+    runs = zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    return "".join(f"M{start} {row + top:g}H{end}v{height:g}H{start}z" for row, start, end in runs)

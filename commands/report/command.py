@@ -14,6 +14,7 @@ RESULTS = {
     "reports/evaluate/members.md": "gain of each member in the ensemble",
     "reports/evaluate/parameters.md": "parameters of the members, those that differ first",
     "reports/evaluate/postprocessing.md": "gain of each step of post-processing on the soundscapes",
+    "reports/activity.csv": "detections of each class by site, day and hour",
     "reports/train": "metrics of each member and fold, epoch by epoch",
     "reports/ladder.md": "gain of each rung of the ladder and of each technique",
     "reports/export.md": "bundle and pipeline compared: size, speed, scores",

@@ -16,14 +16,18 @@ from commands.report.charts import COLOURS, Chart, chart
 from commands.report.results import PipelineResults, read_report
 from commands.report.tables import Cell, Table, number, span, text, with_interval
 from train.score import bootstrap
-from train.score.calibration import Calibration, calibration
 from train.score.ensemble import ENSEMBLE
 from train.score.tables import EXAM, WINDOWS, Windows
 
 METRICS = {"accuracy": "accuracy", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "macro_f1": "macro F1"}
-RARE = "rare_ap"
-OF_WINDOWS = {WINDOWS: "Windows of held-out soundscapes", EXAM: "Soundscapes, per window"}
+RARE, RARE_NAME = "rare_ap", "AP of rare classes"
+TABLES = {
+    "out_of_fold": ("table-metrics", "Out of fold, per recording"),
+    WINDOWS: ("table-windows", "Windows of held-out soundscapes"),
+    EXAM: ("table-soundscapes", "Soundscapes, per window"),
+}
 TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000)  # recordings
+MEASURES = ("expected error", "log loss", "Brier score")  # of calibration
 SURE_SOUNDSCAPES = 5  # an interval over fewer says nothing
 
 
@@ -33,7 +37,8 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[s
     resampled = resample(results, resamples)
     rare_K = results.predicted.recordings < rare_below
     between = {name: each.intervals() | {RARE: each.of_classes(rare_K)} for name, each in resampled.items()}
-    classes, of_best = report_tables.PER_CLASS.read(), calibration(examples.primary, results.scores)
+    classes, kinds = report_tables.PER_CLASS.read(), report_tables.CALIBRATION.read()
+    bins = report_tables.RELIABILITY.read().merge(kinds)
     rows = class_rows(results, classes, resampled[ENSEMBLE].average_precision)
     is_rare = classes[Col.LABEL].isin(results.labels[Col.LABEL][rare_K])
     rare = [row for row, each in zip(rows, is_rare, strict=True) if each]
@@ -41,10 +46,10 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[s
     return {
         "headline": [(name, number(best[key], 3).text, span(between[ENSEMBLE][key])) for key, name in METRICS.items()],
         "metrics": [
-            metric_table(found["out_of_fold"], between, rare_below),
+            metric_table("out_of_fold", found["out_of_fold"], between, rare_below),
             *(
-                window_table(title, found[data], resample_windows(results.windows, data, resamples))
-                for data, title in OF_WINDOWS.items()
+                metric_table(data, found[data], resample_windows(results.windows, data, resamples), rare_below)
+                for data in (WINDOWS, EXAM)
                 if data in found
             ),
         ],
@@ -60,8 +65,9 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[s
             Table("table-per-class", "Each class, out of fold", rows, CLASS_HELP),
             confusion_table(results),
         ],
-        "charts": [*precision_chart(results, classes, rare_below), calibration_chart(of_best)],
-        "calibration": of_best,
+        "charts": [*precision_chart(results, classes, rare_below), calibration_chart(bins)],
+        "calibration": calibration_table(kinds),
+        "bins": bins.loc[bins["used"] == "yes", [Col.RECORDINGS, "mean_score", "accuracy"]],
         "resamples": resamples,
         "recordings": len(examples),
     }
@@ -90,34 +96,22 @@ def resample_windows(windows: Windows, data: str, resamples: int) -> dict[str, d
     }
 
 
-def metric_table(found: Mapping[str, Any], between: Mapping[str, Any], rare_below: int) -> Table:
-    """A row for each member and the ensemble, with 95 % intervals."""
-    name = "AP of rare classes"
-    rows = [_metric_row(member, each, between[member], METRICS | {RARE: name}) for member, each in found.items()]
-    explained = {name: f"mean of classes with fewer than {rare_below} recordings"}
-    return Table("table-metrics", "Out of fold, per recording", rows, explained, filtered=False)
-
-
-def window_table(title: str, found: Mapping[str, Any], between: Mapping[str, Mapping[str, bootstrap.Between]]) -> Table:
-    """Metrics over the windows with truth, with intervals if known."""
-    names = {key: name for key, name in METRICS.items() if key in found[ENSEMBLE]}
-    rows = [_metric_row(member, each, between.get(member, {}), names) for member, each in found.items()]
-    note = "Intervals are over whole soundscapes, since windows of one are alike." if between else ""
-    return Table(f"table-{title.split()[0].lower()}", title, rows, note=note, filtered=False)
-
-
-def _metric_row(
-    member: str, metrics: Mapping[str, float], between: Mapping[str, bootstrap.Between], names: Mapping[str, str]
-) -> dict[str, Cell]:
-    nothing = float("nan")
-    return {
-        "member": text(member, "total" if member == ENSEMBLE else ""),
-        **{
-            name: with_interval(metrics.get(key, nothing), between.get(key, (nothing, nothing)))
-            for key, name in names.items()
-        },
-        "classes scored": number(metrics["classes_scored"]),
-    }
+def metric_table(data: str, found: Mapping[str, Any], between: Mapping[str, Any], rare_below: int) -> Table:
+    """A row for each member and the ensemble, with 95 % intervals where they are known."""
+    (name, title), unknown = TABLES[data], (float("nan"), float("nan"))
+    measured = {key: metric for key, metric in (METRICS | {RARE: RARE_NAME}).items() if key in found[ENSEMBLE]}
+    rows = [
+        {"member": text(member, "total" if member == ENSEMBLE else "")}
+        | {
+            metric: with_interval(of[key], between.get(member, {}).get(key, unknown))
+            for key, metric in measured.items()
+        }
+        | {"classes scored": number(of["classes_scored"])}
+        for member, of in found.items()
+    ]
+    explained = {RARE_NAME: f"mean of classes with fewer than {rare_below} recordings"}
+    whole = "Intervals are over whole soundscapes, since windows of one are alike."
+    return Table(name, title, rows, explained, whole if data in (WINDOWS, EXAM) and between else "", filtered=False)
 
 
 CLASS_HELP = {"average precision": "with its 95 % interval"}
@@ -186,17 +180,34 @@ def precision_chart(results: PipelineResults, classes: pd.DataFrame, rare_below:
     return [drawn]
 
 
-def calibration_chart(found: Calibration) -> Chart:
-    """Accuracy of the ensemble's best class against its score."""
-    told = (f"score {each.mean_score:.2f}: {each.accuracy:.0%} of {each.recordings} right" for each in found.bins)
+def calibration_table(kinds: pd.DataFrame) -> Table:
+    """What each kind of calibration makes of the scores; smaller is better everywhere."""
+    rows = [
+        {"calibration": text(kind, "total" if used == "yes" else ""), "used": text(used)}
+        | {name: number(value, 4) for name, value in zip(MEASURES, values, strict=True)}
+        for kind, used, *values in kinds.itertuples(index=False)
+    ]
+    return Table("table-calibration", "Before and after calibration", rows, filtered=False)
+
+
+def calibration_chart(bins: pd.DataFrame) -> Chart:
+    """Accuracy of the ensemble's best class against its score, by kind of calibration; counts of the used one."""
+    used = bins[bins["used"] == "yes"]
+    told = (f"score {row.mean_score:.2f}: {row.accuracy:.0%} of {row.recordings} right" for row in used.itertuples())
     alt = f"Share of recordings whose best class is right. {'; '.join(told)}."
-    drawn = Chart("chart-calibration", f"Calibration (expected error {found.error:.3f})", alt)
+    drawn = Chart("chart-calibration", f"Calibration (expected error {used['expected_error'].iloc[0]:.3f})", alt)
     with chart(drawn) as axes:
         axes.plot([0, 1], [0, 1], "--", color=COLOURS[7], linewidth=1, label="score = share that is right")
-        points = [(each.mean_score, each.accuracy) for each in found.bins]
-        axes.plot(*zip(*points, strict=True), "o-", color=COLOURS[0], label="ensemble")
-        for each, point in zip(found.bins, points, strict=True):
-            axes.annotate(f"{each.recordings}", point, (5, -9), textcoords="offset points", fontsize=7.5)
+        for (kind, of_kind), colour, mark in zip(bins.groupby("calibration", sort=False), COLOURS, "os^", strict=False):
+            style: dict[str, Any] = {
+                "color": colour,
+                "markersize": 5,
+                "linewidth": 2 if kind in set(used["calibration"]) else 1,
+            }
+            axes.plot(of_kind["mean_score"], of_kind["accuracy"], f"{mark}-", label=f"calibration {kind}", **style)
+        for row in used.itertuples():
+            point = row.mean_score, row.accuracy
+            axes.annotate(f"{row.recordings}", point, (5, -9), textcoords="offset points", fontsize=7.5)
         axes.set(xlim=(0, 1), ylim=(0, 1.12), xlabel="score of the best class", ylabel="share that is right")
-        axes.legend(frameon=False, loc="lower right", fontsize=8)
+        axes.legend(frameon=False, loc="best", fontsize=8)
     return drawn

@@ -102,19 +102,21 @@ def cross_calibrated(scores_NK: Floats32, held: HeldOut, kind: CalibrationKind) 
     return result
 
 
-def calibration_table(scores_NK: Floats32, held: HeldOut, used: CalibrationKind) -> pd.DataFrame:
-    """What each kind of calibration does to blended out-of-fold scores, each fold by the others."""
-    primary_N, rows = held.truth.argmax(axis=1), []
+def calibration_tables(scores_NK: Floats32, held: HeldOut, used: CalibrationKind) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each kind of calibration does to blended out-of-fold scores, each fold by the others; and its bins."""
+    primary_N, rows, bins = held.truth.argmax(axis=1), [], []
     for kind in KINDS:
         calibrated_NK = cross_calibrated(scores_NK, held, kind)
         wrong_C = 1 - likelihoods(calibrated_NK, held.truth, held.known)
+        found = calibration(primary_N, calibrated_NK)
+        bins += [(kind, *each) for each in found.bins]
         rows.append(
             {
                 "calibration": kind,
                 "used": "yes" if kind == used else "no",
-                "expected_error": calibration(primary_N, calibrated_NK).error,
+                "expected_error": found.error,
                 "log_loss": log_loss(calibrated_NK, held.truth, held.known),
                 "brier": float((wrong_C**2).mean()),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), pd.DataFrame(bins, columns=["calibration", *Bin._fields])

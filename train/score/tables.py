@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from birdcache.arrays import Bools, Floats32, Ints
+from birdcache.params.sections import PredictParams
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from birdcache.predict.postprocess import PostProcessing, by_soundscape
 from train.paths import SCORES
@@ -16,10 +17,11 @@ from train.score.blend import BLENDS, Blend, HeldOut, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold
+from train.score.species import with_species
 from train.score.truth import WindowTruth, read_held_out, read_truth
 
 Scores = dict[str, dict[str, float]]  # on which data -> metric -> value
-WINDOWS, EXAM = "windows", "soundscapes"
+WINDOWS, EXAM, LIST = "windows", "soundscapes", "species list"
 USUAL = PostProcessing(smoothing=0.1, file_max=1.0)  # tried for a step that is off
 
 
@@ -135,24 +137,25 @@ def blend_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble:
     return pd.DataFrame(rows)
 
 
-def postprocessing_table(windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
+def postprocessing_table(windows: Windows, ensemble: Ensemble, predict: PredictParams) -> pd.DataFrame:
     """The gain of each step over one clip a window, and of all enabled steps together; empty without a truth.
 
-    Of smoothing and the file's maximum a usual value is tried where it is off.
+    Of smoothing and the file's maximum a usual value is tried where it is off. A list of species, if there is one,
+    gains over all the others together.
     """
     columns, rows = ["data", "step", "used", "macro_roc_auc", "auc_gain", "cmap", "cmap_gain"], []
-    steps = _steps(windows, ensemble) if windows.measured else []
+    steps = _steps(windows, ensemble, predict) if windows.measured else []
     for data in windows.measured:
-        plain = windows.metrics(_plain(windows, ensemble), data)
+        plain, whole = (windows.metrics(each, data) for each in (_plain(windows, ensemble), windows.scores[ENSEMBLE]))
         for step, is_used, scores_NK in steps:
-            metrics = windows.metrics(scores_NK, data)
+            metrics, before = windows.metrics(scores_NK, data), whole if step.startswith(LIST) else plain
             auc, cmap = metrics["macro_roc_auc"], metrics["cmap"]
             used = "yes" if is_used else "no"
-            rows.append((data, step, used, auc, auc - plain["macro_roc_auc"], cmap, cmap - plain["cmap"]))
+            rows.append((data, step, used, auc, auc - before["macro_roc_auc"], cmap, cmap - before["cmap"]))
     return pd.DataFrame(rows, columns=columns)
 
 
-def _steps(windows: Windows, ensemble: Ensemble) -> list[tuple[str, bool, Floats32]]:
+def _steps(windows: Windows, ensemble: Ensemble, predict: PredictParams) -> list[tuple[str, bool, Floats32]]:
     """Each step: what it is, whether it is on, and the scores that it alone leads to."""
     cutting, post = ensemble.cutting, ensemble.post
     smoothing, file_max = post.smoothing or USUAL.smoothing, post.file_max or USUAL.file_max
@@ -168,6 +171,9 @@ def _steps(windows: Windows, ensemble: Ensemble) -> list[tuple[str, bool, Floats
         (f"file maximum ** {file_max:g}", post.file_max > 0, _plain(windows, ensemble, loud)),
         ("all that is used", True, windows.scores[ENSEMBLE]),
     ]
+    listed_NK = with_species(predict, windows.scores[ENSEMBLE], windows.clips)  # as they are without a list
+    if predict.species is not None:
+        steps.append((f"{LIST} {predict.species}, weight {predict.species_weight:g}", True, listed_NK))
     return steps
 
 

@@ -10,7 +10,7 @@ from birdcache.arrays import Bools, Floats32
 from birdcache.params.sections import CalibrationKind
 from birdcache.predict.calibrator import UNCALIBRATED, logits_of
 from train.score.blend import HeldOut
-from train.score.calibration import KINDS, calibration, calibration_table, cross_calibrated, fit_calibrator
+from train.score.calibration import KINDS, calibration, calibration_tables, cross_calibrated, fit_calibrator
 from train.score.metrics import window_metrics
 
 
@@ -129,9 +129,15 @@ def test_a_fold_is_calibrated_by_the_others(timid: HeldOut) -> None:
 
 
 def test_the_table_compares_all_kinds(timid: HeldOut) -> None:
-    table = calibration_table(timid.scores[0], timid, "shared").set_index("calibration")
+    table, bins = calibration_tables(timid.scores[0], timid, "shared")
+    table = table.set_index("calibration")
     assert table["used"].to_dict() == {"none": "no", "shared": "yes", "class": "no"}
     wrong = timid.scores[0] - timid.truth
     assert table["brier"]["none"] == pytest.approx((wrong**2).mean(), rel=1e-4)
     assert table["log_loss"]["shared"] < 0.8 * table["log_loss"]["none"]
     assert table["brier"]["shared"] < table["brier"]["none"]
+    for kind in KINDS:
+        of_kind = bins[bins["calibration"] == kind]
+        expected = calibration(timid.truth.argmax(axis=1), cross_calibrated(timid.scores[0], timid, kind))
+        assert [tuple(row) for row in of_kind.iloc[:, 1:].to_numpy()] == [tuple(each) for each in expected.bins]
+        assert table["expected_error"][kind] == expected.error

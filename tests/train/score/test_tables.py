@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from birdcache.arrays import Floats32
+from birdcache.params import load as parameters
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
-from tests.train.test_evaluate import PRIMARY, plain_ensemble, predicted
+from tests.fixtures.tiny import ROOT
+from tests.train.test_evaluate import LABELS, PRIMARY, plain_ensemble, predicted
 from train.score.blend import Blend, equal, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.markdown import markdown
@@ -21,6 +24,15 @@ from train.score.tables import Windows, blend_table, member_table, postprocessin
 from train.score.truth import WindowTruth
 
 MEMBERS = ("one", "two", "three")
+PREDICT = parameters.load(ROOT / "params.yaml").predict  # without a list of species
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of soundscapes, without a date, below the current directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("data/tables").mkdir(parents=True)
+    Path("data/tables/soundscapes.csv").write_text("soundscape,site,date,time\ndawn,,,\ndusk,,,\n")
 
 
 @pytest.fixture
@@ -130,7 +142,7 @@ def test_blends_stand_side_by_side(out_of_fold: OutOfFold, windows: Windows, ens
 
 
 def test_each_step_is_measured_by_itself_and_all_that_are_used_together(windows: Windows, ensemble: Ensemble) -> None:
-    table = postprocessing_table(windows, ensemble).set_index("step")
+    table = postprocessing_table(windows, ensemble, PREDICT).set_index("step")
     mean, clips = Blend("mean"), windows.clips
     plain = mean(clips.scores[:, 0, [0, 2, 4, 6, 7, 9, 11, 13]], equal(3))
     moved = mean(clips.scores[:, :, [0, 2, 4, 6, 7, 9, 11, 13]].mean(axis=1), equal(3))
@@ -157,7 +169,7 @@ def test_what_is_off_has_no_row_unless_it_costs_nothing_to_try(ensemble: Ensembl
     plain = ensemble.model_copy(update={"hop_s": 5.0, "shifts_s": [], "smoothing": 0.0})
     windows = windows_of(ensemble, has_truth=True)
     windows = replace(windows, clips=ClipScores.of(MEMBERS, [("a", 20.0), ("b", 20.0)], scores, Cutting(5.0, 5.0)))
-    table = postprocessing_table(windows, plain)
+    table = postprocessing_table(windows, plain, PREDICT)
     assert table["step"].tolist() == [
         "one clip a window",
         "smoothing 0.1",
@@ -169,9 +181,31 @@ def test_what_is_off_has_no_row_unless_it_costs_nothing_to_try(ensemble: Ensembl
 
 def test_without_a_truth_the_table_of_steps_is_empty(ensemble: Ensemble) -> None:
     windows = without_truth(windows_of(ensemble, has_truth=False))
-    table = postprocessing_table(windows, ensemble)
+    table = postprocessing_table(windows, ensemble, PREDICT)
     assert table.empty
     assert markdown(table).splitlines()[0].startswith("| data | step | used | macro_roc_auc |")
+
+
+def test_a_list_of_species_gains_over_all_that_is_used_without_it(windows: Windows, ensemble: Ensemble) -> None:
+    Path("species").mkdir()
+    Path("species/marsh.txt").write_text("jay\nowl\nrobin\n")
+    named = "".join(f"{number},{label},,,,3\n" for number, label in enumerate(LABELS))
+    Path("data/tables/labels.csv").write_text(f"index,label,scientific_name,common_name,class_name,recordings\n{named}")
+    both = replace(windows, truths={"windows": windows.truths["soundscapes"], **windows.truths})
+    listed = PREDICT.model_copy(update={"species": "marsh.txt", "species_weight": 0.5})
+    rows = postprocessing_table(both, ensemble, listed).to_dict("records")
+    assert [row["data"] for row in rows] == ["windows"] * 7 + ["soundscapes"] * 7
+    used = windows.scores[ENSEMBLE]
+    expected = window_metrics(
+        windows.truth[windows.has_truth], (used * np.array([1, 1, 1, 0.5], np.float32))[windows.has_truth]
+    )
+    before = window_metrics(windows.truth[windows.has_truth], used[windows.has_truth])
+    for row in (rows[6], rows[13]):
+        assert (row["step"], row["used"]) == ("species list marsh.txt, weight 0.5", "yes")
+        assert row["cmap"] == pytest.approx(expected["cmap"])
+        assert row["cmap_gain"] == pytest.approx(expected["cmap"] - before["cmap"])
+        assert row["auc_gain"] == pytest.approx(expected["macro_roc_auc"] - before["macro_roc_auc"])
+    assert rows[5]["cmap_gain"] != 0, "so that a gain over one clip a window would be another one"
 
 
 def test_tables_for_people_have_four_digits_and_no_nan() -> None:
