@@ -76,7 +76,9 @@ def _listed(commands: dict[str, Command]) -> str:
 def _add_init(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--demo", action="store_true", help="the built-in synthetic dawn chorus")
-    source.add_argument("--birdclef", metavar="ROOT", type=Path, help="folder with train.csv and train_audio/")
+    source.add_argument(
+        "--birdclef", metavar="ROOT", type=Path, help="any year's BirdCLEF, or train.csv and train_audio/"
+    )
     source.add_argument("--folders", metavar="ROOT", type=Path, help="folder with one folder of recordings per class")
     source.add_argument(
         "--annotations", metavar="ROOT", type=Path, help="folder of recordings that the tables in annotations/ name"

@@ -57,9 +57,7 @@ def birdclef_facts(root: Path) -> DataFacts:
     """Read the facts of a data set as any year's BirdCLEF is downloaded, and tell what was found and is left out."""
     table_path = birdclef.table_path(root, None)
     if not table_path.is_file():
-        raise CommandError(
-            f"{root}: holds no {' or '.join(birdclef.TABLES)}, which --birdclef needs, beside train_audio/"
-        )
+        raise CommandError(f"{root}: --birdclef needs {' or '.join(birdclef.TABLES)} there, and train_audio/")
     bounds = Bounds(root, "anywhere")  # only rows are counted here; data.links is checked by stage recordings
     read = read_user_table(table_path, ["primary_label"], ["fold"], bounds)
     read.refuse([])

@@ -108,3 +108,7 @@ def test_a_year_goes_through_dvc_repro_to_the_form_of_its_submission(
     assert submission["row_id"].tolist() == row_ids
     metrics = json.loads(Path("reports/metrics.json").read_text())
     assert metrics["out_of_fold"]["ensemble"]["macro_roc_auc"] > 0.3
+    assert ("windows" in metrics) == (year in WINDOWS)
+    if year in WINDOWS:
+        assert metrics["windows"]["ensemble"]["classes_scored"] >= 3
+        assert 0 <= metrics["windows"]["ensemble"]["macro_roc_auc"] <= 1

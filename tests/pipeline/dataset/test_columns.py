@@ -102,3 +102,18 @@ def test_keys_of_tables_are_refused_where_no_table_is_read(data_params: MakePara
 def test_unknown_columns_are_refused(data_params: MakeParams, columns: object) -> None:
     with pytest.raises(ValidationError):
         data_params(columns=columns)
+
+
+def test_a_source_may_be_a_download_of_xeno_canto(birdclef: Path, data_params: MakeParams) -> None:
+    Path("xc").mkdir()
+    for number in range(2):
+        (birdclef / f"train_audio/wren/XC{2 + number}.ogg").rename(f"xc/XC{number}.ogg")
+    rows = ["gen,sp,file-name,q", "Troglodytes,troglodytes,XC0.ogg,B", "Corvus,corax,XC1.ogg,A"]
+    Path("xc/downloads.csv").write_text("\n".join(rows) + "\n")
+    rows = [row for row in (birdclef / "train.csv").read_text().splitlines() if "wren" not in row.split(",")[0]]
+    (birdclef / "train.csv").write_text("\n".join(rows) + "\n")
+    source: dict[str, Any] = {"layout": "birdclef", "root": "xc", "table": "downloads.csv", "columns": "xeno-canto"}
+    source["labels"] = {"Troglodytes_troglodytes": "wren"}
+    table = read_metadata(data_params(sources={"xc": source}, soundscape_truth=None)).recordings
+    found = table.loc[table["source"] == "xc", ["recording", "path", "label", "rating"]].to_numpy().tolist()
+    assert found == [["xc/XC0.ogg", "xc/XC0.ogg", "wren", 4], ["xc/XC1.ogg", "xc/XC1.ogg", "Corvus_corax", 5]]
