@@ -101,8 +101,8 @@ def _strip(results: PipelineResults, data: str, rows: Ints) -> Piece:
     names = [results.names[results.ensemble.labels[k]] for k in shown]
     found = {
         "shades": shades(scores_RW),
-        "called": path(called_RW, 0, 0.2),
-        "heard": path(sings_RW, 0.7, 0.3),
+        "called": path(called_RW, 0.1, 0.2),
+        "heard": path(sings_RW, 0.65, 0.25),
         "unknown": path(~truth.known[rows][None]),
         "rows": list(zip(names, np.stack([each.sum(axis=1) for each in kinds], axis=1).tolist(), strict=True)),
         "told": [int(each.sum()) for each in kinds],

@@ -16,6 +16,7 @@ from birdcache.predict.postprocess import Cutting
 from cache import report_tables, tables
 from commands.report import build
 from commands.report.charts import path, shades
+from commands.report.data_set import fold_table
 from commands.report.results import PipelineResults
 from commands.report.timelines import activity, by_hour, strips
 from tests.conftest import TinyProject
@@ -164,8 +165,8 @@ def test_a_strip_shows_scores_truth_and_detections_and_counts_only_where_the_tru
     (strip,) = strips(results_of({"a": ["jay", "", "jay wren", "jay wren"]}))
     assert strip["rows"] == [("Common jay", [1, 2, 1]), ("Common owl", [0, 1, 0]), ("Common wren", [0, 0, 1])]
     assert strip["told"] == [1, 3, 2]
-    assert cells(strip["called"]) == [(0, 0, 1, 0.2), (2, 0, 4, 0.2), (2, 2, 4, 0.2)]
-    assert cells(strip["heard"]) == [(0, 0.7, 2, 0.3), (0, 1.7, 1, 0.3)]
+    assert cells(strip["called"]) == [(0, 0.1, 1, 0.2), (2, 0.1, 4, 0.2), (2, 2.1, 4, 0.2)]
+    assert cells(strip["heard"]) == [(0, 0.65, 2, 0.25), (0, 1.65, 1, 0.25)]
     assert cells(strip["unknown"]) == [(3, 0, 4, 1)]
     levels = {level: cells(each) for level, each in strip["shades"]}
     assert levels == {
@@ -220,6 +221,26 @@ def test_the_page_has_held_out_windows_with_intervals_strips_and_a_heat_map(
     build.main()
     page = Path("reports/report.html").read_text()
     assert page.count("Only 0 soundscapes: more would make this page larger") == 2, "with sound, and strips"
+
+
+def test_the_table_of_folds_has_recordings_and_windows_side_by_side(folder: Path) -> None:
+    values = dict(zip(report_tables.FOLD_SUMMARY.columns, [0, 9, 0.25, 5, 4, 3, 1, 0, 2, 1, 24, 7], strict=True))
+    report_tables.FOLD_SUMMARY.write(pd.DataFrame([values]))
+    (row,) = fold_table().rows
+    assert {name: cell.text for name, cell in row.items()} == {
+        "fold": "0",
+        "recordings": "9",
+        "hours": "0.25",
+        "groups": "5",
+        "authors": "4",
+        "labels": "3",
+        "labels without": "1",
+        "labels untrained": "0",
+        "soundscapes": "2",
+        "sites": "1",
+        "windows": "24",
+        "window labels": "7",
+    }
 
 
 @pytest.mark.slow
