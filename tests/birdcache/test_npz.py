@@ -76,7 +76,7 @@ def test_a_missing_file_is_told_in_words(tmp_path: Path) -> None:
 def test_files_are_written_durably_everywhere() -> None:
     """Files of a folder that is itself replaced once it is complete may be written as they come."""
     short = {"write_text", "write_bytes", "savez", "savez_compressed", "savefig"}
-    in_a_new_folder = {"cache/part.py", "cache/store_writer.py", "cache/part_writer.py", "pipeline/synthetic/ogg.py"}
+    in_a_new_folder = {"cache/part.py", "cache/store_writer.py", "cache/part_writer.py", "pipeline/synthetic/scene.py"}
     to_memory = {
         "birdcache/figures.py",
         "birdcache/npz.py",
