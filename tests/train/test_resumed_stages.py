@@ -254,6 +254,7 @@ def test_a_training_is_told_apart_by_each_thing_that_decides_it(split: TrainingS
         "view": with_member(view=member.view.model_copy(update={"hop": 99})),
         "recordings to train on": replace(split, trained=fewer),
         "recordings to validate on": replace(split, validated=fewer),
+        "windows of soundscapes": replace(split, windows=fewer),
         "pseudo-labels": with_pseudo(split, 0.5),
         "store of soundscapes": replace(split, soundscapes_digest="1"),
     }
