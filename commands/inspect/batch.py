@@ -140,16 +140,10 @@ def _mixed_in(number: int, batch: FirstBatch, split: TrainingSplit) -> Iterator[
 
 
 def _recording(row: int, split: TrainingSplit) -> str:
-    return Path(split.trained.names[_example(row, split)]).name
+    return Path(split.told(row)[0]).name
 
 
 def _labels(row: int, split: TrainingSplit) -> str:
     """Primary label, and the secondary ones in brackets."""
-    example, labels = _example(row, split), split.trained.labels
-    others = [label for label, held in zip(labels, split.trained.secondary[example], strict=True) if held]
-    return str(labels[split.trained.primary[example]]) + "".join(f" ({label})" for label in others)
-
-
-def _example(row: int, split: TrainingSplit) -> int:
-    """Number of the training example in a row of the store."""
-    return int(np.flatnonzero(split.trained.rows == row)[0])
+    primary, *others = split.told(row)[1] or ["labelled windows"]
+    return primary + "".join(f" ({label})" for label in others)

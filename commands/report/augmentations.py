@@ -64,12 +64,12 @@ def _examples_of(results: PipelineResults, name: str, member: ResolvedMember, ma
     shown.append(("as in training", ("all of them, drawn at random for the first epoch", ""), augment))
     clips: list[dict[str, Any]] = []
     for word, (settings, share), each in shown:
-        image_TM, number = clip_of(split, model, index, each)
+        image_TM, row = clip_of(split, model, index, each)
         alt = f"Clip as the model of member {name} sees it, {word}"
         drawn = picture(image_TM, each_of(member.view)[0], 0.0, alt)
         clips.append({"name": word, "settings": settings, "share": share, "picture": drawn})
-    recording, label = split.trained.names[number], split.trained.labels[int(split.trained.primary[number])]
-    title = f"{results.names[label]}, recording {recording}"
+    recording, labels = split.told(row)
+    title = f"{results.names[labels[0]]}, recording {recording}" if labels else f"soundscape {recording}"
     off = [word for key, word in WORDS.items() if key not in used]
     size = sum(len(each["picture"].uri) for each in clips)
     return {"member": name, "title": title, "clips": clips, "off": off, "bytes": size}
@@ -80,14 +80,13 @@ def clip_of(split: TrainingSplit, model: Classifier, index: int, augment: Augmen
 
     Returns
     -------
-    Its first channel, (T, M), and the number of the recording from which it is cut.
+    Its first channel, (T, M), and the row of the frames from which it is cut.
     """
     recipe = split.member.recipe.model_copy(update={"augment": augment})
     batches = replace(split, member=split.member.model_copy(update={"recipe": recipe})).batches(model)
     plan = batches.planner.plan(0, np.array([index]), batches.planner.sampler.epoch(0))
     values, inputs = batches.read(plan)
-    recording = int(np.flatnonzero(split.trained.rows == plan.row[0, CLIP])[0])
-    return batches.augment(values, inputs).clips[0, 0].float().T.numpy(), recording
+    return batches.augment(values, inputs).clips[0, 0].float().T.numpy(), int(plan.row[0, CLIP])
 
 
 def switched_off(augment: AugmentParams) -> AugmentParams:

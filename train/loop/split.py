@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from birdcache.errors import TrainError
@@ -59,6 +60,16 @@ class TrainingSplit:
             "store of soundscapes": self.soundscapes_digest,
             **environment(),
         }
+
+    def told(self, row: int) -> tuple[str, list[str]]:
+        """The recording in a row of all frames and its labels, the primary one first; or a soundscape, and none."""
+        found = np.flatnonzero(self.trained.rows == row)
+        if not len(found):
+            names = {} if self.windows is None else dict(zip(self.windows.rows, self.windows.names, strict=True))
+            return names.get(row, "a soundscape"), []
+        examples, number = self.trained, int(found[0])
+        numbers = [int(examples.primary[number]), *np.flatnonzero(examples.secondary[number]).tolist()]
+        return examples.names[number], [examples.labels[label] for label in numbers]
 
     def model(self) -> Classifier:
         """The member's model before its first step."""

@@ -242,11 +242,10 @@ def test_an_override_changes_only_the_keys_that_it_names() -> None:
     loaded = params.load(tiny.ROOT / "params.yaml")
     plain, overridden = loaded.train["regularised"], loaded.recipe_of("pcen")
     assert (overridden.augment.gain_db, overridden.dynamic_range_db) == (0.0, 0.0)
-    changed = overridden.model_dump() | {
-        "augment": plain.augment.model_dump(),
-        "dynamic_range_db": plain.dynamic_range_db,
-    }
+    keys = ("epochs", "dynamic_range_db", "augment", "loss", "sampling")
+    changed = overridden.model_dump() | {key: plain.model_dump()[key] for key in keys}
     assert changed == plain.model_dump()
+    assert overridden.loss == plain.loss.model_copy(update={"kind": "bce"})
 
 
 def test_frames_cover_a_duration() -> None:

@@ -273,3 +273,17 @@ def test_lines_tell_of_windows_and_a_class_that_only_they_hold_is_learnt(
     assert "20% of the clips are 17 labelled windows of 3 soundscapes" in lines
     assert not [line for line in lines if "cannot be learned" in line]
     assert [line for line in split_lines(some, examples, recipe, windows) if "no recording of bird2" in line]
+
+
+def test_a_row_tells_its_recording_and_labels_or_its_soundscape(split: Callable[[int], TrainingSplit]) -> None:
+    one = split(0)
+    row, primary = int(one.trained.rows[1]), one.trained.labels[one.trained.primary[1]]
+    name, (first, *others) = one.told(row)
+    assert (name, first) == (one.trained.names[1], primary)
+    assert set(others) == {
+        label for label, held in zip(one.trained.labels, one.trained.secondary[1], strict=True) if held
+    }
+    assert one.windows is not None
+    assert {one.told(window)[0] for window in one.windows.rows} == set(one.windows.names)
+    assert one.told(int(one.windows.rows[0]))[1] == []
+    assert one.told(10**6) == ("a soundscape", [])
