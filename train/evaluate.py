@@ -63,6 +63,7 @@ def write_tables(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble
         "blends": blend_table(predicted, held, windows, ensemble),
         "postprocessing": postprocessing_table(windows, ensemble, params.predict),
         "calibration": kinds,
+        "window_classes": window_class_table(windows, ensemble.labels),
     }.items():
         write_table(name, table)
 
@@ -104,6 +105,18 @@ def class_table(predicted: OutOfFold) -> pd.DataFrame:
         roc_auc=class_roc_auc(predicted.truth, scores_NK, ~predicted.examples.unjudged),
     )
     return table.dropna(subset=[Col.AVERAGE_PRECISION]).sort_values(Col.AVERAGE_PRECISION, ascending=False)
+
+
+def window_class_table(windows: Windows, labels: list[str]) -> pd.DataFrame:
+    """The ensemble's figures of each class on windows with a truth, and in how many of these it is heard."""
+    rows: list[tuple[object, ...]] = []
+    for data in windows.measured:
+        truth = windows.truths[data]
+        sings_NK, scores_NK = truth.sings[truth.known], windows.scores[ENSEMBLE][truth.known]
+        cells = sings_NK, scores_NK, np.ones_like(sings_NK)
+        figures = class_average_precision(*cells), class_roc_auc(*cells)
+        rows += zip([data] * len(labels), labels, sings_NK.sum(axis=0), *figures, strict=True)
+    return pd.DataFrame(rows, columns=["data", Col.LABEL, "windows", Col.AVERAGE_PRECISION, Col.ROC_AUC])
 
 
 def confusion_table(predicted: OutOfFold, labels: list[str], most: int) -> pd.DataFrame:

@@ -29,12 +29,7 @@ from birdcache.user_tables import read_header, read_user_table
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import annotated
 from pipeline.dataset.birdclef import UNLISTED, audio_folder
-from pipeline.dataset.folders import (
-    alike_warning,
-    few,
-    list_soundscapes,
-    soundscape_folders,
-)
+from pipeline.dataset.folders import alike_warning, few, list_soundscapes, soundscape_folders
 from pipeline.dataset.matches import label_warnings, unlisted_warnings, window_warnings
 from pipeline.dataset.sources import read_listed, read_sources, root_folder
 from pipeline.dataset.window_labels import NO_CALL, heard_labels, read_windows

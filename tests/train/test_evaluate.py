@@ -16,7 +16,14 @@ from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, by_soundscape
 from tests.fixtures.windows import write_windows as label_windows
 from train.data.examples import Examples
-from train.evaluate import class_table, confusion_table, print_summary, score_out_of_fold, score_windows
+from train.evaluate import (
+    class_table,
+    confusion_table,
+    print_summary,
+    score_out_of_fold,
+    score_windows,
+    window_class_table,
+)
 from train.paths import SCORES
 from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.out_of_fold import OutOfFold, read_out_of_fold
@@ -169,9 +176,23 @@ def test_only_windows_with_a_truth_are_scored(project: Path) -> None:
     assert metrics["one"] == {"macro_roc_auc": 1, "classes_scored": 1, "cmap": 1}
 
 
+def test_each_class_has_its_figures_on_windows_with_a_truth(project: Path) -> None:
+    scores = np.zeros((2, 4, 4), np.float32)
+    scores[:, :, 2] = [0.9, 0.8, 0.7, 0.95]  # of a robin, which sings in the first and the third; the last has no truth
+    write_windows("dawn_5,robin\ndawn_10,\ndawn_15,robin\n", [("dawn", 15.0), ("dusk", 5.0)], scores)
+    table = window_class_table(read_windows(LABELS, plain_ensemble()), LABELS).set_index("label")
+    assert set(table["data"]) == {"soundscapes"}
+    assert table["windows"].to_dict() == dict.fromkeys(LABELS, 0) | {"robin": 2}
+    assert table["average_precision"]["robin"] == pytest.approx((1 + 2 / 3) / 2)
+    assert table["roc_auc"]["robin"] == pytest.approx(0.5)
+    assert table["average_precision"].isna().sum() == len(LABELS) - 1
+
+
 def test_without_truth_nothing_is_told_about_a_window(project: Path) -> None:
     write_windows("", [("dawn", 5.0)], np.zeros((2, 1, 4), np.float32))
-    assert not read_windows(LABELS, plain_ensemble()).has_truth.any()
+    windows = read_windows(LABELS, plain_ensemble())
+    assert not windows.has_truth.any()
+    assert window_class_table(windows, LABELS).empty
 
 
 def test_labelled_windows_of_soundscapes_that_a_trained_fold_holds_out_are_measured_beside_the_exam(
