@@ -53,14 +53,19 @@ def copy_of_the_code(root: Path) -> None:
     shutil.copytree(tiny.ROOT / ".dvc/plots", root / ".dvc/plots")
 
 
+def start_git(root: Path) -> None:
+    """A repository with a first commit."""
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "start"]):
+        subprocess.run([*git, *arguments], cwd=root, check=True)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that `dvc repro` has just finished; one member on each view, two folds."""
     root = tmp_path_factory.mktemp("project")
     copy_of_the_code(root)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "start"]):
-        subprocess.run([*git, *arguments], cwd=root, check=True)
+    start_git(root)
     tiny.write_data(root / "chorus")
     raw = tiny.tiny_params("chorus")
     raw["train"]["demo"] |= {"epochs": 2}

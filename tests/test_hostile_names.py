@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures import tiny
-from tests.test_dvc import copy_of_the_code
+from tests.test_dvc import copy_of_the_code, start_git
 
 pytestmark = pytest.mark.slow
 
@@ -26,9 +26,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("house") / "clone"
     root.mkdir()
     copy_of_the_code(root)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "start"]):
-        subprocess.run([*git, *arguments], cwd=root, check=True)
+    start_git(root)
     (root.parent / "outside.zarr").mkdir()
     for name in ("outside/0", "outside/1", "outside.zarr", "outside.bundle"):
         (root.parent / name).mkdir(parents=True, exist_ok=True)

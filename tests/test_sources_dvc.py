@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.fixtures import tiny
-from tests.test_dvc import copy_of_the_code, dvc
+from tests.test_dvc import copy_of_the_code, dvc, start_git
 
 pytestmark = pytest.mark.slow
 STAGES = ("folds", "spectrograms@mel")
@@ -21,9 +20,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose params.yaml is of before there were sources, as far as its folds."""
     root = tmp_path_factory.mktemp("sources")
     copy_of_the_code(root)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "start"]):
-        subprocess.run([*git, *arguments], cwd=root, check=True)
+    start_git(root)
     tiny.write_data(root / "chorus")
     for number in range(2):
         tiny.write_audio(root / f"noise/{number}.ogg", tiny.song(100, 2 + number, np.random.default_rng(number)))

@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from birdcache.errors import CommandError
 from birdcache.figures import BLUE, GREY, ORANGE, figure
 from birdcache.files import write_rows
 from commands.inspect.splits import split_of
 from train.loop.distributed import ALONE
-from train.loop.lr_range import RangeTest, endless, growing_rates, range_test
+from train.loop.lr_range import RangeTest, endless, range_test
 from train.loop.split import TrainingSplit
 from train.loop.step import TrainingStep
 
@@ -45,7 +47,7 @@ def test_rates(split: TrainingSplit, lowest: float, highest: float, steps: int) 
     batches = split.batches(model)
     training_step = TrainingStep(model, batches.planner.class_counts, recipe, split.device, ALONE)
     groups = endless(batches, recipe.optimiser.accumulate)
-    return range_test(training_step, groups, growing_rates(lowest, highest, steps))
+    return range_test(training_step, groups, np.geomspace(lowest, highest, steps))
 
 
 def draw(found: RangeTest, lr: float, title: str, path: Path) -> None:

@@ -76,12 +76,7 @@ def _examples_of(results: PipelineResults, name: str, member: ResolvedMember, ma
 
 
 def clip_of(split: TrainingSplit, model: Classifier, index: int, augment: AugmentParams) -> tuple[Floats32, int]:
-    """Clip number `index` of the first epoch under these augmentations, as training makes it.
-
-    Returns
-    -------
-    Its first channel, (T, M), and the row of the frames from which it is cut.
-    """
+    """The first channel, (T, M), of a clip of the first epoch as training makes it, and the row it is cut from."""
     recipe = split.member.recipe.model_copy(update={"augment": augment})
     batches = replace(split, member=split.member.model_copy(update={"recipe": recipe})).batches(model)
     plan = batches.planner.plan(0, np.array([index]), batches.planner.sampler.epoch(0))

@@ -134,6 +134,31 @@ def _level(
 
 
 @triton.jit
+def _present(
+    clip, image, m, peak, by, b, mel_start, mel_width, time_start, time_width, range_db,
+    T: tl.constexpr, M: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, HAS_RANGE: tl.constexpr,
+    FINISHES: tl.constexpr, MEL_MASKS: tl.constexpr, TIME_MASKS: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
+    """Write the mixture of clip b as the network sees it, or as torch's operations take it."""
+    lowest = peak - range_db if HAS_RANGE else float("-inf")
+    mean, scale = 0.0, 1.0
+    if FINISHES:
+        mean, scale = _level(clip, m, peak, lowest, T, M, COLUMNS, ROWS, EVEN)
+    seen_mel = _seen(m, mel_start, mel_width, b, MEL_MASKS)
+    for t0 in range(0, T, ROWS):
+        t = t0 + tl.arange(0, ROWS)
+        there = (t < T)[:, None] & (m < M)[None, :]
+        source = ((t - by) % T + T) % T
+        x = tl.load(clip + source[:, None] * M + m[None, :], mask=there, other=0)
+        if FINISHES:
+            x = (tl.maximum(x, lowest) - mean) * scale * seen_mel[None, :]
+            x *= _seen(t, time_start, time_width, b, TIME_MASKS)[:, None]
+            tl.store(image + m[None, :] * T + t[:, None], x.to(image.dtype.element_ty), mask=there)
+        else:
+            tl.store(image + t[:, None] * M + m[None, :], x, mask=there)
+
+
+@triton.jit
 def finish_clip(
     codes, sounds, span, weights, tone, added, noise, noise_start, shift,
     mel_start, mel_width, time_start, time_width, scratch, out, padding, step, low, range_db,
@@ -151,7 +176,7 @@ def finish_clip(
     is_changed = (tl.load(sounds + b * 9 + 4) > 0) | (background > 0) | (hiss > 0)
     begin, own_weight, partner_weight = tl.load(span + 2 * b), tl.load(weights + 2 * b), tl.load(weights + 2 * b + 1)
     end = begin + tl.load(span + 2 * b + 1)
-    first_hiss, by = tl.load(noise_start + b), tl.load(shift + b)
+    first_hiss = tl.load(noise_start + b)
     total = tl.zeros((COLUMNS,), tl.float32)
     background_total, hiss_total = total, total
     background_gain, hiss_gain = 0.0, 0.0
@@ -193,20 +218,5 @@ def finish_clip(
             background_gain = background * level / tl.sum(background_total, axis=0) if BACKGROUNDS else 0.0
             hiss_gain = hiss * (1 + background) * level / tl.sum(hiss_total, axis=0) if HAS_NOISE else 0.0
     tl.debug_barrier()  # below, other threads read what these have written
-    peak = tl.max(loudest, axis=0)
-    lowest = peak - range_db if HAS_RANGE else float("-inf")
-    mean, scale = 0.0, 1.0
-    if FINISHES:
-        mean, scale = _level(clip, m, peak, lowest, T, M, COLUMNS, ROWS, EVEN)
-    seen_mel = _seen(m, mel_start, mel_width, b, MEL_MASKS)
-    for t0 in range(0, T, ROWS):
-        t = t0 + tl.arange(0, ROWS)
-        there = (t < T)[:, None] & (m < M)[None, :]
-        source = ((t - by) % T + T) % T
-        x = tl.load(clip + source[:, None] * M + m[None, :], mask=there, other=0)
-        if FINISHES:
-            x = (tl.maximum(x, lowest) - mean) * scale * seen_mel[None, :]
-            x *= _seen(t, time_start, time_width, b, TIME_MASKS)[:, None]
-            tl.store(image + m[None, :] * T + t[:, None], x.to(out.dtype.element_ty), mask=there)
-        else:
-            tl.store(image + t[:, None] * M + m[None, :], x, mask=there)
+    _present(clip, image, m, tl.max(loudest, axis=0), tl.load(shift + b), b, mel_start, mel_width, time_start,
+             time_width, range_db, T, M, COLUMNS, ROWS, HAS_RANGE, FINISHES, MEL_MASKS, TIME_MASKS, EVEN)  # fmt: skip

@@ -55,11 +55,6 @@ class RangeTest:
         return float(self.rates[self.steepest])
 
 
-def growing_rates(lowest: float, highest: float, steps: int) -> Floats64:
-    """Rates that grow by the same factor from step to step: (S,)."""
-    return np.geomspace(lowest, highest, steps)
-
-
 def endless(batches: TrainingBatches, size: int) -> Iterator[list[Batch]]:
     """The groups of batches of one epoch after another."""
     for epoch in itertools.count():

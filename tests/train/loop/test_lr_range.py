@@ -17,7 +17,7 @@ from tests.train.easy import CPU, Training, easy_store
 from tests.train.small import CLASSES, batch_of, small_model
 from train.data.examples import Examples
 from train.loop.distributed import ALONE
-from train.loop.lr_range import RangeTest, endless, growing_rates, range_test
+from train.loop.lr_range import RangeTest, endless, range_test
 from train.loop.step import TrainingStep
 
 
@@ -25,26 +25,21 @@ def training_step(recipe: Recipe) -> TrainingStep:
     return TrainingStep(small_model(), np.ones(CLASSES, np.int64), recipe, CPU, ALONE)
 
 
-def test_rates_grow_by_the_same_factor() -> None:
-    rates = growing_rates(1e-6, 1.0, 7)
-    assert rates == pytest.approx([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])
-
-
 def test_the_steepest_point_of_a_known_curve_is_found() -> None:
     """A step of the loss, 1 / (1 + (rate / 1e-3)^2), falls fastest per decade at 1e-3; then it rises."""
-    rates = growing_rates(1e-6, 1.0, 601)
+    rates = np.geomspace(1e-6, 1.0, 601)
     losses = 1 / (1 + (rates / 1e-3) ** 2) + np.maximum(np.log10(rates / 0.03), 0)
     assert RangeTest(rates, losses, losses).suggestion == pytest.approx(1e-3, rel=0.03)
 
 
 def test_a_fall_after_the_minimum_is_not_suggested() -> None:
-    rates = growing_rates(1e-4, 1.0, 5)
+    rates = np.geomspace(1e-4, 1.0, 5)
     curve = np.array([2.0, 1.9, 1.0, 9.0, 1.1])
     assert RangeTest(rates, curve, curve).suggestion == pytest.approx(1e-3)
 
 
 def test_a_loss_that_never_falls_suggests_nothing() -> None:
-    rates = growing_rates(1e-2, 1.0, 5)
+    rates = np.geomspace(1e-2, 1.0, 5)
     curve = np.array([1.0, 1.1, 1.2, 2.0, 9.0])
     with pytest.raises(TrainError, match=r"did not fall between rates 1\.0e-02 and 1\.0e\+00; lower --lowest"):
         _ = RangeTest(rates, curve, curve).suggestion
@@ -59,7 +54,7 @@ def test_each_step_is_taken_at_its_rate_on_its_own_group(recipe: Recipe, monkeyp
         set_rate(training_step, rate)
 
     monkeypatch.setattr(TrainingStep, "set_rate", noted)
-    rates = growing_rates(1e-6, 1e-3, 12)
+    rates = np.geomspace(1e-6, 1e-3, 12)
     found = range_test(training_step(recipe), ([batch_of(4, seed)] for seed in range(12)), rates)
     assert taken == list(rates) == list(found.rates)
     plain = training_step(recipe)
@@ -67,9 +62,7 @@ def test_each_step_is_taken_at_its_rate_on_its_own_group(recipe: Recipe, monkeyp
 
 
 def test_the_smoothed_loss_lies_within_the_losses_and_is_less_rough(recipe: Recipe) -> None:
-    found = range_test(
-        training_step(recipe), ([batch_of(4, seed)] for seed in range(60)), growing_rates(1e-6, 1e-4, 60)
-    )
+    found = range_test(training_step(recipe), ([batch_of(4, seed)] for seed in range(60)), np.geomspace(1e-6, 1e-4, 60))
     assert found.losses.min() < found.smoothed.min() <= found.smoothed.max() < found.losses.max()
     assert np.abs(np.diff(found.smoothed)).sum() < 0.3 * np.abs(np.diff(found.losses)).sum()
     assert found.smoothed.mean() == pytest.approx(found.losses.mean(), rel=0.02)
@@ -81,7 +74,7 @@ def test_the_test_ends_when_the_loss_explodes(
 ) -> None:
     losses = iter([2.0, 1.5, 1.0, explosion, 1.0])
     monkeypatch.setattr(TrainingStep, "step", lambda training_step, *group: torch.tensor(next(losses)))
-    found = range_test(training_step(recipe), itertools.repeat([batch_of(2)]), growing_rates(1e-4, 1.0, 5))
+    found = range_test(training_step(recipe), itertools.repeat([batch_of(2)]), np.geomspace(1e-4, 1.0, 5))
     assert found.losses.tolist() == [2.0, 1.5, 1.0]
     assert len(found.rates) == len(found.smoothed) == 3
 
