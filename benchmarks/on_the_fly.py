@@ -20,9 +20,10 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from benchmarks.whole import spectrogram
 from birdcache.arrays import Ints
 from birdcache.params.views import MelView, PcenView
-from pipeline.builder.frontend import spectrogram, value_range
+from pipeline.builder.frontend import value_range
 from train.augment.batch import Batch, TrainingBatches
 from train.data.batch_plan import BatchPlan, Planner
 

@@ -28,11 +28,11 @@ from benchmarks import cold_start, songs
 from benchmarks.on_the_fly import one_thread
 from benchmarks.stores import BATCH, CLIP_FRAMES, draw_batches, write_store
 from benchmarks.timing import SHIPPED, interleaved, parse_arguments, ratio, report
+from benchmarks.whole import spectrogram
 from birdcache.params import load as params
 from birdcache.params.sections import MachineParams
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
-from pipeline.builder.frontend import spectrogram
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
 
 STORE_MB, SONGS, SONG_S, WORKERS = 300, 8, 60, 2

@@ -19,8 +19,8 @@ from benchmarks.lines import Lines
 from benchmarks.stores import write_store
 from benchmarks.timing import SHIPPED
 from benchmarks.waveforms import FULL_SCALE, WaveformFrames
+from benchmarks.whole import spectrogram
 from birdcache.params import load as parameters
-from pipeline.builder.frontend import spectrogram
 from tests.fixtures.fake_gpu import GPU, fake_gpu
 from tests.fixtures.tiny import ROOT
 

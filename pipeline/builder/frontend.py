@@ -25,31 +25,23 @@ BAND_FFT_BINS = 80  # ... that look at about so many bins each, instead of one l
 Band = tuple[slice, slice, Floats32]  # places in the packed spectrum, mel bins, weights between them
 
 
-def spectrogram(waveform_S: Floats32, view: MelView | PcenView) -> Floats32:
-    """Compute what the store of `view` holds for one recording.
+def spectrogram_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
+    """Compute what the store of `view` holds for one recording, whose waveform arrives in pieces.
 
     Parameters
     ----------
-    waveform_S : (S,) float32 in [-1, 1] at view.sample_rate_hz.
+    waveform : pieces (room(view) + S,) of any length, float32 in [-1, 1] at view.sample_rate_hz; what lies in the room
+        before their samples is overwritten.
 
-    Returns
-    -------
-    (T, M) float32 with T = 1 + S // hop: dB of mel power for kind mel, PCEN's dimensionless energy for kind pcen.
+    Yields
+    ------
+    (T, M) float32 blocks in order, 1 + S // hop frames in all: dB of mel power for kind mel, PCEN's dimensionless
+    energy for kind pcen.
 
     Raises
     ------
     ValueError
         If the view has mel bins that no FFT bin falls into.
-    """
-    return np.concatenate(list(spectrogram_blocks(with_room([waveform_S], view), view)))
-
-
-def spectrogram_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
-    """As `spectrogram`, for a waveform that arrives in pieces: yields (T, M) blocks in order.
-
-    Parameters
-    ----------
-    waveform : pieces (room(view) + S,) of any length; what lies in the room before their samples is overwritten.
     """
     power = mel_power_blocks(waveform, view)
     if isinstance(view, MelView):
@@ -61,11 +53,6 @@ def spectrogram_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -
 def room(view: MelView | PcenView) -> int:
     """Unused samples that each piece must have in front, for those of the piece before that are still needed."""
     return GRAIN_FRAMES * view.hop + view.n_fft
-
-
-def with_room(pieces: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
-    """Pieces (S,) of a waveform, copied behind the room that the front end needs."""
-    return (np.concatenate([np.empty(room(view), np.float32), piece_S]) for piece_S in pieces)
 
 
 def mel_power_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.whole import spectrogram
 from birdcache.bundle.format import Input
 from birdcache.bundle.scores import WaveformRows, first_frames
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_of
 from commands.export.graph import WeightedModel
 from commands.predict.trained import Model
-from pipeline.builder import frontend
 from pipeline.builder.encode import quantizer_of
 from tests.fixtures.tiny import shipped_params
 from train.augment.normalise import BinStatistics, channel_count
@@ -77,7 +77,7 @@ def song(samples: int) -> Floats:
 def a_scorer(weighted: WeightedModel, waveform_S: Floats) -> tuple[Scorer, int]:
     """The pipeline's scorer of a waveform, and how many frames that has."""
     views, cpu = each_of(weighted.view), torch.device("cpu")
-    codes = [quantizer_of(view).encode(frontend.spectrogram(waveform_S, view)) for view in views]
+    codes = [quantizer_of(view).encode(spectrogram(waveform_S, view)) for view in views]
     frames = [ArrayFrames(each, quantizer_of(view), cpu) for each, view in zip(codes, views, strict=True)]
     beside = MultiViewFrames(frames, [np.zeros(1, np.int64)] * len(frames))
     recipe = weighted.model.sidecar.member.recipe

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from benchmarks.whole import spectrogram
 from birdcache.bundle.format import FORGOTTEN
 from birdcache.params.views import MelView, PcenParams, PcenView
 from cache.mel import PCEN_SCALE, mel_filters, smoothing_coefficient
 from commands.export.graph import Level, rounded
 from commands.export.spectrum import Pcen, PowerSpectrum, context_frames, factors, mel_rows
-from pipeline.builder import frontend
 from pipeline.builder.encode import quantizer_of
 from tests.fixtures import frontend as whole
 
@@ -131,7 +131,7 @@ def test_decibels_end_where_those_of_the_front_end_end() -> None:
     padded = torch.from_numpy(np.pad(waveform_S, 256))[None]
     power = PowerSpectrum(512, 128, frames, 0)(padded)
     found = Level(view, frames, 0)(power, torch.ones(1, frames))[0].numpy()
-    wanted = frontend.spectrogram(waveform_S, view).astype(np.float16).astype(np.float32)
+    wanted = spectrogram(waveform_S, view).astype(np.float16).astype(np.float32)
     assert found.min() == wanted.min() == -100
     assert np.abs(found - wanted).max() <= 0.07  # a step of float16 where a rounding falls the other way
     assert (found != wanted).mean() < 0.01

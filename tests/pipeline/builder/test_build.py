@@ -18,6 +18,7 @@ import pytest
 import soundfile
 from threadpoolctl import threadpool_limits
 
+from benchmarks.whole import spectrogram
 from birdcache.audio import samples
 from birdcache.audio.decoder import Decoder
 from birdcache.audio.read import DECODER_VERSION, content_sha256
@@ -36,7 +37,7 @@ from cache.store_writer import commit_store
 from pipeline.builder import build, worker
 from pipeline.builder.build import Builder
 from pipeline.builder.encode import quantized_blocks
-from pipeline.builder.frontend import FRONTEND_VERSION, spectrogram
+from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.builder.parallel import Task, run_unordered
 from pipeline.builder.plan import PartJob, Source
 from pipeline.builder.worker import Refused

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import scipy.signal
 
+from benchmarks.whole import spectrogram, with_room
 from birdcache.arrays import Floats32
 from birdcache.params import load as params
 from birdcache.params.views import MelView, PcenParams, PcenView
@@ -21,10 +22,8 @@ from pipeline.builder.frontend import (
     BLOCK_FRAMES,
     GRAIN_FRAMES,
     power_to_db,
-    spectrogram,
     spectrogram_blocks,
     value_range,
-    with_room,
 )
 from tests.fixtures.frontend import mel_power, pcen
 from tests.fixtures.tiny import ROOT
