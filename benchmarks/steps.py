@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.timing import best, interleaved, parse_arguments, ratio, report
 from birdcache.process import keep_heap
-from train.loop.running_mean import RunningMean
+from train.loop.step import RunningMean
 from train.model.classifier import Classifier
 
 BACKBONE, CLIPS, MEL_BINS, FRAMES = "efficientnet_b0", 8, 128, 157

@@ -129,14 +129,6 @@ def _read_root(file: AnyPath) -> GcRoot:
 
 
 @dataclass(frozen=True)
-class PooledFile:
-    """Size of a file, and how many hard links share its bytes."""
-
-    bytes: int
-    links: int
-
-
-@dataclass(frozen=True)
 class PoolEntry:
     """A folder of the pool: a part, or what is left of an unfinished one."""
 
@@ -195,8 +187,8 @@ def pool_usage(pool: AnyPath, stores: Iterable[Path]) -> PoolUsage:
                 folder=pool / address,
                 files=tuple(files),
                 recordings=recordings.get(address, 0),
-                bytes=sum(file.bytes for file in files.values()),
-                is_needed=address in needed or files.get(SHARD.as_posix(), PooledFile(0, 1)).links > 1,
+                bytes=sum(int(facts["size"]) for facts in files.values()),
+                is_needed=address in needed or files.get(SHARD.as_posix(), {}).get("nlink", 1) > 1,
             )
             for address, files in sorted(contents.items())
         ),
@@ -236,12 +228,12 @@ def _addresses(store: Path) -> Iterator[str]:
             yield address_of(folder)
 
 
-def _list_files(pool: AnyPath) -> dict[str, dict[str, PooledFile]]:
-    """Files of each part, finished or not, by `<view>/<address>` and by their name in it.
+def _list_files(pool: AnyPath) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the file system says of each part's files, finished or not, by `<view>/<address>` and by their name in it.
 
     One listing of everything instead of a request a part; a folder or a bucket that is gone holds nothing.
     """
-    contents: defaultdict[str, dict[str, PooledFile]] = defaultdict(dict)
+    contents: defaultdict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     files, root = (LocalFileSystem(), str(pool.resolve())) if isinstance(pool, Path) else (pool.fs, pool.path)
     below = len(root.rstrip("/")) + 1
     with suppress(FileNotFoundError):
@@ -249,7 +241,7 @@ def _list_files(pool: AnyPath) -> dict[str, dict[str, PooledFile]]:
         for path, facts in files.find(root, detail=True).items():
             view, part, name = (*path[below:].split("/", 2), "", "")[:3]
             if VIEW.fullmatch(view) and PART.fullmatch(part) and name:
-                contents[f"{view}/{part}"][name] = PooledFile(int(facts["size"]), facts.get("nlink", 1))
+                contents[f"{view}/{part}"][name] = facts
     return dict(contents)
 
 

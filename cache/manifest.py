@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from birdcache.arrays import Bytes, Ints
 from birdcache.errors import StoreError
 from birdcache.files import canonical_json, checksummed_json, verified_json
+from birdcache.params.sections import Section
 from birdcache.params.views import View
 from cache.corruption import Corruption, corruption_error
 from cache.quantize import Quantizer
@@ -26,20 +27,14 @@ VERSION: Literal[1] = 1
 INDEX_AUDIO, INDEX_SPANS = "index/audio_sha256", "index/spans"
 
 
-class Strict(BaseModel):
-    """Frozen, and nothing but the known keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FileEntry(Strict):
+class FileEntry(Section):
     """Size and SHA-256 of one file."""
 
     bytes: int
     sha256: str
 
 
-class PartEntry(Strict):
+class PartEntry(Section):
     """One part: its name (the leading bits of its recordings' keys), its frames, its files."""
 
     name: str
@@ -47,7 +42,7 @@ class PartEntry(Strict):
     files: dict[str, FileEntry]
 
 
-class Manifest(Strict):
+class Manifest(Section):
     """All that a reader must know before it trusts a store; `files` names what is outside the parts."""
 
     version: Literal[1]

@@ -1,4 +1,4 @@
-"""Reading Audacity's label tracks; their format is described in `birdcache.annotations.audacity`."""
+"""Reading Audacity's label tracks; their format is described in `birdcache.annotations.write`."""
 
 import math
 import re
@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from birdcache.annotations.audacity import BAND
 from birdcache.annotations.table import AnnotationTable, names_of_table
 from birdcache.annotations.times import MIXED_RULE, mixed, point, seconds
+from birdcache.annotations.write import BAND
 from birdcache.audio.paths import Bounds
 from birdcache.csv_records import read_records, text_problem
 

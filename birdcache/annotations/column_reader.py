@@ -1,6 +1,6 @@
 """Reading tables whose row 1 names their columns: Raven's, BirdNET's, Kaleidoscope's, and plain ones.
 
-Sources: for Raven see `birdcache.annotations.raven`. BirdNET-Analyzer writes selection tables, and CSV files with
+Sources: for Raven see `birdcache.annotations.write`. BirdNET-Analyzer writes selection tables, and CSV files with
 Start (s), End (s), Scientific name, Common name, Confidence and File. Kaleidoscope's id.csv has INDIR, FOLDER, IN FILE,
 OFFSET and DURATION in seconds, and MANUAL ID for what a person heard; BirdNET writes such files, too.
 """
@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from birdcache.annotations.raven import BEGIN, CHANNEL, END, FILE, HIGH, LABEL, LOW, OFFSET, PATH
 from birdcache.annotations.table import COLUMNS, AnnotationTable, FileNames, names_by_path, names_of_table
 from birdcache.annotations.times import DIGITS, MIXED_RULE, mixed, point, seconds
+from birdcache.annotations.write import BEGIN, CHANNEL, END, FILE, HIGH, LABEL, LOW, OFFSET, PATH
 from birdcache.audio.paths import Bounds
 from birdcache.errors import PipelineError
 from birdcache.formulas import unescaped

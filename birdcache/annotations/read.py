@@ -15,9 +15,9 @@ import pandas as pd
 
 from birdcache.annotations.audacity_reader import begins_track, read_audacity
 from birdcache.annotations.column_reader import read_csv, read_raven
-from birdcache.annotations.raven import BEGIN, END
 from birdcache.annotations.table import COLUMNS, AnnotationTable, tell
 from birdcache.annotations.times import seconds
+from birdcache.annotations.write import BEGIN, END
 from birdcache.audio.paths import Bounds, folded
 from birdcache.audio.walk import walk
 from birdcache.csv_records import read_records

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from birdcache.annotations.annotation import Annotation
-from birdcache.annotations.audacity import write_audacity
-from birdcache.annotations.raven import write_raven
+from birdcache.annotations.write import Annotation, write_audacity, write_raven
 from birdcache.arrays import Floats32
 from birdcache.errors import CommandError
 from birdcache.files import write_rows

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +18,31 @@ from train.loop.batch_norm import is_joint, join_batch_norm
 from train.loop.distributed import Ranks
 from train.loop.history import HINTS
 from train.loop.optim import build_optimiser, set_rate
-from train.loop.running_mean import RunningMean
 from train.model.classifier import Classifier, Logits, autocast_dtype
 from train.model.losses import Loss, class_weights
 
+WARMUP_POWER = 0.75  # as timm's ModelEmaV3 for models trained for less than a million steps
 DTYPES = (torch.bfloat16, torch.float16, None)  # of mixed precision; of several processes, the last that one has to use
+
+
+class RunningMean:
+    """The exponential moving average of a model's weights, which is validated and kept under `ema_decay`.
+
+    After step n it keeps min(decay, 1 - n^-0.75) of what it was. Numbers are those of timm's ModelEmaV3, which gathers
+    all tensors anew in each step and so takes longer than some steps do. Integers, counts of batches that nothing
+    reads, are left out.
+    """
+
+    def __init__(self, model: Classifier, decay: float) -> None:
+        self.model, self._decay = deepcopy(model).eval(), decay
+        both = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
+        pairs = [pair for pair in both if pair[0].is_floating_point()]
+        self._means, self._weights = [mean for mean, _ in pairs], [weight for _, weight in pairs]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move towards the weights after a step, counted from 1."""
+        torch._foreach_lerp_(self._means, self._weights, 1 - min(self._decay, 1 - step**-WARMUP_POWER))
 
 
 class TrainingStep:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from birdcache.annotations.annotation import Annotation
-from birdcache.annotations.audacity import write_audacity
 from birdcache.annotations.audacity_reader import read_audacity
+from birdcache.annotations.write import Annotation, write_audacity
 from birdcache.audio.paths import Bounds
 from birdcache.errors import PipelineError
 

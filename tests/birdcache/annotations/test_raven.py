@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from birdcache.annotations.annotation import Annotation
 from birdcache.annotations.column_reader import read_raven
-from birdcache.annotations.raven import write_raven
+from birdcache.annotations.write import Annotation, write_raven
 from birdcache.audio.paths import Bounds
 from birdcache.errors import PipelineError
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from birdcache.annotations.audacity import write_audacity
-from birdcache.annotations.raven import write_raven
 from birdcache.annotations.read import SPACE_RULE, read_annotations
+from birdcache.annotations.write import write_audacity, write_raven
 from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE
 

@@ -15,8 +15,7 @@ from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from tests.train.small import CLASSES, MEL_BINS, alike, batch_of, cut, small_model
 from train.loop.batch_norm import is_joint, join_batch_norm
 from train.loop.distributed import ALONE, Ranks
-from train.loop.running_mean import RunningMean
-from train.loop.step import TrainingStep
+from train.loop.step import RunningMean, TrainingStep
 from train.model.classifier import Classifier, build_model
 
 CPU = torch.device("cpu")
