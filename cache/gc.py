@@ -86,13 +86,7 @@ def sweep_roots(pool: AnyPath) -> None:
 
 
 def read_roots(pool: AnyPath) -> tuple[GcRoot, ...]:
-    """All roots in a pool.
-
-    Raises
-    ------
-    StoreError
-        If one is damaged: then nobody knows what its store needs.
-    """
+    """All roots in a pool; a StoreError if one is damaged: then nobody knows what its store needs."""
     folder = pool / ROOTS
     files: list[AnyPath] = [*folder.glob("*.json")] if folder.is_dir() else []
     return tuple(_read_root(file) for file in sorted(files, key=str))

@@ -72,13 +72,7 @@ def replacing(store: Path, sweep_after: Callable[[int], None]) -> Iterator[None]
 
 @contextmanager
 def alone(root: AnyPath) -> Iterator[None]:
-    """Hold a pool's lock against every build; builds that begin meanwhile wait.
-
-    Raises
-    ------
-    StoreError
-        If a build is running.
-    """
+    """Hold a pool's lock against every build: those that begin meanwhile wait; a StoreError if one is running."""
     if not isinstance(root, Path):
         yield
         return

@@ -60,13 +60,7 @@ class Manifest(Section):
 
 
 def read_manifest(store: Path) -> Manifest:
-    """Read a store's manifest.
-
-    Raises
-    ------
-    StoreError
-        If it is missing (an unfinished store), damaged, or not a manifest of this version.
-    """
+    """Read a store's manifest; a StoreError if it is missing (an unfinished store), damaged or of another version."""
     path = store / NAME
     try:
         return Manifest.model_validate_json(canonical_json(_intact_content(path)))  # JSON, so that a dataclass is read

@@ -147,13 +147,7 @@ class Store:
         return np.empty((frames, self.view.n_mels), self.quantizer.dtype)
 
     def verify(self) -> None:
-        """Compare every file with its SHA-256 and every chunk with its CRC-32C.
-
-        Raises
-        ------
-        StoreError
-            At the first file whose bytes are not those that were written.
-        """
+        """Compare every file with its SHA-256, every chunk with its CRC-32C; a StoreError at the first that differs."""
         for corruption in find_corruption(self._contents, full=True):
             raise corruption_error(corruption)
 

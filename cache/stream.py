@@ -58,13 +58,7 @@ class StreamReader:
         self._takes_whole_parts = store.is_remote and fits
 
     def copy(self, slices: Slices, out: QuantizedArray) -> None:
-        """Copy runs to their places in `out` (B * T, M); other frames stay as they are.
-
-        Raises
-        ------
-        StoreError
-            If a chunk cannot be read or its bytes are not those that were written.
-        """
+        """As `cache.gather.MappedReader.copy`; a StoreError also if a chunk cannot be read."""
         chunk_R = self._first_chunk[slices.part] + slices.chunk
         order_R = np.argsort(chunk_R, kind="stable")
         wanted, begin = np.unique(chunk_R[order_R], return_index=True)

@@ -18,13 +18,7 @@ class Contents:
     """The files of a store, of which only the manifest has been read yet."""
 
     def __init__(self, path: Path) -> None:
-        """Read the manifest.
-
-        Raises
-        ------
-        StoreError
-            If it is missing, damaged or of another version.
-        """
+        """Read the manifest; a StoreError if it is missing, damaged or of another version."""
         self.path = path
         self.manifest: Manifest = read_manifest(path)
         self.layout = Layout.of(self.manifest.view, self.manifest.codec)

@@ -113,13 +113,7 @@ def _check_enough(
 
 
 def ready_folds(ready: pd.Series[int], count: int) -> Ints:
-    """Ready folds, renumbered from 0 in their order (ESC numbers them from 1).
-
-    Raises
-    ------
-    PipelineError
-        If they are not `count` distinct ones.
-    """
+    """Ready folds, renumbered from 0 in their order (from 1 in ESC); a PipelineError if they are not `count` ones."""
     values, fold_N = np.unique(ready.to_numpy(dtype=np.int64), return_inverse=True)
     if len(values) != count:
         raise PipelineError(

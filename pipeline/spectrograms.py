@@ -52,13 +52,7 @@ def main() -> None:
 
 
 def open_builder(name: str, params: Params) -> Builder:
-    """A builder for the view `name` of params.yaml.
-
-    Raises
-    ------
-    PipelineError
-        If there is no such view, or its numbers do not go together.
-    """
+    """A builder for a view of params.yaml; a PipelineError if there is none, or its numbers do not go together."""
     if name not in params.views:
         raise PipelineError(
             f"params.yaml: views.{name} does not exist; choose one of: {', '.join(params.views)}, or add it"

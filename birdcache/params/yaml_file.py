@@ -66,13 +66,7 @@ class _BoundedComposer(Composer):
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises
-    ------
-    ParamsError
-        If there is no such file, or it is not YAML 1.2 in UTF-8 within the bounds of this module.
-    """
+    """The content of a YAML file; a ParamsError if it is none, or not YAML 1.2 in UTF-8 within this module's bounds."""
     try:
         if path.exists() and not path.is_file():
             raise ParamsError(f"{path}: is no regular file; put a text file there, or run `birdcache init --demo`")

@@ -86,13 +86,7 @@ class PipelineResults:
 
 
 def read_results() -> PipelineResults:
-    """Read the results of all stages up to `evaluate`.
-
-    Raises
-    ------
-    BirdcacheError
-        If a file is missing or does not fit the others; the message says which stage to run.
-    """
+    """Read the results of all stages up to `evaluate`; a BirdcacheError names the stage to run if some do not fit."""
     ensemble = read_ensemble(ENSEMBLE_FILE)
     members = {name: read_member(name) for name in ensemble.members}
     labels = tables.LABELS.read()

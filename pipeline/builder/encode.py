@@ -17,13 +17,7 @@ from pipeline.builder.frontend import room, spectrogram_blocks, value_range
 
 @lru_cache(maxsize=16)
 def quantizer_of(view: MelView | PcenView) -> Quantizer:
-    """Quantizer of the values of a view.
-
-    Raises
-    ------
-    ValueError
-        If the view's numbers do not go together.
-    """
+    """Quantizer of the values of a view; a ValueError if the view's numbers do not go together."""
     return Quantizer(view.dtype, *value_range(view))
 
 

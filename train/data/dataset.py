@@ -91,13 +91,7 @@ def open_dataset(
 
 
 def open_stores(member: ResolvedMember) -> tuple[Store, ...]:
-    """The stores that a member was resolved against.
-
-    Raises
-    ------
-    TrainError
-        If one was rebuilt since.
-    """
+    """The stores that a member was resolved against; a TrainError if one was rebuilt since."""
     stores = _stores(member.member.views, member.view, soundscapes=False)
     if joint_digest(stores) != member.store_digest:
         paths = ", ".join(str(store.path) for store in stores)

@@ -31,13 +31,7 @@ class ResolvedMember(BaseModel):
 
 
 def read_member(name: str) -> ResolvedMember:
-    """Read data/members/<name>.json.
-
-    Raises
-    ------
-    TrainError
-        If it is missing or not of this version.
-    """
+    """Read data/members/<name>.json; a TrainError if it is missing or not of this version."""
     path = MEMBERS / f"{name}.json"
     try:
         return ResolvedMember.model_validate_json(path.read_bytes())

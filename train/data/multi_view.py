@@ -30,13 +30,7 @@ class MultiViewFrames(Frames):
         self.quantizer, self.uploader = frames[0].quantizer, frames[0].uploader
 
     def stage(self, row_B: Ints, position_BT: Ints) -> Uploaded:
-        """Bring each store's clips towards the device.
-
-        Raises
-        ------
-        TrainError
-            If a store does not hold one of the recordings.
-        """
+        """Bring each store's clips towards the device; a TrainError if a store does not hold one of the recordings."""
         rows = [rows[row_B] for rows in self._rows]
         if any((each < 0).any() for each in rows):
             raise TrainError("a recording is not in the stores of all views of its member; run `dvc repro`")

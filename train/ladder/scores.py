@@ -73,13 +73,7 @@ def write_fold(path: Path, fold: FoldScores) -> None:
 
 
 def read_fold(path: Path) -> FoldScores:
-    """Read a training's scores.
-
-    Raises
-    ------
-    TrainError
-        If they are missing, damaged, or anything else.
-    """
+    """Read a training's scores; a TrainError if they are missing, damaged, or anything else."""
     sides = ("validated", "trained")
     kinds = {f"{side}_{name}": kind for side in sides for name, kind in SCORED.items()}
     content = read_npz(path, kinds | OF_FOLD, "run `dvc repro -f` on its stage")

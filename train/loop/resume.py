@@ -86,13 +86,7 @@ class Saver:
                     signal.signal(number, handler)
 
     def after_step(self, trainer: Resumable) -> None:
-        """Save if it is due, or if a signal came, which then stops the training.
-
-        Raises
-        ------
-        StoppedError
-            If a signal came.
-        """
+        """Save if it is due; if a signal came, save and stop the training by a StoppedError."""
         self._steps += 1
         if self._ranks.world == 1 or self._steps % AGREE_EVERY == 0:
             self._act(self._ranks.highest(self._request(), self._device), trainer)

@@ -146,13 +146,7 @@ def train_split(split: TrainingSplit, place: RunFolders, machine: MachineParams)
 
 
 def open_log(folder: Path) -> Live:
-    """Open DVCLive's log.
-
-    Raises
-    ------
-    TrainError
-        If the git repository has no commit yet, which DVCLive needs.
-    """
+    """Open DVCLive's log; a TrainError if the git repository has no commit yet, which DVCLive needs."""
     from dvclive.live import Live  # here, since benchmarks of training run where DVC is not installed
     from scmrepo.exceptions import SCMError
 

@@ -140,13 +140,7 @@ def split_dataset(dataset: Dataset, fold: int, device: torch.device, ranks: Rank
 
 
 def check_source(member: ResolvedMember) -> None:
-    """Refuse weights that changed after the member was resolved.
-
-    Raises
-    ------
-    TrainError
-        If the file or the model that `pretrained` names has changed.
-    """
+    """Refuse, by a TrainError, first weights whose file or model has changed since the member was resolved."""
     pretrained = member.member.pretrained
     if isinstance(pretrained, str) and find_source(pretrained).sha256 != member.weights_sha256:
         raise TrainError(

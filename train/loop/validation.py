@@ -120,13 +120,7 @@ class Validation:
 
 
 def check_split(name: str, fold: int, trained: Examples, validated: Examples, recipe: Recipe) -> None:
-    """Refuse a fold that nothing can be learned or measured on.
-
-    Raises
-    ------
-    TrainError
-        If either side of the split is empty, or softmax would share each score among fewer than two classes.
-    """
+    """Refuse, by a TrainError, an empty side of a split, or one class alone where softmax would give it every score."""
     for side, examples in (("train", trained), ("validate", validated)):
         if not len(examples):
             raise TrainError(

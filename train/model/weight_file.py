@@ -128,13 +128,7 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def check_values(where: str, tensors: Mapping[str, Tensor], way_out: str = "take other weights") -> None:
-    """Refuse weights that are NaN or infinite.
-
-    Raises
-    ------
-    TrainError
-        If there are any; names the first tensor.
-    """
+    """Refuse weights that are NaN or infinite, by a TrainError that names the first tensor of such."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and (count := int((~torch.isfinite(tensor.float())).sum())):
             raise TrainError(

@@ -67,13 +67,7 @@ def write_model(folder: Path, weights: dict[str, bytes], sidecar: Sidecar) -> No
 
 
 def read_sidecar(folder: Path) -> Sidecar:
-    """Read a trained model's sidecar.
-
-    Raises
-    ------
-    TrainError
-        If it is missing or not of this version.
-    """
+    """Read a trained model's sidecar; a TrainError if it is missing or not of this version."""
     path = folder / SIDECAR
     try:
         return Sidecar.model_validate_json(json.dumps(verified_json(path.read_bytes())))

@@ -180,13 +180,7 @@ class Search:
         return trainer.history.metrics()["best" if recipe.weights == "best" else "last"][self.tune.metric]
 
     def _split_with(self, values: Mapping[str, Any]) -> TrainingSplit:
-        """The split with its member's recipe changed.
-
-        Raises
-        ------
-        TrainError
-            If the values do not go together.
-        """
+        """The split with its member's recipe changed; a TrainError if the values do not go together."""
         member = self.split.member
         if problems := self.refused(values):
             raise TrainError(problems[0])
