@@ -107,10 +107,11 @@ class OptimiserParams(Section):
 
     Sources: AdamW, Loshchilov & Hutter 2019; cosine with warm restarts, Loshchilov & Hutter 2017; warm-up, Goyal et al.
     2017; decay of the rate by layer, Clark et al. 2020; gradient clipping, Pascanu et al. 2013; running mean of the
-    weights, Polyak & Juditsky 1992; a frozen backbone first, Howard & Ruder 2018.
+    weights, Polyak & Juditsky 1992; a frozen backbone first, Howard & Ruder 2018. Other optimisers: timm.optim.
     """
 
-    kind: Literal["adamw", "adam"]
+    kind: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]  # stage check compares it with timm's list
+    arguments: Annotated[dict[str, float | bool | list[float]], Field(default_factory=dict)]
     lr: Annotated[float, Field(gt=0, le=1000)]
     min_lr: Annotated[NonNegative, beside("lr", le, "must be at most lr ({:g}); lower min_lr")]
     backbone_scale: Positive
@@ -118,6 +119,7 @@ class OptimiserParams(Section):
     weight_decay: NonNegative
     warmup_epochs: NonNegative
     schedule: Literal["cosine", "constant"]
+    flat_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     cycles: Count
     freeze_epochs: CountOrNone
     clip_norm: NonNegative

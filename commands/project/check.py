@@ -70,7 +70,8 @@ def tried_networks(params: Params, members: Iterable[tuple[str, Member]]) -> tup
         alone = Params.model_construct(train=params.train, views=params.views, members={SHOWN: member})
         recipe = alone.recipe_of(SHOWN)
         network = member.model_copy(update={"recipe": "", "override": {}})
-        facts = f"{network} {recipe.clip_s} {recipe.channels} {recipe.recompute}"
+        optimiser = recipe.optimiser
+        facts = f"{network} {recipe.clip_s} {recipe.channels} {recipe.recompute} {optimiser.kind} {optimiser.arguments}"
         if facts in seen:
             continue
         seen.add(facts)

@@ -1,32 +1,60 @@
 """The optimiser and its learning rate over the steps of a training."""
 
+import inspect
 import math
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any
 
 import torch
 from timm.optim import (  # type: ignore[attr-defined]
     create_optimizer_v2,
+    get_optimizer_class,
+    list_optimizers,
     param_groups_layer_decay,
     param_groups_weight_decay,
 )
 
+from birdcache.errors import TrainError
 from birdcache.params.recipe import OptimiserParams
 from train.model.classifier import Classifier
 
 
 def build_optimiser(model: Classifier, params: OptimiserParams) -> torch.optim.Optimizer:
-    """AdamW or Adam over all of a model, frozen or not; a group's `lr_scale` multiplies its rate, see `set_rate`.
+    """An optimiser over all of a model, frozen or not; a group's `lr_scale` multiplies its rate, see `set_rate`.
 
     The head learns at scale 1, the backbone at backbone_scale, and with a layer decay each of its layers, as timm
     groups them, at that times the scale of the next one (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT). Norms,
     biases and what a backbone itself exempts have no weight decay.
     """
-    # one fused kernel instead of several per tensor: the same steps within rounding, 3 times as fast on a CPU
-    optimiser: torch.optim.Optimizer = create_optimizer_v2(
-        list(_groups(model, params)), opt=params.kind, lr=params.lr, weight_decay=0.0, fused=True
-    )
+    optimiser = create_optimiser(list(_groups(model, params)), params)
     set_rate(optimiser, params.lr)
+    return optimiser
+
+
+def create_optimiser(groups: list[dict[str, Any]], params: OptimiserParams) -> torch.optim.Optimizer:
+    """An optimiser of timm for parameter groups.
+
+    Raises
+    ------
+    TrainError
+        If timm has no such optimiser, it needs a package that is missing, or it has no such argument.
+    """
+    if params.kind not in list_optimizers():
+        similar = ", ".join(get_close_matches(params.kind, map(str, list_optimizers()))) or "adamw"
+        raise TrainError(
+            f"params.yaml: optimiser.kind {params.kind}: timm has no such optimiser; similar names: {similar}"
+        )
+    options: dict[str, Any] = {"lr": params.lr, "weight_decay": 0.0, **params.arguments}
+    try:
+        if "fused" in inspect.signature(get_optimizer_class(params.kind, bind_defaults=False)).parameters:
+            options["fused"] = True  # one kernel for all tensors: 3 times as fast on a CPU, the same within rounding
+        optimiser: torch.optim.Optimizer = create_optimizer_v2(groups, opt=params.kind, **options)
+    except Exception as error:  # of a foreign optimiser, which may raise any
+        raise TrainError(
+            f"params.yaml: optimiser.kind {params.kind} with arguments {params.arguments}: {error}; correct them "
+            "(they are those of timm.optim's class)"
+        ) from error
     return optimiser
 
 
@@ -81,8 +109,8 @@ def make_recordable(optimiser: torch.optim.Optimizer) -> None:
 def learning_rate(step: int, steps_per_epoch: int, epochs: int, params: OptimiserParams) -> float:
     """Learning rate at an optimiser step, counted from 0.
 
-    Linear warm-up to lr, then constant, or cosines of equal length, each from lr towards min_lr, from which the
-    next one restarts at lr.
+    Linear warm-up to lr, then constant for good, or for `flat_share` of what is left; after that cosines of equal
+    length, each from lr towards min_lr, from which the next one restarts at lr.
 
     Source: Loshchilov & Hutter 2017, SGDR: Stochastic gradient descent with warm restarts.
     """
@@ -91,8 +119,9 @@ def learning_rate(step: int, steps_per_epoch: int, epochs: int, params: Optimise
     warmup = round(params.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return params.lr * (step + 1) / warmup
-    if params.schedule == "constant":
+    flat = warmup + round(params.flat_share * (epochs * steps_per_epoch - warmup))
+    if params.schedule == "constant" or step < flat:
         return params.lr
-    length = max(epochs * steps_per_epoch - warmup, 1)
-    progress = (step - warmup) * params.cycles % length / length
+    length = max(epochs * steps_per_epoch - flat, 1)
+    progress = (step - flat) * params.cycles % length / length
     return params.min_lr + (params.lr - params.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))

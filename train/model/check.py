@@ -9,6 +9,7 @@ from birdcache.errors import TrainError
 from birdcache.params.model import Params
 from birdcache.params.views import multi_view
 from train.augment.normalise import channel_count
+from train.loop.optim import create_optimiser
 from train.model.classifier import Classifier, build_model
 from train.model.sizes import LARGE, NO_PADDING, Clips, parameter_count
 
@@ -29,7 +30,8 @@ def check_member(name: str, params: Params) -> list[str]:
     Raises
     ------
     TrainError
-        As by `build_model` and `Classifier.check_clips`; or if timm has no weights for `pretrained: true`.
+        As by `build_model`, `Classifier.check_clips` and `create_optimiser`; or if timm has no weights for
+        `pretrained: true`.
     """
     try:
         model, clips = _checked(name, params)
@@ -62,4 +64,5 @@ def _checked(name: str, params: Params) -> tuple[Classifier, Clips]:
         if recipe.recompute:
             model.recompute()
         model.check_clips(clips)
+    create_optimiser([{"params": [torch.nn.Parameter(torch.zeros(2, 2))]}], recipe.optimiser)
     return model, clips

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from birdcache.errors import TrainError
 from birdcache.params.recipe import Member, OptimiserParams, Recipe
 from train.loop.optim import build_optimiser, learning_rate, set_rate
 from train.model.classifier import Classifier, build_model
@@ -61,6 +62,55 @@ def of_each(model: nn.Module, optimiser: torch.optim.Optimizer, key: str) -> dic
 
 def test_warm_up_is_linear_from_one_step_above_zero_to_the_full_rate(plain: OptimiserParams) -> None:
     assert rates(plain)[:20] == pytest.approx([1e-3 * (step + 1) / 20 for step in range(20)])
+
+
+def test_a_flat_share_keeps_the_rate_before_the_cosine(plain: OptimiserParams) -> None:
+    """100 steps, 20 of them warm-up; half of the other 80 are flat, and the cosine has the last 40."""
+    found = rates(chosen(plain, flat_share=0.5))
+    assert found[19:61] == pytest.approx([1e-3] * 42)
+    assert found[80] == pytest.approx((1e-3 + 1e-5) / 2)
+    assert 1e-5 < found[-1] < 1.2e-5
+
+
+@pytest.mark.parametrize("kind", ["radam", "nadamw", "lion", "adan", "muon", "sgd", "lamb"])
+def test_any_optimiser_of_timm_trains_all_of_a_model(model: Classifier, plain: OptimiserParams, kind: str) -> None:
+    optimiser = build_optimiser(model, chosen(plain, kind=kind, lr=1e-2, layer_decay=0.8))
+    images, wanted = torch.randn(4, 1, MEL_BINS, 64), torch.tensor([0, 1, 2, 0])
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    losses = []
+    for _ in range(8):
+        loss = nn.functional.cross_entropy(model(images).clip, wanted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    learnt = [tensor for tensor in model.parameters() if tensor.grad is not None and tensor.grad.any()]
+    changed = [now for now, then in zip(model.parameters(), before, strict=True) if not torch.equal(now, then)]
+    assert len(changed) >= len(learnt) > 0
+
+
+def test_arguments_reach_the_optimiser(model: Classifier, plain: OptimiserParams) -> None:
+    built = build_optimiser(model, chosen(plain, arguments={"betas": [0.8, 0.9]}))
+    assert {tuple(group["betas"]) for group in built.param_groups} == {(0.8, 0.9)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"kind": "adamww"}, "optimiser.kind adamww: timm has no such optimiser; similar names: adamw"),
+        (
+            {"kind": "lion", "arguments": {"momentum_of": 1.0}},
+            "lion with arguments .*momentum_of.*: .*momentum_of",
+        ),
+        ({"kind": "bnbadam"}, "bnbadam with arguments {}: "),
+    ],
+)
+def test_an_optimiser_that_cannot_be_made_is_named(
+    model: Classifier, plain: OptimiserParams, changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(TrainError, match=told):
+        build_optimiser(model, chosen(plain, **changes))
 
 
 def test_the_cosine_starts_at_the_full_rate_is_half_way_in_the_middle_and_ends_just_above_its_minimum(
