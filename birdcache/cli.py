@@ -90,6 +90,7 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
         help="false, true (timm downloads) or a .safetensors file; default: <backbone>.safetensors in weights/ "
         "here, in ROOT or in the two folders above it, else false",
     )
+    parser.add_argument("--ensemble", action="store_true", help="three members that differ, instead of one")
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:

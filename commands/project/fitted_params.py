@@ -13,11 +13,14 @@ from commands.project.data_facts import BACKGROUND, DataFacts
 NULL_TAG = "tag:yaml.org,2002:null"
 SMALL = 2000  # recordings; below it a small network and more epochs
 DEFAULT_FOLDS = 5
-DEMO_VIEWS = ("long", "pcen")  # front ends, besides mel, that only the demo's members and rungs use
+SECOND_VIEW = "long"  # for an ensemble: finer in frequency, coarser in time
+DEMO_VIEWS = (SECOND_VIEW, "pcen")  # front ends, besides mel, that only the demo's members and rungs use
 
 
-def fitted_params(demo: str, facts: DataFacts, backbone: str | None, pretrained: str | None) -> str:
+def fitted_params(demo: str, facts: DataFacts, backbone: str | None, pretrained: str | None, ensemble: bool) -> str:
     """Change the text of the demo's params.yaml to suit the data; its comments stay.
+
+    With `ensemble`, three members are written, which differ in what they see.
 
     Raises
     ------
@@ -29,7 +32,7 @@ def fitted_params(demo: str, facts: DataFacts, backbone: str | None, pretrained:
     yaml.representer.add_representer(type(None), lambda writer, _: writer.represent_scalar(NULL_TAG, "null"))
     document: Any = yaml.load(demo)
     try:
-        _fill(document, facts, backbone, pretrained)
+        _fill(document, facts, backbone, pretrained, ensemble)
     except KeyError as error:
         raise CommandError(
             f"params.yaml: {error.args[0]!r} has been removed from the demo's parameters, but `birdcache init` changes "
@@ -40,7 +43,7 @@ def fitted_params(demo: str, facts: DataFacts, backbone: str | None, pretrained:
     return stream.getvalue()
 
 
-def _fill(document: Any, facts: DataFacts, backbone: str | None, pretrained: str | None) -> None:
+def _fill(document: Any, facts: DataFacts, backbone: str | None, pretrained: str | None, ensemble: bool) -> None:
     document.ca.items.pop("demo", None)  # its comment would stand between the key and the {}
     document["demo"] = {}
     document["data"] |= {
@@ -54,12 +57,16 @@ def _fill(document: Any, facts: DataFacts, backbone: str | None, pretrained: str
     document["folds"]["count"] = folds
     document["folds"]["train"][:] = list(range(folds))
     for view in DEMO_VIEWS:
-        document["views"].pop(view, None)
+        if not (ensemble and view == SECOND_VIEW):
+            document["views"].pop(view, None)
     for models in (document["members"], document["ladder"]["rungs"]):
         for name in [name for name, model in models.items() if model["view"] in DEMO_VIEWS]:
             del models[name]
     weights = _weights(facts, backbone, pretrained)
     _fill_members(document, facts, backbone, weights, given=pretrained is not None)
+    document["members"]["base"]["recipe"] = "finetuned" if weights else "regularised"
+    if ensemble:
+        _add_members(document)
     _fill_recipes(document["train"], facts, bool(weights))
     _fill_ladder(document["ladder"], facts, bool(weights))
     _fill_student(document["student"], facts)
@@ -72,9 +79,18 @@ def _fill_members(document: Any, facts: DataFacts, backbone: str | None, weights
         member |= {"backbone": backbone or found, "pretrained": weights}
 
 
+def _add_members(document: Any) -> None:
+    """Two more members: one that sees half as much at a time, and one on the view that is finer in frequency."""
+    first = document["members"]["base"]
+    short = {"seed": 2, "clip_s": 2.5, "augment": {"time_shift_s": 0.0}}
+    for name, changes, override in (("short", {}, short), (SECOND_VIEW, {"view": SECOND_VIEW}, {"seed": 3})):
+        document["members"][name] = {**first, **changes, "override": override}
+
+
 def _fill_recipes(recipes: Any, facts: DataFacts, finetuned: bool) -> None:
     for name in ("balanced", "regularised", "strong", "winner"):
         recipes[name]["sampling"]["weighted"] = not facts.balanced
+    recipes["finetuned"]["sampling"] = {"weighted": not facts.balanced}
     if facts.background:
         for name in ("strong", "winner"):
             recipes[name]["augment"]["background"] = {"probability": 0.5, "label": BACKGROUND}

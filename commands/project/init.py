@@ -9,6 +9,7 @@ from pathlib import Path
 from birdcache.errors import CommandError
 from birdcache.files import write_text
 from birdcache.params import load as params
+from birdcache.params.model import Params
 from birdcache.params.yaml_file import parse_yaml
 from commands.project.data_facts import BACKGROUND, DataFacts, annotation_facts, birdclef_facts, folder_facts
 from commands.project.fitted_params import fitted_params
@@ -39,14 +40,35 @@ def run(arguments: argparse.Namespace) -> None:
                 f"under the label {BACKGROUND}, or annotate times and set loss.kind: bce"
             )
         content = demo_params(chain(saved(path), committed(path)))
-        content = fitted_params(content, facts, arguments.backbone, arguments.pretrained)
+        content = fitted_params(content, facts, arguments.backbone, arguments.pretrained, arguments.ensemble)
     write_params(path, content)
-    loaded = params.load()
-    if not arguments.demo and (arguments.backbone or loaded.members["base"].pretrained):
-        from commands.project.check import check_params  # torch, only for what somebody has chosen
-
-        check_params(loaded)
+    if not arguments.demo:
+        tell_choice(params.load(), facts)
     print(git_trouble() or "next: dvc repro")
+
+
+def tell_choice(chosen: Params, facts: DataFacts) -> None:
+    """Check the members, and print what was chosen, why, and what it costs.
+
+    Raises
+    ------
+    CommandError
+        If a network or its weights are none.
+    """
+    from commands.project.check import check_params  # torch, only for other data than the demo
+    from commands.project.step_cost import cost_lines
+
+    check_params(chosen)
+    base = chosen.members["base"]
+    weights = f"weights {base.pretrained}" if isinstance(base.pretrained, str) else "timm's weights"
+    if not base.pretrained:
+        weights = "random weights, since none are in weights/ (docs/data.md#pretrained-weights)"
+    print(
+        f"chosen: {len(chosen.members)} member(s), {base.backbone} with {weights}, so recipe {base.recipe}; "
+        f"{facts.recordings} recordings of {len(facts.per_class)} classes, "
+        + ("each drawn once an epoch" if facts.balanced else "those of rare classes drawn more often")
+    )
+    print("\n".join(cost_lines(chosen, facts.recordings)))
 
 
 def _facts(arguments: argparse.Namespace) -> DataFacts:

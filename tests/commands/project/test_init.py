@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from birdcache import cli
 from birdcache.errors import PipelineError
 from birdcache.params import load as params
+from commands.project import step_cost
 from commands.project.data_facts import annotation_facts
 from tests.fixtures import tiny
 
@@ -25,6 +26,7 @@ def _checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(SHIPPED, "params.yaml")
     commit_params()
+    monkeypatch.setattr(step_cost, "cost_lines", lambda params, recordings: ["cost of a step"])  # takes seconds
 
 
 def commit_params() -> None:
@@ -262,6 +264,34 @@ def test_recipes_fit_a_pretrained_network_and_the_size_of_the_data(tmp_path: Pat
     write_table({"a": 20, "b": 5})
     cli.main(["init", "--birdclef", ".", "--pretrained", "false"])
     assert params.load().train["strong"].optimiser.lr == 1e-2
+
+
+@pytest.mark.parametrize(("pretrained", "recipe"), [("true", "finetuned"), ("false", "regularised")])
+def test_the_member_gets_the_recipe_for_its_weights(
+    pretrained: str, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_table({"a": 20, "b": 5})
+    cli.main(["init", "--birdclef", ".", "--pretrained", pretrained])
+    loaded = params.load()
+    assert list(loaded.members) == ["base"]
+    assert loaded.members["base"].recipe == recipe
+    assert loaded.recipe_of("base").sampling.weighted is True
+    told = capsys.readouterr().out
+    assert f"so recipe {recipe}; 25 recordings of 2 classes, those of rare classes drawn more often" in told
+    assert "cost of a step" in told
+
+
+def test_an_ensemble_has_three_members_that_see_different_clips(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table({"a": 5, "b": 5})
+    cli.main(["init", "--birdclef", ".", "--pretrained", "true", "--ensemble"])
+    loaded = params.load()
+    assert list(loaded.views) == ["mel", "long"]
+    seen = {name: (member.view, loaded.recipe_of(name).clip_s) for name, member in loaded.members.items()}
+    assert seen == {"base": ("mel", 5.0), "short": ("mel", 2.5), "long": ("long", 5.0)}
+    assert [loaded.recipe_of(name).seed for name in loaded.members] == [1, 2, 3]
+    assert loaded.recipe_of("short").augment.time_shift_s == 0
+    assert {member.recipe for member in loaded.members.values()} == {"finetuned"}
+    assert "3 member(s), mobilenetv3_small_100" in capsys.readouterr().out
 
 
 def test_background_is_mixed_in_where_some_recordings_are_without_birds(tmp_path: Path) -> None:
