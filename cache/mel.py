@@ -10,6 +10,7 @@ import math
 import warnings
 import zlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -49,7 +50,7 @@ def mel_places(hz: Floats64, view: View) -> Floats64:
 
 
 def mel_filters(view: View) -> Floats32:
-    """Triangular mel filters of unit area (`librosa.filters.mel`, norm slaney).
+    """Triangular mel filters of unit area (`librosa.filters.mel`, norm slaney), or of height 1 (norm None).
 
     Returns
     -------
@@ -68,11 +69,12 @@ def mel_filters(view: View) -> Floats32:
 def _computed(view: View) -> Floats32:
     from librosa.filters import mel
 
-    facts = {"sr": view.sample_rate_hz, "n_fft": view.n_fft, "n_mels": view.n_mels}
+    facts: Any = {"sr": view.sample_rate_hz, "n_fft": view.n_fft, "n_mels": view.n_mels}
+    facts |= {"htk": view.mel_scale == "htk", "norm": view.mel_norm if view.mel_norm != "none" else None}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Empty filters detected")  # refused below
         # float64, then rounded once: the bits that stores have been built with
-        filters_MF = mel(**facts, fmin=view.fmin_hz, fmax=view.fmax_hz, htk=view.mel_scale == "htk", dtype=np.float64)
+        filters_MF = mel(**facts, fmin=view.fmin_hz, fmax=view.fmax_hz, dtype=np.float64)
     empty = np.flatnonzero(filters_MF.max(axis=1) == 0)
     if len(empty):
         raise ValueError(

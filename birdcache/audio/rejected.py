@@ -21,7 +21,7 @@ HINTS = {
     "too-short": "lower data.shortest_s in params.yaml or remove it",
     "silent": "remove it from the data set",
     "not-finite": "repair the file or remove it",
-    "wrong-codec": "convert it (`ffmpeg -i IN OUT.flac`; 8 to 192 kHz, at most 8 channels), or remove it",
+    "wrong-codec": "convert it (`ffmpeg -i IN OUT.flac`; 8 to 500 kHz, at most 8 channels), or remove it",
     "not-used": "see docs/data.md",
     "unreadable": "restore the file or its permissions, or remove it from the table",
     "changed": "run `dvc repro`",

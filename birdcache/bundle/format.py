@@ -40,7 +40,7 @@ class Input(Section):
     """
 
     name: Word
-    sample_rate_hz: Annotated[int, Field(ge=8000, le=192_000)]
+    sample_rate_hz: Annotated[int, Field(ge=8000, le=500_000)]
     hop: Annotated[int, Field(ge=1, le=2**16)]
     clip_frames: Annotated[Frames, Field(ge=1)]
     context_frames: Frames

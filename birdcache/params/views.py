@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from operator import gt, le
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from birdcache.params.checks import beside, kept
 from birdcache.params.sections import Count, NonNegative, Positive, Section
 
 
 class _ViewBase(Section):
-    sample_rate_hz: Annotated[int, Field(ge=8000, le=192000)]
+    sample_rate_hz: Annotated[int, Field(ge=8000, le=500_000)]
     n_fft: Annotated[int, Field(ge=64, le=16384), kept(lambda n_fft: n_fft % 2 == 0, "must be even; use one more")]
     hop: Annotated[
         Count, beside("n_fft", le, "must be at most the window n_fft ({}), or samples are skipped; lower hop")
@@ -30,6 +30,25 @@ class _ViewBase(Section):
     ]
     dtype: Literal["float16", "uint8"]
     compression: Literal["none", "lz4", "zstd"]
+    win_length: Annotated[
+        Annotated[int, Field(ge=32)] | None,
+        beside("n_fft", lambda length, n_fft: (length or n_fft) <= n_fft, "must be at most n_fft ({}); raise that"),
+        beside("hop", lambda length, hop: (length or hop) >= hop, "must be at least hop ({}), or samples are skipped"),
+    ] = None
+    mel_norm: Literal["slaney", "none"] = "slaney"
+
+    @property
+    def window(self) -> int:
+        """Samples of the window that are not zero."""
+        return self.win_length or self.n_fft
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """No keys at their defaults, so that a key that is added changes no digest and no file of other views."""
+        fields = type(self).model_fields
+        return {
+            key: value for key, value in dump(self).items() if fields[key].is_required() or value != fields[key].default
+        }
 
     def frames(self, duration_s: float) -> int:
         """Number of frames that cover `duration_s` seconds, rounded up."""
@@ -41,6 +60,8 @@ class MelView(_ViewBase):
     """Un-normalised log mel power in dB."""
 
     kind: Literal["mel"]
+    power: Annotated[float, kept(lambda power: power in (1, 2), "must be 2.0 (power) or 1.0 (magnitude)")] = 2.0
+    log_offset: NonNegative = 0.0
 
 
 class PcenParams(Section):

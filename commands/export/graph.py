@@ -105,9 +105,9 @@ class FrontEnd(nn.Module):
         _, self._hop, self._frames = grid
         self._margin, self._context = margin, context
         frames = context + self._frames
-        lengths = list(dict.fromkeys(view.n_fft for view in views))
+        lengths = list(dict.fromkeys((view.n_fft, view.window) for view in views))
         self.spectra = nn.ModuleDict(
-            {str(n_fft): PowerSpectrum(n_fft, self._hop, frames, margin - n_fft // 2) for n_fft in lengths}
+            {f"{n}_{window}": PowerSpectrum(n, self._hop, frames, margin - n // 2, window) for n, window in lengths}
         )
         self.levels = nn.ModuleList(Level(view, self._frames, context) for view in views)
         self.keys = [view.model_dump_json() for view in views]
@@ -118,8 +118,8 @@ class FrontEnd(nn.Module):
         heard_BS = waveform_BS * (~outside_BS).float()
         end = waveform_BS.shape[1] - self._margin + 1
         exists_BL = (~outside_BS[:, self._margin : end : self._hop]).float()
-        spectra = {n_fft: spectrum(heard_BS) for n_fft, spectrum in self.spectra.items()}
-        values = [level(spectra[str(level.n_fft)], exists_BL) for level in self.levels]
+        spectra = {lengths: spectrum(heard_BS) for lengths, spectrum in self.spectra.items()}
+        values = [level(spectra[str(level.lengths)], exists_BL) for level in self.levels]
         return dict(zip(self.keys, values, strict=True)), exists_BL[:, self._context :]
 
 
@@ -130,16 +130,19 @@ class Level(nn.Module):
 
     def __init__(self, view: View, frames: int, context: int) -> None:
         super().__init__()
-        self.n_fft, self._quantizer = str(view.n_fft), quantizer_of(view)
+        self.lengths, self._quantizer, self._view = f"{view.n_fft}_{view.window}", quantizer_of(view), view
         self.register_buffer("mel", torch.from_numpy(np.ascontiguousarray(mel_rows(view).T)))
         self._context, rate = context, view.sample_rate_hz / view.hop
-        self.pcen = None if isinstance(view, MelView) else Pcen(view.pcen, rate, frames, context)
+        self.pcen = nn.Identity() if isinstance(view, MelView) else Pcen(view.pcen, rate, frames, context)
 
     def forward(self, power_BFL: Tensor, exists_BL: Tensor) -> Tensor:
         """Values (B, T, M)."""
-        power_BLM = (self.mel @ power_BFL).transpose(1, 2)
-        of_mel = decibels(power_BLM[:, self._context :]) if self.pcen is None else self.pcen(power_BLM, exists_BL)
-        return rounded(of_mel, self._quantizer)
+        view = self._view
+        spectrum_BFL = power_BFL.sqrt() if isinstance(view, MelView) and view.power == 1 else power_BFL
+        mel_BLM = (self.mel @ spectrum_BFL).transpose(1, 2)
+        if isinstance(view, MelView):
+            return rounded(decibels(mel_BLM[:, self._context :], view), self._quantizer)
+        return rounded(self.pcen(mel_BLM, exists_BL), self._quantizer)
 
 
 def rounded(values: Tensor, quantizer: Quantizer) -> Tensor:

@@ -32,6 +32,7 @@ class PowerSpectrum(nn.Module):
     ----------
     hop, frames : samples between frames, and number of frames.
     first : first sample of the first frame's window.
+    win_length : as of a view.
     """
 
     sample: Tensor  # (N2, N1, 1)
@@ -39,7 +40,7 @@ class PowerSpectrum(nn.Module):
     first: Tensor  # the kernel (N2 * 2 K1, 1, N1), or the matrices (N2, 2 K1, N1)
     second: Tensor  # (2 N2, 2 N2)
 
-    def __init__(self, n_fft: int, hop: int, frames: int, first: int) -> None:
+    def __init__(self, n_fft: int, hop: int, frames: int, first: int, win_length: int | None = None) -> None:
         super().__init__()
         n1, n2 = factors(n_fft)
         self._kept, self._n2, self._first_sample = n1 // 2 + 1, n2, first
@@ -49,7 +50,7 @@ class PowerSpectrum(nn.Module):
             sample_N2N1 = np.arange(n2)[:, None] + n2 * np.arange(n1)
             self.register_buffer("sample", torch.from_numpy(sample_N2N1)[:, :, None])
             self.register_buffer("begin", torch.arange(frames) * hop)
-        first_N2CN1 = _float32(first_factor(n_fft))
+        first_N2CN1 = _float32(first_factor(n_fft, win_length or n_fft))
         self.register_buffer("first", first_N2CN1.flatten(0, 1).unsqueeze(1) if self._stride else first_N2CN1)
         self.register_buffer("second", _float32(second_factor(n2)))
 
@@ -80,10 +81,11 @@ def factors(n_fft: int) -> tuple[int, int]:
     return n_fft // smaller[-1], smaller[-1]
 
 
-def first_factor(n_fft: int) -> Doubles:
+def first_factor(n_fft: int, window: int) -> Doubles:
     """Window, transform over n1 and twiddle factors for frequencies k1 <= N1 / 2: (N2, 2 K1, N1), real parts first."""
     n1, n2 = factors(n_fft)
-    window_N = scipy.signal.get_window("hann", n_fft, fftbins=True)
+    before = (n_fft - window) // 2
+    window_N = np.pad(scipy.signal.get_window("hann", window, fftbins=True), (before, n_fft - window - before))
     sample = n2 * np.arange(n1) + np.arange(n2)[:, None, None]  # (N2, 1, N1)
     turned = np.exp(-2j * np.pi * sample * np.arange(n1 // 2 + 1)[:, None] / n_fft)
     weighted = window_N[sample] * turned
@@ -111,8 +113,11 @@ def mel_rows(view: MelView | PcenView) -> npt.NDArray[np.float32]:
     return rows
 
 
-def decibels(power_BTM: Tensor) -> Tensor:
-    """Values of a `mel` view from mel power, before quantisation: (B, T, M)."""
+def decibels(mel_BTM: Tensor, view: MelView) -> Tensor:
+    """Values of a `mel` view from mel power, or magnitude for `power: 1.0`, before quantisation: (B, T, M)."""
+    if view.log_offset:
+        mel_BTM = mel_BTM + view.log_offset
+    power_BTM = mel_BTM if view.power == 2 else mel_BTM.square()
     return power_BTM.clamp(min=POWER_FLOOR).log() * (10 / math.log(10))
 
 

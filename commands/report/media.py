@@ -22,12 +22,13 @@ from pipeline.synthetic.ogg import ogg_vorbis
 
 WIDEST, TALLEST = 1200, 160  # pixels
 QUALITY = 70  # of WebP
-TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
+TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000)
 STEPS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 LEAST_APART = 0.13  # of the height, between two ticks
 TICKS_AT_MOST = 6  # in seconds
 
 COMPRESSION = 0.7  # 0 = best, 1 = smallest: about 45 kbit/s of a mono sound at 32 kHz
+HIGHEST_HEARD_HZ = 48_000  # rate of sounds: Vorbis and browsers end far below those of bats
 FADE_S = 0.005
 LOUDEST = 0.8  # of full scale: peak of every piece, since Vorbis may overshoot
 
@@ -97,11 +98,12 @@ def ticks_hz(view: MelView | PcenView) -> tuple[Tick, ...]:
 
 def sound(audio: AudioFile, start_s: float, seconds: float, sample_rate_hz: int) -> tuple[str | None, str]:
     """A piece of an audio file as a data URI, or else the reason why it cannot be read, such as a change since."""
+    heard_hz = min(sample_rate_hz, HIGHEST_HEARD_HZ)
     try:
-        piece_S = read_piece(audio, start_s, seconds, sample_rate_hz)
+        piece_S = read_piece(audio, start_s, seconds, heard_hz)
     except PipelineError as error:
         return None, str(error)
-    ogg = ogg_vorbis(faded(piece_S, sample_rate_hz), sample_rate_hz, compression_level=COMPRESSION)
+    ogg = ogg_vorbis(faded(piece_S, heard_hz), heard_hz, compression_level=COMPRESSION)
     return data_uri("audio/ogg", ogg), ""
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from birdcache.params.views import PcenView
+from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 
 
@@ -34,10 +34,16 @@ def facts(store: Store) -> list[tuple[str, str]]:
             "view",
             f"{view.kind}, {view.n_mels} mel bins ({view.mel_scale}) from {view.fmin_hz:g} to {view.fmax_hz:g} Hz",
         ),
-        ("window", f"n_fft {view.n_fft}, hop {view.hop}, at {view.sample_rate_hz} Hz"),
+        ("window", ", ".join([f"n_fft {view.n_fft}, hop {view.hop}", *_further(view), f"at {view.sample_rate_hz} Hz"])),
         ("view digest", manifest.view_digest),
         ("digest", store.digest),
     ]
     if isinstance(view, PcenView):
         rows.insert(8, ("pcen", ", ".join(f"{key} {value:g}" for key, value in view.pcen.model_dump().items())))
     return rows
+
+
+def _further(view: MelView | PcenView) -> list[str]:
+    """Keys of a view that are not at their defaults."""
+    fields = type(view).model_fields
+    return [f"{key} {value}" for key, value in view.model_dump().items() if not fields[key].is_required()]

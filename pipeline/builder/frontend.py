@@ -45,7 +45,7 @@ def spectrogram_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -
     """
     power = mel_power_blocks(waveform, view)
     if isinstance(view, MelView):
-        return map(power_to_db, power)
+        return (power_to_db(as_power(block_TM, view)) for block_TM in power)
     energy = (block_TM * np.float32(PCEN_SCALE**2) for block_TM in power)
     return pcen_blocks(energy, view.pcen, view.sample_rate_hz / view.hop)
 
@@ -58,20 +58,32 @@ def room(view: MelView | PcenView) -> int:
 def mel_power_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
     """Mel power as `librosa.feature.melspectrogram(y, power=2, center=True, pad_mode="constant")`: (T, M) blocks.
 
+    Mel magnitude instead (power=1) for a view with `power: 1.0`.
+
     Spectra are of float32: a mel bin's amplitude (root of its power) is exact to 5e-7 (-126 dB) of the loudest one in
     its frame, so beside a sound that is 60 dB louder its power is exact to 1e-3. Blocks are of `BLOCK_FRAMES` frames.
     """
-    bands, window_N = _bands(view), _window(view.n_fft)
+    bands, window_N = _bands(view), _window(view.n_fft, view.window)
     windowed_TN = np.empty((BLOCK_FRAMES, view.n_fft), np.float32)
     for frames_TN in _frames(waveform, view):
         count = len(frames_TN)
         np.multiply(frames_TN, window_N, out=windowed_TN[:count])
         spectrum_TC = scipy.fftpack.rfft(windowed_TN[:count], axis=1, overwrite_x=True)
         np.square(spectrum_TC, out=spectrum_TC)
+        if isinstance(view, MelView) and view.power == 1:
+            _to_magnitude(spectrum_TC)
         power_TM = np.empty((count, view.n_mels), np.float32)
         for parts, mel_bins, weights_CM in bands:
             np.matmul(spectrum_TC[:, parts], weights_CM, out=power_TM[:, mel_bins])
         yield power_TM
+
+
+def _to_magnitude(squares_TC: Floats32) -> None:
+    """The magnitude of each FFT bin but the first and the last, at the place of its real part."""
+    real_TF, imaginary_TF = squares_TC[:, 1:-1:2], squares_TC[:, 2:-1:2]
+    real_TF += imaginary_TF
+    np.sqrt(real_TF, out=real_TF)
+    imaginary_TF[:] = 0
 
 
 def _frames(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
@@ -98,6 +110,13 @@ def _blocks(samples_S: Floats32, frames: int, n_fft: int, hop: int) -> Iterator[
         last = min(first + BLOCK_FRAMES, frames) - 1
         strides = hop * samples_S.itemsize, samples_S.itemsize
         yield np.ndarray((last - first + 1, n_fft), np.float32, samples_S[first * hop :], 0, strides)
+
+
+def as_power(mel_TM: Floats32, view: MelView) -> Floats32:
+    """Mel power, or the square of mel magnitude, once the offset of the logarithm is added; overwrites `mel_TM`."""
+    if view.log_offset:
+        mel_TM += np.float32(view.log_offset)
+    return mel_TM if view.power == 2 else np.square(mel_TM, out=mel_TM)
 
 
 def power_to_db(power: Floats32) -> Floats32:
@@ -164,12 +183,18 @@ def _compressed(ratio_TM: Floats32, params: PcenParams) -> Floats32:
 def value_range(view: MelView | PcenView) -> tuple[float, float]:
     """Lowest and highest value that audio in [-1, 1] gives under a view; a store's uint8 codes spread over it.
 
-    By Parseval's theorem the FFT bins between 0 and Nyquist hold at most 3/16 n_fft**2: half of n_fft times the energy
-    3/8 n_fft of a Hann window. A filter passes at most its peak's share. PCEN peaks where that starts out of silence.
+    By Parseval's theorem the FFT bins between 0 and Nyquist hold at most 3/16 n_fft * window: half of n_fft times the
+    energy 3/8 window of a Hann window. A filter passes at most its peak's share of power; of magnitude, by the
+    inequality of Cauchy and Schwarz, the root of that power times its own. PCEN peaks where that starts out of silence.
     """
-    loudest = 3 / 16 * view.n_fft**2 * float(mel_filters(view).max())
+    filters_FM, power = mel_filters(view), 3 / 16 * view.n_fft * view.window
+    loudest = power * float(filters_FM.max())
     if isinstance(view, MelView):
-        return 10 * math.log10(POWER_FLOOR), float(math.ceil(10 * math.log10(loudest)))
+        if view.power == 1:
+            loudest = math.sqrt(power * float(np.square(filters_FM).sum(axis=0).max()))
+        ends = (max((mel + view.log_offset) ** (2 / view.power), POWER_FLOOR) for mel in (0.0, loudest))
+        low, high = (10 * math.log10(each) for each in ends)
+        return low, float(math.ceil(high))
     peak = _onset_ratio(loudest * PCEN_SCALE**2, view.pcen, view.sample_rate_hz / view.hop)
     if view.pcen.power == 0:
         return 0.0, float(math.ceil(math.log1p(peak)))
@@ -187,8 +212,9 @@ def _onset_ratio(loudest: float, params: PcenParams, frames_per_s: float) -> flo
 
 
 @lru_cache(maxsize=4)
-def _window(n_fft: int) -> Floats32:
-    return np.asarray(np.hanning(n_fft + 1)[:-1], np.float32)
+def _window(n_fft: int, length: int) -> Floats32:
+    before = (n_fft - length) // 2
+    return np.pad(np.asarray(np.hanning(length + 1)[:-1], np.float32), (before, n_fft - length - before))
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from birdcache.arrays import Floats32, Floats64
-from birdcache.params.views import View
+from birdcache.params.views import MelView, View
 from cache.mel import POWER_FLOOR, mel_edges_hz
 from train.data.augment_draws import BANK_SPANS
 
@@ -133,8 +133,11 @@ def noise_bank(view: View, colour: Colour, clip_frames: int, seed: int) -> Float
 
 
 def levels(view: View, colour: Colour) -> Floats64:
-    """Mean power of each mel bin: (M,). The filters have unit area, so white noise is as loud in all of them."""
-    return np.ones(view.n_mels) if colour == "white" else 1 / mel_edges_hz(view)[1:-1]
+    """Mean power of each mel bin: (M,). White noise is as loud in all filters of unit area; by width in others."""
+    edges_hz = mel_edges_hz(view)
+    power = view.power if isinstance(view, MelView) else 2
+    area_M = (edges_hz[2:] - edges_hz[:-2]) ** (2 / power if view.mel_norm == "none" else 0)
+    return area_M if colour == "white" else area_M / edges_hz[1:-1]
 
 
 def bin_shapes(view: View) -> Floats64:
@@ -145,5 +148,5 @@ def bin_shapes(view: View) -> Floats64:
     them: 27/35 h independent bins. A narrow filter still holds one.
     """
     edges_hz = mel_edges_hz(view)
-    half_width_M = (edges_hz[2:] - edges_hz[:-2]) / 2 * view.n_fft / view.sample_rate_hz
+    half_width_M = (edges_hz[2:] - edges_hz[:-2]) / 2 * view.window / view.sample_rate_hz
     return np.hypot(1, 27 / 35 * half_width_M)

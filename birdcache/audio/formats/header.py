@@ -6,7 +6,7 @@ from birdcache.audio.formats.pieces import Reading
 from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio
 
-LOWEST_HZ, HIGHEST_HZ = 8_000, 192_000
+LOWEST_HZ, HIGHEST_HZ = 8_000, 500_000
 MOST_CHANNELS = 8
 LONGEST_S = 7 * 24 * 3600  # no recording lasts a week: a number above is a broken one
 

@@ -48,6 +48,25 @@ def test_each_kind_of_view_and_of_normalising(view: AnyView, normalise: str) -> 
     check([weighted_model(view, normalise=normalise)])
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"win_length": 400, "mel_norm": "none"},
+        {"power": 1.0, "mel_scale": "htk"},
+        {"log_offset": 1e-3},
+        {"n_fft": 1024, "win_length": 321, "power": 1.0, "log_offset": 0.01, "mel_norm": "none", "dtype": "uint8"},
+    ],
+    ids=str,
+)
+def test_front_ends_of_other_models(changes: dict[str, Any]) -> None:
+    check([weighted_model(mel(**changes))])
+    check([weighted_model(mel(**changes), short="pad")], SHORT)
+
+
+def test_windows_of_two_lengths_in_one_fft_and_pcen_with_such_a_window() -> None:
+    check([weighted_model(mel(win_length=300), 0.5), weighted_model(mel(), 0.2), weighted_model(pcen(win_length=300))])
+
+
 @pytest.mark.parametrize("short", ["loop", "pad"])
 @pytest.mark.parametrize("view", [mel(), pcen(), mel(dtype="uint8")], ids=["mel", "pcen", "uint8"])
 def test_a_recording_shorter_than_a_clip(view: AnyView, short: str) -> None:
