@@ -123,7 +123,7 @@ def test_every_key_of_a_recipe_can_be_named(tmp_path: Path) -> None:
 def _flat(node: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     pairs = []
     for key, value in node.items():
-        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [(prefix + key, value)]
     return pairs
 
 
