@@ -19,6 +19,7 @@ from birdcache.errors import TrainError
 from birdcache.params.recipe import LossParams
 from train.augment.batch import Batch
 from train.model.classifier import Logits
+from train.model.set_losses import SET_LOSSES
 
 LEFT_OUT = -1e4  # logit of a class left out of the softmax
 SMALLEST = 1e-8  # a sum of weights below this is none, a distance to the target below this is this
@@ -33,10 +34,12 @@ class Loss:
     focal_ce, focal_bce : each term times |target - score|^gamma, see `focus`; bce also times alpha for positives and
         1 - alpha for negatives, in proportion for targets between. At gamma 0 focal_ce is ce, and at gamma 0 and
         alpha 0.5 focal_bce is half of bce.
+    asymmetric : as bce, with easy negatives discounted, see `asymmetric`.
+    zlpr, two_way : of a clip's or a class's present and absent cells together, see `train.model.set_losses`.
     soft_auc : this share of the loss is `soft_auc` instead.
 
     Class weights weigh the terms of ce, whose mean over the training recordings they leave as it is, and the columns in
-    the mean of bce; soft_auc has none, since it balances positives and negatives of a class by itself.
+    the mean of bce; the others have none, since they compare present and absent cells by themselves.
     """
 
     def __init__(self, params: LossParams, class_weights_K: Tensor) -> None:
@@ -51,11 +54,17 @@ class Loss:
         return total
 
     def _of(self, logits_BK: Tensor, batch: Batch) -> Tensor:
-        main = self._exclusive(logits_BK, batch) if self._params.exclusive else self._binary(logits_BK, batch)
+        main = self._main(logits_BK, batch)
         share = self._params.soft_auc
         if not share:
             return main
         return (1 - share) * main + share * soft_auc(logits_BK, batch.targets, _cell_weights(batch))
+
+    def _main(self, logits_BK: Tensor, batch: Batch) -> Tensor:
+        if self._params.kind in SET_LOSSES:
+            soft_BK = smoothed(batch.targets, self._params.label_smoothing, exclusive=False)
+            return SET_LOSSES[self._params.kind](logits_BK, soft_BK, _cell_weights(batch))
+        return self._exclusive(logits_BK, batch) if self._params.exclusive else self._binary(logits_BK, batch)
 
     def _exclusive(self, logits_BK: Tensor, batch: Batch) -> Tensor:
         params, known_BK = self._params, batch.targets * batch.weights
@@ -75,6 +84,8 @@ class Loss:
         if params.kind == "focal_bce":
             balance_BK = params.focal_alpha * soft_BK + (1 - params.focal_alpha) * (1 - soft_BK)
             each_BK = each_BK * balance_BK * focus(soft_BK, logits_BK.sigmoid(), params.focal_gamma)
+        if params.kind == "asymmetric":
+            each_BK = asymmetric(logits_BK, soft_BK, params.focal_gamma)
         return _weighted_mean(each_BK, _cell_weights(batch) * self._class_weights_K)
 
 
@@ -96,6 +107,17 @@ def focus(targets_BK: Tensor, scores_BK: Tensor, gamma: float) -> Tensor:
     """
     # a power below 1 has no finite slope at 0
     return (targets_BK - scores_BK).abs().clamp(min=SMALLEST) ** gamma
+
+
+def asymmetric(logits_BK: Tensor, targets_BK: Tensor, gamma: float) -> Tensor:
+    """BCE whose easy negatives count little, and not at all below a score of 0.05.
+
+    Source: Ridnik et al. 2021, Asymmetric loss for multi-label classification, with gamma for negatives only.
+    """
+    easy_BK = (logits_BK.sigmoid() - 0.05).clamp(min=0)
+    # a power below 1 has no finite slope at 0
+    weight_BK = easy_BK.clamp(min=SMALLEST) ** gamma
+    return -targets_BK * functional.logsigmoid(logits_BK) - (1 - targets_BK) * weight_BK * (-easy_BK).log1p()
 
 
 def soft_auc(logits_BK: Tensor, targets_BK: Tensor, weights_BK: Tensor) -> Tensor:

@@ -73,6 +73,9 @@ def binary_cross_entropy(case: Case, params: LossParams) -> float:
             case.targets[b, k] * (1 - params.label_smoothing) + params.label_smoothing / 2,
         )
         each = -t * np.log(p) - (1 - t) * np.log(1 - p)
+        if params.kind == "asymmetric":
+            easy = max(p - 0.05, 0)
+            each = -t * np.log(p) - (1 - t) * easy**params.focal_gamma * np.log(1 - easy)
         if params.kind == "focal_bce":
             each *= abs(t - p) ** params.focal_gamma * (t * params.focal_alpha + (1 - t) * (1 - params.focal_alpha))
         weight = case.importance[b] * case.class_weights[k]
@@ -89,3 +92,34 @@ def soft_auc(case: Case) -> float:
         total += weight * np.log1p(np.exp(-(case.logits[i, k] - case.logits[j, k])))
         sum_of_weights += weight
     return total / sum_of_weights
+
+
+def zlpr(case: Case, params: LossParams) -> float:
+    """Su et al. 2022, a clip at a time, over the cells that count."""
+    total = 0.0
+    for b in range(B):
+        counts = case.weights[b] > 0
+        z, t = case.logits[b, counts], _smoothed(case, params)[b, counts]
+        each = np.log1p((t * np.exp(-z)).sum()) + np.log1p(((1 - t) * np.exp(z)).sum())
+        total += case.importance[b] * each
+    return total / float(case.importance.sum())
+
+
+def two_way(case: Case, params: LossParams) -> float:
+    """Kobayashi 2023, with T = 4: the margin of each clip's classes, then that of each class's clips."""
+    t = _smoothed(case, params)
+    of_clips = [_margin(case.logits[b], t[b], case.weights[b]) for b in range(B)]
+    cells = case.weights * case.importance[:, None]
+    of_classes = [_margin(case.logits[:, k], t[:, k], cells[:, k]) for k in range(K)]
+    weights = case.importance * ~np.isnan(of_clips)
+    return float(np.nansum(of_clips * case.importance) / weights.sum() + np.nanmean(of_classes))
+
+
+def _margin(z: Floats, t: Floats, weights: Floats) -> float:
+    """NaN if there is nothing to compare."""
+    absent, present = (weights * (1 - t) * np.exp(z)).sum(), (weights * t * np.exp(-z / 4)).sum()
+    return float(np.log1p(absent * present**4)) if absent > 0 and present > 0 else np.nan
+
+
+def _smoothed(case: Case, params: LossParams) -> Floats:
+    return case.targets * (1 - params.label_smoothing) + params.label_smoothing / 2
