@@ -106,6 +106,10 @@ class Examples:
         """Classes that count neither for nor against: secondary labels, and those of which a source says nothing."""
         return self.secondary if self.unknown is None else self.secondary | self.unknown
 
+    def answers(self, scores_NK: Floats32) -> Floats32:
+        """The scores, but 0 for classes that a recording's source says nothing of: none of these is its best class."""
+        return scores_NK if self.unknown is None else np.where(self.unknown, np.float32(0), scores_NK)
+
     def taught(self, policy: SecondaryParams) -> Bools:
         """The classes that some recording has a target above 0 for: (K,), by its labels or its annotated times."""
         taught_K = np.bincount(self.primary, minlength=self.classes) > 0

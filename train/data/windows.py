@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from birdcache.arrays import Ints
+from birdcache.text import seconds_text
 from cache import tables
 from cache.store import Store
 from cache.tables import Col
@@ -18,7 +19,8 @@ def read_windows(store: Store, labels: tuple[str, ...], clip_frames: int, rows: 
     First as examples to train on, in a store in which so many `rows` of recordings come first. A clip of one holds the
     whole window, or lies inside it if that is longer, and leaves the labelled time of its soundscape only by padding.
     Its targets are as with annotated times: a window counts of which half lies in the clip, or which fills half of it.
-    Then as ones that judge: the one clip around the middle of each, in rows of the store.
+    Then as ones that judge, each with a name of its own that all views share: the one clip around the middle of each,
+    in rows of the store.
     """
     folds = tables.SOUNDSCAPE_FOLDS.read(Col.SOUNDSCAPE, Col.SHA256, Col.FOLD)
     table = tables.WINDOWS.read().merge(folds, on=Col.SOUNDSCAPE)
@@ -39,5 +41,7 @@ def read_windows(store: Store, labels: tuple[str, ...], clip_frames: int, rows: 
     taught = Examples(labels, names, row + rows, none, begin + low, frames, none, heard, np.zeros(len(table)), events)
     middle = np.rint((first + end - clip_frames) / 2).astype(np.int64)
     start = np.clip(middle, 0, np.maximum(shown - clip_frames, 0))
-    judged = replace(taught, rows=row, first=start, frames=np.minimum(shown, clip_frames), events=None)
+    times = [table[name].map(seconds_text) for name in (Col.START_S, Col.END_S)]
+    names = tuple(table[Col.SOUNDSCAPE] + " " + times[0] + " " + times[1])
+    judged = replace(taught, names=names, rows=row, first=start, frames=np.minimum(shown, clip_frames), events=None)
     return taught, judged, table[Col.FOLD].to_numpy(np.int64)

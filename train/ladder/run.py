@@ -22,6 +22,8 @@ from train.model.weights import read_model, read_sidecar
 from train.paths import LADDER_MODELS, LADDER_REPORTS, LADDER_RUNS, split_run
 from train.score.predictions import read_predictions
 
+NONE = np.empty(0, np.int64)
+
 
 def main() -> None:
     """Train the `<run>-<seed>` that runs; `train.loop.run.Run` writes what it leaves."""
@@ -59,15 +61,15 @@ def score_fold(
     model = read_model(place.folder, read_sidecar(place.folder), member.recipe.weights, device)
     validation = split.validation()
     trained_NK, _ = replace(validation, examples=split.trained).predict(model)
-    windows, none_NK = validation.windows, np.zeros((0, split.trained.classes), np.float32)
+    windows = validation.windows
     _, validated_NK = read_predictions(place.folder, "run its stage again with `dvc repro -f`")
+    validated = ScoredRecordings.of(split.validated, validated_NK)
     return FoldScores(
-        validated=ScoredRecordings.of(split.validated, validated_NK),
+        validated=validated,
         trained=ScoredRecordings.of(split.trained, trained_NK),
         epoch_accuracy=logged(place.report, "validation/accuracy"),
         epoch_s=logged(place.report, "epoch_s"),
-        heard=windows.examples.secondary if windows else none_NK > 0,
-        windows=windows.predict(model)[0] if windows else none_NK,
+        windows=ScoredRecordings.of(windows.examples, windows.predict(model)[0]) if windows else validated.subset(NONE),
     )
 
 

@@ -20,13 +20,14 @@ from train.score.metrics import class_average_precision, recording_metrics, wind
 
 EARLY = 0.2  # an accuracy that a healthy training passes within a few epochs
 NEVER = float("nan")
-OF_FOLD = {"epoch_accuracy": "f1", "epoch_s": "f1", "heard": "b2", "windows": "f2"}  # the other ones of FoldScores
+SIDES = ("validated", "trained", "windows")  # of FoldScores, that are scored
+OF_FOLD = {"epoch_accuracy": "f1", "epoch_s": "f1"}  # the other ones of FoldScores
 SCORED = {"names": "U1", "primary": "i1", "secondary": "b2", "scores": "f2"}  # arrays of ScoredRecordings in a file
 
 
 @dataclass(frozen=True)
 class ScoredRecordings:
-    """Recordings with their labels and one model's scores."""
+    """Recordings, or windows, with their labels and one model's scores."""
 
     names: npt.NDArray[np.str_]  # (N,)
     primary: Ints  # (N,) class of the primary label
@@ -36,6 +37,7 @@ class ScoredRecordings:
     @classmethod
     def of(cls, examples: Examples, scores_NK: Floats32) -> ScoredRecordings:
         """Examples with their scores."""
+        scores_NK = examples.answers(scores_NK)
         return cls(np.array(examples.names, np.str_), examples.primary, examples.unjudged, scores_NK)
 
     def subset(self, chosen: Ints) -> ScoredRecordings:
@@ -54,10 +56,9 @@ class FoldScores:
 
     validated: ScoredRecordings
     trained: ScoredRecordings
+    windows: ScoredRecordings  # of the fold's soundscapes; what is heard is `secondary`; there may be none
     epoch_accuracy: Floats64  # of the validation, after each epoch
     epoch_s: Floats64  # seconds that each epoch trained
-    heard: Bools  # (windows, K) what is heard in labelled windows of the fold's soundscapes, of which there may be none
-    windows: Floats32  # (windows, K) their scores
 
 
 def fold_path(run: str, seed: int, fold: int) -> Path:
@@ -67,21 +68,19 @@ def fold_path(run: str, seed: int, fold: int) -> Path:
 
 def write_fold(path: Path, fold: FoldScores) -> None:
     """Write a training's scores."""
-    sides = {"validated": fold.validated, "trained": fold.trained}
-    arrays = {f"{side}_{name}": array for side, scored in sides.items() for name, array in vars(scored).items()}
+    arrays = {f"{side}_{name}": array for side in SIDES for name, array in vars(getattr(fold, side)).items()}
     write_npz(path, arrays | {name: getattr(fold, name) for name in OF_FOLD})
 
 
 def read_fold(path: Path) -> FoldScores:
     """Read a training's scores; a TrainError if they are missing, damaged, or anything else."""
-    sides = ("validated", "trained")
-    kinds = {f"{side}_{name}": kind for side in sides for name, kind in SCORED.items()}
+    kinds = {f"{side}_{name}": kind for side in SIDES for name, kind in SCORED.items()}
     content = read_npz(path, kinds | OF_FOLD, "run `dvc repro -f` on its stage")
-    validated, trained = (ScoredRecordings(*(content[f"{side}_{name}"] for name in SCORED)) for side in sides)
-    for scored in (validated, trained):
+    sides = [ScoredRecordings(*(content[f"{side}_{name}"] for name in SCORED)) for side in SIDES]
+    validated, trained, windows = sides
+    for scored in sides:
         check_scores(scored.scores, path, scored.names.tolist().__getitem__)
-    check_scores(content["windows"], path, str)
-    return FoldScores(validated, trained, *(content[name] for name in OF_FOLD))
+    return FoldScores(validated, trained, windows, *(content[name] for name in OF_FOLD))
 
 
 def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
@@ -101,8 +100,8 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
     known_NK = ~validated.secondary
     truth_NK = validated.primary[:, None] == np.arange(known_NK.shape[1])
     plain = recording_metrics(validated.primary, validated.secondary, validated.scores)
-    heard, windows = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("heard", "windows"))
-    of_windows = window_metrics(heard, windows)
+    windows = concatenated([fold.windows for fold in folds])
+    of_windows = window_metrics(windows.secondary, windows.scores)
     rare_ap = class_average_precision(truth_NK, validated.scores, known_NK)[rare_K]
     return {
         **{name: plain[name] for name in ("accuracy", "macro_roc_auc", "cmap")},
@@ -128,24 +127,23 @@ def concatenated(parts: Sequence[ScoredRecordings]) -> ScoredRecordings:
 
 
 def blended(runs: Sequence[FoldScores]) -> FoldScores:
-    """The mean of several trainings on one fold: scores of the recordings that all have; the times added up.
+    """The mean of several trainings on one fold: scores of recordings and windows that all have; the times added up.
 
     The mean has no epochs of its own, so none of them is said to have reached anything.
     """
     return FoldScores(
         _mean([run.validated for run in runs]),
         _mean([run.trained for run in runs]),
+        _mean([run.windows for run in runs]),
         np.empty(0),
         np.array([sum(float(np.median(run.epoch_s)) for run in runs)]),
-        runs[0].heard,
-        np.asarray(np.mean([run.windows for run in runs], axis=0), np.float32),
     )
 
 
 def _mean(each: Sequence[ScoredRecordings]) -> ScoredRecordings:
     common = sorted(set.intersection(*(set(scored.names.tolist()) for scored in each)))
-    if not common:
-        raise TrainError("ladder: an ensemble's rungs scored no recording in common; run `birdcache ladder` again")
+    if not common and all(len(scored.names) for scored in each):
+        raise TrainError("ladder: an ensemble's rungs scored nothing in common; run `birdcache ladder` again")
     aligned = [scored.subset(pd.Index(scored.names).get_indexer(pd.Index(common))) for scored in each]
     mean_NK = np.mean([scored.scores for scored in aligned], axis=0)
     return ScoredRecordings(aligned[0].names, aligned[0].primary, aligned[0].secondary, mean_NK)

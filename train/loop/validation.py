@@ -111,7 +111,8 @@ class Validation:
         self, model: Classifier, scores_NK: Floats32, loss: float, advance: Advance = no_progress
     ) -> dict[str, float]:
         """Loss and metrics of scores of the recordings; metrics of windows are named `windows.<metric>`."""
-        found = {"loss": loss, **recording_metrics(self.examples.primary, self.examples.unjudged, scores_NK)}
+        examples, scores_NK = self.examples, self.examples.answers(scores_NK)
+        found = {"loss": loss, **recording_metrics(examples.primary, examples.unjudged, scores_NK)}
         if self.windows is None:
             return found
         window_NK, _ = self.windows.predict(model, "windows", advance)

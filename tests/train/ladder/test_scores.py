@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from birdcache.arrays import Bools, Floats32
+from birdcache.errors import TrainError
+from train.data.examples import Examples
 from train.ladder.scores import (
+    SIDES,
     FoldScores,
     ScoredRecordings,
     blended,
@@ -21,7 +25,7 @@ from train.ladder.scores import (
 )
 
 NO_RARE = np.zeros(3, bool)
-NO_WINDOWS = np.zeros((0, 3), bool), np.zeros((0, 3), np.float32)
+NOBODY = np.zeros((0, 3), bool), np.zeros((0, 3), np.float32)
 
 
 def scored(
@@ -40,9 +44,14 @@ def fold(
     trained: ScoredRecordings,
     accuracy: Sequence[float] = (0.5,),
     seconds: Sequence[float] = (1.0,),
-    windows: tuple[Bools, Floats32] = NO_WINDOWS,
+    windows: tuple[Bools, Floats32] = NOBODY,
+    names: str = "uvw",
 ) -> FoldScores:
-    return FoldScores(validated, trained, np.array(accuracy), np.array(seconds), *windows)
+    heard, scores = windows
+    judged = ScoredRecordings(
+        np.array(list(names[: len(heard)]), np.str_), np.zeros(len(heard), np.int64), heard, scores
+    )
+    return FoldScores(validated, trained, judged, np.array(accuracy), np.array(seconds))
 
 
 def test_accuracy_and_gap_count_the_recordings_of_all_folds_together() -> None:
@@ -121,8 +130,39 @@ def test_windows_of_all_folds_are_measured_together_and_those_of_an_ensemble_are
     assert measured([second], NO_RARE)["windows_macro_roc_auc"] == 0
     assert measured([first, second], NO_RARE)["windows_macro_roc_auc"] == pytest.approx((2 + 0) / 4)
     both = blended([first, second])
-    assert both.windows == pytest.approx((high + low) / 2)
+    assert both.windows.scores == pytest.approx((high + low) / 2)
     assert measured([both], NO_RARE)["windows_cmap"] == 1
+
+
+def test_windows_of_an_ensemble_are_those_that_all_rungs_have_whatever_order_their_views_hold_them_in() -> None:
+    """`u` is missing in the second rung, whose view has the others the other way round."""
+    side = scored("ab", [0, 1], [0, 1])
+    heard = np.array([[False, False, True], [True, False, False], [False, False, False]])
+    scores = np.array([[0, 0, 1], [0.8, 0, 0], [0.2, 0, 0]], np.float32)
+    first = fold(side, side, windows=(heard, scores))
+    second = fold(side, side, windows=(heard[[2, 1]], scores[[2, 1]] * np.float32(0.5)), names="wv")
+    both = blended([first, second]).windows
+    assert both.names.tolist() == ["v", "w"]
+    assert both.secondary.tolist() == [[True, False, False], [False, False, False]]
+    assert both.scores == pytest.approx(np.array([[0.6, 0, 0], [0.15, 0, 0]]))
+    assert len(blended([first, fold(side, side)]).windows.names) == 0, "a rung without any"
+    with pytest.raises(TrainError, match="rungs scored nothing in common"):
+        blended([first, fold(side, side, windows=(heard, scores), names="xyz")])
+
+
+def test_no_answer_is_a_class_that_the_source_of_a_recording_says_nothing_of() -> None:
+    """The first source knows classes 0 and 1: of its two recordings one is then right; the other source knows all."""
+    scores = np.array([[0.3, 0.2, 0.9], [0.3, 0.2, 0.9], [0.1, 0.2, 0.9]], np.float32)
+    unknown = np.array([[False, False, True], [False, False, True], [False, False, False]])
+    zeros, plain = np.zeros(3, np.int64), np.zeros((3, 3), bool)
+    examples = Examples(
+        tuple("xyz"), tuple("abc"), zeros, zeros, zeros, zeros, np.array([0, 1, 1]), plain, np.zeros(3), None, unknown
+    )
+    found = ScoredRecordings.of(examples, scores)
+    assert found.accuracy == pytest.approx(1 / 3)
+    assert measured([fold(found, found)], NO_RARE)["accuracy"] == pytest.approx(1 / 3)
+    assert ScoredRecordings.of(replace(examples, unknown=None), scores).accuracy == 0
+    assert scores[0, 2] == np.float32(0.9), "scores themselves stay as they are"
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -131,13 +171,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     written = fold(scored("ab", [0, 1], [0, 2], [(0, 2)]), scored("c", [2], [2]), [0.1, 0.2], [1.0, 2.5], windows)
     write_fold(path, written)
     found = read_fold(path)
-    for side in ("validated", "trained"):
+    for side in SIDES:
         for name, array in vars(getattr(written, side)).items():
             np.testing.assert_array_equal(getattr(getattr(found, side), name), array)
     np.testing.assert_array_equal(found.epoch_accuracy, [0.1, 0.2])
     np.testing.assert_array_equal(found.epoch_s, [1.0, 2.5])
-    assert found.windows.tolist() == [[0.25, 0.5, 0.0]]
-    assert found.heard.tolist() == [[False, True, False]]
+    assert found.windows.scores.tolist() == [[0.25, 0.5, 0.0]]
+    assert found.windows.secondary.tolist() == [[False, True, False]]
+    write_fold(path, fold(written.validated, written.trained))
+    assert len(read_fold(path).windows.names) == 0
 
 
 def test_recordings_of_folds_keep_their_rows() -> None:
