@@ -35,7 +35,7 @@ class StudentParams(Section):
     soundscapes: Literal["unlabelled", "all"]
     hop_s: Seconds
     batch_size: Count
-    gain_in: Literal["soundscapes", "out_of_fold"]
+    gain_in: Literal["soundscapes", "windows", "out_of_fold"]
     least_gain: NonNegative | None
     rounds: dict[Name, StudentRound]
 

@@ -15,6 +15,8 @@ from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
 from train.student.rounds import Metrics, models_of, open_evaluator, read_teacher_report
 
 SHOWN = {
+    "windows_macro_roc_auc": "windows: macro ROC-AUC",
+    "windows_cmap": "windows: cmAP",
     "soundscapes_macro_roc_auc": "soundscapes: macro ROC-AUC",
     "soundscapes_cmap": "soundscapes: cmAP",
     "out_of_fold_macro_roc_auc": "out of fold: macro ROC-AUC",
@@ -71,8 +73,10 @@ def _mean_confidence(labels: PseudoLabels | None) -> float:
 def report_text(table: pd.DataFrame, stopped: Sequence[str]) -> str:
     """The table as Markdown, with the gain over the start in brackets, and what was stopped."""
     shown = pd.DataFrame(_row(row, table.iloc[0]) for _, row in table.iterrows())
-    words = "Soundscapes: windows that have a truth, one clip each, without post-processing. Members and folds are"
-    lines = ["# Noisy student", "", markdown(shown), words, "averaged; in brackets the gain over the start."]
+    words = (
+        "Windows of held-out soundscapes and of the exam: one clip each, without post-processing. Members (and folds,"
+    )
+    lines = ["# Noisy student", "", markdown(shown), words, "in the exam) are averaged; in brackets the gain."]
     return "\n".join([*lines, *("", *stopped) * bool(stopped), ""])
 
 

@@ -4,8 +4,9 @@ N clip or window, K class.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from train.score.soundscapes import (
     read_soundscapes,
     score_folder,
 )
-from train.score.truth import labelled_soundscapes, read_truth
+from train.score.truth import WindowTruth, held_out, labelled_soundscapes, read_held_out, read_truth
 from train.student.pseudo_labels import AGAIN
 
 Metrics = dict[str, dict[str, float]]
@@ -78,7 +79,7 @@ class RoundModels:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Measures models out of fold, and on the soundscapes that have a truth."""
+    """Measures models out of fold, on recordings and windows, and on the soundscapes that have a truth."""
 
     labels: list[str]
     soundscapes: Sequence[SoundscapeAudio]
@@ -87,8 +88,18 @@ class Evaluator:
     batch_size: int
 
     def metrics(self, models: RoundModels) -> Metrics:
-        """Metrics `out_of_fold` and, if there is a truth, `soundscapes`: of windows one after another, as they are."""
-        return {"out_of_fold": self._out_of_fold(models)} | self._soundscapes(models)
+        """Metrics `out_of_fold`, and, as far as there is a truth, of windows one after another, as they are.
+
+        Those of `soundscapes` by all folds, and `windows` of soundscapes that a fold holds out by that fold.
+        """
+        folds, fold_of = models.folds, held_out(models.folds)
+        by_fold: dict[tuple[int, ...], set[str]] = {
+            (fold,): {name for name, of in fold_of.items() if of == fold} for fold in folds
+        }
+        read = partial(read_held_out, window_s=self.window_s, folds=folds)
+        found = {"out_of_fold": self._out_of_fold(models)}
+        found |= self._of_windows("windows", models, by_fold, read)
+        return found | self._of_windows("soundscapes", models, {folds: labelled_soundscapes()}, read_truth)
 
     def _out_of_fold(self, models: RoundModels) -> dict[str, float]:
         view = models.sidecars[0].member.member.view
@@ -96,20 +107,25 @@ class Evaluator:
         scores_NK = np.mean(list(predicted.scores.values()), axis=0)
         return recording_metrics(predicted.examples.primary, predicted.examples.unjudged, scores_NK)
 
-    def _soundscapes(self, models: RoundModels) -> Metrics:
-        with_truth = labelled_soundscapes()
-        labelled = [soundscape for soundscape in self.soundscapes if soundscape.name in with_truth]
-        if not labelled:
+    def _of_windows(
+        self,
+        data: str,
+        models: RoundModels,
+        shares: Mapping[tuple[int, ...], Container[str]],
+        truth_of: Callable[[list[str], list[str]], WindowTruth],
+    ) -> Metrics:
+        """Metrics of the soundscapes named in each share, by the folds of the share; none without a soundscape."""
+        row_ids, scores = list[str](), []
+        for folds, names in shares.items():
+            if chosen := [each for each in self.soundscapes if each.name in names]:
+                task = ScoringTask(chosen, self.labels, Cutting(self.window_s, self.window_s), self.batch_size)
+                scores.append(replace(models, folds=folds).scores(task, self.opened, f"scoring {models.folder}"))
+                windows = [(each.name, windows_in(each.duration_s, self.window_s)) for each in chosen]
+                row_ids += [row_id for each in windows for row_id in window_ids(*each, self.window_s)]
+        if not row_ids:
             return {}
-        task = ScoringTask(labelled, self.labels, Cutting(self.window_s, self.window_s), self.batch_size)
-        scores_NK = models.scores(task, self.opened, f"scoring {models.folder}")
-        row_ids = [
-            row_id
-            for soundscape in labelled
-            for row_id in window_ids(soundscape.name, windows_in(soundscape.duration_s, self.window_s), self.window_s)
-        ]
-        truth = read_truth(row_ids, self.labels)
-        return {"soundscapes": window_metrics(truth.sings[truth.known], scores_NK[truth.known])}
+        truth = truth_of(row_ids, self.labels)
+        return {data: window_metrics(truth.sings[truth.known], np.concatenate(scores)[truth.known])}
 
 
 @dataclass(frozen=True)
@@ -183,7 +199,7 @@ def check_measurable(metrics: Metrics, gain_in: str) -> None:
         If they cannot be measured.
     """
     if not np.isfinite(auc(metrics, gain_in)):
-        other = "out_of_fold" if gain_in == "soundscapes" else "soundscapes"
+        other = "soundscapes" if gain_in == "out_of_fold" else "out_of_fold"
         raise TrainError(
             f"params.yaml: student.gain_in = {gain_in!r}: no class has both positives and negatives in the truth "
             f"to measure a gain; set it to {other}, or student.least_gain: null"

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ from sklearn.metrics import roc_auc_score
 from birdcache.errors import BirdcacheError, TrainError
 from birdcache.params import load as params
 from birdcache.predict.postprocess import Cutting
+from cache import tables
 from tests.fixtures import tiny
 from tests.fixtures.stages import run_stage
+from tests.fixtures.windows import write_windows
 from tests.test_house import stage_definition
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
 from train.score.inference import Scorer, clips_at
+from train.score.metrics import window_metrics
 from train.score.soundscapes import ScoringTask, SoundscapeStores
 from train.student.pseudo_labels import read_pseudo_labels
-from train.student.rounds import models_of, open_evaluator
+from train.student.rounds import check_measurable, models_of, open_evaluator
 
 BEFORE = {
     "recordings": ("pipeline.recordings", []),
@@ -169,6 +172,27 @@ def test_metrics_of_the_start_are_those_of_its_windows_by_hand(rounds: Rounds) -
     expected = (roc_auc_score([1, 1, 0, 0], low) + roc_auc_score([0, 0, 1, 1], high)) / 2
     told = json.loads((rounds.root / "data/student/first/teacher.json").read_text())
     assert told["metrics"]["soundscapes"]["macro_roc_auc"] == pytest.approx(expected)
+
+
+def test_windows_of_a_soundscape_that_a_fold_holds_out_are_scored_by_that_fold_alone(project: Path) -> None:
+    """Two of the three windows of `dusk` are labelled, and one of a soundscape that no fold holds out."""
+    audio = tables.SOUNDSCAPES.read().set_index("soundscape")["sha256"]
+    windows = [("dusk", 0.0, 5.0, "midton"), ("dusk", 5.0, 10.0, "higton"), ("dawn", 0.0, 5.0, "midton")]
+    write_windows(windows, {"dusk": 1, "dawn": -1}, [audio["dusk"], audio["dawn"]])
+    models = models_of("start", params.load())
+    evaluator = open_evaluator(params.load(), models)
+    dusk = [each for each in evaluator.soundscapes if each.name == "dusk"]
+    task = ScoringTask(dusk, evaluator.labels, Cutting(5.0, 5.0), 8)
+    by_fold = [replace(models, folds=(fold,)).scores(task, evaluator.opened, "test") for fold in (0, 1)]
+    assert not np.allclose(by_fold[0], by_fold[1])
+    middle, high = (by_fold[1][:2, evaluator.labels.index(label)] for label in ("midton", "higton"))
+    expected = (float(middle[0] > middle[1]) + float(high[1] > high[0])) / 2
+    found = evaluator.metrics(models)
+    assert found["windows"]["macro_roc_auc"] == expected
+    assert found["windows"]["classes_scored"] == 2
+    scored = [scores[:2, [evaluator.labels.index(label) for label in ("midton", "higton")]] for scores in by_fold]
+    assert found["windows"]["cmap"] == pytest.approx(window_metrics(np.eye(2, dtype=bool), scored[1])["cmap"])
+    check_measurable(found, "windows")
 
 
 @pytest.mark.parametrize(
