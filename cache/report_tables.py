@@ -53,14 +53,16 @@ CONFUSIONS = CsvTable(
 )
 """The ensemble's most frequent mistakes out of fold: label, label given, and both as text."""
 
+WAY = {"data": TEXT, "calibration": TEXT, "fitted_on": TEXT}  # what is calibrated, and how
+
 CALIBRATION = CsvTable(
     REPORTS / "evaluate" / "calibration.csv",
-    {"calibration": TEXT, "used": TEXT, "expected_error": NUMBER, "log_loss": NUMBER, "brier": NUMBER},
+    {**WAY, "used": TEXT, "expected_error": NUMBER, "error_of_all": NUMBER, "log_loss": NUMBER, "brier": NUMBER},
 )
-"""What each kind of calibration makes of the ensemble's out-of-fold scores."""
+"""What each kind of calibration makes of the ensemble's scores of held-out recordings, and of windows."""
 
 RELIABILITY = CsvTable(
     REPORTS / "evaluate" / "reliability.csv",
-    {"calibration": TEXT, Col.RECORDINGS: COUNT, "mean_score": NUMBER, "accuracy": NUMBER},
+    {**WAY, Col.RECORDINGS: COUNT, "mean_score": NUMBER, "accuracy": NUMBER},
 )
-"""Recordings whose best class has a similar score, and how many of these are right, for each kind of calibration."""
+"""Recordings, or windows, whose best class has a similar score, and how many are right, by kind of calibration."""

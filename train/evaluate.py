@@ -12,7 +12,7 @@ from birdcache.errors import run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from birdcache.params.sections import EvaluateParams
+from birdcache.params.sections import EvaluateParams, FittedOn
 from cache import report_tables, tables
 from cache.csv_files import write_csv
 from cache.tables import Col
@@ -21,11 +21,11 @@ from train.data.member import read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import EVALUATION, REPORTS
 from train.score.blend import HeldOut
-from train.score.calibration import calibration_tables
+from train.score.calibration import Judged, calibration_tables, judged_by
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.score.markdown import markdown
 from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
-from train.score.out_of_fold import OutOfFold, read_out_of_fold
+from train.score.out_of_fold import OutOfFold, held_windows, read_out_of_fold
 from train.score.parameters import parameter_table
 from train.score.tables import EXAM, WINDOWS, Windows, blend_table, member_table, postprocessing_table, read_windows
 
@@ -42,6 +42,9 @@ def main() -> None:
     write_tables(predicted, held, windows, ensemble, params)
     metrics: dict[str, Any] = {"out_of_fold": score_out_of_fold(predicted, params.evaluate)}
     metrics |= {data: score_windows(windows, data) for data in windows.measured}
+    judged = judged_by(ensemble.blend, held, held_windows(windows.clips, labels, ensemble.folds))
+    for data, errors in write_calibration(judged, ensemble).items():
+        metrics[data][ENSEMBLE] |= errors
     write_table("parameters", parameter_table([read_member(name) for name in names]))
     write_text(REPORTS / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     print_summary(metrics)
@@ -56,16 +59,24 @@ def write_tables(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble
     confusions = confusion_table(predicted, ensemble.labels, params.evaluate.top_confusions)
     report_tables.PER_CLASS.write(classes, "%.4f")
     report_tables.CONFUSIONS.write(confusions)
-    kinds, bins = calibration_tables(held.blended(ensemble.blend), held, ensemble.calibration)
-    report_tables.RELIABILITY.write(bins, "%.4f")
     for name, table in {
         "members": member_table(predicted, held, windows, ensemble),
         "blends": blend_table(predicted, held, windows, ensemble),
         "postprocessing": postprocessing_table(windows, ensemble, params.predict),
-        "calibration": kinds,
         "window_classes": window_class_table(windows, ensemble.labels),
     }.items():
         write_table(name, table)
+
+
+def write_calibration(judged: Mapping[FittedOn, Judged], ensemble: Ensemble) -> dict[str, dict[str, float]]:
+    """Write what calibration does to recordings and windows; the ensemble's expected errors before it and after it."""
+    kinds, bins = calibration_tables(judged, ensemble.calibration, ensemble.fitted_on)
+    report_tables.RELIABILITY.write(bins, "%.4f")
+    write_table("calibration", kinds)
+    which = {"expected_error": kinds["used"] == "yes", "uncalibrated_error": kinds["calibration"] == "none"}
+    found = {name: kinds[each].set_index("data")["expected_error"] for name, each in which.items()}
+    names = {"recordings": "out_of_fold", WINDOWS: WINDOWS}
+    return {names[data]: {name: float(error[data]) for name, error in found.items()} for data in judged}
 
 
 def write_table(name: str, table: pd.DataFrame) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from birdcache.arrays import Floats32
+from birdcache.arrays import Floats32, Floats64
 from birdcache.errors import run_stage
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from birdcache.predict.calibrator import Calibrator
+from birdcache.params.sections import FittedOn
 from birdcache.predict.checked import check_scores
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from cache import tables
@@ -18,9 +18,9 @@ from cache.tables import Col
 from train.data.examples import read_labels
 from train.paths import ENSEMBLE, SCORES, SUBMISSION, THRESHOLDS
 from train.score.blend import Blend, HeldOut
-from train.score.calibration import cross_calibrated, fit_calibrator
+from train.score.calibration import Judged, chosen, cross_calibrated, fit_calibrator, judged_by
 from train.score.ensemble import Ensemble, write_ensemble
-from train.score.out_of_fold import read_out_of_fold
+from train.score.out_of_fold import held_windows, read_out_of_fold
 from train.score.species import with_species
 from train.score.thresholds import Thresholds, fit_thresholds
 
@@ -32,52 +32,54 @@ def main() -> None:
     params = parameters.load()
     labels, names = read_labels(), list(params.members)
     held = read_out_of_fold(names, params.folds.train, params.members[names[0]].view, labels).held
-    blend = Blend(params.ensemble.blend, params.ensemble.best)
-    blended_NK, calibration = held.blended(blend), params.ensemble.calibration
-    calibrator = fit_calibrator(blended_NK, held.truth, held.known, calibration)
-    calibrated_NK = cross_calibrated(blended_NK, held, calibration)
-    prior, wish = params.ensemble.threshold_prior, params.ensemble.threshold_for
-    thresholds = fit_thresholds(held.truth, calibrated_NK, held.known, prior, wish)
-    clips = read_clip_scores(SCORES)
-    ensemble = gathered(params, labels, held, blend, calibrator, thresholds, clips)
+    blend, clips = Blend(params.ensemble.blend, params.ensemble.best), read_clip_scores(SCORES)
+    windows = held_windows(clips, labels, params.folds.train)
+    fitted_on = chosen(params.ensemble.calibrate_on, windows)
+    judged = judged_by(blend, held, windows)[fitted_on]
+    ensemble, thresholds = fitted(params, labels, held.weights(blend), fitted_on, judged, clips)
     final_WK = ensemble.final(clips.member_windows(), clips.windows)
     check_scores(final_WK, ENSEMBLE, clips.row_ids.__getitem__)
     final_WK = with_species(params.predict, final_WK, clips)
     submission = submission_table(clips.row_ids, final_WK, labels, ensemble.called_above())
     SUBMISSION.parent.mkdir(parents=True, exist_ok=True)
     write_ensemble(ENSEMBLE, ensemble)
-    write_csv(thresholds.table(labels), THRESHOLDS, "%.4f")
+    write_csv(thresholds.table(labels).assign(found_on=ensemble.fitted_on), THRESHOLDS, "%.4f")
     write_csv(submission, SUBMISSION, "%.6f")
     print_result(ensemble, held, submission)
 
 
-def gathered(
+def fitted(
     params: Params,
     labels: list[str],
-    held: HeldOut,
-    blend: Blend,
-    calibrator: Calibrator,
-    thresholds: Thresholds,
+    weights_P: Floats64,
+    fitted_on: FittedOn,
+    judged: Judged,
     clips: ClipScores,
-) -> Ensemble:
-    """The record of all that turns scores of members into final scores."""
-    return Ensemble(
+) -> tuple[Ensemble, Thresholds]:
+    """The record of all that turns scores of members into final scores, and the thresholds in full."""
+    wanted, (scores_NK, held) = params.ensemble, judged
+    calibrator = fit_calibrator(scores_NK, held.truth, held.known, wanted.calibration)
+    calibrated_NK = cross_calibrated(scores_NK, held, wanted.calibration)
+    thresholds = fit_thresholds(held.truth, calibrated_NK, held.known, wanted.threshold_prior, wanted.threshold_for)
+    ensemble = Ensemble(
         labels=labels,
-        members=dict(zip(params.members, held.weights(blend).tolist(), strict=True)),
+        members=dict(zip(params.members, weights_P.tolist(), strict=True)),
         folds=params.folds.train,
         fold_soup=bool(clips.fold_soup),
-        kind=blend.kind,
-        best=blend.best,
+        kind=wanted.blend,
+        best=wanted.best,
         window_s=clips.cutting.window_s,
         hop_s=clips.cutting.hop_s,
         shifts_s=list(clips.cutting.shifts_s),
-        calibration=params.ensemble.calibration,
+        calibration=wanted.calibration,
+        fitted_on=fitted_on,
         slopes=list(calibrator.slopes),
         offsets=list(calibrator.offsets),
         smoothing=params.predict.smoothing,
         file_max=params.predict.file_max,
         thresholds=thresholds.used.tolist(),
     )
+    return ensemble, thresholds
 
 
 def submission_table(
@@ -111,7 +113,7 @@ def print_result(ensemble: Ensemble, held: HeldOut, submission: pd.DataFrame) ->
     if remark := held.remark(ensemble.blend):
         print(remark)
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in ensemble.members.items())
-    print(f"blend {ensemble.kind}: {weights}")
+    print(f"blend {ensemble.kind}: {weights}; calibration and thresholds are fitted on {ensemble.fitted_on}")
     print(f"{SUBMISSION}: {len(submission)} rows, {submission.shape[1]} columns")
 
 

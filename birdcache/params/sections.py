@@ -168,6 +168,7 @@ class PredictParams(Section):
 
 
 CalibrationKind = Literal["none", "shared", "class"]
+FittedOn = Literal["recordings", "windows"]
 ThresholdWish = (
     Literal["f1"] | Annotated[dict[Literal["precision", "recall"], Probability], Field(min_length=1, max_length=1)]
 )
@@ -192,6 +193,7 @@ class EnsembleParams(Section):
             "needs scores, and ranks are none; set blend to another kind, or calibration: none",
         ),
     ] = "none"
+    calibrate_on: Literal["auto"] | FittedOn = "recordings"
     threshold_for: ThresholdWish = "f1"
     threshold_prior: Annotated[NonNegative, Field(le=1e6)]
 

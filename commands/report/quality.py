@@ -27,7 +27,7 @@ TABLES = {
     EXAM: ("table-soundscapes", "Soundscapes, per window"),
 }
 TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000)  # recordings
-MEASURES = ("expected error", "log loss", "Brier score")  # of calibration
+MEASURES = ("expected error", "error of all classes", "log loss", "Brier score")  # of calibration
 SURE_SOUNDSCAPES = 5  # an interval over fewer says nothing
 
 
@@ -39,6 +39,8 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[s
     between = {name: each.intervals() | {RARE: each.of_classes(rare_K)} for name, each in resampled.items()}
     classes, kinds = report_tables.PER_CLASS.read(), report_tables.CALIBRATION.read()
     bins = report_tables.RELIABILITY.read().merge(kinds)
+    by_data = [bins[bins["data"] == data] for data in bins["data"].unique()]  # recordings come first
+    charts = [calibration_chart(of_data, results.ensemble.fitted_on) for of_data in by_data]
     rows = class_rows(results, classes, resampled[ENSEMBLE].average_precision)
     is_rare = classes[Col.LABEL].isin(results.labels[Col.LABEL][rare_K])
     rare = [row for row, each in zip(rows, is_rare, strict=True) if each]
@@ -65,9 +67,9 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[s
             Table("table-per-class", "Each class, out of fold", rows, CLASS_HELP),
             confusion_table(results),
         ],
-        "charts": [*precision_chart(results, classes, rare_below), calibration_chart(bins)],
+        "charts": [*precision_chart(results, classes, rare_below), *charts],
         "calibration": calibration_table(kinds),
-        "bins": bins.loc[bins["used"] == "yes", [Col.RECORDINGS, "mean_score", "accuracy"]],
+        "bins": by_data[0].loc[by_data[0]["used"] == "yes", [Col.RECORDINGS, "mean_score", "accuracy"]],
         "resamples": resamples,
         "recordings": len(examples),
     }
@@ -183,22 +185,25 @@ def precision_chart(results: PipelineResults, classes: pd.DataFrame, rare_below:
 def calibration_table(kinds: pd.DataFrame) -> Table:
     """What each kind of calibration makes of the scores; smaller is better everywhere."""
     rows = [
-        {"calibration": text(kind, "total" if used == "yes" else ""), "used": text(used)}
+        {"of": text(data), "calibration": text(kind, "total" if used == "yes" else "")}
+        | {"fitted on": text(on), "used": text(used)}
         | {name: number(value, 4) for name, value in zip(MEASURES, values, strict=True)}
-        for kind, used, *values in kinds.itertuples(index=False)
+        for data, kind, on, used, *values in kinds.itertuples(index=False)
     ]
     return Table("table-calibration", "Before and after calibration", rows, filtered=False)
 
 
-def calibration_chart(bins: pd.DataFrame) -> Chart:
+def calibration_chart(bins: pd.DataFrame, fitted_on: str) -> Chart:
     """Accuracy of the ensemble's best class against its score, by kind of calibration; counts of the used one."""
     used = bins[bins["used"] == "yes"]
     told = (f"score {row.mean_score:.2f}: {row.accuracy:.0%} of {row.recordings} right" for row in used.itertuples())
-    alt = f"Share of recordings whose best class is right. {'; '.join(told)}."
-    drawn = Chart("chart-calibration", f"Calibration (expected error {used['expected_error'].iloc[0]:.3f})", alt)
+    data, error = used[["data", "expected_error"]].iloc[0]
+    alt = f"Share of {data} whose best class is right. {'; '.join(told)}."
+    drawn = Chart(f"chart-calibration-{data}", f"Calibration of {data} (expected error {error:.3f})", alt)
+    kinds = bins[bins["fitted_on"].isin(["-", fitted_on])].groupby("calibration", sort=False)
     with chart(drawn) as axes:
         axes.plot([0, 1], [0, 1], "--", color=COLOURS[7], linewidth=1, label="score = share that is right")
-        for (kind, of_kind), colour, mark in zip(bins.groupby("calibration", sort=False), COLOURS, "os^", strict=False):
+        for (kind, of_kind), colour, mark in zip(kinds, COLOURS, "os^", strict=False):
             style: dict[str, Any] = {
                 "color": colour,
                 "markersize": 5,

@@ -283,6 +283,7 @@ def test_plain_sections_have_no_default_and_their_validators_change_no_value() -
     defaults = {ast.unparse(field.target): ast.unparse(field.value) for field in fields if field.value is not None}
     assert defaults.pop("cuda_graph") == "'auto'"  # of machine, on which no stage depends
     assert defaults.pop("calibration") == "'none'"
+    assert defaults.pop("calibrate_on") == "'recordings'"  # which alone there were
     assert defaults.pop("threshold_for") == "'f1'"  # what thresholds were always for
     assert defaults.pop("species_weight") == "1.0"  # without a list nothing is weighed
     assert defaults.pop("soundscapes") == "'site'"  # of folds, which knew no soundscapes before there was the key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import sklearn.metrics
 from birdcache.errors import TrainError
 from birdcache.params.model import Params
 from birdcache.params.sections import EvaluateParams
+from birdcache.predict.calibrator import logits_of
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, by_soundscape
+from cache import report_tables
 from tests.fixtures.windows import write_windows as label_windows
 from train.data.examples import Examples
 from train.evaluate import (
@@ -23,10 +26,13 @@ from train.evaluate import (
     score_out_of_fold,
     score_windows,
     window_class_table,
+    write_calibration,
 )
 from train.paths import SCORES
+from train.score.blend import HeldOut
+from train.score.calibration import Judged
 from train.score.ensemble import ENSEMBLE, Ensemble
-from train.score.out_of_fold import OutOfFold, read_out_of_fold
+from train.score.out_of_fold import OutOfFold, held_windows, read_out_of_fold
 from train.score.tables import read_windows
 
 LABELS = ["jay", "owl", "robin", "wren"]
@@ -218,6 +224,77 @@ def test_labelled_windows_of_soundscapes_that_a_trained_fold_holds_out_are_measu
     assert {name: each["macro_roc_auc"] for name, each in score_windows(windows, "windows").items()} == auc
     auc = {name: float(each[0, 2] > each[1, 2]) for name, each in windows.scores.items()}
     assert {name: each["macro_roc_auc"] for name, each in score_windows(windows, "soundscapes").items()} == auc
+
+
+def test_members_scores_of_labelled_windows_stand_beside_the_fold_that_holds_their_soundscape_out(
+    project: Path,
+) -> None:
+    scores = np.random.default_rng(3).random((2, 6, 4)).astype(np.float32)
+    labelled = [("held", 0.0, 5.0, "jay"), ("held", 5.0, 10.0, ""), ("learnt", 0.0, 5.0, "jay")]
+    label_windows([*labelled, ("other", 0.0, 5.0, "owl wren")], {"held": 0, "learnt": -1, "other": 1})
+    clips = ClipScores.of(
+        ["one", "two"],
+        [("exam", 10.0), ("held", 10.0), ("learnt", 5.0), ("other", 5.0)],
+        scores[:, None],
+        Cutting(5, 5),
+    )
+    found = held_windows(clips, LABELS, [0, 1])
+    assert found.fold.tolist() == [0, 0, 1]
+    assert found.scores == pytest.approx(scores[:, [2, 3, 5]])
+    assert found.truth.astype(int).tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 1]]
+    assert found.known.all()
+    assert held_windows(clips, LABELS, [1]).fold.tolist() == [1]
+    none = ClipScores.of(["one", "two"], [], np.empty((2, 1, 0, 4), np.float32), Cutting(5, 5))
+    assert held_windows(none, LABELS, [0, 1]).scores.shape == (2, 0, 4)
+
+
+def test_expected_errors_of_recordings_and_windows_are_told_before_calibration_and_after_it(project: Path) -> None:
+    """Of recordings, 0.5 is said and all are right; of windows 0.8, and half are right."""
+    known, fold = np.ones((8, 2), bool), np.arange(8) % 2
+    right, half = (np.tile([[True, False], [each, False]], (4, 1)) for each in (True, False))
+    said = [np.tile(np.array([[first, 0.1]], np.float32), (8, 1)) for first in (0.5, 0.8)]
+    recordings, windows = (
+        Judged(scores, HeldOut(scores[None], truth, known, fold))
+        for scores, truth in zip(said, (right, half), strict=True)
+    )
+    plain = plain_ensemble(calibration="shared", fitted_on="windows")
+    errors = write_calibration({"recordings": recordings, "windows": windows}, plain)
+    assert {data: error["uncalibrated_error"] for data, error in errors.items()} == {
+        "out_of_fold": pytest.approx(0.5),
+        "windows": pytest.approx(0.3),
+    }
+    table = report_tables.CALIBRATION.read()
+    used = table[(table["calibration"] == "shared") & (table["fitted_on"] == "windows")]
+    assert used["used"].tolist() == ["yes", "yes"]
+    assert [error["expected_error"] for error in errors.values()] == pytest.approx(used["expected_error"], abs=1e-4)
+    alone = write_calibration({"recordings": recordings}, plain_ensemble())
+    assert alone == {"out_of_fold": {"expected_error": pytest.approx(0.5), "uncalibrated_error": pytest.approx(0.5)}}
+
+
+def test_recordings_are_calibrated_by_what_windows_have_taught_if_these_are_fitted_on(scores: Floats) -> None:
+    own = predicted(scores)
+    by_windows = plain_ensemble(members={"tiny": 1.0}, fitted_on="windows", calibration="shared")
+    by_windows = by_windows.model_copy(update={"slopes": [2.0] * 4, "offsets": [1.0] * 4})
+    alone = OutOfFold(own.examples, {"tiny": scores}, own.recordings, own.fold)
+    found = alone.with_ensemble(by_windows).scores[ENSEMBLE]
+    assert logits_of(found) == pytest.approx(2 * logits_of(scores) + 1, abs=1e-3)
+
+
+def test_no_answer_of_the_ensemble_or_a_member_is_a_class_that_a_source_says_nothing_of(scores: Floats) -> None:
+    """Where nobody can tell an owl, it is no answer, although all would give it; no calibrator lifts a 0 to the top."""
+    own = predicted(scores)
+    unknown = np.zeros((len(PRIMARY), 4), bool)
+    unknown[:5, 1] = True
+    owls = np.where(np.arange(4) == 1, 0.9, 0.9 * guesses(PRIMARY.tolist())[:, :] + 0.05).astype(np.float32) * 0.99
+    examples = replace(own.examples, unknown=unknown)
+    alone = OutOfFold(examples, {"tiny": examples.answers(owls)}, own.recordings, own.fold)
+    flat = plain_ensemble(members={"tiny": 1.0}, fitted_on="windows", calibration="class")
+    flat = flat.model_copy(update={"slopes": [1.0, 0.01, 1.0, 1.0], "offsets": [0.0, 5.0, 0.0, 0.0]})
+    found = alone.with_ensemble(flat)
+    metrics = score_out_of_fold(found, evaluate(1))
+    assert metrics["tiny"]["accuracy"] == 1.0
+    assert metrics[ENSEMBLE]["accuracy"] == 0.5, "of the others, the owl is the best class of all"
+    assert confusion_table(found, LABELS, most=3).to_dict("list")["confusion"] == ["wren -> owl", "robin -> owl"]
 
 
 def test_missing_predictions_are_refused_with_the_stage_that_makes_them(project: Path, params: Params) -> None:

@@ -13,9 +13,10 @@ from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, by_soundscape, smoothed, times_file_maximum
 from tests.fixtures.tiny import ROOT
 from train.score.blend import HeldOut
+from train.score.calibration import Judged
 from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
 from train.score.species import with_species
-from train.submit import print_result, submission_table
+from train.submit import fitted, print_result, submission_table
 
 ABOVE = np.array([0.3, 0.7], np.float32)
 SCORES = np.array([[0.1, 0.9], [0.4, 0.6]], np.float32)
@@ -150,6 +151,23 @@ def test_a_missing_or_damaged_record_is_refused() -> None:
         read_ensemble(Path("data/ensemble.json"))
 
 
+def test_calibration_and_thresholds_are_fitted_on_the_data_that_is_chosen_and_the_record_says_on_which() -> None:
+    whole, labels = params.load(ROOT / "params.yaml"), ["jay", "owl"]
+    whole = whole.model_copy(
+        update={"ensemble": whole.ensemble.model_copy(update={"calibration": "none", "threshold_prior": 0.0})}
+    )
+    scores = np.array([[0.9, 0.1], [0.5, 0.2], [0.2, 0.8], [0.1, 0.4]], np.float32)
+    truth = np.array([[True, False], [True, False], [False, True], [False, True]])
+    held = HeldOut(scores[None], truth, np.ones_like(truth), np.array([0, 1, 0, 1]))
+    clips = ClipScores.of(["base", "pcen"], [], np.empty((2, 1, 0, 2), np.float32), Cutting(5.0, 5.0))
+    ensemble, thresholds = fitted(whole, labels, np.array([0.5, 0.5]), "windows", Judged(scores, held), clips)
+    assert ensemble.fitted_on == "windows"
+    assert ensemble.thresholds == pytest.approx([0.35, 0.3])
+    assert thresholds.used == pytest.approx(np.array([0.35, 0.3]))
+    assert ensemble.members == {"base": 0.5, "pcen": 0.5}
+    assert (ensemble.slopes, ensemble.offsets) == ([], [])
+
+
 def test_weights_are_said_and_when_they_could_not_be_learnt(capsys: pytest.CaptureFixture[str]) -> None:
     truth = np.ones((4, 2), bool)
     held = HeldOut(MEMBERS[:, :4], truth, truth, np.zeros(4, np.int64))
@@ -157,7 +175,7 @@ def test_weights_are_said_and_when_they_could_not_be_learnt(capsys: pytest.Captu
     print_result(ensemble(), held, submission_table(["dawn_5"], SCORES[:1], ["jay", "owl"], ABOVE))
     said = capsys.readouterr().out
     assert "only fold 0 is trained; members are averaged" in said
-    assert "blend fitted: one 0.25, two 0.75" in said
+    assert "blend fitted: one 0.25, two 0.75; calibration and thresholds are fitted on recordings" in said
     assert "reports/submission.csv: 1 rows, 2 columns" in said
 
 

@@ -3,8 +3,10 @@
 N recording or window, C known cell, K class. A file of its own, since no training depends on this.
 """
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,14 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
 
-from birdcache.arrays import Bools, Floats32, Floats64, Ints
-from birdcache.params.sections import CalibrationKind
+from birdcache.arrays import Bools, Floats32, Floats64
+from birdcache.errors import TrainError
+from birdcache.params.sections import CalibrationKind, FittedOn
 from birdcache.predict.calibrator import UNCALIBRATED, Calibrator, logits_of
-from train.score.blend import HeldOut, likelihoods, log_loss
+from train.score.blend import Blend, HeldOut, likelihoods, log_loss
 
 BINS = 10
+FEWEST_POSITIVES = 100  # in windows, with which calibrate_on: auto fits on them
 SHRINKAGE = 10.0  # recordings of a class with which its own slope and offset count as much as those of all classes
 RIDGE = 0.01  # of the squared distance from a fit's start, so that a class whose scores part its recordings has a fit
 BOUNDS = [(0.01, 100.0), (-50.0, 50.0)]  # of a slope, which must not turn the order around, and of an offset
@@ -25,7 +29,7 @@ KINDS: tuple[CalibrationKind, ...] = get_args(CalibrationKind)
 
 
 class Bin(NamedTuple):
-    """Recordings whose best class has a similar score."""
+    """Recordings, or windows, whose best class has a similar score."""
 
     recordings: int
     mean_score: float
@@ -45,12 +49,13 @@ class Calibration:
         return sum(abs(each.mean_score - each.accuracy) * each.recordings for each in self.bins) / max(total, 1)
 
 
-def calibration(primary_N: Ints, scores_NK: Floats32) -> Calibration:
-    """The share of recordings whose best class is right, by its score."""
-    if not len(primary_N):
+def calibration(truth_NK: Bools, scores_NK: Floats32) -> Calibration:
+    """The share of recordings, or windows, whose best class is right, by its score."""
+    if not len(truth_NK):
         return Calibration(())
     best_N = scores_NK.max(axis=1).clip(0, 1)  # a blend may exceed 1 by a rounding
-    accuracy, mean_score = calibration_curve(scores_NK.argmax(axis=1) == primary_N, best_N, n_bins=BINS)
+    is_right_N = np.take_along_axis(truth_NK, scores_NK.argmax(axis=1)[:, None], axis=1)[:, 0]
+    accuracy, mean_score = calibration_curve(is_right_N, best_N, n_bins=BINS)
     # scikit-learn keeps the sizes of its bins to itself
     sizes = np.bincount(np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], best_N))
     return Calibration(tuple(map(Bin, sizes[sizes > 0].tolist(), mean_score.tolist(), accuracy.tolist())))
@@ -91,32 +96,79 @@ def _fitted(logit_C: Floats64, truth_C: Bools, start: Floats64) -> Floats64:
     return np.asarray(found.x, np.float64)
 
 
-def cross_calibrated(scores_NK: Floats32, held: HeldOut, kind: CalibrationKind) -> Floats32:
-    """Out-of-fold scores, those of a fold by what the other folds have taught: (N, K); of a single fold, by itself."""
+class Judged(NamedTuple):
+    """Blended scores of what the ensemble's models have not learnt, (N, K), and the truth about it."""
+
+    scores: Floats32
+    held: HeldOut
+
+
+def cross_calibrated(
+    scores_NK: Floats32, held: HeldOut, kind: CalibrationKind, taught: Judged | None = None
+) -> Floats32:
+    """Scores as other data have taught: (N, K); without any, each fold by the others, or a single one by itself."""
+    if taught:
+        return fit_calibrator(taught.scores, taught.held.truth, taught.held.known, kind)(scores_NK)
     result = np.empty_like(scores_NK)
     for fold in held.folds:
         rows = held.fold == fold
-        taught = ~rows if len(held.folds) > 1 else rows
-        calibrator = fit_calibrator(scores_NK[taught], held.truth[taught], held.known[taught], kind)
+        others = ~rows if len(held.folds) > 1 else rows
+        calibrator = fit_calibrator(scores_NK[others], held.truth[others], held.known[others], kind)
         result[rows] = calibrator(scores_NK[rows])
     return result
 
 
-def calibration_tables(scores_NK: Floats32, held: HeldOut, used: CalibrationKind) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What each kind of calibration does to blended out-of-fold scores, each fold by the others; and its bins."""
-    primary_N, rows, bins = held.truth.argmax(axis=1), [], []
-    for kind in KINDS:
-        calibrated_NK = cross_calibrated(scores_NK, held, kind)
-        wrong_C = 1 - likelihoods(calibrated_NK, held.truth, held.known)
-        found = calibration(primary_N, calibrated_NK)
-        bins += [(kind, *each) for each in found.bins]
+def judged_by(blend: Blend, recordings: HeldOut, windows: HeldOut) -> dict[FittedOn, Judged]:
+    """Recordings, and labelled windows if there are any, whose members are weighted by what recordings have taught."""
+    judged: dict[FittedOn, Judged] = {"recordings": Judged(recordings.blended(blend), recordings)}
+    if len(windows.fold):
+        judged["windows"] = Judged(blend(windows.scores, recordings.weights(blend)), windows)
+    return judged
+
+
+def chosen(wish: FittedOn | Literal["auto"], windows: HeldOut) -> FittedOn:
+    """What to fit on: under `auto`, windows if `FEWEST_POSITIVES` are heard in them, and some in each of two folds.
+
+    Raises
+    ------
+    TrainError
+        If windows are asked for, and nothing is heard in any.
+    """
+    heard_F = [int(windows.truth[windows.fold == fold].sum()) for fold in windows.folds]
+    if wish == "windows" and not sum(heard_F):
+        raise TrainError(
+            "params.yaml: ensemble.calibrate_on = 'windows': no folds.train holds out a labelled window of "
+            "predict.window_s in which something is heard; name more in data.soundscape_labels, or set it to auto"
+        )
+    if wish != "auto":
+        return wish
+    return "windows" if sum(heard_F) >= FEWEST_POSITIVES and np.count_nonzero(heard_F) > 1 else "recordings"
+
+
+def calibration_tables(
+    judged: Mapping[FittedOn, Judged], kind: CalibrationKind, fitted_on: FittedOn
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each kind of calibration, fitted on each of the data, does to all of them; `kind` is used. And its bins.
+
+    The expected error is that of the best class; `error_of_all` is that of all classes, each a yes or no of its own.
+    """
+    rows, bins = [], []
+    ways = [(way, on) for way in KINDS for on in ([fitted_on] if way == "none" else judged)]
+    for data, (way, on) in itertools.product(judged, ways):
+        truth_NK, known_NK = judged[data].held.truth, judged[data].held.known
+        calibrated_NK = cross_calibrated(*judged[data], way, None if on == data else judged[on])
+        wrong_C = 1 - likelihoods(calibrated_NK, truth_NK, known_NK)
+        found = calibration(truth_NK, calibrated_NK)
+        of_row = {"data": data, "calibration": way, "fitted_on": "-" if way == "none" else on}
+        bins += [{**of_row, **each._asdict()} for each in found.bins]
         rows.append(
             {
-                "calibration": kind,
-                "used": "yes" if kind == used else "no",
+                **of_row,
+                "used": "yes" if (way, on) == (kind, fitted_on) else "no",
                 "expected_error": found.error,
-                "log_loss": log_loss(calibrated_NK, held.truth, held.known),
+                "error_of_all": calibration(truth_NK[known_NK][:, None], calibrated_NK[known_NK][:, None]).error,
+                "log_loss": log_loss(calibrated_NK, truth_NK, known_NK),
                 "brier": float((wrong_C**2).mean()),
             }
         )
-    return pd.DataFrame(rows), pd.DataFrame(bins, columns=["calibration", *Bin._fields])
+    return pd.DataFrame(rows), pd.DataFrame(bins)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
 from birdcache.files import write_text
-from birdcache.params.sections import CalibrationKind
+from birdcache.params.sections import CalibrationKind, FittedOn
 from birdcache.predict.calibrator import Calibrator
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
 from train.score.blend import Blend, Kind
@@ -40,6 +40,7 @@ class Ensemble(BaseModel):
     hop_s: float
     shifts_s: list[float]
     calibration: CalibrationKind = "none"
+    fitted_on: FittedOn = "recordings"  # calibration and thresholds
     slopes: list[float] = []  # of the calibrator: per label, or none
     offsets: list[float] = []
     smoothing: float

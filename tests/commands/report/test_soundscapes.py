@@ -251,8 +251,11 @@ def test_calibration_is_shown_before_and_after_as_evaluated(project: Path) -> No
     for row in kinds.itertuples():
         assert f'data-sort="{row.expected_error}"' in table
         assert f">calibration {row.calibration}<" in page
-    bins = report_tables.RELIABILITY.read()
-    of_used = bins[bins["calibration"] == kinds.loc[kinds["used"] == "yes", "calibration"].item()]
+    used = kinds[(kinds["used"] == "yes") & (kinds["data"] == "recordings")]
+    bins = report_tables.RELIABILITY.read().merge(used)
+    of_used = bins[report_tables.RELIABILITY.columns]
+    for data in kinds["data"].unique():
+        assert f"Calibration of {data} (expected error " in page
     written = pd.read_csv("reports/calibration.csv")
     assert of_used["recordings"].sum() == 18
     pd.testing.assert_frame_equal(written, of_used[list(written.columns)].reset_index(drop=True))

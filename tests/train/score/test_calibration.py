@@ -7,16 +7,30 @@ import pytest
 import sklearn.linear_model
 
 from birdcache.arrays import Bools, Floats32
-from birdcache.params.sections import CalibrationKind
+from birdcache.errors import TrainError
+from birdcache.params.sections import CalibrationKind, FittedOn
 from birdcache.predict.calibrator import UNCALIBRATED, logits_of
-from train.score.blend import HeldOut
-from train.score.calibration import KINDS, calibration, calibration_tables, cross_calibrated, fit_calibrator
+from train.score.blend import Blend, HeldOut, log_loss
+from train.score.calibration import (
+    KINDS,
+    Judged,
+    calibration,
+    calibration_tables,
+    chosen,
+    cross_calibrated,
+    fit_calibrator,
+    judged_by,
+)
 from train.score.metrics import window_metrics
+
+
+def one_hot(*primary: int) -> Bools:
+    return np.asarray(np.array(primary)[:, None] == np.arange(2))
 
 
 def test_bins_hold_the_recordings_by_the_score_of_their_best_class() -> None:
     scores = np.array([[0.95, 0.05], [0.05, 0.93], [0.62, 0.1], [0.1, 1.0]], np.float32)
-    found = calibration(np.array([0, 0, 0, 1]), scores)
+    found = calibration(one_hot(0, 0, 0, 1), scores)
     assert [each.recordings for each in found.bins] == [1, 3]
     assert found.bins[1].mean_score == pytest.approx((0.95 + 0.93 + 1) / 3)
     assert found.bins[1].accuracy == pytest.approx(2 / 3)
@@ -25,25 +39,32 @@ def test_bins_hold_the_recordings_by_the_score_of_their_best_class() -> None:
 
 def test_scores_that_mean_what_they_say_have_no_error() -> None:
     scores = np.tile(np.array([[0.75, 0.25]], np.float32), (4, 1))
-    assert calibration(np.array([0, 0, 0, 1]), scores).error == pytest.approx(0)
+    assert calibration(one_hot(0, 0, 0, 1), scores).error == pytest.approx(0)
+
+
+def test_a_window_is_right_if_its_best_class_sings_among_others_and_wrong_if_nothing_does() -> None:
+    scores = np.array([[0.8, 0.7], [0.7, 0.8], [0.8, 0.1]], np.float32)
+    truth = np.array([[True, True], [True, False], [False, False]])
+    (found,) = calibration(truth, scores).bins
+    assert tuple(found) == pytest.approx((3, 0.8, 1 / 3))
 
 
 def test_scores_of_nothing_have_no_bins() -> None:
-    found = calibration(np.array([], np.int64), np.empty((0, 2), np.float32))
+    found = calibration(np.empty((0, 2), bool), np.empty((0, 2), np.float32))
     assert found.bins == ()
     assert found.error == 0
 
 
 def test_a_score_that_rounding_lifts_above_one_counts_as_one() -> None:
     above = np.nextafter(np.float32(1), np.float32(2))
-    assert calibration(np.array([0]), np.array([[above, 0]], np.float32)).bins == ((1, 1.0, 1.0),)
+    assert calibration(one_hot(0), np.array([[above, 0]], np.float32)).bins == ((1, 1.0, 1.0),)
 
 
 def test_bins_of_any_scores_hold_all_recordings_and_their_means() -> None:
     rng = np.random.default_rng(1)
     scores, primary = rng.random((500, 3)).astype(np.float32), rng.integers(0, 3, 500)
     scores[:20] = np.linspace(0.05, 1, 20)[:, None]  # on borders of bins too
-    bins = calibration(primary, scores).bins
+    bins = calibration(primary[:, None] == np.arange(3), scores).bins
     assert sum(each.recordings for each in bins) == 500
     assert sum(each.recordings * each.mean_score for each in bins) == pytest.approx(scores.max(axis=1).sum())
     right = (scores.argmax(axis=1) == primary).sum()
@@ -128,16 +149,93 @@ def test_a_fold_is_calibrated_by_the_others(timid: HeldOut) -> None:
     assert not np.array_equal(found[timid.fold == 0], expected[timid.fold == 0])
 
 
-def test_the_table_compares_all_kinds(timid: HeldOut) -> None:
-    table, bins = calibration_tables(timid.scores[0], timid, "shared")
-    table = table.set_index("calibration")
-    assert table["used"].to_dict() == {"none": "no", "shared": "yes", "class": "no"}
-    wrong = timid.scores[0] - timid.truth
-    assert table["brier"]["none"] == pytest.approx((wrong**2).mean(), rel=1e-4)
-    assert table["log_loss"]["shared"] < 0.8 * table["log_loss"]["none"]
-    assert table["brier"]["shared"] < table["brier"]["none"]
-    for kind in KINDS:
-        of_kind = bins[bins["calibration"] == kind]
-        expected = calibration(timid.truth.argmax(axis=1), cross_calibrated(timid.scores[0], timid, kind))
-        assert [tuple(row) for row in of_kind.iloc[:, 1:].to_numpy()] == [tuple(each) for each in expected.bins]
-        assert table["expected_error"][kind] == expected.error
+@pytest.fixture
+def judged(timid: HeldOut) -> dict[FittedOn, Judged]:
+    """Recordings as above, and windows whose scores are right but for an offset of -2."""
+    rng = np.random.default_rng(4)
+    logits = rng.normal(-3, 2, (400, 4))
+    truth = rng.random((400, 4)) < 1 / (1 + np.exp(-logits))
+    scores = (1 / (1 + np.exp(2 - logits))).astype(np.float32)
+    windows = HeldOut(scores[None], truth, np.ones_like(truth), np.arange(400) % 4)
+    return judged_by(Blend("mean"), timid, windows)
+
+
+def test_blended_windows_are_weighted_as_recordings_have_taught(timid: HeldOut) -> None:
+    two = HeldOut(np.stack([1 - timid.scores[0], timid.scores[0]]), timid.truth, timid.known, timid.fold)
+    members = np.random.default_rng(1).random((2, 5, 4)).astype(np.float32)
+    truth = np.ones((5, 4), bool)
+    windows = HeldOut(members, truth, truth, np.zeros(5, np.int64))
+    best = judged_by(Blend("best", 1), two, windows)
+    assert np.array_equal(best["windows"].scores, members[1])
+    assert np.array_equal(best["recordings"].scores, timid.scores[0])
+    assert list(judged_by(Blend("best", 1), two, HeldOut(members[:, :0], truth[:0], truth[:0], windows.fold[:0]))) == [
+        "recordings"
+    ]
+
+
+def test_what_windows_have_taught_is_right_for_windows_and_what_recordings_have_is_not(
+    judged: dict[FittedOn, Judged],
+) -> None:
+    scores, held = judged["windows"]
+    own, other = (cross_calibrated(scores, held, "shared", taught) for taught in (None, judged["recordings"]))
+    assert (logits_of(own) - logits_of(scores)).mean() == pytest.approx(2, abs=0.2)
+    assert log_loss(own, held.truth, held.known) < log_loss(other, held.truth, held.known)
+    taught_by, of = judged["recordings"]
+    assert np.array_equal(other, fit_calibrator(taught_by, of.truth, of.known, "shared")(scores))
+
+
+def windows_with(*heard: int) -> HeldOut:
+    """A fold of windows for each number, in which as many of 200 windows hold a class."""
+    truth = np.zeros((len(heard) * 200, 2), bool)
+    for fold, count in enumerate(heard):
+        truth[200 * fold : 200 * fold + count, fold % 2] = True
+    of_fold = np.repeat(np.arange(len(heard)), 200)
+    return HeldOut(np.zeros((1, *truth.shape), np.float32), truth, np.ones_like(truth), of_fold)
+
+
+@pytest.mark.parametrize(
+    ("heard", "expected"),
+    [
+        ((99, 1), "windows"),
+        ((99, 0), "recordings"),
+        ((98, 1), "recordings"),
+        ((150, 0), "recordings"),
+        ((), "recordings"),
+    ],
+)
+def test_auto_fits_on_windows_in_which_enough_is_heard_at_sites_of_two_folds(
+    heard: tuple[int, ...], expected: FittedOn
+) -> None:
+    assert chosen("auto", windows_with(*heard)) == expected
+    assert chosen("recordings", windows_with(*heard)) == "recordings"
+
+
+def test_windows_are_taken_if_asked_for_and_refused_if_nothing_is_heard_in_them() -> None:
+    assert chosen("windows", windows_with(1)) == "windows"
+    for none in (windows_with(), windows_with(0, 0)):
+        with pytest.raises(TrainError, match=r"calibrate_on = 'windows': .* data.soundscape_labels, or set it to auto"):
+            chosen("windows", none)
+
+
+def test_the_table_compares_all_kinds_on_all_data(judged: dict[FittedOn, Judged]) -> None:
+    table, bins = calibration_tables(judged, "shared", "windows")
+    ways = [("none", "-")] + [(kind, on) for kind in ("shared", "class") for on in ("recordings", "windows")]
+    assert list(table[["data", "calibration", "fitted_on"]].itertuples(index=False, name=None)) == [
+        (data, *way) for data in ("recordings", "windows") for way in ways
+    ]
+    assert table.loc[table["used"] == "yes", "fitted_on"].tolist() == ["windows"] * 2
+    table = table.set_index(["data", "calibration", "fitted_on"])
+    for data, (scores, held) in judged.items():
+        wrong = scores - held.truth
+        cells = held.truth.reshape(-1, 1), scores.reshape(-1, 1)
+        assert table["error_of_all"][data, "none", "-"] == calibration(*cells).error
+        assert table["brier"][data, "none", "-"] == pytest.approx((wrong**2).mean(), rel=1e-4)
+        for kind in ("shared", "class"):
+            assert table["log_loss"][data, kind, data] < 0.9 * table["log_loss"][data, "none", "-"]
+            assert table["brier"][data, kind, data] < table["brier"][data, "none", "-"]
+            for on in judged:
+                found = cross_calibrated(scores, held, kind, None if on == data else judged[on])
+                expected = calibration(held.truth, found)
+                of_way = bins[(bins["data"] == data) & (bins["calibration"] == kind) & (bins["fitted_on"] == on)]
+                assert [tuple(row) for row in of_way.iloc[:, 3:].to_numpy()] == [tuple(each) for each in expected.bins]
+                assert table["expected_error"][data, kind, on] == expected.error
