@@ -21,7 +21,7 @@ from birdcache.predict.calibrator import UNCALIBRATED, Calibrator, logits_of
 from train.score.blend import Blend, HeldOut, likelihoods, log_loss
 
 BINS = 10
-FEWEST_POSITIVES = 100  # in windows, with which calibrate_on: auto fits on them
+FEWEST_POSITIVES = 100  # in windows, with which calibrate_on: auto fits on them (docs/inference.md has the measurement)
 SHRINKAGE = 10.0  # recordings of a class with which its own slope and offset count as much as those of all classes
 RIDGE = 0.01  # of the squared distance from a fit's start, so that a class whose scores part its recordings has a fit
 BOUNDS = [(0.01, 100.0), (-50.0, 50.0)]  # of a slope, which must not turn the order around, and of an offset
