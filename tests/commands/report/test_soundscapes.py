@@ -253,7 +253,7 @@ def test_calibration_is_shown_before_and_after_as_evaluated(project: Path) -> No
         assert f">calibration {row.calibration}<" in page
     used = kinds[(kinds["used"] == "yes") & (kinds["data"] == "recordings")]
     bins = report_tables.RELIABILITY.read().merge(used)
-    of_used = bins[report_tables.RELIABILITY.columns]
+    of_used = bins[list(report_tables.RELIABILITY.columns)]
     for data in kinds["data"].unique():
         assert f"Calibration of {data} (expected error " in page
     written = pd.read_csv("reports/calibration.csv")
