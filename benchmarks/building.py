@@ -144,7 +144,7 @@ def peak_mb(path: Path) -> float:
 def main() -> None:
     """Build a store of the file on the command line, and print the peak memory in megabytes."""
     path = Path(sys.argv[1])
-    view = params.load(SHIPPED).views["mel"]
+    view = params.load(SHIPPED).spectrograms["mel"]
     (source,) = songs.listed([path])
     build(path.parent / f"{path.stem}-memory", [source], view, 1)
     status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's memory before exec

@@ -92,7 +92,7 @@ def with_dtype(params: Params, name: str, dtype: Dtype) -> Params:
 
 def build(params: Params, name: str, dtype: Dtype, folder: Path) -> Store:
     """Build and commit folder/<member>-<dtype>.zarr with the project's pool."""
-    view = with_dtype(params, name, dtype).views[params.members[name].view]
+    view = with_dtype(params, name, dtype).spectrograms[params.members[name].view]
     builder = Builder(view, pool_root(params.machine.pool), params.machine)
     target = folder / f"{name}-{dtype}.zarr"
     with building(builder.root, builder.sweep):

@@ -53,7 +53,7 @@ def main() -> None:
 
 def compare(folder: Path, sources: Sequence[Source], which: str, arguments: argparse.Namespace) -> dict[str, float]:
     """Rates of both as multiples of real time, and how many times as fast the build is; best round each."""
-    view, flat = params.load(SHIPPED).views["mel"], folder / f"flat-{which}"
+    view, flat = params.load(SHIPPED).spectrograms["mel"], folder / f"flat-{which}"
     flat.mkdir()
     for source in sources:
         path = Path(source.path).absolute()

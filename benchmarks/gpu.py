@@ -81,7 +81,10 @@ def run(folder: Path, arguments: argparse.Namespace, device: torch.device, lines
     stores = write_stores(folder, params, arguments.hours, lines)  # processes are forked before CUDA is used
     if "checks" in arguments.only:
         for dtype in DTYPES:
-            view, backbone = params.views["mel"].model_copy(update={"dtype": dtype}), params.members["base"].backbone
+            view, backbone = (
+                params.spectrograms["mel"].model_copy(update={"dtype": dtype}),
+                params.members["base"].backbone,
+            )
             megabytes = megabytes_of(view, min(SMALL_HOURS, arguments.hours))
             small = write_store(folder / f"small-{dtype}", view, "none", megabytes)
             checks = Checks(small, params, device, lines.tell, backbone)
@@ -112,7 +115,7 @@ def write_stores(folder: Path, params: Params, hours: float, lines: Lines) -> di
     """A store of each dtype."""
     stores = {}
     for dtype in DTYPES:
-        view, begin = params.views["mel"].model_copy(update={"dtype": dtype}), time.perf_counter()
+        view, begin = params.spectrograms["mel"].model_copy(update={"dtype": dtype}), time.perf_counter()
         (folder / dtype).mkdir(parents=True)
         stores[dtype] = write_store(folder / dtype, view, "none", megabytes_of(view, hours), CORES)
         spent_s = time.perf_counter() - begin

@@ -79,7 +79,7 @@ class Checks:
             )
 
     def _recipes(self) -> dict[str, dict[str, Any]]:
-        pcen = self._params.views["pcen"]
+        pcen = self._params.spectrograms["pcen"]
         assert isinstance(pcen, PcenView)
         channels = {"channels": ["level", "pcen", "slope"], "pcen": pcen.pcen.model_dump()}
         return {

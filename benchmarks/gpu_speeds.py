@@ -103,7 +103,7 @@ class Speeds:
         from benchmarks import building, songs
         from benchmarks.on_the_fly import OnTheFlyBatches
 
-        view = self._params.views["mel"]
+        view = self._params.spectrograms["mel"]
         assert isinstance(view, MelView)
         folder.mkdir()
         sources = songs.write_many(folder / "songs", SONGS, SONG_S, view.sample_rate_hz)

@@ -31,7 +31,7 @@ SECONDS, RATE_HZ, OTHER_RATE_HZ = 120, 32000, 44100
 def main() -> None:
     """Measure, print a table, write JSON if asked."""
     arguments = parse_arguments(__doc__ or "")
-    views = params.load(SHIPPED).views
+    views = params.load(SHIPPED).spectrograms
     with tempfile.TemporaryDirectory() as folder:
         numbers = rates(Path(folder), views, arguments.rounds)
         numbers |= building.measure(Path(folder), views["mel"])

@@ -52,7 +52,7 @@ def main() -> None:
     """Measure, print a table, write JSON if asked."""
     arguments = parse_arguments(__doc__ or "")
     loaded = params.load(SHIPPED)
-    view = loaded.views["mel"]
+    view = loaded.spectrograms["mel"]
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name, threadpool_limits(1):
         folder = Path(name)

@@ -21,7 +21,7 @@ from pipeline.builder.frontend import value_range
 from pipeline.builder.plan import PartJob, plan_jobs
 from pipeline.spectrograms import read_sources
 
-VIEW = params.load(SHIPPED).views["mel"]
+VIEW = params.load(SHIPPED).spectrograms["mel"]
 DIGEST = view_digest(VIEW, 1, "synthetic")
 QUANTIZER = Quantizer(VIEW.dtype, *value_range(VIEW))
 LAYOUT = Layout.of(VIEW, QUANTIZER)

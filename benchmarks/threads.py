@@ -96,7 +96,7 @@ def write(folder: Path) -> None:
     from benchmarks.stores import write_store
     from birdcache.params import load as parameters
 
-    write_store(folder, parameters.load(SHIPPED).views["mel"], "none", MEGABYTES)
+    write_store(folder, parameters.load(SHIPPED).spectrograms["mel"], "none", MEGABYTES)
 
 
 def train_in_turns(arguments: Sequence[str] = sys.argv[1:]) -> None:

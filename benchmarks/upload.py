@@ -31,7 +31,7 @@ def main() -> None:
     """Measure, print a table, write JSON if asked."""
     arguments = parse_arguments(__doc__ or "")
     with tempfile.TemporaryDirectory() as folder:
-        store = write_store(Path(folder), params.load(SHIPPED).views["mel"], "none", MEGABYTES)
+        store = write_store(Path(folder), params.load(SHIPPED).spectrograms["mel"], "none", MEGABYTES)
         seconds = interleaved(
             {"mapped": partial(read_all, store, mapped), "read": partial(read_all, store, by_read)}, arguments.rounds
         )

@@ -39,6 +39,7 @@ SECTIONS = {
     "birdcache/params/recipe.py": {"members", "train", "ladder"},
     "birdcache/params/student.py": {"student"},
     "birdcache/params/tune.py": {"tune"},
+    "birdcache/params/embedding.py": {"views"},
     "birdcache/params/views.py": {"views"},
 }
 

@@ -5,14 +5,14 @@ import math
 from collections.abc import Sequence
 
 from birdcache.files import canonical_json, sha256_hex
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import StoredView
 
 LAYOUT_VERSION = 1  # of parts on disk
 PART_BYTES = 32 * 2**20  # wanted size of a part: large enough for DVC, small enough to share out among workers
 FEWEST_PART_BITS, MOST_PART_BITS = 4, 12
 
 
-def view_digest(view: MelView | PcenView, frontend_version: int, decoder_version: str) -> str:
+def view_digest(view: StoredView, frontend_version: int | str, decoder_version: str) -> str:
     """Digest of everything but the audio that decides a store's bytes."""
     versions = {"layout": LAYOUT_VERSION, "frontend": frontend_version, "decoder": decoder_version}
     return sha256_hex(canonical_json({"view": view.model_dump(), "versions": versions}))

@@ -17,7 +17,7 @@ from birdcache.arrays import Bytes, Ints
 from birdcache.errors import StoreError
 from birdcache.files import canonical_json, checksummed_json, verified_json
 from birdcache.params.sections import Section
-from birdcache.params.views import View
+from birdcache.params.views import StoredView
 from cache.corruption import Corruption, corruption_error
 from cache.quantize import Quantizer
 from cache.shard import CHUNK_FRAMES
@@ -46,7 +46,7 @@ class Manifest(Section):
     """All that a reader must know before it trusts a store; `files` names what is outside the parts."""
 
     version: Literal[1]
-    view: View
+    view: StoredView
     view_digest: str
     codec: Quantizer
     recordings: int

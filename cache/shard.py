@@ -17,7 +17,7 @@ from numcodecs.blosc import BITSHUFFLE, Blosc
 
 from birdcache.arrays import Bytes
 from birdcache.files import naming
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import StoredView
 from cache.quantize import QuantizedArray, Quantizer
 
 CHUNK_FRAMES = 512
@@ -36,7 +36,7 @@ class Layout:
     compression: Literal["none", "lz4", "zstd"]
 
     @classmethod
-    def of(cls, view: MelView | PcenView, quantizer: Quantizer) -> Layout:
+    def of(cls, view: StoredView, quantizer: Quantizer) -> Layout:
         """The layout of a view's parts."""
         return cls(view.n_mels, quantizer.dtype, quantizer.fill, view.compression)
 

@@ -9,7 +9,8 @@ import numpy as np
 from birdcache.arrays import Floats32, Ints
 from birdcache.errors import StoreError
 from birdcache.files import file_sha256
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.embedding import Output, StoredEmbedding
+from birdcache.params.views import StoredView, ViewParams, describes
 from cache.corruption import corruption_error
 from cache.manifest import NAME, read_index
 from cache.mapped import MappedParts
@@ -33,7 +34,7 @@ class Store:
     of all recordings form one long axis, part after part; `first_frame` and `frames` place each recording on it.
     """
 
-    def __init__(self, path: Path, view: MelView | PcenView | None = None) -> None:
+    def __init__(self, path: Path, view: ViewParams | StoredView | None = None) -> None:
         """Open a store; compare the index with its SHA-256, and the size of every other file with the manifest.
 
         The frames themselves are compared with their checksums when they are read.
@@ -53,7 +54,7 @@ class Store:
         self.view = self.manifest.view
         self.quantizer, self.layout = self.manifest.codec, self._contents.layout
         self.is_remote = self._contents.is_remote  # whether its parts lie in a remote pool
-        if view is not None and view != self.view:
+        if view is not None and not describes(view, self.view):
             raise StoreError(f"{path}: was built for another view than params.yaml describes now; run `dvc repro`")
         for corruption in self._contents.corrupted_own_files():
             raise corruption_error(corruption)
@@ -70,6 +71,11 @@ class Store:
     def digest(self) -> str:
         """SHA-256 of the manifest, which stands for every byte of the store."""
         return file_sha256(self.path / NAME)
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The columns of each of a network's outputs, `embedding` before `scores`; none for spectrograms."""
+        return self.view.outputs if isinstance(self.view, StoredEmbedding) else ()
 
     @property
     def is_mappable(self) -> bool:
@@ -152,7 +158,7 @@ class Store:
             raise corruption_error(corruption)
 
 
-def open_named(path: Path, view: MelView | PcenView | None = None) -> Store:
+def open_named(path: Path, view: ViewParams | StoredView | None = None) -> Store:
     """Open a store, if it is the one that stage `spectrograms` left; arguments as of `Store`.
 
     Raises

@@ -11,7 +11,7 @@ from zarr.storage import MemoryStore
 
 from birdcache.arrays import Ints
 from birdcache.files import file_sha256, fsync_path, fsync_tree, naming, remove_tree, write_durably
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import StoredView
 from birdcache.storage import is_local
 from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, FileEntry, Manifest, PartEntry
 from cache.pool import PooledPart, link_part
@@ -29,9 +29,7 @@ class NamedPart:
     audio: tuple[str, ...]
 
 
-def commit_store(
-    target: Path, view: MelView | PcenView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart]
-) -> None:
+def commit_store(target: Path, view: StoredView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart]) -> None:
     """Write the store `target`, replacing what lies there.
 
     The store is put together beside its place and renamed into it, and an old one is renamed away before it is
@@ -54,7 +52,7 @@ def commit_store(
 
 
 def _put_together(
-    building: Path, view: MelView | PcenView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart]
+    building: Path, view: StoredView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart]
 ) -> None:
     """Links to the parts, the index, and last the manifest; all of it on the disk when this returns."""
     for name, content in _groups_and_index(parts).items():
@@ -144,7 +142,7 @@ def _spans(number: int, part: PooledPart) -> Ints:
 
 
 def _manifest(
-    view: MelView | PcenView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart], files: dict[str, FileEntry]
+    view: StoredView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart], files: dict[str, FileEntry]
 ) -> Manifest:
     entries = [
         PartEntry(

@@ -26,6 +26,7 @@ from cache.tables import Col
 from pipeline.builder.build import Builder
 from pipeline.builder.parallel import sweep_after
 from pipeline.builder.plan import Source
+from pipeline.builder.teacher import network_file, stored_view
 from pipeline.builder.worker import Refused
 from pipeline.dataset.rejected import check_share, counts_text, write_refused
 
@@ -58,7 +59,8 @@ def open_builder(name: str, params: Params) -> Builder:
             f"params.yaml: views.{name} does not exist; choose one of: {', '.join(params.views)}, or add it"
         )
     try:
-        return Builder(params.views[name], pool_root(params.machine.pool), params.machine)
+        view, network = stored_view(name, params.views[name]), network_file(params.views[name])
+        return Builder(view, pool_root(params.machine.pool), params.machine, network)
     except ValueError as error:
         raise PipelineError(f"params.yaml: views.{name}: {error}") from error
 

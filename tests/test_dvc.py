@@ -44,7 +44,7 @@ def dvc(root: Path, *arguments: str, **variables: str) -> str:
 def copy_of_the_code(root: Path) -> None:
     """The project's code, dvc.yaml and DVC settings, without data."""
     skip = shutil.ignore_patterns("__pycache__")
-    for name in (*PACKAGES, "optional", "species"):
+    for name in (*PACKAGES, "optional", "species", "teachers"):
         shutil.copytree(tiny.ROOT / name, root / name, ignore=skip, dirs_exist_ok=True)
     shutil.copy(tiny.ROOT / "dvc.yaml", root)
     shutil.copy(tiny.ROOT / ".dvcignore", root)

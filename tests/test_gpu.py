@@ -26,7 +26,7 @@ from tests.fixtures.tiny import ROOT
 
 
 def test_mel_spectra_of_cached_waveforms_are_those_of_the_front_end(tmp_path: Path) -> None:
-    view, device = parameters.load(SHIPPED).views["mel"], torch.device("cpu")
+    view, device = parameters.load(SHIPPED).spectrograms["mel"], torch.device("cpu")
     store = write_store(tmp_path, view, "none", 2)
     frames = WaveformFrames(store, device, 60, 0.01, resident=False)
     row_B, position_BT = np.array([0, 3]), np.array([[0], [200]]) + np.arange(60)
@@ -58,7 +58,7 @@ def test_what_needs_a_gpu_runs_on_one_that_is_not_there(
     modes: list[str] = []
     monkeypatch.setattr("torch.cuda.set_sync_debug_mode", modes.append)
     params, lines = parameters.load(SHIPPED), Lines(None, {}, 600)
-    store = write_store(tmp_path, params.views["mel"], "none", 2)
+    store = write_store(tmp_path, params.spectrograms["mel"], "none", 2)
     sizes = Sizes(batch=4, steps=1, rounds=1, warm=4)
     with fake_gpu():
         checks = Checks(store, params, GPU, lines.tell, "test_efficientnet").of_training()

@@ -59,7 +59,7 @@ def test_the_saved_weights_give_the_saved_predictions(
     folder, device = Path("models/base/0"), torch.device("cpu")
     sidecar = read_sidecar(folder)
     model = read_model(folder, sidecar, sidecar.member.recipe.weights, device)
-    store = Store(Path("data/cache/mel.zarr"), load().views["mel"])
+    store = Store(Path("data/cache/mel.zarr"), load().spectrograms["mel"])
     examples, folds = read_examples(store, read_labels())
     fold = examples.subset(folds == 0)
     frames = HostFrames(store, device)

@@ -56,7 +56,7 @@ def resolve(name: str, params: Params, *stores: Store, labelled: str = "") -> Re
         name=name,
         member=member.model_copy(update={"override": {}}),
         recipe=params.recipe_of(name),
-        view=multi_view([params.views[member.view], *(store.view for store in stores[1:])]),
+        view=multi_view([store.view for store in stores]),
         store_digest=joint_digest(stores),
         weights_sha256=weights.sha256 if weights else None,
         labelled_digest=labelled,

@@ -86,13 +86,13 @@ class Decoder(Child):
 
     def info(self, path: AnyPath) -> AudioInfo:
         """As `birdcache.audio.read.read_info`."""
-        facts = self._value(Request(read_info, path, {}), self._limits.wait_s)
+        facts = self.value(Request(read_info, path, {}), self._limits.wait_s)
         return AudioInfo(**{**facts, "notes": tuple(Note(*note) for note in facts["notes"])})
 
     def mixed(self, path: AnyPath, info: AudioInfo) -> AudioInfo:
         """The facts, with how several channels become one, for which all is decoded; a note if not by their mean."""
         wait_s = self._wait_for(info.duration_s)
-        if info.channels == 1 or not (mixed := self._value(Request(mixed_as, path, {}), wait_s)):
+        if info.channels == 1 or not (mixed := self.value(Request(mixed_as, path, {}), wait_s)):
             return info
         note = Note("opposite-phase", f"its channels cancel each other: {mixed} of {info.channels} is taken")
         return replace(info, notes=(*info.notes, note), read_as=" ".join(filter(None, (info.read_as, mixed))))
@@ -102,7 +102,7 @@ class Decoder(Child):
     ) -> str:
         """As `birdcache.audio.read.sound_sha256`, for a recording whose header promises this duration."""
         arguments = {"sha256": sha256, "samples": samples, "read_as": read_as}
-        return str(self._value(Request(sound_sha256, path, arguments), self._wait_for(duration_s)))
+        return str(self.value(Request(sound_sha256, path, arguments), self._wait_for(duration_s)))
 
     def waveform(
         self,
@@ -140,7 +140,8 @@ class Decoder(Child):
             with suppress(ChildError, OSError):
                 self._ask(request, request.path)
 
-    def _value(self, request: Request, wait_s: float) -> Any:
+    def value(self, request: Request, wait_s: float) -> Any:
+        """The one value that a function returns for a file."""
         (answer,) = self._answers(request, wait_s)
         return answer.get("value")
 
@@ -237,12 +238,12 @@ def begin(limits: Limits) -> subprocess.Popen[bytes]:
 _here = threading.local()
 
 
-def decoder() -> Decoder:
-    """The decoder of this thread."""
-    if not hasattr(_here, "decoder"):
-        _here.decoder = Decoder()
-    found: Decoder = _here.decoder
-    return found
+def decoder(limits: Limits = LIMITS) -> Decoder:
+    """The decoder of this thread that has these limits."""
+    decoders: dict[Limits, Decoder] = vars(_here).setdefault("decoders", {})
+    if limits not in decoders:
+        decoders[limits] = Decoder(limits)
+    return decoders[limits]
 
 
 def with_second_try(action: Callable[[], T]) -> T:

@@ -57,14 +57,18 @@ def opened(request: Message) -> tuple[Any, Message]:
     check_onnx(model)
     # CUDA reserves far more than it takes
     if providers(request["device"]) == [PROVIDERS["cpu"]] and can_limit_memory():
-        memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        limit_memory(max(LEAST_MEMORY_BYTES, memory_bytes // 2))
+        limit_memory(most_memory_bytes())
     session, device = open_session(model, request["device"], request["threads"])
     sides = {"inputs": session.get_inputs(), "outputs": session.get_outputs()}
     shown = {
         side: [[each.name[:80], each.type[:80], each.shape[:4]] for each in found[:20]] for side, found in sides.items()
     }
     return session, {"device": device, **shown}
+
+
+def most_memory_bytes() -> int:
+    """Bytes of memory that a graph may take: half of the machine's, or 4 GiB."""
+    return max(LEAST_MEMORY_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
 
 
 def providers(device: str) -> list[str]:

@@ -11,7 +11,7 @@ from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.rules import Entries, member_problems
 from birdcache.params.student import StudentParams
 from birdcache.params.tune import TuneParams
-from birdcache.params.views import View
+from birdcache.params.views import MelView, PcenView, ViewParams
 
 
 class Params(sections.Section):
@@ -19,7 +19,7 @@ class Params(sections.Section):
 
     demo: dict[sections.Name, sections.DemoParams]
     data: sections.DataParams
-    views: Annotated[dict[sections.Name, View], Field(min_length=1)]
+    views: Annotated[dict[sections.Name, ViewParams], Field(min_length=1)]
     folds: sections.FoldsParams
     train: Annotated[dict[sections.Name, Recipe], Field(min_length=1)]
     members: Annotated[dict[sections.Name, Member], Field(min_length=1)]
@@ -32,6 +32,11 @@ class Params(sections.Section):
     student: StudentParams
     tune: TuneParams
     machine: sections.MachineParams
+
+    @property
+    def spectrograms(self) -> dict[str, MelView | PcenView]:
+        """The views that members can train on."""
+        return {name: view for name, view in self.views.items() if isinstance(view, MelView | PcenView)}
 
     def recipe_of(self, member: str) -> Recipe:
         """The member's recipe with its overrides applied."""

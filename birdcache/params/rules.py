@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from birdcache.params.embedding import EmbeddingView
 from birdcache.params.hints import hint
 from birdcache.params.recipe import Member, Recipe, merged, resolve_recipe
 from birdcache.params.sections import Name, Section
 from birdcache.params.student import StudentParams
-from birdcache.params.views import MelView, PcenView, View, unlike
+from birdcache.params.views import MelView, PcenView, ViewParams, unlike
 
 RENAMED = {("machine", "residence"): ("machine", "placement")}  # section and key, before and now
 
@@ -29,7 +30,7 @@ class _WhatMembersUse(Section):
 
     members: dict[Name, Member]
     train: dict[Name, Recipe]
-    views: dict[Name, View]
+    views: dict[Name, ViewParams]
 
 
 def explain(problem: Any, raw: Any, section: type[Section], prefix: str = "") -> str:
@@ -72,6 +73,7 @@ class Entries:
     """Those views, recipes and members of a params file that are valid by themselves, and the names of all."""
 
     views: Mapping[str, MelView | PcenView]
+    embeddings: Mapping[str, EmbeddingView]
     recipes: Mapping[str, Recipe]
     members: Mapping[str, Member]
     names: Mapping[str, list[str]]  # by section
@@ -80,8 +82,10 @@ class Entries:
     def of(raw: Mapping[str, Any]) -> Entries:
         """The entries of a whole file."""
         names = {section: list(map(str, mapping(raw.get(section)))) for section in ("views", "train", "members")}
-        views, recipes = valid_entries(View, raw.get("views")), valid_entries(Recipe, raw.get("train"))
-        return Entries(views, recipes, valid_entries(Member, raw.get("members")), names)
+        views, recipes = valid_entries(ViewParams, raw.get("views")), valid_entries(Recipe, raw.get("train"))
+        embeddings = {name: view for name, view in views.items() if isinstance(view, EmbeddingView)}
+        images = {name: view for name, view in views.items() if name not in embeddings}
+        return Entries(images, embeddings, recipes, valid_entries(Member, raw.get("members")), names)
 
     def unknown(self, section: str, what: str) -> str:
         """The rule and the way out for a name that a section does not have."""
@@ -118,6 +122,8 @@ def member_problems(key: str, member: Member, entries: Entries) -> Iterator[str]
     """Problems between a member, whose section is `key`, and the views and recipe that it names."""
     if member.view not in entries.names["views"]:
         yield f"{key}.view = {member.view!r}: {entries.unknown('views', 'view')}"
+    for name in [each for each in member.views if each in entries.embeddings]:
+        yield f"{key}: view {name} is of kind embedding, and a backbone sees images; choose a view of another kind"
     yield from _more_views_problems(f"{key}.more_views = {member.more_views!r}", member, entries)
     if member.recipe not in entries.names["train"]:
         yield f"{key}.recipe = {member.recipe!r}: {entries.unknown('train', 'recipe')}"

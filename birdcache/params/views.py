@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from birdcache.params.checks import beside, kept
+from birdcache.params.embedding import EmbeddingView, StoredEmbedding
 from birdcache.params.sections import Count, NonNegative, Positive, Section
 
 
@@ -81,7 +82,9 @@ class PcenView(_ViewBase):
     pcen: PcenParams
 
 
-View = Annotated[MelView | PcenView, Field(discriminator="kind")]
+View = Annotated[MelView | PcenView, Field(discriminator="kind")]  # of spectrograms, on which members train
+ViewParams = Annotated[MelView | PcenView | EmbeddingView, Field(discriminator="kind")]
+StoredView = Annotated[MelView | PcenView | StoredEmbedding, Field(discriminator="kind")]
 
 GEOMETRY = ("sample_rate_hz", "hop", "n_mels", "mel_scale", "fmin_hz", "fmax_hz")
 
@@ -116,19 +119,27 @@ class MultiView(Section):
         return self.views[0].frames(duration_s)
 
 
-AnyView = Annotated[MelView | PcenView | MultiView, Field(discriminator="kind")]
+AnyView = Annotated[MelView | PcenView | StoredEmbedding | MultiView, Field(discriminator="kind")]
 
 
 def each_of(view: AnyView) -> list[MelView | PcenView]:
-    """The single views of a view, in the order of their channels."""
+    """The spectrograms of a view, in the order of their channels; an embedding view has none."""
+    if isinstance(view, StoredEmbedding):
+        return []
     return view.views if isinstance(view, MultiView) else [view]
 
 
-def multi_view(views: Sequence[MelView | PcenView]) -> MelView | PcenView | MultiView:
+def describes(view: ViewParams | StoredView, stored: StoredView) -> bool:
+    """True if a store with this view is one of the other, as params.yaml or another store has that."""
+    return stored == view or (isinstance(stored, StoredEmbedding) and stored.is_of(view))
+
+
+def multi_view(views: Sequence[StoredView]) -> AnyView:
     """One view as it is, several as one."""
-    return views[0] if len(views) == 1 else MultiView(kind="multi_view", views=list(views))
+    spectrograms = [one for view in views for one in each_of(view)]
+    return views[0] if len(views) == 1 else MultiView(kind="multi_view", views=spectrograms)
 
 
-def unlike(one: MelView | PcenView, other: MelView | PcenView) -> list[str]:
+def unlike(one: StoredView, other: StoredView) -> list[str]:
     """The keys of geometry in which two views differ, so that their images cannot be channels of one."""
-    return [key for key in GEOMETRY if getattr(one, key) != getattr(other, key)]
+    return [key for key in GEOMETRY if getattr(one, key, None) != getattr(other, key, None)]

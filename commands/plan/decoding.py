@@ -12,9 +12,12 @@ from birdcache.arrays import Floats32, spread
 from birdcache.audio.listing import left_out_lines
 from birdcache.audio.read import waveform_blocks
 from birdcache.errors import PipelineError
+from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.model import Params
+from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath, place
 from cache import tables
+from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.report_tables import REFUSED
 from cache.shard import Layout
@@ -102,7 +105,9 @@ def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding:
 
 def _machine_notes(views: Sequence[str], params: Params) -> Iterator[str]:
     """Notes on what sizes and times do not include."""
-    packed = [f"views.{name}" for name in views if params.views[name].compression != "none"]
+    packed = [
+        f"views.{each}" for each, view in params.spectrograms.items() if each in views and view.compression != "none"
+    ]
     if packed:
         yield f"{', '.join(packed)}: sizes are before compression"
     machine = params.machine
@@ -175,20 +180,21 @@ def measured_rate(stage: str, builder: Builder, files: Sequence[AnyPath]) -> Rat
     -------
     None if there are no files, or none can be decoded.
     """
+    if isinstance(view := builder.view, StoredEmbedding):
+        return None
     with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
         for file in files[:1]:
-            _decoded_s(builder, file)
+            _decoded_s(view, builder.quantizer, file)
         start_s = time.perf_counter()
-        seconds = [_decoded_s(builder, file) for file in files]
+        seconds = [_decoded_s(view, builder.quantizer, file) for file in files]
         elapsed_s = time.perf_counter() - start_s
     count = sum(each > 0 for each in seconds)
     return Rate(stage, sum(seconds) / elapsed_s, count, sum(seconds)) if count else None
 
 
-def _decoded_s(builder: Builder, file: AnyPath) -> float:
+def _decoded_s(view: MelView | PcenView, quantizer: Quantizer, file: AnyPath) -> float:
     """Seconds of audio decoded and quantised, from the beginning; 0 for a file that cannot be decoded."""
-    view, spare = builder.view, room(builder.view)
-    pieces, samples = list[Floats32](), 0
+    pieces, samples, spare = list[Floats32](), 0, room(view)
     try:
         for piece in waveform_blocks(file, view.sample_rate_hz, lead=spare, read_as=""):
             pieces.append(piece)
@@ -196,7 +202,7 @@ def _decoded_s(builder: Builder, file: AnyPath) -> float:
             if samples >= MEASURED_S * view.sample_rate_hz:
                 break
         for values in spectrogram_blocks(pieces, view):
-            builder.quantizer.encode(values)
+            quantizer.encode(values)
     except PipelineError:
         return 0.0
     return samples / view.sample_rate_hz

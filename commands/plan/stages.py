@@ -25,7 +25,10 @@ from dvc_data.hashfile.hash_info import HashInfo
 
 from birdcache.code import FOLDER, as_file, stage_digests
 from birdcache.errors import CommandError
+from birdcache.params import load as parameters
 from commands.plan.reasons import Extent, Reason, key_changes
+from pipeline.builder.teacher import FOLDER as TEACHERS
+from pipeline.builder.teacher import network_file, network_text
 from train.paths import CHECKED
 
 State = Literal["runs", "restored", "may run", "up to date"]
@@ -158,6 +161,8 @@ def _dependency_reasons(dep: Any, moving: Sequence[Any], code: Code) -> Iterator
         yield from _params_reasons(dep)
     elif dep.def_path in code:
         yield from _code_reasons(dep, code[dep.def_path])
+    elif Path(dep.def_path).parent == TEACHERS and dep.hash_info:
+        yield from _network_reasons(dep)
     elif not (_is_written_by(dep, moving) or (Path(dep.def_path) == CHECKED and dep.hash_info)):
         yield from _input_reasons(dep)
 
@@ -194,6 +199,13 @@ def _params_reasons(dep: Any) -> Iterator[Reason]:
             yield from key_changes(key, old[key], new[key])
         else:
             yield Reason("added key" if key in new else "removed key", key, old.get(key), new.get(key))
+
+
+def _network_reasons(dep: Any) -> Iterator[Reason]:
+    """Another network of a view, as stage `check` will find it."""
+    view = parameters.load().views.get(Path(dep.def_path).stem)
+    if view and dep.hash_info.value != _md5(network_text(view).encode()):
+        yield Reason("new input", network_file(view))
 
 
 def _is_written_by(dep: Any, stages: Sequence[Any]) -> bool:

@@ -4,15 +4,19 @@ What it writes never changes: a changed member runs this stage again, and none o
 """
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from birdcache.errors import CommandError, TrainError, run_stage
+from birdcache.errors import CommandError, PipelineError, TrainError, run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
+from birdcache.params.embedding import FOLDER
 from birdcache.params.model import Params
 from birdcache.params.recipe import Member, merged
 from commands.project.hashable import check_hashable, data_folders
 from commands.project.repository import git_trouble
 from pipeline.builder.encode import quantizer_of
+from pipeline.builder.teacher import FOLDER as TEACHERS
+from pipeline.builder.teacher import network_text, stored_view
 from pipeline.source import FOLDER as SOURCES
 from train.model.check import check_member
 from train.paths import CHECKED
@@ -21,12 +25,14 @@ SHOWN = "tried"  # name of a member while it is tried
 
 
 def main() -> None:
-    """Check git, params.yaml and the data's files, then write data/checked.txt and the first file of data/sources."""
+    """Check git, params.yaml and the data's files, then write data/checked.txt, data/teachers and data/sources."""
     if trouble := git_trouble():
         raise CommandError(trouble)
     params = parameters.load()
-    check_hashable(*data_folders(params.data))
+    check_hashable(*data_folders(params.data), Path(FOLDER))
     check_params(params)
+    for name, view in params.views.items():
+        write_text(TEACHERS / f"{name}.txt", network_text(view))
     write_text(CHECKED, "all views and members can be built\n")
     write_text(SOURCES / "README.txt", "a digest of each of data.sources, by stage source\n")
 
@@ -45,9 +51,11 @@ def tried(params: Params) -> tuple[list[str], list[str]]:
     problems = []
     for name, view in params.views.items():
         try:
-            quantizer_of(view)
+            quantizer_of(stored_view(name, view))
         except ValueError as error:
             problems.append(f"params.yaml: views.{name}: {error}")
+        except PipelineError as error:
+            problems.append(str(error))
     remarks, of_networks = tried_networks(params, networks(params))
     return remarks, problems + of_networks
 

@@ -42,7 +42,7 @@ class StepCost:
 def measured_cost(params: Params, name: str) -> StepCost:
     """Train a member's network on noise for a few steps, and look at what they need."""
     member, recipe = params.members[name], params.recipe_of(name)
-    view = multi_view([params.views[each] for each in member.views])
+    view = multi_view([params.spectrograms[each] for each in member.views])
     clips, channels = Clips(view, recipe.clip_s), channel_count(view, recipe)
     model = build_model(member, CLASSES, view.n_mels, False, channels, clips).train()
     images_BCMT = torch.randn(BATCH, channels, *clips.size)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from birdcache.arrays import Floats32
+from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.views import MelView, PcenView
 from cache import tables
 from cache.csv_files import CsvTable
@@ -56,9 +57,10 @@ class PipelineResults:
 
     @cached_property
     def views(self) -> dict[str, MelView | PcenView]:
-        """The members' views, each once, in the order of the members."""
+        """The members' views of spectrograms, each once, in the order of the members."""
         names = dict.fromkeys(view for member in self.members.values() for view in member.member.views)
-        return {name: self.store(name).view for name in names}
+        views = {name: self.store(name).view for name in names}
+        return {name: view for name, view in views.items() if not isinstance(view, StoredEmbedding)}
 
     @cached_property
     def _stores(self) -> dict[tuple[str, bool], Store]:

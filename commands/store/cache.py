@@ -3,16 +3,17 @@
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
-from birdcache.audio.read import DECODER_VERSION
+from birdcache.errors import PipelineError
 from birdcache.params import load as parameters
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import ViewParams
 from birdcache.storage import AnyPath, is_local, reaching
 from cache.gc import GcRoot, PoolEntry, PoolUsage, free, pool_usage
-from cache.keys import view_digest
 from cache.locks import alone
 from cache.pool import DIGEST_DIGITS
-from pipeline.builder.frontend import FRONTEND_VERSION
+from pipeline.builder.encode import digest_of
+from pipeline.builder.teacher import stored_view
 from pipeline.spectrograms import CACHE, pool_root
 
 
@@ -69,11 +70,13 @@ def total(entries: Sequence[PoolEntry]) -> str:
     return f"{sum(entry.bytes for entry in entries) / 1e9:,.3f} GB in {len(entries):,} parts"
 
 
-def view_names(views: Mapping[str, MelView | PcenView]) -> dict[str, str]:
+def view_names(views: Mapping[str, ViewParams]) -> dict[str, str]:
     """Names of the views of params.yaml by the folder of their parts in a pool."""
     names: dict[str, list[str]] = {}
     for name, view in views.items():
-        names.setdefault(view_digest(view, FRONTEND_VERSION, DECODER_VERSION)[:DIGEST_DIGITS], []).append(name)
+        with suppress(PipelineError):  # an embedding view whose file nobody has looked at yet has no parts
+            digest = digest_of(stored_view(name, view))
+            names.setdefault(digest[:DIGEST_DIGITS], []).append(name)
     return {digest: ", ".join(each) for digest, each in names.items()}
 
 

@@ -2,7 +2,8 @@
 
 import argparse
 
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.embedding import StoredEmbedding
+from birdcache.params.views import MelView, PcenView, StoredView
 from cache.store import Store
 
 
@@ -23,23 +24,37 @@ def facts(store: Store) -> list[tuple[str, str]]:
     hours = manifest.frames * view.hop / view.sample_rate_hz / 3600
     size = sum(entry.bytes for part in manifest.parts for entry in part.files.values())
     where = "in a remote pool" if store.is_remote else "here"
-    rows = [
+    return [
         ("store", str(store.path)),
         ("recordings", f"{len(store):,}"),
         ("audio", f"{hours:,.2f} h"),
         ("frames", f"{manifest.frames:,} of {view.hop / view.sample_rate_hz * 1000:g} ms"),
         ("size", f"{size / 1e6:,.1f} MB in {len(manifest.parts)} parts {where}"),
         ("values", f"{view.dtype}, compression {view.compression}"),
-        (
-            "view",
-            f"{view.kind}, {view.n_mels} mel bins ({view.mel_scale}) from {view.fmin_hz:g} to {view.fmax_hz:g} Hz",
-        ),
-        ("window", ", ".join([f"n_fft {view.n_fft}, hop {view.hop}", *_further(view), f"at {view.sample_rate_hz} Hz"])),
+        *view_facts(view),
         ("view digest", manifest.view_digest),
         ("digest", store.digest),
     ]
+
+
+def view_facts(view: StoredView) -> list[tuple[str, str]]:
+    """Names and values of the facts about a store's view."""
+    if isinstance(view, StoredEmbedding):
+        outputs = ", ".join(f"{each.name} ({each.stop - each.start} numbers)" for each in view.outputs)
+        return [
+            (
+                "view",
+                f"{view.kind}, {outputs} of {view.window_s:g} s at {view.sample_rate_hz} Hz",
+            ),
+            ("file", f"SHA-256 {view.file_sha256}"),
+        ]
+    bins = f"{view.n_mels} mel bins ({view.mel_scale})"
+    rows = [
+        ("view", f"{view.kind}, {bins} from {view.fmin_hz:g} to {view.fmax_hz:g} Hz"),
+        ("window", ", ".join([f"n_fft {view.n_fft}, hop {view.hop}", *_further(view), f"at {view.sample_rate_hz} Hz"])),
+    ]
     if isinstance(view, PcenView):
-        rows.insert(8, ("pcen", ", ".join(f"{key} {value:g}" for key, value in view.pcen.model_dump().items())))
+        rows.append(("pcen", ", ".join(f"{key} {value:g}" for key, value in view.pcen.model_dump().items())))
     return rows
 
 

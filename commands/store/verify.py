@@ -7,16 +7,15 @@ from pathlib import Path
 from birdcache.audio.read import DECODER_VERSION
 from birdcache.errors import CommandError, StoreError
 from birdcache.params import load as parameters
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import ViewParams, describes
 from cache import tables
 from cache.corruption import Corruption, repair
-from cache.keys import view_digest
 from cache.verify import Contents, find_corruption
+from pipeline.builder.encode import digest_of
 from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.spectrograms import CACHE, read_sources
 
 KINDS = (".zarr", "-soundscapes.zarr")
-View = MelView | PcenView
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -29,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(f"{len(bad)} of {len(stores)} stores are not intact; the lines above say how to repair them")
 
 
-def chosen_stores(wanted: str | None) -> dict[Path, View | None]:
+def chosen_stores(wanted: str | None) -> dict[Path, ViewParams | None]:
     """Stores to check and their expected views: all stores, the two of one view, or the one at a path.
 
     Raises
@@ -48,11 +47,11 @@ def chosen_stores(wanted: str | None) -> dict[Path, View | None]:
     raise CommandError(f"{wanted}: no such folder, and no such view in params.yaml; its views: {', '.join(views)}")
 
 
-def _stores_of(views: Mapping[str, View]) -> dict[Path, View]:
+def _stores_of(views: Mapping[str, ViewParams]) -> dict[Path, ViewParams]:
     return {CACHE / f"{name}{kind}": view for name, view in views.items() for kind in KINDS}
 
 
-def _is_intact(store: Path, view: View | None, full: bool, files: Mapping[str, str]) -> bool:
+def _is_intact(store: Path, view: ViewParams | None, full: bool, files: Mapping[str, str]) -> bool:
     """Print the findings in one store."""
     try:
         contents = Contents(store)
@@ -68,14 +67,14 @@ def _is_intact(store: Path, view: View | None, full: bool, files: Mapping[str, s
     return not corruptions
 
 
-def _check_view(contents: Contents, view: View | None) -> None:
+def _check_view(contents: Contents, view: ViewParams | None) -> None:
     """Refuse a store that this code would not build from params.yaml."""
     if view is None:
         return
     built = contents.manifest
-    if built.view != view:
+    if not describes(view, built.view):
         raise StoreError(f"{contents.path}: was built for another view than params.yaml describes now; run `dvc repro`")
-    if built.view_digest != view_digest(view, FRONTEND_VERSION, DECODER_VERSION):
+    if built.view_digest != digest_of(built.view):
         raise StoreError(
             f"{contents.path}: was built by another front end or decoder than this one (front end {FRONTEND_VERSION}, "
             f"{DECODER_VERSION}); run `dvc repro`, or install the libraries that built it"

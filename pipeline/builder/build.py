@@ -11,22 +11,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from birdcache.audio.read import DECODER_VERSION
+from birdcache.bundle.graph_process import PROVIDERS, providers
 from birdcache.errors import PipelineError
+from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.sections import MachineParams
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import MelView, PcenView, StoredView
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath
 from cache.gc import sweep_roots
-from cache.keys import part_address, view_digest
+from cache.keys import part_address
 from cache.mel import packed_view
 from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from cache.sharing import is_read_only
 from cache.store_writer import NamedPart
-from pipeline.builder.encode import quantizer_of
-from pipeline.builder.frontend import FRONTEND_VERSION
+from pipeline.builder.embedding import packed_network
+from pipeline.builder.encode import digest_of, quantizer_of
 from pipeline.builder.parallel import run_unordered
 from pipeline.builder.plan import PartJob, Source, plan_jobs
 from pipeline.builder.worker import BuildSpec, Built, Refused, build_part
@@ -37,8 +38,12 @@ SPARE_BYTES = 2**28  # that must stay free on the pool's disk
 class Builder:
     """Builds the parts of one view's stores in its pool."""
 
-    def __init__(self, view: MelView | PcenView, pool: AnyPath, machine: MachineParams) -> None:
+    def __init__(self, view: StoredView, pool: AnyPath, machine: MachineParams, network: str = "") -> None:
         """A builder.
+
+        Parameters
+        ----------
+        network : path of an embedding view's network.
 
         Raises
         ------
@@ -46,9 +51,14 @@ class Builder:
             If the view's numbers do not go together.
         """
         self.view, self.root = view, pool
-        self.digest = view_digest(view, FRONTEND_VERSION, DECODER_VERSION)
+        self.digest = digest_of(view)
         self.quantizer = quantizer_of(view)
-        self._machine = machine
+        self._machine, self.device, self.context = machine, "cpu", ""
+        if isinstance(view, StoredEmbedding):
+            self.device = "cuda" if PROVIDERS["cuda"] in providers(machine.device) else "cpu"
+            self.context = packed_network(view, Path(network).absolute(), self.device)
+        if self.device == "cuda":  # which one process fills
+            self._machine = machine.model_copy(update={"workers": 1})
         self._pool = open_pool(pool, self.digest)
 
     def sweep(self) -> None:
@@ -117,8 +127,9 @@ class Builder:
         jobs = sorted(jobs, key=lambda job: job.duration_s, reverse=True)
         hours = sum(job.duration_s for job in jobs) / 3600
         print(f"{what}: {len(jobs)} parts to write, {hours:.2f} h of audio to decode", flush=True)
-        facts = self.view, self.digest, self.quantizer, packed_view(self.view)
-        spec = BuildSpec(*facts, str(self.root), os.fspath(Path.cwd()))
+        context = packed_view(self.view) if isinstance(self.view, MelView | PcenView) else self.context
+        facts = self.view, self.digest, self.quantizer, context
+        spec = BuildSpec(*facts, str(self.root), os.fspath(Path.cwd()), self.device)
         built: list[Built] = []
         with Progress(sum(len(job.keys) for job in jobs), what, "recordings") as progress:
             for outcome in run_unordered(((build_part, (job, spec)) for job in jobs), self._machine):

@@ -6,18 +6,29 @@ from functools import lru_cache
 import numpy as np
 
 from birdcache.audio.decoder import Decoder, Request
-from birdcache.audio.read import waveform_blocks
+from birdcache.audio.read import DECODER_VERSION, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.embedding import StoredEmbedding
+from birdcache.params.views import MelView, PcenView, StoredView
 from birdcache.storage import AnyPath
+from cache.keys import view_digest
 from cache.mel import packed_view, unpacked_view
-from cache.quantize import QuantizedArray, Quantizer
-from pipeline.builder.frontend import room, spectrogram_blocks, value_range
+from cache.quantize import FLOAT16_MAX, QuantizedArray, Quantizer
+from pipeline.builder.embedding import embedding_version
+from pipeline.builder.frontend import FRONTEND_VERSION, room, spectrogram_blocks, value_range
+
+
+def digest_of(view: StoredView) -> str:
+    """Digest of a view and of the code and libraries that decide its stores' bytes."""
+    version = embedding_version() if isinstance(view, StoredEmbedding) else FRONTEND_VERSION
+    return view_digest(view, version, DECODER_VERSION)
 
 
 @lru_cache(maxsize=16)
-def quantizer_of(view: MelView | PcenView) -> Quantizer:
+def quantizer_of(view: StoredView) -> Quantizer:
     """Quantizer of the values of a view; a ValueError if the view's numbers do not go together."""
+    if isinstance(view, StoredEmbedding):
+        return Quantizer(view.dtype, -FLOAT16_MAX, FLOAT16_MAX)
     return Quantizer(view.dtype, *value_range(view))
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import StoredView
 from birdcache.storage import AnyPath
 from cache.keys import content_key, part_bits, part_name
 from cache.part import SHARD, PartReader
@@ -70,7 +70,7 @@ class PartJob:
         return sum(source.duration_s for source in self.new)
 
 
-def plan_jobs(sources: Sequence[Source], view: MelView | PcenView, digest: str, pool: Pool) -> list[PartJob]:
+def plan_jobs(sources: Sequence[Source], view: StoredView, digest: str, pool: Pool) -> list[PartJob]:
     """The parts of a store of these sources, each content once, in order of their names; those in the pool too."""
     frame_bytes = view.n_mels * np.dtype(view.dtype).itemsize
     bits = part_bits(sum(view.frames(source.duration_s) for source in sources) * frame_bytes)

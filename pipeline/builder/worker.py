@@ -8,13 +8,13 @@ from functools import partial
 
 import zarr
 
-from birdcache.audio.decoder import Request, decoder, with_second_try
+from birdcache.audio.decoder import LIMITS, Decoder, Request, decoder, with_second_try
 from birdcache.audio.read import DECODER_VERSION
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.errors import PipelineError, StoreError
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.embedding import StoredEmbedding
+from birdcache.params.views import MelView, PcenView, StoredView
 from birdcache.storage import absolute, is_local
-from cache.keys import view_digest
 from cache.mel import unpacked_view
 from cache.part import PartReader
 from cache.part_writer import PartWriter
@@ -22,7 +22,8 @@ from cache.pool import PooledPart
 from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from pipeline.builder.encode import decode_quantized, quantized_request
+from pipeline.builder.embedding import embedded_request, limits
+from pipeline.builder.encode import digest_of, quantized_request
 from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.builder.plan import OldPart, PartJob, Source, StoredRows
 
@@ -30,14 +31,15 @@ from pipeline.builder.plan import OldPart, PartJob, Source, StoredRows
 @dataclass(frozen=True)
 class BuildSpec:
     """Facts that all parts of a store share; `base` is the folder that relative paths start from,
-    `packed_view` brings the view's filters."""
+    `context` brings the view's filters, or its network."""
 
-    view: MelView | PcenView
+    view: StoredView
     digest: str
     quantizer: Quantizer
-    packed_view: str
+    context: str
     pool: str
     base: str
+    device: str = "cpu"  # for the network of an embedding view
 
     @property
     def layout(self) -> Layout:
@@ -78,12 +80,13 @@ def build_part(job: PartJob, spec: BuildSpec) -> Built:
     PipelineError
         If this worker would decode or compute otherwise than the recipe's digest says.
     """
-    if view_digest(spec.view, FRONTEND_VERSION, DECODER_VERSION) != spec.digest:
+    if digest_of(spec.view) != spec.digest:
         raise PipelineError(
             f"{platform.node()}: this worker has another version of the project or of its audio libraries (here: "
             f"front end {FRONTEND_VERSION}, {DECODER_VERSION}) than the stage that sent it; install the same everywhere"
         )
-    unpacked_view(spec.packed_view)
+    if isinstance(spec.view, MelView | PcenView):
+        unpacked_view(spec.context)
     with zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
         pool = open_pool(absolute(spec.pool, spec.base), spec.digest)
         with pool.new_part(spec.layout) as part_writer:
@@ -98,7 +101,7 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refuse
     requests = [_request(source, spec) for source in job.new]
     following = dict(zip(job.new, requests[1:], strict=False))
     for first in requests[:1]:
-        decoder().ahead(first)  # so that it is decoded while finished rows are copied
+        _decoder(spec).ahead(first)  # so that it is decoded while finished rows are copied
     for key, source in zip(job.keys, job.sources, strict=True):
         if key in job.reuse and _copied(part_writer, key, job.reuse[key], readers):
             continue
@@ -113,13 +116,20 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refuse
 def _add(part_writer: PartWriter, key: str, source: Source, following: Request | None, spec: BuildSpec) -> None:
     """Add a recording; one that is refused, or decodes to its middle only, leaves no frames."""
     with part_writer.recording(key) as writer:
-        for quantized in decode_quantized(decoder(), _request(source, spec), source.duration_s, following):
+        row = spec.layout.dtype, (spec.layout.mel_bins,)
+        for quantized in _decoder(spec).arrays(_request(source, spec), source.duration_s, *row, following):
             writer.append(quantized)
 
 
 def _request(source: Source, spec: BuildSpec) -> Request:
     path = absolute(source.path, spec.base)
+    if isinstance(spec.view, StoredEmbedding):
+        return embedded_request(path, spec.context, source.sha256, source.silence, source.read_as)
     return quantized_request(path, spec.view, source.sha256, source.silence, source.read_as)
+
+
+def _decoder(spec: BuildSpec) -> Decoder:
+    return decoder(limits(spec.view, spec.device) if isinstance(spec.view, StoredEmbedding) else LIMITS)
 
 
 def _open_readers(reuse: Mapping[str, StoredRows], layout: Layout) -> dict[OldPart, PartReader]:

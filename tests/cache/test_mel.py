@@ -22,7 +22,7 @@ GEOMETRIES = pytest.mark.parametrize(("fmin_hz", "fmax_hz", "n_mels"), [(20.0, 1
 
 
 def view_of(mel_scale: Scale, fmin_hz: float, fmax_hz: float, n_mels: int) -> MelView:
-    view = params.load(ROOT / "params.yaml").views["mel"]
+    view = params.load(ROOT / "params.yaml").spectrograms["mel"]
     assert isinstance(view, MelView)
     changes = {"mel_scale": mel_scale, "fmin_hz": fmin_hz, "fmax_hz": fmax_hz, "n_mels": n_mels}
     return view.model_copy(update=changes)

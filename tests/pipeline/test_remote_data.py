@@ -47,7 +47,7 @@ def machine() -> MachineParams:
 
 @pytest.fixture
 def view() -> MelView:
-    view = parameters.load(ROOT / "params.yaml").views["mel"]
+    view = parameters.load(ROOT / "params.yaml").spectrograms["mel"]
     assert isinstance(view, MelView)
     return view.model_copy(update={"n_mels": 32})
 

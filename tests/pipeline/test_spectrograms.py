@@ -105,7 +105,7 @@ def reference(path: str, view: MelView | PcenView) -> npt.NDArray[np.float64]:
 @pytest.mark.parametrize("dtype", ["float16", "uint8"])
 def test_stores_hold_what_librosa_computes_within_a_step(run: RunStage, name: str, dtype: str) -> None:
     run(name, dtype=dtype)
-    view = parameters.load().views[name]
+    view = parameters.load().spectrograms[name]
     for table, kind in [(tables.AUDIO, ""), (tables.SOUNDSCAPES, "-soundscapes")]:
         store = Store(Path(f"data/cache/{name}{kind}.zarr"), view)
         store.verify()
@@ -347,7 +347,7 @@ def test_too_many_refused_files_fail_the_stage_after_the_others_are_done(run: Ru
 
 @pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
 def test_ticks_of_the_picture_lie_at_the_mel_bins_of_their_frequency(mel_scale: str) -> None:
-    view = load_params("mel", mel_scale=mel_scale, n_fft=8192).views["mel"]
+    view = load_params("mel", mel_scale=mel_scale, n_fft=8192).spectrograms["mel"]
     bins_hz = np.fft.rfftfreq(view.n_fft, 1 / view.sample_rate_hz)
     centres_hz = bins_hz[mel_filters(view).argmax(axis=0)]  # to half an FFT bin, that is 1 Hz
     np.testing.assert_allclose(mel_places(centres_hz, view), np.arange(view.n_mels), atol=0.05)

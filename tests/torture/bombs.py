@@ -115,7 +115,7 @@ def _decode(path: Path, answer: Connection, prepare: Prepare | None) -> None:
     code = scan.code
     if not code:
         try:
-            request = quantized_request(path, settings.views["mel"], scan.sha256)
+            request = quantized_request(path, settings.spectrograms["mel"], scan.sha256)
             for _ in decode_quantized(decoder(), request, scan.duration_s):
                 pass
         except RejectedAudio as rejected:

@@ -32,7 +32,7 @@ COMPRESSIONS: tuple[Literal["none", "zstd"], ...] = ("none", "zstd")
 def trial(tried: int = 900, seed: int = 1) -> Outcome:
     """Flip `tried` bits one after another: half of them of a raw store, half of a compressed one."""
     rng, missed, noticed_by_readers = np.random.default_rng(seed), list[str](), 0
-    view = params.load(ROOT / "params.yaml").views["mel"]
+    view = params.load(ROOT / "params.yaml").spectrograms["mel"]
     with tempfile.TemporaryDirectory() as name:
         for compression in COMPRESSIONS:
             store = write_store(Path(name), view, compression, STORE_MB).path

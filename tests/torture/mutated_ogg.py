@@ -96,7 +96,7 @@ def judge(spoiled: Mutant, path: Path, settings: Params) -> tuple[str, str]:
 
 def _decode(path: Path, settings: Params) -> str:
     """Decode and compute as a worker does; what is wrong with the values, or ""."""
-    view = settings.views["mel"]
+    view = settings.spectrograms["mel"]
     with np.errstate(over="ignore", invalid="ignore"):
         blocks = waveform_blocks(path, view.sample_rate_hz, lead=room(view))
         finite = [bool(np.isfinite(values).all()) for values in spectrogram_blocks(blocks, view)]

@@ -29,7 +29,7 @@ ExamplesOf = Callable[..., Examples]
 
 @pytest.fixture
 def store(random_store: RandomStore, params: Params) -> Store:
-    return random_store((50, 60), params.views["mel"])
+    return random_store((50, 60), params.spectrograms["mel"])
 
 
 def with_base(params: Params, **changes: object) -> Params:

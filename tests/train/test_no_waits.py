@@ -170,7 +170,7 @@ def test_a_recorded_step_holds_no_copy_from_the_host_and_a_replayed_one_waits_fo
 def test_no_step_waits_with_several_views_or_channels(
     gpu: FakeGpu, split: Split, params: Params, channels: list[str]
 ) -> None:
-    pcen = params.views["pcen"].model_dump()["pcen"]
+    pcen = params.spectrograms["pcen"].model_dump()["pcen"]
     changes = {"short": "loop", "augment": EVERYTHING, "channels": channels, "pcen": pcen, "normalise": "bins"}
     assert not each_step_waits_for(gpu, split(changes, second_view="pcen" not in channels))
 

@@ -48,7 +48,7 @@ def check_member(name: str, params: Params) -> list[str]:
 
 def _checked(name: str, params: Params) -> tuple[Classifier, Clips]:
     member, recipe = params.members[name], params.recipe_of(name)
-    view = multi_view([params.views[each] for each in member.views])
+    view = multi_view([params.spectrograms[each] for each in member.views])
     clips, channels = Clips(view, recipe.clip_s), channel_count(view, recipe)
     pretrained = member.pretrained if isinstance(member.pretrained, str) else False
     known = timm.is_model(member.backbone)

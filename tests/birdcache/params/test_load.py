@@ -249,7 +249,7 @@ def test_an_override_changes_only_the_keys_that_it_names() -> None:
 
 
 def test_frames_cover_a_duration() -> None:
-    view = params.load(tiny.ROOT / "params.yaml").views["mel"]
+    view = params.load(tiny.ROOT / "params.yaml").spectrograms["mel"]
     assert [view.frames(seconds) for seconds in (5.0, 512 / 32000, 513 / 32000)] == [313, 1, 2]
 
 

@@ -119,7 +119,7 @@ def test_store_of_another_view_or_decoder_is_not_good(verify: Any, monkeypatch: 
     assert out.count("was built for another view than params.yaml describes now; run `dvc repro`") == 2
     assert "2 of 4 stores" in err
     assert "not intact" not in verify("data/cache/mel.zarr")[1]  # a folder is only compared with itself
-    monkeypatch.setattr("commands.store.verify.DECODER_VERSION", "libsndfile 0.1")
+    monkeypatch.setattr("pipeline.builder.encode.DECODER_VERSION", "libsndfile 0.1")
     assert "was built by another front end or decoder than this one (front end" in verify("pcen")[0]
 
 

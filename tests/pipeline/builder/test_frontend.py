@@ -352,7 +352,7 @@ def swelling_tone_error(view: PcenView) -> float:
 
 
 def test_the_shipped_pcen_does_not_amplify_the_rounding_noise_of_empty_bands() -> None:
-    shipped = params.load(ROOT / "params.yaml").views["pcen"]
+    shipped = params.load(ROOT / "params.yaml").spectrograms["pcen"]
     assert isinstance(shipped, PcenView)
     assert swelling_tone_error(shipped) < 0.05
     floorless = shipped.model_copy(update={"pcen": shipped.pcen.model_copy(update={"eps": 1e-6})})

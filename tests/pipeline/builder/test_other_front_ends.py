@@ -125,7 +125,7 @@ def test_added_noise_has_the_levels_and_shapes_of_real_noise(changes: dict[str, 
 )
 def test_stores_of_earlier_versions_keep_their_digests(view: str, digest: str) -> None:
     """Computed before these keys were there."""
-    shipped = parameters.load(ROOT / "params.yaml").views[view]
+    shipped = parameters.load(ROOT / "params.yaml").spectrograms[view]
     assert FRONTEND_VERSION == 4
     assert view_digest(shipped, 4, "d") == digest
     assert not {"win_length", "mel_norm", "power", "log_offset"} & shipped.model_dump().keys()

@@ -142,7 +142,9 @@ def test_a_gpu_finishes_the_same_batch_without_making_the_host_wait(
     recipe: Recipe, view: MelView, params: Any, pcen: bool
 ) -> None:
     presented = (
-        {"channels": ["pcen"], "pcen": params.views["pcen"].pcen.model_dump()} if pcen else {"dynamic_range_db": 60.0}
+        {"channels": ["pcen"], "pcen": params.spectrograms["pcen"].pcen.model_dump()}
+        if pcen
+        else {"dynamic_range_db": 60.0}
     )
     everything = resolve_recipe(recipe, {"augment": ALL_OF_THEM, "normalise": "clip", **presented})
     inputs, values = planned(everything, view)

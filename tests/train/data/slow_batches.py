@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from birdcache.params.recipe import Recipe
-from birdcache.params.views import MelView, PcenParams
+from birdcache.params.views import MelView, PcenParams, each_of
 from cache.store import Store
 from train.augment.ops import noise_bank
 from train.data.augment_draws import RULES, Effects, Mixtures, band_curves, draw_effects, draw_mixtures
@@ -55,7 +55,7 @@ class SlowBatches:
                 under = self.cut(chosen, epoch, index, Purpose.BACKGROUND_START)
                 sound = in_ratio(sound, self.power(under), background)
             if noise:
-                bank = noise_bank(self.store.view, "pink", CLIP_FRAMES, self.recipe.seed).astype(np.float64)
+                bank = noise_bank(each_of(self.store.view)[0], "pink", CLIP_FRAMES, self.recipe.seed).astype(np.float64)
                 begin = effects.noise_start[0]
                 sound = in_ratio(sound, bank[begin : begin + CLIP_FRAMES], noise)
             values = 10 * np.log10(np.maximum(sound, 1e-10)) if self.in_db else sound

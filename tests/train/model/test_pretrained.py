@@ -244,7 +244,7 @@ def with_base(params: Params, pretrained: str) -> Params:
 def test_a_changed_source_is_another_training(
     tmp_path: Path, resolved: ResolvedMember, params: Params, random_store: Callable[..., Store]
 ) -> None:
-    store = random_store((50, 60), params.views["mel"])
+    store = random_store((50, 60), params.spectrograms["mel"])
     changed = with_base(params, str(tmp_path))
     trained(tmp_path, resolved)
     one = resolve("base", changed, store)
@@ -261,7 +261,7 @@ def test_a_changed_source_is_another_training(
 def test_a_source_that_is_missing_or_broken_stops_the_stage_member_by_key(
     tmp_path: Path, resolved: ResolvedMember, params: Params, random_store: Callable[..., Store]
 ) -> None:
-    store = random_store((50, 60), params.views["mel"])
+    store = random_store((50, 60), params.spectrograms["mel"])
     with pytest.raises(TrainError, match=r"members\.base\.pretrained = '.*nowhere': no such file or folder"):
         resolve("base", with_base(params, str(tmp_path / "nowhere")), store)
     trained(tmp_path, resolved)

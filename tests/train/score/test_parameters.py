@@ -19,7 +19,7 @@ def resolved(params: Params, name: str, override: dict[str, Any], **keys: Any) -
     member = params.members["base"].model_copy(update=keys)
     recipe = resolve_recipe(params.recipe_of("base"), override)
     return ResolvedMember(
-        name=name, member=member, recipe=recipe, view=params.views["mel"], store_digest=name, weights_sha256=None
+        name=name, member=member, recipe=recipe, view=params.spectrograms["mel"], store_digest=name, weights_sha256=None
     )
 
 

@@ -122,7 +122,7 @@ def test_labels_are_the_mean_of_the_teachers_folds(rounds: Rounds) -> None:
         folder = Path(f"models/base/{fold}")
         sidecar, device = read_sidecar(folder), choose_device("cpu")
         opened = SoundscapeStores(params.load().machine, device)
-        view = params.load().views["mel"]
+        view = params.load().spectrograms["mel"]
         stores = opened.of(["mel"], view)
         (row,) = stores.first.rows_of(list(labels.sha256[:1])).tolist()
         model = read_model(folder, sidecar, "last", device)
