@@ -117,15 +117,24 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     gc.add_argument("--yes", action="store_true", help="free without asking")
 
 
-def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="BUNDLE", help="a bundle, or a folder of trained models")
-    parser.add_argument("--port", type=int, default=8000, help="default: 8000")
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    _add_runtime(parser)
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1, which no other machine reaches"
+        "--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the page; default: site"
     )
-    parser.add_argument("--max-mb", type=int, default=500, metavar="MB", help="largest recording; default: 500")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
-    parser.set_defaults(ensemble=None, window=None, threshold=None)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _add_runtime(parser)
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any that is free")
+
+
+def _add_runtime(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="BUNDLE", help="such as bundles/birds.bundle")
+    parser.add_argument(
+        "--runtime", type=Path, metavar="FILE", help="onnxruntime-web as `npm pack` gives it; default: in your cache"
+    )
+    parser.add_argument("--fetch", action="store_true", help="let npm fetch it into your cache, if it is not there")
 
 
 def _number(lowest: float, highest: float) -> Callable[[str], float]:
@@ -227,9 +236,12 @@ ANYWHERE = {
         "detections in any audio files, as CSV, Raven, Audacity or Kaggle files",
         _add_predict,
     ),
-    "serve": Command(
-        "birdcache.serve.server", "a page in the browser: drop a recording, see and hear what is in it", _add_serve
+    "page": Command(
+        "birdcache.page.build",
+        "a static web page that scores dropped recordings by a bundle, in the browser",
+        _add_page,
     ),
+    "serve": Command("birdcache.page.server", "the same page on a port of this machine, until Ctrl-C", _add_serve),
 }
 IN_CHECKOUT = {
     "init": Command("commands.project.init", "write a params.yaml for your data", _add_init),

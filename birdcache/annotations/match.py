@@ -10,7 +10,7 @@ import pandas as pd
 from birdcache.annotations.table import FileNames, tell
 from birdcache.audio.listing import list_audio
 from birdcache.audio.paths import Bounds
-from birdcache.audio.suffixes import FOREIGN, TYPES
+from birdcache.audio.suffixes import AUDIO_EXTENSIONS, FOREIGN
 from birdcache.errors import PipelineError
 from birdcache.user_tables import row_ranges
 
@@ -71,7 +71,7 @@ class Files:
 def _bare(text: str) -> str:
     """A name without the extension of an audio file."""
     stem, dot, suffix = text.rpartition(".")
-    return stem if stem and f"{dot}{suffix}".lower() in {*TYPES, *FOREIGN} else text
+    return stem if stem and f"{dot}{suffix}".lower() in {*AUDIO_EXTENSIONS, *FOREIGN} else text
 
 
 def matched(

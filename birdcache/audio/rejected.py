@@ -32,7 +32,7 @@ HINTS = {
     "unexpected": "report this line, best with the file; all other files are done with",
 }
 AGAIN = "fetch it again or leave it out"
-HINTS_ALONE = {  # of a file that belongs to no data set: `birdcache predict`, `serve`, and bundles in Python
+HINTS_ALONE = {  # of a file that belongs to no data set: `birdcache predict`, and bundles in Python
     **dict.fromkeys((code for code, hint in HINTS.items() if hint == FETCH), AGAIN),
     "no-end": AGAIN,
     "unreadable": "restore the file or its permissions, or leave it out",

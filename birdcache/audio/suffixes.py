@@ -4,22 +4,12 @@ A name only decides whether a file is looked at; its format is decided by its by
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from birdcache.storage import AnyPath
 
-_TYPES = {
-    "audio/ogg": ".ogg .oga .opus",
-    "audio/wav": ".wav .wave .bwf .rf64",
-    "audio/x-w64": ".w64",
-    "audio/flac": ".flac",
-    "audio/mpeg": ".mp3 .mp2 .mpga",
-    "audio/aiff": ".aif .aiff .aifc",
-    "audio/x-caf": ".caf",
-    "audio/basic": ".au .snd",
-}
-TYPES: Mapping[str, str] = {suffix: kind for kind, suffixes in _TYPES.items() for suffix in suffixes.split()}
-AUDIO_EXTENSIONS = tuple(TYPES)
+_DECODED = "ogg oga opus wav wave bwf rf64 w64 flac mp3 mp2 mpga aif aiff aifc caf au snd"
+AUDIO_EXTENSIONS = tuple(f".{name}" for name in _DECODED.split())
 _FOREIGN = (
     "m4a m4b m4r m4v aac mp4 3gp 3g2 mov alac amr awb wma wmv asf avi mkv mka webm weba ac3 eac3 dts ape wv tta mpc "
     "tak spx ra rm dsf dff ogv ogx mpg mpeg mts vob flv gsm qcp shn ofr"
@@ -29,7 +19,7 @@ FOREIGN = frozenset(f".{name}" for name in _FOREIGN.split())
 
 def is_recording(path: AnyPath) -> bool:
     """True for the name of a file that can be decoded; names that begin with a dot are a system's own."""
-    return path.suffix.lower() in TYPES and not path.name.startswith(".")
+    return path.suffix.lower() in AUDIO_EXTENSIONS and not path.name.startswith(".")
 
 
 def is_foreign(path: AnyPath) -> bool:

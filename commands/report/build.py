@@ -33,7 +33,7 @@ MB = 1e6
 WORDS_BYTES = 4000  # text of a piece, without its pictures and sound
 FOLDER = Path(__file__).parent / "templates"
 SCRIPTS = tuple(FOLDER / name for name in ("theme.js", "tables.js", "players.js"))
-STYLES = (FOLDER.parents[2] / "birdcache/serve/static/base.css", FOLDER / "page.css", FOLDER / "parts.css")
+STYLES = (FOLDER.parents[2] / "birdcache/page/site/base.css", FOLDER / "page.css", FOLDER / "parts.css")
 
 
 def main() -> None:

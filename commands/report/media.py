@@ -10,11 +10,10 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from birdcache.arrays import Floats32
+from birdcache.arrays import Bytes, Floats32
 from birdcache.audio.read import waveform_blocks
 from birdcache.errors import PipelineError
 from birdcache.params.views import MelView, PcenView
-from birdcache.serve.spectrum import as_bytes
 from birdcache.storage import place
 from cache.mel import mel_places
 from commands.report.results import AudioFile
@@ -22,6 +21,7 @@ from pipeline.synthetic.ogg import ogg_vorbis
 
 WIDEST, TALLEST = 1200, 160  # pixels
 QUALITY = 70  # of WebP
+SHOWN_PERCENT = (10.0, 99.8)  # of the values, from the darkest to the brightest; as on the page of `birdcache page`
 TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000)
 STEPS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 LEAST_APART = 0.13  # of the height, between two ticks
@@ -59,6 +59,13 @@ def picture(values_TM: Floats32, view: MelView | PcenView, start_s: float, alt: 
     """Draw a piece of a spectrogram that starts `start_s` seconds into its recording."""
     seconds = len(values_TM) * view.hop / view.sample_rate_hz
     return Picture(webp(values_TM), alt, caption, ticks_s(start_s, seconds), ticks_hz(view))
+
+
+def as_bytes(values_TM: Floats32) -> Bytes:
+    """From 0, dark, to 255, bright: what is quieter or louder than `SHOWN_PERCENT` of all is shown like these."""
+    low, high = np.percentile(values_TM, SHOWN_PERCENT)
+    shares_TM = ((values_TM - low) / max(high - low, 1e-6)).clip(0, 1)
+    return np.asarray(np.rint(255 * shares_TM), np.uint8)
 
 
 def webp(values_TM: Floats32) -> str:

@@ -102,7 +102,7 @@ def test_importing_birdcache_imports_nothing_that_has_to_be_installed() -> None:
 def test_command_page_and_bundles_import_no_pandas_and_no_package_of_a_checkout() -> None:
     code = (
         "import sys; from birdcache import cli; cli.build_parser(); import birdcache.predict.command; "
-        "import birdcache.serve.server, birdcache.serve.app, birdcache.bundle.api; "
+        "import birdcache.page.server, birdcache.bundle.api; "
         "print(*{'pandas', 'cache', 'pipeline', 'train', 'commands', 'scipy'} & set(sys.modules))"
     )
     done = run(code)
@@ -123,5 +123,5 @@ def test_help_tells_commands_that_work_anywhere_from_those_of_a_checkout(capsys:
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
     anywhere, _, project = capsys.readouterr().out.partition("in a checkout")
-    assert [name for name in cli.ANYWHERE if f"\n  {name} " in anywhere] == ["predict", "serve"]
+    assert [name for name in cli.ANYWHERE if f"\n  {name} " in anywhere] == ["predict", "page", "serve"]
     assert all(f"\n  {name} " in project for name in cli.IN_CHECKOUT)

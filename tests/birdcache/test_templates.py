@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from flask import Response
 from jinja2 import nodes
 
-from birdcache.predict.outputs import Wanted
-from birdcache.serve.app import create_app
-from birdcache.serve.jobs import JobQueue
 from birdcache.templates import environment
 from commands.export.bundle_files import plain
-from tests.birdcache.serve.conftest import MOST, FakePredictor
 from tests.fixtures.tiny import ROOT
 from tests.test_house import FILES
 
@@ -24,39 +17,6 @@ HOSTILE = (
     """</title></script><meta http-equiv=refresh content="0;url=//evil.example"><img src=x onerror='a()'>&{{ 7 }}`"""
 )
 TEMPLATES = sorted(path for path in ROOT.glob("*/*/templates/*") if path.suffix == ".j2")
-
-
-class Markup(HTMLParser):
-    """The tags of a page with their attributes, and its words."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, list[tuple[str, str | None]]]] = []
-        self.words = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, attrs))
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-
-def served(tmp_path: Path, summary: str) -> Markup:
-    facts = replace(FakePredictor.facts, summary=[summary])
-    predictor = FakePredictor()
-    predictor.facts = facts
-    queue = JobQueue(predictor, Wanted(facts, predictor.called_above()), tmp_path)
-    page = create_app(queue, MOST).test_client().get("/")
-    queue.close()
-    assert isinstance(page, Response)
-    return Markup(page.text)
-
-
-def test_a_hostile_name_of_a_bundle_is_words_of_the_page(tmp_path: Path) -> None:
-    usual, hostile = served(tmp_path, "usual"), served(tmp_path, HOSTILE)
-    assert hostile.tags == usual.tags
-    assert hostile.words == usual.words.replace("usual", HOSTILE)
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)

@@ -51,7 +51,7 @@ def test_wheel_works_beside_packages_of_other_names_and_leaves_them_whole(export
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"birdcache"}
-    assert "birdcache/serve/templates/serve.html.j2" in names
+    assert {f"birdcache/page/site/{name}" for name in ("index.html", "worker.js", "page.css")} <= set(names)
 
     clean = tmp_path / "clean"
     python, command = clean / "bin/python", clean / "bin/birdcache"
@@ -63,7 +63,8 @@ def test_wheel_works_beside_packages_of_other_names_and_leaves_them_whole(export
     run(command, "predict", dawn, "--model", exported.bundle, "--threshold", "0", folder=tmp_path)
     assert (tmp_path / "detections/detections.csv").read_text().count("\n") > 4
     assert "works inside a checkout" in run(command, "plan", ok=False, folder=tmp_path)
-    assert "birdcache[serve]" in run(command, "serve", exported.bundle, ok=False, folder=tmp_path)
+    missing = run(command, "page", exported.bundle, "--runtime", "none.tgz", ok=False, folder=tmp_path)
+    assert "npm pack onnxruntime-web" in missing
 
     run(*uv, "pip", "uninstall", "--quiet", "--python", python, "birdcache")
     run(python, "-c", OTHERS, folder=tmp_path)
