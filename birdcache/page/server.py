@@ -5,7 +5,6 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -46,14 +45,14 @@ TYPES = {
 class PageHandler(SimpleHTTPRequestHandler):
     """Answers with files of one folder, for pages that were opened by a name of this machine."""
 
-    extensions_map: Mapping[str, str] = TYPES  # what the system says of endings is often wrong
+    extensions_map = TYPES  # what the system says of endings is often wrong
     timeout = 60
 
     def send_head(self) -> BytesIO | BinaryIO | None:
         """Refuse other names, which DNS rebinding leads here: a page of another site must not read the bundle."""
         if OWN_NAMES.fullmatch(self.headers.get("Host", "")):
             return super().send_head()
-        self.send_error(HTTPStatus.MISDIRECTED_REQUEST, f"open http://{HOST}:{self.server.server_port}/")
+        self.send_error(HTTPStatus.MISDIRECTED_REQUEST, f"open http://{HOST}:{self.connection.getsockname()[1]}/")
         return None
 
     def end_headers(self) -> None:

@@ -148,12 +148,16 @@ def test_an_untouched_slider_shows_what_each_classs_own_threshold_lets_through(
         assert len(rows(browser)) == 10, "left of where it stood, the slider alone counts"
 
 
+def wait_for(browser: Browser, path: Path) -> None:
+    browser.until(lambda: path.exists() and path.stat().st_size)
+
+
 def test_detections_are_saved_as_files(shown: Browser, tmp_path: Path) -> None:
     behaviour = {"behavior": "allow", "downloadPath": str(tmp_path)}
     shown.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
     for kind, ending in (("csv", "detections.csv"), ("raven", "selections.txt"), ("audacity", "labels.txt")):
         shown.at(f"#save-{kind}").click()
-        shown.until(lambda path=tmp_path / f"dawn.wav.{ending}": path.exists() and path.stat().st_size)
+        wait_for(shown, tmp_path / f"dawn.wav.{ending}")
     lines = (tmp_path / "dawn.wav.detections.csv").read_text().splitlines()
     assert lines[:2] == ["file,start_s,end_s,label,score", "dawn.wav,0,5,robin,0.9000"]
     assert len(lines) == 5

@@ -11,7 +11,7 @@ from PIL import Image
 
 from birdcache.params.views import MelView
 from cache.mel import mel_edges_hz
-from commands.report.media import TALLEST, WIDEST, picture, ticks_hz, ticks_s, webp
+from commands.report.media import TALLEST, WIDEST, as_bytes, picture, ticks_hz, ticks_s, webp
 from tests.fixtures.tiny import tiny_params
 
 
@@ -88,3 +88,11 @@ def test_a_picture_says_what_it_shows() -> None:
     assert shown.alt == "A thrush"
     assert shown.ticks_s[0].text == "3"
     assert shown.ticks_s[-1].text == "4"
+
+
+def test_decibels_become_bytes_between_the_quiet_and_the_loud_ones() -> None:
+    values_TM = np.linspace(-100, 0, 1001, dtype=np.float32)[:, None]
+    shown = as_bytes(values_TM)[[0, 100, 549, 998, 1000], 0]
+    np.testing.assert_array_equal(shown, [0, 0, 128, 255, 255])
+    assert not as_bytes(np.full((5, 2), -80, np.float32)).any(), "a silent recording"
+    assert set(as_bytes(values_TM[:20])[[0, -1], 0]) == {0, 255}, "a narrow range is spread as well"
