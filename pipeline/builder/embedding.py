@@ -85,11 +85,17 @@ def embedded_blocks(
         yield values_BE.astype(np.float16)
 
 
+@lru_cache(maxsize=16)
+def unpacked_network(context: str) -> tuple[StoredEmbedding, Path, str]:
+    """The view, file and device of `packed_network`."""
+    facts, file, device = json.loads(context)
+    return StoredEmbedding.model_validate_json(json.dumps(facts)), Path(file), device
+
+
 @lru_cache(maxsize=1)
 def _opened(context: str) -> tuple[StoredEmbedding, Network]:
-    facts, file, device = json.loads(context)
-    view = StoredEmbedding.model_validate_json(json.dumps(facts))
-    network, used = open_network(Path(file), view.file_sha256, view, device)
+    view, file, device = unpacked_network(context)
+    network, used = open_network(file, view.file_sha256, view, device)
     if used != device:
         raise ValueError("ONNX Runtime cannot use its GPU; install CUDA's libraries, or set machine.device: cpu")
     return view, network

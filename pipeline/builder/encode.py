@@ -14,7 +14,7 @@ from birdcache.storage import AnyPath
 from cache.keys import view_digest
 from cache.mel import packed_view, unpacked_view
 from cache.quantize import FLOAT16_MAX, QuantizedArray, Quantizer
-from pipeline.builder.embedding import embedding_version
+from pipeline.builder.embedding import embedded_blocks, embedding_version, unpacked_network
 from pipeline.builder.frontend import FRONTEND_VERSION, room, spectrogram_blocks, value_range
 
 
@@ -74,7 +74,8 @@ def decode_quantized(
     RejectedAudio
         As there; crashed, timed-out or out-of-memory besides.
     """
-    view = unpacked_view(request.context)
+    is_embedded = request.function is embedded_blocks
+    view = unpacked_network(request.context)[0] if is_embedded else unpacked_view(request.context)
     return decoder.arrays(request, duration_s, view.dtype, (view.n_mels,), following)
 
 

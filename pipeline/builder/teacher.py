@@ -1,7 +1,6 @@
 """Files of embedding views: looked at before anything is decoded."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,6 @@ def stored_view(name: str, view: ViewParams) -> StoredView:
         raise PipelineError(f"params.yaml: views.{name}: {view.file}: {printable(detail)}") from error
 
 
-@lru_cache
 def _look_at(view: EmbeddingView) -> StoredEmbedding:
     """The view as its stores will have it, after its network has seen silence, in a process of its own."""
     model, labels = Path(network_file(view)), tuple[str, ...]()

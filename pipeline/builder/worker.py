@@ -23,7 +23,7 @@ from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from pipeline.builder.embedding import embedded_request, limits
-from pipeline.builder.encode import digest_of, quantized_request
+from pipeline.builder.encode import decode_quantized, digest_of, quantized_request
 from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.builder.plan import OldPart, PartJob, Source, StoredRows
 
@@ -116,8 +116,7 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refuse
 def _add(part_writer: PartWriter, key: str, source: Source, following: Request | None, spec: BuildSpec) -> None:
     """Add a recording; one that is refused, or decodes to its middle only, leaves no frames."""
     with part_writer.recording(key) as writer:
-        row = spec.layout.dtype, (spec.layout.mel_bins,)
-        for quantized in _decoder(spec).arrays(_request(source, spec), source.duration_s, *row, following):
+        for quantized in decode_quantized(_decoder(spec), _request(source, spec), source.duration_s, following):
             writer.append(quantized)
 
 
