@@ -117,6 +117,16 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     gc.add_argument("--yes", action="store_true", help="free without asking")
 
 
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    given = actions.add_parser("import", help="make a file of weights one that members can name in `pretrained`")
+    given.add_argument("file", type=Path, metavar="FILE", help=".safetensors, .pt, .pth, .ckpt, .bin ...")
+    given.add_argument("--backbone", required=True, metavar="NAME", help="timm model that the weights are of")
+    given.add_argument("--out", type=Path, metavar="FILE", help="default: weights/<backbone>.safetensors")
+    given.add_argument("--source", default="not stated", metavar="TEXT", help="where the weights are from")
+    given.add_argument("--licence", default="not stated", metavar="TEXT", help="licence of the weights")
+
+
 def _add_page(parser: argparse.ArgumentParser) -> None:
     _add_runtime(parser)
     parser.add_argument(
@@ -255,6 +265,7 @@ IN_CHECKOUT = {
         "commands.store.verify", "find corrupted recordings in stores, and how to repair them", _add_verify
     ),
     "cache": Command("commands.store.cache", "the pool of finished spectrograms", _add_cache),
+    "weights": Command("commands.project.weights", "members' first weights, from files of any project", _add_weights),
     "lr-find": Command(
         "commands.inspect.lr_find", "try learning rates on a member: a picture and a suggestion", _add_lr_find
     ),

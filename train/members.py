@@ -59,6 +59,7 @@ def resolve(name: str, params: Params, *stores: Store, labelled: str = "") -> Re
         view=multi_view([store.view for store in stores]),
         store_digest=joint_digest(stores),
         weights_sha256=weights.sha256 if weights else None,
+        weights_origin=weights.origin if weights else None,
         labelled_digest=labelled,
     )
 

@@ -46,10 +46,8 @@ class _ViewBase(Section):
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """No keys at their defaults, so that a key that is added changes no digest and no file of other views."""
-        fields = type(self).model_fields
-        return {
-            key: value for key, value in dump(self).items() if fields[key].is_required() or value != fields[key].default
-        }
+        defaults = {key: field.default for key, field in type(self).model_fields.items() if not field.is_required()}
+        return {key: value for key, value in dump(self).items() if key not in defaults or value != defaults[key]}
 
     def frames(self, duration_s: float) -> int:
         """Number of frames that cover `duration_s` seconds, rounded up."""

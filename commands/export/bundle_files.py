@@ -105,7 +105,9 @@ def member_text(name: str, member: MemberFacts) -> str:
     """A member of the ensemble, as a list's item."""
     resolved: Any = member.resolved["member"]
     how = folds_text(member.weights_sha256, member.fold_soup)
-    return f"- `{name}`, weight {member.weight:.3f}: {resolved['backbone']} on view `{resolved['view']}`, {how}"
+    text = f"- `{name}`, weight {member.weight:.3f}: {resolved['backbone']} on view `{resolved['view']}`, {how}"
+    origin: Any = member.resolved.get("weights_origin")
+    return f"{text}; first weights: {plain(origin['source'])}, licence: {plain(origin['licence'])}" if origin else text
 
 
 def folds_text(weights: Mapping[str, str], fold_soup: bool) -> str:

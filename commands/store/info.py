@@ -3,8 +3,10 @@
 import argparse
 
 from birdcache.params.embedding import StoredEmbedding
-from birdcache.params.views import MelView, PcenView, StoredView
+from birdcache.params.views import PcenView, StoredView
 from cache.store import Store
+
+OPTIONAL = ("win_length", "mel_norm", "power", "log_offset")  # keys that a view without them leaves out
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,14 +53,9 @@ def view_facts(view: StoredView) -> list[tuple[str, str]]:
     bins = f"{view.n_mels} mel bins ({view.mel_scale})"
     rows = [
         ("view", f"{view.kind}, {bins} from {view.fmin_hz:g} to {view.fmax_hz:g} Hz"),
-        ("window", ", ".join([f"n_fft {view.n_fft}, hop {view.hop}", *_further(view), f"at {view.sample_rate_hz} Hz"])),
+        ("window", f"n_fft {view.n_fft}, hop {view.hop}, at {view.sample_rate_hz} Hz"),
+        *((key, str(value)) for key, value in view.model_dump().items() if key in OPTIONAL),
     ]
     if isinstance(view, PcenView):
         rows.append(("pcen", ", ".join(f"{key} {value:g}" for key, value in view.pcen.model_dump().items())))
     return rows
-
-
-def _further(view: MelView | PcenView) -> list[str]:
-    """Keys of a view that are not at their defaults."""
-    fields = type(view).model_fields
-    return [f"{key} {value}" for key, value in view.model_dump().items() if not fields[key].is_required()]

@@ -1,9 +1,9 @@
 """Resolved members: everything that decides a member's training, in one file."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from birdcache.errors import TrainError
 from birdcache.files import canonical_json, sha256_hex
@@ -12,6 +12,7 @@ from birdcache.params.views import AnyView
 from cache import tables
 from cache.store import Store, open_named
 from cache.tables import Col
+from train.model.weight_file import Origin
 from train.paths import MEMBERS, store_path
 
 
@@ -28,6 +29,12 @@ class ResolvedMember(BaseModel):
     store_digest: str
     weights_sha256: str | None
     labelled_digest: str = ""  # of the soundscapes with labelled windows; "" without any
+    weights_origin: Origin | None = None  # of imported weights
+
+    @model_serializer(mode="wrap")
+    def _without_no_origin(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is written where no weights were imported, so that members of earlier versions stay as they are."""
+        return {key: value for key, value in dump(self).items() if (key, value) != ("weights_origin", None)}
 
 
 def read_member(name: str) -> ResolvedMember:

@@ -181,7 +181,7 @@ def build_model(
         If timm has no such backbone, the weights are missing or do not fit, or the backbone cannot have such a head or
         process such clips.
     """
-    _check_backbone(member.backbone)
+    check_backbone(member.backbone)
     where = f"params.yaml: pretrained = {pretrained!r}"
     source = find_source(pretrained) if isinstance(pretrained, str) else None
     if source:
@@ -199,7 +199,7 @@ def build_model(
     told = ""
     if source:
         size = fitting.options.get("img_size")
-        told = take_weights(backbone, source, [] if source.trained else filters, channels, size, where)
+        told = take_weights(backbone, source, [] if source.trained else filters, channels, size, where).told
     elif pretrained:
         check_values(where, backbone.state_dict())
     head = None
@@ -213,12 +213,13 @@ def build_model(
     return model
 
 
-def _check_backbone(backbone: str) -> None:
+def check_backbone(backbone: str, key: str = "params.yaml: backbone") -> None:
+    """Refuse a name that timm has no network of; `key` is what names it, for the message of the TrainError."""
     if timm.is_model(backbone):
         return
     alike = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=10, cutoff=0.5))
     hint = f"similar names: {alike}" if alike else "choose one of timm.list_models()"
-    raise TrainError(f"params.yaml: backbone = {backbone!r}: timm has no such model; {hint}")
+    raise TrainError(f"{key} = {backbone!r}: timm has no such model; {hint}")
 
 
 def _options(member: Member) -> dict[str, Any]:

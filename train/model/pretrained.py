@@ -1,7 +1,7 @@
 """A backbone's first weights: out of a file of any project, or out of a model that was trained here.
 
 Names of tensors become timm's by taking off what stands before all of them (`module.`, `state_dict.model.`, ...), and
-by timm's own conversion of what a family's authors published.
+by timm's own conversion of what a family's authors published, or by `train.model.module_order`.
 
 Source: weights learnt on other labels, without their head, as in Yosinski et al. 2014.
 """
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from timm.layers import resample_abs_pos_embed  # type: ignore[attr-defined]
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from birdcache.errors import TrainError
 from train.model.likely import beginnings, likely_backbone
+from train.model.module_order import in_order
 from train.model.sizes import Size
 from train.model.weight_file import Trained, WeightSource, check_values, read_tensors
 
@@ -32,18 +33,29 @@ COMMON = 0.2  # of a file's tensors may be the network's, the others an optimise
 State = dict[str, Tensor]
 
 
+class Taken(NamedTuple):
+    """What a backbone takes of a file, and what it leaves."""
+
+    tensors: State  # by the backbone's names, as they are in the file
+    renamed: list[str]  # by more than taking off what stands before all names
+    adapted: list[str]  # in shape
+    left: list[str]  # of all that the file holds
+    told: str  # in words
+
+
 def check_source(source: WeightSource, backbone: str, where: str) -> None:
-    """Refuse a model that was trained with another backbone before anything is built.
+    """Refuse a model, or imported weights, of another backbone before anything is built.
 
     Raises
     ------
     TrainError
         If it was; names both.
     """
-    if source.trained and source.trained.backbone != backbone:
+    known = source.trained or source.origin
+    if known and known.backbone != backbone:
         raise TrainError(
-            f"{where}: was trained with backbone {source.trained.backbone}, but this member has {backbone}; name the "
-            "same backbone, or another source"
+            f"{where}: was {'trained' if source.trained else 'imported'} with backbone {known.backbone}, but this "
+            f"member has {backbone}; name the same backbone, or another source"
         )
 
 
@@ -62,7 +74,7 @@ def conversions(wanted: bool) -> Iterator[list[Any]]:
 
 def take_weights(
     backbone: nn.Module, source: WeightSource, filters: list[Any], channels: int, size: Size | None, where: str
-) -> str:
+) -> Taken:
     """Copy weights into a backbone, but for those of its head.
 
     Parameters
@@ -70,10 +82,6 @@ def take_weights(
     filters : as of `conversions`.
     channels : of the backbone's images.
     size : mel bins and frames that the backbone is made for; None if it takes any.
-
-    Returns
-    -------
-    What was taken and what left out, in words.
 
     Raises
     ------
@@ -85,14 +93,15 @@ def take_weights(
     fresh = (*head, *_lost_parts(backbone, stored, source.trained))
     wanted = {name for name in own if not name.startswith(fresh) and not name.endswith("num_batches_tracked")}
     prefix, state = _named_as(wanted, stored, partial(_converted, backbone, filters), where)
-    taken = {name: state[name] for name in own.keys() & state.keys() if not name.startswith(head)}
+    named = {name: state[name] for name in own.keys() & state.keys() if not name.startswith(head)}
     stems = {f"{name}.weight" for name in _configured(backbone, "first_conv")}
     taken = {
         name: _stem(tensor, own[name], channels) if name in stems else _resized(name, tensor, own[name], size)
-        for name, tensor in taken.items()
+        for name, tensor in named.items()
     }
     fit = {name: tensor for name, tensor in taken.items() if tensor.shape == own[name].shape}
-    unused = sorted(name for name in state.keys() - taken.keys() if not name.startswith(head))
+    left = sorted(state.keys() - taken.keys())
+    unused = [name for name in left if not name.startswith(head)]
     if unfit := sorted(wanted - taken.keys()) or sorted(wanted - fit.keys()) or _more_layers(unused, own):
         count = f"{len(unfit)} of {len(wanted)}"
         lack = f"lacks {count} tensors" if wanted - taken.keys() else f"has other shapes for {count} tensors"
@@ -104,9 +113,12 @@ def take_weights(
         )
     check_values(f"{where}: {source.path}", fit)
     backbone.load_state_dict(fit, strict=False)
-    named = f" below {prefix.removesuffix('.')}" if prefix else ""
+    below = f" below {prefix.removesuffix('.')}" if prefix else ""
     others = f"; {len(unused)} others are not used, such as {unused[0]}" if unused else ""
-    return f"{len(fit)} tensors of {source.path}{named} are taken, none of its head{others}"
+    told = f"{len(fit)} tensors of {source.path}{below} are taken, none of its head{others}"
+    adapted = [name for name, tensor in named.items() if tensor.shape != fit[name].shape]
+    outside = [name for name in stored if not name.startswith(prefix)]
+    return Taken(named, sorted(name for name in named if prefix + name not in stored), adapted, left + outside, told)
 
 
 def _more_layers(unused: list[str], own: State) -> list[str]:
@@ -124,9 +136,7 @@ def adapted_stem(weight_OIJK: Tensor, channels: int) -> Tensor:
     Source: `adapt_input_conv` of timm, which adapts stems of three channels so.
     """
     given = weight_OIJK.shape[1]
-    if channels == given:
-        return weight_OIJK
-    if channels == 1:
+    if channels == 1 != given:
         return weight_OIJK.sum(dim=1, keepdim=True)
     return weight_OIJK.repeat(1, math.ceil(channels / given), 1, 1)[:, :channels] * (given / channels)
 
@@ -157,12 +167,14 @@ def _resized(name: str, tensor: Tensor, own: Tensor, size: Size | None) -> Tenso
     return tensor
 
 
-def _named_as(wanted: set[str], stored: State, convert: Callable[[State], State], where: str) -> tuple[str, State]:
+def _named_as(
+    wanted: set[str], stored: State, convert: Callable[[State], Iterator[State]], where: str
+) -> tuple[str, State]:
     """What stands before the names that fit best, and the tensors with such names, in timm's names."""
     found = []
     for prefix in _prefixes(wanted, stored):
         part = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
-        state = max(convert(part), part, key=lambda names: len(wanted & names.keys()))  # of equals the converted one
+        state = max(convert(part), key=lambda names: len(wanted & names.keys()))  # of equals the first
         found.append((len(wanted & state.keys()), prefix, state))
     count, prefix, state = max(found, key=itemgetter(0), default=(0, "", stored))
     others = [each for fits, each, _ in found if fits == count == len(wanted) and each != prefix]
@@ -185,16 +197,21 @@ def _prefixes(wanted: set[str], names: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(chosen), key=lambda prefix: "ema" not in prefix)
 
 
-def _converted(backbone: nn.Module, filters: list[Any], part: State) -> State:
-    """Published weights with timm's names, if these tensors are what the function of the family converts."""
-    for function in filter(None, filters):
-        for arguments in ((dict(part), backbone), (dict(part),)):  # older ones take one argument
-            try:
-                return {name: each for name, each in function(*arguments).items() if isinstance(each, Tensor)}
-            except TypeError:
-                continue
-            except Exception:  # of tensors that it does not know
-                break
+def _converted(backbone: nn.Module, filters: list[Any], part: State) -> Iterator[State]:
+    """These tensors under the names that timm's function of the family gives them, their own, and by their order."""
+    yield from (_by(function, part, backbone) for function in filter(None, filters))
+    yield from (part, _by(in_order, part, backbone))
+
+
+def _by(function: Any, part: State, backbone: nn.Module) -> State:
+    """What a function makes of tensors; they themselves if they are not what it converts."""
+    for arguments in ((dict(part), backbone), (dict(part),)):  # older ones of timm take one argument
+        try:
+            return {name: each for name, each in function(*arguments).items() if isinstance(each, Tensor)}
+        except TypeError:
+            continue
+        except Exception:  # of tensors that it does not know
+            break
     return part
 
 

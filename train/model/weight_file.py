@@ -2,12 +2,13 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import AliasPath, BaseModel, Field, ValidationError
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -27,6 +28,19 @@ class Trained(BaseModel):
     sha256: dict[str, str]
 
 
+class Origin(BaseModel):
+    """What `birdcache weights import` writes beside a file of weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    backbone: str
+    file: str  # name of the file that they were in
+    file_sha256: str
+    weights_sha256: str
+    source: str
+    licence: str
+
+
 @dataclass(frozen=True)
 class WeightSource:
     """A file of weights, whose names of tensors may be any, or one of a trained model."""
@@ -34,6 +48,7 @@ class WeightSource:
     path: Path
     sha256: str
     trained: Trained | None = None
+    origin: Origin | None = None
 
 
 def find_source(pretrained: str, key: str = "pretrained") -> WeightSource:
@@ -58,7 +73,19 @@ def find_source(pretrained: str, key: str = "pretrained") -> WeightSource:
         raise TrainError(f"{where}: no such file or folder; correct the path or set it to false")
     if path.suffix == ".safetensors" and (path.parent / SIDECAR).is_file():
         return _trained(path.parent, path.stem, where)
-    return WeightSource(path, file_sha256(path))
+    sha256 = file_sha256(path)
+    return WeightSource(path, sha256, origin=_read_origin(path, sha256, where))
+
+
+def _read_origin(path: Path, sha256: str, where: str) -> Origin | None:
+    record = path.with_suffix(".json")
+    if path.suffix != ".safetensors" or not record.is_file():
+        return None
+    with suppress(ValidationError):
+        if (origin := Origin.model_validate_json(record.read_bytes())).weights_sha256 == sha256:
+            return origin
+    said = f"{record} is not what `birdcache weights import` wrote beside {path}; import them again, or remove it"
+    raise TrainError(f"{where}: {said}")
 
 
 def _trained(folder: Path, kind: str | None, where: str) -> WeightSource:

@@ -8,13 +8,15 @@ import librosa
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
+from benchmarks.whole import spectrogram
 from birdcache.arrays import Floats32, Floats64
 from birdcache.params import load as parameters
 from birdcache.params.views import MelView, PcenView
 from cache.keys import view_digest
 from cache.mel import ANY_VIEW, mel_filters
-from pipeline.builder.frontend import FRONTEND_VERSION, spectrogram, value_range
+from pipeline.builder.frontend import FRONTEND_VERSION, value_range
 from tests.fixtures.frontend import mel_power
 from tests.fixtures.tiny import ROOT
 from train.augment.ops import bin_shapes, noise_bank
@@ -158,3 +160,15 @@ def test_pcen_of_a_window_apart_from_the_fft_comes_back_from_json() -> None:
 def test_values_that_make_no_sense_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         a_view(**changes)
+
+
+def test_front_ends_in_the_docs_have_filters_that_hold_something() -> None:
+    page = (ROOT / "docs/pretraining.md").read_text(encoding="utf-8").partition("## Front ends of known models")[2]
+    views = YAML(typ="safe", pure=True).load(page.partition("```yaml")[2].partition("```")[0])["views"]
+    assert set(views) == {"perch2", "birdnet_low", "birdnet_high", "bats"}
+    for raw in views.values():
+        view = MelView.model_validate(raw)
+        assert np.isfinite(spectrogram(noise(view.sample_rate_hz), view)).all()
+    perch = MelView.model_validate(views["perch2"])
+    assert (perch.window / perch.sample_rate_hz, perch.hop / perch.sample_rate_hz) == (0.02, 0.01)
+    assert [MelView.model_validate(views[f"birdnet_{name}"]).frames(3.0) for name in ("low", "high")] == [518, 515]
