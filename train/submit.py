@@ -49,12 +49,7 @@ def main() -> None:
 
 
 def fitted(
-    params: Params,
-    labels: list[str],
-    weights_P: Floats64,
-    fitted_on: FittedOn,
-    judged: Judged,
-    clips: ClipScores,
+    params: Params, labels: list[str], weights_P: Floats64, fitted_on: FittedOn, judged: Judged, clips: ClipScores
 ) -> tuple[Ensemble, Thresholds]:
     """The record of all that turns scores of members into final scores, and the thresholds in full."""
     wanted, (scores_NK, held) = params.ensemble, judged

@@ -107,6 +107,7 @@ class AugmentParams(Section):
     background: BackgroundParams
     noise: NoiseParams
     spec_augment: SpecAugmentParams
+    windows: Probability = 1.0
 
     @model_validator(mode="after")
     def _one_partner_a_clip(self) -> AugmentParams:

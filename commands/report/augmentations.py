@@ -87,7 +87,7 @@ def clip_of(split: TrainingSplit, model: Classifier, index: int, augment: Augmen
 def switched_off(augment: AugmentParams) -> AugmentParams:
     """The same settings with all augmentations off."""
     off = {key: with_probability(getattr(augment, key), 0.0) for key in WORDS}
-    return augment.model_copy(update=off)
+    return augment.model_copy(update=off | {"windows": 1.0})
 
 
 def alone(key: str, augment: AugmentParams) -> AugmentParams:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from train.augment.kernel import Kernel
 
 KNOWN = frozenset(  # augmentations of the kernel; a recipe with others gets torch's operations
-    ("gain_db", "time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "spec_augment")
+    ("gain_db", "time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "spec_augment", "windows")
 )
 
 

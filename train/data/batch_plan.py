@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -38,6 +38,13 @@ def mapped(columns: Columns, function: Callable[[Any], Any]) -> Columns:
 def part(columns: Columns, rows: slice) -> Columns:
     """The same rows of all columns of a named tuple."""
     return mapped(columns, lambda column: column[rows])
+
+
+def without(plain_N: Bools, drawn: Columns) -> Columns:
+    """Mixtures or effects, but nothing for some clips: no partner, 0 dB, no added sound, no shift, masks of width 0."""
+    zeroed: Any = mapped(drawn, lambda column: (column.T * ~plain_N).T)
+    alone = np.where(plain_N[:, None], np.array([1, 0], np.float32), zeroed.weights)
+    return cast(Columns, zeroed._replace(weights=alone))
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,7 @@ class Planner:
     ) -> None:
         self._view, self._recipe, self._worker = view, recipe, worker
         self._examples = examples if windows is None else examples.followed_by(windows)
+        self._recordings = len(examples)
         self._pseudo, self._loop = pseudo, recipe.short == "loop"
         heard_WK = None if windows is None else windows.secondary
         self.sampler = Sampler(examples.primary, examples.part, recipe.sampling, recipe.seed, examples.weight, heard_WK)
@@ -175,9 +183,11 @@ class Planner:
     def plan(self, epoch: int, index_N: Ints, drawn: Drawn) -> BatchPlan:
         """Clips number `index_N` of an epoch."""
         seed, augment = self._recipe.seed, self._recipe.augment
-        mixtures = draw_mixtures(seed, epoch, index_N, augment, self._clip_frames, self._pseudo)
-        effects = draw_effects(epoch, index_N, self._recipe, self._view, mixtures)
         own, partner = self.sampler.examples(epoch, drawn, index_N), self.sampler.partners(epoch, drawn, index_N)
+        plain_N = (own >= self._recordings) & (self._draw(epoch, index_N, Purpose.PLAIN) >= augment.windows)
+        mixtures = draw_mixtures(seed, epoch, index_N, augment, self._clip_frames, self._pseudo)
+        mixtures = without(plain_N, mixtures)
+        effects = without(plain_N, draw_effects(epoch, index_N, self._recipe, self._view, mixtures))
         choice = np.floor(self._draw(epoch, index_N, Purpose.BACKGROUND) * len(self._background)).astype(np.int64)
         starts = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START)
         pairs = zip((own, partner, self._background[choice]), starts, strict=True)

@@ -45,6 +45,7 @@ class Purpose(IntEnum):
     STUDENT_CLIP = 24
     WINDOW = 25
     WHICH_WINDOW = 26
+    PLAIN = 27
 
 
 def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats64:

@@ -129,10 +129,7 @@ def judged_by(blend: Blend, recordings: HeldOut, windows: HeldOut) -> dict[Fitte
 def chosen(wish: FittedOn | Literal["auto"], windows: HeldOut) -> FittedOn:
     """What to fit on: under `auto`, windows if `FEWEST_POSITIVES` are heard in them, and some in each of two folds.
 
-    Raises
-    ------
-    TrainError
-        If windows are asked for, and nothing is heard in any.
+    A TrainError if windows are asked for, and nothing is heard in any.
     """
     heard_F = [int(windows.truth[windows.fold == fold].sum()) for fold in windows.folds]
     if wish == "windows" and not sum(heard_F):

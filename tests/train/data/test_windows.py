@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,6 +148,45 @@ def test_targets_of_a_longer_clip_are_those_of_all_windows_of_which_half_lies_in
         assert np.array_equal(plan.weights[clip] == 0, touched & ~present), "half of none of its windows: left out"
     assert (begin[dawn] >= 0).all()
     assert (begin[dawn] + 120 <= 500).all()
+
+
+LOUD = {
+    "gain_db": 6.0,
+    "time_shift_s": 0.2,
+    "mixup": {"probability": 0.9},
+    "eq": {"probability": 1.0},
+    "noise": {"probability": 1.0},
+    "spec_augment": {"mel_width": 8, "time_width": 8, "probability": 1.0},
+}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_rest_of_the_clips_on_windows_stays_as_it_is_and_all_others_are_as_without_the_key(
+    soundscapes: Store, examples: Examples, view: MelView, recipe: Recipe, share: float
+) -> None:
+    windows = taught(soundscapes)
+    plain, all_of_them, some = (
+        whole_epoch(planner_of(examples, windows, view, resolve_recipe(recipe, {"augment": augment}), 0.5))
+        for augment in ({}, LOUD, LOUD | {"windows": share})
+    )
+    drawn = uniform(recipe.seed, 0, np.arange(4000), Purpose.PLAIN)[:, 0]
+    is_plain = (plain.row[:, 0] >= len(LENGTHS)) & (drawn >= share)
+    assert abs(is_plain.mean() - 0.5 * (1 - share)) < 0.05
+    assert all_of_them.effects.tone_db[is_plain].any()
+    effects = some.effects
+    for nothing in (effects.tone_db, effects.shift, effects.added, effects.mel_masks.width, effects.time_masks.width):
+        assert not nothing[is_plain].any()
+    assert effects.weights[is_plain].tolist() == some.mixtures.weights[is_plain].tolist() == [[1, 0]] * is_plain.sum()
+    assert not some.has[is_plain, 1:].any()
+    assert np.array_equal(some.targets[is_plain], plain.targets[is_plain])
+    for one, other in zip(leaves(some), leaves(all_of_them), strict=True):
+        assert np.array_equal(one[~is_plain], other[~is_plain])
+        assert one.dtype == other.dtype
+
+
+def leaves(columns: tuple[Any, ...]) -> list[Any]:
+    """All arrays of nested tuples."""
+    return [leaf for each in columns for leaf in (leaves(each) if isinstance(each, tuple) else [each])]
 
 
 def test_silence_is_heard_in_no_clip(soundscapes: Store) -> None:
