@@ -176,41 +176,31 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="folder of the results, in which an interrupted run is continued; default: detections",
     )
     parser.add_argument(
-        "--format",
-        default="csv",
-        metavar="NAMES",
-        help="csv, raven, audacity or kaggle, or several between commas; default: csv",
+        "--format", default="csv", metavar="NAMES", help="csv, raven, audacity, kaggle, or several between commas"
     )
     parser.add_argument(
-        "--threshold",
-        type=_number(0, 1),
-        metavar="SCORE",
-        help="lowest score of a detection; default: each class's own",
+        "--sample", type=Path, metavar="CSV", help="sample_submission.csv for kaggle; default: that of the models' data"
+    )
+    parser.add_argument(
+        "--threshold", type=_number(0, 1), metavar="SCORE", help="lowest score of a detection; default: each class's"
     )
     parser.add_argument(
         "--window",
         type=_number(0.1, 3600),
         metavar="SECONDS",
-        help="length of a detection; default: that of the ensemble, or 5",
+        help="length of a detection; default: the ensemble's, or 5",
     )
     parser.add_argument(
         "--ensemble",
         type=Path,
         metavar="JSON",
-        help="blend and post-processing of trained models; default: data/ensemble.json of their project",
+        help="how trained models are blended; default: their data/ensemble.json",
     )
     parser.add_argument(
-        "--species",
-        type=Path,
-        metavar="FILE",
-        help="species of the place, by week or month if wanted: others score 0",
+        "--species", type=Path, metavar="FILE", help="species of the place, by week or month if wanted: others score 0"
     )
     parser.add_argument(
-        "--species-weight",
-        type=_number(0, 1),
-        default=1.0,
-        metavar="SHARE",
-        help="how much --species counts, 0 to 1; default: 1",
+        "--species-weight", type=_number(0, 1), default=1.0, metavar="SHARE", help="weight of --species; default: 1"
     )
     parser.add_argument("--embeddings", type=Path, metavar="ZARR", help="also write features of each window there")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

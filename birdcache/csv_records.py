@@ -49,6 +49,21 @@ def read_records(path: AnyPath, bounds: Bounds, tabs: bool = False) -> Iterator[
         raise PipelineError(f"{path}: cannot be read ({why}); restore it, or correct params.yaml") from error
 
 
+def read_header(path: AnyPath, bounds: Bounds) -> list[str]:
+    """Row 1 of a user's CSV file, without outer spaces; [] if the file is empty; errors as of `read_user_table`."""
+    return row_1(path, read_records(path, bounds), tabs=False)
+
+
+def row_1(path: AnyPath, records: Iterator[tuple[int, list[str] | str]], tabs: bool) -> list[str]:
+    """The first of some records, without outer spaces, [] if there is none; a PipelineError if it is no text."""
+    _, record = next(records, (1, list[str]()))
+    if isinstance(record, str):
+        raise PipelineError(f"{path}: row 1: {record}")
+    if bad := next((name for name in record if NOT_UTF8.search(name) or "\0" in name), ""):
+        raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({bad[:40]!a}); {save_hint(tabs)}")
+    return [name.strip() for name in record]
+
+
 def _parsed(text: io.TextIOWrapper, tabs: bool) -> Iterator[tuple[int, list[str] | str]]:
     lines = _lines(text)
     try:

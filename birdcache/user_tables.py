@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from birdcache.audio.paths import Bounds, folded
-from birdcache.csv_records import NOT_UTF8, SEPARATORS, read_records, save_hint, text_problem
+from birdcache.csv_records import SEPARATORS, read_records, row_1, text_problem
 from birdcache.errors import PipelineError
 from birdcache.storage import AnyPath
 from birdcache.text import is_printable
@@ -81,7 +81,7 @@ def read_user_table(
         If it is remote and its service cannot be reached.
     """
     records = read_records(path, bounds, tabs)
-    header = _header(path, _row_1(path, records, tabs), required, used, tabs)
+    header = _header(path, row_1(path, records, tabs), required, used, tabs)
     reader = _RowReader(header, [*required, *used], 0 if not tabs else max(map(header.index, required)) + 1, tabs)
     for row, record in records:
         reader.add(row, record)
@@ -151,20 +151,6 @@ class _RowReader:
         names = (name for name in self.columns if not is_printable(record[self._header.index(name)].strip()))
         name = next(names, None)
         return f"{name} holds a control character, such as a line end; remove it" if name else ""
-
-
-def read_header(path: AnyPath, bounds: Bounds) -> list[str]:
-    """Row 1 of a user's CSV file, without outer spaces; [] if the file is empty; errors as of `read_user_table`."""
-    return _row_1(path, read_records(path, bounds), tabs=False)
-
-
-def _row_1(path: AnyPath, records: Iterator[tuple[int, list[str] | str]], tabs: bool) -> list[str]:
-    _, record = next(records, (1, list[str]()))
-    if isinstance(record, str):
-        raise PipelineError(f"{path}: row 1: {record}")
-    if bad := next((name for name in record if NOT_UTF8.search(name) or "\0" in name), ""):
-        raise PipelineError(f"{path}: row 1: is not text in UTF-8 ({bad[:40]!a}); {save_hint(tabs)}")
-    return [name.strip() for name in record]
 
 
 def _header(path: AnyPath, row_1: Sequence[str], required: Sequence[str], used: Sequence[str], tabs: bool) -> list[str]:

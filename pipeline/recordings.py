@@ -66,8 +66,8 @@ def main() -> None:
     tables.SOUNDSCAPES.write(soundscapes[soundscapes[Col.CODE] == ""].sort_values(Col.SOUNDSCAPE))
     tables.SOUNDSCAPE_TRUTH.write(exam_rows(metadata.truth))
     tables.WINDOWS.write(windows)
-    wanted = labels[Col.LABEL] if metadata.submission is None else metadata.submission
-    tables.SUBMISSION_LABELS.write(pd.DataFrame({Col.LABEL: list(wanted), Col.COLUMN: metadata.only_column}, dtype=str))
+    wanted = list(metadata.submission.labels or labels[Col.LABEL])
+    tables.SUBMISSION_LABELS.write(pd.DataFrame({Col.LABEL: wanted, Col.COLUMN: metadata.submission.column}, dtype=str))
     report = summarise(metadata, recordings, usable, annotations, soundscapes, labels)
     report["warnings"] += warnings
     report["notes"] = dict(sorted(Counter(note.code for _, note in notes).items()))

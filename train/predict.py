@@ -43,7 +43,7 @@ def main() -> None:
     opened, shares = SoundscapeStores(params.machine, device), shares_of(soundscapes, folds)
     models = len(params.members) * (1 if fold_soup else len(folds))
     each = sum(len(numbers) * (1 if fold_soup else len(by)) for by, numbers in shares)
-    with Progress(len(params.members) * each, "predict", "soundscapes") as progress:
+    with Progress(len(params.members) * each, "predict", "soundscapes by a model") as progress:
         scores = [score_member(name, shares, fold_soup, task, opened, progress) for name in params.members]
     named = [(each.name, each.duration_s) for each in soundscapes]
     ClipScores.of(list(params.members), named, np.stack(scores), cutting, fold_soup).write(SCORES)

@@ -16,10 +16,11 @@ from birdcache.annotations.table import COLUMNS, AnnotationTable, FileNames, nam
 from birdcache.annotations.times import DIGITS, MIXED_RULE, mixed, point, seconds
 from birdcache.annotations.write import BEGIN, CHANNEL, END, FILE, HIGH, LABEL, LOW, OFFSET, PATH
 from birdcache.audio.paths import Bounds
+from birdcache.csv_records import read_header
 from birdcache.errors import PipelineError
 from birdcache.formulas import unescaped
 from birdcache.storage import AnyPath
-from birdcache.user_tables import UserTable, read_header, read_user_table
+from birdcache.user_tables import UserTable, read_user_table
 
 SPECIES = ("Scientific name", "Common name", "scientific_name", "common_name")  # two names of one species
 LABELS = (LABEL, "Species Code", "Species", "Annotation", *SPECIES, "Tags")  # of these the first that is there

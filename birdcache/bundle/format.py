@@ -75,6 +75,7 @@ class Description(Section):
     names: dict[str, Word]
     thresholds: list[Share]
     submission_labels: Labels
+    submission_column: Annotated[str, Field(pattern="^(birds|target)?$")] = ""
     inputs: Annotated[list[Input], Field(min_length=1, max_length=16)]
     embedding: Annotated[int, Field(ge=1, le=2**20)]
     low_hz: Annotated[float, Field(ge=0, le=96_000)]

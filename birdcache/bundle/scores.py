@@ -22,6 +22,7 @@ from birdcache.predict.checked import FEATURE, check_scores, window_of
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape, nearest_clips
 from birdcache.predict.predictor import Advance, Facts, FileScores
+from birdcache.predict.submission import SubmissionForm
 from birdcache.storage import AnyPath
 
 BATCH = 8  # clips at a time: a few hundred MB at most
@@ -93,7 +94,7 @@ class BundlePredictor:
             digest=f"{bundle.digest} {bundle.graph.device} {description.window_s} {SCORING_VERSION}",
             summary=[f"{bundle.folder}: {what}, on {bundle.graph.device}"],
             labels=description.labels,
-            submission_labels=description.submission_labels,
+            submission=SubmissionForm(description.submission_labels, description.submission_column),
             window_s=description.window_s,
             low_hz=description.low_hz,
             high_hz=description.high_hz,

@@ -15,6 +15,7 @@ import numpy as np
 
 from birdcache.audio.listing import left_out_lines
 from birdcache.audio.notes import Note, notes_text
+from birdcache.audio.paths import Bounds
 from birdcache.audio.read import content_sha256
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.bundle.format import SUFFIX, is_bundle
@@ -24,8 +25,9 @@ from birdcache.files import sha256_hex, write_rows
 from birdcache.npz import read_npz, write_npz
 from birdcache.predict.checked import check_scores
 from birdcache.predict.files import Found, check_name, list_files, result_names
-from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, check_stems, forget_tables
+from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, forget_tables
 from birdcache.predict.predictor import Facts, FileScores, Predictor, score_all_the_same
+from birdcache.predict.submission import SubmissionForm, read_form
 from birdcache.progress import Progress
 from birdcache.text import printable
 
@@ -44,16 +46,16 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(f"--out {out}: is a file; name a folder, in which one file for each format is written")
     files, left_out = list_files(arguments.paths)
     names = result_names(files)
-    if "kaggle" in formats:
-        check_stems([each.path for each in files])
     if arguments.embeddings:
         embeddings_module().check_embeddings(arguments.embeddings)
     predictor = open_predictor(arguments)
     print("\n".join(map(printable, predictor.facts.summary)))
+    asked = "kaggle" in formats
+    form = submission_form(arguments.sample, predictor.facts, [each.path for each in files]) if asked else None
     job = Job(predictor, out, arguments.embeddings is not None, species_list(arguments, predictor.facts))
     try:
         done, refused = job.score(files, names)
-        wanted = Wanted.of(predictor, arguments.threshold)
+        wanted = Wanted.of(predictor, arguments.threshold, form)
         for name in formats:
             print(WRITERS[name](out, partial(job.finals, done), wanted))
         if arguments.embeddings:
@@ -88,10 +90,20 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
         return BundlePredictor(open_bundle(arguments.model, arguments.device), arguments.window)
     check_no_bundle_near(arguments.model)
     trained = project_module("commands.predict.predictor", f"--model {arguments.model} (trained models)")
-    predictor: Predictor = trained.TrainedPredictor(
-        arguments.model, arguments.ensemble, arguments.window, arguments.device
-    )
-    return predictor
+    found: Predictor = trained.TrainedPredictor(arguments.model, arguments.ensemble, arguments.window, arguments.device)
+    return found
+
+
+def submission_form(sample: Path | None, facts: Facts, files: Sequence[Path]) -> SubmissionForm:
+    """The form of --sample, else of the models' data, which must tell the files apart; prints labels that score 0."""
+    form = facts.submission
+    if sample:
+        asked = read_form(sample, Bounds(sample.parent, "anywhere"))
+        form = SubmissionForm(asked.labels or form.labels, asked.column)
+    form.check_apart(((file.stem, file) for file in files), "rename one, or leave out --format kaggle")
+    if missing := form.missing(facts.labels):
+        print(printable(f"warning: {missing}"))
+    return form
 
 
 def species_list(arguments: argparse.Namespace, facts: Facts) -> SpeciesList | None:

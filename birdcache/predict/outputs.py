@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +12,10 @@ import numpy as np
 
 from birdcache.annotations.write import Annotation, write_audacity, write_raven
 from birdcache.arrays import Floats32
-from birdcache.errors import CommandError
 from birdcache.files import write_rows
 from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.predictor import Facts, Predictor
+from birdcache.predict.submission import SubmissionForm
 from birdcache.text import seconds_text
 
 FORMATS = ("csv", "raven", "audacity", "kaggle")
@@ -37,16 +36,18 @@ class Scored:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Facts for every format: labels and windows, and the lowest score of each class's detections, (K,)."""
+    """Facts for every format: labels and windows; lowest scores of detections, (K,); the form of a submission."""
 
     facts: Facts
     above: Floats32
+    form: SubmissionForm
 
     @staticmethod
-    def of(predictor: Predictor, threshold: float | None) -> Wanted:
-        """One threshold for all classes, or None for each class's own."""
-        above_K = predictor.called_above()
-        return Wanted(predictor.facts, above_K if threshold is None else np.full_like(above_K, threshold))
+    def of(predictor: Predictor, threshold: float | None, form: SubmissionForm | None = None) -> Wanted:
+        """One threshold for all classes, or None for each class's own; a form, or None for that of the models' data."""
+        facts, above_K = predictor.facts, predictor.called_above()
+        every_K = above_K if threshold is None else np.full_like(above_K, threshold)
+        return Wanted(facts, every_K, form or facts.submission)
 
     def detections(self, file: Scored) -> Iterator[Annotation]:
         """Windows and classes that reach their threshold, in order of time, then of score."""
@@ -99,28 +100,16 @@ def forget_tables(out: Path, names: Iterable[Path]) -> None:
 
 
 def write_submission(out: Path, files: Files, wanted: Wanted) -> str:
-    """submission.csv: a row for each window, a column for each label of the competition, as stage `submit` writes."""
-    columns = ["row_id", *wanted.facts.submission_labels]
-    count = write_rows(out / SUBMISSION, columns, (row for file in files() for row in submission_rows(file, wanted)))
-    return f"{out / SUBMISSION}: {count} windows"
+    """submission.csv, in the form that is wanted, as stage `submit` writes it."""
+    rows = (row for file in files() for row in submission_rows(file, wanted))
+    count = write_rows(out / SUBMISSION, wanted.form.columns, rows)
+    return f"{out / SUBMISSION}: {count} rows"
 
 
 def submission_rows(file: Scored, wanted: Wanted) -> Iterator[list[str]]:
-    """Rows of a submission: `<file without extension>_<second at which the window ends>`; unknown labels score 0."""
-    place = {label: number for number, label in enumerate(wanted.facts.labels)}
-    columns = [place.get(label) for label in wanted.facts.submission_labels]
+    """Rows of a submission, of windows that are called `<file without extension>_<second at which the window ends>`."""
     row_ids = window_ids(file.path.stem, len(file.scores), wanted.facts.window_s)
-    for row_id, scores_K in zip(row_ids, file.scores, strict=True):
-        yield [row_id, *(f"{0.0 if column is None else scores_K[column]:.6f}" for column in columns)]
-
-
-def check_stems(paths: Sequence[Path]) -> None:
-    """Refuse files that would have the same row ids in a submission."""
-    if twice := [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]:
-        raise CommandError(
-            f"--format kaggle: {', '.join(twice[:5])}: is the name of several files, whose row ids would be the same; "
-            "rename them, or leave kaggle out"
-        )
+    return wanted.form.rows(row_ids, file.scores, wanted.facts.labels, wanted.above)
 
 
 WRITERS: dict[str, Callable[[Path, Files, Wanted], str]] = {

@@ -9,6 +9,7 @@ from birdcache.arrays import Floats32
 from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.errors import BirdcacheError
+from birdcache.predict.submission import SubmissionForm
 from birdcache.storage import AnyPath
 
 Advance = Callable[[float], None]  # called with the further share of a file that is done
@@ -33,7 +34,7 @@ class Facts:
     digest: str
     summary: Sequence[str]  # lines for the user: models, members, device
     labels: Sequence[str]
-    submission_labels: Sequence[str]  # columns of a submission
+    submission: SubmissionForm  # of the data that the models were trained on
     window_s: float
     low_hz: float  # low_hz and high_hz: the band that the models hear
     high_hz: float

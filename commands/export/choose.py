@@ -21,9 +21,7 @@ def ensemble_for_export(export: ExportParams) -> trained.LoadedEnsemble:
     chosen = {name: [found[name][fold] for fold in ensemble.folds] for name in ensemble.members}
     members = {name: trained.load_models(folders, ensemble.fold_soup, CPU) for name, folders in chosen.items()}
     in_float32 = {name: [exact(model) for model in each] for name, each in members.items()}
-    project = Path.cwd()
-    columns, names = trained.read_submission_labels(project, labels), trained.read_common_names(project, labels)
-    return trained.LoadedEnsemble(ensemble, in_float32, [], CPU, columns, names)
+    return trained.LoadedEnsemble(ensemble, in_float32, [], CPU, *trained.read_form_and_names(Path.cwd(), labels))
 
 
 def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:

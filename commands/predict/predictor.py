@@ -144,7 +144,7 @@ class TrainedPredictor:
             digest=digest_of(loaded),
             summary=[*loaded.origin, f"{loaded.models} models on {loaded.device}"],
             labels=loaded.ensemble.labels,
-            submission_labels=loaded.submission_labels,
+            submission=loaded.submission,
             window_s=loaded.ensemble.window_s,
             low_hz=min(view.fmin_hz for view in views),
             high_hz=max(view.fmax_hz for view in views),

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from birdcache.errors import CommandError
+from birdcache.predict.submission import SubmissionForm
 from cache import tables
 from cache.csv_files import CsvTable
 from cache.tables import Col
@@ -14,6 +15,7 @@ from train.model.weight_file import SIDECAR
 from train.model.weights import Sidecar, read_fold_soup, read_model, read_sidecar
 from train.paths import ENSEMBLE
 from train.score.ensemble import Ensemble, read_ensemble
+from train.submit import read_form
 
 WINDOW_S, THRESHOLD = 5.0, 0.2  # for models without an ensemble
 
@@ -43,7 +45,7 @@ class LoadedEnsemble:
     members: dict[str, list[Model]]  # the models of each member of the ensemble, in its order
     origin: list[str]  # lines on where the ensemble comes from
     device: torch.device
-    submission_labels: list[str]
+    submission: SubmissionForm
     names: dict[str, str]  # common names of the labels that have one
 
     @property
@@ -84,9 +86,7 @@ def load_ensemble(
     folds = {name: [found[name][fold] for fold in ensemble.folds if fold in found[name]] for name in ensemble.members}
     members = {name: load_models(folders, ensemble.fold_soup, device) for name, folders in folds.items()}
     project = None if path is None else path.resolve().parent.parent
-    return LoadedEnsemble(
-        ensemble, members, [origin], device, read_submission_labels(project, labels), read_common_names(project, labels)
-    )
+    return LoadedEnsemble(ensemble, members, [origin], device, *read_form_and_names(project, labels))
 
 
 def find_models(folder: Path) -> tuple[ModelFolders, list[str]]:
@@ -168,17 +168,12 @@ def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> l
     ]
 
 
-def read_submission_labels(project: Path | None, labels: list[str]) -> list[str]:
-    """Columns of the project's submission, else the labels themselves."""
-    table = _table_of(project, tables.SUBMISSION_LABELS)
-    return list(table.read()[Col.LABEL]) if table else labels
-
-
-def read_common_names(project: Path | None, labels: list[str]) -> dict[str, str]:
-    """Common names of the labels that have one in the project."""
-    table = _table_of(project, tables.LABELS)
+def read_form_and_names(project: Path | None, labels: list[str]) -> tuple[SubmissionForm, dict[str, str]]:
+    """The form of the project's submission, else a column for each label; common names of the labels that have one."""
+    form, table = _table_of(project, tables.SUBMISSION_LABELS), _table_of(project, tables.LABELS)
     known = table.read().set_index(Col.LABEL)[Col.COMMON_NAME].to_dict() if table else {}
-    return {label: known[label] for label in labels if known.get(label)}
+    names = {label: known[label] for label in labels if known.get(label)}
+    return read_form(form) if form else SubmissionForm(labels), names
 
 
 def _table_of(project: Path | None, table: CsvTable) -> CsvTable | None:

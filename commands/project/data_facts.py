@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from cache.tables import Col
 from pipeline.dataset import birdclef
 from pipeline.dataset.folders import list_soundscapes, read_folders
 from pipeline.dataset.metadata import read_taxonomy
+from pipeline.dataset.places import read_places
 from pipeline.dataset.window_labels import heard_labels, read_windows
 
 SOUNDSCAPES = ("test_soundscapes", "train_soundscapes", "unlabeled_soundscapes")
@@ -41,6 +43,7 @@ class DataFacts:
     soundscapes: str | list[str] | None = None
     soundscape_truth: str | None = None
     soundscape_labels: str | None = None
+    window_sites: int = 0  # of soundscapes in soundscape_labels, as names and folders tell them
 
     @property
     def recordings(self) -> int:
@@ -68,30 +71,32 @@ def birdclef_facts(root: Path) -> DataFacts:
         raise CommandError(f"{table_path}: names no recording; add a row with primary_label and filename for each")
     print(f"{table_path.name}: {len(table)} recordings of {len(per_class)} classes")
     found = _soundscapes(root, bounds, {*table["primary_label"]})
-    return DataFacts("birdclef", root, tuple(per_class.values()), BACKGROUND in per_class, folds, *found)
+    return DataFacts("birdclef", root, tuple(per_class.values()), BACKGROUND in per_class, folds, **found)
 
 
-def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> tuple[list[str] | str | None, str | None, str | None]:
-    """The folders of soundscapes, and the tables of what is heard in them for an exam, and for training."""
+def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> dict[str, Any]:
+    """The fields of DataFacts on soundscapes, and on tables of what is heard in them."""
     folders = [name for name in SOUNDSCAPES if _has_audio(root / name)]
     for name in SOUNDSCAPES:
         if name not in folders and (root / name).is_dir():
             print(f"{name}/: holds no audio, so is left out")
     soundscapes, _ = list_soundscapes(bounds, folders)
-    tables: dict[str, str] = {}
+    facts: dict[str, Any] = {"soundscapes": folders[0] if len(folders) == 1 else folders or None}
     labelled: set[str] = set()
     for name, key in ((name, key) for name, key in WINDOWS.items() if (root / name).exists()):
         windows = read_windows(bounds, name, soundscapes, key)
         found, only = {*windows[Col.SOUNDSCAPE]} & {*soundscapes}, sorted(heard_labels(windows) - taught)
+        inside = [Path(*soundscapes[each].parts[len(root.parts) + 1 :]).with_suffix("") for each in found]
+        places = read_places([each.as_posix() for each in inside], [""] * len(found), None, print)
         told = f", with {len(only)} label(s) that no recording has, such as {only[0]}" if only else ""
         left = "" if found else "; is left out, since none is there"
         print(f"{name}: {len(windows)} windows of {windows[Col.SOUNDSCAPE].nunique()} soundscapes{told}{left}")
-        tables |= {key: name} if found else {}
+        facts |= {key: name} if found else {}
+        facts |= {"window_sites": len({*places[Col.SITE]} - {""})} if key == "soundscape_labels" else {}
         labelled |= found
     if folders:
         print(f"{', '.join(folders)}: {len(soundscapes)} soundscapes, {len(labelled)} of them in a table of windows")
-    one = folders[0] if len(folders) == 1 else folders or None
-    return one, tables.get("soundscape_truth"), tables.get("soundscape_labels")
+    return facts
 
 
 def folder_facts(root: Path) -> DataFacts:

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from birdcache.errors import CommandError
 from commands.project.data_facts import BACKGROUND, DataFacts
+from commands.project.fitted_soundscapes import fill_soundscapes
 
 NULL_TAG = "tag:yaml.org,2002:null"
 SMALL = 2000  # recordings; below it a small network and more epochs
@@ -68,6 +69,7 @@ def _fill(document: Any, facts: DataFacts, backbone: str | None, pretrained: str
     if ensemble:
         _add_members(document)
     _fill_recipes(document["train"], facts, bool(weights))
+    fill_soundscapes(document, facts)
     _fill_ladder(document["ladder"], facts, bool(weights))
     _fill_student(document["student"], facts)
 

@@ -48,6 +48,7 @@ def main() -> None:
         "training": training(results),
         "by_hour": by_hour(counted, results.names),
         "budget_mb": params.report.budget_mb,
+        "species": params.predict.species,
     }
     page = fitted(sections, results, params).encode()
     with writing(PAGE):

@@ -29,7 +29,7 @@ from pipeline.dataset.dates import read_dates
 from pipeline.dataset.recordists import recordists
 
 TABLES = ("train.csv", "train_metadata.csv")  # the second from 2021 to 2024
-UNLISTED = "the table of recordings lists none of them"
+UNLISTED = "no row of the table of recordings that is used names them"
 AUDIO_FOLDERS = ("train_audio", "train_short_audio")  # the second in 2021
 BEST_RATING = 5.0
 FARTHEST = {"latitude": 90.0, "longitude": 180.0}  # degrees

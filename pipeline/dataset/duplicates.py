@@ -68,9 +68,8 @@ def _sounds(suspects: pd.DataFrame, samples: int | None, machine: MachineParams)
     """Digest of the sound of each file, by its SHA-256."""
     found: dict[str, str] = {}
     if len(suspects):
-        files = list(
-            zip(suspects[Col.PATH], suspects[Col.DURATION_S], suspects[Col.READ_AS], suspects.index, strict=True)
-        )
+        columns = (suspects[name] for name in (Col.PATH, Col.DURATION_S, Col.READ_AS))
+        files = list(zip(*columns, suspects.index, strict=True))
         base = os.fspath(Path.cwd())
         starts = range(0, len(files), BATCH_FILES)
         tasks = ((_batch_sounds, (files[start : start + BATCH_FILES], samples, base)) for start in starts)

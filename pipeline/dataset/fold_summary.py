@@ -169,11 +169,8 @@ def soundscape_rows(split: pd.DataFrame, windows: pd.DataFrame, count: int) -> p
 
 def summarise_soundscapes(split: pd.DataFrame, windows: pd.DataFrame, folds: FoldsParams) -> dict[str, Any]:
     """As `summarise`, of soundscapes with windows."""
-    sites, groups, key = (
-        {*split[Col.SITE]} - {""},
-        split[Col.GROUP].nunique(),
-        f"folds.soundscapes: {folds.soundscapes}",
-    )
+    sites, groups = {*split[Col.SITE]} - {""}, split[Col.GROUP].nunique()
+    key = f"folds.soundscapes: {folds.soundscapes}"
     unknown, warnings = split.loc[split[Col.SITE] == "", Col.SOUNDSCAPE], []
     if len(unknown) and folds.soundscapes != "each":
         first = f"{len(unknown)} of {len(split)} soundscapes with windows, first {unknown.iloc[0]}"

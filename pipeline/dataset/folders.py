@@ -15,12 +15,12 @@ from birdcache.errors import PipelineError
 from birdcache.formulas import starts_formula
 from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath
+from birdcache.text import few
 from birdcache.user_tables import colliding
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import unlabelled
 from pipeline.dataset.classes import class_names
 
-TOLD = 20  # names in an error; the others are counted
 SYSTEMS_OWN = (
     "its name is one that systems give to files of their own, such as macOS's ._robin.ogg",
     "remove its row, or rename it if it is a recording",
@@ -152,9 +152,3 @@ def alike_warning(files: Sequence[str]) -> list[str]:
 def _alike(names: Sequence[str]) -> list[str]:
     column = pd.Series(names, dtype=str)
     return list(column[colliding(column)])
-
-
-def few(names: Sequence[str], most: int = TOLD) -> str:
-    """The first names, and the number of the others."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(ascii, names[:most])) + more

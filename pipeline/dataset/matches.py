@@ -10,6 +10,7 @@ import pandas as pd
 from birdcache.audio.listing import list_audio
 from birdcache.audio.paths import Bounds
 from birdcache.joins import join_warnings
+from birdcache.predict.submission import SAMPLE, SCORED, TARGET, SubmissionForm
 from birdcache.storage import AnyPath
 from cache.tables import Col
 from pipeline.dataset.window_labels import NO_CALL, exam_rows, heard_labels
@@ -22,7 +23,7 @@ WINDOW_HINT = (
 
 
 def label_warnings(
-    recordings: pd.DataFrame, taught: set[str], taxonomy: pd.DataFrame | None, submission: Sequence[str] | None
+    recordings: pd.DataFrame, taught: set[str], taxonomy: pd.DataFrame | None, submission: SubmissionForm
 ) -> list[str]:
     """Labels that only one of the tables knows.
 
@@ -42,12 +43,12 @@ def label_warnings(
     if taxonomy is not None:
         found, hint = [label in taxonomy.index for label in own], "add them, or correct the labels of its table"
         warnings += join_warnings("labels of recordings", own, found, set(taxonomy.index), "in the taxonomy", hint)
-    if submission is not None:
-        wanted, hint = set(submission), "correct row 1, or remove the file"
-        found, place = [label in wanted for label in own], "in sample_submission.csv"
-        warnings += join_warnings("labels of recordings", own, found, wanted, place, hint)
-        found, hint = [label in taught for label in submission], "they score 0; add recordings of them"
-        warnings += join_warnings("labels of sample_submission.csv", submission, found, taught, TAUGHT, hint)
+    if submission.labels:
+        wanted, hint = set(submission.labels), "they are learnt, but not submitted; correct the file, or remove it"
+        found, file = [label in wanted for label in own], SCORED if submission.column == TARGET else SAMPLE
+        warnings += join_warnings("labels of recordings", own, found, wanted, f"in {file}", hint)
+        found, hint = [label in taught for label in submission.labels], "they score 0; add recordings of them"
+        warnings += join_warnings(f"labels of {file}", submission.labels, found, taught, TAUGHT, hint)
     return warnings
 
 

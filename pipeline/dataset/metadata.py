@@ -20,16 +20,15 @@ from birdcache.annotations.read import read_annotations
 from birdcache.audio.listing import left_out_lines
 from birdcache.audio.paths import Bounds
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.csv_records import read_records
 from birdcache.errors import PipelineError
-from birdcache.labels import LABEL_RULE, is_label
 from birdcache.params.sections import DataParams
+from birdcache.predict.submission import SAMPLE, SubmissionForm, read_form
 from birdcache.storage import AnyPath
-from birdcache.user_tables import read_header, read_user_table
+from birdcache.user_tables import read_user_table
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import annotated
 from pipeline.dataset.birdclef import UNLISTED, audio_folder
-from pipeline.dataset.folders import alike_warning, few, list_soundscapes, soundscape_folders
+from pipeline.dataset.folders import alike_warning, list_soundscapes, soundscape_folders
 from pipeline.dataset.matches import label_warnings, unlisted_warnings, window_warnings
 from pipeline.dataset.sources import read_listed, read_sources, root_folder
 from pipeline.dataset.window_labels import NO_CALL, heard_labels, read_windows
@@ -50,9 +49,7 @@ class Metadata:
     # down; their label and secondary follow from it
     annotations: pd.DataFrame
     taxonomy: pd.DataFrame  # scientific_name, common_name, class_name, indexed by label; a label may be missing
-    # the labels of the submission in their order, or None if the data set does not say
-    submission: tuple[str, ...] | None
-    only_column: str  # of the submission, birds or target as in BirdCLEF 2021 and 2022; "" for a column a label
+    submission: SubmissionForm  # without labels if the data set does not say
     soundscapes: dict[str, AnyPath]  # long recordings by the names that begin their row ids, sorted by name
     truth: pd.DataFrame  # windows of the exam, as `pipeline.dataset.window_labels.read_windows` has them
     windows: pd.DataFrame  # likewise, windows that teach and examine
@@ -91,13 +88,14 @@ def read_metadata(data: DataParams) -> Metadata:
     taxonomy = pd.concat([taxonomy, *(each.names for each in further)]).reindex(columns=TAXONOMY).fillna("")
     taxonomy = taxonomy.iloc[(taxonomy == "").all(axis=1).to_numpy().argsort(kind="stable")]  # names come before none
     warnings += alike_warning([*recordings[Col.RECORDING], *soundscapes])
-    submission, only_column = _read_submission(bounds)
+    sample = root / SAMPLE
+    submission = read_form(sample, bounds) if sample.exists() else SubmissionForm(())
+    submission.check_apart(soundscapes.items(), f"rename one, or remove {SAMPLE}")
     metadata = Metadata(
         recordings=recordings,
         annotations=annotations,
         taxonomy=taxonomy[~taxonomy.index.duplicated()],
         submission=submission,
-        only_column=only_column,
         soundscapes=soundscapes,
         truth=read_windows(bounds, data.soundscape_truth, soundscapes, "soundscape_truth"),
         windows=read_windows(bounds, data.soundscape_labels, soundscapes, "soundscape_labels"),
@@ -167,26 +165,3 @@ def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame, codes: Mapping[str, s
     table.refuse([(label.duplicated(keep=False), f"{code} is named twice; keep one row each")])
     named = table.cells.set_index(label).rename(columns=EBIRD).reindex(columns=TAXONOMY, fill_value="")
     return pd.concat([named, own[~own.index.isin(named.index) & (own != "").any(axis=1)]])
-
-
-def _read_submission(bounds: Bounds) -> tuple[tuple[str, ...] | None, str]:
-    """The labels of the submission, None if nothing names them; and its only column for all of them, or "".
-
-    sample_submission.csv has a column for each label, but that of BirdCLEF 2021 only birds, and that of 2022 only
-    target: its labels are in scored_birds.json.
-    """
-    path, scored = bounds.root / "sample_submission.csv", bounds.root / "scored_birds.json"
-    if not path.exists():
-        return None, ""
-    header = read_header(path, bounds)
-    labels, only = header[1:], header[1] if header[1:] in (["birds"], ["target"]) else ""
-    if only == "target" and scored.exists():
-        path, records = scored, (record for _, record in read_records(scored, bounds))
-        labels = list(dict.fromkeys(filter(None, (cell.strip(' []"') for record in records for cell in record))))
-    elif len(labels) < 2:
-        return None, only
-    elif header[0] != Col.ROW_ID or len(set(labels)) != len(labels):
-        raise PipelineError(f"{path}: row 1 must be row_id and then each label once; correct it, or remove the file")
-    if bad := [label for label in labels if not is_label(label)]:
-        raise PipelineError(f"{path}: row 1: {few(bad)} cannot be labels; {LABEL_RULE}; correct it, or remove the file")
-    return tuple(labels), only

@@ -48,7 +48,7 @@ def read_places(
     """
     own = re.compile(pattern or "")
     matches, hint = [bool(own.search(file)) for file in files], "correct it in params.yaml, or set it to null"
-    for text in join_warnings("soundscapes", files, matches, files, "matched by data.soundscape_names", hint):
+    for text in join_warnings("soundscapes", files, matches, [own.pattern], "matched by data.soundscape_names", hint):
         warn(text)
     rows = [_place(*each, own) for each in zip(files, comments, strict=True)]
     table = pd.DataFrame(rows, columns=list(PLACE), dtype=str).fillna("")

@@ -15,11 +15,12 @@ from birdcache.errors import PipelineError
 from birdcache.joins import join_warnings
 from birdcache.params.sections import DataParams, SourceParams
 from birdcache.storage import AnyPath, place, reaching
+from birdcache.text import few
 from birdcache.user_tables import mapped
 from cache.report_tables import REFUSED
 from cache.tables import SOURCES, Col
 from pipeline.dataset.birdclef import UNLISTED, TableParams, audio_folder, read_birdclef
-from pipeline.dataset.folders import Listed, few, list_named, listed_files, read_folders, without_systems_own
+from pipeline.dataset.folders import Listed, list_named, listed_files, read_folders, without_systems_own
 from pipeline.dataset.matches import TAUGHT, unlisted_warnings
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from birdcache.audio.listing import left_out_lines
+from birdcache.predict.submission import SAMPLE
 from birdcache.unknown import is_unknown
 from cache.tables import Col
 from pipeline.dataset.metadata import Metadata
@@ -70,9 +71,9 @@ def summarise(
         },
         "soundscapes": _soundscapes(metadata, soundscapes, known),
         "submission": {
-            "from": "sorted labels" if metadata.submission is None else "sample_submission.csv",
-            "labels": len(known) if metadata.submission is None else len(metadata.submission),
-            "never_heard": [label for label in metadata.submission or () if label not in known],
+            "from": SAMPLE if metadata.submission.labels else "sorted labels",
+            "labels": len(metadata.submission.labels or known),
+            "never_heard": [label for label in metadata.submission.labels if label not in known],
         },
         "labels": dict(zip(by_count[Col.LABEL], map(int, by_count[Col.RECORDINGS]), strict=True)),
     }

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from birdcache.audio.paths import Bounds, folded
-from birdcache.csv_records import LONGEST_LINE
+from birdcache.csv_records import LONGEST_LINE, read_header
 from birdcache.errors import PipelineError
 from birdcache.files import is_inner_path
 from birdcache.labels import is_label
-from birdcache.user_tables import UserTable, colliding, read_header, read_user_table, row_ranges
+from birdcache.user_tables import UserTable, colliding, read_user_table, row_ranges
 
 
 def read(folder: Path, content: bytes | str) -> UserTable:

@@ -1,4 +1,4 @@
-"""Columns of the submission, and what the record of an ensemble does to scores."""
+"""What the record of an ensemble does to scores."""
 
 from __future__ import annotations
 
@@ -16,87 +16,13 @@ from train.score.blend import HeldOut
 from train.score.calibration import Judged
 from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
 from train.score.species import with_species
-from train.submit import fitted, print_result, submission_table
-
-ABOVE = np.array([0.3, 0.7], np.float32)
-SCORES = np.array([[0.1, 0.9], [0.4, 0.6]], np.float32)
+from train.submit import fitted, print_result
 
 
 @pytest.fixture(autouse=True)
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data/tables").mkdir(parents=True)
-
-
-def want_columns(*labels: str) -> None:
-    Path("data/tables/submission_labels.csv").write_text("label\n" + "".join(f"{label}\n" for label in labels))
-
-
-def test_columns_come_in_the_order_that_the_submission_wants() -> None:
-    want_columns("wren", "1234")
-    table = submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"], ABOVE)
-    assert list(table.columns) == ["row_id", "wren", "1234"]
-    assert table["row_id"].tolist() == ["dawn_5", "dawn_10"]
-    assert np.array_equal(table[["1234", "wren"]].to_numpy(np.float32), SCORES)
-
-
-def test_a_label_that_no_recording_taught_scores_zero_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    want_columns("1234", "owl", "wren")
-    table = submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"], ABOVE)
-    assert table["owl"].tolist() == [0, 0]
-    assert "1 labels of the submission have no recording and score 0: owl" in capsys.readouterr().out
-
-
-def test_many_such_labels_are_named_in_short(capsys: pytest.CaptureFixture[str]) -> None:
-    want_columns("1234", "wren", *(f"bird{number}" for number in range(9)))
-    submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"], ABOVE)
-    assert "9 labels" in (said := capsys.readouterr().out)
-    assert said.rstrip().endswith("bird4, ...")
-
-
-def test_a_label_that_the_submission_does_not_want_is_left_out() -> None:
-    want_columns("wren")
-    assert list(submission_table(["dawn_5", "dawn_10"], SCORES, ["1234", "wren"], ABOVE).columns) == ["row_id", "wren"]
-
-
-def test_without_soundscapes_the_submission_is_a_header() -> None:
-    want_columns("1234", "wren")
-    table = submission_table([], np.empty((0, 2), np.float32), ["1234", "wren"], ABOVE)
-    assert table.to_csv(index=False) == "row_id,1234,wren\n"
-
-
-def want_form(column: str, *labels: str) -> None:
-    rows = "".join(f"{label},{column}\n" for label in labels)
-    Path("data/tables/submission_labels.csv").write_text("label,column\n" + rows)
-
-
-def test_the_form_of_2021_joins_labels_that_reach_their_thresholds() -> None:
-    want_form("birds", "wren", "jay", "1234", "nocall")
-    scores_NK = np.array([[0.1, 0.9, 0.0], [0.3, 0.7, 1.0], [0.2, 0.6, 1.0]], np.float32)
-    row_ids = ["7019_COR_20190904_5", "dawn_10", "7019_COR_20190904_15"]
-    table = submission_table(row_ids, scores_NK, ["1234", "wren", "nocall"], np.array([0.3, 0.7, 0.5], np.float32))
-    assert table.to_csv(index=False) == "row_id,birds\n7019_COR_5,wren\ndawn_10,wren 1234\n7019_COR_15,nocall\n"
-
-
-def test_the_form_of_2022_has_a_row_for_each_window_and_label() -> None:
-    want_form("target", "wren", "owl", "1234")
-    table = submission_table(["soundscape_42_5", "soundscape_42_10"], SCORES, ["1234", "wren"], ABOVE)
-    assert table.to_csv(index=False).splitlines() == [
-        "row_id,target",
-        "soundscape_42_wren_5,True",
-        "soundscape_42_owl_5,False",
-        "soundscape_42_1234_5,False",
-        "soundscape_42_wren_10,False",
-        "soundscape_42_owl_10,False",
-        "soundscape_42_1234_10,True",
-    ]
-
-
-@pytest.mark.parametrize(("column", "header"), [("birds", "row_id,birds"), ("target", "row_id,target")])
-def test_without_soundscapes_each_form_is_a_header(column: str, header: str) -> None:
-    want_form(column, "1234", "wren")
-    table = submission_table([], np.empty((0, 2), np.float32), ["1234", "wren"], ABOVE)
-    assert table.to_csv(index=False) == f"{header}\n"
 
 
 def ensemble(**changes: object) -> Ensemble:
@@ -171,12 +97,10 @@ def test_calibration_and_thresholds_are_fitted_on_the_data_that_is_chosen_and_th
 def test_weights_are_said_and_when_they_could_not_be_learnt(capsys: pytest.CaptureFixture[str]) -> None:
     truth = np.ones((4, 2), bool)
     held = HeldOut(MEMBERS[:, :4], truth, truth, np.zeros(4, np.int64))
-    want_columns("owl")
-    print_result(ensemble(), held, submission_table(["dawn_5"], SCORES[:1], ["jay", "owl"], ABOVE))
+    print_result(ensemble(), held)
     said = capsys.readouterr().out
     assert "only fold 0 is trained; members are averaged" in said
     assert "blend fitted: one 0.25, two 0.75; calibration and thresholds are fitted on recordings" in said
-    assert "reports/submission.csv: 1 rows, 2 columns" in said
 
 
 def test_a_list_of_species_counts_by_the_day_of_each_soundscape() -> None:

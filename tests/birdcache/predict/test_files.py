@@ -33,6 +33,7 @@ from birdcache.predict.command import Results
 from birdcache.predict.files import Found, check_name, list_files, result_names
 from birdcache.predict.outputs import Scored, Wanted, detection_rows
 from birdcache.predict.predictor import Facts, FileScores
+from birdcache.predict.submission import SubmissionForm
 from tests.fixtures.bundle import Exported
 from tests.fixtures.mpeg import with_total, written
 from tests.fixtures.tiny import RATE_HZ, SPECIES, song
@@ -66,6 +67,25 @@ def test_the_submission_is_that_of_the_stages(project: Path, model: str, toleran
     assert [row[0] for row in found] == [row[0] for row in wanted]
     one, other = (np.array([row[1:] for row in each[1:]], float) for each in (found, wanted))
     np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_sample_gives_the_form_of_the_submission(
+    project: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2021: labels of the models' data that reach the threshold; 2022: those of scored_birds.json, with the rest."""
+    sample = project.parent / "sample_submission.csv"
+    sample.write_text("row_id,birds\n2782_SSW_5,a\n")
+    run(project, "--format", "kaggle", "--sample", str(sample), "--threshold", "0", model=model)
+    ends = [5, 10, 15, 20]
+    everything = [[f"dawn_{end}", "midton lowton higton"] for end in ends]
+    assert text_of(project / "submission.csv") == [["row_id", "birds"], *everything]
+    sample.write_text("row_id,target\nx_a_5,False\n")
+    (project.parent / "scored_birds.json").write_text('["lowton", "owl"]')
+    run(project, "--format", "kaggle", "--sample", str(sample), "--threshold", "0", model=model)
+    rows = [row for end in ends for row in ([f"dawn_lowton_{end}", "True"], [f"dawn_owl_{end}", "False"])]
+    assert text_of(project / "submission.csv") == [["row_id", "target"], *rows]
+    assert "warning: 1 labels of the submission are unknown and score 0: 'owl'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -380,9 +400,9 @@ def test_numbers_have_bounds(
 
 
 def test_times_of_long_files_are_exact(tmp_path: Path) -> None:
-    facts = Facts("", [], ["a"], ["a"], 2.5, 20.0, 8000.0)
+    facts = Facts("", [], ["a"], SubmissionForm(["a"]), 2.5, 20.0, 8000.0)
     scored = Scored(Path("x.wav"), Path("x"), 100_007.5, np.ones((40_003, 1), np.float32))
-    rows = list(detection_rows(scored, Wanted(facts, np.zeros(1, np.float32))))
+    rows = list(detection_rows(scored, Wanted(facts, np.zeros(1, np.float32), facts.submission)))
     assert [row[1:3] for row in rows[:2]] == [("0", "2.5"), ("2.5", "5")]
     assert [row[1:3] for row in rows[-2:]] == [("100002.5", "100005"), ("100005", "100007.5")]
     assert window_ids("x", 40_003, 2.5)[-2:] == ["x_100005", "x_100007.5"]
@@ -402,7 +422,9 @@ def test_files_of_one_name_cannot_share_row_ids(project: Path, capsys: pytest.Ca
     shutil.copy("chorus/test_soundscapes/dawn.ogg", project.parent / "dawn.ogg")
     with pytest.raises(SystemExit, match="1"):
         run(project, "--format", "kaggle", paths=("chorus/test_soundscapes", str(project.parent)))
-    assert "--format kaggle: dawn: is the name of several files" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"chorus/test_soundscapes/dawn.ogg, {project.parent}/dawn.ogg: both would have rows dawn_<second>" in said
+    assert "rename one, or leave out --format kaggle" in said
 
 
 def test_folders_are_searched_and_each_file_counts_once(tmp_path: Path) -> None:

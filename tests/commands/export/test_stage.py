@@ -129,7 +129,7 @@ def test_the_description_names_all_that_is_done_around_the_graph(root: Path, exp
     ensemble = read_ensemble(Path("data/ensemble.json"))
     for key in ("labels", "thresholds", "window_s", "hop_s", "shifts_s", "smoothing", "file_max"):
         assert getattr(found, key) == getattr(ensemble, key)
-    assert found.submission_labels == ["midton", "lowton", "higton"]
+    assert (found.submission_labels, found.submission_column) == (["midton", "lowton", "higton"], "")
     assert {name: member.weight for name, member in found.members.items()} == ensemble.members
     sidecar = json.loads(Path("models/pcen/1/model.json").read_text())
     assert found.members["pcen"].weights_sha256["1"] == sidecar["sha256"]["last"]

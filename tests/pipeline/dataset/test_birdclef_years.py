@@ -48,6 +48,8 @@ def test_a_year_is_found_by_init_and_read_by_stage_recordings(year: int, capsys:
     assert (data.soundscapes, data.soundscape_truth, data.soundscape_labels) == (folder, None, table)
     assert f"{'train.csv' if year >= 2025 else 'train_metadata.csv'}: 18 recordings of 3 classes" in said
     labelled = windows // birdclef_years.WINDOWS
+    shares = {recipe.sampling.shares.soundscapes for recipe in params.load().train.values()}
+    assert shares == ({0.1} if windows else {0.0}), "2021 and 2026 have labelled windows at two sites"
     assert f"{folder}: {count} soundscapes, {labelled} of them in a table of windows" in said
     assert ("test_soundscapes/: holds no audio, so is left out" in said) == (year not in (2022, 2023))
     if year == 2026:

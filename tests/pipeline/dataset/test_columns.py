@@ -42,7 +42,7 @@ def test_mapped_columns_are_read(read: Callable[..., Metadata]) -> None:
         ["robin/XC0.ogg", "robin", "", "Bob", -1, -1, ""],
         ["wren/XC2.ogg", "wren", "robin owl", "Ann", 5, 51.5, "2019-05-25"],
     ]
-    assert any("the table of recordings lists none of them" in warning for warning in metadata.warnings)
+    assert any("no row of the table of recordings that is used names them" in warning for warning in metadata.warnings)
 
 
 def test_scientific_names_can_be_labels(read: Callable[..., Metadata]) -> None:

@@ -104,8 +104,8 @@ def test_taxonomy_of_other_labels_is_refused_and_one_of_some_told(warnings: Call
 def test_audio_that_no_row_lists_is_counted(warnings: Callable[..., list[str]]) -> None:
     told = warnings(dict.fromkeys(["train_audio/wren/XC9.ogg", "train_audio/new/XC8.WAV", "train_audio/._a.ogg"], ""))
     assert told[-1] == (
-        "2 audio file(s) in chorus/train_audio are not used, first chorus/train_audio/new/XC8.WAV: the table of "
-        "recordings lists none of them"
+        "2 audio file(s) in chorus/train_audio are not used, first chorus/train_audio/new/XC8.WAV: no row of the table "
+        "of recordings that is used names them"
     )
 
 

@@ -251,13 +251,13 @@ def test_taxonomy_that_names_a_label_twice_is_refused(birdclef: Path, data_param
 
 @pytest.mark.parametrize(
     ("header", "labels"),
-    [("row_id,wren,owl,robin", ("wren", "owl", "robin")), ("row_id,birds", None), ("row_id,target", None)],
+    [("row_id,wren,owl,robin", ("wren", "owl", "robin")), ("row_id,birds", ()), ("row_id,target", ()), ("row_id", ())],
 )
 def test_sample_submission_orders_the_labels_if_it_names_any(
-    birdclef: Path, data_params: MakeParams, header: str, labels: tuple[str, ...] | None
+    birdclef: Path, data_params: MakeParams, header: str, labels: tuple[str, ...]
 ) -> None:
     (birdclef / "sample_submission.csv").write_text(header + "\n")
-    assert read_metadata(data_params()).submission == labels
+    assert read_metadata(data_params()).submission.labels == labels
 
 
 @pytest.mark.parametrize("header", ["id,wren,robin", "row_id,wren,wren"])
@@ -302,3 +302,14 @@ def test_table_survives_writing_and_reading(tmp_path: Path, birdclef: Path, data
     written = RECORDINGS.at(tmp_path / "t.csv")
     written.write(table)
     pd.testing.assert_frame_equal(written.read(), table[list(RECORDINGS.columns)])
+
+
+def test_soundscapes_that_a_submission_of_2021_could_not_tell_apart_are_refused(
+    birdclef: Path, data_params: MakeParams
+) -> None:
+    for day in (4, 5):
+        (birdclef / "test_soundscapes" / f"7019_COR_2019090{day}.ogg").write_bytes(b"")
+    assert len(read_metadata(data_params()).soundscapes) >= 2
+    (birdclef / "sample_submission.csv").write_text("row_id,birds\n")
+    with pytest.raises(PipelineError, match=r"7019_COR_20190904\.ogg, .*7019_COR_20190905\.ogg: both would have rows"):
+        read_metadata(data_params())
