@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from birdcache.files import file_sha256, fsync_path, fsync_tree, link
 from birdcache.storage import AnyPath
@@ -39,25 +38,6 @@ class PooledPart:
         return PartReader(self.folder, layout, sum(self.frames), self.files[SHARD.as_posix()].bytes)
 
 
-class Pool(Protocol):
-    """Finished parts of one view."""
-
-    def find(self, keys: Sequence[str]) -> PooledPart | None:
-        """The part that holds exactly these keys, if it is finished and undamaged."""
-
-    def trust(self, part: PooledPart) -> None:
-        """Take a part's bytes for good from now on: somebody has just written or compared them."""
-
-    def parts(self) -> list[PooledPart]:
-        """Every finished part of this view whose list of rows can be read, damaged or not."""
-
-    def new_part(self, layout: Layout) -> PartWriter:
-        """Begin a part; it is not in the pool before `publish`."""
-
-    def publish(self, part_writer: PartWriter) -> PooledPart:
-        """Finish a part; if its part is there already, that one is kept."""
-
-
 def view_folder(root: AnyPath, digest: str) -> AnyPath:
     """Folder of the parts of one view in a pool."""
     return root / digest[:DIGEST_DIGITS]
@@ -71,7 +51,7 @@ class LocalPool:
         self._trusted: set[AnyPath] = set()
 
     def find(self, keys: Sequence[str]) -> PooledPart | None:
-        """As `Pool.find`.
+        """The part that holds exactly these keys, if it is finished and undamaged.
 
         The first time, a part's bytes are compared with their SHA-256: a damaged part is removed, so that it is built
         again instead of being linked into one more store.
@@ -88,22 +68,22 @@ class LocalPool:
         return part
 
     def trust(self, part: PooledPart) -> None:
-        """As `Pool.trust`."""
+        """Take a part's bytes for good from now on: somebody has just written or compared them."""
         self._trusted.add(part.folder)
 
     def parts(self) -> list[PooledPart]:
-        """As `Pool.parts`; what is still being written (`tmp-...`) is none."""
+        """Every finished part of this view whose list of rows can be read, damaged or not."""
         rows = sorted(self._folder.glob(f"[0-9a-f]*/{ROWS}"))
         found = (read_part(path.parent, path.read_bytes()) for path in rows)
         return [part for part in found if part is not None]
 
     def new_part(self, layout: Layout) -> PartWriter:
-        """As `Pool.part_writer`: beside the finished parts, so that one rename publishes it."""
+        """Begin a part, beside the finished ones, so that one rename publishes it; before, it is not in the pool."""
         with modes_of(self._folder.parent):
             return PartWriter(self._folder / f"tmp-{uuid.uuid4().hex}", layout)
 
     def publish(self, part_writer: PartWriter) -> PooledPart:
-        """As `Pool.publish`: fsync, rename, fsync of the folder."""
+        """Finish a part (fsync, rename, fsync of the folder); if its part is there already, that one is kept."""
         with modes_of(self._folder.parent):
             files = part_writer.finish()
         target = self._folder / part_address(part_writer.keys)

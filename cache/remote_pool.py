@@ -14,13 +14,8 @@ from birdcache.storage import AnyPath, reaching
 from cache.keys import part_address
 from cache.part import METADATA, SHARD
 from cache.part_writer import ROWS, PartWriter
-from cache.pool import LocalPool, Pool, PooledPart, read_part, view_folder
+from cache.pool import LocalPool, PooledPart, read_part, view_folder
 from cache.shard import Layout
-
-
-def open_pool(root: AnyPath, digest: str) -> Pool:
-    """The pool of one view below `root`, local or remote."""
-    return LocalPool(root, digest) if isinstance(root, Path) else RemotePool(root, digest)
 
 
 class RemotePool:
@@ -33,7 +28,7 @@ class RemotePool:
         self._is_listed = False
 
     def find(self, keys: Sequence[str]) -> PooledPart | None:
-        """As `Pool.find`; sizes are compared, not bytes: reading them would cost as much as building them.
+        """As `LocalPool.find`, but sizes are compared, not bytes: reading them would cost as much as building them.
 
         After `parts` this asks nobody: it tells what was there then, or was trusted since.
         """
@@ -43,11 +38,11 @@ class RemotePool:
         return self._known.get(address)
 
     def trust(self, part: PooledPart) -> None:
-        """As `Pool.trust`; the service keeps the bytes of its objects."""
+        """As `LocalPool.trust`; the service keeps the bytes of its objects."""
         self._known[part.folder.name] = part
 
     def parts(self) -> list[PooledPart]:
-        """As `Pool.parts`; one listing, then all rows.json at once."""
+        """As `LocalPool.parts`; one listing, then all rows.json at once."""
         self._known.clear()
         found = self._look_at(self._folder)
         self._is_listed = True
@@ -78,14 +73,14 @@ class RemotePool:
         return parts
 
     def new_part(self, layout: Layout) -> PartWriter:
-        """As `Pool.part_writer`, in a temporary folder of this machine that goes when the writer does."""
+        """As `LocalPool.new_part`, in a temporary folder of this machine that goes when the writer does."""
         folder = Path(tempfile.mkdtemp(prefix="birdcache-"))
         part_writer = PartWriter(folder / "part", layout)
         weakref.finalize(part_writer, shutil.rmtree, folder, ignore_errors=True)
         return part_writer
 
     def publish(self, part_writer: PartWriter) -> PooledPart:
-        """As `Pool.publish`: upload shard and metadata, then the list that makes them a part.
+        """As `LocalPool.publish`: upload shard and metadata, then the list that makes them a part.
 
         Raises
         ------
@@ -103,6 +98,14 @@ class RemotePool:
                     self._files.put_file(str(part_writer.folder / name), _path(found.folder / name.as_posix()))
             self.trust(found)
         return found
+
+
+Pool = LocalPool | RemotePool
+
+
+def open_pool(root: AnyPath, digest: str) -> Pool:
+    """The pool of one view below `root`, local or remote."""
+    return LocalPool(root, digest) if isinstance(root, Path) else RemotePool(root, digest)
 
 
 def _path(where: Any) -> str:

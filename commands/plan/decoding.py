@@ -5,19 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import joblib
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-from birdcache.arrays import Floats32, spread
+from birdcache.arrays import spread
 from birdcache.audio.listing import left_out_lines
-from birdcache.audio.read import waveform_blocks
 from birdcache.errors import PipelineError
 from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.model import Params
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath, place
 from cache import tables
-from cache.quantize import Quantizer
+from cache.mel import packed_view
 from cache.remote_pool import open_pool
 from cache.report_tables import REFUSED
 from cache.shard import Layout
@@ -25,7 +23,7 @@ from commands.plan.audio import StoreAudio, expected_audio, listed_audio
 from commands.plan.reasons import counted, few
 from commands.plan.stages import StagePlan
 from pipeline.builder.build import SPARE_BYTES, Builder, free_bytes
-from pipeline.builder.frontend import room, spectrogram_blocks
+from pipeline.builder.encode import quantized_blocks
 from pipeline.dataset.metadata import read_metadata
 from pipeline.spectrograms import open_builder
 
@@ -182,27 +180,24 @@ def measured_rate(stage: str, builder: Builder, files: Sequence[AnyPath]) -> Rat
     """
     if isinstance(view := builder.view, StoredEmbedding):
         return None
-    with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
+    with threadpool_limits(1):
         for file in files[:1]:
-            _decoded_s(view, builder.quantizer, file)
+            _decoded_s(view, file)
         start_s = time.perf_counter()
-        seconds = [_decoded_s(view, builder.quantizer, file) for file in files]
+        seconds = [_decoded_s(view, file) for file in files]
         elapsed_s = time.perf_counter() - start_s
     count = sum(each > 0 for each in seconds)
     return Rate(stage, sum(seconds) / elapsed_s, count, sum(seconds)) if count else None
 
 
-def _decoded_s(view: MelView | PcenView, quantizer: Quantizer, file: AnyPath) -> float:
+def _decoded_s(view: MelView | PcenView, file: AnyPath) -> float:
     """Seconds of audio decoded and quantised, from the beginning; 0 for a file that cannot be decoded."""
-    pieces, samples, spare = list[Floats32](), 0, room(view)
+    frames = 0
     try:
-        for piece in waveform_blocks(file, view.sample_rate_hz, lead=spare, read_as=""):
-            pieces.append(piece)
-            samples += len(piece) - spare
-            if samples >= MEASURED_S * view.sample_rate_hz:
+        for quantized in quantized_blocks(file, packed_view(view), read_as=""):
+            frames += len(quantized)
+            if frames >= view.frames(MEASURED_S):
                 break
-        for values in spectrogram_blocks(pieces, view):
-            quantizer.encode(values)
     except PipelineError:
         return 0.0
-    return samples / view.sample_rate_hz
+    return frames * view.hop / view.sample_rate_hz

@@ -10,13 +10,12 @@ from birdcache.figures import BLUE, GREY, ORANGE, figure
 from birdcache.params.tune import ChoiceParams, RangeParams
 from train.tune.search import Outcome, Search
 
-NAMES = {"macro_roc_auc": "macro ROC-AUC", "accuracy": "accuracy", "cmap": "cmAP", "loss": "validation loss"}
 COLUMNS = 3
 
 
 def draw(search: Search, outcomes: list[Outcome], best: Outcome, path: Path) -> None:
     """Draw the trials; failed ones have no merit and are only counted in the title."""
-    keys, merit = search.tune.keys, NAMES[search.tune.metric]
+    keys = search.tune.keys
     measured = [each for each in outcomes if each.merit is not None]
     rows = -(-(1 + len(keys)) // COLUMNS)
     columns = min(COLUMNS, 1 + len(keys))
@@ -31,7 +30,7 @@ def draw(search: Search, outcomes: list[Outcome], best: Outcome, path: Path) -> 
         for number, axis in enumerate(axes):
             axis.set_visible(number <= len(keys))
             if number % columns == 0:
-                axis.set_ylabel(f"{merit} on the fold")
+                axis.set_ylabel(f"{search.tune.metric} on the fold")
 
 
 def _draw_trials(axis: Any, measured: list[Outcome], best: Outcome, maximises: bool) -> None:

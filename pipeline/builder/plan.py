@@ -11,7 +11,8 @@ from birdcache.storage import AnyPath
 from cache.keys import content_key, part_bits, part_name
 from cache.part import SHARD, PartReader
 from cache.part_writer import FileFacts
-from cache.pool import Pool, PooledPart
+from cache.pool import PooledPart
+from cache.remote_pool import Pool
 from cache.shard import Layout
 
 

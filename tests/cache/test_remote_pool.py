@@ -22,10 +22,10 @@ from birdcache.storage import absolute, place, reaching, read_range
 from cache.keys import content_key
 from cache.part import SHARD
 from cache.part_writer import ROWS
-from cache.pool import LocalPool, Pool, PooledPart
+from cache.pool import LocalPool, PooledPart
 from cache.quantize import Quantizer
 from cache.remote_parts import NAME as ELSEWHERE
-from cache.remote_pool import RemotePool, open_pool
+from cache.remote_pool import Pool, RemotePool, open_pool
 from cache.shard import Layout
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store

@@ -1,13 +1,15 @@
 """Resolved members: everything that decides a member's training, in one file."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from birdcache.errors import TrainError
 from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.recipe import Member, Recipe
+from birdcache.params.sections import Section
 from birdcache.params.views import AnyView
 from cache import tables
 from cache.store import Store, open_named
@@ -15,11 +17,11 @@ from cache.tables import Col
 from train.model.weight_file import Origin
 from train.paths import MEMBERS, store_path
 
+Model = TypeVar("Model", bound=BaseModel)
 
-class ResolvedMember(BaseModel):
+
+class ResolvedMember(Section):
     """A member with its recipe (overrides applied), its view or views, and the digest of what it is trained on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     version: Literal[1] = 1
     name: str
@@ -39,13 +41,18 @@ class ResolvedMember(BaseModel):
 
 def read_member(name: str) -> ResolvedMember:
     """Read data/members/<name>.json; a TrainError if it is missing or not of this version."""
-    path = MEMBERS / f"{name}.json"
+    again = f"run `dvc repro member@{name}`", f"rebuild it with `dvc repro -f member@{name}`"
+    return read_json(ResolvedMember, MEMBERS / f"{name}.json", *again)
+
+
+def read_json(kind: type[Model], path: Path, if_missing: str, if_wrong: str) -> Model:
+    """Read a file that a stage wrote; a TrainError, with a way out, if it is missing or not of this version."""
     try:
-        return ResolvedMember.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise TrainError(f"{path}: is missing; run `dvc repro member@{name}`") from None
+        raise TrainError(f"{path}: is missing; {if_missing}") from None
     except ValidationError as error:
-        raise TrainError(f"{path}: {error.errors()[0]['msg']}; rebuild it with `dvc repro -f member@{name}`") from None
+        raise TrainError(f"{path}: {error.errors()[0]['msg']}; {if_wrong}") from None
 
 
 def joint_digest(stores: Sequence[Store]) -> str:

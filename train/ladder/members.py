@@ -5,13 +5,11 @@ So a changed key reaches exactly the runs that it concerns, as with `train.membe
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from birdcache.errors import TrainError, run_stage
+from birdcache.errors import run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from train.data.member import ResolvedMember, labelled_digest
+from train.data.member import ResolvedMember, labelled_digest, read_json
 from train.members import resolve, stores_of
 from train.paths import LADDER_MEMBERS
 
@@ -38,20 +36,9 @@ def resolve_run(run: str, params: Params) -> ResolvedMember:
 
 
 def read_run(run: str, seed: int) -> ResolvedMember:
-    """Read a resolved rung or ablation, to be trained with `seed`.
-
-    Raises
-    ------
-    TrainError
-        If its file is missing or not of this version.
-    """
-    path = member_path(run)
-    try:
-        member = ResolvedMember.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise TrainError(f"{path}: is missing; run `birdcache ladder`") from None
-    except ValidationError as error:
-        raise TrainError(f"{path}: {error.errors()[0]['msg']}; remove it and run `birdcache ladder`") from None
+    """Read a resolved rung or ablation, to be trained with `seed`; errors as of `read_json`."""
+    again = "run `birdcache ladder`", "remove it and run `birdcache ladder`"
+    member = read_json(ResolvedMember, member_path(run), *again)
     return member.model_copy(update={"recipe": member.recipe.model_copy(update={"seed": seed})})
 
 

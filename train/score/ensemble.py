@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from birdcache.arrays import Floats32
-from birdcache.errors import TrainError
 from birdcache.files import write_text
 from birdcache.params.sections import CalibrationKind, FittedOn
 from birdcache.predict.calibrator import Calibrator
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
+from train.data.member import read_json
 from train.score.blend import Blend, Kind
 
 ENSEMBLE = "ensemble"  # its name beside those of the members
@@ -78,16 +78,5 @@ def write_ensemble(path: Path, ensemble: Ensemble) -> None:
 
 
 def read_ensemble(path: Path) -> Ensemble:
-    """Read the file.
-
-    Raises
-    ------
-    TrainError
-        If it is missing or not of this version.
-    """
-    try:
-        return Ensemble.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise TrainError(f"{path}: is missing; run `dvc repro submit`") from None
-    except ValidationError as error:
-        raise TrainError(f"{path}: {error.errors()[0]['msg']}; write it again with `dvc repro -f submit`") from None
+    """Read the file; errors as of `read_json`."""
+    return read_json(Ensemble, path, "run `dvc repro submit`", "write it again with `dvc repro -f submit`")
