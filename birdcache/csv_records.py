@@ -27,12 +27,8 @@ TOO_LONG = f"its line holds more than {LONGEST_LINE:,} characters; is this a tab
 def read_records(path: AnyPath, bounds: Bounds, tabs: bool = False) -> Iterator[tuple[int, list[str] | str]]:
     """Each record with its row; in place of one that cannot be read, the rule that it breaks.
 
-    Raises
-    ------
-    PipelineError
-        If the file is missing, out of bounds or in another encoding.
-    StoreError
-        If it is remote and its service cannot be reached.
+    A PipelineError if the file is missing, out of bounds or in another encoding. A StoreError if it is remote and its
+    service cannot be reached.
     """
     bounds.check(path)
     try:

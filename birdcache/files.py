@@ -165,10 +165,7 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 def link(source: Path, target: Path) -> None:
     """Let `target` share the bytes of `source`: a hard link, else a symbolic link, else a copy.
 
-    Raises
-    ------
-    OSError
-        If there is no `source`, or not even a copy can be written.
+    An OSError if there is no `source`, or not even a copy can be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -41,12 +41,8 @@ def is_local(where: AnyPath) -> bool:
 def reaching(where: AnyPath) -> Iterator[None]:
     """Turn errors on the way to a remote place into a StoreError; those of a local disk stay as they are.
 
-    Raises
-    ------
-    StoreError
-        If the service does not answer or refuses.
-    FileNotFoundError
-        As it came: the service has answered, and there is no such file or bucket.
+    A StoreError if the service does not answer or refuses. A FileNotFoundError as it came: the service has answered,
+    and there is no such file or bucket.
     """
     try:
         yield

@@ -34,10 +34,7 @@ class CsvColumn:
     def typed(self, texts: pd.Series[str], where: str) -> pd.Series:
         """Convert a column of text.
 
-        Raises
-        ------
-        ValueError
-            If a cell is empty or no number, and must not be; `where` names the column.
+        A ValueError if a cell is empty or no number, and must not be; `where` names the column.
         """
         is_empty = texts == ""
         if is_empty.any() and not self.empty:
@@ -71,10 +68,7 @@ class CsvTable:
     def read(self, *wanted: str) -> pd.DataFrame:
         """Read these columns, or all of them if none is named; the file may hold others beside them.
 
-        Raises
-        ------
-        PipelineError
-            If the file is missing, lacks a column, or holds a cell of another type.
+        A PipelineError if the file is missing, lacks a column, or holds a cell of another type.
         """
         try:
             texts = pd.read_csv(self.path, dtype=str, keep_default_na=False, encoding="utf-8")

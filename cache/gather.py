@@ -87,10 +87,7 @@ class MappedReader:
     def copy(self, slices: Slices, out: QuantizedArray) -> None:
         """Copy slices to their places in `out` (B * T, M); other frames stay as they are.
 
-        Raises
-        ------
-        StoreError
-            If the bytes of a chunk, compared when it is first wanted, are not those that were written.
+        A StoreError if the bytes of a chunk, compared when it is first wanted, are not those that were written.
         """
         begin, chunks = time.perf_counter(), self._parts.chunks
         if self._is_cold:

@@ -24,10 +24,7 @@ class MappedParts:
     def __init__(self, folders: Sequence[Path], layout: Layout, index: Index) -> None:
         """Map every part.
 
-        Raises
-        ------
-        StoreError
-            If one is not laid out as it was written, or this process may not open so many files.
+        A StoreError if one is not laid out as it was written, or this process may not open so many files.
         """
         self.chunks = map_parts(folders, layout)
         self.files = [_mapping(chunks) for chunks in self.chunks]
@@ -46,10 +43,7 @@ class MappedParts:
     def check(self, part_R: Ints, chunk_R: Ints) -> int:
         """Compare chunks with their checksums, those that have not been; returns the number of bytes that it took.
 
-        Raises
-        ------
-        StoreError
-            If the bytes of one are not those that were written.
+        A StoreError if the bytes of one are not those that were written.
         """
         is_new = self.unchecked(part_R, chunk_R)
         new = {*zip(part_R[is_new].tolist(), chunk_R[is_new].tolist(), strict=True)}

@@ -88,10 +88,7 @@ class PartReader:
     def fetch(self) -> None:
         """Read the whole file at once: cheaper for a remote part of which most is wanted.
 
-        Raises
-        ------
-        StoreError
-            If it cannot be read.
+        A StoreError if it cannot be read.
         """
         try:
             self._content = self._read(0, self._shard_bytes)
@@ -107,10 +104,7 @@ class PartReader:
     def read_chunk(self, number: int) -> QuantizedArray:
         """Quantised values of one chunk: (512, M) read-only; rows behind the last frame hold fill. Any thread may ask.
 
-        Raises
-        ------
-        StoreError
-            If the file is missing, or its bytes are not those that were written.
+        A StoreError if the file is missing, or its bytes are not those that were written.
         """
         found = self._look_at(number)
         if isinstance(found, Corruption):
@@ -185,10 +179,7 @@ def map_chunks(folder: Path, layout: Layout) -> Any:
 def map_parts(folders: Sequence[Path], layout: Layout) -> list[Any]:
     """As `map_chunks`, for all parts of a store. Each takes one open file for as long as it is mapped.
 
-    Raises
-    ------
-    StoreError
-        If a part is damaged, or this process may not open so many files.
+    A StoreError if a part is damaged, or this process may not open so many files.
     """
     limits, wanted = resource.getrlimit(resource.RLIMIT_NOFILE), len(folders) + SPARE_FILES
     soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in limits)

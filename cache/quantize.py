@@ -19,10 +19,7 @@ QuantizedArray = npt.NDArray[np.float16] | Bytes
 class Quantizer:
     """Values <-> quantised values. `low` and `high` bound the values; uint8 rounds to a step of (high - low) / 254.
 
-    Raises
-    ------
-    ValueError
-        If float16 cannot hold values up to `high`.
+    A ValueError if float16 cannot hold values up to `high`.
     """
 
     dtype: Literal["float16", "uint8"]

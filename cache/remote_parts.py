@@ -27,10 +27,7 @@ def write_places(store: Path, places: Mapping[str, AnyPath]) -> None:
 def part_places(store: Path) -> dict[str, UPath]:
     """The folder of each part that does not lie in the store.
 
-    Raises
-    ------
-    StoreError
-        If the note is damaged, or nothing that is installed opens such URLs.
+    A StoreError if the note is damaged, or nothing that is installed opens such URLs.
     """
     path = store / NAME
     try:
@@ -44,10 +41,7 @@ def part_places(store: Path) -> dict[str, UPath]:
 def remote_sizes(places: Mapping[str, UPath]) -> dict[str, int]:
     """Size of each file below the folders' common parents, by path; one listing each instead of a request a file.
 
-    Raises
-    ------
-    StoreError
-        If a service cannot be reached; a bucket that is gone has no files.
+    A StoreError if a service cannot be reached; a bucket that is gone has no files.
     """
     sizes: dict[str, int] = {}
     for parent in {str(where.parent): where.parent for where in places.values()}.values():

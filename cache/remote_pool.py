@@ -51,10 +51,7 @@ class RemotePool:
     def _look_at(self, folder: Any) -> list[PooledPart]:
         """The finished parts in a folder and below it; those whose files have the right sizes are known from now on.
 
-        Raises
-        ------
-        StoreError
-            If the pool cannot be reached, or there is no such bucket.
+        A StoreError if the pool cannot be reached, or there is no such bucket.
         """
         try:
             with reaching(self._root):
@@ -82,10 +79,7 @@ class RemotePool:
     def publish(self, part_writer: PartWriter) -> PooledPart:
         """As `LocalPool.publish`: upload shard and metadata, then the list that makes them a part.
 
-        Raises
-        ------
-        StoreError
-            If the pool cannot be reached, or there is no such bucket.
+        A StoreError if the pool cannot be reached, or there is no such bucket.
         """
         files = part_writer.finish()
         found = self.find(part_writer.keys)

@@ -161,10 +161,7 @@ class Store:
 def open_named(path: Path, view: ViewParams | StoredView | None = None) -> Store:
     """Open a store, if it is the one that stage `spectrograms` left; arguments as of `Store`.
 
-    Raises
-    ------
-    StoreError
-        As `Store`; or if its digest is not the one in its `digest_file`.
+    A StoreError as `Store`; or if its digest is not the one in its `digest_file`.
     """
     store, named = Store(path, view), digest_file(path)
     if not named.is_file() or named.read_bytes() != f"{store.digest}\n".encode():

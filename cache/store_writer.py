@@ -35,10 +35,7 @@ def commit_store(target: Path, view: StoredView, digest: str, quantizer: Quantiz
     The store is put together beside its place and renamed into it, and an old one is renamed away before it is
     removed: at any moment `target` is a whole store or is not there.
 
-    Raises
-    ------
-    OSError
-        If the disk refuses; an old store is then still in its place, and nothing is left of the new one.
+    An OSError if the disk refuses; an old store is then still in its place, and nothing is left of the new one.
     """
     building, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for leftover in (building, old):

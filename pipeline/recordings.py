@@ -110,10 +110,7 @@ def windows_table(
 ) -> pd.DataFrame:
     """The windows that teach and lie in usable soundscapes, without those that do not, which are counted in a warning.
 
-    Raises
-    ------
-    PipelineError
-        If a soundscape, or one that holds the same sound, is among those of the exam.
+    A PipelineError if a soundscape, or one that holds the same sound, is among those of the exam.
     """
     name, usable = windows[Col.SOUNDSCAPE], soundscapes[soundscapes[Col.CODE] == ""].set_index(Col.SOUNDSCAPE)
     judges = usable.loc[usable.index.isin(exam[Col.SOUNDSCAPE]), Col.SOUND]
@@ -143,10 +140,7 @@ def usable_recordings(
     A secondary label that nothing teaches, no label or annotation of a usable recording and none `heard` in a window,
     or that is the recording's own label, is left out.
 
-    Raises
-    ------
-    PipelineError
-        If no recording is usable.
+    A PipelineError if no recording is usable.
     """
     usable = recordings[recordings[Col.CODE] == ""].reset_index(drop=True)
     if usable.empty:

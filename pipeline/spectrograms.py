@@ -73,10 +73,7 @@ def pool_root(configured: str) -> AnyPath:
 def read_sources(table: CsvTable) -> list[Source]:
     """Rows of `tables.AUDIO` or `tables.SOUNDSCAPES`, each content once.
 
-    Raises
-    ------
-    PipelineError
-        If it is not as stage `recordings` has written it.
+    A PipelineError if it is not as stage `recordings` has written it.
     """
     rows = table.read(Col.SHA256, Col.PATH, Col.DURATION_S, Col.READ_AS).drop_duplicates(Col.SHA256)
     is_good = rows[Col.SHA256].str.fullmatch("[0-9a-f]{64}") & rows[Col.DURATION_S].between(0, LONGEST_S)
@@ -101,12 +98,8 @@ def build_store(
     With `silence`, silent recordings are taken and named: rows of a submission are asked for them too, but nothing is
     to be learnt from them.
 
-    Raises
-    ------
-    PipelineError
-        If there are sources and not one of them can be decoded.
-    StoreError
-        If another process is building this store, or the disk refuses.
+    A PipelineError if there are sources and not one of them can be decoded. A StoreError if another process is building
+    this store, or the disk refuses.
     """
     with writing(target), replacing(target, sweep_after), building(builder.root, builder.sweep):
         parts, bad = builder.build(sources, what, partial(write_plan_root, builder.root, target), silence)

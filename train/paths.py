@@ -21,13 +21,7 @@ def store_path(view: str, soundscapes: bool = False) -> Path:
 
 
 def split_run(key: str, example: str = "base-0") -> tuple[str, int]:
-    """'base-0' -> ('base', 0): a member and its fold, or a rung or ablation of the ladder and its seed.
-
-    Raises
-    ------
-    TrainError
-        If it has no such form.
-    """
+    """'base-0' -> ('base', 0): a member and fold, or a run of the ladder and its seed; a TrainError for other forms."""
     name, _, number = key.rpartition("-")
     if not name or not (number.isascii() and number.isdigit()):
         raise TrainError(f"{key!r}: must be a name, a hyphen and a number, such as {example}")

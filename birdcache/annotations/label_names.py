@@ -32,10 +32,7 @@ class LabelNames:
     def label_of(self, cell: str) -> str:
         """The label that a cell means: itself if it is one, else the one of that name, else itself as a new one.
 
-        Raises
-        ------
-        LookupError
-            If it may mean several, or differs from one by case alone; its text is a rule with a way out.
+        A LookupError if it may mean several, or differs from one by case alone; its text is a rule with a way out.
         """
         if cell in self._labels or not cell:
             return cell

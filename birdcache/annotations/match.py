@@ -48,10 +48,7 @@ class Files:
     def find(self, *texts: str, hint: str = WAY_OUT) -> tuple[str, str]:
         """Name and path of the recording that a table calls so, by the first of the texts that names a single one.
 
-        Raises
-        ------
-        LookupError
-            If there is none, or more than one (`AmbiguousError`); its text is a rule with a way out.
+        A LookupError if there is none, or more than one (`AmbiguousError`); its text is a rule with a way out.
         """
         found = {text: self._called(text) for text in texts}
         if not any(found.values()):  # they may have been converted since

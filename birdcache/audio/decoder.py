@@ -249,10 +249,7 @@ def decoder(limits: Limits = LIMITS) -> Decoder:
 def with_second_try(action: Callable[[], T]) -> T:
     """Run `action`, which decodes a file, and once more with a fresh process if its process ended over it.
 
-    Raises
-    ------
-    RejectedAudio
-        From the second try, or from the first if its process was not to blame.
+    A RejectedAudio from the second try, or from the first if its process was not to blame.
     """
     try:
         return action()

@@ -176,12 +176,8 @@ def sound_sha256(
 def fetched(path: AnyPath) -> Iterator[Path]:
     """The file on this machine: itself, or a temporary copy of a remote one, fetched whole and once.
 
-    Raises
-    ------
-    RejectedAudio
-        If there is no such remote file.
-    StoreError
-        If its service cannot be reached: that is no fault of the file, which must not be left out for it.
+    A RejectedAudio if there is no such remote file. A StoreError if its service cannot be reached: that is no fault of
+    the file, which must not be left out for it.
     """
     if isinstance(path, Path):
         yield path

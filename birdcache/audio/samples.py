@@ -15,13 +15,7 @@ class SampleCheck:
     """Checks the blocks of one recording as they are decoded, at its own rate; what fails raises `RejectedAudio`."""
 
     def __init__(self, promised: int, silence: bool = False) -> None:
-        """A check.
-
-        Parameters
-        ----------
-        promised : samples that must come.
-        silence : whether it may be silent.
-        """
+        """A check of so many samples as were promised, which may be silent or not."""
         self._promised, self._silence = promised, silence
         self._decoded, self._lowest, self._highest = 0, math.inf, -math.inf
 

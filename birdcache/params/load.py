@@ -29,13 +29,7 @@ DEFAULT_PATH = Path("params.yaml")
 
 
 def load(path: Path = DEFAULT_PATH) -> Params:
-    """Read and check a params file.
-
-    Raises
-    ------
-    ParamsError
-        If the file is missing, is not YAML, or breaks any rule; all problems are listed at once.
-    """
+    """Read and check a params file; a ParamsError lists all problems at once: missing, no YAML, or broken rules."""
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ParamsError(f"{path}: must hold sections (demo, data, views, ...); run `birdcache init --demo`")

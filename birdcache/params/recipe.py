@@ -219,10 +219,7 @@ def resolve_recipe(recipe: Recipe, override: Mapping[str, Any]) -> Recipe:
 def completed(name: str, recipes: Mapping[str, Any]) -> Any:
     """A recipe as it stands in a params file; one with a `base` is completed by the recipe whose keys it changes.
 
-    Raises
-    ------
-    ValueError
-        If the base is unknown or has a base itself.
+    A ValueError if the base is unknown or has a base itself.
     """
     recipe = recipes[name]
     if not is_derived(recipe):

@@ -27,10 +27,7 @@ def ensemble_for_export(export: ExportParams) -> trained.LoadedEnsemble:
 def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:
     """The ensemble of the chosen members and folds, without those of weight 0; the weights add up to 1.
 
-    Raises
-    ------
-    CommandError
-        If its blend needs the windows of all files at once, or no member or fold is left.
+    A CommandError if its blend needs the windows of all files at once, or no member or fold is left.
     """
     if ensemble.kind == "rank":
         raise CommandError(

@@ -71,10 +71,7 @@ def measure(
 ) -> Measurement:
     """Predict each file on one core; time is that of this process and its decoder, however busy the machine is.
 
-    Raises
-    ------
-    RejectedAudio
-        If a file can no longer be read.
+    A RejectedAudio if a file can no longer be read.
     """
     finals, sound_s, core_s = [], 0.0, 0.0
     for number, path in enumerate(files):

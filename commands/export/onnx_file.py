@@ -26,10 +26,7 @@ QUANTISED = ("Conv", "MatMul", "Gemm")
 def export_graph(graph: EnsembleGraph, path: Path) -> None:
     """Write the graph; its batch size is dynamic, all other axes are fixed.
 
-    Raises
-    ------
-    CommandError
-        If torch cannot export it, or it needs an operator that some runtimes lack.
+    A CommandError if torch cannot export it, or it needs an operator that some runtimes lack.
     """
     graph.eval()
     rows = tuple(torch.zeros(2, each.samples) for each in graph.inputs)

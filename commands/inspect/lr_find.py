@@ -20,10 +20,7 @@ FOLDER = Path("reports/lr_find")
 def run(arguments: argparse.Namespace) -> None:
     """Run the test; print the suggestion; write reports/lr_find/<member>.png and .csv. No weights are kept.
 
-    Raises
-    ------
-    CommandError
-        If the range is empty, or the member or the fold does not exist.
+    A CommandError if the range is empty, or the member or the fold does not exist.
     """
     if not 0 < arguments.lowest < arguments.highest or arguments.steps < 10:
         raise CommandError(

@@ -12,10 +12,7 @@ from train.paths import MEMBERS, store_path
 def split_of(name: str, fold: int | None) -> TrainingSplit:
     """Open the training data of member `name` with a fold held out; None is the first fold of folds.train.
 
-    Raises
-    ------
-    CommandError
-        If there is no such member or fold, or a stage before training has to run first.
+    A CommandError if there is no such member or fold, or a stage before training has to run first.
     """
     loaded = parameters.load()
     if name not in loaded.members:

@@ -75,10 +75,7 @@ class Decoding:
 def plan_decoding(stages: Sequence[StagePlan], params: Params) -> Decoding:
     """Plan the decoding of all stages `spectrograms@<view>` that run or may run; there are some.
 
-    Raises
-    ------
-    PipelineError
-        If a view is impossible, or the data set cannot be read: `dvc repro` would fail in the same way.
+    A PipelineError if a view is impossible, or the data set cannot be read: `dvc repro` would fail in the same way.
     """
     states = {plan.stage: plan.state for plan in stages}
     runs = [name for name, state in states.items() if state in ("runs", "may run")]
@@ -172,12 +169,7 @@ def _view_cost(
 
 
 def measured_rate(stage: str, builder: Builder, files: Sequence[AnyPath]) -> Rate | None:
-    """Measure the speed of one thread on the starts of some recordings, after a warm-up with the first.
-
-    Returns
-    -------
-    None if there are no files, or none can be decoded.
-    """
+    """Measure one thread on the starts of some recordings, after a warm-up with the first; None if none decodes."""
     if isinstance(view := builder.view, StoredEmbedding):
         return None
     with threadpool_limits(1):

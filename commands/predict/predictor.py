@@ -111,12 +111,7 @@ def score_file(
 ) -> FileScores:
     """Score a file's windows by each member, as the mean over its models; features are of each member's first model.
 
-    Raises
-    ------
-    RejectedAudio
-        If the file cannot be read.
-    TrainError
-        If a model gives anything but scores for it.
+    A RejectedAudio if the file cannot be read. A TrainError if a model gives anything but scores for it.
     """
     file, cutting = OneFile(path, scratch, loaded.device, silence), loaded.ensemble.cutting
     per_member = []

@@ -92,10 +92,7 @@ def load_ensemble(
 def find_models(folder: Path) -> tuple[ModelFolders, list[str]]:
     """Find the folders of all trained models in a folder and below it, by member and fold, and their labels.
 
-    Raises
-    ------
-    CommandError
-        If there is none, if their labels differ, or if two are of one member and fold.
+    A CommandError if there is none, if their labels differ, or if two are of one member and fold.
     """
     folders = sorted(path.parent for path in folder.rglob(SIDECAR))
     if not folders:

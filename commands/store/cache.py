@@ -20,10 +20,7 @@ from pipeline.spectrograms import CACHE, pool_root
 def run(arguments: argparse.Namespace) -> None:
     """Print which parts are kept and which are not needed; free the latter after a confirmation.
 
-    Raises
-    ------
-    StoreError
-        If a build is writing to the pool, it cannot be reached, or one of its gc roots is corrupted.
+    A StoreError if a build is writing to the pool, it cannot be reached, or one of its gc roots is corrupted.
     """
     params = parameters.load()
     root = pool_root(params.machine.pool)

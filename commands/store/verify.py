@@ -31,10 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
 def chosen_stores(wanted: str | None) -> dict[Path, ViewParams | None]:
     """Stores to check and their expected views: all stores, the two of one view, or the one at a path.
 
-    Raises
-    ------
-    CommandError
-        If `wanted` is neither a view of params.yaml nor a folder.
+    A CommandError if `wanted` is neither a view of params.yaml nor a folder.
     """
     if wanted is not None and Path(wanted).is_dir():
         return {Path(wanted): None}

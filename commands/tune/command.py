@@ -27,10 +27,7 @@ JOURNALS, REPORTS = Path(".birdcache/tune"), Path("reports/tune")
 def run(arguments: argparse.Namespace) -> None:
     """Search until the requested number of trials is reached; write reports/tune/<member>.csv and .png.
 
-    Raises
-    ------
-    CommandError
-        If there is nothing to search, a value does not suit the member, or no trial finishes.
+    A CommandError if there is nothing to search, a value does not suit the member, or no trial finishes.
     """
     search = search_of(parameters.load(), arguments)
     with open_study(journal_path(JOURNALS, search), search.maximises, search.pruner) as study:

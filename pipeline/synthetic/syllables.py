@@ -66,12 +66,7 @@ def at(syllable: Syllable, start_s: float, level_db: float = 0.0) -> Syllable:
 
 
 def render_songs(songs: Sequence[Song], samples: int, rng: np.random.Generator) -> Waveform:
-    """The sound of one bird, dry and close by.
-
-    Returns
-    -------
-    (S,) float32 of length `samples`; what sings on after it is cut off.
-    """
+    """The sound of one bird, dry and close by: (S,) float32 of length `samples`; what sings on after it is cut off."""
     waveform = np.zeros(samples, np.float32)
     for song in songs:
         for syllable in song.syllables:

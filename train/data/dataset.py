@@ -68,10 +68,7 @@ def open_dataset(
 ) -> Dataset:
     """Open a member's recordings, and its soundscapes if windows of them are labelled, or on request.
 
-    Raises
-    ------
-    TrainError
-        If a store was rebuilt after the member was resolved, or holds none of the recordings.
+    A TrainError if a store was rebuilt after the member was resolved, or holds none of the recordings.
     """
     stores = open_stores(member)
     examples, folds = read_examples(stores[0], read_labels())
@@ -104,10 +101,7 @@ def open_soundscapes(
 ) -> OpenStores:
     """Open the soundscapes of a member's views; `is_named` as by stages that depend on the stores' digests.
 
-    Raises
-    ------
-    StoreError
-        If a store is not of its view.
+    A StoreError if a store is not of its view.
     """
     stores = _stores(names, view, soundscapes=True, is_named=is_named)
     return OpenStores(stores, *open_multi_view(stores, device, machine))

@@ -173,10 +173,7 @@ def read_labels() -> list[str]:
 def read_examples(store: Store, labels: list[str]) -> tuple[Examples, Ints]:
     """All recordings that the store holds, and the fold of each (-1: in training always).
 
-    Raises
-    ------
-    TrainError
-        If the store holds none of the recordings.
+    A TrainError if the store holds none of the recordings.
     """
     table = tables.RECORDINGS.read(Col.RECORDING, Col.LABEL, Col.SECONDARY, Col.RATING, Col.SHA256, Col.SOURCE)
     folds = tables.FOLDS.read(Col.RECORDING, Col.FOLD).set_index(Col.RECORDING)[Col.FOLD]

@@ -210,10 +210,8 @@ def open_frames(store: Store, device: torch.device, machine: MachineParams) -> t
 
     What this process has open already is used again, so that no store lies twice in a device's memory.
 
-    Raises
-    ------
-    TrainError
-        If placement `host` is asked for a store that cannot be mapped, or `device` for one that is larger than a GPU.
+    A TrainError if placement `host` is asked for a store that cannot be mapped, or `device` for one that is larger than
+    a GPU.
     """
     key = (str(store.path), store.digest, str(device), machine.placement, str(machine.stream_gb))
     if (opened := _OPENED.get(key)) is not None:

@@ -61,10 +61,7 @@ def open_multi_view(stores: Sequence[Store], device: torch.device, machine: Mach
 def rows_beside(first: Store, other: Store) -> Ints:
     """(N,) row of each of the first store's recordings in another one, -1 where it is missing.
 
-    Raises
-    ------
-    TrainError
-        If a recording has another number of frames there: then its frames mean other times.
+    A TrainError if a recording has another number of frames there: then its frames mean other times.
     """
     row_N = other.rows_of(first.audio_sha256)
     differ = np.flatnonzero((row_N >= 0) & (other.frames[row_N] != first.frames))

@@ -85,10 +85,7 @@ class CheckpointFolder:
     def held(self) -> Iterator[None]:
         """Lock out other processes, and remove unfinished files of a killed one.
 
-        Raises
-        ------
-        TrainError
-            If another process trains with these checkpoints, or the folder cannot be written.
+        A TrainError if another process trains with these checkpoints, or the folder cannot be written.
         """
         with self._lock_file() as file:
             if not lock(file):
@@ -116,10 +113,7 @@ class CheckpointFolder:
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint, then remove the oldest ones.
 
-        Raises
-        ------
-        OSError
-            If it cannot be written, or reads back as other bytes; earlier checkpoints are kept.
+        An OSError if it cannot be written, or reads back as other bytes; earlier checkpoints are kept.
         """
         name = f"{max(self._numbers(), default=0) + 1:06d}"
         sha256 = {file: sha256_hex(content) for file, content in checkpoint.files.items()}
@@ -143,10 +137,7 @@ class CheckpointFolder:
     def newest(self) -> tuple[Path, Checkpoint] | None:
         """The newest intact checkpoint. Corrupted ones are named, and renamed to `damaged-...`.
 
-        Raises
-        ------
-        TrainError
-            If it is of another training, or of another version of the project.
+        A TrainError if it is of another training, or of another version of the project.
         """
         for number in reversed(self._numbers()):
             folder = self.path / f"{number:06d}"
@@ -180,12 +171,7 @@ class CheckpointFolder:
 def read_record(folder: Path) -> dict[str, Any]:
     """Read a checkpoint's `checkpoint.json`.
 
-    Raises
-    ------
-    CorruptedError
-        If it is not as it was written.
-    TrainError
-        If it is of another version of the project.
+    A CorruptedError if it is not as it was written. A TrainError if it is of another version of the project.
     """
     path = folder / RECORD
     try:

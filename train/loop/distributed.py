@@ -47,10 +47,7 @@ class Ranks(Worker):
     def check_batch(self, batch_size: int) -> None:
         """Refuse a batch that does not come apart into equal shares of two clips or more.
 
-        Raises
-        ------
-        TrainError
-            Since the processes' gradients would differ in weight, or batch norm have a single clip.
+        A TrainError, since the processes' gradients would differ in weight, or batch norm would see a single clip.
         """
         if batch_size % self.world or batch_size < 2 * self.world:
             raise TrainError(

@@ -61,11 +61,8 @@ class DivergenceCheck:
     def check(self) -> None:
         """Check all losses since the last check.
 
-        Raises
-        ------
-        TrainError
-            If one is infinite or NaN: the step before it broke the weights, or its own batch is broken; or if a loss
-            scaler skips every step.
+        A TrainError if one is infinite or NaN: the step before it broke the weights, or its own batch is broken; or if
+        a loss scaler skips every step.
         """
         if self._unchecked and (scale := self._scale()) is not None:
             self._unchecked = []

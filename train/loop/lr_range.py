@@ -31,10 +31,7 @@ class RangeTest:
     def steepest(self) -> int:
         """The step at which the smoothed loss falls fastest per decade of the rate, on the way to its minimum.
 
-        Raises
-        ------
-        TrainError
-            If the loss does not fall.
+        A TrainError if the loss does not fall.
         """
         lowest = int(self.smoothed.argmin())
         if lowest == 0:

@@ -69,10 +69,7 @@ class Saver:
     def resuming(self, trainer: Resumable) -> Iterator[None]:
         """Resume from the newest checkpoint, and handle signals.
 
-        Raises
-        ------
-        TrainError
-            If another process runs this training, or the checkpoints are of another one.
+        A TrainError if another process runs this training, or the checkpoints are of another one.
         """
         with self.folder.held() if self._ranks.leads else nullcontext():
             self._resume(trainer)
@@ -98,10 +95,7 @@ class Saver:
     def interruptible(self, trainer: Resumable, work: Callable[[], T]) -> T:
         """Do work that does not change the training; a signal to a single process stops it at once.
 
-        Raises
-        ------
-        StoppedError
-            If a signal came.
+        A StoppedError if a signal came.
         """
         if self._ranks.world > 1:
             return work()

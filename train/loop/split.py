@@ -119,13 +119,7 @@ def open_split(
 
 
 def split_dataset(dataset: Dataset, fold: int, device: torch.device, ranks: Ranks) -> TrainingSplit:
-    """Split recordings by fold, and print where their frames are read from.
-
-    Raises
-    ------
-    TrainError
-        As by `check_split` and `check_windows`.
-    """
+    """Split recordings by fold, and print where their frames are read; errors of `check_split`, `check_windows`."""
     trained, validated = dataset.split(fold)
     check_split(dataset.member.name, fold, trained, validated, dataset.member.recipe)
     print(dataset.placement)

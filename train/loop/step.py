@@ -120,10 +120,7 @@ class TrainingStep:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors, in host memory, and numbers for `resume`; all of several processes must call it.
 
-        Raises
-        ------
-        TrainError
-            If a weight is not finite: nothing to resume from.
+        A TrainError if a weight is not finite: nothing to resume from.
         """
         self._check_weights()
         tensors: dict[str, Tensor] = {}

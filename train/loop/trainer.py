@@ -69,10 +69,7 @@ class Trainer:
         Ends early after `patience` epochs without a better one; the schedule of the learning rate is as if it did not.
         `advance` counts the clips trained on or scored, of all processes.
 
-        Raises
-        ------
-        TrainError
-            If an epoch has no batch, the loss is not finite, or the saver stops the training.
+        A TrainError if an epoch has no batch, the loss is not finite, or the saver stops the training.
         """
         if not len(self._batches):
             raise TrainError(
@@ -90,10 +87,7 @@ class Trainer:
     def checkpoint(self) -> Checkpoint:
         """The state that `resume` continues from; all of several processes must call it.
 
-        Raises
-        ------
-        TrainError
-            If the loss is not finite.
+        A TrainError if the loss is not finite.
         """
         self._divergence.check()
         tensors, numbers = self.training_step.state()

@@ -90,10 +90,7 @@ def without_padding(features: Any, images_BCMT: Tensor, padding: Size, rows: int
 def fit(name: str, clips: Clips, channels: int) -> Fit:
     """The first way in which a backbone takes clips: as they are, padded, or padded and made for this size.
 
-    Raises
-    ------
-    TrainError
-        If there is none, with sizes that it would take.
+    A TrainError if there is none, with sizes that it would take.
     """
     found = _fit(name, clips.size, channels)
     if isinstance(found, str):

@@ -123,10 +123,7 @@ def read_tensors(path: Path, where: str) -> dict[str, Tensor]:
 
     Those in dictionaries of a checkpoint have names such as `state_dict.conv.weight`.
 
-    Raises
-    ------
-    TrainError
-        If the file is neither, or holds more than data.
+    A TrainError if the file is neither, or holds more than data.
     """
     with path.open("rb") as file:
         begin = file.read(64)

@@ -80,13 +80,7 @@ def read_sidecar(folder: Path) -> Sidecar:
 
 
 def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) -> Classifier:
-    """Load a trained model for inference.
-
-    Raises
-    ------
-    TrainError
-        If the weights are missing, damaged, or do not fit the architecture.
-    """
+    """Load a trained model for inference; a TrainError if its weights are missing, damaged, or of another network."""
     path = folder / f"{kind}.safetensors"
     content = path.read_bytes() if path.is_file() else b""
     if sha256_hex(content) != sidecar.sha256.get(kind):
@@ -107,10 +101,7 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
 def mean_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Mean of state dicts of one architecture, in the type of the last; integers as in the last.
 
-    Raises
-    ------
-    TrainError
-        If they hold other tensors than each other.
+    A TrainError if they hold other tensors than each other.
     """
     last = states[-1]
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
@@ -132,13 +123,7 @@ def mean_bytes(contents: Collection[bytes]) -> bytes:
 
 
 def read_fold_soup(folders: Sequence[Path], device: torch.device) -> tuple[Sidecar, Classifier]:
-    """One model of a member's folds, and the sidecar of the last of them.
-
-    Raises
-    ------
-    TrainError
-        If weights are missing, or not of one architecture.
-    """
+    """One model of a member's folds, and the last one's sidecar; a TrainError if weights are missing or differ."""
     sidecars = [read_sidecar(folder) for folder in folders]
     cpu = torch.device("cpu")
     models = [

@@ -19,13 +19,7 @@ WHY = "why"  # attribute of a trial that has failed; one that was cut off has no
 
 @contextmanager
 def open_study(path: Path, maximise: bool, pruner: BasePruner) -> Iterator[Study]:
-    """Open the study in a file, or begin it; trials cut off by a kill are marked as failed.
-
-    Raises
-    ------
-    TrainError
-        If another process has it open.
-    """
+    """Open or begin the study in a file; trials that a kill cut off have failed; a TrainError if another one has it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:

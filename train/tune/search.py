@@ -104,13 +104,7 @@ class Search:
         return all(holds(space, self.standing[key]) for key, space in self.tune.keys.items())
 
     def check(self) -> None:
-        """See that the metric can be measured at all.
-
-        Raises
-        ------
-        TrainError
-            If the fold's recordings, or the labelled windows of its soundscapes, do not allow it.
-        """
+        """See that the metric can be measured; a TrainError if the fold's recordings or windows do not allow it."""
         validated, judged = self.split.validated, self.split.judged
         blank_NK = np.zeros((len(validated), validated.classes), np.float32)
         measured = {"loss": 0.0, **recording_metrics(validated.primary, validated.unjudged, blank_NK)}
