@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from birdcache.files import checksummed_json, file_sha256, naming, verified_json
@@ -84,11 +83,9 @@ class PartWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._writer.close()
         finally:  # a full disk refuses what is still to be flushed, too
-            if error is not None or not self.keys:
+            if kind is not None or not self.keys:
                 shutil.rmtree(self.folder, ignore_errors=True)

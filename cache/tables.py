@@ -60,11 +60,8 @@ class Col:
     WEIGHT = "weight"
 
 
-NAMES = {
-    Col.SCIENTIFIC_NAME: CsvColumn("text", empty="not in the taxonomy"),
-    Col.COMMON_NAME: CsvColumn("text", empty="not in the taxonomy"),
-    Col.CLASS_NAME: CsvColumn("text", empty="not in the taxonomy"),
-}
+NAMED = CsvColumn("text", empty="not in the taxonomy")
+NAMES = {Col.SCIENTIFIC_NAME: NAMED, Col.COMMON_NAME: NAMED, Col.CLASS_NAME: NAMED}
 
 RECORDINGS = CsvTable(
     DATA / "tables" / "recordings.csv",

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -173,7 +174,7 @@ def run_together(work: Callable[[Ranks], None], machine: MachineParams, kind: to
         context = start_processes(_one_process, arguments, count, join=False)  # type: ignore[no-untyped-call]
         signals: list[str] = []
         try:
-            with _forwarding_signals(context.processes, signals):
+            with handling_signals(partial(_forward, context.processes, signals)):
                 while not context.join():
                     pass
         except ProcessExitedException as error:
@@ -196,25 +197,26 @@ def _warn_of_unlike_gpus(count: int, kind: torch.device) -> None:
 
 
 @contextmanager
-def _forwarding_signals(processes: Sequence[Any], received: list[str]) -> Iterator[None]:
-    """Forward signals as SIGTERM, so that trainings save; a second Ctrl-C ends all. Appends names to `received`."""
-
-    def forward(number: int, _: FrameType | None) -> None:
-        received.append(signal.Signals(number).name)
-        if received.count(signal.SIGINT.name) > 1:
-            raise KeyboardInterrupt
-        for process in processes:
-            process.terminate()
-
+def handling_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle those signals that this process was not told to ignore, as a shell tells its background jobs."""
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
-    handled = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    handled = [number for number, own in before.items() if own is not signal.SIG_IGN]
     for number in handled:
-        signal.signal(number, forward)
+        signal.signal(number, handler)
     try:
         yield
     finally:
         for number in handled:
             signal.signal(number, before[number])
+
+
+def _forward(processes: Sequence[Any], received: list[str], number: int, _: FrameType | None) -> None:
+    """Forward a signal as SIGTERM, so that trainings save; a second Ctrl-C ends all. Appends its name to `received`."""
+    received.append(signal.Signals(number).name)
+    if received.count(signal.SIGINT.name) > 1:
+        raise KeyboardInterrupt
+    for process in processes:
+        process.terminate()
 
 
 def processes(machine: MachineParams, kind: torch.device) -> int:

@@ -16,7 +16,7 @@ import torch
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
 from train.loop.checkpoint import RECORD, Checkpoint, CheckpointFolder, CorruptedError, key_of, read_record
-from train.loop.distributed import SIGNALS, Ranks
+from train.loop.distributed import Ranks, handling_signals
 
 AGREE_EVERY = 10  # steps of several processes; each time they wait for each other and for the device
 T = TypeVar("T")
@@ -73,14 +73,9 @@ class Saver:
         """
         with self.folder.held() if self._ranks.leads else nullcontext():
             self._resume(trainer)
-            before = {number: signal.getsignal(number) or signal.SIG_DFL for number in self._handled()}
-            for number in before:
-                signal.signal(number, self._on_signal)
-            try:
+            is_main = threading.current_thread() is threading.main_thread()  # signals come to no other
+            with handling_signals(self._on_signal) if is_main else nullcontext():
                 yield
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
 
     def after_step(self, trainer: Resumable) -> None:
         """Save if it is due; if a signal came, save and stop the training by a StoppedError."""
@@ -163,12 +158,6 @@ class Saver:
         if self._signal:
             return STOP
         return SAVE if time.monotonic() - self._saved_at >= self._every_s else NOTHING
-
-    def _handled(self) -> list[signal.Signals]:
-        """The signals that this process was not told to ignore, as a shell tells its background jobs."""
-        if threading.current_thread() is not threading.main_thread():
-            return []
-        return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         """Remember the signal. A second Ctrl-C ends the process at once; SIGTERM may arrive more than once."""

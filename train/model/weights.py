@@ -1,17 +1,8 @@
 """Trained weights as safetensors, their sidecar `model.json` (labels, member, recipe, view, digests), and soups.
 
-A soup is one model whose weights are the mean of several models' weights. `weights: soup` of a recipe averages the last
-epochs of one training, which lie in one valley of the loss, as in stochastic weight averaging (SWA, Izmailov et al.
-2018). SWA keeps the learning rate constant or cyclic and so gathers models that differ; at the end of a cosine, epochs
-differ little and their mean gains little.
-
-`ensemble.fold_soup` averages the folds of a member, the uniform soup of Wortsman et al. 2022. They average fine-tunings
-of one pretrained model, which share a valley, and add a model only if it helps (the greedy soup); trainings from
-different random weights share no valley, and their mean is usually poor.
-
-The running mean and variance of batch norm are averaged like weights. SWA recomputes them by a pass over the training
-data, since the averaged network has other activations; for neighbouring epochs the difference is small, for folds it is
-one more reason why their soup may be poor. Integers (counts of batches) are those of the last model.
+A soup is one model whose weights are the mean of several models' weights; docs/inference.md says when it is any good.
+The running mean and variance of batch norm are averaged like weights; integers (counts of batches) are those of the
+last model.
 """
 
 import json
