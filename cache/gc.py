@@ -21,12 +21,12 @@ from fsspec.implementations.local import LocalFileSystem
 from birdcache.errors import StoreError
 from birdcache.files import canonical_json, sha256_hex, sweep_temporary, write_durably
 from birdcache.storage import AnyPath, reaching
+from cache.locks import is_read_only, modes_of
 from cache.manifest import NAME as MANIFEST
 from cache.part import SHARD
 from cache.part_writer import ROWS, unpack_rows
 from cache.pool import DIGEST_DIGITS, PooledPart, discard
 from cache.remote_parts import part_places
-from cache.sharing import is_read_only, modes_of
 
 ROOTS = "stores"  # folder in the pool
 VIEW = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS}}}")

@@ -1,6 +1,8 @@
 """Locks on writing: one build at a time to a store; to a local pool all builds, or `birdcache cache gc` alone.
 
-A lock ends with the process that holds it, however that ends. A remote pool has none.
+A lock ends with the process that holds it, however that ends. A remote pool has none. What is written into a local pool
+that several people share gets the mode of its root; some may only be read. A folder for a group is made once:
+`mkdir POOL && chgrp GROUP POOL && chmod 2775 POOL`.
 """
 
 import os
@@ -14,9 +16,9 @@ from typing import IO
 from birdcache.errors import StoreError
 from birdcache.files import lock
 from birdcache.storage import AnyPath
-from cache.sharing import is_read_only, modes_of
 
 NAME = "lock"
+OTHERS = 0o077  # the mode's bits for the group and for all
 
 
 @contextmanager
@@ -89,3 +91,24 @@ def _open_lock(root: Path) -> IO[str]:
             return (root / NAME).open("a")
     except PermissionError:
         return (root / NAME).open()
+
+
+@contextmanager
+def modes_of(root: AnyPath) -> Iterator[None]:
+    """Give group and others the same rights on what is made meanwhile as the pool's root gives them.
+
+    Whoever may write into the root can then add to every folder below, and clean it up.
+    """
+    if not isinstance(root, Path) or not root.is_dir():
+        yield
+        return
+    before = os.umask(OTHERS & ~root.stat().st_mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def is_read_only(root: AnyPath) -> bool:
+    """True for a local pool that is there and that this process may not write into."""
+    return isinstance(root, Path) and root.is_dir() and not os.access(root, os.W_OK)

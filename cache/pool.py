@@ -16,10 +16,10 @@ from pathlib import Path
 from birdcache.files import file_sha256, fsync_path, fsync_tree, link
 from birdcache.storage import AnyPath
 from cache.keys import part_address
+from cache.locks import is_read_only, modes_of
 from cache.part import SHARD, PartReader
 from cache.part_writer import ROWS, FileFacts, PartWriter, unpack_rows
 from cache.shard import Layout
-from cache.sharing import is_read_only, modes_of
 
 DIGEST_DIGITS = 32  # of a view's digest, in the name of its folder
 

@@ -1,6 +1,9 @@
-"""Paths that this package's stages read and write, relative to the project's root."""
+"""Paths that this package's stages read and write, relative to the project's root, and reading of JSON among them."""
 
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from birdcache.errors import TrainError
 
@@ -13,6 +16,7 @@ LADDER_MEMBERS, LADDER_MODELS, LADDER_RUNS = (Path("data/ladder") / name for nam
 LADDER_REPORTS = Path("reports/ladder")
 TRAININGS = Path(".birdcache/trainings")  # finished ones, kept in case a change is undone
 STUDENT, STUDENT_REPORTS = Path("data/student"), Path("reports/student")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def store_path(view: str, soundscapes: bool = False) -> Path:
@@ -26,3 +30,13 @@ def split_run(key: str, example: str = "base-0") -> tuple[str, int]:
     if not name or not (number.isascii() and number.isdigit()):
         raise TrainError(f"{key!r}: must be a name, a hyphen and a number, such as {example}")
     return name, int(number)
+
+
+def read_json(kind: type[Model], path: Path, if_missing: str, if_wrong: str) -> Model:
+    """Read a file that a stage wrote; a TrainError, with a way out, if it is missing or not of this version."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise TrainError(f"{path}: is missing; {if_missing}") from None
+    except ValidationError as error:
+        raise TrainError(f"{path}: {error.errors()[0]['msg']}; {if_wrong}") from None

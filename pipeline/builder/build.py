@@ -20,11 +20,11 @@ from birdcache.progress import Progress
 from birdcache.storage import AnyPath
 from cache.gc import sweep_roots
 from cache.keys import part_address
+from cache.locks import is_read_only
 from cache.mel import packed_view
 from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from cache.sharing import is_read_only
 from cache.store_writer import NamedPart
 from pipeline.builder.embedding import packed_network
 from pipeline.builder.encode import digest_of, quantizer_of

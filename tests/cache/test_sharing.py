@@ -16,10 +16,9 @@ import pytest
 from birdcache.errors import StoreError
 from birdcache.files import writing
 from cache.gc import read_roots, write_store_root
-from cache.locks import alone, building
+from cache.locks import alone, building, is_read_only
 from cache.pool import LocalPool, PooledPart, discard, link_part
 from cache.shard import Layout
-from cache.sharing import is_read_only
 from tests.fixtures.parts import add_part
 
 LAYOUT = Layout(mel_bins=8, dtype="uint8", fill=255, compression="none")

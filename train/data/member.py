@@ -1,12 +1,10 @@
 """Resolved members: everything that decides a member's training, in one file."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from birdcache.errors import TrainError
 from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.recipe import Member, Recipe
 from birdcache.params.sections import Section
@@ -15,9 +13,7 @@ from cache import tables
 from cache.store import Store, open_named
 from cache.tables import Col
 from train.model.weight_file import Origin
-from train.paths import MEMBERS, store_path
-
-Model = TypeVar("Model", bound=BaseModel)
+from train.paths import MEMBERS, read_json, store_path
 
 
 class ResolvedMember(Section):
@@ -43,16 +39,6 @@ def read_member(name: str) -> ResolvedMember:
     """Read data/members/<name>.json; a TrainError if it is missing or not of this version."""
     again = f"run `dvc repro member@{name}`", f"rebuild it with `dvc repro -f member@{name}`"
     return read_json(ResolvedMember, MEMBERS / f"{name}.json", *again)
-
-
-def read_json(kind: type[Model], path: Path, if_missing: str, if_wrong: str) -> Model:
-    """Read a file that a stage wrote; a TrainError, with a way out, if it is missing or not of this version."""
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise TrainError(f"{path}: is missing; {if_missing}") from None
-    except ValidationError as error:
-        raise TrainError(f"{path}: {error.errors()[0]['msg']}; {if_wrong}") from None
 
 
 def joint_digest(stores: Sequence[Store]) -> str:

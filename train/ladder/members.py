@@ -9,9 +9,9 @@ from birdcache.errors import run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from train.data.member import ResolvedMember, labelled_digest, read_json
+from train.data.member import ResolvedMember, labelled_digest
 from train.members import resolve, stores_of
-from train.paths import LADDER_MEMBERS
+from train.paths import LADDER_MEMBERS, read_json
 
 
 def main() -> None:

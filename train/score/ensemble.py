@@ -15,7 +15,7 @@ from birdcache.files import write_text
 from birdcache.params.sections import CalibrationKind, FittedOn
 from birdcache.predict.calibrator import Calibrator
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
-from train.data.member import read_json
+from train.paths import read_json
 from train.score.blend import Blend, Kind
 
 ENSEMBLE = "ensemble"  # its name beside those of the members
