@@ -57,7 +57,8 @@ def write_known(path: Path, scores_WK: Sequence[Sequence[float]] | Any = BY_TURN
     time_S = np.arange(round((seconds or len(scores_WK) * WINDOW_S) * RATE_HZ)) / RATE_HZ
     waveform_S = 0.3 * np.sin(2 * np.pi * (500 + 100 * time_S) * time_S)
     for window, scores_K in enumerate(scores_WK):
-        waveform_S[window * CLIP_S : window * CLIP_S + len(scores_K)] = scores_K
+        begin_S = waveform_S[window * CLIP_S :][: len(scores_K)]
+        begin_S[:] = scores_K[: len(begin_S)]
     soundfile.write(path, waveform_S, RATE_HZ, "FLOAT")
     return path
 
@@ -114,10 +115,12 @@ const done = arguments[arguments.length - 1];
   const { thresholdsOf } = await import("/scores.js");
   const description = await (await fetch("/bundle.json")).json();
   const file = document.getElementById("probe").files[0];
-  const found = await analysed(file, description, () => {}, new AbortController().signal);
+  const shares = [];
+  const found = await analysed(file, description, (share) => shares.push(share), new AbortController().signal);
   const detected = detectionsOf(found, description, thresholdsOf(description));
   const tables = Object.entries(TABLES).map(([kind, { write }]) => [kind, write(detected, file.name, description)]);
-  return { ...found, scores: found.scores.map((row) => [...row]), picture: null, tables: Object.fromEntries(tables) };
+  const scores = found.scores.map((row) => [...row]);
+  return { ...found, shares, scores, picture: null, tables: Object.fromEntries(tables) };
 })().then(done, (error) => done({ problem: error.message }));
 """
 

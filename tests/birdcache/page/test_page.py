@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from selenium.webdriver.common.keys import Keys
 
 from tests.birdcache.page.conftest import BY_TURNS, OWL, begin, choose, known_bundle, rows, served, states, write_known
@@ -211,6 +213,18 @@ def test_a_short_recording_is_told_in_tenths_of_a_second(browser: Browser, addre
     assert browser.at("#facts").text == "0:00.6, windows of 5 s"
     assert browser.texts("#axis span") == [f"0:00.{tenth}" for tenth in range(6)]
     assert rows(browser) == [("▶ 0:00.0", "robin")]
+
+
+def test_a_recording_that_memory_cannot_hold_is_refused_before_it_is_decoded(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    with soundfile.SoundFile(tmp_path / "night.flac", "w", 8000, 1) as file:
+        for _ in range(150):
+            file.write(np.zeros(60 * 8000))
+    begin(browser, address)
+    choose(browser, tmp_path / "night.flac")
+    words = "lasts 2.5 hours, and the page takes up to 2: cut it; "
+    browser.until(lambda: states(browser)["night.flac"].startswith(words), 60)
 
 
 def test_times_are_written_as_they_are(browser: Browser, address: str) -> None:
