@@ -29,6 +29,7 @@ WITHOUT_RESULT = {
     "birdcache/process.py": "ends a process with the one that started it",
     "birdcache/params/checks.py": "refuses params.yaml, or leaves it as it is",
     "birdcache/params/sections.py": "refuses params.yaml, or leaves it as it is",
+    "birdcache/params/probe.py": "refuses params.yaml, or leaves it as it is",
     "birdcache/params/rules.py": "refuses params.yaml, or leaves it as it is",
 }
 
@@ -38,6 +39,7 @@ SECTIONS = {
     "birdcache/params/ladder.py": {"ladder"},
     "birdcache/params/recipe.py": {"members", "train", "ladder"},
     "birdcache/params/student.py": {"student"},
+    "birdcache/params/teacher.py": {"members", "train", "ladder"},
     "birdcache/params/tune.py": {"tune"},
     "birdcache/params/embedding.py": {"views"},
     "birdcache/params/views.py": {"views"},

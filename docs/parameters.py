@@ -44,7 +44,12 @@ NAMED = {
     "keys": "key",
     "sources": "source",
 }
-ELSEWHERE = {"data.sources": "see [several sources](data.md#several-sources)"}  # keys of which params.yaml has none
+OF_TEACHERS = "see [learning from it](teachers.md#learning-from-it)"
+ELSEWHERE = {  # keys of which params.yaml has none
+    "data.sources": "see [several sources](data.md#several-sources)",
+    "views": "see [teachers](teachers.md)",
+    **dict.fromkeys(("members.base.teacher", "members.base.teacher.soft"), OF_TEACHERS),
+}
 DEEPEST = 4  # level of headings whose titles leave out the names of those above
 ALIKE = 0.6  # share of a comment's words that a docstring repeats, from which on the comment is left out
 LONGEST_VALUE = 30  # letters; longer values are shown in params.yaml only

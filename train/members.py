@@ -22,7 +22,7 @@ def main() -> None:
     params = parameters.load()
     if name not in params.members:
         raise TrainError(f"{name!r}: params.yaml names no such member; choose one of {', '.join(params.members)}")
-    labelled = labelled_digest(params.members[name].views)
+    labelled = labelled_digest(params.members[name])
     member = resolve(name, params, *stores_of(name, params), labelled=labelled)
     write_text(MEMBERS / f"{name}.json", member.model_dump_json(indent=2) + "\n")
 
@@ -61,6 +61,7 @@ def resolve(name: str, params: Params, *stores: Store, labelled: str = "") -> Re
         weights_sha256=weights.sha256 if weights else None,
         weights_origin=weights.origin if weights else None,
         labelled_digest=labelled,
+        teacher_digest=open_named(store_path(member.teacher.view)).digest if member.teacher else "",
     )
 
 

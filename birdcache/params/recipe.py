@@ -23,6 +23,7 @@ from birdcache.params.sections import (
     Section,
     Seed,
 )
+from birdcache.params.teacher import TeacherParams
 from birdcache.params.views import PcenParams
 
 Judge = Literal["recordings", "windows", "both"]
@@ -199,16 +200,22 @@ class Member(Section):
     recipe: Name
     backbone: Annotated[str, kept(lambda backbone: OF_TIMM.fullmatch(backbone) is not None, BACKBONE_RULE)]
     pretrained: bool | str
-    head: Literal["linear", "sed"]
+    head: Literal["linear", "sed", "mlp"]
     pool: Literal["avg", "gem"]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     override: dict[str, Any]
+    teacher: TeacherParams | None = None
 
     @property
     def views(self) -> list[str]:
         """Names of all views of the member, in the order of their channels."""
         return [self.view, *self.more_views]
+
+    @property
+    def is_probe(self) -> bool:
+        """True if it has no backbone of its own, but sees the embedding of another network."""
+        return self.backbone == "embedding"
 
 
 def resolve_recipe(recipe: Recipe, override: Mapping[str, Any]) -> Recipe:

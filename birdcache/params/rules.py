@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from birdcache.params.embedding import EmbeddingView
 from birdcache.params.hints import hint
+from birdcache.params.probe import taught_problems
 from birdcache.params.recipe import Member, Recipe, merged, resolve_recipe
 from birdcache.params.sections import Name, Section
 from birdcache.params.student import StudentParams
@@ -122,8 +123,6 @@ def member_problems(key: str, member: Member, entries: Entries) -> Iterator[str]
     """Problems between a member, whose section is `key`, and the views and recipe that it names."""
     if member.view not in entries.names["views"]:
         yield f"{key}.view = {member.view!r}: {entries.unknown('views', 'view')}"
-    for name in [each for each in member.views if each in entries.embeddings]:
-        yield f"{key}: view {name} is of kind embedding, and a backbone sees images; choose a view of another kind"
     yield from _more_views_problems(f"{key}.more_views = {member.more_views!r}", member, entries)
     if member.recipe not in entries.names["train"]:
         yield f"{key}.recipe = {member.recipe!r}: {entries.unknown('train', 'recipe')}"
@@ -135,7 +134,8 @@ def member_problems(key: str, member: Member, entries: Entries) -> Iterator[str]
         tried = merged(entries.recipes[member.recipe].model_dump(), member.override)
         yield from (explain(problem, tried, Recipe, f"{key}.override.") for problem in error.errors())
         return
-    found = [*_pcen_problems(key, recipe, member, entries.views)]
+    taught = taught_problems(key, recipe, member, entries.embeddings)
+    found = [*taught, *_pcen_problems(key, recipe, member, entries.views)]
     if member.view in entries.views:
         found = [*_recipe_on_view_problems(key, recipe, member, entries.views[member.view]), *found]
     yield from (f"{key}: {problem}" for is_so, problem in found if is_so)

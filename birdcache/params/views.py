@@ -120,6 +120,11 @@ class MultiView(Section):
 AnyView = Annotated[MelView | PcenView | StoredEmbedding | MultiView, Field(discriminator="kind")]
 
 
+def stored_views(view: AnyView) -> Sequence[StoredView]:
+    """The single views of a view, each with a store of its own, in the order of their channels."""
+    return view.views if isinstance(view, MultiView) else [view]
+
+
 def each_of(view: AnyView) -> list[MelView | PcenView]:
     """The spectrograms of a view, in the order of their channels; an embedding view has none."""
     if isinstance(view, StoredEmbedding):

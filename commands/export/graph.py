@@ -173,7 +173,7 @@ class MemberNetwork(nn.Module):
         """The model's share of the scores, (B, K), and its features, (B, E)."""
         clips = [self._filled(stored[key], exists_BT, low) for key, low in zip(self._keys, self._lows, strict=True)]
         images = as_images(self._normaliser(torch.cat(clips, dim=2)))
-        features_BE, logits_BK = features_and_logits(self.network, images)
+        features_BE, (logits_BK, *_) = features_and_logits(self.network, images)
         return scores(logits_BK, self._loss) * self._share, features_BE
 
     def _filled(self, values_BTM: Tensor, exists_BT: Tensor, low: float) -> Tensor:

@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.clips < 1 or arguments.epoch < 1:
         raise CommandError(f"--clips {arguments.clips} --epoch {arguments.epoch}: both must be at least 1")
     split = split_of(arguments.member, arguments.fold)
+    if split.member.member.is_probe:
+        raise CommandError(f"{arguments.member}: learns from embeddings, which have no picture; name another member")
     batch = first_batch(split, arguments.epoch - 1)
     path = FOLDER / f"{arguments.member}.png"
     shown = min(arguments.clips, len(batch.stored))

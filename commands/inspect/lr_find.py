@@ -42,7 +42,8 @@ def test_rates(split: TrainingSplit, lowest: float, highest: float, steps: int) 
     """Run the test on a new model, which is then discarded."""
     recipe, model = split.member.recipe, split.model()
     batches = split.batches(model)
-    training_step = TrainingStep(model, batches.planner.class_counts, recipe, split.device, ALONE)
+    counts_K, teacher = batches.planner.class_counts, batches.planner.teacher
+    training_step = TrainingStep(model, counts_K, recipe, split.device, ALONE, teacher)
     groups = endless(batches, recipe.optimiser.accumulate)
     return range_test(training_step, groups, np.geomspace(lowest, highest, steps))
 

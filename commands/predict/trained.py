@@ -150,8 +150,11 @@ def equal_mean(labels: list[str], found: ModelFolders) -> Ensemble:
 
 
 def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> list[Model]:
-    """Load the models of a member's folds, or one model with their mean weights."""
+    """Load the models of a member's folds, or one model with their mean weights; a CommandError for a probe."""
     sidecars = [read_sidecar(each) for each in folders]
+    if sidecars[0].member.member.is_probe:
+        why = "is a probe of another network, which it does not hold; only `dvc repro` can score soundscapes with it"
+        raise CommandError(f"{folders[0]}: {why}; name other models, or leave it out by export.members")
     trained = {sidecar.fold: sidecar.sha256[sidecar.member.recipe.weights] for sidecar in sidecars}
     if fold_soup:
         return [Model(*read_fold_soup(folders, device), trained)]

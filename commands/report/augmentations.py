@@ -43,7 +43,8 @@ def augmentation_examples(results: PipelineResults, machine: MachineParams) -> I
     """Examples for the first members that differ in view or recipe."""
     shown: list[tuple[object, object]] = []
     for name, member in results.members.items():
-        if (member.view, member.recipe) not in shown and len(shown) < MOST_MEMBERS:
+        is_new = not member.member.is_probe and (member.view, member.recipe) not in shown
+        if is_new and len(shown) < MOST_MEMBERS:
             shown.append((member.view, member.recipe))
             yield _examples_of(results, name, member, machine)
 

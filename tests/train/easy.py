@@ -17,6 +17,7 @@ from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames
 from train.data.loader import DeviceClock
+from train.data.teacher import Teacher
 from train.loop.history import Epoch
 from train.loop.trainer import Trainer
 from train.loop.validation import Validation
@@ -65,6 +66,7 @@ class Training:
 
     def __init__(self, store: Store, examples: Examples, member: Member) -> None:
         self.store, self.examples, self.validated, self.member = store, examples, examples, member
+        self.teacher: Teacher | None = None
 
     def run(self, recipe: Recipe, seed: int = 1, model: Classifier | None = None) -> Result:
         """Train by the recipe; `trainer` and `model` are then there to look at."""
@@ -77,7 +79,8 @@ class Training:
         """What the model is trained on."""
         view, nothing = self.store.view, BinStatistics(torch.empty(0), torch.empty(0))
         transform = BatchTransform(view, recipe, Normaliser(view, recipe, nothing), CPU)
-        return self.batches_kind(Planner(self.examples, view, recipe), HostFrames(self.store, CPU), transform)
+        planner = Planner(self.examples, view, recipe, teacher=self.teacher)
+        return self.batches_kind(planner, HostFrames(self.store, CPU), transform)
 
     def validation(self, recipe: Recipe) -> Validation:
         """What measures the model."""

@@ -14,6 +14,8 @@ MEL_BINS, FRAMES, CLASSES = 16, 20, 3
 class SmallNet(nn.Sequential):
     """One convolution and a classifier; each clip is seen apart from the others of its batch."""
 
+    num_features = 8
+
     def __init__(self, classes: int = CLASSES) -> None:
         convolution = nn.Conv2d(1, 8, 3, stride=2)
         super().__init__(convolution, nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
@@ -21,6 +23,17 @@ class SmallNet(nn.Sequential):
     def get_classifier(self) -> nn.Module:
         """The head, as timm's models name it."""
         return self[-1]
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the head sees."""
+        for module in list(self)[:-1]:
+            images = module(images)
+        return images
+
+    def forward_head(self, features: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Pooled features as they are, or logits."""
+        logits: torch.Tensor = self[-1](features)
+        return features if pre_logits else logits
 
 
 def small_model(seed: int = 1, classes: int = CLASSES, mel_bins: int = MEL_BINS) -> Classifier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from birdcache.params.views import MelView, PcenView, multi_view
 from cache.store import Store
 from tests.fixtures.fake_gpu import GPU, PAGEABLE, READS, Event, FakeGpu, fake_gpu
 from tests.train.small import small_model
+from tests.train.teaching import opened, teacher_store
 from train.data.examples import Events, Examples
 from train.data.frames import ArrayFrames, Frames
 from train.data.member import ResolvedMember
@@ -121,6 +122,7 @@ def waits_of_an_epoch(
     longer = split.member.model_copy(update={"recipe": resolve_recipe(recipe, {"sampling": sampling})})
     split = replace(split, member=longer)
     is_plain = len(recipe.channels) == 1 and not recipe.recompute and split.member.view.kind == "mel"
+    is_plain &= split.teacher is None  # of whose network features are asked for, too
     model = small_model(classes=3, mel_bins=32).to(GPU) if is_plain else split.model()
     trainer = Trainer(model, split.batches(model), longer.recipe, GPU, recorder=recorder)
     validation = split.validation()
@@ -173,6 +175,55 @@ def test_no_step_waits_with_several_views_or_channels(
     pcen = params.spectrograms["pcen"].model_dump()["pcen"]
     changes = {"short": "loop", "augment": EVERYTHING, "channels": channels, "pcen": pcen, "normalise": "bins"}
     assert not each_step_waits_for(gpu, split(changes, second_view="pcen" not in channels))
+
+
+def with_teacher(
+    split: TrainingSplit, monkeypatch: pytest.MonkeyPatch, stores: Sequence[Store], machine: MachineParams, **keys: Any
+) -> TrainingSplit:
+    """The training with a teacher, whose stores and those of the training are of recordings and of soundscapes."""
+    own, theirs = stores[: len(stores) // 2], stores[len(stores) // 2 :]
+    member, examples = split.member, split.trained
+    teacher = opened(monkeypatch, theirs, own, examples, member, member.recipe, machine, GPU, **keys)
+    return replace(split, teacher=teacher)
+
+
+TEACHERS: dict[str, dict[str, Any]] = {
+    "cosine": {"schedule": "cosine", "soft": {"alpha": 0.5}},
+    "kl": {"loss": "kl", "projection": "mlp", "stop_gradient": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "placements"),
+    [
+        ("everything", "cosine", ("device", "device")),
+        ("float16", "kl", ("device", "device")),
+        ("recomputed", "cosine", ("device", "device")),
+        ("padded", "kl", ("device", "host")),
+        ("everything", "cosine", ("host", "device")),
+        ("accumulated", "kl", ("host", "host")),
+    ],
+)
+def test_no_step_with_a_teacher_waits(
+    gpu: FakeGpu,
+    split: Split,
+    random_store: Callable[..., Store],
+    make_store: Callable[..., Store],
+    view: MelView,
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    keys: str,
+    placements: tuple[str, str],
+) -> None:
+    own = random_store(LENGTHS, view)
+    stores = [own, teacher_store(make_store, own, 6)]
+    training = split(RECIPES[name], placements[0])
+    taught = with_teacher(training, monkeypatch, stores, on(params.machine, placements[1]), **TEACHERS[keys])
+    recorder = OneRun(gpu) if name in ("padded", "everything", "float16") else None
+    few, many = (waits_of_an_epoch(gpu, taught, WARM_UP + steps, recorder) for steps in (2, 3))
+    assert not many - few
+    assert recorder is None or recorder.within == []
 
 
 def with_soundscapes(split: TrainingSplit, random_store: Callable[..., Store], machine: MachineParams) -> TrainingSplit:

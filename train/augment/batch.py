@@ -9,7 +9,7 @@ other. So every operation on frames treats all views alike; operations that need
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from birdcache.params.recipe import Recipe
-from birdcache.params.views import AnyView, MelView, each_of
+from birdcache.params.views import AnyView, each_of
 from train.augment import ops
-from train.augment.normalise import Normaliser, as_images
+from train.augment.normalise import Normaliser, as_images, bins_in_db
 from train.augment.ops import noise_bank, to_device
 from train.data.augment_draws import Effects, band_curves
 from train.data.batch_plan import BACKGROUND, PARTNER, BatchPlan, Planner, mapped, part
@@ -43,6 +43,7 @@ class Batch:
     targets: Tensor  # (B, K)
     weights: Tensor  # (B, K), 0 for cells left out of the loss
     importance: Tensor  # (B,) weight of the clip in the loss
+    taught: Any = field(default=None, kw_only=True)  # (B, D) by a teacher and weights (B,), or nothing
 
 
 class StepInputs(NamedTuple):
@@ -57,6 +58,7 @@ class StepInputs(NamedTuple):
     targets: Tensor  # (B, K)
     weights: Tensor  # (B, K), 0 for cells left out of the loss
     importance: Tensor  # (B,) weight of the clip in the loss
+    teacher: Any = ()  # `train.data.teacher.Lessons`, or nothing
 
     @property
     def size(self) -> int:
@@ -186,7 +188,10 @@ class TrainingBatches:
 
     def __init__(self, planner: Planner, frames: Frames, augment: BatchTransform) -> None:
         self.planner, self.augment, self._frames = planner, augment, frames
-        self._resident = frames if augment.full and isinstance(frames, DeviceFrames) else None
+        self._teacher = planner.teacher if planner.teacher and planner.teacher.output else None
+        self._stages_windows = self._teacher is not None and not isinstance(self._teacher.frames, DeviceFrames)
+        is_resident = augment.full and not self._stages_windows
+        self._resident = frames if is_resident and isinstance(frames, DeviceFrames) else None
         has_known = KNOWN.issuperset(type(augment.recipe.augment).model_fields)
         self._uses_kernel = augment.device.type == "cuda" and len(each_of(augment.view)) == 1 and has_known
 
@@ -206,7 +211,14 @@ class TrainingBatches:
             pieces = ((self.numbers(plan), NOTHING) for plan in self.planner.pieces(epoch, first))
             return self._cut(ahead(pieces, waits, count=1))
         coming = ahead(self._staged(epoch, first), waits)
-        return ((inputs._replace(codes=self._frames.codes(staged)), took_s) for (inputs, staged), took_s in coming)
+        return ((self._received(inputs, staged), took_s) for (inputs, staged), took_s in coming)
+
+    def _received(self, inputs: StepInputs, staged: Uploaded) -> StepInputs:
+        if self._teacher is None or not self._stages_windows:
+            return inputs._replace(codes=self._frames.codes(staged))
+        clips, windows = staged.beside
+        told = inputs.teacher._replace(codes=self._teacher.frames.codes(windows))
+        return inputs._replace(codes=self._frames.codes(clips), teacher=told)
 
     def _cut(self, pieces: Iterator[tuple[tuple[StepInputs, Any], float]]) -> Iterator[tuple[StepInputs, float]]:
         for (numbers, _), waited_s in pieces:
@@ -215,11 +227,15 @@ class TrainingBatches:
                 waited_s = 0.0
 
     def transform(self, inputs: StepInputs) -> Batch:
-        """Gather, mix and present the clips of a batch.
+        """Gather, mix and present the clips of a batch, and what a teacher says of them.
 
         On a GPU a function of the inputs and of the memory that holds the store: it copies nothing to the device, waits
         for nothing, and its shapes are those of the inputs, so that a CUDA graph can hold it together with the step.
         """
+        batch = self._made(inputs)
+        return replace(batch, taught=self._teacher.taught(inputs.teacher)) if self._teacher else batch
+
+    def _made(self, inputs: StepInputs) -> Batch:
         if self._uses_kernel:
             try:
                 return self._by_kernel(inputs)
@@ -247,7 +263,7 @@ class TrainingBatches:
         codes = self._resident.stored if self._resident else inputs.codes[0]
         tone_db = ops.tones(inputs.effects.tone_db, self.augment.curves_JM)
         made = self._kernel(codes, inputs.sounds, inputs.effects, tone_db)
-        return Batch(made, *inputs[3:]) if self._kernel.finishes else self.augment.present(made, inputs)
+        return Batch(made, *inputs[3:6]) if self._kernel.finishes else self.augment.present(made, inputs)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, float]]:
         """The batches of an epoch from number `first` on, each with the seconds spent waiting for its data."""
@@ -263,8 +279,11 @@ class TrainingBatches:
         for plan in self.planner.pieces(epoch, first):
             numbers = self.numbers(plan)
             for rows in self._batches(numbers):
-                clips = self.planner.clips_of(part(plan, rows), self.augment.full)
-                yield part(numbers, rows), self._frames.stage(*clips)
+                each = part(plan, rows)
+                staged = self._frames.stage(*self.planner.clips_of(each, self.augment.full))
+                if self._teacher is not None and self._stages_windows:
+                    staged = Uploaded(NOTHING.tensor, None, (staged, self._teacher.stage(each.teacher)))
+                yield part(numbers, rows), staged
 
     def _batches(self, numbers: StepInputs) -> Iterator[slice]:
         """The rows of each batch."""
@@ -275,11 +294,5 @@ class TrainingBatches:
         """A plan on the device, without codes."""
         place = self._resident.place(plan.row, plan.first) if self._resident else plan.first
         sounds = np.stack([place, plan.frames, plan.start], axis=2)
-        arrays: tuple[Any, ...] = (sounds, plan.effects, plan.targets, plan.weights, plan.importance)
+        arrays: tuple[Any, ...] = (sounds, plan.effects, plan.targets, plan.weights, plan.importance, plan.teacher)
         return StepInputs((), *mapped(arrays, lambda array: to_device(array, self.augment.device)))
-
-
-def bins_in_db(view: AnyView) -> list[slice]:
-    """Slices of the mel bins that are in dB, of views side by side; those of PCEN views are left out."""
-    starts = [number * view.n_mels for number, one in enumerate(each_of(view)) if isinstance(one, MelView)]
-    return [slice(start, start + view.n_mels) for start in starts]

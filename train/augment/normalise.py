@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from birdcache.params.recipe import Recipe
-from birdcache.params.views import AnyView, MelView, PcenParams, PcenView, each_of
+from birdcache.params.views import AnyView, MelView, PcenParams, each_of, stored_views
 from cache.mel import PCEN_SCALE, smoothing_coefficient
 from train.augment.ops import to_device, to_power_
 from train.data.examples import Examples
@@ -67,19 +67,25 @@ class Normaliser:
 
 def channel_count(view: AnyView, recipe: Recipe) -> int:
     """Channels of the images that a model sees, C."""
-    return len(each_of(view)) * len(recipe.channels)
+    return len(stored_views(view)) * len(recipe.channels)
+
+
+def bins_in_db(view: AnyView) -> list[slice]:
+    """Slices of the mel bins that are in dB, of views side by side; those of PCEN views are left out."""
+    starts = [number * view.n_mels for number, one in enumerate(each_of(view)) if isinstance(one, MelView)]
+    return [slice(start, start + view.n_mels) for start in starts]
 
 
 def presented_(clips_BTM: Tensor, view: AnyView, recipe: Recipe) -> Tensor:
     """Channels before normalisation, which the statistics are made of: (B, C, T, M). Overwrites the clips (B, T, M)."""
-    views = each_of(view)
+    views = stored_views(view)
     parts = torch.split(clips_BTM, view.n_mels, dim=2) if len(views) > 1 else (clips_BTM,)  # a view exports as a copy
     pairs = zip(parts, views, strict=True)
     shown = [channel for part_BTM, one in pairs for channel in _channels_(part_BTM, one, recipe)]
     return shown[0].unsqueeze(1) if len(shown) == 1 else torch.stack(shown, dim=1)
 
 
-def _channels_(clips_BTM: Tensor, view: MelView | PcenView, recipe: Recipe) -> list[Tensor]:
+def _channels_(clips_BTM: Tensor, view: AnyView, recipe: Recipe) -> list[Tensor]:
     """The recipe's channels of clips of one view: (B, T, M) each."""
     shown: dict[str, Tensor] = {}
     if "pcen" in recipe.channels and recipe.pcen is not None:

@@ -22,6 +22,7 @@ from train.data.examples import Examples
 from train.data.labels import Labels, mixed_labels
 from train.data.random import Purpose, uniform
 from train.data.sampling import Drawn, PseudoClips, Sampler, clip_positions, clip_starts
+from train.data.teacher import Teacher
 
 CLIP, PARTNER, BACKGROUND = range(3)  # the sounds of a clip, S
 PIECE_CELLS = 2**22  # clips x classes that are planned together: an epoch of many recordings, and tens of MB at most
@@ -88,6 +89,7 @@ class BatchPlan(NamedTuple):
     targets: Floats32  # (N, K)
     weights: Floats32  # (N, K), 0 for cells left out of the loss
     importance: Floats32  # (N,) weight of the clip in the loss
+    teacher: Any = ()  # as `train.data.teacher.Lessons`, or nothing
 
     @property
     def size(self) -> int:
@@ -119,7 +121,9 @@ class Planner:
         worker: Worker = Worker(),
         pseudo: PseudoClips | None = None,
         windows: Examples | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
+        self.teacher = teacher
         self._view, self._recipe, self._worker = view, recipe, worker
         self._examples = examples if windows is None else examples.followed_by(windows)
         self._recordings = len(examples)
@@ -196,10 +200,11 @@ class Planner:
         if self._pseudo:
             chosen = self._pseudo.drawn(seed, epoch, index_N[mixtures.pseudo])
             _put_(self._pseudo, chosen, mixtures.pseudo, spans[PARTNER], others)
+        taught = self._taught(epoch, spans, mixtures)
         row, first, frames, start = (np.stack(column, axis=1) for column in zip(*spans, strict=True))
         frames[:, PARTNER] *= mixtures.partnered
         frames[:, BACKGROUND] *= effects.added[:, 0] > 0
-        return BatchPlan(row, first, frames, start, mixtures, effects, *mixed_labels(labels, others, mixtures))
+        return BatchPlan(row, first, frames, start, mixtures, effects, *mixed_labels(labels, others, mixtures), taught)
 
     def _spans(self, example: Ints, draw: Floats64) -> Spans:
         """Where clips of examples lie that begin where `draw` says."""
@@ -210,10 +215,23 @@ class Planner:
     def _labels(self, example: Ints, spans: Spans) -> Labels:
         """Labels of clips of examples."""
         targets, weights = self._examples.targets(example, self._recipe.secondary)
-        begin = spans.first + np.where(spans.frames < self._clip_frames, 0, spans.start)  # a short one is shown whole
-        end = begin + np.minimum(spans.frames, self._clip_frames)
-        self._examples.heard_targets_(example, begin, end, targets, weights)
+        shown = self._shown(spans)
+        self._examples.heard_targets_(example, *shown, targets, weights)
+        if self.teacher is not None:
+            self.teacher.soften_(spans.row, *shown, targets, weights)
         return Labels(targets, weights, self._examples.importance(example, self._recipe.loss.lowest_rating_weight))
+
+    def _shown(self, spans: Spans) -> tuple[Ints, Ints]:
+        """First frame of its recording that each clip shows, and the one after the last; a short one is shown whole."""
+        begin = spans.first + np.where(spans.frames < self._clip_frames, 0, spans.start)
+        return begin, begin + np.minimum(spans.frames, self._clip_frames)
+
+    def _taught(self, epoch: int, spans: list[Spans], mixtures: Mixtures) -> Any:
+        if self.teacher is None or self.teacher.output is None:
+            return ()
+        sounds = [spans[sound] for sound in self.sounds if sound != BACKGROUND]
+        covered = [self.teacher.covered(each.row, *self._shown(each)) for each in sounds]
+        return self.teacher.plan(epoch, covered, mixtures, self._clip_frames)
 
     def clips_of(self, plan: BatchPlan, full: bool = False) -> tuple[Ints, Ints]:
         """Rows (X,) and positions (X, T), -1 for padding, of all clips, then of their partners, then of backgrounds.

@@ -8,7 +8,7 @@ import torch
 from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
-from birdcache.params.views import AnyView, each_of
+from birdcache.params.views import AnyView, stored_views
 from cache import tables
 from cache.store import Store, open_named
 from cache.tables import Col
@@ -17,6 +17,7 @@ from train.data.frames import Frames
 from train.data.member import ResolvedMember, joint_digest
 from train.data.multi_view import held_by_all, open_multi_view
 from train.data.spans import trimmed, with_annotated_times
+from train.data.teacher import Teacher, open_teacher
 from train.data.windows import read_windows
 from train.paths import store_path
 
@@ -49,6 +50,7 @@ class Dataset(OpenStores):
     folds: Ints
     soundscapes: OpenStores | None = None  # open if windows of them are labelled, or on request
     windows: tuple[Examples, Examples, Ints] | None = None  # as from `read_windows`
+    teacher: Teacher | None = None
 
     def split(self, fold: int) -> tuple[Examples, Examples]:
         """The examples to train on, one for each annotated time where there are any, and those to validate on."""
@@ -79,12 +81,14 @@ def open_dataset(
     dataset = Dataset(stores, *open_multi_view(stores, device, machine), member, examples, folds)
     split = tables.SOUNDSCAPE_FOLDS.read(Col.SOUNDSCAPE)
     if not soundscapes and tables.WINDOWS.read(Col.SOUNDSCAPE).merge(split).empty:
-        return dataset
+        return replace(dataset, teacher=open_teacher(member, stores[:1], examples, machine, device))
     opened = open_soundscapes(member.member.views, member.view, machine, device, is_named=soundscapes)
     clip_frames = member.view.frames(member.recipe.clip_s)
     taught, judged, of_fold = read_windows(opened.first, examples.labels, clip_frames, len(stores[0]))
     held = held_by_all(opened.stores, judged.rows)
-    return replace(dataset, soundscapes=opened, windows=(taught.subset(held), judged.subset(held), of_fold[held]))
+    windows = taught.subset(held), judged.subset(held), of_fold[held]
+    teacher = open_teacher(member, (stores[0], opened.first), examples, machine, device)
+    return replace(dataset, soundscapes=opened, windows=windows, teacher=teacher)
 
 
 def open_stores(member: ResolvedMember) -> tuple[Store, ...]:
@@ -109,4 +113,5 @@ def open_soundscapes(
 
 def _stores(names: Sequence[str], view: AnyView, soundscapes: bool, is_named: bool = False) -> tuple[Store, ...]:
     opened = open_named if is_named else Store  # a member names what it is trained on itself
-    return tuple(opened(store_path(name, soundscapes), one) for name, one in zip(names, each_of(view), strict=True))
+    pairs = zip(names, stored_views(view), strict=True)
+    return tuple(opened(store_path(name, soundscapes), one) for name, one in pairs)

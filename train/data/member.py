@@ -27,12 +27,14 @@ class ResolvedMember(Section):
     store_digest: str
     weights_sha256: str | None
     labelled_digest: str = ""  # of the soundscapes with labelled windows; "" without any
+    teacher_digest: str = ""  # of the teacher's store; "" without one
     weights_origin: Origin | None = None  # of imported weights
 
     @model_serializer(mode="wrap")
     def _without_no_origin(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Nothing is written where no weights were imported, so that members of earlier versions stay as they are."""
-        return {key: value for key, value in dump(self).items() if (key, value) != ("weights_origin", None)}
+        """Nothing is written of weights and teachers where there are none: members of before stay as they are."""
+        nothing = ("weights_origin", None), ("teacher_digest", "")
+        return {key: value for key, value in dump(self).items() if (key, value) not in nothing}
 
 
 def read_member(name: str) -> ResolvedMember:
@@ -47,10 +49,11 @@ def joint_digest(stores: Sequence[Store]) -> str:
     return digests[0] if len(digests) == 1 else sha256_hex("".join(digests).encode())
 
 
-def labelled_digest(views: Sequence[str]) -> str:
+def labelled_digest(member: Member) -> str:
     """Digest of what decides the frames of the soundscapes with labelled windows, and of no others; "" without any."""
     folds = tables.SOUNDSCAPE_FOLDS.read(Col.SHA256)
     table = tables.SOUNDSCAPES.read(Col.SHA256, Col.READ_AS).merge(folds, on=Col.SHA256)
     contents = sorted(table.itertuples(index=False, name=None))
+    views = [*member.views, member.teacher.view] if member.teacher else member.views
     digests = [open_named(store_path(view, soundscapes=True)).manifest.view_digest for view in views if contents]
     return sha256_hex(canonical_json([digests, contents])) if contents else ""

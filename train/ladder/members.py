@@ -32,7 +32,7 @@ def resolve_run(run: str, params: Params) -> ResolvedMember:
     """Gather what decides the training of a rung or an ablation, but for its seed."""
     members = {run: params.ladder.member(run)}
     alone = Params.model_construct(train=params.train, views=params.views, members=members)
-    return resolve(run, alone, *stores_of(run, alone), labelled=labelled_digest(members[run].views))
+    return resolve(run, alone, *stores_of(run, alone), labelled=labelled_digest(members[run]))
 
 
 def read_run(run: str, seed: int) -> ResolvedMember:

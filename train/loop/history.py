@@ -110,6 +110,7 @@ class Epoch:
     busy: float = 0.0  # share of the time that the device spent in steps: on a GPU by its own clock
     remarks: tuple[str, ...] = ()  # lines printed below the numbers
     elapsed_s: float = 0.0  # time of the training, without the validation
+    teacher_loss: float = 0.0  # part of the training loss that is the distance from the teacher
 
     def line(self, epochs: int) -> str:
         """The printed line."""
@@ -120,9 +121,10 @@ class Epoch:
         )
         if WINDOWS_AUC in shown:
             measured = f"{measured}windows auc {shown[WINDOWS_AUC]:.4f} cmap {shown['windows.cmap']:.3f}  "
+        taught = f" (teacher {self.teacher_loss:.3f})" if self.teacher_loss else ""
         device = "" if self.device_waiting is None else f", device {100 * self.device_waiting:.1f} %"
         return (
-            f"epoch {self.number + 1:>3}/{epochs}  loss {self.train_loss:.3f}  {measured or ''}"
+            f"epoch {self.number + 1:>3}/{epochs}  loss {self.train_loss:.3f}{taught}  {measured or ''}"
             f"{self.clips_per_s:,.0f} clips/s  waiting {100 * self.waiting:.1f} %{device}, device busy "
             f"{100 * self.busy:.1f} %  lr {self.learning_rate:.1e}"
         )

@@ -14,20 +14,26 @@ from timm.optim import (  # type: ignore[attr-defined]
     param_groups_layer_decay,
     param_groups_weight_decay,
 )
+from torch import nn
 
 from birdcache.errors import TrainError
 from birdcache.params.recipe import OptimiserParams
 from train.model.classifier import Classifier
 
 
-def build_optimiser(model: Classifier, params: OptimiserParams) -> torch.optim.Optimizer:
+def build_optimiser(
+    model: Classifier, params: OptimiserParams, projection: nn.Module | None = None
+) -> torch.optim.Optimizer:
     """An optimiser over all of a model, frozen or not; a group's `lr_scale` multiplies its rate, see `set_rate`.
 
     The head learns at scale 1, the backbone at backbone_scale, and with a layer decay each of its layers, as timm
     groups them, at that times the scale of the next one (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT). Norms,
-    biases and what a backbone itself exempts have no weight decay.
+    biases and what a backbone itself exempts have no weight decay. A projection for a teacher learns as the head.
     """
-    optimiser = create_optimiser(list(_groups(model, params)), params)
+    groups = list(_groups(model, params))
+    if projection is not None:
+        groups += [{**group, "lr_scale": 1.0} for group in param_groups_weight_decay(projection, params.weight_decay)]
+    optimiser = create_optimiser(groups, params)
     set_rate(optimiser, params.lr)
     return optimiser
 

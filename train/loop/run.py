@@ -159,6 +159,8 @@ def open_log(folder: Path) -> Live:
 def log_epoch(live: Live, epoch: Epoch) -> None:
     """Write an epoch's numbers for `dvc metrics`, `dvc plots` and `dvc exp show`."""
     live.log_metric("train/loss", epoch.train_loss)
+    if epoch.teacher_loss:
+        live.log_metric("train/teacher_loss", epoch.teacher_loss)
     for name, value in epoch.metrics.items():
         live.log_metric(f"validation/{name.replace('.', '/')}", value)  # a dot would begin a file's suffix
     live.log_metric("learning_rate", epoch.learning_rate)

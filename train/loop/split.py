@@ -16,6 +16,7 @@ from train.data.frames import Frames
 from train.data.member import ResolvedMember
 from train.data.multi_view import ConcatFrames
 from train.data.sampling import PseudoClips
+from train.data.teacher import Teacher
 from train.loop.checkpoint import digest, environment
 from train.loop.distributed import ALONE, Ranks
 from train.loop.validation import Validation, check_split, check_windows
@@ -43,6 +44,7 @@ class TrainingSplit:
     judged: Examples | None = None  # those of soundscapes that the fold holds out
     pseudo: PseudoClips | None = None  # clips of soundscapes for a noisy student
     soundscapes_digest: str = ""  # of their store
+    teacher: Teacher | None = None
 
     def fingerprint(self) -> dict[str, str]:
         """Digest of each thing that decides a training; the machine is none of them."""
@@ -56,6 +58,7 @@ class TrainingSplit:
             "recordings to train on": digest(self.trained),
             "recordings to validate on": digest(self.validated),
             "windows of soundscapes": digest([digest(self.windows), digest(self.judged), member.labelled_digest]),
+            "teacher": member.teacher_digest,
             "pseudo-labels": digest(self.pseudo),
             "store of soundscapes": self.soundscapes_digest,
             **environment(),
@@ -98,7 +101,7 @@ class TrainingSplit:
         windows, frames = self.windows if recipe.sampling.shares.soundscapes else None, self.frames
         if self.soundscapes is not None and (windows is not None or self.pseudo is not None):
             frames = ConcatFrames(frames, self.soundscapes, self.rows)
-        planner = Planner(self.trained, member.view, recipe, self.ranks, self.pseudo, windows)
+        planner = Planner(self.trained, member.view, recipe, self.ranks, self.pseudo, windows, self.teacher)
         return TrainingBatches(planner, frames, transform)
 
     def validation(self) -> Validation:
@@ -123,7 +126,8 @@ def split_dataset(dataset: Dataset, fold: int, device: torch.device, ranks: Rank
     trained, validated = dataset.split(fold)
     check_split(dataset.member.name, fold, trained, validated, dataset.member.recipe)
     print(dataset.placement)
-    split = TrainingSplit(dataset.member, fold, trained, validated, dataset.frames, device, ranks)
+    of_training = dataset.member, fold, trained, validated, dataset.frames, device, ranks
+    split = TrainingSplit(*of_training, teacher=dataset.teacher)
     windows, judged = dataset.split_windows(fold)
     check_windows(dataset.member.name, fold, windows, judged, dataset.member.recipe)
     if dataset.soundscapes is None:

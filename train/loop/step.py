@@ -1,6 +1,6 @@
 """Training steps: forward, backward and optimiser, with all that recipes add to them. B batch, K class."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -14,11 +14,13 @@ from birdcache.arrays import Ints
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from train.augment.batch import Batch
+from train.data.teacher import Teacher
 from train.loop.batch_norm import is_joint, join_batch_norm
 from train.loop.distributed import Ranks
 from train.loop.history import HINTS
 from train.loop.optim import build_optimiser, set_rate
 from train.model.classifier import Classifier, Logits, autocast_dtype
+from train.model.distilled import Distilled, distances
 from train.model.losses import Loss, class_weights
 
 WARMUP_POWER = 0.75  # as timm's ModelEmaV3 for models trained for less than a million steps
@@ -51,9 +53,18 @@ class TrainingStep:
     Parameters
     ----------
     counts_K : recordings of each class that are trained on, for class weights.
+    teacher : that the batches are taught by, if any.
     """
 
-    def __init__(self, model: Classifier, counts_K: Ints, recipe: Recipe, device: torch.device, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        counts_K: Ints,
+        recipe: Recipe,
+        device: torch.device,
+        ranks: Ranks,
+        teacher: Teacher | None = None,
+    ) -> None:
         self._recipe, self._device, self._ranks = recipe, device, ranks
         self._layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         in_place: list[Any] = [module for module in model.modules() if getattr(module, "inplace", False)]
@@ -67,7 +78,11 @@ class TrainingStep:
             self._model.recompute()
         weights_K = torch.from_numpy(class_weights(counts_K, recipe.loss))
         self._loss = Loss(recipe.loss, weights_K.to(device))
-        self.optimiser = build_optimiser(self._model, recipe.optimiser)
+        self._teacher = teacher.params if teacher and teacher.output else None
+        distilled = Distilled(self._model, teacher) if teacher and self._teacher else None
+        self._trained: nn.Module = distilled or self._model
+        self.taught = torch.zeros((), device=device)  # sum over the epoch's clips of the teacher's part of their loss
+        self.optimiser = build_optimiser(self._model, recipe.optimiser, distilled.projection if distilled else None)
         dtype = autocast_dtype(recipe.precision, device)
         self._dtype = DTYPES[ranks.highest(DTYPES.index(dtype), device)]
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
@@ -76,7 +91,7 @@ class TrainingStep:
         self._steps = 0
         torch.backends.cudnn.benchmark = True  # tries which algorithm is fastest: batches are of one shape
         # compiled inside and not around the averaging of gradients, which torch cannot combine with recomputing
-        compiled = torch.compile(self._model, dynamic=False) if recipe.compile else self._model
+        compiled = torch.compile(self._trained, dynamic=False) if recipe.compile else self._trained
         self._called: nn.Module = compiled  # type: ignore[assignment]
         self._network = ranks.parallel(self._called, device)
 
@@ -132,6 +147,7 @@ class TrainingStep:
         for number, weight in enumerate(self._weights()):
             kept = self.optimiser.state.get(weight, {})
             tensors |= {f"optimiser/{number}/{name}": each for name, each in kept.items()}
+        tensors["taught"] = self.taught
         here = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
         return here, {"steps": self._steps, "scaler": self._scaler.state_dict()}
 
@@ -153,16 +169,17 @@ class TrainingStep:
             names = [name.removeprefix(begins) for name in tensors if name.startswith(begins)]
             self.optimiser.state[weight] = {name: _laid_out(tensors[begins + name], weight) for name in names}
         self._steps = numbers["steps"]
+        self.taught.copy_(tensors["taught"])
         if numbers["scaler"] and self._scaler.is_enabled():
             self._scaler.load_state_dict(dict(numbers["scaler"]))
 
     def _check_weights(self) -> None:
-        for name, weight in self._model.named_parameters():
+        for name, weight in self._trained.named_parameters():
             if not torch.isfinite(weight).all():
                 raise TrainError(f"{name}: this weight of the model is not finite; {HINTS}")
 
-    def _models(self) -> Iterator[tuple[str, Classifier]]:
-        yield "model", self._model
+    def _models(self) -> Iterator[tuple[str, nn.Module]]:
+        yield "model", self._trained
         if self._ema:
             yield "ema", self._ema.model
 
@@ -201,7 +218,7 @@ class TrainingStep:
             total += loss.detach()
         if self._recipe.optimiser.clip_norm:
             self._scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.optimiser.clip_norm)
+            nn.utils.clip_grad_norm_(self._trained.parameters(), self._recipe.optimiser.clip_norm)
         self._scaler.step(self.optimiser)
         self._scaler.update()
         return total
@@ -210,15 +227,23 @@ class TrainingStep:
         """Loss of a batch; with several processes of the whole batch, so that no mean, mask or rank is of a share."""
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
             logits: Logits = self._network(batch.clips.contiguous(memory_format=self._layout))
+        distance = [distances(logits, batch, self._teacher)[:, None]] if self._teacher else []
         if self._ranks.world == 1:
-            return self._loss(logits, batch)
+            return self._with_teacher(self._loss(logits, batch), distance)
         frame_max = [] if logits.frame_max is None else [logits.frame_max]
-        columns = [logits.clip, batch.targets, batch.weights, batch.importance[:, None], *frame_max]
+        columns = [logits.clip, batch.targets, batch.weights, batch.importance[:, None], *distance, *frame_max]
         rows_BX = self._ranks.whole(torch.cat([column.float() for column in columns], dim=1))
         widths = [column.shape[1] for column in columns]
-        clip, targets, weights, importance, *frame_max = torch.split(rows_BX, widths, dim=1)
+        clip, targets, weights, importance, *others = torch.split(rows_BX, widths, dim=1)
         whole = replace(batch, targets=targets, weights=weights, importance=importance[:, 0])
-        return self._loss(Logits(clip, *frame_max), whole)
+        loss = self._loss(Logits(clip, *others[len(distance) :]), whole)
+        return self._with_teacher(loss, others[: len(distance)])
+
+    def _with_teacher(self, loss: Tensor, distance: Sequence[Tensor]) -> Tensor:
+        """The loss and the mean distance from what the teacher says, if there is one, which is added up as well."""
+        for each in distance:
+            self.taught += each.detach().nan_to_num(0, 0, 0).sum()
+        return sum((each.mean() for each in distance), loss)
 
     def _exchange(self, last: bool) -> AbstractContextManager[None]:
         """Average gradients over the processes only where a group ends."""

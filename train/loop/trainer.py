@@ -47,7 +47,8 @@ class Trainer:
         name: str = "training",
         recorder: Recorder | None = None,
     ) -> None:
-        self.training_step = TrainingStep(model, batches.planner.class_counts, recipe, device, ranks)
+        planner = batches.planner
+        self.training_step = TrainingStep(model, planner.class_counts, recipe, device, ranks, planner.teacher)
         self.history, self.name = History.start(recipe, device), name
         self._batches, self._recipe, self._device = batches, recipe, device
         self._rank, self._world = ranks.rank, ranks.world
@@ -185,6 +186,8 @@ class Trainer:
     def _epoch_record(self, number: int, metrics: dict[str, float]) -> Epoch:
         """The record of the epoch that has just ended."""
         totals, on_gpu = self.history.totals, self._device.type == "cuda"
+        taught = float(self.training_step.taught) / totals.clips
+        self.training_step.taught.zero_()
         return Epoch(
             number,
             float(totals.loss) / totals.clips,
@@ -195,6 +198,7 @@ class Trainer:
             self._waits.total_s() / totals.elapsed_s if on_gpu else None,
             self._busy.total_s() / totals.elapsed_s,
             elapsed_s=totals.elapsed_s,
+            teacher_loss=taught,
         )
 
     def _groups(self, epoch: int, done: int, waits: DeviceClock) -> Iterator[tuple[list[StepInputs], float]]:

@@ -33,6 +33,8 @@ def check_member(name: str, params: Params) -> list[str]:
         As by `build_model`, `Classifier.check_clips` and `create_optimiser`; or if timm has no weights for
         `pretrained: true`.
     """
+    if params.members[name].is_probe:
+        return []
     try:
         model, clips = _checked(name, params)
     except TrainError as error:

@@ -17,6 +17,7 @@ from train.augment.normalise import BinStatistics
 from train.model.heads import (
     FrameAttention,
     GeneralisedMean,
+    Probe,
     attend_to_frames,
     feature_maps,
     features_of,
@@ -35,6 +36,7 @@ class Logits(NamedTuple):
 
     clip: Tensor  # (B, K)
     frame_max: Tensor | None = None  # (B, K) of each class's loudest frame, if the head has frames
+    projected: Any = None  # (B, D) for a teacher, in training
 
 
 class Classifier(nn.Module):
@@ -181,6 +183,8 @@ def build_model(
         If timm has no such backbone, the weights are missing or do not fit, or the backbone cannot have such a head or
         process such clips.
     """
+    if member.is_probe:
+        return Classifier(Probe(mel_bins, classes, member), mel_bins)
     check_backbone(member.backbone)
     where = f"params.yaml: pretrained = {pretrained!r}"
     source = find_source(pretrained) if isinstance(pretrained, str) else None
@@ -267,14 +271,14 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def features_and_logits(network: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Pooled features (B, E) and logits (B, K) of images (B, C, M, T).
+def features_and_logits(network: Classifier, images: Tensor) -> tuple[Tensor, Logits]:
+    """Pooled features (B, E) and logits of images (B, C, M, T).
 
     A head over frames sees maps, so that its features are the mean of these over mel bins and frames.
     """
     backbone: Any = network.backbone
     if network.head is None:
         features = features_of(backbone, images, network.padding)
-        return backbone.forward_head(features, pre_logits=True), backbone.forward_head(features)
+        return backbone.forward_head(features, pre_logits=True), Logits(backbone.forward_head(features))
     maps = feature_maps(backbone, images, network.padding)
-    return maps.mean(dim=(2, 3)), network.head(maps)[0]
+    return maps.mean(dim=(2, 3)), Logits(*network.head(maps))

@@ -16,6 +16,7 @@ from train.model.sizes import NO_PADDING, Size, padded, said_by, without_padding
 
 FIRST_EXPONENT = 3.0  # of the generalised mean, as in Radenovic et al. 2018
 SMALLEST = 1e-6  # what lower values count as in the generalised mean
+HIDDEN = 512  # features of a probe with a hidden layer
 AVERAGES = ("avg", "fast", "fastavg")  # timm's names of plain means
 
 
@@ -39,6 +40,37 @@ class GeneralisedMean(nn.Module):
         count = math.prod([features.shape[axis] for axis in self._axes])  # torch.compile has no generators
         log_mean = torch.logsumexp(log_power, self._axes, self._keepdim) - math.log(count)
         return (log_mean / self.exponent).exp()
+
+
+class Probe(nn.Module):
+    """A classifier of the mean over a clip's windows of another network's embedding; its parts are named as timm's.
+
+    Source: linear probes, Alain & Bengio 2017; on embeddings of bird models, Ghani et al. 2023.
+    """
+
+    def __init__(self, dimensions: int, classes: int, member: Member) -> None:
+        super().__init__()
+        hidden = [nn.Linear(dimensions, HIDDEN), nn.GELU()] if member.head == "mlp" else []
+        self.features, self.num_features = nn.Sequential(*hidden), HIDDEN if hidden else dimensions
+        self.classifier = nn.Sequential(nn.Dropout(member.dropout), nn.Linear(self.num_features, classes))
+
+    def forward_features(self, windows_B1DW: Tensor) -> Tensor:
+        """Features (B, E) of the windows of clips, as images of one channel."""
+        features: Tensor = self.features(windows_B1DW.mean(dim=3)[:, 0])
+        return features
+
+    def forward_head(self, features_BE: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits (B, K) of features, or these as they are."""
+        logits: Tensor = features_BE if pre_logits else self.classifier(features_BE)
+        return logits
+
+    def forward(self, windows_B1DW: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        return self.forward_head(self.forward_features(windows_B1DW))
+
+    def get_classifier(self) -> nn.Module:
+        """What always starts from random values."""
+        return self.classifier
 
 
 class FrameAttention(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from birdcache.arrays import Floats32
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
-from birdcache.params.views import AnyView, each_of
+from birdcache.params.views import AnyView, stored_views
 from birdcache.predict.checked import check_scores, clip_of
 from birdcache.predict.postprocess import Cutting
 from birdcache.progress import Progress
@@ -72,7 +72,7 @@ def held_by_all_views(soundscapes: Sequence[SoundscapeAudio], sidecars: Iterable
     views = {
         name: view
         for sidecar in sidecars
-        for name, view in zip(sidecar.member.member.views, each_of(sidecar.member.view), strict=True)
+        for name, view in zip(sidecar.member.member.views, stored_views(sidecar.member.view), strict=True)
     }
     kept = np.ones(len(soundscapes), bool)
     for name, view in sorted(views.items()):

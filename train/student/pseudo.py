@@ -15,10 +15,11 @@ from birdcache.predict.postprocess import Cutting
 from birdcache.stage import stage_key
 from cache import tables
 from cache.tables import Col
+from train.data.labels import sharpened
 from train.paths import STUDENT
 from train.score.soundscapes import ScoringTask, SoundscapeAudio
 from train.score.truth import labelled_soundscapes
-from train.student.pseudo_labels import PseudoLabels, confidence, round_of, sharpened
+from train.student.pseudo_labels import PseudoLabels, confidence, round_of
 from train.student.rounds import (
     Evaluator,
     RoundModels,

@@ -78,14 +78,6 @@ def read_pseudo_labels(folder: Path) -> PseudoLabels:
     return PseudoLabels(**{**content, **texts})
 
 
-def sharpened(scores_NK: Floats32, threshold: float, power: float) -> Floats32:
-    """Labels out of scores: 0 below the threshold, else the score to this power: (N, K).
-
-    Source: powers above 1 against noise, as the winners of BirdCLEF 2025.
-    """
-    return np.where(scores_NK < threshold, 0, scores_NK.astype(np.float64) ** power).astype(np.float32)
-
-
 def confidence(labels_NK: Floats32) -> Floats32:
     """Weights by which clips are drawn: the highest label of each, 0 for one without any: (N,)."""
     return np.asarray(labels_NK.max(axis=1, initial=0))

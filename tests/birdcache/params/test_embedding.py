@@ -59,8 +59,76 @@ def test_a_member_sees_no_embedding_view(tmp_path: Path) -> None:
     raw["views"]["perch"] = VIEW
     raw["members"]["pcen"]["view"] = "perch"
     write_params(tmp_path / "params.yaml", raw)
-    with pytest.raises(params.ParamsError, match=r"pcen: view perch is of kind embedding, and a backbone"):
+    with pytest.raises(
+        params.ParamsError,
+        match=r"pcen: a view of kind embedding is no image for a backbone; set members\.pcen\.backbone: embedding",
+    ):
         params.load(tmp_path / "params.yaml")
+
+
+PROBE: dict[str, Any] = {
+    "view": "perch",
+    "backbone": "embedding",
+    "override": {"dynamic_range_db": 0.0, "augment": {"gain_db": 0.0, "spec_augment": {"probability": 0.0}}},
+}
+
+
+def with_member(folder: Path, member: dict[str, Any], scores: str | None) -> Params:
+    raw = tiny_params("x")
+    raw["views"]["perch"] = VIEW | {"scores": scores}
+    raw["members"]["base"] |= member
+    write_params(folder / "params.yaml", raw)
+    return params.load(folder / "params.yaml")
+
+
+def test_a_teacher_needs_no_more_than_its_view_and_a_probe_may_have_two_layers(tmp_path: Path) -> None:
+    taught = with_member(tmp_path, {"teacher": {"view": "perch"}}, None).members["base"]
+    assert taught.teacher is not None
+    assert (taught.teacher.loss, taught.teacher.weight) == ("cosine", 1.0)
+    probe = with_member(tmp_path, PROBE | {"head": "mlp"}, None).members["base"]
+    assert probe.is_probe
+
+
+NO_SCORES = "base: teacher: loss: kl and soft labels need scores; set views.perch.scores to that output of its file"
+NO_MEANING = "has no meaning on an embedding, which is no sound; set members.base.override."
+
+
+@pytest.mark.parametrize(
+    ("member", "problem"),
+    [
+        (
+            {"teacher": {"view": "mel"}},
+            "teacher.view = 'mel' names no view of kind embedding; choose one of: perch",
+        ),
+        (
+            {"teacher": {"view": "owl"}},
+            "teacher.view = 'owl' names no view of kind embedding; choose one of: perch",
+        ),
+        ({"teacher": {"view": "perch", "loss": "kl"}}, NO_SCORES),
+        ({"teacher": {"view": "perch", "soft": {"alpha": 0.5}}}, NO_SCORES),
+        ({"head": "mlp"}, "base: head: mlp is for backbone: embedding; set members.base.head: linear, or sed"),
+        (
+            {"backbone": "embedding"},
+            "backbone: embedding needs one view of kind embedding (perch) and no more_views",
+        ),
+        (PROBE | {"head": "sed"}, "base: head: sed needs frames, and an embedding has none"),
+        (PROBE | {"pretrained": True}, "base: backbone: embedding has no weights to begin with"),
+        (PROBE | {"override": {}}, f"augment.gain_db = 6.0 {NO_MEANING}augment.gain_db: 0.0"),
+        (PROBE | {"override": {"channels": ["slope"]}}, f"channels = ['slope'] {NO_MEANING}channels: [level]"),
+        (PROBE | {"override": {"short": "pad"}}, f"short = pad {NO_MEANING}short: loop"),
+        (PROBE | {"override": {"recompute": True}}, f"recompute = True {NO_MEANING}recompute: false"),
+        (
+            PROBE | {"override": {"augment": {"cutmix": {"probability": 0.5}}}},
+            "augment.cutmix.probability = 0.5 has",
+        ),
+    ],
+)
+def test_what_no_teacher_says_and_no_probe_hears_is_refused(
+    tmp_path: Path, member: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(params.ParamsError) as caught:
+        with_member(tmp_path, member, None)
+    assert problem in str(caught.value)
 
 
 def test_a_store_is_of_the_view_whatever_its_path_licence_and_source_are(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_key_under_its_old_name_is_told_its_new_one(tmp_path: Path) -> None:
         (put("train.demo.augment.sumix.probability", 0.5), "members.pcen", "augment.sumix.probability = 0.5 has no"),
         (put("train.demo.augment.background.probability", 0.5), "members.pcen", "augment.background.probability = 0.5"),
         (put("members.pcen.override.trim_db", 40.0), "members.pcen", "trim_db = 40 has no meaning"),
-        (put("members.base.head", "attention"), "members.base.head = 'attention'", "'linear' or 'sed'"),
+        (put("members.base.head", "attention"), "members.base.head = 'attention'", "'linear', 'sed' or 'mlp'"),
         (put("predict.hop_s", 6.0), "predict.hop_s = 6.0", "at most window_s (5)"),
         (put("predict.hop_s", 0.0), "predict.hop_s = 0.0", "greater than or equal to 0.01"),
         (put("predict.shifts_s", [1.0, 0.0]), "predict.shifts_s", "or 0, which always counts"),

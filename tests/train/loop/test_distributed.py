@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from birdcache.errors import TrainError
+from birdcache.params.embedding import Output
 from birdcache.params.model import Params
 from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.teacher import TeacherParams
 from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.loop.joining import CPU, two_processes
@@ -92,11 +96,23 @@ def test_two_processes_batches_taken_together_are_one_process_s(
 STEPS, BATCH = 6, 8
 
 
-def batches(step: int) -> Batch:
-    return batch_of(BATCH, seed=step)
+TEACHER: Any = SimpleNamespace(
+    params=TeacherParams.model_validate({"view": "birds", "loss": "mse", "weight": 2.0}),
+    output=Output(name="embedding", start=0, stop=5),
+)
 
 
-def learned(recipe: Recipe, ranks: Ranks) -> tuple[list[float], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def batches(step: int, share: slice = slice(None)) -> Batch:
+    """A share of a batch, of which a teacher knows some clips."""
+    each, rng = batch_of(BATCH, seed=step), torch.Generator().manual_seed(step)
+    values, weight = torch.rand((BATCH, 5), generator=rng), (torch.rand(BATCH, generator=rng) > 0.3).float()
+    fields = (field[share] for field in (each.clips, each.targets, each.weights, each.importance))
+    return Batch(*fields, taught=(values[share], weight[share]))
+
+
+def learned(
+    recipe: Recipe, ranks: Ranks, teacher: Any = None
+) -> tuple[list[float], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Losses of some steps, each on this process's share of two batches, with a frozen start; last gradient; weights.
 
     The gradient says what Adam's weights hide: whether it has the right size.
@@ -105,17 +121,17 @@ def learned(recipe: Recipe, ranks: Ranks) -> tuple[list[float], dict[str, torch.
     if recipe.batch_norm == "joint":
         model.backbone[0].bias = None  # type: ignore[index]  # which batch norm takes away: its gradient is noise
         model.backbone.insert(1, torch.nn.BatchNorm2d(8))  # type: ignore[operator]
-    training_step = TrainingStep(model, np.array([1, 2, 3]), recipe, CPU, ranks)
+    training_step = TrainingStep(model, np.array([1, 2, 3]), recipe, CPU, ranks, teacher)
     for step in range(STEPS):
         training_step.begin_epoch(frozen=step < 2)
-        share = ranks.span(BATCH)
-        group = [
-            Batch(*(field[share] for field in (each.clips, each.targets, each.weights, each.importance)))
-            for each in (batches(2 * step), batches(2 * step + 1))
-        ]
+        group = [batches(number, ranks.span(BATCH)) for number in (2 * step, 2 * step + 1)]
         losses.append(float(training_step.step(*group)))
     training_step.end_epoch()
-    gradient = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    trained = training_step._trained
+    gradient = {name: weight.grad.clone() for name, weight in trained.named_parameters() if weight.grad is not None}
+    if teacher:
+        losses.append(float(training_step.taught) / (2 * STEPS * BATCH))
+        assert 0 < losses[-1] < max(losses[:-1])
     return losses, gradient, training_step.kept.state_dict()
 
 
@@ -124,6 +140,7 @@ LOSSES = {
     "ce": {"kind": "ce"},
     "soft_auc": {"kind": "bce", "soft_auc": 0.5},
     "joint": {"kind": "ce"},
+    "taught": {"kind": "bce"},
 }
 STEPPING = {"ema_decay": 0.5, "clip_norm": 0.0, "accumulate": 2, "lr": 1e-3}
 
@@ -136,7 +153,7 @@ def assert_alike(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
 
 def learn_and_write(recipes: dict[str, Recipe], folder: Path, ranks: Ranks) -> None:
     for name, recipe in recipes.items():
-        torch.save(learned(recipe, ranks), folder / f"{name}-{ranks.rank}.pt")
+        torch.save(learned(recipe, ranks, TEACHER if name == "taught" else None), folder / f"{name}-{ranks.rank}.pt")
     print(f"process {ranks.rank} has learned")
 
 
@@ -154,7 +171,7 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batches(
     run_together(partial(learn_and_write, recipes, tmp_path), two_processes(params.machine), CPU)
     assert capfd.readouterr().out == "process 0 has learned\n", "only the first process prints"
     for name, changed in recipes.items():
-        losses, gradient, weights = learned(changed, ALONE)
+        losses, gradient, weights = learned(changed, ALONE, TEACHER if name == "taught" else None)
         for rank in (0, 1):
             found_losses, found_gradient, found_weights = torch.load(tmp_path / f"{name}-{rank}.pt")
             assert found_losses == pytest.approx(losses, rel=1e-5)

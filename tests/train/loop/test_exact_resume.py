@@ -12,14 +12,18 @@ import torch
 from safetensors.torch import load, save
 
 from birdcache.errors import TrainError
+from birdcache.params.model import Params
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.easy import Training, easy_store
 from tests.train.loop.resuming import Recorder, new_trainer, outcome, through_files
+from tests.train.teaching import opened, teacher_store
 from train.data.examples import Examples
+from train.data.member import ResolvedMember
 from train.loop.checkpoint import STATE, Checkpoint
 from train.loop.trainer import Trainer
+from train.model.weights import weights_bytes
 
 MIXED = {"gain_db": 6.0, "mixup": {"probability": 0.5}, "spec_augment": {"mel_masks": 1, "time_masks": 1}}
 COMMON: dict[str, Any] = {"epochs": 3, "batch_size": 2, "normalise": "clip", "augment": MIXED}
@@ -80,6 +84,36 @@ def test_a_training_that_goes_on_after_any_step_ends_as_if_it_had_not_been_inter
         trainer = new_trainer(training, changed, seed=2)
         trainer.resume(through_files(checkpoint, tmp_path))
         assert outcome(trainer, training, changed) == expected, number
+
+
+def test_a_training_with_a_teacher_goes_on_as_if_it_had_not_been_interrupted(
+    training: Training,
+    recipe: Recipe,
+    make_store: Callable[..., Store],
+    resolved: ResolvedMember,
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    changed = resolve_recipe(recipe, COMMON | {"optimiser": {"ema_decay": 0.9, "clip_norm": 1.0, "accumulate": 2}})
+    own = training.store
+    keys: dict[str, Any] = {"projection": "mlp", "schedule": "linear", "soft": {"alpha": 0.3}}
+    stores = [teacher_store(make_store, own, 7)]
+    of_training = training.examples, resolved, changed, params.machine, torch.device("cpu")
+    training.teacher = opened(monkeypatch, stores, [own], *of_training, **keys)
+    expected, taken = recorded(training, changed)
+    assert all(epoch.teacher_loss for epoch in expected["history"])
+    assert "(teacher 0." in expected["history"][0].line(3)
+    kept = new_trainer(training, changed).training_step.kept
+    assert not [name for name in load(weights_bytes(kept)) if "projection" in name], "it is not part of the model"
+    for number, checkpoint in enumerate(taken):
+        trainer = new_trainer(training, changed, seed=2)
+        trainer.resume(through_files(checkpoint, tmp_path))
+        assert outcome(trainer, training, changed) == expected, number
+    for lost in ("model/projection", "taught"):
+        trainer = new_trainer(training, changed)
+        trainer.resume(without(taken[3], lost))
+        assert outcome(trainer, training, changed) != expected, lost
 
 
 def test_a_training_may_be_interrupted_twice_within_an_epoch(training: Training, recipe: Recipe) -> None:

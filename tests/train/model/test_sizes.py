@@ -50,7 +50,7 @@ def test_a_backbone_of_any_kind_takes_clips_of_313_frames(
     model = built(member, clips, backbone=backbone).eval()
     model.check_clips(clips)
     assert model.padding == padding
-    features, logits = features_and_logits(model, images(clips))
+    features, (logits, *_) = features_and_logits(model, images(clips))
     assert logits.shape == (2, CLASSES)
     assert features.ndim == 2
     assert torch.allclose(model(images(clips)).clip, logits, atol=1e-6)

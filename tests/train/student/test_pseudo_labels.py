@@ -13,10 +13,11 @@ from birdcache.files import file_sha256
 from birdcache.params.student import StudentRound
 from birdcache.params.views import MelView
 from cache.store import Store
+from train.data.labels import sharpened
 from train.loop.run import RunFolders
 from train.score.inference import clips_at
 from train.student.fit import pass_on, pseudo_clips
-from train.student.pseudo_labels import PseudoLabels, confidence, read_pseudo_labels, sharpened
+from train.student.pseudo_labels import PseudoLabels, confidence, read_pseudo_labels
 from train.student.rounds import TeacherReport, check_measurable, reason_to_stop, teacher_report
 
 SCORES = np.array([[0.5, 0.2, 0.1], [0.0, 0.09, 0.05], [1.0, 0.4, 0.3]], np.float32)

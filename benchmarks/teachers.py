@@ -1,0 +1,120 @@
+"""What a small network gains from a teacher, and what each of the two costs. Run it after `dvc repro`, in any project.
+
+A member that has a teacher is trained with and without it, by each seed, on all folds of folds.train. Figures are out
+of fold: accuracy, macro ROC-AUC and cmAP, mean over the seeds and standard deviation.
+
+Time is that of one CPU core for a clip: of the network alone, images to scores, and of the teacher's for the windows
+that cover a clip. The front end, which decodes and computes spectrograms, is in neither.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import torch
+
+from benchmarks.timing import parser_of
+from benchmarks.windows import summary
+from birdcache.errors import TrainError
+from birdcache.params import load as parameters
+from birdcache.params.embedding import StoredEmbedding
+from birdcache.params.model import Params
+from birdcache.params.recipe import resolve_recipe
+from pipeline.builder.teacher import network_file, stored_view
+from train.augment.normalise import channel_count
+from train.data.dataset import open_dataset
+from train.data.member import ResolvedMember, read_member
+from train.loop.distributed import ALONE
+from train.loop.split import split_dataset
+from train.loop.trainer import Trainer
+from train.model.classifier import build_model, choose_device
+from train.score.markdown import markdown
+from train.score.metrics import recording_metrics
+
+METRICS = {"accuracy": "accuracy", "macro_roc_auc": "AUC", "cmap": "cmAP"}
+
+
+def main() -> None:
+    """Train, print tables, write all runs as JSON if asked."""
+    parser = parser_of(__doc__ or "")
+    parser.add_argument("--member", default="base", help="a member with a teacher")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--override", type=json.loads, default={}, help="keys of the recipe to change, as JSON")
+    arguments = parser.parse_args()
+    params, rows = parameters.load(), []
+    taught = read_member(arguments.member)
+    if taught.member.teacher is None:
+        raise TrainError(f"members.{arguments.member} has no teacher to compare with; give it one")
+    alone = taught.model_copy(update={"member": taught.member.model_copy(update={"teacher": None})})
+    for seed in arguments.seeds:
+        for kind, member in (("without", alone), ("with", taught)):
+            recipe = resolve_recipe(member.recipe, {**arguments.override, "seed": seed})
+            found = measured(member.model_copy(update={"recipe": recipe}), params)
+            rows.append({"teacher": kind, "seed": seed, **{name: found[key] for key, name in METRICS.items()}})
+            print(rows[-1], flush=True)
+    print(markdown(summary(pd.DataFrame(rows), "teacher")))
+    student_ms, view = student_time_ms(taught), taught.member.teacher.view
+    teacher_ms = teacher_time_ms(view, taught, params)
+    print(f"a clip takes {student_ms:.2f} ms (student) and {teacher_ms:.2f} ms (teacher)")
+    if arguments.json:
+        times = {"student_ms": student_ms, "teacher_ms": teacher_ms}
+        Path(arguments.json).write_text(json.dumps({"runs": rows, **times}, indent=2) + "\n")
+
+
+def measured(member: ResolvedMember, params: Params) -> dict[str, float]:
+    """Train a member on all folds of folds.train; metrics of the recordings that each did not learn."""
+    device = choose_device(params.machine.device)
+    dataset, found = open_dataset(member, params.machine, device), []
+    for fold in params.folds.train:
+        split = split_dataset(dataset, fold, device, ALONE)
+        model, validation = split.model(), split.validation()
+        trainer = Trainer(model, split.batches(model), member.recipe, device, name=f"{member.name}-{fold}")
+        for _ in trainer.run(validation):
+            pass
+        scores = validation.predict(trainer.training_step.kept)[0]
+        found.append((split.validated.primary, split.validated.unjudged, scores))
+    return recording_metrics(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def student_time_ms(member: ResolvedMember) -> float:
+    """Time of the member's network for a clip."""
+    torch.set_num_threads(1)
+    view, recipe = member.view, member.recipe
+    channels, frames = channel_count(view, recipe), view.frames(recipe.clip_s)
+    model = build_model(member.member, 100, view.n_mels, False, channels).eval()
+    images = torch.zeros(1, channels, view.n_mels, frames)
+    with torch.no_grad():
+        return fastest_ms(lambda: model(images))
+
+
+def teacher_time_ms(name: str, member: ResolvedMember, params: Params) -> float:
+    """Time of a view's network for as many windows as cover a clip."""
+    view = params.views[name]
+    stored = stored_view(name, view)
+    assert isinstance(stored, StoredEmbedding)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(network_file(view), options, ["CPUExecutionProvider"])
+    windows = max(1, round(member.recipe.clip_s / stored.hop_s))
+    waveforms = {session.get_inputs()[0].name: np.zeros((windows, stored.samples), np.float32)}
+    return fastest_ms(lambda: session.run(None, waveforms))
+
+
+def fastest_ms(work: Callable[[], object], times: int = 20) -> float:
+    """The shortest time of several."""
+    found = []
+    for _ in range(times):
+        begin_s = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - begin_s)
+    return 1000 * min(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""A network in an ONNX file as teacher and under a probe, through all stages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from safetensors.torch import load_file
+
+from birdcache import cli
+from tests.conftest import TinyProject
+from tests.fixtures import tiny
+from tests.fixtures.stages import run_stage
+from tests.fixtures.teacher import write_teacher
+from train.data.member import read_member
+from train.model.weights import read_sidecar
+
+VIEW: dict[str, Any] = {
+    "kind": "embedding",
+    "file": "teachers/tones.onnx",
+    "sample_rate_hz": tiny.RATE_HZ,
+    "window_s": 1.0,
+    "hop_s": 0.5,
+    "scores": "logits",
+}
+TEACHER = {
+    "view": "tones",
+    "soft": {"alpha": 0.5},
+    "logits": True,
+    "labels": {label: number for number, label in enumerate(tiny.SPECIES)},
+}
+NOUGHT = {"probability": 0.0}
+PROBE: dict[str, Any] = {
+    "view": "tones",
+    "backbone": "embedding",
+    "head": "mlp",
+    "override": {
+        "normalise": "bins",
+        "dynamic_range_db": 0.0,
+        "epochs": 12,
+        "augment": {"gain_db": 0.0, "spec_augment": NOUGHT},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def project(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny project with a member that is taught, on labelled windows too, and a probe; all of it run."""
+    root = tmp_path_factory.mktemp("taught") / "project"
+    shutil.copytree(tiny_project.root, root, symlinks=True)
+    raw = YAML(typ="safe", pure=True).load((root / "params.yaml").read_text())
+    write_teacher(root / VIEW["file"])
+    raw["views"]["tones"] = VIEW
+    base = raw["members"]["base"]
+    raw["student"]["members"] = ["taught"]
+    raw["members"] = {"taught": base | {"teacher": TEACHER}, "probe": base | PROBE}
+    shutil.rmtree(root / "models")
+    shutil.rmtree(root / "reports/train")
+    tiny.write_params(root / "params.yaml", raw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        run_stage("commands.project.check")
+        run_stage("pipeline.spectrograms", "tones")
+        for name in raw["members"]:
+            run_stage("train.members", name)
+            for fold in raw["folds"]["train"]:
+                run_stage("train.fit", f"{name}-{fold}")
+        for module in ("train.predict", "train.submit", "train.evaluate", "commands.report.build"):
+            run_stage(module)
+    return root
+
+
+@pytest.mark.slow
+def test_a_teacher_and_a_probe_go_through_all_stages(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    assert metrics["members"]["probe"]["macro_roc_auc"] > 0.95, "tones tell the species"
+    assert read_member("taught").teacher_digest == Path("data/stores/tones.sha256").read_text().strip()
+    assert read_member("probe").teacher_digest == ""
+    assert read_sidecar(Path("models/probe/0")).member.view.n_mels == 27
+    saved = load_file("models/taught/0/last.safetensors")
+    assert not [name for name in saved if "projection" in name]
+    logged = Path("reports/train/taught-0/plots/metrics/train/teacher_loss.tsv").read_text().splitlines()
+    assert len(logged) == 4
+    assert not Path("reports/train/probe-0/plots/metrics/train/teacher_loss.tsv").exists()
+
+
+@pytest.mark.slow
+def test_a_model_without_the_teacher_s_network_is_not_predicted_with_elsewhere(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "chorus/test_soundscapes", "--model", "models", "--out", "found"])
+    assert "models/probe/0: is a probe of another network, which it does not hold" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["batch", "--member", "probe"])
+    assert "learns from embeddings, which have no picture" in capsys.readouterr().err
