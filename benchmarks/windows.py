@@ -71,9 +71,9 @@ def flat(metrics: Metrics) -> dict[str, float]:
     return {f"{data} {name}": each[key] for data, each in metrics.items() for key, name in METRICS.items()}
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
+def summary(table: pd.DataFrame, by: str = "share") -> pd.DataFrame:
     """Mean and standard deviation over the seeds, a row for each share."""
-    groups = table.drop(columns="seed").groupby("share")
+    groups = table.drop(columns="seed").groupby(by)
     spread = groups.std() if len(table["seed"].unique()) > 1 else groups.mean() * np.nan
     cells = groups.mean().map("{:.3f}".format) + " ± " + spread.map("{:.3f}".format)
     return cells.reset_index()
