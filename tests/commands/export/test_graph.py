@@ -145,6 +145,20 @@ def test_a_file_pads_clips_as_the_model_does(tmp_path: Path, member: dict[str, A
 
 
 @pytest.mark.slow
+def test_a_file_with_the_front_end_of_another_model_scores_as_the_pipeline(tmp_path: Path) -> None:
+    view = mel(n_fft=1024, win_length=321, power=1.0, log_offset=0.01, mel_norm="none", mel_scale="htk")
+    models = [weighted_model(view)]
+    tuned(models[0], song(WHOLE), MIDDLES_S)
+    wanted = of_pipeline(models[0], song(WHOLE), MIDDLES_S)
+    export_graph(EnsembleGraph(models), tmp_path / "a.onnx")
+    session, _ = open_session((tmp_path / "a.onnx").read_bytes(), "cpu")
+    (each,) = EnsembleGraph(models).inputs
+    found = session.run(None, {each.name: rows_of(each, song(WHOLE), MIDDLES_S)})
+    assert wanted.std(axis=0).max() > 0.05
+    np.testing.assert_allclose(found[0], wanted, atol=1e-3)
+
+
+@pytest.mark.slow
 def test_the_file_gives_what_the_graph_gives_and_is_the_same_each_time(tmp_path: Path) -> None:
     """Two grids, views side by side, all channels, a head over frames."""
     channels: dict[str, Any] = {
