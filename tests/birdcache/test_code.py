@@ -80,7 +80,7 @@ EDITS = {  # file: a piece of it, another one, and the stages that run again for
     "birdcache/figures.py": ("#3b6fb6", "#3b6fb7", PICTURES),
     "birdcache/audio/formats/wav.py": ('b"data"', 'b"DATA"', DECODING),
     "birdcache/predict/postprocess.py": ("return ", "return 2 * ", LEARNT),
-    "birdcache/predict/submission.py": ('" ".join', '"".join', {"recordings", "submit", "export"}),
+    "birdcache/predict/submission.py": ('" ".join', '"".join', {"check", "recordings", "submit", "export"}),
     "cache/pool.py": ("return ", "return None or ", {"spectrograms"}),
     "cache/store.py": ("return ", "return None or ", {"spectrograms"} | TRAINING | LEARNT | MEMBERS),
     "pipeline/builder/encode.py": ("return ", "return 2 * ", {"spectrograms", "export", "check"}),
