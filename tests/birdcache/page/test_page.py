@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 import soundfile
 from selenium.webdriver.common.keys import Keys
 
+from birdcache.page.build import page_files, write_page
 from tests.birdcache.page.conftest import BY_TURNS, OWL, begin, choose, known_bundle, rows, served, states, write_known
 from tests.fixtures.browser import PHONE, Browser
 
@@ -236,6 +241,30 @@ def test_times_are_written_as_they_are(browser: Browser, address: str) -> None:
     times = [[0], [9.99], [59.9, True], [2.3, True], [7 * 0.1, True], [600], [3600], [36061.5, True]]
     told = ["0:00", "0:09", "0:59.9", "0:02.3", "0:00.7", "10:00", "1:00:00", "10:01:01.5"]
     assert browser.driver.execute_async_script(script, times) == told
+
+
+class Plain(SimpleHTTPRequestHandler):
+    """A web server as others have one."""
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+def test_any_web_server_will_do_and_any_folder_on_it(browser: Browser, runtime: Path, tmp_path: Path) -> None:
+    bundle = known_bundle(tmp_path / "x.bundle")
+    write_page(tmp_path / "some/where", page_files(Namespace(model=bundle, runtime=runtime, fetch=False)))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Plain, directory=str(tmp_path))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            begin(browser, f"http://127.0.0.1:{server.server_port}/some/where/")
+            choose(browser, write_known(tmp_path / "dawn.wav"))
+            browser.until(lambda: states(browser) == {"dawn.wav": "4 detections"}, 60)
+            assert not browser.run("return crossOriginIsolated"), "one thread does all"
+            assert browser.errors() == []
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
