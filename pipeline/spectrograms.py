@@ -13,6 +13,7 @@ from birdcache.audio.formats.header import LONGEST_S
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report, write_text, writing
 from birdcache.params import load as parameters
+from birdcache.params.embedding import EmbeddingView
 from birdcache.params.model import Params
 from birdcache.stage import stage_key
 from birdcache.storage import AnyPath, place
@@ -26,7 +27,7 @@ from cache.tables import Col
 from pipeline.builder.build import Builder
 from pipeline.builder.parallel import sweep_after
 from pipeline.builder.plan import Source
-from pipeline.builder.teacher import network_file, stored_view
+from pipeline.builder.teacher import network_facts, stored_view
 from pipeline.builder.worker import Refused
 from pipeline.dataset.rejected import check_share, counts_text, write_refused
 
@@ -48,7 +49,8 @@ def main() -> None:
     finally:
         with writing(listed.path):
             write_refused(refused_table(refused), listed)
-    write_report({"recordings": recordings, "soundscapes": soundscapes}, REPORTS / name / "summary.json")
+    network = {"network": network_facts(view)} if isinstance(view := settings.views[name], EmbeddingView) else {}
+    write_report({"recordings": recordings, "soundscapes": soundscapes, **network}, REPORTS / name / "summary.json")
     check_share([entry.code for entry in refused], len(audio) + len(scapes), settings.data.max_refused_share, listed)
 
 
@@ -59,8 +61,8 @@ def open_builder(name: str, params: Params) -> Builder:
             f"params.yaml: views.{name} does not exist; choose one of: {', '.join(params.views)}, or add it"
         )
     try:
-        view, network = stored_view(name, params.views[name]), network_file(params.views[name])
-        return Builder(view, pool_root(params.machine.pool), params.machine, network)
+        view = stored_view(name, params.views[name], params.machine.device)
+        return Builder(view, pool_root(params.machine.pool), params.machine)
     except ValueError as error:
         raise PipelineError(f"params.yaml: views.{name}: {error}") from error
 

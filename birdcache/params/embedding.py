@@ -16,7 +16,9 @@ from birdcache.params.sections import Count, NonNegative, Seconds, Section
 FOLDER = "teachers/"
 MOST_NUMBERS = 2**15  # of a window: a chunk of a store, which is always whole, then takes 32 MiB
 WHOLE = beside(
-    "sample_rate_hz", lambda seconds, rate: (seconds * rate) % 1 == 0, "must be a whole number of samples at {} Hz"
+    "sample_rate_hz",
+    lambda seconds, rate: abs(seconds * rate - round(seconds * rate)) < 1e-6,
+    "must be a whole number of samples at {} Hz",
 )
 FILE_RULE = (
     f"must be a path below {FOLDER}, without ..: stage `check` looks for changed files there; copy or link it there"
@@ -43,6 +45,11 @@ class Windows(Section):
     output: str = "embedding"
     scores: str | None = None
     batch: Annotated[int, Field(ge=1, le=1024)] = 8
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the outputs that are kept."""
+        return [self.output, *([] if self.scores is None else [self.scores])]
 
     @property
     def hop(self) -> int:
@@ -80,6 +87,9 @@ class StoredEmbedding(Windows):
     outside: NonNegative
     dtype: Literal["float16"] = "float16"
     compression: Literal["none"] = "none"
+    # of this machine, and in no store
+    file: Annotated[str, Field(exclude=True)] = ""
+    device: Annotated[Literal["cpu", "cuda"], Field(exclude=True)] = "cpu"
 
     @property
     def n_mels(self) -> int:

@@ -28,7 +28,7 @@ from birdcache.errors import CommandError
 from birdcache.params import load as parameters
 from commands.plan.reasons import Extent, Reason, key_changes
 from pipeline.builder.teacher import FOLDER as TEACHERS
-from pipeline.builder.teacher import network_file, network_text
+from pipeline.builder.teacher import network_text
 from train.paths import CHECKED
 
 State = Literal["runs", "restored", "may run", "up to date"]
@@ -205,7 +205,7 @@ def _network_reasons(dep: Any) -> Iterator[Reason]:
     """Another network of a view, as stage `check` will find it."""
     view = parameters.load().views.get(Path(dep.def_path).stem)
     if view and dep.hash_info.value != _md5(network_text(view).encode()):
-        yield Reason("new input", network_file(view))
+        yield Reason("new input", getattr(view, "file", dep.def_path))
 
 
 def _is_written_by(dep: Any, stages: Sequence[Any]) -> bool:

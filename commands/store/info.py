@@ -43,13 +43,8 @@ def view_facts(view: StoredView) -> list[tuple[str, str]]:
     """Names and values of the facts about a store's view."""
     if isinstance(view, StoredEmbedding):
         outputs = ", ".join(f"{each.name} ({each.stop - each.start} numbers)" for each in view.outputs)
-        return [
-            (
-                "view",
-                f"{view.kind}, {outputs} of {view.window_s:g} s at {view.sample_rate_hz} Hz",
-            ),
-            ("file", f"SHA-256 {view.file_sha256}"),
-        ]
+        window = f"{view.window_s:g} s at {view.sample_rate_hz} Hz"
+        return [("view", f"{view.kind}: {outputs}"), ("window", window), ("network", f"SHA-256 {view.file_sha256}")]
     bins = f"{view.n_mels} mel bins ({view.mel_scale})"
     rows = [
         ("view", f"{view.kind}, {bins} from {view.fmin_hz:g} to {view.fmax_hz:g} Hz"),

@@ -11,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from birdcache.bundle.graph_process import PROVIDERS, providers
 from birdcache.errors import PipelineError
 from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.sections import MachineParams
-from birdcache.params.views import MelView, PcenView, StoredView
+from birdcache.params.views import StoredView
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath
 from cache.gc import sweep_roots
@@ -26,7 +25,6 @@ from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.remote_pool import open_pool
 from cache.shard import Layout
 from cache.store_writer import NamedPart
-from pipeline.builder.embedding import packed_network
 from pipeline.builder.encode import digest_of, quantizer_of
 from pipeline.builder.parallel import run_unordered
 from pipeline.builder.plan import PartJob, Source, plan_jobs
@@ -38,27 +36,13 @@ SPARE_BYTES = 2**28  # that must stay free on the pool's disk
 class Builder:
     """Builds the parts of one view's stores in its pool."""
 
-    def __init__(self, view: StoredView, pool: AnyPath, machine: MachineParams, network: str = "") -> None:
-        """A builder.
-
-        Parameters
-        ----------
-        network : path of an embedding view's network.
-
-        Raises
-        ------
-        ValueError
-            If the view's numbers do not go together.
-        """
+    def __init__(self, view: StoredView, pool: AnyPath, machine: MachineParams) -> None:
+        """A builder; a ValueError if the view's numbers do not go together."""
         self.view, self.root = view, pool
         self.digest = digest_of(view)
         self.quantizer = quantizer_of(view)
-        self._machine, self.device, self.context = machine, "cpu", ""
-        if isinstance(view, StoredEmbedding):
-            self.device = "cuda" if PROVIDERS["cuda"] in providers(machine.device) else "cpu"
-            self.context = packed_network(view, Path(network).absolute(), self.device)
-        if self.device == "cuda":  # which one process fills
-            self._machine = machine.model_copy(update={"workers": 1})
+        on_gpu = isinstance(view, StoredEmbedding) and view.device == "cuda"  # which one process fills
+        self._machine = machine.model_copy(update={"workers": 1}) if on_gpu else machine
         self._pool = open_pool(pool, self.digest)
 
     def sweep(self) -> None:
@@ -127,9 +111,9 @@ class Builder:
         jobs = sorted(jobs, key=lambda job: job.duration_s, reverse=True)
         hours = sum(job.duration_s for job in jobs) / 3600
         print(f"{what}: {len(jobs)} parts to write, {hours:.2f} h of audio to decode", flush=True)
-        context = packed_view(self.view) if isinstance(self.view, MelView | PcenView) else self.context
-        facts = self.view, self.digest, self.quantizer, context
-        spec = BuildSpec(*facts, str(self.root), os.fspath(Path.cwd()), self.device)
+        packed = "" if isinstance(self.view, StoredEmbedding) else packed_view(self.view)
+        facts = self.view, self.digest, self.quantizer, packed
+        spec = BuildSpec(*facts, str(self.root), os.fspath(Path.cwd()))
         built: list[Built] = []
         with Progress(sum(len(job.keys) for job in jobs), what, "recordings") as progress:
             for outcome in run_unordered(((build_part, (job, spec)) for job in jobs), self._machine):
@@ -155,10 +139,7 @@ class Builder:
 def check_space(pool: AnyPath, needed_bytes: int) -> None:
     """Refuse to begin what cannot end; a remote pool is taken to have room.
 
-    Raises
-    ------
-    PipelineError
-        If the pool's disk has less room than the parts need.
+    A PipelineError if the pool's disk has less room than the parts need.
     """
     free = free_bytes(pool)
     if free is not None and needed_bytes + SPARE_BYTES > free:

@@ -9,12 +9,12 @@ from birdcache.audio.decoder import Decoder, Request
 from birdcache.audio.read import DECODER_VERSION, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.embedding import StoredEmbedding
-from birdcache.params.views import MelView, PcenView, StoredView
+from birdcache.params.views import StoredView
 from birdcache.storage import AnyPath
 from cache.keys import view_digest
 from cache.mel import packed_view, unpacked_view
 from cache.quantize import FLOAT16_MAX, QuantizedArray, Quantizer
-from pipeline.builder.embedding import embedded_blocks, embedding_version, unpacked_network
+from pipeline.builder.embedding import embedded_blocks, embedding_version, packed_network, unpacked_network
 from pipeline.builder.frontend import FRONTEND_VERSION, room, spectrogram_blocks, value_range
 
 
@@ -75,17 +75,19 @@ def decode_quantized(
         As there; crashed, timed-out or out-of-memory besides.
     """
     is_embedded = request.function is embedded_blocks
-    view = unpacked_network(request.context)[0] if is_embedded else unpacked_view(request.context)
+    view = unpacked_network(request.context) if is_embedded else unpacked_view(request.context)
     return decoder.arrays(request, duration_s, view.dtype, (view.n_mels,), following)
 
 
 def quantized_request(
     path: AnyPath,
-    view: MelView | PcenView,
+    view: StoredView,
     sha256: str | None = None,
     silence: bool = False,
     read_as: str | None = None,
 ) -> Request:
     """The request for a recording's `quantized_blocks`."""
     arguments = {"sha256": sha256, "silence": silence, "read_as": read_as}
+    if isinstance(view, StoredEmbedding):
+        return Request(embedded_blocks, path, arguments, packed_network(view))
     return Request(quantized_blocks, path, arguments, packed_view(view))

@@ -13,7 +13,7 @@ from birdcache.audio.read import DECODER_VERSION
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params.embedding import StoredEmbedding
-from birdcache.params.views import MelView, PcenView, StoredView
+from birdcache.params.views import StoredView
 from birdcache.storage import absolute, is_local
 from cache.mel import unpacked_view
 from cache.part import PartReader
@@ -22,7 +22,7 @@ from cache.pool import PooledPart
 from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from pipeline.builder.embedding import embedded_request, limits
+from pipeline.builder.embedding import limits
 from pipeline.builder.encode import decode_quantized, digest_of, quantized_request
 from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.builder.plan import OldPart, PartJob, Source, StoredRows
@@ -31,15 +31,14 @@ from pipeline.builder.plan import OldPart, PartJob, Source, StoredRows
 @dataclass(frozen=True)
 class BuildSpec:
     """Facts that all parts of a store share; `base` is the folder that relative paths start from,
-    `context` brings the view's filters, or its network."""
+    `packed_view` brings the view's filters, if it has some."""
 
     view: StoredView
     digest: str
     quantizer: Quantizer
-    context: str
+    packed_view: str
     pool: str
     base: str
-    device: str = "cpu"  # for the network of an embedding view
 
     @property
     def layout(self) -> Layout:
@@ -75,18 +74,15 @@ class Built:
 def build_part(job: PartJob, spec: BuildSpec) -> Built:
     """Write one part of what a disposable process decodes.
 
-    Raises
-    ------
-    PipelineError
-        If this worker would decode or compute otherwise than the recipe's digest says.
+    A PipelineError if this worker would decode or compute otherwise than the recipe's digest says.
     """
     if digest_of(spec.view) != spec.digest:
         raise PipelineError(
             f"{platform.node()}: this worker has another version of the project or of its audio libraries (here: "
             f"front end {FRONTEND_VERSION}, {DECODER_VERSION}) than the stage that sent it; install the same everywhere"
         )
-    if isinstance(spec.view, MelView | PcenView):
-        unpacked_view(spec.context)
+    if spec.packed_view:
+        unpacked_view(spec.packed_view)
     with zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1}):
         pool = open_pool(absolute(spec.pool, spec.base), spec.digest)
         with pool.new_part(spec.layout) as part_writer:
@@ -122,13 +118,11 @@ def _add(part_writer: PartWriter, key: str, source: Source, following: Request |
 
 def _request(source: Source, spec: BuildSpec) -> Request:
     path = absolute(source.path, spec.base)
-    if isinstance(spec.view, StoredEmbedding):
-        return embedded_request(path, spec.context, source.sha256, source.silence, source.read_as)
     return quantized_request(path, spec.view, source.sha256, source.silence, source.read_as)
 
 
 def _decoder(spec: BuildSpec) -> Decoder:
-    return decoder(limits(spec.view, spec.device) if isinstance(spec.view, StoredEmbedding) else LIMITS)
+    return decoder(limits(spec.view) if isinstance(spec.view, StoredEmbedding) else LIMITS)
 
 
 def _open_readers(reuse: Mapping[str, StoredRows], layout: Layout) -> dict[OldPart, PartReader]:
