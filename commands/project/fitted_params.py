@@ -23,10 +23,7 @@ def fitted_params(demo: str, facts: DataFacts, backbone: str | None, pretrained:
 
     With `ensemble`, three members are written, which differ in what they see.
 
-    Raises
-    ------
-    CommandError
-        If the text lacks a key that is changed here, since somebody removed it.
+    A CommandError if the text lacks a key that is changed here, since somebody removed it.
     """
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 200, True

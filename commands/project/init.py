@@ -20,13 +20,9 @@ from commands.project.repository import git_trouble
 def run(arguments: argparse.Namespace) -> None:
     """Write params.yaml; an existing one is kept as params.yaml.bak.
 
-    Raises
-    ------
-    CommandError
-        If the folder does not hold what its layout needs, or holds what DVC cannot hash, the demo's parameters are
-        nowhere to be found, or the backbone or its weights are none.
-    ParamsError
-        If the new file breaks a rule.
+    A CommandError if the folder does not hold what its layout needs, or holds what DVC cannot hash, the demo's
+    parameters are nowhere to be found, or the backbone or its weights are none. A ParamsError if the new file breaks a
+    rule.
     """
     path = params.DEFAULT_PATH
     check_hashable(*filter(None, (arguments.birdclef, arguments.folders, arguments.annotations)))
@@ -50,10 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
 def tell_choice(chosen: Params, facts: DataFacts) -> None:
     """Check the members, and print what was chosen, why, and what it costs.
 
-    Raises
-    ------
-    CommandError
-        If a network or its weights are none.
+    A CommandError if a network or its weights are none.
     """
     from commands.project.check import check_params  # torch, only for other data than the demo
     from commands.project.step_cost import cost_lines
@@ -80,10 +73,7 @@ def _facts(arguments: argparse.Namespace) -> DataFacts:
 def demo_params(versions: Iterator[str]) -> str:
     """The first version of params.yaml that describes a demo: all of its sections are filled in.
 
-    Raises
-    ------
-    CommandError
-        If none does.
+    A CommandError if none does.
     """
     for content in versions:
         if describes_demo(content):

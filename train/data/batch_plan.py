@@ -272,10 +272,7 @@ def _put_(pseudo: PseudoClips, chosen: Ints, place: Bools, spans: Spans, labels:
 def background_examples(examples: Examples, recipe: Recipe) -> Ints:
     """The recordings without birds, of the label that the recipe names; without background, any.
 
-    Raises
-    ------
-    TrainError
-        If the recipe has background and no recording of the training folds has that label.
+    A TrainError if the recipe has background and no recording of the training folds has that label.
     """
     wanted = recipe.augment.background
     if not wanted.probability:

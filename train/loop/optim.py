@@ -41,10 +41,7 @@ def build_optimiser(
 def create_optimiser(groups: list[dict[str, Any]], params: OptimiserParams) -> torch.optim.Optimizer:
     """An optimiser of timm for parameter groups.
 
-    Raises
-    ------
-    TrainError
-        If timm has no such optimiser, it needs a package that is missing, or it has no such argument.
+    A TrainError if timm has no such optimiser, it needs a package that is missing, or it has no such argument.
     """
     if params.kind not in list_optimizers():
         similar = ", ".join(get_close_matches(params.kind, map(str, list_optimizers()))) or "adamw"

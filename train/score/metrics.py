@@ -27,10 +27,7 @@ def _rankings(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> tuple[Fl
 
     NaN where a class has no positive or no negative: with padding it would be 1, whatever the scores.
 
-    Raises
-    ------
-    ValueError
-        If a score is no number.
+    A ValueError if a score is no number.
     """
     if np.isnan(scores_NK).any():
         raise ValueError("scores that are no numbers cannot be ranked")

@@ -55,10 +55,7 @@ def read_out_of_fold(
 ) -> OutOfFold:
     """Gather <models>/<member>/<fold>/predictions.npz of members and trained folds; `view` is that of one of them.
 
-    Raises
-    ------
-    TrainError
-        If predictions are missing, damaged or no numbers, or no recording was predicted by every member.
+    A TrainError if predictions are missing, damaged or no numbers, or no recording was predicted by every member.
     """
     per_member = {name: _member_predictions(models, name, folds) for name in members}
     common = sorted(set.intersection(*(set(predicted) for predicted in per_member.values())))

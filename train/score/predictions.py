@@ -14,13 +14,7 @@ NAME = "predictions.npz"
 
 
 def write_predictions(folder: Path, names: Sequence[str], scores_NK: Floats32) -> None:
-    """Write the scores of recordings.
-
-    Raises
-    ------
-    TrainError
-        If any is no score.
-    """
+    """Write the scores of recordings; a TrainError if any is no score."""
     check_scores(scores_NK, folder, names.__getitem__)
     write_npz(folder / NAME, {"recording": np.array(names, str), "scores": scores_NK})
 

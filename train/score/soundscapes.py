@@ -96,10 +96,7 @@ def score_model(
 ) -> Floats32:
     """Scores of the clips of all soundscapes by one model: (S, N, K).
 
-    Raises
-    ------
-    TrainError
-        If it knows other labels, or any score is no number from 0 to 1.
+    A TrainError if it knows other labels, or any score is no number from 0 to 1.
     """
     check_labels(folder, sidecar, task.labels)
     recipe, view = sidecar.member.recipe, sidecar.member.view
@@ -120,12 +117,6 @@ def score_model(
 
 
 def check_labels(folder: Path, sidecar: Sidecar, labels: list[str]) -> None:
-    """Refuse a model of other classes.
-
-    Raises
-    ------
-    TrainError
-        If its labels are not those of data/tables/labels.csv.
-    """
+    """Refuse a model of other classes; a TrainError if its labels are not those of data/tables/labels.csv."""
     if sidecar.labels != labels:
         raise TrainError(f"{folder}: was trained on labels that differ from data/tables/labels.csv; run `dvc repro`")

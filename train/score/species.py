@@ -19,10 +19,7 @@ def with_species(predict: PredictParams, final_WK: Floats32, clips: ClipScores) 
 
     Prints which of its species are no classes.
 
-    Raises
-    ------
-    PipelineError
-        If the list cannot be read, or names no class.
+    A PipelineError if the list cannot be read, or names no class.
     """
     name, weight, days = predict.species, predict.species_weight, tables.SOUNDSCAPES.read(Col.SOUNDSCAPE, Col.DATE)
     if name is None:

@@ -34,10 +34,7 @@ def labelled_soundscapes() -> set[str]:
 def read_truth(row_ids: Sequence[str], labels: Sequence[str]) -> WindowTruth:
     """The truth of these windows.
 
-    Raises
-    ------
-    TrainError
-        If it has rows of their soundscapes, and all of these end at other seconds than the windows do.
+    A TrainError if it has rows of their soundscapes, and all of these end at other seconds than the windows do.
     """
     table = tables.SOUNDSCAPE_TRUTH.read()
     truth = dict(zip(table[Col.ROW_ID], table[Col.LABELS], strict=True))

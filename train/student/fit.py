@@ -53,10 +53,7 @@ def main() -> None:
 def pass_on(labels: PseudoLabels, place: RunFolders) -> None:
     """Copy the teacher's model to the student's place, and print the reason.
 
-    Raises
-    ------
-    TrainError
-        If the teacher's model changed after stage `pseudo` read it.
+    A TrainError if the teacher's model changed after stage `pseudo` read it.
     """
     (source,) = (Path(folder) for folder in labels.teacher if Path(folder).parts[-2:] == place.folder.parts[-2:])
     if file_sha256(source / SIDECAR) != labels.teacher[source.as_posix()]:
@@ -90,10 +87,7 @@ def with_pseudo_clips(
 ) -> TrainingSplit:
     """The split with pseudo-labelled clips of soundscapes.
 
-    Raises
-    ------
-    TrainError
-        If the labels are of other classes, or of soundscapes that the store does not hold.
+    A TrainError if the labels are of other classes, or of soundscapes that the store does not hold.
     """
     if labels.labels != split.trained.labels:
         raise TrainError(
@@ -111,10 +105,7 @@ def with_pseudo_clips(
 def pseudo_clips(labels: PseudoLabels, each: StudentRound, store: Store, clip_frames: int) -> PseudoClips:
     """The places of the labelled clips in the soundscapes' store.
 
-    Raises
-    ------
-    TrainError
-        If it does not hold one of their soundscapes.
+    A TrainError if it does not hold one of their soundscapes.
     """
     row_N = store.rows_of(list(labels.sha256))
     if (row_N < 0).any():

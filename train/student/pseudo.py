@@ -60,10 +60,7 @@ def passed_on(stopped: str, evaluator: Evaluator, models: RoundModels) -> Pseudo
 def labelled(name: str, each: StudentRound, params: Params, evaluator: Evaluator, models: RoundModels) -> PseudoLabels:
     """The clips that get a label from the teacher.
 
-    Raises
-    ------
-    TrainError
-        If there is no soundscape to label, or all scores are below the round's threshold.
+    A TrainError if there is no soundscape to label, or all scores are below the round's threshold.
     """
     soundscapes = to_label(evaluator.soundscapes, params.student.soundscapes)
     cutting = Cutting(models.clip_s, params.student.hop_s)
@@ -86,13 +83,7 @@ def labelled(name: str, each: StudentRound, params: Params, evaluator: Evaluator
 
 
 def to_label(soundscapes: Sequence[SoundscapeAudio], which: str) -> list[SoundscapeAudio]:
-    """The soundscapes that get labels: all, or those without truth.
-
-    Raises
-    ------
-    TrainError
-        If all of them have a truth.
-    """
+    """The soundscapes that get labels: all, or those without truth; a TrainError if all of them have a truth."""
     listed = labelled_soundscapes() | set(tables.WINDOWS.read(Col.SOUNDSCAPE)[Col.SOUNDSCAPE])
     labelled = listed if which == "unlabelled" else set[str]()
     left = [soundscape for soundscape in soundscapes if soundscape.name not in labelled]

@@ -51,26 +51,14 @@ class PseudoLabels:
 
 
 def round_of(name: str, rounds: Mapping[str, StudentRound]) -> StudentRound:
-    """A round by its name.
-
-    Raises
-    ------
-    TrainError
-        If there is none of this name.
-    """
+    """A round by its name; a TrainError if there is none of this name."""
     if name not in rounds:
         raise TrainError(f"{name!r}: student.rounds names no such round; choose one of: {', '.join(rounds)}")
     return rounds[name]
 
 
 def read_pseudo_labels(folder: Path) -> PseudoLabels:
-    """Read `labels.npz`.
-
-    Raises
-    ------
-    TrainError
-        If it is missing or damaged, or any label is no number from 0 to 1.
-    """
+    """Read `labels.npz`; a TrainError if it is missing or damaged, or any label is no number from 0 to 1."""
     content = read_npz(folder / NAME, KINDS, f"run `dvc repro -f optional/dvc.yaml:pseudo@{folder.name}`")
     check_scores(content["scores"], folder / NAME, content["soundscape"].tolist().__getitem__)
     texts: dict[str, Any] = {name: tuple(content[name].tolist()) for name in LISTS}

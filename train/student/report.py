@@ -25,13 +25,7 @@ SHOWN = {
 
 
 def main() -> None:
-    """Write reports/student.md and student.csv.
-
-    Raises
-    ------
-    TrainError
-        If there is no round.
-    """
+    """Write reports/student.md and student.csv; a TrainError if there is no round."""
     params = parameters.load()
     rounds = params.student.rounds
     if not len(rounds):

@@ -142,13 +142,7 @@ class TeacherReport:
 
 
 def read_teacher_report(name: str) -> TeacherReport:
-    """Read a round's `teacher.json`.
-
-    Raises
-    ------
-    TrainError
-        If it is missing.
-    """
+    """Read a round's `teacher.json`; a TrainError if it is missing."""
     path = STUDENT / name / TEACHER
     try:
         return TeacherReport(**json.loads(path.read_bytes()))
@@ -164,10 +158,7 @@ def models_of(name: str, params: Params) -> RoundModels:
 def open_evaluator(params: Params, models: RoundModels) -> Evaluator:
     """Open the soundscapes that all views of the models hold; the others are named.
 
-    Raises
-    ------
-    TrainError
-        If there are none at all.
+    A TrainError if there are none at all.
     """
     opened = SoundscapeStores(params.machine, choose_device(params.machine.device))
     soundscapes = held_by_all_views(read_soundscapes(), models.sidecars)
@@ -191,13 +182,7 @@ def auc(metrics: Metrics, gain_in: str) -> float:
 
 
 def check_measurable(metrics: Metrics, gain_in: str) -> None:
-    """Refuse to measure gains where there is no truth.
-
-    Raises
-    ------
-    TrainError
-        If they cannot be measured.
-    """
+    """Refuse to measure gains where there is no truth; a TrainError if they cannot be measured."""
     if not np.isfinite(auc(metrics, gain_in)):
         other = "soundscapes" if gain_in == "out_of_fold" else "out_of_fold"
         raise TrainError(

@@ -21,13 +21,7 @@ def main() -> None:
 
 
 def copy_model(source: Path, target: Path) -> None:
-    """Copy a trained model's files.
-
-    Raises
-    ------
-    TrainError
-        If there is none.
-    """
+    """Copy a trained model's files; a TrainError if there is none."""
     if not (source / "model.json").is_file():
         raise TrainError(f"{source}: holds no trained model; run `dvc repro train`")
     shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
