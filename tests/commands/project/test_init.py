@@ -276,6 +276,7 @@ def test_the_member_gets_the_recipe_for_its_weights(
     assert list(loaded.members) == ["base"]
     assert loaded.members["base"].recipe == recipe
     assert loaded.recipe_of("base").sampling.weighted is True
+    assert loaded.views["mel"].hop == (1024 if recipe == "finetuned" else 512)
     told = capsys.readouterr().out
     assert f"so recipe {recipe}; 25 recordings of 2 classes, those of rare classes drawn more often" in told
     assert "cost of a step" in told
