@@ -27,6 +27,8 @@ from train.data.batch_plan import BatchPlan, Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames
 from train.data.member import ResolvedMember
+from train.data.multi_view import ConcatFrames
+from train.data.sampling import PseudoClips
 from train.data.teacher import Teacher
 
 LENGTHS = (700, 3, 40, 39, 41, 1, 520, 90, 64, 200, 15, 33)
@@ -239,6 +241,45 @@ def test_soft_labels_of_mixtures_are_mixed_as_labels_are(
             ]
             share = plan.mixtures.share[clip]
             assert plan.targets[clip, 1] == pytest.approx(share * scores[0] + (1 - share) * scores[1], abs=5e-3)
+            seen += 1
+    assert seen > 40
+
+
+def test_soundscapes_are_taught_of_their_own_store_and_keep_their_truth(
+    monkeypatch: pytest.MonkeyPatch,
+    make_store: Callable[..., Store],
+    theirs: Store,
+    store: Store,
+    examples: Examples,
+    resolved: ResolvedMember,
+    mixed: Recipe,
+    params: Params,
+) -> None:
+    """A noisy student's partner is a clip of a soundscape, with a label of 0.25 that stays; half of each is heard."""
+    rng = np.random.default_rng(5)
+    soundscapes = make_store([rng.uniform(-100, 40, (300, 32)).astype(np.float32) for _ in range(3)], store.view)
+    of_soundscapes = teacher_store(make_store, soundscapes, 2)
+    never = resolve_recipe(mixed, {"augment": {name: {"probability": 0.0} for name in MIXES}})
+    both, own, keys = [theirs, of_soundscapes], [store, soundscapes], {"soft": {"alpha": 1.0}}
+    of_training = examples, resolved, never, params.machine, CPU
+    teacher = opened(monkeypatch, both, own, *of_training, **keys)  # type: ignore[arg-type]
+    labels, rows = np.full((3, 3), 0.25, np.float32), np.arange(3)
+    pseudo = PseudoClips(rows, soundscapes.frames, np.full(3, 100), labels, np.ones(3), 1.0, 0.5).offset(len(store))
+    planner = Planner(examples, store.view, never, pseudo=pseudo, teacher=teacher)
+    plan = whole_epoch(planner)
+    frames = ConcatFrames(HostFrames(store, CPU), HostFrames(soundscapes, CPU), len(store))
+    normaliser = Normaliser(store.view, never, BinStatistics(torch.empty(0), torch.empty(0)))
+    values, weight = taught(TrainingBatches(planner, frames, BatchTransform(store.view, never, normaliser, CPU)))
+    rate, seen = store.view.sample_rate_hz / store.view.hop, 0
+    for clip, number in enumerate(numbers_of(store, plan, 0)):
+        other = int(soundscapes.audio_sha256[plan.row[clip, 1] - len(store)], 16)
+        assert weight[clip] == (number < KNOWN and other < 2)
+        if weight[clip]:
+            mine = slow_targets(plan, clip, 0, store, theirs, planner._clip_frames)
+            beside = slow_mean(of_soundscapes, other, 100 / rate, (100 + planner._clip_frames) / rate)
+            np.testing.assert_allclose(values[clip].numpy(), (mine + beside)[:EMBEDDING] / 2, atol=2e-3)
+            score = mine[EMBEDDING] if number else 0.0  # recording 0 leaves bird1 out
+            assert plan.targets[clip, 1] == pytest.approx(max(score, 0.25), abs=5e-3)
             seen += 1
     assert seen > 40
 
