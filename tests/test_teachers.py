@@ -78,7 +78,7 @@ def project(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory)
 def test_a_teacher_and_a_probe_go_through_all_stages(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     metrics = json.loads(Path("reports/metrics.json").read_text())
-    assert metrics["members"]["probe"]["macro_roc_auc"] > 0.95, "tones tell the species"
+    assert metrics["out_of_fold"]["probe"]["macro_roc_auc"] > 0.95, "tones tell the species"
     assert read_member("taught").teacher_digest == Path("data/stores/tones.sha256").read_text().strip()
     assert read_member("probe").teacher_digest == ""
     assert read_sidecar(Path("models/probe/0")).member.view.n_mels == 27
@@ -98,5 +98,5 @@ def test_a_model_without_the_teacher_s_network_is_not_predicted_with_elsewhere(
         cli.main(["predict", "chorus/test_soundscapes", "--model", "models", "--out", "found"])
     assert "models/probe/0: is a probe of another network, which it does not hold" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        cli.main(["batch", "--member", "probe"])
+        cli.main(["batch", "probe"])
     assert "learns from embeddings, which have no picture" in capsys.readouterr().err

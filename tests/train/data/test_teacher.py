@@ -282,6 +282,9 @@ def test_soundscapes_are_taught_of_their_own_store_and_keep_their_truth(
             assert plan.targets[clip, 1] == pytest.approx(max(score, 0.25), abs=5e-3)
             seen += 1
     assert seen > 40
+    truth = np.full((2, 3), 0.25, np.float32)
+    teacher.soften_(len(store) + np.arange(2), np.zeros(2, np.int64), np.full(2, 40), truth, np.ones_like(truth))
+    assert (truth == 0.25).all(), "as of labelled windows"
 
 
 def test_recordings_that_the_teacher_does_not_know_are_told_once(
