@@ -46,7 +46,7 @@ def test_remote_pool_is_reached_and_not_tried_for_links(consult: Consult, tmp_pa
     lines = consult(pool="memory://bucket/pool")
     assert "ok    memory://bucket/pool can be read" in lines
     assert not any("links" in line for line in lines)
-    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "annotations", "species"}
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "annotations", "species", "teachers"}
 
 
 def test_environment_names_the_pool_before_params_do(consult: Consult, monkeypatch: pytest.MonkeyPatch) -> None:
