@@ -78,7 +78,7 @@ def _fill_members(document: Any, facts: DataFacts, backbone: str | None, weights
     default = "mobilenetv3_small_100" if facts.recordings < SMALL else "efficientnet_b0"
     found = Path(weights).stem if isinstance(weights, str) and not given else default
     for member in (document["members"]["base"], document["ladder"]["rungs"]["baseline"]):  # other rungs copy the first
-        member |= {"backbone": backbone or found, "pretrained": weights}
+        member |= {"backbone": backbone or found, "pretrained": weights, "override": {}}
 
 
 def _add_members(document: Any) -> None:

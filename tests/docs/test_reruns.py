@@ -19,6 +19,7 @@ TRAINING = {"train", "predict", "submit", "evaluate", "report"}
 MOMENTARY = {"check", "member"}  # they run in a moment, so the tables leave them out
 ELSEWHERE = {  # rows whose claim is not one of keys, and what tests it
     "audio files, rows of `train.csv`": "tests/commands/plan/test_plan.py: an added recording is alone decoded",
+    "a file in `teachers/`": "tests/test_teachers_dvc.py: another network runs its own view alone",
     "labels, authors, ratings": "tests/test_dvc.py: changed labels decode nothing",
     "a comment or docstring in the code": "tests/birdcache/test_code.py and tests/test_dvc.py",
     "code that draws pictures or the report": "below",
