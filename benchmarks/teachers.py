@@ -23,7 +23,7 @@ from benchmarks.timing import parser_of
 from benchmarks.windows import summary
 from birdcache.errors import TrainError
 from birdcache.params import load as parameters
-from birdcache.params.embedding import StoredEmbedding
+from birdcache.params.embedding import EmbeddingView, StoredEmbedding
 from birdcache.params.model import Params
 from birdcache.params.recipe import resolve_recipe
 from pipeline.builder.teacher import network_file, stored_view
@@ -97,6 +97,7 @@ def teacher_time_ms(name: str, member: ResolvedMember, params: Params) -> float:
     """Time of a view's network for as many windows as cover a clip."""
     view = params.views[name]
     stored = stored_view(name, view)
+    assert isinstance(view, EmbeddingView)
     assert isinstance(stored, StoredEmbedding)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

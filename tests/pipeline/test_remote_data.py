@@ -20,6 +20,7 @@ from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
 from birdcache.params.sections import DataParams, MachineParams
 from birdcache.params.views import MelView
+from birdcache.predict.submission import SubmissionForm
 from birdcache.storage import AnyPath
 from birdcache.user_tables import read_user_table
 from cache import keys
@@ -114,7 +115,7 @@ def test_layout_birdclef_reads_the_same_from_a_url(
     (birdclef / "sample_submission.csv").write_text("row_id,wren,robin\n")
     upload()
     remote = read_metadata(data_params(root=URL))
-    assert remote.submission == ("wren", "robin")
+    assert remote.submission == SubmissionForm(("wren", "robin"))
     assert remote.recordings["path"].iloc[0] == f"{URL}/train_audio/1234/XC4.ogg"
     assert_same(remote, read_metadata(data_params()))
 
@@ -360,6 +361,7 @@ def test_worker_that_would_decode_otherwise_refuses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker, "DECODER_VERSION", "libsndfile-0.1")
+    monkeypatch.setattr(worker, "digest_of", lambda _: "of another version")
     with pytest.raises(PipelineError, match=r"this worker has another version .*libsndfile-0\.1.*install the same"):
         build(tmp_path / "mel.zarr", view, machine, sources, tmp_path / "pool")
     assert decoded == []

@@ -90,7 +90,7 @@ def test_streamed_wav_has_no_end_and_decodes(tmp_path: Path, size: int) -> None:
         (20, "<H", 0x40, "wrong-codec", "codec 0x0040"),
         (22, "<H", 0, "damaged", "0 channels"),
         (22, "<H", 9, "wrong-codec", "9 channels"),
-        (24, "<I", 384_000, "wrong-codec", "384000 Hz"),
+        (24, "<I", 768_000, "wrong-codec", "768000 Hz"),
         (32, "<H", 3, "damaged", "1 channels of 16 bits do not make 3 bytes"),
         (34, "<H", 0, "damaged", "0 bits"),
         (16, "<I", 4, "damaged", "takes 4 bytes"),

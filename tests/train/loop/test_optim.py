@@ -81,7 +81,7 @@ def test_any_optimiser_of_timm_trains_all_of_a_model(model: Classifier, plain: O
     for _ in range(8):
         loss = nn.functional.cross_entropy(model(images).clip, wanted)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
