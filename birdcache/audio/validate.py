@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO, cast
 
-from birdcache.audio.formats.containers import probe_aiff, probe_au, probe_caf
+from birdcache.audio.formats.containers import probe_aiff, probe_caf
 from birdcache.audio.formats.flac import probe_flac
 from birdcache.audio.formats.header import AudioHeader
 from birdcache.audio.formats.mp3 import probe_mp3
@@ -16,13 +16,11 @@ from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio
 
 WAV, AIFF = (b"RIFF", b"RIFX", b"RF64", b"BW64"), (b"AIFF", b"AIFC")
-PROBES = {
-    **{b"OggS": probe_ogg, b"fLaC": probe_flac, b"riff": probe_w64, b"caff": probe_caf},
-    **dict.fromkeys((b".snd", b"dns."), probe_au),
-}
+PROBES = {b"OggS": probe_ogg, b"fLaC": probe_flac, b"riff": probe_w64, b"caff": probe_caf}
 OTHERS = {
     **{b"wvpk": "WavPack", b"MAC ": "Monkey's Audio", b"TTA1": "True Audio", b"MPCK": "Musepack", b"MP+": "Musepack"},
     **{b"\x1aE\xdf\xa3": "Matroska or WebM", b"0&\xb2u": "Windows Media", b".RMF": "RealMedia", b"DSD ": "DSD"},
+    **{b".snd": "Sun audio", b"dns.": "Sun audio"},
     **{b"#!AMR": "AMR", b"\x0bw": "AC-3", b"ADIF": "AAC", b"FLV": "Flash video", b"\0\0\1\xba": "an MPEG video"},
 }
 AAC = (b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")

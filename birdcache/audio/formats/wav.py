@@ -21,7 +21,6 @@ EXTENSIBLE, MPEG = 0xFFFE, (0x50, 0x55)
 BLOCKWISE: dict[int, Callable[[int, int], int]] = {  # samples of each channel in a block of so many bytes
     0x02: lambda size, channels: 2 * (size // channels - 7) + 2,  # MS ADPCM
     0x11: lambda size, channels: 2 * (size // channels - 4) + 1,  # IMA ADPCM
-    0x31: lambda size, channels: 320 if (size, channels) == (65, 1) else 0,  # GSM 6.10
 }
 W64 = struct.Struct("<16sQ")
 W64_MAGIC = bytes.fromhex("726966662e91cf11a5d628db04c10000")

@@ -1,4 +1,4 @@
-"""AIFF, Core Audio, Sun audio and Wave64: read as libsndfile reads what is whole, and checked like WAV."""
+"""AIFF, Core Audio and Wave64: read as libsndfile reads what is whole, and checked like WAV."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ RATE_HZ, FRAMES = 32_000, 5001
 TONE_SC = 0.3 * np.sin(np.arange(2 * FRAMES) / 5).reshape(FRAMES, 2)
 CODINGS = [
     (container, subtype)
-    for container in ("AIFF", "AU", "CAF", "W64")
+    for container in ("AIFF", "CAF", "W64")
     for subtype in soundfile.available_subtypes(container)
-    if not subtype.startswith(("G72", "GSM", "DWVW", "MS_", "IMA"))
+    if subtype.startswith(("PCM", "FLOAT", "DOUBLE"))
 ]
-SIZES = {"AIFF": (b"SSND", ">I", 8), "AU": (b".snd", ">I", 0), "CAF": (b"data", ">q", 4), "W64": (b"data", "<Q", 24)}
+SIZES = {"AIFF": (b"SSND", ">I", 8), "CAF": (b"data", ">q", 4), "W64": (b"data", "<Q", 24)}
 """Where each format has the size of its sound: behind which word, how it is packed, and what else it counts."""
 
 
@@ -36,7 +36,7 @@ def resized(container: str, size: int) -> bytes:
     """A file that says so many bytes of sound."""
     word, form, more = SIZES[container]
     content = bytearray(encoded(container))
-    place = content.index(word) + (16 if container == "W64" else 8 if container == "AU" else 4)
+    place = content.index(word) + (16 if container == "W64" else 4)
     struct.pack_into(form, content, place, size + more if 0 < size < 2**31 else size)
     if container == "AIFF":  # which also counts samples
         struct.pack_into(">I", content, content.index(b"COMM") + 10, size // 4 if size < 2**31 else size)
@@ -64,19 +64,12 @@ def test_whole_file_is_read_as_libsndfile_reads_it(tmp_path: Path, container: st
     np.testing.assert_array_equal(read_waveform(path, RATE_HZ), reference)
 
 
-@pytest.mark.parametrize("container", ["AIFF", "AU", "CAF"])
+@pytest.mark.parametrize("container", ["AIFF", "CAF"])
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32"])
 def test_little_endian_samples_are_read(tmp_path: Path, container: str, subtype: str) -> None:
     content = encoded(container, subtype, order="LITTLE")
     reference = soundfile.read(io.BytesIO(content), dtype="float32")[0].mean(axis=1)
     np.testing.assert_array_equal(read_waveform(written(tmp_path, content), RATE_HZ), reference)
-
-
-@pytest.mark.parametrize("channels", [1, 2])
-def test_ima_adpcm_in_aiff_is_read(tmp_path: Path, channels: int) -> None:
-    path = written(tmp_path, encoded("AIFF", "IMA_ADPCM", channels))
-    reference = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(axis=1)
-    np.testing.assert_array_equal(read_waveform(path, RATE_HZ), reference)
 
 
 @pytest.mark.parametrize("container", SIZES)
@@ -85,12 +78,6 @@ def test_cut_file_is_truncated(tmp_path: Path, container: str, share: float) -> 
     content = encoded(container)
     assert rejected(tmp_path, content[: int(share * len(content))]).code in ("truncated", "not-audio")
     assert rejected(tmp_path, content[:-8]).code == "truncated"
-
-
-def test_cut_lossless_packets_are_truncated(tmp_path: Path) -> None:
-    content = encoded("CAF", "ALAC_16")
-    for cut in (4, 100, 1000):
-        assert rejected(tmp_path, content[:-cut]).code == "truncated"
 
 
 @pytest.mark.parametrize("container", SIZES)
@@ -141,13 +128,27 @@ def test_rates_that_no_recorder_has_are_refused(tmp_path: Path, rate: bytes) -> 
         assert rejected(tmp_path, bytes(content)).code in ("damaged", "wrong-codec")
 
 
-@pytest.mark.parametrize("container", ["AIFF", "AU", "CAF"])
-def test_codings_that_are_not_read_are_named_with_the_way_out(tmp_path: Path, container: str) -> None:
-    content = encoded(container, "ULAW")
-    if container == "AU":
-        content = content[:12] + b"\0\0\0\x17" + content[16:]
-    caught = rejected(tmp_path, content.replace(b"ulaw", b"QDM2"))
-    assert (caught.code, "ffmpeg" in caught.hint) == ("wrong-codec", True)
+@pytest.mark.parametrize(
+    ("container", "subtype", "named"),
+    [
+        ("AIFF", "ULAW", "codec b'ulaw' in an AIFF file"),
+        ("AIFF", "IMA_ADPCM", "codec b'ima4' in an AIFF file"),
+        ("CAF", "ALAW", "codec b'alaw' in a Core Audio file"),
+        ("CAF", "ALAC_16", "codec b'alac' in a Core Audio file"),
+        ("AU", "PCM_16", "holds Sun audio"),
+        ("WAV", "GSM610", "codec 0x0031, in blocks of 65 bytes, in a WAV file"),
+    ],
+)
+def test_codings_that_are_not_read_are_named_with_the_way_out(
+    tmp_path: Path, container: str, subtype: str, named: str
+) -> None:
+    caught = rejected(tmp_path, encoded(container, subtype, channels=1))
+    assert (caught.code, "ffmpeg -i IN OUT.flac" in caught.hint) == ("wrong-codec", True)
+    assert named in caught.detail
+
+
+def test_sun_audio_of_either_byte_order_is_refused_by_name(tmp_path: Path) -> None:
+    assert "holds Sun audio" in rejected(tmp_path, encoded("AU", order="LITTLE")).detail
 
 
 @pytest.mark.parametrize("suffix", [".opus", ".oga", ".ogg"])
