@@ -50,6 +50,7 @@ ELSEWHERE = {  # keys of which params.yaml has none
     "views": "see [teachers](teachers.md)",
     **dict.fromkeys(("members.base.teacher", "members.base.teacher.soft"), OF_TEACHERS),
 }
+FORMER = {"export.precision"}  # keys that older files have
 DEEPEST = 4  # level of headings whose titles leave out the names of those above
 ALIKE = 0.6  # share of a comment's words that a docstring repeats, from which on the comment is left out
 LONGEST_VALUE = 30  # letters; longer values are shown in params.yaml only
@@ -110,7 +111,7 @@ class Reference:
         without : keys that were described before.
         """
         inner = {name: models_of(field.annotation) for name, field in model.model_fields.items() if name not in without}
-        leaves = [name for name, models in inner.items() if not models]
+        leaves = [name for name, models in inner.items() if not models and f"{path}.{name}" not in FORMER]
         if leaves:
             yield self._table(model, leaves, shipped, source)
         for name, models in inner.items():

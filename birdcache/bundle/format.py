@@ -70,7 +70,7 @@ class Description(Section):
 
     version: Literal[1] = 1
     name: Word
-    precision: Literal["float32", "int8"]
+    precision: Literal["float32", "int8"]  # older bundles may hold int8
     labels: Labels
     names: dict[str, Word]
     thresholds: list[Share]

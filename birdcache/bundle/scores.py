@@ -139,13 +139,6 @@ class BundlePredictor:
             advance(len(chosen) / len(order))
         return scores_CK, embedding_CE
 
-    def middle_clip(self, path: AnyPath) -> dict[str, Floats32]:
-        """The graph's input for the clip in the middle of a file, a single row."""
-        info = self._decoders[0].mixed(path, self._decoders[0].info(path))
-        middle_C = np.array([info.duration_s / 2])
-        pairs = zip(self._description.inputs, self._decoders, strict=True)
-        return {each.name: next(self._rows(path, info, each, decoder, middle_C)) for each, decoder in pairs}
-
     def _rows(
         self, path: AnyPath, info: AudioInfo, wanted: Input, decoder: Decoder, middle_C: Floats64, silence: bool = True
     ) -> Iterator[Floats32]:

@@ -226,11 +226,11 @@ class ExportParams(Section):
     name: Name
     members: Annotated[list[Name], EACH_ONCE_OR_ALL]
     folds: Annotated[list[CountOrNone], EACH_ONCE_OR_ALL]
-    precision: Literal["float32", "int8"]
     compare: Count
     tolerance: Annotated[Positive, Field(le=0.1)]
     licence: str
     data_licence: str
+    precision: Literal["float32"] = "float32"  # older files have this key
 
 
 class MachineParams(Section):

@@ -2,16 +2,14 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
-from birdcache.arrays import Floats32
 from birdcache.bundle.format import DESCRIPTION, MODEL, SUFFIX, Description
 from birdcache.bundle.graph import Graph
 from birdcache.bundle.read import Bundle
@@ -20,25 +18,31 @@ from birdcache.errors import CommandError, run_stage
 from birdcache.files import file_sha256, write_text
 from birdcache.params import load as parameters
 from birdcache.params.sections import ExportParams
-from birdcache.predict.predictor import FileScores
 from birdcache.progress import Progress
 from cache.csv_files import write_csv
 from commands.export.bundle_files import card, describe, label_table, requirements_text, write_sums
 from commands.export.choose import ensemble_for_export, weighted_models
-from commands.export.compare import ComparedFiles, compared_files, difference, measure, soundscape_metrics
+from commands.export.compare import (
+    ComparedFiles,
+    Measurement,
+    changed_detections,
+    compared_files,
+    difference,
+    measure,
+    soundscape_metrics,
+)
 from commands.export.graph import EnsembleGraph
-from commands.export.onnx_file import export_graph, quantise
-from commands.export.summary import PIPELINE, Variant, write_reports
+from commands.export.onnx_file import export_graph
+from commands.export.summary import GRAPH, PIPELINE, Variant, write_reports
 from commands.predict.predictor import score_file
 from commands.predict.trained import LoadedEnsemble
 from train.paths import MODELS
 
 BUNDLES = Path("bundles")
-CALIBRATED_ON = 24  # recordings whose middle clips give the ranges of int8
 
 
 def main() -> None:
-    """Write bundles/<name>.bundle and reports/export.*; fail if the float32 graph is outside the tolerance."""
+    """Write bundles/<name>.bundle and reports/export.*; fail if the graph is outside the tolerance."""
     section = parameters.load().export  # all of which is read, so that DVC's params can be checked
     export = ExportParams(**{name: getattr(section, name) for name in ExportParams.model_fields})
     torch.set_num_threads(1)
@@ -46,25 +50,21 @@ def main() -> None:
     compared = compared_files(export.compare)
     with tempfile.TemporaryDirectory(prefix="birdcache-") as temporary:
         folder = Path(temporary)
-        graph = EnsembleGraph(weighted_models(loaded))
-        export_graph(graph, folder / "float32.onnx")
+        graph, model = EnsembleGraph(weighted_models(loaded)), folder / MODEL
+        export_graph(graph, model)
         description = describe(export, loaded, graph)
-        exact = bundle_of(folder / "float32.onnx", description)
-        sample = [*compared.recordings, *compared.soundscapes][:CALIBRATED_ON]
-        quantise(folder / "float32.onnx", folder / "int8.onnx", map(exact.middle_clip, sample))
-        variants = measure_variants(loaded, exact, bundle_of(folder / "int8.onnx", description), compared, folder)
-        measured = parity(variants[export.precision], compared)
+        pipeline, exported = measure_both(loaded, bundle_of(model, description), compared, folder)
+        measured = parity(exported, compared)
         facts = {
             "bundle": export.name,
-            "precision": export.precision,
             "tolerance": export.tolerance,
             "soundscapes": measured["soundscapes"],
             "recordings": measured["recordings"],
-            "hours": variants["pipeline"].measured.sound_s / 3600,
+            "hours": pipeline.measured.sound_s / 3600,
         }
-        write_reports(list(variants.values()), facts)
-        check_parity(variants["float32"], export.tolerance)
-        write_bundle(folder / f"{export.precision}.onnx", description, export, measured)
+        write_reports([pipeline, exported], facts)
+        check_parity(exported, export.tolerance)
+        write_bundle(model, description, export, measured)
     print(Path("reports/export.md").read_text())
 
 
@@ -73,40 +73,28 @@ def bundle_of(path: Path, description: Description) -> BundlePredictor:
     return BundlePredictor(Bundle(path, description, Graph(path, file_sha256(path), description, "cpu", threads=1), ""))
 
 
-def measure_variants(
-    loaded: LoadedEnsemble, exact: BundlePredictor, rounded: BundlePredictor, compared: ComparedFiles, scratch: Path
-) -> dict[str, Variant]:
-    """Measure the pipeline, the float32 graph and the int8 graph on all files, and compare each with the pipeline."""
+def measure_both(
+    loaded: LoadedEnsemble, bundle: BundlePredictor, compared: ComparedFiles, scratch: Path
+) -> tuple[Variant, Variant]:
+    """Measure the pipeline, and the graph that lies in `scratch`, on all files, and compare them."""
     settings: dict[str, Any] = {"embed": False, "scratch": scratch, "advance": lambda _: None, "silence": True}
-    ways: dict[str, tuple[Callable[..., FileScores], Callable[..., Floats32]]] = {
-        "pipeline": (partial(score_file, loaded=loaded), loaded.ensemble.final),
-        "float32": (exact.score, exact.final),
-        "int8": (rounded.score, rounded.final),
-    }
+    score = partial(score_file, loaded=loaded, **settings)
+    with Progress(2 * len(compared.files), "compare", "files") as progress:
+        by_pipeline = measure(compared.files, score, loaded.ensemble.final, progress)
+        by_graph = measure(compared.files, partial(bundle.score, **settings), bundle.final, progress)
     used = [
         MODELS / f"{name}/{fold}/{models[0].sidecar.member.recipe.weights}.safetensors"
         for name, models in loaded.members.items()
         for fold in loaded.ensemble.folds
     ]
-    files = {"pipeline": used, **{name: [scratch / f"{name}.onnx"] for name in ("float32", "int8")}}
-    names = {"pipeline": PIPELINE, "float32": "ONNX float32", "int8": "ONNX int8"}
-    above_K, labels = loaded.ensemble.called_above(), loaded.ensemble.labels
-    variants: dict[str, Variant] = {}
-    with Progress(len(ways) * len(compared.files), "compare", "files") as progress:
-        for name, (score, final) in ways.items():
-            measured = measure(compared.files, partial(score, **settings), final, progress)
-            pipeline = variants["pipeline"].measured if variants else measured
-            pairs = zip(measured.finals, pipeline.finals, strict=True)
-            changed = np.concatenate([((one >= above_K) != (other >= above_K)).ravel() for one, other in pairs])
-            variants[name] = Variant(
-                names[name],
-                sum(path.stat().st_size for path in files[name]),
-                measured,
-                difference(measured, pipeline),
-                float(changed.mean()),
-                soundscape_metrics(compared, measured, labels, loaded.ensemble.window_s),
-            )
-    return variants
+
+    def variant(name: str, measured: Measurement, files: Sequence[Path]) -> Variant:
+        size = sum(path.stat().st_size for path in files)
+        called = changed_detections(measured, by_pipeline, loaded.ensemble.called_above())
+        metrics = soundscape_metrics(compared, measured, loaded.ensemble.labels, loaded.ensemble.window_s)
+        return Variant(name, size, measured, difference(measured, by_pipeline), called, metrics)
+
+    return variant(PIPELINE, by_pipeline, used), variant(GRAPH, by_graph, [scratch / MODEL])
 
 
 def parity(variant: Variant, compared: ComparedFiles) -> dict[str, Any]:
@@ -120,7 +108,7 @@ def parity(variant: Variant, compared: ComparedFiles) -> dict[str, Any]:
 
 
 def check_parity(variant: Variant, tolerance: float) -> None:
-    """Refuse a float32 graph of which any score differs from the pipeline's by more than the tolerance."""
+    """Refuse a graph of which any score differs from the pipeline's by more than the tolerance."""
     largest = float(variant.differences.max())
     if not largest <= tolerance:
         raise CommandError(

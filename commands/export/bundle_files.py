@@ -33,7 +33,7 @@ def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph)
     views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
     return Description(
         name=export.name,
-        precision=export.precision,
+        precision="float32",
         labels=ensemble.labels,
         names=loaded.names,
         thresholds=ensemble.thresholds,

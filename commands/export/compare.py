@@ -105,6 +105,12 @@ def difference(one: Measurement, other: Measurement) -> npt.NDArray[np.float64]:
     return np.concatenate([np.abs(a.astype(np.float64) - b).ravel() for a, b in pairs])
 
 
+def changed_detections(one: Measurement, other: Measurement, above_K: Floats32) -> float:
+    """Share of detections, by window and class, in which both differ; these are scores from `above_K` on."""
+    pairs = zip(one.finals, other.finals, strict=True)
+    return float(np.concatenate([((a >= above_K) != (b >= above_K)).ravel() for a, b in pairs]).mean())
+
+
 def soundscape_metrics(
     compared: ComparedFiles, measured: Measurement, labels: Sequence[str], window_s: float
 ) -> dict[str, float]:

@@ -1,16 +1,12 @@
-"""Export of the graph as an ONNX file without traces of this machine, and its version in 8-bit integers."""
+"""Export of the graph as an ONNX file without traces of this machine."""
 
-import logging
 import warnings
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from onnx import ModelProto
 
-from birdcache.arrays import Floats32
 from birdcache.bundle.format import EMBEDDING, SCORES
 from birdcache.errors import CommandError
 from commands.export.graph import EnsembleGraph
@@ -19,8 +15,6 @@ OPSET = 18  # supported by OpenVINO, ONNX Runtime Web and older runtimes
 BATCH = "batch"  # name of the dynamic axis
 UNWANTED = {"DFT", "STFT", "Loop", "Scan", "If", "SequenceMap"}  # not supported by every runtime
 STANDARD = {"", "ai.onnx"}
-FRONT_END = ".front_end."  # part of the names of its constants
-QUANTISED = ("Conv", "MatMul", "Gemm")
 
 
 def export_graph(graph: EnsembleGraph, path: Path) -> None:
@@ -79,45 +73,3 @@ def check_operators(model: ModelProto) -> None:
             f"the graph holds operators {', '.join(sorted(unwanted | foreign))}, which some runtimes lack; leave out "
             "the member that needs them (export.members)"
         )
-
-
-def quantise(source: Path, target: Path, rows: Iterator[Mapping[str, Floats32]]) -> None:
-    """Write a copy in which the networks' convolutions and matrix products use integers.
-
-    Weights have a scale per channel, activations one per tensor, from their range on `rows`.
-
-    Parameters
-    ----------
-    rows : inputs of the graph, one small batch at a time.
-    """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class CalibrationRows(CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> Any:
-            return next(rows, None)
-
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # advice to preprocess the model, which torch's exporter has already done
-    try:
-        quantize_static(
-            source,
-            target,
-            CalibrationRows(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTISED),
-            nodes_to_exclude=front_end_nodes(onnx.load(source)),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-    finally:
-        logging.disable(before)
-
-
-def front_end_nodes(model: ModelProto) -> list[str]:
-    """Names of the convolutions and matrix products that use a constant of the front end."""
-    return [
-        node.name
-        for node in model.graph.node
-        if node.op_type in QUANTISED and any(FRONT_END in each for each in node.input)
-    ]

@@ -18,14 +18,13 @@ from commands.export.compare import Measurement
 from train.paths import REPORTS
 from train.score.markdown import markdown
 
-KAGGLE_MINUTES, KAGGLE_SOUNDSCAPES = 90, 700  # BirdCLEF's limit: minutes of CPU for this many one-minute soundscapes
-PIPELINE = "pipeline (PyTorch)"
+PIPELINE, GRAPH = "pipeline (PyTorch)", "ONNX float32"
 NONE = float("nan")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One predictor (the pipeline, or a graph): size of its files, scores, and differences from the pipeline."""
+    """One predictor (the pipeline, or the graph): size of its files, scores, and differences from the pipeline."""
 
     name: str
     size_bytes: int
@@ -39,7 +38,6 @@ class Variant:
         return {
             "size_mb": self.size_bytes / 1e6,
             "realtime_on_one_core": self.measured.realtime,
-            "kaggle_core_minutes": KAGGLE_SOUNDSCAPES / self.measured.realtime,
             "largest_difference": float(self.differences.max()),
             "mean_difference": float(self.differences.mean()),
             "changed_detections": self.called,
@@ -63,7 +61,7 @@ def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> s
     return (
         f"Bundle `{facts['bundle']}` beside the pipeline, on {facts['soundscapes']} soundscapes and "
         f"{facts['recordings']} recordings ({facts['hours']:.2f} h); one core of {machine()}.\n\n"
-        f"{markdown(shown)}\n{kaggle_text(rows)}\n"
+        f"{markdown(shown)}\n"
     )
 
 
@@ -72,22 +70,12 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
         "": row["way"],
         "size": f"{row['size_mb']:.2f} MB",
         "x realtime, one core": f"{row['realtime_on_one_core']:.0f}",
-        "700 minutes of sound take": f"{row['kaggle_core_minutes']:.1f} min",
         "largest difference": f"{row['largest_difference']:.1e}" if row["largest_difference"] else "",
         "mean": f"{row['mean_difference']:.1e}" if row["mean_difference"] else "",
         "detections that change": f"{row['changed_detections']:.2%}" if row["way"] != PIPELINE else "",
         "soundscapes: macro ROC-AUC": row.get("soundscapes_macro_roc_auc", NONE),
         "cmAP": row.get("soundscapes_cmap", NONE),
     }
-
-
-def kaggle_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Comparison with the time limit of a competition, in words."""
-    minutes = ", ".join(f"{row['way']} {row['kaggle_core_minutes']:.1f}" for row in rows)
-    return (
-        f"Kaggle gives {KAGGLE_MINUTES} minutes of CPU for about {KAGGLE_SOUNDSCAPES} soundscapes of one minute. "
-        f"Minutes on one core of this machine: {minutes}. Kaggle's cores differ, so stay below half of its limit."
-    )
 
 
 def machine() -> str:

@@ -30,7 +30,7 @@ def problems(tmp_path: Path, export: dict[str, Any]) -> list[str]:
         ),
         ({"folds": [5]}, "export.folds: 5 is not among folds.train (0, 1, 2); correct it, or [] for all"),
         ({"folds": [1, 1]}, "export.folds: names one twice; name each once, or none for all of the ensemble"),
-        ({"precision": "int4"}, "export.precision = 'int4': input should be 'float32' or 'int8'"),
+        ({"precision": "int8"}, "export.precision = 'int8': input should be 'float32'"),
         ({"tolerance": 0.5}, "export.tolerance = 0.5: input should be less than or equal to 0.1"),
         ({"tolerance": 0.0}, "export.tolerance = 0.0: input should be greater than 0"),
         ({"compare": 0}, "export.compare = 0: input should be greater than or equal to 1"),
@@ -41,6 +41,13 @@ def problems(tmp_path: Path, export: dict[str, Any]) -> list[str]:
 def test_wrong_values_are_refused(export: dict[str, Any], said: str, tmp_path: Path) -> None:
     (found,) = problems(tmp_path, export)
     assert found.startswith(said)
+
+
+def test_the_precision_that_older_files_name_is_taken(tmp_path: Path) -> None:
+    raw = tiny.shipped_params()
+    raw["export"]["precision"] = "float32"
+    tiny.write_params(tmp_path / "params.yaml", raw)
+    params.load(tmp_path / "params.yaml")
 
 
 def test_members_and_folds_that_exist_are_taken(tmp_path: Path) -> None:
