@@ -99,7 +99,6 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path, metavar="STORE", help="such as data/cache/mel.zarr")
-    parser.add_argument("--verify", action="store_true", help="compare every byte with its checksum")
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:

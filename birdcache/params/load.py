@@ -12,7 +12,7 @@ from birdcache.params import rules
 from birdcache.params.ladder import ladder_problems
 from birdcache.params.model import Params
 from birdcache.params.recipe import completed, is_derived
-from birdcache.params.rules import explain, is_renamed
+from birdcache.params.rules import explain
 from birdcache.params.tune import tune_problems
 from birdcache.params.yaml_file import ParamsError as ParamsError
 from birdcache.params.yaml_file import read_yaml
@@ -38,8 +38,7 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        own = (problem for problem in _own(error.errors(), bases) if not is_renamed(problem, raw))
-        problems += [explain(problem, raw, Params) for problem in own]
+        problems += [explain(problem, raw, Params) for problem in _own(error.errors(), bases)]
     problems += [problem for problems_of in BETWEEN_SECTIONS for problem in problems_of(raw)]
     if params is None or problems:
         lines = "\n".join(f"  {problem}" for problem in problems)

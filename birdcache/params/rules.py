@@ -17,14 +17,6 @@ from birdcache.params.sections import Name, Section
 from birdcache.params.student import StudentParams
 from birdcache.params.views import MelView, PcenView, ViewParams, unlike
 
-RENAMED = {("machine", "residence"): ("machine", "placement")}  # section and key, before and now
-
-
-def is_renamed(problem: Any, raw: Mapping[str, Any]) -> bool:
-    """True if a key is missing only because it has its old name, which is a problem of its own."""
-    old = [(section, key) for (section, key), new in RENAMED.items() if new == problem["loc"]]
-    return problem["type"] == "missing" and any(key in raw[section] for section, key in old)
-
 
 class _WhatMembersUse(Section):
     """The sections in which a key of a member's override may have its place."""
@@ -46,9 +38,6 @@ def explain(problem: Any, raw: Any, section: type[Section], prefix: str = "") ->
     if problem["type"] == "missing":
         return f"{key}: is missing; add it (docs/parameters.md shows its shipped value)"
     if problem["type"] == "extra_forbidden":
-        renamed = RENAMED.get(problem["loc"])
-        if renamed is not None:
-            return f"{key}: is called {'.'.join(renamed)} now; rename it"
         return f"{key}: is not a known key; {hint(location, section, _WhatMembersUse if prefix else section, prefix)}"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]

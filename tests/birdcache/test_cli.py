@@ -18,14 +18,13 @@ from tests.fixtures.tiny import ROOT
 
 
 def test_info_tells_what_a_store_holds(tiny_project: TinyProject, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["info", str(tiny_project.root / "data/cache/pcen.zarr"), "--verify"])
+    cli.main(["info", str(tiny_project.root / "data/cache/pcen.zarr")])
     told = capsys.readouterr().out
     for expected in (
         "recordings   18",
         "pcen, 32 mel bins",
         "n_fft 512, hop 256",
         "gain 0.98",
-        "byte is as written",
     ):
         assert expected in told
 

@@ -21,13 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from birdcache.errors import TrainError
-from train.model.likely import beginnings, likely_backbone
 from train.model.module_order import in_order
 from train.model.sizes import Size
 from train.model.weight_file import Trained, WeightSource, check_values, read_tensors
 
 BACKBONE = "backbone."  # what names of a trained model's tensors begin with, but for those of its head and statistics
-SAME_BACKBONE = 0.3  # of the tensors may be unfit, then the file is hardly another network's
 COMMON = 0.2  # of a file's tensors may be the network's, the others an optimiser's
 
 State = dict[str, Tensor]
@@ -106,9 +104,8 @@ def take_weights(
         count = f"{len(unfit)} of {len(wanted)}"
         lack = f"lacks {count} tensors" if wanted - taken.keys() else f"has other shapes for {count} tensors"
         lack = lack if wanted - fit.keys() else f"holds {len(unfit)} tensors of more layers than those"
-        hint = likely_backbone(source.path, stored) if len(unfit) > SAME_BACKBONE * len(wanted) else ""
         raise TrainError(
-            f"{where}: {lack} of the backbone, such as {unfit[0]}; {hint}choose weights of this backbone"
+            f"{where}: {lack} of the backbone, such as {unfit[0]}; choose weights of this backbone"
             f"{_size_hint(backbone, size)}"
         )
     check_values(f"{where}: {source.path}", fit)
@@ -189,7 +186,7 @@ def _prefixes(wanted: set[str], names: Iterable[str]) -> list[str]:
     """Beginnings of names, averages of a training's weights (EMA) first: those before which names fit, or common."""
     fitting, common = Counter[str](), Counter[str]()
     for name in names:
-        ends = beginnings(name)
+        ends = [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
         common.update(name[:end] for end in ends)
         fitting.update(name[:end] for end in ends if name[end:] in wanted)
     chosen = [prefix for prefix, _ in fitting.most_common(4)]

@@ -68,11 +68,6 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
     assert params.load(earlier) == params.load(tiny.ROOT / "params.yaml")
 
 
-def test_a_key_under_its_old_name_is_told_its_new_one(tmp_path: Path) -> None:
-    (line,) = problems(tmp_path, drop("machine.placement"), put("machine.residence", "auto"))
-    assert line.strip() == "machine.residence: is called machine.placement now; rename it"
-
-
 @pytest.mark.parametrize(
     ("change", "key", "rule"),
     [
