@@ -71,13 +71,9 @@ def score_all_the_same(
 ) -> tuple[FileScores, bool]:
     """Scores of a file's windows, and whether it is silent: silence is scored too, as in a submission.
 
-    Raises
-    ------
-    RejectedAudio
-        If the file cannot be read, the model gives no scores for it, or anything else happens over it that nobody
-        foresaw; the hint suits a file that belongs to no data set.
-    OSError
-        If the disk fails, which is not the file's fault.
+    A RejectedAudio if the file cannot be read, the model gives no scores for it, or anything else happens over it that
+    nobody foresaw; the hint suits a file that belongs to no data set. An OSError if the disk fails, which is not the
+    file's fault.
     """
     try:
         with costing_one_file(str(path)):

@@ -73,10 +73,7 @@ class SubmissionForm:
 def read_form(path: AnyPath, bounds: Bounds) -> SubmissionForm:
     """The form of a sample_submission.csv, without labels if nothing names them.
 
-    Raises
-    ------
-    PipelineError
-        If row 1, or scored_birds.json beside it, cannot be that of a submission.
+    A PipelineError if row 1, or scored_birds.json beside it, cannot be that of a submission.
     """
     header, scored = read_header(path, bounds), path.parent / SCORED
     labels, column = header[1:], header[1] if header[1:] in ([BIRDS], [TARGET]) else ""

@@ -55,11 +55,8 @@ def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame, warn: Cal
 
     Times that begin in their recording and end behind it are cut at its end; those of more than rounding are told.
 
-    Raises
-    ------
-    PipelineError
-        If some begin after the end of their recording, or end further behind it than a model's window reaches: all of
-        them, by table and row.
+    A PipelineError if some begin after the end of their recording, or end further behind it than a model's window
+    reaches: all of them, by table and row.
     """
     duration_s = annotations[Col.RECORDING].map(usable.set_index(Col.RECORDING)[Col.DURATION_S])
     beyond_s = annotations[Col.END_S] - duration_s

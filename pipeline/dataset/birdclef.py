@@ -87,10 +87,7 @@ def table_path(root: AnyPath, name: str | None) -> AnyPath:
 def audio_folder(bounds: Bounds, data: TableParams) -> AnyPath:
     """The folder of the recordings; the root itself may be that of other tables than BirdCLEF's.
 
-    Raises
-    ------
-    PipelineError
-        If there is none, or it lies elsewhere.
+    A PipelineError if there is none, or it lies elsewhere.
     """
     root = bounds.root
     audio = next((root / name for name in AUDIO_FOLDERS if (root / name).is_dir()), root)

@@ -42,10 +42,7 @@ def read_folders(bounds: Bounds, soundscapes: Sequence[str], warn: Callable[[str
 
     The first folder is the class, and nothing else is known.
 
-    Raises
-    ------
-    PipelineError
-        If classes are alike but for case: only their owner knows whether they are one.
+    A PipelineError if classes are alike but for case: only their owner knows whether they are one.
     """
     root = bounds.root
     files = list_named(root, bounds, without=[root / name for name in soundscapes])
@@ -93,10 +90,7 @@ def list_soundscapes(bounds: Bounds, folders: Sequence[str]) -> tuple[dict[str, 
 
     A name is that of the file without extension; where files in several folders share it, their path, parted by _.
 
-    Raises
-    ------
-    PipelineError
-        If there is no such folder, or it lies elsewhere.
+    A PipelineError if there is no such folder, or it lies elsewhere.
     """
     listings = {folder: _list_soundscapes(bounds.root / folder, bounds) for folder in folders}
     listing = Listing(

@@ -67,10 +67,7 @@ def window_warnings(
 ) -> list[str]:
     """Windows of the table at `path`, which `key` names, that are of no soundscape, and labels that are not taught.
 
-    Raises
-    ------
-    PipelineError
-        If no window is of a soundscape, or no label is one of those that are taught.
+    A PipelineError if no window is of a soundscape, or no label is one of those that are taught.
     """
     if windows.empty:
         return [f"{path}: holds no row, so that nothing is known of soundscapes"]

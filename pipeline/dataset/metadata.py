@@ -62,12 +62,8 @@ class Metadata:
 def read_metadata(data: DataParams) -> Metadata:
     """Read all of a data set but its audio.
 
-    Raises
-    ------
-    PipelineError
-        If a file or folder is missing or a row breaks a rule; all bad rows of a file are listed at once.
-    StoreError
-        If data.root is a URL that cannot be opened or reached.
+    A PipelineError if a file or folder is missing or a row breaks a rule; all bad rows of a file are listed at once. A
+    StoreError if data.root is a URL that cannot be opened or reached.
     """
     root = root_folder(data.root, "data.root")
     bounds = Bounds(root, data.links)

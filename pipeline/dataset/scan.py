@@ -74,10 +74,7 @@ def _scan_batch(start: int, paths: Sequence[str], base: str, data: DataParams) -
 def scan_file(path: AnyPath, data: DataParams) -> Scan:
     """Scan one file; one that cannot be used gives a `Scan` with its code, never an exception.
 
-    Raises
-    ------
-    StoreError
-        If a remote file's service cannot be reached, which says nothing about the file.
+    A StoreError if a remote file's service cannot be reached, which says nothing about the file.
     """
     if isinstance(path, Path) and not os.path.lexists(path):  # a table may list a million of them: no decoder is asked
         return MISSING

@@ -119,10 +119,7 @@ class Classifier(nn.Module):
 
         Batch norms then see each batch twice, so their running statistics move faster; the gradients are the same.
 
-        Raises
-        ------
-        TrainError
-            If timm offers none for this backbone.
+        A TrainError if timm offers none for this backbone.
         """
         backbone: Any = self.backbone
         try:
@@ -135,13 +132,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def check_clips(self, clips: Clips) -> None:
-        """Refuse clips of a size that the model cannot process.
-
-        Raises
-        ------
-        TrainError
-            If a silent clip does not come through.
-        """
+        """Refuse clips of a size that the model cannot process; a TrainError if a silent clip does not come through."""
         training, channels = self.training, len(self.bin_mean)
         try:
             self.eval()(self.bin_mean.new_zeros(1, channels, *clips.size))
@@ -238,10 +229,7 @@ def _options(member: Member) -> dict[str, Any]:
 def choose_device(wanted: str) -> torch.device:
     """The device that `machine.device` (auto, cpu, cuda) names; auto takes a GPU if there is one.
 
-    Raises
-    ------
-    TrainError
-        If a GPU is demanded and there is none.
+    A TrainError if a GPU is demanded and there is none.
     """
     with warnings.catch_warnings(record=True) as caught:  # in which torch says that a driver is too old
         warnings.simplefilter("always")

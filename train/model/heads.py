@@ -141,10 +141,7 @@ def _channels_last(backbone: nn.Module) -> bool:
 def generalise_pool(backbone: nn.Module, name: str) -> None:
     """Replace the backbone's global average pooling by a generalised mean.
 
-    Raises
-    ------
-    TrainError
-        If the backbone has no such pooling.
+    A TrainError if the backbone has no such pooling.
     """
     pools = [
         (path, module)

@@ -144,13 +144,7 @@ def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def check_finite(value: float, where: str) -> None:
-    """Refuse to continue with a loss that is not finite.
-
-    Raises
-    ------
-    TrainError
-        If it is infinite or NaN.
-    """
+    """Refuse to continue with a loss that is not finite; a TrainError if it is infinite or NaN."""
     if not math.isfinite(value):
         raise TrainError(f"{where}: the loss is {value}; lower optimiser.lr, set clip_norm, or use precision float32")
 

@@ -44,10 +44,7 @@ class Taken(NamedTuple):
 def check_source(source: WeightSource, backbone: str, where: str) -> None:
     """Refuse a model, or imported weights, of another backbone before anything is built.
 
-    Raises
-    ------
-    TrainError
-        If it was; names both.
+    A TrainError if it was; names both.
     """
     known = source.trained or source.origin
     if known and known.backbone != backbone:
