@@ -93,10 +93,6 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ensemble", action="store_true", help="three members that differ, instead of one")
 
 
-def _add_plan(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the same facts there")
-
-
 def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path, metavar="STORE", help="such as data/cache/mel.zarr")
 
@@ -244,9 +240,7 @@ ANYWHERE = {
 }
 IN_CHECKOUT = {
     "init": Command("commands.project.init", "write a params.yaml for your data", _add_init),
-    "plan": Command(
-        "commands.plan.command", "what `dvc repro` would run, why, and what decoding would cost", _add_plan
-    ),
+    "plan": Command("commands.plan.command", "what `dvc repro` would run, why, and what decoding would cost"),
     "info": Command(
         "commands.store.info", "contents of a store, and whether its bytes are as they were written", _add_info
     ),

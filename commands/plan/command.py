@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from birdcache.errors import CommandError, check_open_files
-from birdcache.files import write_text
 from birdcache.params import load as parameters
 from commands.plan.reasons import counted, few, lines, size_text
 from commands.plan.stages import StagePlan, State, plan_stages
@@ -23,14 +21,12 @@ if TYPE_CHECKING:
 MEANINGS = {"restored": "DVC has the results of these inputs and restores them", "may run": "only if its inputs change"}
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Print the plan; with --json, also write it to a file. What would end `dvc repro` at once ends this, too."""
+def run(_: argparse.Namespace) -> None:
+    """Print the plan. What would end `dvc repro` at once ends this, too."""
     check_open_files()
     params = parameters.load()
     if trouble := git_trouble():
         raise CommandError(trouble)
-    if arguments.json is not None and not arguments.json.parent.is_dir():
-        raise CommandError(f"--json {arguments.json}: there is no folder {arguments.json.parent}; make it first")
     check_hashable(*data_folders(params.data))
     stages = plan_stages()
     if any(plan.stage == "check" and plan.state != "up to date" for plan in stages):
@@ -45,16 +41,6 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(stage_lines(stages)))
     if decoding is not None:
         print("\n".join(["", *decoding_lines(decoding)]))
-    if arguments.json is not None:
-        write_text(arguments.json, json.dumps(as_json(stages, decoding), indent=2) + "\n")
-
-
-def as_json(stages: Sequence[StagePlan], decoding: Decoding | None) -> dict[str, Any]:
-    """The plan as JSON values; `why` holds the lines shown on the terminal."""
-    return {
-        "stages": [{**asdict(plan), "why": lines(plan.reasons)} for plan in stages],
-        "decoding": None if decoding is None else {**asdict(decoding), "fits": decoding.fits},
-    }
 
 
 def stage_lines(stages: Sequence[StagePlan]) -> Iterator[str]:

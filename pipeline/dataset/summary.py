@@ -9,12 +9,9 @@ from typing import Any
 import pandas as pd
 
 from birdcache.audio.listing import left_out_lines
-from birdcache.predict.submission import SAMPLE
 from birdcache.unknown import is_unknown
 from cache.tables import Col
 from pipeline.dataset.metadata import Metadata
-
-AUTHORS_SHOWN = 10
 
 
 def summarise(
@@ -64,17 +61,12 @@ def summarise(
         "contents": contents,
         "refused": _refused(recordings),
         "no_end": list(recordings.loc[recordings["no_end"], Col.RECORDING]),
-        "authors": _authors(usable[Col.AUTHOR]),
         "secondary_labels": {
             "recordings": int((usable[Col.SECONDARY] != "").sum()),
             "unknown": _unknown(recordings.loc[recordings[Col.CODE] == "", Col.SECONDARY], known),
         },
         "soundscapes": _soundscapes(metadata, soundscapes, known),
-        "submission": {
-            "from": SAMPLE if metadata.submission.labels else "sorted labels",
-            "labels": len(metadata.submission.labels or known),
-            "never_heard": [label for label in metadata.submission.labels if label not in known],
-        },
+        "never_heard": [label for label in metadata.submission.labels if label not in known],
         "labels": dict(zip(by_count[Col.LABEL], map(int, by_count[Col.RECORDINGS]), strict=True)),
     }
 
@@ -141,12 +133,6 @@ def _label_warnings(known: set[str], without: pd.Series[str]) -> Iterator[str]:
 def _refused(files: pd.DataFrame) -> dict[str, int]:
     """Number of refused files of each class; reports/data/refused.csv names them."""
     return dict(sorted(Counter(files.loc[files[Col.CODE] != "", Col.CODE]).items()))
-
-
-def _authors(author: pd.Series[str]) -> dict[str, Any]:
-    counts = Counter(author[author != ""])
-    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:AUTHORS_SHOWN]
-    return {"known": len(counts), "recordings_without": int((author == "").sum()), "most_recordings": dict(most)}
 
 
 def _unknown(listed: Iterable[str], known: set[str]) -> dict[str, int]:

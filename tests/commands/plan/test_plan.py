@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from birdcache import cli
 from birdcache.audio.read import BLOCK_SAMPLES
 from birdcache.params import load as parameters
 from commands.plan import audio as plan_audio
+from commands.plan import command as plan_command
 from commands.plan import decoding
-from commands.plan.command import time_text
-from commands.plan.decoding import Rate, measured_rate
+from commands.plan.command import decoding_lines, stage_lines, time_text
+from commands.plan.decoding import Decoding, Rate, measured_rate
 from commands.plan.reasons import Reason, few, key_changes, lines, size_text
+from commands.plan.stages import StagePlan
 from pipeline.dataset.metadata import read_metadata
 from pipeline.spectrograms import open_builder
 from pipeline.synthetic.ogg import with_serial
@@ -85,15 +88,28 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Plan:
-    """A function that plans the current directory: the facts of --json, and what the terminal shows."""
+def plan(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A function that plans the current directory: the facts, and what the terminal shows of them."""
+    facts: dict[str, Any] = {}
+
+    def stages_shown(stages: list[StagePlan]) -> Iterator[str]:
+        facts["stages"] = [{**asdict(each), "why": lines(each.reasons)} for each in stages]
+        return stage_lines(stages)
+
+    def decoding_shown(decoding: Decoding) -> Iterator[str]:
+        facts["decoding"] = {**asdict(decoding), "fits": decoding.fits}
+        return decoding_lines(decoding)
+
+    monkeypatch.setattr(plan_command, "stage_lines", stages_shown)
+    monkeypatch.setattr(plan_command, "decoding_lines", decoding_shown)
 
     def run() -> tuple[dict[str, Any], str]:
         capsys.readouterr()
-        cli.main(["plan", "--json", str(tmp_path / "plan.json")])
+        facts["decoding"] = None
+        cli.main(["plan"])
         shown = capsys.readouterr()
         assert shown.err == ""
-        return json.loads((tmp_path / "plan.json").read_text()), shown.out
+        return dict(facts), shown.out
 
     return run
 
@@ -448,7 +464,7 @@ def test_rate_is_measured_on_the_beginnings_of_a_few_recordings(project: Path, m
     assert measured_rate("spectrograms@mel", builder, []) is None
 
 
-def test_json_holds_the_facts_of_the_terminal(project: Path, plan: Plan, change: Change) -> None:
+def test_the_terminal_shows_the_facts(project: Path, plan: Plan, change: Change) -> None:
     change("views.mel.hop", 200)
     add_recording("lowton/XC99.ogg")
     append_line("train/score/metrics.py")
