@@ -12,7 +12,7 @@ from birdcache.errors import BirdcacheError, PipelineError
 FETCH = "fetch it again or remove it from the data set"
 HINTS = {
     "empty": FETCH,
-    "not-audio": "use Ogg, WAV, FLAC, MP3, AIFF, CAF or W64, fetch it again, or remove it",
+    "not-audio": "use Ogg, WAV, FLAC, MP3, AIFF or CAF, fetch it again, or remove it",
     "truncated": FETCH,
     "damaged": FETCH,
     "chained": "write it again as one stream of one sound, or remove it",

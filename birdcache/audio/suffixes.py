@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 from birdcache.storage import AnyPath
 
-_DECODED = "ogg oga opus wav wave bwf rf64 w64 flac mp3 mp2 mpga aif aiff aifc caf"
+_DECODED = "ogg oga opus wav wave bwf rf64 flac mp3 mp2 mpga aif aiff aifc caf"
 AUDIO_EXTENSIONS = tuple(f".{name}" for name in _DECODED.split())
 _FOREIGN = (
     "m4a m4b m4r m4v aac mp4 3gp 3g2 mov alac amr awb wma wmv asf avi mkv mka webm weba ac3 eac3 dts ape wv tta mpc "
-    "tak spx ra rm dsf dff ogv ogx mpg mpeg mts vob flv gsm qcp shn ofr au snd"
+    "tak spx ra rm dsf dff ogv ogx mpg mpeg mts vob flv gsm qcp shn ofr au snd w64"
 )
 FOREIGN = frozenset(f".{name}" for name in _FOREIGN.split())
 

@@ -11,16 +11,16 @@ from birdcache.audio.formats.mp3 import probe_mp3
 from birdcache.audio.formats.ogg import probe_ogg
 from birdcache.audio.formats.pieces import Pieces, Reading, Window
 from birdcache.audio.formats.tags import behind_tags, behind_zeros
-from birdcache.audio.formats.wav import probe_w64, probe_wav
+from birdcache.audio.formats.wav import probe_wav
 from birdcache.audio.notes import Note
 from birdcache.audio.rejected import RejectedAudio
 
 WAV, AIFF = (b"RIFF", b"RIFX", b"RF64", b"BW64"), (b"AIFF", b"AIFC")
-PROBES = {b"OggS": probe_ogg, b"fLaC": probe_flac, b"riff": probe_w64, b"caff": probe_caf}
+PROBES = {b"OggS": probe_ogg, b"fLaC": probe_flac, b"caff": probe_caf}
 OTHERS = {
     **{b"wvpk": "WavPack", b"MAC ": "Monkey's Audio", b"TTA1": "True Audio", b"MPCK": "Musepack", b"MP+": "Musepack"},
     **{b"\x1aE\xdf\xa3": "Matroska or WebM", b"0&\xb2u": "Windows Media", b".RMF": "RealMedia", b"DSD ": "DSD"},
-    **{b".snd": "Sun audio", b"dns.": "Sun audio"},
+    **{b".snd": "Sun audio", b"dns.": "Sun audio", b"riff": "Wave64"},
     **{b"#!AMR": "AMR", b"\x0bw": "AC-3", b"ADIF": "AAC", b"FLV": "Flash video", b"\0\0\1\xba": "an MPEG video"},
 }
 AAC = (b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")

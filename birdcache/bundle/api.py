@@ -98,7 +98,7 @@ class LoadedBundle:
 
         Parameters
         ----------
-        path : an Ogg, WAV, FLAC, MP3, AIFF, CAF or Wave64 file of any length.
+        path : an Ogg, WAV, FLAC, MP3, AIFF or CAF file of any length.
         threshold : 0 to 1, the lowest score of a detection; None = each class's own.
 
         Raises

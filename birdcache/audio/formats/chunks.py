@@ -24,11 +24,10 @@ WAY_OUT = "if they are sound, write its header anew (`ffmpeg -ignore_length 1 -i
 class Grammar:
     """How the chunks of a format are written."""
 
-    head: struct.Struct  # a name and a size, `counted` bytes of which are the head itself
+    head: struct.Struct  # a name and a size
     align: int  # what a chunk is padded to a multiple of
     magic: bytes  # magic and sound: the names of the whole file, and of the chunk with the sound
     sound: bytes
-    counted: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,9 @@ class Chunks:
         if name == grammar.sound:
             if size == 2**32 - 1 and b"ds64" in self._found:  # where RF64 has what four bytes do not hold
                 size = int.from_bytes(self.content(b"ds64", 16)[8:16], "little")
-        elif size < grammar.counted or place + size - grammar.counted > self._window.size - size_of_head:
+        elif place + size > self._window.size - size_of_head:
             return None
-        return name, place + size_of_head, max(0, size - grammar.counted)
+        return name, place + size_of_head, size
 
     def _behind(self, start: int, size: int) -> int:
         """The place behind a chunk. Some writers forget the padding, which is of zeros where there is any."""

@@ -1,6 +1,5 @@
 """How sound lies in a file: the samples' kind and size, as every container names them in its own way."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from birdcache.audio.formats.chunks import Extent
@@ -20,36 +19,29 @@ IN_FOUR = 3  # bytes of a sample that some recorders put into four, its last one
 
 @dataclass(frozen=True)
 class Coding:
-    """Units of so many bytes that hold so many samples of each channel."""
+    """Samples of a kind: `unit_bytes` hold one of each channel; subtype and order are libsndfile's names for them."""
 
     sample_rate_hz: int
     channels: int
     unit_bytes: int
-    unit_frames: int = 1
-    subtype: str = ""  # subtype and order: as libsndfile calls the samples and the order of their bytes
-    order: str = "LITTLE"
-    # the header with which libsndfile reads so many bytes of what is coded in blocks
-    lead: Callable[[int], bytes] | None = None
+    subtype: str
+    order: str
 
     @property
-    def second_bytes(self) -> float:
+    def second_bytes(self) -> int:
         """Bytes of a second."""
-        return self.sample_rate_hz * self.unit_bytes / self.unit_frames
+        return self.sample_rate_hz * self.unit_bytes
 
     def header(self, extent: Extent, told: int = 0) -> AudioHeader:
         """The header of sound that lies there; `told` is its number of frames as the file says, or 0."""
-        units = (extent.end - extent.start) // self.unit_bytes
-        size, most = units * self.unit_bytes, units * self.unit_frames
-        frames = told if most - self.unit_frames < told <= most else most
+        frames = (extent.end - extent.start) // self.unit_bytes
         notes = extent.notes
         if told and frames != told and extent.ended:
-            notes += (Note("wrong-length", f"says {told} samples, but {most} are there and read"),)
-        spans = ((extent.start, extent.start + size),)
-        raw = None if self.lead else (self.subtype, self.order)
-        reading = Reading(spans, self.lead(size) if self.lead else b"", surplus=most - frames, raw=raw)
+            notes += (Note("wrong-length", f"says {told} samples, but {frames} are there and read"),)
+        span = (extent.start, extent.start + frames * self.unit_bytes)
+        reading = Reading((span,), raw=(self.subtype, self.order))
         rate_hz, channels = self.sample_rate_hz, self.channels
-        read_as = extent.read_as or ("cut" if most > frames else "")
-        return AudioHeader(rate_hz, channels, frames, extent.ended, notes, reading, read_as)
+        return AudioHeader(rate_hz, channels, frames, extent.ended, notes, reading, extent.read_as)
 
 
 def plain(rate_hz: int, channels: int, kind: str, bits: int, unit_bytes: int = 0, order: str = "LITTLE") -> Coding:
@@ -64,4 +56,4 @@ def plain(rate_hz: int, channels: int, kind: str, bits: int, unit_bytes: int = 0
     subtype = SUBTYPES.get((INTEGER if kind == UNSIGNED and width > 1 else kind, width))
     if subtype is None:
         raise RejectedAudio("wrong-codec", f"holds {kind} samples of {bits} bits")
-    return Coding(rate_hz, channels, unit_bytes, subtype=subtype, order=order)
+    return Coding(rate_hz, channels, unit_bytes, subtype, order)
