@@ -65,7 +65,7 @@ STAGES = {
     "predict": Stage("train.predict", "members folds ensemble predict"),
     "submit": Stage("train.submit", "members folds ensemble predict"),
     "evaluate": Stage("train.evaluate", "members folds evaluate predict"),
-    "report": Stage("commands.report.build", "evaluate report"),
+    "report": Stage("commands.report.build", "evaluate predict report"),
     "export": Stage("commands.export", "export"),
     "ladder_members": Stage("train.ladder.members", "ladder train views"),
     "ladder_rung": Stage("train.ladder.run", "ladder"),
