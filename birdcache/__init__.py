@@ -23,6 +23,8 @@ __all__ = ["BirdcacheError", "__version__", "load"]
 def load(path: str | PathLike[str], device: str = "auto", window_s: float | None = None) -> LoadedBundle:
     """Open a bundle, the folder that stage `export` writes; every file is compared with its checksum.
 
+    A BirdcacheError if it is no bundle or a damaged one, or the device cannot be used.
+
     Parameters
     ----------
     path : the folder, such as birds.bundle.
@@ -32,11 +34,6 @@ def load(path: str | PathLike[str], device: str = "auto", window_s: float | None
     Returns
     -------
     A bundle, whose `predict` scores a recording.
-
-    Raises
-    ------
-    BirdcacheError
-        If it is no bundle or a damaged one, or the device cannot be used.
     """
     from birdcache.bundle.api import load_bundle
 

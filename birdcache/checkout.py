@@ -23,14 +23,11 @@ def version() -> str:
 def project_module(name: str, user: str) -> ModuleType:
     """Import a module of the checkout, such as `commands.plan.command`.
 
+    A CommandError if this package lies in no checkout, or the checkout's requirements are not installed.
+
     Parameters
     ----------
     user : the command or option that needs it, for the message.
-
-    Raises
-    ------
-    CommandError
-        If this package lies in no checkout, or the checkout's requirements are not installed.
     """
     if not ((ROOT / "dvc.yaml").is_file() and (ROOT / name.partition(".")[0]).is_dir()):
         raise CommandError(

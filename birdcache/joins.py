@@ -10,17 +10,14 @@ def join_warnings(
 ) -> list[str]:
     """A warning that counts the names that were not found; none if all were.
 
+    A PipelineError if there are names, and none of them was found.
+
     Parameters
     ----------
     names, place : what was looked up, and where, as in "labels of the truth" and "labels of a recording".
     asked, found : the names, and whether each was found.
     there : what could have been found; an example is shown beside one of the names.
     hint : the way out.
-
-    Raises
-    ------
-    PipelineError
-        If there are names, and none of them was found.
     """
     lost = [name for name, is_found in zip(asked, found, strict=True) if not is_found]
     if not lost:

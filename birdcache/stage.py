@@ -19,15 +19,12 @@ KEY = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+)*")
 def stage_key(example: str) -> str:
     """Part of the stage's name behind its `@`, such as `mel` of `spectrograms@mel`; by hand it is the one argument.
 
+    A BirdcacheError if there is none, or it is not made of lower-case letters, digits and underscores, with hyphens
+    between them: it becomes part of paths.
+
     Parameters
     ----------
     example : a key, for the error.
-
-    Raises
-    ------
-    BirdcacheError
-        If there is none, or it is not made of lower-case letters, digits and underscores, with hyphens between them:
-        it becomes part of paths.
     """
     given = sys.argv[1:] or [os.environ.get(DVC_STAGE, "").partition("@")[2]]
     if len(given) == 1 and KEY.fullmatch(given[0]):

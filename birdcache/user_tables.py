@@ -42,16 +42,11 @@ class UserTable:
     called: Mapping[str, str] = field(default_factory=dict)  # names in the file of columns that are renamed in `cells`
 
     def refuse(self, problems: Iterable[Problem]) -> None:
-        """Raise one error for all bad rows.
+        """Raise one error for all bad rows; a PipelineError if any row breaks any rule.
 
         Parameters
         ----------
         problems : for each further rule a mask of the rows of `cells` that break it, and the rule with its way out.
-
-        Raises
-        ------
-        PipelineError
-            If any row breaks any rule.
         """
         found = dict(self.problems)
         for mask, rule in problems:

@@ -159,14 +159,11 @@ class PoolUsage:
 def pool_usage(pool: AnyPath, stores: Iterable[Path]) -> PoolUsage:
     """List the parts of a pool, each with whether a store needs it.
 
+    A StoreError if a root is damaged: then nobody knows what its store needs.
+
     Parameters
     ----------
     stores : further stores of this machine, such as those of a project that was moved since it wrote its roots.
-
-    Raises
-    ------
-    StoreError
-        If a root is damaged: then nobody knows what its store needs.
     """
     roots = read_roots(pool)
     living = [root for root in roots if not root.is_stale]

@@ -45,14 +45,11 @@ def building(root: AnyPath, when_alone: Callable[[], None]) -> Iterator[None]:
 def replacing(store: Path, sweep_after: Callable[[int], None]) -> Iterator[None]:
     """Hold a store's lock while it is built and committed: a hidden file beside it, which names its holder.
 
+    A StoreError if another process holds it.
+
     Parameters
     ----------
     sweep_after : is called first with the process of this machine that held the lock last: it may have been killed.
-
-    Raises
-    ------
-    StoreError
-        If another process holds it.
     """
     store.parent.mkdir(parents=True, exist_ok=True)
     with store.with_name(f".{store.name}.lock").open("a+") as file:

@@ -52,14 +52,11 @@ def mel_places(hz: Floats64, view: View) -> Floats64:
 def mel_filters(view: View) -> Floats32:
     """Triangular mel filters of unit area (`librosa.filters.mel`, norm slaney), or of height 1 (norm None).
 
+    A ValueError if a filter is so narrow that it holds no FFT bin.
+
     Returns
     -------
     (F, M) float32 with F = n_fft // 2 + 1, the caller's own.
-
-    Raises
-    ------
-    ValueError
-        If a filter is so narrow that it holds no FFT bin.
     """
     if view not in _filters:
         _filters[view] = _computed(view)

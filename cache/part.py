@@ -155,14 +155,11 @@ class PartReader:
 def map_chunks(folder: Path, layout: Layout) -> Any:
     """Map an uncompressed local part's shard into memory.
 
+    A StoreError if the shard is not laid out as it was written, for example because it was cut short.
+
     Returns
     -------
     (N, 512, M) read-only view of N chunks; rows behind the part's last frame hold fill.
-
-    Raises
-    ------
-    StoreError
-        If the shard is not laid out as it was written, for example because it was cut short.
     """
     path = folder / SHARD
     item_bytes = np.dtype(layout.dtype).itemsize

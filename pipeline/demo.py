@@ -27,7 +27,7 @@ SUBMISSION_ROWS = 3
 
 
 def make_demo(root: Path, demo: DemoParams, workers: int) -> None:
-    """Write a synthetic data set into the folder `root`.
+    """Write a synthetic data set into the folder `root`; a PipelineError if `root` holds something already.
 
     Parameters
     ----------
@@ -37,11 +37,6 @@ def make_demo(root: Path, demo: DemoParams, workers: int) -> None:
         The same parameters give the same bytes, whatever the number of workers.
     workers
         Processes that make sound; 0 is one per core.
-
-    Raises
-    ------
-    PipelineError
-        If `root` holds something already.
     """
     if root.exists() and any(root.iterdir()):
         raise PipelineError(f"{root}: holds files already, and stale ones would mix with new ones; remove it first")

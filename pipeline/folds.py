@@ -62,6 +62,9 @@ def main() -> None:
 def split_recordings(recordings: pd.DataFrame, folds: FoldsParams, never: Sequence[str] = ()) -> Split:
     """Give each recording a fold: the ready ones if wanted and complete, else stratified by label and grouped.
 
+    A PipelineError if the ready folds are not folds.count in number, or the recordings do not suffice for folds.count
+    folds.
+
     Parameters
     ----------
     recordings
@@ -70,11 +73,6 @@ def split_recordings(recordings: pd.DataFrame, folds: FoldsParams, never: Sequen
         How to split.
     never
         Sources whose recordings are not to be validated.
-
-    Raises
-    ------
-    PipelineError
-        If the ready folds are not folds.count in number, or the recordings do not suffice for folds.count folds.
     """
     group_N = group_recordings(recordings)
     never_N, fold_N = recordings[Col.SOURCE].isin(never).to_numpy(), np.full(len(recordings), NEVER_VALIDATED)
@@ -126,14 +124,11 @@ def ready_folds(ready: pd.Series[int], count: int) -> Ints:
 def stratified_folds(label_N: pd.Series[str], group_N: Ints, count: int, seed: int) -> Ints:
     """Spread whole groups over folds so that each label is spread as evenly as they allow.
 
+    A PipelineError if a fold stays empty.
+
     Returns
     -------
     (N,) int64 from 0 to count - 1; the same for the same seed.
-
-    Raises
-    ------
-    PipelineError
-        If a fold stays empty.
 
     Source: scikit-learn's StratifiedGroupKFold.
     """

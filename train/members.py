@@ -36,15 +36,12 @@ def stores_of(name: str, params: Params) -> list[Store]:
 def resolve(name: str, params: Params, *stores: Store, labelled: str = "") -> ResolvedMember:
     """Gather what decides the member's training.
 
+    A TrainError if its pretrained weights are missing, or a store was built for a view of another geometry.
+
     Parameters
     ----------
     stores : of all its views.
     labelled : as from `labelled_digest`.
-
-    Raises
-    ------
-    TrainError
-        If its pretrained weights are missing, or a store was built for a view of another geometry.
     """
     member, first = params.members[name], stores[0]
     for store in stores[1:]:

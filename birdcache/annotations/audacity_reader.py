@@ -28,6 +28,8 @@ def begins_track(record: Sequence[str]) -> bool:
 def read_audacity(path: Path, bounds: Bounds) -> AnnotationTable:
     """Read a label track, with decimal points or commas.
 
+    A PipelineError if the file is missing, out of bounds or in another encoding.
+
     Parameters
     ----------
     bounds : of the folder that the track's path names its recording from.
@@ -36,11 +38,6 @@ def read_audacity(path: Path, bounds: Bounds) -> AnnotationTable:
     -------
     A table with the columns file, start_s, end_s, label and score, indexed by line; bands are left out. Lines that are
     none of a label track are its problems.
-
-    Raises
-    ------
-    PipelineError
-        If the file is missing, out of bounds or in another encoding.
     """
     labels: dict[int, tuple[str, ...]] = {}
     problems: dict[str, list[int]] = {}

@@ -59,7 +59,7 @@ def read_csv(path: Path, bounds: Bounds) -> AnnotationTable:
 
 
 def read_columns(path: Path, bounds: Bounds, kind: Columns, tabs: bool) -> AnnotationTable:
-    """Read a table of a kind.
+    """Read a table of a kind; a PipelineError if this is no such table, or it lacks the columns of times or labels.
 
     Parameters
     ----------
@@ -69,11 +69,6 @@ def read_columns(path: Path, bounds: Bounds, kind: Columns, tabs: bool) -> Annot
     -------
     A table with one row for each selection, however many views show it; rows without a time that is sure are its
     problems.
-
-    Raises
-    ------
-    PipelineError
-        If this is no such table, or it lacks the columns of times or labels.
     """
     required = [*PLAIN.files, kind.begin, kind.end, *PLAIN.labels] if kind is PLAIN else [kind.begin, kind.end]
     used = [*kind.labels, *kind.files, OFFSET, "FOLDER", *NUMBERS]

@@ -76,16 +76,13 @@ def matched(
 ) -> pd.DataFrame:
     """Annotations with the columns recording and path in place of file; without those whose file is not found.
 
+    A PipelineError if files are ambiguous, all of them by table and row, or none is found.
+
     Parameters
     ----------
     annotations : of `birdcache.annotations.read.read_annotations`.
     bounds, recordings : as of `Files`. They are looked through only if there are annotations.
     warn : called for files that are not found, and for names with another extension, with counts and an example.
-
-    Raises
-    ------
-    PipelineError
-        If files are ambiguous, all of them by table and row, or none is found.
     """
     if annotations.empty:
         return annotations.rename(columns={"file": "recording"}).assign(path="")

@@ -46,6 +46,9 @@ def read_annotations(
 ) -> pd.DataFrame:
     """Read all tables in a folder and below it: `*.csv`, and `*.txt` of Raven and Audacity; others are left alone.
 
+    A PipelineError if the folder is missing, a file is no such table, a row breaks a rule (all bad rows of a table at
+    once), or labels differ in case only.
+
     Parameters
     ----------
     label_of : the label that a cell names, for instance by its common name; the cell itself if it names none. A
@@ -56,12 +59,6 @@ def read_annotations(
     Returns
     -------
     One row for each annotation: file (`FileNames`), start_s, end_s, label, table, row (as a spreadsheet shows it).
-
-    Raises
-    ------
-    PipelineError
-        If the folder is missing, a file is no such table, a row breaks a rule (all bad rows of a table at once), or
-        labels differ in case only.
     """
     if not folder.is_dir():
         raise PipelineError(f"{folder}: no such folder; make it, or correct data.annotations in params.yaml")

@@ -50,14 +50,11 @@ class Listing:
 def list_audio(folder: AnyPath, bounds: Bounds, without: Sequence[AnyPath] = ()) -> Listing:
     """List the files below a folder, however deep.
 
+    A StoreError if the folder is remote and its service cannot be reached.
+
     Parameters
     ----------
     without : folders in it whose files are something else.
-
-    Raises
-    ------
-    StoreError
-        If the folder is remote and its service cannot be reached.
     """
     apart = tuple(f"{each.as_posix()}/" for each in without)
     entries = [each for each in files_below(folder, bounds) if not each.path.as_posix().startswith(apart)]

@@ -96,16 +96,13 @@ class LoadedBundle:
     def predict(self, path: str | PathLike[str], threshold: float | None = None) -> Prediction:
         """Score a recording.
 
+        A BirdcacheError if the file cannot be read or decoded (then with the attributes file, detail and hint), or the
+        threshold is out of bounds.
+
         Parameters
         ----------
         path : an Ogg, WAV, FLAC, MP3, AIFF or CAF file of any length.
         threshold : 0 to 1, the lowest score of a detection; None = each class's own.
-
-        Raises
-        ------
-        BirdcacheError
-            If the file cannot be read or decoded (then with the attributes file, detail and hint), or the threshold is
-            out of bounds.
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise CommandError(f"threshold = {threshold:g}: must be a number from 0 to 1")

@@ -32,14 +32,12 @@ class Bundle:
 def open_bundle(folder: Path, device: str = "auto") -> Bundle:
     """Check and load a bundle.
 
+    A CommandError if any file, value or the graph is not as a bundle's must be, or ONNX Runtime or the device cannot be
+    used.
+
     Parameters
     ----------
     device : auto, cpu or cuda; auto takes a GPU if this ONNX Runtime can use one.
-
-    Raises
-    ------
-    CommandError
-        If any file, value or the graph is not as a bundle's must be, or ONNX Runtime or the device cannot be used.
     """
     if not is_bundle(folder):
         raise CommandError(f"{folder}: is no bundle; name a folder that stage `export` wrote, such as birds.bundle")

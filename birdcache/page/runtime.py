@@ -25,15 +25,12 @@ NEEDED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")  # of 400 fi
 def runtime_files(given: Path | None, fetch: bool) -> dict[str, bytes]:
     """The files of onnxruntime-web that the page needs, by name.
 
+    A CommandError if there is no tarball, npm cannot fetch it, or its bytes are not those that are expected.
+
     Parameters
     ----------
     given : the tarball of `npm pack`; None = the one in the user's cache.
     fetch : whether npm may fetch it into the cache if it is not there.
-
-    Raises
-    ------
-    CommandError
-        If there is no tarball, npm cannot fetch it, or its bytes are not those that are expected.
     """
     path = given or cached_tarball()
     is_fetched = fetch and given is None and not path.exists()

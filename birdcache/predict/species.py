@@ -63,14 +63,11 @@ def taxonomy_of(labels: Sequence[str], common_names: Mapping[str, str]) -> pd.Da
 def read_species(path: Path, taxonomy: pd.DataFrame, weight: float) -> tuple[SpeciesList, list[str]]:
     """Read a list; returns it, and warnings of species that no class is of.
 
+    A PipelineError if it is no such file, a row breaks a rule, or no species is a class.
+
     Parameters
     ----------
     taxonomy : names of the classes in their order: columns scientific_name and common_name, indexed by label.
-
-    Raises
-    ------
-    PipelineError
-        If it is no such file, a row breaks a rule, or no species is a class.
     """
     table = _read(path)
     cells = table.cells.reindex(columns=["species", *USED], fill_value="")

@@ -64,6 +64,8 @@ class Builder:
     ) -> tuple[list[NamedPart], list[Refused]]:
         """Make sure that the pool holds a part for every source that can be decoded.
 
+        A PipelineError if the pool's disk has no room, or a part vanishes from it meanwhile.
+
         Parameters
         ----------
         sources : audio files, each content once.
@@ -75,11 +77,6 @@ class Builder:
         -------
         The parts in order of their names, and the refused sources. What was refused leaves no trace in the parts: they
         are the same as if it had never been there.
-
-        Raises
-        ------
-        PipelineError
-            If the pool's disk has no room, or a part vanishes from it meanwhile.
         """
         wanted, refused = list(sources), list[Refused]()
         while True:

@@ -37,18 +37,15 @@ def quantized_blocks(
 ) -> Iterator[QuantizedArray]:
     """Decode, transform and encode a recording in pieces (T, M).
 
+    A RejectedAudio if the file cannot be read, has changed, fails validation, or does not decode to what it promises:
+    where that shows, after the good pieces before it.
+
     Parameters
     ----------
     context : `packed_view` of the view.
     sha256 : the content that stage `recordings` saw, or None to accept any.
     silence : whether a silent recording is accepted.
     read_as : as of `birdcache.audio.read.AudioInfo`, or None to find it out.
-
-    Raises
-    ------
-    RejectedAudio
-        If the file cannot be read, has changed, fails validation, or does not decode to what it promises: where
-        that shows, after the good pieces before it.
     """
     view = unpacked_view(context)
     quantizer = quantizer_of(view)

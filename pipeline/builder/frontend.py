@@ -28,6 +28,8 @@ Band = tuple[slice, slice, Floats32]  # places in the packed spectrum, mel bins,
 def spectrogram_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
     """Compute what the store of `view` holds for one recording, whose waveform arrives in pieces.
 
+    A ValueError if the view has mel bins that no FFT bin falls into.
+
     Parameters
     ----------
     waveform : pieces (room(view) + S,) of any length, float32 in [-1, 1] at view.sample_rate_hz; what lies in the room
@@ -37,11 +39,6 @@ def spectrogram_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -
     ------
     (T, M) float32 blocks in order, 1 + S // hop frames in all: dB of mel power for kind mel, PCEN's dimensionless
     energy for kind pcen.
-
-    Raises
-    ------
-    ValueError
-        If the view has mel bins that no FFT bin falls into.
     """
     power = mel_power_blocks(waveform, view)
     if isinstance(view, MelView):
@@ -130,15 +127,12 @@ def power_to_db(power: Floats32) -> Floats32:
 def pcen_blocks(energy: Iterable[Floats32], params: PcenParams, frames_per_s: float) -> Iterator[Floats32]:
     """Divide each mel bin by its own recent past, then compress: stationary noise and loudness vanish.
 
+    A ValueError if the energy holds a negative value.
+
     Parameters
     ----------
     energy : (T, M) float32 blocks of mel power of audio scaled to +-2**31; the smoother goes on from one to the next.
     frames_per_s : frames per second, which turns `time_constant_s` into the smoother's coefficient.
-
-    Raises
-    ------
-    ValueError
-        If the energy holds a negative value.
 
     Source: Wang et al. 2017, "Trainable frontend for robust and far-field keyword spotting"; smoother as librosa.pcen.
     """

@@ -37,16 +37,14 @@ IMPORTS = "import pipeline.builder.worker, pipeline.dataset.scan"
 def run_unordered(tasks: Iterable[Task], machine: MachineParams, decoding: bool = False) -> Iterator[Any]:
     """Run (function, arguments) tasks in parallel; yields results as they come.
 
+    A PipelineError if the backend is dask and it is not installed, its scheduler does not answer, or it gives a task
+    up.
+
     Parameters
     ----------
     tasks : in the order in which they are handed out.
     machine : workers (0 = one per core, or all of the cluster), backend, scheduler.
     decoding : whether all that they do is wait for `birdcache.audio.decoder.decoder`; such tasks are all known at once.
-
-    Raises
-    ------
-    PipelineError
-        If the backend is dask and it is not installed, its scheduler does not answer, or it gives a task up.
     """
     if machine.backend == "loky" and decoding:
         yield from _in_threads(tasks, machine.workers or joblib.cpu_count())

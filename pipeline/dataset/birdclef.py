@@ -43,6 +43,8 @@ _FOLD = re.compile(r"([0-9]{1,4}(\.0+)?)?")
 def read_birdclef(bounds: Bounds, data: TableParams, warn: Callable[[str], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the table of recordings.
 
+    A PipelineError if the table or the audio folder is missing, there are two tables, or any row breaks a rule.
+
     Parameters
     ----------
     warn : called for what is read, but not as it stands, with counts and an example.
@@ -51,11 +53,6 @@ def read_birdclef(bounds: Bounds, data: TableParams, warn: Callable[[str], None]
     -------
     The recordings (columns as in `pipeline.dataset.metadata.Metadata.recordings`, in the file's order), and what the
     table says of names: one row per label, of those columns of a taxonomy that it has.
-
-    Raises
-    ------
-    PipelineError
-        If the table or the audio folder is missing, there are two tables, or any row breaks a rule.
     """
     path, audio = table_path(bounds.root, data.table), audio_folder(bounds, data)
     read = read_recording_table(path, data.columns, bounds, lambda text: warn(f"{path}: {text}"))

@@ -27,16 +27,13 @@ def label_warnings(
 ) -> list[str]:
     """Labels that only one of the tables knows.
 
+    A PipelineError if the taxonomy, or the submission, knows none of the labels that are taught.
+
     Parameters
     ----------
     recordings, submission : as in `pipeline.dataset.metadata.Metadata`.
     taught : the labels of recordings and annotations.
     taxonomy : taxonomy.csv or eBird's, None without one.
-
-    Raises
-    ------
-    PipelineError
-        If the taxonomy, or the submission, knows none of the labels that are taught.
     """
     own = sorted(taught - {NO_CALL})
     warnings = _unknown("secondary labels", recordings[Col.SECONDARY], taught, "they are left out")

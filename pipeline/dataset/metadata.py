@@ -143,14 +143,11 @@ def taxonomy_path(root: AnyPath) -> AnyPath | None:
 def read_taxonomy(bounds: Bounds, own_names: pd.DataFrame, codes: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Names of labels from the taxonomy; of labels that it lacks, those that the recordings' own list gives.
 
+    A PipelineError if it is no such table, or names a label twice.
+
     Parameters
     ----------
     codes : of folders, by which the taxonomy may name their labels.
-
-    Raises
-    ------
-    PipelineError
-        If it is no such table, or names a label twice.
     """
     path, own = taxonomy_path(bounds.root), own_names.reindex(columns=TAXONOMY, fill_value="")
     if path is None:

@@ -35,16 +35,13 @@ def read_places(
 ) -> pd.DataFrame:
     """Where and when soundscapes were recorded: site, date (YYYY-MM-DD) and time (HH:MM:SS), "" where unknown.
 
+    A PipelineError if the pattern matches none of the names.
+
     Parameters
     ----------
     files, comments : their paths inside their folder, without extension, and what their headers say, "" for nothing.
     pattern : data.soundscape_names, for what it finds in these paths; then come name, folder and comment.
     warn : called for names that the pattern does not match, and for days that are none.
-
-    Raises
-    ------
-    PipelineError
-        If the pattern matches none of the names.
     """
     own = re.compile(pattern or "")
     matches, hint = [bool(own.search(file)) for file in files], "correct it in params.yaml, or set it to null"

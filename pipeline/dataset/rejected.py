@@ -26,17 +26,14 @@ def counts_text(codes: Iterable[str]) -> str:
 def check_share(codes: Sequence[str], files: int, most: float, listed: CsvTable) -> None:
     """Fail if too many files were refused, once all others are done with.
 
+    A PipelineError if more than their share was refused.
+
     Parameters
     ----------
     codes : of the refused files; those of `CHOSEN` do not count.
     files : how many there were, refused or not.
     most : data.max_refused_share.
     listed : the table where the refused ones are listed.
-
-    Raises
-    ------
-    PipelineError
-        If more than their share was refused.
     """
     faults = [code for code in codes if code not in CHOSEN]
     if len(faults) > most * files:

@@ -37,15 +37,12 @@ _ROW_ID = re.compile(r"^(.+)_([0-9]{1,8}(?:\.[0-9]{1,6})?)$")
 def read_windows(bounds: Bounds, name: str | None, soundscapes: Collection[str], key: str) -> pd.DataFrame:
     """Read a table below the root, None for no windows; `key` of params.yaml's section `data` names it.
 
+    A PipelineError if there is no such table, it has none of the forms, or any row breaks a rule.
+
     Returns
     -------
     soundscape, start_s, end_s, labels (separated by spaces, each once), in order of soundscape and time; also windows
     of other `soundscapes` than there are, and behind their ends.
-
-    Raises
-    ------
-    PipelineError
-        If there is no such table, it has none of the forms, or any row breaks a rule.
     """
     if name is None:
         return _joined(pd.DataFrame(columns=[Col.SOUNDSCAPE, Col.START_S, Col.END_S]), pd.Series(dtype=str))

@@ -58,6 +58,8 @@ class Validation:
     ) -> tuple[Floats32, float]:
         """Score every recording: mean over its clips. The same in all processes.
 
+        A TrainError if the loss is not a finite number: the last step of the epoch may have broken the weights.
+
         Parameters
         ----------
         where : the place, for the error about a loss that is not finite.
@@ -67,11 +69,6 @@ class Validation:
         Returns
         -------
         (N, K) scores, and the mean loss of the clips against unsmoothed targets of their recordings.
-
-        Raises
-        ------
-        TrainError
-            If the loss is not a finite number: the last step of the epoch may have broken the weights.
         """
         if clips is None:
             clips = covering_clips(self.examples, self.view.frames(self.recipe.clip_s))

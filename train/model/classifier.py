@@ -159,6 +159,9 @@ def build_model(
 ) -> Classifier:
     """Create the member's model: its backbone, and its head of `classes` logits.
 
+    A TrainError if timm has no such backbone, the weights are missing or do not fit, or the backbone cannot have such a
+    head or process such clips.
+
     Parameters
     ----------
     mel_bins : of the view.
@@ -167,12 +170,6 @@ def build_model(
         out, a fresh one takes its place.
     channels : of the images.
     clips : that the model will see; without them it takes images of whatever size the backbone does.
-
-    Raises
-    ------
-    TrainError
-        If timm has no such backbone, the weights are missing or do not fit, or the backbone cannot have such a head or
-        process such clips.
     """
     if member.is_probe:
         return Classifier(Probe(mel_bins, classes, member), mel_bins)

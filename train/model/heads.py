@@ -106,15 +106,12 @@ def attend_to_frames(
 ) -> FrameAttention:
     """A head over frames for the backbone, which loses its own.
 
+    A TrainError if the backbone's features are not maps over mel bins and frames.
+
     Parameters
     ----------
     shape : channels, mel bins and frames of the clips.
     padding : of them, before the backbone sees them.
-
-    Raises
-    ------
-    TrainError
-        If the backbone's features are not maps over mel bins and frames.
     """
     timm_backbone: Any = backbone
     _leave_out_head(backbone, member.backbone, shape, padding)

@@ -44,7 +44,7 @@ class Taken(NamedTuple):
 def check_source(source: WeightSource, backbone: str, where: str) -> None:
     """Refuse a model, or imported weights, of another backbone before anything is built.
 
-    A TrainError if it was; names both.
+    A TrainError, which names both, if it was.
     """
     known = source.trained or source.origin
     if known and known.backbone != backbone:
@@ -72,16 +72,13 @@ def take_weights(
 ) -> Taken:
     """Copy weights into a backbone, but for those of its head.
 
+    A TrainError if tensors are missing, of other shapes, NaN or infinite.
+
     Parameters
     ----------
     filters : as of `conversions`.
     channels : of the backbone's images.
     size : mel bins and frames that the backbone is made for; None if it takes any.
-
-    Raises
-    ------
-    TrainError
-        If tensors are missing, of other shapes, NaN or infinite.
     """
     stored, own = read_tensors(source.path, where), backbone.state_dict()
     head = tuple(f"{name}." for name in _configured(backbone, "classifier"))

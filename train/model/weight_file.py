@@ -54,16 +54,13 @@ class WeightSource:
 def find_source(pretrained: str, key: str = "pretrained") -> WeightSource:
     """The weights that a member's `pretrained` names, verified by their bytes.
 
+    A TrainError if there is no such file, or a trained model's weights are not those of its sidecar.
+
     Parameters
     ----------
     pretrained : a file of weights, the folder of a trained model, or a file in such a folder. Of a folder, the weights
         that its recipe keeps are taken (last, best or soup).
     key : of params.yaml, for messages.
-
-    Raises
-    ------
-    TrainError
-        If there is no such file, or a trained model's weights are not those of its sidecar.
     """
     path = Path(pretrained)
     where = f"params.yaml: {key} = {pretrained!r}"

@@ -22,14 +22,11 @@ def write_predictions(folder: Path, names: Sequence[str], scores_NK: Floats32) -
 def read_predictions(folder: Path, again: str) -> tuple[list[str], Floats32]:
     """Read the recordings and their scores, (N, K).
 
+    A TrainError if the file is missing, damaged or another one, or any score is none.
+
     Parameters
     ----------
     again : how the file is made anew, for the error.
-
-    Raises
-    ------
-    TrainError
-        If the file is missing, damaged or another one, or any score is none.
     """
     content = read_npz(folder / NAME, {"recording": "U1", "scores": "f2"}, again)
     names: list[str] = content["recording"].tolist()
