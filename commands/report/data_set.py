@@ -24,7 +24,7 @@ def data_set(results: PipelineResults, rare_below: int) -> dict[str, Any]:
         "recordings": f"{data['recordings']['usable']:,}",
         "hours": f"{data['recordings']['hours']:,.2f}",
         "classes": f"{len(results.labels):,}",
-        "recordists": f"{data['authors']['known']:,}",
+        "recordists": f"{data['recordists']:,}",
         "soundscapes": f"{data['soundscapes']['usable']:,}",
         "files refused": f"{len(refused):,}",
     }

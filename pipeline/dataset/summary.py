@@ -61,6 +61,7 @@ def summarise(
         "contents": contents,
         "refused": _refused(recordings),
         "no_end": list(recordings.loc[recordings["no_end"], Col.RECORDING]),
+        "recordists": int(usable.loc[usable[Col.AUTHOR] != "", Col.AUTHOR].nunique()),
         "secondary_labels": {
             "recordings": int((usable[Col.SECONDARY] != "").sum()),
             "unknown": _unknown(recordings.loc[recordings[Col.CODE] == "", Col.SECONDARY], known),
