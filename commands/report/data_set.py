@@ -45,7 +45,7 @@ def _warnings(data: dict[str, Any], folds: dict[str, Any]) -> list[str]:
         )
     if unknown := data["secondary_labels"]["unknown"]:
         found.append(f"{len(unknown)} secondary label(s) are not classes, such as {next(iter(unknown))}")
-    if never := data["submission"]["never_heard"]:
+    if never := data["never_heard"]:
         found.append(f"{len(never)} label(s) of the submission have no recording, such as {never[0]}")
     return found
 
