@@ -109,7 +109,7 @@ def plan(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         cli.main(["plan"])
         shown = capsys.readouterr()
         assert shown.err == ""
-        return dict(facts), shown.out
+        return json.loads(json.dumps(facts)), shown.out  # lists instead of tuples
 
     return run
 
