@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import torch
 
@@ -99,6 +98,8 @@ def teacher_time_ms(name: str, member: ResolvedMember, params: Params) -> float:
     stored = stored_view(name, view)
     assert isinstance(view, EmbeddingView)
     assert isinstance(stored, StoredEmbedding)
+    import onnxruntime  # which training needs not
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(network_file(view), options, ["CPUExecutionProvider"])

@@ -200,7 +200,7 @@ def calibration_chart(bins: pd.DataFrame, fitted_on: str) -> Chart:
     data, error = used[["data", "expected_error"]].iloc[0]
     alt = f"Share of {data} whose best class is right. {'; '.join(told)}."
     drawn = Chart(f"chart-calibration-{data}", f"Calibration of {data} (expected error {error:.3f})", alt)
-    kinds = bins[bins["fitted_on"].isin(["-", fitted_on])].groupby("calibration", sort=False)
+    kinds = bins[bins["fitted_on"].isin(["nothing", fitted_on])].groupby("calibration", sort=False)
     with chart(drawn) as axes:
         axes.plot([0, 1], [0, 1], "--", color=COLOURS[7], linewidth=1, label="score = share that is right")
         for (kind, of_kind), colour, mark in zip(kinds, COLOURS, "os^", strict=False):

@@ -46,7 +46,7 @@ def test_a_member_is_resolved_with_its_overrides_applied(params: Params, store: 
 
 
 def test_an_override_and_the_same_value_in_the_recipe_are_the_same_training(params: Params, store: Store) -> None:
-    epochs = params.recipe_of("base").epochs
+    epochs = with_base(params, override={}).recipe_of("base").epochs
     plain, overridden, longer = (
         resolve("base", with_base(params, override=override), store)
         for override in ({}, {"epochs": epochs}, {"epochs": epochs + 1})

@@ -156,7 +156,7 @@ def calibration_tables(
         calibrated_NK = cross_calibrated(*judged[data], way, None if on == data else judged[on])
         wrong_C = 1 - likelihoods(calibrated_NK, truth_NK, known_NK)
         found = calibration(truth_NK, calibrated_NK)
-        of_row = {"data": data, "calibration": way, "fitted_on": "-" if way == "none" else on}
+        of_row = {"data": data, "calibration": way, "fitted_on": "nothing" if way == "none" else on}
         bins += [{**of_row, **each._asdict()} for each in found.bins]
         rows.append(
             {

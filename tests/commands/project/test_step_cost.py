@@ -29,11 +29,11 @@ def test_a_gpu_holds_what_its_weights_leave_in_multiples_of_eight() -> None:
 
 
 def test_the_minutes_of_all_folds_and_the_batches_of_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two members, of 12 and 24 epochs, on 3 folds of 200 recordings each: 600 * 2 / 3 * 36 * 3 clips of 10 ms."""
+    """Two members of 24 epochs, on 3 folds of 200 recordings each: 600 * 2 / 3 * 48 * 3 clips of 10 ms."""
     cost = StepCost(clip_s=0.01, activation_bytes=100_000_000, weight_bytes=100_000_000)
     monkeypatch.setattr(step_cost, "measured_cost", lambda params, name: cost)
     first, second = cost_lines(params.load(tiny.ROOT / "params.yaml"), recordings=600)
-    assert "about 7 minutes" in first
+    assert "about 10 minutes" in first
     assert "for 3 folds" in first
     assert "112 in 8 GB, 240 in 16 GB, 368 in 24 GB, 1264 in 80 GB (base; batch_size, now 16)" in second
 

@@ -219,7 +219,7 @@ def test_windows_are_taken_if_asked_for_and_refused_if_nothing_is_heard_in_them(
 
 def test_the_table_compares_all_kinds_on_all_data(judged: dict[FittedOn, Judged]) -> None:
     table, bins = calibration_tables(judged, "shared", "windows")
-    ways = [("none", "-")] + [(kind, on) for kind in ("shared", "class") for on in ("recordings", "windows")]
+    ways = [("none", "nothing")] + [(kind, on) for kind in ("shared", "class") for on in ("recordings", "windows")]
     assert list(table[["data", "calibration", "fitted_on"]].itertuples(index=False, name=None)) == [
         (data, *way) for data in ("recordings", "windows") for way in ways
     ]
@@ -228,11 +228,11 @@ def test_the_table_compares_all_kinds_on_all_data(judged: dict[FittedOn, Judged]
     for data, (scores, held) in judged.items():
         wrong = scores - held.truth
         cells = held.truth.reshape(-1, 1), scores.reshape(-1, 1)
-        assert table["error_of_all"][data, "none", "-"] == calibration(*cells).error
-        assert table["brier"][data, "none", "-"] == pytest.approx((wrong**2).mean(), rel=1e-4)
+        assert table["error_of_all"][data, "none", "nothing"] == calibration(*cells).error
+        assert table["brier"][data, "none", "nothing"] == pytest.approx((wrong**2).mean(), rel=1e-4)
         for kind in ("shared", "class"):
-            assert table["log_loss"][data, kind, data] < 0.9 * table["log_loss"][data, "none", "-"]
-            assert table["brier"][data, kind, data] < table["brier"][data, "none", "-"]
+            assert table["log_loss"][data, kind, data] < 0.9 * table["log_loss"][data, "none", "nothing"]
+            assert table["brier"][data, kind, data] < table["brier"][data, "none", "nothing"]
             for on in judged:
                 found = cross_calibrated(scores, held, kind, None if on == data else judged[on])
                 expected = calibration(held.truth, found)
