@@ -342,7 +342,7 @@ def test_changed_command_is_told_with_both_lines(project: Path, plan: Plan) -> N
 def test_added_member_never_ran_and_is_told_as_one_key(project: Path, plan: Plan, change: Change) -> None:
     members = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text())["members"]
     change("members.third", members["base"])
-    change("members.base.override", {"epochs": 2})
+    change("members.base.override", {**members["base"]["override"], "epochs": 2})
     facts, _ = plan()
     assert why(facts, "member@third") == why(facts, "train@third-0") == ["never run before"]
     assert why(facts, "member@base") == ["members.base.override.epochs: added, 2"]

@@ -44,7 +44,7 @@ def test_its_policy_forbids_the_network_and_this_test_would_see_a_request(
         asking = whole.replace("</footer>", f'<img alt="" src="{address}/spy.png"></footer>')
         (tmp_path / "asking.html").write_text(asking)
         browser.open(tmp_path / "asking.html")
-        assert any("Content Security Policy" in each for each in browser.errors())
+        browser.until(lambda: any("Content Security Policy" in each for each in browser.errors()))
         assert asked == []
         (tmp_path / "free.html").write_text(re.sub(r'<meta http-equiv="Content-Security-Policy".*?>', "", asking))
         browser.open(tmp_path / "free.html")
