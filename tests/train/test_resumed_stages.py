@@ -250,6 +250,7 @@ def test_a_training_is_told_apart_by_each_thing_that_decides_it(split: TrainingS
         "recipe": with_member(recipe=resolve_recipe(member.recipe, {"augment": {"gain_db": 1.0}})),
         "store": with_member(store_digest="0"),
         "pretrained weights": with_member(weights_sha256="0"),
+        "teacher": with_member(teacher_digest="0"),
         "model": with_member(member=member.member.model_copy(update={"dropout": 0.9})),
         "view": with_member(view=member.view.model_copy(update={"hop": 99})),
         "recordings to train on": replace(split, trained=fewer),
