@@ -41,7 +41,7 @@ def main() -> None:
     rows = []
     for seed in arguments.seeds:
         for fold in sorted(table["fold"].unique()):
-            held = torch.as_tensor((table["fold"] == fold).to_numpy())
+            held = torch.as_tensor((table["fold"] == fold).to_numpy(copy=True))
             torch.manual_seed(seed)
             model = network(arguments.network, arguments.weights, int(labels.max()) + 1)
             fit(model, TensorDataset(images[~held], labels[~held]), arguments.epochs)

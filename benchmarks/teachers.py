@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from benchmarks.timing import parser_of
-from benchmarks.windows import summary
+from benchmarks.windows import summary, trained_folds
 from birdcache.errors import TrainError
 from birdcache.params import load as parameters
 from birdcache.params.embedding import EmbeddingView, StoredEmbedding
@@ -27,12 +27,8 @@ from birdcache.params.model import Params
 from birdcache.params.recipe import resolve_recipe
 from pipeline.builder.teacher import network_file, stored_view
 from train.augment.normalise import channel_count
-from train.data.dataset import open_dataset
 from train.data.member import ResolvedMember, read_member
-from train.loop.distributed import ALONE
-from train.loop.split import split_dataset
-from train.loop.trainer import Trainer
-from train.model.classifier import build_model, choose_device
+from train.model.classifier import build_model
 from train.score.markdown import markdown
 from train.score.metrics import recording_metrics
 
@@ -68,16 +64,9 @@ def main() -> None:
 
 def measured(member: ResolvedMember, params: Params) -> dict[str, float]:
     """Train a member on all folds of folds.train; metrics of the recordings that each did not learn."""
-    device = choose_device(params.machine.device)
-    dataset, found = open_dataset(member, params.machine, device), []
-    for fold in params.folds.train:
-        split = split_dataset(dataset, fold, device, ALONE)
-        model, validation = split.model(), split.validation()
-        trainer = Trainer(model, split.batches(model), member.recipe, device, name=f"{member.name}-{fold}")
-        for _ in trainer.run(validation):
-            pass
-        scores = validation.predict(trainer.training_step.kept)[0]
-        found.append((split.validated.primary, split.validated.unjudged, scores))
+    found = []
+    for _, (validated, validation, kept) in trained_folds(member, params):
+        found.append((validated.primary, validated.unjudged, validation.predict(kept)[0]))
     return recording_metrics(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 

@@ -13,7 +13,7 @@ Columns are macro ROC-AUC and cmAP: mean over the seeds, and standard deviation.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from train.data.member import ResolvedMember, read_member
 from train.loop.distributed import ALONE
 from train.loop.split import split_dataset
 from train.loop.trainer import Trainer
+from train.loop.validation import Validation
 from train.model.classifier import Classifier, choose_device
 from train.model.weights import Sidecar
 from train.score.markdown import markdown
@@ -81,17 +82,8 @@ def summary(table: pd.DataFrame, by: str = "share") -> pd.DataFrame:
 
 def measured(member: ResolvedMember, params: Params) -> Metrics:
     """Train a member on all folds of folds.train, and score what each did not learn."""
-    device = choose_device(params.machine.device)
-    dataset = open_dataset(member, params.machine, device)
-    windows, recordings, exams = [], [], []
-    for fold in params.folds.train:
-        split = split_dataset(dataset, fold, device, ALONE)
-        model, validation = split.model(), split.validation()
-        trainer = Trainer(model, split.batches(model), member.recipe, device, name=f"{member.name}-{fold}")
-        for _ in trainer.run(validation):
-            pass
-        kept = trainer.training_step.kept
-        validated = split.validated
+    windows, recordings, exams, labels = [], [], [], read_labels()
+    for fold, (validated, validation, kept) in trained_folds(member, params):
         recordings.append((validated.primary, validated.unjudged, validation.predict(kept)[0]))
         if validation.windows is not None:
             windows.append((validation.windows.examples.secondary, validation.windows.predict(kept)[0]))
@@ -99,9 +91,24 @@ def measured(member: ResolvedMember, params: Params) -> Metrics:
     heard, of_windows = ([pair[n] for pair in windows] for n in (0, 1))
     return {
         "windows": window_metrics(np.concatenate(heard), np.concatenate(of_windows)),
-        "exam": exam_metrics(np.mean(exams, axis=0), dataset.examples, params),
+        "exam": exam_metrics(np.mean(exams, axis=0), labels, params),
         "recordings": recording_metrics(*(np.concatenate([each[n] for each in recordings]) for n in range(3))),
     }
+
+
+def trained_folds(
+    member: ResolvedMember, params: Params
+) -> Iterator[tuple[int, tuple[Examples, Validation, Classifier]]]:
+    """Train a member on each fold of folds.train: the fold, what was held out, its validation, and the model."""
+    device = choose_device(params.machine.device)
+    dataset = open_dataset(member, params.machine, device)
+    for fold in params.folds.train:
+        split = split_dataset(dataset, fold, device, ALONE)
+        model, validation = split.model(), split.validation()
+        trainer = Trainer(model, split.batches(model), member.recipe, device, name=f"{member.name}-{fold}")
+        for _ in trainer.run(validation):
+            pass
+        yield fold, (split.validated, validation, trainer.training_step.kept)
 
 
 def exam_task(labels: Sequence[str], params: Params) -> ScoringTask:
@@ -121,15 +128,15 @@ def exam_scores(model: Classifier, member: ResolvedMember, fold: int, params: Pa
     return np.asarray(scores_SNK[0])
 
 
-def exam_metrics(scores_NK: Floats32, examples: Examples, params: Params) -> dict[str, float]:
+def exam_metrics(scores_NK: Floats32, labels: Sequence[str], params: Params) -> dict[str, float]:
     """Metrics of the exam's windows."""
-    task, window_s = exam_task(examples.labels, params), params.predict.window_s
+    task, window_s = exam_task(labels, params), params.predict.window_s
     row_ids = [
         row_id
         for each in task.soundscapes
         for row_id in window_ids(each.name, windows_in(each.duration_s, window_s), window_s)
     ]
-    truth = read_truth(row_ids, examples.labels)
+    truth = read_truth(row_ids, labels)
     return window_metrics(truth.sings[truth.known], scores_NK[truth.known])
 
 
