@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from benchmarks.timing import best, interleaved, parse_arguments, ratio, report
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from train.score.bootstrap import draw_resamples, resampled_metrics
-from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
+from train.score.metrics import class_metrics, recording_metrics
 
 RECORDINGS, CLASSES, RESAMPLES = 5600, 206, 200
 
@@ -33,7 +33,7 @@ def main() -> None:
         },
         arguments.rounds,
     )
-    ours = np.stack([each(truth, scores, ~secondary) for each in (class_roc_auc, class_average_precision)])
+    ours = np.stack(class_metrics(truth, scores, ~secondary)[:2])
     counts = draw_resamples(RECORDINGS, RESAMPLES)
     begin = time.perf_counter()
     resampled_metrics(primary, secondary, scores, counts)

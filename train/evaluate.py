@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from birdcache.arrays import Floats32
 from birdcache.errors import run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
@@ -24,7 +23,7 @@ from train.score.blend import HeldOut
 from train.score.calibration import Judged, calibration_tables, judged_by
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.score.markdown import markdown
-from train.score.metrics import class_average_precision, class_roc_auc, recording_metrics
+from train.score.metrics import class_metrics, recording_metrics
 from train.score.out_of_fold import OutOfFold, held_windows, read_out_of_fold
 from train.score.parameters import parameter_table
 from train.score.tables import EXAM, WINDOWS, Windows, blend_table, member_table, postprocessing_table, read_windows
@@ -92,7 +91,7 @@ def score_out_of_fold(predicted: OutOfFold, evaluate: EvaluateParams) -> dict[st
     result = {}
     for name, scores_NK in predicted.scores.items():
         result[name] = recording_metrics(examples.primary, examples.unjudged, scores_NK)
-        rare_ap = _class_ap(predicted, scores_NK)[rare_K]
+        rare_ap = class_metrics(predicted.truth, scores_NK, ~examples.unjudged)[1][rare_K]
         if np.isfinite(rare_ap).any():
             result[name]["rare_ap"] = float(np.nanmean(rare_ap))
     return result
@@ -103,18 +102,11 @@ def score_windows(windows: Windows, data: str) -> dict[str, dict[str, float]]:
     return {name: windows.metrics(scores_NK, data) for name, scores_NK in windows.scores.items()}
 
 
-def _class_ap(predicted: OutOfFold, scores_NK: Floats32) -> Any:
-    return class_average_precision(predicted.truth, scores_NK, ~predicted.examples.unjudged)
-
-
 def class_table(predicted: OutOfFold) -> pd.DataFrame:
     """The ensemble's average precision and ROC-AUC of each class that can be scored, best first."""
     table = tables.LABELS.read(Col.LABEL, Col.COMMON_NAME, Col.RECORDINGS)
-    scores_NK = predicted.scores[ENSEMBLE]
-    table = table.assign(
-        average_precision=_class_ap(predicted, scores_NK),
-        roc_auc=class_roc_auc(predicted.truth, scores_NK, ~predicted.examples.unjudged),
-    )
+    auc_K, precision_K, _ = class_metrics(predicted.truth, predicted.scores[ENSEMBLE], ~predicted.examples.unjudged)
+    table = table.assign(average_precision=precision_K, roc_auc=auc_K)
     return table.dropna(subset=[Col.AVERAGE_PRECISION]).sort_values(Col.AVERAGE_PRECISION, ascending=False)
 
 
@@ -124,9 +116,8 @@ def window_class_table(windows: Windows, labels: list[str]) -> pd.DataFrame:
     for data in windows.measured:
         truth = windows.truths[data]
         sings_NK, scores_NK = truth.sings[truth.known], windows.scores[ENSEMBLE][truth.known]
-        cells = sings_NK, scores_NK, np.ones_like(sings_NK)
-        figures = class_average_precision(*cells), class_roc_auc(*cells)
-        rows += zip([data] * len(labels), labels, sings_NK.sum(axis=0), *figures, strict=True)
+        auc_K, precision_K, _ = class_metrics(sings_NK, scores_NK, np.ones_like(sings_NK))
+        rows += zip([data] * len(labels), labels, sings_NK.sum(axis=0), precision_K, auc_K, strict=True)
     return pd.DataFrame(rows, columns=["data", Col.LABEL, "windows", Col.AVERAGE_PRECISION, Col.ROC_AUC])
 
 

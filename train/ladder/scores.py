@@ -16,7 +16,7 @@ from birdcache.npz import read_npz, write_npz
 from birdcache.predict.checked import check_scores
 from train.data.examples import Examples
 from train.paths import LADDER_RUNS
-from train.score.metrics import class_average_precision, recording_metrics, window_metrics
+from train.score.metrics import class_metrics, recording_metrics, window_metrics
 
 EARLY = 0.2  # an accuracy that a healthy training passes within a few epochs
 NEVER = float("nan")
@@ -102,7 +102,7 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
     plain = recording_metrics(validated.primary, validated.secondary, validated.scores)
     windows = concatenated([fold.windows for fold in folds])
     of_windows = window_metrics(windows.secondary, windows.scores)
-    rare_ap = class_average_precision(truth_NK, validated.scores, known_NK)[rare_K]
+    rare_ap = class_metrics(truth_NK, validated.scores, known_NK)[1][rare_K]
     return {
         **{name: plain[name] for name in ("accuracy", "macro_roc_auc", "cmap")},
         "rare_ap": float(np.nanmean(rare_ap)) if np.isfinite(rare_ap).any() else float("nan"),

@@ -10,20 +10,8 @@ from birdcache.arrays import Bools, Floats32, Floats64, Ints
 CMAP_PADDING = 5  # BirdCLEF 2023: five all-positive rows soften the score of rare classes
 
 
-def class_roc_auc(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> Floats64:
-    """ROC-AUC of each class: (K,), NaN where a class has no positive or no negative."""
-    auc_K, _, _ = _rankings(truth_NK, scores_NK, known_NK)
-    return auc_K
-
-
-def class_average_precision(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> Floats64:
-    """Average precision of each class: (K,), NaN where a class has no positive or no negative."""
-    _, precision_K, _ = _rankings(truth_NK, scores_NK, known_NK)
-    return precision_K
-
-
-def _rankings(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> tuple[Floats64, ...]:
-    """ROC-AUC, average precision, and that after `CMAP_PADDING` positives with a score of 1: 3 x (K,).
+def class_metrics(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools) -> tuple[Floats64, ...]:
+    """ROC-AUC, average precision, and that after `CMAP_PADDING` positives with a score of 1, of each class: 3 x (K,).
 
     NaN where a class has no positive or no negative: with padding it would be 1, whatever the scores.
 
@@ -80,7 +68,7 @@ def recording_metrics(primary_N: Ints, unjudged_NK: Bools, scores_NK: Floats32) 
 
 def window_metrics(truth_NK: Bools, scores_NK: Floats32, known_NK: Bools | None = None) -> dict[str, float]:
     """Metrics of scores per window of a soundscape, where several species may sing or none; all count by default."""
-    auc_K, _, padded_K = _rankings(truth_NK, scores_NK, np.ones_like(truth_NK) if known_NK is None else known_NK)
+    auc_K, _, padded_K = class_metrics(truth_NK, scores_NK, np.ones_like(truth_NK) if known_NK is None else known_NK)
     scored_K = np.isfinite(auc_K)
     means = [float(each[scored_K].mean()) if scored_K.any() else float("nan") for each in (auc_K, padded_K)]
     return {"macro_roc_auc": means[0], "classes_scored": int(scored_K.sum()), "cmap": means[1]}

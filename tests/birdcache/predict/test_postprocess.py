@@ -16,7 +16,7 @@ from birdcache.predict.postprocess import (
     window_scores,
     windows_in,
 )
-from train.score.metrics import class_roc_auc
+from train.score.metrics import class_metrics
 
 
 def column(*values: float) -> np.ndarray:
@@ -155,7 +155,7 @@ def test_within_a_soundscape_the_maximum_changes_no_order() -> None:
     rng = np.random.default_rng(5)
     scores, truth = rng.random((20, 2)).astype(np.float32), rng.random((20, 2)) > 0.5
     known = np.ones_like(truth)
-    plain, multiplied = (class_roc_auc(truth, each, known) for each in (scores, times_file_maximum(scores, 2.0)))
+    plain, multiplied = (class_metrics(truth, each, known)[0] for each in (scores, times_file_maximum(scores, 2.0)))
     assert multiplied == pytest.approx(plain)
 
 

@@ -14,7 +14,7 @@ from train.score.bootstrap import (
     resampled_metrics,
     resampled_windows,
 )
-from train.score.metrics import class_average_precision, recording_metrics, window_metrics
+from train.score.metrics import class_metrics, recording_metrics, window_metrics
 
 N, K, RESAMPLES = 60, 6, 25
 
@@ -47,7 +47,7 @@ def test_each_resample_has_the_metrics_of_the_recordings_that_it_holds(ties: boo
         for name, values_B in found.of_all.items():
             assert values_B[number] == pytest.approx(expected[name], abs=1e-6), name
         truth_NK = primary[rows, None] == np.arange(K)
-        precision_K = class_average_precision(truth_NK, scores[rows], ~secondary[rows])
+        _, precision_K, _ = class_metrics(truth_NK, scores[rows], ~secondary[rows])
         np.testing.assert_allclose(found.average_precision[number], precision_K, atol=1e-6)
 
 

@@ -11,8 +11,7 @@ import sklearn.metrics
 from train.score.bootstrap import draw_resamples, resampled_metrics
 from train.score.metrics import (
     CMAP_PADDING,
-    class_average_precision,
-    class_roc_auc,
+    class_metrics,
     recording_metrics,
     window_metrics,
 )
@@ -99,7 +98,7 @@ def test_rankings_equal_those_of_sklearn_with_ties_masks_and_classes_that_cannot
     truth, known = rng.random((900, 40)) < share, rng.random((900, 40)) < 0.9
     truth[:, 0], truth[:, 1], known[:, 2] = False, True, False
     shown = (np.round((rng.random(truth.shape) ** 3 + 0.3 * truth) * steps) / steps).astype(np.float32)  # some above 1
-    auc, precision = class_roc_auc(truth, shown, known), class_average_precision(truth, shown, known)
+    auc, precision, _ = class_metrics(truth, shown, known)
     padded = []
     for label, rows in enumerate(known.T):
         positives, scores = truth[rows, label], shown[rows, label]
@@ -124,7 +123,7 @@ def test_scores_that_are_no_numbers_are_not_ranked(primary: Ints, scores: Floats
 
 def test_a_class_that_is_always_there_has_no_roc_auc(scores: Floats) -> None:
     truth = np.ones((N, K), bool)
-    assert np.isnan(class_roc_auc(truth, scores, truth)).all()
+    assert np.isnan(class_metrics(truth, scores, truth)[0]).all()
 
 
 def test_perfect_scores_are_perfect(primary: Ints, nothing: Bools) -> None:
@@ -153,7 +152,7 @@ def test_the_score_of_a_secondary_label_neither_helps_nor_hurts(primary: Ints, s
 
 def test_cells_of_secondary_labels_are_left_out_row_by_row(primary: Ints, scores: Floats) -> None:
     secondary = (np.random.default_rng(4).random((N, K)) < 0.2) & ~one_hot(primary)
-    values = class_roc_auc(one_hot(primary), scores, ~secondary)
+    values, _, _ = class_metrics(one_hot(primary), scores, ~secondary)
     for label in range(K - 1):
         rows = np.flatnonzero(~secondary[:, label])
         expected = sklearn.metrics.roc_auc_score(primary[rows] == label, scores[rows, label])
