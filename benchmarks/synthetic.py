@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.timing import SHIPPED
-from birdcache.files import sha256_hex
+from birdcache.files import checksummed_json, sha256_hex
 from birdcache.params import load as params
 from cache.keys import part_address, view_digest
 from cache.part import METADATA, SHARD, write_metadata
-from cache.part_writer import ROWS, pack_rows
-from cache.pool import LocalPool, view_folder
+from cache.part_writer import ROWS
+from cache.pool import DIGEST_DIGITS, LocalPool
 from cache.quantize import Quantizer
 from cache.shard import CHECKSUM_BYTES, Layout, chunks_of, index_bytes
 from cache.tables import AUDIO, Col
@@ -42,7 +42,7 @@ def write_project(folder: Path, recordings: int) -> None:
     old.write(table[:recordings])
     pool = LocalPool(folder / "pool", DIGEST)
     for job in plan_jobs(read_sources(old), VIEW, DIGEST, pool):
-        _write_part(Path(str(view_folder(folder / "pool", DIGEST))) / part_address(job.keys), job)
+        _write_part(folder / "pool" / DIGEST[:DIGEST_DIGITS] / part_address(job.keys), job)
 
 
 def _write_part(folder: Path, job: PartJob) -> None:
@@ -57,4 +57,5 @@ def _write_part(folder: Path, job: PartJob) -> None:
         name.as_posix(): {"bytes": (folder / name).stat().st_size, "sha256": sha256_hex(f"{job.name}{name}".encode())}
         for name in (METADATA, SHARD)
     }
-    (folder / ROWS).write_bytes(pack_rows({"keys": list(job.keys), "frames": frames, "files": files}))
+    rows = {"keys": list(job.keys), "frames": frames, "files": files}
+    (folder / ROWS).write_bytes(checksummed_json(rows, canonical=True))

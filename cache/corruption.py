@@ -24,14 +24,10 @@ class Corruption:
     what: str
     audio: tuple[str, ...] = ()
 
-    def message(self, repair: str) -> str:
-        """One line for people."""
-        return f"{self.file}: {self.what}{_words(self.audio)}; {repair}"
-
 
 def corruption_error(corruption: Corruption) -> StoreError:
     """The error to raise; DVC looks at the file again."""
-    return StoreError(corruption.message(repair(corruption)))
+    return StoreError(f"{corruption.file}: {corruption.what}{_words(corruption.audio)}; {repair(corruption)}")
 
 
 def repair(corruption: Corruption) -> str:

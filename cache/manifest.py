@@ -19,6 +19,7 @@ from birdcache.files import canonical_json, checksummed_json, verified_json
 from birdcache.params.sections import Section
 from birdcache.params.views import StoredView
 from cache.corruption import Corruption, corruption_error
+from cache.part_writer import FileFacts
 from cache.quantize import Quantizer
 from cache.shard import CHUNK_FRAMES
 
@@ -27,19 +28,12 @@ VERSION: Literal[1] = 1
 INDEX_AUDIO, INDEX_SPANS = "index/audio_sha256", "index/spans"
 
 
-class FileEntry(Section):
-    """Size and SHA-256 of one file."""
-
-    bytes: int
-    sha256: str
-
-
 class PartEntry(Section):
     """One part: its name (the leading bits of its recordings' keys), its frames, its files."""
 
     name: str
     frames: int
-    files: dict[str, FileEntry]
+    files: dict[str, FileFacts]
 
 
 class Manifest(Section):
@@ -52,7 +46,7 @@ class Manifest(Section):
     recordings: int
     frames: int
     parts: list[PartEntry]
-    files: dict[str, FileEntry]
+    files: dict[str, FileFacts]
 
     def to_bytes(self) -> bytes:
         """The manifest's file content."""

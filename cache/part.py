@@ -5,8 +5,6 @@ uncompressed local shard, whose chunks lie at a fixed stride (measured in docs/b
 by orders of magnitude), and chunk by chunk, each compared with its CRC-32C, for everything else.
 """
 
-import resource
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from zarr.storage import MemoryStore
 
 from birdcache.errors import StoreError
 from birdcache.files import naming
+from birdcache.process import allow_open_files
 from birdcache.storage import AnyPath, read_range
 from cache.corruption import Corruption, corruption_error
 from cache.quantize import QuantizedArray
@@ -178,15 +177,12 @@ def map_parts(folders: Sequence[Path], layout: Layout) -> list[Any]:
 
     A StoreError if a part is damaged, or this process may not open so many files.
     """
-    limits, wanted = resource.getrlimit(resource.RLIMIT_NOFILE), len(folders) + SPARE_FILES
-    soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in limits)
-    if wanted > hard:
+    wanted = len(folders) + SPARE_FILES
+    if (allowed := allow_open_files(wanted)) < wanted:
         raise StoreError(
-            f"{folders[0].parent}: mapping it takes {wanted} open files, and this process may have {hard}; "
+            f"{folders[0].parent}: mapping it takes {wanted} open files, and this process may have {allowed}; "
             f"raise `ulimit -Hn`, or set machine.placement to stream"
         )
-    if wanted > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, limits[1]))
     return [map_chunks(folder, layout) for folder in folders]
 
 

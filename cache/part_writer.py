@@ -16,15 +16,10 @@ ROWS = "rows.json"
 
 @dataclass(frozen=True)
 class FileFacts:
-    """Size and SHA-256 of one file of a part."""
+    """Size and SHA-256 of one file."""
 
     bytes: int
     sha256: str
-
-
-def pack_rows(content: dict[str, Any]) -> bytes:
-    """A list of rows as the bytes of its file, with their own SHA-256."""
-    return checksummed_json(content, canonical=True)
 
 
 def unpack_rows(packed: bytes) -> dict[str, Any] | None:
@@ -73,9 +68,9 @@ class PartWriter:
             SHARD.as_posix(): FileFacts(shard.stat().st_size, self._writer.sha256),
         }
         facts = {name: asdict(each) for name, each in files.items()}
-        rows = pack_rows({"keys": self.keys, "frames": self.frames, "files": facts})
+        rows = {"keys": self.keys, "frames": self.frames, "files": facts}
         with naming(self.folder / ROWS):
-            (self.folder / ROWS).write_bytes(rows)
+            (self.folder / ROWS).write_bytes(checksummed_json(rows, canonical=True))
         for path in (metadata, shard, self.folder / ROWS):
             path.chmod(0o444)
         return files

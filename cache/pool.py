@@ -38,11 +38,6 @@ class PooledPart:
         return PartReader(self.folder, layout, sum(self.frames), self.files[SHARD.as_posix()].bytes)
 
 
-def view_folder(root: AnyPath, digest: str) -> AnyPath:
-    """Folder of the parts of one view in a pool."""
-    return root / digest[:DIGEST_DIGITS]
-
-
 class LocalPool:
     """A pool in a folder of this machine, or of a disk that several machines share."""
 

@@ -14,7 +14,7 @@ from birdcache.storage import AnyPath, reaching
 from cache.keys import part_address
 from cache.part import METADATA, SHARD
 from cache.part_writer import ROWS, PartWriter
-from cache.pool import LocalPool, PooledPart, read_part, view_folder
+from cache.pool import DIGEST_DIGITS, LocalPool, PooledPart, read_part
 from cache.shard import Layout
 
 
@@ -22,7 +22,7 @@ class RemotePool:
     """A pool behind an fsspec URL. Objects there are whole or absent; a part without its rows.json is unfinished."""
 
     def __init__(self, root: UPath, digest: str) -> None:
-        self._root, self._folder = root, view_folder(root, digest)
+        self._root, self._folder = root, root / digest[:DIGEST_DIGITS]
         self._files: Any = root.fs
         self._known: dict[str, PooledPart] = {}  # undamaged parts by their address
         self._is_listed = False

@@ -12,8 +12,8 @@ from zarr.storage import MemoryStore
 from birdcache.arrays import Ints
 from birdcache.files import file_sha256, fsync_path, fsync_tree, naming, remove_tree, write_durably
 from birdcache.params.views import StoredView
-from birdcache.storage import is_local
-from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, FileEntry, Manifest, PartEntry
+from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, Manifest, PartEntry
+from cache.part_writer import FileFacts
 from cache.pool import PooledPart, link_part
 from cache.quantize import Quantizer
 from cache.remote_parts import NAME as REMOTE_PARTS
@@ -57,7 +57,7 @@ def _put_together(
         path.parent.mkdir(parents=True, exist_ok=True)
         with naming(path):
             path.write_bytes(content)
-    remote = {named.name: named.part.folder for named in parts if not is_local(named.part.folder)}
+    remote = {named.name: named.part.folder for named in parts if not isinstance(named.part.folder, Path)}
     for named in parts:
         if named.name not in remote:
             link_part(named.part, building / "parts" / named.name)
@@ -123,11 +123,11 @@ def _write_whole(group: Any, name: str, values: Any) -> None:
     array[:] = values
 
 
-def _other_files(building: Path) -> dict[str, FileEntry]:
+def _other_files(building: Path) -> dict[str, FileFacts]:
     """Size and SHA-256 of every file outside the parts: the index, and zarr's metadata of the groups."""
     paths = [*building.glob("zarr.json"), *building.glob("parts/zarr.json"), *(building / "index").rglob("*")]
     return {
-        path.relative_to(building).as_posix(): FileEntry(bytes=path.stat().st_size, sha256=file_sha256(path))
+        path.relative_to(building).as_posix(): FileFacts(path.stat().st_size, file_sha256(path))
         for path in sorted(paths)
         if path.is_file()
     }
@@ -139,16 +139,9 @@ def _spans(number: int, part: PooledPart) -> Ints:
 
 
 def _manifest(
-    view: StoredView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart], files: dict[str, FileEntry]
+    view: StoredView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart], files: dict[str, FileFacts]
 ) -> Manifest:
-    entries = [
-        PartEntry(
-            name=named.name,
-            frames=sum(named.part.frames),
-            files={name: FileEntry(bytes=facts.bytes, sha256=facts.sha256) for name, facts in named.part.files.items()},
-        )
-        for named in parts
-    ]
+    entries = [PartEntry(name=named.name, frames=sum(named.part.frames), files=named.part.files) for named in parts]
     return Manifest(
         version=VERSION,
         view=view,

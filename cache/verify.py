@@ -8,8 +8,9 @@ from pathlib import Path
 from birdcache.files import file_sha256, sha256_hex
 from birdcache.storage import AnyPath, reaching
 from cache.corruption import Corruption
-from cache.manifest import FileEntry, Index, Manifest, read_index, read_manifest
+from cache.manifest import Index, Manifest, read_index, read_manifest
 from cache.part import SHARD, PartReader
+from cache.part_writer import FileFacts
 from cache.remote_parts import part_places, remote_sizes
 from cache.shard import Layout
 
@@ -97,14 +98,14 @@ def _recordings(index: Index | None, part: int) -> tuple[str, ...]:
     return index.audio_in(part) if index else ()
 
 
-def _wrong_size(where: AnyPath, entry: FileEntry, size: int | None) -> list[Corruption]:
+def _wrong_size(where: AnyPath, entry: FileFacts, size: int | None) -> list[Corruption]:
     if size == entry.bytes:
         return []
     found = "is missing" if size is None else f"has {size} bytes"
     return [Corruption(where, f"{found}, its manifest says {entry.bytes}")]
 
 
-def _changed(where: AnyPath, entry: FileEntry) -> list[Corruption]:
+def _changed(where: AnyPath, entry: FileFacts) -> list[Corruption]:
     try:
         with reaching(where):
             sha256 = file_sha256(where) if isinstance(where, Path) else sha256_hex(where.read_bytes())

@@ -181,7 +181,9 @@ def test_a_store_of_many_parts_raises_the_limit_of_open_files(make_committed: Ma
 def test_a_store_of_more_parts_than_files_may_be_open_is_refused_with_a_hint(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (100, 257))
+    limits = {resource.RLIMIT_NOFILE: (100, 257)}
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
     with pytest.raises(StoreError, match=r"parts: mapping it takes 258 .* may have 257; .*placement to stream"):
         MappedReader(store)
 
