@@ -212,17 +212,13 @@ def ensemble_problems(raw: Mapping[str, Any]) -> Iterator[str]:
 
 def export_problems(raw: Mapping[str, Any]) -> Iterator[str]:
     """Problems between the bundle and the members and folds of a params file."""
-    export, members, folds = mapping(raw.get("export")), raw.get("members"), mapping(raw.get("folds")).get("train")
-    chosen = export.get("members")
-    if isinstance(members, Mapping) and isinstance(chosen, list):
-        for name in [each for each in chosen if isinstance(each, str) and each not in members]:
-            known = ", ".join(map(str, members))
-            yield f"export.members: {name!r} names no member; choose one of: {known}, or [] for all"
-    chosen = export.get("folds")
-    if isinstance(folds, list) and isinstance(chosen, list):
-        for fold in [each for each in chosen if each not in folds]:
-            known = ", ".join(map(str, folds))
-            yield f"export.folds: {fold} is not among folds.train ({known}); correct it, or [] for all"
+    for key, known in (("members", raw.get("members")), ("folds", mapping(raw.get("folds")).get("train"))):
+        chosen = mapping(raw.get("export")).get(key)
+        if isinstance(known, Mapping | list) and isinstance(chosen, list):
+            for each in [each for each in chosen if each not in list(known)]:
+                there = "members" if key == "members" else "folds.train"
+                choice = ", ".join(map(str, known))
+                yield f"export.{key}: {each!r} is not among {there} ({choice}); correct it, or [] for all"
 
 
 def student_problems(raw: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ Nothing here computes: a file is refused, or its values stay as they are, so tha
 from operator import ge, le
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from birdcache.audio.formats.header import LONGEST_S
 from birdcache.files import is_inner_path
@@ -118,19 +118,20 @@ class FoldsParams(Section):
     """The split of recordings (stage `folds`)."""
 
     count: Annotated[int, Field(ge=2, le=20)]
-    train: Annotated[list[int], Field(min_length=1), each_once("a fold")]
+    train: Annotated[
+        list[int],
+        Field(min_length=1),
+        each_once("a fold"),
+        beside(
+            "count",
+            lambda train, count: all(0 <= fold < count for fold in train),
+            "must name folds from 0 on, below count ({}); correct the list or raise count",
+        ),
+    ]
     seed: Seed
     use_ready: bool
     fewest_to_validate: Annotated[int, Field(ge=2, le=LARGEST)]
     soundscapes: Literal["site", "site_and_day", "each"] = "site"
-
-    @field_validator("train")
-    @classmethod
-    def _existing_folds(cls, train: list[int], info: ValidationInfo) -> list[int]:
-        count = info.data.get("count")
-        if count is not None and not all(0 <= fold < count for fold in train):
-            raise ValueError(f"must name folds between 0 and {count - 1}; correct the list or raise count")
-        return train
 
 
 class PredictParams(Section):

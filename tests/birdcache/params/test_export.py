@@ -26,7 +26,7 @@ def problems(tmp_path: Path, export: dict[str, Any]) -> list[str]:
     [
         (
             {"members": ["base", "none"]},
-            "export.members: 'none' names no member; choose one of: base, pcen, or",
+            "export.members: 'none' is not among members (base, pcen",
         ),
         ({"folds": [5]}, "export.folds: 5 is not among folds.train (0, 1, 2); correct it, or [] for all"),
         ({"folds": [1, 1]}, "export.folds: names one twice; name each once, or none for all of the ensemble"),

@@ -80,7 +80,7 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
         (put("views.Mel", {}), "views.Mel", "pattern"),
         (put("views.mel.hopp", 1), "views.mel.hopp", "did you mean hop?"),
         (drop("views.pcen.pcen.bias"), "views.pcen.pcen.bias", "missing"),
-        (put("folds.train", [0, 3]), "folds.train", "between 0 and 2"),
+        (put("folds.train", [0, 3]), "folds.train", "from 0 on, below count (3)"),
         (put("folds.train", [0, 0]), "folds.train", "twice"),
         (put("train.demo.epochs", True), "train.demo.epochs = True", "integer"),
         (put("train.demo.epochs", 2), "train.demo.optimiser", "warmup_epochs must be below epochs"),
