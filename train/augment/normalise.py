@@ -152,17 +152,12 @@ def pcen_(clips_db: Tensor, params: PcenParams, frames_per_s: float) -> Tensor:
         response_BNN = response_NN[:count, :count].expand(batch, -1, -1)
         smooth_BNM = torch.baddbmm(decay_N1[:count] * state_B1M, response_BNN, energy)
         state_B1M = smooth_BNM[:, -1:].clone()
-        divisor = smooth_BNM.add_(params.eps).log2_().mul_(-params.gain).exp2_()
-        _compress_(energy.mul_(divisor), params)
+        ratio = energy.mul_(smooth_BNM.add_(params.eps).log2_().mul_(-params.gain).exp2_())
+        if params.power == 0:  # the limit of (... - bias ** power) / power, as in librosa.pcen
+            ratio.log1p_()
+        else:  # (ratio + bias) ** power - bias ** power in half of pow's time on a CPU
+            ratio.add_(params.bias).log2_().mul_(params.power).exp2_().sub_(params.bias**params.power)
     return clips_db
-
-
-def _compress_(ratio: Tensor, params: PcenParams) -> None:
-    """(ratio + bias) ** power - bias ** power, in place."""
-    if params.power == 0:  # the limit of (... - bias ** power) / power, as in librosa.pcen
-        ratio.log1p_()
-    else:  # half of pow's time on a CPU
-        ratio.add_(params.bias).log2_().mul_(params.power).exp2_().sub_(params.bias**params.power)
 
 
 @lru_cache(maxsize=4)

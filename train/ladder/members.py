@@ -3,8 +3,6 @@
 So a changed key reaches exactly the runs that it concerns, as with `train.members`.
 """
 
-from pathlib import Path
-
 from birdcache.errors import run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
@@ -18,14 +16,9 @@ def main() -> None:
     """Write data/ladder/members/<run>.json for each rung and ablation."""
     params = parameters.load()
     for run in params.ladder.trained:
-        path = member_path(run)
+        path = LADDER_MEMBERS / f"{run}.json"
         write_text(path, resolve_run(run, params).model_dump_json(indent=2) + "\n")
         print(path)
-
-
-def member_path(run: str) -> Path:
-    """The file of a rung's or an ablation's resolved member."""
-    return LADDER_MEMBERS / f"{run}.json"
 
 
 def resolve_run(run: str, params: Params) -> ResolvedMember:
@@ -38,7 +31,7 @@ def resolve_run(run: str, params: Params) -> ResolvedMember:
 def read_run(run: str, seed: int) -> ResolvedMember:
     """Read a resolved rung or ablation, to be trained with `seed`; errors as of `read_json`."""
     again = "run `birdcache ladder`", "remove it and run `birdcache ladder`"
-    member = read_json(ResolvedMember, member_path(run), *again)
+    member = read_json(ResolvedMember, LADDER_MEMBERS / f"{run}.json", *again)
     return member.model_copy(update={"recipe": member.recipe.model_copy(update={"seed": seed})})
 
 

@@ -81,7 +81,7 @@ def page(
     """reports/ladder.md."""
     paragraphs = [
         "# The ladder",
-        f"Seeds {_listed(ladder.seeds)}; validated on folds {_listed(ladder.folds)}.",
+        f"Seeds {', '.join(map(str, ladder.seeds))}; validated on folds {', '.join(map(str, ladder.folds))}.",
         rung_table(table, [*ladder.rungs, *ladder.ensemble]),
         LEGEND,
         "![The ladder](ladder.png)",
@@ -98,7 +98,7 @@ def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> str:
     """A line for each rung: mean and spread."""
     rows = [table[table["run"] == run] for run in runs]
     shown = {name: title for name, title in MEASURES.items() if name not in WINDOWS or table[name].notna().any()}
-    cells = {title: [_mean_cell(name, each[name]) for each in rows] for name, title in shown.items()}
+    cells = {title: [_cell(name, each[name]) for each in rows] for name, title in shown.items()}
     return markdown(pd.DataFrame({"rung": list(runs), **cells})).rstrip()
 
 
@@ -118,20 +118,18 @@ def _on_ablations(gains: Sequence[Comparison]) -> Iterator[str]:
 def _difference_table(names: dict[str, list[str]], comparisons: Sequence[Comparison], last: str = "in words") -> str:
     known = {name for each in comparisons for name in each.differences if each.differences[name].notna().any()}
     shown = {name: MEASURES[name] for name in (*SCORES, "gap") if name not in WINDOWS or name in known}
-    cells = {
-        title: [_difference_cell(name, each.differences[name]) for each in comparisons] for name, title in shown.items()
-    }
+    cells = {title: [_cell(name, each.differences[name], "+") for each in comparisons] for name, title in shown.items()}
     return markdown(pd.DataFrame({**names, **cells, last: [each.words for each in comparisons]})).rstrip()
 
 
 def _change_lines(ladder: Ladder, changed: Mapping[tuple[str, str], list[str]]) -> Iterator[str]:
     for name, rungs in ladder.ensemble.items():
-        yield f"- **{name}**: the mean of the scores of {_listed(rungs)}"
+        yield f"- **{name}**: the mean of the scores of {', '.join(rungs)}"
     for (run, other), lines in changed.items():
         yield f"- **{run}**, against {other}: {'; '.join(lines) or 'nothing'}"
 
 
-def _mean_cell(measure: str, values: pd.Series[float]) -> str:
+def _cell(measure: str, values: pd.Series[float], sign: str = "") -> str:
     known = values.dropna()
     if known.empty:
         return NOTHING
@@ -139,21 +137,10 @@ def _mean_cell(measure: str, values: pd.Series[float]) -> str:
         return f"{known.mean():.1f}"
     never = f", {len(values) - len(known)} of {len(values)} never" if len(known) < len(values) else ""
     spread = f" ± {_number(measure, known.std())}" if len(known) > 1 else ""
-    return f"{_number(measure, known.mean())}{spread}{never}"
-
-
-def _difference_cell(measure: str, values: pd.Series[float]) -> str:
-    known = values.dropna()
-    if known.empty:
-        return NOTHING
-    return f"{_number(measure, known.mean(), sign='+')} ± {_number(measure, known.std())}"
+    return f"{_number(measure, known.mean(), sign)}{spread}{never}"
 
 
 def _number(measure: str, value: float, sign: str = "") -> str:
     if measure in PERCENT:
         return f"{100 * value:{sign}.1f}"
     return f"{value:{sign}.1f}" if measure == "early" else f"{value:{sign}.3f}"
-
-
-def _listed(values: Sequence[object]) -> str:
-    return ", ".join(str(value) for value in values)

@@ -137,15 +137,17 @@ class TrainingStep:
 
         A TrainError if a weight is not finite: nothing to resume from.
         """
-        self._check_weights()
+        for name, weight in self._trained.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise TrainError(f"{name}: this weight of the model is not finite; {HINTS}")
         tensors: dict[str, Tensor] = {}
         for part, model in self._models():
             tensors |= {f"{part}/{name}": each for name, each in model.state_dict().items()}
         for part, model in self._models() if self._ranks.world > 1 else ():
             statistics = {name: each for name, each in model.named_buffers() if each.is_floating_point()}
             tensors |= {f"{part}-of-each/{name}": self._ranks.whole(each[None]) for name, each in statistics.items()}
-        for number, weight in enumerate(self._weights()):
-            kept = self.optimiser.state.get(weight, {})
+        for number, parameter in enumerate(self._weights()):
+            kept = self.optimiser.state.get(parameter, {})
             tensors |= {f"optimiser/{number}/{name}": each for name, each in kept.items()}
         tensors["taught"] = self.taught
         here = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
@@ -172,11 +174,6 @@ class TrainingStep:
         self.taught.copy_(tensors["taught"])
         if numbers["scaler"] and self._scaler.is_enabled():
             self._scaler.load_state_dict(dict(numbers["scaler"]))
-
-    def _check_weights(self) -> None:
-        for name, weight in self._trained.named_parameters():
-            if not torch.isfinite(weight).all():
-                raise TrainError(f"{name}: this weight of the model is not finite; {HINTS}")
 
     def _models(self) -> Iterator[tuple[str, nn.Module]]:
         yield "model", self._trained

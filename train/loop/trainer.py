@@ -58,8 +58,9 @@ class Trainer:
         self._coming: Iterator[tuple[list[StepInputs], float]] | None = None  # what the next epoch begins with
         self._graph: StepGraph | None = None
         if recorder:
-            make_recordable(self.training_step.optimiser)
-            self._graph = StepGraph(partial(_learn, self.training_step, batches), recorder)
+            training_step = self.training_step  # alone: what the graph holds must not hold this trainer
+            make_recordable(training_step.optimiser)
+            self._graph = StepGraph(lambda inputs: training_step.learn(batches.transform(inputs)), recorder)
         self._start_epoch()
 
     def run(
@@ -216,10 +217,6 @@ class Trainer:
         rate = learning_rate(epoch * self._steps + step, self._steps, self._recipe.epochs, optimiser)
         self.training_step.set_rate(rate)
         return rate
-
-
-def _learn(training_step: TrainingStep, batches: TrainingBatches, inputs: StepInputs) -> torch.Tensor:
-    return training_step.learn(batches.transform(inputs))
 
 
 def recordings_of(planner: Planner, size: int, epoch: int, step: int) -> list[str]:

@@ -73,7 +73,9 @@ class Validation:
         if clips is None:
             clips = covering_clips(self.examples, self.view.frames(self.recipe.clip_s))
         mine = clips.subset(self.ranks.span(len(clips)))
-        plain = self._plain_loss()
+        # label smoothing and class weights only help training
+        unsmoothed = self.recipe.loss.model_copy(update={"label_smoothing": 0.0})
+        plain = Loss(unsmoothed, torch.ones(self.examples.classes, device=self.device))
         # sums stay on the device, so that it computes on while the host is a few batches ahead
         sums_NK = torch.zeros(len(self.examples), self.examples.classes, dtype=torch.float64, device=self.device)
         loss, done = torch.zeros((), dtype=torch.float64, device=self.device), 0
@@ -88,11 +90,6 @@ class Validation:
         check_finite(mean_loss, where)
         counts_N = np.bincount(clips.owner, minlength=len(self.examples))
         return (self.ranks.total(sums_NK).cpu().numpy() / counts_N[:, None]).astype(np.float32), mean_loss
-
-    def _plain_loss(self) -> Loss:
-        """The recipe's loss without label smoothing and class weights, which only help training."""
-        unsmoothed = self.recipe.loss.model_copy(update={"label_smoothing": 0.0})
-        return Loss(unsmoothed, torch.ones(self.examples.classes, device=self.device))
 
     def _truth(self, owner_B: Ints) -> Batch:
         """The targets of clips of these recordings, as a batch without clips."""

@@ -179,7 +179,11 @@ def build_model(
     if source:
         check_source(source, member.backbone, where)
     fitting = fit(member.backbone, clips, channels) if clips else Fit(opened(member.backbone))
-    options = {"num_classes": classes, "in_chans": channels, **_options(member), **fitting.options}
+    options: dict[str, Any] = {"num_classes": classes, "in_chans": channels, **fitting.options}
+    if member.head == "linear":
+        options["drop_rate"] = member.dropout
+    if member.drop_path:
+        options["drop_path_rate"] = member.drop_path  # not every backbone has this option
     try:
         with conversions(bool(source)) as filters:
             backbone = create(member.backbone, {**options, "pretrained": pretrained is not False})
@@ -212,15 +216,6 @@ def check_backbone(backbone: str, key: str = "params.yaml: backbone") -> None:
     alike = ", ".join(difflib.get_close_matches(backbone, timm.list_models(), n=10, cutoff=0.5))
     hint = f"similar names: {alike}" if alike else "choose one of timm.list_models()"
     raise TrainError(f"{key} = {backbone!r}: timm has no such model; {hint}")
-
-
-def _options(member: Member) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if member.head == "linear":
-        options["drop_rate"] = member.dropout
-    if member.drop_path:
-        options["drop_path_rate"] = member.drop_path  # not every backbone has this option
-    return options
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -151,14 +151,9 @@ def generalise_pool(backbone: nn.Module, name: str) -> None:
             "replaces; set pool: avg, or choose a convolutional backbone such as efficientnet_b0"
         )
     path, pool = pools[0]
-    backbone.set_submodule(path, _generalised(pool))
-
-
-def _generalised(pool: nn.Module) -> GeneralisedMean:
-    """A generalised mean over the same axes as a pooling, of a result with as many axes."""
-    pooled = pool(torch.zeros(1, 2, 3, 4))
-    channels_last = pooled.shape[-1] == 4
-    return GeneralisedMean((1, 2) if channels_last else (2, 3), keepdim=pooled.ndim == 4)
+    pooled = pool(torch.zeros(1, 2, 3, 4))  # shows which axes it pools, and how many are left
+    axes = (1, 2) if pooled.shape[-1] == 4 else (2, 3)
+    backbone.set_submodule(path, GeneralisedMean(axes, keepdim=pooled.ndim == 4))
 
 
 @torch.enable_grad()

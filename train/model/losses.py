@@ -19,10 +19,9 @@ from birdcache.errors import TrainError
 from birdcache.params.recipe import LossParams
 from train.augment.batch import Batch
 from train.model.classifier import Logits
-from train.model.set_losses import SET_LOSSES
+from train.model.set_losses import SET_LOSSES, SMALLEST, weighted_mean
 
 LEFT_OUT = -1e4  # logit of a class left out of the softmax
-SMALLEST = 1e-8  # a sum of weights below this is none, a distance to the target below this is this
 
 
 class Loss:
@@ -75,7 +74,7 @@ class Loss:
         each_BK = -soft_BK * log_share_BK * self._class_weights_K
         if params.kind == "focal_ce":
             each_BK = each_BK * focus(soft_BK, log_share_BK.exp(), params.focal_gamma)
-        return _weighted_mean(each_BK.sum(dim=1), batch.importance * (sum_B1[:, 0] > 0))
+        return weighted_mean(each_BK.sum(dim=1), batch.importance * (sum_B1[:, 0] > 0))
 
     def _binary(self, logits_BK: Tensor, batch: Batch) -> Tensor:
         params = self._params
@@ -86,7 +85,7 @@ class Loss:
             each_BK = each_BK * balance_BK * focus(soft_BK, logits_BK.sigmoid(), params.focal_gamma)
         if params.kind == "asymmetric":
             each_BK = asymmetric(logits_BK, soft_BK, params.focal_gamma)
-        return _weighted_mean(each_BK, _cell_weights(batch) * self._class_weights_K)
+        return weighted_mean(each_BK, _cell_weights(batch) * self._class_weights_K)
 
 
 def smoothed(targets_BK: Tensor, smoothing: float, exclusive: bool) -> Tensor:
@@ -132,15 +131,11 @@ def soft_auc(logits_BK: Tensor, targets_BK: Tensor, weights_BK: Tensor) -> Tenso
     """
     positive_BK, negative_BK = targets_BK * weights_BK, (1 - targets_BK) * weights_BK
     each_BBK = functional.softplus(logits_BK[None, :] - logits_BK[:, None])
-    return _weighted_mean(each_BBK, positive_BK[:, None] * negative_BK[None, :])
+    return weighted_mean(each_BBK, positive_BK[:, None] * negative_BK[None, :])
 
 
 def _cell_weights(batch: Batch) -> Tensor:
     return batch.weights * batch.importance[:, None]
-
-
-def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    return (values * weights).sum() / weights.sum().clamp(min=SMALLEST)
 
 
 def check_finite(value: float, where: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LEFT_OUT = -1e4  # logarithm of a weight of 0
-SMALLEST = 1e-8
+SMALLEST = 1e-8  # a sum of weights below this is none
 TEMPERATURE = 4.0  # of present cells in two_way, as in its source
 
 
@@ -22,7 +22,7 @@ def zlpr(logits_BK: Tensor, targets_BK: Tensor, weights_BK: Tensor) -> Tensor:
     clip_B, share_BK = _by_clip(weights_BK)
     present_B = functional.softplus(_log_sum(-logits_BK, share_BK * targets_BK, 1))
     absent_B = functional.softplus(_log_sum(logits_BK, share_BK * (1 - targets_BK), 1))
-    return _mean(present_B + absent_B, clip_B)
+    return weighted_mean(present_B + absent_B, clip_B)
 
 
 def two_way(logits_BK: Tensor, targets_BK: Tensor, weights_BK: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def two_way(logits_BK: Tensor, targets_BK: Tensor, weights_BK: Tensor) -> Tensor
     clip_B, share_BK = _by_clip(weights_BK)
     of_clips_B, both_B = _margin(logits_BK, targets_BK, share_BK, 1)
     of_classes_K, both_K = _margin(logits_BK, targets_BK, weights_BK, 0)
-    return _mean(of_clips_B, clip_B * both_B) + _mean(of_classes_K, both_K)
+    return weighted_mean(of_clips_B, clip_B * both_B) + weighted_mean(of_classes_K, both_K)
 
 
 def _by_clip(weights_BK: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,7 +54,8 @@ def _margin(logits_BK: Tensor, targets_BK: Tensor, weights_BK: Tensor, axis: int
     return functional.softplus(absent + present), both.float()
 
 
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean, 0 where nothing weighs anything."""
     return (values * weights).sum() / weights.sum().clamp(min=SMALLEST)
 
 

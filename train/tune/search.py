@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -214,7 +214,4 @@ def journal_path(folder: Path, search: Search) -> Path:
 
 def value_of(recipe: Recipe, key: str) -> Any:
     """The value of a dotted key; None inside a section that is null."""
-    node: Any = recipe.model_dump()
-    for step in key.split("."):
-        node = None if node is None else node[step]
-    return node
+    return reduce(lambda node, step: node and node[step], key.split("."), recipe.model_dump())
