@@ -113,12 +113,14 @@ class Code:
 
     def behind(self, stage: Stage) -> dict[str, str]:
         """Digests of all files that can change the stage's result, sorted by name."""
-        pending, seen = list(self._of_module(stage.module)), set[str]()
+        pending, seen, read = list(self._of_module(stage.module)), set[str](), {*stage.sections.split()}
         while pending:
             name = pending.pop()
             if name not in seen and name not in WITHOUT_RESULT:
                 seen.add(name)
-                pending += self._followed(name, stage)
+                for other in self._referred(name):
+                    if name not in LOADERS or other not in SECTIONS or SECTIONS[other] & read:
+                        pending.append(other)
         return {name: self.file(name).digest for name in sorted(seen) if self.file(name).digest}
 
     def file(self, name: str) -> File:
@@ -126,11 +128,6 @@ class Code:
         if name not in self._read:
             self._read[name] = read_file(name, (self._root / name).read_bytes())
         return self._read[name]
-
-    def _followed(self, name: str, stage: Stage) -> Iterator[str]:
-        for other in self._referred(name):
-            if name not in LOADERS or other not in SECTIONS or SECTIONS[other] & {*stage.sections.split()}:
-                yield other
 
     def _referred(self, name: str) -> Iterator[str]:
         for module in self.file(name).modules:

@@ -32,11 +32,6 @@ def remote(url: str) -> UPath:
     return where
 
 
-def is_local(where: AnyPath) -> bool:
-    """True for a path of this machine's file system, which can be mapped, linked and renamed."""
-    return isinstance(where, Path)
-
-
 @contextmanager
 def reaching(where: AnyPath) -> Iterator[None]:
     """Turn errors on the way to a remote place into a StoreError; those of a local disk stay as they are.
@@ -49,7 +44,7 @@ def reaching(where: AnyPath) -> Iterator[None]:
     except (BirdcacheError, FileNotFoundError):
         raise
     except Exception as error:  # each service has its own, not only OSErrors
-        if is_local(where):
+        if isinstance(where, Path):
             raise
         raise StoreError(
             f"{where}: cannot be reached ({type(error).__name__}: {error}); correct the URL, or set credentials and "

@@ -23,24 +23,15 @@ UNITS = {"mel": "dB", "pcen": "PCEN"}
 
 def gallery(results: PipelineResults, count: int, clip_s: float) -> Iterator[Piece]:
     """A well-rated recording of each of `count` classes, from the most to the least frequent, in all views."""
-    counts_K = results.labels["recordings"].to_numpy()
+    counts_K, views = results.labels["recordings"].to_numpy(), list(results.views)
     held = [label for label in np.argsort(-counts_K, kind="stable").tolist() if counts_K[label] > 0]
     for label in spread(held, count):
         code = str(results.labels[Col.LABEL][label])
-        name = _best_rated(results, code)
+        rows = results.recordings[results.recordings[Col.LABEL] == code]
+        rows = rows[results.store(views[0]).rows_of(list(rows[Col.SHA256])) >= 0]
         facts = (f"{counts_K[label]} recordings of this class",)
-        if name:
-            yield _clip(
-                results, f"gallery-{label}", results.names[code], name, list(results.views), clip_s, facts=facts
-            )
-
-
-def _best_rated(results: PipelineResults, label: str) -> str | None:
-    held = results.store(next(iter(results.views)))
-    rows = results.recordings[results.recordings[Col.LABEL] == label]
-    rows = rows[held.rows_of(list(rows[Col.SHA256])) >= 0]
-    ordered = rows.assign(name=rows.index).sort_values(["rating", "name"], ascending=[False, True])
-    return None if ordered.empty else str(ordered.index[0])
+        for name in rows.sort_index().sort_values("rating", ascending=False, kind="stable").index[:1]:
+            yield _clip(results, f"gallery-{label}", results.names[code], str(name), views, clip_s, facts=facts)
 
 
 def mistakes(results: PipelineResults, count: int, clip_s: float) -> Iterator[Piece]:

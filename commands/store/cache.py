@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from birdcache.errors import PipelineError
 from birdcache.params import load as parameters
 from birdcache.params.views import ViewParams
-from birdcache.storage import AnyPath, is_local, reaching
+from birdcache.storage import AnyPath, reaching
 from cache.gc import GcRoot, PoolEntry, PoolUsage, free, pool_usage
 from cache.locks import alone
 from cache.pool import DIGEST_DIGITS
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     params = parameters.load()
     root = pool_root(params.machine.pool)
-    if is_local(root) and not root.is_dir():
+    if isinstance(root, Path) and not root.is_dir():
         print(f"{root}: no such pool; there is nothing to free")
         return
     with alone(root), reaching(root):  # so that no build changes it meanwhile
@@ -111,5 +112,5 @@ def remarks(root: AnyPath, gc_roots: Sequence[GcRoot]) -> Iterator[str]:
             yield f"kept for {each.store}, which only {each.host} can check; if that is gone, remove {each.file}"
         elif not each.is_finished:
             yield f"kept for {each.store}, whose build is unfinished: run `dvc repro` there, or remove {each.file}"
-    if not is_local(root):
+    if not isinstance(root, Path):
         yield "a remote pool has no lock: make sure that no build is writing to it"

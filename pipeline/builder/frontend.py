@@ -67,20 +67,15 @@ def mel_power_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> 
         np.multiply(frames_TN, window_N, out=windowed_TN[:count])
         spectrum_TC = scipy.fftpack.rfft(windowed_TN[:count], axis=1, overwrite_x=True)
         np.square(spectrum_TC, out=spectrum_TC)
-        if isinstance(view, MelView) and view.power == 1:
-            _to_magnitude(spectrum_TC)
+        if isinstance(view, MelView) and view.power == 1:  # of all bins but the first and the last
+            real_TF, imaginary_TF = spectrum_TC[:, 1:-1:2], spectrum_TC[:, 2:-1:2]
+            real_TF += imaginary_TF
+            np.sqrt(real_TF, out=real_TF)
+            imaginary_TF[:] = 0
         power_TM = np.empty((count, view.n_mels), np.float32)
         for parts, mel_bins, weights_CM in bands:
             np.matmul(spectrum_TC[:, parts], weights_CM, out=power_TM[:, mel_bins])
         yield power_TM
-
-
-def _to_magnitude(squares_TC: Floats32) -> None:
-    """The magnitude of each FFT bin but the first and the last, at the place of its real part."""
-    real_TF, imaginary_TF = squares_TC[:, 1:-1:2], squares_TC[:, 2:-1:2]
-    real_TF += imaginary_TF
-    np.sqrt(real_TF, out=real_TF)
-    imaginary_TF[:] = 0
 
 
 def _frames(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:

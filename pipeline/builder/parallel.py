@@ -116,7 +116,10 @@ def _cluster(machine: MachineParams) -> Iterator[Any]:
         )
         try:
             client = stack.enter_context(dask.Client(cluster, timeout=ANSWER_S))
-            _greet(client)
+            client.wait_for_workers(1, timeout=ANSWER_S)
+            # one that cannot import what tasks do would lose its workers, and the tasks with them
+            client.run_on_scheduler(exec, IMPORTS)
+            client.run(exec, IMPORTS)
         except (OSError, ValueError) as error:
             raise PipelineError(
                 f"params.yaml: machine.scheduler: no worker answers at {address!r} ({error}); start `dask scheduler` "
@@ -128,13 +131,6 @@ def _cluster(machine: MachineParams) -> Iterator[Any]:
                 f"install the project for its scheduler and workers too, in the same versions"
             ) from error
         yield client
-
-
-def _greet(client: Any) -> None:
-    """Let a cluster try what its tasks import: one that cannot would lose its workers, and the tasks with them."""
-    client.wait_for_workers(1, timeout=ANSWER_S)
-    client.run_on_scheduler(exec, IMPORTS)
-    client.run(exec, IMPORTS)
 
 
 def _distributed() -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import zarr
 
@@ -14,7 +15,7 @@ from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.views import StoredView
-from birdcache.storage import absolute, is_local
+from birdcache.storage import absolute
 from cache.mel import unpacked_view
 from cache.part import PartReader
 from cache.part_writer import PartWriter
@@ -129,7 +130,7 @@ def _open_readers(reuse: Mapping[str, StoredRows], layout: Layout) -> dict[OldPa
     readers = {}
     for old in {rows.old for rows in reuse.values()}:
         readers[old] = old.reader(layout)
-        if not is_local(old.folder):
+        if not isinstance(old.folder, Path):
             with suppress(StoreError):
                 readers[old].fetch()
     return readers

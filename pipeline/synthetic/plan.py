@@ -10,7 +10,7 @@ import numpy as np
 from birdcache.params.sections import DemoParams
 from pipeline.synthetic.scene import WINDOW_S, Scene, Singer, sing
 from pipeline.synthetic.soundfield import HABITATS, Recordist, draw_ambience
-from pipeline.synthetic.species import SPECIES, Species, Voice, draw_voice
+from pipeline.synthetic.species import SPECIES, Species, draw_voice
 
 NAMES = (
     *("Maren Holt", "Tobias Venn", "Ilse Karrow", "Jonas Lindqvar", "Petra Sommerau", "Aurel Dimkov", "Greta Ostrand"),
@@ -141,7 +141,9 @@ def _draw_recording(demo: DemoParams, index: int, number: int, bird: Species, wh
     snr_db = rng.uniform(-3, 5) if hard else float(np.clip(rng.normal(21, 5), 9, 34))
     distance_m = float(np.clip(who.distance_m * rng.lognormal(0, 0.35) * (2 if hard else 1), 5, 150))
     start_s, end_s = _singing_time(duration_s, rng)
-    focus = Singer(bird, sing(bird, _voice(demo, bird, who, rng), start_s, end_s, rng), snr_db, distance_m)
+    which = int(rng.integers(BIRDS_PER_AUTHOR))
+    voice = draw_voice(np.random.default_rng((demo.seed, VOICE, SPECIES.index(bird), *who.name.encode(), which)))
+    focus = Singer(bird, sing(bird, voice, start_s, end_s, rng), snr_db, distance_m)
     others, listed = _draw_background(demo, focus, duration_s, rng)
     return DemoRecording(
         number=number,
@@ -161,12 +163,6 @@ def _singing_time(duration_s: float, rng: np.random.Generator) -> tuple[float, f
         start_s = rng.uniform(0.5, duration_s - 5)
         return start_s, start_s + rng.uniform(1, 4)
     return rng.uniform(0.1, 1.2), duration_s
-
-
-def _voice(demo: DemoParams, bird: Species, who: Recordist, rng: np.random.Generator) -> Voice:
-    """One of the few birds of this species that the recordist knows."""
-    which = int(rng.integers(BIRDS_PER_AUTHOR))
-    return draw_voice(np.random.default_rng((demo.seed, VOICE, SPECIES.index(bird), *who.name.encode(), which)))
 
 
 def _draw_background(

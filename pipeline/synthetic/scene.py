@@ -56,11 +56,9 @@ def sing(species: Species, voice: Voice, start_s: float, end_s: float, rng: np.r
 
 def heard_labels(scene: Scene, start_s: float) -> list[str]:
     """Sorted labels of the species that sing in the window that begins at `start_s`."""
-    return sorted({singer.species.label for singer in scene.singers if _is_heard(singer, start_s)})
-
-
-def _is_heard(singer: Singer, start_s: float) -> bool:
-    return any(min(song.end_s, start_s + WINDOW_S) - max(song.start_s, start_s) >= HEARD_S for song in singer.songs)
+    songs = [(singer.species.label, song) for singer in scene.singers for song in singer.songs]
+    end_s = start_s + WINDOW_S
+    return sorted({label for label, song in songs if min(song.end_s, end_s) - max(song.start_s, start_s) >= HEARD_S})
 
 
 def write_scene(path: Path, scene: Scene) -> None:

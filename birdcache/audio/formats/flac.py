@@ -6,6 +6,7 @@ RFC 9639, sections 8 and 9.
 
 import re
 from collections.abc import Iterator
+from functools import reduce
 from typing import BinaryIO, NamedTuple
 
 from birdcache.audio.formats.header import AudioHeader, check_shape
@@ -158,7 +159,7 @@ def header_of(head: bytes, channels: int) -> FrameHeader | None:
     size_bytes = SIZE_BYTES.get(size_code, 0)
     samples = BLOCK_SIZES.get(size_code) or int.from_bytes(head[place : place + size_bytes], "big") + 1
     end = place + size_bytes + RATE_BYTES.get(rate_code, 0)
-    if number < 0 or end >= len(head) or _crc8(head[:end]) != head[end]:
+    if number < 0 or end >= len(head) or reduce(lambda crc, byte: CRC8[crc ^ byte], head[:end], 0) != head[end]:
         return None
     return FrameHeader((head[1], rate_code, channels, head[3] >> 1 & 7), number, samples)
 
@@ -174,10 +175,3 @@ def _coded_number(head: bytes, place: int) -> tuple[int, int]:
     for byte in follow:
         number = number << 6 | byte & 63
     return number, place + max(ones, 1)
-
-
-def _crc8(content: bytes) -> int:
-    crc = 0
-    for byte in content:
-        crc = CRC8[crc ^ byte]
-    return crc

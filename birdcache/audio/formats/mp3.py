@@ -164,13 +164,10 @@ class Walk:
         for count in range(SURE_FRAMES if kind is None else SURE_OF_A_KIND):
             length = self._length(place, first.kind)
             if not length or place + length > self._end:
-                return count > 0 and (length > 0 or place == self._end or self._is_known(place))
+                is_known = behind_tags(self._window, place) > place or self._window(place, len(ZEROS)) == ZEROS
+                return count > 0 and (length > 0 or place == self._end or is_known)
             place += length
         return True
-
-    def _is_known(self, place: int) -> bool:
-        """Whether a tag begins here, or zeros that are no chance."""
-        return behind_tags(self._window, place) > place or self._window(place, len(ZEROS)) == ZEROS
 
     def _length(self, place: int, kind: Kind) -> int:
         """Bytes of the frame of this kind that begins at a place; 0 if none does."""

@@ -48,12 +48,6 @@ class Kind(NamedTuple):
         """Bytes of a frame without padding."""
         return self.samples // 8 // self.slot * kbits * 1000 // self.rate_hz * self.slot
 
-    @property
-    def side_bytes(self) -> int:
-        """Bytes between header and sound in layer III; encoders put their table behind them."""
-        short, long = (17, 32) if self.version == MPEG1 else (9, 17)
-        return short if self.channels == 1 else long
-
 
 class Frame(NamedTuple):
     """A frame's header: its kind, its length without padding (0 in free format), and its padding, in bytes."""
@@ -94,7 +88,8 @@ def table_in(frame: bytes, kind: Kind) -> Table | None:
         return None
     if frame[VBRI_AT : VBRI_AT + 4] == VBRI and len(frame) >= VBRI_AT + 18:
         return Table(_number(frame, VBRI_AT + 14), _number(frame, VBRI_AT + 10))
-    place = 4 + kind.side_bytes
+    short, long = (17, 32) if kind.version == MPEG1 else (9, 17)  # bytes behind the header, then the table
+    place = 4 + (short if kind.channels == 1 else long)
     if frame[place : place + 4] not in XING or len(frame) < place + 8:
         return None
     flags, place = _number(frame, place + 4), place + 8

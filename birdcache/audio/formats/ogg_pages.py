@@ -39,7 +39,10 @@ def read_pages(file: BinaryIO) -> Iterator[Page]:
             while end := _page_end(held, used, offset):
                 if not is_intact(mirrored, used, end):
                     raise RejectedAudio("damaged", f"the checksum of the page at byte {offset + used} is wrong")
-                yield _page(held, used, end, offset)
+                _, _, flags, granule, serial, sequence, segments = HEADER.unpack_from(held, used)
+                begin, body = used + HEADER.size, used + HEADER.size + segments
+                numbers = flags, granule, serial, sequence
+                yield Page(offset + used, offset + end, *numbers, held[begin:body], held[body:end])
                 used = end
         if not CAPTURE.startswith(held[used : used + 4]):
             return
@@ -57,10 +60,3 @@ def _page_end(held: bytes, start: int, offset: int) -> int:
     body = start + HEADER.size + held[start + 26]
     end = body + sum(held[start + HEADER.size : body])
     return end if body <= len(held) and end <= len(held) else 0
-
-
-def _page(held: bytes, start: int, end: int, offset: int) -> Page:
-    _, _, flags, granule, serial, sequence, segments = HEADER.unpack_from(held, start)
-    body = start + HEADER.size + segments
-    lacing = held[start + HEADER.size : body]
-    return Page(offset + start, offset + end, flags, granule, serial, sequence, lacing, held[body:end])
