@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from birdcache import cli
+from birdcache.errors import CommandError
+from birdcache.files import file_sha256
+from birdcache.params.sections import ExportParams
+from commands.export.choose import ensemble_for_export
 from tests.conftest import TinyProject
 from tests.fixtures import tiny
 from tests.fixtures.stages import run_stage
@@ -26,6 +31,8 @@ VIEW: dict[str, Any] = {
     "window_s": 1.0,
     "hop_s": 0.5,
     "scores": "logits",
+    "licence": "CC BY 4.0",
+    "source": "made_here",
 }
 TEACHER = {
     "view": "tones",
@@ -57,6 +64,7 @@ def project(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory)
     raw["views"]["tones"] = VIEW
     base = raw["members"]["base"]
     raw["student"]["members"] = ["taught"]
+    raw["export"]["members"] = ["taught"]
     raw["members"] = {"taught": base | {"teacher": TEACHER}, "probe": base | PROBE}
     shutil.rmtree(root / "models")
     shutil.rmtree(root / "reports/train")
@@ -87,6 +95,34 @@ def test_a_teacher_and_a_probe_go_through_all_stages(project: Path, monkeypatch:
     logged = Path("reports/train/taught-0/plots/metrics/train/teacher_loss.tsv").read_text().splitlines()
     assert len(logged) == 4
     assert not Path("reports/train/probe-0/plots/metrics/train/teacher_loss.tsv").exists()
+
+
+@pytest.mark.slow
+def test_report_and_model_card_name_the_networks_that_members_learn_from(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    digest = file_sha256(Path("teachers/tones.onnx"))
+    page = Path("reports/report.html").read_text()
+    table = page[page.index('id="table-teachers"') :].partition("</table>")[0]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
+    told = ["tones", "teachers/tones.onnx", "CC BY 4.0", "made_here", digest]
+    assert rows == [["taught", *told], ["probe", *told]]
+    run_stage("commands.export.__main__")
+    card = Path("bundles/birds.bundle/README.md").read_text()
+    assert (
+        f"teacher: view `tones`, teachers/tones.onnx, SHA-256 {digest}, licence: CC BY 4.0, source: made\\_here" in card
+    )
+    (member,) = json.loads(Path("bundles/birds.bundle/bundle.json").read_text())["members"].values()
+    assert member["resolved"]["teacher_network"]["sha256"] == digest
+
+
+@pytest.mark.slow
+def test_a_probe_is_not_exported(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    wanted = ExportParams(name="x", members=[], folds=[], compare=1, tolerance=1e-3, licence="", data_licence="")
+    with pytest.raises(CommandError, match=r"models/probe/0: is a probe of .* or leave it out by export\.members"):
+        ensemble_for_export(wanted)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from cache.tables import Col
 from commands.export.graph import EnsembleGraph
 from commands.predict.trained import LoadedEnsemble
 from pipeline.builder.frontend import FRONTEND_VERSION
+from pipeline.builder.teacher import reported_network
 from train.paths import REPORTS
 
 METRICS = REPORTS / "metrics.json"
@@ -57,13 +58,15 @@ def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph)
 
 
 def member_facts(name: str, loaded: LoadedEnsemble) -> MemberFacts:
-    """A member's weight, digests and parameters, as in `bundle.json`."""
+    """A member's weight, digests, parameters and teacher's network, as in `bundle.json`."""
     models, ensemble = loaded.members[name], loaded.ensemble
+    resolved, teacher = models[0].sidecar.member, models[0].sidecar.member.member.teacher
+    network = {"teacher_network": reported_network(teacher.view)} if teacher else {}
     return MemberFacts(
         weight=ensemble.members[name],
         fold_soup=ensemble.fold_soup,
         weights_sha256={str(fold): digest for model in models for fold, digest in model.trained.items()},
-        resolved=models[0].sidecar.member.model_dump(mode="json"),
+        resolved=resolved.model_dump(mode="json") | network,
     )
 
 
@@ -108,7 +111,14 @@ def member_text(name: str, member: MemberFacts) -> str:
     how = folds_text(member.weights_sha256, member.fold_soup)
     text = f"- `{name}`, weight {member.weight:.3f}: {resolved['backbone']} on view `{resolved['view']}`, {how}"
     origin: Any = member.resolved.get("weights_origin")
-    return f"{text}; first weights: {plain(origin['source'])}, licence: {plain(origin['licence'])}" if origin else text
+    if origin:
+        text += f"; first weights: {plain(origin['source'])}, licence: {plain(origin['licence'])}"
+    network: Any = member.resolved.get("teacher_network")
+    if network:
+        told = {key: plain(value) or NOT_STATED for key, value in network.items()}
+        text += f"; teacher: view `{resolved['teacher']['view']}`, {told['file']}, SHA-256 {told['sha256']}, "
+        text += f"licence: {told['licence']}, source: {told['source']}"
+    return text
 
 
 def folds_text(weights: Mapping[str, str], fold_soup: bool) -> str:

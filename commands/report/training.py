@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import cycle
 from typing import Any
 
@@ -13,6 +13,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from commands.report.charts import COLOURS, Chart, chart
 from commands.report.results import PipelineResults
 from commands.report.tables import Cell, Table, number, text
+from pipeline.builder.teacher import reported_network
+from train.data.member import ResolvedMember
 from train.loop.run import logged, logged_path, place_of
 
 STYLES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dashed"}  # lines of folds in matplotlib and in CSS
@@ -51,6 +53,7 @@ def training(results: PipelineResults) -> dict[str, Any]:
         "key": key(curves),
         "curves": curves[["member", "fold", "epoch", *LOGGED.values()]],
         "trainings": training_table(curves),
+        "teachers": teacher_table(results.members),
     }
 
 
@@ -120,6 +123,17 @@ def training_table(curves: pd.DataFrame) -> Table:
     }
     rows = [_row(*each) for each in by_training(curves)]
     return Table("table-trainings", "Trainings", rows, explained, filtered=False)
+
+
+def teacher_table(members: Mapping[str, ResolvedMember]) -> Table:
+    """A row for each member that learns from another network: of its teacher, or below a probe."""
+    views = {name: each.member.teacher.view for name, each in members.items() if each.member.teacher}
+    views |= {name: each.member.view for name, each in members.items() if each.member.is_probe}
+    networks = {name: {"view": view, **reported_network(view)} for name, view in views.items()}
+    rows = [
+        {"member": text(name)} | {key: text(value) for key, value in each.items()} for name, each in networks.items()
+    ]
+    return Table("table-teachers", "Networks that members learn from", rows, filtered=False)
 
 
 def _row(member: str, fold: int, log: pd.DataFrame) -> dict[str, Cell]:

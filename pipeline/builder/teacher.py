@@ -1,5 +1,6 @@
 """Files of embedding views: looked at before anything is decoded."""
 
+import json
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,12 @@ def network_facts(view: EmbeddingView) -> dict[str, str]:
     """What reports and model cards say of a view's network."""
     facts = {"file": view.file, "licence": view.licence, "source": view.source}
     return {**facts, "sha256": file_sha256(network_file(view))}
+
+
+def reported_network(view: str) -> dict[str, str]:
+    """What stage `spectrograms` wrote of the network of a view."""
+    summary = json.loads(Path("reports/spectrograms", view, "summary.json").read_text(encoding="utf-8"))
+    return {key: str(value) for key, value in summary["network"].items()}
 
 
 def network_text(view: ViewParams) -> str:
