@@ -5,9 +5,9 @@ as cover it; behind its end is silence.
 """
 
 from operator import le
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from birdcache.files import is_inner_path
 from birdcache.params.checks import beside, kept
@@ -74,17 +74,37 @@ class EmbeddingView(Windows):
     source: str = ""
 
 
-class StoredEmbedding(Windows):
-    """An embedding view as a store has it: its file is known by its bytes alone, and what that gives is known.
+class Cut(Section):
+    """What one of several inputs takes: so many samples, of which `clip` begin after the first `lead`."""
 
-    A row of `samples` samples begins `lead` samples before its window; what lies outside the recording is `outside`.
+    name: str
+    samples: Count
+    lead: Annotated[int, Field(ge=0)]
+    clip: Count
+
+
+class Rows(Windows):
+    """The row of a window: `samples` samples that begin `lead` before it; outside the recording they are `outside`.
+
+    `cuts` are of a bundle with several inputs, each of which takes clips out of the row.
     """
 
-    file_sha256: str
-    outputs: Annotated[tuple[Output, ...], Field(min_length=1)]
     samples: Count
     lead: Annotated[int, Field(ge=0)]
     outside: NonNegative
+    cuts: tuple[Cut, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_no_cuts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing is written of cuts where there are none: stores of before stay as they are."""
+        return {key: value for key, value in dump(self).items() if key != "cuts" or value}
+
+
+class StoredEmbedding(Rows):
+    """An embedding view as a store has it: its file is known by its bytes alone, and what that gives is known."""
+
+    file_sha256: str
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1)]
     dtype: Literal["float16"] = "float16"
     compression: Literal["none"] = "none"
     # of this machine, and in no store

@@ -6,6 +6,7 @@ follow from it, whatever a network does with a batch.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,9 +20,10 @@ from birdcache.arrays import Floats32
 from birdcache.audio.decoder import Limits
 from birdcache.audio.read import waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
+from birdcache.bundle.format import OUTSIDE_ABOVE
 from birdcache.bundle.graph_process import MOST_SHOWN, most_memory_bytes, open_session
 from birdcache.bundle.onnx_file import check_onnx
-from birdcache.params.embedding import MOST_NUMBERS, StoredEmbedding, Windows
+from birdcache.params.embedding import MOST_NUMBERS, Rows, StoredEmbedding
 from birdcache.storage import AnyPath
 from cache.quantize import FLOAT16_MAX, QuantizedArray
 
@@ -67,7 +69,7 @@ def embedded_blocks(
         yield values_BE.astype(np.float16)
 
 
-def rows(waveform: Iterable[Floats32], view: StoredEmbedding) -> Iterator[Floats32]:
+def rows(waveform: Iterable[Floats32], view: Rows) -> Iterator[Floats32]:
     """The row (S,) of each window of a waveform that arrives in pieces; one at least, and as many as cover it."""
     held_S, begin, heard = np.full(view.lead, view.outside, np.float32), 0, 0
     for piece_S in chain(waveform, [None]):
@@ -79,17 +81,37 @@ def rows(waveform: Iterable[Floats32], view: StoredEmbedding) -> Iterator[Floats
             held_S, begin = held_S[view.hop :], begin + view.hop
 
 
+def clips_of(rows_BS: Floats32, view: Rows) -> Iterator[dict[str, Floats32]]:
+    """What the inputs of a bundle take of some rows, time after time: shorter clips lie evenly over what is heard."""
+    shortest, *_, longest = sorted(cut.clip for cut in view.cuts)
+    times = math.ceil(longest / shortest - 0.05)  # as many of the shortest as cover the longest
+    heard_B = (rows_BS[:, view.lead : view.lead + longest] < OUTSIDE_ABOVE).sum(axis=1)
+    for time in range(times):
+        feeds = {}
+        for cut in view.cuts:
+            begin_B = view.lead - cut.lead + np.maximum(heard_B - cut.clip, 0) * time // max(times - 1, 1)
+            feeds[cut.name] = np.take_along_axis(rows_BS, begin_B[:, None] + np.arange(cut.samples), axis=1)
+        yield feeds
+
+
 @dataclass(frozen=True)
 class Network:
-    """A network in ONNX Runtime: its input, the axes of that, and the outputs that are asked for."""
+    """A network in ONNX Runtime: its first input, the axes of that, and the outputs that are asked for."""
 
     session: Any
     input: str
     axes: list[Any]
     outputs: list[str]
+    view: Rows
 
     def run(self, rows_BS: Floats32) -> list[Floats32]:
-        """Each output of some rows; a batch of fixed size is filled up with copies of the last row."""
+        """Each output of some rows; a batch of fixed size is filled up with copies of the last row.
+
+        Of a bundle with several inputs it is the mean over the clips that lie in the rows.
+        """
+        if self.view.cuts:
+            found = [self.session.run(self.outputs, feeds) for feeds in clips_of(rows_BS, self.view)]
+            return [np.mean(each, axis=0) for each in zip(*found, strict=True)]
         count, size = len(rows_BS), self.axes[0]
         if isinstance(size, int):
             rows_BS = rows_BS[np.minimum(np.arange(size), count - 1)]
@@ -104,7 +126,7 @@ def _opened(context: str) -> Network:
     return open_network(Path(view.file), view.file_sha256, view, view.device)
 
 
-def open_network(model: Path, sha256: str, view: Windows, device: str) -> Network:
+def open_network(model: Path, sha256: str, view: Rows, device: str) -> Network:
     """Open the network of a view; a ValueError says why that cannot be."""
     content = model.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -115,36 +137,36 @@ def open_network(model: Path, sha256: str, view: Windows, device: str) -> Networ
         raise ValueError("ONNX Runtime cannot use its GPU; install CUDA's libraries, or set machine.device: cpu")
     inputs, outputs = session.get_inputs(), [each.name for each in session.get_outputs()]
     shown = f"inputs: {_shown(inputs)}; outputs: {_shown(session.get_outputs())}"
-    if len(inputs) != 1 or view.input not in (None, inputs[0].name):
+    names = [cut.name for cut in view.cuts] or [view.input or inputs[0].name]
+    if [each.name for each in inputs] != names:
         raise ValueError(f"takes not one waveform, {view.input or 'of any name'}: {shown}")
     if missing := [name for name in view.names if name not in outputs]:
         raise ValueError(f"has no output {missing[0]}: {shown}")
     axes = inputs[0].shape
     if inputs[0].type != "tensor(float)" or len(axes) < 2 or any(axis != 1 for axis in axes[1:-1]):
         raise ValueError(f"takes no waveform [batch, samples] of float32: {shown}")
-    return Network(session, inputs[0].name, axes, view.names)
+    return Network(session, inputs[0].name, axes, view.names, view)
 
 
-def tried(path: Path, view: Mapping[str, Any], sha256: str, samples: int) -> dict[str, Any]:
+def tried(path: Path, view: Mapping[str, Any], sha256: str) -> dict[str, Any]:
     """Show a network a batch of silent rows: the sizes of its outputs, or why no view can be made of it."""
     try:
-        return {
-            "sizes": _sizes(open_network(path, sha256, wanted := Windows.model_validate(view), "cpu"), wanted, samples)
-        }
+        return {"sizes": _sizes(open_network(path, sha256, Rows.model_validate_json(json.dumps(view)), "cpu"))}
     except MemoryError:
         raise
     except Exception as error:  # ONNX Runtime has a dozen kinds, all of its own
         return {"failed": " ".join(str(error).split())[: 2 * MOST_SHOWN] or type(error).__name__}
 
 
-def _sizes(network: Network, view: Windows, samples: int) -> list[int]:
-    size, length = network.axes[0], network.axes[-1]
+def _sizes(network: Network) -> list[int]:
+    size, length, view = network.axes[0], network.axes[-1], network.view
+    samples = view.cuts[0].samples if view.cuts else view.samples
     if isinstance(length, int) and length != samples:
         seconds = length / view.sample_rate_hz
         raise ValueError(f"takes rows of {length} samples, not {samples}; set window_s: {seconds:g}, or sample_rate_hz")
     if isinstance(size, int) and size != view.batch:
         raise ValueError(f"takes batches of {size}, not {view.batch}; set batch: {size}")
-    found = network.run(np.zeros((view.batch, samples), np.float32))
+    found = network.run(np.zeros((view.batch, view.samples), np.float32))
     for name, each in zip(network.outputs, found, strict=True):
         if each.dtype.kind != "f" or each.ndim != 2 or len(each) != view.batch:
             shape = f"{each.dtype} {list(each.shape)} as {name} for {view.batch} windows"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from birdcache.audio.decoder import Limits, Request, decoder
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.bundle.format import DESCRIPTION, MODEL, OUTSIDE, SCORES, SUMS, Description
+from birdcache.bundle.format import DESCRIPTION, MODEL, OUTSIDE, SCORES, SUMS, Description, Input
 from birdcache.bundle.graph_process import PROVIDERS, most_memory_bytes, providers
 from birdcache.bundle.read import MOST_BYTES, check_sums, read_description
 from birdcache.errors import BirdcacheError, PipelineError
@@ -72,7 +72,7 @@ def _found(view: EmbeddingView, model: Path) -> dict[str, Any]:
         raise PipelineError(f"is no file, or one of over {MOST_BYTES[MODEL]:,} bytes; put an ONNX file there")
     else:
         sha256 = file_sha256(model)
-    request = Request(tried, model, {"view": wanted, "sha256": sha256, "samples": row["samples"]})
+    request = Request(tried, model, {"view": wanted | row, "sha256": sha256})
     found = decoder(Limits(most_memory_bytes())).value(request, OPENED_S)
     if "failed" in found:
         raise PipelineError(found["failed"])
@@ -89,13 +89,27 @@ def _is_in_bundle(model: Path) -> bool:
 
 
 def _row(view: EmbeddingView, description: Description) -> dict[str, Any]:
-    """Where a bundle's row of a window begins, and how long it is."""
-    if len(description.inputs) != 1:
-        raise PipelineError(f"is a bundle of {len(description.inputs)} inputs, and a view has one; export one member")
-    (taken,) = description.inputs
-    if taken.sample_rate_hz != view.sample_rate_hz:
-        raise PipelineError(f"takes sound at {taken.sample_rate_hz} Hz; set sample_rate_hz: {taken.sample_rate_hz}")
-    if -(-view.window // taken.hop) != taken.clip_frames:
-        seconds = taken.clip_frames * taken.hop / taken.sample_rate_hz
+    """Where a bundle's row of a window begins, how long it is, and what each input takes of it if there are several."""
+    rates = sorted({each.sample_rate_hz for each in description.inputs})
+    if rates != [view.sample_rate_hz]:
+        way_out = (
+            f"set sample_rate_hz: {rates[0]}" if len(rates) == 1 else "export members of one rate (export.members)"
+        )
+        raise PipelineError(f"takes sound at {' and '.join(map(str, rates))} Hz; {way_out}")
+    longest = max(description.inputs, key=_clip)
+    if -(-view.window // longest.hop) != longest.clip_frames:
+        seconds = _clip(longest) / rates[0]
         raise PipelineError(f"hears clips of {seconds:g} s; set window_s: {seconds:g}")
-    return {"samples": taken.samples, "lead": -taken.begin(0), "outside": OUTSIDE}
+    lead = max(-each.begin(0) for each in description.inputs)
+    ends = [each.samples + each.begin(0) + _clip(longest) - _clip(each) for each in description.inputs]
+    behind = ends[0] if len(ends) == 1 else max(*ends, _clip(longest))
+    cuts = tuple(
+        {"name": each.name, "samples": each.samples, "lead": -each.begin(0), "clip": _clip(each)}
+        for each in description.inputs
+    )
+    return {"samples": lead + behind, "lead": lead, "outside": OUTSIDE, "cuts": cuts if len(cuts) > 1 else ()}
+
+
+def _clip(each: Input) -> int:
+    """Samples of its clips."""
+    return each.clip_frames * each.hop
