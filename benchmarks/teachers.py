@@ -3,6 +3,9 @@
 A member that has a teacher is trained with and without it, by each seed, on all folds of folds.train. Figures are out
 of fold: accuracy, macro ROC-AUC and cmAP, mean over the seeds and standard deviation.
 
+Where the teacher knows the folds' labels, it needs a view for each fold, whose network has not seen the fold:
+`--views esc10-{}` names views.esc10-0 and so on.
+
 Time is that of one CPU core for a clip: of the network alone, images to scores, and of the teacher's for the windows
 that cover a clip. The front end, which decodes and computes spectrograms, is in neither.
 """
@@ -24,7 +27,8 @@ from birdcache.errors import TrainError
 from birdcache.params import load as parameters
 from birdcache.params.embedding import EmbeddingView, StoredEmbedding
 from birdcache.params.model import Params
-from birdcache.params.recipe import resolve_recipe
+from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.teacher import TeacherParams
 from pipeline.builder.teacher import network_file, stored_view
 from train.augment.normalise import channel_count
 from train.data.member import ResolvedMember, read_member
@@ -32,6 +36,7 @@ from train.model.classifier import build_model
 from train.score.markdown import markdown
 from train.score.metrics import recording_metrics
 
+ARMS = ("without", "with")
 METRICS = {"accuracy": "accuracy", "macro_roc_auc": "AUC", "cmap": "cmAP"}
 
 
@@ -40,33 +45,47 @@ def main() -> None:
     parser = parser_of(__doc__ or "")
     parser.add_argument("--member", default="base", help="a member with a teacher")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--views", help="the teacher's view for each fold, with {} for the fold")
+    parser.add_argument("--teacher", type=json.loads, default={}, help="keys of the teacher to change, as JSON")
     parser.add_argument("--override", type=json.loads, default={}, help="keys of the recipe to change, as JSON")
     arguments = parser.parse_args()
-    params, rows = parameters.load(), []
-    taught = read_member(arguments.member)
+    params, rows, taught = parameters.load(), [], read_member(arguments.member)
     if taught.member.teacher is None:
         raise TrainError(f"members.{arguments.member} has no teacher to compare with; give it one")
-    alone = taught.model_copy(update={"member": taught.member.model_copy(update={"teacher": None})})
+    teacher = taught.member.teacher.model_copy(update=arguments.teacher)
+    teachers = {"without": None, "with": teacher}
     for seed in arguments.seeds:
-        for kind, member in (("without", alone), ("with", taught)):
-            recipe = resolve_recipe(member.recipe, {**arguments.override, "seed": seed})
-            found = measured(member.model_copy(update={"recipe": recipe}), params)
-            rows.append({"teacher": kind, "seed": seed, **{name: found[key] for key, name in METRICS.items()}})
+        recipe = resolve_recipe(taught.recipe, {**arguments.override, "seed": seed})
+        for arm in arguments.arms:
+            found = measured(with_teacher(taught, recipe, teachers[arm]), params, arguments.views)
+            rows.append({"teacher": arm, "seed": seed, **{name: found[key] for key, name in METRICS.items()}})
             print(rows[-1], flush=True)
     print(markdown(summary(pd.DataFrame(rows), "teacher")))
-    student_ms, view = student_time_ms(taught), taught.member.teacher.view
-    teacher_ms = teacher_time_ms(view, taught, params)
+    student_ms, teacher_ms = student_time_ms(taught), teacher_time_ms(teacher.view, taught, params)
     print(f"a clip takes {student_ms:.2f} ms (student) and {teacher_ms:.2f} ms (teacher)")
     if arguments.json:
         times = {"student_ms": student_ms, "teacher_ms": teacher_ms}
         Path(arguments.json).write_text(json.dumps({"runs": rows, **times}, indent=2) + "\n")
 
 
-def measured(member: ResolvedMember, params: Params) -> dict[str, float]:
+def with_teacher(member: ResolvedMember, recipe: Recipe, teacher: TeacherParams | None) -> ResolvedMember:
+    """A member with another recipe and another teacher, or none."""
+    return member.model_copy(update={"recipe": recipe, "member": member.member.model_copy(update={"teacher": teacher})})
+
+
+def measured(member: ResolvedMember, params: Params, views: str | None) -> dict[str, float]:
     """Train a member on all folds of folds.train; metrics of the recordings that each did not learn."""
     found = []
-    for _, (validated, validation, kept) in trained_folds(member, params):
-        found.append((validated.primary, validated.unjudged, validation.predict(kept)[0]))
+    for fold in params.folds.train:
+        only = params.model_copy(update={"folds": params.folds.model_copy(update={"train": [fold]})})
+        teacher = member.member.teacher
+        if teacher and views:
+            teacher = teacher.model_copy(update={"view": views.format(fold)})
+        for _, (validated, validation, kept) in trained_folds(with_teacher(member, member.recipe, teacher), only):
+            found.append((validated.primary, validated.unjudged, validation.predict(kept)[0]))
+            accuracy = np.mean(found[-1][2].argmax(axis=1) == validated.primary)
+            print(f"fold {fold}: accuracy {accuracy:.3f}", flush=True)
     return recording_metrics(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
