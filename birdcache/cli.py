@@ -201,15 +201,9 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
-def _add_lr_find(parser: argparse.ArgumentParser) -> None:
-    _add_split(parser)
-    parser.add_argument("--lowest", type=float, default=1e-6, metavar="RATE", help="first learning rate, default 1e-6")
-    parser.add_argument("--highest", type=float, default=1.0, metavar="RATE", help="last learning rate, default 1")
-    parser.add_argument("--steps", type=int, default=100, metavar="N", help="steps from one to the other, default 100")
-
-
 def _add_batch(parser: argparse.ArgumentParser) -> None:
-    _add_split(parser)
+    parser.add_argument("member", metavar="MEMBER", help="a member of params.yaml")
+    parser.add_argument("--fold", type=int, metavar="N", help="fold to leave out, default: the first of folds.train")
     parser.add_argument("--epoch", type=int, default=1, metavar="N", help="epoch whose first batch is shown, default 1")
     parser.add_argument("--clips", type=int, default=6, metavar="N", help="how many clips, default 6")
 
@@ -218,11 +212,6 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("member", metavar="MEMBER", help="a member of params.yaml")
     parser.add_argument("--fold", type=int, metavar="N", help="fold to leave out and measure on, default: tune.fold")
     parser.add_argument("--trials", type=int, metavar="N", help="trials in all, default: tune.trials")
-
-
-def _add_split(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("member", metavar="MEMBER", help="a member of params.yaml")
-    parser.add_argument("--fold", type=int, metavar="N", help="fold to leave out, default: the first of folds.train")
 
 
 ANYWHERE = {
@@ -249,9 +238,6 @@ IN_CHECKOUT = {
     ),
     "cache": Command("commands.store.cache", "the pool of finished spectrograms", _add_cache),
     "weights": Command("commands.project.weights", "members' first weights, from files of any project", _add_weights),
-    "lr-find": Command(
-        "commands.inspect.lr_find", "try learning rates on a member: a picture and a suggestion", _add_lr_find
-    ),
     "batch": Command(
         "commands.inspect.batch", "a picture of clips, as stored and as a member's model sees them", _add_batch
     ),

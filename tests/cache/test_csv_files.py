@@ -54,7 +54,7 @@ def test_numbers_are_not_touched(tmp_path: Path) -> None:
 
 
 def test_tables_are_written_by_one_function_only() -> None:
-    """The demo writes data like a user's; rows of predict, lr_find and tune go through `write_rows`."""
+    """The demo writes data like a user's; rows of predict and tune go through `write_rows`."""
     allowed = {"cache/csv_files.py": "to_csv", "pipeline/demo.py": "to_csv", "birdcache/files.py": "writer"}
     found = {}
     for package in ("birdcache", "cache", "pipeline", "train", "commands"):

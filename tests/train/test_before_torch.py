@@ -62,7 +62,7 @@ def python(script: str, *arguments: str, **environment: str) -> str:
 
 def test_threads_know_how_long_to_wait_before_any_entry_imports_torch() -> None:
     entries = ["train.fit", "train.predict", "train.loop.distributed", "commands.export.__main__"]
-    entries += ["commands.predict.trained", "commands.report.augmentations", "commands.inspect.lr_find"]
+    entries += ["commands.predict.trained", "commands.report.augmentations", "commands.inspect.batch"]
     seen = json.loads(python(FIRST_IMPORTS, *entries))
     assert seen == dict.fromkeys(entries, SHORT_WAIT["GOMP_SPINCOUNT"])
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from safetensors.torch import load, save
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.progress import Advance, no_progress
-from train.augment.batch import Batch, StepInputs, TrainingBatches
+from train.augment.batch import StepInputs, TrainingBatches
 from train.data.batch_plan import Planner
 from train.data.loader import DeviceClock
 from train.loop.checkpoint import STATE, Checkpoint
@@ -27,8 +26,6 @@ from train.loop.validation import Validation
 from train.model.classifier import Classifier
 from train.model.weight_file import check_values
 from train.model.weights import weights_bytes
-
-AnyBatch = TypeVar("AnyBatch", Batch, StepInputs)
 
 
 class Trainer:
@@ -225,7 +222,7 @@ def recordings_of(planner: Planner, size: int, epoch: int, step: int) -> list[st
     return list(dict.fromkeys(name for number in batches for name in planner.recordings(epoch, number)))
 
 
-def grouped(batches: Iterator[tuple[AnyBatch, float]], size: int) -> Iterator[tuple[list[AnyBatch], float]]:
+def grouped(batches: Iterator[tuple[StepInputs, float]], size: int) -> Iterator[tuple[list[StepInputs], float]]:
     """Batches in groups of `size`, the last perhaps smaller, each with the seconds waited for all of them."""
     while group := list(islice(batches, size)):
         yield [batch for batch, _ in group], sum(waited_s for _, waited_s in group)

@@ -55,6 +55,30 @@ def test_a_picture_of_the_first_clips_is_drawn(
     assert (project / path).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["owl"], "'owl': params.yaml names no such member; choose one of base, pcen"),
+        (["base", "--fold", "7"], "--fold 7: must be from 0 to 1 (folds.count"),
+    ],
+)
+def test_what_does_not_exist_is_refused_by_name(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["batch", *arguments])
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["data/folds.csv", "data/members/base.json", "data/cache/mel.zarr"])
+def test_a_stage_that_has_not_run_is_named(project: Path, capsys: pytest.CaptureFixture[str], missing: str) -> None:
+    path = project / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["batch", "base"])
+    assert f"{missing}: is missing; run `dvc repro member@base folds`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["--clips", "0"], ["--epoch", "0"]])
 def test_clips_and_epochs_count_from_one(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]

@@ -191,7 +191,7 @@ def test_values_that_this_member_cannot_have_are_refused_before_any_trial(
     ("command", "member"),
     [
         ("tune", {"override": {"batch_size": 6}}),
-        ("lr-find", {"dropout": 0.3}),
+        ("batch", {"dropout": 0.3}),
         ("batch", {"override": {"clip_s": 0.5}}),
     ],
 )
