@@ -140,12 +140,10 @@ class _RowReader:
         if len(record) != count:
             quoted = "" if self._tabs else "put quotation marks around cells with commas, or "
             return f"does not have {count} cells like row 1; {quoted}add the missing ones"
-        return "" if text.isprintable() else self._control_problem(record)
-
-    def _control_problem(self, record: Sequence[str]) -> str:
-        names = (name for name in self.columns if not is_printable(record[self._header.index(name)].strip()))
-        name = next(names, None)
-        return f"{name} holds a control character, such as a line end; remove it" if name else ""
+        for name in () if text.isprintable() else self.columns:
+            if not is_printable(record[self._header.index(name)].strip()):
+                return f"{name} holds a control character, such as a line end; remove it"
+        return ""
 
 
 def _header(path: AnyPath, row_1: Sequence[str], required: Sequence[str], used: Sequence[str], tabs: bool) -> list[str]:

@@ -72,17 +72,15 @@ class Contents:
                 where = self.folder(number) / name
                 if isinstance(where, Path) and _local_size(where) != entry.bytes:
                     continue  # reported already
-                is_shard = name == SHARD.as_posix()
-                bad = list(self._bad_chunks(number, index)) if is_shard else []
+                bad: list[Corruption] = []
+                if is_shard := name == SHARD.as_posix():
+                    reader = self.reader(number, index)
+                    if self.is_remote:
+                        reader.fetch()
+                    bad += reader.corruption()
                 if not bad and (full or not is_shard):
                     bad = [replace(each, audio=_recordings(index, number)) for each in _changed(where, entry)]
                 yield from bad
-
-    def _bad_chunks(self, part: int, index: Index | None) -> Iterator[Corruption]:
-        reader = self.reader(part, index)
-        if self.is_remote:
-            reader.fetch()
-        return reader.corruption()
 
 
 def find_corruption(contents: Contents, full: bool) -> Iterator[Corruption]:

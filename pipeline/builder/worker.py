@@ -66,7 +66,6 @@ class Refused:
 class Built:
     """Outcome of a job; `part` is None when all its recordings were refused."""
 
-    job: str
     recordings: int
     part: PooledPart | None
     refused: tuple[Refused, ...]
@@ -89,7 +88,7 @@ def build_part(job: PartJob, spec: BuildSpec) -> Built:
         with pool.new_part(spec.layout) as part_writer:
             refused = _fill(part_writer, job, spec)
             part = pool.publish(part_writer) if part_writer.keys else None
-        return Built(job.name, len(job.keys), part, tuple(refused))
+        return Built(len(job.keys), part, tuple(refused))
 
 
 def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refused]:

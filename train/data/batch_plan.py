@@ -198,9 +198,16 @@ class Planner:
         spans = [self._spans(example, self._draw(epoch, index_N, purpose)) for example, purpose in pairs]
         labels, others = self._labels(own, spans[CLIP]), self._labels(partner, spans[PARTNER])
         if self._pseudo:
-            chosen = self._pseudo.drawn(seed, epoch, index_N[mixtures.pseudo])
-            _put_(self._pseudo, chosen, mixtures.pseudo, spans[PARTNER], others)
-        taught = self._taught(epoch, spans, mixtures)
+            pseudo, chosen = self._pseudo, self._pseudo.drawn(seed, epoch, index_N[mixtures.pseudo])
+            there = pseudo.row[chosen], 0, pseudo.frames[chosen], pseudo.start[chosen], pseudo.scores[chosen], 1, 0
+            columns: tuple[Any, ...] = (*spans[PARTNER], *others)
+            for column, values in zip(columns, there, strict=True):
+                column[mixtures.pseudo] = values  # which have no rating
+        taught: Any = ()
+        if self.teacher is not None and self.teacher.output is not None:
+            sounds = [spans[sound] for sound in self.sounds if sound != BACKGROUND]
+            covered = [self.teacher.covered(each.row, *self._shown(each)) for each in sounds]
+            taught = self.teacher.plan(epoch, covered, mixtures, self._clip_frames)
         row, first, frames, start = (np.stack(column, axis=1) for column in zip(*spans, strict=True))
         frames[:, PARTNER] *= mixtures.partnered
         frames[:, BACKGROUND] *= effects.added[:, 0] > 0
@@ -225,13 +232,6 @@ class Planner:
         """First frame of its recording that each clip shows, and the one after the last; a short one is shown whole."""
         begin = spans.first + np.where(spans.frames < self._clip_frames, 0, spans.start)
         return begin, begin + np.minimum(spans.frames, self._clip_frames)
-
-    def _taught(self, epoch: int, spans: list[Spans], mixtures: Mixtures) -> Any:
-        if self.teacher is None or self.teacher.output is None:
-            return ()
-        sounds = [spans[sound] for sound in self.sounds if sound != BACKGROUND]
-        covered = [self.teacher.covered(each.row, *self._shown(each)) for each in sounds]
-        return self.teacher.plan(epoch, covered, mixtures, self._clip_frames)
 
     def clips_of(self, plan: BatchPlan, full: bool = False) -> tuple[Ints, Ints]:
         """Rows (X,) and positions (X, T), -1 for padding, of all clips, then of their partners, then of backgrounds.
@@ -259,14 +259,6 @@ class Planner:
 
     def _draw(self, epoch: int, index: Ints, purpose: Purpose) -> Floats64:
         return uniform(self._recipe.seed, epoch, index, purpose)[:, 0]
-
-
-def _put_(pseudo: PseudoClips, chosen: Ints, place: Bools, spans: Spans, labels: Labels) -> None:
-    """Put chosen pseudo-labelled clips in the places of those partners that are such ones; they have no rating."""
-    columns: tuple[Any, ...] = (*spans, *labels)
-    there = pseudo.row[chosen], 0, pseudo.frames[chosen], pseudo.start[chosen], pseudo.scores[chosen], 1, 0
-    for column, values in zip(columns, there, strict=True):
-        column[place] = values
 
 
 def background_examples(examples: Examples, recipe: Recipe) -> Ints:

@@ -29,13 +29,11 @@ def draw_ladder(table: pd.DataFrame, runs: Sequence[str], gains: Sequence[Compar
 
 
 def _draw_scores(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
+    means, column = table.groupby("run")[list(SHOWN)].mean().loc[list(runs)], table["run"].map(list(runs).index)
     for number, (measure, (label, colour)) in enumerate(SHOWN.items()):
-        place = np.arange(len(runs)) + (number - 1) * WIDTH
-        values = [table.loc[table["run"] == run, measure] for run in runs]
-        means = [each.mean() for each in values]
-        axis.hlines(means, place - WIDTH / 2.2, place + WIDTH / 2.2, color=colour, linewidth=3, label=label)
-        for at, each in zip(place, values, strict=True):
-            axis.plot(np.full(len(each), at), each, ".", color=colour, markersize=5, alpha=0.6)
+        shift, place = (number - 1) * WIDTH, np.arange(len(runs)) + (number - 1) * WIDTH
+        axis.hlines(means[measure], place - WIDTH / 2.2, place + WIDTH / 2.2, color=colour, linewidth=3, label=label)
+        axis.plot(column + shift, table[measure], ".", color=colour, markersize=5, alpha=0.6)
     axis.set(title="validation: means, and each seed", ylim=(lowest(table), 1.01))
     axis.legend(loc="best", framealpha=0.9)
     _name(axis, runs)
@@ -47,10 +45,8 @@ def lowest(table: pd.DataFrame) -> float:
 
 
 def _draw_gap(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
-    rows = [table[table["run"] == run] for run in runs]
-    place = np.arange(len(runs))
-    validated = [each["accuracy"].mean() for each in rows]
-    trained = [(each["accuracy"] + each["gap"]).mean() for each in rows]
+    means, place = table.groupby("run")[["accuracy", "gap"]].mean().loc[list(runs)], np.arange(len(runs))
+    validated, trained = means["accuracy"], means.sum(axis=1)
     axis.vlines(place, validated, trained, color=GREY, linewidth=3)
     axis.plot(place, trained, "o", color=GREY, label="recordings trained on")
     axis.plot(place, validated, "o", color=ORANGE, label="validated")

@@ -124,7 +124,9 @@ class CheckpointFolder:
             draft.mkdir(parents=True)
             for file, content in files.items():
                 _write(draft / file, content)
-            _compare(draft, {**sha256, RECORD: sha256_hex(files[RECORD])})
+            for file, expected in {**sha256, RECORD: sha256_hex(files[RECORD])}.items():
+                if file_sha256(draft / file) != expected:
+                    raise OSError(f"{draft / file}: the disk returned other bytes than were written")
             fsync_path(draft)
             draft.rename(self.path / name)
             fsync_path(self.path)
@@ -208,9 +210,3 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
         if hasattr(os, "posix_fadvise"):  # so that the comparison reads the disk, not the page cache
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _compare(folder: Path, sha256: dict[str, str]) -> None:
-    for file, expected in sha256.items():
-        if file_sha256(folder / file) != expected:
-            raise OSError(f"{folder / file}: the disk returned other bytes than were written")

@@ -63,24 +63,19 @@ def create_optimiser(groups: list[dict[str, Any]], params: OptimiserParams) -> t
 
 def _groups(model: Classifier, params: OptimiserParams) -> Iterator[dict[str, Any]]:
     """Parameter groups: head and backbone apart, with and without weight decay apart, layers apart if they differ."""
-    head = set(model.head_parameters())
-    for group in _timm_groups(model, params):
+    head, frozen = set(model.head_parameters()), model.frozen
+    model.freeze_backbone(False)  # timm leaves out what is frozen
+    groups = _backbone_groups(model, params)
+    if model.head is not None:
+        groups += param_groups_weight_decay(model.head, params.weight_decay)
+    model.freeze_backbone(frozen)
+    for group in groups:
         scale = group.get("lr_scale", 1.0) * params.backbone_scale
         fresh = [tensor for tensor in group["params"] if tensor in head]
         learnt = [tensor for tensor in group["params"] if tensor not in head]
         for tensors, lr_scale in ((fresh, 1.0), (learnt, scale)):
             if tensors:
                 yield {"params": tensors, "weight_decay": group["weight_decay"], "lr_scale": lr_scale}
-
-
-def _timm_groups(model: Classifier, params: OptimiserParams) -> list[dict[str, Any]]:
-    frozen = model.frozen
-    model.freeze_backbone(False)  # timm leaves out what is frozen
-    groups = _backbone_groups(model, params)
-    if model.head is not None:
-        groups += param_groups_weight_decay(model.head, params.weight_decay)
-    model.freeze_backbone(frozen)
-    return groups
 
 
 def _backbone_groups(model: Classifier, params: OptimiserParams) -> list[dict[str, Any]]:

@@ -94,7 +94,9 @@ def take_weights(
     fit = {name: tensor for name, tensor in taken.items() if tensor.shape == own[name].shape}
     left = sorted(state.keys() - taken.keys())
     unused = [name for name in left if not name.startswith(head)]
-    if unfit := sorted(wanted - taken.keys()) or sorted(wanted - fit.keys()) or _more_layers(unused, own):
+    own_layers = {re.sub(r"\d+", "0", name) for name in own}
+    more_layers = [name for name in unused if re.sub(r"\d+", "0", name) in own_layers]
+    if unfit := sorted(wanted - taken.keys()) or sorted(wanted - fit.keys()) or more_layers:
         count = f"{len(unfit)} of {len(wanted)}"
         lack = f"lacks {count} tensors" if wanted - taken.keys() else f"has other shapes for {count} tensors"
         lack = lack if wanted - fit.keys() else f"holds {len(unfit)} tensors of more layers than those"
@@ -110,12 +112,6 @@ def take_weights(
     adapted = [name for name, tensor in named.items() if tensor.shape != fit[name].shape]
     outside = [name for name in stored if not name.startswith(prefix)]
     return Taken(named, sorted(name for name in named if prefix + name not in stored), adapted, left + outside, told)
-
-
-def _more_layers(unused: list[str], own: State) -> list[str]:
-    """Those of a file's unused tensors that differ from the backbone's in nothing but the layer's number."""
-    patterns = {re.sub(r"\d+", "0", name) for name in own}
-    return [name for name in unused if re.sub(r"\d+", "0", name) in patterns]
 
 
 def adapted_stem(weight_OIJK: Tensor, channels: int) -> Tensor:

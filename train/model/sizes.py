@@ -104,10 +104,13 @@ def _fit(name: str, clip: Size, channels: int) -> Fit | str:
     options = opened(name)
     if (said := refusal(name, options, channels, clip)) is None:
         return Fit(options)
-    for size in _padded_sizes(name, clip):
-        for each in (options, {"img_size": size}):
-            if refusal(name, each, channels, size) is None:
-                return Fit(each, (size[0] - clip[0], size[1] - clip[1]))
+    stride = _stride(name)
+    for step in (stride, 2 * stride, 4 * stride):
+        bins, frames = (-(-length // step) * step for length in clip)
+        is_small = bins * frames <= MOST_PADDED * clip[0] * clip[1]
+        for each in (options, {"img_size": (bins, frames)}):
+            if is_small and refusal(name, each, channels, (bins, frames)) is None:
+                return Fit(each, (bins - clip[0], frames - clip[1]))
     return said
 
 
@@ -172,14 +175,6 @@ def parameter_count(name: str) -> int:
     """Number of a backbone's parameters."""
     with trial("meta"):
         return sum(tensor.numel() for tensor in create(name, {}).parameters())
-
-
-def _padded_sizes(name: str, size: Size) -> Iterator[Size]:
-    stride = _stride(name)
-    for step in (stride, 2 * stride, 4 * stride):
-        bins, frames = (-(-length // step) * step for length in size)
-        if bins * frames <= MOST_PADDED * size[0] * size[1]:
-            yield bins, frames
 
 
 def _stride(name: str) -> int:

@@ -98,14 +98,9 @@ def mean_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
     if any(other != shapes[-1] for other in shapes):
         raise TrainError("weights of different architectures have no mean; set ensemble.fold_soup: false")
-    return {name: _mean([state[name] for state in states]) for name in last}
-
-
-def _mean(tensors: Sequence[Tensor]) -> Tensor:
-    last = tensors[-1]
-    if not last.is_floating_point():
-        return last.clone()
-    return torch.stack([tensor.double() for tensor in tensors]).mean(dim=0).to(last.dtype)
+    weights = [name for name, tensor in last.items() if tensor.is_floating_point()]
+    sums = {name: torch.stack([state[name].double() for state in states]) for name in weights}
+    return {**last, **{name: each.mean(dim=0).to(last[name].dtype) for name, each in sums.items()}}
 
 
 def mean_bytes(contents: Collection[bytes]) -> bytes:

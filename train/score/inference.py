@@ -52,15 +52,11 @@ def covering_clips(examples: Examples, clip_frames: int, most: int = 0) -> ClipL
     """
     starts = [covering_starts(int(frames), clip_frames) for frames in examples.frames]
     if most:
-        starts = [each if len(each) <= most else each[_spread(len(each), most)] for each in starts]
+        odd = 2 * np.arange(most) + 1  # of twice as many equal parts, these end in the middles
+        starts = [each if len(each) <= most else each[odd * len(each) // (2 * most)] for each in starts]
     owner = np.repeat(np.arange(len(examples)), [len(each) for each in starts])
     start = np.concatenate([np.empty(0, np.int64), *starts])
     return ClipList(examples.rows[owner], examples.first[owner], examples.frames[owner], start, owner)
-
-
-def _spread(count: int, chosen: int) -> Ints:
-    """The middles of equal parts of so many things in a row."""
-    return (2 * np.arange(chosen) + 1) * count // (2 * chosen)
 
 
 def clips_at(middle_N: Floats64, row: int | Ints, frames: int | Ints, view: AnyView, clip_frames: int) -> ClipList:

@@ -25,7 +25,7 @@ def open_study(path: Path, maximise: bool, pruner: BasePruner) -> Iterator[Study
     with path.open("ab") as file:
         if not lock(file):
             raise TrainError(f"{path}: another process runs this search; wait for it, or stop it")
-        _repair(path)
+        file.truncate(path.read_bytes().rfind(b"\n") + 1)  # without the half line that a kill may have left
         study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
             pruner=pruner,
@@ -36,15 +36,6 @@ def open_study(path: Path, maximise: bool, pruner: BasePruner) -> Iterator[Study
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
             study.tell(trial.number, state=TrialState.FAIL)
         yield study
-
-
-def _repair(path: Path) -> None:
-    """Take away the half line that a kill may have left at the end."""
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as file:
-            file.truncate(whole)
 
 
 def concluded(study: Study) -> list[FrozenTrial]:

@@ -8,7 +8,7 @@ import struct
 from typing import BinaryIO
 
 from birdcache.audio.formats.chunks import Chunks, Grammar, is_open
-from birdcache.audio.formats.coding import FLOAT, INTEGER, UNSIGNED, Coding, plain
+from birdcache.audio.formats.coding import FLOAT, INTEGER, UNSIGNED, plain
 from birdcache.audio.formats.header import AudioHeader, check_shape
 from birdcache.audio.formats.pieces import Window
 from birdcache.audio.rejected import RejectedAudio
@@ -39,7 +39,11 @@ def probe_aiff(file: BinaryIO) -> AudioHeader:
     shift = 16383 + 63 - (power & 0x7FFF)
     rate_hz = round(mantissa / 2**shift) if 0 <= shift < 64 else 0
     check_shape(rate_hz, channels)
-    coding = _aiff_coding(common[18:22] if is_coded else b"NONE", rate_hz, channels, bits)
+    name = common[18:22] if is_coded else b"NONE"
+    if name not in AIFF_CODINGS:
+        raise RejectedAudio("wrong-codec", f"holds codec {name!r} in an AIFF file")
+    kind, own_bits, order = AIFF_CODINGS[name]
+    coding = plain(rate_hz, channels, kind, own_bits or bits, order=order)
     skipped = int.from_bytes(window(chunks.place(b"SSND"), 4), "big")
     extent = chunks.extent(8 + skipped, coding.second_bytes)
     frames = (extent.end - extent.start) // coding.unit_bytes
@@ -48,13 +52,6 @@ def probe_aiff(file: BinaryIO) -> AudioHeader:
     if told > frames:
         raise RejectedAudio("truncated", f"promises {told} samples, but {frames} follow")
     return coding.header(extent, told)
-
-
-def _aiff_coding(name: bytes, rate_hz: int, channels: int, bits: int) -> Coding:
-    if name not in AIFF_CODINGS:
-        raise RejectedAudio("wrong-codec", f"holds codec {name!r} in an AIFF file")
-    kind, own_bits, order = AIFF_CODINGS[name]
-    return plain(rate_hz, channels, kind, own_bits or bits, order=order)
 
 
 def probe_caf(file: BinaryIO) -> AudioHeader:
