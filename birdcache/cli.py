@@ -2,15 +2,20 @@
 
 import argparse
 import importlib
+import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import birdcache
 from birdcache.errors import report_problems
+
+SHELLS = ("bash", "zsh", "fish")
 
 
 @dataclass(frozen=True)
@@ -19,15 +24,25 @@ class Command:
 
     module: str
     help: str
-    add: Callable[[argparse.ArgumentParser], None] = lambda _: None
+    add: Callable[[argparse.ArgumentParser], object] = lambda _: None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and run one command; a user's mistake ends with a message and status 1."""
+    """Parse the command line and run one command; statuses are those of docs/commands.md."""
     chosen = build_parser().parse_args(arguments)
+    if chosen.quiet:
+        os.environ["BIRDCACHE_QUIET"] = "1"  # for progress
     try:
-        report_problems(lambda: run(chosen))
+        with redirect_stdout(_Warnings() if chosen.quiet else sys.stdout):
+            report_problems(lambda: run(chosen))
         sys.stdout.flush()
+    except SystemExit as ended:
+        if chosen.verbose and ended.__cause__:
+            traceback.print_exception(ended.__cause__)
+        raise
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        raise SystemExit(130) from None
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; nothing more may be written at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -53,12 +68,21 @@ def build_parser() -> argparse.ArgumentParser:
         f"{_listed(IN_CHECKOUT)}\n\nOptions of a command: birdcache COMMAND --help",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(
-        prog="birdcache", dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS
-    )
+    commands = parser.add_subparsers(prog="birdcache", dest="command", required=True, help=argparse.SUPPRESS)
     for name, command in (ANYWHERE | IN_CHECKOUT).items():
-        command.add(commands.add_parser(name, description=command.help))
+        example = f"example: birdcache {name} {EXAMPLES.get(name, '')}"
+        added = commands.add_parser(name, help=command.help, description=command.help, epilog=example)
+        added.add_argument("-q", "--quiet", action="store_true", help="print warnings and errors alone")
+        added.add_argument("-v", "--verbose", action="store_true", help="print where in the code an error was met, too")
+        command.add(added)
     return parser
+
+
+class _Warnings(io.TextIOBase):
+    """What --quiet leaves of standard output: warnings, on standard error."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(f"{text}\n" if text.startswith("warning") else "")
 
 
 class _Version(argparse.Action):
@@ -70,19 +94,15 @@ class _Version(argparse.Action):
 
 
 def _listed(commands: dict[str, Command]) -> str:
-    return "\n".join(f"  {name:<9}{command.help}" for name, command in commands.items())
+    return "\n".join(f"  {name:<11}{command.help}" for name, command in commands.items())
 
 
 def _add_init(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--demo", action="store_true", help="the built-in synthetic dawn chorus")
-    source.add_argument(
-        "--birdclef", metavar="ROOT", type=Path, help="any year's BirdCLEF, or train.csv and train_audio/"
-    )
-    source.add_argument("--folders", metavar="ROOT", type=Path, help="folder with one folder of recordings per class")
-    source.add_argument(
-        "--annotations", metavar="ROOT", type=Path, help="folder of recordings that the tables in annotations/ name"
-    )
+    add = parser.add_mutually_exclusive_group(required=True).add_argument
+    add("--demo", action="store_true", help="the built-in synthetic dawn chorus")
+    add("--birdclef", metavar="ROOT", type=Path, help="any year's BirdCLEF, or train.csv and train_audio/")
+    add("--folders", metavar="ROOT", type=Path, help="folder with one folder of recordings per class")
+    add("--annotations", metavar="ROOT", type=Path, help="folder of recordings that the tables in annotations/ name")
     parser.add_argument("--backbone", metavar="NAME", help="timm model; default: by the size of the data")
     parser.add_argument(
         "--pretrained",
@@ -93,17 +113,10 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ensemble", action="store_true", help="three members that differ, instead of one")
 
 
-def _add_info(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", type=Path, metavar="STORE", help="such as data/cache/mel.zarr")
-
-
 def _add_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "store", nargs="?", metavar="STORE", help="a store's folder or a view's name, default: all stores"
-    )
-    parser.add_argument(
-        "--full", action="store_true", help="compare the SHA-256 of large files too, not only their chunks' CRC-32C"
-    )
+    add = parser.add_argument
+    add("store", nargs="?", metavar="STORE", help="a store's folder or a view's name, default: all stores")
+    add("--full", action="store_true", help="compare the SHA-256 of large files too, not only their chunks' CRC-32C")
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
@@ -124,9 +137,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
 
 def _add_page(parser: argparse.ArgumentParser) -> None:
     _add_runtime(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("site"), metavar="DIR", help="folder of the page; default: site"
-    )
+    parser.add_argument("--out", type=Path, default=Path("site"), metavar="DIR", help="its folder; default: site")
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -135,11 +146,10 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_runtime(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="BUNDLE", help="such as bundles/birds.bundle")
-    parser.add_argument(
-        "--runtime", type=Path, metavar="FILE", help="onnxruntime-web as `npm pack` gives it; default: in your cache"
-    )
-    parser.add_argument("--fetch", action="store_true", help="let npm fetch it into your cache, if it is not there")
+    add = parser.add_argument
+    add("model", type=Path, metavar="BUNDLE", help="such as bundles/birds.bundle")
+    add("--runtime", type=Path, metavar="FILE", help="onnxruntime-web as `npm pack` gives it; default: in your cache")
+    add("--fetch", action="store_true", help="let npm fetch it into your cache, if it is not there")
 
 
 def _number(lowest: float, highest: float) -> Callable[[str], float]:
@@ -155,98 +165,84 @@ def _number(lowest: float, highest: float) -> Callable[[str], float]:
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="audio files or folders of them")
-    parser.add_argument(
-        "--model",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="a bundle, such as bundles/birds.bundle, or a folder of models: models, models/base, models/base/0",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("detections"),
-        metavar="DIR",
-        help="folder of the results, in which an interrupted run is continued; default: detections",
-    )
-    parser.add_argument(
-        "--format", default="csv", metavar="NAMES", help="csv, raven, audacity, kaggle, or several between commas"
-    )
-    parser.add_argument(
+    add, seconds = parser.add_argument, dict[str, Any](type=_number(0, 3600), metavar="SECONDS")
+    add("paths", nargs="+", type=Path, metavar="PATH", help="audio files, folders, or - for a list on standard input")
+    add("--model", required=True, type=Path, metavar="DIR", help="a bundle, or trained models: models, models/base ...")
+    add("--out", type=Path, default=Path("detections"), metavar="DIR", help="results, and scores to continue from")
+    add("--format", default="csv", metavar="NAMES", help="csv, raven, audacity, kaggle, hours, parquet; commas between")
+    add(
         "--sample", type=Path, metavar="CSV", help="sample_submission.csv for kaggle; default: that of the models' data"
     )
-    parser.add_argument(
-        "--threshold", type=_number(0, 1), metavar="SCORE", help="lowest score of a detection; default: each class's"
-    )
-    parser.add_argument(
+    add("--threshold", type=_number(0, 1), metavar="SCORE", help="lowest score of a detection; default: each class's")
+    add(
         "--window",
-        type=_number(0.1, 3600),
-        metavar="SECONDS",
+        **seconds | {"type": _number(0.1, 3600)},
         help="length of a detection; default: the ensemble's, or 5",
     )
-    parser.add_argument(
+    add("--overlap", **seconds, help="overlap of the clips whose scores a window averages; default: the ensemble's")
+    add("--merge", action="store_true", help="make detections of a label that follow each other one")
+    add("--min-duration", **seconds, default=0.0, help="leave out shorter detections, after --merge")
+    add(
         "--ensemble",
         type=Path,
         metavar="JSON",
         help="how trained models are blended; default: their data/ensemble.json",
     )
-    parser.add_argument(
-        "--species", type=Path, metavar="FILE", help="species of the place, by week or month if wanted: others score 0"
-    )
-    parser.add_argument(
-        "--species-weight", type=_number(0, 1), default=1.0, metavar="SHARE", help="weight of --species; default: 1"
-    )
-    parser.add_argument("--embeddings", type=Path, metavar="ZARR", help="also write features of each window there")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("--species", type=Path, metavar="FILE", help="species of the place, by week or month if wanted: others score 0")
+    add("--species-weight", type=_number(0, 1), default=1.0, metavar="SHARE", help="weight of --species; default: 1")
+    add("--embeddings", type=Path, metavar="ZARR", help="also write features of each window there")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
 def _add_batch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("member", metavar="MEMBER", help="a member of params.yaml")
-    parser.add_argument("--fold", type=int, metavar="N", help="fold to leave out, default: the first of folds.train")
+    _add_split(parser)
     parser.add_argument("--epoch", type=int, default=1, metavar="N", help="epoch whose first batch is shown, default 1")
     parser.add_argument("--clips", type=int, default=6, metavar="N", help="how many clips, default 6")
 
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("member", metavar="MEMBER", help="a member of params.yaml")
-    parser.add_argument("--fold", type=int, metavar="N", help="fold to leave out and measure on, default: tune.fold")
+    _add_split(parser, "tune.fold")
     parser.add_argument("--trials", type=int, metavar="N", help="trials in all, default: tune.trials")
 
 
+def _add_split(parser: argparse.ArgumentParser, fold: str = "the first of folds.train") -> None:
+    parser.add_argument("member", metavar="MEMBER", help="a member of params.yaml")
+    parser.add_argument("--fold", type=int, metavar="N", help=f"fold to leave out, default: {fold}")
+
+
 ANYWHERE = {
-    "predict": Command(
-        "birdcache.predict.command",
-        "detections in any audio files, as CSV, Raven, Audacity or Kaggle files",
-        _add_predict,
-    ),
-    "page": Command(
-        "birdcache.page.build",
-        "a static web page that scores dropped recordings by a bundle, in the browser",
-        _add_page,
-    ),
+    "predict": Command("birdcache.predict.command", "detections in audio files, in many tools' forms", _add_predict),
+    "page": Command("birdcache.page.build", "a static web page that scores recordings in the browser", _add_page),
     "serve": Command("birdcache.page.server", "the same page on a port of this machine, until Ctrl-C", _add_serve),
+    "completion": Command(
+        "birdcache.completion", "completion for a shell", lambda to: to.add_argument("shell", choices=SHELLS)
+    ),
 }
 IN_CHECKOUT = {
     "init": Command("commands.project.init", "write a params.yaml for your data", _add_init),
     "plan": Command("commands.plan.command", "what `dvc repro` would run, why, and what decoding would cost"),
-    "info": Command(
-        "commands.store.info", "contents of a store, and whether its bytes are as they were written", _add_info
-    ),
-    "verify": Command(
-        "commands.store.verify", "find corrupted recordings in stores, and how to repair them", _add_verify
-    ),
+    "info": Command("commands.store.info", "contents of a store", lambda to: to.add_argument("store", type=Path)),
+    "verify": Command("commands.store.verify", "find corrupted recordings in stores", _add_verify),
     "cache": Command("commands.store.cache", "the pool of finished spectrograms", _add_cache),
     "weights": Command("commands.project.weights", "members' first weights, from files of any project", _add_weights),
-    "batch": Command(
-        "commands.inspect.batch", "a picture of clips, as stored and as a member's model sees them", _add_batch
-    ),
+    "batch": Command("commands.inspect.batch", "a picture of clips as stored, and as a model sees them", _add_batch),
     "ladder": Command("commands.project.ladder", "measure what each rung and each technique of training gains"),
     "tune": Command("commands.tune.command", "search better values of a recipe's keys for a member", _add_tune),
     "report": Command("commands.report.command", "metrics of the last run, and where its results are"),
-    "doctor": Command(
-        "commands.project.doctor", "check Python, codecs, GPU, disk and DVC, and say how to fix what is wrong"
-    ),
+    "doctor": Command("commands.project.doctor", "check Python, codecs, GPU, disk and DVC, and say how to fix them"),
+}
+EXAMPLES = {  # arguments of one call
+    "predict": "recordings --model models --format csv,hours",
+    "page": "bundles/birds.bundle --fetch",
+    "serve": "bundles/birds.bundle --port 8080",
+    "completion": "bash >> ~/.bashrc",
+    "init": "--folders data/my-birds",
+    "info": "data/cache/mel.zarr",
+    "verify": "mel --full",
+    "cache": "gc",
+    "weights": "import b0.pth --backbone efficientnet_b0",
+    "batch": "base --clips 3",
+    "tune": "base --trials 20",
 }
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Progress of long work: a bar on a terminal, one line every ten seconds elsewhere."""
 
+import io
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +29,7 @@ class Progress:
     def __init__(self, total: float, what: str, unit: str, stream: TextIO | None = None, done: float = 0.0) -> None:
         """Begin; `done` units were finished before, and do not count for the rate."""
         self._total, self._what, self._unit = total, what, unit
-        self._stream = stream or sys.stderr
+        self._stream = stream or (io.StringIO() if os.environ.get("BIRDCACHE_QUIET") else sys.stderr)
         self._before = self._done = done
         self._start = self._last_line = time.monotonic()
         self._bar: tqdm[Any] | None = None

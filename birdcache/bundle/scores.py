@@ -20,7 +20,7 @@ from birdcache.errors import CommandError
 from birdcache.predict.calibrator import Calibrator
 from birdcache.predict.checked import FEATURE, check_scores, window_of
 from birdcache.predict.clip_scores import ClipScores
-from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape, nearest_clips
+from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape, cutting_keys, nearest_clips
 from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.predict.submission import SubmissionForm
 from birdcache.storage import AnyPath
@@ -73,14 +73,13 @@ class WaveformRows:
 class BundlePredictor:
     """A bundle as a predictor."""
 
-    def __init__(self, bundle: Bundle, window_s: float | None = None) -> None:
-        """Predict by a bundle; `window_s` asks for other windows than its own."""
+    def __init__(self, bundle: Bundle, window_s: float | None = None, overlap_s: float | None = None) -> None:
+        """Predict by a bundle; `window_s` and `overlap_s` ask for other windows and clips than its own."""
         self._graph, self._folder, description = bundle.graph, bundle.folder, bundle.description
-        if window_s is not None:
-            if not SHORTEST_WINDOW_S <= window_s <= LONGEST_WINDOW_S:
-                raise CommandError(f"window_s = {window_s:g}: must be {SHORTEST_WINDOW_S:g} to {LONGEST_WINDOW_S:g}")
-            changed = {"window_s": window_s, "hop_s": min(description.hop_s, window_s)}
-            description = description.model_copy(update=changed)
+        window_s = description.window_s if window_s is None else window_s
+        if not SHORTEST_WINDOW_S <= window_s <= LONGEST_WINDOW_S:
+            raise CommandError(f"window_s = {window_s:g}: must be {SHORTEST_WINDOW_S:g} to {LONGEST_WINDOW_S:g}")
+        description = description.model_copy(update=cutting_keys(window_s, description.hop_s, overlap_s))
         self._description = description
         self._cutting = Cutting(description.window_s, description.hop_s, tuple(description.shifts_s))
         calibrator = Calibrator(description.slopes, description.offsets)
@@ -91,7 +90,7 @@ class BundlePredictor:
         members = ", ".join(f"{name} {member.weight:.2f}" for name, member in description.members.items())
         what = f"{description.name}, {description.precision}, {len(description.labels)} labels, members {members}"
         self.facts = Facts(
-            digest=f"{bundle.digest} {bundle.graph.device} {description.window_s} {SCORING_VERSION}",
+            digest=f"{bundle.digest} {bundle.graph.device} {window_s} {description.hop_s} {SCORING_VERSION}",
             summary=[f"{bundle.folder}: {what}, on {bundle.graph.device}"],
             labels=description.labels,
             submission=SubmissionForm(description.submission_labels, description.submission_column),

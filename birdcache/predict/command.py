@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +24,8 @@ from birdcache.errors import CommandError, TrainError, os_trouble
 from birdcache.files import sha256_hex, write_rows
 from birdcache.npz import read_npz, write_npz
 from birdcache.predict.checked import check_scores
-from birdcache.predict.files import Found, check_name, list_files, result_names
-from birdcache.predict.outputs import FORMATS, WRITERS, Scored, Wanted, forget_tables
+from birdcache.predict.files import Found, check_name, list_files, named_paths, result_names
+from birdcache.predict.outputs import WRITERS, Scored, Wanted, forget_tables
 from birdcache.predict.predictor import Facts, FileScores, Predictor, score_all_the_same
 from birdcache.predict.submission import SubmissionForm, read_form
 from birdcache.progress import Progress
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from birdcache.predict.species import SpeciesList
 
 REFUSED, KEPT = "refused.csv", "scores"
+EMBEDDINGS = ("commands.predict.embeddings", "--embeddings")  # the module, and the option that needs it
 REFUSED_COLUMNS = ("file", "code", "detail", "hint")
 KINDS = {"duration_s": "f0", "members": "f3", "embedding": "f2"}  # of the arrays of a file of scores
 
@@ -44,10 +45,10 @@ def run(arguments: argparse.Namespace) -> None:
     formats, out = chosen_formats(arguments.format), arguments.out
     if out.exists() and not out.is_dir():
         raise CommandError(f"--out {out}: is a file; name a folder, in which one file for each format is written")
-    files, left_out = list_files(arguments.paths)
+    files, left_out = list_files(named_paths(arguments.paths, sys.stdin.buffer))
     names = result_names(files)
     if arguments.embeddings:
-        embeddings_module().check_embeddings(arguments.embeddings)
+        project_module(*EMBEDDINGS).check_embeddings(arguments.embeddings)
     predictor = open_predictor(arguments)
     print("\n".join(map(printable, predictor.facts.summary)))
     asked = "kaggle" in formats
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         done, refused = job.score(files, names)
         wanted = Wanted.of(predictor, arguments.threshold, form)
+        wanted = replace(wanted, merge=arguments.merge, shortest_s=arguments.min_duration)
         for name in formats:
             print(WRITERS[name](out, partial(job.finals, done), wanted))
         if arguments.embeddings:
@@ -72,10 +74,12 @@ def run(arguments: argparse.Namespace) -> None:
 def chosen_formats(text: str) -> list[str]:
     """Formats between commas, each once; a CommandError if there is no such format."""
     names = [name.strip() for name in text.split(",")]
-    if unknown := [name for name in names if name not in FORMATS]:
+    if unknown := [name for name in names if name not in WRITERS]:
         raise CommandError(
-            f"--format {text}: no format {', '.join(map(repr, unknown))}; choose one of {','.join(FORMATS)}"
+            f"--format {text}: no format {', '.join(map(repr, unknown))}; choose one of {','.join(WRITERS)}"
         )
+    if "parquet" in names and not (find_spec("pandas") and find_spec("pyarrow")):
+        raise CommandError('--format parquet needs pandas and pyarrow: pip install "birdcache[parquet]"')
     return list(dict.fromkeys(names))
 
 
@@ -87,10 +91,12 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
 
         if arguments.ensemble:
             raise CommandError(f"--ensemble: {arguments.model} is a bundle, whose ensemble is fixed; leave it out")
-        return BundlePredictor(open_bundle(arguments.model, arguments.device), arguments.window)
+        return BundlePredictor(open_bundle(arguments.model, arguments.device), arguments.window, arguments.overlap)
     check_no_bundle_near(arguments.model)
     trained = project_module("commands.predict.predictor", f"--model {arguments.model} (trained models)")
-    found: Predictor = trained.TrainedPredictor(arguments.model, arguments.ensemble, arguments.window, arguments.device)
+    found: Predictor = trained.TrainedPredictor(
+        arguments.model, arguments.ensemble, arguments.window, arguments.device, arguments.overlap
+    )
     return found
 
 
@@ -122,11 +128,6 @@ def species_list(arguments: argparse.Namespace, facts: Facts) -> SpeciesList | N
     for warning in warnings:
         print(printable(f"warning: {warning}"))
     return species
-
-
-def embeddings_module() -> ModuleType:
-    """Reader and writer of embeddings, which need zarr."""
-    return project_module("commands.predict.embeddings", "--embeddings")
 
 
 def check_no_bundle_near(model: Path) -> None:
@@ -248,7 +249,7 @@ class Job:
         """Write the features of all files."""
         facts = self._predictor.facts
         files = ((each.path, self._kept(each)) for each in done)
-        return str(embeddings_module().write_embeddings(path, files, facts.window_s, facts.digest))
+        return str(project_module(*EMBEDDINGS).write_embeddings(path, files, facts.window_s, facts.digest))
 
     def _kept(self, each: Done) -> FileScores:
         found = self._results.read(each.sha256, self._embed)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from birdcache.audio.listing import left_out_lines, list_audio
 from birdcache.audio.paths import Bounds
@@ -23,6 +24,16 @@ class Found:
 
     path: Path
     below: Path
+
+
+def named_paths(paths: Sequence[Path], stream: BinaryIO) -> list[Path]:
+    """The paths, and in place of `-` those that the stream names, one a line; a CommandError if it names none."""
+    if Path("-") not in paths:
+        return list(paths)
+    listed = [Path(os.fsdecode(line)) for line in stream.read().splitlines() if line]
+    if not listed:
+        raise CommandError("-: standard input names no file; give it one path a line")
+    return [each for path in paths for each in (listed if path == Path("-") else [path])]
 
 
 def list_files(paths: Sequence[Path]) -> tuple[list[Found], list[RejectedAudio]]:

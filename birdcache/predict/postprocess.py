@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from birdcache.arrays import Floats32, Floats64
+from birdcache.errors import CommandError
 from birdcache.predict.calibrator import UNCALIBRATED, Calibrator
 
 
@@ -35,6 +36,13 @@ class Cutting:
     def moved_middles_s(self, duration_s: float) -> Floats64:
         """Middles of all clips, as they are and moved by each shift: (S, N)."""
         return np.asarray(self.middles_s(duration_s) + np.array(self.moves_s)[:, None])
+
+
+def cutting_keys(window_s: float, hop_s: float, overlap_s: float | None) -> dict[str, float]:
+    """What other windows, or clips that overlap by `overlap_s`, make of an ensemble or a bundle: keys, new values."""
+    if overlap_s is not None and overlap_s > window_s - 0.1:
+        raise CommandError(f"--overlap {overlap_s:g}: must be at most {window_s - 0.1:g}, less than a window")
+    return {"window_s": window_s, "hop_s": min(hop_s, window_s) if overlap_s is None else window_s - overlap_s}
 
 
 @dataclass(frozen=True)

@@ -131,9 +131,11 @@ def score_file(
 class TrainedPredictor:
     """The models of a folder and their ensemble, for `birdcache predict`."""
 
-    def __init__(self, folder: Path, ensemble_file: Path | None, window_s: float | None, device: str) -> None:
+    def __init__(
+        self, folder: Path, ensemble_file: Path | None, window_s: float | None, device: str, overlap_s: float | None
+    ) -> None:
         """Load the models; parameters and errors are those of `load_ensemble` and `choose_device`."""
-        self._loaded = loaded = load_ensemble(folder, ensemble_file, window_s, choose_device(device))
+        self._loaded = loaded = load_ensemble(folder, ensemble_file, window_s, choose_device(device), overlap_s)
         views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
         self.facts = Facts(
             digest=digest_of(loaded),

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from birdcache.errors import CommandError
+from birdcache.predict.postprocess import cutting_keys
 from birdcache.predict.submission import SubmissionForm
 from cache import tables
 from cache.csv_files import CsvTable
@@ -55,14 +56,14 @@ class LoadedEnsemble:
 
 
 def load_ensemble(
-    folder: Path, ensemble_file: Path | None, window_s: float | None, device: torch.device
+    folder: Path, ensemble_file: Path | None, window_s: float | None, device: torch.device, overlap_s: float | None
 ) -> LoadedEnsemble:
     """Load the models in a folder and below it that the ensemble uses.
 
     Parameters
     ----------
     ensemble_file : file of the ensemble; None = data/ensemble.json of the project around the folder, if any.
-    window_s : length of windows; None = as in the ensemble.
+    window_s, overlap_s : length of windows, overlap of clips; None = as in the ensemble.
 
     Raises
     ------
@@ -81,8 +82,8 @@ def load_ensemble(
         origin = f"{path}: blend {ensemble.kind} of {', '.join(ensemble.members)}"
         if ensemble.labels != labels:
             raise CommandError(f"{folder}: knows other labels than {path}; name the ensemble.json of these models")
-    if window_s is not None:
-        ensemble = ensemble.model_copy(update={"window_s": window_s, "hop_s": min(ensemble.hop_s, window_s)})
+    changed = cutting_keys(ensemble.window_s if window_s is None else window_s, ensemble.hop_s, overlap_s)
+    ensemble = ensemble.model_copy(update=changed)
     folds = {name: [found[name][fold] for fold in ensemble.folds if fold in found[name]] for name in ensemble.members}
     members = {name: load_models(folders, ensemble.fold_soup, device) for name, folders in folds.items()}
     project = None if path is None else path.resolve().parent.parent

@@ -123,5 +123,5 @@ def test_help_tells_commands_that_work_anywhere_from_those_of_a_checkout(capsys:
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
     anywhere, _, project = capsys.readouterr().out.partition("in a checkout")
-    assert [name for name in cli.ANYWHERE if f"\n  {name} " in anywhere] == ["predict", "page", "serve"]
+    assert [name for name in cli.ANYWHERE if f"\n  {name} " in anywhere] == ["predict", "page", "serve", "completion"]
     assert all(f"\n  {name} " in project for name in cli.IN_CHECKOUT)

@@ -31,7 +31,7 @@ from birdcache.predict import command as predict
 from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.command import Results
 from birdcache.predict.files import Found, check_name, list_files, result_names
-from birdcache.predict.outputs import Scored, Wanted, detection_rows
+from birdcache.predict.outputs import Scored, Wanted, write_csv
 from birdcache.predict.predictor import Facts, FileScores
 from birdcache.predict.submission import SubmissionForm
 from tests.fixtures.bundle import Exported
@@ -186,7 +186,7 @@ def test_a_run_goes_on_where_it_was_ended(
 
     with monkeypatch.context() as patch:
         patch.setattr(BundlePredictor, "score", ends)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="130"):
             run(project / "ended", paths=(str(folder),))
     assert [path.name for path in scored] == ["0.wav", "1.wav"]
     run(project / "ended", paths=(str(folder),))
@@ -402,9 +402,10 @@ def test_numbers_have_bounds(
 def test_times_of_long_files_are_exact(tmp_path: Path) -> None:
     facts = Facts("", [], ["a"], SubmissionForm(["a"]), 2.5, 20.0, 8000.0)
     scored = Scored(Path("x.wav"), Path("x"), 100_007.5, np.ones((40_003, 1), np.float32))
-    rows = list(detection_rows(scored, Wanted(facts, np.zeros(1, np.float32), facts.submission)))
-    assert [row[1:3] for row in rows[:2]] == [("0", "2.5"), ("2.5", "5")]
-    assert [row[1:3] for row in rows[-2:]] == [("100002.5", "100005"), ("100005", "100007.5")]
+    write_csv(tmp_path, lambda: [scored], Wanted(facts, np.zeros(1, np.float32), facts.submission))
+    rows = [row.split(",") for row in (tmp_path / "detections.csv").read_text().splitlines()]
+    assert [row[1:3] for row in rows[1:3]] == [["0", "2.5"], ["2.5", "5"]]
+    assert [row[1:3] for row in rows[-2:]] == [["100002.5", "100005"], ["100005", "100007.5"]]
     assert window_ids("x", 40_003, 2.5)[-2:] == ["x_100005", "x_100007.5"]
 
 
