@@ -1,8 +1,12 @@
-"""Write docs/parameters.md from the schema and params.yaml: `python -m docs.parameters`, which `make docs` runs."""
+"""Write docs/parameters.md and docs/params.schema.json from the schema and params.yaml: `python -m docs.parameters`.
+
+`make docs` runs it.
+"""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import types
 from collections.abc import Collection, Iterator, Mapping
@@ -17,7 +21,7 @@ from birdcache.params.recipe import completed
 from birdcache.params.sections import LARGEST
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs/parameters.md"
+PAGE, SCHEMA = ROOT / "docs/parameters.md", ROOT / "docs/params.schema.json"
 HEAD = """\
 <!-- written by `make docs` from birdcache/params/ and params.yaml: change these, not this page -->
 
@@ -57,9 +61,10 @@ LONGEST_VALUE = 30  # letters; longer values are shown in params.yaml only
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE.relative_to(ROOT))
+    """Write the page, and the schema for editors."""
+    for path, text in ((PAGE, page()), (SCHEMA, schema())):
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(ROOT))
 
 
 def page() -> str:
@@ -68,6 +73,53 @@ def page() -> str:
     shipped = YAML(typ="safe", pure=True).load(text)
     shipped["train"] = {name: completed(name, shipped["train"]) for name in shipped["train"]}
     return HEAD + "".join(Reference(comments(text)).section("", Params, shipped, ""))
+
+
+def schema() -> str:
+    """The JSON schema of params.yaml: pydantic's, with the comments of params.yaml, and recipes that have a base."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    found = Params.model_json_schema()
+    definitions = found["$defs"]
+    commented(found, definitions, YAML(typ="safe", pure=True).load(text), comments(text), "")
+    partly = re.sub(r'("#/\$defs/)(\w+)"', r'\1Part\2"', json.dumps(definitions))
+    parts = {f"Part{name}": each | {"required": []} for name, each in json.loads(partly).items()}
+    derived = parts["PartRecipe"] | {"required": ["base"]}
+    derived["properties"] = {"base": {"type": "string", "description": "the recipe whose keys these replace"}} | (
+        derived["properties"]
+    )
+    whole, part = {"$ref": "#/$defs/Recipe"}, {"$ref": "#/$defs/PartRecipe"}
+    (recipe,) = found["properties"]["train"]["patternProperties"]
+    found["properties"]["train"]["patternProperties"][recipe] = {
+        "if": {"required": ["base"]},
+        "then": {"$ref": "#/$defs/DerivedRecipe"},
+        "else": whole,
+    }
+    for name in ("Member", "StudentRound"):
+        definitions[name]["properties"]["override"] = part
+    definitions |= used(parts, "PartRecipe") | {"DerivedRecipe": derived}
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | found, indent=1) + "\n"
+
+
+def commented(node: dict[str, Any], definitions: dict[str, Any], shipped: Any, comment_of: Any, source: str) -> None:
+    """Describe each key by its comment in params.yaml: the first, where sections have several entries."""
+    if "$ref" in node:
+        node = definitions[node["$ref"].rpartition("/")[2]]
+    values = shipped if isinstance(shipped, dict) else {}
+    for key, child in node.get("properties", {}).items():
+        if comment := comment_of.get(joined(source, key)):
+            child.setdefault("description", comment)
+        commented(child, definitions, values.get(key), comment_of, joined(source, key))
+    for child in node.get("patternProperties", {}).values():
+        for name, value in values.items():
+            commented(child, definitions, value, comment_of, joined(source, name))
+    for child in (*node.get("anyOf", ()), *node.get("oneOf", ())):
+        commented(child, definitions, shipped, comment_of, source)
+
+
+def used(definitions: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A definition, and those that it refers to."""
+    below = re.findall(r'"#/\$defs/(\w+)"', json.dumps(definitions[name]))
+    return {key: value for each in below for key, value in used(definitions, each).items()} | {name: definitions[name]}
 
 
 def comments(text: str) -> dict[str, str]:

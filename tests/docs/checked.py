@@ -72,8 +72,8 @@ def simple_commands(text: str) -> Iterator[list[str]]:
                 continue
             while words and re.fullmatch(r"\w+=.*", words[0]):
                 words = words[1:]
-            if ">" in words:
-                words = words[: words.index(">")]
+            if redirected := [place for place, each in enumerate(words) if each in (">", ">>")]:
+                words = words[: redirected[0]]
             if words:
                 yield words
             words = []
