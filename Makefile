@@ -66,11 +66,9 @@ docs: setup
 docs-commands: setup
 	BIRDCACHE_DOCS=slow pytest tests/docs/test_commands.py
 
-# the lock holds every supported Python and platform, with hashes and without an index address; torch is the newest that
-# this project was run with: later ones are welcome once the tests pass on them
+# the lock holds every supported Python and platform, with hashes and without an index address
 lock: setup
-	mkdir -p build && echo 'torch<=2.14.1' >build/newest.txt
-	uv pip compile pyproject.toml --extra dev --constraints build/newest.txt --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	    --fork-strategy fewest --generate-hashes --no-annotate --no-header --quiet --output-file requirements.lock
 
 bench: setup
