@@ -35,9 +35,13 @@ def load(path: str | PathLike[str], device: str = "auto", window_s: float | None
     -------
     A bundle, whose `predict` scores a recording.
     """
-    from birdcache.bundle.api import load_bundle
+    from pathlib import Path
 
-    return load_bundle(path, device, window_s)
+    from birdcache.bundle.api import LoadedBundle
+    from birdcache.bundle.read import open_bundle
+    from birdcache.bundle.scores import BundlePredictor
+
+    return LoadedBundle(BundlePredictor(open_bundle(Path(path), device), window_s))
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from birdcache.arrays import Floats32, Floats64
-from birdcache.bundle.read import open_bundle
-from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError
 from birdcache.predict.outputs import Scored, Wanted
 from birdcache.predict.predictor import Predictor, score_all_the_same
@@ -119,8 +117,3 @@ class LoadedBundle:
             self.labels,
             tuple(note.detail for note in scores.notes),
         )
-
-
-def load_bundle(path: str | PathLike[str], device: str = "auto", window_s: float | None = None) -> LoadedBundle:
-    """Open a bundle; as `birdcache.load`."""
-    return LoadedBundle(BundlePredictor(open_bundle(Path(path), device), window_s))

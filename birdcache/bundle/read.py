@@ -39,8 +39,6 @@ def open_bundle(folder: Path, device: str = "auto") -> Bundle:
     ----------
     device : auto, cpu or cuda; auto takes a GPU if this ONNX Runtime can use one.
     """
-    if not is_bundle(folder):
-        raise CommandError(f"{folder}: is no bundle; name a folder that stage `export` wrote, such as birds.bundle")
     digest, promised = check_sums(folder)
     description = read_description(folder / DESCRIPTION)
     return Bundle(folder, description, Graph(folder / MODEL, promised[MODEL], description, device), digest)
@@ -61,10 +59,15 @@ def read_description(path: Path) -> Description:
 def check_sums(folder: Path) -> tuple[str, dict[str, str]]:
     """Compare each file of a bundle with its SHA-256; names that begin with a dot are the system's, and never read.
 
+    A CommandError if the folder is no bundle, or a damaged one.
+
     Returns
     -------
     The SHA-256 of SHA256SUMS, and what it holds: name -> SHA-256.
     """
+    if not is_bundle(folder):
+        way_out = "name one, such as bundles/birds.bundle, which `dvc repro optional/dvc.yaml:export` writes"
+        raise CommandError(f"{folder}: is no bundle; {way_out}")
     promised = _promised(folder)
     there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     for name in sorted(there - promised.keys() - {SUMS}):

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from birdcache.bundle.format import DESCRIPTION, MODEL, is_bundle
+from birdcache.bundle.format import DESCRIPTION, MODEL
 from birdcache.bundle.graph import OTHERS
 from birdcache.bundle.onnx_file import check_onnx
 from birdcache.bundle.read import check_sums, read_description
@@ -35,9 +35,6 @@ def page_files(arguments: argparse.Namespace) -> dict[str, bytes]:
 
 def bundle_files(folder: Path) -> dict[str, bytes]:
     """A bundle's graph, and what the page needs of bundle.json; both are checked as if they were to be run here."""
-    if not is_bundle(folder):
-        way_out = "name one, such as bundles/birds.bundle, which `dvc repro optional/dvc.yaml:export` writes"
-        raise CommandError(f"{folder}: is no bundle; {way_out}")
     check_sums(folder)
     description = read_description(folder / DESCRIPTION).model_dump_json(exclude=UNUSED)
     model = (folder / MODEL).read_bytes()

@@ -17,7 +17,7 @@ from birdcache.errors import CommandError
 from birdcache.figures import figure
 from birdcache.params.views import MelView, each_of
 from cache.mel import mel_places
-from commands.inspect.splits import split_of
+from commands.inspect.data import open_dataset
 from train.augment.batch import Batch
 from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, BatchPlan
 from train.data.member import ResolvedMember
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write reports/batch/<member>.png; a CommandError if an argument is out of bounds."""
     if arguments.clips < 1 or arguments.epoch < 1:
         raise CommandError(f"--clips {arguments.clips} --epoch {arguments.epoch}: both must be at least 1")
-    split = split_of(arguments.member, arguments.fold)
+    split = open_dataset(arguments.member, arguments.fold)
     if split.member.member.is_probe:
         raise CommandError(f"{arguments.member}: learns from embeddings, which have no picture; name another member")
     batch = first_batch(split, arguments.epoch - 1)

@@ -16,7 +16,7 @@ from birdcache.params.model import Params, override_problems
 from birdcache.params.recipe import merged
 from birdcache.params.tune import TuneParams, as_override, values_of
 from birdcache.progress import Progress
-from commands.inspect.splits import split_of
+from commands.inspect.data import open_dataset
 from commands.tune.figures import draw
 from train.tune.journal import open_study
 from train.tune.search import Outcome, Search, best_of, journal_path
@@ -46,7 +46,7 @@ def search_of(loaded: Params, arguments: argparse.Namespace) -> Search:
         raise CommandError(f"--trials {trials}: must be at least 1")
     if not loaded.tune.keys:
         raise CommandError("params.yaml: tune.keys is empty; name keys of the recipe to search, such as optimiser.lr")
-    split = split_of(arguments.member, loaded.tune.fold if arguments.fold is None else arguments.fold)
+    split = open_dataset(arguments.member, loaded.tune.fold if arguments.fold is None else arguments.fold)
 
     def refused(values: Mapping[str, Any]) -> list[str]:
         override = merged(loaded.members[arguments.member].override, as_override(values))

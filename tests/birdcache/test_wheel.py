@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,13 @@ import pytest
 from tests.fixtures.bundle import Exported
 from tests.fixtures.tiny import ROOT
 
+TYPED = """
+import birdcache
+
+def longest(path: str, label: str) -> float:
+    found = birdcache.load(path).predict("x.ogg", threshold=0.5)
+    return max((each.end_s - each.start_s for each in found.detections if each.label == label), default=0.0)
+"""
 OTHERS = "import schema, progress.bar; schema.Schema(int).validate(3); progress.bar.Bar('x', max=2)"
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "birdcache", "cache", "commands", "pipeline", "train")
 
@@ -51,6 +59,7 @@ def test_wheel_works_beside_packages_of_other_names_and_leaves_them_whole(export
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"birdcache"}
+    assert "birdcache/py.typed" in names
     assert {f"birdcache/page/site/{name}" for name in ("index.html", "worker.js", "page.css")} <= set(names)
 
     clean = tmp_path / "clean"
@@ -62,6 +71,12 @@ def test_wheel_works_beside_packages_of_other_names_and_leaves_them_whole(export
     dawn = exported.root / "chorus/test_soundscapes/dawn.ogg"
     run(command, "predict", dawn, "--model", exported.bundle, "--threshold", "0", folder=tmp_path)
     assert (tmp_path / "detections/detections.csv").read_text().count("\n") > 4
+    typed, mypy = tmp_path / "typed.py", (sys.executable, "-m", "mypy", "--strict", "--python-executable", python)
+    typed.write_text(TYPED)
+    assert "Success" in run(*mypy, typed.name, folder=tmp_path)
+    typed.write_text(TYPED.replace("each.label ==", "each.file + 1 ==") + "birdcache.load(1)\n")
+    wrong = run(*mypy, typed.name, ok=False, folder=tmp_path)
+    assert re.findall(r"\[(\S+)\]$", wrong, re.MULTILINE) == ["operator", "arg-type"], wrong
     assert "works inside a checkout" in run(command, "plan", ok=False, folder=tmp_path)
     missing = run(command, "page", exported.bundle, "--runtime", "none.tgz", ok=False, folder=tmp_path)
     assert "npm pack onnxruntime-web" in missing

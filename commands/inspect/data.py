@@ -1,15 +1,36 @@
-"""Training data of a member and a fold, for commands that inspect training."""
+"""What notebooks, and commands that inspect training, open in a project: stores, a member's data, a fold's scores."""
+
+import pandas as pd
 
 from birdcache.errors import CommandError
 from birdcache.params import load as parameters
 from cache import tables
+from cache.store import Store, open_named
+from train.data.examples import read_labels
 from train.data.member import read_member
 from train.loop.split import TrainingSplit, open_split
 from train.model.classifier import choose_device
 from train.paths import MEMBERS, store_path
+from train.score.out_of_fold import read_out_of_fold
 
 
-def split_of(name: str, fold: int | None) -> TrainingSplit:
+def open_store(view: str, soundscapes: bool = False) -> Store:
+    """Open a view's store of recordings, or of soundscapes; a StoreError if it is missing, unfinished or damaged."""
+    return open_named(store_path(view, soundscapes))
+
+
+def fold_scores(member: str, fold: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of a held-out fold, and whether each label is the recording's own: (N, K) by recording and label.
+
+    A TrainError if they are missing or damaged.
+    """
+    labels = read_labels()
+    found = read_out_of_fold([member], [fold], read_member(member).member.view, labels)
+    names = pd.Index(found.examples.names, name="recording")
+    return pd.DataFrame(found.scores[member], names, labels), pd.DataFrame(found.truth, names, labels)
+
+
+def open_dataset(name: str, fold: int | None = None) -> TrainingSplit:
     """Open the training data of member `name` with a fold held out; None is the first fold of folds.train.
 
     A CommandError if there is no such member or fold, or a stage before training has to run first.
