@@ -66,10 +66,14 @@ docs: setup
 docs-commands: setup
 	BIRDCACHE_DOCS=slow pytest tests/docs/test_commands.py
 
-# the lock holds every supported Python and platform, with hashes and without an index address
+# the lock holds every supported Python and platform, with hashes and without an index address. The second one is what
+# `birdcache kaggle` takes: what the wheel needs, in the same versions
 lock: setup
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	    --fork-strategy fewest --generate-hashes --no-annotate --no-header --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --constraints requirements.lock --universal --python-version 3.11 \
+	    --fork-strategy fewest --generate-hashes --no-annotate --no-header --quiet \
+	    --output-file birdcache/kaggle/requirements.lock
 
 bench: setup
 	python -m benchmarks.preprocess

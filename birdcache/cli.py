@@ -145,6 +145,16 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any that is free")
 
 
+def _add_kaggle(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("bundle", type=Path, metavar="BUNDLE", help="such as bundles/birds.bundle")
+    add("--user", required=True, metavar="NAME", help="your name on Kaggle, as in its addresses")
+    add("--competition", required=True, metavar="NAME", help="such as birdclef-2025")
+    add("--out", type=Path, default=Path("kaggle"), metavar="DIR", help="new folder; default: kaggle")
+    add("--python", default="3.12", metavar="VERSION", help="of Kaggle's notebooks; default: 3.12")
+    add("--wheels", type=Path, metavar="DIR", help="folder of wheels, used instead of pip's index")
+
+
 def _add_runtime(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", type=Path, metavar="BUNDLE", help="such as bundles/birds.bundle")
@@ -226,6 +236,7 @@ IN_CHECKOUT = {
     "cache": Command("commands.store.cache", "the pool of finished spectrograms", _add_cache),
     "weights": Command("commands.project.weights", "members' first weights, from files of any project", _add_weights),
     "batch": Command("commands.inspect.batch", "a picture of clips as stored, and as a model sees them", _add_batch),
+    "kaggle": Command("commands.export.kaggle", "a folder that scores Kaggle's hidden soundscapes", _add_kaggle),
     "ladder": Command("commands.project.ladder", "measure what each rung and each technique of training gains"),
     "tune": Command("commands.tune.command", "search better values of a recipe's keys for a member", _add_tune),
     "report": Command("commands.report.command", "metrics of the last run, and where its results are"),
@@ -242,6 +253,7 @@ EXAMPLES = {  # arguments of one call
     "cache": "gc",
     "weights": "import b0.pth --backbone efficientnet_b0",
     "batch": "base --clips 3",
+    "kaggle": "bundles/birds.bundle --user NAME --competition birdclef-2025",
     "tune": "base --trials 20",
 }
 

@@ -29,6 +29,7 @@ PLAIN = {
     "export",
     "git",
     "head",
+    "kaggle",
     "ls",
     "mkdir",
     "mv",
