@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from birdcache import cli
 from birdcache.errors import CommandError
 from birdcache.files import file_sha256
 from birdcache.params.sections import ExportParams
+from birdcache.params.views import stored_views
 from commands.export.choose import ensemble_for_export
 from tests.conftest import TinyProject
 from tests.fixtures import tiny
@@ -41,6 +43,11 @@ TEACHER = {
     "labels": {label: number for number, label in enumerate(tiny.SPECIES)},
 }
 NOUGHT = {"probability": 0.0}
+BOTH: dict[str, Any] = {
+    "more_views": ["pcen"],
+    "teacher": {"view": "tones"},
+    "override": {"normalise": "bins", "channels": ["level", "slope"], "epochs": 8},
+}
 PROBE: dict[str, Any] = {
     "view": "tones",
     "backbone": "embedding",
@@ -56,7 +63,7 @@ PROBE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def project(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny project with a member that is taught, on labelled windows too, and a probe; all of it run."""
+    """The tiny project with members that are taught, one of them of two views, and a probe; all of it run."""
     root = tmp_path_factory.mktemp("taught") / "project"
     shutil.copytree(tiny_project.root, root, symlinks=True)
     raw = YAML(typ="safe", pure=True).load((root / "params.yaml").read_text())
@@ -65,7 +72,7 @@ def project(tiny_project: TinyProject, tmp_path_factory: pytest.TempPathFactory)
     base = raw["members"]["base"]
     raw["student"]["members"] = ["taught"]
     raw["export"]["members"] = ["taught"]
-    raw["members"] = {"taught": base | {"teacher": TEACHER}, "probe": base | PROBE}
+    raw["members"] = {"taught": base | {"teacher": TEACHER}, "both": base | BOTH, "probe": base | PROBE}
     shutil.rmtree(root / "models")
     shutil.rmtree(root / "reports/train")
     tiny.write_params(root / "params.yaml", raw)
@@ -98,6 +105,16 @@ def test_a_teacher_and_a_probe_go_through_all_stages(project: Path, monkeypatch:
 
 
 @pytest.mark.slow
+def test_a_member_of_two_views_learns_from_a_teacher(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    sidecar = read_sidecar(Path("models/both/0"))
+    assert [each.kind for each in stored_views(sidecar.member.view)] == ["mel", "pcen"]
+    assert not [name for name in load_file("models/both/0/last.safetensors") if "projection" in name]
+    logged = pd.read_csv("reports/train/both-0/plots/metrics/train/teacher_loss.tsv", sep="\t")["teacher_loss"]
+    assert logged.iloc[-1] < 0.9 * logged.iloc[0]
+
+
+@pytest.mark.slow
 def test_report_and_model_card_name_the_networks_that_members_learn_from(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +124,7 @@ def test_report_and_model_card_name_the_networks_that_members_learn_from(
     table = page[page.index('id="table-teachers"') :].partition("</table>")[0]
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("<tr>")[2:]]
     told = ["tones", "teachers/tones.onnx", "CC BY 4.0", "made_here", digest]
-    assert rows == [["taught", *told], ["probe", *told]]
+    assert rows == [["both", *told], ["taught", *told], ["probe", *told]]
     run_stage("commands.export.__main__")
     card = Path("bundles/birds.bundle/README.md").read_text()
     assert (

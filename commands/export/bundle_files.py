@@ -107,16 +107,14 @@ def plain(text: object) -> str:
 
 def member_text(name: str, member: MemberFacts) -> str:
     """A member of the ensemble, as a list's item."""
-    resolved: Any = member.resolved["member"]
-    how = folds_text(member.weights_sha256, member.fold_soup)
-    text = f"- `{name}`, weight {member.weight:.3f}: {resolved['backbone']} on view `{resolved['view']}`, {how}"
-    origin: Any = member.resolved.get("weights_origin")
-    if origin:
+    resolved: Any = member.resolved
+    of_member, how = resolved["member"], folds_text(member.weights_sha256, member.fold_soup)
+    text = f"- `{name}`, weight {member.weight:.3f}: {of_member['backbone']} on view `{of_member['view']}`, {how}"
+    if origin := resolved.get("weights_origin"):
         text += f"; first weights: {plain(origin['source'])}, licence: {plain(origin['licence'])}"
-    network: Any = member.resolved.get("teacher_network")
-    if network:
+    if network := resolved.get("teacher_network"):
         told = {key: plain(value) or NOT_STATED for key, value in network.items()}
-        text += f"; teacher: view `{resolved['teacher']['view']}`, {told['file']}, SHA-256 {told['sha256']}, "
+        text += f"; teacher: view `{of_member['teacher']['view']}`, {told['file']}, SHA-256 {told['sha256']}, "
         text += f"licence: {told['licence']}, source: {told['source']}"
     return text
 

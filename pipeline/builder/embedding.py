@@ -105,10 +105,7 @@ class Network:
     view: Rows
 
     def run(self, rows_BS: Floats32) -> list[Floats32]:
-        """Each output of some rows; a batch of fixed size is filled up with copies of the last row.
-
-        Of a bundle with several inputs it is the mean over the clips that lie in the rows.
-        """
+        """Each output of some rows, of several inputs the mean over clips; a fixed batch is filled by the last row."""
         if self.view.cuts:
             found = [self.session.run(self.outputs, feeds) for feeds in clips_of(rows_BS, self.view)]
             return [np.mean(each, axis=0) for each in zip(*found, strict=True)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 import torch
 from timm.utils.model_ema import ModelEmaV3
 
+from birdcache.params.embedding import Output
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
+from birdcache.params.teacher import TeacherParams
 from tests.train.small import CLASSES, MEL_BINS, alike, batch_of, cut, small_model
 from train.loop.batch_norm import is_joint, join_batch_norm
 from train.loop.distributed import ALONE, Ranks
@@ -221,3 +225,21 @@ def test_a_compiled_model_takes_the_same_steps_and_is_kept_uncompiled(recipe: Re
     assert_alike(gradients(compiled.kept), gradients(plain.kept), tolerance=1e-5)
     assert type(compiled.kept) is Classifier
     assert compiled.kept.state_dict().keys() == plain.kept.state_dict().keys()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_model_learns_the_same_of_a_teacher(recipe: Recipe) -> None:
+    params = TeacherParams.model_validate({"view": "birds", "loss": "mse"})
+    teacher: Any = SimpleNamespace(params=params, output=Output(name="embedding", start=0, stop=5))
+    steps = []
+    for wanted in (True, False):
+        changed = resolve_recipe(recipe, {"compile": wanted})
+        steps.append(TrainingStep(small_model(), np.ones(CLASSES, np.int64), changed, CPU, ALONE, teacher))
+    batches = [replace(batch_of(4, seed), taught=(torch.full((4, 5), float(seed)), torch.ones(4))) for seed in (1, 2)]
+    losses = [[float(each.step(batch)) for batch in batches] for each in steps]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert float(steps[0].taught) == pytest.approx(float(steps[1].taught), rel=1e-4)
+    assert float(steps[0].taught) > 0
+    assert_alike(gradients(steps[0].kept), gradients(steps[1].kept), tolerance=1e-5)
+    assert not [name for name in steps[0].kept.state_dict() if "projection" in name]
