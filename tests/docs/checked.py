@@ -207,6 +207,10 @@ def _check_taskset(rest: Sequence[str], partly: bool) -> None:
     _check_one(rest[2:], partly)  # taskset -c CPUS COMMAND
 
 
+def _check_srun(rest: Sequence[str], partly: bool) -> None:
+    _check_one(rest, partly)  # srun COMMAND, on each node
+
+
 def _check_torchrun(rest: Sequence[str], partly: bool) -> None:
     place = list(rest).index("-m")
     _check_module(rest[place + 1], rest[place + 2 :])
@@ -238,6 +242,7 @@ CHECKS: dict[str, Callable[[Sequence[str], bool], None]] = {
     "make": _check_make,
     "pip": _check_pip,
     "python": _check_python,
+    "srun": _check_srun,
     "taskset": _check_taskset,
     "torchrun": _check_torchrun,
 }
