@@ -13,6 +13,8 @@ setup: .venv/ready
 # process that imports torch would else take 5 s more
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# an index of torch's builds without CUDA, if wanted: torch and torchvision of the lock's versions come from there
+TORCH_INDEX ?=
 INSTALL := $(if $(UV),$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python,$(PIP))
 
 .venv/ready: requirements.lock pyproject.toml
@@ -24,7 +26,13 @@ ifeq ($(UV),$(BIN)/uv)
 	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock >.venv/uv.txt
 	@$(TIMED) "uv" $(PIP) --require-hashes --requirement .venv/uv.txt
 endif
+ifeq ($(TORCH_INDEX),)
 	@$(TIMED) "packages" $(INSTALL) --require-hashes --requirement requirements.lock
+else
+	@awk '/^[^ ]/ {on = !/^(cuda|nvidia|torch|torchvision|triton)[-=]/} on' requirements.lock >.venv/packages.txt
+	@$(TIMED) "packages" $(INSTALL) --no-deps --require-hashes --requirement .venv/packages.txt
+	@$(TIMED) "torch" $(INSTALL) --no-deps --index-url $(TORCH_INDEX) $$(awk '/^torch(vision)?==/ {print $$1}' requirements.lock)
+endif
 	@$(TIMED) "birdcache itself" $(INSTALL) --no-deps --no-build-isolation --editable .
 	@# the wheel holds birdcache/ alone; this makes the other packages of this folder importable
 	@for folder in .venv/lib/python*/site-packages; do echo "$(CURDIR)" > "$$folder/checkout.pth"; done

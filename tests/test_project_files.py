@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +104,67 @@ def test_forms_have_what_github_asks_for(name: str) -> None:
     names = [field["id"] for field in form["body"]]
     assert len(set(names)) == len(names)
     assert all(field["type"] == "textarea" and field["attributes"]["label"] for field in form["body"])
+
+
+DOCKERFILE = ROOT / ".ci/Dockerfile"
+image = SimpleNamespace(**runpy.run_path(str(ROOT / ".ci/image.py")))
+
+
+@pytest.mark.parametrize("target", ["predict", "project"])
+def test_the_dockerfile_copies_what_exists_and_ends_as_another_user(target: str) -> None:
+    found = image.instructions(target)
+    assert {word for word, _ in found} <= image.KNOWN
+    copied = [source for word, rest in found if word == "COPY" for source in image.sources(rest)]
+    assert len(copied) > 3
+    assert not [source for source in copied if not (ROOT / source).exists()]
+    assert [rest for word, rest in found if word == "USER"] == ["birdcache"]
+    assert not re.search(r"://|\b\w+\.(?:org|io|dev)\b", DOCKERFILE.read_text())
+
+
+def test_the_packages_of_a_change_of_code_are_not_installed_again() -> None:
+    for target in ("predict", "project"):
+        words = [f"{word} {rest}" for word, rest in image.instructions(target)]
+        installs = next(place for place, each in enumerate(words) if "pip install" in each or "make setup" in each)
+        code = next(
+            place
+            for place, each in enumerate(words)
+            if each.startswith("COPY") and each.endswith((" . .", " birdcache birdcache"))
+        )
+        assert installs < code
+
+
+def test_without_cuda_all_but_its_packages_and_torch_are_taken_from_the_lock(tmp_path: Path) -> None:
+    command = ["make", "--dry-run", "--always-make", ".venv/ready", "TORCH_INDEX=URL"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (filtering,) = re.findall(r"awk .* requirements\.lock >\.venv/packages\.txt", printed)
+    out = tmp_path / "packages.txt"
+    subprocess.run(["bash", "-c", filtering.replace(".venv/packages.txt", str(out))], cwd=ROOT, check=True)
+    lock = (ROOT / "requirements.lock").read_text()
+    names, kept = (set(re.findall(r"^([\w.-]+)==", text, flags=re.MULTILINE)) for text in (lock, out.read_text()))
+    cuda = {name for name in names if re.match(r"nvidia|cuda|triton", name)}
+    assert len(cuda) > 10
+    assert names - kept == cuda | {"torch", "torchvision"}
+    blocks = [block for block in re.split(r"\n(?=\S)", lock) if block.partition("==")[0] in kept]
+    assert out.read_text().splitlines() == "\n".join(blocks).splitlines()
+    versions = re.findall(r"^(torch(?:vision)?==\S+)", lock, flags=re.MULTILINE)
+    (choosing,) = re.findall(r"\$\((awk '/\^torch.*? requirements\.lock)\)", printed)
+    chosen = subprocess.run(["bash", "-c", choosing], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert chosen.split() == versions
+    assert len(versions) == 2
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_image_that_predicts_run(tmp_path: Path) -> None:
+    tried = ["unshare", "--mount", "true"]
+    if os.geteuid() or not shutil.which("unshare") or subprocess.run(tried, check=False).returncode:
+        pytest.skip("only root may see the disk changed")
+    command = [sys.executable, str(ROOT / ".ci/image.py"), "predict"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if "wrong fs type" in done.stderr:
+        pytest.skip("no overlay over this disk")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.stdout.endswith(f"birdcache {PROJECT['version']}\n")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,26 @@ def _check_taskset(rest: Sequence[str], partly: bool) -> None:
     _check_one(rest[2:], partly)  # taskset -c CPUS COMMAND
 
 
+def _check_uv(rest: Sequence[str], partly: bool) -> None:
+    """`uv sync` with extras of pyproject.toml, `uv run` with a command that we know."""
+    extras = [rest[place + 1] for place, word in enumerate(rest) if word == "--extra"]
+    _check_pip([f"[{','.join(extras)}]"], partly)
+    if rest[0] == "run":
+        words = [word for word in rest[1:] if word not in ("--no-sync", "--extra", *extras)]
+        _check_one(words, partly)
+    elif rest[0] not in ("sync", "lock"):
+        raise WrongCommandError(f"uv {rest[0]} is not known here")
+
+
+def _check_docker(rest: Sequence[str], partly: bool) -> None:
+    """Files, targets and arguments of `docker build` are those of the Dockerfile."""
+    text = (ROOT / ".ci/Dockerfile").read_text()
+    for option, value in pairwise(rest):
+        wanted = {"--target": f" AS {value}\n", "--build-arg": f"ARG {value.partition('=')[0]}="}.get(option, "")
+        if wanted not in text or (option == "-f" and not (ROOT / value).is_file()):
+            raise WrongCommandError(f"the Dockerfile has no {value}")
+
+
 def _check_srun(rest: Sequence[str], partly: bool) -> None:
     _check_one(rest, partly)  # srun COMMAND, on each node
 
@@ -238,6 +259,7 @@ def _check_pip(rest: Sequence[str], partly: bool) -> None:
 CHECKS: dict[str, Callable[[Sequence[str], bool], None]] = {
     "birdcache": _check_birdcache,
     "dask": _check_dask,
+    "docker": _check_docker,
     "dvc": _check_dvc,
     "make": _check_make,
     "pip": _check_pip,
@@ -245,4 +267,5 @@ CHECKS: dict[str, Callable[[Sequence[str], bool], None]] = {
     "srun": _check_srun,
     "taskset": _check_taskset,
     "torchrun": _check_torchrun,
+    "uv": _check_uv,
 }
