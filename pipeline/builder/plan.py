@@ -1,19 +1,15 @@
 """Plan of a store: its parts, the recordings in each, and the frames of them that older parts hold already."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 
 from birdcache.params.views import StoredView
-from birdcache.storage import AnyPath
 from cache.keys import content_key, part_bits, part_name
-from cache.part import SHARD, PartReader
-from cache.part_writer import FileFacts
 from cache.pool import PooledPart
 from cache.remote_pool import Pool
-from cache.shard import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +26,10 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class OldPart:
-    """A finished part whose rows may be copied."""
-
-    folder: AnyPath
-    frames: int
-    shard_bytes: int
-
-    def reader(self, layout: Layout) -> PartReader:
-        """A reader of its chunks."""
-        return PartReader(self.folder, layout, self.frames, self.shard_bytes)
-
-
-@dataclass(frozen=True, slots=True)
 class StoredRows:
     """Finished frames of a recording in an older part."""
 
-    old: OldPart
+    old: PooledPart  # without keys, and with its frames as one number: many rows of it are sent to workers
     start: int
     frames: int
 
@@ -79,26 +62,17 @@ def plan_jobs(sources: Sequence[Source], view: StoredView, digest: str, pool: Po
     order = sorted(range(len(keys)), key=keys.__getitem__)
     finished = finished_rows(pool.parts())
     jobs = []
-    for start, end in pairwise([*_part_starts([keys[number] for number in order], bits), len(keys)]):
-        members = [(keys[number], sources[number]) for number in order[start:end]]
-        reuse = {key: finished[key] for key, _ in members if key in finished}
-        names, chosen = zip(*members, strict=True)
-        jobs.append(PartJob(part_name(names[0], bits), names, chosen, reuse))
+    for name, numbers in groupby(order, lambda number: part_name(keys[number], bits)):
+        part_keys, chosen = zip(*((keys[number], sources[number]) for number in numbers), strict=True)
+        jobs.append(PartJob(name, part_keys, chosen, {key: finished[key] for key in part_keys if key in finished}))
     return jobs
-
-
-def _part_starts(keys: Sequence[str], bits: int) -> list[int]:
-    """Places in the sorted keys where parts begin: those where the leading bits change."""
-    leading = np.frombuffer(bytes.fromhex("".join(key[:8] for key in keys)), ">u4") >> (32 - bits)
-    return [int(start) for start in np.flatnonzero(np.diff(leading.astype(np.int64), prepend=-1))]
 
 
 def finished_rows(parts: Sequence[PooledPart]) -> dict[str, StoredRows]:
     """The finished frames of each recording, by its key."""
     rows = {}
     for part in parts:
-        facts: FileFacts = part.files[SHARD.as_posix()]
-        old = OldPart(part.folder, sum(part.frames), facts.bytes)
+        old = replace(part, keys=(), frames=(sum(part.frames),))
         starts = np.cumsum([0, *part.frames]).tolist()
         for key, start, frames in zip(part.keys, starts, part.frames, strict=False):
             rows[key] = StoredRows(old, start, frames)

@@ -15,7 +15,7 @@ from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.views import StoredView
-from birdcache.storage import absolute
+from birdcache.storage import AnyPath, absolute
 from cache.mel import unpacked_view
 from cache.part import PartReader
 from cache.part_writer import PartWriter
@@ -26,7 +26,7 @@ from cache.shard import Layout
 from pipeline.builder.embedding import limits
 from pipeline.builder.encode import decode_quantized, digest_of, quantized_request
 from pipeline.builder.frontend import FRONTEND_VERSION
-from pipeline.builder.plan import OldPart, PartJob, Source, StoredRows
+from pipeline.builder.plan import PartJob, Source, StoredRows
 
 
 @dataclass(frozen=True)
@@ -125,20 +125,19 @@ def _decoder(spec: BuildSpec) -> Decoder:
     return decoder(limits(spec.view) if isinstance(spec.view, StoredEmbedding) else LIMITS)
 
 
-def _open_readers(reuse: Mapping[str, StoredRows], layout: Layout) -> dict[OldPart, PartReader]:
-    readers = {}
-    for old in {rows.old for rows in reuse.values()}:
-        readers[old] = old.reader(layout)
-        if not isinstance(old.folder, Path):
+def _open_readers(reuse: Mapping[str, StoredRows], layout: Layout) -> dict[AnyPath, PartReader]:
+    readers = {rows.old.folder: rows.old.reader(layout) for rows in reuse.values()}
+    for folder, reader in readers.items():
+        if not isinstance(folder, Path):
             with suppress(StoreError):
-                readers[old].fetch()
+                reader.fetch()
     return readers
 
 
-def _copied(part_writer: PartWriter, key: str, rows: StoredRows, readers: Mapping[OldPart, PartReader]) -> bool:
+def _copied(part_writer: PartWriter, key: str, rows: StoredRows, readers: Mapping[AnyPath, PartReader]) -> bool:
     """Copy finished frames, unless a chunk is damaged: a copy would get a fresh checksum and hide that."""
     with suppress(StoreError), part_writer.recording(key) as writer:
-        for quantized in readers[rows.old].rows(rows.start, rows.frames):
+        for quantized in readers[rows.old.folder].rows(rows.start, rows.frames):
             writer.append(quantized)
         return True
     return False
