@@ -1,5 +1,7 @@
 """Stage `submit`: weights of the members, thresholds, and the submission. No network runs."""
 
+import pandas as pd
+
 from birdcache.arrays import Floats64
 from birdcache.errors import run_stage
 from birdcache.files import write_rows
@@ -19,7 +21,7 @@ from train.score.calibration import Judged, chosen, cross_calibrated, fit_calibr
 from train.score.ensemble import Ensemble, write_ensemble
 from train.score.out_of_fold import held_windows, read_out_of_fold
 from train.score.species import with_species
-from train.score.thresholds import Thresholds, fit_thresholds
+from train.score.thresholds import fit_thresholds
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
     final_WK = with_species(params.predict, final_WK, clips)
     form = read_form()
     write_ensemble(ENSEMBLE, ensemble)
-    write_csv(thresholds.table(labels).assign(found_on=ensemble.fitted_on), THRESHOLDS, "%.4f")
+    write_csv(thresholds, THRESHOLDS, "%.4f")
     rows = form.rows(clips.row_ids, final_WK, labels, ensemble.called_above())
     count = write_rows(SUBMISSION, form.columns, rows)
     if missing := form.missing(labels):
@@ -48,8 +50,8 @@ def main() -> None:
 
 def fitted(
     params: Params, labels: list[str], weights_P: Floats64, fitted_on: FittedOn, judged: Judged, clips: ClipScores
-) -> tuple[Ensemble, Thresholds]:
-    """The record of all that turns scores of members into final scores, and the thresholds in full."""
+) -> tuple[Ensemble, pd.DataFrame]:
+    """The record of all that turns scores of members into final scores, and reports/thresholds.csv."""
     wanted, (scores_NK, held) = params.ensemble, judged
     calibrator = fit_calibrator(scores_NK, held.truth, held.known, wanted.calibration)
     calibrated_NK = cross_calibrated(scores_NK, held, wanted.calibration)
@@ -70,9 +72,10 @@ def fitted(
         offsets=list(calibrator.offsets),
         smoothing=params.predict.smoothing,
         file_max=params.predict.file_max,
-        thresholds=thresholds.used.tolist(),
+        thresholds=thresholds["threshold"].tolist(),
     )
-    return ensemble, thresholds
+    thresholds.insert(0, Col.LABEL, labels)
+    return ensemble, thresholds.assign(found_on=fitted_on)
 
 
 def read_form(table: CsvTable = tables.SUBMISSION_LABELS) -> SubmissionForm:

@@ -89,7 +89,11 @@ def test_calibration_and_thresholds_are_fitted_on_the_data_that_is_chosen_and_th
     ensemble, thresholds = fitted(whole, labels, np.array([0.5, 0.5]), "windows", Judged(scores, held), clips)
     assert ensemble.fitted_on == "windows"
     assert ensemble.thresholds == pytest.approx([0.35, 0.3])
-    assert thresholds.used == pytest.approx(np.array([0.35, 0.3]))
+    columns = ["label", "positives", "threshold", "own_threshold", "f1", "precision", "recall", "found_on"]
+    assert list(thresholds) == columns
+    assert thresholds["label"].tolist() == labels
+    assert thresholds["positives"].tolist() == [2, 2]
+    assert thresholds["threshold"].tolist() == pytest.approx([0.35, 0.3])
     assert ensemble.members == {"base": 0.5, "pcen": 0.5}
     assert (ensemble.slopes, ensemble.offsets) == ([], [])
 

@@ -5,14 +5,12 @@ N recording or window, C known cell, K class. A file of its own, since no traini
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.calibration import calibration_curve
 
 from birdcache.arrays import Bools, Floats32, Floats64
 from birdcache.errors import TrainError
@@ -20,7 +18,7 @@ from birdcache.params.sections import CalibrationKind, FittedOn
 from birdcache.predict.calibrator import UNCALIBRATED, Calibrator, logits_of
 from train.score.blend import Blend, HeldOut, likelihoods, log_loss
 
-BINS = 10
+BORDERS = np.linspace(0, 1, 11)[1:-1]  # between bins of scores
 FEWEST_POSITIVES = 100  # in windows, with which calibrate_on: auto fits on them (docs/inference.md has the measurement)
 SHRINKAGE = 10.0  # recordings of a class with which its own slope and offset count as much as those of all classes
 RIDGE = 0.01  # of the squared distance from a fit's start, so that a class whose scores part its recordings has a fit
@@ -28,37 +26,21 @@ BOUNDS = [(0.01, 100.0), (-50.0, 50.0)]  # of a slope, which must not turn the o
 KINDS: tuple[CalibrationKind, ...] = get_args(CalibrationKind)
 
 
-class Bin(NamedTuple):
-    """Recordings, or windows, whose best class has a similar score."""
+def reliability(truth_NK: Bools, scores_NK: Floats32) -> pd.DataFrame:
+    """The share of recordings, or windows, whose best class is right: a row for each bin of its score that holds some.
 
-    recordings: int
-    mean_score: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The bins that hold a recording, lowest score first. Source: reliability diagrams, Guo et al. 2017."""
-
-    bins: tuple[Bin, ...]
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error: mean distance of score and accuracy, weighted by recordings; 0 is perfect."""
-        total = sum(each.recordings for each in self.bins)
-        return sum(abs(each.mean_score - each.accuracy) * each.recordings for each in self.bins) / max(total, 1)
-
-
-def calibration(truth_NK: Bools, scores_NK: Floats32) -> Calibration:
-    """The share of recordings, or windows, whose best class is right, by its score."""
-    if not len(truth_NK):
-        return Calibration(())
-    best_N = scores_NK.max(axis=1).clip(0, 1)  # a blend may exceed 1 by a rounding
+    Source: reliability diagrams, Guo et al. 2017.
+    """
+    best_N = scores_NK.max(axis=1).clip(0, 1).astype(np.float64)  # a blend may exceed 1 by a rounding
     is_right_N = np.take_along_axis(truth_NK, scores_NK.argmax(axis=1)[:, None], axis=1)[:, 0]
-    accuracy, mean_score = calibration_curve(is_right_N, best_N, n_bins=BINS)
-    # scikit-learn keeps the sizes of its bins to itself
-    sizes = np.bincount(np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], best_N))
-    return Calibration(tuple(map(Bin, sizes[sizes > 0].tolist(), mean_score.tolist(), accuracy.tolist())))
+    binned = pd.DataFrame({"score": best_N, "right": is_right_N}).groupby(np.searchsorted(BORDERS, best_N))
+    return binned.agg(recordings=("score", "size"), mean_score=("score", "mean"), accuracy=("right", "mean"))
+
+
+def expected_error(bins: pd.DataFrame) -> float:
+    """Expected calibration error: mean distance of score and accuracy, weighted by recordings; 0 is perfect."""
+    weighted = (bins["mean_score"] - bins["accuracy"]).abs() * bins["recordings"]
+    return float(weighted.sum() / max(bins["recordings"].sum(), 1))
 
 
 def fit_calibrator(scores_NK: Floats32, truth_NK: Bools, known_NK: Bools, kind: CalibrationKind) -> Calibrator:
@@ -155,17 +137,19 @@ def calibration_tables(
         truth_NK, known_NK = judged[data].held.truth, judged[data].held.known
         calibrated_NK = cross_calibrated(*judged[data], way, None if on == data else judged[on])
         wrong_C = 1 - likelihoods(calibrated_NK, truth_NK, known_NK)
-        found = calibration(truth_NK, calibrated_NK)
+        found = reliability(truth_NK, calibrated_NK)
         of_row = {"data": data, "calibration": way, "fitted_on": "nothing" if way == "none" else on}
-        bins += [{**of_row, **each._asdict()} for each in found.bins]
+        bins.append(found.assign(**of_row))
         rows.append(
             {
                 **of_row,
                 "used": "yes" if (way, on) == (kind, fitted_on) else "no",
-                "expected_error": found.error,
-                "error_of_all": calibration(truth_NK[known_NK][:, None], calibrated_NK[known_NK][:, None]).error,
+                "expected_error": expected_error(found),
+                "error_of_all": expected_error(
+                    reliability(truth_NK[known_NK][:, None], calibrated_NK[known_NK][:, None])
+                ),
                 "log_loss": log_loss(calibrated_NK, truth_NK, known_NK),
                 "brier": float((wrong_C**2).mean()),
             }
         )
-    return pd.DataFrame(rows), pd.DataFrame(bins)
+    return pd.DataFrame(rows), pd.concat(bins)

@@ -1,41 +1,24 @@
 """The score from which on a class counts as detected, for each class. N recording, K class."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from birdcache.arrays import Bools, Floats32
 from birdcache.params.sections import ThresholdWish
-from cache.tables import Col
 
 UNTAUGHT = 0.5  # where not one recording is a positive
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """A threshold for each class, and what it comes from; all arrays are (K,)."""
-
-    used: Floats32  # `own` drawn towards the global one: (n own + prior global) / (n + prior) with n positives
-    own: Floats32  # the threshold that the class alone asks for; NaN without a positive or without a negative
-    f1: Floats32  # of the used threshold; NaN like `own`, as are the next two
-    precision: Floats32  # the share of calls that are right; NaN also where nothing is called
-    recall: Floats32  # the share of positives that are called
-    positives: Floats32  # recordings of the class
-
-    def table(self, labels: list[str]) -> pd.DataFrame:
-        """reports/thresholds.csv."""
-        columns = {"threshold": self.used, "own_threshold": self.own}
-        columns |= {"f1": self.f1, "precision": self.precision, "recall": self.recall}
-        return pd.DataFrame({Col.LABEL: labels, "positives": self.positives.astype(int), **columns})
-
-
 def fit_thresholds(
     truth_NK: Bools, scores_NK: Floats32, known_NK: Bools, prior: float, wish: ThresholdWish = "f1"
-) -> Thresholds:
+) -> pd.DataFrame:
     """The threshold of each class that meets the wish, drawn towards that of all classes where positives are few.
 
-    A class without positives or without negatives has the threshold of all classes.
+    Returns
+    -------
+    A row for each class: recordings that are `positives`; `threshold`, (n own + prior common) / (n + prior) with n
+    positives; `own_threshold` that it alone asks for, and `f1`, `precision` and `recall` of the threshold. A class
+    without positives or without negatives has that of all classes, and NaN for the others.
     """
     common = (
         wished_threshold(truth_NK[known_NK], scores_NK[known_NK], wish) if (truth_NK & known_NK).any() else UNTAUGHT
@@ -49,7 +32,9 @@ def fit_thresholds(
         own[label] = wished_threshold(truth_N, scores_N, wish)
         used[label] = (positives[label] * own[label] + prior * common) / (positives[label] + prior)
         quality_3K[:, label] = quality_at(truth_N, scores_N, used[label])
-    return Thresholds(*(np.asarray(column, np.float32) for column in (used, own, *quality_3K, positives)))
+    names = ("threshold", "own_threshold", "f1", "precision", "recall")
+    found = pd.DataFrame(dict(zip(names, (used, own, *quality_3K), strict=True)), dtype=np.float32)
+    return found.assign(positives=positives)[["positives", *names]]
 
 
 def wished_threshold(truth_N: Bools, scores_N: Floats32, wish: ThresholdWish = "f1") -> float:

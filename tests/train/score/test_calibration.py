@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.linear_model
+from sklearn.calibration import calibration_curve
 
 from birdcache.arrays import Bools, Floats32
 from birdcache.errors import TrainError
@@ -14,12 +16,13 @@ from train.score.blend import Blend, HeldOut, log_loss
 from train.score.calibration import (
     KINDS,
     Judged,
-    calibration,
     calibration_tables,
     chosen,
     cross_calibrated,
+    expected_error,
     fit_calibrator,
     judged_by,
+    reliability,
 )
 from train.score.metrics import window_metrics
 
@@ -30,45 +33,47 @@ def one_hot(*primary: int) -> Bools:
 
 def test_bins_hold_the_recordings_by_the_score_of_their_best_class() -> None:
     scores = np.array([[0.95, 0.05], [0.05, 0.93], [0.62, 0.1], [0.1, 1.0]], np.float32)
-    found = calibration(one_hot(0, 0, 0, 1), scores)
-    assert [each.recordings for each in found.bins] == [1, 3]
-    assert found.bins[1].mean_score == pytest.approx((0.95 + 0.93 + 1) / 3)
-    assert found.bins[1].accuracy == pytest.approx(2 / 3)
-    assert found.error == pytest.approx((1 * abs(0.62 - 1) + 3 * abs(0.96 - 2 / 3)) / 4)
+    bins = reliability(one_hot(0, 0, 0, 1), scores)
+    assert bins["recordings"].tolist() == [1, 3]
+    assert bins["mean_score"].iloc[1] == pytest.approx((0.95 + 0.93 + 1) / 3)
+    assert bins["accuracy"].iloc[1] == pytest.approx(2 / 3)
+    assert expected_error(bins) == pytest.approx((1 * abs(0.62 - 1) + 3 * abs(0.96 - 2 / 3)) / 4)
 
 
 def test_scores_that_mean_what_they_say_have_no_error() -> None:
     scores = np.tile(np.array([[0.75, 0.25]], np.float32), (4, 1))
-    assert calibration(one_hot(0, 0, 0, 1), scores).error == pytest.approx(0)
+    assert expected_error(reliability(one_hot(0, 0, 0, 1), scores)) == pytest.approx(0)
 
 
 def test_a_window_is_right_if_its_best_class_sings_among_others_and_wrong_if_nothing_does() -> None:
     scores = np.array([[0.8, 0.7], [0.7, 0.8], [0.8, 0.1]], np.float32)
     truth = np.array([[True, True], [True, False], [False, False]])
-    (found,) = calibration(truth, scores).bins
-    assert tuple(found) == pytest.approx((3, 0.8, 1 / 3))
+    (found,) = reliability(truth, scores).itertuples(index=False, name=None)
+    assert found == pytest.approx((3, 0.8, 1 / 3))
 
 
 def test_scores_of_nothing_have_no_bins() -> None:
-    found = calibration(np.empty((0, 2), bool), np.empty((0, 2), np.float32))
-    assert found.bins == ()
-    assert found.error == 0
+    bins = reliability(np.empty((0, 2), bool), np.empty((0, 2), np.float32))
+    assert bins.empty
+    assert expected_error(bins) == 0
 
 
 def test_a_score_that_rounding_lifts_above_one_counts_as_one() -> None:
     above = np.nextafter(np.float32(1), np.float32(2))
-    assert calibration(one_hot(0), np.array([[above, 0]], np.float32)).bins == ((1, 1.0, 1.0),)
+    assert reliability(one_hot(0), np.array([[above, 0]], np.float32)).iloc[0].tolist() == [1, 1.0, 1.0]
 
 
 def test_bins_of_any_scores_hold_all_recordings_and_their_means() -> None:
     rng = np.random.default_rng(1)
     scores, primary = rng.random((500, 3)).astype(np.float32), rng.integers(0, 3, 500)
     scores[:20] = np.linspace(0.05, 1, 20)[:, None]  # on borders of bins too
-    bins = calibration(primary[:, None] == np.arange(3), scores).bins
-    assert sum(each.recordings for each in bins) == 500
-    assert sum(each.recordings * each.mean_score for each in bins) == pytest.approx(scores.max(axis=1).sum())
+    bins = reliability(primary[:, None] == np.arange(3), scores)
+    assert bins["recordings"].sum() == 500
+    assert (bins["recordings"] * bins["mean_score"]).sum() == pytest.approx(scores.max(axis=1).sum())
     right = (scores.argmax(axis=1) == primary).sum()
-    assert sum(each.recordings * each.accuracy for each in bins) == pytest.approx(right)
+    assert (bins["recordings"] * bins["accuracy"]).sum() == pytest.approx(right)
+    accuracy, mean_score = calibration_curve(scores.argmax(axis=1) == primary, scores.max(axis=1), n_bins=10)
+    np.testing.assert_allclose(bins[["accuracy", "mean_score"]], np.stack([accuracy, mean_score], axis=1))
 
 
 @pytest.fixture
@@ -228,14 +233,14 @@ def test_the_table_compares_all_kinds_on_all_data(judged: dict[FittedOn, Judged]
     for data, (scores, held) in judged.items():
         wrong = scores - held.truth
         cells = held.truth.reshape(-1, 1), scores.reshape(-1, 1)
-        assert table["error_of_all"][data, "none", "nothing"] == calibration(*cells).error
+        assert table["error_of_all"][data, "none", "nothing"] == expected_error(reliability(*cells))
         assert table["brier"][data, "none", "nothing"] == pytest.approx((wrong**2).mean(), rel=1e-4)
         for kind in ("shared", "class"):
             assert table["log_loss"][data, kind, data] < 0.9 * table["log_loss"][data, "none", "nothing"]
             assert table["brier"][data, kind, data] < table["brier"][data, "none", "nothing"]
             for on in judged:
                 found = cross_calibrated(scores, held, kind, None if on == data else judged[on])
-                expected = calibration(held.truth, found)
+                expected = reliability(held.truth, found)
                 of_way = bins[(bins["data"] == data) & (bins["calibration"] == kind) & (bins["fitted_on"] == on)]
-                assert [tuple(row) for row in of_way.iloc[:, 3:].to_numpy()] == [tuple(each) for each in expected.bins]
-                assert table["expected_error"][data, kind, on] == expected.error
+                pd.testing.assert_frame_equal(of_way[list(expected)], expected)
+                assert table["expected_error"][data, kind, on] == expected_error(expected)

@@ -93,10 +93,9 @@ def truth() -> Bools:
 def test_classes_without_positives_or_negatives_have_the_common_threshold(truth: Bools, scores: Floats32) -> None:
     found = fit_thresholds(truth, scores, np.ones_like(truth), prior=10)
     common = wished_threshold(truth.ravel(), scores.ravel())
-    assert found.used[[0, 2]] == pytest.approx([common, common])
-    assert np.isnan(found.own[[0, 2]]).all()
-    assert np.isnan(found.f1[[0, 2]]).all()
-    assert found.positives.tolist() == [0, 1, 50, truth[:, 3].sum()]
+    assert found["threshold"][[0, 2]].tolist() == pytest.approx([common, common])
+    assert found.loc[[0, 2], ["own_threshold", "f1", "precision", "recall"]].isna().all(axis=None)
+    assert found["positives"].tolist() == [0, 1, 50, truth[:, 3].sum()]
 
 
 def test_own_thresholds_are_drawn_to_the_common_one_the_more_the_fewer_positives(
@@ -106,13 +105,13 @@ def test_own_thresholds_are_drawn_to_the_common_one_the_more_the_fewer_positives
     common = wished_threshold(truth.ravel(), scores.ravel())
     for label in (1, 3):
         own, positives = wished_threshold(truth[:, label], scores[:, label]), truth[:, label].sum()
-        assert found.own[label] == pytest.approx(own)
-        assert found.used[label] == pytest.approx((positives * own + 10 * common) / (positives + 10))
-        assert found.f1[label] == pytest.approx(
-            sklearn.metrics.f1_score(truth[:, label], scores[:, label] >= found.used[label])
+        assert found["own_threshold"][label] == pytest.approx(own)
+        assert found["threshold"][label] == pytest.approx((positives * own + 10 * common) / (positives + 10))
+        assert found["f1"][label] == pytest.approx(
+            sklearn.metrics.f1_score(truth[:, label], scores[:, label] >= found["threshold"][label])
         )
-    alone = fit_thresholds(truth, scores, np.ones_like(truth), prior=0)
-    assert alone.used[[1, 3]] == pytest.approx(alone.own[[1, 3]])
+    alone = fit_thresholds(truth, scores, np.ones_like(truth), prior=0).loc[[1, 3]]
+    assert alone["threshold"].tolist() == pytest.approx(alone["own_threshold"].tolist())
 
 
 def test_what_is_not_known_does_not_count(truth: Bools, scores: Floats32) -> None:
@@ -121,25 +120,18 @@ def test_what_is_not_known_does_not_count(truth: Bools, scores: Floats32) -> Non
     spoilt = scores.copy()
     spoilt[10:30, 3] = truth[10:30, 3]
     found, expected = (fit_thresholds(truth, each, known, prior=3) for each in (spoilt, scores))
-    assert np.array_equal(found.used, expected.used)
-    assert found.positives[3] == truth[:, 3].sum() - truth[10:30, 3].sum()
+    assert found["threshold"].equals(expected["threshold"])
+    assert found["positives"][3] == truth[:, 3].sum() - truth[10:30, 3].sum()
 
 
 def test_a_class_whose_negatives_are_not_known_has_the_common_threshold(truth: Bools, scores: Floats32) -> None:
     known = np.ones_like(truth)
     known[:, 3] = truth[:, 3]
-    assert np.isnan(fit_thresholds(truth, scores, known, prior=3).own[3])
+    assert np.isnan(fit_thresholds(truth, scores, known, prior=3)["own_threshold"][3])
 
 
 def test_without_any_positive_all_thresholds_are_a_half(scores: Floats32) -> None:
     found = fit_thresholds(np.zeros((50, 4), bool), scores, np.ones((50, 4), bool), prior=3)
-    assert found.used.tolist() == [0.5] * 4
+    assert found["threshold"].tolist() == [0.5] * 4
     nothing = np.zeros((0, 4), bool)
-    assert fit_thresholds(nothing, scores[:0], nothing, prior=3).used.tolist() == [0.5] * 4
-
-
-def test_the_table_names_every_class(truth: Bools, scores: Floats32) -> None:
-    table = fit_thresholds(truth, scores, np.ones_like(truth), prior=10).table(["jay", "owl", "robin", "wren"])
-    assert list(table.columns) == ["label", "positives", "threshold", "own_threshold", "f1", "precision", "recall"]
-    assert table["label"].tolist() == ["jay", "owl", "robin", "wren"]
-    assert table["positives"].tolist()[:3] == [0, 1, 50]
+    assert fit_thresholds(nothing, scores[:0], nothing, prior=3)["threshold"].tolist() == [0.5] * 4
