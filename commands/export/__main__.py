@@ -33,7 +33,7 @@ from commands.export.compare import (
 )
 from commands.export.graph import EnsembleGraph
 from commands.export.onnx_file import export_graph
-from commands.export.summary import GRAPH, PIPELINE, Variant, write_reports
+from commands.export.summary import GRAPH, PIPELINE, Way, write_reports
 from commands.predict.predictor import score_file
 from commands.predict.trained import LoadedEnsemble
 from train.paths import MODELS
@@ -53,30 +53,22 @@ def main() -> None:
         graph, model = EnsembleGraph(weighted_models(loaded)), folder / MODEL
         export_graph(graph, model)
         description = describe(export, loaded, graph)
-        pipeline, exported = measure_both(loaded, bundle_of(model, description), compared, folder)
-        measured = parity(exported, compared)
-        facts = {
-            "bundle": export.name,
-            "tolerance": export.tolerance,
-            "soundscapes": measured["soundscapes"],
-            "recordings": measured["recordings"],
-            "hours": pipeline.measured.sound_s / 3600,
-        }
-        write_reports([pipeline, exported], facts)
-        check_parity(exported, export.tolerance)
-        write_bundle(model, description, export, measured)
+        on_one_core = Graph(model, file_sha256(model), description, "cpu", threads=1)
+        bundle = BundlePredictor(Bundle(model, description, on_one_core, ""))
+        ways, sound_s = measure_both(loaded, bundle, compared, folder)
+        counts = {"soundscapes": len(compared.soundscapes), "recordings": len(compared.recordings)}
+        facts = {"bundle": export.name, "tolerance": export.tolerance, **counts, "hours": sound_s / 3600}
+        write_reports(ways, facts)
+        parity = {name: ways[GRAPH][f"{name}_difference"] for name in ("largest", "mean")}
+        check_parity(parity["largest"], export.tolerance)
+        write_bundle(model, description, export, {**parity, **counts})
     print(Path("reports/export.md").read_text())
-
-
-def bundle_of(path: Path, description: Description) -> BundlePredictor:
-    """A predictor on one core from a graph that is not in a bundle yet."""
-    return BundlePredictor(Bundle(path, description, Graph(path, file_sha256(path), description, "cpu", threads=1), ""))
 
 
 def measure_both(
     loaded: LoadedEnsemble, bundle: BundlePredictor, compared: ComparedFiles, scratch: Path
-) -> tuple[Variant, Variant]:
-    """Measure the pipeline, and the graph that lies in `scratch`, on all files, and compare them."""
+) -> tuple[dict[str, Way], float]:
+    """Measure the pipeline, and the graph that lies in `scratch`, on all files, and compare them; seconds of sound."""
     settings: dict[str, Any] = {"embed": False, "scratch": scratch, "advance": lambda _: None, "silence": True}
     score = partial(score_file, loaded=loaded, **settings)
     with Progress(2 * len(compared.files), "compare", "files") as progress:
@@ -88,28 +80,23 @@ def measure_both(
         for fold in loaded.ensemble.folds
     ]
 
-    def variant(name: str, measured: Measurement, files: Sequence[Path]) -> Variant:
-        size = sum(path.stat().st_size for path in files)
-        called = changed_detections(measured, by_pipeline, loaded.ensemble.called_above())
+    def way(measured: Measurement, files: Sequence[Path]) -> Way:
+        differences = difference(measured, by_pipeline)
         metrics = soundscape_metrics(compared, measured, loaded.ensemble.labels, loaded.ensemble.window_s)
-        return Variant(name, size, measured, difference(measured, by_pipeline), called, metrics)
+        return {
+            "size_mb": sum(path.stat().st_size for path in files) / 1e6,
+            "realtime_on_one_core": measured.realtime,
+            "largest_difference": float(differences.max()),
+            "mean_difference": float(differences.mean()),
+            "changed_detections": changed_detections(measured, by_pipeline, loaded.ensemble.called_above()),
+            **{f"soundscapes_{name}": metrics[name] for name in ("macro_roc_auc", "cmap") if name in metrics},
+        }
 
-    return variant(PIPELINE, by_pipeline, used), variant(GRAPH, by_graph, [scratch / MODEL])
-
-
-def parity(variant: Variant, compared: ComparedFiles) -> dict[str, Any]:
-    """Differences between bundle and pipeline, for parity.json."""
-    return {
-        "largest": float(variant.differences.max()),
-        "mean": float(variant.differences.mean()),
-        "soundscapes": len(compared.soundscapes),
-        "recordings": len(compared.recordings),
-    }
+    return {PIPELINE: way(by_pipeline, used), GRAPH: way(by_graph, [scratch / MODEL])}, by_pipeline.sound_s
 
 
-def check_parity(variant: Variant, tolerance: float) -> None:
+def check_parity(largest: float, tolerance: float) -> None:
     """Refuse a graph of which any score differs from the pipeline's by more than the tolerance."""
-    largest = float(variant.differences.max())
     if not largest <= tolerance:
         raise CommandError(
             f"params.yaml: export.tolerance = {tolerance:g}: the graph's scores differ from the pipeline's by up to "

@@ -4,50 +4,24 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from birdcache.files import write_text
 from cache.csv_files import write_csv
-from commands.export.compare import Measurement
 from train.paths import REPORTS
 from train.score.markdown import markdown
 
 PIPELINE, GRAPH = "pipeline (PyTorch)", "ONNX float32"
 NONE = float("nan")
 
-
-@dataclass(frozen=True)
-class Variant:
-    """One predictor (the pipeline, or the graph): size of its files, scores, and differences from the pipeline."""
-
-    name: str
-    size_bytes: int
-    measured: Measurement
-    differences: npt.NDArray[np.float64]
-    called: float  # share of detections, by window and class, that differ from the pipeline's
-    metrics: Mapping[str, float]
-
-    def row(self) -> dict[str, Any]:
-        """Row of the table."""
-        return {
-            "size_mb": self.size_bytes / 1e6,
-            "realtime_on_one_core": self.measured.realtime,
-            "largest_difference": float(self.differences.max()),
-            "mean_difference": float(self.differences.mean()),
-            "changed_detections": self.called,
-            **{f"soundscapes_{name}": self.metrics[name] for name in ("macro_roc_auc", "cmap") if name in self.metrics},
-        }
+Way = dict[str, float]  # figures of one predictor (the pipeline, or the graph), and differences from the pipeline
 
 
-def write_reports(variants: Sequence[Variant], facts: Mapping[str, Any]) -> None:
+def write_reports(ways: Mapping[str, Way], facts: Mapping[str, Any]) -> None:
     """Write the table in all formats."""
-    ways = {variant.name: variant.row() for variant in variants}
     rows = [{"way": name, **row} for name, row in ways.items()]
     content = {**facts, "machine": machine(), "ways": ways}
     write_text(REPORTS / "export.json", json.dumps(content, indent=2) + "\n")
