@@ -4,7 +4,6 @@ It is written last, so a store without one is unfinished. It holds no time, host
 and view give the same bytes. Its key `sha256` is that of all its other keys.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,7 +56,8 @@ def read_manifest(store: Path) -> Manifest:
     """Read a store's manifest; a StoreError if it is missing (an unfinished store), damaged or of another version."""
     path = store / NAME
     try:
-        return Manifest.model_validate_json(canonical_json(_intact_content(path)))  # JSON, so that a dataclass is read
+        content = verified_json(path.read_bytes().removesuffix(b"\n"), canonical=True)
+        return Manifest.model_validate_json(canonical_json(content))  # JSON, so that a dataclass is read
     except FileNotFoundError:
         raise StoreError(
             f"{store}: has no {NAME}, so it is unfinished or no store; run `dvc repro`, which builds it"
@@ -68,14 +68,9 @@ def read_manifest(store: Path) -> Manifest:
         raise corruption_error(
             Corruption(path, f"{key}: {first['msg']}: it is of another version than this code reads")
         ) from None
-
-
-def _intact_content(path: Path) -> dict[str, Any]:
-    written = path.read_bytes()
-    with suppress(ValueError):
-        if written.endswith(b"\n"):
-            return verified_json(written[:-1], canonical=True)
-    raise corruption_error(Corruption(path, "is damaged or of another version, so nothing in its store can be trusted"))
+    except ValueError:
+        damage = "is damaged or of another version, so nothing in its store can be trusted"
+        raise corruption_error(Corruption(path, damage)) from None
 
 
 @dataclass(frozen=True)

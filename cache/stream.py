@@ -77,7 +77,10 @@ class StreamReader:
         for chunk in self._slots.keys() & chunks:
             self._slots.move_to_end(chunk)
         missing = [chunk for chunk in chunks if chunk not in self._slots]
-        groups = self._whole_parts(missing) if self._takes_whole_parts else [[chunk] for chunk in missing]
+        groups = [[chunk] for chunk in missing]
+        if self._takes_whole_parts:  # all chunks of the parts that these belong to, part by part
+            parts = sorted({self._part_of(chunk) for chunk in missing})
+            groups = [list(range(self._first_chunk[part], self._first_chunk[part + 1])) for part in parts]
         while len(self._free) < sum(map(len, groups)):
             self._free.append(self._slots.popitem(last=False)[1])
         slots = [[self._free.pop() for _ in group] for group in groups]
@@ -89,11 +92,6 @@ class StreamReader:
                 self._free += filled
         for task in tasks:
             task.result()
-
-    def _whole_parts(self, chunks: list[int]) -> list[list[int]]:
-        """All chunks of the parts that these belong to, part by part."""
-        parts = sorted({self._part_of(chunk) for chunk in chunks})
-        return [list(range(self._first_chunk[part], self._first_chunk[part + 1])) for part in parts]
 
     def _read(self, chunks: list[int], slots: list[int]) -> None:
         """Read chunks of one part into their slots: one by its range, many out of the whole file."""

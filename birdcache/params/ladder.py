@@ -65,7 +65,10 @@ def ladder_problems(raw: dict[str, Any]) -> Iterator[str]:
         yield from _ablation_problems(f"ladder.ablations.{name}", ablation, rungs, entries)
     if ladder := valid(Ladder, section):
         yield from _name_problems(ladder)
-        yield from _fold_problems(ladder, mapping(raw.get("folds")).get("count"))
+        count = mapping(raw.get("folds")).get("count")
+        if isinstance(count, int) and count < 100 and not all(0 <= fold < count for fold in ladder.folds):
+            rule = f"must name folds between 0 and {count - 1}; correct the list or raise folds.count"
+            yield f"ladder.folds = {ladder.folds}: {rule}"
 
 
 def _ablation_problems(key: str, ablation: Ablation, rungs: dict[str, Member], entries: Entries) -> Iterator[str]:
@@ -106,9 +109,3 @@ def _name_problems(ladder: Ladder) -> Iterator[str]:
                 yield f"{key}: names no rung; choose one of: {', '.join(ladder.rungs)}"
             elif rung in rungs[:number]:
                 yield f"{key}: is there already; name each rung once"
-
-
-def _fold_problems(ladder: Ladder, count: Any) -> Iterator[str]:
-    if isinstance(count, int) and count < 100 and not all(0 <= fold < count for fold in ladder.folds):
-        rule = f"must name folds between 0 and {count - 1}; correct the list or raise folds.count"
-        yield f"ladder.folds = {ladder.folds}: {rule}"

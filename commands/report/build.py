@@ -7,16 +7,17 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from birdcache.errors import run_stage
 from birdcache.files import write_durably, writing
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from birdcache.templates import environment
 from cache.csv_files import write_csv
 from commands.report.augmentations import augmentation_examples
 from commands.report.clips import gallery, mistakes, unsure
@@ -112,8 +113,15 @@ def fill(queues: Mapping[str, Iterator[Piece]], room_bytes: int) -> Filled:
 
 def render(sections: dict[str, Any]) -> str:
     """The HTML of the whole page."""
-    script, page = joined(SCRIPTS), environment(FOLDER).get_template("page.html.j2")
+    script, page = joined(SCRIPTS), templates().get_template("page.html.j2")
     return page.render(**sections, policy=policy(script), style=Markup(joined(STYLES)), script=Markup(script))
+
+
+@cache
+def templates() -> Environment:
+    """The templates: values are escaped (by default, Jinja escapes nothing), and missing names are errors."""
+    loader = FileSystemLoader(FOLDER)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def joined(paths: Iterable[Path]) -> str:

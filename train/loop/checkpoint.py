@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import timm
@@ -87,7 +87,15 @@ class CheckpointFolder:
 
         A TrainError if another process trains with these checkpoints, or the folder cannot be written.
         """
-        with self._lock_file() as file:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / LOCK).open("a+")
+        except OSError as error:
+            raise TrainError(
+                f"{self.path}: cannot be written ({error}); set machine.checkpoints or BIRDCACHE_CHECKPOINTS to a "
+                "writable folder"
+            ) from None
+        with file:
             if not lock(file):
                 file.seek(0)
                 raise TrainError(
@@ -99,16 +107,6 @@ class CheckpointFolder:
             for draft in self.path.glob("tmp-*"):
                 shutil.rmtree(draft, ignore_errors=True)
             yield
-
-    def _lock_file(self) -> TextIO:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            return (self.path / LOCK).open("a+")
-        except OSError as error:
-            raise TrainError(
-                f"{self.path}: cannot be written ({error}); set machine.checkpoints or BIRDCACHE_CHECKPOINTS to a "
-                "writable folder"
-            ) from None
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint, then remove the oldest ones.

@@ -72,7 +72,11 @@ class Saver:
         A TrainError if another process runs this training, or the checkpoints are of another one.
         """
         with self.folder.held() if self._ranks.leads else nullcontext():
-            self._resume(trainer)
+            if found := self._ranks.from_first(self.folder.newest() if self._ranks.leads else None, self._device):
+                trainer.resume(found[1])
+                print(f"{trainer.name}: resumes {trainer.position} ({found[0]})", flush=True)
+            for line in self._others() if self._ranks.leads else ():
+                print(f"{trainer.name}: {line}", flush=True)
             is_main = threading.current_thread() is threading.main_thread()  # signals come to no other
             with handling_signals(self._on_signal) if is_main else nullcontext():
                 yield
@@ -130,13 +134,6 @@ class Saver:
         self._saved_at = time.monotonic()
         how = "not saved; the same command resumes from an older checkpoint, if there is one," if refused else "saved"
         return f"{how} in {self.folder.path}{'' if refused else '; the same command resumes from there'}"
-
-    def _resume(self, trainer: Resumable) -> None:
-        if found := self._ranks.from_first(self.folder.newest() if self._ranks.leads else None, self._device):
-            trainer.resume(found[1])
-            print(f"{trainer.name}: resumes {trainer.position} ({found[0]})", flush=True)
-        for line in self._others() if self._ranks.leads else ():
-            print(f"{trainer.name}: {line}", flush=True)
 
     def _others(self) -> Iterator[str]:
         """Lines on unfinished trainings of the same member and fold under other parameters."""

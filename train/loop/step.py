@@ -18,7 +18,7 @@ from train.data.teacher import Teacher
 from train.loop.batch_norm import is_joint, join_batch_norm
 from train.loop.distributed import Ranks
 from train.loop.history import HINTS
-from train.loop.optim import build_optimiser, set_rate
+from train.loop.optim import build_optimiser
 from train.model.classifier import Classifier, Logits, autocast_dtype
 from train.model.distilled import Distilled, distances
 from train.model.losses import Loss, class_weights
@@ -127,10 +127,6 @@ class TrainingStep:
     def end_epoch(self) -> None:
         """Make the kept model the same in all processes."""
         self._ranks.average_buffers(self.kept)
-
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate of the next step."""
-        set_rate(self.optimiser, rate)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors, in host memory, and numbers for `resume`; all of several processes must call it.

@@ -19,7 +19,7 @@ from train.loop.checkpoint import STATE, Checkpoint
 from train.loop.distributed import ALONE, Ranks
 from train.loop.graph import Recorder, StepGraph
 from train.loop.history import DivergenceCheck, Epoch, History
-from train.loop.optim import learning_rate, make_recordable
+from train.loop.optim import learning_rate, make_recordable, set_rate
 from train.loop.resume import Saver
 from train.loop.step import TrainingStep
 from train.loop.validation import Validation
@@ -212,7 +212,7 @@ class Trainer:
     def _set_rate(self, epoch: int, step: int) -> float:
         optimiser = self._recipe.optimiser
         rate = learning_rate(epoch * self._steps + step, self._steps, self._recipe.epochs, optimiser)
-        self.training_step.set_rate(rate)
+        set_rate(self.training_step.optimiser, rate)
         return rate
 
 

@@ -130,8 +130,14 @@ class Search:
         seed = np.random.SeedSequence((self.tune.seed, number)).generate_state(1)
         study.sampler = TPESampler(n_startup_trials=SPREAD, constant_liar=False, seed=int(seed[0]))
         trial = study.ask({key: distribution(key, space) for key, space in sorted(self.tune.keys.items())})
-        begin = time.perf_counter()
-        state, merit = self._concluded(number, trial, after_epoch)
+        begin, merit = time.perf_counter(), None
+        try:
+            state, merit = TrialState.COMPLETE, self._train(number, trial, after_epoch)
+        except TrialPruned:
+            state = TrialState.PRUNED
+        except (TrainError, torch.OutOfMemoryError) as error:
+            trial.set_user_attr(WHY, str(error).splitlines()[0])
+            state = TrialState.FAIL
         trial.set_user_attr("seconds", time.perf_counter() - begin)
         study.tell(trial, merit, state)
         return self.outcomes(study)[-1]
@@ -148,15 +154,6 @@ class Search:
         keys = sorted(self.tune.keys)  # so that nothing depends on the order in params.yaml, as the digest does not
         shares = Halton(len(keys), seed=np.random.default_rng(self.tune.seed)).random(SPREAD)[number - 1].tolist()
         return {key: value_at(key, self.tune.keys[key], share) for key, share in zip(keys, shares, strict=True)}
-
-    def _concluded(self, number: int, trial: Trial, after_epoch: Callable[[], None]) -> tuple[TrialState, float | None]:
-        try:
-            return TrialState.COMPLETE, self._train(number, trial, after_epoch)
-        except TrialPruned:
-            return TrialState.PRUNED, None
-        except (TrainError, torch.OutOfMemoryError) as error:
-            trial.set_user_attr(WHY, str(error).splitlines()[0])
-            return TrialState.FAIL, None
 
     def _train(self, number: int, trial: Trial, after_epoch: Callable[[], None]) -> float:
         split = self._split_with(self._values(trial.params))
