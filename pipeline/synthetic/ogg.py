@@ -6,7 +6,7 @@ from typing import Any
 
 import soundfile
 
-from birdcache.audio.formats.ogg_pages import ogg_checksum
+from birdcache.audio.formats.ogg_crc import ogg_checksum
 from pipeline.synthetic.syllables import Waveform
 
 SERIAL = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from birdcache.audio.formats.ogg_pages import ogg_checksum
+from birdcache.audio.formats.ogg_crc import ogg_checksum
 from tests.torture.ogg_files import GRANULE, LAST, joined, pages, sound
 
 RATE_HZ = 8_000

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from birdcache.audio.formats.ogg_codecs import DECODES_OPUS
-from birdcache.audio.formats.ogg_pages import ogg_checksum
+from birdcache.audio.formats.ogg_crc import ogg_checksum
 from pipeline.synthetic.ogg import with_serial
 
 FLAGS, GRANULE, SERIAL, SEQUENCE, CHECKSUM, SEGMENTS = 5, 6, 14, 18, 22, 26  # where a page has them

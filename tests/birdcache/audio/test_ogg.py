@@ -17,7 +17,7 @@ import soundfile
 from birdcache.audio import read
 from birdcache.audio.formats import ogg, ogg_codecs, ogg_pages
 from birdcache.audio.formats.header import AudioHeader
-from birdcache.audio.formats.ogg_pages import ogg_checksum
+from birdcache.audio.formats.ogg_crc import ogg_checksum
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.validate import probe
 from tests.fixtures.waveform import read_waveform
