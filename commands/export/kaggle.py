@@ -33,9 +33,9 @@ def run(arguments: argparse.Namespace) -> None:
         new = Path(scratch, out.name)
         shutil.copytree(bundle.folder, new / "data/bundle")
         write_wheels(new / "data/wheels", arguments.python, arguments.wheels)
-        facts = {"name": name, "user": arguments.user, "competition": arguments.competition}
         for path in ("data/dataset-metadata.json", "kernel/kernel-metadata.json"):  # for Kaggle's own command
-            write_text(new / path, Template((TEMPLATES / Path(path).name).read_text()).substitute(facts))
+            template = Template((TEMPLATES / Path(path).name).read_text())
+            write_text(new / path, template.substitute(vars(arguments), name=name))
         shutil.copyfile(kernel.__file__, new / "kernel/kernel.py")
         new.rename(out)
     size_mb = sum(path.stat().st_size for path in out.rglob("*.*")) / 1e6
@@ -57,9 +57,9 @@ def write_wheels(folder: Path, python: str, source: Path | None) -> None:
 
 
 def pip(*arguments: str) -> None:
-    """Run pip; a CommandError with its last error if it fails."""
+    """Run pip; a CommandError with its last error if it fails, such as a wheel that has another SHA-256."""
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        found = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")] or [done.stderr]
-        raise CommandError(f"pip {arguments[0]}: {found[-1].removeprefix('ERROR: ')}; put the wheel into --wheels DIR")
+        why = done.stderr.rpartition("ERROR: ")[2].strip()
+        raise CommandError(f"pip {arguments[0]}: {why}; or name a folder that holds the wheels: --wheels DIR")

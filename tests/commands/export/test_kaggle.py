@@ -62,15 +62,23 @@ def test_the_wheels_are_those_that_everything_else_is_tested_with() -> None:
         assert hashes == set(re.findall(r"sha256:\w+", everything[name])), name
 
 
-def test_a_folder_that_is_there_or_a_wheel_that_is_not_is_an_error_and_nothing_is_left(
+def test_a_folder_that_is_there_and_wheels_that_are_missing_or_forged_are_errors_and_nothing_is_left(
     exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     (tmp_path / "wheels").mkdir()
-    for out, message in (("wheels", "is there already"), ("new", "pip download: No matching distribution found for ")):
+
+    def message(out: str) -> str:
         with pytest.raises(SystemExit):
             cli.main(arguments(exported.bundle, "--out", tmp_path / out, "--wheels", tmp_path / "wheels"))
-        assert message in capsys.readouterr().err
+        return capsys.readouterr().err
+
+    first = pins(LOCK)["annotated-types"].split()[0]
+    assert "is there already" in message("wheels")
+    assert f"pip download: No matching distribution found for {first}" in message("new")
+    wheel = tmp_path / f"wheels/{first.replace('==', '-').replace('-', '_', 1)}-py3-none-any.whl"
+    wheel.write_bytes(b"forged")
+    assert "pip download: THESE PACKAGES DO NOT MATCH THE HASHES" in message("new")
     assert [path.name for path in tmp_path.iterdir()] == ["wheels"]
 
 
