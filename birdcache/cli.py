@@ -180,24 +180,13 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, type=Path, metavar="DIR", help="a bundle, or trained models: models, models/base ...")
     add("--out", type=Path, default=Path("detections"), metavar="DIR", help="results, and scores to continue from")
     add("--format", default="csv", metavar="NAMES", help="csv, raven, audacity, kaggle, hours, parquet; commas between")
-    add(
-        "--sample", type=Path, metavar="CSV", help="sample_submission.csv for kaggle; default: that of the models' data"
-    )
+    add("--sample", type=Path, metavar="CSV", help="sample_submission.csv for kaggle; default: the models' own")
     add("--threshold", type=_number(0, 1), metavar="SCORE", help="lowest score of a detection; default: each class's")
-    add(
-        "--window",
-        **seconds | {"type": _number(0.1, 3600)},
-        help="length of a detection; default: the ensemble's, or 5",
-    )
+    add("--window", type=_number(0.1, 3600), metavar="SECONDS", help="length of a detection; default: the ensemble's")
     add("--overlap", **seconds, help="overlap of the clips whose scores a window averages; default: the ensemble's")
     add("--merge", action="store_true", help="make detections of a label that follow each other one")
     add("--min-duration", **seconds, default=0.0, help="leave out shorter detections, after --merge")
-    add(
-        "--ensemble",
-        type=Path,
-        metavar="JSON",
-        help="how trained models are blended; default: their data/ensemble.json",
-    )
+    add("--ensemble", type=Path, metavar="JSON", help="blend of trained models; default: their data/ensemble.json")
     add("--species", type=Path, metavar="FILE", help="species of the place, by week or month if wanted: others score 0")
     add("--species-weight", type=_number(0, 1), default=1.0, metavar="SHARE", help="weight of --species; default: 1")
     add("--embeddings", type=Path, metavar="ZARR", help="also write features of each window there")
@@ -253,7 +242,7 @@ EXAMPLES = {  # arguments of one call
     "cache": "gc",
     "weights": "import b0.pth --backbone efficientnet_b0",
     "batch": "base --clips 3",
-    "kaggle": "bundles/birds.bundle --user NAME --competition birdclef-2025",
+    "kaggle": "my.bundle --user NAME --competition birdclef-2025",
     "tune": "base --trials 20",
 }
 
