@@ -70,7 +70,15 @@ def test_rounds_follow_each_other(stages: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("key", "labels", "trains"),
-    [("threshold", True, False), ("power", True, False), ("probability", False, True), ("share", False, True)],
+    [
+        ("taught_by", True, False),
+        ("folds", True, False),
+        ("threshold", True, False),
+        ("power", True, False),
+        ("alpha", False, True),
+        ("probability", False, True),
+        ("share", False, True),
+    ],
 )
 def test_a_changed_round_concerns_itself_and_those_after_it(
     stages: dict[str, Any], key: str, labels: bool, trains: bool

@@ -25,6 +25,7 @@ from tests.fixtures.stages import run_stage
 from tests.fixtures.teacher import write_teacher
 from train.data.member import read_member
 from train.model.weights import read_sidecar
+from train.student.pseudo_labels import read_pseudo_labels
 
 VIEW: dict[str, Any] = {
     "kind": "embedding",
@@ -112,6 +113,30 @@ def test_a_member_of_two_views_learns_from_a_teacher(project: Path, monkeypatch:
     assert not [name for name in load_file("models/both/0/last.safetensors") if "projection" in name]
     logged = pd.read_csv("reports/train/both-0/plots/metrics/train/teacher_loss.tsv", sep="\t")["teacher_loss"]
     assert logged.iloc[-1] < 0.9 * logged.iloc[0]
+
+
+@pytest.mark.slow
+def test_a_probe_teaches_in_a_round_of_students(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does any network behind a view: the student is of another architecture, and the probe is passed on."""
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    monkeypatch.chdir(root)
+    raw = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text())
+    facts = {"teacher": "start", "threshold": 0.05, "power": 1.0, "probability": 0.5, "share": 0.5, "override": {}}
+    first = facts | {"taught_by": {"taught": ["probe"], "probe": []}}
+    raw["student"] |= {"members": ["taught", "probe"], "soundscapes": "all", "rounds": {"first": first}}
+    tiny.write_params(Path("params.yaml"), raw)
+    folds = raw["folds"]["train"]
+    for name in ("taught", "probe"):
+        for fold in folds:
+            run_stage("train.student.start", f"{name}-{fold}")
+    run_stage("train.student.pseudo", "first")
+    assert set(read_pseudo_labels(Path("data/student/first")).students) == {f"taught-{fold}" for fold in folds}
+    for name in ("taught", "probe"):
+        run_stage("train.student.fit", f"first-{name}-0")
+    taught, probe = (Path(f"data/student/first/{name}/0/last.safetensors").read_bytes() for name in ("taught", "probe"))
+    assert taught != Path("models/taught/0/last.safetensors").read_bytes()
+    assert probe == Path("models/probe/0/last.safetensors").read_bytes()
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from birdcache.params.checks import each_once
 from birdcache.params.sections import Count, Name, NonNegative, Probability, Seconds, Section
@@ -18,6 +18,9 @@ class StudentRound(Section):
     """
 
     teacher: Name
+    taught_by: Annotated[dict[Name, list[Name]], Field(default_factory=dict)]  # a member that is missing: by all
+    folds: Literal["own", "all"] = "own"
+    alpha: Probability = 0.0
     threshold: Probability
     power: Annotated[float, Field(gt=0, le=100)]
     probability: Probability
@@ -41,12 +44,16 @@ class StudentParams(Section):
 
     @field_validator("rounds")
     @classmethod
-    def _taught_by_an_earlier_one(cls, rounds: dict[str, StudentRound]) -> dict[str, StudentRound]:
-        teachers = [START]
+    def _in_order(cls, rounds: dict[str, StudentRound], info: ValidationInfo) -> dict[str, StudentRound]:
+        teachers, members = [START], info.data.get("members", [])
         for name, each in rounds.items():
             if name == START:
                 raise ValueError(f"{START} is the name of the members before any round; choose another")
             if each.teacher not in teachers:
                 raise ValueError(f"{name}.teacher = {each.teacher!r}: choose {' or '.join(teachers)}")
+            if unknown := [one for pair in each.taught_by.items() for one in (pair[0], *pair[1]) if one not in members]:
+                raise ValueError(f"{name}.taught_by names {unknown[0]!r}: add it to student.members")
+            if members and not any(each.taught_by.get(member, members) for member in members):
+                raise ValueError(f"{name}.taught_by: teaches no member; name teachers of one, or remove the round")
             teachers.append(name)
         return rounds

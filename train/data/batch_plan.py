@@ -223,6 +223,8 @@ class Planner:
         """Labels of clips of examples."""
         targets, weights = self._examples.targets(example, self._recipe.secondary)
         shown = self._shown(spans)
+        if self._pseudo is not None:
+            self._pseudo.soften_(spans.row, targets, weights)
         self._examples.heard_targets_(example, *shown, targets, weights)
         if self.teacher is not None:
             self.teacher.soften_(spans.row, *shown, targets, weights)

@@ -219,6 +219,15 @@ class PseudoClips:
     confidence: Floats64  # (N,) how often each is drawn, relative to the others
     probability: float  # share of the training clips that one is mixed into
     share: float  # of the training clip in the mixture, in power
+    alpha: float = 0.0  # share of what follows in the labels of recordings
+    softened: Floats32 | None = None  # (rows of recordings, K) what their teacher says of them; NaN if nothing
+
+    def soften_(self, row_B: Ints, targets_BK: Floats32, weights_BK: Floats32) -> None:
+        """Mix the targets of clips of recordings with what the teacher says; what is left out of the loss stays so."""
+        if self.softened is not None:
+            taught_BK = self.softened[np.minimum(row_B, len(self.softened) - 1)]
+            is_known = (row_B < len(self.softened))[:, None] & (weights_BK > 0) & ~np.isnan(taught_BK)
+            np.copyto(targets_BK, self.alpha * taught_BK + (1 - self.alpha) * targets_BK, where=is_known)
 
     def offset(self, rows: int) -> PseudoClips:
         """The same clips where the rows of their store come after so many rows of another one."""

@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
+from birdcache.arrays import Floats32
 from birdcache.errors import TrainError, run_stage
 from birdcache.files import file_sha256, write_text
 from birdcache.params import load as parameters
@@ -41,13 +43,14 @@ def main() -> None:
     each = round_of(in_round, params.student.rounds)
     place = RunFolders(name, STUDENT / in_round / member / str(fold), STUDENT_REPORTS / name)
     labels = read_pseudo_labels(STUDENT / in_round)
-    if labels.stopped:
-        pass_on(labels, place)
+    if labels.stopped or run not in labels.students:
+        untaught = f"student.rounds.{in_round}.taught_by: nobody teaches {member}, which is passed on as it is"
+        pass_on(replace(labels, stopped=labels.stopped or untaught), place)
         return
     machine, device = params.machine, choose_device(params.machine.device)
     taught = read_member(member)
     taught = taught.model_copy(update={"recipe": resolve_recipe(taught.recipe, each.override)})
-    run_together(partial(train_student, taught, fold, place, labels, each, machine, device), machine, device)
+    run_together(partial(train_student, taught, fold, place, labels.of(run), each, machine, device), machine, device)
 
 
 def pass_on(labels: PseudoLabels, place: RunFolders) -> None:
@@ -99,7 +102,22 @@ def with_pseudo_clips(
         f"{each.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in, of "
         f"{len(set(labels.soundscape))} soundscapes"
     )
+    if each.alpha:
+        clips = replace(clips, alpha=each.alpha, softened=softened_rows(split, labels))
     return replace(split, pseudo=clips.offset(split.rows), soundscapes_digest=soundscapes.digest)
+
+
+def softened_rows(split: TrainingSplit, labels: PseudoLabels) -> Floats32:
+    """What the teacher says of each row of recordings: (rows, K), NaN if no fold holds it out; a TrainError if none."""
+    place_N = pd.Index(labels.recording).get_indexer(pd.Index(split.trained.names))
+    softened = np.full((split.rows, split.trained.classes), np.nan, np.float32)
+    softened[split.trained.rows[place_N >= 0]] = labels.softened[place_N[place_N >= 0]]
+    if not (place_N >= 0).any():
+        raise TrainError(
+            "params.yaml: folds.train: holds out none of the recordings to train on; add folds, or set alpha: 0"
+        )
+    print(f"labels of {(place_N >= 0).sum()} of {len(place_N)} recordings are mixed with what the teacher says of them")
+    return softened
 
 
 def pseudo_clips(labels: PseudoLabels, each: StudentRound, store: Store, clip_frames: int) -> PseudoClips:

@@ -1,6 +1,6 @@
 """Stage `pseudo@<round>`: the teacher's scores of soundscapes, as labels for the round's students.
 
-N clip, K class.
+G group of teachers, N clip, R recording, K class.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from train.data.labels import sharpened
 from train.paths import STUDENT
 from train.score.soundscapes import ScoringTask, SoundscapeAudio
 from train.score.truth import labelled_soundscapes
-from train.student.pseudo_labels import PseudoLabels, confidence, round_of
+from train.student.pseudo_labels import PseudoLabels, round_of
 from train.student.rounds import (
     Evaluator,
     RoundModels,
@@ -47,14 +47,13 @@ def main() -> None:
     labels = passed_on(stopped, evaluator, models) if stopped else labelled(name, each, params, evaluator, models)
     labels.write(STUDENT / name)
     report.write(STUDENT / name)
-    print(stopped or f"{name}: {len(labels)} clips by {each.teacher}, mean confidence {labels.confidence.mean():.3f}")
+    print(stopped or f"{name}: {len(labels)} clips by {each.teacher}, mean confidence {labels.mean_confidence:.3f}")
 
 
 def passed_on(stopped: str, evaluator: Evaluator, models: RoundModels) -> PseudoLabels:
     """No labels, and the models that are passed on."""
-    none, classes = np.empty(0), len(evaluator.labels)
-    scores = np.empty((0, classes), np.float32)
-    return PseudoLabels(tuple(evaluator.labels), (), (), none, scores, none.astype(np.float32), stopped, models.digests)
+    labels, none = tuple(evaluator.labels), np.empty((0, 0, len(evaluator.labels)), np.float32)
+    return PseudoLabels(labels, (), (), np.empty(0), none, none[:, :, 0], {}, (), none, models.digests, stopped)
 
 
 def labelled(name: str, each: StudentRound, params: Params, evaluator: Evaluator, models: RoundModels) -> PseudoLabels:
@@ -65,21 +64,27 @@ def labelled(name: str, each: StudentRound, params: Params, evaluator: Evaluator
     soundscapes = to_label(evaluator.soundscapes, params.student.soundscapes)
     cutting = Cutting(models.clip_s, params.student.hop_s)
     task = ScoringTask(soundscapes, evaluator.labels, cutting, evaluator.batch_size)
-    scores_NK = models.scores(task, evaluator.opened, f"pseudo@{name}")
-    labels_NK = sharpened(scores_NK, each.threshold, each.power)
-    weight_N = confidence(labels_NK)
-    if not weight_N.any():
+    by_model, taught = models.each_score(task, evaluator.opened, f"pseudo@{name}"), models.teachers_of(each)
+    heard = models.out_of_fold(evaluator.labels)
+    groups = list(dict.fromkeys(taught.values()))
+    scores_GNK = np.stack([np.mean([by_model[folder] for folder in group.folders], axis=0) for group in groups])
+    heard_GRK = np.stack([np.mean([heard.scores[member] for member in group.members], axis=0) for group in groups])
+    labels_GNK, softened_GRK = (sharpened(scores, each.threshold, each.power) for scores in (scores_GNK, heard_GRK))
+    weight_GN = labels_GNK.max(axis=2)
+    if not weight_GN.any(axis=1).all():
         raise TrainError(
             f"params.yaml: student.rounds.{name}.threshold = {each.threshold:g}: the highest score of any clip is "
-            f"{scores_NK.max():.3g}, so no clip gets a label; lower the threshold"
+            f"{scores_GNK.max(axis=(1, 2)).min():.3g}, so no clip gets a label; lower the threshold"
         )
     middles = [cutting.middles_s(soundscape.duration_s) for soundscape in soundscapes]
     owner = np.repeat(np.arange(len(soundscapes)), [len(middle_s) for middle_s in middles])
-    kept = np.flatnonzero(weight_N)
+    kept = np.flatnonzero(weight_GN.any(axis=0))
     owners = [soundscapes[number] for number in owner[kept]]
     names, audio = tuple(one.name for one in owners), tuple(one.sha256 for one in owners)
     middle_s = np.concatenate(middles)[kept]
-    return PseudoLabels(tuple(evaluator.labels), names, audio, middle_s, labels_NK[kept], weight_N[kept])
+    students = {student: groups.index(group) for student, group in taught.items()}
+    clips = tuple(evaluator.labels), names, audio, middle_s, labels_GNK[:, kept], weight_GN[:, kept]
+    return PseudoLabels(*clips, students, heard.examples.names, softened_GRK, models.digests)
 
 
 def to_label(soundscapes: Sequence[SoundscapeAudio], which: str) -> list[SoundscapeAudio]:

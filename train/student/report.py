@@ -53,15 +53,11 @@ def round_table(
             "round": name,
             "teacher": rounds[name].teacher if name in rounds else "",
             "clips": len(labels[name]) if name in labels else 0,
-            "mean_confidence": _mean_confidence(labels.get(name)),
+            "mean_confidence": labels[name].mean_confidence if name in labels else 0.0,
         }
         | {f"{where}_{metric}": value for where, found in metrics.items() for metric, value in found.items()}
         for name, metrics in every.items()
     )
-
-
-def _mean_confidence(labels: PseudoLabels | None) -> float:
-    return float(labels.confidence.mean()) if labels and len(labels) else 0.0
 
 
 def report_text(table: pd.DataFrame, stopped: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from train.model.weight_file import SIDECAR
 from train.model.weights import Sidecar, read_sidecar
 from train.paths import STUDENT
 from train.score.metrics import recording_metrics, window_metrics
-from train.score.out_of_fold import read_out_of_fold
+from train.score.out_of_fold import OutOfFold, read_out_of_fold
 from train.score.soundscapes import (
     ScoringTask,
     SoundscapeAudio,
@@ -70,11 +71,25 @@ class RoundModels:
         """Length of the longest of their clips."""
         return max(sidecar.member.recipe.clip_s for sidecar in self.sidecars)
 
+    def each_score(self, task: ScoringTask, opened: SoundscapeStores, what: str) -> dict[Path, Floats32]:
+        """Folder of each model -> its scores of the clips of all soundscapes: (N, K)."""
+        with Progress(len(self.folders) * len(task.soundscapes), what, "soundscapes") as progress:
+            return {folder: score_folder(folder, task, opened, progress)[0] for folder in self.folders}
+
     def scores(self, task: ScoringTask, opened: SoundscapeStores, what: str) -> Floats32:
         """Mean scores of the clips of all soundscapes: (N, K)."""
-        with Progress(len(self.folders) * len(task.soundscapes), what, "soundscapes") as progress:
-            each = [score_folder(folder, task, opened, progress)[0] for folder in self.folders]
-        return np.asarray(np.mean(each, axis=0), np.float32)
+        return np.asarray(np.mean([*self.each_score(task, opened, what).values()], axis=0), np.float32)
+
+    def teachers_of(self, each: StudentRound) -> dict[str, "RoundModels"]:
+        """The models that teach each student, `<member>-<fold>`, in a round; nobody teaches those that are missing."""
+        taught = {name: tuple(by) for name in self.members if (by := each.taught_by.get(name, self.members))}
+        folds = {fold: (fold,) if each.folds == "own" else self.folds for fold in self.folds}
+        pairs = product(taught, folds)
+        return {f"{name}-{fold}": replace(self, members=taught[name], folds=folds[fold]) for name, fold in pairs}
+
+    def out_of_fold(self, labels: list[str]) -> OutOfFold:
+        """What each member says of recordings that the models have not been trained on."""
+        return read_out_of_fold(self.members, self.folds, self.sidecars[0].member.member.view, labels, self.folder)
 
 
 @dataclass(frozen=True)
@@ -102,8 +117,7 @@ class Evaluator:
         return found | self._of_windows("soundscapes", models, {folds: labelled_soundscapes()}, read_truth)
 
     def _out_of_fold(self, models: RoundModels) -> dict[str, float]:
-        view = models.sidecars[0].member.member.view
-        predicted = read_out_of_fold(models.members, models.folds, view, self.labels, models.folder)
+        predicted = models.out_of_fold(self.labels)
         scores_NK = np.mean(list(predicted.scores.values()), axis=0)
         return recording_metrics(predicted.examples.primary, predicted.examples.unjudged, scores_NK)
 

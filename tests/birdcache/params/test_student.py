@@ -38,6 +38,17 @@ def test_the_shipped_rounds_are_taught_by_one_another() -> None:
         (put("student.rounds", rounds(teacher="third")), "second.teacher = 'third': choose start or first"),
         (put("student.rounds", rounds(teacher="second")), "second.teacher = 'second': choose start or first"),
         (put("student.rounds", {"start": rounds()["first"]}), "start is the name of the members before any round"),
+        (
+            put("student.rounds", rounds(taught_by={"base": ["wren"]})),
+            "second.taught_by names 'wren': add it to student.members",
+        ),
+        (
+            put("student.rounds", rounds(taught_by={"pcen": []})),
+            "second.taught_by names 'pcen': add it to student.members",
+        ),
+        (put("student.rounds", rounds(taught_by={"base": []})), "second.taught_by: teaches no member"),
+        (put("student.rounds", rounds(folds="none")), "student.rounds.second.folds = 'none'"),
+        (put("student.rounds", rounds(alpha=1.5)), "student.rounds.second.alpha = 1.5"),
         (put("student.rounds", rounds(threshold=1.5)), "student.rounds.second.threshold = 1.5"),
         (put("student.rounds", rounds(power=0.0)), "student.rounds.second.power = 0.0"),
         (put("student.rounds", rounds(probability=1.1)), "student.rounds.second.probability = 1.1"),

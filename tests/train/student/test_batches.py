@@ -99,6 +99,30 @@ def is_share(count: int, probability: float, of: int = len(MANY)) -> bool:
     return bool(scipy.stats.binomtest(count, of, probability).pvalue > 1e-3)
 
 
+@pytest.mark.parametrize("any_view", ["mel"], indirect=True)
+def test_labels_of_recordings_are_mixed_with_what_their_teacher_says_by_alpha(
+    stores: tuple[Store, Store], examples: Examples, mixed: Recipe
+) -> None:
+    """Some cells are left out of the loss, one recording is unknown, and a window of a soundscape keeps its truth."""
+    alone = resolve_recipe(mixed, {"augment": {name: {"probability": 0.0} for name in ("mixup", "cutmix")}})
+    (plain,) = Planner(examples, stores[0].view, alone).pieces(0)
+    softened, unknown = np.random.default_rng(4).random((len(LENGTHS), 3)).astype(np.float32), int(plain.row[0, 0])
+    softened[unknown] = np.nan
+    pseudo = replace(clips_of(stores[1], 0.0), alpha=0.25, softened=softened)
+    (plan,) = Planner(examples, stores[0].view, alone, pseudo=pseudo.offset(len(LENGTHS))).pieces(0)
+    np.testing.assert_array_equal(plan.weights, plain.weights)
+    row_N = plan.row[:, 0]
+    expected = plain.targets.copy()
+    for clip, row in enumerate(row_N.tolist()):
+        for label in np.flatnonzero(plain.weights[clip]) if row != unknown else []:
+            expected[clip, label] = 0.25 * softened[row, label] + 0.75 * plain.targets[clip, label]
+    assert not plain.weights.all()
+    np.testing.assert_allclose(plan.targets, expected, rtol=1e-6)
+    truth = np.array([[1, 0, 0.5]], np.float32)
+    pseudo.soften_(np.array([len(LENGTHS)]), truth, np.ones_like(truth))
+    assert truth.tolist() == [[1, 0, 0.5]]
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_a_clip_gets_a_pseudo_labelled_one_with_its_probability_and_then_no_other(
     stores: tuple[Store, Store], recipe: Recipe, probability: float

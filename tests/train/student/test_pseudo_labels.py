@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,18 +18,23 @@ from train.data.labels import sharpened
 from train.loop.run import RunFolders
 from train.score.inference import clips_at
 from train.student.fit import pass_on, pseudo_clips
-from train.student.pseudo_labels import PseudoLabels, confidence, read_pseudo_labels
-from train.student.rounds import TeacherReport, check_measurable, reason_to_stop, teacher_report
+from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
+from train.student.rounds import RoundModels, TeacherReport, check_measurable, reason_to_stop, teacher_report
 
 SCORES = np.array([[0.5, 0.2, 0.1], [0.0, 0.09, 0.05], [1.0, 0.4, 0.3]], np.float32)
-LABELS = PseudoLabels(
+TWO = PseudoLabels(  # groups of teachers, the second of which has nothing to say of dawn
     ("robin", "wren"),
     ("dawn", "dusk"),
     (f"{1:064x}", f"{0:064x}"),
     np.array([2.5, 5.0]),
-    np.array([[0.5, 0.25], [0, 1]], np.float32),
-    np.array([0.5, 1.0], np.float32),
+    np.array([[[0.5, 0.25], [0, 1]], [[0, 0], [0.75, 0]]], np.float32),
+    np.array([[0.5, 1.0], [0, 0.75]], np.float32),
+    {"base-0": 0, "base-1": 1, "other-0": 0},
+    ("XC1", "XC2", "XC3"),
+    np.linspace(0, 1, 12, dtype=np.float32).reshape(2, 3, 2),
+    {"b/1": "x", "a/0": "y"},
 )
+LABELS = TWO.of("base-0")
 
 
 def test_scores_below_the_threshold_are_0_and_the_others_have_their_power() -> None:
@@ -39,20 +45,44 @@ def test_scores_below_the_threshold_are_0_and_the_others_have_their_power() -> N
     np.testing.assert_array_equal(sharpened(SCORES, 0.0, 1.0), SCORES)
 
 
-def test_confidence_is_the_highest_label_and_0_without_any() -> None:
-    np.testing.assert_allclose(confidence(sharpened(SCORES, 0.1, 1.0)), [0.5, 0, 1])
-    assert confidence(np.empty((0, 3), np.float32)).shape == (0,)
+def test_a_student_gets_the_clips_and_recordings_that_its_own_teachers_label() -> None:
+    assert TWO.mean_confidence == pytest.approx((0.5 + 1 + 0.75) / 3)
+    first, second = TWO.of("other-0"), TWO.of("base-1")
+    assert (first.soundscape, second.soundscape) == (("dawn", "dusk"), ("dusk",))
+    assert (second.sha256, second.middle_s.tolist()) == ((f"{0:064x}",), [5.0])
+    assert (second.scores.tolist(), second.confidence.tolist()) == ([[0.75, 0]], [0.75])
+    assert first.scores.tolist() == [[0.5, 0.25], [0, 1]]
+    np.testing.assert_array_equal(second.softened, TWO.softened[1])
+
+
+def test_members_and_folds_teach_whom_a_round_says() -> None:
+    """Two architectures teach each other, a large one teaches and is passed on, and all teach without such a word."""
+    models = RoundModels(Path("start"), ("base", "mate"), (0, 1))
+
+    def taught(**changes: Any) -> dict[str, tuple[Any, ...]]:
+        found = models.teachers_of(student_round("start").model_copy(update=changes))
+        return {name: (each.members, each.folds) for name, each in found.items()}
+
+    assert taught(taught_by={"base": ["mate"], "mate": ["base"]}) == {
+        "base-0": (("mate",), (0,)),
+        "base-1": (("mate",), (1,)),
+        "mate-0": (("base",), (0,)),
+        "mate-1": (("base",), (1,)),
+    }
+    assert taught(taught_by={"mate": []}, folds="all") == dict.fromkeys(
+        ("base-0", "base-1"), (("base", "mate"), (0, 1))
+    )
 
 
 def test_labels_are_read_as_they_were_written_and_their_bytes_repeat(tmp_path: Path) -> None:
-    for labels in (LABELS, replace(LABELS, stopped="no gain", teacher={"b/1": "x", "a/0": "y"})):
+    for labels in (TWO, replace(TWO, stopped="no gain", students={}, teacher={})):
         labels.write(tmp_path / "one")
         labels.write(tmp_path / "other")
         assert (tmp_path / "one/labels.npz").read_bytes() == (tmp_path / "other/labels.npz").read_bytes()
         read = read_pseudo_labels(tmp_path / "one")
-        for name in ("labels", "soundscape", "sha256", "stopped", "teacher"):
+        for name in ("labels", "soundscape", "sha256", "stopped", "teacher", "students", "recording"):
             assert getattr(read, name) == getattr(labels, name)
-        for name in ("middle_s", "scores", "confidence"):
+        for name in ("middle_s", "scores", "confidence", "softened"):
             assert np.array_equal(getattr(read, name), getattr(labels, name))
             assert getattr(read, name).dtype == getattr(labels, name).dtype
 
@@ -62,7 +92,7 @@ def test_labels_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
         TrainError, match=r"labels\.npz: is missing; run `dvc repro -f optional/dvc\.yaml:pseudo@first`"
     ):
         read_pseudo_labels(tmp_path / "first")
-    LABELS.write(tmp_path / "first")
+    TWO.write(tmp_path / "first")
     path = tmp_path / "first/labels.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(TrainError, match=r"is damaged .* `dvc repro -f optional/dvc\.yaml:pseudo@first`"):
@@ -114,7 +144,8 @@ def test_a_round_trains_only_if_its_teacher_gained_more_than_the_margin(
 
 
 def student_round(teacher: str) -> StudentRound:
-    return StudentRound(teacher=teacher, threshold=0.1, power=1.0, probability=0.4, share=0.6, override={})
+    facts = {"teacher": teacher, "threshold": 0.1, "power": 1.0, "probability": 0.4, "share": 0.6, "override": {}}
+    return StudentRound.model_validate(facts)
 
 
 def metrics_of(sounds: float, recordings: float) -> dict[str, dict[str, float]]:

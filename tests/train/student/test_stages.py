@@ -5,105 +5,30 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from birdcache.arrays import Floats32
 from birdcache.errors import BirdcacheError, TrainError
 from birdcache.params import load as params
 from birdcache.predict.postprocess import Cutting
 from cache import tables
-from tests.fixtures import tiny
 from tests.fixtures.stages import run_stage
 from tests.fixtures.windows import write_windows
 from tests.test_house import stage_definition
+from tests.train.student.conftest import ROUND, ROUNDS, Rounds, change
 from train.model.classifier import choose_device
 from train.model.weights import read_model, read_sidecar
 from train.score.inference import Scorer, clips_at
 from train.score.metrics import window_metrics
 from train.score.soundscapes import ScoringTask, SoundscapeStores
-from train.student.pseudo_labels import read_pseudo_labels
+from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
 from train.student.rounds import check_measurable, models_of, open_evaluator
-
-BEFORE = {
-    "recordings": ("pipeline.recordings", []),
-    "spectrograms": ("pipeline.spectrograms", ["mel"]),
-    "folds": ("pipeline.folds", []),
-    "member": ("train.members", ["base"]),
-    "train@base-0": ("train.fit", ["base-0"]),
-    "train@base-1": ("train.fit", ["base-1"]),
-}
-ROUND = {"teacher": "start", "threshold": 0.05, "power": 1.0, "probability": 0.5, "share": 0.5, "override": {}}
-ROUNDS: dict[str, Any] = {
-    "first": ROUND | {"override": {"epochs": 2, "optimiser": {"warmup_epochs": 0.0}}},
-    "second": ROUND | {"teacher": "first"},
-}
-
-
-def tiny_params() -> dict[str, Any]:
-    raw = tiny.tiny_params("chorus")
-    raw["views"] = {"mel": raw["views"]["mel"]}
-    raw["members"] = {"base": raw["members"]["base"]}
-    raw["student"] |= {"hop_s": 0.5, "rounds": ROUNDS, "least_gain": None}
-    return raw
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project whose models lie in models/ and at the start of the noisy student."""
-    root = tmp_path_factory.mktemp("student")
-    tiny.write_data(root / "chorus")
-    rng = np.random.default_rng(5)
-    dusk = [tiny.song(tiny.SPECIES["midton"], 6, rng), tiny.song(tiny.SPECIES["higton"], 6, rng)]
-    tiny.write_audio(root / "chorus/test_soundscapes/dusk.ogg", np.concatenate(dusk))
-    tiny.write_params(root / "params.yaml", tiny_params())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        for module, arguments in BEFORE.values():
-            run_stage(module, *arguments)
-        for fold in (0, 1):
-            run_stage("train.student.start", f"base-{fold}")
-        yield root
-
-
-@pytest.fixture
-def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it that a test may change."""
-    root = tmp_path / "copy"
-    shutil.copytree(finished, root, ignore=shutil.ignore_patterns("chorus"))
-    monkeypatch.chdir(root)
-    return root
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """A project after both rounds, and which keys each stage read."""
-
-    root: Path
-    reads: dict[str, set[str]]
-
-
-@pytest.fixture(scope="module")
-def rounds(finished: Path) -> Rounds:
-    reads = {}
-    for name in ROUNDS:
-        reads[f"pseudo@{name}"] = run_stage("train.student.pseudo", name)
-        for fold in (0, 1):
-            reads[f"student@{name}-base-{fold}"] = run_stage("train.student.fit", f"{name}-base-{fold}")
-    reads["student_report"] = run_stage("train.student.report")
-    return Rounds(finished, reads)
-
-
-def change(root: Path, **keys: Any) -> None:
-    raw = tiny_params()
-    raw["student"] |= keys
-    tiny.write_params(root / "params.yaml", raw)
 
 
 def test_labels_are_of_the_soundscape_without_truth_at_the_hop(rounds: Rounds) -> None:
@@ -111,25 +36,27 @@ def test_labels_are_of_the_soundscape_without_truth_at_the_hop(rounds: Rounds) -
     assert set(labels.soundscape) == {"dusk"}
     assert labels.labels == ("higton", "lowton", "midton")
     assert set((labels.middle_s * 2 - 1).tolist()) <= set(range(23)), "0.5 s, 1 s ... 11.5 s"
-    assert (labels.confidence == labels.scores.max(axis=1)).all()
+    assert (labels.confidence == labels.scores.max(axis=2)).all()
+    assert labels.students == {"base-0": 0, "base-1": 0}
     assert set(labels.scores[labels.scores < 0.05].tolist()) <= {0.0}
 
 
 def test_labels_are_the_mean_of_the_teachers_folds(rounds: Rounds) -> None:
     labels = read_pseudo_labels(rounds.root / "data/student/first")
-    expected = []
-    for fold in (0, 1):
-        folder = Path(f"models/base/{fold}")
-        sidecar, device = read_sidecar(folder), choose_device("cpu")
-        opened = SoundscapeStores(params.load().machine, device)
-        view = params.load().spectrograms["mel"]
-        stores = opened.of(["mel"], view)
-        (row,) = stores.first.rows_of(list(labels.sha256[:1])).tolist()
-        model = read_model(folder, sidecar, "last", device)
-        clips = clips_at(labels.middle_s, row, int(stores.first.frames[row]), view, view.frames(1.0))
-        expected.append(Scorer(model, stores.frames, view, sidecar.member.recipe, device).scores(clips, 8))
-    mean = np.mean(expected, axis=0)
-    np.testing.assert_allclose(labels.scores, np.where(mean < 0.05, 0, mean), atol=1e-5)
+    mean = np.mean([scores_of(Path(f"models/base/{fold}"), labels) for fold in (0, 1)], axis=0)
+    np.testing.assert_allclose(labels.scores[0], np.where(mean < 0.05, 0, mean), atol=1e-5)
+
+
+def scores_of(folder: Path, labels: PseudoLabels) -> Floats32:
+    """What a model says of the labelled clips, all of one soundscape."""
+    sidecar, device = read_sidecar(folder), choose_device("cpu")
+    opened = SoundscapeStores(params.load().machine, device)
+    view = params.load().spectrograms["mel"]
+    stores = opened.of(["mel"], view)
+    (row,) = stores.first.rows_of(list(labels.sha256[:1])).tolist()
+    model = read_model(folder, sidecar, "last", device)
+    clips = clips_at(labels.middle_s, row, int(stores.first.frames[row]), view, view.frames(1.0))
+    return Scorer(model, stores.frames, view, sidecar.member.recipe, device).scores(clips, 8)
 
 
 def test_each_round_learns_from_the_one_before(rounds: Rounds) -> None:
