@@ -1,7 +1,7 @@
 """The audio files that stage `spectrograms` will read, as far as known before stage `recordings` runs."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,15 +15,17 @@ from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath, place, reaching, remote
 from cache import tables
 from cache.csv_files import CsvTable
+from cache.report_tables import REFUSED
 from cache.tables import Col
 from pipeline.builder.plan import Source
 from pipeline.dataset.metadata import Metadata
 from pipeline.dataset.scan import scan_file
-from pipeline.dataset.sources import roots
+from pipeline.dataset.sources import SAME_SOUND, roots
 from pipeline.recordings import SUMMARY
 from pipeline.spectrograms import read_sources
 
 SAMPLE_FILES = 64  # headers from which the hours of all files are estimated
+CHANGEABLE = {"too-short", "too-long", "no-end", "unreadable"}  # by params.yaml and rights, without another file
 SCANNED_BYTES = 2 * 10**9  # up to this size, new files are hashed; above, estimated
 
 
@@ -103,18 +105,23 @@ def _expected(
     paths: Mapping[str, str], table: CsvTable, name_column: str, data: DataParams, files: Mapping[str, FileStat]
 ) -> StoreAudio:
     """Divide the files {name: path} of a data set into known and new ones by the table of the last run."""
-    known = _read_known(table, name_column)
-    written_s = table.path.stat().st_mtime if known else 0.0
+    known, since = _read_known(table, name_column), table.path.exists()
+    written_s = table.path.stat().st_mtime if since else 0.0
     barred = _without_end(name_column) if known and data.no_end == "refuse" else frozenset()
     there = {name: path for name, path in paths.items() if path in files}  # stage `recordings` leaves out the others
-    new = {name: path for name, path in there.items() if name not in known or files[path].written_s > written_s}
+    gone = tuple(name for name in known if name not in there)
+    left_out = _left_out(gone) if since else frozenset()
+    seen = {name for name, path in there.items() if files[path].written_s <= written_s}
+    new = {name: path for name, path in there.items() if name not in seen or not (name in known or path in left_out)}
     read_as = _read_as()
     sources = [
         Source(known[name][0], path, known[name][1], read_as=read_as.get(known[name][0], ""))
         for name, path in there.items()
-        if name not in new and name not in barred and data.shortest_s <= known[name][1] <= data.longest_s
+        if name in known
+        and name not in new
+        and name not in barred
+        and data.shortest_s <= known[name][1] <= data.longest_s
     ]
-    gone, since = tuple(name for name in known if name not in there), table.path.exists()
     if len(new) > SAMPLE_FILES or sum(files[path].bytes for path in new.values()) > SCANNED_BYTES:
         unknown = _estimate({path: files[path].bytes for path in new.values()}, data)
         return StoreAudio(_distinct(sources), unknown, tuple(new) if since else (), gone)
@@ -133,6 +140,15 @@ def _read_known(table: CsvTable, name_column: str) -> dict[str, tuple[str, float
         return {}
     rows = table.read(name_column, Col.SHA256, Col.DURATION_S)
     return dict(zip(rows[name_column], zip(rows[Col.SHA256], rows[Col.DURATION_S], strict=True), strict=True))
+
+
+def _left_out(gone: Collection[str]) -> frozenset[str]:
+    """Files that the last run left out and the next one will: not for limits and rights, or the sound of one `gone`."""
+    if not REFUSED.path.exists():
+        return frozenset()
+    rows = REFUSED.read(Col.FILE, Col.CODE, Col.DETAIL)
+    is_open = rows[Col.CODE].isin(CHANGEABLE) | rows[Col.DETAIL].isin([f"{SAME_SOUND} {name}" for name in gone])
+    return frozenset(rows.loc[~is_open, Col.FILE])
 
 
 def _read_as() -> dict[str, str]:

@@ -23,6 +23,8 @@ from pipeline.dataset.birdclef import UNLISTED, TableParams, audio_folder, read_
 from pipeline.dataset.folders import Listed, list_named, listed_files, read_folders, without_systems_own
 from pipeline.dataset.matches import TAUGHT, unlisted_warnings
 
+SAME_SOUND = "holds the sound of"  # another recording, in the reason why one is not used
+
 
 def root_folder(text: str, key: str) -> AnyPath:
     """The place of a root that `key` of params.yaml names; errors as in `pipeline.dataset.metadata.read_metadata`."""
@@ -107,7 +109,7 @@ def used_once(recordings: pd.DataFrame, sources: Sequence[str], warnings: list[s
         also = f"{len(again)} recording(s) are in data.root or an earlier source too, and used once"
         warnings.append(f"data.sources.{name}: {also}, first {again[Col.RECORDING].iloc[0]}; see {REFUSED.path}")
     hint = "nothing needs to be done: data.root comes first, then data.sources in their order"
-    why = {Col.CODE: "not-used", Col.DETAIL: "holds the sound of " + first[Col.RECORDING], Col.HINT: hint}
+    why = {Col.CODE: "not-used", Col.DETAIL: f"{SAME_SOUND} " + first[Col.RECORDING], Col.HINT: hint}
     return recordings.assign(**{name: recordings[name].where(~is_again, text) for name, text in why.items()})
 
 

@@ -31,6 +31,7 @@ from commands.plan.command import decoding_lines, stage_lines, time_text
 from commands.plan.decoding import Decoding, Rate, measured_rate
 from commands.plan.reasons import Reason, few, key_changes, lines, size_text
 from commands.plan.stages import StagePlan
+from pipeline import recordings
 from pipeline.dataset.metadata import read_metadata
 from pipeline.spectrograms import open_builder
 from pipeline.synthetic.ogg import with_serial
@@ -243,6 +244,29 @@ def test_rewritten_removed_and_broken_recordings_are_seen(project: Path, plan: P
     assert "1 recording gone: higton/XC5.ogg" in shown
     cost = costs(facts)["spectrograms@mel", "recordings"]
     assert (cost["to_decode"], cost["listed"]) == (1, 17)
+
+
+def test_what_the_last_run_left_out_is_not_new_each_time(project: Path, plan: Plan, change: Change) -> None:
+    twin = Path("more/a/twin.ogg")
+    twin.parent.mkdir(parents=True)
+    twin.write_bytes(with_serial(Path("chorus/train_audio/midton/XC1.ogg").read_bytes(), 77))
+    tiny.write_audio(Path("more/a/new.ogg"), tiny.song(300, 2, np.random.default_rng(5)))
+    Path("more/a/bad.ogg").write_bytes(b"no audio")
+    tiny.write_audio(Path("more/a/short.ogg"), tiny.song(300, 0.2, np.random.default_rng(6)))
+    change("data.sources", {"more": {"layout": "folders", "root": "more"}})
+    facts, shown = plan()
+    assert "2 recordings new or changed: more/a/new.ogg, more/a/twin.ogg" in shown, "bytes alone do not tell the twin"
+    change("data.max_refused_share", 0.5)
+    recordings.main()
+    facts, shown = plan()
+    assert "judging by names and times of files: no changes" in shown
+    assert decoded(facts)["spectrograms@mel", "recordings"] == 1, "new.ogg, which is in the table by now"
+    change("data.shortest_s", 0.1)
+    assert "1 recording new or changed: more/a/short.ogg" in plan()[1]
+    Path("chorus/train_audio/midton/XC1.ogg").unlink()
+    facts, shown = plan()
+    assert "2 recordings new or changed: more/a/short.ogg, more/a/twin.ogg" in shown, "its twin takes its place"
+    assert "1 recording gone: midton/XC1.ogg" in shown
 
 
 def test_recordings_that_a_changed_limit_leaves_out_are_not_counted(project: Path, plan: Plan, change: Change) -> None:
