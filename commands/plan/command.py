@@ -12,7 +12,7 @@ from birdcache.errors import CommandError, check_open_files
 from birdcache.params import load as parameters
 from commands.plan.reasons import counted, few, lines, size_text
 from commands.plan.stages import StagePlan, State, plan_stages
-from commands.project.hashable import check_hashable, data_folders
+from commands.project.hashable import check_data
 from commands.project.repository import git_trouble
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def run(_: argparse.Namespace) -> None:
     params = parameters.load()
     if trouble := git_trouble():
         raise CommandError(trouble)
-    check_hashable(*data_folders(params.data))
+    check_data(params.data)
     stages = plan_stages()
     if any(plan.stage == "check" and plan.state != "up to date" for plan in stages):
         from commands.project.check import check_params  # torch, and the networks, only if something is new

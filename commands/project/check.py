@@ -12,7 +12,7 @@ from birdcache.params import load as parameters
 from birdcache.params.embedding import FOLDER
 from birdcache.params.model import Params
 from birdcache.params.recipe import Member, merged
-from commands.project.hashable import check_hashable, data_folders
+from commands.project.hashable import check_data
 from commands.project.repository import git_trouble
 from pipeline.builder.encode import quantizer_of
 from pipeline.builder.teacher import FOLDER as TEACHERS
@@ -29,7 +29,7 @@ def main() -> None:
     if trouble := git_trouble():
         raise CommandError(trouble)
     params = parameters.load()
-    check_hashable(*data_folders(params.data), Path(FOLDER))
+    check_data(params.data, Path(FOLDER))
     check_params(params)
     for name, view in params.views.items():
         write_text(TEACHERS / f"{name}.txt", network_text(view))

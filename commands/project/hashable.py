@@ -11,7 +11,7 @@ from birdcache.audio.walk import Entry, walk
 from birdcache.csv_records import NOT_UTF8
 from birdcache.errors import CommandError
 from birdcache.params.sections import DataParams
-from birdcache.storage import place
+from birdcache.storage import place, reaching
 from birdcache.text import printable
 from pipeline.dataset.sources import roots
 
@@ -29,6 +29,14 @@ def check_hashable(*folders: Path) -> None:
         more = [f"  and {len(found) - TOLD} more"] if len(found) > TOLD else []
         title = f"{', '.join(map(str, folders))}: DVC cannot hash {len(found)} file(s)"
         raise CommandError("\n".join([title, *found[:TOLD], *more]))
+
+
+def check_data(data: DataParams, *more: Path) -> None:
+    """Refuse roots that cannot be reached, a StoreError, and files that DVC cannot hash; `more` are further folders."""
+    for where in map(place, roots(data).values()):
+        with reaching(where):
+            where.is_dir()
+    check_hashable(*data_folders(data), *more)
 
 
 def data_folders(data: DataParams) -> list[Path]:

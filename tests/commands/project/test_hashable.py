@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from birdcache import cli
 from birdcache.errors import CommandError
@@ -89,6 +91,23 @@ def test_plan_and_doctor_name_them_too(root: Path, capsys: pytest.CaptureFixture
             cli.main([command])
         told = capsys.readouterr()
         assert "birds/robin/pipe: is a pipe, not a file" in told.out + told.err
+
+
+def test_plan_names_a_root_that_does_not_answer_before_dvc_lists_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    cli.main(["init", "--folders", "birds"])
+    text = Path("params.yaml").read_text()
+    more = "sources: {xc: {layout: folders, root: memory://xc}}"
+    Path("params.yaml").write_text(re.sub(r"sources: \{\}", more, text))
+    monkeypatch.setattr(MemoryFileSystem, "isdir", refuse)
+    monkeypatch.setattr(MemoryFileSystem, "info", refuse)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["plan"])
+    assert "error: memory://xc: cannot be reached (PermissionError: Access Denied); " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", ["link", "loop", "ignore"])
