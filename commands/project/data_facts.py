@@ -1,5 +1,6 @@
-"""Facts about a data set that `birdcache init` finds without opening an audio file."""
+"""Facts about a data set that `birdcache init` finds without decoding an audio file."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ import pandas as pd
 
 from birdcache.annotations.label_names import LabelNames
 from birdcache.annotations.read import read_annotations
+from birdcache.audio.decoder import decoder
 from birdcache.audio.listing import left_out_lines, list_audio
 from birdcache.audio.paths import Bounds
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.suffixes import AUDIO_EXTENSIONS
 from birdcache.errors import CommandError
+from birdcache.storage import AnyPath
 from birdcache.user_tables import read_user_table
 from cache.report_tables import REFUSED
 from cache.tables import Col
@@ -43,7 +47,7 @@ class DataFacts:
     soundscapes: str | list[str] | None = None
     soundscape_truth: str | None = None
     soundscape_labels: str | None = None
-    window_sites: int = 0  # of soundscapes in soundscape_labels, as names and folders tell them
+    window_sites: int = 0  # of soundscapes in soundscape_labels, as names, folders and headers tell them
 
     @property
     def recordings(self) -> int:
@@ -86,8 +90,9 @@ def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> dict[str, Any]
     for name, key in ((name, key) for name, key in WINDOWS.items() if (root / name).exists()):
         windows = read_windows(bounds, name, soundscapes, key)
         found, only = {*windows[Col.SOUNDSCAPE]} & {*soundscapes}, sorted(heard_labels(windows) - taught)
-        inside = [Path(*soundscapes[each].parts[len(root.parts) + 1 :]).with_suffix("") for each in found]
-        places = read_places([each.as_posix() for each in inside], [""] * len(found), None, print)
+        files = [soundscapes[each] for each in sorted(found)]
+        inside = [Path(*file.parts[len(root.parts) + 1 :]).with_suffix("").as_posix() for file in files]
+        places = read_places(inside, list(map(_comment, files)), None, print)
         told = f", with {len(only)} label(s) that no recording has, such as {only[0]}" if only else ""
         left = "" if found else "; is left out, since none is there"
         print(f"{name}: {len(windows)} windows of {windows[Col.SOUNDSCAPE].nunique()} soundscapes{told}{left}")
@@ -95,7 +100,10 @@ def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> dict[str, Any]
         facts |= {"window_sites": len({*places[Col.SITE]} - {""})} if key == "soundscape_labels" else {}
         labelled |= found
     if folders:
-        print(f"{', '.join(folders)}: {len(soundscapes)} soundscapes, {len(labelled)} of them in a table of windows")
+        rest = len(soundscapes) - len(labelled)
+        others = f"; {rest} without can teach a noisy student (docs/student.md)" if rest else ""
+        told = f"{len(soundscapes)} soundscapes, {len(labelled)} of them in a table of windows"
+        print(f"{', '.join(folders)}: {told}{others}")
     return facts
 
 
@@ -124,6 +132,13 @@ def annotation_facts(root: Path) -> DataFacts:
         raise CommandError(f"{ANNOTATIONS}: holds no annotations; put tables there first (docs/annotations.md)")
     counts = table["label"].value_counts().to_dict()
     return DataFacts("annotations", root, tuple(counts.values()), BACKGROUND in counts, 0)
+
+
+def _comment(file: AnyPath) -> str:
+    """What a recorder wrote into the header; "" of a file that cannot be read, which stage `recordings` lists."""
+    with suppress(RejectedAudio):
+        return decoder().info(file).comment
+    return ""
 
 
 def _has_audio(folder: Path) -> bool:

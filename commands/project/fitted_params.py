@@ -119,8 +119,9 @@ def _fill_finetuning(recipes: Any, facts: DataFacts) -> None:
 
 
 def _fill_student(student: Any, facts: DataFacts) -> None:
-    """Train rounds as long as the members; measure their gain on soundscapes if these have a truth."""
-    student["gain_in"] = "soundscapes" if facts.soundscape_truth else "out_of_fold"
+    """Train rounds as long as the members; measure their gain on soundscapes that judge, else on windows of others."""
+    windows = "windows" if facts.window_sites > 1 else "out_of_fold"
+    student["gain_in"] = "soundscapes" if facts.soundscape_truth else windows
     for each in student["rounds"].values():
         each["override"] = {}
 

@@ -15,6 +15,7 @@ from birdcache.errors import PipelineError
 from birdcache.params import load as params
 from commands.project import step_cost
 from commands.project.data_facts import annotation_facts
+from tests.birdcache.audio.formats.test_wav import PCM, chunk, form, riff
 from tests.fixtures import tiny
 
 SHIPPED = tiny.ROOT / "params.yaml"
@@ -125,6 +126,48 @@ def test_all_folders_of_soundscapes_are_found(tmp_path: Path, capsys: pytest.Cap
     assert (data.soundscape_truth, data.soundscape_labels) == ("test_soundscapes_labels.csv", None)
     told = "test_soundscapes, unlabeled_soundscapes: 2 soundscapes, 1 of them in a table of windows"
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("serials", "share", "gain_in", "said"),
+    [
+        (("24F319055FDF2902", "24F3190361CCF5A3"), 0.1, "windows", "windows at 2 site(s) teach (one clip in 10)"),
+        (
+            ("24F319055FDF2902", "24F319055FDF2902"),
+            0.0,
+            "out_of_fold",
+            "windows at 1 site(s) examine, but do not teach",
+        ),
+        (("", ""), 0.0, "out_of_fold", "windows at 0 site(s) examine, but do not teach"),
+    ],
+)
+def test_recorders_of_cards_in_one_folder_are_sites_by_their_numbers_in_the_headers(
+    serials: tuple[str, str], share: float, gain_in: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.write_data(Path("chorus"))
+    for path in Path("chorus").glob("test_soundscapes*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    rows = ["filename,start,end,primary_label"]
+    for hour, serial in enumerate(serials):
+        name = f"20190904_0{hour}2000.WAV"
+        write_card(Path("chorus/train_soundscapes") / name, hour, serial)
+        rows += [f"{name},0,5,lowton"]
+    Path("chorus/train_soundscapes_labels.csv").write_text("\n".join(rows))
+    write_card(Path("chorus/train_soundscapes/20190905_052000.WAV"), 5, "24F319055FDF2902")
+    cli.main(["init", "--birdclef", "chorus"])
+    shown, loaded = capsys.readouterr().out, params.load()
+    assert f"train_soundscapes_labels.csv: {said}" in shown
+    assert "3 soundscapes, 2 of them in a table of windows; 1 without can teach a noisy student" in shown
+    assert {recipe.sampling.shares.soundscapes for recipe in loaded.train.values()} == {share}
+    assert loaded.student.gain_in == gain_in
+
+
+def write_card(path: Path, hour: int, serial: str) -> None:
+    """Two hundredths of a second as an AudioMoth writes them; without a serial no comment."""
+    said = f"Recorded at 0{hour}:20:00 04/09/2019 (UTC) by AudioMoth {serial} at gain setting 2.".encode()
+    header = chunk(b"LIST", b"INFO" + chunk(b"ICMT", said.ljust(384, b"\0"))) if serial else b""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(riff(form(), header, chunk(b"data", PCM)))
 
 
 def test_a_table_of_windows_whose_soundscapes_are_not_there_is_left_out(
