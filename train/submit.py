@@ -7,7 +7,7 @@ from birdcache.errors import run_stage
 from birdcache.files import write_rows
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from birdcache.params.sections import FittedOn
+from birdcache.params.sections import FittedOn, ThresholdWish
 from birdcache.predict.checked import check_scores
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from birdcache.predict.submission import SubmissionForm
@@ -44,7 +44,7 @@ def main() -> None:
     count = write_rows(SUBMISSION, form.columns, rows)
     if missing := form.missing(labels):
         print(f"warning: {missing}")
-    print_result(ensemble, held)
+    print_result(ensemble, held, thresholds, params.ensemble.threshold_for)
     print(f"{SUBMISSION}: {count} rows, {len(form.columns)} columns")
 
 
@@ -84,12 +84,15 @@ def read_form(table: CsvTable = tables.SUBMISSION_LABELS) -> SubmissionForm:
     return SubmissionForm(list(wanted[Col.LABEL]), "".join(wanted[Col.COLUMN].unique()))
 
 
-def print_result(ensemble: Ensemble, held: HeldOut) -> None:
-    """Print the weights of the blend."""
+def print_result(ensemble: Ensemble, held: HeldOut, thresholds: pd.DataFrame, wish: ThresholdWish) -> None:
+    """Print the weights of the blend, and what the thresholds give on what they were found on."""
     if remark := held.remark(ensemble.blend):
         print(remark)
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in ensemble.members.items())
     print(f"blend {ensemble.kind}: {weights}; calibration and thresholds are fitted on {ensemble.fitted_on}")
+    means = thresholds[["f1", "precision", "recall"]].mean()
+    told = ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+    print(f"{THRESHOLDS}, for {wish}: {told} (means of classes)")
 
 
 if __name__ == "__main__":

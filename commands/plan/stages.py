@@ -161,8 +161,10 @@ def _dependency_reasons(dep: Any, moving: Sequence[Any], code: Code) -> Iterator
         yield from _params_reasons(dep)
     elif dep.def_path in code:
         yield from _code_reasons(dep, code[dep.def_path])
-    elif Path(dep.def_path).parent == TEACHERS and dep.hash_info:
-        yield from _network_reasons(dep)
+    elif Path(dep.def_path).parent == TEACHERS and dep.hash_info:  # a network of a view, as stage `check` will find it
+        view = parameters.load().views.get(Path(dep.def_path).stem)
+        if view and dep.hash_info.value != _md5(network_text(view).encode()):
+            yield Reason("new input", getattr(view, "file", dep.def_path))
     elif not (_is_written_by(dep, moving) or (Path(dep.def_path) == CHECKED and dep.hash_info)):
         yield from _input_reasons(dep)
 
@@ -199,13 +201,6 @@ def _params_reasons(dep: Any) -> Iterator[Reason]:
             yield from key_changes(key, old[key], new[key])
         else:
             yield Reason("added key" if key in new else "removed key", key, old.get(key), new.get(key))
-
-
-def _network_reasons(dep: Any) -> Iterator[Reason]:
-    """Another network of a view, as stage `check` will find it."""
-    view = parameters.load().views.get(Path(dep.def_path).stem)
-    if view and dep.hash_info.value != _md5(network_text(view).encode()):
-        yield Reason("new input", getattr(view, "file", dep.def_path))
 
 
 def _is_written_by(dep: Any, stages: Sequence[Any]) -> bool:

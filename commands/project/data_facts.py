@@ -80,10 +80,10 @@ def birdclef_facts(root: Path) -> DataFacts:
 
 def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> dict[str, Any]:
     """The fields of DataFacts on soundscapes, and on tables of what is heard in them."""
-    folders = [name for name in SOUNDSCAPES if _has_audio(root / name)]
-    for name in SOUNDSCAPES:
-        if name not in folders and (root / name).is_dir():
-            print(f"{name}/: holds no audio, so is left out")
+    there = [name for name in SOUNDSCAPES if (root / name).is_dir()]
+    folders = [name for name in there if list_audio(root / name, Bounds(root / name, "anywhere")).used]
+    for name in [name for name in there if name not in folders]:
+        print(f"{name}/: holds no audio, so is left out")
     soundscapes, _ = list_soundscapes(bounds, folders)
     facts: dict[str, Any] = {"soundscapes": folders[0] if len(folders) == 1 else folders or None}
     labelled: set[str] = set()
@@ -100,10 +100,9 @@ def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> dict[str, Any]
         facts |= {"window_sites": len({*places[Col.SITE]} - {""})} if key == "soundscape_labels" else {}
         labelled |= found
     if folders:
+        told = f"{', '.join(folders)}: {len(soundscapes)} soundscapes, {len(labelled)} of them in a table of windows"
         rest = len(soundscapes) - len(labelled)
-        others = f"; {rest} without can teach a noisy student (docs/student.md)" if rest else ""
-        told = f"{len(soundscapes)} soundscapes, {len(labelled)} of them in a table of windows"
-        print(f"{', '.join(folders)}: {told}{others}")
+        print(told + f"; {rest} without can teach a noisy student (docs/student.md)" * (rest > 0))
     return facts
 
 
@@ -139,7 +138,3 @@ def _comment(file: AnyPath) -> str:
     with suppress(RejectedAudio):
         return decoder().info(file).comment
     return ""
-
-
-def _has_audio(folder: Path) -> bool:
-    return folder.is_dir() and bool(list_audio(folder, Bounds(folder, "anywhere")).used)

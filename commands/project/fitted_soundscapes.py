@@ -11,10 +11,8 @@ def fill_soundscapes(document: Any, facts: DataFacts) -> None:
     """Let windows teach if another site examines, and judge epochs if each of folds.count has a site; prints which."""
     sites, baseline = facts.window_sites, document["train"]["baseline"]
     judges = sites >= document["folds"]["count"]
-    told = (
-        "examine, but do not teach, since that takes two: give each site a folder of its own, or set "
-        "data.soundscape_names; of one site, keep days apart (folds.soundscapes); then set sampling.shares"
-    )
+    told = "examine, but do not teach, which takes two: give each site a folder, or set data.soundscape_names"
+    told += "; of one site, set folds.soundscapes: site_and_day; then sampling.shares (docs/soundscapes.md)"
     if sites > 1:
         baseline["sampling"]["shares"] |= {"recordings": 1 - SHARE, "soundscapes": SHARE}
         baseline["judge"] = "both" if judges else "recordings"

@@ -11,6 +11,7 @@ METRICS = Path("reports/metrics.json")
 RESULTS = {
     "reports/report.html": "everything on one page with pictures and sounds, for a browser",
     "reports/submission.csv": "a score per label for each window of each soundscape",
+    "reports/thresholds.csv": "threshold of each class, and its precision and recall there",
     "reports/evaluate/members.md": "gain of each member in the ensemble",
     "reports/evaluate/parameters.md": "parameters of the members, those that differ first",
     "reports/evaluate/postprocessing.md": "gain of each step of post-processing on the soundscapes",

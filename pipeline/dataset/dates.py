@@ -66,8 +66,9 @@ def _date(text: str, orders: Orders) -> str:
         return ""
     if found := next((found for form in _SURE if (found := form.fullmatch(text))), None):
         parts = found.groupdict()
-        month = _month(parts["name"]) if "name" in parts else int(parts["m"])
-        return _checked(int(parts["y"]), month, int(parts["d"]))
+        word = re.sub("^sept$", "sep", parts.get("name", "").lower())  # a month's name or an abbreviation; 13: another
+        named = next((number for number, month in enumerate(MONTHS, start=1) if month.startswith(word)), 13)
+        return _checked(int(parts["y"]), named if word else int(parts["m"]), int(parts["d"]))
     found = _EITHER.fullmatch(text)
     if found is None:
         return _NO_DATE
@@ -77,12 +78,6 @@ def _date(text: str, orders: Orders) -> str:
     if not order and one != two and min(one, two) > 0 and max(one, two) <= 12:
         return _AMBIGUOUS
     return _checked(int(found["y"]), one if order == "month" else two, two if order == "month" else one)
-
-
-def _month(name: str) -> int:
-    """The number of an English month by its name or an abbreviation, 13 for another word."""
-    word = "sep" if name.lower() == "sept" else name.lower()
-    return next((number for number, month in enumerate(MONTHS, start=1) if month.startswith(word)), 13)
 
 
 def _checked(year: int, month: int, day: int) -> str:

@@ -76,7 +76,10 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
     in training and in validation. `crossing_sounds` names recordings of the same sound in different folds.
     """
     validated = int((folds[Col.FOLD] != NEVER_VALIDATED).sum())
-    crossing, sounds = _crossing(folds), _crossing_sounds(folds)
+    crossing, shared = _crossing(folds), folds[folds[Col.SOUND].duplicated(keep=False)].groupby(Col.SOUND)
+    split = [group for _, group in shared if len({*group[Col.FOLD]}) > 1]  # only ready folds hold such
+    named = [dict(zip(group[Col.RECORDING], map(int, group[Col.FOLD]), strict=True)) for group in split]
+    sounds = sorted(named, key=lambda folds_of: next(iter(folds_of)))
     columns = {fold: "never" if fold == NEVER_VALIDATED else str(fold) for fold in _numbers(counts)}
     return {
         "summary": f"{validated} of {len(folds)} recordings validated in {len(columns) - 1} folds ({origin})",
@@ -103,15 +106,6 @@ def _warnings(
     if crossing:
         known = "validation knows their recordists; see `crossing` in reports/folds/summary.json"
         yield f"{len(crossing)} group(s) of recordings cross folds: {known}"
-    yield from _unmeasured(counts)
-    sizes = counts.drop(columns=NEVER_VALIDATED).sum()
-    if sizes.max() > UNEVEN_ABOVE * sizes.mean():
-        uneven = f"the folds are uneven, {sizes.min()} to {sizes.max()} recordings: some groups are large"
-        yield f"{uneven}, the largest {largest}; try fewer folds"
-
-
-def _unmeasured(counts: pd.DataFrame) -> Iterator[str]:
-    """What metrics say nothing about, or cannot get wrong."""
     folds = counts.drop(columns=NEVER_VALIDATED)
     for fold in folds if len(counts) > 1 else ():
         left = counts.index[counts.drop(columns=fold).sum(axis=1) > 0]
@@ -130,6 +124,10 @@ def _unmeasured(counts: pd.DataFrame) -> Iterator[str]:
         present = folds.index[folds[fold] > 0]
         if len(present) == 1 < len(counts):
             yield f"fold {fold} validates {present[0]} alone: its ROC-AUC is nan, and its accuracy only the share found"
+    sizes = folds.sum()
+    if sizes.max() > UNEVEN_ABOVE * sizes.mean():
+        uneven = f"the folds are uneven, {sizes.min()} to {sizes.max()} recordings: some groups are large"
+        yield f"{uneven}, the largest {largest}; try fewer folds"
 
 
 def _crossing(folds: pd.DataFrame) -> list[dict[str, Any]]:
@@ -144,14 +142,6 @@ def _crossing(folds: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for _, members in crossing.groupby(Col.GROUP)
     ]
-
-
-def _crossing_sounds(folds: pd.DataFrame) -> list[dict[str, int]]:
-    """Recordings of the same sound that lie in more than one fold, with their folds: only ready folds hold such."""
-    shared = folds[folds[Col.SOUND].duplicated(keep=False)].groupby(Col.SOUND)
-    crossing = [group for _, group in shared if len(set(group[Col.FOLD])) > 1]
-    named = [dict(zip(group[Col.RECORDING], map(int, group[Col.FOLD]), strict=True)) for group in crossing]
-    return sorted(named, key=lambda folds_of: next(iter(folds_of)))
 
 
 def soundscape_rows(split: pd.DataFrame, windows: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -10,20 +10,15 @@ import pandas as pd
 from birdcache.unknown import is_unknown, plain
 
 
-def name_key(name: str) -> str:
-    """What spellings of one name share: they differ in case, blanks, punctuation, accents, or as `Last, First`."""
-    last, comma, first = name.partition(",")
-    in_order = f"{first} {last}" if comma and "," not in first else name
-    return plain(in_order).replace(" ", "")
-
-
 def recordists(authors: pd.Series[str], warn: Callable[[str], None]) -> pd.Series[str]:
     """Names of recordists, each in its most frequent spelling, "" for words such as `Unknown`."""
     counts = Counter[str](authors.tolist())
     known: dict[str, list[str]] = defaultdict(list)
     for name in sorted(counts, key=lambda name: (-counts[name], name != " ".join(name.split()), "," in name, name)):
-        if not is_unknown(name):
-            known[name_key(name)].append(name)
+        if not is_unknown(name):  # spellings differ in case, blanks, punctuation, accents, or as `Last, First`
+            last, comma, first = name.partition(",")
+            in_order = f"{first} {last}" if comma and "," not in first else name
+            known[plain(in_order).replace(" ", "")].append(name)
     several = [names for names in known.values() if len(names) > 1]
     if several:
         warn(f"{len(several)} recordist(s) are spelt in several ways and count as one each, first {several[0]}")

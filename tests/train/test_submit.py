@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from birdcache.errors import TrainError
@@ -101,10 +102,14 @@ def test_calibration_and_thresholds_are_fitted_on_the_data_that_is_chosen_and_th
 def test_weights_are_said_and_when_they_could_not_be_learnt(capsys: pytest.CaptureFixture[str]) -> None:
     truth = np.ones((4, 2), bool)
     held = HeldOut(MEMBERS[:, :4], truth, truth, np.zeros(4, np.int64))
-    print_result(ensemble(), held)
+    none = float("nan")  # nothing is called an owl
+    thresholds = pd.DataFrame({"f1": [1.0, none], "precision": [0.9, none], "recall": [0.6, 0.2]})
+    print_result(ensemble(), held, thresholds, {"precision": 0.9})
     said = capsys.readouterr().out
     assert "only fold 0 is trained; members are averaged" in said
     assert "blend fitted: one 0.25, two 0.75; calibration and thresholds are fitted on recordings" in said
+    told = "for {'precision': 0.9}: f1 1.00, precision 0.90, recall 0.40 (means of classes)"
+    assert f"reports/thresholds.csv, {told}" in said
 
 
 def test_a_list_of_species_counts_by_the_day_of_each_soundscape() -> None:
