@@ -35,6 +35,13 @@ def instructions(target: str) -> list[tuple[str, str]]:
     return [*found[: starts[0]], *found[start:end]]
 
 
+def ignored() -> str:
+    """The files that docker would not see, as options of tar."""
+    lines = FILE.with_name("Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    names = [line.removeprefix("**/") if line.startswith("**/") else f"./{line}" for line in lines]
+    return " ".join(shlex.quote(f"--exclude={name}") for name in names)
+
+
 def sources(rest: str) -> list[str]:
     """The files that COPY takes from the checkout."""
     return [word for word in shlex.split(rest) if not word.startswith("--")][:-1]
@@ -42,10 +49,8 @@ def sources(rest: str) -> list[str]:
 
 def script(target: str, copied: str = "/tmp/context") -> str:
     """The stage as a script of bash, for root in the chroot."""
-    lines, user = (
-        [f"rm -rf {copied} && cp -a {ROOT} {copied}", "unset PYTHONPATH VIRTUAL_ENV; chmod a+rx /root"],
-        "root",
-    )
+    context = f"rm -rf {copied}; mkdir {copied}; tar -C {ROOT} {ignored()} -cf - . | tar -C {copied} -xf -"
+    lines, user = [context, "unset PYTHONPATH VIRTUAL_ENV; chmod a+rx /root"], "root"
     for word, rest in instructions(target):
         if word in ("ARG", "ENV"):
             name, _, value = rest.partition("=")

@@ -121,6 +121,24 @@ def test_the_dockerfile_copies_what_exists_and_ends_as_another_user(target: str)
     assert not re.search(r"://|\b\w+\.(?:org|io|dev)\b", DOCKERFILE.read_text())
 
 
+def test_the_image_has_nothing_that_git_ignores_but_what_is_listed() -> None:
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if not line.startswith("!")}
+    listed = set(DOCKERFILE.with_name("Dockerfile.dockerignore").read_text().splitlines())
+    small = {
+        "*.egg-info",
+        "__pycache__",
+        ".mypy_cache",
+        ".pytest_cache",
+        ".ruff_cache",
+        "params.yaml.bak",
+        "uv.lock",
+        "tmp",
+    }
+    assert ignored - listed <= small | {"dvc_plots", "teachers/*"}
+    assert {".venv", "data"} <= listed
+    assert "--exclude=./.venv" in image.ignored()
+
+
 def test_the_packages_of_a_change_of_code_are_not_installed_again() -> None:
     for target in ("predict", "project"):
         words = [f"{word} {rest}" for word, rest in image.instructions(target)]
