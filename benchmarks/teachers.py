@@ -4,7 +4,7 @@ A member that has a teacher is trained with and without it, by each seed, on all
 of fold: accuracy, macro ROC-AUC and cmAP, mean over the seeds and standard deviation.
 
 Where the teacher knows the folds' labels, it needs a view for each fold, whose network has not seen the fold:
-`--views esc10-{}` names views.esc10-0 and so on.
+`--views esc10_{}` names views.esc10_0 and so on.
 
 Time is that of one CPU core for a clip: of the network alone, images to scores, and of the teacher's for the windows
 that cover a clip. The front end, which decodes and computes spectrograms, is in neither.
