@@ -26,6 +26,8 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
     rows = tuple(torch.zeros(2, each.samples) for each in graph.inputs)
     free = tuple({0: torch.export.Dim(BATCH)} for _ in rows)
     names = [each.name for each in graph.inputs]
+    with torch.no_grad():
+        graph(*rows)  # what is kept from the first call, such as PCEN's response, must not be the exporter's
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter warns about its own internals

@@ -7,7 +7,7 @@ tests.
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -160,7 +160,7 @@ def pcen_(clips_db: Tensor, params: PcenParams, frames_per_s: float) -> Tensor:
     return clips_db
 
 
-@lru_cache(maxsize=4)
+@cache
 def _block_response(coefficient: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Shares of a block's frames in each of its smoothed frames (N, N), and of the frame before the block (N, 1)."""
     frame_N = np.arange(BLOCK_FRAMES)

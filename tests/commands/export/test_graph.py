@@ -14,6 +14,7 @@ from birdcache.params.views import AnyView, multi_view
 from commands.export.graph import EnsembleGraph, WeightedModel
 from commands.export.onnx_file import export_graph
 from tests.commands.export.models import PCEN, Floats, mel, of_pipeline, pcen, rows_of, song, tuned, weighted_model
+from train.augment.normalise import _block_response
 
 MIDDLES_S = np.array([0.0, 0.4, 1.3, 2.0, 3.9, 4.0])
 WHOLE, SHORT = 4 * 16000 + 77, 11111
@@ -127,6 +128,18 @@ def test_members_of_another_grid_have_a_waveform_of_their_own() -> None:
     ]
     assert [each.name for each in EnsembleGraph(models).inputs] == ["waveform", "waveform_2", "waveform_3"]
     check(models)
+
+
+@pytest.mark.slow
+def test_what_scores_after_an_export_scores_as_before(tmp_path: Path) -> None:
+    """Torch exports with tensors without values; what is kept from one call to the next must not be such."""
+    channels: dict[str, Any] = {"channels": ["level", "pcen"], "pcen": PCEN.model_dump() | {"time_constant_s": 0.37}}
+    model = weighted_model(mel(), clip_s=2.0, **channels)
+    for number in range(2):  # the first call of all is the exporter's
+        export_graph(EnsembleGraph([model]), tmp_path / f"{number}.onnx")
+    found = of_pipeline(model, song(WHOLE), MIDDLES_S)
+    _block_response.cache_clear()
+    np.testing.assert_array_equal(found, of_pipeline(model, song(WHOLE), MIDDLES_S))
 
 
 @pytest.mark.slow
