@@ -60,7 +60,7 @@ def read_held_out(row_ids: Sequence[str], labels: Sequence[str], window_s: float
     table = tables.WINDOWS.read()
     table = table[table[Col.SOUNDSCAPE].isin(held_out(folds))]
     is_alike = (table[Col.END_S] - table[Col.START_S] - window_s).abs() < 1e-3
-    ends = table[Col.END_S].map(seconds_text).where(is_alike, "another length")
+    ends = table[Col.END_S].map(seconds_text).astype(str).where(is_alike, "another length")
     return _matched(dict(zip(table[Col.SOUNDSCAPE] + "_" + ends, table[Col.LABELS], strict=True)), row_ids, labels)
 
 
