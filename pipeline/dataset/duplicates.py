@@ -55,7 +55,8 @@ def same_sounds(files: pd.DataFrame, machine: MachineParams) -> pd.Series[str]:
     The file's own SHA-256 for most, also for one that does not decode: it is refused when it is stored.
     """
     contents = files.drop_duplicates(Col.SHA256).set_index(Col.SHA256)
-    key = contents[Col.SAMPLE_RATE_HZ].astype(str) + " " + contents[Col.DURATION_S].astype(float).map(float.hex).astype(str)
+    duration = contents[Col.DURATION_S].astype(float).map(float.hex).astype(str)
+    key = contents[Col.SAMPLE_RATE_HZ].astype(str) + " " + duration
     for samples in (*OPENINGS, None):
         suspects = contents[key.duplicated(keep=False)]
         sounds = _sounds(suspects, samples, machine)
