@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 from joblib import Parallel, delayed
 
 from benchmarks.timing import ROOT, parser_of, report
@@ -122,7 +121,10 @@ class Watch:
     """Seconds and largest memory of what a process and its children do, stage by stage."""
 
     def __init__(self, pid: int) -> None:
-        self.process, self.stages = psutil.Process(pid), [("before the first stage", time.perf_counter())]
+        import psutil  # which training needs not
+
+        self.process, self.ended = psutil.Process(pid), psutil.NoSuchProcess
+        self.stages = [("before the first stage", time.perf_counter())]
         self.bytes: dict[str, int] = {}
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._look)
@@ -157,7 +159,7 @@ class Watch:
         try:
             for each in [self.process, *self.process.children(recursive=True)]:
                 held += each.memory_info().rss
-        except psutil.NoSuchProcess:  # it ended while it was looked at
+        except self.ended:  # while it was looked at
             pass
         return held
 

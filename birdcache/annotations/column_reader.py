@@ -132,15 +132,15 @@ def _times(table: UserTable, kind: Columns) -> tuple[pd.DataFrame, dict[str, lis
     problems = {**table.problems, MIXED_RULE: list(wrong.index[wrong])}
     if kind is not KALEIDOSCOPE and OFFSET not in names:
         return cells, problems
-    begin, end = cells[kind.begin].map(seconds), cells[kind.end].map(seconds)
+    begin, end = (cells[name].map(seconds).astype(float) for name in (kind.begin, kind.end))
     if kind is KALEIDOSCOPE:
         return cells.assign(**{kind.end: (begin + end).round(DIGITS).map(repr)}), problems
-    offset = cells[OFFSET].map(seconds)
+    offset = cells[OFFSET].map(seconds).astype(float)
     known = begin.notna() & end.notna() & offset.notna()
     several = any(len(set(cells[name])) > 1 for name in (FILE, PATH) if name in cells.columns)
     unknown = offset.isna() & (several or bool((offset != begin)[known].any()))
     problems[OFFSET_RULE] = list(cells.index[unknown])
     moved = known & (offset != begin)  # adding to others could change their last digit
-    end_s = (offset + (end - begin)).round(DIGITS)
-    times = {BEGIN: cells[BEGIN].where(~moved, cells[OFFSET]), END: cells[END].where(~moved, end_s.map(repr))}
+    end = (offset + (end - begin)).round(DIGITS).map(repr).astype(str)
+    times = {BEGIN: cells[BEGIN].where(~moved, cells[OFFSET]), END: cells[END].where(~moved, end)}
     return cells.assign(**times)[~unknown], problems

@@ -104,7 +104,7 @@ def _read(
     table = _READERS[path.suffix.lower()](path, bounds)
     called, unlabelled = table.called, _unlabelled(table.cells)
     cells = table.cells[~unlabelled]
-    start, end = cells["start_s"].map(seconds), cells["end_s"].map(seconds)
+    start, end = (cells[name].map(seconds).astype(float) for name in ("start_s", "end_s"))
     label, problems = _labels(cells, called["label"], label_of)
     unnamed = cells["file"].map(lambda names: not names.texts).astype(bool)
     table.refuse(

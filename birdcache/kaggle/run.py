@@ -20,6 +20,7 @@ from birdcache.audio.suffixes import is_recording
 from birdcache.bundle.read import open_bundle
 from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import report_problems
+from birdcache.files import write_durably
 from birdcache.predict.command import submission_form
 from birdcache.predict.outputs import SUBMISSION, Scored, Wanted, write_submission
 from birdcache.predict.postprocess import windows_in
@@ -44,7 +45,7 @@ def run(bundle: Path, data: Path, minutes: float, processes: int, out: Path = Pa
     form = submission_form(data / SAMPLE, predictor.facts, hidden)
     if not hidden:
         score_within(bundle, recordings_in(data, "*_soundscapes")[: TRIED * processes], processes, end_s, USUAL_FILES)
-        (out / SUBMISSION).write_bytes((data / SAMPLE).read_bytes())
+        write_durably(out / SUBMISSION, (data / SAMPLE).read_bytes())
         print(f"{data / HIDDEN}: holds no recording yet; {SUBMISSION} is a copy of {SAMPLE}")
         return
     found = score_within(bundle, hidden, processes, end_s, len(hidden))

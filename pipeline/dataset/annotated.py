@@ -58,7 +58,7 @@ def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame, warn: Cal
     A PipelineError if some begin after the end of their recording, or end further behind it than a model's window
     reaches: all of them, by table and row.
     """
-    duration_s = annotations[Col.RECORDING].map(usable.set_index(Col.RECORDING)[Col.DURATION_S])
+    duration_s = annotations[Col.RECORDING].map(usable.set_index(Col.RECORDING)[Col.DURATION_S]).astype(float)
     beyond_s = annotations[Col.END_S] - duration_s
     late = annotations[(beyond_s > LONGEST_WINDOW_S) | (annotations[Col.START_S] >= duration_s)]
     if len(late):

@@ -34,7 +34,7 @@ def test_environments_are_made_in_one_place() -> None:
     assert len(TEMPLATES) > 8
     made = re.compile(r"\bEnvironment\(|\brender_template|\bTemplate\(|import (jinja2|Template)|render_string")
     makers = [path.relative_to(ROOT).as_posix() for path in FILES if made.search(path.read_text())]
-    assert makers == ["commands/report/build.py"]
+    assert makers == ["commands/export/kaggle.py", "commands/report/build.py"], "the first one's are no HTML"
     marked = [path.relative_to(ROOT).as_posix() for path in FILES if "Markup(" in path.read_text()]
     assert marked == ["commands/report/build.py", "commands/report/charts.py"], "own scripts, styles and charts alone"
 

@@ -41,7 +41,7 @@ def read_windows(store: Store, labels: tuple[str, ...], clip_frames: int, rows: 
     taught = Examples(labels, names, row + rows, none, begin + low, frames, none, heard, np.zeros(len(table)), events)
     middle = np.rint((first + end - clip_frames) / 2).astype(np.int64)
     start = np.clip(middle, 0, np.maximum(shown - clip_frames, 0))
-    times = [table[name].map(seconds_text) for name in (Col.START_S, Col.END_S)]
+    times = [table[name].map(seconds_text).astype(str) for name in (Col.START_S, Col.END_S)]
     names = tuple(table[Col.SOUNDSCAPE] + " " + times[0] + " " + times[1])
     judged = replace(taught, names=names, rows=row, first=start, frames=np.minimum(shown, clip_frames), events=None)
     return taught, judged, table[Col.FOLD].to_numpy(np.int64)
