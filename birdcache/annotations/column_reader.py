@@ -141,6 +141,6 @@ def _times(table: UserTable, kind: Columns) -> tuple[pd.DataFrame, dict[str, lis
     unknown = offset.isna() & (several or bool((offset != begin)[known].any()))
     problems[OFFSET_RULE] = list(cells.index[unknown])
     moved = known & (offset != begin)  # adding to others could change their last digit
-    end = (offset + (end - begin)).round(DIGITS).map(repr).astype(str)
-    times = {BEGIN: cells[BEGIN].where(~moved, cells[OFFSET]), END: cells[END].where(~moved, end)}
+    moved_end = (offset + (end - begin)).round(DIGITS).map(repr).astype(str)
+    times = {BEGIN: cells[BEGIN].where(~moved, cells[OFFSET]), END: cells[END].where(~moved, moved_end)}
     return cells.assign(**times)[~unknown], problems
