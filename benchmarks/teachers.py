@@ -29,10 +29,12 @@ from birdcache.params.embedding import EmbeddingView, StoredEmbedding
 from birdcache.params.model import Params
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.teacher import TeacherParams
+from cache.store import open_named
 from pipeline.builder.teacher import network_file, stored_view
 from train.augment.normalise import channel_count
 from train.data.member import ResolvedMember, read_member
 from train.model.classifier import build_model
+from train.paths import store_path
 from train.score.markdown import markdown
 from train.score.metrics import recording_metrics
 
@@ -53,7 +55,7 @@ def main() -> None:
     params, rows, taught = parameters.load(), [], read_member(arguments.member)
     if taught.member.teacher is None:
         raise TrainError(f"members.{arguments.member} has no teacher to compare with; give it one")
-    teacher = taught.member.teacher.model_copy(update=arguments.teacher)
+    teacher = TeacherParams(**taught.member.teacher.model_dump() | arguments.teacher)
     teachers = {"without": None, "with": teacher}
     for seed in arguments.seeds:
         recipe = resolve_recipe(taught.recipe, {**arguments.override, "seed": seed})
@@ -71,7 +73,9 @@ def main() -> None:
 
 def with_teacher(member: ResolvedMember, recipe: Recipe, teacher: TeacherParams | None) -> ResolvedMember:
     """A member with another recipe and another teacher, or none."""
-    return member.model_copy(update={"recipe": recipe, "member": member.member.model_copy(update={"teacher": teacher})})
+    digest = open_named(store_path(teacher.view)).digest if teacher else ""
+    changed = member.member.model_copy(update={"teacher": teacher})
+    return member.model_copy(update={"recipe": recipe, "member": changed, "teacher_digest": digest})
 
 
 def measured(member: ResolvedMember, params: Params, views: str | None) -> dict[str, float]:
