@@ -110,14 +110,11 @@ def teacher_time_ms(name: str, member: ResolvedMember, params: Params) -> float:
     stored = stored_view(name, view)
     assert isinstance(view, EmbeddingView)
     assert isinstance(stored, StoredEmbedding)
-    import onnxruntime  # which training needs not
+    from pipeline.builder.embedding import open_network  # which needs ONNX Runtime, and training not
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(network_file(view), options, ["CPUExecutionProvider"])
-    windows = max(1, round(member.recipe.clip_s / stored.hop_s))
-    waveforms = {session.get_inputs()[0].name: np.zeros((windows, stored.samples), np.float32)}
-    return fastest_ms(lambda: session.run(None, waveforms))
+    network = open_network(network_file(view), stored.file_sha256, stored, "cpu")
+    rows = np.zeros((max(1, round(member.recipe.clip_s / stored.hop_s)), stored.samples), np.float32)
+    return fastest_ms(lambda: network.run(rows))
 
 
 def fastest_ms(work: Callable[[], object], times: int = 20) -> float:
