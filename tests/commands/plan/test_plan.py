@@ -460,7 +460,7 @@ def test_store_that_does_not_fit_is_warned_of(project: Path, plan: Plan, change:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_minutes_are_hours_by_rate_shared_by_workers(
+def test_minutes_are_hours_by_rate_and_a_time_for_each_file_shared_by_workers(
     project: Path, plan: Plan, change: Change, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     change("views.mel.hop", 200)
@@ -468,9 +468,11 @@ def test_minutes_are_hours_by_rate_shared_by_workers(
     monkeypatch.setattr(decoding, "measured_rate", lambda stage, *_: Rate(stage, 100.0, 3, 10.0))
     facts, _ = plan()
     recordings = costs(facts)["spectrograms@mel", "recordings"]
-    assert recordings["minutes"] == pytest.approx(recordings["hours"] * 60 / 100 / workers)
+    by_file = 0.0018 / 60 / workers
+    wanted = recordings["hours"] * 60 / 100 / workers + by_file * recordings["to_decode"]
+    assert recordings["minutes"] == pytest.approx(wanted)
     soundscape = costs(facts)["spectrograms@mel", "soundscapes"]
-    assert soundscape["minutes"] == pytest.approx(soundscape["hours"] * 60 / 100), "one part, one worker"
+    assert soundscape["minutes"] == pytest.approx(soundscape["hours"] * 60 / 100 + by_file), "one part, one worker"
 
 
 def test_rate_is_measured_on_the_beginnings_of_a_few_recordings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
