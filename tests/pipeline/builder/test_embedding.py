@@ -174,11 +174,8 @@ def test_a_fixed_batch_and_an_axis_of_one_channel_give_the_same(
         np.testing.assert_allclose(rows_of(fixed, source), rows_of(free, source), rtol=2**-10, atol=1e-4)
 
 
-def test_an_unfinished_build_goes_on_and_a_new_recording_decodes_no_other(
-    sources: list[Source], make: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(graph())
-    make(sources[:3], view_of())
+def watched_jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The jobs that builders do from now on, in a list that grows."""
     jobs: list[Any] = []
     run = build.Builder._run
 
@@ -187,6 +184,15 @@ def test_an_unfinished_build_goes_on_and_a_new_recording_decodes_no_other(
         return run(self, found, what)
 
     monkeypatch.setattr(build.Builder, "_run", watched)
+    return jobs
+
+
+def test_an_unfinished_build_goes_on_and_a_new_recording_decodes_no_other(
+    sources: list[Source], make: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(graph())
+    make(sources[:3], view_of())
+    jobs = watched_jobs(monkeypatch)
     store, _ = make(sources, view_of())
     assert [source for job in jobs for source in job.new] == sources[3:]
     whole, _ = make(sources, view_of(), pool="whole")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +13,11 @@ from birdcache.audio.read import content_sha256
 from birdcache.params import load as parameters
 from cache.store import Store
 from cache.store_writer import commit_store
-from pipeline.builder import build
 from pipeline.builder.build import Builder
 from pipeline.builder.plan import Source
 from pipeline.builder.teacher import stored_view
 from tests.fixtures.tiny import ROOT, song, write_audio
-from tests.pipeline.builder.test_embedding import graph, view_of, write
+from tests.pipeline.builder.test_embedding import graph, view_of, watched_jobs, write
 
 SECONDS = 3.0
 KILLED = """
@@ -64,14 +62,7 @@ def test_a_build_that_is_killed_outright_goes_on_and_gives_the_bytes_of_an_undis
         while not list(Path("pool").glob("*/[0-9a-f]*/rows.json")):
             assert process.poll() is None
         process.kill()
-    jobs: list[Any] = []
-    run = build.Builder._run
-
-    def watched(self: Builder, found: list[Any], what: str) -> Any:
-        jobs.extend(found)
-        return run(self, found, what)
-
-    monkeypatch.setattr(build.Builder, "_run", watched)
+    jobs = watched_jobs(monkeypatch)
     files = built(Path("pool"), sources)
     assert 0 < sum(len(job.new) for job in jobs) < len(sources)
     assert files == built(Path("undisturbed"), sources)
