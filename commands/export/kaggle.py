@@ -26,6 +26,11 @@ def run(arguments: argparse.Namespace) -> None:
     out = arguments.out.absolute()
     if out.exists():
         raise CommandError(f"--out {arguments.out}: is there already; remove it, or name a new folder")
+    for key in ("user", "competition"):
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", value := getattr(arguments, key)):
+            raise CommandError(
+                f"--{key} {value}: is no name in Kaggle's addresses; give letters, digits, - and _ alone"
+            )
     bundle = open_bundle(arguments.bundle, "cpu")
     name = f"birdcache-{re.sub('[^a-z0-9]+', '-', bundle.description.name.lower())}".strip("-")
     out.parent.mkdir(parents=True, exist_ok=True)

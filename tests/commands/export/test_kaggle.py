@@ -62,6 +62,13 @@ def test_the_wheels_are_those_that_everything_else_is_tested_with() -> None:
         assert hashes == set(re.findall(r"sha256:\w+", everything[name])), name
 
 
+def test_names_that_would_break_the_metadata_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(arguments(tmp_path / "no.bundle", "--user", 'me", "x": "y', "--out", tmp_path / "out"))
+    assert '--user me", "x": "y: is no name in Kaggle\'s addresses' in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_is_there_and_wheels_that_are_missing_or_forged_are_errors_and_nothing_is_left(
     exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
