@@ -74,14 +74,18 @@ docs: setup
 docs-commands: setup
 	BIRDCACHE_DOCS=slow pytest tests/docs/test_commands.py
 
-# the lock holds every supported Python and platform, with hashes and without an index address. The second one is what
-# `birdcache kaggle` takes: what the wheel needs, in the same versions
+# the lock holds every supported Python and platform, with hashes and without an index address. pyproject.toml repeats its
+# versions, for `uv sync`; they are taken out first, since uv would keep to them. The second lock is what `birdcache kaggle`
+# takes: what the wheel needs, in the same versions
 lock: setup
+	sed -i '/^constraint-dependencies = /,$$d' pyproject.toml
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	    --fork-strategy fewest --generate-hashes --no-annotate --no-header --quiet --output-file requirements.lock
 	uv pip compile pyproject.toml --constraints requirements.lock --universal --python-version 3.11 \
 	    --fork-strategy fewest --generate-hashes --no-annotate --no-header --quiet \
 	    --output-file birdcache/kaggle/requirements.lock
+	{ echo 'constraint-dependencies = ['; sed -nE 's/^(\S+==.*\S) \\$$/    "\1",/p' requirements.lock; echo ']'; } \
+	    >> pyproject.toml
 
 bench: setup
 	python -m benchmarks.preprocess

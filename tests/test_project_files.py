@@ -106,6 +106,30 @@ def test_forms_have_what_github_asks_for(name: str) -> None:
     assert all(field["type"] == "textarea" and field["attributes"]["label"] for field in form["body"])
 
 
+def pins(lock: str) -> set[str]:
+    """Each name with version and marker of a lock as `uv pip compile` writes it."""
+    return set(re.findall(r"^(\S+==.*\S) \\$", lock, flags=re.MULTILINE))
+
+
+def test_uv_sync_wants_the_versions_of_the_lock() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"]
+    lock = (ROOT / "requirements.lock").read_text()
+    assert len(wanted) == len(set(wanted)) == lock.count("==") - lock.count(" == ")
+    assert set(wanted) == pins(lock), "pyproject.toml has not what requirements.lock says; run `make lock`"
+
+
+@pytest.mark.slow
+def test_uv_locks_the_versions_of_the_lock(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = [sys.executable, "-m", "uv", "lock", "--python", sys.executable]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    locked = tomllib.loads((tmp_path / "uv.lock").read_text())["package"]
+    found = {f"{each['name']}=={each['version']}" for each in locked if each["name"] != PROJECT["name"]}
+    assert found == {each.partition(" ;")[0] for each in pins((ROOT / "requirements.lock").read_text())}
+
+
 DOCKERFILE = ROOT / ".ci/Dockerfile"
 image = SimpleNamespace(**runpy.run_path(str(ROOT / ".ci/image.py")))
 

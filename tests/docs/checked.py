@@ -209,13 +209,16 @@ def _check_taskset(rest: Sequence[str], partly: bool) -> None:
 
 
 def _check_uv(rest: Sequence[str], partly: bool) -> None:
-    """`uv sync` with extras of pyproject.toml, `uv run` with a command that we know."""
+    """`uv sync` with extras of pyproject.toml, `uv run` with a command that we know, `uv pip` with files of ours."""
     extras = [rest[place + 1] for place, word in enumerate(rest) if word == "--extra"]
-    _check_pip([f"[{','.join(extras)}]"], partly)
+    _check_pip([*rest, f"[{','.join(extras)}]"] if extras else rest, partly)
     if rest[0] == "run":
         words = [word for word in rest[1:] if word not in ("--no-sync", "--extra", *extras)]
         _check_one(words, partly)
-    elif rest[0] not in ("sync", "lock"):
+    elif rest[0] == "pip":
+        named = [value for option, value in pairwise(rest) if option == "--constraints"]
+        _check_files("cat", [f"docs/../{name}" for name in named])
+    elif rest[0] not in ("sync", "lock", "venv"):
         raise WrongCommandError(f"uv {rest[0]} is not known here")
 
 
