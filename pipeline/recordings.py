@@ -29,7 +29,7 @@ from pipeline.dataset.folders import soundscape_folders
 from pipeline.dataset.metadata import read_metadata
 from pipeline.dataset.notes import noted, write_notes
 from pipeline.dataset.places import read_places
-from pipeline.dataset.rejected import CHOSEN, check_share, counts_text, write_refused
+from pipeline.dataset.rejected import CHOSEN, check_share, counts_text, refused_rows, write_refused
 from pipeline.dataset.scan import scan_files
 from pipeline.dataset.sources import sources_table, used_once
 from pipeline.dataset.summary import summarise
@@ -91,10 +91,8 @@ def refused_files(
     recordings: pd.DataFrame, soundscapes: pd.DataFrame, left_out: Sequence[RejectedAudio]
 ) -> pd.DataFrame:
     """All files that were refused or left out, as in `report_tables.REFUSED`."""
-    columns = list(report_tables.REFUSED.columns)
     both = pd.concat([recordings, soundscapes]).rename(columns={Col.PATH: Col.FILE})
-    rows = [(each.file, each.code, each.detail, each.hint) for each in left_out]
-    return pd.concat([both.loc[both[Col.CODE] != "", columns], pd.DataFrame(rows, columns=columns, dtype=str)])
+    return pd.concat([both.loc[both[Col.CODE] != "", list(report_tables.REFUSED.columns)], refused_rows(left_out)])
 
 
 def with_places(soundscapes: pd.DataFrame, data: DataParams, warn: Callable[[str], None]) -> pd.DataFrame:

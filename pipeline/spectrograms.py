@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from birdcache.audio.formats.header import LONGEST_S
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report, write_text, writing
 from birdcache.params import load as parameters
@@ -28,8 +27,7 @@ from pipeline.builder.build import Builder
 from pipeline.builder.parallel import sweep_after
 from pipeline.builder.plan import Source
 from pipeline.builder.teacher import network_facts, stored_view
-from pipeline.builder.worker import Refused
-from pipeline.dataset.rejected import check_share, counts_text, write_refused
+from pipeline.dataset.rejected import check_share, counts_text, refused_rows, write_refused
 
 CACHE, REPORTS = Path("data/cache"), Path("reports/spectrograms")
 
@@ -40,7 +38,7 @@ def main() -> None:
     settings = parameters.load()
     builder = open_builder(name, settings)
     audio, scapes = read_sources(tables.AUDIO), read_sources(tables.SOUNDSCAPES)
-    refused: list[Refused] = []
+    refused: list[RejectedAudio] = []
     listed = report_tables.REFUSED.at(REPORTS / name / "refused.csv")
     try:
         recordings = build_store(builder, audio, CACHE / f"{name}.zarr", f"spectrograms@{name}", refused)
@@ -48,7 +46,7 @@ def main() -> None:
         soundscapes = build_store(builder, scapes, target, f"soundscapes@{name}", refused, silence=True)
     finally:
         with writing(listed.path):
-            write_refused(refused_table(refused), listed)
+            write_refused(refused_rows(refused), listed)
     network = {"network": network_facts(view)} if isinstance(view := settings.views[name], EmbeddingView) else {}
     write_report({"recordings": recordings, "soundscapes": soundscapes, **network}, REPORTS / name / "summary.json")
     check_share([entry.code for entry in refused], len(audio) + len(scapes), settings.data.max_refused_share, listed)
@@ -86,14 +84,13 @@ def read_sources(table: CsvTable) -> list[Source]:
     return [Source(sha256, path, duration_s, read_as=read_as) for sha256, path, duration_s, read_as in facts]
 
 
-def refused_table(refused: Sequence[Refused]) -> pd.DataFrame:
-    """The refused files, as in `report_tables.REFUSED`."""
-    rows = [(entry.source.path, entry.code, entry.detail, entry.hint) for entry in refused]
-    return pd.DataFrame(rows, columns=list(report_tables.REFUSED.columns), dtype=str)
-
-
 def build_store(
-    builder: Builder, sources: Sequence[Source], target: Path, what: str, refused: list[Refused], silence: bool = False
+    builder: Builder,
+    sources: Sequence[Source],
+    target: Path,
+    what: str,
+    refused: list[RejectedAudio],
+    silence: bool = False,
 ) -> dict[str, Any]:
     """Build and commit one store; return its summary for the report, and add the files that were left out to `refused`.
 
@@ -105,13 +102,11 @@ def build_store(
     """
     with writing(target), replacing(target, sweep_after), building(builder.root, builder.sweep):
         parts, bad = builder.build(sources, what, partial(write_plan_root, builder.root, target), silence)
-        silent = [entry.source.path for entry in bad if silence and entry.code == "silent"]
-        bad = [entry for entry in bad if entry.source.path not in silent]
+        silent = [entry.file for entry in bad if silence and entry.code == "silent"]
+        bad = [entry for entry in bad if entry.file not in silent]
         refused += bad
         if sources and not parts:
-            raise PipelineError(
-                f"{target}: none of {len(sources)} audio files can be decoded; the first: {bad[0].reason}"
-            )
+            raise PipelineError(f"{target}: none of {len(sources)} audio files can be decoded; the first: {bad[0]}")
         commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
         write_store_root(builder.root, target, [named.part for named in parts])
         store = Store(target)
@@ -126,9 +121,9 @@ def build_store(
     return report
 
 
-def _summary(store: Store, sources: Sequence[Source], refused: Sequence[Refused]) -> dict[str, Any]:
-    bad = {entry.source.sha256 for entry in refused}
-    seconds = sum(source.duration_s for source in sources if source.sha256 not in bad)
+def _summary(store: Store, sources: Sequence[Source], refused: Sequence[RejectedAudio]) -> dict[str, Any]:
+    bad = {entry.file for entry in refused}
+    seconds = sum(source.duration_s for source in sources if source.path not in bad)
     size = sum(entry.bytes for part in store.manifest.parts for entry in part.files.values())
     return {
         "recordings": len(store),

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError
 from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.sections import MachineParams
@@ -28,7 +29,7 @@ from cache.store_writer import NamedPart
 from pipeline.builder.encode import digest_of, quantizer_of
 from pipeline.builder.parallel import run_unordered
 from pipeline.builder.plan import PartJob, Source, plan_jobs
-from pipeline.builder.worker import BuildSpec, Built, Refused, build_part
+from pipeline.builder.worker import BuildSpec, Built, build_part
 
 SPARE_BYTES = 2**28  # that must stay free on the pool's disk
 
@@ -61,7 +62,7 @@ class Builder:
         what: str,
         announce: Callable[[list[str]], None] = lambda parts: None,
         silence: bool = False,
-    ) -> tuple[list[NamedPart], list[Refused]]:
+    ) -> tuple[list[NamedPart], list[RejectedAudio]]:
         """Make sure that the pool holds a part for every source that can be decoded.
 
         A PipelineError if the pool's disk has no room, or a part vanishes from it meanwhile.
@@ -78,7 +79,7 @@ class Builder:
         The parts in order of their names, and the refused sources. What was refused leaves no trace in the parts: they
         are the same as if it had never been there.
         """
-        wanted, refused = list(sources), list[Refused]()
+        wanted, refused = list(sources), list[RejectedAudio]()
         while True:
             jobs = self.plan(wanted)
             announce([f"{self.digest[:DIGEST_DIGITS]}/{part_address(job.keys)}" for job in jobs])
@@ -88,13 +89,13 @@ class Builder:
             for outcome in built:
                 if outcome.part is not None:
                     self._pool.trust(outcome.part)
-            newly_refused = [entry for outcome in built for entry in outcome.refused]
+            newly_refused = [rejected for outcome in built for rejected in outcome.refused]
             if not newly_refused:
-                return [self._named(job) for job in jobs], sorted(refused, key=lambda entry: entry.source.path)
+                return [self._named(job) for job in jobs], sorted(refused, key=lambda each: each.file)
             refused += newly_refused
-            code_of = {entry.source.sha256: entry.code for entry in newly_refused}
-            silent = [replace(source, silence=True) for source in wanted if code_of.get(source.sha256) == "silent"]
-            wanted = [source for source in wanted if source.sha256 not in code_of] + (silent if silence else [])
+            code_of = {rejected.file: rejected.code for rejected in newly_refused}
+            silent = [replace(source, silence=True) for source in wanted if code_of.get(source.path) == "silent"]
+            wanted = [source for source in wanted if source.path not in code_of] + (silent if silence else [])
 
     def _run(self, jobs: Sequence[PartJob], what: str) -> list[Built]:
         if not jobs:

@@ -48,27 +48,12 @@ class BuildSpec:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """An audio file that was refused while it was decoded: class, reason and hint as in its `RejectedAudio`."""
-
-    source: Source
-    code: str
-    detail: str
-    hint: str
-
-    @property
-    def reason(self) -> str:
-        """File, reason and hint in one line."""
-        return f"{self.source.path}: {self.detail}; {self.hint}"
-
-
-@dataclass(frozen=True)
 class Built:
-    """Outcome of a job; `part` is None when all its recordings were refused."""
+    """Outcome of a job; `part` is None when all its recordings were refused, each named as in its source."""
 
     recordings: int
     part: PooledPart | None
-    refused: tuple[Refused, ...]
+    refused: tuple[RejectedAudio, ...]
 
 
 def build_part(job: PartJob, spec: BuildSpec) -> Built:
@@ -91,7 +76,7 @@ def build_part(job: PartJob, spec: BuildSpec) -> Built:
         return Built(len(job.keys), part, tuple(refused))
 
 
-def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refused]:
+def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[RejectedAudio]:
     """Add the job's recordings one after another; a refused one leaves no frames."""
     readers, refused = _open_readers(job.reuse, spec.layout), []
     requests = [_request(source, spec) for source in job.new]
@@ -105,7 +90,8 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Refuse
             with costing_one_file():
                 with_second_try(partial(_add, part_writer, key, source, following.get(source), spec))
         except RejectedAudio as rejected:
-            refused.append(Refused(source, rejected.code, rejected.detail, rejected.hint))
+            rejected.file = source.path
+            refused.append(rejected)
     return refused
 
 

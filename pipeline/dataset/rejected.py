@@ -5,11 +5,19 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError
 from cache.csv_files import CsvTable
+from cache.report_tables import REFUSED
 from cache.tables import Col
 
 CHOSEN = {"too-short", "too-long", "not-used"}  # by data.shortest_s, data.longest_s, or by name: no fault of data
+
+
+def refused_rows(refused: Iterable[RejectedAudio]) -> pd.DataFrame:
+    """Rows of `cache.report_tables.REFUSED`."""
+    rows = [(each.file, each.code, each.detail, each.hint) for each in refused]
+    return pd.DataFrame(rows, columns=list(REFUSED.columns), dtype=str)
 
 
 def write_refused(refused: pd.DataFrame, table: CsvTable) -> None:

@@ -16,6 +16,7 @@ from upath import UPath
 
 from birdcache.audio.paths import Bounds
 from birdcache.audio.read import content_sha256, fetched
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, StoreError
 from birdcache.params import load as parameters
 from birdcache.params.sections import DataParams, MachineParams
@@ -29,7 +30,6 @@ from cache.store_writer import commit_store
 from pipeline.builder import worker
 from pipeline.builder.build import Builder
 from pipeline.builder.plan import Source
-from pipeline.builder.worker import Refused
 from pipeline.dataset.metadata import Metadata, read_metadata
 from pipeline.dataset.scan import scan_file, scan_files
 from tests.fixtures.tiny import ROOT
@@ -279,7 +279,7 @@ def sources(birdclef: Path, upload: Callable[[], None]) -> list[Source]:
 
 def build(
     target: Path, view: MelView, machine: MachineParams, sources: list[Source], pool: AnyPath
-) -> tuple[Store, list[Refused]]:
+) -> tuple[Store, list[RejectedAudio]]:
     builder = Builder(view, pool, machine)
     parts, refused = builder.build(sources, "test")
     commit_store(target, view, builder.digest, builder.quantizer, parts)
@@ -347,8 +347,8 @@ def test_remote_file_that_is_gone_is_refused_and_leaves_no_trace(
     whole, _ = build(tmp_path / "whole.zarr", view, machine, sources[1:], tmp_path / "pool")
     UPath(sources[0].path).unlink()
     store, refused = build(tmp_path / "mel.zarr", view, machine, sources, UPath("memory://bucket/pool"))
-    assert [entry.source for entry in refused] == sources[:1]
-    assert refused[0].reason.startswith(f"{sources[0].path}: cannot be read")
+    assert [entry.file for entry in refused] == [sources[0].path]
+    assert str(refused[0]).startswith(f"{sources[0].path}: cannot be read")
     assert store.digest == whole.digest
 
 

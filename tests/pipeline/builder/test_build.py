@@ -40,13 +40,12 @@ from pipeline.builder.encode import quantized_blocks
 from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.builder.parallel import Task, run_unordered
 from pipeline.builder.plan import PartJob, Source
-from pipeline.builder.worker import Refused
 from pipeline.dataset.scan import scan_file
 from tests.fixtures.tiny import RATE_HZ, ROOT, song, write_audio
 from tests.fixtures.waveform import read_waveform
 
 Bytes = dict[str, bytes]
-MakeStore = Callable[..., tuple[Bytes, list[Refused]]]
+MakeStore = Callable[..., tuple[Bytes, list[RejectedAudio]]]
 View = MelView | PcenView
 PLAIN = {
     "sample_rate_hz": RATE_HZ,
@@ -98,7 +97,7 @@ def make_store(tmp_path: Path) -> MakeStore:
 
     def make(
         sources: Sequence[Source], pool: str = "pool", workers: int = 1, view: View = VIEW
-    ) -> tuple[Bytes, list[Refused]]:
+    ) -> tuple[Bytes, list[RejectedAudio]]:
         builder = Builder(view, tmp_path / pool, machine(workers))
         parts, refused = builder.build(sources, "test")
         target = tmp_path / "mel.zarr"
@@ -258,7 +257,7 @@ def test_refused_files_are_listed_with_reasons_and_leave_no_trace(
     assert none == []
     files, refused = make_store([*bad_sources, *sources], "soiled")
     assert files == clean
-    reasons = [(Path(entry.source.path).name, entry.reason) for entry in refused]
+    reasons = [(Path(entry.file).name, str(entry)) for entry in refused]
     assert [name for name, _ in reasons] == ["broken.wav", "changed.ogg", "empty.ogg", "gone.ogg", "text.ogg"]
     rules = ["holds samples that are not finite", "has changed", "is empty", "cannot be read", "is not audio"]
     assert all(f"{name}: {rule}" in reason for (name, reason), rule in zip(reasons, rules, strict=True))
@@ -272,7 +271,7 @@ def test_file_that_changed_after_it_was_listed_is_refused(
     assert make_store([source])[1] == []
     (tmp_path / "XC.ogg").write_bytes(Path(sources[1].path).read_bytes())
     _, (refused,) = make_store([source], "fresh")
-    assert refused.reason == f"{source.path}: has changed since stage `recordings` read it; run `dvc repro`"
+    assert str(refused) == f"{source.path}: has changed since stage `recordings` read it; run `dvc repro`"
 
 
 def test_nothing_but_refused_files_makes_an_empty_store(

@@ -228,7 +228,7 @@ def test_a_recording_whose_numbers_are_not_finite_is_refused_and_others_go_on(
         if min(sums) < 0:
             negative.append(source.path)
     assert 0 < len(negative) < len(sources)
-    assert [(each.source.path, each.code) for each in refused] == [(path, "not-finite") for path in negative]
+    assert [(each.file, each.code) for each in refused] == [(path, "not-finite") for path in negative]
     assert len(store) == len(sources) - len(negative)
 
 
