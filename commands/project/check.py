@@ -11,7 +11,7 @@ from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.embedding import FOLDER
 from birdcache.params.model import Params
-from birdcache.params.recipe import Member, merged
+from birdcache.params.recipe import Member, merged, resolve_recipe
 from commands.project.hashable import check_data
 from commands.project.repository import git_trouble
 from pipeline.builder.encode import quantizer_of
@@ -20,8 +20,6 @@ from pipeline.builder.teacher import network_text, stored_view
 from pipeline.source import FOLDER as SOURCES
 from train.model.check import check_member
 from train.paths import CHECKED
-
-SHOWN = "tried"  # name of a member while it is tried
 
 
 def main() -> None:
@@ -75,8 +73,7 @@ def tried_networks(params: Params, members: Iterable[tuple[str, Member]]) -> tup
     """Remarks on networks, and problems; those that differ only in how they are trained are tried once."""
     remarks, problems, seen = [], [], set[str]()
     for key, member in members:
-        alone = Params.model_construct(train=params.train, views=params.views, members={SHOWN: member})
-        recipe = alone.recipe_of(SHOWN)
+        recipe = resolve_recipe(params.train[member.recipe], member.override)
         network = member.model_copy(update={"recipe": "", "override": {}})
         optimiser = recipe.optimiser
         facts = f"{network} {recipe.clip_s} {recipe.channels} {recipe.recompute} {optimiser.kind} {optimiser.arguments}"
@@ -84,9 +81,9 @@ def tried_networks(params: Params, members: Iterable[tuple[str, Member]]) -> tup
             continue
         seen.add(facts)
         try:
-            remarks += [remark.replace(f"members.{SHOWN}", key) for remark in check_member(SHOWN, alone)]
+            remarks += check_member(key, member, recipe, params.spectrograms)
         except TrainError as error:
-            problems.append(str(error).replace(f"members.{SHOWN}", key))
+            problems.append(str(error))
     return remarks, problems
 
 

@@ -1,13 +1,14 @@
 """The check of a member before anything is decoded: its network is built, and sees one silent clip."""
 
 import warnings
+from collections.abc import Mapping
 
 import timm
 import torch
 
 from birdcache.errors import TrainError
-from birdcache.params.model import Params
-from birdcache.params.views import multi_view
+from birdcache.params.recipe import Member, Recipe
+from birdcache.params.views import View, multi_view
 from train.augment.normalise import channel_count
 from train.loop.optim import create_optimiser
 from train.model.classifier import Classifier, build_model
@@ -16,12 +17,17 @@ from train.model.sizes import LARGE, NO_PADDING, Clips, parameter_count
 CLASSES = 2  # as good as any number, before the labels are known
 
 
-def check_member(name: str, params: Params) -> list[str]:
+def check_member(key: str, member: Member, recipe: Recipe, views: Mapping[str, View]) -> list[str]:
     """Refuse a member whose network, head, clips and weights do not go together, as its training would.
 
     A network of up to 100 million parameters is built with values (0.2 to 4 s on one core), a larger one without (1 to
     3 s; an index out of bounds then shows only in its training). Weights in a file are read and fitted, those that timm
     would download are not.
+
+    Parameters
+    ----------
+    key : what stands for the member in messages.
+    recipe, views : its own, and all that it may name.
 
     Returns
     -------
@@ -33,24 +39,21 @@ def check_member(name: str, params: Params) -> list[str]:
         As by `build_model`, `Classifier.check_clips` and `create_optimiser`; or if timm has no weights for
         `pretrained: true`.
     """
-    if params.members[name].is_probe:
+    if member.is_probe:
         return []
     try:
-        model, clips = _checked(name, params)
+        model, clips = _checked(member, recipe, views)
     except TrainError as error:
-        raise TrainError(str(error).replace("params.yaml: ", f"params.yaml: members.{name}: ", 1)) from error
+        raise TrainError(str(error).replace("params.yaml: ", f"params.yaml: {key}: ", 1)) from error
     told = [model.pretrained] if model.pretrained else []
     if model.padding != NO_PADDING:
         own, seen = clips.size, tuple(map(sum, zip(clips.size, model.padding, strict=True)))
-        told.append(
-            f"{params.members[name].backbone} sees clips of {own[0]} x {own[1]} padded to {seen[0]} x {seen[1]}"
-        )
-    return [f"members.{name}: {each}" for each in told]
+        told.append(f"{member.backbone} sees clips of {own[0]} x {own[1]} padded to {seen[0]} x {seen[1]}")
+    return [f"{key}: {each}" for each in told]
 
 
-def _checked(name: str, params: Params) -> tuple[Classifier, Clips]:
-    member, recipe = params.members[name], params.recipe_of(name)
-    view = multi_view([params.spectrograms[each] for each in member.views])
+def _checked(member: Member, recipe: Recipe, views: Mapping[str, View]) -> tuple[Classifier, Clips]:
+    view = multi_view([views[each] for each in member.views])
     clips, channels = Clips(view, recipe.clip_s), channel_count(view, recipe)
     pretrained = member.pretrained if isinstance(member.pretrained, str) else False
     known = timm.is_model(member.backbone)

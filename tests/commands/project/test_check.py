@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from birdcache.errors import CommandError, TrainError
 from birdcache.params import load as parameters
-from birdcache.params.model import Params
+from birdcache.params.recipe import Member, Recipe
+from birdcache.params.views import View
 from commands.project import check
 from commands.project.ladder import check_rungs
 from tests.fixtures import tiny
@@ -54,9 +56,9 @@ def test_students_and_rungs_are_tried_too_and_networks_that_are_alike_once(
 ) -> None:
     tried: list[float] = []
 
-    def refuse(name: str, params: Params) -> list[str]:
-        tried.append(params.recipe_of(name).clip_s)
-        raise TrainError(f"params.yaml: members.{name}: no")
+    def refuse(key: str, member: Member, recipe: Recipe, views: Mapping[str, View]) -> list[str]:
+        tried.append(recipe.clip_s)
+        raise TrainError(f"params.yaml: {key}: no")
 
     monkeypatch.setattr(check, "check_member", refuse)
     raw = tiny.tiny_params("chorus")

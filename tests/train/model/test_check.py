@@ -10,13 +10,15 @@ from safetensors.torch import save_file
 
 from birdcache.errors import TrainError
 from birdcache.params.model import Params
+from birdcache.params.recipe import resolve_recipe
 from train.model import check, sizes
 from train.model.check import check_member
 
 
-def changed(params: Params, **changes: object) -> Params:
+def checked(params: Params, **changes: object) -> list[str]:
     base = params.members["base"].model_copy(update={"backbone": "test_efficientnet", **changes})
-    return params.model_copy(update={"members": params.members | {"base": base}})
+    recipe = resolve_recipe(params.train[base.recipe], base.override)
+    return check_member("members.base", base, recipe, params.spectrograms)
 
 
 @pytest.mark.parametrize("limit", [sizes.LARGE, 0])
@@ -24,8 +26,8 @@ def test_a_member_that_will_train_passes_and_tells_of_padding(
     params: Params, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(check, "LARGE", limit)
-    assert check_member("base", changed(params)) == []
-    told = check_member("base", changed(params, backbone="test_vit_relpos"))
+    assert checked(params) == []
+    told = checked(params, backbone="test_vit_relpos")
     assert told == ["members.base: test_vit_relpos sees clips of 128 x 313 padded to 128 x 320"]
 
 
@@ -49,7 +51,7 @@ def test_a_member_that_would_fail_is_refused_by_name(
 ) -> None:
     monkeypatch.setattr(check, "LARGE", limit)
     with pytest.raises(TrainError, match=rf"params\.yaml: members\.base: .*({said})"):
-        check_member("base", changed(params, **changes))
+        checked(params, **changes)
 
 
 @pytest.mark.parametrize("limit", [sizes.LARGE, 0])
@@ -59,8 +61,8 @@ def test_weights_in_a_file_are_tried(
     monkeypatch.setattr(check, "LARGE", limit)
     path = tmp_path / "test_resnet.safetensors"
     save_file(timm.create_model("test_efficientnet").state_dict(), path)
-    (told,) = check_member("base", changed(params, pretrained=str(path)))
+    (told,) = checked(params, pretrained=str(path))
     assert told == f"members.base: 86 tensors of {path} are taken, none of its head"
     save_file(timm.create_model("test_resnet").state_dict(), path)
     with pytest.raises(TrainError, match=r"members\.base: pretrained = .* lacks \d+ of \d+ tensors"):
-        check_member("base", changed(params, pretrained=str(path)))
+        checked(params, pretrained=str(path))
