@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from birdcache.audio.formats.header import AudioHeader
-from birdcache.audio.formats.mp3_frames import MOST_BYTES, Frame, Kind, Table, frame_of, table_in
+from birdcache.audio.formats.mp3_frames import MOST_BYTES, Kind, Table, frame_of, table_in
 from birdcache.audio.formats.pieces import BLOCK_BYTES, Reading, Window
 from birdcache.audio.formats.tags import before_tags, behind_tags, behind_zeros
 from birdcache.audio.notes import Note
@@ -22,9 +22,8 @@ READ_AS = "counted"  # before, files without a table were cut, and low bit rates
 HEAD_BYTES = 4
 FIRST_WITHIN = 2**20  # bytes before the first frame, but for tags and zeros: behind more there is no MPEG audio
 SURE_FRAMES, SURE_OF_A_KIND = 3, 2  # in a row: fewer may be a chance, unless it is known what must come
-MOST_FREE_BYTES = 2**13  # of a frame in free format
 ZEROS = bytes(16)
-HEAD = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x00-\xef]", re.DOTALL)
+HEAD = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]", re.DOTALL)
 
 
 class Walk:
@@ -46,7 +45,7 @@ class Walk:
 
     def __init__(self, window: Window, start: int) -> None:
         """Walk from `start` on."""
-        self._window, self._end, self._free_bytes = window, before_tags(window), 0
+        self._window, self._end = window, before_tags(window)
         self.spans: list[tuple[int, int]] = []
         self.notes: list[Note] = []
         self._lengths: set[int] = set()
@@ -159,8 +158,6 @@ class Walk:
         first = frame_of(self._window(place, HEAD_BYTES))
         if first is None or kind not in (None, first.kind):
             return False
-        if kind is None:
-            self._free_bytes = 0
         for count in range(SURE_FRAMES if kind is None else SURE_OF_A_KIND):
             length = self._length(place, first.kind)
             if not length or place + length > self._end:
@@ -172,25 +169,7 @@ class Walk:
     def _length(self, place: int, kind: Kind) -> int:
         """Bytes of the frame of this kind that begins at a place; 0 if none does."""
         frame = frame_of(self._window(place, HEAD_BYTES))
-        if frame is None or frame.kind != kind:
-            return 0
-        if not frame.length and not self._free_bytes:
-            self._free_bytes = self._find_free_bytes(place, frame)
-        length = frame.length or self._free_bytes
-        return length + frame.padding if length else 0
-
-    def _find_free_bytes(self, place: int, frame: Frame) -> int:
-        """The length of frames in free format, without padding: that of the first, if a third one follows there."""
-        for match in HEAD.finditer(self._window(place + HEAD_BYTES, MOST_FREE_BYTES)):
-            second = place + HEAD_BYTES + match.start()
-            follower = frame_of(self._window(second, HEAD_BYTES))
-            length = second - place - frame.padding
-            if follower is not None and follower[:2] == frame[:2]:
-                third = second + length + follower.padding
-                last = frame_of(self._window(third, HEAD_BYTES))
-                if third == self._end or (last is not None and last[:2] == frame[:2]):
-                    return length
-        return 0
+        return frame.length if frame is not None and frame.kind == kind else 0
 
 
 def probe_mp3(file: BinaryIO, start: int) -> AudioHeader:

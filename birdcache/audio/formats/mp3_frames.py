@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 MPEG1, RESERVED, MONO = 3, 1, 3
 RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # by version
-KBITS = {  # by MPEG 1 or not, and layer; the first is free format, whose frames are all of one length that none names
+KBITS = {  # by MPEG 1 or not, and layer; 0 is free format, which is refused
     (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -50,11 +50,10 @@ class Kind(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A frame's header: its kind, its length without padding (0 in free format), and its padding, in bytes."""
+    """A frame's header: its kind, and its length in bytes."""
 
     kind: Kind
     length: int
-    padding: int
 
 
 @lru_cache(maxsize=4096)
@@ -64,11 +63,11 @@ def frame_of(head: bytes) -> Frame | None:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
     rate, rate_hz = head[2] >> 4, head[2] >> 2 & 3
-    if version == RESERVED or layer == 4 or rate == 15 or rate_hz == 3:
+    if version == RESERVED or layer == 4 or rate in (0, 15) or rate_hz == 3:
         return None
     kind = Kind(version, layer, RATES_HZ[version][rate_hz], 1 if head[3] >> 6 == MONO else 2)
-    kbits = KBITS[version == MPEG1, layer][rate]
-    return Frame(kind, kind.length(kbits), kind.slot if head[2] & 2 else 0)
+    padding = kind.slot if head[2] & 2 else 0
+    return Frame(kind, kind.length(KBITS[version == MPEG1, layer][rate]) + padding)
 
 
 class Table(NamedTuple):
