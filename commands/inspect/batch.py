@@ -22,6 +22,7 @@ from train.augment.batch import Batch
 from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, BatchPlan
 from train.data.member import ResolvedMember
 from train.loop.split import TrainingSplit
+from train.model.classifier import Classifier
 
 FOLDER = Path("reports/batch")
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
@@ -55,9 +56,9 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def first_batch(split: TrainingSplit, epoch: int) -> FirstBatch:
-    """The first batch of an epoch, made as in training; a CommandError if it has none."""
-    batches = split.batches(split.model())
+def first_batch(split: TrainingSplit, epoch: int, model: Classifier | None = None) -> FirstBatch:
+    """The first batch of an epoch, made as in training, for a trained model or a new one; a CommandError if none is."""
+    batches = split.batches(model or split.model())
     plan = next(batches.planner.epoch(epoch), None)
     if plan is None:
         raise CommandError("an epoch has one clip, too few for a batch; raise sampling.clips_per_epoch")
