@@ -37,17 +37,9 @@ def data_set(results: PipelineResults, rare_below: int) -> dict[str, Any]:
 
 
 def _warnings(data: dict[str, Any], folds: dict[str, Any]) -> list[str]:
-    found = [str(each) for each in folds["warnings"]]
-    found += [f"{label}: never validated, {why}" for label, why in folds["labels_never_validated"].items()]
-    if duplicates := data["contents"]["duplicates"]:
-        found.append(
-            f"{len(duplicates)} group(s) of recordings have the same content, such as {', '.join(duplicates[0])}"
-        )
-    if unknown := data["secondary_labels"]["unknown"]:
-        found.append(f"{len(unknown)} secondary label(s) are not classes, such as {next(iter(unknown))}")
-    if never := data["never_heard"]:
-        found.append(f"{len(never)} label(s) of the submission have no recording, such as {never[0]}")
-    return found
+    """What stages `recordings` and `folds` warn of, in their own words, and classes that nothing validates."""
+    never = [f"{label}: never validated, {why}" for label, why in folds["labels_never_validated"].items()]
+    return [*data["warnings"], *folds["warnings"], *never]
 
 
 def tail_chart(labels: pd.DataFrame, called: Mapping[str, str], rare_below: int) -> Chart:
