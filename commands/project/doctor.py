@@ -42,9 +42,11 @@ class Finding:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the findings; a CommandError if a problem keeps the pipeline from running."""
-    machine = (_python, _open_files, _packages, _extras, _codecs, _device, _disk, _links)
-    project = (_urls, _dvc, _data, _params, _members)
-    findings = [finding for check in (*machine, *project) for finding in check()]
+    loaded, validity = _loaded()
+    pool = os.environ.get("BIRDCACHE_POOL") or (loaded.machine.pool if loaded else ".birdcache/pool")
+    of_machine = (_python(), _open_files(), _packages(), _extras(loaded, pool), _codecs(), _device(loaded))
+    of_project = (_disk(pool), _links(pool), _urls(loaded, pool), _dvc(), _data(loaded), [validity], _members(loaded))
+    findings = list(chain(*of_machine, *of_project))
     for finding in findings:
         print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.hint}" if finding.hint else ""))
     bad = sum(finding.state == "bad" for finding in findings)
@@ -84,11 +86,18 @@ def _versions(names: Iterable[str]) -> tuple[list[str], list[str]]:
     return found, missing
 
 
-def _extras() -> Iterator[Finding]:
+def _loaded() -> tuple[Params | None, Finding]:
+    """The parameters, if they are valid, and what to tell of that."""
+    try:
+        return params.load(), Finding("ok", "params.yaml is valid")
+    except params.ParamsError as error:
+        return None, Finding("bad", str(error), "correct these keys, or start again with `birdcache init`")
+
+
+def _extras(loaded: Params | None, pool: str) -> Iterator[Finding]:
     """The extras that params.yaml needs."""
-    settings = _settings()
-    needed = ["dask"] if settings is not None and settings.machine.backend == "dask" else []
-    needed += ["s3"] if any(url.startswith("s3://") for url in _configured_urls()) else []
+    needed = ["dask"] if loaded and loaded.machine.backend == "dask" else []
+    needed += ["s3"] if any(url.startswith("s3://") for url in _configured_urls(loaded, pool)) else []
     for extra in needed:
         found, missing = _versions(EXTRAS[extra])
         if missing:
@@ -110,7 +119,7 @@ def _codecs() -> Iterator[Finding]:
         yield Finding("ok", f"{decoder} reads {', '.join(NEEDED_FORMATS.values())}, WAV")
 
 
-def _device() -> Iterator[Finding]:
+def _device(loaded: Params | None) -> Iterator[Finding]:
     import torch
 
     if torch.cuda.is_available():
@@ -120,25 +129,24 @@ def _device() -> Iterator[Finding]:
     elif Path("/dev/nvidiactl").exists():
         hint = "update the driver; see `nvidia-smi`"
         yield Finding("warn", "torch cannot use the NVIDIA driver of this machine", hint)
-    elif (settings := _settings()) is not None and settings.machine.device == "cuda":
+    elif loaded and loaded.machine.device == "cuda":
         yield Finding("bad", "machine.device = 'cuda', but no GPU can be used here", "set machine.device: auto, or cpu")
     else:
         yield Finding("ok", f"no GPU: training runs on {os.cpu_count()} CPU cores")
 
 
-def _disk() -> Iterator[Finding]:
+def _disk(pool: str) -> Iterator[Finding]:
     free_gb = shutil.disk_usage(Path()).free / 1e9
-    little = free_gb < LITTLE_DISK_GB and "://" not in _pool()
+    little = free_gb < LITTLE_DISK_GB and "://" not in pool
     hint = "BirdCLEF 2025 needs about 18 GB per view in float16; set machine.pool or BIRDCACHE_POOL to a larger disk"
     yield Finding("warn" if little else "ok", f"{free_gb:,.0f} GB of disk space are free here", hint if little else "")
 
 
-def _links() -> Iterator[Finding]:
+def _links(pool: str) -> Iterator[Finding]:
     """Try to make a hard link, as stores do for parts in a local pool."""
-    if "://" in _pool():
+    if "://" in pool:
         return
-    pool = Path(_pool())
-    pool.mkdir(parents=True, exist_ok=True)
+    Path(pool).mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=pool) as source, tempfile.TemporaryDirectory(dir=".") as folder:
         try:
             os.link(source.name, Path(folder) / "link")
@@ -148,12 +156,12 @@ def _links() -> Iterator[Finding]:
             yield Finding("warn", f"the pool {pool} is on another disk: stores use symbolic links", hint)
 
 
-def _urls() -> Iterator[Finding]:
+def _urls(loaded: Params | None, pool: str) -> Iterator[Finding]:
     """Try to read all configured URLs with this machine's credentials."""
-    for url in _configured_urls():
+    for url in _configured_urls(loaded, pool):
         try:
             where = place(url)
-            if url == _pool():
+            if url == pool:
                 open_pool(where, NO_VIEW).parts()
             else:
                 with reaching(where):
@@ -165,23 +173,9 @@ def _urls() -> Iterator[Finding]:
             yield Finding("bad", str(error), "see docs/cluster.md")
 
 
-def _configured_urls() -> list[str]:
-    settings = _settings()
-    places = [_pool()] if settings is None else [*roots(settings.data).values(), _pool()]
+def _configured_urls(loaded: Params | None, pool: str) -> list[str]:
+    places = [*roots(loaded.data).values(), pool] if loaded else [pool]
     return [text for text in places if "://" in text]
-
-
-def _pool() -> str:
-    settings = _settings()
-    configured = ".birdcache/pool" if settings is None else settings.machine.pool
-    return os.environ.get("BIRDCACHE_POOL") or configured
-
-
-def _settings() -> Params | None:
-    try:
-        return params.load()
-    except params.ParamsError:
-        return None
 
 
 def _dvc() -> Iterator[Finding]:
@@ -203,31 +197,21 @@ def _dvc() -> Iterator[Finding]:
         yield Finding("bad", "dvc.yaml is missing", "restore it with `git checkout dvc.yaml`")
 
 
-def _data() -> Iterator[Finding]:
+def _data(loaded: Params | None) -> Iterator[Finding]:
     """What DVC cannot hash in the data set."""
-    settings = _settings()
-    if settings is not None:
-        for entry in islice(chain.from_iterable(map(unhashable, data_folders(settings.data))), DATA_SHOWN):
-            yield Finding("bad", f"DVC cannot hash {printable(str(entry.path))}: {entry.why}", entry.hint)
+    folders = data_folders(loaded.data) if loaded else []
+    for entry in islice(chain.from_iterable(map(unhashable, folders)), DATA_SHOWN):
+        yield Finding("bad", f"DVC cannot hash {printable(str(entry.path))}: {entry.why}", entry.hint)
 
 
-def _params() -> Iterator[Finding]:
-    try:
-        params.load()
-        yield Finding("ok", "params.yaml is valid")
-    except params.ParamsError as error:
-        yield Finding("bad", str(error), "correct these keys, or start again with `birdcache init`")
-
-
-def _members() -> Iterator[Finding]:
+def _members(loaded: Params | None) -> Iterator[Finding]:
     """Try the views and members, as stage `check` does."""
     from commands.project.check import tried
 
-    settings = _settings()
-    if settings is None:
+    if loaded is None:
         return
-    remarks, problems = tried(settings)
+    remarks, problems = tried(loaded)
     yield from (Finding("bad", problem, "correct it in params.yaml") for problem in problems)
     yield from (Finding("ok", remark) for remark in remarks)
     if not problems:
-        yield Finding("ok", f"all members can be built: {', '.join(settings.members)}")
+        yield Finding("ok", f"all members can be built: {', '.join(loaded.members)}")

@@ -82,7 +82,7 @@ def test_extras_are_asked_for_where_params_need_them(
         return "1.0"
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    monkeypatch.setattr("commands.project.doctor._urls", lambda: iter(()))
+    monkeypatch.setattr("commands.project.doctor._urls", lambda *_: iter(()))
     machine = {"backend": "dask"} if extra == "dask" else {"pool": "s3://bucket/pool"}
     lines = consult(status=int(is_missing), **machine)
     if is_missing:
