@@ -13,7 +13,7 @@ import timm
 
 from birdcache.errors import TrainError
 from birdcache.params import load as parameters
-from birdcache.params.model import Params
+from birdcache.params.recipe import Member
 from train.model.check import check_member
 from train.model.sizes import parameter_count
 
@@ -31,7 +31,9 @@ def main() -> None:
     for name in names:
         begin = time.perf_counter()
         try:
-            said = "; ".join(check_member(member, changed(params, member, name, arguments))) or "as they are"
+            other = changed(params.members[member], name, arguments)
+            told = check_member(f"members.{member}", other, params.recipe_of(member), params.spectrograms)
+            said = "; ".join(told) or "as they are"
             taken += 1
         except TrainError as error:
             said = f"refused: {error}"
@@ -39,12 +41,10 @@ def main() -> None:
     print(f"{taken} of {len(names)} take the clips of member {member}")
 
 
-def changed(params: Params, member: str, backbone: str, arguments: argparse.Namespace) -> Params:
-    """The parameters with another network for the member, from random weights."""
+def changed(member: Member, backbone: str, arguments: argparse.Namespace) -> Member:
+    """The member with another network, from random weights."""
     update = {"backbone": backbone, "pretrained": False, "drop_path": 0.0}
-    update |= {"head": arguments.head, "pool": arguments.pool}
-    other = params.members[member].model_copy(update=update)
-    return params.model_copy(update={"members": params.members | {member: other}})
+    return member.model_copy(update=update | {"head": arguments.head, "pool": arguments.pool})
 
 
 def smallest() -> Iterator[str]:
