@@ -9,7 +9,7 @@ from pathlib import Path
 from birdcache.errors import CommandError, PipelineError, TrainError, run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
-from birdcache.params.embedding import FOLDER
+from birdcache.params.embedding import FOLDER, EmbeddingView
 from birdcache.params.model import Params
 from birdcache.params.recipe import Member, merged, resolve_recipe
 from commands.project.hashable import check_data
@@ -72,6 +72,7 @@ def networks(params: Params) -> Iterator[tuple[str, Member]]:
 def tried_networks(params: Params, members: Iterable[tuple[str, Member]]) -> tuple[list[str], list[str]]:
     """Remarks on networks, and problems; those that differ only in how they are trained are tried once."""
     remarks, problems, seen = [], [], set[str]()
+    views = {name: view for name, view in params.views.items() if not isinstance(view, EmbeddingView)}
     for key, member in members:
         recipe = resolve_recipe(params.train[member.recipe], member.override)
         network = member.model_copy(update={"recipe": "", "override": {}})
@@ -81,7 +82,7 @@ def tried_networks(params: Params, members: Iterable[tuple[str, Member]]) -> tup
             continue
         seen.add(facts)
         try:
-            remarks += check_member(key, member, recipe, params.spectrograms)
+            remarks += check_member(key, member, recipe, views)
         except TrainError as error:
             problems.append(str(error))
     return remarks, problems
