@@ -130,6 +130,15 @@ def test_uv_locks_the_versions_of_the_lock(tmp_path: Path) -> None:
     assert found == {each.partition(" ;")[0] for each in pins((ROOT / "requirements.lock").read_text())}
 
 
+def test_programs_that_commands_run_come_with_the_extra_of_a_checkout() -> None:
+    """An environment of `uv sync` has no pip of its own, as one of `python -m venv` has."""
+    code = "".join(path.read_text() for path in (ROOT / "commands").rglob("*.py"))
+    run = set(re.findall(r'sys\.executable, "-m", "(\w+)"', code))
+    assert {"dvc", "pip"} <= run
+    named = {re.split(r"[\[>=]", each)[0] for each in PROJECT["optional-dependencies"]["project"]}
+    assert run | {"setuptools"} <= named, "setuptools, by which `birdcache kaggle` has pip build a wheel"
+
+
 DOCKERFILE = ROOT / ".ci/Dockerfile"
 image = SimpleNamespace(**runpy.run_path(str(ROOT / ".ci/image.py")))
 

@@ -71,6 +71,23 @@ def test_other_shells_have_a_script_that_they_can_read(shell: str, tmp_path: Pat
     subprocess.run([program, "-n", "script"], cwd=tmp_path, check=True)
 
 
+def test_fish_completes_commands_options_and_files(tmp_path: Path) -> None:
+    if (program := shutil.which("fish")) is None:
+        pytest.skip("no fish here")
+    (tmp_path / "rain.ogg").touch()
+    (tmp_path / "script").write_text(script("fish"))
+
+    def offered(words: str) -> list[str]:
+        command = [program, "--no-config", "-c", f"source script; complete -C '{words}'"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return [line.partition("\t")[0] for line in done.stdout.splitlines()]
+
+    assert offered("birdcache p") == ["page", "plan", "predict"]
+    assert offered("birdcache predict --o") == ["--out", "--overlap"]
+    assert offered("birdcache predict ra") == ["rain.ogg"]
+    assert offered("birdcache predict --device c") == ["cpu", "cuda"]
+
+
 def test_completion_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     from birdcache import completion
 
