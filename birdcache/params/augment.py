@@ -49,14 +49,38 @@ class CutmixParams(Section):
 
 
 class EqParams(Section):
-    """Bands of mel bins, each made quieter by a drawn number of decibels: other microphones, distance, foliage.
+    """Bands of mel bins, each made quieter or louder by drawn decibels: other microphones, distance, foliage.
 
-    Source: BirdCLEF's winners, four bands by 0 to 20 dB.
+    Sources: BirdCLEF's winners, four bands by 0 to -20 dB; with a drawn number of bands FilterAugment, Nam et al. 2022.
     """
 
     probability: Probability
     bands: Annotated[int, Field(ge=2, le=16)]
     depth_db: Decibels
+    boost_db: Decibels = 0.0
+    smooth: bool = True
+    fewest_bands: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        beside(
+            "bands", lambda fewest, bands: fewest is None or fewest <= bands, "must be at most bands ({}); lower it"
+        ),
+    ] = None
+
+
+class MixstyleParams(Section):
+    """Loudness and contrast of each mel bin, over a clip's frames in dB, mixed with those of another clip.
+
+    Sources: MixStyle, Zhou et al. 2021; of frequencies, Kim et al. 2022. Winners of 2026 used it.
+    """
+
+    probability: Probability = 0.0
+    alpha: Alpha = 0.3
+
+
+class ReverseParams(Section):
+    """A clip played backwards, for sounds that are not told apart by their order."""
+
+    probability: Probability = 0.0
 
 
 class _AddedSound(Section):
@@ -107,6 +131,8 @@ class AugmentParams(Section):
     background: BackgroundParams
     noise: NoiseParams
     spec_augment: SpecAugmentParams
+    mixstyle: MixstyleParams = MixstyleParams()
+    reverse: ReverseParams = ReverseParams()
     windows: Probability = 1.0
 
     @model_validator(mode="after")

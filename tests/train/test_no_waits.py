@@ -40,10 +40,12 @@ EVERYTHING = {
     "mixup": {"probability": 0.4},
     "sumix": {"probability": 0.3},
     "cutmix": {"probability": 0.3},
-    "eq": {"probability": 0.5},
+    "eq": {"probability": 0.5, "fewest_bands": 3, "boost_db": 6.0},
     "background": {"probability": 0.5, "label": "bird0"},
     "noise": {"probability": 0.5},
     "spec_augment": {"mel_masks": 2, "mel_width": 4, "time_masks": 2, "time_width": 8, "probability": 0.5},
+    "mixstyle": {"probability": 0.5},
+    "reverse": {"probability": 0.5},
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": {"short": "loop"},

@@ -30,9 +30,10 @@ from train.data.loader import DeviceClock, ahead
 if TYPE_CHECKING:
     from train.augment.kernel import Kernel
 
-KNOWN = frozenset(  # augmentations of the kernel; a recipe with others gets torch's operations
-    ("gain_db", "time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "spec_augment", "windows")
-)
+KNOWN = frozenset(  # augmentations of the kernel or of what follows it; a recipe with others gets torch's operations
+    ("gain_db", "time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "spec_augment", "windows",
+     "mixstyle", "reverse")
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class BatchTransform:
         self._mean_is_zero = recipe.normalise == "clip"
         self._kept: Tensor | None = None
         noise, eq, frames = recipe.augment.noise, recipe.augment.eq, view.frames(recipe.clip_s)
-        self.curves_JM = to_device(band_curves(eq.bands, view.n_mels), device)
+        self._curves_JM = to_device(band_curves(eq.bands, view.n_mels, eq.smooth), device)
         banks = [noise_bank(one, noise.colour, frames, recipe.seed) for one in each_of(view) if noise.probability]
         self.noise = to_device(np.concatenate(banks, axis=1), device) if banks else None
 
@@ -104,7 +105,7 @@ class BatchTransform:
         clips_BTM, others, effects = values[: inputs.size], values[inputs.size :], inputs.effects
         places = self._places(inputs, len(others))
         if effects.tone_db.shape[2]:
-            tone_db, partner_P = ops.tones(effects.tone_db, self.curves_JM), places[0]
+            tone_db, partner_P = self.tones(effects), places[0]
             for bins in self._in_db:
                 ops.change_tone_(clips_BTM[:, :, bins], tone_db[:, 0])
                 ops.change_tone_(others[: len(partner_P), :, bins], tone_db[partner_P, 1])
@@ -116,8 +117,20 @@ class BatchTransform:
 
     def present(self, clips_BTM: Tensor, inputs: StepInputs) -> Batch:
         """Make images of clips (B, T, M) that are mixed and rolled. Overwrites them."""
-        shown_BCTM = self._masked_(self._normaliser(clips_BTM), inputs.effects)
+        effects = inputs.effects
+        if effects.reverse.shape[1]:
+            clips_BTM = torch.where(effects.reverse[:, :, None], clips_BTM.flip(1), clips_BTM)
+        for bins in self._in_db if effects.style.shape[1] else ():
+            clips_BTM[:, :, bins] = ops.mix_styles(clips_BTM[:, :, bins], effects.style)
+        shown_BCTM = self._masked_(self._normaliser(clips_BTM), effects)
         return Batch(as_images(shown_BCTM), inputs.targets, inputs.weights, inputs.importance)
+
+    def tones(self, effects: Effects) -> Tensor:
+        """Gain and equaliser of clips and of their partners in dB of mel bins: (B, 2, M), (B, 2, 1) or (B, 2, 0)."""
+        eq, tone_db = self._augment.eq, effects.tone_db
+        if not eq.probability or eq.fewest_bands is None:
+            return ops.tones(tone_db, self._curves_JM)
+        return tone_db[..., :1] + ops.filters(tone_db[..., 1:], self.view.n_mels, eq.smooth)
 
     def _places(self, inputs: StepInputs, others: int) -> list[Tensor]:
         """Numbers of the clips that get a partner, a background, noise: if shapes are full, of all clips or of none."""
@@ -255,14 +268,14 @@ class TrainingBatches:
         from train.augment.kernel import Kernel  # Triton is not there for every system
 
         augment, padding, recipe = self.augment, self._resident.padding if self._resident else None, self.augment.recipe
-        finishes = recipe.channels == ["level"] and recipe.normalise == "clip"
+        is_changed = recipe.augment.mixstyle.probability or recipe.augment.reverse.probability
+        finishes = recipe.channels == ["level"] and recipe.normalise == "clip" and not is_changed
         of_recipe = augment.view, recipe, self._frames.quantizer, self.planner.sounds, padding, augment.noise
         return Kernel(*of_recipe, finishes, augment.dtype)
 
     def _by_kernel(self, inputs: StepInputs) -> Batch:
         codes = self._resident.stored if self._resident else inputs.codes[0]
-        tone_db = ops.tones(inputs.effects.tone_db, self.augment.curves_JM)
-        made = self._kernel(codes, inputs.sounds, inputs.effects, tone_db)
+        made = self._kernel(codes, inputs.sounds, inputs.effects, self.augment.tones(inputs.effects))
         return Batch(made, *inputs[3:6]) if self._kernel.finishes else self.augment.present(made, inputs)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, float]]:

@@ -18,6 +18,7 @@ from cache.mel import POWER_FLOOR, mel_edges_hz
 from train.data.augment_draws import BANK_SPANS
 
 DB_PER_DOUBLING = 10 * math.log10(2)  # base 2, since exp2 takes a third of exp's time on a CPU
+SILENT_DB = 1e-3  # a mel bin whose decibels deviate less is even
 Colour = Literal["white", "pink"]
 
 
@@ -43,6 +44,37 @@ def tones(numbers: Tensor, curves_JM: Tensor) -> Tensor:
     """
     gain, bands = numbers[..., :1], numbers[..., 1:]
     return gain + (bands[..., None] * curves_JM).sum(dim=-2) if bands.shape[-1] else gain
+
+
+def filters(numbers: Tensor, mel_bins: int, smooth: bool) -> Tensor:
+    """Decibels of mel bins, (..., M), of up to J bands: J + 1 points in dB, J - 1 sorted edges from 0 to 1, (..., 2 J).
+
+    Bands begin at 0 and at each edge, in shares of the mel axis, and end at the next edge or at 1. A band has the value
+    of its own point throughout; or, if smooth, it goes linearly from there to that of the next point at its upper end.
+
+    Source: FilterAugment, types step and linear, Nam et al. 2022.
+    """
+    bands = numbers.shape[-1] // 2
+    points, edges, zero = numbers[..., : bands + 1], numbers[..., bands + 1 :], torch.zeros_like(numbers[..., :1])
+    bin_M = (torch.arange(mel_bins, device=numbers.device) + 0.5) / mel_bins
+    band_M = (edges[..., None, :] <= bin_M[:, None]).sum(dim=-1)
+    low_M = points.gather(-1, band_M)
+    if not smooth:
+        return low_M
+    begin_M = torch.cat([zero, edges], dim=-1).gather(-1, band_M)
+    end_M = torch.cat([edges, zero + 1], dim=-1).gather(-1, band_M)
+    return low_M + (points.gather(-1, band_M + 1) - low_M) * (bin_M - begin_M) / (end_M - begin_M)
+
+
+def mix_styles(values_BTM: Tensor, share_B1: Tensor) -> Tensor:
+    """Give each mel bin a mixture of its mean and deviation over time and those of the clip before it in the batch.
+
+    Sources: MixStyle, Zhou et al. 2021; of frequencies, Kim et al. 2022.
+    """
+    deviation_BM, mean_BM = torch.std_mean(values_BTM, dim=1)
+    new_mean_BM, new_deviation_BM = (each.lerp(each.roll(1, 0), share_B1) for each in (mean_BM, deviation_BM))
+    scale_BM = torch.where(deviation_BM > SILENT_DB, new_deviation_BM / deviation_BM, 1.0)
+    return (values_BTM - mean_BM[:, None]) * scale_BM[:, None] + new_mean_BM[:, None]
 
 
 def within(start_NJ: Tensor, width_NJ: Tensor, size: int) -> Tensor:

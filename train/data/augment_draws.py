@@ -9,7 +9,15 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
-from birdcache.params.augment import AugmentParams, BackgroundParams, CutmixParams, EqParams, LabelRule, NoiseParams
+from birdcache.params.augment import (
+    AugmentParams,
+    BackgroundParams,
+    CutmixParams,
+    EqParams,
+    LabelRule,
+    MixstyleParams,
+    NoiseParams,
+)
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
 from train.data.random import Purpose, beta, uniform
@@ -43,12 +51,14 @@ class Effects(NamedTuple):
 
     span: Any  # (N, 2) int64, as in Mixtures
     weights: Any  # (N, 2) float32, as in Mixtures
-    tone_db: Any  # (N, 2, 0 or 1 + J) float32: gain, then bands of the equaliser, of the clip and of its partner
+    tone_db: Any  # (N, 2, 0 or 1 + J) float32: gain, then the equaliser, of the clip and of its partner
     added: Any  # (N, 2) float32: power of background and of noise, relative to what they are laid under; 0 for none
     noise_start: Any  # (N,) int64: frame of the bank of noise
     shift: Any  # (N,) int64: frames
     mel_masks: Masks
     time_masks: Masks
+    style: Any  # (N, 0 or 1) float32: the other clip's share in the statistics of mel bins
+    reverse: Any  # (N, 0 or 1) bool: whether the clip is played backwards
 
 
 def draw_effects(epoch: int, index_N: Ints, recipe: Recipe, view: AnyView, mixtures: Mixtures) -> Effects:
@@ -69,6 +79,8 @@ def draw_effects(epoch: int, index_N: Ints, recipe: Recipe, view: AnyView, mixtu
         draw_noise_start(seed, epoch, index_N),
         draw_shift(seed, epoch, index_N, Purpose.SHIFT, shift_frames),
         *(draw_masks(seed, epoch, index_N, *axis, masks.probability) for axis in axes),
+        draw_style(seed, epoch, index_N, augment.mixstyle),
+        draw_reverse(seed, epoch, index_N, augment.reverse.probability),
     )
 
 
@@ -125,7 +137,7 @@ def draw_cuts(seed: int, epoch: int, example_N: Ints, draw_N: Floats64, cutmix: 
 
 
 def draw_tones(seed: int, epoch: int, example_N: Ints, augment: AugmentParams) -> Floats32:
-    """Loudness changes of clips and of their partners, in dB: gain, then bands of the equaliser, (N, 2, 1 + J).
+    """Loudness changes of clips and of their partners, in dB: gain, then the equaliser, (N, 2, 1 + J).
 
     Each sound has a gain and an equaliser of its own; partners are numbered by the clips that they come to. Without an
     equaliser (N, 2, 1), without either (N, 2, 0).
@@ -147,23 +159,52 @@ def draw_gain_db(seed: int, epoch: int, example_N: Ints, gain_db: float, purpose
 def draw_eq_db(seed: int, epoch: int, example_N: Ints, eq: EqParams, purpose: Purpose) -> Floats64:
     """Changes of each clip's bands by its equaliser, if it gets one: (N, J) dB, or (N, 0) where no clip can get one.
 
-    Each band is changed by -depth_db to 0, uniformly.
+    Each is uniform in -depth_db to boost_db. Under `fewest_bands` they are those at J + 1 points, and J - 1 edges as
+    shares of the mel axis follow, 1 for those of bands that there are not: (N, 2 J), for `train.augment.ops.filters`.
     """
     if not eq.probability:
         return np.empty((len(example_N), 0))
-    draws = uniform(seed, epoch, example_N, purpose, 1 + eq.bands)
-    return np.where(draws[:, :1] < eq.probability, -eq.depth_db * draws[:, 1:], 0.0)
+    points = eq.bands + (eq.fewest_bands is not None)
+    draws = uniform(seed, epoch, example_N, purpose, 1 + points + eq.bands)
+    change_NJ = eq.boost_db - (eq.depth_db + eq.boost_db) * draws[:, 1 : 1 + points]
+    change_NJ = np.where(draws[:, :1] < eq.probability, change_NJ, 0.0)
+    if eq.fewest_bands is None:
+        return change_NJ
+    count_N1 = eq.fewest_bands + np.floor(draws[:, -1:] * (eq.bands - eq.fewest_bands + 1))
+    edge_NJ = np.where(np.arange(1, eq.bands) < count_N1, draws[:, 1 + points : -1], 1.0)
+    return np.column_stack([change_NJ, np.sort(edge_NJ, axis=1)])
 
 
 @lru_cache(maxsize=4)
-def band_curves(bands: int, mel_bins: int) -> Floats64:
+def band_curves(bands: int, mel_bins: int, smooth: bool = True) -> Floats64:
     """Share of each band's change that each mel bin gets: (J, M).
 
     The bands are equal parts of the mel axis. Between their centres the decibels change linearly; beyond the outermost
-    centres they are constant.
+    centres they are constant. If not smooth, a band has its change throughout.
     """
+    if not smooth:
+        return np.eye(bands)[:, (2 * np.arange(mel_bins) + 1) * bands // (2 * mel_bins)]
     centre_J = (np.arange(bands) + 0.5) * mel_bins / bands - 0.5
     return np.stack([np.interp(np.arange(mel_bins), centre_J, unit_J) for unit_J in np.eye(bands)])
+
+
+def draw_style(seed: int, epoch: int, example_N: Ints, mixstyle: MixstyleParams) -> Floats32:
+    """Share of another clip in the statistics of each clip's mel bins, 0 for none: (N, 1), or (N, 0) without mixstyle.
+
+    It is 1 - lambda, lambda ~ Beta(alpha, alpha).
+    """
+    if not mixstyle.probability:
+        return np.empty((len(example_N), 0), np.float32)
+    draws = uniform(seed, epoch, example_N, Purpose.STYLE, 2)
+    share_N = np.where(draws[:, 0] < mixstyle.probability, 1 - beta(mixstyle.alpha, draws[:, 1]), 0.0)
+    return share_N[:, None].astype(np.float32)
+
+
+def draw_reverse(seed: int, epoch: int, example_N: Ints, probability: float) -> Bools:
+    """Whether each clip is played backwards: (N, 1), or (N, 0) if none can be."""
+    if not probability:
+        return np.empty((len(example_N), 0), bool)
+    return uniform(seed, epoch, example_N, Purpose.REVERSE) < probability
 
 
 def draw_snr_db(

@@ -46,6 +46,8 @@ class Purpose(IntEnum):
     WINDOW = 25
     WHICH_WINDOW = 26
     PLAIN = 27
+    STYLE = 28
+    REVERSE = 29
 
 
 def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats64:

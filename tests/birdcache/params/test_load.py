@@ -136,6 +136,8 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
         (put("members.base.override", {"augment": {"time_shift_s": 9.0}}), "members.base", "longer than clip_s"),
         (put("members.pcen.override", {"dynamic_range_db": 0.0}), "members.pcen", "gain_db = 6 has no meaning"),
         (put("members.pcen.override.dynamic_range_db", 80.0), "members.pcen", "dynamic_range_db = 80 has no meaning"),
+        (put("train.demo.augment.eq.fewest_bands", 5), "train.demo.augment.eq.fewest_bands = 5", "at most bands (4)"),
+        (put("train.demo.augment.mixstyle", {"probability": 0.5}), "members.pcen", "mixstyle.probability = 0.5 has no"),
         (put("train.demo.augment.spec_augment.mel_width", 200), "members.base", "over the 128 mel bins"),
         (put("train.demo.augment.spec_augment.time_width", 400), "members.base", "over the 313 frames"),
         (put("demo.dawn.fewest_recordings", 99), "demo.dawn.fewest_recordings = 99", "at most most_recordings"),

@@ -13,7 +13,6 @@ from birdcache.params.recipe import resolve_recipe
 from birdcache.params.views import MelView, PcenView
 from cache.quantize import Quantizer
 from train.augment import kernel as kernel_module
-from train.augment import ops
 from train.augment.batch import BatchTransform, StepInputs
 from train.augment.kernel import Kernel
 from train.augment.normalise import BinStatistics, Normaliser
@@ -89,8 +88,7 @@ def difference(
     expected = transform(decoded, inputs).clips
     padding = STORED if gathers else None
     kernel = Kernel(view, recipe, quantizer, kinds, padding, transform.noise, finishes, images)
-    tone_db = ops.tones(inputs.effects.tone_db, transform.curves_JM)
-    made = kernel(stored if gathers else packed, inputs.sounds, inputs.effects, tone_db)
+    made = kernel(stored if gathers else packed, inputs.sounds, inputs.effects, transform.tones(inputs.effects))
     clips = made if finishes else transform.present(made, inputs).clips
     assert clips.shape == expected.shape
     return float((clips.float() - expected).abs().max())
@@ -123,6 +121,8 @@ CASES: dict[str, dict[str, Any]] = {
     "silence": {"augment": ALL, "silent": True},
     "pcen view": {"augment": OFF | {"mixup": ALWAYS, "time_shift_s": 0.3}, "view_name": "pcen"},
     "clips to present": {"augment": ALL, "finishes": False},
+    "filters": {"augment": OFF | {"mixup": ALWAYS, "eq": ALWAYS | {"fewest_bands": 2, "boost_db": 6.0}}},
+    "presented": {"augment": ALL | {"mixstyle": ALWAYS, "reverse": {"probability": 0.5}}, "finishes": False},
     "bfloat16": {"augment": ALL, "images": torch.bfloat16},
 }
 

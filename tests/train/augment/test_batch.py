@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.views import MelView
+from birdcache.params.views import MelView, PcenView
 from train.augment import ops
 from train.augment.batch import Batch, BatchTransform, StepInputs
 from train.augment.normalise import BinStatistics, Normaliser
@@ -29,6 +29,8 @@ ALL_OF_THEM: dict[str, Any] = {
     "background": {"probability": 0.4},
     "noise": {"probability": 0.4},
     "spec_augment": {"mel_masks": 2, "time_masks": 2, "probability": 0.7},
+    "mixstyle": {"probability": 0.5},
+    "reverse": {"probability": 0.5},
 }
 
 Values = npt.NDArray[np.float32]
@@ -94,6 +96,30 @@ def test_a_recipe_without_augmentation_changes_neither_clips_nor_labels(recipe: 
     assert np.array_equal(clips_of(batch), values[CLIP])
     for name in ("targets", "weights", "importance"):
         assert torch.equal(getattr(batch, name), getattr(inputs, name))
+
+
+def test_a_clip_is_played_backwards_or_left_as_it_is(recipe: Recipe, view: MelView) -> None:
+    some = resolve_recipe(recipe, {"augment": {"reverse": {"probability": 0.5}}})
+    inputs, values = planned(some, view)
+    found, is_reversed = clips_of(finished(some, view, values, inputs)), inputs.effects.reverse[:, 0].numpy()
+    assert 0 < is_reversed.sum() < CLIPS
+    assert np.array_equal(found[~is_reversed], values[CLIP, ~is_reversed])
+    assert np.array_equal(found[is_reversed], values[CLIP, is_reversed, ::-1])
+
+
+def test_a_style_is_mixed_into_the_drawn_clips_and_into_bins_in_decibels_alone(
+    recipe: Recipe, view: MelView, pcen_view: PcenView
+) -> None:
+    some = resolve_recipe(recipe, {"augment": {"mixstyle": {"probability": 0.5}}})
+    inputs, values = planned(some, view)
+    found, share = clips_of(finished(some, view, values, inputs)), inputs.effects.style[:, 0].numpy()
+    np.testing.assert_allclose(found[share == 0], values[CLIP, share == 0], atol=1e-3)
+    changed_db = np.abs(found - values[CLIP])[share > 0.1].max(axis=(1, 2))
+    assert len(changed_db) > CLIPS / 4
+    assert (changed_db > 1).all()
+    values[:] = np.abs(values)
+    of_pcen = finished(some, pcen_view.model_copy(update={"n_mels": MEL_BINS}), values, inputs)
+    assert np.array_equal(clips_of(of_pcen), values[CLIP])
 
 
 def test_a_clip_mixed_with_itself_is_itself(recipe: Recipe, view: MelView) -> None:

@@ -33,9 +33,14 @@ ROOT = HERE.parents[2]
 CASES = [
     "nothing", "everything", "bytes", "pad", "loop", "gathered pad", "gathered loop", "no partner", "no background",
     "noise alone", "background alone", "cutmix", "masks", "shift", "silence", "pcen view", "clips to present",
-    "bfloat16",
+    "filters", "presented", "bfloat16",
 ]  # fmt: skip
-LIMITS = {"bfloat16": 0.02, "clips to present": 1e-4, "silence": 1e-4}  # silence is all rounding, made loud
+LIMITS = {
+    "bfloat16": 0.02,
+    "clips to present": 1e-4,
+    "presented": 1e-3,
+    "silence": 1e-4,
+}  # silence is all rounding, made loud
 
 
 def output_of(script: str, **environment: str) -> str:
@@ -83,7 +88,8 @@ def batches(
 @needs_triton
 def test_a_kernel_makes_images_if_it_can(batches: TrainingBatches, monkeypatch: pytest.MonkeyPatch) -> None:
     assert batches._kernel.finishes
-    for changes in ({"normalise": "none"}, {"channels": ["level", "slope"]}):
+    backwards = {"augment": {"reverse": {"probability": 0.5}}}
+    for changes in ({"normalise": "none"}, {"channels": ["level", "slope"]}, backwards):
         monkeypatch.setattr(batches.augment, "recipe", resolve_recipe(batches.augment.recipe, changes))
         del batches.__dict__["_kernel"]
         assert not batches._kernel.finishes

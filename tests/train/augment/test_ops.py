@@ -49,6 +49,34 @@ def test_each_clip_gets_its_own_tone(clips: Float32s, columns: int) -> None:
         assert changed[b, t, m] == pytest.approx(clips[b, t, m] + tone_db[b, m % columns], abs=1e-4)
 
 
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("edges", [[0.3, 0.55, 0.9], [0.41, 1.0, 1.0], [1.0, 1.0, 1.0]])
+def test_a_filter_goes_through_its_points_or_in_steps_from_edge_to_edge(smooth: bool, edges: list[float]) -> None:
+    mel_bins, inner = 16, [edge for edge in edges if edge < 1]
+    points = np.random.default_rng(5).uniform(-6, 6, len(edges) + 2)
+    found = ops.filters(torch.tensor([[*points, *edges]]), mel_bins, smooth)[0].numpy()
+    middle = (np.arange(mel_bins) + 0.5) / mel_bins
+    steps = [points[sum(edge <= place for edge in inner)] for place in middle]
+    expected = np.interp(middle, [0, *inner, 1], points[: len(inner) + 2]) if smooth else steps
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_style_is_the_mean_and_deviation_of_each_mel_bin_mixed_with_the_last_clips(clips: Float32s) -> None:
+    share = np.array([0.0, 1.0, 0.3, 0.5, 0.9], np.float32)
+    mixed = ops.mix_styles(torch.tensor(clips), torch.tensor(share[:, None])).numpy()
+    for b, m in np.ndindex(B, M):
+        own, other = clips[b, :, m].astype(np.float64), clips[b - 1, :, m].astype(np.float64)
+        mean = (1 - share[b]) * own.mean() + share[b] * other.mean()
+        deviation = (1 - share[b]) * own.std() + share[b] * other.std()
+        np.testing.assert_allclose(mixed[b, :, m], (own - own.mean()) / own.std() * deviation + mean, atol=1e-3)
+
+
+def test_a_silent_bin_takes_the_mean_of_a_style_and_stays_even(clips: Float32s) -> None:
+    clips[1] = -100
+    mixed = ops.mix_styles(torch.tensor(clips), torch.full((B, 1), 0.5)).numpy()
+    np.testing.assert_allclose(mixed[1], np.broadcast_to(clips[0].mean(axis=0) / 2 - 50, (T, M)), atol=1e-3)
+
+
 @pytest.mark.parametrize("columns", [1, T])
 def test_clips_are_mixed_with_their_partners_by_weights_of_each_frame(
     clips: Float32s, others: Float32s, columns: int

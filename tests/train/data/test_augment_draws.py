@@ -11,7 +11,14 @@ import scipy.stats
 import torch
 
 from birdcache.arrays import Ints
-from birdcache.params.augment import AugmentParams, BackgroundParams, CutmixParams, EqParams, NoiseParams
+from birdcache.params.augment import (
+    AugmentParams,
+    BackgroundParams,
+    CutmixParams,
+    EqParams,
+    MixstyleParams,
+    NoiseParams,
+)
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from train.augment import ops
@@ -119,6 +126,35 @@ def test_an_equaliser_makes_each_band_quieter_by_a_uniform_number_of_decibels() 
     assert is_share(len(changed), 0.4)
     for band_db in changed.T:
         assert follows(band_db, scipy.stats.uniform(-20, 20))
+
+
+def test_an_equaliser_may_make_bands_louder_in_steps() -> None:
+    eq = EqParams(probability=1.0, bands=3, depth_db=4.0, boost_db=6.0, smooth=False)
+    for band_db in draws.draw_eq_db(1, 0, MANY, eq, Purpose.EQ).T:
+        assert follows(band_db, scipy.stats.uniform(-4, 10))
+    assert draws.band_curves(3, 7, smooth=False).tolist() == [
+        [1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1, 1]
+    ]  # fmt: skip
+
+
+def test_a_filter_has_a_drawn_number_of_bands_with_edges_anywhere() -> None:
+    eq = EqParams(probability=0.5, bands=6, depth_db=6.0, boost_db=6.0, fewest_bands=3)
+    numbers = draws.draw_eq_db(1, 0, MANY, eq, Purpose.EQ)
+    points, edges = numbers[:, :7], numbers[:, 7:]
+    assert is_share((points != 0).any(axis=1).sum(), 0.5)
+    assert follows(points[points != 0], scipy.stats.uniform(-6, 12))
+    bands = 1 + (edges < 1).sum(axis=1)
+    assert scipy.stats.chisquare(np.bincount(bands)[3:]).pvalue > 1e-3
+    assert bands.max() == 6
+    assert (np.diff(edges) >= 0).all()
+    assert follows(edges[edges < 1], scipy.stats.uniform(0, 1))
+
+
+def test_a_style_is_mixed_by_a_symmetric_beta_and_backwards_is_a_share(recipe: Recipe) -> None:
+    share = draws.draw_style(1, 0, MANY, MixstyleParams(probability=0.4, alpha=0.3))[:, 0]
+    assert is_share((share > 0).sum(), 0.4)
+    assert follows(share[share > 0], scipy.stats.beta(0.3, 0.3))
+    assert is_share(draws.draw_reverse(1, 0, MANY, 0.3).sum(), 0.3)
 
 
 @pytest.mark.parametrize(("bands", "mel_bins"), [(2, 32), (4, 32), (5, 33), (16, 8)])

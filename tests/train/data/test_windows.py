@@ -157,6 +157,8 @@ LOUD = {
     "eq": {"probability": 1.0},
     "noise": {"probability": 1.0},
     "spec_augment": {"mel_width": 8, "time_width": 8, "probability": 1.0},
+    "mixstyle": {"probability": 1.0},
+    "reverse": {"probability": 1.0},
 }
 
 
@@ -174,7 +176,8 @@ def test_the_rest_of_the_clips_on_windows_stays_as_it_is_and_all_others_are_as_w
     assert abs(is_plain.mean() - 0.5 * (1 - share)) < 0.05
     assert all_of_them.effects.tone_db[is_plain].any()
     effects = some.effects
-    for nothing in (effects.tone_db, effects.shift, effects.added, effects.mel_masks.width, effects.time_masks.width):
+    masks = effects.mel_masks.width, effects.time_masks.width
+    for nothing in (effects.tone_db, effects.shift, effects.added, *masks, effects.style, effects.reverse):
         assert not nothing[is_plain].any()
     assert effects.weights[is_plain].tolist() == some.mixtures.weights[is_plain].tolist() == [[1, 0]] * is_plain.sum()
     assert not some.has[is_plain, 1:].any()
