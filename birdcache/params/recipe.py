@@ -74,10 +74,11 @@ class SecondaryParams(Section):
 class LossParams(Section):
     """The loss between logits and (mixed, smoothed) targets.
 
-    Sources: focal loss, Lin et al. 2017; asymmetric, Ridnik et al. 2021; zlpr, Su et al. 2022; two_way, Kobayashi 2023;
-    soft AUC, the pairwise logistic surrogate of Yan et al. 2003; label smoothing, Szegedy et al. 2016; effective number
-    of samples, Cui et al. 2019; clip + frame_max, the loss of sound event detectors (Kong et al. 2020), with which
-    BirdCLEF's winners train; ratings as weights, BirdCLEF 2021 to 2023.
+    Sources: focal loss, Lin et al. 2017; asymmetric, Ridnik et al. 2021; zlpr, Su et al. 2022; two_way, Kobayashi
+    2023; soft AUC, the pairwise logistic surrogate of Yan et al. 2003; label smoothing, Szegedy et al. 2016;
+    effective number of samples, Cui et al. 2019; weights of positives as `pos_weight` of torch; clip + frame_max, the
+    loss of sound event detectors (Kong et al. 2020), with which BirdCLEF's winners train; ratings as weights,
+    BirdCLEF 2021 to 2023.
     """
 
     kind: Literal["ce", "bce", "focal_ce", "focal_bce", "asymmetric", "zlpr", "two_way"]
@@ -87,6 +88,15 @@ class LossParams(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     class_weights: Literal["none", "inverse", "effective"]
     effective_beta: Annotated[float, Field(ge=0, lt=1)]
+    pos_weight: Annotated[
+        float,
+        Field(ge=1, le=10_000),
+        beside(
+            "kind",
+            lambda weight, kind: weight == 1 or kind in ("bce", "focal_bce"),
+            "is for kinds bce and focal_bce, not {}; set pos_weight: 1.0",
+        ),
+    ] = 1.0
     lowest_rating_weight: Probability
     clip: NonNegative
     frame_max: Annotated[
@@ -192,7 +202,7 @@ class Member(Section):
 
     Sources: several views as channels of one image, Palanisamy et al. 2020, Rethinking CNN models for audio
     classification; head `sed`, attention over time as in PANNs (Kong et al. 2020); pool `gem`, Radenovic et al. 2018;
-    drop path, Huang et al. 2016.
+    drop path, Huang et al. 2016; several samples of dropout, Inoue 2019.
     """
 
     view: Name
@@ -203,6 +213,15 @@ class Member(Section):
     head: Literal["linear", "sed", "mlp"]
     pool: Literal["avg", "gem"]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout_samples: Annotated[
+        int,
+        Field(ge=1, le=32),
+        beside(
+            "dropout",
+            lambda samples, dropout: samples == 1 or dropout > 0,
+            "samples are all the same at dropout 0; raise it, or set dropout_samples: 1",
+        ),
+    ] = 1
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     override: dict[str, Any]
     teacher: TeacherParams | None = None

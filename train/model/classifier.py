@@ -32,7 +32,7 @@ TENSOR_CORES = (7, 0)  # lowest compute capability of GPUs that have them
 
 
 class Logits(NamedTuple):
-    """The output of a model for a batch."""
+    """The output of a model for a batch; in training K columns for each sample of dropout."""
 
     clip: Tensor  # (B, K)
     frame_max: Tensor | None = None  # (B, K) of each class's loudest frame, if the head has frames
@@ -53,10 +53,11 @@ class Classifier(nn.Module):
         head: FrameAttention | None = None,
         channels: int = 1,
         padding: Size = NO_PADDING,
+        samples: int = 1,
     ) -> None:
         """Without a head of its own, the model is what timm makes of the backbone: pooling and classifier."""
         super().__init__()
-        self.backbone, self.head, self.padding = backbone, head, padding
+        self.backbone, self.head, self.padding, self._samples = backbone, head, padding, samples
         self.frozen = False  # whether only the head learns
         self._constants = {name for name, tensor in backbone.named_parameters() if not tensor.requires_grad}
         self.register_buffer("bin_mean", torch.zeros(channels, mel_bins))
@@ -75,11 +76,17 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Logits:
         """Logits of images (B, C, M, T)."""
         if self.head is not None:
-            return Logits(*self.head(feature_maps(self.backbone, images, self.padding)))
-        if self.padding == NO_PADDING:
+            return self.judged(feature_maps(self.backbone, images, self.padding))
+        if self.padding == NO_PADDING and self._samples == 1:
             return Logits(self.backbone(images))
-        backbone: Any = self.backbone
-        return Logits(backbone.forward_head(features_of(backbone, images, self.padding)))
+        return self.judged(features_of(self.backbone, images, self.padding))
+
+    def judged(self, features: Any) -> Logits:
+        """Logits of what the backbone gives to its head; in training of all samples of dropout, (B, S K)."""
+        head: Any = self.head or self.backbone.forward_head
+        found = [head(features) for _ in range(self._samples if self.training else 1)]
+        columns = zip(*found, strict=True) if self.head else [found]
+        return Logits(*(torch.cat(each, dim=1) for each in columns))
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Parameters that always start from random values: the classifier, or the head over frames; GeM's exponent."""
@@ -172,7 +179,7 @@ def build_model(
     clips : that the model will see; without them it takes images of whatever size the backbone does.
     """
     if member.is_probe:
-        return Classifier(Probe(mel_bins, classes, member), mel_bins)
+        return Classifier(Probe(mel_bins, classes, member), mel_bins, samples=member.dropout_samples)
     check_backbone(member.backbone)
     where = f"params.yaml: pretrained = {pretrained!r}"
     source = find_source(pretrained) if isinstance(pretrained, str) else None
@@ -204,7 +211,7 @@ def build_model(
         head = attend_to_frames(backbone, member, classes, (channels, *size), fitting.padding)
     elif member.pool == "gem":
         generalise_pool(backbone, member.backbone)
-    model = Classifier(backbone, mel_bins, head, channels, fitting.padding)
+    model = Classifier(backbone, mel_bins, head, channels, fitting.padding, member.dropout_samples)
     model.pretrained = told
     return model
 
@@ -259,6 +266,6 @@ def features_and_logits(network: Classifier, images: Tensor) -> tuple[Tensor, Lo
     backbone: Any = network.backbone
     if network.head is None:
         features = features_of(backbone, images, network.padding)
-        return backbone.forward_head(features, pre_logits=True), Logits(backbone.forward_head(features))
+        return backbone.forward_head(features, pre_logits=True), network.judged(features)
     maps = feature_maps(backbone, images, network.padding)
-    return maps.mean(dim=(2, 3)), Logits(*network.head(maps))
+    return maps.mean(dim=(2, 3)), network.judged(maps)

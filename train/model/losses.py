@@ -37,12 +37,13 @@ class Loss:
     zlpr, two_way : of a clip's or a class's present and absent cells together, see `train.model.set_losses`.
     soft_auc : this share of the loss is `soft_auc` instead.
 
-    Class weights weigh the terms of ce, whose mean over the training recordings they leave as it is, and the columns in
-    the mean of bce; the others have none, since they compare present and absent cells by themselves.
+    Weights of positives multiply what bce has of present classes, in proportion to the targets. Class weights weigh
+    the terms of ce, whose mean over the training recordings they leave as it is, and the columns in the mean of bce;
+    the others have none, since they compare present and absent cells by themselves.
     """
 
-    def __init__(self, params: LossParams, class_weights_K: Tensor) -> None:
-        self._params, self._class_weights_K = params, class_weights_K
+    def __init__(self, params: LossParams, class_weights_K: Tensor, pos_weights_K: Tensor | None = None) -> None:
+        self._params, self._class_weights_K, self._pos_weights_K = params, class_weights_K, pos_weights_K
 
     def __call__(self, logits: Logits, batch: Batch) -> Tensor:
         """Loss of a batch: a scalar tensor, float32."""
@@ -52,7 +53,12 @@ class Loss:
             total = total + self._params.frame_max * self._of(logits.frame_max.float(), batch)
         return total
 
-    def _of(self, logits_BK: Tensor, batch: Batch) -> Tensor:
+    def _of(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Mean over the samples of dropout, whose logits lie side by side: (B, S K)."""
+        samples = logits.split(batch.targets.shape[1], dim=1)
+        return torch.stack([self._of_sample(logits_BK, batch) for logits_BK in samples]).mean()
+
+    def _of_sample(self, logits_BK: Tensor, batch: Batch) -> Tensor:
         main = self._main(logits_BK, batch)
         share = self._params.soft_auc
         if not share:
@@ -79,7 +85,9 @@ class Loss:
     def _binary(self, logits_BK: Tensor, batch: Batch) -> Tensor:
         params = self._params
         soft_BK = smoothed(batch.targets, params.label_smoothing, exclusive=False)
-        each_BK = functional.binary_cross_entropy_with_logits(logits_BK, soft_BK, reduction="none")
+        each_BK = functional.binary_cross_entropy_with_logits(
+            logits_BK, soft_BK, reduction="none", pos_weight=self._pos_weights_K
+        )
         if params.kind == "focal_bce":
             balance_BK = params.focal_alpha * soft_BK + (1 - params.focal_alpha) * (1 - soft_BK)
             each_BK = each_BK * balance_BK * focus(soft_BK, logits_BK.sigmoid(), params.focal_gamma)
@@ -176,3 +184,18 @@ def class_weights(counts_K: Ints, params: LossParams) -> Floats32:
     raw = 1 / counts if params.class_weights == "inverse" else (1 - beta) / (1 - beta**counts)
     weights_K[present] = raw * counts.sum() / (raw * counts).sum()
     return weights_K.astype(np.float32)
+
+
+def positive_weights(counts_K: Ints, params: LossParams) -> Floats32 | None:
+    """Weights of present classes, as torch's `pos_weight`, or None: absent recordings over present ones.
+
+    At least 1 and at most `params.pos_weight`, which a class without a recording gets.
+
+    Parameters
+    ----------
+    counts_K : as in `class_weights`.
+    """
+    if params.pos_weight == 1:
+        return None
+    ratio_K = (counts_K.sum() - counts_K) / np.maximum(counts_K, 1 / params.pos_weight)
+    return ratio_K.clip(1, params.pos_weight).astype(np.float32)

@@ -129,6 +129,8 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
         (put("ensemble", {**BEST, "blend": "rank", "calibration": "class"}), "ensemble.calibration", "ranks are none"),
         (put("train.demo.weights", "mean"), "train.demo.weights = 'mean'", "'soup'"),
         (put("train.demo.soup_epochs", 0), "train.demo.soup_epochs = 0", "greater than or equal to 1"),
+        (put("train.demo.loss.pos_weight", 9.0), "train.demo.loss.pos_weight = 9.0", "not ce; set pos_weight: 1.0"),
+        (put("members.pcen.dropout_samples", 99), "members.pcen.dropout_samples = 99", "less than or equal to 32"),
         (put("members.base.view", "mle"), "members.base.view = 'mle'", "names no view"),
         (put("members.base.recipe", "none"), "members.base.recipe = 'none'", "names no recipe"),
         (put("members.base.override", {"epoch": 3}), "members.base.override.epoch", "did you mean epochs?"),
@@ -158,6 +160,11 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
 def test_an_impossible_value_is_refused_by_key_and_rule(tmp_path: Path, change: Change, key: str, rule: str) -> None:
     lines = problems(tmp_path, change)
     assert any(line.startswith(key) and rule in line for line in lines), lines
+
+
+def test_samples_of_no_dropout_are_refused(tmp_path: Path) -> None:
+    (line,) = problems(tmp_path, put("members.pcen.dropout", 0.0), put("members.pcen.dropout_samples", 4))
+    assert line.startswith("members.pcen.dropout_samples = 4: samples are all the same at dropout 0; raise it")
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from birdcache.params.recipe import LossParams, Recipe
-from train.model.losses import class_weights
+from train.model.losses import class_weights, positive_weights
 
 COUNTS = np.array([1500, 5, 40, 0, 1, 300], np.int64)
 
@@ -42,6 +42,13 @@ def test_over_the_recordings_the_mean_weight_is_one(plain: LossParams, kind: str
     found = class_weights(COUNTS, chosen(plain, kind))
     assert (found * COUNTS).sum() / COUNTS.sum() == pytest.approx(1, rel=1e-5)
     assert found[3] == 1
+
+
+def test_positives_weigh_absent_recordings_over_present_ones_within_bounds(plain: LossParams) -> None:
+    params = LossParams.model_validate({**plain.model_dump(), "kind": "bce", "pos_weight": 100.0})
+    found = positive_weights(COUNTS, params)
+    assert found == pytest.approx([1, 100, 1806 / 40, 100, 100, 1546 / 300])
+    assert positive_weights(COUNTS, plain) is None
 
 
 def test_by_inverse_frequency_all_classes_count_alike(plain: LossParams) -> None:

@@ -167,6 +167,24 @@ def test_a_model_compiles_in_one_piece(member: Member, clips: Tensor, head: str,
     assert (compiled.frame_max is None) is (plain.frame_max is None)
 
 
+@pytest.mark.parametrize("head", ["linear", "sed"])
+def test_samples_of_dropout_differ_in_training_and_are_one_afterwards(member: Member, clips: Tensor, head: str) -> None:
+    model = built(member, head=head, dropout=0.5, dropout_samples=3)
+    one, batch = built(member, head=head, dropout=0.5), len(clips)
+    one.load_state_dict(model.state_dict())
+    assert torch.equal(model.eval()(clips).clip, one.eval()(clips).clip)
+    for module in model.train().modules():
+        if hasattr(module, "running_var"):
+            module.eval()
+    for logits in (each for each in model(clips) if each is not None):
+        samples = logits.reshape(batch, 3, CLASSES)
+        assert not torch.equal(samples[:, 0], samples[:, 1])
+    torch.manual_seed(1)
+    mean = torch.stack([model(clips).clip.reshape(batch, 3, CLASSES).mean(dim=1) for _ in range(300)]).mean(dim=0)
+    if head == "linear":
+        assert torch.allclose(mean, one(clips).clip, atol=0.1), "dropout keeps the mean"
+
+
 def test_statistics_travel_with_the_model(member: Member) -> None:
     model = built(member)
     mean = torch.arange(MEL_BINS)[None] * 1.0

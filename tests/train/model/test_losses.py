@@ -210,6 +210,28 @@ def test_gradients_stay_finite_however_sure_a_model_is(case: Case, plain: LossPa
         assert torch.isfinite(logits.grad).all()
 
 
+def test_samples_of_dropout_lie_side_by_side_and_have_the_mean_of_their_losses(case: Case, plain: LossParams) -> None:
+    other = np.random.default_rng(9).normal(0, 2, (B, K))
+    for kind in KINDS:
+        tried = chosen(plain, kind=kind, soft_auc=0.3)
+        alone = [replace(case, logits=each).loss(tried) for each in (case.logits, other)]
+        both = Logits(tensor(np.concatenate([case.logits, other], axis=1)))
+        assert float(Loss(tried, tensor(case.class_weights))(both, case.batch())) == pytest.approx(np.mean(alone))
+
+
+@pytest.mark.parametrize("kind", ["bce", "focal_bce"])
+def test_a_present_class_of_weight_3_counts_three_times_in_the_same_mean(
+    simple: Case, plain: LossParams, kind: str
+) -> None:
+    hard, tried = replace(simple, targets=np.eye(K)[[0, 1, 2, 3, 4, 0]]), chosen(plain, kind=kind)
+    present, absent = (
+        replace(hard, weights=hard.weights * (hard.targets == each)).loss(tried) * (hard.targets == each).sum()
+        for each in (1, 0)
+    )
+    found = float(Loss(tried, torch.ones(K), torch.full((K,), 3.0))(Logits(tensor(hard.logits)), hard.batch()))
+    assert found == pytest.approx((3 * present + absent) / (B * K), rel=1e-5)
+
+
 def test_clip_and_frames_have_a_loss_each_and_a_weight_each(case: Case, plain: LossParams) -> None:
     frames = np.random.default_rng(9).normal(0, 2, (B, K))
     for kind in KINDS:
