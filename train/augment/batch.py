@@ -130,7 +130,7 @@ class BatchTransform:
         eq, tone_db = self._augment.eq, effects.tone_db
         if not eq.probability or eq.fewest_bands is None:
             return ops.tones(tone_db, self._curves_JM)
-        return tone_db[..., :1] + ops.filters(tone_db[..., 1:], self.view.n_mels, eq.smooth)
+        return ops.filters(tone_db[..., 1:], self.view.n_mels, eq.smooth).add_(tone_db[..., :1])
 
     def _places(self, inputs: StepInputs, others: int) -> list[Tensor]:
         """Numbers of the clips that get a partner, a background, noise: if shapes are full, of all clips or of none."""

@@ -54,11 +54,11 @@ class Effects(NamedTuple):
     tone_db: Any  # (N, 2, 0 or 1 + J) float32: gain, then the equaliser, of the clip and of its partner
     added: Any  # (N, 2) float32: power of background and of noise, relative to what they are laid under; 0 for none
     noise_start: Any  # (N,) int64: frame of the bank of noise
+    style: Any  # (N, 0 or 1) float32: the other clip's share in the statistics of mel bins
+    reverse: Any  # (N, 0 or 1) bool: whether the clip is played backwards
     shift: Any  # (N,) int64: frames
     mel_masks: Masks
     time_masks: Masks
-    style: Any  # (N, 0 or 1) float32: the other clip's share in the statistics of mel bins
-    reverse: Any  # (N, 0 or 1) bool: whether the clip is played backwards
 
 
 def draw_effects(epoch: int, index_N: Ints, recipe: Recipe, view: AnyView, mixtures: Mixtures) -> Effects:
@@ -77,10 +77,10 @@ def draw_effects(epoch: int, index_N: Ints, recipe: Recipe, view: AnyView, mixtu
         draw_tones(seed, epoch, index_N, augment),
         (10 ** (-snr_db / 10)).astype(np.float32),
         draw_noise_start(seed, epoch, index_N),
-        draw_shift(seed, epoch, index_N, Purpose.SHIFT, shift_frames),
-        *(draw_masks(seed, epoch, index_N, *axis, masks.probability) for axis in axes),
         draw_style(seed, epoch, index_N, augment.mixstyle),
         draw_reverse(seed, epoch, index_N, augment.reverse.probability),
+        draw_shift(seed, epoch, index_N, Purpose.SHIFT, shift_frames),
+        *(draw_masks(seed, epoch, index_N, *axis, masks.probability) for axis in axes),
     )
 
 

@@ -55,7 +55,7 @@ class Loss:
 
     def _of(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean over the samples of dropout, whose logits lie side by side: (B, S K)."""
-        samples = logits.split(batch.targets.shape[1], dim=1)
+        samples = torch.split(logits, batch.targets.shape[1], dim=1)
         return torch.stack([self._of_sample(logits_BK, batch) for logits_BK in samples]).mean()
 
     def _of_sample(self, logits_BK: Tensor, batch: Batch) -> Tensor:
@@ -198,4 +198,4 @@ def positive_weights(counts_K: Ints, params: LossParams) -> Floats32 | None:
     if params.pos_weight == 1:
         return None
     ratio_K = (counts_K.sum() - counts_K) / np.maximum(counts_K, 1 / params.pos_weight)
-    return ratio_K.clip(1, params.pos_weight).astype(np.float32)
+    return np.asarray(ratio_K.clip(1, params.pos_weight), np.float32)

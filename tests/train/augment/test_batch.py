@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from birdcache.params.recipe import Recipe, resolve_recipe
-from birdcache.params.views import MelView, PcenView
+from birdcache.params.views import MelView, PcenView, View
 from train.augment import ops
 from train.augment.batch import Batch, BatchTransform, StepInputs
 from train.augment.normalise import BinStatistics, Normaliser
@@ -53,7 +53,7 @@ Ready = tuple[BatchTransform, Tensor, StepInputs]
 
 
 def ready(
-    recipe: Recipe, view: MelView, values: Values, inputs: StepInputs, full: bool = False, device: str = "cpu"
+    recipe: Recipe, view: View, values: Values, inputs: StepInputs, full: bool = False, device: str = "cpu"
 ) -> Ready:
     """A transform and what it gets: of `values`, (3, B, T, M), those that it wants."""
     statistics = BinStatistics(*torch.zeros(2, MEL_BINS, device=device))
@@ -65,7 +65,7 @@ def ready(
     return transform, torch.tensor(values[wanted], device=device), mapped(inputs, lambda each: each.to(device))
 
 
-def finished(recipe: Recipe, view: MelView, values: Values, inputs: StepInputs, full: bool = False) -> Batch:
+def finished(recipe: Recipe, view: View, values: Values, inputs: StepInputs, full: bool = False) -> Batch:
     transform, wanted, numbers = ready(recipe, view, values, inputs, full)
     return transform(wanted, numbers)
 

@@ -151,7 +151,7 @@ def test_a_filter_has_a_drawn_number_of_bands_with_edges_anywhere() -> None:
 
 
 def test_a_style_is_mixed_by_a_symmetric_beta_and_backwards_is_a_share(recipe: Recipe) -> None:
-    share = draws.draw_style(1, 0, MANY, MixstyleParams(probability=0.4, alpha=0.3))[:, 0]
+    share = draws.draw_style(1, 0, MANY, MixstyleParams(probability=0.4, alpha=0.3))[:, 0].astype(float)
     assert is_share((share > 0).sum(), 0.4)
     assert follows(share[share > 0], scipy.stats.beta(0.3, 0.3))
     assert is_share(draws.draw_reverse(1, 0, MANY, 0.3).sum(), 0.3)
