@@ -14,11 +14,8 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from birdcache import cli
-from birdcache.errors import CommandError
 from birdcache.files import file_sha256
-from birdcache.params.sections import ExportParams
 from birdcache.params.views import stored_views
-from commands.export.choose import ensemble_for_export
 from tests.conftest import TinyProject
 from tests.fixtures import tiny
 from tests.fixtures.stages import run_stage
@@ -160,21 +157,38 @@ def test_report_and_model_card_name_the_networks_that_members_learn_from(
 
 
 @pytest.mark.slow
-def test_a_probe_is_not_exported(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_is_exported_with_its_network_inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stage `export` compares its scores with the pipeline's, on recordings of all lengths."""
     monkeypatch.chdir(project)
-    wanted = ExportParams(name="x", members=[], folds=[], compare=1, tolerance=1e-3, licence="", data_licence="")
-    with pytest.raises(CommandError, match=r"models/probe/0: is a probe of .* or leave it out by export\.members"):
-        ensemble_for_export(wanted)
+    raw = YAML(typ="safe", pure=True).load(Path("params.yaml").read_text())
+    for members in (["probe"], ["taught", "probe"]):
+        raw["export"] |= {"name": "probed", "members": members, "tolerance": 1e-4}
+        tiny.write_params(Path("params.yaml"), raw)
+        run_stage("commands.export.__main__")
+        bundle = Path("bundles/probed.bundle")
+        description = json.loads((bundle / "bundle.json").read_text())
+        assert [each["tail"] for each in description["inputs"]] == [0] * (len(members) - 1) + [tiny.RATE_HZ // 2 + 1]
+        assert description["high_hz"] == tiny.RATE_HZ / 2
+    assert (
+        f"; probe of teachers/tones.onnx, SHA-256 {file_sha256(Path(VIEW['file']))}, licence"
+        in (bundle / "README.md").read_text()
+    )
 
 
 @pytest.mark.slow
-def test_a_model_without_the_teacher_s_network_is_not_predicted_with_elsewhere(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_probe_predicts_where_its_network_is(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(project)
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    monkeypatch.chdir(root)
+    asked = ["predict", "chorus/test_soundscapes", "--model", "models/probe", "--format", "table", "--out"]
+    cli.main([*asked, "found"])
+    assert len(pd.read_csv(next(Path("found").rglob("*.csv")))) > 0
+    write_teacher(Path(VIEW["file"]), loud=1.0)
     with pytest.raises(SystemExit):
-        cli.main(["predict", "chorus/test_soundscapes", "--model", "models", "--out", "found"])
-    assert "models/probe/0: is a probe of another network, which it does not hold" in capsys.readouterr().err
+        cli.main([*asked, "other"])
+    assert "learnt from a network of SHA-256" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["batch", "probe"])
     assert "learns from embeddings, which have no picture" in capsys.readouterr().err

@@ -37,6 +37,7 @@ class Input(Section):
 
     Frame t of a recording has its middle at sample t * hop. A clip of `clip_frames` frames needs so many frames before
     it (`context_frames`, for PCEN's smoother), and `margin` samples on either side of the outermost frames' middles.
+    A recording has a frame for each `hop` that begins before its last `tail` samples; 0 but for a probe's windows.
     """
 
     name: Word
@@ -45,6 +46,7 @@ class Input(Section):
     clip_frames: Annotated[Frames, Field(ge=1)]
     context_frames: Frames
     margin: Frames
+    tail: Frames = 0
 
     @property
     def samples(self) -> int:

@@ -164,7 +164,7 @@ class BundlePredictor:
 
 def first_frames(middle_s: Floats64, samples: int, wanted: Input) -> Ints:
     """The frame with which each clip begins, as `train.score.inference.clips_at` places them: (C,)."""
-    frames = 1 + samples // wanted.hop
+    frames = 1 + max(samples - wanted.tail, 0) // wanted.hop
     middle = middle_s * (wanted.sample_rate_hz / wanted.hop)
     start = np.rint(middle - wanted.clip_frames / 2)
     return np.clip(start, 0, max(frames - wanted.clip_frames, 0)).astype(np.int64)

@@ -1,6 +1,6 @@
 """Views: named front ends, one store each. Sections `views.<view>` of params.yaml."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import gt, le
 from typing import Annotated, Any, Literal
 
@@ -130,6 +130,16 @@ def each_of(view: AnyView) -> list[MelView | PcenView]:
     if isinstance(view, StoredEmbedding):
         return []
     return view.views if isinstance(view, MultiView) else [view]
+
+
+def band_hz(views: Iterable[AnyView]) -> tuple[float, float]:
+    """The lowest and the highest frequency of some views; an embedding view has all up to half of its rate."""
+    bands = [
+        (0.0, one.sample_rate_hz / 2) if isinstance(one, StoredEmbedding) else (one.fmin_hz, one.fmax_hz)
+        for view in views
+        for one in stored_views(view)
+    ]
+    return min(low for low, _ in bands), max(high for _, high in bands)
 
 
 def describes(view: ViewParams | StoredView, stored: StoredView) -> bool:

@@ -14,7 +14,6 @@ from birdcache.bundle.format import OUTSIDE, SUMS, Description, Input, MemberFac
 from birdcache.checkout import PROJECT
 from birdcache.files import file_sha256, write_text
 from birdcache.params.sections import ExportParams
-from birdcache.params.views import each_of
 from cache import tables
 from cache.tables import Col
 from commands.export.graph import EnsembleGraph
@@ -31,7 +30,7 @@ CARD = Path(__file__).parent / "templates/card.md"
 def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph) -> Description:
     """Describe the steps before and after the graph, and its origin."""
     ensemble = loaded.ensemble
-    views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
+    low_hz, high_hz = loaded.band_hz
     return Description(
         name=export.name,
         precision="float32",
@@ -42,8 +41,8 @@ def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph)
         submission_column=loaded.submission.column,
         inputs=graph.inputs,
         embedding=graph.embedding,
-        low_hz=min(view.fmin_hz for view in views),
-        high_hz=max(view.fmax_hz for view in views),
+        low_hz=low_hz,
+        high_hz=high_hz,
         window_s=ensemble.window_s,
         hop_s=ensemble.hop_s,
         shifts_s=ensemble.shifts_s,
@@ -58,10 +57,12 @@ def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph)
 
 
 def member_facts(name: str, loaded: LoadedEnsemble) -> MemberFacts:
-    """A member's weight, digests, parameters and teacher's network, as in `bundle.json`."""
+    """A member's weight, digests, parameters, and the network that it learns from or holds, as in `bundle.json`."""
     models, ensemble = loaded.members[name], loaded.ensemble
-    resolved, teacher = models[0].sidecar.member, models[0].sidecar.member.member.teacher
-    network = {"teacher_network": reported_network(teacher.view)} if teacher else {}
+    resolved = models[0].sidecar.member
+    member = resolved.member
+    view = member.view if member.is_probe else member.teacher and member.teacher.view
+    network = {"teacher_network": reported_network(view)} if view else {}
     return MemberFacts(
         weight=ensemble.members[name],
         fold_soup=ensemble.fold_soup,
@@ -114,7 +115,9 @@ def member_text(name: str, member: MemberFacts) -> str:
         text += f"; first weights: {plain(origin['source'])}, licence: {plain(origin['licence'])}"
     if network := resolved.get("teacher_network"):
         told = {key: plain(value) or NOT_STATED for key, value in network.items()}
-        text += f"; teacher: view `{of_member['teacher']['view']}`, {told['file']}, SHA-256 {told['sha256']}, "
+        teacher = of_member["teacher"]  # none for a probe
+        text += f"; teacher: view `{teacher['view']}`, " if teacher else "; probe of "
+        text += f"{told['file']}, SHA-256 {told['sha256']}, "
         text += f"licence: {told['licence']}, source: {told['source']}"
     return text
 

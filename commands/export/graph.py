@@ -1,6 +1,8 @@
 """One torch module for a whole ensemble, exported as ONNX: waveforms in, blended scores out.
 
-B batch, S sample, L frame with context, T frame of a clip, M mel bin, C channel, K class.
+A probe's network stays an ONNX file: the module cuts its windows, and takes what it says of them.
+
+B batch, S sample, L frame with context, T frame of a clip, M mel bin, C channel, K class, E feature.
 """
 
 from collections.abc import Sequence
@@ -13,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from birdcache.bundle.format import OUTSIDE_ABOVE, Input
-from birdcache.params.views import AnyView, MelView, PcenView, each_of
+from birdcache.params.embedding import StoredEmbedding
+from birdcache.params.views import AnyView, MelView, PcenView, each_of, stored_views
 from cache.quantize import Quantizer
+from commands.export.probe import ProbedWindows
 from commands.export.spectrum import Pcen, PowerSpectrum, context_frames, decibels, mel_rows
 from commands.predict.trained import Model
 from pipeline.builder.encode import quantizer_of
@@ -23,7 +27,8 @@ from train.model.classifier import features_and_logits
 from train.model.losses import scores
 
 View = MelView | PcenView
-Grid = tuple[int, int, int]  # sample rate, hop, frames of a clip: models with the same grid share a waveform
+# sample rate, hop, frames of a clip, view of a probe: models with the same grid share a waveform
+Grid = tuple[int, int, int, StoredEmbedding | None]
 
 
 @dataclass(frozen=True)
@@ -41,35 +46,51 @@ class WeightedModel:
 
     @property
     def grid(self) -> Grid:
-        """Positions of its frames."""
-        return self.view.sample_rate_hz, self.view.hop, self.view.frames(self.model.sidecar.member.recipe.clip_s)
+        """Positions of its frames, and the network behind them if it is a probe."""
+        view, frames = self.view, self.view.frames(self.model.sidecar.member.recipe.clip_s)
+        return view.sample_rate_hz, view.hop, frames, view if isinstance(view, StoredEmbedding) else None
 
 
 class EnsembleGraph(nn.Module):
-    """All members and folds of an ensemble, with one waveform for each grid."""
+    """All members and folds of an ensemble, with one waveform for each grid.
+
+    Probes listen to a network that is no part of this module: it gives the windows of their waveforms as well,
+    (B, T, S) for each grid of probes, and takes what their network says of these, (B, T, M), behind all waveforms.
+    """
 
     def __init__(self, models: Sequence[WeightedModel]) -> None:
         super().__init__()
-        grids = list(dict.fromkeys(weighted.grid for weighted in models))
+        grids = sorted(dict.fromkeys(weighted.grid for weighted in models), key=lambda grid: grid[3] is not None)
         self.grid_models = nn.ModuleList(GridModels([m for m in models if m.grid == grid]) for grid in grids)
         self._shown = [n for grid in grids for n, m in enumerate(models) if m.grid == grid and m.shown]
         grid_models: Any = self.grid_models
         names = ["waveform", *(f"waveform_{number}" for number in range(2, len(grids) + 1))]
         self.inputs = [each.described(name) for each, name in zip(grid_models, names, strict=True)]
+        ends = [each.front_end for each in grid_models]
+        self.probed = [each for each in ends if isinstance(each, ProbedWindows)]
 
     @property
     def embedding(self) -> int:
         """Number of features, E."""
-        rows = [torch.zeros(1, each.samples) for each in self.inputs]
         with torch.no_grad():
-            return int(self.eval()(*rows)[1].shape[1])
+            return int(self.eval()(*self.silence(1))[1].shape[1])
 
-    def forward(self, *waveforms_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B, K) and embedding (B, E) of the clips in the waveforms."""
-        pairs = [score(waveform) for score, waveform in zip(self.grid_models, waveforms_BS, strict=True)]
+    def silence(self, batch: int) -> tuple[Tensor, ...]:
+        """All that it takes for so many silent clips."""
+        rows = [torch.zeros(batch, each.samples) for each in self.inputs]
+        return *rows, *(torch.zeros(batch, each.windows, each.view.n_mels) for each in self.probed)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Scores (B, K) and embedding (B, E) of the clips in the waveforms; then the windows for probes' networks."""
+        waveforms, embedded = inputs[: len(self.inputs)], inputs[len(self.inputs) :]
+        first = len(waveforms) - len(embedded)  # of the waveforms of probes
+        windows = [each.cut(waveform) for each, waveform in zip(self.probed, waveforms[first:], strict=True)]
+        taken = [*((waveform,) for waveform in waveforms[:first]), *zip(waveforms[first:], embedded, strict=True)]
+        pairs = [score(*given) for score, given in zip(self.grid_models, taken, strict=True)]
         scores_BK = torch.stack([scored for scored, _ in pairs]).sum(dim=0)
         shown = zip(self._shown, (features for _, each in pairs for features in each), strict=True)
-        return scores_BK, torch.cat([features for _, features in sorted(shown, key=itemgetter(0))], dim=1)
+        embedding_BE = torch.cat([features for _, features in sorted(shown, key=itemgetter(0))], dim=1)
+        return scores_BK, embedding_BE, *windows
 
 
 class GridModels(nn.Module):
@@ -77,21 +98,21 @@ class GridModels(nn.Module):
 
     def __init__(self, models: Sequence[WeightedModel]) -> None:
         super().__init__()
-        self._grid = models[0].grid
-        views = list({view.model_dump_json(): view for weighted in models for view in each_of(weighted.view)}.values())
-        self._context = max(map(context_frames, views))
-        self._margin = max(view.n_fft for view in views) // 2
-        self.front_end = FrontEnd(views, self._grid, self._context, self._margin)
+        *self._grid, probed = models[0].grid
+        views = {view.model_dump_json(): view for weighted in models for view in each_of(weighted.view)}
+        self.front_end = (
+            ProbedWindows(probed, self._grid[2]) if probed else FrontEnd(list(views.values()), *self._grid[1:])
+        )
         self.heads = nn.ModuleList(MemberNetwork(weighted) for weighted in models)
 
     def described(self, name: str) -> Input:
         """The samples of its waveform, as `bundle.json` describes them."""
         grid = dict(zip(("sample_rate_hz", "hop", "clip_frames"), self._grid, strict=True))
-        return Input(name=name, **grid, context_frames=self._context, margin=self._margin)
+        return Input(name=name, **grid, **self.front_end.reach)
 
-    def forward(self, waveform_BS: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The models' part of the scores, (B, K), and the features (B, E) of each model in the embedding."""
-        stored, exists_BT = self.front_end(waveform_BS)
+        stored, exists_BT = self.front_end(*inputs)
         outputs = [head(stored, exists_BT) for head in self.heads]
         shown = [embedding for head, (_, embedding) in zip(self.heads, outputs, strict=True) if head.shown]
         return torch.stack([scored for scored, _ in outputs]).sum(dim=0), shown
@@ -100,16 +121,17 @@ class GridModels(nn.Module):
 class FrontEnd(nn.Module):
     """The front ends of all views of a grid: a waveform in, values as read from a store out."""
 
-    def __init__(self, views: Sequence[View], grid: Grid, context: int, margin: int) -> None:
+    def __init__(self, views: Sequence[View], hop: int, clip_frames: int) -> None:
         super().__init__()
-        _, self._hop, self._frames = grid
-        self._margin, self._context = margin, context
-        frames = context + self._frames
+        self._hop, self._context = hop, max(map(context_frames, views))
+        self._margin = margin = max(view.n_fft for view in views) // 2
+        self.reach, context = {"context_frames": self._context, "margin": margin}, self._context
+        frames = context + clip_frames
         lengths = list(dict.fromkeys((view.n_fft, view.window) for view in views))
         self.spectra = nn.ModuleDict(
-            {f"{n}_{window}": PowerSpectrum(n, self._hop, frames, margin - n // 2, window) for n, window in lengths}
+            {f"{n}_{window}": PowerSpectrum(n, hop, frames, margin - n // 2, window) for n, window in lengths}
         )
-        self.levels = nn.ModuleList(Level(view, self._frames, context) for view in views)
+        self.levels = nn.ModuleList(Level(view, clip_frames, context) for view in views)
         self.keys = [view.model_dump_json() for view in views]
 
     def forward(self, waveform_BS: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -164,7 +186,7 @@ class MemberNetwork(nn.Module):
             if hasattr(module, "fused_attn"):  # whose result torch cannot convert to ONNX
                 setattr(module, "fused_attn", False)  # noqa: B010
         self._share, self._loops = weighted.share, member.recipe.short == "loop"  # else short recordings are padded
-        self._loss, views = member.recipe.loss, each_of(weighted.view)
+        self._loss, views = member.recipe.loss, stored_views(weighted.view)
         self._keys = [view.model_dump_json() for view in views]
         self._lows = [quantizer_of(view).low for view in views]
         self._normaliser = Normaliser(weighted.view, member.recipe, self.network.statistics)

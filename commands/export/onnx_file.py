@@ -10,6 +10,7 @@ from onnx import ModelProto
 from birdcache.bundle.format import EMBEDDING, SCORES
 from birdcache.errors import CommandError
 from commands.export.graph import EnsembleGraph
+from commands.export.probe import put_between
 
 OPSET = 18  # supported by OpenVINO, ONNX Runtime Web and older runtimes
 BATCH = "batch"  # name of the dynamic axis
@@ -23,9 +24,10 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
     A CommandError if torch cannot export it, or it needs an operator that some runtimes lack.
     """
     graph.eval()
-    rows = tuple(torch.zeros(2, each.samples) for each in graph.inputs)
+    rows = graph.silence(2)
     free = tuple({0: torch.export.Dim(BATCH)} for _ in rows)
-    names = [each.name for each in graph.inputs]
+    numbers = range(1, 1 + len(graph.probed))
+    windows, embedded = [[f"{what}_{number}" for number in numbers] for what in ("windows", "embedded")]
     with torch.no_grad():
         graph(*rows)  # what is kept from the first call, such as PCEN's response, must not be the exporter's
     try:
@@ -36,8 +38,8 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
                 rows,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=names,
-                output_names=[SCORES, EMBEDDING],
+                input_names=[*(each.name for each in graph.inputs), *embedded],
+                output_names=[SCORES, EMBEDDING, *windows],
                 dynamic_shapes=(free,),
                 verbose=False,
             )
@@ -47,13 +49,16 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
             "whose backbone is the cause (export.members), or choose another backbone"
         ) from error
     assert program is not None
-    model = stripped(program.model_proto)
+    model = program.model_proto
     check_operators(model)
+    for given, taken, probed in zip(windows, embedded, graph.probed, strict=True):
+        put_between(model, given, taken, probed.view)
+    strip(model)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
-def stripped(model: ModelProto) -> ModelProto:
+def strip(model: ModelProto) -> None:
     """Remove stack traces, which name files of this machine, and other metadata."""
     for node in model.graph.node:
         node.doc_string = ""
@@ -63,7 +68,6 @@ def stripped(model: ModelProto) -> ModelProto:
         del value.metadata_props[:]
     del model.graph.metadata_props[:], model.metadata_props[:]
     model.doc_string = model.graph.doc_string = ""
-    return model
 
 
 def check_operators(model: ModelProto) -> None:

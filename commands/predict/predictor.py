@@ -13,7 +13,7 @@ from birdcache.arrays import Floats32
 from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.read import SCORING_VERSION
 from birdcache.files import canonical_json, sha256_hex
-from birdcache.params.views import AnyView, MelView, PcenView, each_of
+from birdcache.params.views import AnyView, StoredView, stored_views
 from birdcache.predict.checked import FEATURE, check_scores, clip_of
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting, nearest_clips, windows_in
@@ -21,7 +21,7 @@ from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.storage import AnyPath
 from cache.quantize import QuantizedArray
 from commands.predict.trained import LoadedEnsemble, Model, load_ensemble
-from pipeline.builder.encode import decode_quantized, quantized_request, quantizer_of
+from pipeline.builder.encode import decode_quantized, decoder_of, quantized_request, quantizer_of
 from pipeline.builder.frontend import FRONTEND_VERSION
 from train.data.frames import ArrayFrames, Frames
 from train.data.multi_view import MultiViewFrames
@@ -43,18 +43,18 @@ class OneFile:
         self._info = with_second_try(lambda: decoder().mixed(path, decoder().info(path)))
         self.duration_s, self.notes = self._info.duration_s, self._info.notes
 
-    def quantized(self, view: MelView | PcenView) -> QuantizedArray:
+    def quantized(self, view: StoredView) -> QuantizedArray:
         """Quantised values (T, M), as a store of this view holds them."""
         key = view.model_dump_json()
         if key not in self._stored:
             self._stored[key] = with_second_try(lambda: self._spooled(view))
         return self._stored[key]
 
-    def _spooled(self, view: MelView | PcenView) -> QuantizedArray:
+    def _spooled(self, view: StoredView) -> QuantizedArray:
         frames = 0
         with tempfile.TemporaryFile(dir=self._scratch) as spool:
             request = quantized_request(self._path, view, None, self._silence, self._info.read_as)
-            for quantized in decode_quantized(decoder(), request, self.duration_s):
+            for quantized in decode_quantized(decoder_of(view), request, self.duration_s):
                 spool.write(np.ascontiguousarray(quantized).data.cast("B"))
                 frames += len(quantized)
             spool.flush()
@@ -63,7 +63,7 @@ class OneFile:
 
     def frames(self, view: AnyView) -> tuple[Frames, int]:
         """The frames for models of a view, and their number."""
-        views = each_of(view)
+        views = stored_views(view)
         frames = [ArrayFrames(self.quantized(each), quantizer_of(each), self._device) for each in views]
         several = MultiViewFrames(frames, [np.zeros(1, np.int64)] * len(frames))
         return (frames[0] if len(frames) == 1 else several), len(self.quantized(views[0]))
@@ -136,15 +136,15 @@ class TrainedPredictor:
     ) -> None:
         """Load the models; parameters and errors are those of `load_ensemble` and `choose_device`."""
         self._loaded = loaded = load_ensemble(folder, ensemble_file, window_s, choose_device(device), overlap_s)
-        views = [view for models in loaded.members.values() for view in each_of(models[0].sidecar.member.view)]
+        low_hz, high_hz = loaded.band_hz
         self.facts = Facts(
             digest=digest_of(loaded),
             summary=[*loaded.origin, f"{loaded.models} models on {loaded.device}"],
             labels=loaded.ensemble.labels,
             submission=loaded.submission,
             window_s=loaded.ensemble.window_s,
-            low_hz=min(view.fmin_hz for view in views),
-            high_hz=max(view.fmax_hz for view in views),
+            low_hz=low_hz,
+            high_hz=high_hz,
             names=loaded.names,
             jointly=loaded.ensemble.kind == "rank",
         )

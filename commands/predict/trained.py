@@ -6,11 +6,16 @@ from pathlib import Path
 import torch
 
 from birdcache.errors import CommandError
+from birdcache.files import file_sha256
+from birdcache.params import load as parameters
+from birdcache.params.embedding import EmbeddingView, StoredEmbedding
+from birdcache.params.views import band_hz
 from birdcache.predict.postprocess import cutting_keys
 from birdcache.predict.submission import SubmissionForm
 from cache import tables
 from cache.csv_files import CsvTable
 from cache.tables import Col
+from pipeline.builder.teacher import network_file
 from train.model.classifier import Classifier
 from train.model.weight_file import SIDECAR
 from train.model.weights import Sidecar, read_fold_soup, read_model, read_sidecar
@@ -48,6 +53,11 @@ class LoadedEnsemble:
     device: torch.device
     submission: SubmissionForm
     names: dict[str, str]  # common names of the labels that have one
+
+    @property
+    def band_hz(self) -> tuple[float, float]:
+        """The lowest and the highest frequency that any member is shown."""
+        return band_hz(models[0].sidecar.member.view for models in self.members.values())
 
     @property
     def models(self) -> int:
@@ -151,14 +161,11 @@ def equal_mean(labels: list[str], found: ModelFolders) -> Ensemble:
 
 
 def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> list[Model]:
-    """Load the models of a member's folds, or one model with their mean weights; a CommandError for a probe."""
-    sidecars = [read_sidecar(each) for each in folders]
-    if sidecars[0].member.member.is_probe:
-        why = "is a probe of another network, which it does not hold; only `dvc repro` can score soundscapes with it"
-        raise CommandError(f"{folders[0]}: {why}; name other models, or leave it out by export.members")
+    """Load the models of a member's folds, or one model with their mean weights; errors as of `with_network`."""
+    sidecars = [with_network(read_sidecar(each), each) for each in folders]
     trained = {sidecar.fold: sidecar.sha256[sidecar.member.recipe.weights] for sidecar in sidecars}
     if fold_soup:
-        return [Model(*read_fold_soup(folders, device), trained)]
+        return [Model(sidecars[-1], read_fold_soup(folders, device)[1], trained)]
     return [
         Model(
             sidecar,
@@ -167,6 +174,23 @@ def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> l
         )
         for folder, sidecar in zip(folders, sidecars, strict=True)
     ]
+
+
+def with_network(sidecar: Sidecar, folder: Path) -> Sidecar:
+    """A probe's facts with the file of the network that it listens to, which params.yaml here names; others as is.
+
+    A CommandError if that is not the network whose embedding the probe has learnt.
+    """
+    view, name = sidecar.member.view, sidecar.member.member.view
+    if not isinstance(view, StoredEmbedding):
+        return sidecar
+    named = parameters.load().views.get(name)
+    file = network_file(named) if isinstance(named, EmbeddingView) else None
+    if file is None or not file.is_file() or file_sha256(file) != view.file_sha256:
+        what = f"learnt from a network of SHA-256 {view.file_sha256}, and views.{name}.file of params.yaml is another"
+        raise CommandError(f"{folder}: {what}; run this in its project, with that file, or name other models")
+    found = view.model_copy(update={"file": str(file.absolute())})
+    return sidecar.model_copy(update={"member": sidecar.member.model_copy(update={"view": found})})
 
 
 def read_form_and_names(project: Path | None, labels: list[str]) -> tuple[SubmissionForm, dict[str, str]]:

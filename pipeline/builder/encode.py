@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from birdcache.audio.decoder import Decoder, Request
+from birdcache.audio.decoder import LIMITS, Decoder, Request, decoder
 from birdcache.audio.read import DECODER_VERSION, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.params.embedding import StoredEmbedding
@@ -14,7 +14,7 @@ from birdcache.storage import AnyPath
 from cache.keys import view_digest
 from cache.mel import packed_view, unpacked_view
 from cache.quantize import FLOAT16_MAX, QuantizedArray, Quantizer
-from pipeline.builder.embedding import embedded_blocks, embedding_version, packed_network, unpacked_network
+from pipeline.builder.embedding import embedded_blocks, embedding_version, limits, packed_network, unpacked_network
 from pipeline.builder.frontend import FRONTEND_VERSION, room, spectrogram_blocks, value_range
 
 
@@ -74,6 +74,11 @@ def decode_quantized(
     is_embedded = request.function is embedded_blocks
     view = unpacked_network(request.context) if is_embedded else unpacked_view(request.context)
     return decoder.arrays(request, duration_s, view.dtype, (view.n_mels,), following)
+
+
+def decoder_of(view: StoredView) -> Decoder:
+    """The decoder's process for a view, with the limits that its network needs, if it has one."""
+    return decoder(limits(view) if isinstance(view, StoredEmbedding) else LIMITS)
 
 
 def quantized_request(

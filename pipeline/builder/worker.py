@@ -9,11 +9,10 @@ from pathlib import Path
 
 import zarr
 
-from birdcache.audio.decoder import LIMITS, Decoder, Request, decoder, with_second_try
+from birdcache.audio.decoder import Request, with_second_try
 from birdcache.audio.read import DECODER_VERSION
 from birdcache.audio.rejected import RejectedAudio, costing_one_file
 from birdcache.errors import PipelineError, StoreError
-from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.views import StoredView
 from birdcache.storage import AnyPath, absolute
 from cache.mel import unpacked_view
@@ -23,8 +22,7 @@ from cache.pool import PooledPart
 from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from pipeline.builder.embedding import limits
-from pipeline.builder.encode import decode_quantized, digest_of, quantized_request
+from pipeline.builder.encode import decode_quantized, decoder_of, digest_of, quantized_request
 from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.builder.plan import PartJob, Source, StoredRows
 
@@ -82,7 +80,7 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Reject
     requests = [_request(source, spec) for source in job.new]
     following = dict(zip(job.new, requests[1:], strict=False))
     for first in requests[:1]:
-        _decoder(spec).ahead(first)  # so that it is decoded while finished rows are copied
+        decoder_of(spec.view).ahead(first)  # so that it is decoded while finished rows are copied
     for key, source in zip(job.keys, job.sources, strict=True):
         if key in job.reuse and _copied(part_writer, key, job.reuse[key], readers):
             continue
@@ -98,17 +96,13 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Reject
 def _add(part_writer: PartWriter, key: str, source: Source, following: Request | None, spec: BuildSpec) -> None:
     """Add a recording; one that is refused, or decodes to its middle only, leaves no frames."""
     with part_writer.recording(key) as writer:
-        for quantized in decode_quantized(_decoder(spec), _request(source, spec), source.duration_s, following):
+        for quantized in decode_quantized(decoder_of(spec.view), _request(source, spec), source.duration_s, following):
             writer.append(quantized)
 
 
 def _request(source: Source, spec: BuildSpec) -> Request:
     path = absolute(source.path, spec.base)
     return quantized_request(path, spec.view, source.sha256, source.silence, source.read_as)
-
-
-def _decoder(spec: BuildSpec) -> Decoder:
-    return decoder(limits(spec.view) if isinstance(spec.view, StoredEmbedding) else LIMITS)
 
 
 def _open_readers(reuse: Mapping[str, StoredRows], layout: Layout) -> dict[AnyPath, PartReader]:

@@ -18,8 +18,9 @@ export function middlesOf(duration, { window_s: window, hop_s: hop, shifts_s: sh
 export const lengthOf = ({ context_frames: context, clip_frames: clip, hop, margin }) => (context + clip - 1) * hop + 2 * margin;
 
 // The sample of a waveform with which the row of a clip begins; below 0 at the recording's start.
-export function beginOf(middle, samples, { sample_rate_hz: rate, hop, clip_frames: clip, context_frames: context, margin }) {
-  const frames = 1 + Math.floor(samples / hop);
+export function beginOf(middle, samples, input) {
+  const { sample_rate_hz: rate, hop, clip_frames: clip, context_frames: context, margin, tail = 0 } = input;
+  const frames = 1 + Math.floor(Math.max(samples - tail, 0) / hop);
   const start = toEven(middle * (rate / hop) - clip / 2);
   const first = Math.min(Math.max(start, 0), Math.max(frames - clip, 0));
   return (first - context) * hop - margin;
