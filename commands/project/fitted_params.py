@@ -55,19 +55,19 @@ def _fill(document: Any, facts: DataFacts, backbone: str | None, pretrained: str
     folds = facts.ready_folds or DEFAULT_FOLDS
     document["folds"]["count"] = folds
     document["folds"]["train"][:] = list(range(folds))
-    for view in DEMO_VIEWS:
-        if not (ensemble and view == SECOND_VIEW):
-            document["views"].pop(view, None)
     for models in (document["members"], document["ladder"]["rungs"]):
         for name in [name for name, model in models.items() if model["view"] in DEMO_VIEWS]:
             del models[name]
     weights = _weights(facts, backbone, pretrained)
+    for view in DEMO_VIEWS:
+        if weights or not ensemble or view != SECOND_VIEW:
+            document["views"].pop(view, None)
     _fill_members(document, facts, backbone, weights, given=pretrained is not None)
     document["members"]["base"]["recipe"] = "finetuned" if weights else "regularised"
     if weights and facts.recordings < SMALL:
         document["views"]["mel"]["hop"] = FEWER_FRAMES
     if ensemble:
-        _add_members(document)
+        _add_members(document, bool(weights))
     _fill_recipes(document["train"], facts, bool(weights))
     fill_soundscapes(document, facts)
     _fill_ladder(document["ladder"], facts, bool(weights))
@@ -81,12 +81,18 @@ def _fill_members(document: Any, facts: DataFacts, backbone: str | None, weights
         member |= {"backbone": backbone or found, "pretrained": weights, "override": {}}
 
 
-def _add_members(document: Any) -> None:
-    """Two more members: one that sees half as much at a time, and one on the view that is finer in frequency."""
-    first = document["members"]["base"]
+def _add_members(document: Any, finetuned: bool) -> None:
+    """Two more members: one that sees half as much at a time, and one that sees it in another way.
+
+    That is the level alone where the recipe has more channels (docs/esc10.md), else the view finer in frequency.
+    """
+    members, first = document["members"], document["members"]["base"]
     short = {"seed": 2, "clip_s": 2.5, "augment": {"time_shift_s": 0.0}}
-    for name, changes, override in (("short", {}, short), (SECOND_VIEW, {"view": SECOND_VIEW}, {"seed": 3})):
-        document["members"][name] = {**first, **changes, "override": override}
+    members["short"] = {**first, "override": short}
+    if finetuned:
+        members["level"] = {**first, "override": {**short, "seed": 3, "channels": ["level"]}}
+    else:
+        members[SECOND_VIEW] = {**first, "view": SECOND_VIEW, "override": {"seed": 3}}
 
 
 def _fill_recipes(recipes: Any, facts: DataFacts, finetuned: bool) -> None:

@@ -325,16 +325,25 @@ def test_the_member_gets_the_recipe_for_its_weights(
     assert "cost of a step" in told
 
 
-def test_an_ensemble_has_three_members_that_see_different_clips(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("pretrained", "recipe", "third"), [("true", "finetuned", "level"), ("false", "regularised", "long")]
+)
+def test_an_ensemble_has_three_members_that_see_different_things(
+    capsys: pytest.CaptureFixture[str], pretrained: str, recipe: str, third: str
+) -> None:
     write_table({"a": 5, "b": 5})
-    cli.main(["init", "--birdclef", ".", "--pretrained", "true", "--ensemble"])
+    cli.main(["init", "--birdclef", ".", "--pretrained", pretrained, "--ensemble"])
     loaded = params.load()
-    assert list(loaded.views) == ["mel", "long"]
-    seen = {name: (member.view, loaded.recipe_of(name).clip_s) for name, member in loaded.members.items()}
-    assert seen == {"base": ("mel", 5.0), "short": ("mel", 2.5), "long": ("long", 5.0)}
-    assert [loaded.recipe_of(name).seed for name in loaded.members] == [1, 2, 3]
-    assert loaded.recipe_of("short").augment.time_shift_s == 0
-    assert {member.recipe for member in loaded.members.values()} == {"finetuned"}
+    recipes = {name: loaded.recipe_of(name) for name in loaded.members}
+    seen = {name: (member.view, recipes[name].clip_s) for name, member in loaded.members.items()}
+    own = {"level": ("mel", 2.5), "long": ("long", 5.0)}[third]
+    assert seen == {"base": ("mel", 5.0), "short": ("mel", 2.5), third: own}
+    assert list(loaded.views) == ["mel", *(["long"] if third == "long" else [])]
+    assert recipes[third].channels == ["level"]
+    assert len(recipes["base"].channels) == len(recipes["short"].channels) == (3 if recipe == "finetuned" else 1)
+    assert [each.seed for each in recipes.values()] == [1, 2, 3]
+    assert recipes["short"].augment.time_shift_s == 0
+    assert {member.recipe for member in loaded.members.values()} == {recipe}
     assert "3 member(s), mobilenetv3_small_100" in capsys.readouterr().out
 
 
