@@ -212,6 +212,14 @@ class Member(Section):
     pretrained: bool | str
     head: Literal["linear", "sed", "mlp"]
     pool: Literal["avg", "gem"]
+    frame_share: Annotated[
+        Probability,
+        beside(
+            "head",
+            lambda share, head: share == 0 or head == "sed",
+            "is for head sed, not {}; set frame_share: 0.0",
+        ),
+    ] = 0.0
     dropout: Annotated[float, Field(ge=0, lt=1)]
     dropout_samples: Annotated[
         int,

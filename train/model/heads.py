@@ -83,8 +83,10 @@ class FrameAttention(nn.Module):
     probabilities, as in the SED models of BirdCLEF's winners. Its first weights are Xavier's, as there.
     """
 
-    def __init__(self, channels: int, classes: int, pool: str, dropout: float) -> None:
+    def __init__(self, channels: int, classes: int, pool: str, dropout: float, frame_share: float = 0.0) -> None:
+        """In inference the clip's logit is `frame_share` of the loudest frame's and the rest of its own."""
         super().__init__()
+        self._frame_share = frame_share
         self.pool = GeneralisedMean((2,), keepdim=False) if pool == "gem" else None
         self.dropout = nn.Dropout(dropout)
         self.attention = nn.Conv1d(channels, classes, 1)
@@ -98,7 +100,10 @@ class FrameAttention(nn.Module):
         pooled_BCT = self.dropout(features.mean(dim=2) if self.pool is None else self.pool(features))
         attention_BKT = torch.tanh(self.attention(pooled_BCT).float()).softmax(dim=2)
         frames_BKT = self.frames(pooled_BCT).float()
-        return (attention_BKT * frames_BKT).sum(dim=2), frames_BKT.amax(dim=2)
+        clip_BK, loudest_BK = (attention_BKT * frames_BKT).sum(dim=2), frames_BKT.amax(dim=2)
+        if self._frame_share and not self.training:
+            clip_BK = torch.lerp(clip_BK, loudest_BK, self._frame_share)
+        return clip_BK, loudest_BK
 
 
 def attend_to_frames(
@@ -115,7 +120,7 @@ def attend_to_frames(
     """
     timm_backbone: Any = backbone
     _leave_out_head(backbone, member.backbone, shape, padding)
-    return FrameAttention(timm_backbone.num_features, classes, member.pool, member.dropout)
+    return FrameAttention(timm_backbone.num_features, classes, member.pool, member.dropout, member.frame_share)
 
 
 def features_of(backbone: nn.Module, images: Tensor, padding: Size = NO_PADDING) -> Any:
@@ -126,8 +131,17 @@ def features_of(backbone: nn.Module, images: Tensor, padding: Size = NO_PADDING)
 
 
 def feature_maps(backbone: nn.Module, images: Tensor, padding: Size = NO_PADDING) -> Tensor:
-    """A backbone's features as maps (B, C, M, T), whichever order of axes it works in."""
+    """A backbone's features as maps (B, C, M, T), whichever order of axes it works in.
+
+    A transformer's tokens (B, N, C) are put back into the grid of their patches; those of no patch are left out.
+    """
     features: Tensor = features_of(backbone, images, padding)
+    patches: Any = getattr(backbone, "patch_embed", None)
+    if features.ndim == 3 and hasattr(patches, "dynamic_feat_size"):
+        rows, columns = (size + more for size, more in zip(images.shape[2:], padding, strict=True))
+        tokens_BCN = features[:, getattr(backbone, "num_prefix_tokens", 0) :].transpose(1, 2)
+        maps = tokens_BCN.unflatten(2, patches.dynamic_feat_size((rows, columns)))
+        features = without_padding(maps, images, padding, rows=2)
     return features.permute(0, 3, 1, 2) if _channels_last(backbone) else features
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -160,6 +162,30 @@ def test_maps_with_channels_last_are_turned(member: Member, clips: Tensor) -> No
     assert torch.equal(feature_maps(backbone, clips), features.movedim(3, 1))
 
 
+def test_tokens_of_a_transformer_lie_where_their_patches_do(member: Member, clips: Tensor) -> None:
+    backbone: Any = with_head(member, "sed", backbone="test_vit").eval().backbone
+    tokens, maps = backbone.forward_features(clips), feature_maps(backbone, clips)
+    rows, columns = (-(-size // 16) for size in clips.shape[2:])
+    assert (backbone.num_prefix_tokens, maps.shape[2:]) == (1, (rows, columns))
+    for row, column in np.ndindex(rows, columns):
+        assert torch.equal(maps[:, :, row, column], tokens[:, 1 + row * columns + column])
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
+def test_padding_behind_a_clip_gives_no_frames(member: Member, clips: Tensor, backbone: str) -> None:
+    model = with_head(member, "sed", backbone=backbone).eval()
+    padded = feature_maps(model.backbone, clips[..., :96], (0, 32))
+    assert padded.shape[3] == feature_maps(model.backbone, clips[..., :96]).shape[3]
+
+
+def test_a_share_of_the_loudest_frame_is_in_a_clips_logits_in_inference_alone(maps: Tensor) -> None:
+    head = FrameAttention(C, K, "avg", 0.0, frame_share=0.3)
+    clip, loudest = head.train()(maps)
+    found = head.eval()(maps)
+    assert torch.allclose(found[0], 0.7 * clip + 0.3 * loudest, atol=1e-6)
+    assert torch.equal(found[1], loudest)
+
+
 def test_a_later_sound_is_seen_by_later_frames_only(member: Member) -> None:
     """The second axis of the maps is time: what happens late in a clip changes what late frames say."""
     model = with_head(member, "sed", backbone="test_resnet").eval()
@@ -172,7 +198,9 @@ def test_a_later_sound_is_seen_by_later_frames_only(member: Member) -> None:
 
 
 @pytest.mark.parametrize("pool", ["avg", "gem"])
-@pytest.mark.parametrize("backbone", ["test_efficientnet", "mobilenetv3_small_050", "test_mambaout", "test_convnext"])
+@pytest.mark.parametrize(
+    "backbone", ["test_efficientnet", "mobilenetv3_small_050", "test_mambaout", "test_convnext", "test_vit"]
+)
 def test_the_clips_loss_alone_reaches_every_parameter(member: Member, clips: Tensor, backbone: str, pool: str) -> None:
     """DistributedDataParallel would stop at a parameter without a gradient."""
     model = with_head(member, "sed", pool, backbone).train()
@@ -219,7 +247,7 @@ def test_mixed_precision_changes_little_and_heads_over_frames_answer_in_float32(
         assert torch.allclose(found, expected, atol=0.03 * float(expected.detach().abs().max()))
 
 
-@pytest.mark.parametrize("backbone", ["test_vit", "crossvit_tiny_240"])
+@pytest.mark.parametrize("backbone", ["xcit_nano_12_p16_224", "crossvit_tiny_240"])
 def test_attention_over_frames_is_refused_where_features_are_no_maps(member: Member, backbone: str) -> None:
     with pytest.raises(
         TrainError, match=rf"head = 'sed': backbone {backbone} has no feature maps .*; set head: linear"
