@@ -7,7 +7,7 @@ from birdcache.errors import run_stage
 from birdcache.files import write_rows
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from birdcache.params.sections import FittedOn, ThresholdWish
+from birdcache.params.sections import FileMaxParams, FittedOn, ThresholdWish
 from birdcache.predict.checked import check_scores
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from birdcache.predict.submission import SubmissionForm
@@ -29,7 +29,7 @@ def main() -> None:
     params = parameters.load()
     labels, names = read_labels(), list(params.members)
     held = read_out_of_fold(names, params.folds.train, params.members[names[0]].view, labels).held
-    blend, clips = Blend(params.ensemble.blend, params.ensemble.best), read_clip_scores(SCORES)
+    blend, clips = Blend.wanted(params.ensemble, names), read_clip_scores(SCORES)
     windows = held_windows(clips, labels, params.folds.train)
     fitted_on = chosen(params.ensemble.calibrate_on, windows)
     judged = judged_by(blend, held, windows)[fitted_on]
@@ -52,7 +52,7 @@ def fitted(
     params: Params, labels: list[str], weights_P: Floats64, fitted_on: FittedOn, judged: Judged, clips: ClipScores
 ) -> tuple[Ensemble, pd.DataFrame]:
     """The record of all that turns scores of members into final scores, and reports/thresholds.csv."""
-    wanted, (scores_NK, held) = params.ensemble, judged
+    wanted, (scores_NK, held), loudest = params.ensemble, judged, FileMaxParams.of(params.predict.file_max)
     calibrator = fit_calibrator(scores_NK, held.truth, held.known, wanted.calibration)
     calibrated_NK = cross_calibrated(scores_NK, held, wanted.calibration)
     thresholds = fit_thresholds(held.truth, calibrated_NK, held.known, wanted.threshold_prior, wanted.threshold_for)
@@ -61,7 +61,7 @@ def fitted(
         members=dict(zip(params.members, weights_P.tolist(), strict=True)),
         folds=params.folds.train,
         fold_soup=bool(clips.fold_soup),
-        kind=wanted.blend,
+        kind="hand" if isinstance(wanted.blend, dict) else wanted.blend,
         best=wanted.best,
         window_s=clips.cutting.window_s,
         hop_s=clips.cutting.hop_s,
@@ -71,7 +71,8 @@ def fitted(
         slopes=list(calibrator.slopes),
         offsets=list(calibrator.offsets),
         smoothing=params.predict.smoothing,
-        file_max=params.predict.file_max,
+        file_max=loudest.power,
+        top_k=loudest.top_k,
         thresholds=thresholds["threshold"].tolist(),
     )
     thresholds.insert(0, Col.LABEL, labels)

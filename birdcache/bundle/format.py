@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from birdcache.labels import LABEL_RULE, is_label
 from birdcache.params.checks import each_once, kept
-from birdcache.params.sections import Section
+from birdcache.params.sections import Section, Smoothing
 from birdcache.text import is_printable
 
 MODEL, DESCRIPTION, SUMS = "model.onnx", "bundle.json", "SHA256SUMS"
@@ -85,8 +85,9 @@ class Description(Section):
     window_s: Annotated[float, Field(ge=SHORTEST_WINDOW_S, le=LONGEST_WINDOW_S)]
     hop_s: Annotated[float, Field(ge=SHORTEST_WINDOW_S / 10)]
     shifts_s: Annotated[list[float], Field(max_length=100)]
-    smoothing: Annotated[float, Field(ge=0, le=0.5)]
+    smoothing: Smoothing
     file_max: Annotated[float, Field(ge=0, le=100)]
+    top_k: Annotated[int, Field(ge=1, le=2**20)] = 1
     slopes: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=list)
     offsets: list[Annotated[float, Field(ge=-1000, le=1000)]] = Field(default_factory=list)
     decoder: Word

@@ -83,7 +83,7 @@ class BundlePredictor:
         self._description = description
         self._cutting = Cutting(description.window_s, description.hop_s, tuple(description.shifts_s))
         calibrator = Calibrator(description.slopes, description.offsets)
-        self._post = PostProcessing(description.smoothing, description.file_max, calibrator)
+        self._post = PostProcessing(description.smoothing, description.file_max, calibrator, description.top_k)
         self._decoders = [decoder(), *(Decoder() for _ in description.inputs[1:])]
         for other in self._decoders[1:]:
             weakref.finalize(self, other.close)

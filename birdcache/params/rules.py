@@ -46,13 +46,17 @@ def explain(problem: Any, raw: Any, section: type[Section], prefix: str = "") ->
 
 
 def _location(steps: tuple[Any, ...], raw: Any) -> list[Any]:
-    """The keys of the file among pydantic's steps, which also hold tags of unions (views.mel.mel.hop)."""
+    """The keys of the file among pydantic's steps, which also hold tags of unions (views.mel.mel.hop, blend.dict)."""
     location, node = [], raw
     for number, step in enumerate(steps):
         if number == 2 and steps[0] == "views":
             continue  # the view's kind, which may be the name of one of its keys, too
         inside = isinstance(node, Mapping) and step in node
-        if inside or isinstance(step, int) or (number == len(steps) - 1 and step != "[key]"):
+        if (
+            inside
+            or isinstance(step, int)
+            or (number == len(steps) - 1 and step != "[key]" and isinstance(node, Mapping))
+        ):
             location.append(step)
         node = node[step] if inside else node
     return location
@@ -205,8 +209,10 @@ def _pcen_problems(key: str, recipe: Recipe, member: Member, views: Mapping[str,
 
 def ensemble_problems(raw: Mapping[str, Any]) -> Iterator[str]:
     """Problems between the ensemble and the members of a params file."""
-    ensemble, count = mapping(raw.get("ensemble")), len(mapping(raw.get("members")))
-    best = ensemble.get("best")
+    ensemble, members = mapping(raw.get("ensemble")), mapping(raw.get("members"))
+    best, count = ensemble.get("best"), len(members)
+    for name in [each for each in mapping(ensemble.get("blend")) if each not in members]:
+        yield f"ensemble.blend.{name}: names no member; choose one of: {', '.join(map(str, members))}"
     if ensemble.get("blend") == "best" and isinstance(best, int) and best > count > 0:
         yield f"ensemble.best = {best}: there are only {count} members; lower it, or choose blend: mean"
 

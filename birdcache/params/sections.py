@@ -134,11 +134,35 @@ class FoldsParams(Section):
     soundscapes: Literal["site", "site_and_day", "each"] = "site"
 
 
+def is_kernel(smoothing: float | list[float]) -> bool:
+    """True for the share of each neighbour, or for taps: an odd number of shares with the sum one."""
+    if not isinstance(smoothing, list):
+        return 0 <= smoothing <= 0.5
+    return len(smoothing) in range(1, 100, 2) and min(smoothing) >= 0 and abs(sum(smoothing) - 1) < 1e-6
+
+
+KERNEL_RULE = "must be from 0 to 0.5, or an odd number of taps (99 at most), none below 0, that add up to 1"
+Smoothing = Annotated[float | list[float], kept(is_kernel, KERNEL_RULE)]
+
+
+class FileMaxParams(Section):
+    """A soundscape's level by its loudest windows, as far as it counts in each of them."""
+
+    power: Annotated[NonNegative, Field(le=100)]
+    top_k: Count
+
+    @staticmethod
+    def of(given: "float | FileMaxParams") -> "FileMaxParams":
+        """All of what `predict.file_max` says; a number is the power of the one loudest window."""
+        return given if isinstance(given, FileMaxParams) else FileMaxParams(power=given, top_k=1)
+
+
 class PredictParams(Section):
     """Clips of long recordings that are scored, and the processing of their scores (docs/inference.md).
 
     Sources: overlapping windows, smoothing over time with [0.1, 0.8, 0.1] and scores times the maximum of their file,
-    as BirdCLEF's winners do; shifted clips are test-time augmentation, Krizhevsky et al. 2012, along time.
+    as BirdCLEF's winners do (in 2025 the mean of its highest windows); shifted clips are test-time augmentation,
+    Krizhevsky et al. 2012, along time.
     """
 
     window_s: Seconds
@@ -155,8 +179,11 @@ class PredictParams(Section):
             "must be shorter than window_s ({:g}), or another window is heard; shorten them",
         ),
     ]
-    smoothing: Annotated[float, Field(ge=0, le=0.5)]
-    file_max: Annotated[float, Field(ge=0, le=100)]
+    smoothing: Smoothing
+    file_max: Annotated[
+        float | FileMaxParams,
+        kept(lambda value: not isinstance(value, float) or 0 <= value <= 100, "must be from 0 to 100"),
+    ]
     species: Annotated[
         str | None,
         kept(
@@ -183,7 +210,13 @@ class EnsembleParams(Section):
     calibration, Platt 1999, Guo et al. 2017.
     """
 
-    blend: Literal["mean", "rank", "fitted", "best"]
+    blend: (
+        Literal["mean", "rank", "fitted", "best"]
+        | Annotated[
+            dict[Name, NonNegative],
+            kept(lambda weights: sum(weights.values()) > 0, "has no weight above 0; raise one, or choose blend: mean"),
+        ]
+    )
     best: Count
     fold_soup: bool
     calibration: Annotated[

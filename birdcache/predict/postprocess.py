@@ -49,13 +49,14 @@ def cutting_keys(window_s: float, hop_s: float, overlap_s: float | None) -> dict
 class PostProcessing:
     """Post-processing of the windows of one soundscape."""
 
-    smoothing: float
+    smoothing: float | Sequence[float]
     file_max: float
     calibrator: Calibrator = UNCALIBRATED
+    top_k: int = 1
 
     def __call__(self, scores_WK: Floats32) -> Floats32:
         """Calibrate, smooth over time, then multiply by the maximum of the soundscape."""
-        return times_file_maximum(smoothed(self.calibrator(scores_WK), self.smoothing), self.file_max)
+        return times_file_maximum(smoothed(self.calibrator(scores_WK), self.smoothing), self.file_max, self.top_k)
 
     def thresholds(self, thresholds_K: Floats32) -> Floats32:
         """Thresholds of scores as thresholds of what the file's maximum makes of them.
@@ -102,30 +103,32 @@ def nearest_clips(middle_s: Floats64, scores_NK: Floats32, windows: int, window_
     return np.asarray(scores_NK[np.where(nearer, before, after)])
 
 
-def smoothed(scores_WK: Floats32, share: float) -> Floats32:
-    """Mean of each window and its neighbours with the kernel [share, 1 - 2 share, share].
+def smoothed(scores_WK: Floats32, kernel: float | Sequence[float]) -> Floats32:
+    """Mean of each window and its neighbours, weighted by the taps of a kernel.
 
-    At the ends, where a neighbour is missing, the rest of the kernel is scaled to one. Source: [0.1, 0.8, 0.1], as
-    BirdCLEF's winners do.
+    A number is the share in [share, 1 - 2 share, share]. At the ends, where a neighbour is missing, the rest of the
+    kernel is scaled to one. Source: [0.1, 0.8, 0.1], as BirdCLEF's winners do.
     """
-    if share == 0:
-        return scores_WK
-    sums, weights = (1 - 2 * share) * scores_WK, np.full((len(scores_WK), 1), 1 - 2 * share, np.float32)
-    sums[1:] += share * scores_WK[:-1]
-    sums[:-1] += share * scores_WK[1:]
-    weights[1:] += share
-    weights[:-1] += share
+    taps = kernel if isinstance(kernel, Sequence) else (kernel, 1 - 2 * kernel, kernel)
+    middle = len(taps) // 2
+    sums, weights = taps[middle] * scores_WK, np.full((len(scores_WK), 1), taps[middle], np.float32)
+    for away in range(1, middle + 1):
+        before, after = taps[middle - away], taps[middle + away]
+        sums[away:] += before * scores_WK[:-away]
+        sums[:-away] += after * scores_WK[away:]
+        weights[away:] += before
+        weights[:-away] += after
     return np.asarray(np.divide(sums, weights, out=scores_WK.copy(), where=weights > 0), np.float32)
 
 
-def times_file_maximum(scores_WK: Floats32, power: float) -> Floats32:
+def times_file_maximum(scores_WK: Floats32, power: float, top_k: int = 1) -> Floats32:
     """Scores times (the soundscape's maximum of their class) ** power: a species that sings clearly once is likelier.
 
-    Source: BirdCLEF's winners.
+    Of `top_k` highest windows the mean, or of all if there are fewer. Source: BirdCLEF's winners.
     """
     if power == 0 or not len(scores_WK):
         return scores_WK
-    return np.asarray(scores_WK * scores_WK.max(axis=0) ** power, np.float32)
+    return np.asarray(scores_WK * np.sort(scores_WK, axis=0)[-top_k:].mean(axis=0) ** power, np.float32)
 
 
 def by_soundscape(post: PostProcessing, scores_WK: Floats32, windows: Sequence[int]) -> Floats32:

@@ -48,6 +48,7 @@ def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph)
         shifts_s=ensemble.shifts_s,
         smoothing=ensemble.smoothing,
         file_max=ensemble.file_max,
+        top_k=ensemble.top_k,
         slopes=ensemble.slopes,
         offsets=ensemble.offsets,
         decoder=DECODER_VERSION,

@@ -140,7 +140,7 @@ def feature_maps(backbone: nn.Module, images: Tensor, padding: Size = NO_PADDING
     if features.ndim == 3 and hasattr(patches, "dynamic_feat_size"):
         rows, columns = (size + more for size, more in zip(images.shape[2:], padding, strict=True))
         tokens_BCN = features[:, getattr(backbone, "num_prefix_tokens", 0) :].transpose(1, 2)
-        maps = tokens_BCN.unflatten(2, patches.dynamic_feat_size((rows, columns)))
+        maps = tokens_BCN.reshape(*tokens_BCN.shape[:2], *patches.dynamic_feat_size((rows, columns)))
         features = without_padding(maps, images, padding, rows=2)
     return features.permute(0, 3, 1, 2) if _channels_last(backbone) else features
 

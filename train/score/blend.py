@@ -5,7 +5,8 @@ P member, N recording or window, K class. `known` marks the cells that count, as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,12 +14,13 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
+from birdcache.params.sections import EnsembleParams
 
 LOWEST_LIKELIHOOD = 1e-6  # bounds likelihoods, so that one sure mistake does not cost an infinite loss
 SMALLEST_WEIGHT = 1e-4  # less counts as none
 
-Kind = Literal["mean", "rank", "fitted", "best"]
-BLENDS: tuple[Kind, ...] = get_args(Kind)
+Kind = Literal["mean", "rank", "fitted", "best", "hand"]
+BLENDS: tuple[Kind, ...] = get_args(Kind)[:-1]  # those that need no weights by hand
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,18 @@ class Blend:
 
     kind: Kind
     best: int = 1  # members that kind `best` keeps
+    by_hand: tuple[float, ...] = ()  # weights of the members under kind `hand`
+
+    @staticmethod
+    def wanted(params: EnsembleParams, members: Sequence[str]) -> Blend:
+        """The blend of these members that params.yaml asks for."""
+        if not isinstance(params.blend, dict):
+            return Blend(params.blend, params.best)
+        return Blend("hand", params.best, tuple(params.blend.get(name, 0.0) for name in members))
+
+    def of(self, chosen: Sequence[int]) -> Blend:
+        """The same blend of some of the members."""
+        return replace(self, by_hand=tuple(self.by_hand[each] for each in chosen) if self.by_hand else ())
 
     @property
     def learns(self) -> bool:
@@ -36,6 +50,8 @@ class Blend:
     def weights(self, scores_PNK: Floats32, truth_NK: Bools, known_NK: Bools) -> Floats64:
         """Weights of the members, (P,), that these predictions ask for; non-negative, with the sum one."""
         members = len(scores_PNK)
+        if self.kind == "hand" and sum(self.by_hand) > 0:
+            return np.array(self.by_hand) / sum(self.by_hand)
         if self.kind == "fitted":
             return fitted_weights(scores_PNK, truth_NK, known_NK)
         if self.kind == "best":
@@ -74,7 +90,7 @@ class HeldOut:
     def blended(self, blend: Blend) -> Floats32:
         """Blended out-of-fold scores, (N, K): those of a fold by weights that the other folds have taught."""
         if not blend.learns:
-            return blend(self.scores, equal(len(self.scores)))
+            return blend(self.scores, self.weights(blend))
         result = np.empty(self.truth.shape, np.float32)
         for fold in self.folds:
             rows = self.fold == fold

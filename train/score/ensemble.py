@@ -43,14 +43,15 @@ class Ensemble(BaseModel):
     fitted_on: FittedOn = "recordings"  # calibration and thresholds
     slopes: list[float] = []  # of the calibrator: per label, or none
     offsets: list[float] = []
-    smoothing: float
+    smoothing: float | list[float]
     file_max: float
+    top_k: int = 1
     thresholds: list[float]
 
     @property
     def blend(self) -> Blend:
         """The blend of the members."""
-        return Blend(self.kind, self.best)
+        return Blend(self.kind, self.best, tuple(self.members.values()))
 
     @property
     def cutting(self) -> Cutting:
@@ -60,7 +61,7 @@ class Ensemble(BaseModel):
     @property
     def post(self) -> PostProcessing:
         """The post-processing of a soundscape's windows."""
-        return PostProcessing(self.smoothing, self.file_max, Calibrator(self.slopes, self.offsets))
+        return PostProcessing(self.smoothing, self.file_max, Calibrator(self.slopes, self.offsets), self.top_k)
 
     def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         """Final scores of the windows of several soundscapes, `windows` of each: (W, K)."""

@@ -3,7 +3,8 @@
 P member, N window, K class.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from birdcache.params.sections import PredictParams
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from birdcache.predict.postprocess import PostProcessing, by_soundscape
 from train.paths import SCORES
-from train.score.blend import BLENDS, Blend, HeldOut, log_loss
+from train.score.blend import BLENDS, HeldOut, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold
@@ -102,11 +103,11 @@ def member_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble
 
 def _without(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble, others: list[int]) -> Scores:
     """Metrics of the ensemble of the other members."""
-    names, smaller = list(ensemble.members), held.members(others)
-    weights = dict(zip([names[each] for each in others], smaller.weights(ensemble.blend).tolist(), strict=True))
+    names, smaller, blend = list(ensemble.members), held.members(others), ensemble.blend.of(others)
+    weights = dict(zip([names[each] for each in others], smaller.weights(blend).tolist(), strict=True))
     members_PNK = windows.clips.member_windows()[others]
     windows_NK = ensemble.model_copy(update={"members": weights}).final(members_PNK, windows.clips.windows)
-    return _both(predicted, windows, smaller.blended(ensemble.blend), windows_NK)
+    return _both(predicted, windows, smaller.blended(blend), windows_NK)
 
 
 def _both(predicted: OutOfFold, windows: Windows, recordings_NK: Floats32, windows_NK: Floats32) -> Scores:
@@ -121,8 +122,8 @@ def blend_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble:
     """Every blend of these members out of fold, and on windows that have a truth."""
     members_PNK = windows.clips.member_windows()
     rows = []
-    for kind in BLENDS:
-        blend = Blend(kind, ensemble.best)
+    for kind in dict.fromkeys((*BLENDS, ensemble.kind)):
+        blend = replace(ensemble.blend, kind=kind)
         recordings_NK, weights = held.blended(blend), held.weights(blend)
         other = ensemble.model_copy(
             update={"kind": kind, "members": dict(zip(ensemble.members, weights.tolist(), strict=True))}
@@ -166,9 +167,11 @@ def _steps(windows: Windows, ensemble: Ensemble, predict: PredictParams) -> list
         moved = ", ".join(f"{shift_s:g}" for shift_s in cutting.shifts_s)
         steps.append((f"clips moved by {moved} s", True, _plain(windows, ensemble, shifts=True)))
     smooth, loud = PostProcessing(smoothing, 0.0), PostProcessing(0.0, file_max)
+    taps = ", ".join(f"{tap:g}" for tap in (smoothing if isinstance(smoothing, Sequence) else [smoothing]))
+    loudest = "file maximum" if ensemble.top_k == 1 else f"mean of the file's {ensemble.top_k} highest"
     steps += [
-        (f"smoothing {smoothing:g}", post.smoothing > 0, _plain(windows, ensemble, smooth)),
-        (f"file maximum ** {file_max:g}", post.file_max > 0, _plain(windows, ensemble, loud)),
+        (f"smoothing {taps}", bool(post.smoothing), _plain(windows, ensemble, smooth)),
+        (f"{loudest} ** {file_max:g}", post.file_max > 0, _plain(windows, ensemble, loud)),
         ("all that is used", True, windows.scores[ENSEMBLE]),
     ]
     listed_NK = with_species(predict, windows.scores[ENSEMBLE], windows.clips)  # as they are without a list

@@ -57,14 +57,20 @@ export function windowScores(middles, clips, windows, window) {
 }
 
 // Final scores of a recording's windows: calibrated, smoothed over time, times a power of the file's maximum.
-export function finalScores(windows, { slopes, offsets, smoothing, file_max: power }) {
+export function finalScores(windows, { slopes, offsets, smoothing, file_max: power, top_k: count }) {
   const calibrated = slopes.length
     ? windows.map((scores) => scores.map((score, label) => calibratedScore(score, slopes[label], offsets[label])))
     : windows;
-  const smooth = smoothing ? calibrated.map((_, place) => smoothedAt(calibrated, place, smoothing)) : calibrated;
+  const taps = Array.isArray(smoothing) ? smoothing : [smoothing, 1 - 2 * smoothing, smoothing];
+  const smooth = calibrated.map((_, place) => smoothedAt(calibrated, place, taps));
   if (!power) return smooth;
-  const highest = smooth[0].map((_, label) => smooth.reduce((most, scores) => Math.max(most, scores[label]), -Infinity));
-  return smooth.map((scores) => scores.map((score, label) => score * highest[label] ** power));
+  const levels = smooth[0].map((_, label) => meanOfHighest(smooth.map((scores) => scores[label]), count ?? 1));
+  return smooth.map((scores) => scores.map((score, label) => score * levels[label] ** power));
+}
+
+function meanOfHighest(scores, count) {
+  const highest = scores.sort((one, other) => other - one).slice(0, count);
+  return highest.reduce((sum, score) => sum + score, 0) / highest.length;
 }
 
 function calibratedScore(score, slope, offset) {
@@ -72,8 +78,9 @@ function calibratedScore(score, slope, offset) {
   return 1 / (1 + Math.exp(-(slope * Math.log(clipped / (1 - clipped)) + offset)));
 }
 
-function smoothedAt(windows, place, share) {
-  const parts = [[place, 1 - 2 * share], [place - 1, share], [place + 1, share]].filter(([each]) => windows[each]);
+function smoothedAt(windows, place, taps) {
+  const first = place - (taps.length - 1) / 2;
+  const parts = taps.map((tap, number) => [first + number, tap]).filter(([each]) => windows[each]);
   const weight = parts.reduce((sum, [, part]) => sum + part, 0);
   if (!weight) return windows[place];
   return windows[place].map((_, label) => parts.reduce((sum, [each, part]) => sum + part * windows[each][label], 0) / weight);

@@ -80,7 +80,9 @@ def test_any_format_and_rate_has_nearly_the_scores_of_predict(
 PROCESSED: dict[str, dict[str, Any]] = {
     "smoothed": {"smoothing": 0.2},
     "smoothed by neighbours alone": {"smoothing": 0.5},
+    "smoothed by taps": {"smoothing": [0.05, 0.25, 0.4, 0.2, 0.1]},
     "file_max": {"file_max": 0.5},
+    "highest": {"file_max": 0.5, "top_k": 2},
     "calibrated": {"slopes": [0.5, 2.0, 1.0], "offsets": [0.3, -1.0, 0.0]},
     "overlapping": {"hop_s": 2.0},
     "shifted": {"shifts_s": [1.25, -0.5]},

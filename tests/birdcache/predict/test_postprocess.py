@@ -120,6 +120,25 @@ def test_smoothing_by_a_half_hears_only_the_neighbours() -> None:
     assert smoothed(column(1, 5, 3), 0.5)[:, 0].tolist() == [5, 2, 5]
 
 
+def test_taps_are_a_convolution_whose_rest_at_the_ends_is_scaled_to_one() -> None:
+    scores, taps = np.random.default_rng(5).random((9, 2)).astype(np.float32), [0.05, 0.25, 0.4, 0.2, 0.1]
+    found = smoothed(scores, taps)
+    weights = np.convolve(np.ones(9), taps[::-1], mode="same")  # which turns its kernel round
+    for label in range(2):
+        sums = np.convolve(scores[:, label], taps[::-1], mode="same")
+        np.testing.assert_allclose(found[:, label], sums / weights, rtol=1e-5)
+    assert np.array_equal(smoothed(scores, [0.2, 0.6, 0.2]), smoothed(scores, 0.2))
+    for short in (0, 1, 2):
+        assert smoothed(np.full((short, 2), 0.3, np.float32), taps) == pytest.approx(np.full((short, 2), 0.3))
+
+
+def test_the_level_of_a_file_may_be_the_mean_of_its_highest_windows() -> None:
+    scores = np.array([[0.5, 0.1], [1.0, 0.4], [0.6, 0.3]], np.float32)
+    assert times_file_maximum(scores, 1.0, 2) == pytest.approx(scores * [0.8, 0.35])
+    assert times_file_maximum(scores, 0.5, 9) == pytest.approx(scores * np.sqrt(scores.mean(axis=0)))
+    assert PostProcessing(0.0, 1.0, top_k=2)(scores) == pytest.approx(scores * [0.8, 0.35])
+
+
 def test_the_file_maximum_by_hand() -> None:
     scores = np.array([[0.5, 0.1], [1.0, 0.4]], np.float32)
     assert times_file_maximum(scores, 1.0) == pytest.approx(np.array([[0.5, 0.04], [1.0, 0.16]]))

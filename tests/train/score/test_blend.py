@@ -9,6 +9,7 @@ import pytest
 import sklearn.metrics
 
 from birdcache.arrays import Bools, Floats32
+from birdcache.params.model import Params
 from train.score.blend import BLENDS, Blend, HeldOut, equal, fitted_weights, log_loss, ranks
 
 MEMBERS, RECORDINGS, CLASSES = 3, 60, 4
@@ -193,6 +194,20 @@ def test_with_one_fold_members_are_averaged_and_it_is_said(held: HeldOut, kind: 
 
 def rest_of_one_fold(held: HeldOut) -> tuple[Floats32, Bools, Bools, np.ndarray]:
     return held.scores, held.truth, held.known, np.full(RECORDINGS, 5)
+
+
+def test_weights_by_hand_are_scaled_to_one_in_every_fold_and_without_a_member(held: HeldOut) -> None:
+    blend = Blend("hand", by_hand=(3.0, 0.0, 1.0))
+    assert held.weights(blend).tolist() == [0.75, 0, 0.25]
+    np.testing.assert_allclose(held.blended(blend), 0.75 * held.scores[0] + 0.25 * held.scores[2], rtol=1e-6)
+    assert held.members([1, 2]).weights(blend.of([1, 2])).tolist() == [0, 1]
+    assert held.members([1]).weights(blend.of([1])).tolist() == [1], "alone, whatever its weight"
+
+
+def test_params_weigh_members_by_hand_in_their_order_and_others_not_at_all(params: Params) -> None:
+    wanted = params.ensemble.model_copy(update={"blend": {"b": 2.0, "a": 1.0}})
+    assert Blend.wanted(wanted, ["a", "c", "b"]) == Blend("hand", wanted.best, (1.0, 0.0, 2.0))
+    assert Blend.wanted(params.ensemble, ["a"]) == Blend("mean", wanted.best)
 
 
 def test_members_can_be_left_out(held: HeldOut) -> None:

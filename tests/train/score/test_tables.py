@@ -141,6 +141,32 @@ def test_blends_stand_side_by_side(out_of_fold: OutOfFold, windows: Windows, ens
         assert table["soundscapes auc"][kind] == pytest.approx(auc_of_windows(windows, final))
 
 
+def test_a_blend_by_hand_stands_beside_the_others_and_loses_a_member_in_proportion(
+    out_of_fold: OutOfFold, windows: Windows, ensemble: Ensemble
+) -> None:
+    weights = dict(zip(MEMBERS, (0.5, 0.3, 0.2), strict=True))
+    by_hand = ensemble.model_copy(update={"kind": "hand", "members": weights})
+    held = held_of(out_of_fold).held
+    table = blend_table(out_of_fold, held, windows, by_hand).set_index("blend")
+    assert table["used"].to_dict() == {"mean": "no", "rank": "no", "fitted": "no", "best": "no", "hand": "yes"}
+    expected = np.tensordot([0.5, 0.3, 0.2], held.scores, axes=1).astype(np.float32)
+    assert table["log_loss"]["hand"] == pytest.approx(log_loss(expected, held.truth, held.known))
+    scores = held_of(out_of_fold).with_ensemble(by_hand)
+    members = member_table(scores, held, windows, by_hand).set_index(["data", "member"])
+    rest = (0.3 * held.scores[1] + 0.2 * held.scores[2]) / 0.5
+    examples = out_of_fold.examples
+    without = recording_metrics(examples.primary, examples.unjudged, rest)["macro_roc_auc"]
+    assert members["auc_without"]["out of fold", MEMBERS[0]] == pytest.approx(without)
+
+
+def test_taps_and_the_highest_windows_have_names_in_the_table_of_steps(windows: Windows, ensemble: Ensemble) -> None:
+    other = ensemble.model_copy(update={"smoothing": [0.2, 0.6, 0.2], "file_max": 0.5, "top_k": 2})
+    table = postprocessing_table(windows, other, PREDICT).set_index("step")
+    assert table["used"]["smoothing 0.2, 0.6, 0.2"] == table["used"]["mean of the file's 2 highest ** 0.5"] == "yes"
+    numbers = postprocessing_table(windows, ensemble, PREDICT).set_index("step")
+    assert table["macro_roc_auc"]["smoothing 0.2, 0.6, 0.2"] == numbers["macro_roc_auc"]["smoothing 0.2"]
+
+
 def test_each_step_is_measured_by_itself_and_all_that_are_used_together(windows: Windows, ensemble: Ensemble) -> None:
     table = postprocessing_table(windows, ensemble, PREDICT).set_index("step")
     mean, clips = Blend("mean"), windows.clips
