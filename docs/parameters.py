@@ -29,9 +29,9 @@ HEAD = """\
 
 Every setting is in [params.yaml](../params.yaml), and every key must be there, but for those marked with an asterisk,
 which earlier files lack. Missing or unknown keys, wrong types and values out of bounds are refused before anything
-runs, all at once, each with a hint; no number may be above 1e9, nan or inf. Names carry their units: `_s` seconds,
-`_hz` hertz, `_db` decibels. *Shipped* is the value in the demo's `params.yaml`; `birdcache init` writes a file that
-fits your data.
+runs, all at once, each with a hint; rules between sections are checked once all values are valid by themselves. No
+number may be above 1e9, nan or inf. Names carry their units: `_s` seconds, `_hz` hertz, `_db` decibels. *Shipped* is
+the value in the demo's `params.yaml`; `birdcache init` writes a file that fits your data.
 
 You choose the names in angle brackets: lowercase letters, digits and `_`, beginning with a letter. `birdcache plan`
 says which stages a change will run again.

@@ -3,47 +3,46 @@
 `load()` refuses a wrong file with all its problems at once; below this border everything is typed and trusted.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from birdcache.params import rules
-from birdcache.params.ladder import ladder_problems
 from birdcache.params.model import Params
 from birdcache.params.recipe import completed, is_derived
-from birdcache.params.rules import explain
-from birdcache.params.tune import tune_problems
 from birdcache.params.yaml_file import ParamsError as ParamsError
 from birdcache.params.yaml_file import read_yaml
 
-BETWEEN_SECTIONS = (
-    rules.ensemble_problems,
-    rules.export_problems,
-    rules.cross_problems,
-    ladder_problems,
-    rules.student_problems,
-    tune_problems,
-)
 DEFAULT_PATH = Path("params.yaml")
 
 
 def load(path: Path = DEFAULT_PATH) -> Params:
-    """Read and check a params file; a ParamsError lists all problems at once: missing, no YAML, or broken rules."""
+    """Read and check a params file; a ParamsError lists all problems at once: missing, no YAML, or broken rules.
+
+    Rules between sections are only checked once each section is valid by itself.
+    """
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ParamsError(f"{path}: must hold sections (demo, data, views, ...); run `birdcache init --demo`")
     bases, problems = _expand_recipes(raw)
-    params: Params | None = None
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        problems += [explain(problem, raw, Params) for problem in _own(error.errors(), bases)]
-    problems += [problem for problems_of in BETWEEN_SECTIONS for problem in problems_of(raw)]
-    if params is None or problems:
+        problems += [rules.explain(problem, raw, Params) for problem in _own(error.errors(), bases)]
+    else:
+        problems = problems or list(rules.problems(params))
+    if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParamsError(f"{path}: {len(problems)} problem(s)\n{lines}")
     return params
+
+
+def override_problems(params: Params, name: str, override: Mapping[str, Any]) -> list[str]:
+    """Problems of a member if its override were this one."""
+    member = params.members[name].model_copy(update={"override": override})
+    return list(rules.member_problems(f"members.{name}", member, params))
 
 
 def _expand_recipes(raw: dict[str, Any]) -> tuple[dict[str, str], list[str]]:

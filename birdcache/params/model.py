@@ -1,14 +1,12 @@
 """The schema of the whole params.yaml: every knob, its unit, its bounds."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from birdcache.params import sections
 from birdcache.params.ladder import Ladder
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
-from birdcache.params.rules import Entries, member_problems
 from birdcache.params.student import StudentParams
 from birdcache.params.tune import TuneParams
 from birdcache.params.views import MelView, PcenView, ViewParams
@@ -42,9 +40,3 @@ class Params(sections.Section):
         """The member's recipe with its overrides applied."""
         chosen = self.members[member]
         return resolve_recipe(self.train[chosen.recipe], chosen.override)
-
-
-def override_problems(params: Params, name: str, override: Mapping[str, Any]) -> list[str]:
-    """Problems of a member if its override were this one."""
-    member = params.members[name].model_copy(update={"override": override})
-    return list(member_problems(f"members.{name}", member, Entries.of(params.model_dump())))

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from birdcache.params.embedding import EmbeddingView
 from birdcache.params.hints import hint
+from birdcache.params.ladder import Ablation, Ladder, ablated
+from birdcache.params.model import Params
 from birdcache.params.probe import taught_problems
 from birdcache.params.recipe import Member, Recipe, merged, resolve_recipe
-from birdcache.params.sections import Name, Section
-from birdcache.params.student import StudentParams
-from birdcache.params.views import MelView, PcenView, ViewParams, unlike
-
-
-class _WhatMembersUse(Section):
-    """The sections in which a key of a member's override may have its place."""
-
-    members: dict[Name, Member]
-    train: dict[Name, Recipe]
-    views: dict[Name, ViewParams]
+from birdcache.params.sections import Section
+from birdcache.params.tune import tune_problems
+from birdcache.params.views import MelView, PcenView, unlike
 
 
 def explain(problem: Any, raw: Any, section: type[Section], prefix: str = "") -> str:
@@ -38,7 +32,7 @@ def explain(problem: Any, raw: Any, section: type[Section], prefix: str = "") ->
     if problem["type"] == "missing":
         return f"{key}: is missing; add it (docs/parameters.md shows its shipped value)"
     if problem["type"] == "extra_forbidden":
-        return f"{key}: is not a known key; {hint(location, section, _WhatMembersUse if prefix else section, prefix)}"
+        return f"{key}: is not a known key; {hint(location, section, Params, prefix)}"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
     shown = "" if isinstance(value, dict | list | BaseModel) else f" = {reprlib.repr(value)}"
@@ -62,76 +56,41 @@ def _location(steps: tuple[Any, ...], raw: Any) -> list[Any]:
     return location
 
 
-@dataclass(frozen=True)
-class Entries:
-    """Those views, recipes and members of a params file that are valid by themselves, and the names of all."""
-
-    views: Mapping[str, MelView | PcenView]
-    embeddings: Mapping[str, EmbeddingView]
-    recipes: Mapping[str, Recipe]
-    members: Mapping[str, Member]
-    names: Mapping[str, list[str]]  # by section
-
-    @staticmethod
-    def of(raw: Mapping[str, Any]) -> Entries:
-        """The entries of a whole file."""
-        names = {section: list(map(str, mapping(raw.get(section)))) for section in ("views", "train", "members")}
-        views, recipes = valid_entries(ViewParams, raw.get("views")), valid_entries(Recipe, raw.get("train"))
-        embeddings = {name: view for name, view in views.items() if isinstance(view, EmbeddingView)}
-        images = {name: view for name, view in views.items() if name not in embeddings}
-        return Entries(images, embeddings, recipes, valid_entries(Member, raw.get("members")), names)
-
-    def unknown(self, section: str, what: str) -> str:
-        """The rule and the way out for a name that a section does not have."""
-        return f"names no {what}; choose one of: {', '.join(self.names[section])}"
+def problems(params: Params) -> Iterator[str]:
+    """All broken rules between the sections of a file, each of which is valid by itself."""
+    yield from _ensemble_problems(params)
+    yield from _export_problems(params)
+    for name, member in params.members.items():
+        yield from member_problems(f"members.{name}", member, params)
+    yield from _ladder_problems(params.ladder, params)
+    yield from _student_problems(params)
+    yield from tune_problems(params.tune)
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
-    """A section, or an empty one where something else stands, which the schema of the whole file reports."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def valid_entries(kind: Any, section: Any) -> dict[str, Any]:
-    """Those entries of a section that are valid by themselves."""
-    found = {name: valid(kind, entry) for name, entry in mapping(section).items()}
-    return {name: entry for name, entry in found.items() if entry is not None}
-
-
-def valid(kind: Any, value: Any) -> Any:
-    """A value as one of a kind, or None if it is none, which the schema of the whole file reports."""
-    try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError:
-        return None
-
-
-def cross_problems(raw: Mapping[str, Any]) -> Iterator[str]:
-    """Rules between members, views and recipes, over those entries that are valid by themselves."""
-    entries = Entries.of(raw)
-    for name, member in entries.members.items():
-        yield from member_problems(f"members.{name}", member, entries)
-
-
-def member_problems(key: str, member: Member, entries: Entries) -> Iterator[str]:
+def member_problems(key: str, member: Member, params: Params) -> Iterator[str]:
     """Problems between a member, whose section is `key`, and the views and recipe that it names."""
-    if member.view not in entries.names["views"]:
-        yield f"{key}.view = {member.view!r}: {entries.unknown('views', 'view')}"
-    yield from _more_views_problems(f"{key}.more_views = {member.more_views!r}", member, entries)
-    if member.recipe not in entries.names["train"]:
-        yield f"{key}.recipe = {member.recipe!r}: {entries.unknown('train', 'recipe')}"
-    if member.recipe not in entries.recipes:
+    if member.view not in params.views:
+        yield f"{key}.view = {member.view!r}: names no view; {_choose(params.views)}"
+    yield from _more_views_problems(f"{key}.more_views = {member.more_views!r}", member, params)
+    if member.recipe not in params.train:
+        yield f"{key}.recipe = {member.recipe!r}: names no recipe; {_choose(params.train)}"
         return
     try:
-        recipe = resolve_recipe(entries.recipes[member.recipe], member.override)
+        recipe = resolve_recipe(params.train[member.recipe], member.override)
     except ValidationError as error:
-        tried = merged(entries.recipes[member.recipe].model_dump(), member.override)
+        tried = merged(params.train[member.recipe].model_dump(), member.override)
         yield from (explain(problem, tried, Recipe, f"{key}.override.") for problem in error.errors())
         return
-    taught = taught_problems(key, recipe, member, entries.embeddings)
-    found = [*taught, *_pcen_problems(key, recipe, member, entries.views)]
-    if member.view in entries.views:
-        found = [*_recipe_on_view_problems(key, recipe, member, entries.views[member.view]), *found]
+    embeddings = {name: view for name, view in params.views.items() if isinstance(view, EmbeddingView)}
+    taught, views = taught_problems(key, recipe, member, embeddings), params.spectrograms
+    found = [*taught, *_pcen_problems(key, recipe, member, views)]
+    if member.view in views:
+        found = [*_recipe_on_view_problems(key, recipe, member, views[member.view]), *found]
     yield from (f"{key}: {problem}" for is_so, problem in found if is_so)
+
+
+def _choose(names: Iterable[str]) -> str:
+    return f"choose one of: {', '.join(names)}"
 
 
 Ruled = Iterable[tuple[object, str]]  # whether something is wrong, and how that is told
@@ -157,14 +116,15 @@ def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: Mel
     )
 
 
-def _more_views_problems(key: str, member: Member, entries: Entries) -> Iterator[str]:
+def _more_views_problems(key: str, member: Member, params: Params) -> Iterator[str]:
+    views = params.spectrograms
     for place, name in enumerate(member.more_views):
-        if name not in entries.names["views"]:
-            yield f"{key}: {name} {entries.unknown('views', 'view')}"
+        if name not in params.views:
+            yield f"{key}: {name} names no view; {_choose(params.views)}"
         elif name in member.views[: place + 1]:
             yield f"{key}: the member has view {name} already; name each view once"
-        elif name in entries.views and member.view in entries.views:
-            yield from _geometry_problems(key, member.view, name, entries.views)
+        elif name in views and member.view in views:
+            yield from _geometry_problems(key, member.view, name, views)
 
 
 def _geometry_problems(key: str, first: str, name: str, views: Mapping[str, MelView | PcenView]) -> Iterator[str]:
@@ -207,45 +167,88 @@ def _pcen_problems(key: str, recipe: Recipe, member: Member, views: Mapping[str,
     yield "pcen" in recipe.channels, f"the channel pcen would be PCEN of the PCEN values {on}; {hint}"
 
 
-def ensemble_problems(raw: Mapping[str, Any]) -> Iterator[str]:
-    """Problems between the ensemble and the members of a params file."""
-    ensemble, members = mapping(raw.get("ensemble")), mapping(raw.get("members"))
-    best, count = ensemble.get("best"), len(members)
-    for name in [each for each in mapping(ensemble.get("blend")) if each not in members]:
-        yield f"ensemble.blend.{name}: names no member; choose one of: {', '.join(map(str, members))}"
-    if ensemble.get("blend") == "best" and isinstance(best, int) and best > count > 0:
+def _ensemble_problems(params: Params) -> Iterator[str]:
+    blend, best, count = params.ensemble.blend, params.ensemble.best, len(params.members)
+    for name in blend if isinstance(blend, Mapping) else ():
+        if name not in params.members:
+            yield f"ensemble.blend.{name}: names no member; {_choose(params.members)}"
+    if blend == "best" and best > count:
         yield f"ensemble.best = {best}: there are only {count} members; lower it, or choose blend: mean"
 
 
-def export_problems(raw: Mapping[str, Any]) -> Iterator[str]:
-    """Problems between the bundle and the members and folds of a params file."""
-    for key, known in (("members", raw.get("members")), ("folds", mapping(raw.get("folds")).get("train"))):
-        chosen = mapping(raw.get("export")).get(key)
-        if isinstance(known, Mapping | list) and isinstance(chosen, list):
-            for each in [each for each in chosen if each not in list(known)]:
-                there = "members" if key == "members" else "folds.train"
-                choice = ", ".join(map(str, known))
+def _export_problems(params: Params) -> Iterator[str]:
+    known: dict[str, Iterable[Any]] = {"members": params.members, "folds.train": params.folds.train}
+    for there, names in known.items():
+        key = there.removesuffix(".train")
+        for each in getattr(params.export, key):
+            if each not in names:
+                choice = ", ".join(map(str, names))
                 yield f"export.{key}: {each!r} is not among {there} ({choice}); correct it, or [] for all"
 
 
-def student_problems(raw: Mapping[str, Any]) -> Iterator[str]:
-    """Problems between the student's members and rounds, and the members, views and recipes of a params file."""
-    student: StudentParams | None = valid(StudentParams, raw.get("student"))
-    if student is None:
+def _ladder_problems(ladder: Ladder, params: Params) -> Iterator[str]:
+    """Problems between the ladder's keys, and between these and views, recipes and folds."""
+    for name, rung in ladder.rungs.items():
+        yield from member_problems(f"ladder.rungs.{name}", rung, params)
+    for name, ablation in ladder.ablations.items():
+        yield from _ablation_problems(f"ladder.ablations.{name}", ablation, params)
+    yield from _name_problems(ladder)
+    count = params.folds.count
+    if not all(0 <= fold < count for fold in ladder.folds):
+        rule = f"must name folds between 0 and {count - 1}; correct the list or raise folds.count"
+        yield f"ladder.folds = {ladder.folds}: {rule}"
+
+
+def _ablation_problems(key: str, ablation: Ablation, params: Params) -> Iterator[str]:
+    rungs = params.ladder.rungs
+    if ablation.rung not in rungs:
+        yield f"{key}.rung = {ablation.rung!r}: names no rung; {_choose(rungs)}"
         return
-    entries = Entries.of(raw)
-    for name in student.members:
-        if name not in entries.names["members"]:
-            known = ", ".join(entries.names["members"])
-            yield f"student.members names {name!r}, which is no member; choose one of: {known}"
-        elif name in entries.members:
-            yield from _round_problems(student, entries.members[name], entries)
+    rung = rungs[ablation.rung]
+    try:
+        member = ablated(rung, ablation.without)
+    except ValidationError as error:
+        yield from (explain(problem, {}, Member, f"{key}.without.") for problem in error.errors())
+        return
+    found = list(member_problems(f"{key}.without", member, params))
+    yield from found
+    if not found and not list(member_problems("", rung, params)) and _same_training(member, rung, params):
+        yield f"{key}.without: changes nothing of rung {ablation.rung}; name keys with values that it does not have"
 
 
-def _round_problems(student: StudentParams, member: Member, entries: Entries) -> Iterator[str]:
+def _same_training(member: Member, rung: Member, params: Params) -> bool:
+    """True if both, which have no problems, are trained alike, however their sections are written."""
+    plain = {"recipe": "", "override": {}}
+    if member.model_copy(update=plain) != rung.model_copy(update=plain):
+        return False
+    one, other = (resolve_recipe(params.train[each.recipe], each.override) for each in (member, rung))
+    return one == other
+
+
+def _name_problems(ladder: Ladder) -> Iterator[str]:
+    count = Counter([*ladder.rungs, *ladder.ensemble, *ladder.ablations])
+    for name in (name for name, times in count.items() if times > 1):
+        yield f"ladder: {name!r} names several of rungs, ensemble and ablations; rename all but one"
+    for name, rungs in ladder.ensemble.items():
+        for number, rung in enumerate(rungs):
+            key = f"ladder.ensemble.{name}.{number} = {rung!r}"
+            if rung not in ladder.rungs:
+                yield f"{key}: names no rung; {_choose(ladder.rungs)}"
+            elif rung in rungs[:number]:
+                yield f"{key}: is there already; name each rung once"
+
+
+def _student_problems(params: Params) -> Iterator[str]:
+    """Problems between the student's members and rounds, and the members, views and recipes."""
+    for name in params.student.members:
+        if name not in params.members:
+            yield f"student.members names {name!r}, which is no member; {_choose(params.members)}"
+        elif not list(member_problems("", params.members[name], params)):
+            yield from _round_problems(params.members[name], params)
+
+
+def _round_problems(member: Member, params: Params) -> Iterator[str]:
     """Problems that the rounds' overrides cause in a member that has none without them."""
-    if list(member_problems("", member, entries)):
-        return
-    for name, each in student.rounds.items():
+    for name, each in params.student.rounds.items():
         changed = member.model_copy(update={"override": merged(member.override, each.override)})
-        yield from member_problems(f"student.rounds.{name}", changed, entries)
+        yield from member_problems(f"student.rounds.{name}", changed, params)

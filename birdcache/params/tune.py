@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from birdcache.params.checks import beside, kept
 from birdcache.params.hints import walked
 from birdcache.params.recipe import Recipe
-from birdcache.params.rules import valid
 from birdcache.params.sections import LARGEST, Count, CountOrNone, Section, Seed
 
 Metric = Literal["macro_roc_auc", "accuracy", "cmap", "loss", "windows.macro_roc_auc", "windows.cmap"]
@@ -97,11 +96,8 @@ def _number_type(field: FieldInfo) -> type | None:
     return next((kind for kind in plain if kind in (int, float)), None)
 
 
-def tune_problems(raw: Mapping[str, Any]) -> Iterator[str]:
+def tune_problems(tune: TuneParams) -> Iterator[str]:
     """Problems of the keys of section `tune` that its own schema lets pass: one line each."""
-    tune: TuneParams | None = valid(TuneParams, raw.get("tune"))
-    if tune is None:
-        return
     known = recipe_keys()
     for key, space in tune.keys.items():
         if key not in known:

@@ -18,8 +18,6 @@ from commands.project.repository import git_trouble
 if TYPE_CHECKING:
     from commands.plan.decoding import Decoding, StoreCost
 
-MEANINGS = {"restored": "DVC has the results of these inputs and restores them", "may run": "only if its inputs change"}
-
 
 def run(_: argparse.Namespace) -> None:
     """Print the plan. What would end `dvc repro` at once ends this, too."""
@@ -58,7 +56,8 @@ def stage_lines(stages: Sequence[StagePlan]) -> Iterator[str]:
     yield ""
     counts = ", ".join(f"{count[state]} {state}" for state in get_args(State) if count[state])
     yield f"{len(stages)} stages: {counts}"
-    yield from (f"{state}: {meaning}" for state, meaning in MEANINGS.items() if count[state])
+    if count["may run"]:
+        yield "may run: only if its inputs change"
 
 
 def decoding_lines(decoding: Decoding) -> Iterator[str]:

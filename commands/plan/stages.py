@@ -21,7 +21,6 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import PipelineStage
-from dvc_data.hashfile.hash_info import HashInfo
 
 from birdcache.code import FOLDER, as_file, stage_digests
 from birdcache.errors import CommandError
@@ -31,7 +30,7 @@ from pipeline.builder.teacher import FOLDER as TEACHERS
 from pipeline.builder.teacher import network_text
 from train.paths import CHECKED
 
-State = Literal["runs", "restored", "may run", "up to date"]
+State = Literal["runs", "may run", "up to date"]
 PIPELINE = "dvc.yaml"  # others, such as optional/dvc.yaml, only run when named
 Code = Mapping[str, dict[str, str]]  # file of stage `code` -> what it will hold
 OUTPUTS = {"deleted": "missing output", "modified": "changed output", "not in cache": "lost output"}
@@ -42,10 +41,8 @@ class StagePlan:
     """Plan for one stage."""
 
     stage: str
-    # up to date; runs; restored: DVC has the results of these inputs and restores them; may run: only if its inputs
-    # from the stages `after` change
-    state: State
-    reasons: tuple[Reason, ...] = ()  # changes, for runs and restored
+    state: State  # may run: only if its inputs from the stages `after` change
+    reasons: tuple[Reason, ...] = ()  # changes, for runs
     after: tuple[str, ...] = ()  # for may run: the stages before it that are not up to date
 
 
@@ -121,8 +118,7 @@ def _plan(stage: Any, moving: Sequence[Any], code: Code) -> StagePlan:
     """Plan one stage; `moving` are the stages before it that may change its inputs."""
     name, reasons = stage.addressing, tuple(_reasons(stage, moving, code))
     if reasons:
-        is_restored = not moving and _is_kept(stage, reasons, code)
-        return StagePlan(name, "restored" if is_restored else "runs", reasons)
+        return StagePlan(name, "runs", reasons)
     if moving:
         return StagePlan(name, "may run", after=tuple(each.addressing for each in moving))
     return StagePlan(name, "up to date")
@@ -217,23 +213,3 @@ def _input_reasons(dep: Any) -> Iterator[Reason]:
     elif dep.changed_checksum():
         old, new = (Extent(meta.size, meta.nfiles) for meta in (dep.meta, dep.get_meta()))
         yield Reason("folder" if dep.isdir() else "file", name, old, new)
-
-
-def _is_kept(stage: Any, reasons: Sequence[Reason], code: Code) -> bool:
-    """True if DVC's run cache holds the results of this command on these inputs; modifies the stage."""
-    only_outputs = all("output" in reason.kind for reason in reasons)
-    runs = stage.repo.stage_cache
-    if not only_outputs and not Path(runs.cache_dir).is_dir():
-        return False
-    try:
-        if not only_outputs:
-            for dep in stage.deps:
-                dep.save()
-                if dep.def_path in code:  # as it will be once stage `code` has run
-                    dep.hash_info = HashInfo("md5", _md5(as_file(code[dep.def_path])))
-            for out in stage.outs:
-                out.clear()
-        runs.restore(stage, dry=True)
-    except DvcException:
-        return False
-    return True

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from birdcache.errors import CommandError
 from birdcache.files import write_rows
 from birdcache.params import load as parameters
-from birdcache.params.model import Params, override_problems
+from birdcache.params.model import Params
 from birdcache.params.recipe import merged
 from birdcache.params.tune import TuneParams, as_override, values_of
 from birdcache.progress import Progress
@@ -50,7 +50,7 @@ def search_of(loaded: Params, arguments: argparse.Namespace) -> Search:
 
     def refused(values: Mapping[str, Any]) -> list[str]:
         override = merged(loaded.members[arguments.member].override, as_override(values))
-        return override_problems(loaded, arguments.member, override)
+        return parameters.override_problems(loaded, arguments.member, override)
 
     search = Search(split, loaded.tune.model_copy(update={"trials": trials}), loaded.machine, refused)
     if problems := list(value_problems(search)):

@@ -181,10 +181,16 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         put("views.pcen.fmax_hz", 20000),
         put("folds.count", 1),
         put("train.demo.loss.kind", "cee"),
-        put("members.base.view", "mle"),
         drop("evaluate.rare_below"),
     )
-    assert len(lines) == 6
+    assert len(lines) == 5
+
+
+def test_rules_between_sections_are_told_once_each_section_is_valid_by_itself(tmp_path: Path) -> None:
+    between = put("members.base.view", "mle"), put("export.members", ["wren"]), put("ladder.folds", [7])
+    (line,) = problems(tmp_path, put("folds.seed", -1), *between)
+    assert line.startswith("folds.seed = -1")
+    assert len(problems(tmp_path, *between)) == 3
 
 
 @pytest.mark.parametrize(
@@ -295,7 +301,7 @@ def test_no_key_takes_a_number_that_no_arithmetic_survives(monkeypatch: pytest.M
         ("members.base.lr", "it belongs under train.<recipe>.optimiser.lr; move it there"),
         ("train.demo.lr", "it belongs under train.demo.optimiser.lr; move it there"),
         ("train.demo.dropout", "it belongs under members.<member>.dropout or ladder.rungs.<rung>.dropout"),
-        ("members.base.override.dropout", "it belongs under members.<member>.dropout; move it there"),
+        ("members.base.override.dropout", "it belongs under members.<member>.dropout or ladder"),
         ("members.base.override.lr", "it belongs under members.base.override.optimiser.lr; move it there"),
         ("views.pcen.gain", "it belongs under views.pcen.pcen.gain or train.<recipe>.pcen.gain"),
         ("views.pcen.pcen.hop", "it belongs under views.pcen.hop; move it there"),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from birdcache.params import load as params
-from birdcache.params.load import ParamsError
-from birdcache.params.model import Params, override_problems
+from birdcache.params.load import ParamsError, override_problems
+from birdcache.params.model import Params
 from birdcache.params.recipe import Recipe
 from birdcache.params.tune import as_override, is_whole, recipe_keys
 from tests.fixtures import tiny
