@@ -30,7 +30,7 @@ def load(path: Path = DEFAULT_PATH) -> Params:
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        problems += [rules.explain(problem, raw, Params) for problem in _own(error.errors(), bases)]
+        problems += _own([rules.explain(problem, raw, Params) for problem in error.errors()], bases)
     else:
         problems = problems or list(rules.problems(params))
     if problems:
@@ -60,18 +60,12 @@ def _expand_recipes(raw: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
     return {name: recipe["base"] for name, recipe in recipes.items() if is_derived(recipe)}, problems
 
 
-def _own(problems: list[Any], bases: dict[str, str]) -> list[Any]:
+def _own(lines: list[str], bases: dict[str, str]) -> list[str]:
     """Without those that a recipe only has because its base has them."""
-
-    def facts(problem: Any) -> tuple[Any, ...]:
-        return problem["loc"], problem["type"], None if problem["type"] == "missing" else problem["input"]
-
-    known = [facts(problem) for problem in problems]
-
-    def is_of_base(problem: Any) -> bool:
-        (section, *rest), *others = facts(problem)
-        if section != "train" or not rest or rest[0] not in bases:
-            return False
-        return (("train", bases[rest[0]], *rest[1:]), *others) in known
-
-    return [problem for problem in problems if not is_of_base(problem)]
+    of_base = {
+        line.replace(f"train.{base}.", f"train.{name}.")
+        for name, base in bases.items()
+        for line in lines
+        if line.startswith(f"train.{base}.")
+    }
+    return [line for line in lines if line not in of_base]
