@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,7 @@ def _expected(
     paths: Mapping[str, str], table: CsvTable, name_column: str, data: DataParams, files: Mapping[str, FileStat]
 ) -> StoreAudio:
     """Divide the files {name: path} of a data set into known and new ones by the table of the last run."""
-    known, since = _read_known(table, name_column), table.path.exists()
+    known, since = _read_known(table, name_column, data), table.path.exists()
     written_s = table.path.stat().st_mtime if since else 0.0
     barred = _without_end(name_column) if known and data.no_end == "refuse" else frozenset()
     there = {name: path for name, path in paths.items() if path in files}  # stage `recordings` leaves out the others
@@ -113,14 +112,13 @@ def _expected(
     left_out = _left_out(gone) if since else frozenset()
     seen = {name for name, path in there.items() if files[path].written_s <= written_s}
     new = {name: path for name, path in there.items() if name not in seen or not (name in known or path in left_out)}
-    read_as = _read_as()
     sources = [
-        Source(known[name][0], path, known[name][1], read_as=read_as.get(known[name][0], ""))
+        replace(known[name], path=path)
         for name, path in there.items()
         if name in known
         and name not in new
         and name not in barred
-        and data.shortest_s <= known[name][1] <= data.longest_s
+        and data.shortest_s <= known[name].duration_s <= data.longest_s
     ]
     if len(new) > SAMPLE_FILES or sum(files[path].bytes for path in new.values()) > SCANNED_BYTES:
         unknown = _estimate({path: files[path].bytes for path in new.values()}, data)
@@ -134,12 +132,15 @@ def _expected(
     return StoreAudio(_distinct([*sources, *usable.values()]), new=tuple(usable) if since else (), gone=gone)
 
 
-def _read_known(table: CsvTable, name_column: str) -> dict[str, tuple[str, float]]:
-    """SHA-256 and duration in seconds of each file in a table of the last run; empty without a table."""
-    if not table.path.exists():
+def _read_known(table: CsvTable, name_column: str, data: DataParams) -> dict[str, Source]:
+    """The content of each file in a table of the last run, but for those of other roots; empty without a table."""
+    contents = tables.AUDIO if table is tables.RECORDINGS else table
+    if not (table.path.exists() and contents.path.exists()):
         return {}
-    rows = table.read(name_column, Col.SHA256, Col.DURATION_S)
-    return dict(zip(rows[name_column], zip(rows[Col.SHA256], rows[Col.DURATION_S], strict=True), strict=True))
+    folders = tuple(f"{place(root).as_posix()}/" for root in roots(data).values())
+    here = {source.sha256: source for source in read_sources(contents) if source.path.startswith(folders)}
+    rows = table.read(name_column, Col.SHA256).itertuples(index=False, name=None)
+    return {name: here[sha256] for name, sha256 in rows if sha256 in here}
 
 
 def _left_out(gone: Collection[str]) -> frozenset[str]:
@@ -149,15 +150,6 @@ def _left_out(gone: Collection[str]) -> frozenset[str]:
     rows = REFUSED.read(Col.FILE, Col.CODE, Col.DETAIL)
     is_open = rows[Col.CODE].isin(CHANGEABLE) | rows[Col.DETAIL].isin([f"{SAME_SOUND} {name}" for name in gone])
     return frozenset(rows.loc[~is_open, Col.FILE])
-
-
-def _read_as() -> dict[str, str]:
-    """How the contents of the last run are read, by their SHA-256; empty if that is unknown."""
-    found: dict[str, str] = {}
-    for table in (tables.AUDIO, tables.SOUNDSCAPES):
-        with suppress(PipelineError):
-            found |= {source.sha256: source.read_as for source in read_sources(table)}
-    return found
 
 
 def _without_end(name_column: str) -> frozenset[str]:

@@ -210,6 +210,25 @@ def test_key_flipped_back_decodes_nothing(project: Path, plan: Plan, change: Cha
     assert "spectrograms@mel: nothing to decode: all 18 recordings and 1 soundscape are in the pool\n" in shown
 
 
+def test_files_of_the_same_names_in_another_root_are_decoded_and_none_that_are_back(
+    project: Path, plan: Plan, change: Change
+) -> None:
+    shutil.copytree("chorus", "other")
+    for path in Path("other").rglob("*.ogg"):
+        renew(path)
+    for path in Path("other").rglob("*.*"):
+        os.utime(path, (1, 1))  # as downloaded years ago
+    change("data.root", "other")
+    facts, shown = plan()
+    assert {store: number for (stage, store), number in decoded(facts).items() if stage == "spectrograms@mel"} == {
+        "recordings": 18,
+        "soundscapes": 1,
+    }
+    assert "18 recordings new or changed: " in shown
+    change("data.root", "chorus")
+    assert plan()[1] == "nothing to run: all 16 stages are up to date\n"
+
+
 def test_added_recording_is_named_and_alone_decoded(project: Path, plan: Plan) -> None:
     add_recording("lowton/XC99.ogg")
     facts, shown = plan()
@@ -402,8 +421,10 @@ def test_new_and_gone_files_of_a_remote_data_set_are_seen(project: Path) -> None
     remote, data = UPath("memory://plan/finished"), parameters.load().data
     for path in Path("chorus").rglob("*.*"):
         (remote / path.relative_to("chorus").as_posix()).write_bytes(path.read_bytes())
-    os.utime("data/tables/recordings.csv", (time.time() + 60,) * 2)
-    os.utime("data/tables/soundscapes.csv", (time.time() + 60,) * 2)
+    for name in ("audio", "recordings", "soundscapes"):
+        table = Path(f"data/tables/{name}.csv")
+        table.write_text(table.read_text().replace(",chorus/", f",{remote}/"))  # as if decoded from there
+        os.utime(table, (time.time() + 60,) * 2)
     away = data.model_copy(update={"root": str(remote)})
     audio = plan_audio.expected_audio(away, read_metadata(away))["recordings"]
     assert (len(audio.sources), audio.new, audio.gone) == (18, (), ())
