@@ -242,8 +242,9 @@ class Job:
             final_WK = self._predictor.final(np.concatenate([each.members for each in kept], axis=1), windows)
             parts = np.split(final_WK, np.cumsum(windows)[:-1])
             for each, scores, scores_WK in zip(group, kept, parts, strict=True):
-                there_WK = self._species(scores_WK, each.path.stem) if self._species else scores_WK
-                yield Scored(each.path, each.name, scores.duration_s, there_WK)
+                scored = Scored(each.path, each.name, scores.duration_s, scores_WK)
+                there = self._species
+                yield replace(scored, scores=there(scores_WK, scored.began)) if there else scored
 
     def write_embeddings(self, path: Path, done: Sequence[Done]) -> str:
         """Write the features of all files."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from birdcache.annotations.write import Annotation, write_audacity, write_raven
 from birdcache.arrays import Floats32
+from birdcache.audio.recorded import comment_of, noted_place
 from birdcache.files import write_durably, write_rows
 from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.predictor import Facts, Predictor
@@ -26,7 +27,7 @@ DETECTIONS, SUBMISSION, HOURS, PARQUET = "detections.csv", "submission.csv", "ho
 SUFFIXES = {"raven": ".selections.txt", "audacity": ".labels.txt"}
 COLUMNS = ("file", "start_s", "end_s", "label", "score")
 HOUR_COLUMNS = ("date", "hour", "recorded_s", "label", "windows")
-_BEGAN = re.compile(r"(?<![0-9])((?:19|20)[0-9]{6})[_T-]([0-9]{6})(?![0-9])")  # in names, as recorders write it
+_BEGAN = re.compile(r"(?<![0-9])((?:19|20)[0-9]{6})[_T-]([0-9]{6})(?![0-9])")  # as recorders write it into names
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ class Scored:
     name: Path
     duration_s: float
     scores: Floats32
+
+    @cached_property
+    def began(self) -> str:
+        """Its name, then day and time as its header tells them, in digits: the first of these are when it began."""
+        noted = noted_place(comment_of(self.path))
+        digits = (re.sub(r"\D", "", noted.get(name, "")) for name in ("date", "time"))
+        return f"{self.path.stem} {'_'.join(digits)}"
 
 
 Files = Callable[[], Iterable[Scored]]
@@ -146,8 +154,8 @@ def write_hours(out: Path, files: Files, wanted: Wanted) -> str:
 
 
 def hour_of(file: Scored, begin_s: float) -> tuple[str, str]:
-    """Day and hour at a time in a file, by the day and time at which its name says that it began; both "" without."""
-    for day, clock in _BEGAN.findall(file.path.stem):
+    """Day and hour at a time in a file, by when it began as its name or its header says; both "" if neither does."""
+    for day, clock in _BEGAN.findall(file.began):
         with suppress(ValueError):  # a 31st of June
             time = datetime.strptime(day + clock, "%Y%m%d%H%M%S") + timedelta(seconds=begin_s)
             return f"{time:%Y-%m-%d}", f"{time:%H}"

@@ -1,6 +1,5 @@
 """Facts about a data set that `birdcache init` finds without decoding an audio file."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,11 @@ import pandas as pd
 
 from birdcache.annotations.label_names import LabelNames
 from birdcache.annotations.read import read_annotations
-from birdcache.audio.decoder import decoder
 from birdcache.audio.listing import left_out_lines, list_audio
 from birdcache.audio.paths import Bounds
-from birdcache.audio.rejected import RejectedAudio
+from birdcache.audio.recorded import comment_of
 from birdcache.audio.suffixes import AUDIO_EXTENSIONS
 from birdcache.errors import CommandError
-from birdcache.storage import AnyPath
 from birdcache.user_tables import read_user_table
 from cache.report_tables import REFUSED
 from cache.tables import Col
@@ -92,7 +89,7 @@ def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> dict[str, Any]
         found, only = {*windows[Col.SOUNDSCAPE]} & {*soundscapes}, sorted(heard_labels(windows) - taught)
         files = [soundscapes[each] for each in sorted(found)]
         inside = [Path(*file.parts[len(root.parts) + 1 :]).with_suffix("").as_posix() for file in files]
-        places = read_places(inside, list(map(_comment, files)), None, print)
+        places = read_places(inside, list(map(comment_of, files)), None, print)
         told = f", with {len(only)} label(s) that no recording has, such as {only[0]}" if only else ""
         left = "" if found else "; is left out, since none is there"
         print(f"{name}: {len(windows)} windows of {windows[Col.SOUNDSCAPE].nunique()} soundscapes{told}{left}")
@@ -131,10 +128,3 @@ def annotation_facts(root: Path) -> DataFacts:
         raise CommandError(f"{ANNOTATIONS}: holds no annotations; put tables there first (docs/annotations.md)")
     counts = table["label"].value_counts().to_dict()
     return DataFacts("annotations", root, tuple(counts.values()), BACKGROUND in counts, 0)
-
-
-def _comment(file: AnyPath) -> str:
-    """What a recorder wrote into the header; "" of a file that cannot be read, which stage `recordings` lists."""
-    with suppress(RejectedAudio):
-        return decoder().info(file).comment
-    return ""

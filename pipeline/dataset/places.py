@@ -1,6 +1,6 @@
 """Site, date and time of soundscapes: by their names and folders, and by what recorders write into headers.
 
-Sources: openacousticdevices.info (AudioMoth); the GUANO metadata specification 1.0; BirdCLEF 2021 and 2026.
+Sources: openacousticdevices.info (AudioMoth); BirdCLEF 2021 and 2026.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from birdcache.audio.recorded import noted_place
 from birdcache.joins import join_warnings
 from cache.tables import PLACE, Col
 from pipeline.dataset.dates import read_dates
@@ -19,12 +20,6 @@ _NAMES = (
     rf"BC[0-9]{{4}}_[A-Za-z]+_[0-9]+_(?P<site>[^_]+)_{_DAY}_{_CLOCK}",
     rf"[0-9]+_(?P<site>[A-Z]+)_{_DAY}",  # BirdCLEF 2021
     rf"(?:(?P<site>.+?)[_-])?{_DAY}[_T-]{_CLOCK}(?:[^0-9].*)?",  # AudioMoth, Song Meter
-)
-_COMMENTS = (
-    r"Recorded at (?P<time>\S+) (?P<d>\d\d)/(?P<m>\d\d)/(?P<y>\d{4})",  # AudioMoth
-    r"Recorded at .*(?:AudioMoth|deployment) (?P<site>[0-9A-F]{16})",
-    r"(?m:^)Timestamp: *(?P<date>\d{4}-\d\d-\d\d)[T ](?P<time>[0-9:]{5,8})",  # GUANO
-    r"(?m:^)(?:.*\|)?Serial: *(?P<site>\S.*)",
 )
 _NO_SITES = re.compile(r"(?:19|20)[0-9]{6}|[Dd]ata")  # folders that recorders make for days, and for all
 _TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9])([0-5][0-9])?")
@@ -55,9 +50,7 @@ def read_places(
 
 def _place(file: str, comment: str, own: re.Pattern[str]) -> dict[str, str]:
     *folders, stem = file.split("/")
-    found = {name: text for form in _COMMENTS for name, text in _groups(re.search(form, comment)).items()}
-    if "y" in found:
-        found[Col.DATE] = "{y}-{m}-{d}".format(**found)
+    found = noted_place(comment)
     found |= {name: folder for folder in folders if not _NO_SITES.fullmatch(folder) for name in [Col.SITE]}
     found |= next(filter(None, (_groups(re.fullmatch(form, stem)) for form in _NAMES)), {})
     return found | _groups(own.search(file))

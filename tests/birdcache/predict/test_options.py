@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +81,53 @@ def test_hours_hold_what_was_recorded_also_where_nothing_sings(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["20240631_235950.wav", "120240630_235950.wav", "20240630.wav", "20240630_256000.wav"])
 def test_no_hour_is_made_up(name: str) -> None:
     assert hour_of(scored(name, 5, [[0, 0]]), 0) == ("", "")
+
+
+GUANO = b"GUANO|Version: 1.0\nTimestamp: 2019-09-04T23:59:50+02:00\nMake: X"
+AUDIOMOTH = b"Recorded at 23:59:50 04/09/2019 (UTC) by AudioMoth 24F319055FDF2902 at medium gain"
+
+
+def wav(*chunks: bytes) -> bytes:
+    """A second of sound at 8 kHz in a WAV file, behind other chunks."""
+    sound = np.random.default_rng(1).integers(-9999, 9999, 8000, np.int16).tobytes()
+    form = struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16)
+    body = b"WAVE" + b"".join((chunk(b"fmt ", form), *chunks, chunk(b"data", sound)))
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+HEADERS = {
+    "GUANO": [chunk(b"guan", GUANO)],
+    "AudioMoth": [chunk(b"LIST", b"INFO" + chunk(b"ICMT", AUDIOMOTH))],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_name_tells_when_a_recording_began_and_else_its_header_does(tmp_path: Path, header: str) -> None:
+    for name, hour in (("rec0001.wav", ("2019-09-05", "00")), ("MARSH_20240630_045950.wav", ("2024-06-30", "05"))):
+        path = tmp_path / name
+        path.write_bytes(wav(*HEADERS[header]))
+        known = hour if header != "none" or name.startswith("MARSH") else ("", "")
+        assert hour_of(Scored(path, Path(name), 60.0, np.zeros((2, 2), np.float32)), 15.0) == known
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_the_species_of_the_week_follow_the_header_where_the_name_tells_no_day(
+    exported: Exported, tmp_path: Path, header: str
+) -> None:
+    """As in stage `submit`, which takes the day of soundscapes.csv."""
+    labels = BundlePredictor(open_bundle(exported.bundle)).facts.labels
+    (tmp_path / "may.csv").write_text("species,month\n" + "".join(f"{label},5\n" for label in labels))
+    for name in ("rec0001", "X_20190504_052000"):
+        (tmp_path / f"{name}.wav").write_bytes(wav(*HEADERS[header]))
+    call = ["predict", str(tmp_path), "--model", str(exported.bundle), "--out", str(tmp_path / "found")]
+    cli.main([*call, "--species", str(tmp_path / "may.csv"), "--threshold", "0.000001"])
+    heard = {Path(file).stem for file in pd.read_csv(tmp_path / "found/detections.csv")["file"]}
+    assert heard == ({"X_20190504_052000", "rec0001"} if header == "none" else {"X_20190504_052000"})
 
 
 def test_parquet_needs_its_packages_before_anything_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
