@@ -23,6 +23,11 @@ def few(names: Sequence[str], most: int = 20) -> str:
     return ", ".join(map(ascii, names[:most])) + more
 
 
+def counted(number: int, things: str) -> str:
+    """A number of things, whose name ends in s unless there is just one: 18 recordings, 1 class."""
+    return f"{number:,} {re.sub('(?<=ss)es$|s$', '', things, count=1) if number == 1 else things}"
+
+
 def seconds_text(seconds: float) -> str:
     """Seconds as a decimal number to the microsecond, without zeros at its end, however many they are."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")

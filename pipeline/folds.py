@@ -105,7 +105,7 @@ def _check_enough(
     ways += ["empty these cells in the table of recordings if they name no single recordist or place"]
     raise PipelineError(
         f"params.yaml: folds.count = {folds.count} is too many for what can be validated, {(~kept_N).sum()} recordings "
-        f"in {groups} groups (by author, content, place and day); the largest group is "
+        f"in {groups} group(s) (by author, content, place and day); the largest group is "
         f"{largest_group(recordings, group_N)}; {', or '.join(ways)}, or add recordings by others"
     )
 

@@ -113,7 +113,7 @@ def build_store(
         write_text(digest_file(target), f"{store.digest}\n")
     report = _summary(store, sources, bad) | {"silent": silent}
     print(
-        f"{target}: {report['recordings']} recordings, {report['hours']} h, {report['megabytes']} MB; "
+        f"{target}: {report['recordings']} recording(s), {report['hours']} h, {report['megabytes']} MB; "
         f"refused: {counts_text(entry.code for entry in bad)}"
     )
     if silent:

@@ -108,7 +108,7 @@ def files_outside_parts(store: Path) -> dict[str, bytes]:
 
 
 def parts_written(printed: str) -> int:
-    return sum(int(count) for count in re.findall(r"(\d+) parts to write", printed))
+    return sum(int(count) for count in re.findall(r"(\d+) parts? to write", printed))
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -296,7 +296,7 @@ def test_repro_builds_only_the_part_that_a_disk_has_damaged(project: Path) -> No
     assert f"{shard.relative_to(project)}: chunk 0 is damaged\n    chorus/train_audio/" in told
     assert "-> run `dvc repro`, which builds again what is bad and nothing else" in told
     output = dvc(project, "repro")
-    assert "spectrograms@mel: 1 parts to write" in output
+    assert "spectrograms@mel: 1 part to write" in output
     assert set(re.findall(r"Running stage '(\S+)'", output)) == {"spectrograms@mel"}
     assert shard.read_bytes() == whole
     assert verify(project)[0] == 0
@@ -326,7 +326,7 @@ def test_an_added_recording_decodes_only_itself(project: Path) -> None:
     try:
         table.write_text(before + 'lowton,"[]",new author,4,lowton/XC99.ogg\n')
         output = dvc(project, "repro", "spectrograms@mel")
-        assert "spectrograms@mel: 1 parts to write, 0.00 h of audio to decode" in output
+        assert "spectrograms@mel: 1 part to write, 0.00 h of audio to decode" in output
     finally:
         added.unlink()
         table.write_text(before)

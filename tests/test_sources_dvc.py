@@ -58,7 +58,7 @@ def test_an_added_and_a_changed_source_run_what_reads_them_and_decode_only_what_
         "source@noise", "recordings", "folds", "spectrograms@mel"
     }  # fmt: skip
     (decoded,) = [line for line in told.splitlines() if line.startswith("spectrograms@mel:") and "decode" in line]
-    assert decoded.startswith("spectrograms@mel: 1 parts to write")
+    assert decoded.startswith("spectrograms@mel: 1 part to write")
     assert len(pd.read_csv(project / "data/tables/recordings.csv")) == 21
 
     assert "Running" not in dvc(project, "repro", *STAGES)
@@ -105,6 +105,6 @@ def test_a_source_in_a_bucket_is_watched_and_decodes_only_what_is_new(
     put_song("wren/deep/3.ogg", 1700)
     told = dvc(project, "repro", *STAGES)
     assert "Running stage 'source@xc'" in told
-    assert "spectrograms@mel: 1 parts to write" in told, "the others are in the pool"
+    assert "spectrograms@mel: 1 part to write" in told, "the others are in the pool"
     assert set(pd.read_csv(project / "data/tables/labels.csv")["label"]) > {"robin", "wren"}
     assert "Running" not in dvc(project, "repro", *STAGES)

@@ -48,7 +48,7 @@ def main() -> None:
     named = [(each.name, each.duration_s) for each in soundscapes]
     ClipScores.of(list(params.members), named, np.stack(scores), cutting, fold_soup).write(SCORES)
     clips = scores[0].shape[0] * scores[0].shape[1]
-    print(f"{SCORES}: {clips} clips of {len(soundscapes)} soundscapes by {models} models")
+    print(f"{SCORES}: {clips} clips of {len(soundscapes)} soundscape(s) by {models} model(s)")
 
 
 def shares_of(soundscapes: Sequence[SoundscapeAudio], folds: Sequence[int]) -> list[Share]:
@@ -60,7 +60,7 @@ def shares_of(soundscapes: Sequence[SoundscapeAudio], folds: Sequence[int]) -> l
         shares.setdefault(by, []).append(number)
     if learnt := len(tables.SOUNDSCAPE_FOLDS.read(Col.FOLD)) - len(fold_of):
         left_out = "models score them that may have learnt them, and metrics of windows leave them out"
-        print(f"{learnt} soundscapes with labelled windows are held out by no fold of folds.train: {left_out}")
+        print(f"{learnt} soundscape(s) with labelled windows are held out by no fold of folds.train: {left_out}")
     return list(shares.items())
 
 

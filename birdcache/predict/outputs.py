@@ -21,7 +21,7 @@ from birdcache.files import write_durably, write_rows
 from birdcache.predict.clip_scores import window_ids
 from birdcache.predict.predictor import Facts, Predictor
 from birdcache.predict.submission import SubmissionForm
-from birdcache.text import seconds_text
+from birdcache.text import counted, seconds_text
 
 DETECTIONS, SUBMISSION, HOURS, PARQUET = "detections.csv", "submission.csv", "hours.csv", "detections.parquet"
 SUFFIXES = {"raven": ".selections.txt", "audacity": ".labels.txt"}
@@ -103,7 +103,7 @@ def write_csv(out: Path, files: Files, wanted: Wanted) -> str:
         (str(file.path), seconds_text(each.begin_s), seconds_text(each.end_s), each.label, f"{each.score:.4f}")
         for file, each in wanted.all(files)
     )
-    return f"{out / DETECTIONS}: {write_rows(out / DETECTIONS, COLUMNS, rows)} detections"
+    return f"{out / DETECTIONS}: {counted(write_rows(out / DETECTIONS, COLUMNS, rows), 'detections')}"
 
 
 def write_tables(
@@ -114,7 +114,7 @@ def write_tables(
     for file in files():
         write(table_path(out, kind, file.name), wanted.detections(file))
         count += 1
-    return f"{out / kind}: {count} files *{SUFFIXES[kind]}"
+    return f"{out / kind}: {counted(count, 'files')} *{SUFFIXES[kind]}"
 
 
 def table_path(out: Path, kind: str, name: Path) -> Path:
@@ -135,7 +135,7 @@ def write_submission(out: Path, files: Files, wanted: Wanted) -> str:
     ids = ((file, window_ids(file.path.stem, len(file.scores), wanted.facts.window_s)) for file in files())
     rows = (wanted.form.rows(each, file.scores, wanted.facts.labels, wanted.above) for file, each in ids)
     count = write_rows(out / SUBMISSION, wanted.form.columns, chain.from_iterable(rows))
-    return f"{out / SUBMISSION}: {count} rows"
+    return f"{out / SUBMISSION}: {counted(count, 'rows')}"
 
 
 def write_hours(out: Path, files: Files, wanted: Wanted) -> str:
@@ -150,7 +150,7 @@ def write_hours(out: Path, files: Files, wanted: Wanted) -> str:
     found = sorted([*counts, *silent])
     rows = ((*hour, seconds_text(recorded_s[hour]), label, str(counts[hour, label])) for hour, label in found)
     write_rows(out / HOURS, HOUR_COLUMNS, rows)
-    return f"{out / HOURS}: {len(recorded_s)} hours"
+    return f"{out / HOURS}: {counted(len(recorded_s), 'hours')}"
 
 
 def hour_of(file: Scored, begin_s: float) -> tuple[str, str]:
@@ -171,7 +171,7 @@ def write_parquet(out: Path, files: Files, wanted: Wanted) -> str:
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(kinds)
     out.mkdir(parents=True, exist_ok=True)
     write_durably(out / PARQUET, table.to_parquet(index=False))
-    return f"{out / PARQUET}: {len(rows)} detections"
+    return f"{out / PARQUET}: {counted(len(rows), 'detections')}"
 
 
 WRITERS: dict[str, Callable[[Path, Files, Wanted], str]] = {

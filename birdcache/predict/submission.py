@@ -55,7 +55,7 @@ class SubmissionForm:
     def missing(self, labels: Sequence[str]) -> str:
         """A warning if no model knows some of its labels, else ""."""
         unknown = [label for label in self.labels if label not in set(labels)]
-        return f"{len(unknown)} labels of the submission are unknown and score 0: {few(unknown, 5)}" if unknown else ""
+        return f"{len(unknown)} label(s) of the submission score 0, being unknown: {few(unknown, 5)}" if unknown else ""
 
     def check_apart(self, files: Iterable[tuple[str, AnyPath]], hint: str) -> None:
         """Refuse files, after their names without extension, of which rows would have the same ids."""

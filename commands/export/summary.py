@@ -33,7 +33,7 @@ def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> s
     """The table in Markdown."""
     shown = pd.DataFrame(_cells(row) for row in rows)
     return (
-        f"Bundle `{facts['bundle']}` beside the pipeline, on {facts['soundscapes']} soundscapes and "
+        f"Bundle `{facts['bundle']}` beside the pipeline, on {facts['soundscapes']} soundscape(s) and "
         f"{facts['recordings']} recordings ({facts['hours']:.2f} h); one core of {machine()}.\n\n"
         f"{markdown(shown)}\n"
     )

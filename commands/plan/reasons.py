@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from birdcache.text import counted as counted
+
 NAMES_AT_MOST = 3
 TEXT_AT_MOST = 60  # characters of a value
 KINDS = {  # in the order in which they are told, with words for all names of a kind; some are told one by one
@@ -81,11 +83,6 @@ def few(names: Sequence[str]) -> str:
     """The first names and the number of the others."""
     more = len(names) - NAMES_AT_MOST
     return ", ".join(names[:NAMES_AT_MOST]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def counted(number: int, things: str) -> str:
-    """A number of things, whose name ends in s unless there is just one: 18 recordings, 1 soundscape."""
-    return f"{number:,} {things.removesuffix('s') if number == 1 else things}"
 
 
 def size_text(size: float) -> str:

@@ -52,7 +52,7 @@ def write_embeddings(path: Path, files: Iterable[tuple[Path, FileScores]], windo
     group.attrs.update(dict(zip(ATTRIBUTES, (names, window_s, model), strict=True)))
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
-    return f"{path}: embeddings of the windows of {len(names)} files"
+    return f"{path}: embeddings of the windows of {len(names)} file(s)"
 
 
 def _is_ours(path: Path) -> bool:

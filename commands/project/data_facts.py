@@ -13,6 +13,7 @@ from birdcache.audio.paths import Bounds
 from birdcache.audio.recorded import comment_of
 from birdcache.audio.suffixes import AUDIO_EXTENSIONS
 from birdcache.errors import CommandError
+from birdcache.text import counted
 from birdcache.user_tables import read_user_table
 from cache.report_tables import REFUSED
 from cache.tables import Col
@@ -70,7 +71,7 @@ def birdclef_facts(root: Path) -> DataFacts:
     per_class = table["primary_label"].value_counts().to_dict()
     if not per_class:
         raise CommandError(f"{table_path}: names no recording; add a row with primary_label and filename for each")
-    print(f"{table_path.name}: {len(table)} recordings of {len(per_class)} classes")
+    print(f"{table_path.name}: {counted(len(table), 'recordings')} of {counted(len(per_class), 'classes')}")
     found = _soundscapes(root, bounds, {*table["primary_label"]})
     return DataFacts("birdclef", root, tuple(per_class.values()), BACKGROUND in per_class, folds, **found)
 
@@ -92,12 +93,14 @@ def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> dict[str, Any]
         places = read_places(inside, list(map(comment_of, files)), None, print)
         told = f", with {len(only)} label(s) that no recording has, such as {only[0]}" if only else ""
         left = "" if found else "; is left out, since none is there"
-        print(f"{name}: {len(windows)} windows of {windows[Col.SOUNDSCAPE].nunique()} soundscapes{told}{left}")
+        of = counted(windows[Col.SOUNDSCAPE].nunique(), "soundscapes")
+        print(f"{name}: {counted(len(windows), 'windows')} of {of}{told}{left}")
         facts |= {key: name} if found else {}
         facts |= {"window_sites": len({*places[Col.SITE]} - {""})} if key == "soundscape_labels" else {}
         labelled |= found
     if folders:
-        told = f"{', '.join(folders)}: {len(soundscapes)} soundscapes, {len(labelled)} of them in a table of windows"
+        of = counted(len(soundscapes), "soundscapes")
+        told = f"{', '.join(folders)}: {of}, {len(labelled)} of them in a table of windows"
         rest = len(soundscapes) - len(labelled)
         print(told + f"; {rest} without can teach a noisy student (docs/student.md)" * (rest > 0))
     return facts
@@ -112,7 +115,7 @@ def folder_facts(root: Path) -> DataFacts:
         kinds = ", ".join(AUDIO_EXTENSIONS)
         none = f"{root}: holds no audio file at <label>/<file> ({kinds}); --folders needs one folder per class"
         raise CommandError("\n".join([none, *told]))
-    print("\n".join([*told, f"{len(listed.recordings)} recordings of {len(counts)} classes"]))
+    print("\n".join([*told, f"{counted(len(listed.recordings), 'recordings')} of {counted(len(counts), 'classes')}"]))
     if told:
         print(f"stage recordings lists what is not used in {REFUSED.path}")
     return DataFacts("folders", root, tuple(counts.values()), BACKGROUND in counts, 0)

@@ -9,9 +9,9 @@ from ruamel.yaml import YAML
 
 from birdcache.errors import CommandError
 from commands.project.data_facts import BACKGROUND, DataFacts
-from commands.project.fitted_soundscapes import fill_soundscapes
 
 NULL_TAG = "tag:yaml.org,2002:null"
+WINDOWS = 0.1  # share of an epoch's clips on labelled windows
 SMALL = 2000  # recordings; below it a small network and more epochs
 DEFAULT_FOLDS = 5
 FEWER_FRAMES = 1024  # hop for a small set: as good as 512 (docs/esc10.md) and twice as fast without a GPU
@@ -122,6 +122,20 @@ def _fill_finetuning(recipes: Any, facts: DataFacts) -> None:
         if facts.recordings >= SMALL:  # an epoch has enough steps for a lower rate
             recipe["optimiser"]["lr"] = 5.0e-4
     recipes["winner"]["optimiser"]["ema_decay"] = 0.98 if facts.recordings < SMALL else 0.999
+
+
+def fill_soundscapes(document: Any, facts: DataFacts) -> None:
+    """Let windows teach if another site examines, and judge epochs if each of folds.count has a site; prints which."""
+    sites, baseline = facts.window_sites, document["train"]["baseline"]
+    judges = sites >= document["folds"]["count"]
+    told = "examine, but do not teach, which takes two: give each site a folder, or set data.soundscape_names"
+    told += "; of one site, set folds.soundscapes: site_and_day; then sampling.shares (docs/soundscapes.md)"
+    if sites > 1:
+        baseline["sampling"]["shares"] |= {"recordings": 1 - WINDOWS, "soundscapes": WINDOWS}
+        baseline["judge"] = "both" if judges else "recordings"
+        told = f"teach (one clip in {1 / WINDOWS:.0f}){' and judge epochs' * judges}"
+    if facts.soundscape_labels:
+        print(f"{facts.soundscape_labels}: windows at {sites} site(s) {told}")
 
 
 def _fill_student(student: Any, facts: DataFacts) -> None:

@@ -11,6 +11,7 @@ from birdcache.files import write_text
 from birdcache.params import load as params
 from birdcache.params.model import Params
 from birdcache.params.yaml_file import parse_yaml
+from birdcache.text import counted
 from commands.project.data_facts import BACKGROUND, DataFacts, annotation_facts, birdclef_facts, folder_facts
 from commands.project.fitted_params import fitted_params
 from commands.project.hashable import check_hashable
@@ -57,8 +58,8 @@ def tell_choice(chosen: Params, facts: DataFacts) -> None:
     if not base.pretrained:
         weights = "random weights, since none are in weights/ (docs/data.md#pretrained-weights)"
     print(
-        f"chosen: {len(chosen.members)} member(s), {base.backbone} with {weights}, so recipe {base.recipe}; "
-        f"{facts.recordings} recordings of {len(facts.per_class)} classes, "
+        f"chosen: {counted(len(chosen.members), 'members')}, {base.backbone} with {weights}, so recipe {base.recipe}; "
+        f"{counted(facts.recordings, 'recordings')} of {counted(len(facts.per_class), 'classes')}, "
         + ("each drawn once an epoch" if facts.balanced else "those of rare classes drawn more often")
     )
     print("\n".join(cost_lines(chosen, facts.recordings)))

@@ -65,7 +65,7 @@ def is_confirmed(what: str) -> bool:
 
 def total(entries: Sequence[PoolEntry]) -> str:
     """Size and number of some parts, as text."""
-    return f"{sum(entry.bytes for entry in entries) / 1e9:,.3f} GB in {len(entries):,} parts"
+    return f"{sum(entry.bytes for entry in entries) / 1e9:,.3f} GB in {len(entries):,} part(s)"
 
 
 def view_names(views: Mapping[str, ViewParams]) -> dict[str, str]:

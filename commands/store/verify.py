@@ -90,4 +90,4 @@ def _amount(contents: Contents) -> str:
     manifest = contents.manifest
     entries = [*manifest.files.values(), *(entry for part in manifest.parts for entry in part.files.values())]
     megabytes = sum(entry.bytes for entry in entries) / 1e6
-    return f"{manifest.recordings:,} recordings, {megabytes:,.1f} MB in {len(entries):,} files"
+    return f"{manifest.recordings:,} recording(s), {megabytes:,.1f} MB in {len(entries):,} files"

@@ -72,9 +72,9 @@ def overview(search: Search, outcomes: list[Outcome]) -> str:
     """Lines on what is searched, how much of it is done, and which other searches exist."""
     member, fold, tune = search.split.member.name, search.split.fold, search.tune
     path = journal_path(JOURNALS, search)
-    lines = [f"{member}, fold {fold}: {tune.trials} trials over {', '.join(tune.keys)} for {tune.metric} ({path})"]
+    lines = [f"{member}, fold {fold}: {tune.trials} trial(s) over {', '.join(tune.keys)} for {tune.metric} ({path})"]
     if outcomes:
-        lines.append(f"{len(outcomes)} trials are already done and will not run again")
+        lines.append(f"{len(outcomes)} trial(s) are already done and will not run again")
     elif search.begins_with_standing:
         lines.append("trial 1 tries the member's current values")
     if others := len(list(path.parent.glob("*.journal"))) - 1:

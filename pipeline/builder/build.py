@@ -18,6 +18,7 @@ from birdcache.params.sections import MachineParams
 from birdcache.params.views import StoredView
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath
+from birdcache.text import counted
 from cache.gc import sweep_roots
 from cache.keys import part_address
 from cache.locks import is_read_only
@@ -102,13 +103,13 @@ class Builder:
             return []
         if is_read_only(self.root):
             raise PipelineError(
-                f"{self.root}: this pool can only be read and lacks {len(jobs)} parts of {what}; set machine.pool or "
+                f"{self.root}: this pool can only be read and lacks {len(jobs)} part(s) of {what}; set machine.pool or "
                 f"BIRDCACHE_POOL to a folder of your own, or have its owner build them"
             )
         check_space(self.root, self.bytes_of(jobs))
         jobs = sorted(jobs, key=lambda job: job.duration_s, reverse=True)
         hours = sum(job.duration_s for job in jobs) / 3600
-        print(f"{what}: {len(jobs)} parts to write, {hours:.2f} h of audio to decode", flush=True)
+        print(f"{what}: {counted(len(jobs), 'parts')} to write, {hours:.2f} h of audio to decode", flush=True)
         packed = "" if isinstance(self.view, StoredEmbedding) else packed_view(self.view)
         facts = self.view, self.digest, self.quantizer, packed
         spec = BuildSpec(*facts, str(self.root), os.fspath(Path.cwd()))

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from birdcache.params.sections import FoldsParams
+from birdcache.text import counted
 from cache.tables import Col
 from pipeline.dataset.groups import NEVER_VALIDATED, largest_group
 
@@ -170,5 +171,6 @@ def summarise_soundscapes(split: pd.DataFrame, windows: pd.DataFrame, folds: Fol
         way_out = "label windows of more sites, or set folds.soundscapes: each, which parts sites"
         told = f"soundscapes with windows are {groups} group(s) ({key}), fewer than {folds.count} folds"
         warnings.append(f"{told}: no window examines the last one(s); {way_out}")
-    held = f"{len(split)} soundscapes with {len(windows)} labelled windows, {len(sites)} sites"
-    return {"summary": f"{held}, in {min(groups, folds.count)} folds ({key})", "warnings": warnings}
+    held = f"{counted(len(split), 'soundscapes')} with {counted(len(windows), 'labelled windows')}"
+    where = f"{counted(len(sites), 'sites')}, in {counted(min(groups, folds.count), 'folds')} ({key})"
+    return {"summary": f"{held}, {where}", "warnings": warnings}

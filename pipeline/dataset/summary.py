@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from birdcache.audio.listing import left_out_lines
+from birdcache.text import counted
 from birdcache.unknown import is_unknown
 from cache.tables import Col
 from pipeline.dataset.metadata import Metadata
@@ -39,11 +40,11 @@ def summarise(
     known = set(labels[Col.LABEL])
     unusable = len(recordings) - len(usable)
     hours = _hours(usable[Col.DURATION_S])
-    summary = f"{len(usable)} usable recordings of {len(known)} labels, {hours:g} hours; {unusable} unusable"
+    summary = f"{counted(len(usable), 'usable recordings')} of {counted(len(known), 'labels')}, {hours:g} hours"
     contents = _contents(usable, soundscapes)
     by_count = labels.sort_values([Col.RECORDINGS, Col.LABEL], ascending=[False, True])
     return {
-        "summary": f"{summary}; {(soundscapes['code'] == '').sum()} soundscapes",
+        "summary": f"{summary}; {unusable} unusable; {counted((soundscapes['code'] == '').sum(), 'soundscapes')}",
         "recordings": {"listed": len(recordings), "usable": len(usable), "unusable": unusable, "hours": hours},
         "annotations": {"times": len(annotations), "recordings": int(annotations[Col.RECORDING].nunique())},
         "files": {

@@ -143,7 +143,7 @@ def test_labels_with_too_few_recordings_stay_in_training() -> None:
     never = split.fold == -1
     assert set(recordings["label"][never]) == {"wren"}
     assert never.sum() == 3
-    assert split.rare == {"wren": "3 recordings, fewer than folds.fewest_to_validate (4)"}
+    assert split.rare == {"wren": "3 recording(s), fewer than folds.fewest_to_validate (4)"}
 
 
 def test_label_of_a_single_group_stays_in_training() -> None:

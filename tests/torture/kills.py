@@ -34,7 +34,7 @@ from tests.torture.projects import (
 
 NAME = "kills of a build"
 STAGE = ("pipeline.spectrograms", "mel")
-BEGUN = "parts to write"  # what the stage says when it begins to decode
+BEGUN = " to write, "  # what the stage says when it begins to decode
 MOST_KILLS = 4  # of one build
 WITH_WORKERS = 0.25  # share of builds that two worker processes decode for; in the others the stage does it itself
 END_S = 10.0  # that what was started may outlive the one that started it

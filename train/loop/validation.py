@@ -154,15 +154,13 @@ def split_lines(
     sampler = Sampler(trained.primary, trained.part, recipe.sampling, recipe.seed, trained.weight)
     has_times = trained.events is not None and len(trained.events.row) > 0
     kind = "recordings and annotated times" if has_times else "recordings"
-    yield (
-        f"training on {len(trained)} {kind}, {sampler.clips} clips an epoch; validating on {len(validated)} recordings"
-    )
+    yield (f"training on {len(trained)} {kind}, {sampler.clips} clips an epoch; validating on {len(validated)}")
     taught_K = np.bincount(trained.primary, minlength=trained.classes)
     heard_K: Bools = np.zeros(trained.classes, bool)
     if windows is not None and recipe.sampling.shares.soundscapes:
         heard_K = np.asarray(windows.secondary.any(axis=0))
         share, soundscapes = recipe.sampling.shares.of_soundscapes, len(set(windows.names))
-        yield f"{share:.0%} of the clips are {len(windows)} labelled windows of {soundscapes} soundscapes"
+        yield f"{share:.0%} of the clips are {len(windows)} labelled windows of {soundscapes} soundscape(s)"
     drawn_K = effective_counts(trained.primary, sampler.probability_N, sampler.clips, trained.classes)
     yield "clips an epoch draws of a class: " + ", ".join(
         f"{trained.labels[k]} {drawn_K[k]:.1f} (has {taught_K[k]})" for k in rarest_and_commonest(taught_K)

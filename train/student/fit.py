@@ -100,7 +100,7 @@ def with_pseudo_clips(
     clips = pseudo_clips(labels, each, soundscapes.first, clip_frames)
     print(
         f"{each.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in, of "
-        f"{len(set(labels.soundscape))} soundscapes"
+        f"{len(set(labels.soundscape))} soundscape(s)"
     )
     if each.alpha:
         clips = replace(clips, alpha=each.alpha, softened=softened_rows(split, labels))

@@ -85,7 +85,7 @@ def test_a_sample_gives_the_form_of_the_submission(
     run(project, "--format", "kaggle", "--sample", str(sample), "--threshold", "0", model=model)
     rows = [row for end in ends for row in ([f"dawn_lowton_{end}", "True"], [f"dawn_owl_{end}", "False"])]
     assert text_of(project / "submission.csv") == [["row_id", "target"], *rows]
-    assert "warning: 1 labels of the submission are unknown and score 0: 'owl'" in capsys.readouterr().out
+    assert "warning: 1 label(s) of the submission score 0, being unknown: 'owl'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("model", MODELS)

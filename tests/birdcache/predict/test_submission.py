@@ -34,7 +34,7 @@ def test_a_label_that_nothing_taught_scores_zero_and_is_named() -> None:
         "dawn_5,0.100000,0.000000,0.900000",
         "dawn_10,0.400000,0.000000,0.600000",
     ]
-    assert form.missing(LABELS) == "1 labels of the submission are unknown and score 0: 'owl'"
+    assert form.missing(LABELS) == "1 label(s) of the submission score 0, being unknown: 'owl'"
     assert form.missing([*LABELS, "owl"]) == ""
 
 

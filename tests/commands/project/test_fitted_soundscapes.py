@@ -10,7 +10,7 @@ import pytest
 
 from birdcache.params.recipe import completed
 from commands.project.data_facts import DataFacts
-from commands.project.fitted_soundscapes import fill_soundscapes
+from commands.project.fitted_params import fill_soundscapes
 from tests.fixtures import tiny
 
 RECORDINGS_ALONE = {"recordings": 1.0, "soundscapes": 0.0}

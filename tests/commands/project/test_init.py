@@ -344,7 +344,7 @@ def test_an_ensemble_has_three_members_that_see_different_things(
     assert [each.seed for each in recipes.values()] == [1, 2, 3]
     assert recipes["short"].augment.time_shift_s == 0
     assert {member.recipe for member in loaded.members.values()} == {recipe}
-    assert "3 member(s), mobilenetv3_small_100" in capsys.readouterr().out
+    assert "3 members, mobilenetv3_small_100" in capsys.readouterr().out
 
 
 def test_background_is_mixed_in_where_some_recordings_are_without_birds(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_same_command_again_trains_nothing_and_more_trials_go_on(
     first = capsys.readouterr().out
     cli.main(["tune", "base", "--trials", "1", "--fold", "0"])
     second = capsys.readouterr().out
-    assert "1 trials are already done and will not run again" in second
+    assert "1 trial(s) are already done and will not run again" in second
     assert "trial  1" not in second
     assert second.partition("best:")[2] == first.partition("best:")[2]
     change(tune={"seed": 5})

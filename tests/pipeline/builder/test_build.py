@@ -197,7 +197,7 @@ def test_nothing_is_decoded_twice(
     assert decoded == []
     capsys.readouterr()
     make_store(sources[2:8])
-    assert "parts to write" not in capsys.readouterr().out
+    assert "to write" not in capsys.readouterr().out
 
 
 def test_another_view_is_decoded_and_the_old_one_kept(

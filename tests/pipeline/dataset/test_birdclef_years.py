@@ -50,7 +50,7 @@ def test_a_year_is_found_by_init_and_read_by_stage_recordings(year: int, capsys:
     labelled = windows // birdclef_years.WINDOWS
     shares = {recipe.sampling.shares.soundscapes for recipe in params.load().train.values()}
     assert shares == ({0.1} if windows else {0.0}), "2021 and 2026 have labelled windows at two sites"
-    assert f"{folder}: {count} soundscapes, {labelled} of them in a table of windows" in said
+    assert f"{folder}: {count} soundscape{'s' * (count > 1)}, {labelled} of them in a table of windows" in said
     assert ("test_soundscapes/: holds no audio, so is left out" in said) == (year not in (2022, 2023))
     if year == 2026:
         only = "12 windows of 3 soundscapes, with 1 label(s) that no recording has, such as grekis"
