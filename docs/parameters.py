@@ -96,6 +96,7 @@ def schema() -> str:
     }
     for name in ("Member", "StudentRound"):
         definitions[name]["properties"]["override"] = part
+    definitions["AugmentParams"]["properties"]["windows_override"]["$ref"] = "#/$defs/PartAugmentParams"
     definitions |= used(parts, "PartRecipe") | {"DerivedRecipe": derived}
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | found, indent=1) + "\n"
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from operator import ge
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from birdcache.params.checks import beside
+from birdcache.params.checks import beside, kept
 from birdcache.params.sections import CountOrNone, Decibels, NonNegative, Probability, Section
 
 LabelRule = Literal["lambda", "max", "sum"]
 Alpha = Annotated[float, Field(ge=1e-3, le=1000)]  # of Beta(alpha, alpha)
+_OF_A_CLIP = kept(
+    lambda over: not {"windows", "windows_override"} & {*over}, "holds windows or itself; remove it there"
+)
 Ratio = Annotated[float, Field(ge=-200, le=200)]  # in dB
 
 
@@ -134,6 +137,7 @@ class AugmentParams(Section):
     mixstyle: MixstyleParams = MixstyleParams()
     reverse: ReverseParams = ReverseParams()
     windows: Probability = 1.0
+    windows_override: Annotated[dict[str, Any], Field(default_factory=dict), _OF_A_CLIP]
 
     @model_validator(mode="after")
     def _one_partner_a_clip(self) -> AugmentParams:

@@ -188,6 +188,23 @@ class Recipe(Section):
     augment: AugmentParams
     optimiser: Annotated[OptimiserParams, _below_epochs("warmup_epochs"), _below_epochs("freeze_epochs")]
 
+    @property
+    def of_windows(self) -> Recipe:
+        """The recipe of clips on labelled windows; a ValidationError if `augment.windows_override` breaks a rule."""
+        own = self.augment.model_dump(exclude={"windows_override"})
+        augment = AugmentParams.model_validate(merged(own, self.augment.windows_override))
+        return self.model_copy(update={"augment": augment})
+
+    @property
+    def of_all_clips(self) -> Recipe:
+        """The recipe with all sounds and shifts that clips may have, on windows or not: what batches have room for."""
+        both = self.augment, self.of_windows.augment
+        most = {
+            name: max((getattr(each, name) for each in both), key=lambda value: getattr(value, "probability", value))
+            for name in ("time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "mixstyle", "reverse")
+        }
+        return self.model_copy(update={"augment": self.augment.model_copy(update=most)})
+
 
 # as timm calls its models, never a place that timm would fetch code's settings or weights from
 OF_TIMM = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from birdcache.params.augment import AugmentParams
 from birdcache.params.embedding import EmbeddingView
 from birdcache.params.hints import hint
 from birdcache.params.ladder import Ablation, Ladder, ablated
@@ -19,6 +22,12 @@ from birdcache.params.sections import Section
 from birdcache.params.tune import tune_problems
 from birdcache.params.views import MelView, PcenView, unlike
 
+OF_WINDOWS = "augment.windows_override."
+OF_A_BATCH = (  # keys of `augment` whose values are not drawn for each clip
+    *("eq.bands", "eq.smooth", "eq.fewest_bands", "background.label", "noise.colour"),
+    *("spec_augment.mel_masks", "spec_augment.time_masks"),
+)
+
 
 def explain(problem: Any, raw: Any, section: type[Section], prefix: str = "") -> str:
     """One line for one pydantic problem: key, value, rule, way out.
@@ -28,7 +37,7 @@ def explain(problem: Any, raw: Any, section: type[Section], prefix: str = "") ->
     section : the schema that has the problem; its keys stand under `prefix`, those of the file under none.
     """
     location = _location(problem["loc"], raw)
-    key = prefix + ".".join(str(part) for part in location)
+    key = (prefix + ".".join(str(part) for part in location)).removesuffix(".")
     if problem["type"] == "missing":
         return f"{key}: is missing; add it (docs/parameters.md shows its shipped value)"
     if problem["type"] == "extra_forbidden":
@@ -81,12 +90,32 @@ def member_problems(key: str, member: Member, params: Params) -> Iterator[str]:
         tried = merged(params.train[member.recipe].model_dump(), member.override)
         yield from (explain(problem, tried, Recipe, f"{key}.override.") for problem in error.errors())
         return
+    yield from _recipe_problems(key, recipe, member, params) or _windows_problems(key, recipe, member, params)
+
+
+def _recipe_problems(key: str, recipe: Recipe, member: Member, params: Params) -> list[str]:
     embeddings = {name: view for name, view in params.views.items() if isinstance(view, EmbeddingView)}
     taught, views = taught_problems(key, recipe, member, embeddings), params.spectrograms
     found = [*taught, *_pcen_problems(key, recipe, member, views)]
     if member.view in views:
         found = [*_recipe_on_view_problems(key, recipe, member, views[member.view]), *found]
-    yield from (f"{key}: {problem}" for is_so, problem in found if is_so)
+    return [f"{key}: {problem}" for is_so, problem in found if is_so]
+
+
+def _windows_problems(key: str, recipe: Recipe, member: Member, params: Params) -> Iterator[str]:
+    """Problems that only the augmentation of clips on labelled windows has."""
+    override = recipe.augment.windows_override
+    try:
+        windows = recipe.of_windows
+    except ValidationError as error:
+        yield from (explain(each, override, AugmentParams, f"{key}: {OF_WINDOWS}") for each in error.errors())
+        return
+    for name in OF_A_BATCH:
+        own, theirs = (reduce(getattr, name.split("."), each.augment) for each in (recipe, windows))
+        if own != theirs:
+            yield f"{key}: {OF_WINDOWS}{name} = {theirs}, and {own} without it: a batch has one; remove it there"
+    found = _recipe_problems(key, windows, member, params)
+    yield from (re.sub(r"\baugment\.", OF_WINDOWS, problem) for problem in found)
 
 
 def _choose(names: Iterable[str]) -> str:
@@ -101,9 +130,10 @@ def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: Mel
     clip_s, shift_s, masks = recipe.clip_s, recipe.augment.time_shift_s, recipe.augment.spec_augment
     bins, on = view.n_mels, f"of view {member.view}"
     yield clip_s < frame_s, f"clip_s = {clip_s} is shorter than a frame {on} ({frame_s:g} s); lengthen clip_s"
-    yield shift_s > clip_s, f"time_shift_s = {shift_s} is longer than clip_s ({clip_s}); lower it"
-    yield masks.mel_width > bins, f"mel_width = {masks.mel_width} is over the {bins} mel bins {on}; lower it"
-    yield masks.time_width > frames, f"time_width = {masks.time_width} is over the {frames} frames of a clip; lower it"
+    yield shift_s > clip_s, f"augment.time_shift_s = {shift_s} is longer than clip_s ({clip_s}); lower it"
+    for name, most, what in (("mel_width", bins, f"mel bins {on}"), ("time_width", frames, "frames of a clip")):
+        width = getattr(masks, name)
+        yield width > most, f"augment.spec_augment.{name} = {width} is over the {most} {what}; lower it"
     yield (
         recipe.loss.frame_max and member.head != "sed",
         f"loss.frame_max = {recipe.loss.frame_max:g} needs scores for every frame; set {key}.head: sed, or "

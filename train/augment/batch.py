@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KNOWN = frozenset(  # augmentations of the kernel or of what follows it; a recipe with others gets torch's operations
     ("gain_db", "time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "spec_augment", "windows",
-     "mixstyle", "reverse")
+     "windows_override", "mixstyle", "reverse")
 )  # fmt: skip
 
 
@@ -85,11 +85,11 @@ class BatchTransform:
         """Images become `dtype` where the kernel makes them, since a network that computes in it would make them so."""
         self.view, self.recipe, self.device, self.dtype = view, recipe, device, dtype
         self.full = device.type == "cuda"
-        self._normaliser, self._augment = normaliser, recipe.augment
+        self._normaliser, self._augment = normaliser, recipe.of_all_clips.augment
         self._in_db = bins_in_db(view)
         self._mean_is_zero = recipe.normalise == "clip"
         self._kept: Tensor | None = None
-        noise, eq, frames = recipe.augment.noise, recipe.augment.eq, view.frames(recipe.clip_s)
+        noise, eq, frames = self._augment.noise, self._augment.eq, view.frames(recipe.clip_s)
         self._curves_JM = to_device(band_curves(eq.bands, view.n_mels, eq.smooth), device)
         banks = [noise_bank(one, noise.colour, frames, recipe.seed) for one in each_of(view) if noise.probability]
         self.noise = to_device(np.concatenate(banks, axis=1), device) if banks else None
@@ -268,7 +268,8 @@ class TrainingBatches:
         from train.augment.kernel import Kernel  # Triton is not there for every system
 
         augment, padding, recipe = self.augment, self._resident.padding if self._resident else None, self.augment.recipe
-        is_changed = recipe.augment.mixstyle.probability or recipe.augment.reverse.probability
+        of_all = recipe.of_all_clips.augment
+        is_changed = of_all.mixstyle.probability or of_all.reverse.probability
         finishes = recipe.channels == ["level"] and recipe.normalise == "clip" and not is_changed
         of_recipe = augment.view, recipe, self._frames.quantizer, self.planner.sounds, padding, augment.noise
         return Kernel(*of_recipe, finishes, augment.dtype)

@@ -30,9 +30,12 @@ PIECE_CELLS = 2**22  # clips x classes that are planned together: an epoch of ma
 Columns = TypeVar("Columns", bound=tuple[Any, ...])
 
 
-def mapped(columns: Columns, function: Callable[[Any], Any]) -> Columns:
-    """A (nested) named tuple of arrays or tensors with a function of each of them."""
-    each = [mapped(column, function) if isinstance(column, tuple) else function(column) for column in columns]
+def mapped(columns: Columns, function: Callable[..., Any], *others: Columns) -> Columns:
+    """A (nested) named tuple of arrays or tensors with a function of each of them, and of those in their place."""
+    each = [
+        mapped(column, function, *there) if isinstance(column, tuple) else function(column, *there)
+        for column, *there in zip(columns, *others, strict=True)
+    ]
     return type(columns)(*each) if hasattr(columns, "_fields") else type(columns)(each)
 
 
@@ -46,6 +49,19 @@ def without(plain_N: Bools, drawn: Columns) -> Columns:
     zeroed: Any = mapped(drawn, lambda column: (column.T * ~plain_N).T)
     alone = np.where(plain_N[:, None], np.array([1, 0], np.float32), zeroed.weights)
     return cast(Columns, zeroed._replace(weights=alone))
+
+
+def replaced(columns: Columns, rows: Ints, others: Columns) -> Columns:
+    """Mixtures and effects with others in some rows; bands or masks that only one of the two has are 0 in the other."""
+
+    def filled(column: Any, values: Any) -> Any:
+        most = max(column.shape[1:], values.shape[1:])
+        rooms = [[(0, 0), *((0, more) for more in np.subtract(most, each.shape[1:]))] for each in (column, values)]
+        both = np.pad(column, rooms[0])
+        both[rows] = np.pad(values, rooms[1])
+        return both
+
+    return mapped(columns, filled, others)
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,7 @@ class Planner:
     ) -> None:
         self.teacher = teacher
         self._view, self._recipe, self._worker = view, recipe, worker
+        self._of_windows, most = recipe.of_windows, recipe.of_all_clips
         self._examples = examples if windows is None else examples.followed_by(windows)
         self._recordings = len(examples)
         self._pseudo, self._loop = pseudo, recipe.short == "loop"
@@ -133,7 +150,7 @@ class Planner:
         self.class_counts = np.bincount(examples.primary, minlength=examples.classes)  # recordings of each: (K,)
         self._batch = min(recipe.batch_size, self.sampler.clips) // worker.world * worker.world
         self._clip_frames = view.frames(recipe.clip_s)
-        self._background = background_examples(examples, recipe)
+        self._background, self._most = background_examples(examples, most), most.augment
 
     @property
     def classes(self) -> int:
@@ -153,10 +170,9 @@ class Planner:
     @property
     def sounds(self) -> list[int]:
         """The sounds that a clip can have by the recipe."""
-        augment = self._recipe.augment
-        ways = (augment.mixup, augment.sumix, augment.cutmix)
+        ways = (self._most.mixup, self._most.sumix, self._most.cutmix)
         is_mixed = self._pseudo is not None or any(way.probability for way in ways)
-        return [CLIP] + [PARTNER] * is_mixed + [BACKGROUND] * bool(augment.background.probability)
+        return [CLIP] + [PARTNER] * is_mixed + [BACKGROUND] * bool(self._most.background.probability)
 
     def __len__(self) -> int:
         """Batches of an epoch; none if a process would get a single clip, since batch norm needs two."""
@@ -189,9 +205,10 @@ class Planner:
         seed, augment = self._recipe.seed, self._recipe.augment
         own, partner = self.sampler.examples(epoch, drawn, index_N), self.sampler.partners(epoch, drawn, index_N)
         plain_N = (own >= self._recordings) & (self._draw(epoch, index_N, Purpose.PLAIN) >= augment.windows)
-        mixtures = draw_mixtures(seed, epoch, index_N, augment, self._clip_frames, self._pseudo)
-        mixtures = without(plain_N, mixtures)
-        effects = without(plain_N, draw_effects(epoch, index_N, self._recipe, self._view, mixtures))
+        both = self._augmented(epoch, index_N, self._recipe)
+        if augment.windows_override and len(rows := np.flatnonzero(own >= self._recordings)):
+            both = replaced(both, rows, self._augmented(epoch, index_N[rows], self._of_windows))
+        mixtures, effects = without(plain_N, both[0]), without(plain_N, both[1])
         choice = np.floor(self._draw(epoch, index_N, Purpose.BACKGROUND) * len(self._background)).astype(np.int64)
         starts = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START)
         pairs = zip((own, partner, self._background[choice]), starts, strict=True)
@@ -212,6 +229,11 @@ class Planner:
         frames[:, PARTNER] *= mixtures.partnered
         frames[:, BACKGROUND] *= effects.added[:, 0] > 0
         return BatchPlan(row, first, frames, start, mixtures, effects, *mixed_labels(labels, others, mixtures), taught)
+
+    def _augmented(self, epoch: int, index_N: Ints, recipe: Recipe) -> tuple[Mixtures, Effects]:
+        """What a recipe does to clips number `index_N` of an epoch."""
+        mixtures = draw_mixtures(recipe.seed, epoch, index_N, recipe.augment, self._clip_frames, self._pseudo)
+        return mixtures, draw_effects(epoch, index_N, recipe, self._view, mixtures)
 
     def _spans(self, example: Ints, draw: Floats64) -> Spans:
         """Where clips of examples lie that begin where `draw` says."""

@@ -149,6 +149,24 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
         (put("train.demo.augment.mixstyle", {"probability": 0.5}), "members.pcen", "mixstyle.probability = 0.5 has no"),
         (put("train.demo.augment.spec_augment.mel_width", 200), "members.base", "over the 128 mel bins"),
         (put("train.demo.augment.spec_augment.time_width", 400), "members.base", "over the 313 frames"),
+        (put("train.demo.augment.windows_override", {"windows": 0.5}), "train.demo.augment.windows_override", "holds"),
+        *(
+            (put("train.demo.augment.windows_override", over), f"members.base: augment.windows_override{key}", rule)
+            for over, key, rule in (
+                ({"mixup": {"probability": 1.5}}, ".mixup.probability = 1.5", "less than or equal to 1"),
+                ({"mixup": {"probabilty": 0.5}}, ".mixup.probabilty", "did you mean probability?"),
+                ({"sumix": {"probability": 0.9}}, ": the probabilities", "add up to over 1"),
+                ({"eq": {"bands": 3}}, ".eq.bands = 3, and 4 without it", "a batch has one"),
+                ({"noise": {"colour": "white"}}, ".noise.colour = white", "remove it there"),
+                ({"spec_augment": {"mel_width": 200}}, ".spec_augment.mel_width = 200", "over the 128 mel bins"),
+                ({"time_shift_s": 9.0}, ".time_shift_s = 9.0", "longer than clip_s"),
+            )
+        ),
+        (
+            put("train.demo.augment.windows_override", {"gain_db": 3.0}),
+            "members.pcen: augment.windows_override.gain_db = 3 has no meaning",
+            "set members.pcen.override.augment.windows_override.gain_db: 0.0",
+        ),
         (put("demo.dawn.fewest_recordings", 99), "demo.dawn.fewest_recordings = 99", "at most most_recordings"),
         (put("data.soundscapes", None), "data.soundscape_truth", "needs soundscapes"),
         (put("data.longest_s", 0.1), "data.longest_s = 0.1", "at least shortest_s"),

@@ -59,7 +59,7 @@ def test_the_shipped_rounds_are_taught_by_one_another() -> None:
         ),
         (
             put("student.rounds", rounds(override={"augment": {"spec_augment": {"mel_width": 500}}})),
-            "student.rounds.second: mel_width = 500 is over the 128 mel bins",
+            "student.rounds.second: augment.spec_augment.mel_width = 500 is over the 128 mel bins",
         ),
     ],
 )
@@ -75,7 +75,7 @@ def test_an_override_of_a_round_is_put_over_that_of_the_member(tmp_path: Path) -
         put("student.rounds", rounds(override={"augment": {"time_shift_s": 4.0}})),
     ]
     (line,) = problems(tmp_path, *changed)
-    assert line.startswith("student.rounds.second: time_shift_s = 4.0 is longer than clip_s (2.0)")
+    assert line.startswith("student.rounds.second: augment.time_shift_s = 4.0 is longer than clip_s (2.0)")
 
 
 def test_what_is_wrong_with_a_member_is_told_once(tmp_path: Path) -> None:

@@ -11,17 +11,20 @@ import pytest
 import torch
 
 from birdcache.errors import TrainError
-from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.recipe import Recipe, merged, resolve_recipe
 from birdcache.params.views import MelView
 from cache import tables
 from cache.store import Store
 from tests.fixtures.windows import write_windows
 from tests.train.small import small_model
+from train.augment.batch import BatchTransform, TrainingBatches
+from train.augment.normalise import BinStatistics, Normaliser
 from train.data.batch_plan import BatchPlan, Planner
 from train.data.dataset import Dataset, OpenStores
 from train.data.examples import SILENCE, Examples
 from train.data.frames import HostFrames
 from train.data.member import ResolvedMember
+from train.data.multi_view import ConcatFrames
 from train.data.random import Purpose, uniform
 from train.data.sampling import Sampler
 from train.data.windows import read_windows
@@ -185,6 +188,77 @@ def test_the_rest_of_the_clips_on_windows_stays_as_it_is_and_all_others_are_as_w
     for one, other in zip(leaves(some), leaves(all_of_them), strict=True):
         assert np.array_equal(one[~is_plain], other[~is_plain])
         assert one.dtype == other.dtype
+
+
+NEVER = {"probability": 0.0}
+WEAKER: dict[str, Any] = {
+    "gain_db": 0.0, "time_shift_s": 0.05, "mixup": {"probability": 0.2, "alpha": 2.0}, "eq": NEVER,
+    "noise": {"probability": 0.5, "lowest_snr_db": 15.0}, "spec_augment": {"mel_width": 2, "probability": 0.5},
+}  # fmt: skip
+OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what windows get on top of the same of all clips
+    "weaker": (LOUD, WEAKER),
+    "off": (LOUD, {"gain_db": 0.0, "mixup": NEVER, "eq": NEVER, "noise": NEVER, "spec_augment": NEVER}),
+    "on": ({}, LOUD),
+    "backwards": ({}, {"reverse": {"probability": 0.5}}),
+    "filters": (LOUD | {"eq": NEVER | {"fewest_bands": 2}}, {"eq": {"probability": 0.9}}),
+    "background": (LOUD, {"background": {"probability": 0.5, "label": "bird2"}}),
+    "another way": ({"mixup": {"probability": 0.5}}, {"mixup": NEVER, "cutmix": {"probability": 0.7}}),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_clips_on_windows_are_drawn_as_by_a_recipe_of_their_own_and_all_others_as_without_it(
+    soundscapes: Store, examples: Examples, view: MelView, recipe: Recipe, case: str
+) -> None:
+    base, over = OTHERS[case]
+    label: dict[str, Any] = {"background": {"label": "bird2"}}
+    common, own, both = (
+        whole_epoch(planner_of(examples, taught(soundscapes), view, resolve_recipe(recipe, {"augment": augment}), 0.5))
+        for augment in (label | base, merged(label | base, over), label | base | {"windows_override": over})
+    )
+    is_window = both.row[:, 0] >= len(LENGTHS)
+    assert 0.45 < is_window.mean() < 0.55
+    for rows, expected in ((is_window, own), (~is_window, common)):
+        for found, wanted in zip(leaves(present(both)), leaves(present(expected)), strict=True):
+            assert found.dtype == wanted.dtype
+            there = tuple(map(slice, wanted.shape[1:]))
+            assert np.array_equal(found[rows][:, *there], wanted[rows])
+            assert np.count_nonzero(found[rows]) == np.count_nonzero(wanted[rows]), "what is more is 0"
+    assert any(
+        one.shape != other.shape or not np.array_equal(one, other)
+        for one, other in zip(leaves(common), leaves(own), strict=True)
+    )
+
+
+@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("full", [False, True])
+def test_images_of_windows_are_those_of_a_recipe_of_their_own(
+    soundscapes: Store, store: Store, examples: Examples, view: MelView, recipe: Recipe, case: str, full: bool
+) -> None:
+    """With `full`, in the shapes of a GPU. Without mixstyle, which takes something of the clip before in the batch."""
+    base, over = ({key: value for key, value in each.items() if key != "mixstyle"} for each in OTHERS[case])
+    windows, label = taught(soundscapes), dict[str, Any](background={"label": "bird2"})
+    frames = ConcatFrames(HostFrames(store, CPU), HostFrames(soundscapes, CPU), len(LENGTHS))
+    nothing = BinStatistics(*torch.zeros(2, view.n_mels))
+    images = []
+    for augment in (label | base, merged(label | base, over), label | base | {"windows_override": over}):
+        changed = resolve_recipe(recipe, {"augment": augment, "normalise": "clip"})
+        transform = BatchTransform(view, changed, Normaliser(view, changed, nothing), CPU)
+        transform.full |= full
+        batches = TrainingBatches(planner_of(examples, windows, view, changed, 0.5), frames, transform)
+        planner = batches.planner
+        plan = planner.plan(0, np.arange(64), planner.sampler.epoch(0))
+        images.append(transform(*batches.read(plan)).clips)
+    is_window = torch.from_numpy(plan.row[:, 0] >= len(LENGTHS))
+    common, own, both = images
+    torch.testing.assert_close(both[is_window], own[is_window], atol=1e-4, rtol=0)
+    torch.testing.assert_close(both[~is_window], common[~is_window], atol=1e-4, rtol=0)
+    assert not torch.allclose(own[is_window], common[is_window], atol=1e-2)
+
+
+def present(plan: BatchPlan) -> BatchPlan:
+    """A plan without the places of sounds that clips lack."""
+    return plan._replace(row=plan.row * plan.has, first=plan.first * plan.has, start=plan.start * plan.has)
 
 
 def leaves(columns: tuple[Any, ...]) -> list[Any]:
