@@ -22,10 +22,10 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from benchmarks.timing import ROOT, parser_of, report
-from pipeline.synthetic.ogg import ogg_vorbis
+from pipeline.synthetic.ogg import ogg_vorbis, with_serial
 
 RATE_HZ, SHORTEST_S, LONGEST_S, SOUNDSCAPE_S = 32_000, 2.0, 4.0, 60.0
-CLASSES, AUTHORS = 206, 900
+CLASSES, AUTHORS, DISTINCT = 206, 900, 100
 STAGE = re.compile(r"Running stage '(.+)':")
 
 
@@ -72,12 +72,15 @@ def write_recordings(data: Path, numbers: range) -> None:
 
 
 def write_soundscapes(folder: Path, count: int) -> None:
-    """Soundscapes of a minute."""
+    """Soundscapes of a minute; those behind the first `DISTINCT` sound like these, under other serial numbers."""
     folder.mkdir(parents=True)
+    paths = [folder / f"soundscape_{number}.ogg" for number in range(count)]
     Parallel(n_jobs=-1)(
-        delayed(write_chirps)(folder / f"soundscape_{number}.ogg", number, np.random.default_rng(10**6 + number), True)
-        for number in range(count)
+        delayed(write_chirps)(path, number, np.random.default_rng(10**6 + number), True)
+        for number, path in enumerate(paths[:DISTINCT])
     )
+    for number, path in enumerate(paths[DISTINCT:]):
+        path.write_bytes(with_serial(paths[number % DISTINCT].read_bytes(), 10**6 + number))
 
 
 def write_chirps(path: Path, number: int, rng: np.random.Generator, is_soundscape: bool = False) -> None:
