@@ -189,7 +189,6 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add("--ensemble", type=Path, metavar="JSON", help="blend of trained models; default: their data/ensemble.json")
     add("--species", type=Path, metavar="FILE", help="species of the place, by week or month if wanted: others score 0")
     add("--species-weight", type=_number(0, 1), default=1.0, metavar="SHARE", help="weight of --species; default: 1")
-    add("--embeddings", type=Path, metavar="ZARR", help="also write features of each window there")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 

@@ -105,7 +105,7 @@ class LoadedBundle:
         if threshold is not None and not 0 <= threshold <= 1:
             raise CommandError(f"threshold = {threshold:g}: must be a number from 0 to 1")
         path, predictor = Path(path), self._predictor
-        scores, _ = score_all_the_same(predictor, path, False, path.parent, lambda _: None)
+        scores, _ = score_all_the_same(predictor, path, path.parent, lambda _: None)
         final_WK = predictor.final(scores.members, [scores.members.shape[1]])
         found = Wanted.of(predictor, threshold).detections(Scored(path, path, scores.duration_s, final_WK))
         start_s: Floats64 = np.arange(len(final_WK), dtype=np.float64) * self.window_s

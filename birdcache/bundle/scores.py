@@ -1,6 +1,6 @@
 """Scores of audio files by a bundle: clips as the stages cut them, the graph, windows. Imports no torch.
 
-S shift (of a waveform: sample), N clip, W window, K class, E feature.
+S shift (of a waveform: sample), N clip, W window, K class.
 """
 
 import weakref
@@ -18,9 +18,9 @@ from birdcache.bundle.format import LONGEST_WINDOW_S, OUTSIDE, SHORTEST_WINDOW_S
 from birdcache.bundle.read import Bundle
 from birdcache.errors import CommandError
 from birdcache.predict.calibrator import Calibrator
-from birdcache.predict.checked import FEATURE, check_scores, window_of
+from birdcache.predict.checked import check_scores, window_of
 from birdcache.predict.clip_scores import ClipScores
-from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape, cutting_keys, nearest_clips
+from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape, cutting_keys
 from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.predict.submission import SubmissionForm
 from birdcache.storage import AnyPath
@@ -100,31 +100,25 @@ class BundlePredictor:
             names=description.names,
         )
 
-    def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: AnyPath, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows, a few clips at a time: memory does not grow with its length; `scratch` is unused."""
-        return with_second_try(lambda: self._score(path, embed, advance, silence))
+        return with_second_try(lambda: self._score(path, advance, silence))
 
-    def _score(self, path: AnyPath, embed: bool, advance: Advance, silence: bool) -> FileScores:
+    def _score(self, path: AnyPath, advance: Advance, silence: bool) -> FileScores:
         info = self._decoders[0].mixed(path, self._decoders[0].info(path))
         middle_SN = self._cutting.moved_middles_s(info.duration_s)
-        scores_CK, embedding_CE = self._clips(path, info, middle_SN.ravel(), embed, advance, silence)
+        scores_CK = self._clips(path, info, middle_SN.ravel(), advance, silence)
         scores_PSNK = scores_CK.reshape(1, *middle_SN.shape, -1)
         clips = ClipScores.of(["bundle"], [(path.name, info.duration_s)], scores_PSNK, self._cutting)
         members_PWK = clips.member_windows()
-        windows, count = members_PWK.shape[1], middle_SN.shape[1]
-        window = window_of([path.name], [windows], self._cutting.window_s)
+        window = window_of([path.name], [members_PWK.shape[1]], self._cutting.window_s)
         check_scores(members_PWK, self._folder, window, axis=1)
-        nearest_WE = nearest_clips(middle_SN[0], embedding_CE[:count], windows, self._cutting.window_s)
-        check_scores(nearest_WE, self._folder, window, bounds=FEATURE)
-        return FileScores(info.duration_s, members_PWK, nearest_WE if embed else None, info.notes)
+        return FileScores(info.duration_s, members_PWK, info.notes)
 
-    def _clips(
-        self, path: AnyPath, info: AudioInfo, middle_C: Floats64, embed: bool, advance: Advance, silence: bool
-    ) -> tuple[Floats32, Floats32]:
-        """Scores (C, K) and features (C, E, or 0 if not wanted) of clips around middles (C,) in seconds, any order."""
+    def _clips(self, path: AnyPath, info: AudioInfo, middle_C: Floats64, advance: Advance, silence: bool) -> Floats32:
+        """Scores (C, K) of clips around middles (C,) in seconds, in any order."""
         order = np.argsort(middle_C, kind="stable")
         scores_CK = np.empty((len(order), len(self._description.labels)), np.float32)
-        embedding_CE = np.empty((len(order), self._description.embedding if embed else 0), np.float32)
         feeds = [
             self._rows(path, info, each, decoder, middle_C[order], silence)
             for each, decoder in zip(self._description.inputs, self._decoders, strict=True)
@@ -132,11 +126,10 @@ class BundlePredictor:
         done = 0
         for rows in zip(*feeds, strict=True):
             chosen = order[done : done + len(rows[0])]
-            scores_CK[chosen], features = self._graph.run(rows)
-            embedding_CE[chosen] = features[:, : embedding_CE.shape[1]]
+            scores_CK[chosen], _ = self._graph.run(rows)
             done += len(chosen)
             advance(len(chosen) / len(order))
-        return scores_CK, embedding_CE
+        return scores_CK
 
     def _rows(
         self, path: AnyPath, info: AudioInfo, wanted: Input, decoder: Decoder, middle_C: Floats64, silence: bool = True

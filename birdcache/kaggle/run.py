@@ -84,7 +84,7 @@ def _open(bundle: Path) -> None:
 def _score(path: Path) -> tuple[Path, Outcome]:
     predictor = _opened["bundle"]
     try:
-        scores, _ = score_all_the_same(predictor, path, False, Path(), lambda _: None)
+        scores, _ = score_all_the_same(predictor, path, Path(), lambda _: None)
         return path, predictor.final(scores.members, [scores.members.shape[1]])
     except RejectedAudio as rejected:
         return path, rejected

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from birdcache.predict.species import SpeciesList
 
 REFUSED, KEPT = "refused.csv", "scores"
-EMBEDDINGS = ("commands.predict.embeddings", "--embeddings")  # the module, and the option that needs it
 REFUSED_COLUMNS = ("file", "code", "detail", "hint")
-KINDS = {"duration_s": "f0", "members": "f3", "embedding": "f2"}  # of the arrays of a file of scores
+KINDS = {"duration_s": "f0", "members": "f3"}  # of the arrays of a file of scores
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -47,21 +46,17 @@ def run(arguments: argparse.Namespace) -> None:
         raise CommandError(f"--out {out}: is a file; name a folder, in which one file for each format is written")
     files, left_out = list_files(named_paths(arguments.paths, sys.stdin.buffer))
     names = result_names(files)
-    if arguments.embeddings:
-        project_module(*EMBEDDINGS).check_embeddings(arguments.embeddings)
     predictor = open_predictor(arguments)
     print("\n".join(map(printable, predictor.facts.summary)))
     asked = "kaggle" in formats
     form = submission_form(arguments.sample, predictor.facts, [each.path for each in files]) if asked else None
-    job = Job(predictor, out, arguments.embeddings is not None, species_list(arguments, predictor.facts))
+    job = Job(predictor, out, species_list(arguments, predictor.facts))
     try:
         done, refused = job.score(files, names)
         wanted = Wanted.of(predictor, arguments.threshold, form)
         wanted = replace(wanted, merge=arguments.merge, shortest_s=arguments.min_duration)
         for name in formats:
             print(WRITERS[name](out, partial(job.finals, done), wanted))
-        if arguments.embeddings:
-            print(job.write_embeddings(arguments.embeddings, done))
         forget_tables(out, [name for name, _ in refused])
         report_refused(out / REFUSED, [rejected for _, rejected in refused], left_out, len(files) + len(left_out))
     except OSError as error:
@@ -161,12 +156,10 @@ class Results:
 
     def write(self, sha256: str, scores: FileScores) -> None:
         """Keep the scores of a recording: whole, or not at all."""
-        embedding = np.empty((0, 0), np.float32) if scores.embedding is None else scores.embedding
-        arrays = {"duration_s": np.array(scores.duration_s), "members": scores.members, "embedding": embedding}
-        write_npz(self.path(sha256), arrays)
+        write_npz(self.path(sha256), {"duration_s": np.array(scores.duration_s), "members": scores.members})
 
-    def read(self, sha256: str, embed: bool) -> FileScores | None:
-        """Scores that were kept; None if there are none, they are damaged, or features are wanted and missing.
+    def read(self, sha256: str) -> FileScores | None:
+        """Scores that were kept; None if there are none, or they are damaged.
 
         Those that are no numbers, which older versions kept, are made again, and then refused.
         """
@@ -175,16 +168,14 @@ class Results:
             check_scores(content["members"], self.folder, str, axis=1)
         except TrainError:
             return None
-        embedding = content["embedding"] if content["embedding"].size else None
-        found = FileScores(float(content["duration_s"]), content["members"], embedding)
-        return None if embed and found.embedding is None else found
+        return FileScores(float(content["duration_s"]), content["members"])
 
 
 class Job:
     """Files on their way from audio to scores, kept one by one in `<out>/scores`."""
 
-    def __init__(self, predictor: Predictor, out: Path, embed: bool, species: SpeciesList | None = None) -> None:
-        self._predictor, self._scratch, self._embed, self._species = predictor, out / KEPT, embed, species
+    def __init__(self, predictor: Predictor, out: Path, species: SpeciesList | None = None) -> None:
+        self._predictor, self._scratch, self._species = predictor, out / KEPT, species
         self._results = Results(self._scratch, predictor.facts.digest)
         self._notes: list[tuple[str, Note]] = []
 
@@ -201,7 +192,7 @@ class Job:
                     with costing_one_file(str(file.path)):
                         check_name(file.path, name)
                         sha256 = content_sha256(file.path)
-                        is_kept = self._results.read(sha256, self._embed) is not None
+                        is_kept = self._results.read(sha256) is not None
                         if is_kept:
                             progress.update()
                         else:
@@ -225,7 +216,7 @@ class Job:
             progress.update(share)
 
         try:
-            scores, is_silent = score_all_the_same(self._predictor, path, self._embed, self._scratch, advance)
+            scores, is_silent = score_all_the_same(self._predictor, path, self._scratch, advance)
             if is_silent:
                 progress.say(f"warning: {path}: is silent; it is scored like any other")
             self._notes += [(str(path), note) for note in scores.notes]
@@ -246,14 +237,8 @@ class Job:
                 there = self._species
                 yield replace(scored, scores=there(scores_WK, scored.began)) if there else scored
 
-    def write_embeddings(self, path: Path, done: Sequence[Done]) -> str:
-        """Write the features of all files."""
-        facts = self._predictor.facts
-        files = ((each.path, self._kept(each)) for each in done)
-        return str(project_module(*EMBEDDINGS).write_embeddings(path, files, facts.window_s, facts.digest))
-
     def _kept(self, each: Done) -> FileScores:
-        found = self._results.read(each.sha256, self._embed)
+        found = self._results.read(each.sha256)
         if found is None:
             raise CommandError(f"{self._results.path(each.sha256)}: is missing or damaged; run the same command again")
         return found

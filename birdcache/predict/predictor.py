@@ -21,8 +21,6 @@ class FileScores:
 
     duration_s: float
     members: Floats32  # (P, W, K); a bundle has blended them already, P = 1
-    # (W, E) features of the clip nearest to each window's middle, if they were asked for
-    embedding: Floats32 | None = None
     notes: tuple[Note, ...] = ()  # what is odd about the file, and harmless
 
 
@@ -49,12 +47,11 @@ class Predictor(Protocol):
     def facts(self) -> Facts:
         """Facts that are known before any file is read."""
 
-    def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: AnyPath, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows; RejectedAudio if it cannot be read.
 
         Parameters
         ----------
-        embed : whether features are wanted too.
         scratch : a folder on a disk, for what is too large for memory.
         silence : whether a silent recording is accepted.
         """
@@ -66,9 +63,7 @@ class Predictor(Protocol):
         """From which final score on each class counts as detected: (K,)."""
 
 
-def score_all_the_same(
-    predictor: Predictor, path: AnyPath, embed: bool, scratch: Path, advance: Advance
-) -> tuple[FileScores, bool]:
+def score_all_the_same(predictor: Predictor, path: AnyPath, scratch: Path, advance: Advance) -> tuple[FileScores, bool]:
     """Scores of a file's windows, and whether it is silent: silence is scored too, as in a submission.
 
     A RejectedAudio if the file cannot be read, the model gives no scores for it, or anything else happens over it that
@@ -78,11 +73,11 @@ def score_all_the_same(
     try:
         with costing_one_file(str(path)):
             try:
-                return predictor.score(path, embed, scratch, advance), False
+                return predictor.score(path, scratch, advance), False
             except RejectedAudio as rejected:
                 if rejected.code != "silent":
                     raise
-            return predictor.score(path, embed, scratch, lambda _: None, silence=True), True
+            return predictor.score(path, scratch, lambda _: None, silence=True), True
     except RejectedAudio as rejected:
         raise rejected.alone() from rejected
     except BirdcacheError as error:  # of the model

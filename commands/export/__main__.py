@@ -69,7 +69,7 @@ def measure_both(
     loaded: LoadedEnsemble, bundle: BundlePredictor, compared: ComparedFiles, scratch: Path
 ) -> tuple[dict[str, Way], float]:
     """Measure the pipeline, and the graph that lies in `scratch`, on all files, and compare them; seconds of sound."""
-    settings: dict[str, Any] = {"embed": False, "scratch": scratch, "advance": lambda _: None, "silence": True}
+    settings: dict[str, Any] = {"scratch": scratch, "advance": lambda _: None, "silence": True}
     score = partial(score_file, loaded=loaded, **settings)
     with Progress(2 * len(compared.files), "compare", "files") as progress:
         by_pipeline = measure(compared.files, score, loaded.ensemble.final, progress)

@@ -14,9 +14,9 @@ from birdcache.audio.decoder import decoder, with_second_try
 from birdcache.audio.read import SCORING_VERSION
 from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.views import AnyView, StoredView, stored_views
-from birdcache.predict.checked import FEATURE, check_scores, clip_of
+from birdcache.predict.checked import check_scores, clip_of
 from birdcache.predict.clip_scores import ClipScores
-from birdcache.predict.postprocess import Cutting, nearest_clips, windows_in
+from birdcache.predict.postprocess import Cutting
 from birdcache.predict.predictor import Advance, Facts, FileScores
 from birdcache.storage import AnyPath
 from cache.quantize import QuantizedArray
@@ -68,32 +68,17 @@ class OneFile:
         several = MultiViewFrames(frames, [np.zeros(1, np.int64)] * len(frames))
         return (frames[0] if len(frames) == 1 else several), len(self.quantized(views[0]))
 
-    def _scorer(self, model: Model) -> tuple[Scorer, int]:
-        member = model.sidecar.member
-        frames, count = self.frames(member.view)
-        return Scorer(model.network, frames, member.view, member.recipe, self._device), count
-
     def scores(self, model: Model, cutting: Cutting) -> Floats32:
         """Scores of the clips by a model, (S, N, K)."""
-        scorer, count = self._scorer(model)
+        member = model.sidecar.member
+        frames, count = self.frames(member.view)
+        scorer = Scorer(model.network, frames, member.view, member.recipe, self._device)
         middle_SN = cutting.moved_middles_s(self.duration_s)
-        clips = clips_at(middle_SN.T.ravel(), 0, count, model.sidecar.member.view, model.clip_frames)
+        clips = clips_at(middle_SN.T.ravel(), 0, count, member.view, model.clip_frames)
         scores_SNK = scorer.scores(clips, BATCH).reshape(*middle_SN.T.shape, -1).swapaxes(0, 1)
         clip = clip_of([self._path.name] * middle_SN.shape[1], middle_SN[0])
         check_scores(scores_SNK, name_of(model), clip, axis=1)
         return scores_SNK
-
-    def features(self, model: Model, cutting: Cutting) -> Floats32:
-        """Features of the clip nearest to the middle of each window, (W, E)."""
-        scorer, count = self._scorer(model)
-        middle_s, view = cutting.middles_s(self.duration_s), model.sidecar.member.view
-        windows = windows_in(self.duration_s, cutting.window_s)
-        number_N = np.arange(len(middle_s), dtype=np.float32)
-        nearest_s = middle_s[nearest_clips(middle_s, number_N, windows, cutting.window_s).astype(int)]
-        features_WE = scorer.features(clips_at(nearest_s, 0, count, view, model.clip_frames), BATCH)
-        clip = clip_of([self._path.name] * len(nearest_s), nearest_s)
-        check_scores(features_WE, name_of(model), clip, bounds=FEATURE)
-        return features_WE
 
 
 def name_of(model: Model) -> str:
@@ -105,11 +90,10 @@ def score_file(
     path: AnyPath,
     loaded: LoadedEnsemble,
     scratch: Path,
-    embed: bool = False,
     advance: Advance = lambda _: None,
     silence: bool = False,
 ) -> FileScores:
-    """Score a file's windows by each member, as the mean over its models; features are of each member's first model.
+    """Score a file's windows by each member, as the mean over its models.
 
     A RejectedAudio if the file cannot be read. A TrainError if a model gives anything but scores for it.
     """
@@ -122,10 +106,7 @@ def score_file(
             advance(1 / loaded.models)
         per_member.append(np.mean(scores, axis=0))
     clips = ClipScores.of(list(loaded.members), [(path.name, file.duration_s)], np.stack(per_member), cutting)
-    firsts = [models[0] for models in loaded.members.values()] if embed else []
-    features = [file.features(model, cutting) for model in firsts]
-    embedding = np.concatenate(features, axis=1) if embed else None
-    return FileScores(file.duration_s, clips.member_windows(), embedding, file.notes)
+    return FileScores(file.duration_s, clips.member_windows(), file.notes)
 
 
 class TrainedPredictor:
@@ -149,9 +130,9 @@ class TrainedPredictor:
             jointly=loaded.ensemble.kind == "rank",
         )
 
-    def score(self, path: AnyPath, embed: bool, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
+    def score(self, path: AnyPath, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows; RejectedAudio if it cannot be read."""
-        return score_file(path, self._loaded, scratch, embed, advance, silence)
+        return score_file(path, self._loaded, scratch, advance, silence)
 
     def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
         """Final scores of the windows of several files: (W, K)."""

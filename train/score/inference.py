@@ -19,7 +19,7 @@ from train.data.examples import Examples
 from train.data.frames import Frames, Uploaded
 from train.data.loader import ahead
 from train.data.sampling import clip_positions, covering_starts
-from train.model.classifier import Classifier, Logits, autocast_dtype, features_and_logits
+from train.model.classifier import Classifier, Logits, autocast_dtype
 from train.model.losses import scores
 
 GPU_BATCHES = 4  # times as many clips are scored together on a GPU, which a smaller batch leaves idle
@@ -102,13 +102,6 @@ class Scorer:
                 # an odd last batch is not worth being compiled
                 logits: Logits = (self._compiled if len(images) == batch_size else self._model)(images)
             yield logits
-
-    @torch.no_grad()
-    def features(self, clips: ClipList, batch_size: int) -> Floats32:
-        """Pooled features of the clips, which embed them: (N, E) float32."""
-        images = self._images(clips, batch_size)
-        parts = [features_and_logits(self._model, each)[0].float().cpu() for each in images]
-        return np.asarray(torch.cat(parts).numpy(), np.float32)
 
     def _images(self, clips: ClipList, batch_size: int) -> Iterator[Tensor]:
         self._model.eval()

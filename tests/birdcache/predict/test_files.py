@@ -1,4 +1,4 @@
-"""`birdcache predict` on files and folders: formats, going on where it was ended, refused files, embeddings."""
+"""`birdcache predict` on files and folders: formats, going on where it was ended, refused files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import soundfile
-import zarr
 
 from birdcache import cli
 from birdcache.annotations.audacity_reader import read_audacity
@@ -238,22 +237,21 @@ def test_damaged_scores_are_made_again(tmp_path: Path) -> None:
     results = Results(tmp_path, "model")
     scores = FileScores(3.0, np.ones((1, 2, 3), np.float32))
     results.write("a", scores)
-    found = results.read("a", embed=False)
+    found = results.read("a")
     assert found is not None
     assert found.members.tolist() == scores.members.tolist()
-    assert results.read("b", embed=False) is None
-    assert Results(tmp_path, "other").read("a", embed=False) is None
-    assert results.read("a", embed=True) is None, "features were not kept"
+    assert results.read("b") is None
+    assert Results(tmp_path, "other").read("a") is None
     path = results.path("a")
     content = bytearray(path.read_bytes())
     for place in range(0, len(content), 37):
         content[place] ^= 0xFF
         path.write_bytes(content)
-        again = results.read("a", embed=False)
+        again = results.read("a")
         assert again is None or again.members.tolist() == scores.members.tolist()
         content[place] ^= 0xFF
     path.write_bytes(content[:-20])
-    assert results.read("a", embed=False) is None
+    assert results.read("a") is None
 
 
 def test_refused_files_are_listed_by_their_codes_and_the_others_are_scored(
@@ -337,34 +335,11 @@ def test_a_file_that_is_refused_now_keeps_no_table_of_before(project: Path) -> N
     assert [path.name for path in sorted(project.glob("*/*.txt"))] == ["b.labels.txt", "b.selections.txt"]
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_embeddings_have_a_row_for_each_window_of_each_file(project: Path, model: str) -> None:
-    short = project.parent / "short.wav"
-    soundfile.write(short, a_recording(0.7), RATE_HZ)
-    place = project.parent / "features.zarr"
-    arguments = ("--embeddings", str(place))
-    run(project, *arguments, model=model, paths=("chorus/test_soundscapes/dawn.ogg", str(short)))
-    group = zarr.open_group(place, mode="r")
-    embedding: Any = group["embedding"]
-    assert embedding.shape == (5, 512)
-    assert np.isfinite(embedding[:]).all()
-    assert np.asarray(group["file"][:]).tolist() == [0, 0, 0, 0, 1]  # type: ignore[index]
-    assert np.asarray(group["start_s"][:]).tolist() == [0, 5, 10, 15, 0]  # type: ignore[index]
-    assert group.attrs["files"] == ["chorus/test_soundscapes/dawn.ogg", str(short)]
-    rows = embedding[:]
-    assert len(np.unique(rows, axis=0)) == 5, "each window has its own"
-    run(project, *arguments, model=model, paths=(str(short),))
-    alone: Any = zarr.open_group(place, mode="r")["embedding"]
-    np.testing.assert_allclose(alone[:], rows[4:], atol=1e-5, err_msg="whatever stands before it")
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--format", "csv,xml"), "--format csv,xml: no format 'xml'; choose one of csv,raven,audacity,kaggle"),
         (("--ensemble", "data/ensemble.json"), "is a bundle, whose ensemble is fixed; leave it out"),
-        (("--embeddings", "models"), "--embeddings models: exists and holds something else"),
-        (("--embeddings", "data/cache/mel.zarr"), "mel.zarr: exists and holds something else"),
         (
             ("--model", "bundles"),
             "--model bundles: is neither a bundle nor a folder of trained models; did",
