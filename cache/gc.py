@@ -24,7 +24,7 @@ from birdcache.storage import AnyPath, reaching
 from cache.locks import is_read_only, modes_of
 from cache.manifest import NAME as MANIFEST
 from cache.part import SHARD
-from cache.part_writer import ROWS, unpack_rows
+from cache.part_writer import ROWS
 from cache.pool import DIGEST_DIGITS, PooledPart, discard
 from cache.remote_parts import part_places
 
@@ -128,7 +128,6 @@ class PoolEntry:
 
     folder: AnyPath
     files: tuple[str, ...]
-    recordings: int
     bytes: int
     is_needed: bool
 
@@ -171,13 +170,11 @@ def pool_usage(pool: AnyPath, stores: Iterable[Path]) -> PoolUsage:
     needed = {address for root in living for address in root.parts}
     needed |= {address for store in here for address in _addresses(store)}
     contents = _list_files(pool)
-    recordings = _count_recordings(pool, [address for address, files in contents.items() if ROWS in files])
     return PoolUsage(
         tuple(
             PoolEntry(
                 folder=pool / address,
                 files=tuple(files),
-                recordings=recordings.get(address, 0),
                 bytes=sum(int(facts["size"]) for facts in files.values()),
                 is_needed=address in needed or files.get(SHARD.as_posix(), {}).get("nlink", 1) > 1,
             )
@@ -234,17 +231,3 @@ def _list_files(pool: AnyPath) -> dict[str, dict[str, dict[str, Any]]]:
             if VIEW.fullmatch(view) and PART.fullmatch(part) and name:
                 contents[f"{view}/{part}"][name] = facts
     return dict(contents)
-
-
-def _count_recordings(pool: AnyPath, addresses: Sequence[str]) -> dict[str, int]:
-    """Recordings of each part, by its list of rows; an unreadable list counts as none."""
-    if isinstance(pool, Path):
-        return {address: _recordings((pool / address / ROWS).read_bytes()) for address in addresses}
-    paths = {address: (pool / address / ROWS).path for address in addresses}
-    contents = pool.fs.cat(list(paths.values())) if paths else {}
-    return {address: _recordings(contents[path]) for address, path in paths.items()}
-
-
-def _recordings(rows: bytes) -> int:
-    content = unpack_rows(rows)
-    return len(content["keys"]) if content else 0

@@ -87,8 +87,8 @@ def table(usage: PoolUsage, names: Mapping[str, str]) -> list[str]:
     unfinished = [entry for entry in usage.entries if not entry.is_finished]
     rows = [*groups.items(), ("unfinished", unfinished), ("total", usage.entries)]
     width = max(len(name) for name, _ in rows)
-    heading = f"{'parts':>9}{'recordings':>12}{'GB':>12}"
-    lines = [f"{'':<{width}}{'kept':>33}{'to free':>33}", f"{'view':<{width}}{heading}{heading}"]
+    heading = f"{'parts':>9}{'GB':>12}"
+    lines = [f"{'':<{width}}{'kept':>21}{'to free':>21}", f"{'view':<{width}}{heading}{heading}"]
     return [*lines, *(_line(f"{name:<{width}}", entries) for name, entries in rows)]
 
 
@@ -97,8 +97,7 @@ def _line(name: str, entries: Sequence[PoolEntry]) -> str:
     for is_needed in (True, False):
         chosen = [entry for entry in entries if entry.is_needed == is_needed]
         gigabytes = sum(entry.bytes for entry in chosen) / 1e9
-        recordings = sum(entry.recordings for entry in chosen if entry.is_finished)
-        cells.append(f"{len(chosen):>9,}{recordings:>12,}{gigabytes:>12,.3f}")
+        cells.append(f"{len(chosen):>9,}{gigabytes:>12,.3f}")
     return "".join(cells)
 
 
