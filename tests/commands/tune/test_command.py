@@ -56,7 +56,7 @@ def test_a_search_ends_with_a_table_a_picture_and_yaml_for_the_member(
 ) -> None:
     cli.main(["tune", "base"])
     told = capsys.readouterr().out
-    assert "base, fold 1: 2 trials over epochs, optimiser.lr, sampling.weighted for macro_roc_auc" in told
+    assert "base, fold 1: 2 trial(s) over epochs, optimiser.lr, sampling.weighted for macro_roc_auc" in told
     assert "trial 1 tries the member's current values" in told
     lines = re.findall(r"^trial +(\d)/2  macro_roc_auc (\S+)  in \d+ s  \[(.*)\]", told, flags=re.MULTILINE)
     assert [line[0] for line in lines] == ["1", "2"]
