@@ -23,8 +23,6 @@ from train.paths import ENSEMBLE
 from train.score.ensemble import Ensemble, read_ensemble
 from train.submit import read_form
 
-WINDOW_S, THRESHOLD = 5.0, 0.2  # for models without an ensemble
-
 ModelFolders = dict[str, dict[int, Path]]  # member -> fold -> folder
 
 
@@ -72,32 +70,28 @@ def load_ensemble(
 
     Parameters
     ----------
-    ensemble_file : file of the ensemble; None = data/ensemble.json of the project around the folder, if any.
+    ensemble_file : file of the ensemble; None = data/ensemble.json of the project around the folder.
     window_s, overlap_s : length of windows, overlap of clips; None = as in the ensemble.
 
     Raises
     ------
     CommandError
-        If there is no model, or labels differ between models or from the ensemble.
+        If there is no model or no ensemble of them, or labels differ between models or from the ensemble.
     TrainError
         If the file of the ensemble cannot be read.
     """
     found, labels = find_models(folder)
     path = ensemble_file or nearest_ensemble(folder)
-    ensemble = None if path is None else restricted(read_ensemble(path), found)
-    if ensemble is None:
-        ensemble = equal_mean(labels, found)
-        origin = f"no ensemble.json for these models: equal weights, threshold {THRESHOLD}"
-    else:
-        origin = f"{path}: blend {ensemble.kind} of {', '.join(ensemble.members)}"
-        if ensemble.labels != labels:
-            raise CommandError(f"{folder}: knows other labels than {path}; name the ensemble.json of these models")
+    ensemble = read_restricted(path, found)
+    origin = f"{path}: blend {ensemble.kind} of {', '.join(ensemble.members)}"
+    if ensemble.labels != labels:
+        raise CommandError(f"{folder}: knows other labels than {path}; name the ensemble.json of these models")
     changed = cutting_keys(ensemble.window_s if window_s is None else window_s, ensemble.hop_s, overlap_s)
     ensemble = ensemble.model_copy(update=changed)
     folds = {name: [found[name][fold] for fold in ensemble.folds if fold in found[name]] for name in ensemble.members}
     members = {name: load_models(folders, ensemble.fold_soup, device) for name, folders in folds.items()}
-    project = None if path is None else path.resolve().parent.parent
-    return LoadedEnsemble(ensemble, members, [origin], device, *read_form_and_names(project, labels))
+    form_and_names = read_form_and_names(path.resolve().parent.parent, labels)
+    return LoadedEnsemble(ensemble, members, [origin], device, *form_and_names)
 
 
 def find_models(folder: Path) -> tuple[ModelFolders, list[str]]:
@@ -125,39 +119,30 @@ def find_models(folder: Path) -> tuple[ModelFolders, list[str]]:
     return found, labels
 
 
-def nearest_ensemble(folder: Path) -> Path | None:
-    """data/ensemble.json of the project around a folder of models."""
-    places = [each / ENSEMBLE for each in folder.resolve().parents]
-    return next((path for path in places if path.is_file()), None)
+def nearest_ensemble(folder: Path) -> Path:
+    """data/ensemble.json of the project around a folder of models; a CommandError if there is none."""
+    for each in folder.resolve().parents:
+        if (each / ENSEMBLE).is_file():
+            return each / ENSEMBLE
+    raise CommandError(
+        f"{folder}: no folder above it has {ENSEMBLE}, which says how the models are blended; run `dvc repro submit` "
+        "in their project, or name the file with --ensemble FILE"
+    )
 
 
-def restricted(ensemble: Ensemble, found: ModelFolders) -> Ensemble | None:
-    """The ensemble with only the members that were found, weights scaled to add up to 1; None if there is none."""
+def read_restricted(path: Path, found: ModelFolders) -> Ensemble:
+    """Read an ensemble with only the members that were found, weights scaled to add up to 1; a CommandError if none."""
+    ensemble = read_ensemble(path)
     folds = set(ensemble.folds)
     members = {name: weight for name, weight in ensemble.members.items() if folds & set(found.get(name, {}))}
     if not members:
-        return None
+        raise CommandError(
+            f"{path}: blends no model of those found ({', '.join(found)}); run `dvc repro submit`, or name the "
+            "ensemble.json of these models with --ensemble FILE"
+        )
     total = sum(members.values())
     weights = {name: weight / total if total else 1 / len(members) for name, weight in members.items()}
     return ensemble.model_copy(update={"members": weights})
-
-
-def equal_mean(labels: list[str], found: ModelFolders) -> Ensemble:
-    """An ensemble with equal weights, one clip per window, and one threshold for all classes."""
-    return Ensemble(
-        labels=labels,
-        members=dict.fromkeys(found, 1 / len(found)),
-        folds=sorted({fold for folds in found.values() for fold in folds}),
-        fold_soup=False,
-        kind="mean",
-        best=1,
-        window_s=WINDOW_S,
-        hop_s=WINDOW_S,
-        shifts_s=[],
-        smoothing=0.0,
-        file_max=0.0,
-        thresholds=[THRESHOLD] * len(labels),
-    )
 
 
 def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> list[Model]:
@@ -193,7 +178,7 @@ def with_network(sidecar: Sidecar, folder: Path) -> Sidecar:
     return sidecar.model_copy(update={"member": sidecar.member.model_copy(update={"view": found})})
 
 
-def read_form_and_names(project: Path | None, labels: list[str]) -> tuple[SubmissionForm, dict[str, str]]:
+def read_form_and_names(project: Path, labels: list[str]) -> tuple[SubmissionForm, dict[str, str]]:
     """The form of the project's submission, else a column for each label; common names of the labels that have one."""
     form, table = _table_of(project, tables.SUBMISSION_LABELS), _table_of(project, tables.LABELS)
     known = table.read().set_index(Col.LABEL)[Col.COMMON_NAME].to_dict() if table else {}
@@ -201,7 +186,7 @@ def read_form_and_names(project: Path | None, labels: list[str]) -> tuple[Submis
     return read_form(form) if form else SubmissionForm(labels), names
 
 
-def _table_of(project: Path | None, table: CsvTable) -> CsvTable | None:
+def _table_of(project: Path, table: CsvTable) -> CsvTable | None:
     """A project's table, if it has it."""
-    there = None if project is None else table.at(project / table.path)
-    return there if there and there.path.is_file() else None
+    there = table.at(project / table.path)
+    return there if there.path.is_file() else None

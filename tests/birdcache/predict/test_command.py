@@ -113,17 +113,25 @@ def test_one_member_of_an_ensemble_speaks_for_itself(project: Path, capsys: pyte
     np.testing.assert_allclose(found[wanted.columns].to_numpy(), wanted.to_numpy(), atol=1e-3)
 
 
-def test_models_without_an_ensemble_are_averaged_clip_by_window(
+def test_models_without_an_ensemble_are_refused(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree("models", tmp_path / "elsewhere")
-    found = table_of(detected("--threshold", "0", model=str(tmp_path / "elsewhere")))
-    assert "no ensemble.json for these models: equal weights, threshold 0.2" in capsys.readouterr().out
-    plain = read_ensemble(ENSEMBLE).model_copy(update={"smoothing": 0.0, "file_max": 0.0, "slopes": [], "offsets": []})
-    clips = read_clip_scores(SCORES)
-    wanted = plain.final(clips.member_windows(overlap=False), clips.windows)
-    np.testing.assert_allclose(found[plain.labels].to_numpy(), wanted, atol=1e-3)
-    assert detected(model=str(tmp_path / "elsewhere"))["score"].min() >= 0.2
+    moved = tmp_path / "elsewhere"
+    shutil.copytree("models", moved)
+    with pytest.raises(SystemExit, match="1"):
+        detected(model=str(moved))
+    told = capsys.readouterr().err
+    assert f"{moved}: no folder above it has data/ensemble.json" in told
+    assert "run `dvc repro submit` in their project, or name the file with --ensemble FILE" in told
+    assert not Path("found").exists()
+    assert len(detected("--threshold", "0", "--ensemble", str(ENSEMBLE), model=str(moved))) > 0
+
+
+def test_models_that_the_ensemble_leaves_out_are_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_ensemble(ENSEMBLE, read_ensemble(ENSEMBLE).model_copy(update={"members": {"pcen": 1.0}}))
+    with pytest.raises(SystemExit, match="1"):
+        detected(model="models/base")
+    assert "ensemble.json: blends no model of those found (base); run `dvc repro submit`" in capsys.readouterr().err
 
 
 def test_silent_file_is_scored_and_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
