@@ -54,7 +54,7 @@ ELSEWHERE = {  # keys of which params.yaml has none
     "views": "see [teachers](teachers.md)",
     **dict.fromkeys(("members.base.teacher", "members.base.teacher.soft"), OF_TEACHERS),
 }
-FORMER = {"export.precision"}  # keys that older files have
+FORMER = {"ensemble.fold_soup", "export.precision"}  # keys that older files have
 DEEPEST = 4  # level of headings whose titles leave out the names of those above
 ALIKE = 0.6  # share of a comment's words that a docstring repeats, from which on the comment is left out
 LONGEST_VALUE = 30  # letters; longer values are shown in params.yaml only

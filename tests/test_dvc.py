@@ -128,7 +128,6 @@ def test_a_second_repro_does_nothing_and_says_so(project: Path) -> None:
         ("predict.smoothing", 0.2, {"submit"}),
         ("predict.file_max", 0.5, {"submit"}),
         ("ensemble.blend", "rank", {"submit"}),
-        ("ensemble.fold_soup", True, {"predict"}),
     ],
 )
 def test_a_changed_key_touches_only_the_stages_that_read_it(

@@ -15,7 +15,7 @@ from cache import tables
 from cache.tables import Col
 from train.data.examples import read_labels
 from train.model.classifier import choose_device
-from train.model.weights import read_fold_soup, read_sidecar
+from train.model.weights import read_sidecar
 from train.paths import MODELS, SCORES
 from train.score.soundscapes import (
     ScoringTask,
@@ -24,7 +24,6 @@ from train.score.soundscapes import (
     held_by_all_views,
     read_soundscapes,
     score_folder,
-    score_model,
 )
 from train.score.truth import held_out
 
@@ -35,20 +34,19 @@ def main() -> None:
     """Write data/soundscape_scores.npz: the scores of each clip by each member."""
     params = parameters.load()
     device = choose_device(params.machine.device)
-    predict, fold_soup, folds = params.predict, params.ensemble.fold_soup, params.folds.train
+    predict, folds = params.predict, params.folds.train
     folders = [MODELS / name / str(fold) for name in params.members for fold in folds]
     soundscapes = held_by_all_views(read_soundscapes(), map(read_sidecar, folders))
     cutting = Cutting(predict.window_s, predict.hop_s, tuple(predict.shifts_s))
     task = ScoringTask(soundscapes, read_labels(), cutting, predict.batch_size)
     opened, shares = SoundscapeStores(params.machine, device), shares_of(soundscapes, folds)
-    models = len(params.members) * (1 if fold_soup else len(folds))
-    each = sum(len(numbers) * (1 if fold_soup else len(by)) for by, numbers in shares)
+    each = sum(len(numbers) * len(by) for by, numbers in shares)
     with Progress(len(params.members) * each, "predict", "soundscapes by a model") as progress:
-        scores = [score_member(name, shares, fold_soup, task, opened, progress) for name in params.members]
+        scores = [score_member(name, shares, task, opened, progress) for name in params.members]
     named = [(each.name, each.duration_s) for each in soundscapes]
-    ClipScores.of(list(params.members), named, np.stack(scores), cutting, fold_soup).write(SCORES)
+    ClipScores.of(list(params.members), named, np.stack(scores), cutting).write(SCORES)
     clips = scores[0].shape[0] * scores[0].shape[1]
-    print(f"{SCORES}: {clips} clips of {len(soundscapes)} soundscape(s) by {models} model(s)")
+    print(f"{SCORES}: {clips} clips of {len(soundscapes)} soundscape(s) by {len(folders)} model(s)")
 
 
 def shares_of(soundscapes: Sequence[SoundscapeAudio], folds: Sequence[int]) -> list[Share]:
@@ -65,7 +63,7 @@ def shares_of(soundscapes: Sequence[SoundscapeAudio], folds: Sequence[int]) -> l
 
 
 def score_member(
-    name: str, shares: Sequence[Share], fold_soup: bool, task: ScoringTask, opened: SoundscapeStores, progress: Progress
+    name: str, shares: Sequence[Share], task: ScoringTask, opened: SoundscapeStores, progress: Progress
 ) -> Floats32:
     """Mean scores of a member's folds: (S, N, K), clips of all soundscapes."""
     clips = [len(task.cutting.middles_s(each.duration_s)) for each in task.soundscapes]
@@ -73,17 +71,15 @@ def score_member(
     scores = np.empty((len(task.cutting.moves_s), len(owner_N), len(task.labels)), np.float32)
     for folds, numbers in shares:
         part = replace(task, soundscapes=[task.soundscapes[number] for number in numbers])
-        scores[:, np.isin(owner_N, numbers)] = score_folds(name, folds, fold_soup, part, opened, progress)
+        scores[:, np.isin(owner_N, numbers)] = score_folds(name, folds, part, opened, progress)
     return scores
 
 
 def score_folds(
-    name: str, folds: Sequence[int], fold_soup: bool, task: ScoringTask, opened: SoundscapeStores, progress: Progress
+    name: str, folds: Sequence[int], task: ScoringTask, opened: SoundscapeStores, progress: Progress
 ) -> Floats32:
-    """Mean scores of a member's folds, or those of the mean of their weights: (S, N, K), clips of all soundscapes."""
+    """Mean scores of a member's folds: (S, N, K), clips of all soundscapes."""
     folders = [MODELS / name / str(fold) for fold in folds]
-    if fold_soup:
-        return score_model(folders[-1], *read_fold_soup(folders, opened.device), task, opened, progress)
     return np.asarray(np.mean([score_folder(each, task, opened, progress) for each in folders], axis=0), np.float32)
 
 

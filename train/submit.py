@@ -60,7 +60,6 @@ def fitted(
         labels=labels,
         members=dict(zip(params.members, weights_P.tolist(), strict=True)),
         folds=params.folds.train,
-        fold_soup=bool(clips.fold_soup),
         kind="hand" if isinstance(wanted.blend, dict) else wanted.blend,
         best=wanted.best,
         window_s=clips.cutting.window_s,

@@ -62,9 +62,9 @@ class MemberFacts(Section):
     """A member inside the graph: its weight in the blend, the digests of its weights by fold, and what it is."""
 
     weight: Share
-    fold_soup: bool
     weights_sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
     resolved: dict[str, object]
+    fold_soup: bool = Field(default=False, exclude=True)  # older bundles have this key
 
 
 class Description(Section):

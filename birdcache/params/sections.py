@@ -200,14 +200,14 @@ FittedOn = Literal["recordings", "windows"]
 ThresholdWish = (
     Literal["f1"] | Annotated[dict[Literal["precision", "recall"], Probability], Field(min_length=1, max_length=1)]
 )
+NO_SOUP = "weights of folds are no longer averaged; remove the key, and their scores are"
 
 
 class EnsembleParams(Section):
-    """The blend of members' scores, and of the weights of a member's folds (docs/inference.md).
+    """The blend of members' scores (docs/inference.md).
 
     Sources: weights on held-out predictions, stacking as in Wolpert 1992 and Breiman 1996 (non-negative); a mean of
-    ranks, the Borda count; averaged weights of several trainings, the uniform soup of Wortsman et al. 2022;
-    calibration, Platt 1999, Guo et al. 2017.
+    ranks, the Borda count; calibration, Platt 1999, Guo et al. 2017.
     """
 
     blend: (
@@ -218,7 +218,7 @@ class EnsembleParams(Section):
         ]
     )
     best: Count
-    fold_soup: bool
+    fold_soup: Annotated[bool, kept(lambda soup: not soup, NO_SOUP)] = False  # older files have this key
     calibration: Annotated[
         CalibrationKind,
         beside(

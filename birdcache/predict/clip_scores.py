@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from birdcache.arrays import Bools, Floats32, Floats64, Ints
+from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.errors import TrainError
 from birdcache.npz import read_npz, write_npz
 from birdcache.predict.checked import check_scores, clip_of
 from birdcache.predict.postprocess import Cutting, nearest_clips, window_scores, windows_in
 from birdcache.text import seconds_text
 
-KINDS = "U1 U1 f1 i1 f1 f4 f0 f0 f1 b0"  # of the arrays in a file, in their order below
+KINDS = "U1 U1 f1 i1 f1 f4 f0 f0 f1"  # of the arrays in a file, in their order below
 AGAIN = "run `dvc repro -f predict`"
 
 
@@ -36,7 +36,6 @@ class ClipScores:
     window_s: Floats64  # (), of the submission
     hop_s: Floats64  # ()
     shifts_s: Floats64  # (S - 1,)
-    fold_soup: Bools  # (), whether one model per member gave the scores
 
     @staticmethod
     def of(
@@ -44,7 +43,6 @@ class ClipScores:
         soundscapes: Sequence[tuple[str, float]],
         scores_PSNK: Floats32,
         cutting: Cutting,
-        fold_soup: bool = False,
     ) -> ClipScores:
         """The scores of soundscapes (name, duration in seconds) that were cut in this way."""
         duration_s = np.array([each for _, each in soundscapes], np.float64)
@@ -59,7 +57,6 @@ class ClipScores:
             window_s=np.array(cutting.window_s),
             hop_s=np.array(cutting.hop_s),
             shifts_s=np.array(cutting.shifts_s, np.float64),
-            fold_soup=np.array(fold_soup),
         )
 
     @property

@@ -66,7 +66,6 @@ def member_facts(name: str, loaded: LoadedEnsemble) -> MemberFacts:
     network = {"teacher_network": reported_network(view)} if view else {}
     return MemberFacts(
         weight=ensemble.members[name],
-        fold_soup=ensemble.fold_soup,
         weights_sha256={str(fold): digest for model in models for fold, digest in model.trained.items()},
         resolved=resolved.model_dump(mode="json") | network,
     )
@@ -110,7 +109,7 @@ def plain(text: object) -> str:
 def member_text(name: str, member: MemberFacts) -> str:
     """A member of the ensemble, as a list's item."""
     resolved: Any = member.resolved
-    of_member, how = resolved["member"], folds_text(member.weights_sha256, member.fold_soup)
+    of_member, how = resolved["member"], folds_text(len(member.weights_sha256))
     text = f"- `{name}`, weight {member.weight:.3f}: {of_member['backbone']} on view `{of_member['view']}`, {how}"
     if origin := resolved.get("weights_origin"):
         text += f"; first weights: {plain(origin['source'])}, licence: {plain(origin['licence'])}"
@@ -123,10 +122,9 @@ def member_text(name: str, member: MemberFacts) -> str:
     return text
 
 
-def folds_text(weights: Mapping[str, str], fold_soup: bool) -> str:
-    """Combination of a member's trainings, in words; `weights` holds their digests by fold."""
-    how = "the mean of the weights" if fold_soup else "the mean of the scores"
-    return f"{how} of {len(weights)} trainings" if len(weights) > 1 else "one training"
+def folds_text(trainings: int) -> str:
+    """Combination of a member's trainings, in words."""
+    return f"the mean of the scores of {trainings} trainings" if trainings > 1 else "one training"
 
 
 def data_facts() -> dict[str, Any]:

@@ -19,7 +19,7 @@ def ensemble_for_export(export: ExportParams) -> trained.LoadedEnsemble:
     found, labels = trained.find_models(MODELS)
     ensemble = narrowed(read_ensemble(ENSEMBLE), export)
     chosen = {name: [found[name][fold] for fold in ensemble.folds] for name in ensemble.members}
-    members = {name: trained.load_models(folders, ensemble.fold_soup, CPU) for name, folders in chosen.items()}
+    members = {name: trained.load_models(folders, CPU) for name, folders in chosen.items()}
     in_float32 = {name: [exact(model) for model in each] for name, each in members.items()}
     return trained.LoadedEnsemble(ensemble, in_float32, [], CPU, *trained.read_form_and_names(Path.cwd(), labels))
 
@@ -50,7 +50,7 @@ def exact(model: trained.Model) -> trained.Model:
     """The same model with predictions in float32, whatever precision it was trained in."""
     resolved = model.sidecar.member
     member = resolved.model_copy(update={"recipe": resolved.recipe.model_copy(update={"precision": "float32"})})
-    return trained.Model(model.sidecar.model_copy(update={"member": member}), model.network, model.trained)
+    return trained.Model(model.sidecar.model_copy(update={"member": member}), model.network)
 
 
 def weighted_models(loaded: trained.LoadedEnsemble) -> list[WeightedModel]:

@@ -150,5 +150,5 @@ def digest_of(loaded: LoadedEnsemble) -> str:
         for name, each in loaded.members.items()
         for model in each
     ]
-    ensemble = loaded.ensemble.model_dump(include={"labels", "window_s", "hop_s", "shifts_s", "fold_soup"})
+    ensemble = loaded.ensemble.model_dump(include={"labels", "window_s", "hop_s", "shifts_s"})
     return sha256_hex(canonical_json([models, ensemble, loaded.device.type, FRONTEND_VERSION, SCORING_VERSION]))

@@ -18,7 +18,7 @@ from cache.tables import Col
 from pipeline.builder.teacher import network_file
 from train.model.classifier import Classifier
 from train.model.weight_file import SIDECAR
-from train.model.weights import Sidecar, read_fold_soup, read_model, read_sidecar
+from train.model.weights import Sidecar, read_model, read_sidecar
 from train.paths import ENSEMBLE
 from train.score.ensemble import Ensemble, read_ensemble
 from train.submit import read_form
@@ -28,11 +28,15 @@ ModelFolders = dict[str, dict[int, Path]]  # member -> fold -> folder
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model; `trained` holds the SHA-256 of its weights by fold, several if they are averaged."""
+    """A trained model."""
 
     sidecar: Sidecar
     network: Classifier
-    trained: dict[int, str]
+
+    @property
+    def trained(self) -> dict[int, str]:
+        """SHA-256 of its weights, by its fold."""
+        return {self.sidecar.fold: self.sidecar.sha256[self.sidecar.member.recipe.weights]}
 
     @property
     def clip_frames(self) -> int:
@@ -89,7 +93,7 @@ def load_ensemble(
     changed = cutting_keys(ensemble.window_s if window_s is None else window_s, ensemble.hop_s, overlap_s)
     ensemble = ensemble.model_copy(update=changed)
     folds = {name: [found[name][fold] for fold in ensemble.folds if fold in found[name]] for name in ensemble.members}
-    members = {name: load_models(folders, ensemble.fold_soup, device) for name, folders in folds.items()}
+    members = {name: load_models(folders, device) for name, folders in folds.items()}
     form_and_names = read_form_and_names(path.resolve().parent.parent, labels)
     return LoadedEnsemble(ensemble, members, [origin], device, *form_and_names)
 
@@ -145,18 +149,11 @@ def read_restricted(path: Path, found: ModelFolders) -> Ensemble:
     return ensemble.model_copy(update={"members": weights})
 
 
-def load_models(folders: list[Path], fold_soup: bool, device: torch.device) -> list[Model]:
-    """Load the models of a member's folds, or one model with their mean weights; errors as of `with_network`."""
+def load_models(folders: list[Path], device: torch.device) -> list[Model]:
+    """Load the models of a member's folds; errors as of `with_network`."""
     sidecars = [with_network(read_sidecar(each), each) for each in folders]
-    trained = {sidecar.fold: sidecar.sha256[sidecar.member.recipe.weights] for sidecar in sidecars}
-    if fold_soup:
-        return [Model(sidecars[-1], read_fold_soup(folders, device)[1], trained)]
     return [
-        Model(
-            sidecar,
-            read_model(folder, sidecar, sidecar.member.recipe.weights, device),
-            {sidecar.fold: trained[sidecar.fold]},
-        )
+        Model(sidecar, read_model(folder, sidecar, sidecar.member.recipe.weights, device))
         for folder, sidecar in zip(folders, sidecars, strict=True)
     ]
 

@@ -133,7 +133,6 @@ def plain_ensemble(**changes: object) -> Ensemble:
         labels=LABELS,
         members={"one": 0.5, "two": 0.5},
         folds=[0],
-        fold_soup=False,
         kind="mean",
         best=1,
         window_s=5.0,

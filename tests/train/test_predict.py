@@ -88,7 +88,7 @@ def test_clips_stand_every_hop_and_are_scored_again_where_they_are_moved(
     assert fine.scores[:, 0, 1::2] == pytest.approx(coarse.scores[:, 2, 1:], abs=1e-5), "earlier by half a window"
 
 
-def test_folds_are_averaged_as_scores_or_as_weights(
+def test_scores_of_folds_are_averaged(
     tiny_project: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_a_copy(tiny_project, tmp_path, monkeypatch)
@@ -102,17 +102,6 @@ def test_folds_are_averaged_as_scores_or_as_weights(
     predict.main()
     both = read_clip_scores(SCORES)
     assert both.scores == pytest.approx((first.scores + second.scores) / 2, abs=1e-6)
-    assert not both.fold_soup
-    change_params(ensemble={"fold_soup": True})
-    predict.main()
-    soup = read_clip_scores(SCORES)
-    assert soup.fold_soup
-    assert np.abs(soup.scores - both.scores).max() > 1e-3
-    for name in ("base", "pcen"):
-        shutil.copy(f"models/{name}/0/last.safetensors", f"models/{name}/1/last.safetensors")
-        shutil.copy(f"models/{name}/0/model.json", f"models/{name}/1/model.json")
-    predict.main()
-    assert read_clip_scores(SCORES).scores == pytest.approx(first.scores, abs=1e-6), "the mean of a model and itself"
 
 
 def test_a_soundscape_that_a_fold_holds_out_is_scored_by_its_models_alone(
@@ -126,11 +115,8 @@ def test_a_soundscape_that_a_fold_holds_out_is_scored_by_its_models_alone(
     change_params(folds={"train": [0, 1]})
     both = read_clip_scores(tiny_project.root / "data/soundscape_scores.npz")
     write_windows([("dawn", 0.0, 5.0, "lowton")], {"dawn": 1}, sha256)
-    for fold_soup in (False, True):
-        change_params(ensemble={"fold_soup": fold_soup})
-        predict.main()
-        assert read_clip_scores(SCORES).scores == pytest.approx(second.scores, abs=1e-6)
-    change_params(ensemble={"fold_soup": False})
+    predict.main()
+    assert read_clip_scores(SCORES).scores == pytest.approx(second.scores, abs=1e-6)
     assert "labelled windows" not in capsys.readouterr().out
     for fold in (-1, 7):
         write_windows([("dawn", 0.0, 5.0, "lowton")], {"dawn": fold}, sha256)
@@ -147,13 +133,13 @@ def test_each_soundscape_keeps_its_place_whoever_scores_it(monkeypatch: pytest.M
     shares = predict.shares_of(soundscapes, (0, 1))
     assert shares == [((0, 1), [0, 3]), ((1,), [1, 4]), ((0,), [2])]
 
-    def scored(name: str, folds: tuple[int, ...], soup: bool, task: ScoringTask, *_: object) -> Floats32:
+    def scored(name: str, folds: tuple[int, ...], task: ScoringTask, *_: object) -> Floats32:
         clips = [ord(each.name) for each in task.soundscapes for _ in task.cutting.middles_s(each.duration_s)]
         return np.array(clips, np.float32).reshape(1, -1, 1)
 
     monkeypatch.setattr(predict, "score_folds", scored)
     task = ScoringTask(soundscapes, ["wren"], Cutting(5.0, 5.0), 4)
-    found = predict.score_member("base", shares, False, task, None, None)  # type: ignore[arg-type]
+    found = predict.score_member("base", shares, task, None, None)  # type: ignore[arg-type]
     assert "".join(map(chr, found[0, :, 0].astype(int))) == "abbcddeee"
 
 

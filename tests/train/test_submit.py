@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,6 @@ def ensemble(**changes: object) -> Ensemble:
         labels=["jay", "owl"],
         members={"one": 0.25, "two": 0.75},
         folds=[0, 1],
-        fold_soup=False,
         kind="fitted",
         best=2,
         window_s=5.0,
@@ -68,6 +68,15 @@ def test_detections_are_called_above_thresholds_on_the_scale_of_final_scores() -
 def test_what_is_written_is_read() -> None:
     write_ensemble(Path("data/ensemble.json"), ensemble())
     assert read_ensemble(Path("data/ensemble.json")) == ensemble()
+
+
+def test_a_record_of_before_is_read_unless_it_averages_the_weights_of_folds() -> None:
+    path, record = Path("data/ensemble.json"), ensemble().model_dump()
+    path.write_text(json.dumps({**record, "fold_soup": False}))
+    assert read_ensemble(path) == ensemble()
+    path.write_text(json.dumps({**record, "fold_soup": True}))
+    with pytest.raises(TrainError, match=r"should be False; write it again with `dvc repro -f submit`"):
+        read_ensemble(path)
 
 
 def test_a_missing_or_damaged_record_is_refused() -> None:

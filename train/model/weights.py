@@ -1,6 +1,6 @@
 """Trained weights as safetensors, their sidecar `model.json` (labels, member, recipe, view, digests), and soups.
 
-A soup is one model whose weights are the mean of several models' weights; docs/inference.md says when it is any good.
+A soup is one model whose weights are the mean of those of several epochs; docs/inference.md says when it is any good.
 The running mean and variance of batch norm are averaged like weights; integers (counts of batches) are those of the
 last model.
 """
@@ -90,14 +90,8 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
 
 
 def mean_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Mean of state dicts of one architecture, in the type of the last; integers as in the last.
-
-    A TrainError if they hold other tensors than each other.
-    """
+    """Mean of state dicts of one architecture, in the type of the last; integers as in the last."""
     last = states[-1]
-    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
-    if any(other != shapes[-1] for other in shapes):
-        raise TrainError("weights of different architectures have no mean; set ensemble.fold_soup: false")
     weights = [name for name, tensor in last.items() if tensor.is_floating_point()]
     sums = {name: torch.stack([state[name].double() for state in states]) for name in weights}
     return {**last, **{name: each.mean(dim=0).to(last[name].dtype) for name, each in sums.items()}}
@@ -106,15 +100,3 @@ def mean_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 def mean_bytes(contents: Collection[bytes]) -> bytes:
     """Mean of weights, as .safetensors contents in and out."""
     return save(mean_state([load(content) for content in contents]))
-
-
-def read_fold_soup(folders: Sequence[Path], device: torch.device) -> tuple[Sidecar, Classifier]:
-    """One model of a member's folds, and the last one's sidecar; a TrainError if weights are missing or differ."""
-    sidecars = [read_sidecar(folder) for folder in folders]
-    cpu = torch.device("cpu")
-    models = [
-        read_model(folder, sidecar, sidecar.member.recipe.weights, cpu)
-        for folder, sidecar in zip(folders, sidecars, strict=True)
-    ]
-    models[-1].load_state_dict(mean_state([model.state_dict() for model in models]))
-    return sidecars[-1], models[-1].to(device)

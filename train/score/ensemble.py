@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from birdcache.arrays import Floats32
 from birdcache.files import write_text
@@ -33,7 +33,6 @@ class Ensemble(BaseModel):
     labels: list[str]
     members: dict[str, float]
     folds: list[int]
-    fold_soup: bool
     kind: Kind
     best: int
     window_s: float
@@ -47,6 +46,7 @@ class Ensemble(BaseModel):
     file_max: float
     top_k: int = 1
     thresholds: list[float]
+    fold_soup: Literal[False] = Field(default=False, exclude=True)  # older files have this key
 
     @property
     def blend(self) -> Blend:

@@ -51,6 +51,13 @@ def test_a_good_bundle_is_scored(good: Bundle, tmp_path: Path) -> None:
     assert 0 <= scores.min() < scores.max() <= 1
 
 
+@pytest.mark.parametrize("fold_soup", [False, True])
+def test_a_member_with_a_key_of_before_is_read(tmp_path: Path, fold_soup: bool) -> None:
+    folder = write_bundle(tmp_path / "x.bundle", members={"base": MEMBER | {"fold_soup": fold_soup}})
+    (member,) = open_bundle(folder).description.members.values()
+    assert member.model_dump() == MEMBER
+
+
 HOSTILE_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"window_s": -5}, "window_s: Input should be greater than or equal to 0.1"),
     ({"window_s": 0}, "window_s: "),

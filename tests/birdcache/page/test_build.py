@@ -34,7 +34,7 @@ def test_a_page_is_one_flat_folder(bundle: Path, capsys: pytest.CaptureFixture[s
     assert Path("site", MODEL).read_bytes() == (bundle / MODEL).read_bytes()
     told = json.loads(Path("site", DESCRIPTION).read_text())
     given = json.loads((bundle / DESCRIPTION).read_text())
-    assert told["members"] == {"base": {"weight": 1.0, "fold_soup": False}}
+    assert told["members"] == {"base": {"weight": 1.0}}
     assert (told["slopes"], told["offsets"]) == ([], [])
     members = given.pop("members")
     assert told["members"].keys() == members.keys()

@@ -39,7 +39,7 @@ def drop(key: str) -> Change:
     return change
 
 
-BEST: dict[str, Any] = {"blend": "best", "best": 2, "fold_soup": False, "threshold_prior": 10.0}
+BEST: dict[str, Any] = {"blend": "best", "best": 2, "threshold_prior": 10.0}
 
 
 def problems(tmp_path: Path, *changes: Change) -> list[str]:
@@ -57,6 +57,13 @@ def problems(tmp_path: Path, *changes: Change) -> list[str]:
 
 def test_the_shipped_file_is_valid() -> None:
     assert set(params.load(tiny.ROOT / "params.yaml").members) == {"base", "pcen"}
+
+
+def test_a_key_of_before_that_changes_nothing_is_taken(tmp_path: Path) -> None:
+    raw = tiny.shipped_params()
+    put("ensemble.fold_soup", False)(raw)
+    tiny.write_params(tmp_path / "params.yaml", raw)
+    assert params.load(tmp_path / "params.yaml").ensemble == params.load(tiny.ROOT / "params.yaml").ensemble
 
 
 def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: Path) -> None:
@@ -127,6 +134,7 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
         (put("ensemble.blend", "median"), "ensemble.blend = 'median'", "'mean', 'rank', 'fitted' or 'best'"),
         (put("ensemble.blend", {"base": 1.0, "bass": 1.0}), "ensemble.blend.bass", "names no member"),
         (put("ensemble.blend", {"base": 0.0}), "ensemble.blend", "no weight above 0"),
+        (put("ensemble.fold_soup", True), "ensemble.fold_soup = True", "remove the key, and their scores are"),
         (put("ensemble", {**BEST, "best": 3}), "ensemble.best = 3", "there are only 2 members"),
         (put("ensemble.threshold_prior", -1.0), "ensemble.threshold_prior = -1.0", "greater than or equal to 0"),
         (put("ensemble.threshold_for", "f2"), "ensemble.threshold_for", "'f1'"),

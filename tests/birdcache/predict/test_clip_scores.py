@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from birdcache.npz import write_npz
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
 from birdcache.predict.postprocess import Cutting, window_scores
 
@@ -18,7 +19,7 @@ SOUNDSCAPES = [("dawn", 15.0), ("dusk", 5.0), ("night", 11.0)]
 def clips() -> ClipScores:
     """Two members, two moves, nine clips of three soundscapes every 2.5 s, four classes."""
     scores = np.random.default_rng(1).random((2, 2, 11, 4)).astype(np.float32)
-    return ClipScores.of(["one", "two"], SOUNDSCAPES, scores, Cutting(5.0, 2.5, (1.0,)), fold_soup=True)
+    return ClipScores.of(["one", "two"], SOUNDSCAPES, scores, Cutting(5.0, 2.5, (1.0,)))
 
 
 def test_clips_and_windows_are_counted_by_soundscape(clips: ClipScores) -> None:
@@ -57,7 +58,12 @@ def test_what_is_written_is_read(clips: ClipScores, tmp_path: Path) -> None:
     found = read_clip_scores(tmp_path / "new/scores.npz")
     for field in fields(ClipScores):
         assert np.array_equal(getattr(found, field.name), getattr(clips, field.name)), field.name
-    assert found.fold_soup
+
+
+def test_a_file_with_an_array_of_before_is_read(clips: ClipScores, tmp_path: Path) -> None:
+    arrays = {field.name: getattr(clips, field.name) for field in fields(ClipScores)}
+    write_npz(tmp_path / "old.npz", {**arrays, "fold_soup": np.array(False)})
+    assert read_clip_scores(tmp_path / "old.npz").row_ids == clips.row_ids
 
 
 def test_without_soundscapes_there_is_no_window(tmp_path: Path) -> None:

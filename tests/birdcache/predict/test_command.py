@@ -65,7 +65,7 @@ def test_every_step_is_the_same_as_in_the_stages(project: Path) -> None:
     change(
         predict={"window_s": 4.0, "hop_s": 1.5, "shifts_s": [0.5, -1.0], "smoothing": 0.2, "file_max": 0.5}
         | {"species": "marsh.csv", "species_weight": 0.5},
-        ensemble={"blend": "fitted", "fold_soup": True, "calibration": "class"},
+        ensemble={"blend": "fitted", "calibration": "class"},
     )
     found = table_of(detected("--threshold", "0", "--species", "species/marsh.csv", "--species-weight", "0.5"))
     wanted = pd.read_csv("reports/submission.csv").drop(columns="row_id")

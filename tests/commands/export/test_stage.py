@@ -22,7 +22,6 @@ from birdcache.bundle.scores import BundlePredictor
 from birdcache.errors import CommandError
 from birdcache.params.sections import ExportParams
 from commands.export.__main__ import check_parity, measure_both
-from commands.export.bundle_files import folds_text, member_facts
 from commands.export.choose import ensemble_for_export, narrowed
 from commands.export.compare import ComparedFiles, Measurement, changed_detections
 from commands.export.onnx_file import UNWANTED, check_operators
@@ -31,7 +30,7 @@ from commands.predict.predictor import score_file
 from tests.fixtures.bundle import Exported
 from tests.fixtures.tiny import RATE_HZ
 from tests.test_house import DVC
-from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
+from train.score.ensemble import Ensemble, read_ensemble
 
 SETTINGS = ExportParams(name="x", members=[], folds=[], compare=1, tolerance=1e-3, licence="", data_licence="")
 
@@ -175,7 +174,7 @@ def test_operators_that_not_every_runtime_has_are_refused(kind: str, domain: str
 
 def an_ensemble(**changes: Any) -> Ensemble:
     values: dict[str, Any] = {"labels": ["a"], "members": {"x": 0.6, "y": 0.2, "z": 0.0}, "folds": [0, 1]}
-    values |= {"fold_soup": False, "kind": "fitted", "best": 1, "window_s": 5.0, "hop_s": 5.0, "shifts_s": []}
+    values |= {"kind": "fitted", "best": 1, "window_s": 5.0, "hop_s": 5.0, "shifts_s": []}
     values |= {"smoothing": 0.0, "file_max": 0.0, "thresholds": [0.5]}
     return Ensemble(**(values | changes))
 
@@ -200,21 +199,6 @@ def test_a_bundle_of_nothing_is_refused(changes: dict[str, Any]) -> None:
 def test_a_blend_of_ranks_is_refused() -> None:
     with pytest.raises(CommandError, match=r"ensemble.blend = 'rank' ranks the windows of all files together"):
         narrowed(an_ensemble(kind="rank"), SETTINGS)
-
-
-def test_a_soup_of_folds_is_one_model(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(exported.root / "models", tmp_path / "models")
-    (tmp_path / "data").mkdir()
-    ensemble = read_ensemble(exported.root / "data/ensemble.json")
-    write_ensemble(tmp_path / "data/ensemble.json", ensemble.model_copy(update={"fold_soup": True}))
-    monkeypatch.chdir(tmp_path)
-    loaded = ensemble_for_export(SETTINGS)
-    assert {name: len(models) for name, models in loaded.members.items()} == {"base": 1, "pcen": 1}
-    facts = member_facts("base", loaded)
-    assert set(facts.weights_sha256) == {str(fold) for fold in ensemble.folds}
-    assert folds_text(facts.weights_sha256, facts.fold_soup) == (
-        f"the mean of the weights of {len(ensemble.folds)} trainings" if len(ensemble.folds) > 1 else "one training"
-    )
 
 
 def test_a_plain_waveform_can_be_scored_by_hand(exported: Exported) -> None:

@@ -280,6 +280,6 @@ def test_members_carry_the_origin_and_others_are_written_as_before() -> None:
     own = resolved.model_copy(update={"weights_origin": origin})
     assert ResolvedMember.model_validate_json(own.model_dump_json()) == own
     assert ResolvedMember.model_validate_json(resolved.model_dump_json()) == resolved
-    facts: dict[str, Any] = {"weight": 1.0, "fold_soup": False, "weights_sha256": {"0": "1" * 64}}
+    facts: dict[str, Any] = {"weight": 1.0, "weights_sha256": {"0": "1" * 64}}
     texts = [member_text("a", MemberFacts(**facts, resolved=each.model_dump(mode="json"))) for each in (resolved, own)]
     assert texts[1] == f"{texts[0]}; first weights: hub, licence: CC0"

@@ -1,4 +1,4 @@
-"""Soups are means of state dicts; of epochs, of folds."""
+"""Soups are means of state dicts, of the last epochs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from birdcache.errors import TrainError
-from birdcache.files import sha256_hex
 from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
@@ -25,14 +23,10 @@ from train.loop.run import Run, RunFolders
 from train.loop.trainer import Trainer
 from train.model.classifier import Classifier, build_model
 from train.model.weights import (
-    Sidecar,
     mean_bytes,
     mean_state,
-    read_fold_soup,
     read_model,
     read_sidecar,
-    weights_bytes,
-    write_model,
 )
 
 
@@ -77,13 +71,6 @@ def test_halves_are_averaged_in_double_precision() -> None:
     assert soup["weight"].tolist() == [60000, 1]
 
 
-def test_other_architectures_have_no_mean(member: Member) -> None:
-    one = trained(member, 1).state_dict()
-    for other in ({**one, "more": torch.zeros(1)}, {**one, "bin_mean": torch.zeros(2, 32)}):
-        with pytest.raises(TrainError, match=r"different architectures .* ensemble\.fold_soup: false"):
-            mean_state([one, other])
-
-
 @pytest.fixture(scope="module")
 def training(
     make_store: Callable[..., Store], view: MelView, examples_of: Callable[..., Examples], member: Member
@@ -111,30 +98,6 @@ def test_a_soup_of_epochs_is_the_mean_of_the_last_ones(training: Training, recip
 def test_without_soup_none_is_made(training: Training, recipe: Recipe) -> None:
     _, weights = training.run(resolve_recipe(recipe, {"epochs": 1, "soup_epochs": 1}))
     assert set(weights[0]) == {"last", "best"}
-
-
-def write_folds(folder: Path, models: list[Classifier], resolved: ResolvedMember) -> list[Path]:
-    """Folders of trained models, as a training leaves them."""
-    folders = []
-    for fold, model in enumerate(models):
-        weights = {"last": weights_bytes(model)}
-        digests = {kind: sha256_hex(content) for kind, content in weights.items()}
-        labels = ["jay", "owl", "wren"]
-        sidecar = Sidecar(labels=labels, fold=fold, member=resolved, folds_sha256="", sha256=digests, metrics={})
-        write_model(folder / str(fold), weights, sidecar)
-        folders.append(folder / str(fold))
-    return folders
-
-
-def test_a_soup_of_folds_is_the_mean_of_their_models(
-    member: Member, resolved: ResolvedMember, tmp_path: Path, cpu: torch.device
-) -> None:
-    models = [trained(member, seed) for seed in (1, 2)]
-    sidecar, soup = read_fold_soup(write_folds(tmp_path, models, resolved), cpu)
-    expected = mean_state([model.state_dict() for model in models])
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in soup.state_dict().items())
-    assert not soup.training
-    assert sidecar.labels == ["jay", "owl", "wren"]
 
 
 def test_a_training_by_soup_keeps_predicts_and_measures_its_soup(
