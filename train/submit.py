@@ -52,7 +52,7 @@ def fitted(
     params: Params, labels: list[str], weights_P: Floats64, fitted_on: FittedOn, judged: Judged, clips: ClipScores
 ) -> tuple[Ensemble, pd.DataFrame]:
     """The record of all that turns scores of members into final scores, and reports/thresholds.csv."""
-    wanted, (scores_NK, held), loudest = params.ensemble, judged, FileMaxParams.of(params.predict.file_max)
+    wanted, (scores_NK, held), loudest = params.ensemble, judged, params.predict.file_max
     calibrator = fit_calibrator(scores_NK, held.truth, held.known, wanted.calibration)
     calibrated_NK = cross_calibrated(scores_NK, held, wanted.calibration)
     thresholds = fit_thresholds(held.truth, calibrated_NK, held.known, wanted.threshold_prior, wanted.threshold_for)
@@ -70,8 +70,8 @@ def fitted(
         slopes=list(calibrator.slopes),
         offsets=list(calibrator.offsets),
         smoothing=params.predict.smoothing,
-        file_max=loudest.power,
-        top_k=loudest.top_k,
+        file_max=loudest.power if isinstance(loudest, FileMaxParams) else loudest,
+        top_k=loudest.top_k if isinstance(loudest, FileMaxParams) else 1,
         thresholds=thresholds["threshold"].tolist(),
     )
     thresholds.insert(0, Col.LABEL, labels)

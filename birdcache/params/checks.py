@@ -40,6 +40,13 @@ def beside(key: str, is_kept: Callable[[Any, Any], bool], rule: str) -> AfterVal
     return AfterValidator(check)
 
 
+def is_kernel(smoothing: float | list[float]) -> bool:
+    """True for the share of each neighbour, or for taps: an odd number of shares with the sum one."""
+    if not isinstance(smoothing, list):
+        return 0 <= smoothing <= 0.5
+    return len(smoothing) in range(1, 100, 2) and min(smoothing) >= 0 and abs(sum(smoothing) - 1) < 1e-6
+
+
 def tells_place(pattern: str) -> bool:
     """True for a regular expression with a group `site`, `date` or both, and no other named one but `time`."""
     try:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from birdcache.audio.formats.header import LONGEST_S
 from birdcache.files import is_inner_path
 from birdcache.labels import LABEL_RULE, is_label
-from birdcache.params.checks import beside, each_once, kept, tells_place
+from birdcache.params.checks import beside, each_once, is_kernel, kept, tells_place
 
 LARGEST = 10**9  # no number is of use beyond; arithmetic that follows stays within what floats and arrays hold
 
@@ -134,13 +134,6 @@ class FoldsParams(Section):
     soundscapes: Literal["site", "site_and_day", "each"] = "site"
 
 
-def is_kernel(smoothing: float | list[float]) -> bool:
-    """True for the share of each neighbour, or for taps: an odd number of shares with the sum one."""
-    if not isinstance(smoothing, list):
-        return 0 <= smoothing <= 0.5
-    return len(smoothing) in range(1, 100, 2) and min(smoothing) >= 0 and abs(sum(smoothing) - 1) < 1e-6
-
-
 KERNEL_RULE = "must be from 0 to 0.5, or an odd number of taps (99 at most), none below 0, that add up to 1"
 Smoothing = Annotated[float | list[float], kept(is_kernel, KERNEL_RULE)]
 
@@ -150,11 +143,6 @@ class FileMaxParams(Section):
 
     power: Annotated[NonNegative, Field(le=100)]
     top_k: Count
-
-    @staticmethod
-    def of(given: "float | FileMaxParams") -> "FileMaxParams":
-        """All of what `predict.file_max` says; a number is the power of the one loudest window."""
-        return given if isinstance(given, FileMaxParams) else FileMaxParams(power=given, top_k=1)
 
 
 class PredictParams(Section):

@@ -40,7 +40,7 @@ def test_a_label_that_nothing_taught_scores_zero_and_is_named() -> None:
 
 def test_many_such_labels_are_named_in_short() -> None:
     told = SubmissionForm([f"bird{number}" for number in range(9)]).missing(LABELS)
-    assert told.startswith("9 labels")
+    assert told.startswith("9 label(s)")
     assert told.endswith("'bird4' and 4 more")
 
 

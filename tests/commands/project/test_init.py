@@ -177,7 +177,7 @@ def test_a_table_of_windows_whose_soundscapes_are_not_there_is_left_out(
     (tmp_path / "chorus/test_soundscapes/dawn.ogg").rename(tmp_path / "chorus/test_soundscapes/dusk.ogg")
     cli.main(["init", "--birdclef", "chorus"])
     assert params.load().data.soundscape_truth is None
-    told = "test_soundscapes_labels.csv: 4 windows of 1 soundscapes; is left out, since none is there"
+    told = "test_soundscapes_labels.csv: 4 windows of 1 soundscape; is left out, since none is there"
     assert told in capsys.readouterr().out
 
 
