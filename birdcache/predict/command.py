@@ -23,7 +23,6 @@ from birdcache.checkout import project_module
 from birdcache.errors import CommandError, TrainError, os_trouble
 from birdcache.files import sha256_hex, write_rows
 from birdcache.npz import read_npz, write_npz
-from birdcache.predict.checked import check_scores
 from birdcache.predict.files import Found, check_name, list_files, named_paths, result_names
 from birdcache.predict.outputs import WRITERS, Scored, Wanted, forget_tables
 from birdcache.predict.predictor import Facts, FileScores, Predictor, score_all_the_same
@@ -159,13 +158,9 @@ class Results:
         write_npz(self.path(sha256), {"duration_s": np.array(scores.duration_s), "members": scores.members})
 
     def read(self, sha256: str) -> FileScores | None:
-        """Scores that were kept; None if there are none, or they are damaged.
-
-        Those that are no numbers, which older versions kept, are made again, and then refused.
-        """
+        """Scores that were kept; None if there are none, or they are damaged."""
         try:
             content = read_npz(self.path(sha256), KINDS, "")
-            check_scores(content["members"], self.folder, str, axis=1)
         except TrainError:
             return None
         return FileScores(float(content["duration_s"]), content["members"])

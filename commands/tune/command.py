@@ -69,7 +69,7 @@ def value_problems(search: Search) -> Iterator[str]:
 
 
 def overview(search: Search, outcomes: list[Outcome]) -> str:
-    """Lines on what is searched, how much of it is done, and which other searches exist."""
+    """Lines on what is searched, and how much of it is done."""
     member, fold, tune = search.split.member.name, search.split.fold, search.tune
     path = journal_path(JOURNALS, search)
     lines = [f"{member}, fold {fold}: {tune.trials} trial(s) over {', '.join(tune.keys)} for {tune.metric} ({path})"]
@@ -77,8 +77,6 @@ def overview(search: Search, outcomes: list[Outcome]) -> str:
         lines.append(f"{len(outcomes)} trial(s) are already done and will not run again")
     elif search.begins_with_standing:
         lines.append("trial 1 tries the member's current values")
-    if others := len(list(path.parent.glob("*.journal"))) - 1:
-        lines.append(f"{others} searches with other parameters are kept; restore those parameters to continue one")
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ last model.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
 from birdcache.errors import TrainError
 from birdcache.files import checksummed_json, sha256_hex, verified_json, write_durably
@@ -89,14 +89,10 @@ def read_model(folder: Path, sidecar: Sidecar, kind: str, device: torch.device) 
     return model.to(device).eval()
 
 
-def mean_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Mean of state dicts of one architecture, in the type of the last; integers as in the last."""
+def mean_bytes(contents: Collection[bytes]) -> bytes:
+    """Mean of weights of one architecture, as .safetensors contents in and out; integers are those of the last."""
+    states = [load(content) for content in contents]
     last = states[-1]
     weights = [name for name, tensor in last.items() if tensor.is_floating_point()]
     sums = {name: torch.stack([state[name].double() for state in states]) for name in weights}
-    return {**last, **{name: each.mean(dim=0).to(last[name].dtype) for name, each in sums.items()}}
-
-
-def mean_bytes(contents: Collection[bytes]) -> bytes:
-    """Mean of weights, as .safetensors contents in and out."""
-    return save(mean_state([load(content) for content in contents]))
+    return save({**last, **{name: each.mean(dim=0).to(last[name].dtype) for name, each in sums.items()}})
