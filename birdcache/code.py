@@ -62,7 +62,7 @@ STAGES = {
     "folds": Stage("pipeline.folds", "folds"),
     "member": Stage("train.members", "members train views"),
     "train": Stage("train.fit"),
-    "predict": Stage("train.predict", "members folds ensemble predict"),
+    "predict": Stage("train.predict", "members folds predict"),
     "submit": Stage("train.submit", "members folds ensemble predict"),
     "evaluate": Stage("train.evaluate", "members folds evaluate predict"),
     "report": Stage("commands.report.build", "evaluate predict report"),

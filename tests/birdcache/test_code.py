@@ -289,6 +289,7 @@ def test_plain_sections_have_no_default_and_their_validators_change_no_value() -
     assert defaults.pop("threshold_for") == "'f1'"  # what thresholds were always for
     assert defaults.pop("species_weight") == "1.0"  # without a list nothing is weighed
     assert defaults.pop("precision") == "'float32'"  # of exports, which have no other
+    assert defaults.pop("fold_soup") == "False"  # which alone is taken
     assert defaults.pop("soundscapes") == "'site'"  # of folds, which knew no soundscapes before there was the key
     nothing = {"None", "{}", "0", "0.0", "1.0", "True"}
     assert set(defaults.values()) <= nothing, "without a key, all is as before there was one"
