@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from birdcache.errors import CommandError, check_open_files
 from birdcache.params import load as parameters
-from commands.plan.reasons import counted, few, lines, size_text
+from birdcache.text import counted
+from commands.plan.reasons import few, lines, size_text
 from commands.plan.stages import StagePlan, State, plan_stages
 from commands.project.hashable import check_data
 from commands.project.repository import git_trouble

@@ -14,13 +14,14 @@ from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.model import Params
 from birdcache.params.views import MelView, PcenView
 from birdcache.storage import AnyPath, place
+from birdcache.text import counted
 from cache import tables
 from cache.mel import packed_view
 from cache.remote_pool import open_pool
 from cache.report_tables import REFUSED
 from cache.shard import Layout
 from commands.plan.audio import StoreAudio, expected_audio, listed_audio
-from commands.plan.reasons import counted, few
+from commands.plan.reasons import few
 from commands.plan.stages import StagePlan
 from pipeline.builder.build import SPARE_BYTES, Builder, free_bytes
 from pipeline.builder.encode import quantized_blocks

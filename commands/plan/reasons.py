@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from birdcache.text import counted as counted
+from birdcache.text import counted
 
 NAMES_AT_MOST = 3
 TEXT_AT_MOST = 60  # characters of a value
