@@ -10,6 +10,7 @@ import numpy as np
 
 from birdcache.arrays import Floats32, Ints, spread
 from birdcache.params.views import MelView, PcenView
+from birdcache.text import counted
 from cache.store import Store
 from cache.tables import Col
 from commands.report.media import Picture, Piece, picture, sound
@@ -29,7 +30,7 @@ def gallery(results: PipelineResults, count: int, clip_s: float) -> Iterator[Pie
         code = str(results.labels[Col.LABEL][label])
         rows = results.recordings[results.recordings[Col.LABEL] == code]
         rows = rows[results.store(views[0]).rows_of(list(rows[Col.SHA256])) >= 0]
-        facts = (f"{counts_K[label]} recording(s) of this class",)
+        facts = (f"{counted(int(counts_K[label]), 'recordings')} of this class",)
         for name in rows.sort_index().sort_values("rating", ascending=False, kind="stable").index[:1]:
             yield _clip(results, f"gallery-{label}", results.names[code], str(name), views, clip_s, facts=facts)
 
