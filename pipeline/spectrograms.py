@@ -16,6 +16,7 @@ from birdcache.params.embedding import EmbeddingView
 from birdcache.params.model import Params
 from birdcache.stage import stage_key
 from birdcache.storage import AnyPath, place
+from birdcache.text import counted
 from cache import report_tables, tables
 from cache.csv_files import CsvTable
 from cache.gc import write_plan_root, write_store_root
@@ -113,7 +114,7 @@ def build_store(
         write_text(digest_file(target), f"{store.digest}\n")
     report = _summary(store, sources, bad) | {"silent": silent}
     print(
-        f"{target}: {report['recordings']} recording(s), {report['hours']} h, {report['megabytes']} MB; "
+        f"{target}: {counted(len(store), 'recordings')}, {report['hours']} h, {report['megabytes']} MB; "
         f"refused: {counts_text(entry.code for entry in bad)}"
     )
     if silent:

@@ -182,7 +182,7 @@ def test_a_probe_predicts_where_its_network_is(
     root = tmp_path / "copy"
     shutil.copytree(project, root, symlinks=True)
     monkeypatch.chdir(root)
-    asked = ["predict", "chorus/test_soundscapes", "--model", "models/probe", "--format", "table", "--out"]
+    asked = ["predict", "chorus/test_soundscapes", "--model", "models/probe", "--format", "csv", "--out"]
     cli.main([*asked, "found"])
     assert len(pd.read_csv(next(Path("found").rglob("*.csv")))) > 0
     write_teacher(Path(VIEW["file"]), loud=1.0)

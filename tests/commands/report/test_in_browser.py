@@ -132,7 +132,8 @@ def test_a_click_on_a_spectrogram_plays_from_there(page: Browser) -> None:
     page.until(lambda: sound(page, clip, "currentTime") > 0.5 * seconds + 0.2)
     assert sound(page, clip, "dataset.began") == pytest.approx(0.5 * seconds, abs=0.2)
     assert sound(page, clip, "paused") == 0
-    assert sound(page, clip, "duration") == pytest.approx(seconds, abs=0.1)
+    # while it plays, Chromium counts what the encoder has padded behind the last sample
+    assert seconds - 0.01 < sound(page, clip, "duration") < seconds + 0.5
     now, left = page.run(
         f"""const sound = document.querySelector('#{clip} audio');
         const left = parseFloat(document.querySelector('#{clip} .cursor').style.left);
