@@ -58,15 +58,17 @@ def params() -> dict[str, Any]:
     return raw
 
 
-@pytest.mark.parametrize("name", [SHELL, OUTSIDE, "../..", "../tables", "$(touch ../hacked)", "a/../../../../outside"])
-def test_a_name_of_the_demo(clone: Path, name: str) -> None:
+def test_names_of_the_demo(clone: Path) -> None:
     raw = params()
-    raw["demo"][name] = raw["demo"].pop("dawn")
-    raw["data"]["root"] = f"data/demo/{name}"
+    dawn = raw["demo"].pop("dawn")
+    names = [SHELL, OUTSIDE, "../..", "../tables", "$(touch ../hacked)", "a/../../../../outside"]
+    raw["demo"] = {name: copy.deepcopy(dawn) for name in names}
+    raw["data"]["root"] = f"data/demo/{OUTSIDE}"
     repro(clone, raw)
     everything_is_there(clone)
-    repro(clone, raw, "-s", f"demo@{name}")
-    everything_is_there(clone)
+    for name in names:
+        repro(clone, raw, "-s", f"demo@{name}")
+        everything_is_there(clone)
 
 
 @pytest.mark.parametrize("root", ["../outside", "/", "../..", "."])

@@ -12,7 +12,7 @@ from birdcache.params.views import multi_view, unlike
 from birdcache.stage import stage_key
 from cache.store import Store, open_named
 from train.data.member import ResolvedMember, joint_digest, labelled_digest
-from train.model.weight_file import find_source
+from train.model.weight_source import find_source
 from train.paths import MEMBERS, store_path
 
 

@@ -27,7 +27,8 @@ def main() -> None:
     """Open the graph that the first request names, then run it on the rows of each further one."""
     output, session = begun(), None
     while (request := next_request()) is not None:
-        rows = [_read_rows(shape) for shape in request.get("rows", [])]
+        shapes = request.get("rows", [])
+        rows = [np.frombuffer(sys.stdin.buffer.read(4 * math.prod(each)), np.float32).reshape(each) for each in shapes]
         arrays: Sequence[Floats32] = []
         try:
             if session is None:
@@ -43,10 +44,6 @@ def main() -> None:
         for each in arrays if "arrays" in answer else ():
             output.write(np.ascontiguousarray(each).data.cast("B"))
         output.flush()
-
-
-def _read_rows(shape: Sequence[int]) -> Floats32:
-    return np.frombuffer(sys.stdin.buffer.read(4 * math.prod(shape)), np.float32).reshape(shape)
 
 
 def opened(request: Message) -> tuple[Any, Message]:

@@ -109,7 +109,8 @@ def plain(text: object) -> str:
 def member_text(name: str, member: MemberFacts) -> str:
     """A member of the ensemble, as a list's item."""
     resolved: Any = member.resolved
-    of_member, how = resolved["member"], folds_text(len(member.weights_sha256))
+    of_member, trainings = resolved["member"], len(member.weights_sha256)
+    how = f"the mean of the scores of {trainings} trainings" if trainings > 1 else "one training"
     text = f"- `{name}`, weight {member.weight:.3f}: {of_member['backbone']} on view `{of_member['view']}`, {how}"
     if origin := resolved.get("weights_origin"):
         text += f"; first weights: {plain(origin['source'])}, licence: {plain(origin['licence'])}"
@@ -120,11 +121,6 @@ def member_text(name: str, member: MemberFacts) -> str:
         text += f"{told['file']}, SHA-256 {told['sha256']}, "
         text += f"licence: {told['licence']}, source: {told['source']}"
     return text
-
-
-def folds_text(trainings: int) -> str:
-    """Combination of a member's trainings, in words."""
-    return f"the mean of the scores of {trainings} trainings" if trainings > 1 else "one training"
 
 
 def data_facts() -> dict[str, Any]:

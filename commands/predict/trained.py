@@ -17,7 +17,7 @@ from cache.csv_files import CsvTable
 from cache.tables import Col
 from pipeline.builder.teacher import network_file
 from train.model.classifier import Classifier
-from train.model.weight_file import SIDECAR
+from train.model.weight_source import SIDECAR
 from train.model.weights import Sidecar, read_model, read_sidecar
 from train.paths import ENSEMBLE
 from train.score.ensemble import Ensemble, read_ensemble

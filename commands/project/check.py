@@ -18,7 +18,6 @@ from pipeline.builder.encode import quantizer_of
 from pipeline.builder.teacher import FOLDER as TEACHERS
 from pipeline.builder.teacher import network_text, stored_view
 from pipeline.source import FOLDER as SOURCES
-from train.model.check import check_member
 from train.paths import CHECKED
 
 
@@ -71,6 +70,8 @@ def networks(params: Params) -> Iterator[tuple[str, Member]]:
 
 def tried_networks(params: Params, members: Iterable[tuple[str, Member]]) -> tuple[list[str], list[str]]:
     """Remarks on networks, and problems; those that differ only in how they are trained are tried once."""
+    from train.model.check import check_member  # here: timm takes seconds, and params.yaml may be refused before
+
     remarks, problems, seen = [], [], set[str]()
     views = {name: view for name, view in params.views.items() if not isinstance(view, EmbeddingView)}
     for key, member in members:

@@ -10,7 +10,7 @@ from birdcache.files import file_sha256, sha256_hex, write_durably, write_text
 from train.model.classifier import check_backbone
 from train.model.pretrained import conversions, take_weights
 from train.model.sizes import create, opened
-from train.model.weight_file import SIDECAR, Origin, WeightSource
+from train.model.weight_source import SIDECAR, Origin, WeightSource
 
 
 def run(arguments: argparse.Namespace) -> None:

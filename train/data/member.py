@@ -12,7 +12,7 @@ from birdcache.params.views import AnyView
 from cache import tables
 from cache.store import Store, open_named
 from cache.tables import Col
-from train.model.weight_file import Origin
+from train.model.weight_source import Origin
 from train.paths import MEMBERS, read_json, store_path
 
 

@@ -98,7 +98,8 @@ class Sampler:
 
     def epoch(self, epoch: int) -> Drawn:
         """Draw an epoch."""
-        drawn = self._by_weight(epoch) if self._params.weighted else self._each_once(epoch)
+        every = np.arange(self.clips)
+        drawn = self._weighted(epoch, every, Purpose.RECORDING) if self._params.weighted else self._each_once(epoch)
         if self._params.order == "full":
             return Drawn(drawn, np.zeros_like(drawn), np.full_like(drawn, len(drawn)))
         return self._by_part(epoch, drawn)
@@ -123,9 +124,6 @@ class Sampler:
         share = uniform(self._seed, epoch, index_B, Purpose.PARTNER)[:, 0]
         begin, end = drawn.begin[index_B % self.clips], drawn.end[index_B % self.clips]
         return drawn.recordings[begin + np.floor(share * (end - begin)).astype(np.int64)]
-
-    def _by_weight(self, epoch: int) -> Ints:
-        return self._weighted(epoch, np.arange(self.clips), Purpose.RECORDING)
 
     def _weighted(self, epoch: int, index_B: Ints, purpose: Purpose) -> Ints:
         return drawn_by(self._cumulative_N, self._seed, epoch, index_B, purpose)

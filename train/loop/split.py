@@ -22,7 +22,7 @@ from train.loop.distributed import ALONE, Ranks
 from train.loop.validation import Validation, check_split, check_windows
 from train.model.classifier import Classifier, autocast_dtype, build_model
 from train.model.sizes import Clips
-from train.model.weight_file import find_source
+from train.model.weight_source import find_source
 
 VALIDATION_BATCH, LARGEST_VALIDATION_BATCH = 64, 512
 

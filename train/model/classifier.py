@@ -25,7 +25,8 @@ from train.model.heads import (
 )
 from train.model.pretrained import check_source, conversions, take_weights
 from train.model.sizes import NO_PADDING, Clips, Fit, Size, create, fit, opened, refused, said_by
-from train.model.weight_file import check_values, find_source
+from train.model.weight_file import check_values
+from train.model.weight_source import find_source
 
 PROBE_FRAMES = 128  # of the silent spectrogram that shows what features look like, where no clip's length is known
 TENSOR_CORES = (7, 0)  # lowest compute capability of GPUs that have them

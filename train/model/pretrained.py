@@ -23,7 +23,8 @@ from torch.nn import functional
 from birdcache.errors import TrainError
 from train.model.module_order import in_order
 from train.model.sizes import Size
-from train.model.weight_file import Trained, WeightSource, check_values, read_tensors
+from train.model.weight_file import check_values, read_tensors
+from train.model.weight_source import Trained, WeightSource
 
 BACKBONE = "backbone."  # what names of a trained model's tensors begin with, but for those of its head and statistics
 COMMON = 0.2  # of a file's tensors may be the network's, the others an optimiser's

@@ -22,8 +22,8 @@ from train.augment.normalise import channel_count
 from train.data.member import ResolvedMember
 from train.model.classifier import Classifier, build_model
 from train.model.sizes import Clips
-from train.model.weight_file import SIDECAR as SIDECAR
 from train.model.weight_file import check_values
+from train.model.weight_source import SIDECAR as SIDECAR
 
 
 class Sidecar(BaseModel):

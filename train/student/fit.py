@@ -27,7 +27,7 @@ from train.loop.distributed import ALONE, Ranks, run_together
 from train.loop.run import RunFolders, train_split
 from train.loop.split import TrainingSplit, split_dataset
 from train.model.classifier import choose_device
-from train.model.weight_file import SIDECAR
+from train.model.weight_source import SIDECAR
 from train.paths import STUDENT, STUDENT_REPORTS, split_run
 from train.score.inference import clips_at
 from train.student.pseudo_labels import AGAIN, PseudoLabels, read_pseudo_labels, round_of

@@ -23,7 +23,7 @@ from birdcache.progress import Progress
 from cache import tables
 from train.data.examples import read_labels
 from train.model.classifier import choose_device
-from train.model.weight_file import SIDECAR
+from train.model.weight_source import SIDECAR
 from train.model.weights import Sidecar, read_sidecar
 from train.paths import STUDENT
 from train.score.metrics import recording_metrics, window_metrics

@@ -60,7 +60,7 @@ def test_students_and_rungs_are_tried_too_and_networks_that_are_alike_once(
         tried.append(recipe.clip_s)
         raise TrainError(f"params.yaml: {key}: no")
 
-    monkeypatch.setattr(check, "check_member", refuse)
+    monkeypatch.setattr("train.model.check.check_member", refuse)
     raw = tiny.tiny_params("chorus")
     rounds = raw["student"]["rounds"]
     rounds["first"]["override"], rounds["second"]["override"] = {"epochs": 5}, {"clip_s": 2.0}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +13,10 @@ from birdcache import cli
 from birdcache.params import load as params
 from cache import tables
 from pipeline import recordings
+from tests.conftest import STAGES
 from tests.fixtures import birdclef_years, tiny
-from tests.test_dvc import copy_of_the_code, dvc
+from tests.fixtures.stages import run_stage
+from tests.test_dvc import copy_of_the_code, dvc, start_git
 
 LABELS = sorted(birdclef_years.TONES_HZ)
 SOUNDSCAPES = {
@@ -82,14 +83,13 @@ def test_two_tables_of_recordings_are_not_guessed_between(capsys: pytest.Capture
 
 @pytest.mark.slow
 @pytest.mark.parametrize("year", birdclef_years.YEARS)
-def test_a_year_goes_through_dvc_repro_to_the_form_of_its_submission(
+def test_a_year_goes_through_all_stages_to_the_form_of_its_submission(
     year: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By `dvc repro` where windows are labelled; in this process, which is six times as fast, where they are not."""
     monkeypatch.chdir(tmp_path)
     copy_of_the_code(tmp_path)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "start"]):
-        subprocess.run([*git, *arguments], check=True)
+    start_git(tmp_path)
     birdclef_years.write_year(Path("year"), year)
     shutil.copy(tiny.ROOT / "params.yaml", "params.yaml")
     cli.main(["init", "--birdclef", "year"])
@@ -98,7 +98,12 @@ def test_a_year_goes_through_dvc_repro_to_the_form_of_its_submission(
     raw["train"]["demo"] |= {"epochs": 2}
     del raw["members"]["pcen"], raw["views"]["pcen"]
     tiny.write_params(Path("params.yaml"), raw)
-    dvc(tmp_path, "repro", "submit", "evaluate")
+    if year in WINDOWS:
+        dvc(tmp_path, "repro", "submit", "evaluate")
+    else:
+        for stage, (module, arguments) in STAGES.items():
+            if "pcen" not in stage and stage != "report":
+                run_stage(module, *arguments)
     submission = pd.read_csv("reports/submission.csv", dtype=str)
     form, scored = FORMS.get(year, ("", sorted([*LABELS, "grekis"]) if year == 2026 else LABELS))
     assert list(submission.columns) == ["row_id", *([form] if form else scored)]

@@ -25,7 +25,7 @@ from tests.commands.export.models import mel, weighted_model
 from train.data.member import ResolvedMember
 from train.model.classifier import build_model
 from train.model.module_order import WORDS, in_order
-from train.model.weight_file import Origin, find_source
+from train.model.weight_source import Origin, find_source
 
 State = dict[str, Tensor]
 

@@ -24,7 +24,7 @@ from train.loop.split import check_source
 from train.members import resolve
 from train.model.classifier import Classifier, build_model
 from train.model.pretrained import adapted_stem
-from train.model.weight_file import find_source
+from train.model.weight_source import find_source
 from train.model.weights import Sidecar, read_model, read_sidecar, weights_bytes, write_model
 
 CLASSES = 7  # of the fine-tuned model; the source knows three
