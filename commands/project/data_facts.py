@@ -91,7 +91,7 @@ def _soundscapes(root: Path, bounds: Bounds, taught: set[str]) -> dict[str, Any]
         files = [soundscapes[each] for each in sorted(found)]
         inside = [Path(*file.parts[len(root.parts) + 1 :]).with_suffix("").as_posix() for file in files]
         places = read_places(inside, list(map(comment_of, files)), None, print)
-        told = f", with {len(only)} label(s) that no recording has, such as {only[0]}" if only else ""
+        told = f", with {counted(len(only), 'labels')} that no recording has, such as {only[0]}" if only else ""
         left = "" if found else "; is left out, since none is there"
         of = counted(windows[Col.SOUNDSCAPE].nunique(), "soundscapes")
         print(f"{name}: {counted(len(windows), 'windows')} of {of}{told}{left}")

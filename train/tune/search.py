@@ -24,7 +24,7 @@ from scipy.stats.qmc import Halton
 
 from birdcache.errors import TrainError
 from birdcache.files import file_sha256, sha256_hex
-from birdcache.params.recipe import Recipe, resolve_recipe
+from birdcache.params.recipe import resolve_recipe
 from birdcache.params.sections import MachineParams
 from birdcache.params.tune import TuneParams, as_override
 from cache import tables
@@ -95,8 +95,9 @@ class Search:
 
     @cached_property
     def standing(self) -> dict[str, Any]:
-        """The values of the searched keys as the member has them now."""
-        return {key: value_of(self.split.member.recipe, key) for key in self.tune.keys}
+        """The values of the searched keys as the member has them now; None inside a section that is null."""
+        recipe = self.split.member.recipe.model_dump()
+        return {key: reduce(lambda node, step: node and node[step], key.split("."), recipe) for key in self.tune.keys}
 
     @property
     def begins_with_standing(self) -> bool:
@@ -207,8 +208,3 @@ def best_of(outcomes: Sequence[Outcome], maximises: bool) -> Outcome | None:
 def journal_path(folder: Path, search: Search) -> Path:
     """The file of a search's journal."""
     return folder / f"{search.split.member.name}-{search.split.fold}" / f"{search.digest[:12]}.journal"
-
-
-def value_of(recipe: Recipe, key: str) -> Any:
-    """The value of a dotted key; None inside a section that is null."""
-    return reduce(lambda node, step: node and node[step], key.split("."), recipe.model_dump())

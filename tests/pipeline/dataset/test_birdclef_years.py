@@ -54,7 +54,7 @@ def test_a_year_is_found_by_init_and_read_by_stage_recordings(year: int, capsys:
     assert f"{folder}: {count} soundscape{'s' * (count > 1)}, {labelled} of them in a table of windows" in said
     assert ("test_soundscapes/: holds no audio, so is left out" in said) == (year not in (2022, 2023))
     if year == 2026:
-        only = "12 windows of 3 soundscapes, with 1 label(s) that no recording has, such as grekis"
+        only = "12 windows of 3 soundscapes, with 1 label that no recording has, such as grekis"
         assert f"train_soundscapes_labels.csv: {only}" in said
     recordings.main()
     assert len(tables.RECORDINGS.read()) == 18
