@@ -125,13 +125,12 @@ def build_store(
 def _summary(store: Store, sources: Sequence[Source], refused: Sequence[RejectedAudio]) -> dict[str, Any]:
     bad = {entry.file for entry in refused}
     seconds = sum(source.duration_s for source in sources if source.path not in bad)
-    size = sum(entry.bytes for part in store.manifest.parts for entry in part.files.values())
     return {
         "recordings": len(store),
         "hours": round(seconds / 3600, 3),
         "frames": store.manifest.frames,
         "parts": len(store.manifest.parts),
-        "megabytes": round(size / 1e6, 1),
+        "megabytes": round(sum(entry.bytes for part in store.manifest.parts for entry in part.files.values()) / 1e6, 1),
         "refused": dict(sorted(Counter(entry.code for entry in refused).items())),
     }
 

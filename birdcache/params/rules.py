@@ -273,12 +273,7 @@ def _student_problems(params: Params) -> Iterator[str]:
     for name in params.student.members:
         if name not in params.members:
             yield f"student.members names {name!r}, which is no member; {_choose(params.members)}"
-        elif not list(member_problems("", params.members[name], params)):
-            yield from _round_problems(params.members[name], params)
-
-
-def _round_problems(member: Member, params: Params) -> Iterator[str]:
-    """Problems that the rounds' overrides cause in a member that has none without them."""
-    for name, each in params.student.rounds.items():
-        changed = member.model_copy(update={"override": merged(member.override, each.override)})
-        yield from member_problems(f"student.rounds.{name}", changed, params)
+        elif not list(member_problems("", member := params.members[name], params)):
+            for number, each in params.student.rounds.items():
+                changed = member.model_copy(update={"override": merged(member.override, each.override)})
+                yield from member_problems(f"student.rounds.{number}", changed, params)

@@ -65,7 +65,7 @@ def result_names(files: Sequence[Found]) -> list[Path]:
     The extension is left out where no other file has the same name without it.
     """
     count = Counter(each.below for each in files)
-    names = [each.below if count[each.below] == 1 else _whole(each.path) for each in files]
+    names = [each.below if count[each.below] == 1 else Path(*each.path.resolve().parts[1:]) for each in files]
     taken = Counter(name.with_suffix("") for name in names) + Counter(names)
     return [name if taken[name.with_suffix("")] > 1 else name.with_suffix("") for name in names]
 
@@ -79,8 +79,3 @@ def check_name(path: Path, name: Path) -> None:
     else:
         return
     raise RejectedAudio("unreadable", f"its name is {problem}", "rename it", printable(str(path)))
-
-
-def _whole(path: Path) -> Path:
-    absolute = path.resolve()
-    return absolute.relative_to(absolute.anchor)

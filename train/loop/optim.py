@@ -20,6 +20,8 @@ from birdcache.errors import TrainError
 from birdcache.params.recipe import OptimiserParams
 from train.model.classifier import Classifier
 
+UNFIT, UNFIT_WHY = ("adahessian", "kron"), "needs second derivatives, or keeps what no checkpoint can hold"
+
 
 def build_optimiser(
     model: Classifier, params: OptimiserParams, projection: nn.Module | None = None
@@ -43,11 +45,11 @@ def create_optimiser(groups: list[dict[str, Any]], params: OptimiserParams) -> t
 
     A TrainError if timm has no such optimiser, it needs a package that is missing, or it has no such argument.
     """
-    if params.kind not in list_optimizers():
-        similar = ", ".join(get_close_matches(params.kind, map(str, list_optimizers()))) or "adamw"
-        raise TrainError(
-            f"params.yaml: optimiser.kind {params.kind}: timm has no such optimiser; similar names: {similar}"
-        )
+    names = [name for name in map(str, list_optimizers()) if not name.startswith(UNFIT)]
+    if params.kind not in names:
+        similar = ", ".join(get_close_matches(params.kind, names)) or "adamw"
+        why = UNFIT_WHY if params.kind.startswith(UNFIT) else "timm has no such optimiser"
+        raise TrainError(f"params.yaml: optimiser.kind {params.kind}: {why}; similar names: {similar}")
     options: dict[str, Any] = {"lr": params.lr, "weight_decay": 0.0, **params.arguments}
     try:
         if "fused" in inspect.signature(get_optimizer_class(params.kind, bind_defaults=False)).parameters:

@@ -136,18 +136,15 @@ class TrainingStep:
         for name, weight in self._trained.named_parameters():
             if not torch.isfinite(weight).all():
                 raise TrainError(f"{name}: this weight of the model is not finite; {HINTS}")
-        tensors: dict[str, Tensor] = {}
-        for part, model in self._models():
-            tensors |= {f"{part}/{name}": each for name, each in model.state_dict().items()}
+        tensors = {f"{part}/{key}": each for part, model in self._models() for key, each in model.state_dict().items()}
         for part, model in self._models() if self._ranks.world > 1 else ():
             statistics = {name: each for name, each in model.named_buffers() if each.is_floating_point()}
             tensors |= {f"{part}-of-each/{name}": self._ranks.whole(each[None]) for name, each in statistics.items()}
-        for number, parameter in enumerate(self._weights()):
-            kept = self.optimiser.state.get(parameter, {})
-            tensors |= {f"optimiser/{number}/{name}": each for name, each in kept.items()}
-        tensors["taught"] = self.taught
+        kept = dict(self._kept_by_optimiser())
+        plain = {name: each for name, each in kept.items() if not isinstance(each, Tensor)}
+        tensors |= {"taught": self.taught} | {name: each for name, each in kept.items() if name not in plain}
         here = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
-        return here, {"steps": self._steps, "scaler": self._scaler.state_dict()}
+        return here, {"steps": self._steps, "scaler": self._scaler.state_dict(), "optimiser": plain}
 
     @torch.no_grad()
     def resume(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
@@ -162,14 +159,27 @@ class TrainingStep:
                 if (of_each := tensors.get(f"{part}-of-each/{name}")) is not None:
                     is_own = len(of_each) == self._ranks.world
                     buffer.copy_(of_each[self._ranks.rank] if is_own else of_each.mean(dim=0))
+        kept = {**tensors, **numbers["optimiser"]}
         for number, weight in enumerate(self._weights()):
             begins = f"optimiser/{number}/"
-            names = [name.removeprefix(begins) for name in tensors if name.startswith(begins)]
-            self.optimiser.state[weight] = {name: _laid_out(tensors[begins + name], weight) for name in names}
+            names = [name.removeprefix(begins) for name in kept if name.startswith(begins)]
+            self.optimiser.state[weight] = {name: _laid_out(kept[begins + name], weight) for name in names}
+        for number, group in enumerate(self.optimiser.param_groups):
+            if (step := kept.get(f"group/{number}")) is not None:
+                group["step"] = _laid_out(step, group["params"][0])
         self._steps = numbers["steps"]
         self.taught.copy_(tensors["taught"])
         if numbers["scaler"] and self._scaler.is_enabled():
             self._scaler.load_state_dict(dict(numbers["scaler"]))
+
+    def _kept_by_optimiser(self) -> Iterator[tuple[str, Any]]:
+        """Tensors and numbers that it keeps of each weight and, as Adan and LAMB do, of each group."""
+        for number, weight in enumerate(self._weights()):
+            for name, each in self.optimiser.state.get(weight, {}).items():
+                yield f"optimiser/{number}/{name}", each
+        for number, group in enumerate(self.optimiser.param_groups):
+            if "step" in group:
+                yield f"group/{number}", group["step"]
 
     def _models(self) -> Iterator[tuple[str, nn.Module]]:
         yield "model", self._trained
@@ -245,6 +255,8 @@ class TrainingStep:
         return self._network.no_sync()
 
 
-def _laid_out(state: Tensor, weight: Tensor) -> Tensor:
+def _laid_out(state: Any, weight: Tensor) -> Any:
     """An optimiser's state of a weight in the weight's own memory layout; fused kernels ignore strides."""
+    if not isinstance(state, Tensor):
+        return state
     return torch.empty_like(weight).copy_(state) if state.shape == weight.shape else state.to(weight.device)

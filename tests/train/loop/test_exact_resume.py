@@ -50,6 +50,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "channels_last": False,
         "optimiser": {"kind": "adam"},
     },
+    **{
+        f"with {kind}": {"epochs": 2, "batch_size": 4, "optimiser": {"kind": kind, "lr": 1e-3}}
+        for kind in ("muon", "adan", "lamb", "laprop")  # which keep numbers, or a step for each group
+    },
     "that stops early": {"epochs": 6, "batch_size": 4, "patience": 1, "optimiser": {"lr": 1e-6, "min_lr": 0.0}},
 }
 

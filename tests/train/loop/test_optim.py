@@ -104,6 +104,7 @@ def test_arguments_reach_the_optimiser(model: Classifier, plain: OptimiserParams
             "lion with arguments .*momentum_of.*: .*momentum_of",
         ),
         ({"kind": "bnbadam"}, "bnbadam with arguments {}: "),
+        ({"kind": "kronw"}, "optimiser.kind kronw: needs second derivatives, or keeps what no checkpoint can hold"),
     ],
 )
 def test_an_optimiser_that_cannot_be_made_is_named(
