@@ -43,7 +43,7 @@ def build_optimiser(
 def create_optimiser(groups: list[dict[str, Any]], params: OptimiserParams) -> torch.optim.Optimizer:
     """An optimiser of timm for parameter groups.
 
-    A TrainError if timm has no such optimiser, it needs a package that is missing, or it has no such argument.
+    A TrainError if timm has no such optimiser, it cannot train here, needs a missing package, or has no such argument.
     """
     names = [name for name in map(str, list_optimizers()) if not name.startswith(UNFIT)]
     if params.kind not in names:
