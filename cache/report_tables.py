@@ -62,7 +62,6 @@ CALIBRATION = CsvTable(
 """What each kind of calibration makes of the ensemble's scores of held-out recordings, and of windows."""
 
 RELIABILITY = CsvTable(
-    REPORTS / "evaluate" / "reliability.csv",
-    {**WAY, Col.RECORDINGS: COUNT, "mean_score": NUMBER, "accuracy": NUMBER},
+    REPORTS / "evaluate" / "reliability.csv", {**WAY, Col.RECORDINGS: COUNT, "mean_score": NUMBER, "accuracy": NUMBER}
 )
 """Recordings, or windows, whose best class has a similar score, and how many are right, by kind of calibration."""

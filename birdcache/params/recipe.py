@@ -232,9 +232,7 @@ class Member(Section):
     frame_share: Annotated[
         Probability,
         beside(
-            "head",
-            lambda share, head: share == 0 or head == "sed",
-            "is for head sed, not {}; set frame_share: 0.0",
+            "head", lambda share, head: share == 0 or head == "sed", "is for head sed, not {}; set frame_share: 0.0"
         ),
     ] = 0.0
     dropout: Annotated[float, Field(ge=0, lt=1)]

@@ -39,10 +39,7 @@ class ClipScores:
 
     @staticmethod
     def of(
-        members: Sequence[str],
-        soundscapes: Sequence[tuple[str, float]],
-        scores_PSNK: Floats32,
-        cutting: Cutting,
+        members: Sequence[str], soundscapes: Sequence[tuple[str, float]], scores_PSNK: Floats32, cutting: Cutting
     ) -> ClipScores:
         """The scores of soundscapes (name, duration in seconds) that were cut in this way."""
         duration_s = np.array([each for _, each in soundscapes], np.float64)

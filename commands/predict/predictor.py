@@ -87,11 +87,7 @@ def name_of(model: Model) -> str:
 
 
 def score_file(
-    path: AnyPath,
-    loaded: LoadedEnsemble,
-    scratch: Path,
-    advance: Advance = lambda _: None,
-    silence: bool = False,
+    path: AnyPath, loaded: LoadedEnsemble, scratch: Path, advance: Advance = lambda _: None, silence: bool = False
 ) -> FileScores:
     """Score a file's windows by each member, as the mean over its models.
 

@@ -82,11 +82,7 @@ def decoder_of(view: StoredView) -> Decoder:
 
 
 def quantized_request(
-    path: AnyPath,
-    view: StoredView,
-    sha256: str | None = None,
-    silence: bool = False,
-    read_as: str | None = None,
+    path: AnyPath, view: StoredView, sha256: str | None = None, silence: bool = False, read_as: str | None = None
 ) -> Request:
     """The request for a recording's `quantized_blocks`."""
     arguments = {"sha256": sha256, "silence": silence, "read_as": read_as}

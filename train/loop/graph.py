@@ -17,6 +17,7 @@ from birdcache.params.sections import MachineParams
 from train.augment.batch import StepInputs
 from train.data.batch_plan import mapped
 from train.loop.distributed import Ranks
+from train.loop.optim import is_recordable
 
 WARM_UP = 3  # steps before the recorded one, in which libraries choose their algorithms and take their memory
 T = TypeVar("T")
@@ -96,6 +97,7 @@ def recorder_for(recipe: Recipe, machine: MachineParams, device: torch.device, r
         f"{ranks.world} processes exchange messages": ranks.world > 1,
         "recompute: true": recipe.recompute,
         f"optimiser.accumulate: {recipe.optimiser.accumulate}": recipe.optimiser.accumulate > 1,
+        f"optimiser.kind: {recipe.optimiser.kind}": not is_recordable(recipe.optimiser.kind),
     }
     if why := [reason for reason, applies in reasons.items() if applies]:
         print(f"no CUDA graph: {', '.join(why)}")

@@ -52,7 +52,8 @@ def create_optimiser(groups: list[dict[str, Any]], params: OptimiserParams) -> t
         raise TrainError(f"params.yaml: optimiser.kind {params.kind}: {why}; similar names: {similar}")
     options: dict[str, Any] = {"lr": params.lr, "weight_decay": 0.0, **params.arguments}
     try:
-        if "fused" in inspect.signature(get_optimizer_class(params.kind, bind_defaults=False)).parameters:
+        found = get_optimizer_class(params.kind, bind_defaults=False)
+        if "fused" in inspect.signature(found).parameters and found is not torch.optim.Adagrad:  # its is for CPUs alone
             options["fused"] = True  # one kernel for all tensors: 3 times as fast on a CPU, the same within rounding
         optimiser: torch.optim.Optimizer = create_optimizer_v2(groups, opt=params.kind, **options)
     except Exception as error:  # of a foreign optimiser, which may raise any
@@ -96,6 +97,12 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
         own = rate * group["lr_scale"]
         group["lr"] = group["lr"].fill_(own) if isinstance(group["lr"], torch.Tensor) else own
+
+
+def is_recordable(kind: str) -> bool:
+    """Whether a CUDA graph can hold an optimiser's steps: one that counts them in numbers would not count replays."""
+    found = get_optimizer_class(kind, bind_defaults=False)
+    return found is torch.optim.SGD or "capturable" in inspect.signature(found).parameters  # SGD counts nothing
 
 
 def make_recordable(optimiser: torch.optim.Optimizer) -> None:

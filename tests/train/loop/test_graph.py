@@ -128,6 +128,8 @@ def test_a_rate_is_set_in_the_tensor_that_a_graph_has_recorded(recipe: Recipe) -
         ({}, ALONE, ""),
         ({"recompute": True}, ALONE, "no CUDA graph: recompute: true\n"),
         ({"optimiser": {"accumulate": 2}}, Ranks(0, 2), "2 processes exchange messages, optimiser.accumulate: 2\n"),
+        ({"optimiser": {"kind": "sgd"}}, ALONE, ""),
+        ({"optimiser": {"kind": "adan"}}, ALONE, "no CUDA graph: optimiser.kind: adan\n"),
     ],
 )
 def test_what_no_graph_holds_is_named(

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from timm.optim import list_optimizers  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Member, OptimiserParams, Recipe
-from train.loop.optim import build_optimiser, learning_rate, set_rate
+from train.loop.optim import UNFIT, build_optimiser, create_optimiser, is_recordable, learning_rate, set_rate
 from train.model.classifier import Classifier, build_model
 
 MEL_BINS = 64
@@ -88,6 +89,35 @@ def test_any_optimiser_of_timm_trains_all_of_a_model(model: Classifier, plain: O
     learnt = [tensor for tensor in model.parameters() if tensor.grad is not None and tensor.grad.any()]
     changed = [now for now, then in zip(model.parameters(), before, strict=True) if not torch.equal(now, then)]
     assert len(changed) >= len(learnt) > 0
+
+
+def numbers(optimiser: torch.optim.Optimizer) -> list[object]:
+    """What an optimiser keeps and no tensor holds; a replayed CUDA graph leaves it as it was when recorded."""
+    kept = [*optimiser.state.values(), *optimiser.param_groups]
+    return [value for each in kept for key, value in each.items() if key != "params" and not torch.is_tensor(value)]
+
+
+OPTIMISERS = [name for name in map(str, list_optimizers()) if not name.startswith(("bnb", "fused", *UNFIT))]
+
+
+@pytest.mark.parametrize("kind", OPTIMISERS)
+def test_a_graph_holds_only_optimisers_that_count_in_tensors(plain: OptimiserParams, kind: str) -> None:
+    weights = nn.Parameter(torch.eye(4))
+    optimiser = create_optimiser([{"params": [weights]}], chosen(plain, kind=kind))
+    kept = []
+    for _ in range(3):
+        optimiser.zero_grad()
+        (weights**2).sum().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        kept.append(numbers(optimiser))
+    assert kept[1] == kept[2] or not is_recordable(kind)
+
+
+def test_optimisers_that_count_in_numbers_are_not_recorded() -> None:
+    assert [
+        kind for kind in ("adan", "lamb", "laprop", "adabelief", "novograd", "adagrad") if is_recordable(kind)
+    ] == []
+    assert [kind for kind in ("adam", "adamw", "nadam", "radam", "sgd", "muon") if not is_recordable(kind)] == []
 
 
 def test_arguments_reach_the_optimiser(model: Classifier, plain: OptimiserParams) -> None:
