@@ -13,7 +13,7 @@ Columns are macro ROC-AUC and cmAP: mean over the seeds, and standard deviation.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +60,9 @@ def main() -> None:
             changes = merged(arguments.override, {"seed": seed, "sampling": {"shares": shares}})
             member = read_member(arguments.member)
             member = member.model_copy(update={"recipe": resolve_recipe(member.recipe, changes)})
-            rows.append({"share": share, "seed": seed, **flat(measured(member, params))})
+            rows.append(
+                {"share": share, "seed": seed, **flat(measured(dict.fromkeys(params.folds.train, member), params))}
+            )
             print(rows[-1], flush=True)
     print(markdown(summary(pd.DataFrame(rows))))
     if arguments.json:
@@ -80,35 +82,38 @@ def summary(table: pd.DataFrame, by: str = "share") -> pd.DataFrame:
     return cells.reset_index()
 
 
-def measured(member: ResolvedMember, params: Params) -> Metrics:
-    """Train a member on all folds of folds.train, and score what each did not learn."""
+def measured(members: Mapping[int, ResolvedMember], params: Params) -> Metrics:
+    """Train a member for each fold, and score what each did not learn; no metrics of what the data lack."""
     windows, recordings, exams, labels = [], [], [], read_labels()
-    for fold, (validated, validation, kept) in trained_folds(member, params):
+    has_exam = len(labelled_soundscapes()) > 0
+    for fold, member in members.items():
+        validated, validation, kept = trained_fold(member, fold, params)
         recordings.append((validated.primary, validated.unjudged, validation.predict(kept)[0]))
+        print(f"fold {fold}: accuracy {np.mean(recordings[-1][2].argmax(axis=1) == validated.primary):.3f}", flush=True)
         if validation.windows is not None:
             windows.append((validation.windows.examples.secondary, validation.windows.predict(kept)[0]))
-        exams.append(exam_scores(kept, member, fold, params))
-    heard, of_windows = ([pair[n] for pair in windows] for n in (0, 1))
+        if has_exam:
+            exams.append(exam_scores(kept, member, fold, params))
+    found = {}
+    if windows:
+        found["windows"] = window_metrics(*(np.concatenate([pair[n] for pair in windows]) for n in range(2)))
+    if has_exam:
+        found["exam"] = exam_metrics(np.mean(exams, axis=0), labels, params)
     return {
-        "windows": window_metrics(np.concatenate(heard), np.concatenate(of_windows)),
-        "exam": exam_metrics(np.mean(exams, axis=0), labels, params),
+        **found,
         "recordings": recording_metrics(*(np.concatenate([each[n] for each in recordings]) for n in range(3))),
     }
 
 
-def trained_folds(
-    member: ResolvedMember, params: Params
-) -> Iterator[tuple[int, tuple[Examples, Validation, Classifier]]]:
-    """Train a member on each fold of folds.train: the fold, what was held out, its validation, and the model."""
+def trained_fold(member: ResolvedMember, fold: int, params: Params) -> tuple[Examples, Validation, Classifier]:
+    """Train a member on a fold: what was held out, its validation, and the model."""
     device = choose_device(params.machine.device)
-    dataset = open_dataset(member, params.machine, device)
-    for fold in params.folds.train:
-        split = split_dataset(dataset, fold, device, ALONE)
-        model, validation = split.model(), split.validation()
-        trainer = Trainer(model, split.batches(model), member.recipe, device, name=f"{member.name}-{fold}")
-        for _ in trainer.run(validation):
-            pass
-        yield fold, (split.validated, validation, trainer.training_step.kept)
+    split = split_dataset(open_dataset(member, params.machine, device), fold, device, ALONE)
+    model, validation = split.model(), split.validation()
+    trainer = Trainer(model, split.batches(model), member.recipe, device, name=f"{member.name}-{fold}")
+    for _ in trainer.run(validation):
+        pass
+    return split.validated, validation, trainer.training_step.kept
 
 
 def exam_task(labels: Sequence[str], params: Params) -> ScoringTask:
