@@ -67,7 +67,6 @@ def score_fold(
     return FoldScores(
         validated=validated,
         trained=ScoredRecordings.of(split.trained, trained_NK),
-        epoch_accuracy=logged(place.report, "validation/accuracy"),
         epoch_s=logged(place.report, "epoch_s"),
         windows=ScoredRecordings.of(windows.examples, windows.predict(model)[0]) if windows else validated.subset(NONE),
     )

@@ -18,10 +18,7 @@ from train.data.examples import Examples
 from train.paths import LADDER_RUNS
 from train.score.metrics import class_metrics, recording_metrics, window_metrics
 
-EARLY = 0.2  # an accuracy that a healthy training passes within a few epochs
-NEVER = float("nan")
 SIDES = ("validated", "trained", "windows")  # of FoldScores, that are scored
-OF_FOLD = {"epoch_accuracy": "f1", "epoch_s": "f1"}  # the other ones of FoldScores
 SCORED = {"names": "U1", "primary": "i1", "secondary": "b2", "scores": "f2"}  # arrays of ScoredRecordings in a file
 
 
@@ -52,12 +49,11 @@ class ScoredRecordings:
 
 @dataclass(frozen=True)
 class FoldScores:
-    """One training: scores of both sides of its split, and how its epochs went."""
+    """One training: scores of both sides of its split, and how long its epochs took."""
 
     validated: ScoredRecordings
     trained: ScoredRecordings
     windows: ScoredRecordings  # of the fold's soundscapes; what is heard is `secondary`; there may be none
-    epoch_accuracy: Floats64  # of the validation, after each epoch
     epoch_s: Floats64  # seconds that each epoch trained
 
 
@@ -69,18 +65,18 @@ def fold_path(run: str, seed: int, fold: int) -> Path:
 def write_fold(path: Path, fold: FoldScores) -> None:
     """Write a training's scores."""
     arrays = {f"{side}_{name}": array for side in SIDES for name, array in vars(getattr(fold, side)).items()}
-    write_npz(path, arrays | {name: getattr(fold, name) for name in OF_FOLD})
+    write_npz(path, arrays | {"epoch_s": fold.epoch_s})
 
 
 def read_fold(path: Path) -> FoldScores:
     """Read a training's scores; a TrainError if they are missing, damaged, or anything else."""
     kinds = {f"{side}_{name}": kind for side in SIDES for name, kind in SCORED.items()}
-    content = read_npz(path, kinds | OF_FOLD, "run `dvc repro -f` on its stage")
+    content = read_npz(path, kinds | {"epoch_s": "f1"}, "run `dvc repro -f` on its stage")
     sides = [ScoredRecordings(*(content[f"{side}_{name}"] for name in SCORED)) for side in SIDES]
     validated, trained, windows = sides
     for scored in sides:
         check_scores(scored.scores, path, scored.names.tolist().__getitem__)
-    return FoldScores(validated, trained, windows, *(content[name] for name in OF_FOLD))
+    return FoldScores(validated, trained, windows, content["epoch_s"])
 
 
 def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
@@ -93,8 +89,7 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
     Returns
     -------
     accuracy, macro_roc_auc, cmap, rare_ap (NaN if no rare class can be scored), two metrics of windows (NaN
-    without any), gap (accuracy of the recordings that were trained on, minus accuracy), early (number of the first
-    epoch that reached an accuracy of 20 %, mean over the folds; NaN if one never did), epoch_s (median of all epochs).
+    without any), gap (accuracy of the recordings that were trained on, minus accuracy), epoch_s (median of all epochs).
     """
     validated = concatenated([fold.validated for fold in folds])
     known_NK = ~validated.secondary
@@ -108,15 +103,8 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
         "rare_ap": float(np.nanmean(rare_ap)) if np.isfinite(rare_ap).any() else float("nan"),
         **{f"windows_{name}": of_windows[name] for name in ("macro_roc_auc", "cmap")},
         "gap": concatenated([fold.trained for fold in folds]).accuracy - validated.accuracy,
-        "early": float(np.mean([first_epoch(fold.epoch_accuracy) for fold in folds])),
         "epoch_s": float(np.median(np.concatenate([fold.epoch_s for fold in folds]))),
     }
-
-
-def first_epoch(accuracy: Floats64) -> float:
-    """Number, from 1, of the first epoch that reached `EARLY`; NaN if none did."""
-    reached = np.flatnonzero(accuracy >= EARLY)
-    return float(reached[0] + 1) if len(reached) else NEVER
 
 
 def concatenated(parts: Sequence[ScoredRecordings]) -> ScoredRecordings:
@@ -127,15 +115,11 @@ def concatenated(parts: Sequence[ScoredRecordings]) -> ScoredRecordings:
 
 
 def blended(runs: Sequence[FoldScores]) -> FoldScores:
-    """The mean of several trainings on one fold: scores of recordings and windows that all have; the times added up.
-
-    The mean has no epochs of its own, so none of them is said to have reached anything.
-    """
+    """The mean of several trainings on one fold: scores of recordings and windows that all have; the times added up."""
     return FoldScores(
         _mean([run.validated for run in runs]),
         _mean([run.trained for run in runs]),
         _mean([run.windows for run in runs]),
-        np.empty(0),
         np.array([sum(float(np.median(run.epoch_s)) for run in runs)]),
     )
 

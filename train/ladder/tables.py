@@ -15,7 +15,7 @@ from train.score.markdown import markdown
 WINDOWS = {"windows_macro_roc_auc": "windows: macro ROC-AUC", "windows_cmap": "windows: cmAP"}
 SCORES = {"accuracy": "accuracy, %", "macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP", "rare_ap": "AP of rare classes"}
 SCORES |= WINDOWS
-MEASURES = {**SCORES, "gap": "gap, points", "early": "epochs to 20 %", "epoch_s": "s per epoch"}
+MEASURES = {**SCORES, "gap": "gap, points", "epoch_s": "s per epoch"}
 PERCENT = ("accuracy", "gap")
 NOTHING = "-"
 ROUNDING = 1 + 1e-9  # a mean that equals its spread is not beyond it
@@ -135,12 +135,9 @@ def _cell(measure: str, values: pd.Series[float], sign: str = "") -> str:
         return NOTHING
     if measure == "epoch_s":
         return f"{known.mean():.1f}"
-    never = f", {len(values) - len(known)} of {len(values)} never" if len(known) < len(values) else ""
     spread = f" ± {_number(measure, known.std())}" if len(known) > 1 else ""
-    return f"{_number(measure, known.mean(), sign)}{spread}{never}"
+    return f"{_number(measure, known.mean(), sign)}{spread}"
 
 
 def _number(measure: str, value: float, sign: str = "") -> str:
-    if measure in PERCENT:
-        return f"{100 * value:{sign}.1f}"
-    return f"{value:{sign}.1f}" if measure == "early" else f"{value:{sign}.3f}"
+    return f"{100 * value:{sign}.1f}" if measure in PERCENT else f"{value:{sign}.3f}"

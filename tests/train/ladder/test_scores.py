@@ -18,7 +18,6 @@ from train.ladder.scores import (
     ScoredRecordings,
     blended,
     concatenated,
-    first_epoch,
     measured,
     read_fold,
     write_fold,
@@ -42,7 +41,6 @@ def scored(
 def fold(
     validated: ScoredRecordings,
     trained: ScoredRecordings,
-    accuracy: Sequence[float] = (0.5,),
     seconds: Sequence[float] = (1.0,),
     windows: tuple[Bools, Floats32] = NOBODY,
     names: str = "uvw",
@@ -51,7 +49,7 @@ def fold(
     judged = ScoredRecordings(
         np.array(list(names[: len(heard)]), np.str_), np.zeros(len(heard), np.int64), heard, scores
     )
-    return FoldScores(validated, trained, judged, np.array(accuracy), np.array(seconds))
+    return FoldScores(validated, trained, judged, np.array(seconds))
 
 
 def test_accuracy_and_gap_count_the_recordings_of_all_folds_together() -> None:
@@ -86,21 +84,6 @@ def test_without_a_rare_class_that_can_be_scored_there_is_no_precision_of_rare_c
     assert scored_too == 1.0, "a class without a recording is left out of the mean"
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "epoch"), [([0.2, 0.1], 1), ([0.1, 0.19, 0.3, 0.1], 3), ([0.1, 0.19], None), ([], None)]
-)
-def test_the_first_epoch_that_reaches_20_percent(accuracy: list[float], epoch: int | None) -> None:
-    found = first_epoch(np.array(accuracy))
-    assert np.isnan(found) if epoch is None else found == epoch
-
-
-def test_epochs_are_the_mean_over_folds_and_never_if_one_never_got_there() -> None:
-    side = scored("ab", [0, 1], [0, 1])
-    early, late, never = (fold(side, side, accuracy) for accuracy in ([0.3], [0.1, 0.1, 0.3], [0.1]))
-    assert measured([early, late], NO_RARE)["early"] == 2
-    assert np.isnan(measured([early, never], NO_RARE)["early"])
-
-
 def test_seconds_are_the_median_over_the_epochs_of_all_folds() -> None:
     side = scored("ab", [0, 1], [0, 1])
     folds = [fold(side, side, seconds=[9.0, 2.0, 3.0]), fold(side, side, seconds=[1.0, 4.0])]
@@ -117,7 +100,6 @@ def test_an_ensemble_is_the_mean_of_the_recordings_that_all_have() -> None:
     assert both.validated.scores.tolist() == [[0, 1, 0], [0, 0.5, 0.5]]
     assert both.trained.scores.tolist() == [[1, 0, 0], [0.5, 0.5, 0]]
     assert both.epoch_s.tolist() == [5.0], "3 s of the one and 2 s of the other"
-    assert np.isnan(measured([both], NO_RARE)["early"])
 
 
 def test_windows_of_all_folds_are_measured_together_and_those_of_an_ensemble_are_averaged() -> None:
@@ -168,13 +150,12 @@ def test_no_answer_is_a_class_that_the_source_of_a_recording_says_nothing_of() -
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "0.npz"
     windows = np.array([[False, True, False]]), np.array([[0.25, 0.5, 0]], np.float32)
-    written = fold(scored("ab", [0, 1], [0, 2], [(0, 2)]), scored("c", [2], [2]), [0.1, 0.2], [1.0, 2.5], windows)
+    written = fold(scored("ab", [0, 1], [0, 2], [(0, 2)]), scored("c", [2], [2]), [1.0, 2.5], windows)
     write_fold(path, written)
     found = read_fold(path)
     for side in SIDES:
         for name, array in vars(getattr(written, side)).items():
             np.testing.assert_array_equal(getattr(getattr(found, side), name), array)
-    np.testing.assert_array_equal(found.epoch_accuracy, [0.1, 0.2])
     np.testing.assert_array_equal(found.epoch_s, [1.0, 2.5])
     assert found.windows.scores.tolist() == [[0.25, 0.5, 0.0]]
     assert found.windows.secondary.tolist() == [[False, True, False]]

@@ -23,9 +23,7 @@ def runs(**accuracy: list[float]) -> pd.DataFrame:
     rows = []
     for run, values in accuracy.items():
         for seed, value in enumerate(values, 1):
-            rows.append(
-                {"run": run, "seed": seed, **dict.fromkeys(SCORES, value), "gap": 0.1, "early": 3, "epoch_s": 2}
-            )
+            rows.append({"run": run, "seed": seed, **dict.fromkeys(SCORES, value), "gap": 0.1, "epoch_s": 2})
     return pd.DataFrame(rows)
 
 
@@ -79,18 +77,13 @@ def test_windows_have_columns_only_where_a_fold_has_some() -> None:
 
 
 def test_a_line_of_the_table_has_mean_and_spread_in_the_units_of_its_head() -> None:
-    table = set_score(runs(low=[0.4, 0.5, 0.6], high=[0.5, 0.5, 0.5]), "low", "early", [2, NAN, 4])
+    table = runs(low=[0.4, 0.5, 0.6], high=[0.5, 0.5, 0.5])
     head, _, line, other = rung_table(table, ["low", "high"]).splitlines()
     assert head.split(" | ")[1] == "accuracy, %"
     scores = " | ".join(["50.0 ± 10.0", *["0.500 ± 0.100"] * 5])
-    assert line == f"| low | {scores} | 10.0 ± 0.0 | 3.0 ± 1.4, 1 of 3 never | 2.0 |"
+    assert line == f"| low | {scores} | 10.0 ± 0.0 | 2.0 |"
     assert other.startswith("| high | 50.0 ± 0.0 |")
     assert head.count("|") == line.count("|")
-
-
-def test_a_run_that_never_reached_20_percent_has_no_epoch() -> None:
-    table = set_score(runs(low=[0.1, 0.1, 0.1], high=[0.5, 0.5, 0.5]), "low", "early", [NAN, NAN, NAN])
-    assert "| - | 2.0 |" in rung_table(table, ["low"])
 
 
 def test_means_hold_each_run_with_its_spread() -> None:
