@@ -23,9 +23,12 @@ def few(names: Sequence[str], most: int = 20) -> str:
     return ", ".join(map(ascii, names[:most])) + more
 
 
-def counted(number: int, things: str) -> str:
-    """A number of things, whose name ends in s unless there is just one: 18 recordings, 1 class."""
-    return f"{number:,} {re.sub('(?<=ss)es$|s$', '', things, count=1) if number == 1 else things}"
+def counted(number: int, things: str, verb: str = "") -> str:
+    """A number of things, whose name ends in s unless there is just one, and their verb: 18 recordings, 1 class has."""
+    if number == 1:
+        things = re.sub("(?<=ss)es$|s$", "", things, count=1)
+        verb = {"": "", "are": "is", "have": "has", "cross": "crosses"}.get(verb, f"{verb}s")
+    return f"{number:,} {things} {verb}".rstrip()
 
 
 def seconds_text(seconds: float) -> str:

@@ -16,7 +16,7 @@ from birdcache.audio.paths import Bounds, folded
 from birdcache.csv_records import SEPARATORS, read_records, row_1, text_problem
 from birdcache.errors import PipelineError
 from birdcache.storage import AnyPath
-from birdcache.text import is_printable
+from birdcache.text import counted, is_printable
 
 RUNS_SHOWN = 20  # of row numbers for each rule
 CACHED = 2**16  # texts of a column
@@ -52,9 +52,9 @@ class UserTable:
         for mask, rule in problems:
             name, _, rest = rule.partition(" ")
             found[f"{self.called.get(name, name)} {rest}"] = list(mask.index[mask])
-        if lines := [f"  row(s) {row_ranges(rows)}: {rule}" for rule, rows in found.items() if rows]:
+        if lines := [f"  {row_ranges(rows)}: {rule}" for rule, rows in found.items() if rows]:
             first = "row 1 is the header" if self.header else "rows are lines of the file"
-            raise PipelineError("\n".join([f"{self.path}: {len(lines)} problem(s); {first}", *lines]))
+            raise PipelineError("\n".join([f"{self.path}: {counted(len(lines), 'problems')}; {first}", *lines]))
 
 
 def read_user_table(
@@ -156,24 +156,24 @@ def _header(path: AnyPath, row_1: Sequence[str], required: Sequence[str], used: 
     if missing:
         other = next((mark for mark in f"{SEPARATORS}," if tabs and mark in header[0]), None)
         hint = f", separated by '\\t', not by {other!r}" if other else ""
-        raise PipelineError(f"{path}: lacks column(s) {', '.join(missing)}; row 1 must name them{hint}")
+        raise PipelineError(f"{path}: missing columns: {', '.join(missing)}; row 1 must name them{hint}")
     twice = [name for name, times in Counter(filter(None, header)).items() if times > 1]
     if twice:
-        raise PipelineError(f"{path}: row 1 names column(s) {', '.join(map(ascii, twice))} twice; keep one of each")
+        raise PipelineError(f"{path}: columns named twice in row 1: {', '.join(map(ascii, twice))}; keep one of each")
     return header
 
 
 def row_ranges(rows: Iterable[int]) -> str:
-    """Write rising row numbers with runs joined: 2, 5-7. Only so many runs are named, the other rows are counted."""
+    """Row numbers in words, with runs joined: rows 2, 5-7. Only so many runs are named, the other rows are counted."""
     runs: list[list[int]] = []
-    for row in sorted(rows):
+    for row in (rising := sorted(rows)):
         if runs and row == runs[-1][1] + 1:
             runs[-1][1] = row
         else:
             runs.append([row, row])
     shown = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs[:RUNS_SHOWN])
     more = sum(last - first + 1 for first, last in runs[RUNS_SHOWN:])
-    return f"{shown} and {more} more" if more else shown
+    return f"row{'s' * (len(rising) > 1)} {shown}{f' and {more} more' * (more > 0)}"
 
 
 def mapped(column: pd.Series[str], function: Callable[[str], Any]) -> pd.Series[Any]:

@@ -76,7 +76,7 @@ class CsvTable:
             missing = [name for name in wanted if name not in texts]
             texts = texts.assign(**{name: "" for name in missing if self.columns[name].newer})
             if missing := [name for name in missing if not self.columns[name].newer]:
-                raise ValueError(f"lacks column(s) {', '.join(missing)}")
+                raise ValueError(f"missing columns: {', '.join(missing)}")
             return pd.DataFrame({name: self.columns[name].typed(texts[name], f"column {name}") for name in wanted})
         except OSError as error:
             raise PipelineError(f"{self.path}: cannot be read ({error.strerror or error}); run `dvc repro`") from error

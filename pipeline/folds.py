@@ -20,6 +20,7 @@ from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
 from birdcache.params import load as params
 from birdcache.params.sections import FoldsParams
+from birdcache.text import counted
 from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.fold_summary import fold_rows, label_counts, soundscape_rows, summarise, summarise_soundscapes
@@ -101,11 +102,11 @@ def _check_enough(
         return
     few = sum("folds.fewest_to_validate" in reason for reason in rare.values())
     ways = [f"lower folds.count to {most}"] if most > 1 else []
-    ways += [f"lower folds.fewest_to_validate, for which {few} label(s) have too few recordings"] if few else []
+    ways += [f"lower folds.fewest_to_validate ({counted(few, 'labels', 'have')} too few recordings)"] if few else []
     ways += ["empty these cells in the table of recordings if they name no single recordist or place"]
     raise PipelineError(
         f"params.yaml: folds.count = {folds.count} is too many for what can be validated, {(~kept_N).sum()} recordings "
-        f"in {groups} group(s) (by author, content, place and day); the largest group is "
+        f"in {counted(groups, 'groups')} (by author, content, place and day); the largest group is "
         f"{largest_group(recordings, group_N)}; {', or '.join(ways)}, or add recordings by others"
     )
 

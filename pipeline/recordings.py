@@ -21,6 +21,7 @@ from birdcache.params import load as params
 from birdcache.params.model import Params
 from birdcache.params.sections import DataParams
 from birdcache.storage import place
+from birdcache.text import counted
 from cache import report_tables, tables
 from cache.tables import Col
 from pipeline.dataset.annotated import annotations_table
@@ -116,8 +117,9 @@ def windows_table(
     if len(both):
         other = judges.index[judges == usable.loc[both[0], Col.SOUND]][0]
         raise PipelineError(
-            f"{len(both)} soundscape(s) of data.soundscape_labels are in data.soundscape_truth too, first {both[0]} "
-            f"(there {other}, the same sound): what teaches cannot judge; remove their rows from one of the tables"
+            f"{counted(len(both), 'soundscapes', 'are')} in data.soundscape_labels and in data.soundscape_truth, "
+            f"first {both[0]} (there {other}, the same sound): what teaches cannot judge; "
+            f"remove their rows from one of the tables"
         )
     duration_s = name.map(usable[Col.DURATION_S]).astype(float)
     behind = windows[Col.END_S] > duration_s + ROUNDED_S

@@ -118,7 +118,7 @@ def build_store(
         f"refused: {counts_text(entry.code for entry in bad)}"
     )
     if silent:
-        print(f"WARNING: {len(silent)} soundscape(s) are silent and predicted all the same, first {silent[0]}")
+        print(f"WARNING: {counted(len(silent), 'soundscapes', 'are')} silent, but predicted, first {silent[0]}")
     return report
 
 

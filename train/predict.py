@@ -11,6 +11,7 @@ from birdcache.params import load as parameters
 from birdcache.predict.clip_scores import ClipScores
 from birdcache.predict.postprocess import Cutting
 from birdcache.progress import Progress
+from birdcache.text import counted
 from cache import tables
 from cache.tables import Col
 from train.data.examples import read_labels
@@ -46,7 +47,7 @@ def main() -> None:
     named = [(each.name, each.duration_s) for each in soundscapes]
     ClipScores.of(list(params.members), named, np.stack(scores), cutting).write(SCORES)
     clips = scores[0].shape[0] * scores[0].shape[1]
-    print(f"{SCORES}: {clips} clips of {len(soundscapes)} soundscape(s) by {len(folders)} model(s)")
+    print(f"{SCORES}: {clips} clips of {counted(len(soundscapes), 'soundscapes')} by {counted(len(folders), 'models')}")
 
 
 def shares_of(soundscapes: Sequence[SoundscapeAudio], folds: Sequence[int]) -> list[Share]:
@@ -58,7 +59,7 @@ def shares_of(soundscapes: Sequence[SoundscapeAudio], folds: Sequence[int]) -> l
         shares.setdefault(by, []).append(number)
     if learnt := len(tables.SOUNDSCAPE_FOLDS.read(Col.FOLD)) - len(fold_of):
         left_out = "models score them that may have learnt them, and metrics of windows leave them out"
-        print(f"{learnt} soundscape(s) with labelled windows are held out by no fold of folds.train: {left_out}")
+        print(f"no fold of folds.train holds out {counted(learnt, 'soundscapes')} with labelled windows: {left_out}")
     return list(shares.items())
 
 

@@ -98,7 +98,7 @@ def matched(
             found[names] = files.find(*names.texts, hint=TABLE_WAY_OUT if names.of_table else WAY_OUT)
         except LookupError as error:
             told = problems if isinstance(error, AmbiguousError) else lost
-            told[table].append(f"row(s) {row_ranges(rows)}: {error.args[0]}")
+            told[table].append(f"{row_ranges(rows)}: {error.args[0]}")
     if problems or not found:
         lines = {table: "\n  ".join(lost[table] + problems[table]) for table in [*lost, *problems]}
         raise PipelineError("\n".join(f"{table}:\n  {text}" for table, text in lines.items()))
@@ -108,7 +108,7 @@ def matched(
         warn(f"{count} of {len(annotations)} annotated times are left out, first {first}: {lost[first][0]}")
     converted = [(names.texts[0], path) for names, (_, path) in found.items() if _is_converted(names.texts[0], path)]
     if converted:
-        warn(f"{len(converted)} file(s) of annotations have another extension now, first {' is '.join(converted[0])}")
+        warn(f"annotated files with another extension now: {len(converted)}, first {' is '.join(converted[0])}")
     chosen = [found[names] for names in known["file"]]
     named = known.assign(recording=[name for name, _ in chosen], path=[path for _, path in chosen])
     return named.drop(columns="file")

@@ -23,6 +23,7 @@ from birdcache.audio.walk import walk
 from birdcache.csv_records import read_records
 from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE, is_label
+from birdcache.text import counted
 from birdcache.unknown import is_unknown
 from birdcache.user_tables import Problem, colliding, row_ranges
 
@@ -31,7 +32,7 @@ WHAT_IS_READ = (
     f"Audacity (begin, end and label between tabs in each line), and a .csv has the columns {', '.join(COLUMNS)}"
 )
 ROUNDED_S = 0.1  # a time may lie so far before the beginning, or behind the end, of its file: programs round
-UNLABELLED = "have no label and are left out"
+UNLABELLED = "have no label: left out"
 SPACE_RULE = (
     "holds a space, which parts the labels of an annotated recording; write _ in its place, and rename a class's "
     "folder alike; of a common name, give the label in taxonomy.csv"
@@ -68,7 +69,8 @@ def read_annotations(
     assumed: dict[str, list[tuple[Path, int]]] = defaultdict(list)
     tables = [_read(path, bounds, label_of, assumed) for path in paths]
     for what, rows in assumed.items():
-        warn(f"{len(rows)} row(s) of annotations {what}, first {rows[0][0]}: row {rows[0][1]}")
+        verb, _, rest = what.partition(" ")
+        warn(f"{counted(len(rows), 'annotation rows', verb)} {rest}, first {rows[0][0]}: row {rows[0][1]}")
     empty = pd.DataFrame({name: [] for name in COLUMNS}).assign(table="", row=0)
     table = pd.concat(tables, ignore_index=True) if tables else empty
     _refuse_alike(table)
@@ -78,7 +80,7 @@ def read_annotations(
 def _refuse_alike(table: pd.DataFrame) -> None:
     alike = table[colliding(table["label"])].sort_values("label", key=lambda labels: labels.map(folded), kind="stable")
     lines = [
-        f"  {path}: row(s) {row_ranges(rows)}: {label}"
+        f"  {path}: {row_ranges(rows)}: {label}"
         for (label, path), rows in alike.groupby(["label", "table"], sort=False)["row"]
     ]
     if lines:

@@ -17,7 +17,7 @@ from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.suffixes import AUDIO_EXTENSIONS, conversion, is_foreign, is_recording
 from birdcache.audio.walk import Entry, files_below
 from birdcache.storage import AnyPath
-from birdcache.text import is_printable, printable
+from birdcache.text import counted, is_printable, printable
 
 _STARTS = re.compile(
     rb"OggS|fLaC|ID3[\2-\4]|caff|riff|wvpk|MAC |\.snd|(RIFF|RIFX|RF64|BW64)....WAVE|FORM....AIF", re.DOTALL
@@ -109,4 +109,4 @@ def left_out_lines(left_out: Sequence[RejectedAudio]) -> list[str]:
     kinds: dict[tuple[str, str], list[RejectedAudio]] = defaultdict(list)
     for each in left_out:
         kinds[each.code, each.hint].append(each)
-    return [f"{len(each)} file(s) are not used, first {each[0]}" for each in kinds.values()]
+    return [f"{counted(len(each), 'files', 'are')} not used, first {each[0]}" for each in kinds.values()]

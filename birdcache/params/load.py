@@ -14,6 +14,7 @@ from birdcache.params.model import Params
 from birdcache.params.recipe import completed, is_derived
 from birdcache.params.yaml_file import ParamsError as ParamsError
 from birdcache.params.yaml_file import read_yaml
+from birdcache.text import counted
 
 DEFAULT_PATH = Path("params.yaml")
 
@@ -35,7 +36,7 @@ def load(path: Path = DEFAULT_PATH) -> Params:
         problems = problems or list(rules.problems(params))
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ParamsError(f"{path}: {len(problems)} problem(s)\n{lines}")
+        raise ParamsError(f"{path}: {counted(len(problems), 'problems')}\n{lines}")
     return params
 
 

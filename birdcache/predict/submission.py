@@ -17,7 +17,7 @@ from birdcache.csv_records import read_header, read_records
 from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE, is_label
 from birdcache.storage import AnyPath
-from birdcache.text import few
+from birdcache.text import counted, few
 
 SAMPLE, SCORED = "sample_submission.csv", "scored_birds.json"
 ROW_ID, BIRDS, TARGET, NO_CALL = "row_id", "birds", "target", "nocall"
@@ -55,7 +55,8 @@ class SubmissionForm:
     def missing(self, labels: Sequence[str]) -> str:
         """A warning if no model knows some of its labels, else ""."""
         unknown = [label for label in self.labels if label not in set(labels)]
-        return f"{len(unknown)} label(s) of the submission score 0, being unknown: {few(unknown, 5)}" if unknown else ""
+        score = counted(len(unknown), "submission labels", "score")
+        return f"{score} 0, being unknown: {few(unknown, 5)}" if unknown else ""
 
     def check_apart(self, files: Iterable[tuple[str, AnyPath]], hint: str) -> None:
         """Refuse files, after their names without extension, of which rows would have the same ids."""

@@ -33,8 +33,8 @@ def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> s
     """The table in Markdown."""
     shown = pd.DataFrame(_cells(row) for row in rows)
     return (
-        f"Bundle `{facts['bundle']}` beside the pipeline, on {facts['soundscapes']} soundscape(s) and "
-        f"{facts['recordings']} recordings ({facts['hours']:.2f} h); one core of {machine()}.\n\n"
+        f"Bundle `{facts['bundle']}` beside the pipeline (soundscapes: {facts['soundscapes']}, "
+        f"recordings: {facts['recordings']}, {facts['hours']:.2f} h); one core of {machine()}.\n\n"
         f"{markdown(shown)}\n"
     )
 

@@ -116,7 +116,7 @@ class TrainedPredictor:
         low_hz, high_hz = loaded.band_hz
         self.facts = Facts(
             digest=digest_of(loaded),
-            summary=[*loaded.origin, f"{loaded.models} model(s) on {loaded.device}"],
+            summary=[*loaded.origin, f"models: {loaded.models}, on {loaded.device}"],
             labels=loaded.ensemble.labels,
             submission=loaded.submission,
             window_s=loaded.ensemble.window_s,

@@ -18,7 +18,7 @@ from birdcache.errors import CommandError, StoreError, check_open_files
 from birdcache.params import load as params
 from birdcache.params.model import Params
 from birdcache.storage import place, reaching
-from birdcache.text import printable
+from birdcache.text import counted, printable
 from cache.remote_pool import open_pool
 from commands.project.hashable import data_folders, unhashable
 from pipeline.dataset.sources import roots
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.hint}" if finding.hint else ""))
     bad = sum(finding.state == "bad" for finding in findings)
     if bad:
-        raise CommandError(f"{bad} problem(s) above must be fixed first")
+        raise CommandError(f"{counted(bad, 'problems')} above must be fixed first")
 
 
 def _python() -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from birdcache.errors import CommandError
+from birdcache.text import counted
 from commands.project.data_facts import BACKGROUND, DataFacts
 
 NULL_TAG = "tag:yaml.org,2002:null"
@@ -135,7 +136,7 @@ def fill_soundscapes(document: Any, facts: DataFacts) -> None:
         baseline["judge"] = "both" if judges else "recordings"
         told = f"teach (one clip in {1 / WINDOWS:.0f}){' and judge epochs' * judges}"
     if facts.soundscape_labels:
-        print(f"{facts.soundscape_labels}: windows at {sites} site(s) {told}")
+        print(f"{facts.soundscape_labels}: windows at {counted(sites, 'sites')} {told}")
 
 
 def _fill_student(student: Any, facts: DataFacts) -> None:

@@ -12,7 +12,7 @@ from birdcache.csv_records import NOT_UTF8
 from birdcache.errors import CommandError
 from birdcache.params.sections import DataParams
 from birdcache.storage import place, reaching
-from birdcache.text import printable
+from birdcache.text import counted, printable
 from pipeline.dataset.sources import roots
 
 TOLD = 20  # files; the others are counted
@@ -27,7 +27,7 @@ def check_hashable(*folders: Path) -> None:
     ]
     if found:
         more = [f"  and {len(found) - TOLD} more"] if len(found) > TOLD else []
-        title = f"{', '.join(map(str, folders))}: DVC cannot hash {len(found)} file(s)"
+        title = f"{', '.join(map(str, folders))}: DVC cannot hash {counted(len(found), 'files')}"
         raise CommandError("\n".join([title, *found[:TOLD], *more]))
 
 

@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from birdcache.params.model import Params
 from birdcache.params.views import multi_view
+from birdcache.text import counted
 from train.augment.normalise import channel_count
 from train.model.classifier import build_model
 from train.model.sizes import Clips
@@ -80,7 +81,7 @@ def cost_lines(params: Params, recordings: int) -> list[str]:
     batches = ", ".join(f"{cost.clips_in(memory_gb)} in {memory_gb} GB" for memory_gb in GPUS_GB)
     return [
         f"training takes about {seconds / 60:,.0f} minutes on this machine's processor, as measured now, for "
-        f"{len(folds.train)} fold(s); fewer: folds.train, epochs",
+        f"{counted(len(folds.train), 'folds')}; fewer: folds.train, epochs",
         f"a GPU holds batches of about {batches} ({name}; batch_size, now {params.recipe_of(name).batch_size}); for "
         "twice the batch raise optimiser.lr by 1.4; with memory left, take a larger backbone or a longer clip_s",
     ]

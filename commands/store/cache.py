@@ -10,6 +10,7 @@ from birdcache.errors import PipelineError
 from birdcache.params import load as parameters
 from birdcache.params.views import ViewParams
 from birdcache.storage import AnyPath, reaching
+from birdcache.text import counted
 from cache.gc import GcRoot, PoolEntry, PoolUsage, free, pool_usage
 from cache.locks import alone
 from cache.pool import DIGEST_DIGITS
@@ -65,7 +66,7 @@ def is_confirmed(what: str) -> bool:
 
 def total(entries: Sequence[PoolEntry]) -> str:
     """Size and number of some parts, as text."""
-    return f"{sum(entry.bytes for entry in entries) / 1e9:,.3f} GB in {len(entries):,} part(s)"
+    return f"{sum(entry.bytes for entry in entries) / 1e9:,.3f} GB in {counted(len(entries), 'parts')}"
 
 
 def view_names(views: Mapping[str, ViewParams]) -> dict[str, str]:

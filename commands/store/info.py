@@ -25,7 +25,7 @@ def facts(store: Store) -> list[tuple[str, str]]:
         ("recordings", f"{len(store):,}"),
         ("audio", f"{hours:,.2f} h"),
         ("frames", f"{manifest.frames:,} of {view.hop / view.sample_rate_hz * 1000:g} ms"),
-        ("size", f"{size / 1e6:,.1f} MB in {len(manifest.parts)} part(s) {where}"),
+        ("size", f"{size / 1e6:,.1f} MB {where}, parts: {len(manifest.parts)}"),
         ("view digest", manifest.view_digest),
         ("digest", store.digest),
         *((key, json.dumps(value)) for key, value in view.model_dump(mode="json", exclude=LABELS).items()),

@@ -8,6 +8,7 @@ from birdcache.audio.read import DECODER_VERSION
 from birdcache.errors import CommandError, StoreError
 from birdcache.params import load as parameters
 from birdcache.params.views import ViewParams, describes
+from birdcache.text import counted
 from cache import tables
 from cache.corruption import Corruption, repair
 from cache.verify import Contents, find_corruption
@@ -90,4 +91,4 @@ def _amount(contents: Contents) -> str:
     manifest = contents.manifest
     entries = [*manifest.files.values(), *(entry for part in manifest.parts for entry in part.files.values())]
     megabytes = sum(entry.bytes for entry in entries) / 1e6
-    return f"{manifest.recordings:,} recording(s), {megabytes:,.1f} MB in {len(entries):,} files"
+    return f"{counted(manifest.recordings, 'recordings')}, {megabytes:,.1f} MB in {len(entries):,} files"

@@ -16,6 +16,7 @@ from birdcache.params.model import Params
 from birdcache.params.recipe import merged
 from birdcache.params.tune import TuneParams, as_override, values_of
 from birdcache.progress import Progress
+from birdcache.text import counted
 from commands.inspect.data import open_dataset
 from commands.tune.figures import draw
 from train.tune.journal import open_study
@@ -54,7 +55,7 @@ def search_of(loaded: Params, arguments: argparse.Namespace) -> Search:
 
     search = Search(split, loaded.tune.model_copy(update={"trials": trials}), loaded.machine, refused)
     if problems := list(value_problems(search)):
-        head = f"params.yaml: {len(problems)} value(s) of tune.keys do not suit member {split.member.name}"
+        head = f"params.yaml: tune.keys: {counted(len(problems), 'values', 'are')} unfit for member {split.member.name}"
         raise CommandError("\n  ".join([head, *problems]))
     search.check()
     return search
@@ -72,9 +73,10 @@ def overview(search: Search, outcomes: list[Outcome]) -> str:
     """Lines on what is searched, and how much of it is done."""
     member, fold, tune = search.split.member.name, search.split.fold, search.tune
     path = journal_path(JOURNALS, search)
-    lines = [f"{member}, fold {fold}: {tune.trials} trial(s) over {', '.join(tune.keys)} for {tune.metric} ({path})"]
+    head = f"{member}, fold {fold}: {counted(tune.trials, 'trials')} over {', '.join(tune.keys)}"
+    lines = [f"{head} for {tune.metric} ({path})"]
     if outcomes:
-        lines.append(f"{len(outcomes)} trial(s) are already done and will not run again")
+        lines.append(f"{counted(len(outcomes), 'trials', 'are')} already done and will not run again")
     elif search.begins_with_standing:
         lines.append("trial 1 tries the member's current values")
     return "\n".join(lines)

@@ -20,7 +20,7 @@ def draw(search: Search, outcomes: list[Outcome], best: Outcome, path: Path) -> 
     rows, columns = -(-(1 + len(keys)) // COLUMNS), min(COLUMNS, 1 + len(keys))
     failed = f", {len(outcomes) - len(measured)} failed" if len(measured) < len(outcomes) else ""
     with figure(path, 3.8 * columns, 0.5 + 3.2 * rows) as drawn:
-        title = f"{search.split.member.name}, fold {search.split.fold}: {len(outcomes)} trial(s){failed}"
+        title = f"{search.split.member.name}, fold {search.split.fold}, trials: {len(outcomes)}{failed}"
         drawn.suptitle(title, x=0.01, ha="left", weight="bold")
         axes = drawn.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         _scatter(axes[0], "trial", None, measured, best)

@@ -103,8 +103,8 @@ class Builder:
             return []
         if is_read_only(self.root):
             raise PipelineError(
-                f"{self.root}: this pool can only be read and lacks {len(jobs)} part(s) of {what}; set machine.pool or "
-                f"BIRDCACHE_POOL to a folder of your own, or have its owner build them"
+                f"{self.root}: this pool can only be read and lacks {counted(len(jobs), 'parts')} of {what}; set "
+                f"machine.pool or BIRDCACHE_POOL to a folder of your own, or have its owner build them"
             )
         check_space(self.root, self.bytes_of(jobs))
         jobs = sorted(jobs, key=lambda job: job.duration_s, reverse=True)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from birdcache.annotations.read import ROUNDED_S
 from birdcache.errors import PipelineError
+from birdcache.text import counted
 from birdcache.user_tables import row_ranges
 from cache.tables import ANNOTATIONS, Col
 
@@ -63,16 +64,16 @@ def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame, warn: Cal
     late = annotations[(beyond_s > LONGEST_WINDOW_S) | (annotations[Col.START_S] >= duration_s)]
     if len(late):
         lines = [
-            f"  {table}: row(s) {row_ranges(rows['row'])}: begins or ends behind the end of {recording} "
+            f"  {table}: {row_ranges(rows['row'])}: begins or ends behind the end of {recording} "
             f"({duration_s[rows.index[0]]:.2f} s); correct the time or the file"
             for (table, recording), rows in late.groupby(["table", Col.RECORDING])
         ]
-        raise PipelineError("\n".join([f"{len(late)} annotation(s) lie behind the end of their recordings", *lines]))
+        raise PipelineError("\n".join([f"{counted(len(late), 'annotations', 'lie')} behind a recording's end", *lines]))
     cut = annotations[beyond_s > ROUNDED_S]
     if len(cut):
         table, row, recording, end_s = cut[["table", "row", Col.RECORDING, Col.END_S]].iloc[0]
         first = f"{table}: row {row}, which ends at {end_s:g} s in {recording} ({duration_s[cut.index[0]]:.2f} s)"
-        warn(f"{len(cut)} annotation(s) end behind their recordings and are cut there, first {first}")
+        warn(f"{counted(len(cut), 'annotations', 'are')} cut at a recording's end, first {first}")
     chosen = annotations[duration_s.notna()]
     chosen = chosen.assign(end_s=chosen[Col.END_S].clip(upper=duration_s[chosen.index]))
     table = chosen[TIMES].sort_values(TIMES).drop_duplicates()

@@ -168,7 +168,7 @@ def _recordings(table: pd.DataFrame, audio: AnyPath, warn: Callable[[str], None]
     nowhere = (latitude == 0) & (longitude == 0)
     if nowhere.any():
         first = recording[nowhere].iloc[0]
-        warn(f"{nowhere.sum()} recording(s) at 0, 0 count as recorded at an unknown place, first {first}")
+        warn(f"recordings at 0, 0, which counts as an unknown place: {nowhere.sum()}, first {first}")
     secondary = mapped(table.pop("secondary_labels"), lambda text: " ".join(parse_secondary(text) or ()))
     return pd.DataFrame(
         {

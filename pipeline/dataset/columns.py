@@ -48,7 +48,7 @@ def read_recording_table(path: AnyPath, columns: Columns, bounds: Bounds, warn: 
     table["rating"] = table["rating"].replace(RATINGS)
     nobody = table["primary_label"].str.startswith(("Mystery_", "Sonus_")) & (own == XENO_CANTO)
     if nobody.any():
-        warn(f"{nobody.sum()} recording(s) of genus Mystery or Sonus, which are of no single species, are left out")
+        warn(f"recordings left out, being of genus Mystery or Sonus, which is no single species: {nobody.sum()}")
     return replace(read, cells=table[~nobody], called={name: " and ".join(theirs) for name, theirs in called.items()})
 
 

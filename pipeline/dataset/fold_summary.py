@@ -101,12 +101,12 @@ def _warnings(
 ) -> Iterator[str]:
     if sounds:
         yield (
-            f"{len(sounds)} sound(s) cross folds, first {' and '.join(sounds[0])}: they are learnt and validated; "
+            f"{counted(len(sounds), 'sounds', 'cross')} folds, first {' and '.join(sounds[0])}: learnt and validated; "
             f"see `crossing_sounds`, and remove all but one, or set folds.use_ready: false"
         )
     if crossing:
         known = "validation knows their recordists; see `crossing` in reports/folds/summary.json"
-        yield f"{len(crossing)} group(s) of recordings cross folds: {known}"
+        yield f"{counted(len(crossing), 'groups', 'cross')} folds: {known}"
     folds = counts.drop(columns=NEVER_VALIDATED)
     for fold in folds if len(counts) > 1 else ():
         left = counts.index[counts.drop(columns=fold).sum(axis=1) > 0]
@@ -169,8 +169,8 @@ def summarise_soundscapes(split: pd.DataFrame, windows: pd.DataFrame, folds: Fol
         warnings.append(f"the site is not known of {first}: only those of one day share a fold; {way_out}")
     if 0 < groups < folds.count:
         way_out = "label windows of more sites, or set folds.soundscapes: each, which parts sites"
-        told = f"soundscapes with windows are {groups} group(s) ({key}), fewer than {folds.count} folds"
-        warnings.append(f"{told}: no window examines the last one(s); {way_out}")
+        told = f"soundscapes with windows are {counted(groups, 'groups')} ({key}), fewer than {folds.count} folds"
+        warnings.append(f"{told}: {counted(folds.count - groups, 'folds', 'have')} no window; {way_out}")
     held = f"{counted(len(split), 'soundscapes')} with {counted(len(windows), 'labelled windows')}"
     where = f"{counted(len(sites), 'sites')}, in {counted(min(groups, folds.count), 'folds')} ({key})"
     return {"summary": f"{held}, {where}", "warnings": warnings}

@@ -15,7 +15,7 @@ from birdcache.errors import PipelineError
 from birdcache.formulas import starts_formula
 from birdcache.params.sections import DataParams
 from birdcache.storage import AnyPath
-from birdcache.text import few
+from birdcache.text import counted, few
 from birdcache.user_tables import colliding
 from cache.tables import NAMES, Col
 from pipeline.dataset.annotated import unlabelled
@@ -51,11 +51,11 @@ def read_folders(bounds: Bounds, soundscapes: Sequence[str], warn: Callable[[str
     names = [inside(root, path) for path in files.used]
     classes = class_names(dict.fromkeys(name.parts[0] for name in names))
     if alike := _alike(list(classes)):
-        raise PipelineError(f"{root}: folder(s) {few(alike)} are alike but for case; rename or join them")
+        raise PipelineError(f"{root}: folders {few(alike)} are alike but for case; rename or join them")
     coded = {folder: each for folder, each in classes.items() if each.code != folder}
     if coded:
         folder, each = next(iter(coded.items()))
-        warn(f"{len(coded)} folder name(s) cannot be labels, and have codes, such as {each.code} for {folder}")
+        warn(f"codes replace {counted(len(coded), 'folder names')} unfit as labels, such as {each.code} for {folder}")
     labels = pd.Series([classes[name.parts[0]].code for name in names], dtype=str)
     taxonomy = {name: [getattr(each, name) for each in coded.values()] for name in NAMES}
     index = [each.code for each in coded.values()]
@@ -139,7 +139,7 @@ def alike_warning(files: Sequence[str]) -> list[str]:
     alike = _alike(files)
     if not alike:
         return []
-    told = f"{len(alike)} file(s) differ from others in case or Unicode form only, such as {few(alike, 2)}"
+    told = f"{len(alike)} files differ from others in case or Unicode form only, such as {few(alike, 2)}"
     return [f"{told}; a disk that does not tell them apart, as of macOS and Windows, would lose some: rename them"]
 
 

@@ -93,7 +93,7 @@ def rare_labels(label_N: pd.Series[str], group_N: Ints, fewest: int) -> dict[str
     reasons = {}
     for label, (recordings, groups) in table.agg(["size", "nunique"]).iterrows():
         if recordings < fewest:
-            reasons[str(label)] = f"{recordings} recording(s), fewer than folds.fewest_to_validate ({fewest})"
+            reasons[str(label)] = f"fewer recordings ({recordings}) than folds.fewest_to_validate ({fewest})"
         elif groups < 2:
             reasons[str(label)] = f"all {recordings} recordings belong to one group (author, content, or place and day)"
     return reasons

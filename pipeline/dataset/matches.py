@@ -90,4 +90,4 @@ def unlisted_warnings(
     files = list_audio(folder, bounds, without)
     found = {*(path.as_posix() for path in files.used), *(each.file for each in files.left_out)}
     found.difference_update(used)
-    return [f"{len(found)} audio file(s) in {folder} are not used, first {min(found)}: {why}"] if found else []
+    return [f"audio files not used in {folder}: {len(found)}, first {min(found)}: {why}"] if found else []

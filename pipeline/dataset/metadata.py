@@ -128,7 +128,7 @@ def _read_annotations(
     annotations = matched(listed, bounds, recordings, warn)
     known = {*recordings[Col.LABEL], *taxonomy.index}
     if new := sorted({*annotations[Col.LABEL]} - known - {NO_CALL}) if known else []:
-        warn(f"{len(new)} label(s) of annotations are new classes, which no recording is labelled with, first {new[0]}")
+        warn(f"new classes by annotations, which no recording has: {len(new)}, first {new[0]}")
     return annotations
 
 

@@ -21,6 +21,6 @@ def recordists(authors: pd.Series[str], warn: Callable[[str], None]) -> pd.Serie
             known[plain(in_order).replace(" ", "")].append(name)
     several = [names for names in known.values() if len(names) > 1]
     if several:
-        warn(f"{len(several)} recordist(s) are spelt in several ways and count as one each, first {several[0]}")
+        warn(f"recordists spelt in several ways and taken as one: {len(several)}, first {several[0]}")
     chosen = {name: names[0] for names in known.values() for name in names}
     return authors.map({name: chosen.get(name, "") for name in counts})

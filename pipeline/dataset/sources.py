@@ -15,7 +15,7 @@ from birdcache.errors import PipelineError
 from birdcache.joins import join_warnings
 from birdcache.params.sections import DataParams, SourceParams
 from birdcache.storage import AnyPath, place, reaching
-from birdcache.text import few
+from birdcache.text import counted, few
 from birdcache.user_tables import mapped
 from cache.report_tables import REFUSED
 from cache.tables import SOURCES, Col
@@ -72,8 +72,8 @@ def _read_source(key: str, source: SourceParams, data: DataParams, warnings: lis
     called = {listed.codes.get(old, old): new for old, new in source.labels.items()}
     table = _labelled(table, source, called, key, warnings)
     is_out, is_low = table[Col.LABEL] == "", table[Col.RATING].between(0, source.least_rating, inclusive="neither")
-    for count, why in ((is_out.sum(), "have a label called null"), (is_low.sum(), "are rated below least_rating")):
-        warnings += [f"{key}: {count} recording(s) {why}, and are left out"] if count else []
+    for rows, verb, why in ((is_out, "have", "a label called null"), (is_low, "are", "rated below least_rating")):
+        warnings += [f"{key}: {counted(rows.sum(), 'recordings', verb)} {why}: left out"] if rows.any() else []
     table = table.assign(recording=f"{name}/" + table[Col.RECORDING], source=name)[~(is_out | is_low)]
     if table.empty:
         raise PipelineError(f"params.yaml: {key}: none of {len(is_out)} recordings in {source.root} is left")
@@ -106,7 +106,7 @@ def used_once(recordings: pd.DataFrame, sources: Sequence[str], warnings: list[s
     first = ordered.groupby(Col.SOUND)[[Col.SOURCE, Col.RECORDING]].transform("first").sort_index()
     is_again = (recordings[Col.SOUND] != "") & (recordings[Col.SOURCE] != first[Col.SOURCE])
     for name, again in recordings[is_again].groupby(Col.SOURCE):
-        also = f"{len(again)} recording(s) are in data.root or an earlier source too, and used once"
+        also = f"{counted(len(again), 'recordings', 'are')} in data.root or an earlier source too, and used once"
         warnings.append(f"data.sources.{name}: {also}, first {again[Col.RECORDING].iloc[0]}; see {REFUSED.path}")
     hint = "nothing needs to be done: data.root comes first, then data.sources in their order"
     why = {Col.CODE: "not-used", Col.DETAIL: f"{SAME_SOUND} " + first[Col.RECORDING], Col.HINT: hint}

@@ -95,10 +95,10 @@ def _contents(usable: pd.DataFrame, soundscapes: pd.DataFrame) -> dict[str, Any]
 def _warnings(contents: dict[str, Any]) -> Iterator[str]:
     if across := contents["across_labels"]:
         first = " and ".join(across[0])
-        yield f"{len(across)} sound(s) have several labels, first {first}; see reports/data/summary.json"
+        yield f"{counted(len(across), 'sounds', 'have')} several labels, first {first}; see reports/data/summary.json"
     if scapes := contents["also_soundscapes"]:
         first = next(iter(scapes))
-        yield f"{len(scapes)} soundscape(s) are recordings too, first {first}; see reports/data/summary.json"
+        yield f"recordings too: {counted(len(scapes), 'soundscapes')}, first {first}; see reports/data/summary.json"
 
 
 def _lost(metadata: Metadata, usable: pd.DataFrame) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _lost(metadata: Metadata, usable: pd.DataFrame) -> Iterator[str]:
     )
     listed = "see reports/data/refused.csv"
     if gone:
-        yield f"{len(gone)} label(s) have no usable recording and are no classes, first {gone[0]}; {listed}"
+        yield f"{counted(len(gone), 'labels', 'have')} no usable recording and no class, first {gone[0]}; {listed}"
     if not left.all():
         first = times.loc[~left, Col.RECORDING].iloc[0]
         yield f"{(~left).sum()} of {len(times)} annotated times are in refused recordings, first {first}; {listed}"
@@ -127,7 +127,7 @@ def _label_warnings(known: set[str], without: pd.Series[str]) -> Iterator[str]:
         )
     if words := sorted(filter(is_unknown, known)):
         yield (
-            f"{len(words)} label(s), such as {words[0]}, mean that the species is not known, and are learnt as classes "
+            f"{counted(len(words), 'labels')} of unknown species, such as {words[0]}: learnt as classes "
             "all the same; remove their recordings unless you want that"
         )
 

@@ -116,7 +116,7 @@ def test_quiet_leaves_warnings_and_errors(call: list[str], tmp_path: Path) -> No
     sample.write_text("row_id,owl,lowton\nx_5,0,0\n")
     done = ended(*call, "-q", "--format", "kaggle", "--sample", str(sample))
     assert done.returncode == 0
-    assert done.stderr == "warning: 1 label(s) of the submission score 0, being unknown: 'owl'\n"
+    assert done.stderr == "warning: 1 submission label scores 0, being unknown: 'owl'\n"
 
 
 def test_verbose_says_where_an_error_was_met(call: list[str]) -> None:

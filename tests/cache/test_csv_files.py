@@ -84,7 +84,7 @@ def test_empty_cells_are_read_as_their_columns_say(tmp_path: Path) -> None:
         ("name,rating,count\nwren,nan,2\n", "row 2, column rating: 'nan' is not a number"),
         ("name,rating,count\nwren,1,2.5\n", "row 2, column count: '2.5' is not a whole number"),
         ("name,rating,count\nwren,1,inf\n", "row 2, column count: 'inf' is not a whole number"),
-        ("name,rating\nwren,1\n", "lacks column(s) count"),
+        ("name,rating\nwren,1\n", "missing columns: count"),
         ("", "No columns to parse from file"),
     ],
 )

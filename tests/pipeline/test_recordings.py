@@ -175,7 +175,7 @@ def test_a_soundscape_that_teaches_cannot_judge(
 ) -> None:
     (birdclef / "windows.csv").write_text("filename,start,end,primary_label\ndawn.ogg,0,5,robin\n")
     with pytest.raises(
-        PipelineError, match=r"1 soundscape.* of data.soundscape_labels are in data.soundscape_truth too, first dawn"
+        PipelineError, match=r"1 soundscape is in data.soundscape_labels and in data.soundscape_truth, first dawn"
     ):
         run(soundscape_labels="windows.csv")
     (birdclef / "train_soundscapes").mkdir()
@@ -239,7 +239,7 @@ def test_labels_and_annotated_times_that_are_lost_with_refused_files_are_told(
     (birdclef / "train_audio/1234/XC4.ogg").write_bytes(b"")
     run()
     assert report()["warnings"][1:] == [
-        "1 label(s) have no usable recording and are no classes, first 1234; see reports/data/refused.csv",
+        "1 label has no usable recording and no class, first 1234; see reports/data/refused.csv",
         "1 of 2 annotated times are in refused recordings, first 1234/XC4.ogg; see reports/data/refused.csv",
     ]
 
@@ -364,8 +364,8 @@ def test_every_file_in_folders_is_used_or_listed_or_no_sound(
     names = tables["labels"].set_index("label")["common_name"].to_dict()
     assert names == {"Bewicks_Wren": "Bewick's Wren", "robin": "", "wren": ""}
     told = capsys.readouterr().out
-    assert "WARNING: 1 file(s) are not used, first chorus/wren/e.m4a: must be converted first; find chorus " in told
-    assert "WARNING: 1 file(s) are not used, first chorus/loose.ogg: lies beside the folders of the classes" in told
+    assert "WARNING: 1 file is not used, first chorus/wren/e.m4a: must be converted first; find chorus " in told
+    assert "WARNING: 1 file is not used, first chorus/loose.ogg: lies beside the folders of the classes" in told
     with pytest.raises(PipelineError, match=r"3 of 8 files \(37.5%\) were refused \(not-audio 1, unreadable 2\)"):
         run(layout="folders", soundscape_truth=None, max_refused_share=0.3)
 

@@ -130,7 +130,7 @@ def test_fewer_sites_than_folds_are_spread_and_told() -> None:
     assert list(found["fold"]) == [0, 0, 1]
     report = summarise_soundscapes(found, table, make_params())
     assert report["summary"].endswith("2 sites, in 2 folds (folds.soundscapes: site)")
-    told = "soundscapes with windows are 2 group(s) (folds.soundscapes: site), fewer than 3 folds: no window examines"
+    told = "soundscapes with windows are 2 groups (folds.soundscapes: site), fewer than 3 folds: 1 fold has no window"
     assert [warning.startswith(told) for warning in report["warnings"]] == [True]
 
 

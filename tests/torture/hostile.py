@@ -175,4 +175,4 @@ def other_form(text: str) -> str:
 
 def in_row(rule: str) -> str:
     """What is said of the hostile row."""
-    return f"row(s) {HOSTILE_ROW}: {rule}"
+    return f"row {HOSTILE_ROW}: {rule}"

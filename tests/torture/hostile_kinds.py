@@ -120,12 +120,12 @@ def _names() -> dict[str, Kind]:
     cafe = {"primary_label": "wren", "filename": "wren/caf\xe9.ogg"}
     return kinds | {
         "label: empty": Kind(in_row("primary_label is empty"), cells(primary_label="")),
-        "label: other case": Kind("row(s) 4-5, 8: primary_label differs", added(GOOD[2] | {"primary_label": "Robin"})),
-        "name: twice": Kind("row(s) 2, 8: filename is listed twice", added(GOOD[0])),
-        "name: twice, dotted": Kind("row(s) 2, 8: filename is", added(GOOD[0] | {"filename": "./wren//XC0.ogg"})),
-        "name: other case": Kind("row(s) 2, 8: filename differs", added(GOOD[0] | {"filename": "wren/xc0.OGG"})),
+        "label: other case": Kind("rows 4-5, 8: primary_label differs", added(GOOD[2] | {"primary_label": "Robin"})),
+        "name: twice": Kind("rows 2, 8: filename is listed twice", added(GOOD[0])),
+        "name: twice, dotted": Kind("rows 2, 8: filename is", added(GOOD[0] | {"filename": "./wren//XC0.ogg"})),
+        "name: other case": Kind("rows 2, 8: filename differs", added(GOOD[0] | {"filename": "wren/xc0.OGG"})),
         "name: other form": Kind(
-            "row(s) 8-9: filename differs", added(cafe, cafe | {"filename": other_form(cafe["filename"])})
+            "rows 8-9: filename differs", added(cafe, cafe | {"filename": other_form(cafe["filename"])})
         ),
     }
 
@@ -159,7 +159,7 @@ def _cells() -> dict[str, Kind]:
         "author: control character": Kind(in_row("author holds a control character"), cells(author="ann\x07")),
         "author: formula": Kind(None, cells(author=FORMULA), holds={"data/tables/recordings.csv": f"'{FORMULA}"}),
         "many bad rows": Kind(
-            "row(s) 8-1007: filename must be",
+            "rows 8-1007: filename must be",
             added(*[GOOD[0] | {"filename": f"../{number}"} for number in range(1000)]),
         ),
     }
@@ -175,9 +175,9 @@ def _tables() -> dict[str, Kind]:
         "Latin-1": (in_row("holds bytes that are not UTF-8"), text.replace("ann 2", "ren\xe9").encode("latin-1")),
         "empty": ("is empty", b""),
         "header only": ("lists no recording", text.partition("\n")[0].encode()),
-        "no column": ("lacks column(s) filename", text.replace("filename", "file").encode()),
-        "column twice": ("row 1 names column(s) 'rating' twice", text.replace("latitude", "rating").encode()),
-        "semicolons": ("lacks column(s) primary_label, filename; row 1", text.replace(",", ";").encode()),
+        "no column": ("missing columns: filename", text.replace("filename", "file").encode()),
+        "column twice": ("columns named twice in row 1: 'rating'", text.replace("latitude", "rating").encode()),
+        "semicolons": ("missing columns: primary_label, filename; row 1", text.replace(",", ";").encode()),
         "endless line": ("more than 1,048,576 characters", text.encode() + b"a" * 3 * 2**20),
         "a picture": ("row 1: is not text in UTF-8", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(200)),
         "a workbook": ("is", b"PK\x03\x04\x14\0\x06\0\x08\0" + bytes(range(256)) * 4),
@@ -186,7 +186,7 @@ def _tables() -> dict[str, Kind]:
         "long row": (in_row("does not have 8 cells"), lines(lambda line: line + ",more")),
         "short row": (in_row("does not have 8 cells"), lines(lambda line: line.rpartition(",")[0])),
         "open quote": (
-            "row(s) 7: a quotation mark that opens in it is never closed",
+            "row 7: a quotation mark that opens in it is never closed",
             lines(lambda line: line[:-1], row=7),
         ),
         "text behind a quote": (in_row("text follows a closing quotation mark"), lines(lambda line: line + "x")),
@@ -209,10 +209,10 @@ def _other_tables() -> dict[str, Kind]:
     """Tables beside train.csv."""
     return {
         "taxonomy: twice": Kind(
-            "row(s) 2-3: primary_label is named twice",
+            "rows 2-3: primary_label is named twice",
             content("taxonomy.csv", lambda old: old.replace(b"robin", b"wren")),
         ),
-        "taxonomy: NUL": Kind("row(s) 2: holds NUL", content("taxonomy.csv", lambda old: old.replace(b"Wren", b"W\0"))),
+        "taxonomy: NUL": Kind("row 2: holds NUL", content("taxonomy.csv", lambda old: old.replace(b"Wren", b"W\0"))),
         "taxonomy: link": Kind(LEAVES, linked("taxonomy.csv", "secret.csv")),
         "taxonomy: formula": Kind(
             None,
@@ -229,10 +229,10 @@ def _other_tables() -> dict[str, Kind]:
         "submission: link": Kind(LEAVES, linked("sample_submission.csv", "secret.csv")),
         "submission: pipe": Kind("is a pipe", linked("sample_submission.csv", "pipe.ogg")),
         "truth: formula": Kind(
-            "row(s) 2: row_id begins with", content("truth.csv", lambda old: old.replace(b"dawn", b"=1+1"))
+            "row 2: row_id begins with", content("truth.csv", lambda old: old.replace(b"dawn", b"=1+1"))
         ),
         "truth: path": Kind(
-            "row(s) 2: labels must be", content("truth.csv", lambda old: old.replace(b"wren", b"../wren"))
+            "row 2: labels must be", content("truth.csv", lambda old: old.replace(b"wren", b"../wren"))
         ),
         "truth: link": Kind(LEAVES, linked("truth.csv", "secret.csv")),
         "truth: elsewhere": Kind(

@@ -68,7 +68,7 @@ def without_encoding_rule() -> None:
 def test_trial_notices_bytes_in_another_encoding() -> None:
     outcome = strangers.trial(spoil=without_encoding_rule, only="table: Latin-1")
     assert outcome.failed == 1
-    assert "was not refused with 'row(s) 4: holds bytes that are not UTF-8'" in outcome.worst
+    assert "was not refused with 'row 4: holds bytes that are not UTF-8'" in outcome.worst
 
 
 def test_kernel_watch_hears_what_is_read_and_only_there(tmp_path: Path) -> None:

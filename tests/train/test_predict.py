@@ -122,7 +122,7 @@ def test_a_soundscape_that_a_fold_holds_out_is_scored_by_its_models_alone(
         write_windows([("dawn", 0.0, 5.0, "lowton")], {"dawn": fold}, sha256)
         predict.main()
         assert read_clip_scores(SCORES).scores == pytest.approx(both.scores, abs=1e-6)
-        assert "1 soundscape(s) with labelled windows are held out by no fold" in capsys.readouterr().out
+        assert "no fold of folds.train holds out 1 soundscape with labelled windows" in capsys.readouterr().out
 
 
 def test_each_soundscape_keeps_its_place_whoever_scores_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,7 +214,7 @@ class History:
             yield warning
         if self.best and self.stops_early:
             since = len(self.epochs) - 1 - self.best.number
-            yield f"stopped early: no epoch was better than {self.best.number + 1} for {since} epoch(s) (patience)"
+            yield f"stopped early: no epoch was better than {self.best.number + 1} (patience: {since})"
 
     def record(self) -> dict[str, Any]:
         """All but weights and loss, for JSON."""

@@ -17,6 +17,7 @@ from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
 from birdcache.progress import Advance, no_progress
+from birdcache.text import counted
 from train.augment.batch import Batch
 from train.augment.ops import to_device
 from train.data.examples import Examples
@@ -159,8 +160,8 @@ def split_lines(
     heard_K: Bools = np.zeros(trained.classes, bool)
     if windows is not None and recipe.sampling.shares.soundscapes:
         heard_K = np.asarray(windows.secondary.any(axis=0))
-        share, soundscapes = recipe.sampling.shares.of_soundscapes, len(set(windows.names))
-        yield f"{share:.0%} of the clips are {len(windows)} labelled windows of {soundscapes} soundscape(s)"
+        share, soundscapes = recipe.sampling.shares.of_soundscapes, counted(len(set(windows.names)), "soundscapes")
+        yield f"{share:.0%} of the clips are {len(windows)} labelled windows of {soundscapes}"
     drawn_K = effective_counts(trained.primary, sampler.probability_N, sampler.clips, trained.classes)
     yield "clips an epoch draws of a class: " + ", ".join(
         f"{trained.labels[k]} {drawn_K[k]:.1f} (has {taught_K[k]})" for k in rarest_and_commonest(taught_K)

@@ -108,7 +108,7 @@ def take_weights(
     check_values(f"{where}: {source.path}", fit)
     backbone.load_state_dict(fit, strict=False)
     below = f" below {prefix.removesuffix('.')}" if prefix else ""
-    others = f"; {len(unused)} others are not used, such as {unused[0]}" if unused else ""
+    others = f"; not used: {len(unused)} more, such as {unused[0]}" if unused else ""
     told = f"{len(fit)} tensors of {source.path}{below} are taken, none of its head{others}"
     adapted = [name for name, tensor in named.items() if tensor.shape != fit[name].shape]
     outside = [name for name in stored if not name.startswith(prefix)]

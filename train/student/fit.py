@@ -99,8 +99,8 @@ def with_pseudo_clips(
     clip_frames = split.member.view.frames(split.member.recipe.clip_s)
     clips = pseudo_clips(labels, each, soundscapes.first, clip_frames)
     print(
-        f"{each.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in, of "
-        f"{len(set(labels.soundscape))} soundscape(s)"
+        f"{each.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in; "
+        f"soundscapes: {len(set(labels.soundscape))}"
     )
     if each.alpha:
         clips = replace(clips, alpha=each.alpha, softened=softened_rows(split, labels))

@@ -58,11 +58,11 @@ def test_tabs_and_line_ends_in_a_label_do_not_break_the_track(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("a\tb\tc\n", r"row\(s\) 1: must be two numbers and a label"),
-        ("1\t2\tx\n3\n", r"row\(s\) 2: must be two numbers and a label"),
-        ("1\tinf\tx\n", r"row\(s\) 1: must be two numbers"),
-        ("1\t2\tx\n\\\tlow\thigh\n", r"row\(s\) 2: must be two numbers behind its \\, the band of a label"),
-        ("1\t2\tx\0\n", r"row\(s\) 1: holds NUL characters; save it as text in UTF-8"),
+        ("a\tb\tc\n", r"row 1: must be two numbers and a label"),
+        ("1\t2\tx\n3\n", r"row 2: must be two numbers and a label"),
+        ("1\tinf\tx\n", r"row 1: must be two numbers"),
+        ("1\t2\tx\n\\\tlow\thigh\n", r"row 2: must be two numbers behind its \\, the band of a label"),
+        ("1\t2\tx\0\n", r"row 1: holds NUL characters; save it as text in UTF-8"),
     ],
 )
 def test_what_is_no_label_track_is_refused_by_line(content: str, said: str, tmp_path: Path) -> None:

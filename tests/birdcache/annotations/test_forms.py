@@ -52,7 +52,7 @@ def test_rows_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     text = "FOLDER,IN FILE,OFFSET,DURATION,AUTO ID,MANUAL ID\nx,a0,0.5,0.7,robin,wren\nx,a0,2,1,robin,\nx,a0,3,1,,?\n"
     rows, (warning,) = read(tmp_path, "id.csv", text)
     assert rows == [WREN]
-    assert warning == f"2 row(s) of annotations have no label and are left out, first {tmp_path}/id.csv: row 3"
+    assert warning == f"2 annotation rows have no label: left out, first {tmp_path}/id.csv: row 3"
 
 
 def test_rows_that_end_early_are_counted(tmp_path: Path) -> None:
@@ -60,16 +60,15 @@ def test_rows_that_end_early_are_counted(tmp_path: Path) -> None:
     rows, (warning,) = read(tmp_path, "a0.txt", f"{RAVEN}\tSpecies\tNotes\n{ROW}\twren\tclear\n{other}\twren\n")
     assert rows == [WREN, ("a0", 0.6, 1.2, "wren")]
     assert warning == (
-        "1 row(s) of annotations end before row 1 does; the missing cells count as empty, first "
-        f"{tmp_path}/a0.txt: row 3"
+        f"1 annotation row ends before row 1 does; the missing cells count as empty, first {tmp_path}/a0.txt: row 3"
     )
 
 
 def test_rows_in_which_cells_have_moved_are_refused(tmp_path: Path) -> None:
     short = ROW.removesuffix("\t2000")
-    with pytest.raises(PipelineError, match=r"row\(s\) 3: does not have as many cells as row 1, and not only its last"):
+    with pytest.raises(PipelineError, match=r"row 3: does not have as many cells as row 1, and not only its last"):
         read(tmp_path, "a0.txt", f"{RAVEN}\tSpecies\tNotes\n{ROW}\twren\tx\n{short}\twren\tclear\n")
-    with pytest.raises(PipelineError, match=r"row\(s\) 2: does not have 8 cells like row 1; add the missing ones"):
+    with pytest.raises(PipelineError, match=r"row 2: does not have 8 cells like row 1; add the missing ones"):
         read(tmp_path, "a0.txt", f"{RAVEN}\tSpecies\n{ROW}\twren\t1\n")
 
 
@@ -77,13 +76,13 @@ def test_rows_in_which_cells_have_moved_are_refused(tmp_path: Path) -> None:
 def test_commas_beside_points_are_refused_since_they_may_part_thousands(tmp_path: Path, name: str) -> None:
     text = "0.5\t1.2\twren\n1,200\t1,203\twren\n"
     rows = ["file,start_s,end_s,label", "a0,0.5,1.2,wren", 'a0,"1,200","1,203",wren']
-    with pytest.raises(PipelineError, match=r"row\(s\) [23]: holds a decimal comma, but other times of the table"):
+    with pytest.raises(PipelineError, match=r"row [23]: holds a decimal comma, but other times of the table"):
         read(tmp_path, name, text if name == "a0.txt" else "\n".join(rows))
 
 
 @pytest.mark.parametrize("time", ["1:30", "0:60:00", "1,234,5", "-0.2", "1 s"])
 def test_times_that_may_mean_several_things_are_refused(tmp_path: Path, time: str) -> None:
-    with pytest.raises(PipelineError, match=r"row\(s\) 2: start_s must be a number of seconds from 0"):
+    with pytest.raises(PipelineError, match=r"row 2: start_s must be a number of seconds from 0"):
         read(tmp_path, "t.csv", f'file,start_s,end_s,label\na0,"{time}",9999,wren\n')
 
 

@@ -111,11 +111,11 @@ def test_all_unknown_and_ambiguous_files_are_told_by_table_and_row(root: Path) -
         matched(table, Bounds(root, "inside"), listed)
     assert [line.partition("; ")[0] for line in str(raised.value).splitlines()] == [
         "a:",
-        "  row(s) 3-4: file 'x.ogg' is not in data.root",
+        "  rows 3-4: file 'x.ogg' is not in data.root",
         "c:",
-        "  row(s) 6: file 's/y' is not in data.root",
+        "  row 6: file 's/y' is not in data.root",
         "b:",
-        "  row(s) 5: file 'XC1' may be chorus/train_audio/robin/XC1.ogg or chorus/train_audio/wren/XC1.ogg",
+        "  row 5: file 'XC1' may be chorus/train_audio/robin/XC1.ogg or chorus/train_audio/wren/XC1.ogg",
     ]
 
 
@@ -125,8 +125,8 @@ def test_times_of_files_that_are_not_there_are_counted_and_refused_only_if_none_
     good = matched(table, Bounds(root, "inside"), listed, told.append)
     assert (list(good.columns), list(good["recording"])) == (["table", "row", "recording", "path"], ["scapes/dawn.ogg"])
     (warning,) = told
-    assert warning.startswith("2 of 3 annotated times are left out, first b: row(s) 3-4: file 'x.ogg' is not in data.r")
-    with pytest.raises(PipelineError, match=r"b:\n  row\(s\) 3-4: file 'x.ogg' is not in data\.root; write its path"):
+    assert warning.startswith("2 of 3 annotated times are left out, first b: rows 3-4: file 'x.ogg' is not in data.r")
+    with pytest.raises(PipelineError, match=r"b:\n  rows 3-4: file 'x.ogg' is not in data\.root; write its path"):
         matched(table[1:], Bounds(root, "inside"), listed)
 
 
@@ -136,7 +136,7 @@ def test_file_that_was_converted_since_is_found_and_told(root: Path) -> None:
     found = matched(table, Bounds(root, "inside"), listed, told.append)
     assert list(found["recording"]) == ["scapes/dawn.ogg", "wren/XC1.ogg", "scapes/dawn.ogg"]
     assert told == [
-        "3 file(s) of annotations have another extension now, first dawn.wav is chorus/scapes/dawn.ogg",
+        "annotated files with another extension now: 3, first dawn.wav is chorus/scapes/dawn.ogg",
     ]
     with pytest.raises(PipelineError, match=r"file 'XC1' may be .*robin/XC1\.ogg or "):
         matched(asked(a="XC1.wav"), Bounds(root, "inside"), listed)

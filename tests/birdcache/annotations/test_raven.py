@@ -94,7 +94,7 @@ def test_selections_that_differ_are_several_whatever_their_numbers(tmp_path: Pat
 def test_row_without_an_offset_is_refused_where_begins_may_count_from_another_file(tmp_path: Path, known: str) -> None:
     (tmp_path / "a.txt").write_text(f"{SEVERAL}{known}\n2\tS\t65\t66\tb.ogg\t\twren\n")
     table = read_raven(tmp_path / "a.txt", Bounds(tmp_path, "inside"))
-    with pytest.raises(PipelineError, match=r"row\(s\) 3: File Offset \(s\) is no number.*write where in its file"):
+    with pytest.raises(PipelineError, match=r"row 3: File Offset \(s\) is no number.*write where in its file"):
         table.refuse([])
 
 
@@ -128,7 +128,7 @@ def test_tabs_and_line_ends_in_a_label_do_not_break_the_table(tmp_path: Path) ->
     ("content", "said"),
     [
         (b"", r"is empty; row 1 must name the columns Begin Time \(s\), End Time \(s\)"),
-        (b"file,start_s\na.ogg,1\n", r"lacks column\(s\) Begin Time .*, separated by '\\t', not by ','"),
+        (b"file,start_s\na.ogg,1\n", r"missing columns: Begin Time .*, separated by '\\t', not by ','"),
         (
             b"Begin Time (s)\tEnd Time (s)\n1\t2\n",
             r"lacks a column of labels; row 1 must name one of: Label",

@@ -98,8 +98,8 @@ def test_bad_lines_of_a_label_track_are_told_by_their_numbers_and_names(tmp_path
     with pytest.raises(PipelineError) as raised:
         as_they_are(tmp_path)
     said = str(raised.value).splitlines()
-    assert said[0] == f"{tmp_path}/dawn.txt: 5 problem(s); rows are lines of the file"
-    assert [line.split(":")[0].strip() for line in said[1:]] == [f"row(s) {number}" for number in (3, 7, 8, 5, 1)]
+    assert said[0] == f"{tmp_path}/dawn.txt: 5 problems; rows are lines of the file"
+    assert [line.split(":")[0].strip() for line in said[1:]] == [f"row {number}" for number in (3, 7, 8, 5, 1)]
     assert said[3].endswith("as files in Latin-1 or Windows-1252 do; save it as text in UTF-8")
     assert said[4].endswith("begin must be a number of seconds from 0; correct it")
     assert said[5].endswith("end must be a number of seconds above begin; correct it")
@@ -111,11 +111,11 @@ def test_bad_rows_of_raven_are_told_by_ravens_columns(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as raised:
         as_they_are(tmp_path)
     assert [line.partition(";")[0] for line in str(raised.value).splitlines()] == [
-        f"{tmp_path}/a.txt: 4 problem(s)",
-        "  row(s) 2: Begin File is empty",
-        "  row(s) 2-3: Species is empty",
-        "  row(s) 3: Begin Time (s) must be a number of seconds from 0",
-        "  row(s) 2: End Time (s) must be a number of seconds above Begin Time (s)",
+        f"{tmp_path}/a.txt: 4 problems",
+        "  row 2: Begin File is empty",
+        "  rows 2-3: Species is empty",
+        "  row 3: Begin Time (s) must be a number of seconds from 0",
+        "  row 2: End Time (s) must be a number of seconds above Begin Time (s)",
     ]
 
 
@@ -139,7 +139,7 @@ def test_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
 
 def test_line_of_a_track_without_an_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("1\t2\twren\n1\t2\t" + "x" * 2**21)
-    with pytest.raises(PipelineError, match=r"row\(s\) 2: its line holds more than 1,048,576 characters"):
+    with pytest.raises(PipelineError, match=r"row 2: its line holds more than 1,048,576 characters"):
         as_they_are(tmp_path)
 
 
@@ -150,28 +150,28 @@ def test_bad_rows_are_told_all_at_once(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as raised:
         as_they_are(tmp_path)
     assert str(raised.value).splitlines()[:3] == [
-        f"{tmp_path}/bad.csv: 5 problem(s); row 1 is the header",
-        "  row(s) 3: file is empty; name the recording",
-        f"  row(s) 9: label is no label; {LABEL_RULE}",
+        f"{tmp_path}/bad.csv: 5 problems; row 1 is the header",
+        "  row 3: file is empty; name the recording",
+        f"  row 9: label is no label; {LABEL_RULE}",
     ]
     assert str(raised.value).splitlines()[3:] == [
-        f"  row(s) 10: label {SPACE_RULE}",
-        "  row(s) 4-5: start_s must be a number of seconds from 0; correct it",
-        "  row(s) 6-7, 11: end_s must be a number of seconds above start_s; correct it",
+        f"  row 10: label {SPACE_RULE}",
+        "  rows 4-5: start_s must be a number of seconds from 0; correct it",
+        "  rows 6-7, 11: end_s must be a number of seconds above start_s; correct it",
     ]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "file,start_s,label\nx,1,wren\n", r"a\.csv: lacks column\(s\) end_s; row 1 must name them"),
+        ("a.csv", "file,start_s,label\nx,1,wren\n", r"a\.csv: missing columns: end_s; row 1 must name them"),
         (
             "notes.txt",
             "remember the milk\n",
             r"notes\.txt: is no table of annotations: a \.txt is a selection table of Raven .* and a \.csv has the "
             r"columns file, start_s, end_s, label; move other files away from here",
         ),
-        ("a.txt", "Begin Time (s)\tLabel\n", r"a\.txt: lacks column\(s\) End Time \(s\); row 1 must name them"),
+        ("a.txt", "Begin Time (s)\tLabel\n", r"a\.txt: missing columns: End Time \(s\); row 1 must name them"),
         ("a.txt", "Begin Time (s),End Time (s),Label\n", r"separated by '\\t', not by ','"),
         ("a.txt", "x" * 2**21, r"a\.txt: is no table of annotations"),
         (
@@ -194,8 +194,8 @@ def test_labels_that_differ_in_case_only_are_refused_over_all_tables(tmp_path: P
         as_they_are(tmp_path)
     assert str(raised.value).splitlines() == [
         "labels differ in case only; spell them the same",
-        f"  {tmp_path}/a.csv: row(s) 2, 4: Jay",
-        f"  {tmp_path}/b.txt: row(s) 1: jay",
+        f"  {tmp_path}/a.csv: rows 2, 4: Jay",
+        f"  {tmp_path}/b.txt: row 1: jay",
     ]
 
 

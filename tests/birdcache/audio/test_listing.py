@@ -80,7 +80,7 @@ def test_files_of_other_formats_come_with_one_command_for_all(tmp_path: Path) ->
     root = tmp_path / "my birds"
     files(root, "robin/a.m4a", "robin/site 1/b.M4A", "wren/c.wma", "wren/d.ogg")
     (line,) = left_out_lines(listed(root).left_out)
-    assert line.startswith(f"3 file(s) are not used, first {root}/robin/a.m4a: must be converted first; find ")
+    assert line.startswith(f"3 files are not used, first {root}/robin/a.m4a: must be converted first; find ")
     recorder = tmp_path / "ffmpeg"
     recorder.write_text('#!/bin/sh\nfor last; do :; done; echo fLaC > "$last"\n')
     recorder.chmod(0o755)

@@ -84,7 +84,7 @@ def test_a_sample_gives_the_form_of_the_submission(
     run(project, "--format", "kaggle", "--sample", str(sample), "--threshold", "0", model=model)
     rows = [row for end in ends for row in ([f"dawn_lowton_{end}", "True"], [f"dawn_owl_{end}", "False"])]
     assert text_of(project / "submission.csv") == [["row_id", "target"], *rows]
-    assert "warning: 1 label(s) of the submission score 0, being unknown: 'owl'" in capsys.readouterr().out
+    assert "warning: 1 submission label scores 0, being unknown: 'owl'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -464,6 +464,6 @@ def test_files_that_were_never_tried_are_listed_with_the_refused_ones_and_told_b
     with pytest.raises(CommandError, match=r"2 of 3 files could not be scored .*refused\.csv"):
         predict.report_refused(tmp_path / "refused.csv", [], left_out, len(files) + len(left_out))
     (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith(f"2 file(s) are not used, first {tmp_path}/birds/a.m4a: must be converted first; find ")
+    assert told.startswith(f"2 files are not used, first {tmp_path}/birds/a.m4a: must be converted first; find ")
     listed = pd.read_csv(tmp_path / "refused.csv")
     assert list(listed["file"]) == [f"{tmp_path}/birds/a.m4a", f"{tmp_path}/birds/site 1/b.M4A"]

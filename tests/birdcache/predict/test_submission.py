@@ -34,13 +34,13 @@ def test_a_label_that_nothing_taught_scores_zero_and_is_named() -> None:
         "dawn_5,0.100000,0.000000,0.900000",
         "dawn_10,0.400000,0.000000,0.600000",
     ]
-    assert form.missing(LABELS) == "1 label(s) of the submission score 0, being unknown: 'owl'"
+    assert form.missing(LABELS) == "1 submission label scores 0, being unknown: 'owl'"
     assert form.missing([*LABELS, "owl"]) == ""
 
 
 def test_many_such_labels_are_named_in_short() -> None:
     told = SubmissionForm([f"bird{number}" for number in range(9)]).missing(LABELS)
-    assert told.startswith("9 label(s)")
+    assert told.startswith("9 submission labels")
     assert told.endswith("'bird4' and 4 more")
 
 

@@ -124,7 +124,7 @@ def test_what_was_measured_stands_in_reports_and_bundle(root: Path, exported: Ex
     assert parity["largest"] == pytest.approx(told["ways"]["ONNX float32"]["largest_difference"], rel=1e-3)
     table = pd.read_csv("reports/export.csv")
     assert list(table["way"]) == list(told["ways"])
-    assert "on 1 soundscape(s) and 3 recordings" in Path("reports/export.md").read_text()
+    assert "(soundscapes: 1, recordings: 3, " in Path("reports/export.md").read_text()
 
 
 def test_the_description_names_all_that_is_done_around_the_graph(root: Path, exported: Exported) -> None:

@@ -549,7 +549,7 @@ def test_planning_changes_no_file(project: Path, plan: Plan, change: Change) -> 
         ("dvc.yaml", None, "dvc.yaml: no such file; run this in a checkout of birdcache"),
         ("dvc.yaml", "stages: [\n", "DVC cannot read this project: "),
         ("dvc.lock", "{", "DVC cannot read this project: "),
-        ("chorus/train.csv", "nothing\n", "chorus/train.csv: lacks column(s) primary_label, filename"),
+        ("chorus/train.csv", "nothing\n", "chorus/train.csv: missing columns: primary_label, filename"),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(

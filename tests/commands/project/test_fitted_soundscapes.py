@@ -28,8 +28,8 @@ def filled(labels: str | None, sites: int) -> dict[str, Any]:
     ("labels", "sites", "shares", "judge", "said"),
     [
         (None, 0, RECORDINGS_ALONE, "recordings", ""),
-        ("w.csv", 0, RECORDINGS_ALONE, "recordings", "w.csv: windows at 0 site(s) examine, but do not teach"),
-        ("w.csv", 1, RECORDINGS_ALONE, "recordings", "w.csv: windows at 1 site(s) examine, but do not teach"),
+        ("w.csv", 0, RECORDINGS_ALONE, "recordings", "w.csv: windows at 0 sites examine, but do not teach"),
+        ("w.csv", 1, RECORDINGS_ALONE, "recordings", "w.csv: windows at 1 site examine, but do not teach"),
         ("w.csv", 2, {"recordings": 0.9, "soundscapes": 0.1}, "recordings", "teach (one clip in 10)\n"),
         ("w.csv", 3, {"recordings": 0.9, "soundscapes": 0.1}, "both", "teach (one clip in 10) and judge epochs\n"),
     ],

@@ -67,7 +67,7 @@ def test_init_names_what_dvc_cannot_hash_and_writes_nothing(
     with pytest.raises(SystemExit, match="1"):
         cli.main(["init", "--folders", "birds"])
     told = capsys.readouterr().err
-    assert "birds: DVC cannot hash 1 file(s)" in told
+    assert "birds: DVC cannot hash 1 file" in told
     assert TOLD[fault] in told
     assert Path("params.yaml").read_bytes() == before
 
@@ -78,9 +78,9 @@ def test_init_of_a_folder_without_faults_tells_what_is_not_used(root: Path, caps
     (root / "Bewick's Wren/d.opus").touch()
     cli.main(["init", "--folders", "birds"])
     told = capsys.readouterr().out
-    assert "2 file(s) are not used, first birds/erithacus/c.m4a: must be converted first; find birds " in told
+    assert "2 files are not used, first birds/erithacus/c.m4a: must be converted first; find birds " in told
     assert "4 recordings of 4 classes\nstage recordings lists what is not used in reports/data/refused.csv\n" in told
-    assert "1 folder name(s) cannot be labels, and have codes, such as Bewicks_Wren for Bewick's Wren" in told
+    assert "codes replace 1 folder name unfit as labels, such as Bewicks_Wren for Bewick's Wren" in told
 
 
 def test_plan_and_doctor_name_them_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,14 +131,14 @@ def test_all_folders_of_soundscapes_are_found(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("serials", "share", "gain_in", "said"),
     [
-        (("24F319055FDF2902", "24F3190361CCF5A3"), 0.1, "windows", "windows at 2 site(s) teach (one clip in 10)"),
+        (("24F319055FDF2902", "24F3190361CCF5A3"), 0.1, "windows", "windows at 2 sites teach (one clip in 10)"),
         (
             ("24F319055FDF2902", "24F319055FDF2902"),
             0.0,
             "out_of_fold",
-            "windows at 1 site(s) examine, but do not teach",
+            "windows at 1 site examine, but do not teach",
         ),
-        (("", ""), 0.0, "out_of_fold", "windows at 0 site(s) examine, but do not teach"),
+        (("", ""), 0.0, "out_of_fold", "windows at 0 sites examine, but do not teach"),
     ],
 )
 def test_recorders_of_cards_in_one_folder_are_sites_by_their_numbers_in_the_headers(
@@ -261,8 +261,8 @@ def test_classes_are_weighted_only_where_they_differ_in_size(tmp_path: Path) -> 
 def test_a_table_without_recordings_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules = {
         "primary_label,filename\n": "names no recording",
-        "label,filename\na,a.ogg\n": r"lacks column(s) primary_label",
-        "primary_label,filename\na\n": "1 problem(s); row 1 is the header row(s) 2: does not have 2 cells",
+        "label,filename\na,a.ogg\n": r"missing columns: primary_label",
+        "primary_label,filename\na\n": "1 problem; row 1 is the header row 2: does not have 2 cells",
     }
     for text, rule in rules.items():
         (tmp_path / "train.csv").write_text(text)

@@ -34,7 +34,7 @@ def test_the_minutes_of_all_folds_and_the_batches_of_gpus_are_told(monkeypatch: 
     monkeypatch.setattr(step_cost, "measured_cost", lambda params, name: cost)
     first, second = cost_lines(params.load(tiny.ROOT / "params.yaml"), recordings=600)
     assert "about 10 minutes" in first
-    assert "for 3 fold(s)" in first
+    assert "for 3 folds" in first
     assert "112 in 8 GB, 240 in 16 GB, 368 in 24 GB, 1264 in 80 GB (base; batch_size, now 16)" in second
 
 

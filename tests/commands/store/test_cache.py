@@ -21,6 +21,7 @@ from birdcache import cli
 from birdcache.audio.read import content_sha256
 from birdcache.params import load as parameters
 from birdcache.storage import AnyPath, place
+from birdcache.text import counted
 from cache.gc import pool_usage
 from cache.locks import building
 from cache.store import Store
@@ -113,7 +114,7 @@ def test_a_changed_view_leaves_its_old_parts_and_exactly_these_are_freed(
     assert table["mel"]["kept parts"] == len(new)
     assert table["mel"]["parts"] == table["pcen"]["parts"] == table["unfinished"]["parts"] == 0
     assert table["total"]["GB"] == round((before - size_of(pool())) / 1e9, 3)
-    assert f"freed {table['total']['GB']:.3f} GB in {len(old)} part(s)" in told
+    assert f"freed {table['total']['GB']:.3f} GB in {counted(len(old), 'parts')}" in told
     for name in ("mel", "pcen"):
         Store(Path(f"data/cache/{name}.zarr")).verify()
 
@@ -147,7 +148,7 @@ def test_on_a_terminal_only_a_yes_frees(
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     cli.main(["cache", "gc"])
     told = capsys.readouterr().out
-    assert re.search(r"free 0\.\d{3} GB in \d+ part\(s\)\? \[y/N\] ", told)
+    assert re.search(r"free 0\.\d{3} GB in \d+ parts\? \[y/N\] ", told)
     freed = answer.lower() in ("y\n", "yes\n")
     assert folders(pool()) == (before - old if freed else before)
     assert ("nothing was freed" in told) == (not freed)

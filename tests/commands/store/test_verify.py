@@ -87,7 +87,7 @@ def test_damaged_part_is_told_with_its_recordings_and_what_mends_it(verify: Any)
     assert lines[0] == f"{shard}: chunk 0 is damaged"
     assert {line.strip() for line in lines[1:-2]} == set(first)
     assert lines[-2] == "    -> run `dvc repro`, which builds again what is bad and nothing else"
-    assert lines[-1].startswith("data/cache/mel-soundscapes.zarr: 1 recording(s)")
+    assert lines[-1].startswith("data/cache/mel-soundscapes.zarr: 1 recording")
     assert err == "error: 1 of 2 stores are not intact; the lines above say how to repair them\n"
 
 
@@ -107,7 +107,7 @@ def test_all_bad_stores_are_told_in_one_go(verify: Any) -> None:
     assert "mel.zarr/manifest.json: is damaged or of another version" in out
     assert "pcen.zarr/index/spans/c/0/0: is missing, its manifest says" in out
     assert "pcen-soundscapes.zarr: has no manifest.json, so it is unfinished" in out
-    assert "mel-soundscapes.zarr: 1 recording(s)" in out
+    assert "mel-soundscapes.zarr: 1 recording" in out
     assert "3 of 4 stores are not intact" in err
 
 
@@ -125,7 +125,7 @@ def test_store_of_another_view_or_decoder_is_not_good(verify: Any, monkeypatch: 
 
 def test_store_of_no_view_is_looked_at_too(verify: Any) -> None:
     shutil.copytree("data/cache/mel.zarr", "data/cache/old.zarr")
-    assert "data/cache/old.zarr: 18 recording(s)" in verify()[0]
+    assert "data/cache/old.zarr: 18 recordings" in verify()[0]
 
 
 @pytest.mark.parametrize("wanted", ["mle", "data/cache/mle.zarr", "data/tables/audio.csv"])

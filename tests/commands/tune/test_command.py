@@ -56,7 +56,7 @@ def test_a_search_ends_with_a_table_a_picture_and_yaml_for_the_member(
 ) -> None:
     cli.main(["tune", "base"])
     told = capsys.readouterr().out
-    assert "base, fold 1: 2 trial(s) over epochs, optimiser.lr, sampling.weighted for macro_roc_auc" in told
+    assert "base, fold 1: 2 trials over epochs, optimiser.lr, sampling.weighted for macro_roc_auc" in told
     assert "trial 1 tries the member's current values" in told
     lines = re.findall(r"^trial +(\d)/2  macro_roc_auc (\S+)  in \d+ s  \[(.*)\]", told, flags=re.MULTILINE)
     assert [line[0] for line in lines] == ["1", "2"]
@@ -95,7 +95,7 @@ def test_the_same_command_again_trains_nothing_and_more_trials_go_on(
     first = capsys.readouterr().out
     cli.main(["tune", "base", "--trials", "1", "--fold", "0"])
     second = capsys.readouterr().out
-    assert "1 trial(s) are already done and will not run again" in second
+    assert "1 trial is already done and will not run again" in second
     assert "trial  1" not in second
     assert second.partition("best:")[2] == first.partition("best:")[2]
     change(tune={"seed": 5})
@@ -179,7 +179,7 @@ def test_values_that_this_member_cannot_have_are_refused_before_any_trial(
     keys = {"augment.gain_db": {"low": 0.0, "high": 6.0, "log": False}, "optimiser.lr": {"choices": [0.1, 1e-9]}}
     change(tune={"keys": keys})
     said = rejected(capsys, "pcen")
-    assert "2 value(s) of tune.keys do not suit member pcen" in said
+    assert "tune.keys: 2 values are unfit for member pcen" in said
     assert "tune.keys.augment.gain_db.high = 6.0: members.pcen: augment.gain_db = 6 has no meaning on the PCEN" in said
     assert (
         "tune.keys.optimiser.lr.choices.1 = 1e-09: members.pcen.override.optimiser.min_lr = 1e-06: must be at" in said

@@ -94,22 +94,20 @@ def test_last_window_is_cut_at_the_end_and_told_unless_it_is_rounding(
     assert "are cut there" not in capsys.readouterr().out
     assert list(run("XC1,0,1.2,robin", "XC1,1,4,robin")["annotations"]["end_s"]) == ["1.2", "1.25"]
     assert (
-        "WARNING: 1 annotation(s) end behind their recordings and are cut there, first annotations/times.csv: row 3, "
+        "WARNING: 1 annotation is cut at a recording's end, first annotations/times.csv: row 3, "
         "which ends at 4 s in robin/XC1.ogg (1.25 s)"
     ) in capsys.readouterr().out
 
 
 def test_time_that_ends_long_after_its_recording_is_refused(run: Run) -> None:
-    message = (
-        r"1 annotation\(s\) lie behind .*\n  annotations/times\.csv: row\(s\) 2: begins or .* robin/XC1\.ogg \(1\.25 s"
-    )
+    message = r"1 annotation lies behind .*\n  annotations/times\.csv: row 2: begins or .* robin/XC1\.ogg \(1\.25 s"
     with pytest.raises(PipelineError, match=message):
         run("XC1,0,30,robin")
 
 
 @pytest.mark.parametrize("row", ["XC1,1.25,1.3,robin", "XC1,1.3,1.32,robin"])
 def test_annotation_that_begins_at_the_end_is_refused_and_not_turned_round(run: Run, row: str) -> None:
-    with pytest.raises(PipelineError, match=r"row\(s\) 3: begins or ends behind the end of robin/XC1\.ogg \(1\.25 s\)"):
+    with pytest.raises(PipelineError, match=r"row 3: begins or ends behind the end of robin/XC1\.ogg \(1\.25 s\)"):
         run("XC1,0,1,robin", row)
 
 
@@ -128,7 +126,7 @@ def test_common_names_of_the_taxonomy_are_labels(run: Run, birdclef: Path) -> No
 def test_class_with_a_space_is_refused_with_a_hint_that_works(run: Run, birdclef: Path) -> None:
     folders = {"layout": "folders", "root": "chorus/train_audio", "soundscapes": None, "soundscape_truth": None}
     (birdclef / "train_audio/robin").rename(birdclef / "train_audio/scarlet robin")
-    with pytest.raises(PipelineError, match=r"row\(s\) 2: label holds a space, .* rename a class's folder alike"):
+    with pytest.raises(PipelineError, match=r"row 2: label holds a space, .* rename a class's folder alike"):
         run("XC1,0,1,scarlet robin", **folders)
     (birdclef / "train_audio/scarlet robin").rename(birdclef / "train_audio/scarlet_robin")
     assert list(run("XC1,0,1,scarlet_robin", **folders)["annotations"]["label"]) == ["scarlet_robin"]
@@ -139,8 +137,8 @@ def test_name_of_several_labels_and_class_in_another_case_are_refused_by_row(run
     with pytest.raises(PipelineError) as raised:
         run("XC1,0,1,small bird", "XC1,0,1,Robin", "XC1,0,1,wren")
     assert str(raised.value).splitlines()[1:] == [
-        "  row(s) 2: label 'small bird' names several labels: owl, wren; write the one you mean",
-        "  row(s) 3: label 'Robin' differs from label robin in case only; spell both the same",
+        "  row 2: label 'small bird' names several labels: owl, wren; write the one you mean",
+        "  row 3: label 'Robin' differs from label robin in case only; spell both the same",
     ]
 
 

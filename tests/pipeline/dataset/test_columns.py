@@ -77,19 +77,19 @@ def test_tables_of_xeno_canto_are_read(read: Callable[..., Metadata], birdclef: 
     ]
     names = metadata.taxonomy[metadata.taxonomy.index == "Erithacus_rubecula"]
     assert names.to_numpy().tolist() == [["Erithacus rubecula", "Robin", ""]]
-    assert any("1 recording(s) of genus Mystery or Sonus" in warning for warning in metadata.warnings)
+    assert any("of genus Mystery or Sonus, which is no single species: 1" in warning for warning in metadata.warnings)
 
 
 def test_a_rule_names_the_tables_own_column(read: Callable[..., Metadata]) -> None:
     with pytest.raises(PipelineError) as raised:
         read(["filepath,ebird_code,grade", "wren/XC2.ogg,,A", "../a.ogg,wren,F"], columns=MINE | {"author": "grade"})
-    assert "lacks column(s) others; row 1 must name them" in str(raised.value)
+    assert "missing columns: others; row 1 must name them" in str(raised.value)
     mine = {key: MINE[key] for key in ("label", "file", "rating")}
     with pytest.raises(PipelineError) as raised:
         read(["filepath,ebird_code,grade", "wren/XC2.ogg,,A", "../a.ogg,wren,F"], columns=mine)
-    assert "row(s) 2: ebird_code is empty; name the species" in str(raised.value)
-    assert "row(s) 3: filepath must be a path inside the audio folder" in str(raised.value)
-    assert "row(s) 3: grade must be a number from 0 to 5" in str(raised.value)
+    assert "row 2: ebird_code is empty; name the species" in str(raised.value)
+    assert "row 3: filepath must be a path inside the audio folder" in str(raised.value)
+    assert "row 3: grade must be a number from 0 to 5" in str(raised.value)
 
 
 @pytest.mark.parametrize("changes", [{"columns": {"label": "x"}}, {"columns": "xeno-canto"}, {"table": "x.csv"}])

@@ -256,8 +256,8 @@ def test_duplicates_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
         "also_soundscapes": {"dawn": ["robin/5.wav"]},
     }
     said = capsys.readouterr().out
-    assert "WARNING: 1 sound(s) have several labels, first owl/planted.flac and wren/0.wav" in said
-    assert "WARNING: 1 soundscape(s) are recordings too, first dawn" in said
+    assert "WARNING: 1 sound has several labels, first owl/planted.flac and wren/0.wav" in said
+    assert "WARNING: recordings too: 1 soundscape, first dawn" in said
 
 
 @pytest.mark.usefixtures("planted")
@@ -268,4 +268,4 @@ def test_ready_folds_stay_and_their_crossing_sounds_are_named(capsys: pytest.Cap
     report = json.loads(Path("reports/folds/summary.json").read_text())
     assert report["crossing_sounds"][0] == {"owl/planted.flac": 1, "wren/0.wav": 0}
     assert len(report["crossing_sounds"]) == 2
-    assert "WARNING: 2 sound(s) cross folds, first owl/planted.flac and wren/0.wav" in capsys.readouterr().out
+    assert "WARNING: 2 sounds cross folds, first owl/planted.flac and wren/0.wav" in capsys.readouterr().out

@@ -104,7 +104,7 @@ def test_taxonomy_of_other_labels_is_refused_and_one_of_some_told(warnings: Call
 def test_audio_that_no_row_lists_is_counted(warnings: Callable[..., list[str]]) -> None:
     told = warnings(dict.fromkeys(["train_audio/wren/XC9.ogg", "train_audio/new/XC8.WAV", "train_audio/._a.ogg"], ""))
     assert told[-1] == (
-        "2 audio file(s) in chorus/train_audio are not used, first chorus/train_audio/new/XC8.WAV: no row of the table "
+        "audio files not used in chorus/train_audio: 2, first chorus/train_audio/new/XC8.WAV: no row of the table "
         "of recordings that is used names them"
     )
 
@@ -112,8 +112,8 @@ def test_audio_that_no_row_lists_is_counted(warnings: Callable[..., list[str]]) 
 def test_annotations_of_new_labels_and_audio_without_annotations_are_told(warnings: Callable[..., list[str]]) -> None:
     Path("annotations/t.csv").write_text("file,start_s,end_s,label\nXC0.ogg,0,1,rook\nXC0.ogg,0,1,wren\n")
     told = warnings({})
-    assert told[0] == "1 label(s) of annotations are new classes, which no recording is labelled with, first rook"
+    assert told[0] == "new classes by annotations, which no recording has: 1, first rook"
     told = warnings({}, layout="annotations", soundscape_truth=None)
     assert told == [
-        "4 audio file(s) in chorus are not used, first chorus/train_audio/1234/XC4.ogg: no annotation is about them"
+        "audio files not used in chorus: 4, first chorus/train_audio/1234/XC4.ogg: no annotation is about them"
     ]

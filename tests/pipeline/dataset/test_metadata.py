@@ -73,7 +73,7 @@ def test_placeholders_of_a_column_are_nothing_known(birdclef: Path, data_params:
     assert list(recordings["latitude"].fillna(99)) == [99, 99, 0]
     assert list(recordings["date"]) == ["", "2014-05-03", ""]
     assert recordings["fold"].isna().all()
-    place = "chorus/train.csv: 1 recording(s) at 0, 0 count as recorded at an unknown place, first b.ogg"
+    place = "chorus/train.csv: recordings at 0, 0, which counts as an unknown place: 1, first b.ogg"
     assert place in metadata.warnings
 
 
@@ -112,7 +112,7 @@ HEADER = "primary_label,filename,secondary_labels,rating,fold"
 def test_bad_row_is_refused_by_its_number_in_a_spreadsheet(
     birdclef: Path, data_params: MakeParams, row: str, rule: str
 ) -> None:
-    with pytest.raises(PipelineError, match=rf"(?s)train\.csv: 1 problem\(s\).*row\(s\) (2-)?3: {rule}"):
+    with pytest.raises(PipelineError, match=rf"(?s)train\.csv: 1 problem.*rows? (2-)?3: {rule}"):
         read_rows(birdclef, data_params, HEADER, "wren,good.ogg,,,", row)
 
 
@@ -130,7 +130,7 @@ def test_bad_coordinates_and_colliding_names_are_refused(
     birdclef: Path, data_params: MakeParams, row: str, rule: str
 ) -> None:
     header = "primary_label,filename,latitude,longitude"
-    with pytest.raises(PipelineError, match=rf"(?s)train\.csv: 1 problem\(s\).*row\(s\) (2-)?3: {rule}"):
+    with pytest.raises(PipelineError, match=rf"(?s)train\.csv: 1 problem.*rows? (2-)?3: {rule}"):
         read_rows(birdclef, data_params, header, "wren,good.ogg,-90,180", row)
 
 
@@ -147,7 +147,7 @@ def test_links_out_of_the_root_are_followed_only_if_that_is_asked_for(
     write_clip(Path("elsewhere.ogg"))
     (birdclef / "train_audio/wren/far.ogg").symlink_to(Path("elsewhere.ogg").resolve())
     rows = ["primary_label,filename", "wren,wren/XC2.ogg", "wren,wren/far.ogg"]
-    with pytest.raises(PipelineError, match=r"row\(s\) 3: filename leads out of chorus by a .*data\.links: anywhere"):
+    with pytest.raises(PipelineError, match=r"row 3: filename leads out of chorus by a .*data\.links: anywhere"):
         read_rows(birdclef, data_params, *rows)
     assert len(read_metadata(data_params(links="anywhere")).recordings) == 2
 
@@ -161,17 +161,17 @@ def test_places_in_params_lie_below_the_root(data_params: MakeParams, key: str, 
 
 def test_all_bad_rows_are_listed_at_once(birdclef: Path, data_params: MakeParams) -> None:
     rows = [",a.ogg,,,", "", ",b.ogg,,,", ",c.ogg,,,", "wren,d.ogg,,9,"]
-    with pytest.raises(PipelineError, match=r"(?s)2 problem.*row\(s\) 2, 4-5: primary.*row\(s\) 6: rating"):
+    with pytest.raises(PipelineError, match=r"(?s)2 problem.*rows 2, 4-5: primary.*row 6: rating"):
         read_rows(birdclef, data_params, HEADER, *rows)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("label,filename\nwren,a.ogg\n", r"lacks column\(s\) primary_label; row 1 must name them"),
-        ("primary_label,filename\nwren,a.ogg,1,2\n", r"row\(s\) 2: does not have 2 cells like row 1"),
+        ("label,filename\nwren,a.ogg\n", r"missing columns: primary_label; row 1 must name them"),
+        ("primary_label,filename\nwren,a.ogg,1,2\n", r"row 2: does not have 2 cells like row 1"),
         ("", "is empty; row 1 must name the columns primary_label, filename"),
-        ("primary_label,filename\nwr\xe9n,a.ogg\n", r"row\(s\) 2: holds bytes that are not UTF-8"),
+        ("primary_label,filename\nwr\xe9n,a.ogg\n", r"row 2: holds bytes that are not UTF-8"),
         ("primary_label,filename\n", "lists no recording"),
     ],
 )
@@ -231,7 +231,7 @@ def test_truth_of_silence_is_empty(birdclef: Path, data_params: MakeParams) -> N
 
 def test_broken_truth_is_refused(birdclef: Path, data_params: MakeParams) -> None:
     (birdclef / "truth.csv").write_text("row_id,labels\na_5,wren\na_5,\n")
-    with pytest.raises(PipelineError, match=r"truth\.csv.*\n.*row\(s\) 2-3: row_id is used twice"):
+    with pytest.raises(PipelineError, match=r"truth\.csv.*\n.*rows 2-3: row_id is used twice"):
         read_metadata(data_params())
 
 
@@ -245,7 +245,7 @@ def test_names_come_from_the_taxonomy_or_else_from_the_recordings(birdclef: Path
 
 def test_taxonomy_that_names_a_label_twice_is_refused(birdclef: Path, data_params: MakeParams) -> None:
     (birdclef / "taxonomy.csv").write_text("primary_label\nwren\nowl\nwren\n")
-    with pytest.raises(PipelineError, match=r"taxonomy\.csv.*\n.*row\(s\) 2, 4: primary_label is named twice"):
+    with pytest.raises(PipelineError, match=r"taxonomy\.csv.*\n.*rows 2, 4: primary_label is named twice"):
         read_metadata(data_params())
 
 
@@ -293,7 +293,7 @@ def test_labels_are_plain_words(text: str, valid: bool) -> None:
 
 
 def test_runs_of_rows_are_joined() -> None:
-    assert row_ranges([2, 4, 5, 6, 9]) == "2, 4-6, 9"
+    assert row_ranges([2, 4, 5, 6, 9]) == "rows 2, 4-6, 9"
 
 
 def test_table_survives_writing_and_reading(tmp_path: Path, birdclef: Path, data_params: MakeParams) -> None:

@@ -18,7 +18,7 @@ def test_spellings_of_a_name_are_one_recordist_under_the_commonest() -> None:
     assert names[:5] == ["Frank Lámbert"] * 5
     assert read(*spellings[1:])[0] == ["frank lambert"] * 4
     assert names[5:] == ["J. R. Smith"] * 2 + ["Ann Lambert", "Frank Lámbert"]
-    assert warning.startswith("2 recordist(s) are spelt in several ways and count as one each, first ['Frank Lámbert'")
+    assert warning.startswith("recordists spelt in several ways and taken as one: 2, first ['Frank Lámbert'")
 
 
 def test_words_for_unknown_name_nobody() -> None:

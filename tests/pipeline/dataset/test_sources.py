@@ -82,7 +82,7 @@ def test_labels_are_called_as_here_and_those_called_null_are_left_out(read: Read
         "xc/trotro/2.ogg": "wren",
     }
     assert set(table["secondary"]) == {"wren crow"}
-    assert "data.sources.xc: 1 recording(s) have a label called null, and are left out" in metadata.warnings
+    assert "data.sources.xc: 1 recording has a label called null: left out" in metadata.warnings
     assert metadata.taxonomy.loc["robin", "scientific_name"] == "Genus erirub"
     zoo = {"layout": "folders", "root": "zoo", "labels": {"Bewick's Wren": "wren"}}
     assert sorted(of(read(zoo=zoo), "zoo")["label"]) == ["robin", "wren"], "a folder by its name, not by its code"
@@ -91,7 +91,7 @@ def test_labels_are_called_as_here_and_those_called_null_are_left_out(read: Read
 def test_recordings_rated_lower_are_left_out_and_unrated_ones_stay(read: Read) -> None:
     metadata = read(xc=XC | {"least_rating": 3.0})
     assert list(of(metadata, "xc").index) == ["xc/crow/4.ogg", "xc/erirub/0.ogg", "xc/trotro/2.ogg"]
-    assert "data.sources.xc: 2 recording(s) are rated below least_rating, and are left out" in metadata.warnings
+    assert "data.sources.xc: 2 recordings are rated below least_rating: left out" in metadata.warnings
     assert len(of(read(xc=XC | {"least_rating": 4.0}), "xc")) == 3, "rated 4 is not below 4"
 
 
@@ -197,9 +197,9 @@ def test_a_sound_that_two_sources_hold_is_used_once_in_their_order(run: Callable
     }
     told = json.loads(Path("reports/data/summary.json").read_text())["warnings"]
     assert [text for text in told if "used once" in text] == [
-        "data.sources.noise: 1 recording(s) are in data.root or an earlier source too, and used once, first "
+        "data.sources.noise: 1 recording is in data.root or an earlier source too, and used once, first "
         "noise/again.ogg; see reports/data/refused.csv",
-        "data.sources.xc: 1 recording(s) are in data.root or an earlier source too, and used once, first "
+        "data.sources.xc: 1 recording is in data.root or an earlier source too, and used once, first "
         "xc/owl/3.ogg; see reports/data/refused.csv",
     ]
     swapped = run(noise=NOISE, xc=XC)["recordings"]["recording"]

@@ -73,7 +73,7 @@ def test_files_are_called_by_name_or_path_and_strangers_keep_theirs(tmp_path: Pa
 def test_prefix_of_2021_is_used_with_its_columns_alone_and_where_it_is_of_one_file(tmp_path: Path) -> None:
     assert windows(tmp_path, "row_id,birds\n7_X_5,w\n", "7_X_2019")[0][0] == "7_X"
     assert windows(tmp_path, "row_id,audio_id,birds\n7_X_5,7,w\n", "7_X", "7_X_1", "7_X_2")[0][0] == "7_X"
-    with pytest.raises(PipelineError, match=r"row\(s\) 2: row_id is of several soundscapes; rename them"):
+    with pytest.raises(PipelineError, match=r"row 2: row_id is of several soundscapes; rename them"):
         windows(tmp_path, "row_id,audio_id,birds\n7_X_5,7,w\n", "7_X_2018", "7_X_2019")
 
 
@@ -85,24 +85,24 @@ TIMES = "filename,start,end,primary_label\n"
     [
         ("row_id\na_5\n", "lacks columns; row 1 must name row_id, or filename, start and end, and beside them labels"),
         ("filename,start,labels\na,0,\n", "lacks columns"),
-        ("row_id,labels\na_5,wren\na_5,\n", r"row\(s\) 2-3: row_id is used twice"),
+        ("row_id,labels\na_5,wren\na_5,\n", r"rows 2-3: row_id is used twice"),
         (
             "row_id,labels\na_5,w\n,wren\na,w\na_x,w\na_0,w\na_-5,w\n_5,w\n",
-            r"row\(s\) 3-8: row_id must be <soundscape>_",
+            r"rows 3-8: row_id must be <soundscape>_",
         ),
-        ("row_id,labels\n=a_5,wren\n", r"row\(s\) 2: row_id begins with = "),
-        ('row_id,labels\na_5,"wren,robin"\n', r"row\(s\) 2: labels must be separated by spaces or semicolons"),
-        ("row_id,labels\na_12.3,w\na_17.8,w\n", r"row\(s\) 2-3: row_ids must end at multiples of a window of 0.5 s"),
-        (TIMES + ",0,5,w\n", r"row\(s\) 2: filename is empty"),
-        (TIMES + "=a.ogg,0,5,w\n", r"row\(s\) 2: filename begins with ="),
+        ("row_id,labels\n=a_5,wren\n", r"row 2: row_id begins with = "),
+        ('row_id,labels\na_5,"wren,robin"\n', r"row 2: labels must be separated by spaces or semicolons"),
+        ("row_id,labels\na_12.3,w\na_17.8,w\n", r"rows 2-3: row_ids must end at multiples of a window of 0.5 s"),
+        (TIMES + ",0,5,w\n", r"row 2: filename is empty"),
+        (TIMES + "=a.ogg,0,5,w\n", r"row 2: filename begins with ="),
         (
             TIMES + "a,-1,5,w\na,,5,w\na,soon,5,w\na,0:90:00,5,w\na,inf,5,w\n",
-            r"row\(s\) 2-6: start must be HH:MM:SS, or",
+            r"rows 2-6: start must be HH:MM:SS, or",
         ),
-        (TIMES + "a,5,5,w\na,5,4,w\na,00:00:05,,w\na,0,nan,w\n", r"row\(s\) 2-5: end must be HH:MM:SS, or"),
+        (TIMES + "a,5,5,w\na,5,4,w\na,00:00:05,,w\na,0,nan,w\n", r"rows 2-5: end must be HH:MM:SS, or"),
         (
             TIMES + "a,0,5,wr/en\n",
-            r"row\(s\) 2: primary_label must be separated by spaces or semicolons, and a label is",
+            r"row 2: primary_label must be separated by spaces or semicolons, and a label is",
         ),
     ],
 )
@@ -114,7 +114,7 @@ def test_row_that_breaks_a_rule_is_named(tmp_path: Path, text: str, message: str
 def test_windows_of_an_exam_that_one_row_id_would_mean_are_refused(tmp_path: Path) -> None:
     text = TIMES + "a,0,5,w\na,2,5,w\na,0,4,w\nb,0,5,w\na,0,5,r\n"
     assert len(windows(tmp_path, text, "a", "b")) == 4
-    with pytest.raises(PipelineError, match=r"row\(s\) 2-3, 6: end is that of another window, too"):
+    with pytest.raises(PipelineError, match=r"rows 2-3, 6: end is that of another window, too"):
         windows(tmp_path, text, "a", "b", key="soundscape_truth")
 
 

@@ -63,7 +63,7 @@ def test_training_stops_early_without_a_better_epoch_and_keeps_the_best(
     done, weights = training.run(resolve_recipe(recipe, changes | {"patience": patience}))
     assert len(done) == epochs
     assert max(number for number, left in enumerate(weights, start=1) if "best" in left) == best
-    stopped = f"stopped early: no epoch was better than {best} for {patience} epoch(s) (patience)"
+    stopped = f"stopped early: no epoch was better than {best} (patience: {patience})"
     assert done[-1].remarks == ((stopped,) if 0 < patience == epochs - best else ())
     training.validation_kind = scripted(script)
     whole, _ = training.run(resolve_recipe(recipe, changes))

@@ -94,7 +94,7 @@ def test_patience_ends_a_training_only_where_it_was_validated(training: Training
     still = {"epochs": 20, "validate_every": 3, "patience": 1, "optimiser": {"lr": 1e-9, "min_lr": 0.0}}
     epochs, _ = training.run(resolve_recipe(recipe, still))
     assert len(epochs) == 6
-    assert epochs[-1].remarks == ("stopped early: no epoch was better than 3 for 3 epoch(s) (patience)",)
+    assert epochs[-1].remarks == ("stopped early: no epoch was better than 3 (patience: 3)",)
 
 
 def test_after_an_epoch_few_clips_of_a_recording_are_scored_and_in_the_end_all(

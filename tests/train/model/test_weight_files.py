@@ -193,7 +193,7 @@ def test_weights_of_a_deeper_network_are_refused_and_other_parts_are_told(member
     state = state_of()
     more = state | {"decoder.conv.weight": torch.ones(2)}
     assert built(member, saved(tmp_path / "w.safetensors", more)).pretrained.endswith(
-        "; 1 others are not used, such as decoder.conv.weight"
+        "; not used: 1 more, such as decoder.conv.weight"
     )
     more = state | {"blocks.7.0.bn1.weight": torch.ones(2)}
     with pytest.raises(TrainError, match=r"holds 1 tensors of more layers than those .*, such as blocks\.7\.0"):
