@@ -61,6 +61,14 @@ class Windows(Section):
         """Samples of a window."""
         return round(self.window_s * self.sample_rate_hz)
 
+    @property
+    def tail(self) -> int:
+        """A window but the first is there if its recording has more than so many samples behind the window's begin.
+
+        Up to a tenth of a window is left unheard: encoders add some milliseconds, which are no sound to judge.
+        """
+        return self.window - self.hop + self.window // 10
+
     def frames(self, duration_s: float) -> int:
         """Number of hops that cover `duration_s` seconds, rounded up; a recording may have fewer windows."""
         return int(-(-duration_s * self.sample_rate_hz // self.hop))

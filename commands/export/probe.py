@@ -23,8 +23,7 @@ class ProbedWindows(nn.Module):
         super().__init__()
         self.view, self.windows, self.key = view, windows, view.model_dump_json()
         self._margin = max(view.lead, view.samples - view.lead)
-        # there are as many windows as cover the recording, so that the last one may end behind it
-        self.reach = {"context_frames": 0, "margin": self._margin, "tail": view.window - view.hop + 1}
+        self.reach = {"context_frames": 0, "margin": self._margin, "tail": view.tail + 1}
 
     def cut(self, waveform_BS: Tensor) -> Tensor:
         """The windows (B, T, S) of clips, as stage `spectrograms` shows them to the network."""
@@ -36,8 +35,7 @@ class ProbedWindows(nn.Module):
     def forward(self, waveform_BS: Tensor, embedded_BTM: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Values (B, T, M) as a store holds them, and a mask (B, T) of the windows that the recording has."""
         view = self.view
-        # a window is there if the sample behind the one before it is; a row counts one more as heard than there are
-        last = self._margin + view.window - view.hop + 1
+        last = self._margin + view.tail + 1  # a row counts one sample more as heard than there are
         ends = [last + number * view.hop for number in range(1, self.windows)]
         behind_BT = (waveform_BS[:, ends] <= OUTSIDE_ABOVE).float()
         exists_BT = torch.cat([torch.ones_like(waveform_BS[:, :1]), behind_BT], dim=1)

@@ -28,7 +28,7 @@ from birdcache.storage import AnyPath
 from cache.quantize import FLOAT16_MAX, QuantizedArray
 
 OPENED_S, WINDOW_S = 300.0, 30.0  # that a network may take to open, and for a window
-EMBEDDING_VERSION = 1  # part of every content key: raise it when the numbers change
+EMBEDDING_VERSION = 2  # part of every content key: raise it when the numbers change
 
 
 def embedding_version() -> str:
@@ -70,13 +70,13 @@ def embedded_blocks(
 
 
 def rows(waveform: Iterable[Floats32], view: Rows) -> Iterator[Floats32]:
-    """The row (S,) of each window of a waveform that arrives in pieces; one at least, and as many as cover it."""
+    """The row (S,) of each window of a waveform that arrives in pieces; one at least, others by `Windows.tail`."""
     held_S, begin, heard = np.full(view.lead, view.outside, np.float32), 0, 0
     for piece_S in chain(waveform, [None]):
         heard += 0 if piece_S is None else len(piece_S)
         more_S = np.full(view.samples, view.outside, np.float32) if piece_S is None else piece_S
         held_S = np.concatenate([held_S, more_S])
-        while len(held_S) >= view.samples and (begin == 0 or begin - view.hop + view.window < heard):
+        while len(held_S) >= view.samples and (begin == 0 or begin + view.tail < heard):
             yield held_S[: view.samples]
             held_S, begin = held_S[view.hop :], begin + view.hop
 
