@@ -19,7 +19,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 
 from benchmarks.timing import parser_of
@@ -31,11 +30,6 @@ from birdcache.params.model import Params
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.teacher import TeacherParams
 from cache.store import open_named
-from commands.export.graph import EnsembleGraph, WeightedModel
-from commands.export.onnx_file import export_graph
-from commands.predict.trained import Model
-from pipeline.builder.embedding import open_network
-from pipeline.builder.teacher import network_file, stored_view
 from train.augment.normalise import channel_count
 from train.data.examples import read_labels
 from train.data.member import ResolvedMember, read_member
@@ -95,6 +89,10 @@ def for_fold(member: ResolvedMember, fold: int, views: str | None) -> ResolvedMe
 
 def student_file(member: ResolvedMember, path: Path) -> Path:
     """Export the member's network, untrained, as a bundle has it."""
+    from commands.export.graph import EnsembleGraph, WeightedModel  # which need ONNX, and training not
+    from commands.export.onnx_file import export_graph
+    from commands.predict.trained import Model
+
     view, recipe, labels = member.view, member.recipe, read_labels()
     channels = channel_count(view, recipe)
     network = build_model(member.member, len(labels), view.n_mels, pretrained=False, channels=channels)
@@ -105,6 +103,8 @@ def student_file(member: ResolvedMember, path: Path) -> Path:
 
 def student_ms(member: ResolvedMember) -> float:
     """Time of the member's network for a clip."""
+    import onnxruntime  # here, as above
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     with TemporaryDirectory() as scratch:
@@ -116,6 +116,9 @@ def student_ms(member: ResolvedMember) -> float:
 
 def teacher_ms(name: str, member: ResolvedMember, params: Params) -> float:
     """Time of a view's network for as many windows as cover a clip, as stage `spectrograms` runs it."""
+    from pipeline.builder.embedding import open_network  # here, as above
+    from pipeline.builder.teacher import network_file, stored_view
+
     view = params.views[name]
     assert isinstance(view, EmbeddingView)
     stored = stored_view(name, view)
