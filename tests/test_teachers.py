@@ -167,7 +167,8 @@ def test_a_probe_is_exported_with_its_network_inside(project: Path, monkeypatch:
         run_stage("commands.export.__main__")
         bundle = Path("bundles/probed.bundle")
         description = json.loads((bundle / "bundle.json").read_text())
-        assert [each["tail"] for each in description["inputs"]] == [0] * (len(members) - 1) + [tiny.RATE_HZ // 2 + 1]
+        tails = [0] * (len(members) - 1) + [tiny.RATE_HZ * 6 // 10 + 1]  # half a window, and a tenth
+        assert [each["tail"] for each in description["inputs"]] == tails
         assert description["high_hz"] == tiny.RATE_HZ / 2
     assert (
         f"; probe of teachers/tones.onnx, SHA-256 {file_sha256(Path(VIEW['file']))}, licence"
