@@ -120,6 +120,19 @@ def test_optimisers_that_count_in_numbers_are_not_recorded() -> None:
     assert [kind for kind in ("adam", "adamw", "nadam", "radam", "sgd", "muon") if not is_recordable(kind)] == []
 
 
+def test_a_fused_kernel_is_asked_for_where_gpus_have_it_too(plain: OptimiserParams) -> None:
+    """Torch's Adagrad has one for CPUs alone, and its first step on a GPU would be an error."""
+    built = {
+        kind: create_optimiser([{"params": [nn.Parameter(torch.eye(2))]}], chosen(plain, kind=kind))
+        for kind in ("adamw", "sgd", "adagrad")
+    }
+    assert {kind: bool(each.defaults.get("fused")) for kind, each in built.items()} == {
+        "adamw": True,
+        "sgd": True,
+        "adagrad": False,
+    }
+
+
 def test_arguments_reach_the_optimiser(model: Classifier, plain: OptimiserParams) -> None:
     built = build_optimiser(model, chosen(plain, arguments={"betas": [0.8, 0.9]}))
     assert {tuple(group["betas"]) for group in built.param_groups} == {(0.8, 0.9)}
