@@ -37,6 +37,7 @@ WITHOUT_RESULT = {
 LOADERS = ("birdcache/params/load.py", "birdcache/params/model.py")
 SECTIONS = {
     "birdcache/params/ladder.py": {"ladder"},
+    "birdcache/params/loss.py": {"members", "train", "ladder"},
     "birdcache/params/recipe.py": {"members", "train", "ladder"},
     "birdcache/params/student.py": {"student"},
     "birdcache/params/teacher.py": {"members", "train", "ladder"},

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from birdcache.arrays import Floats32, Ints
 from birdcache.errors import TrainError
-from birdcache.params.recipe import LossParams
+from birdcache.params.loss import LossParams
 from train.augment.batch import Batch
 from train.model.classifier import Logits
 from train.model.set_losses import SET_LOSSES, SMALLEST, weighted_mean

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from birdcache.params.recipe import LossParams
+from birdcache.params.loss import LossParams
 from train.augment.batch import Batch
 from train.model.classifier import Logits
 from train.model.losses import Loss

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from birdcache.params.recipe import LossParams, Recipe
+from birdcache.params.loss import LossParams
+from birdcache.params.recipe import Recipe
 from train.model.losses import class_weights, positive_weights
 
 COUNTS = np.array([1500, 5, 40, 0, 1, 300], np.int64)

@@ -10,7 +10,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from birdcache.errors import TrainError
-from birdcache.params.recipe import LossParams, Recipe
+from birdcache.params.loss import LossParams
+from birdcache.params.recipe import Recipe
 from tests.train.model.loss_formulas import (
     B,
     Case,
