@@ -31,6 +31,8 @@ def taught_problems(
     yield is_seen != [True], f"backbone: embedding needs one view of kind embedding ({names}) and no more_views"
     yield member.head == "sed", f"head: sed needs frames, and an embedding has none; set {key}.head: linear, or mlp"
     yield member.pretrained, f"backbone: embedding has no weights to begin with; set {key}.pretrained: false"
+    is_image = member.pool != "avg" or member.image_size or member.stem_stride
+    yield is_image, f"an embedding is no image; set {key}.pool: avg, image_size: null and stem_stride: null"
     for name, wanted in OF_A_PROBE.items():
         value, shown = reduce(getattr, name.split("."), recipe), str(wanted).lower().replace("'", "")
         hint = f"set {key}.override.{name}: {shown}"

@@ -172,6 +172,9 @@ BACKBONE_RULE = (
 )
 
 
+Pixels = Annotated[int, Field(ge=16, le=2048)]
+
+
 class Member(Section):
     """A named model: one backbone on one view, or on several views as channels, with one recipe.
 
@@ -186,7 +189,14 @@ class Member(Section):
     backbone: Annotated[str, kept(lambda backbone: OF_TIMM.fullmatch(backbone) is not None, BACKBONE_RULE)]
     pretrained: bool | str
     head: Literal["linear", "sed", "mlp"]
-    pool: Literal["avg", "gem"]
+    pool: Annotated[
+        Literal["avg", "gem", "gem_axes"],
+        beside(
+            "head",
+            lambda pool, head: pool != "gem_axes" or head == "linear",
+            "is for head linear, not {}; set pool: gem",
+        ),
+    ]
     frame_share: Annotated[
         Probability,
         beside(
@@ -204,6 +214,8 @@ class Member(Section):
         ),
     ] = 1
     drop_path: Annotated[float, Field(ge=0, lt=1)]
+    image_size: Annotated[list[Pixels], Field(min_length=2, max_length=2)] | None = None
+    stem_stride: Annotated[int, Field(ge=1, le=4)] | None = None
     override: dict[str, Any]
     teacher: TeacherParams | None = None
 

@@ -47,7 +47,8 @@ def check_member(key: str, member: Member, recipe: Recipe, views: Mapping[str, V
         raise TrainError(str(error).replace("params.yaml: ", f"params.yaml: {key}: ", 1)) from error
     told = [model.pretrained] if model.pretrained else []
     if model.padding != NO_PADDING:
-        own, seen = clips.size, tuple(map(sum, zip(clips.size, model.padding, strict=True)))
+        own = model.image_size or clips.size
+        seen = tuple(map(sum, zip(own, model.padding, strict=True)))
         told.append(f"{member.backbone} sees clips of {own[0]} x {own[1]} padded to {seen[0]} x {seen[1]}")
     return [f"{key}: {each}" for each in told]
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Member
@@ -25,6 +26,7 @@ from train.model.heads import (
 )
 from train.model.pretrained import check_source, conversions, take_weights
 from train.model.sizes import NO_PADDING, Clips, Fit, Size, create, fit, opened, refused, said_by
+from train.model.stem import change_stem_stride
 from train.model.weight_file import check_values
 from train.model.weight_source import find_source
 
@@ -55,10 +57,12 @@ class Classifier(nn.Module):
         channels: int = 1,
         padding: Size = NO_PADDING,
         samples: int = 1,
+        image_size: Size | None = None,
     ) -> None:
         """Without a head of its own, the model is what timm makes of the backbone: pooling and classifier."""
         super().__init__()
         self.backbone, self.head, self.padding, self._samples = backbone, head, padding, samples
+        self.image_size = image_size
         self.frozen = False  # whether only the head learns
         self._constants = {name for name, tensor in backbone.named_parameters() if not tensor.requires_grad}
         self.register_buffer("bin_mean", torch.zeros(channels, mel_bins))
@@ -76,11 +80,18 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Logits:
         """Logits of images (B, C, M, T)."""
+        images = self.resized(images)
         if self.head is not None:
             return self.judged(feature_maps(self.backbone, images, self.padding))
         if self.padding == NO_PADDING and self._samples == 1:
             return Logits(self.backbone(images))
         return self.judged(features_of(self.backbone, images, self.padding))
+
+    def resized(self, images: Tensor) -> Tensor:
+        """Images of the size that the backbone sees: bilinear, and means of cells where there are to be fewer."""
+        if self.image_size is None:
+            return images
+        return functional.interpolate(images, self.image_size, mode="bilinear", antialias=True)
 
     def judged(self, features: Any) -> Logits:
         """Logits of what the backbone gives to its head; in training of all samples of dropout, (B, S K)."""
@@ -145,7 +156,8 @@ class Classifier(nn.Module):
         try:
             self.eval()(self.bin_mean.new_zeros(1, channels, *clips.size))
         except Exception as error:  # of a foreign network, which may raise any
-            raise TrainError(refused(self._architecture, clips, channels, said_by(error))) from error
+            seen = clips._replace(image_size=self.image_size)
+            raise TrainError(refused(self._architecture, seen, channels, said_by(error))) from error
         self.train(training)
 
     @property
@@ -186,7 +198,11 @@ def build_model(
     source = find_source(pretrained) if isinstance(pretrained, str) else None
     if source:
         check_source(source, member.backbone, where)
-    fitting = fit(member.backbone, clips, channels) if clips else Fit(opened(member.backbone))
+    image_size = (member.image_size[0], member.image_size[1]) if member.image_size else None
+    size = image_size or (clips.size if clips else (mel_bins, PROBE_FRAMES))
+    fitting = (
+        fit(member.backbone, clips._replace(image_size=image_size), channels) if clips else Fit(opened(member.backbone))
+    )
     options: dict[str, Any] = {"num_classes": classes, "in_chans": channels, **fitting.options}
     if member.head == "linear":
         options["drop_rate"] = member.dropout
@@ -202,17 +218,18 @@ def build_model(
         ) from error
     told = ""
     if source:
-        size = fitting.options.get("img_size")
-        told = take_weights(backbone, source, [] if source.trained else filters, channels, size, where).told
+        made_for = fitting.options.get("img_size")
+        told = take_weights(backbone, source, [] if source.trained else filters, channels, made_for, where).told
     elif pretrained:
         check_values(where, backbone.state_dict())
+    if member.stem_stride:
+        change_stem_stride(backbone, member.backbone, member.stem_stride)
     head = None
     if member.head == "sed":
-        size = clips.size if clips else (mel_bins, PROBE_FRAMES)
         head = attend_to_frames(backbone, member, classes, (channels, *size), fitting.padding)
-    elif member.pool == "gem":
-        generalise_pool(backbone, member.backbone)
-    model = Classifier(backbone, mel_bins, head, channels, fitting.padding, member.dropout_samples)
+    elif member.pool != "avg":
+        generalise_pool(backbone, member.backbone, by_axis=member.pool == "gem_axes")
+    model = Classifier(backbone, mel_bins, head, channels, fitting.padding, member.dropout_samples, image_size)
     model.pretrained = told
     return model
 
@@ -265,6 +282,7 @@ def features_and_logits(network: Classifier, images: Tensor) -> tuple[Tensor, Lo
     A head over frames sees maps, so that its features are the mean of these over mel bins and frames.
     """
     backbone: Any = network.backbone
+    images = network.resized(images)
     if network.head is None:
         features = features_of(backbone, images, network.padding)
         return backbone.forward_head(features, pre_logits=True), network.judged(features)

@@ -149,8 +149,8 @@ def _channels_last(backbone: nn.Module) -> bool:
     return getattr(backbone, "output_fmt", None) == "NHWC"
 
 
-def generalise_pool(backbone: nn.Module, name: str) -> None:
-    """Replace the backbone's global average pooling by a generalised mean.
+def generalise_pool(backbone: nn.Module, name: str, by_axis: bool) -> None:
+    """Replace the backbone's global average pooling by a generalised mean, or by one over mel bins and one over frames.
 
     A TrainError if the backbone has no such pooling.
     """
@@ -161,13 +161,16 @@ def generalise_pool(backbone: nn.Module, name: str) -> None:
     ]
     if len(pools) != 1:
         raise TrainError(
-            f"params.yaml: pool = 'gem': backbone {name} does not end in timm's average pooling of maps, which GeM "
-            "replaces; set pool: avg, or choose a convolutional backbone such as efficientnet_b0"
+            f"params.yaml: pool = {'gem_axes' if by_axis else 'gem'!r}: backbone {name} does not end in timm's average "
+            "pooling of maps, which GeM replaces; set pool: avg, or choose a convolutional backbone such as "
+            "efficientnet_b0"
         )
     path, pool = pools[0]
     pooled = pool(torch.zeros(1, 2, 3, 4))  # shows which axes it pools, and how many are left
     axes = (1, 2) if pooled.shape[-1] == 4 else (2, 3)
-    backbone.set_submodule(path, GeneralisedMean(axes, keepdim=pooled.ndim == 4))
+    both = GeneralisedMean(axes, keepdim=pooled.ndim == 4)
+    over_bins = GeneralisedMean(axes[:1], keepdim=True)
+    backbone.set_submodule(path, nn.Sequential(over_bins, both) if by_axis else both)
 
 
 @torch.enable_grad()

@@ -36,14 +36,17 @@ class Clips(NamedTuple):
 
     view: AnyView
     clip_s: float
+    image_size: Size | None = None
 
     @property
     def size(self) -> Size:
-        """Mel bins and frames."""
-        return self.view.n_mels, self.view.frames(self.clip_s)
+        """Mel bins and frames, or what they are resized to."""
+        return self.image_size or (self.view.n_mels, self.view.frames(self.clip_s))
 
     def keys_for(self, size: Size) -> str:
         """What in params.yaml makes clips of a size."""
+        if self.image_size:
+            return f"image_size: {list(size)}"
         clip_s = round(size[1] * self.view.hop / self.view.sample_rate_hz, 3)
         if self.view.frames(clip_s) > size[1]:  # rounded up
             clip_s = round(clip_s - 0.001, 3)

@@ -113,6 +113,10 @@ NO_MEANING = "has no meaning on an embedding, which is no sound; set members.bas
         ),
         (PROBE | {"head": "sed"}, "base: head: sed needs frames, and an embedding has none"),
         (PROBE | {"pretrained": True}, "base: backbone: embedding has no weights to begin with"),
+        (
+            PROBE | {"image_size": [64, 64]},
+            "base: an embedding is no image; set members.base.pool: avg, image_size: null",
+        ),
         (PROBE | {"override": {}}, f"augment.gain_db = 6.0 {NO_MEANING}augment.gain_db: 0.0"),
         (PROBE | {"override": {"channels": ["slope"]}}, f"channels = ['slope'] {NO_MEANING}channels: [level]"),
         (PROBE | {"override": {"short": "pad"}}, f"short = pad {NO_MEANING}short: loop"),

@@ -90,6 +90,7 @@ def test_positive_control_a_clip_that_is_not_looped_would_score_otherwise() -> N
         ({"head": "sed"}, {"loss": {"kind": "bce"}}),
         ({"head": "sed", "pool": "gem"}, {}),
         ({"pool": "gem"}, {"loss": {"kind": "focal_bce"}}),
+        ({"image_size": [96, 70], "stem_stride": 1, "pool": "gem_axes"}, {}),
         ({"backbone": "test_vit_relpos"}, {"normalise": "none"}),
         ({"backbone": "dla46x_c", "head": "sed"}, {"clip_s": 0.9}),
         ({}, {"channels": ["level", "slope"], "dynamic_range_db": 40.0}),
@@ -101,7 +102,7 @@ def test_positive_control_a_clip_that_is_not_looped_would_score_otherwise() -> N
             },
         ),
     ],
-    ids=["sed", "sed gem", "gem", "padded, img_size", "padded", "slope", "pcen channel"],
+    ids=["sed", "sed gem", "gem", "resized", "padded, img_size", "padded", "slope", "pcen channel"],
 )
 def test_heads_and_channels(member: dict[str, Any], override: dict[str, Any]) -> None:
     check([weighted_model(mel(), member=member, **override)])
@@ -143,10 +144,19 @@ def test_what_scores_after_an_export_scores_as_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("member", [{"backbone": "test_maxvit", "head": "sed"}, {"backbone": "test_vit_relpos"}])
-def test_a_file_pads_clips_as_the_model_does(tmp_path: Path, member: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("member", "padding"),
+    [
+        ({"backbone": "test_maxvit", "head": "sed"}, (0, 1)),
+        ({"backbone": "test_vit_relpos"}, (0, 1)),
+        ({"image_size": [48, 70], "stem_stride": 1, "pool": "gem_axes"}, (0, 0)),
+    ],
+)
+def test_a_file_pads_and_resizes_clips_as_the_model_does(
+    tmp_path: Path, member: dict[str, Any], padding: tuple[int, int]
+) -> None:
     models = [weighted_model(mel(), member=member)]
-    assert models[0].model.network.padding == (0, 1)
+    assert models[0].model.network.padding == padding
     tuned(models[0], song(WHOLE), MIDDLES_S)
     wanted, _ = of_graph(models, song(WHOLE))
     export_graph(EnsembleGraph(models), tmp_path / "a.onnx")

@@ -106,12 +106,29 @@ def test_gem_takes_the_place_of_the_backbones_own_pooling(member: Member, clips:
     assert seen[0].ndim == (4 if backbone != "test_efficientnet" else 2)
 
 
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_convnext"])
+def test_gem_by_axis_pools_mel_bins_then_frames_each_with_its_own_exponent(
+    member: Member, clips: Tensor, backbone: str
+) -> None:
+    model = with_head(member, "linear", "gem_axes", backbone).eval()
+    pools = [module for module in model.modules() if isinstance(module, GeneralisedMean)]
+    for pool, exponent in zip(pools, (2.0, 5.0), strict=True):
+        pool.exponent.data.fill_(exponent)
+    seen: list[Tensor] = []
+    pools[1].register_forward_hook(lambda module, inputs, output: seen.append(output.flatten(1)))
+    model(clips)
+    maps = feature_maps(model.backbone, clips).detach().double().numpy()
+    expected = generalised_mean(generalised_mean(maps, 2.0, (2,)), 5.0, (2,))
+    np.testing.assert_allclose(seen[0].detach().numpy(), expected, rtol=1e-4)
+    assert {id(pool.exponent) for pool in pools} <= {id(each) for each in model.head_parameters()}
+
+
 @pytest.mark.parametrize("flatten", [True, False])
 @pytest.mark.parametrize("order", ["NCHW", "NHWC"])
 def test_gem_pools_the_axes_that_the_pooling_in_its_place_pooled(maps: Tensor, order: str, flatten: bool) -> None:
     pool = SelectAdaptivePool2d(pool_type="avg", flatten=flatten, input_fmt=order)
     backbone = nn.Sequential(nn.Identity(), pool)
-    generalise_pool(backbone, "tiny")
+    generalise_pool(backbone, "tiny", by_axis=False)
     found = backbone[1]
     assert isinstance(found, GeneralisedMean)
     found.exponent.data.fill_(1.0)
