@@ -13,17 +13,18 @@ from birdcache.params.sections import NonNegative, Probability, Section
 class LossParams(Section):
     """The loss between logits and (mixed, smoothed) targets.
 
-    Sources: focal loss, Lin et al. 2017; asymmetric, Ridnik et al. 2021; zlpr, Su et al. 2022; two_way, Kobayashi
-    2023; soft AUC, the pairwise logistic surrogate of Yan et al. 2003; label smoothing, Szegedy et al. 2016;
-    effective number of samples, Cui et al. 2019; weights of positives as `pos_weight` of torch; clip + frame_max, the
-    loss of sound event detectors (Kong et al. 2020), with which BirdCLEF's winners train; ratings as weights,
-    BirdCLEF 2021 to 2023.
+    Sources: focal loss, Lin et al. 2017; asymmetric, Ridnik et al. 2021; distribution-balanced, Wu et al. 2020; zlpr,
+    Su et al. 2022; two_way, Kobayashi 2023; soft AUC, the pairwise logistic surrogate of Yan et al. 2003; consistency,
+    Liang et al. 2021; label smoothing, Szegedy et al. 2016; effective number of samples, Cui et al. 2019;
+    weights of positives as `pos_weight` of torch; clip + frame_max, the loss of sound event detectors (Kong et al.
+    2020), with which BirdCLEF's winners train; ratings as weights, BirdCLEF 2021 to 2023.
     """
 
-    kind: Literal["ce", "bce", "focal_ce", "focal_bce", "asymmetric", "zlpr", "two_way"]
+    kind: Literal["ce", "bce", "focal_ce", "focal_bce", "asymmetric", "distribution_balanced", "zlpr", "two_way"]
     focal_gamma: Annotated[float, Field(ge=0, le=100)]
     focal_alpha: Probability
     soft_auc: Probability
+    consistency: NonNegative = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     class_weights: Literal["none", "inverse", "effective"]
     effective_beta: Annotated[float, Field(ge=0, lt=1)]

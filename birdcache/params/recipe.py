@@ -142,7 +142,14 @@ class Recipe(Section):
     judge: Judge = "recordings"
     sampling: SamplingParams
     secondary: SecondaryParams
-    loss: LossParams
+    loss: Annotated[
+        LossParams,
+        beside(
+            "batch_size",
+            lambda loss, size: loss.consistency == 0 or size % 2 == 0,
+            "consistency compares the clips of a batch in twos; make batch_size = {} even",
+        ),
+    ]
     augment: AugmentParams
     optimiser: Annotated[OptimiserParams, _below_epochs("warmup_epochs"), _below_epochs("freeze_epochs")]
 

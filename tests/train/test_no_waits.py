@@ -53,6 +53,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "everything": {"short": "loop", "normalise": "clip", "dynamic_range_db": 80.0, "augment": EVERYTHING},
     "float16": {"short": "loop", "precision": "float16", "optimiser": {"clip_norm": 1.0}},
     "accumulated": {"short": "loop", "optimiser": {"accumulate": 2, "clip_norm": 1.0, "ema_decay": 0.9}},
+    "two views": {"short": "loop", "loss": {"kind": "distribution_balanced", "consistency": 1.0}},
     "recomputed": {"short": "loop", "recompute": True, "secondary": {"policy": "mask"}},
 }
 T = TypeVar("T")

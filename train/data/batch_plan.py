@@ -122,7 +122,8 @@ class Planner:
     """Plans the batches of a fold's training; with several processes each gets its share of every batch.
 
     All batches of an epoch have one size. The last one is filled up with further clips of the recordings with which the
-    epoch begins, cut and augmented anew.
+    epoch begins, cut and augmented anew. For `loss.consistency` each clip comes twice in a row, cut and mixed alike and
+    augmented apart.
 
     Parameters
     ----------
@@ -148,7 +149,9 @@ class Planner:
         heard_WK = None if windows is None else windows.secondary
         self.sampler = Sampler(examples.primary, examples.part, recipe.sampling, recipe.seed, examples.weight, heard_WK)
         self.class_counts = np.bincount(examples.primary, minlength=examples.classes)  # recordings of each: (K,)
-        self._batch = min(recipe.batch_size, self.sampler.clips) // worker.world * worker.world
+        self._views = 2 if recipe.loss.consistency else 1
+        self._drawn, step = self._views * self.sampler.clips, self._views * worker.world
+        self._batch = min(recipe.batch_size, self._drawn) // step * step
         self._clip_frames = view.frames(recipe.clip_s)
         self._background, self._most = background_examples(examples, most), most.augment
 
@@ -176,7 +179,7 @@ class Planner:
 
     def __len__(self) -> int:
         """Batches of an epoch; none if a process would get a single clip, since batch norm needs two."""
-        return -(-self.sampler.clips // self._batch) if self.batch_size > 1 else 0
+        return -(-self._drawn // self._batch) if self.batch_size > 1 else 0
 
     def pieces(self, epoch: int, first: int = 0) -> Iterator[BatchPlan]:
         """The batches of an epoch from number `first` on, many at a time; all of them if they are not too many."""
@@ -201,21 +204,21 @@ class Planner:
         return np.arange(begin * self._batch, end * self._batch).reshape(-1, self._batch)
 
     def plan(self, epoch: int, index_N: Ints, drawn: Drawn) -> BatchPlan:
-        """Clips number `index_N` of an epoch."""
-        seed, augment = self._recipe.seed, self._recipe.augment
-        own, partner = self.sampler.examples(epoch, drawn, index_N), self.sampler.partners(epoch, drawn, index_N)
-        plain_N = (own >= self._recordings) & (self._draw(epoch, index_N, Purpose.PLAIN) >= augment.windows)
+        """Clips number `index_N` of an epoch, of which each view has a number."""
+        seed, augment, cut_N = self._recipe.seed, self._recipe.augment, index_N // self._views
+        own, partner = self.sampler.examples(epoch, drawn, cut_N), self.sampler.partners(epoch, drawn, cut_N)
+        plain_N = (own >= self._recordings) & (self._draw(epoch, cut_N, Purpose.PLAIN) >= augment.windows)
         both = self._augmented(epoch, index_N, self._recipe)
         if augment.windows_override and len(rows := np.flatnonzero(own >= self._recordings)):
             both = replaced(both, rows, self._augmented(epoch, index_N[rows], self._of_windows))
         mixtures, effects = without(plain_N, both[0]), without(plain_N, both[1])
-        choice = np.floor(self._draw(epoch, index_N, Purpose.BACKGROUND) * len(self._background)).astype(np.int64)
+        choice = np.floor(self._draw(epoch, cut_N, Purpose.BACKGROUND) * len(self._background)).astype(np.int64)
         starts = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START)
         pairs = zip((own, partner, self._background[choice]), starts, strict=True)
-        spans = [self._spans(example, self._draw(epoch, index_N, purpose)) for example, purpose in pairs]
+        spans = [self._spans(example, self._draw(epoch, cut_N, purpose)) for example, purpose in pairs]
         labels, others = self._labels(own, spans[CLIP]), self._labels(partner, spans[PARTNER])
         if self._pseudo:
-            pseudo, chosen = self._pseudo, self._pseudo.drawn(seed, epoch, index_N[mixtures.pseudo])
+            pseudo, chosen = self._pseudo, self._pseudo.drawn(seed, epoch, cut_N[mixtures.pseudo])
             there = pseudo.row[chosen], 0, pseudo.frames[chosen], pseudo.start[chosen], pseudo.scores[chosen], 1, 0
             columns: tuple[Any, ...] = (*spans[PARTNER], *others)
             for column, values in zip(columns, there, strict=True):
@@ -232,7 +235,8 @@ class Planner:
 
     def _augmented(self, epoch: int, index_N: Ints, recipe: Recipe) -> tuple[Mixtures, Effects]:
         """What a recipe does to clips number `index_N` of an epoch."""
-        mixtures = draw_mixtures(recipe.seed, epoch, index_N, recipe.augment, self._clip_frames, self._pseudo)
+        cut_N = index_N // self._views
+        mixtures = draw_mixtures(recipe.seed, epoch, cut_N, recipe.augment, self._clip_frames, self._pseudo)
         return mixtures, draw_effects(epoch, index_N, recipe, self._view, mixtures)
 
     def _spans(self, example: Ints, draw: Floats64) -> Spans:

@@ -21,7 +21,7 @@ from train.loop.history import HINTS
 from train.loop.optim import build_optimiser
 from train.model.classifier import Classifier, Logits, autocast_dtype
 from train.model.distilled import Distilled, distances
-from train.model.losses import Loss, class_weights, positive_weights
+from train.model.losses import Loss, balance, class_weights, positive_weights
 
 WARMUP_POWER = 0.75  # as timm's ModelEmaV3 for models trained for less than a million steps
 DTYPES = (torch.bfloat16, torch.float16, None)  # of mixed precision; of several processes, the last that one has to use
@@ -76,8 +76,8 @@ class TrainingStep:
         self._model = model.to(memory_format=self._layout)
         if recipe.recompute:
             self._model.recompute()
-        found = class_weights(counts_K, recipe.loss), positive_weights(counts_K, recipe.loss)
-        self._loss = Loss(recipe.loss, *(torch.from_numpy(each).to(device) for each in found if each is not None))
+        found = [of_classes(counts_K, recipe.loss) for of_classes in (class_weights, positive_weights, balance)]
+        self._loss = Loss(recipe.loss, *(each if each is None else torch.from_numpy(each).to(device) for each in found))
         self._teacher = teacher.params if teacher and teacher.output else None
         distilled = Distilled(self._model, teacher) if teacher and self._teacher else None
         self._trained: nn.Module = distilled or self._model

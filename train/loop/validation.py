@@ -74,8 +74,8 @@ class Validation:
         if clips is None:
             clips = covering_clips(self.examples, self.view.frames(self.recipe.clip_s))
         mine = clips.subset(self.ranks.span(len(clips)))
-        # label smoothing and class weights only help training
-        unsmoothed = self.recipe.loss.model_copy(update={"label_smoothing": 0.0})
+        # label smoothing, class weights and a second view only help training
+        unsmoothed = self.recipe.loss.model_copy(update={"label_smoothing": 0.0, "consistency": 0.0})
         plain = Loss(unsmoothed, torch.ones(self.examples.classes, device=self.device))
         # sums stay on the device, so that it computes on while the host is a few batches ahead
         sums_NK = torch.zeros(len(self.examples), self.examples.classes, dtype=torch.float64, device=self.device)

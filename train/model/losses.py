@@ -22,6 +22,7 @@ from train.model.classifier import Logits
 from train.model.set_losses import SET_LOSSES, SMALLEST, weighted_mean
 
 LEFT_OUT = -1e4  # logit of a class left out of the softmax
+EASED = 2.0  # factor of the logits of absent classes in the distribution-balanced loss
 
 
 class Loss:
@@ -34,16 +35,26 @@ class Loss:
         1 - alpha for negatives, in proportion for targets between. At gamma 0 focal_ce is ce, and at gamma 0 and
         alpha 0.5 focal_bce is half of bce.
     asymmetric : as bce, with easy negatives discounted, see `asymmetric`.
+    distribution_balanced : as bce, with weights by the rarity of what is present, see `distribution_balanced`.
     zlpr, two_way : of a clip's or a class's present and absent cells together, see `train.model.set_losses`.
     soft_auc : this share of the loss is `soft_auc` instead.
+    consistency : so many times `disagreement` is added, for batches in which each clip has two views in a row.
 
     Weights of positives multiply what bce has of present classes, in proportion to the targets. Class weights weigh
     the terms of ce, whose mean over the training recordings they leave as it is, and the columns in the mean of bce;
     the others have none, since they compare present and absent cells by themselves.
     """
 
-    def __init__(self, params: LossParams, class_weights_K: Tensor, pos_weights_K: Tensor | None = None) -> None:
-        self._params, self._class_weights_K, self._pos_weights_K = params, class_weights_K, pos_weights_K
+    def __init__(
+        self,
+        params: LossParams,
+        class_weights_K: Tensor,
+        pos_weights_K: Tensor | None = None,
+        balance_2K: Tensor | None = None,
+    ) -> None:
+        """Without a balance, as from `balance`, distribution_balanced is bce."""
+        self._params, self._class_weights_K = params, class_weights_K
+        self._pos_weights_K, self._balance_2K = pos_weights_K, balance_2K
 
     def __call__(self, logits: Logits, batch: Batch) -> Tensor:
         """Loss of a batch: a scalar tensor, float32."""
@@ -59,11 +70,12 @@ class Loss:
         return torch.stack([self._of_sample(logits_BK, batch) for logits_BK in samples]).mean()
 
     def _of_sample(self, logits_BK: Tensor, batch: Batch) -> Tensor:
-        main = self._main(logits_BK, batch)
-        share = self._params.soft_auc
-        if not share:
-            return main
-        return (1 - share) * main + share * soft_auc(logits_BK, batch.targets, _cell_weights(batch))
+        total, share = self._main(logits_BK, batch), self._params.soft_auc
+        if share:
+            total = (1 - share) * total + share * soft_auc(logits_BK, batch.targets, _cell_weights(batch))
+        if self._params.consistency:
+            total = total + self._params.consistency * disagreement(logits_BK, batch, self._params)
+        return total
 
     def _main(self, logits_BK: Tensor, batch: Batch) -> Tensor:
         if self._params.kind in SET_LOSSES:
@@ -93,6 +105,8 @@ class Loss:
             each_BK = each_BK * balance_BK * focus(soft_BK, logits_BK.sigmoid(), params.focal_gamma)
         if params.kind == "asymmetric":
             each_BK = asymmetric(logits_BK, soft_BK, params.focal_gamma)
+        if self._balance_2K is not None:
+            each_BK = distribution_balanced(logits_BK, soft_BK, self._balance_2K)
         return weighted_mean(each_BK, _cell_weights(batch) * self._class_weights_K)
 
 
@@ -125,6 +139,43 @@ def asymmetric(logits_BK: Tensor, targets_BK: Tensor, gamma: float) -> Tensor:
     # a power below 1 has no finite slope at 0
     weight_BK = easy_BK.clamp(min=SMALLEST) ** gamma
     return -targets_BK * functional.logsigmoid(logits_BK) - (1 - targets_BK) * weight_BK * (-easy_BK).log1p()
+
+
+def distribution_balanced(logits_BK: Tensor, targets_BK: Tensor, balance_2K: Tensor) -> Tensor:
+    """BCE for long tails in which several classes may be present: (B, K).
+
+    All terms of a clip weigh 0.1 + sigmoid(10 (r - 0.2)), where r is the rarity of their class in proportion to the sum
+    of those present. Logits are moved by the balance, so that rare classes need not be pushed down as far, and those
+    of absent classes, doubled, saturate sooner, at half the weight.
+
+    Parameters
+    ----------
+    balance_2K : as from `balance`.
+
+    Source: Wu et al. 2020, Distribution-balanced loss for multi-label classification in long-tailed datasets.
+    """
+    rarity_K, shift_K = balance_2K
+    present_B1 = (targets_BK * rarity_K).sum(dim=1, keepdim=True).clamp(min=SMALLEST)
+    weight_BK = 0.1 + torch.sigmoid(10 * (rarity_K / present_B1 - 0.2))
+    moved_BK = logits_BK - shift_K
+    absent_BK = functional.softplus(EASED * moved_BK) / EASED
+    return weight_BK * (targets_BK * functional.softplus(-moved_BK) + (1 - targets_BK) * absent_BK)
+
+
+def disagreement(logits_BK: Tensor, batch: Batch, params: LossParams) -> Tensor:
+    """Mean divergence between the scores of two views of a clip, which are rows 0 and 1, 2 and 3, ... of a batch.
+
+    It is the mean of Kullback and Leibler's divergences of either from the other, of the shares of all classes (ce) or
+    in the mean over the classes (bce).
+
+    Source: R-Drop, Liang et al. 2021, there with two dropouts of one input.
+    """
+    logits_BK = logits_BK.masked_fill(batch.weights == 0, LEFT_OUT)
+    apart_BK, scores_BK = logits_BK[::2] - logits_BK[1::2], scores(logits_BK, params)
+    each_BK = (scores_BK[::2] - scores_BK[1::2]) * apart_BK / 2
+    if params.exclusive:
+        return weighted_mean(each_BK.sum(dim=1), batch.importance[::2])
+    return weighted_mean(each_BK, _cell_weights(batch)[::2])
 
 
 def soft_auc(logits_BK: Tensor, targets_BK: Tensor, weights_BK: Tensor) -> Tensor:
@@ -199,3 +250,19 @@ def positive_weights(counts_K: Ints, params: LossParams) -> Floats32 | None:
         return None
     ratio_K = (counts_K.sum() - counts_K) / np.maximum(counts_K, 1 / params.pos_weight)
     return np.asarray(ratio_K.clip(1, params.pos_weight), np.float32)
+
+
+def balance(counts_K: Ints, params: LossParams) -> Floats32 | None:
+    """What `distribution_balanced` needs of each class, (2, K), or None for other losses: rarity, and shift of logits.
+
+    Rarity is 1 / n, and the shift 0.05 log(N / n - 1) of N recordings. A class without a recording counts as with one.
+
+    Parameters
+    ----------
+    counts_K : as in `class_weights`.
+    """
+    if params.kind != "distribution_balanced":
+        return None
+    counts = np.maximum(counts_K, 1)
+    others = np.maximum(counts.sum() - counts, 1)
+    return np.stack([1 / counts, 0.05 * np.log(others / counts)]).astype(np.float32)

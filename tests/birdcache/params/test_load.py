@@ -144,6 +144,13 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
         (put("train.demo.weights", "mean"), "train.demo.weights = 'mean'", "'soup'"),
         (put("train.demo.soup_epochs", 0), "train.demo.soup_epochs = 0", "greater than or equal to 1"),
         (put("train.demo.loss.pos_weight", 9.0), "train.demo.loss.pos_weight = 9.0", "not ce; set pos_weight: 1.0"),
+        (
+            lambda raw: raw["train"]["demo"].update(
+                batch_size=15, loss={**raw["train"]["demo"]["loss"], "consistency": 1.0}
+            ),
+            "train.demo.loss",
+            "make batch_size = 15 even",
+        ),
         (put("members.base.image_size", [8, 64]), "members.base.image_size.0", "greater than or equal to 16"),
         (put("members.base.stem_stride", 0), "members.base.stem_stride", "greater than or equal to 1"),
         (put("members.base.frame_share", 0.5), "members.base.frame_share = 0.5", "is for head sed, not linear"),

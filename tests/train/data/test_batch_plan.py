@@ -15,7 +15,7 @@ from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
 from train.data import batch_plan
-from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, BatchPlan, Planner
+from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, BatchPlan, Planner, part
 from train.data.examples import Examples
 from train.data.random import Purpose, uniform
 from train.data.sampling import clip_positions, clip_starts
@@ -140,6 +140,25 @@ def test_the_last_batch_is_filled_with_other_clips_of_the_epochs_first_recording
     starts = uniform(mixed.seed, 0, np.arange(16, 18), Purpose.START)[:, 0]
     frames = plan.frames[16:, CLIP]
     assert np.array_equal(plan.start[16:, CLIP], clip_starts(frames, 40, mixed.short == "loop", starts))
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_two_views_of_a_clip_differ_in_what_is_done_to_it_alone(
+    examples: Examples, view: MelView, mixed: Recipe, world: int
+) -> None:
+    recipe = resolve_recipe(mixed, {"loss": {"consistency": 1.0}, "batch_size": 8, "augment": {"gain_db": 6.0}})
+    planner = Planner(examples, view, recipe, Ranks(world - 1, world))
+    plan = whole_epoch(planner, 0)
+    assert len(planner) == 4  # 16 clips twice, in batches of 8
+    assert plan.size == 32 // world
+    one, other = (part(plan, slice(first, None, 2)) for first in (0, 1))
+    for name in ("row", "first", "start", "mixtures", "targets", "weights", "importance"):
+        for mine, its in zip(*map(columns_of, ((getattr(one, name),), (getattr(other, name),))), strict=True):
+            assert np.array_equal(mine, its), name
+    assert not (one.effects.tone_db == other.effects.tone_db).any()
+    plain = whole_epoch(Planner(examples, view, mixed), 0)
+    if world == 1:
+        assert np.array_equal(one.row[:, :2], plain.row[:16, :2])
 
 
 def test_clips_partners_and_backgrounds_begin_where_their_own_draws_say(

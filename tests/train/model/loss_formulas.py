@@ -14,9 +14,10 @@ from torch import Tensor
 from birdcache.params.loss import LossParams
 from train.augment.batch import Batch
 from train.model.classifier import Logits
-from train.model.losses import Loss
+from train.model.losses import Loss, balance
 
 B, K = 6, 5
+COUNTS = np.array([40, 3, 12, 0, 1])  # training recordings of each class
 Floats = npt.NDArray[np.float64]
 
 
@@ -35,7 +36,12 @@ class Case:
 
     def loss(self, params: LossParams) -> float:
         """Ours, of the clips' logits."""
-        return float(Loss(params, tensor(self.class_weights))(Logits(tensor(self.logits)), self.batch()))
+        return float(self.made(params)(Logits(tensor(self.logits)), self.batch()))
+
+    def made(self, params: LossParams) -> Loss:
+        """Ours, with the weights of this case's classes."""
+        found = balance(COUNTS, params)
+        return Loss(params, tensor(self.class_weights), None, found if found is None else torch.from_numpy(found))
 
 
 def tensor(values: Floats) -> Tensor:
@@ -81,6 +87,40 @@ def binary_cross_entropy(case: Case, params: LossParams) -> float:
         weight = case.importance[b] * case.class_weights[k]
         total, sum_of_weights = total + weight * each, sum_of_weights + weight
     return total / sum_of_weights
+
+
+def distribution_balanced(case: Case, params: LossParams) -> float:
+    """Wu et al. 2020, a cell at a time: kappa 0.05, lambda 2, alpha 0.1, beta 10, mu 0.2."""
+    total, sum_of_weights, counts = 0.0, 0.0, np.maximum(COUNTS, 1)
+    for b, k in zip(*np.nonzero(case.weights), strict=True):
+        t, z = _smoothed(case, params)[b], case.logits[b, k] - 0.05 * np.log(counts.sum() / counts[k] - 1)
+        r = (1 / counts[k]) / (t / counts).sum()
+        each = t[k] * np.log1p(np.exp(-z)) + (1 - t[k]) * np.log1p(np.exp(2 * z)) / 2
+        weight = case.importance[b] * case.class_weights[k]
+        total += weight * (0.1 + sigmoid(10 * (r - 0.2))) * each
+        sum_of_weights += weight
+    return total / sum_of_weights
+
+
+def disagreement(case: Case, params: LossParams) -> float:
+    """Half the sum of both divergences of the scores of rows 0 and 1, 2 and 3, 4 and 5, by their definition."""
+    total, sum_of_weights = 0.0, 0.0
+    for b in range(0, B, 2):
+        counts = np.flatnonzero(case.weights[b])
+        if params.kind in ("ce", "focal_ce"):
+            p, q = (np.exp(z[counts]) / np.exp(z[counts]).sum() for z in case.logits[b : b + 2])
+            total += case.importance[b] * _divergence(p, q).sum()
+            sum_of_weights += case.importance[b]
+            continue
+        for k in counts:
+            p, q = (np.array([score, 1 - score]) for score in map(sigmoid, case.logits[b : b + 2, k]))
+            total += case.importance[b] * _divergence(p, q).sum()
+            sum_of_weights += case.importance[b]
+    return total / sum_of_weights
+
+
+def _divergence(p: Floats, q: Floats) -> Floats:
+    return (p * np.log(p / q) + q * np.log(q / p)) / 2
 
 
 def soft_auc(case: Case) -> float:

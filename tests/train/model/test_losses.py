@@ -19,6 +19,9 @@ from tests.train.model.loss_formulas import (
     binary_cross_entropy,
     chosen,
     cross_entropy,
+    disagreement,
+    distribution_balanced,
+    sigmoid,
     soft_auc,
     tensor,
     two_way,
@@ -33,6 +36,7 @@ FORMULAS = {
     "bce": binary_cross_entropy,
     "focal_bce": binary_cross_entropy,
     "asymmetric": binary_cross_entropy,
+    "distribution_balanced": distribution_balanced,
     "zlpr": zlpr,
     "two_way": two_way,
 }
@@ -71,6 +75,39 @@ def test_a_loss_equals_its_formula(
     tried = chosen(plain, kind=kind, focal_gamma=gamma, label_smoothing=smoothing, soft_auc=share)
     main = FORMULAS[kind](case, tried)
     assert case.loss(tried) == pytest.approx((1 - share) * main + share * soft_auc(case), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_views_of_a_clip_disagree_by_the_mean_of_both_divergences(case: Case, plain: LossParams, kind: str) -> None:
+    """Both are of one clip, so cells and importance are the same."""
+    twins = np.array([0, 0, 2, 2, 4, 4])
+    pairs = replace(case, targets=case.targets[twins], weights=case.weights[twins], importance=case.importance[twins])
+    one_view, two_views = chosen(plain, kind=kind), chosen(plain, kind=kind, consistency=0.7)
+    added = pairs.loss(two_views) - pairs.loss(one_view)
+    assert added == pytest.approx(0.7 * disagreement(pairs, two_views), rel=1e-4)
+    same = replace(pairs, logits=case.logits[twins])
+    assert same.loss(two_views) == same.loss(one_view)
+
+
+def test_without_a_balance_as_in_validation_the_balanced_loss_is_bce(case: Case, plain: LossParams) -> None:
+    logits, weights = Logits(tensor(case.logits)), tensor(case.class_weights)
+    found = Loss(chosen(plain, kind="distribution_balanced"), weights)(logits, case.batch())
+    assert torch.equal(found, Loss(chosen(plain, kind="bce"), weights)(logits, case.batch()))
+
+
+def test_a_rare_class_weighs_most_where_it_is_beside_a_common_one(simple: Case, plain: LossParams) -> None:
+    """Class 0 has 40 recordings, class 4 one: beside it the positive of class 0 counts a fifth or so."""
+
+    def of_positive(targets: list[float], k: int) -> float:
+        weights = np.zeros((B, K))
+        weights[:, k] = 1
+        each = replace(simple, targets=np.tile(targets, (B, 1)), weights=weights, logits=np.zeros((B, K)))
+        return each.loss(chosen(plain, kind="distribution_balanced"))
+
+    alone, beside = of_positive([1, 0, 0, 0, 0], 0), of_positive([1, 0, 0, 0, 1], 0)
+    rarity = 1 / 41
+    assert beside / alone == pytest.approx((0.1 + sigmoid(10 * (rarity - 0.2))) / (0.1 + sigmoid(8)), rel=1e-3)
+    assert of_positive([1, 0, 0, 0, 1], 4) > 4 * beside
 
 
 def test_without_knowledge_cross_entropy_is_the_logarithm_of_the_number_of_classes(
@@ -166,7 +203,7 @@ def test_a_masked_class_has_no_gradient_and_no_influence(
 ) -> None:
     tried = chosen(plain, kind=kind, label_smoothing=smoothing, soft_auc=share)
     logits = tensor(case.logits).requires_grad_()
-    Loss(tried, tensor(case.class_weights))(Logits(logits), case.batch()).backward()  # type: ignore[no-untyped-call]
+    case.made(tried)(Logits(logits), case.batch()).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert (logits.grad[case.weights == 0] == 0).all()
     discounted = (case.logits < np.log(0.05 / 0.95)) & (case.targets == 0) & (kind == "asymmetric")
@@ -190,7 +227,7 @@ def test_where_nothing_is_left_to_learn_the_loss_stays_a_number(
     changed = replace(case, weights=weights, targets=targets, importance=importance)
     logits = tensor(case.logits).requires_grad_()
     tried = chosen(plain, kind=kind, soft_auc=0.5, focal_gamma=0.5)
-    value = Loss(tried, tensor(case.class_weights))(Logits(logits), changed.batch())
+    value = case.made(tried)(Logits(logits), changed.batch())
     value.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
@@ -217,7 +254,7 @@ def test_samples_of_dropout_lie_side_by_side_and_have_the_mean_of_their_losses(c
         tried = chosen(plain, kind=kind, soft_auc=0.3)
         alone = [replace(case, logits=each).loss(tried) for each in (case.logits, other)]
         both = Logits(tensor(np.concatenate([case.logits, other], axis=1)))
-        assert float(Loss(tried, tensor(case.class_weights))(both, case.batch())) == pytest.approx(np.mean(alone))
+        assert float(case.made(tried)(both, case.batch())) == pytest.approx(np.mean(alone))
 
 
 @pytest.mark.parametrize("kind", ["bce", "focal_bce"])
@@ -239,7 +276,7 @@ def test_clip_and_frames_have_a_loss_each_and_a_weight_each(case: Case, plain: L
         tried = chosen(plain, kind=kind, clip=0.7, frame_max=0.4)
         both = Logits(tensor(case.logits), tensor(frames))
         alone = [replace(case, logits=each).loss(chosen(plain, kind=kind)) for each in (case.logits, frames)]
-        found = float(Loss(tried, tensor(case.class_weights))(both, case.batch()))
+        found = float(case.made(tried)(both, case.batch()))
         assert found == pytest.approx(0.7 * alone[0] + 0.4 * alone[1], rel=1e-5)
 
 
