@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from birdcache.params.checks import beside, kept
-from birdcache.params.sections import CountOrNone, Decibels, NonNegative, Probability, Section
+from birdcache.params.sections import CountOrNone, Decibels, NonNegative, Positive, Probability, Section
 
 LabelRule = Literal["lambda", "max", "sum"]
 Alpha = Annotated[float, Field(ge=1e-3, le=1000)]  # of Beta(alpha, alpha)
@@ -68,6 +68,37 @@ class EqParams(Section):
             "bands", lambda fewest, bands: fewest is None or fewest <= bands, "must be at most bands ({}); lower it"
         ),
     ] = None
+
+
+class LowpassParams(Section):
+    """Frequencies above a drawn one fall off: other recorders and codecs.
+
+    Source: BirdCLEF's winners; the cutoff is even in octaves from `lowest_hz` to the view's highest frequency.
+    """
+
+    probability: Probability = 0.0
+    lowest_hz: Positive = 4000.0
+    db_per_octave: Decibels = 12.0
+
+
+class DistanceParams(Section):
+    """High frequencies absorbed by air: up to `most_db` at the view's highest one, and less by the square of frequency.
+
+    Source: classical absorption, to which ISO 9613-1 adds that of oxygen and nitrogen.
+    """
+
+    probability: Probability = 0.0
+    most_db: Decibels = 20.0
+
+
+class TempoParams(Section):
+    """A clip slower or faster by up to a share at the same pitch: its frames resampled; one that ends begins again.
+
+    Source: SpecAugment's time warping (Park et al. 2019), here of the whole clip.
+    """
+
+    probability: Probability = 0.0
+    most: Annotated[float, Field(gt=0, le=0.5)] = 0.1
 
 
 class MixstyleParams(Section):
@@ -136,6 +167,9 @@ class AugmentParams(Section):
     spec_augment: SpecAugmentParams
     mixstyle: MixstyleParams = MixstyleParams()
     reverse: ReverseParams = ReverseParams()
+    lowpass: LowpassParams = LowpassParams()
+    distance: DistanceParams = DistanceParams()
+    tempo: TempoParams = TempoParams()
     windows: Probability = 1.0
     windows_override: Annotated[dict[str, Any], Field(default_factory=dict), _OF_A_CLIP]
 

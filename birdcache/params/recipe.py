@@ -166,7 +166,8 @@ class Recipe(Section):
         both = self.augment, self.of_windows.augment
         most = {
             name: max((getattr(each, name) for each in both), key=lambda value: getattr(value, "probability", value))
-            for name in ("time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "mixstyle", "reverse")
+            for name, value in self.augment
+            if name == "time_shift_s" or hasattr(value, "probability")
         }
         return self.model_copy(update={"augment": self.augment.model_copy(update=most)})
 

@@ -24,7 +24,7 @@ from birdcache.params.views import MelView, PcenView, unlike
 
 OF_WINDOWS = "augment.windows_override."
 OF_A_BATCH = (  # keys of `augment` whose values are not drawn for each clip
-    *("eq.bands", "eq.smooth", "eq.fewest_bands", "background.label", "noise.colour"),
+    *("eq.bands", "eq.smooth", "eq.fewest_bands", "background.label", "noise.colour", "lowpass.db_per_octave"),
     *("spec_augment.mel_masks", "spec_augment.time_masks"),
 )
 
@@ -128,9 +128,13 @@ Ruled = Iterable[tuple[object, str]]  # whether something is wrong, and how that
 def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: MelView | PcenView) -> Ruled:
     frame_s, frames = view.n_fft / view.sample_rate_hz, view.frames(recipe.clip_s)
     clip_s, shift_s, masks = recipe.clip_s, recipe.augment.time_shift_s, recipe.augment.spec_augment
-    bins, on = view.n_mels, f"of view {member.view}"
+    bins, on, lowpass = view.n_mels, f"of view {member.view}", recipe.augment.lowpass
     yield clip_s < frame_s, f"clip_s = {clip_s} is shorter than a frame {on} ({frame_s:g} s); lengthen clip_s"
     yield shift_s > clip_s, f"augment.time_shift_s = {shift_s} is longer than clip_s ({clip_s}); lower it"
+    yield (
+        lowpass.probability and lowpass.lowest_hz >= view.fmax_hz,
+        f"augment.lowpass.lowest_hz = {lowpass.lowest_hz:g} is not below fmax_hz {on} ({view.fmax_hz:g}); lower it",
+    )
     for name, most, what in (("mel_width", bins, f"mel bins {on}"), ("time_width", frames, "frames of a clip")):
         width = getattr(masks, name)
         yield width > most, f"augment.spec_augment.{name} = {width} is over the {most} {what}; lower it"
@@ -183,6 +187,8 @@ def _pcen_problems(key: str, recipe: Recipe, member: Member, views: Mapping[str,
         "augment.gain_db": augment.gain_db * alone,
         "augment.sumix.probability": augment.sumix.probability,
         "augment.eq.probability": augment.eq.probability * alone,
+        "augment.lowpass.probability": augment.lowpass.probability * alone,
+        "augment.distance.probability": augment.distance.probability * alone,
         "augment.mixstyle.probability": augment.mixstyle.probability * alone,
         "augment.background.probability": augment.background.probability,
         "augment.noise.probability": augment.noise.probability,

@@ -46,6 +46,9 @@ EVERYTHING = {
     "spec_augment": {"mel_masks": 2, "mel_width": 4, "time_masks": 2, "time_width": 8, "probability": 0.5},
     "mixstyle": {"probability": 0.5},
     "reverse": {"probability": 0.5},
+    "lowpass": {"probability": 0.5},
+    "distance": {"probability": 0.5},
+    "tempo": {"probability": 0.5},
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": {"short": "loop"},

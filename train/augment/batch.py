@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KNOWN = frozenset(  # augmentations of the kernel or of what follows it; a recipe with others gets torch's operations
     ("gain_db", "time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "spec_augment", "windows",
-     "windows_override", "mixstyle", "reverse")
+     "windows_override", "mixstyle", "reverse", "lowpass", "distance", "tempo")
 )  # fmt: skip
 
 
@@ -91,6 +91,8 @@ class BatchTransform:
         self._kept: Tensor | None = None
         noise, eq, frames = self._augment.noise, self._augment.eq, view.frames(recipe.clip_s)
         self._curves_JM = to_device(band_curves(eq.bands, view.n_mels, eq.smooth), device)
+        is_muffled = self._augment.lowpass.probability or self._augment.distance.probability
+        self._octave_M = to_device(ops.octaves(each_of(view)[0]), device) if is_muffled else None
         banks = [noise_bank(one, noise.colour, frames, recipe.seed) for one in each_of(view) if noise.probability]
         self.noise = to_device(np.concatenate(banks, axis=1), device) if banks else None
 
@@ -104,8 +106,8 @@ class BatchTransform:
         """
         clips_BTM, others, effects = values[: inputs.size], values[inputs.size :], inputs.effects
         places = self._places(inputs, len(others))
-        if effects.tone_db.shape[2]:
-            tone_db, partner_P = self.tones(effects), places[0]
+        if (tone_db := self.tones(effects)).shape[2]:
+            partner_P = places[0]
             for bins in self._in_db:
                 ops.change_tone_(clips_BTM[:, :, bins], tone_db[:, 0])
                 ops.change_tone_(others[: len(partner_P), :, bins], tone_db[partner_P, 1])
@@ -118,6 +120,8 @@ class BatchTransform:
     def present(self, clips_BTM: Tensor, inputs: StepInputs) -> Batch:
         """Make images of clips (B, T, M) that are mixed and rolled. Overwrites them."""
         effects = inputs.effects
+        if effects.tempo.shape[1]:
+            clips_BTM = ops.change_tempo(clips_BTM, effects.tempo)
         if effects.reverse.shape[1]:
             clips_BTM = torch.where(effects.reverse[:, :, None], clips_BTM.flip(1), clips_BTM)
         for bins in self._in_db if effects.style.shape[1] else ():
@@ -126,11 +130,16 @@ class BatchTransform:
         return Batch(as_images(shown_BCTM), inputs.targets, inputs.weights, inputs.importance)
 
     def tones(self, effects: Effects) -> Tensor:
-        """Gain and equaliser of clips and of their partners in dB of mel bins: (B, 2, M), (B, 2, 1) or (B, 2, 0)."""
+        """All that changes clips and their partners in dB of mel bins: (B, 2, M), (B, 2, 1) or (B, 2, 0)."""
         eq, tone_db = self._augment.eq, effects.tone_db
         if not eq.probability or eq.fewest_bands is None:
-            return ops.tones(tone_db, self._curves_JM)
-        return ops.filters(tone_db[..., 1:], self.view.n_mels, eq.smooth).add_(tone_db[..., :1])
+            found = ops.tones(tone_db, self._curves_JM)
+        else:
+            found = ops.filters(tone_db[..., 1:], self.view.n_mels, eq.smooth).add_(tone_db[..., :1])
+        if self._octave_M is None:
+            return found
+        far = ops.muffling(effects.muffled, self._octave_M, self._augment.lowpass.db_per_octave)
+        return found + far if found.shape[2] else far
 
     def _places(self, inputs: StepInputs, others: int) -> list[Tensor]:
         """Numbers of the clips that get a partner, a background, noise: if shapes are full, of all clips or of none."""
@@ -269,7 +278,7 @@ class TrainingBatches:
 
         augment, padding, recipe = self.augment, self._resident.padding if self._resident else None, self.augment.recipe
         of_all = recipe.of_all_clips.augment
-        is_changed = of_all.mixstyle.probability or of_all.reverse.probability
+        is_changed = any(each.probability for each in (of_all.mixstyle, of_all.reverse, of_all.tempo))
         finishes = recipe.channels == ["level"] and recipe.normalise == "clip" and not is_changed
         of_recipe = augment.view, recipe, self._frames.quantizer, self.planner.sounds, padding, augment.noise
         return Kernel(*of_recipe, finishes, augment.dtype)

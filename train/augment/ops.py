@@ -66,6 +66,29 @@ def filters(numbers: Tensor, mel_bins: int, smooth: bool) -> Tensor:
     return low_M + (points.gather(-1, band_M + 1) - low_M) * (bin_M - begin_M) / (end_M - begin_M)
 
 
+def muffling(numbers: Tensor, octave_M: Tensor, db_per_octave: float) -> Tensor:
+    """Decibels of mel bins, (..., M), of a low-pass and of distance, (..., 2), as `draw_muffled` draws them.
+
+    Parameters
+    ----------
+    octave_M : of the mel bins' middles above the highest frequency, so below 0.
+    """
+    beyond = (octave_M + numbers[..., :1]).clamp(min=0)
+    return -db_per_octave * beyond - numbers[..., 1:] * (2 * octave_M).exp2()
+
+
+def change_tempo(values_BTM: Tensor, faster_B1: Tensor) -> Tensor:
+    """Play each clip faster by a share of its tempo, between frames linearly; where it ends, it begins again."""
+    frames = values_BTM.shape[1]
+    position_BT = torch.arange(frames, device=values_BTM.device) * (1 + faster_B1)
+    first_BT = position_BT.floor()
+    earlier_BTM, later_BTM = (
+        values_BTM.gather(1, (each_BT.long() % frames)[:, :, None].expand_as(values_BTM))
+        for each_BT in (first_BT, first_BT + 1)
+    )
+    return earlier_BTM.lerp(later_BTM, (position_BT - first_BT)[:, :, None])
+
+
 def mix_styles(values_BTM: Tensor, share_B1: Tensor) -> Tensor:
     """Give each mel bin a mixture of its mean and deviation over time and those of the clip before it in the batch.
 
@@ -170,6 +193,11 @@ def levels(view: View, colour: Colour) -> Floats64:
     power = view.power if isinstance(view, MelView) else 2
     area_M = (edges_hz[2:] - edges_hz[:-2]) ** (2 / power if view.mel_norm == "none" else 0)
     return area_M if colour == "white" else area_M / edges_hz[1:-1]
+
+
+def octaves(view: View) -> Floats64:
+    """Octaves of the middles of mel bins above the highest frequency, so below 0: (M,)."""
+    return np.log2(mel_edges_hz(view)[1:-1] / view.fmax_hz)
 
 
 def bin_shapes(view: View) -> Floats64:

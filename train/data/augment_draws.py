@@ -3,6 +3,7 @@
 N clip, M mel bin, J band or mask.
 """
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple, get_args
 
@@ -17,9 +18,10 @@ from birdcache.params.augment import (
     LabelRule,
     MixstyleParams,
     NoiseParams,
+    TempoParams,
 )
 from birdcache.params.recipe import Recipe
-from birdcache.params.views import AnyView
+from birdcache.params.views import AnyView, band_hz
 from train.data.random import Purpose, beta, uniform
 from train.data.sampling import PseudoClips
 
@@ -52,10 +54,12 @@ class Effects(NamedTuple):
     span: Any  # (N, 2) int64, as in Mixtures
     weights: Any  # (N, 2) float32, as in Mixtures
     tone_db: Any  # (N, 2, 0 or 1 + J) float32: gain, then the equaliser, of the clip and of its partner
+    muffled: Any  # (N, 2, 0 or 2) float32, of the clip and of its partner: octaves, and decibels, see `draw_muffled`
     added: Any  # (N, 2) float32: power of background and of noise, relative to what they are laid under; 0 for none
     noise_start: Any  # (N,) int64: frame of the bank of noise
     style: Any  # (N, 0 or 1) float32: the other clip's share in the statistics of mel bins
     reverse: Any  # (N, 0 or 1) bool: whether the clip is played backwards
+    tempo: Any  # (N, 0 or 1) float32: how much faster the clip is played, as a share
     shift: Any  # (N,) int64: frames
     mel_masks: Masks
     time_masks: Masks
@@ -75,10 +79,12 @@ def draw_effects(epoch: int, index_N: Ints, recipe: Recipe, view: AnyView, mixtu
         mixtures.span,
         mixtures.weights,
         draw_tones(seed, epoch, index_N, augment),
+        draw_muffled(seed, epoch, index_N, augment, band_hz([view])[1]),
         (10 ** (-snr_db / 10)).astype(np.float32),
         draw_noise_start(seed, epoch, index_N),
         draw_style(seed, epoch, index_N, augment.mixstyle),
         draw_reverse(seed, epoch, index_N, augment.reverse.probability),
+        draw_tempo(seed, epoch, index_N, augment.tempo),
         draw_shift(seed, epoch, index_N, Purpose.SHIFT, shift_frames),
         *(draw_masks(seed, epoch, index_N, *axis, masks.probability) for axis in axes),
     )
@@ -175,6 +181,22 @@ def draw_eq_db(seed: int, epoch: int, example_N: Ints, eq: EqParams, purpose: Pu
     return np.column_stack([change_NJ, np.sort(edge_NJ, axis=1)])
 
 
+def draw_muffled(seed: int, epoch: int, example_N: Ints, augment: AugmentParams, top_hz: float) -> Floats32:
+    """Octaves below the highest frequency at which a low-pass begins, and dB that distance takes there; 0 for none.
+
+    (N, 2, 2), of clips and of their partners, or (N, 2, 0) where no clip can get either.
+    """
+    lowpass, distance = augment.lowpass, augment.distance
+    if not lowpass.probability and not distance.probability:
+        return np.empty((len(example_N), 2, 0), np.float32)
+    most = np.array([math.log2(top_hz / lowpass.lowest_hz), distance.most_db])
+    sounds = ((Purpose.LOWPASS, Purpose.DISTANCE), (Purpose.PARTNER_LOWPASS, Purpose.PARTNER_DISTANCE))
+    draws = np.array([[uniform(seed, epoch, example_N, each, 2) for each in purposes] for purposes in sounds])
+    has = draws[..., 0] < np.array([lowpass.probability, distance.probability])[:, None]
+    numbers = np.where(has, draws[..., 1] * most[:, None], 0.0)
+    return np.ascontiguousarray(numbers.transpose(2, 0, 1), np.float32)
+
+
 @lru_cache(maxsize=4)
 def band_curves(bands: int, mel_bins: int, smooth: bool = True) -> Floats64:
     """Share of each band's change that each mel bin gets: (J, M).
@@ -205,6 +227,15 @@ def draw_reverse(seed: int, epoch: int, example_N: Ints, probability: float) -> 
     if not probability:
         return np.empty((len(example_N), 0), bool)
     return uniform(seed, epoch, example_N, Purpose.REVERSE) < probability
+
+
+def draw_tempo(seed: int, epoch: int, example_N: Ints, tempo: TempoParams) -> Floats32:
+    """How much faster each clip is played, uniform within +-most; 0 for as it is: (N, 1), or (N, 0) if none can be."""
+    if not tempo.probability:
+        return np.empty((len(example_N), 0), np.float32)
+    draws = uniform(seed, epoch, example_N, Purpose.TEMPO, 2)
+    change_N = np.where(draws[:, 0] < tempo.probability, (2 * draws[:, 1] - 1) * tempo.most, 0.0)
+    return change_N[:, None].astype(np.float32)
 
 
 def draw_snr_db(

@@ -48,6 +48,11 @@ class Purpose(IntEnum):
     PLAIN = 27
     STYLE = 28
     REVERSE = 29
+    LOWPASS = 30
+    PARTNER_LOWPASS = 31
+    DISTANCE = 32
+    PARTNER_DISTANCE = 33
+    TEMPO = 34
 
 
 def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats64:

@@ -122,7 +122,11 @@ CASES: dict[str, dict[str, Any]] = {
     "pcen view": {"augment": OFF | {"mixup": ALWAYS, "time_shift_s": 0.3}, "view_name": "pcen"},
     "clips to present": {"augment": ALL, "finishes": False},
     "filters": {"augment": OFF | {"mixup": ALWAYS, "eq": ALWAYS | {"fewest_bands": 2, "boost_db": 6.0}}},
-    "presented": {"augment": ALL | {"mixstyle": ALWAYS, "reverse": {"probability": 0.5}}, "finishes": False},
+    "presented": {
+        "augment": ALL | {"mixstyle": ALWAYS, "reverse": {"probability": 0.5}, "tempo": ALWAYS},
+        "finishes": False,
+    },
+    "muffled": {"augment": OFF | {"mixup": ALWAYS, "lowpass": ALWAYS, "distance": {"probability": 0.5}}},
     "bfloat16": {"augment": ALL, "images": torch.bfloat16},
 }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView, View
+from cache.mel import mel_edges_hz
 from train.augment import ops
 from train.augment.batch import Batch, BatchTransform, StepInputs
 from train.augment.normalise import BinStatistics, Normaliser
@@ -31,6 +32,9 @@ ALL_OF_THEM: dict[str, Any] = {
     "spec_augment": {"mel_masks": 2, "time_masks": 2, "probability": 0.7},
     "mixstyle": {"probability": 0.5},
     "reverse": {"probability": 0.5},
+    "lowpass": {"probability": 0.5},
+    "distance": {"probability": 0.5},
+    "tempo": {"probability": 0.5},
 }
 
 Values = npt.NDArray[np.float32]
@@ -105,6 +109,25 @@ def test_a_clip_is_played_backwards_or_left_as_it_is(recipe: Recipe, view: MelVi
     assert 0 < is_reversed.sum() < CLIPS
     assert np.array_equal(found[~is_reversed], values[CLIP, ~is_reversed])
     assert np.array_equal(found[is_reversed], values[CLIP, is_reversed, ::-1])
+
+
+def test_a_clip_is_muffled_by_its_own_draws_or_left_as_it_is(recipe: Recipe, view: MelView) -> None:
+    some = resolve_recipe(recipe, {"augment": {"lowpass": {"probability": 0.5}, "distance": {"probability": 0.5}}})
+    inputs, values = planned(some, view)
+    found, numbers = clips_of(finished(some, view, values, inputs)), inputs.effects.muffled[:, 0].numpy()
+    octave_M = np.log2(mel_edges_hz(view.model_copy(update={"n_mels": MEL_BINS}))[1:-1] / view.fmax_hz)
+    lowpass_db = -12 * np.maximum(octave_M + numbers[:, :1], 0)
+    expected = values[CLIP] + (lowpass_db - numbers[:, 1:] * 4**octave_M)[:, None]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert np.array_equal(found[~numbers.any(axis=1)], values[CLIP, ~numbers.any(axis=1)])
+
+
+def test_a_tempo_changes_the_drawn_clips_alone(recipe: Recipe, view: MelView) -> None:
+    some = resolve_recipe(recipe, {"augment": {"tempo": {"probability": 0.5}}})
+    inputs, values = planned(some, view)
+    found, faster = clips_of(finished(some, view, values, inputs)), inputs.effects.tempo[:, 0].numpy()
+    assert np.array_equal(found[faster == 0], values[CLIP, faster == 0])
+    assert (np.abs(found - values[CLIP])[faster != 0].max(axis=(1, 2)) > 1).all()
 
 
 def test_a_style_is_mixed_into_the_drawn_clips_and_into_bins_in_decibels_alone(

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from birdcache.params.views import MelView
+from cache.mel import mel_edges_hz
 from train.augment import ops
 
 B, T, M = 5, 7, 6
@@ -47,6 +49,31 @@ def test_each_clip_gets_its_own_tone(clips: Float32s, columns: int) -> None:
     changed = ops.change_tone_(torch.tensor(clips), torch.tensor(tone_db)).numpy()
     for b, t, m in np.ndindex(B, T, M):
         assert changed[b, t, m] == pytest.approx(clips[b, t, m] + tone_db[b, m % columns], abs=1e-4)
+
+
+def test_a_low_pass_falls_by_octaves_and_distance_by_the_square_of_frequency() -> None:
+    octave_M = np.array([-3.0, -1.5, -1.0, -0.2])
+    for octaves, far_db in [(0.0, 0.0), (1.25, 0.0), (0.0, 8.0), (2.0, 20.0)]:
+        found = ops.muffling(torch.tensor([octaves, far_db]), torch.tensor(octave_M), 12.0).numpy()
+        cutoff = [-12 * max(octave + octaves, 0) for octave in octave_M]
+        np.testing.assert_allclose(found, cutoff - far_db * (2.0**octave_M) ** 2, atol=1e-5)
+    assert not ops.muffling(torch.zeros(2), torch.tensor(octave_M), 12.0).any()
+
+
+def test_mel_bins_lie_as_many_octaves_below_the_top_as_their_middles(view: MelView) -> None:
+    middles_hz = mel_edges_hz(view)[1:-1]
+    np.testing.assert_allclose(view.fmax_hz * 2.0 ** ops.octaves(view), middles_hz)
+
+
+def test_another_tempo_reads_between_frames_and_begins_again_where_a_clip_ends(clips: Float32s) -> None:
+    faster = np.array([0.0, 0.5, -0.25, 0.1, -0.5], np.float32)
+    found = ops.change_tempo(torch.tensor(clips), torch.tensor(faster)[:, None]).numpy()
+    for b, t in np.ndindex(B, T):
+        place = t * (1 + float(faster[b]))
+        low, share = int(place), place % 1
+        expected = (1 - share) * clips[b, low % T] + share * clips[b, (low + 1) % T]
+        np.testing.assert_allclose(found[b, t], expected, atol=1e-3)
+    assert np.array_equal(found[0], clips[0])
 
 
 @pytest.mark.parametrize("smooth", [True, False])

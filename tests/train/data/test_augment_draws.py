@@ -18,6 +18,7 @@ from birdcache.params.augment import (
     EqParams,
     MixstyleParams,
     NoiseParams,
+    TempoParams,
 )
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
@@ -155,6 +156,20 @@ def test_a_style_is_mixed_by_a_symmetric_beta_and_backwards_is_a_share(recipe: R
     assert is_share((share > 0).sum(), 0.4)
     assert follows(share[share > 0], scipy.stats.beta(0.3, 0.3))
     assert is_share(draws.draw_reverse(1, 0, MANY, 0.3).sum(), 0.3)
+
+
+def test_a_low_pass_is_even_in_octaves_and_distance_and_tempo_in_their_numbers(recipe: Recipe) -> None:
+    params = augment_of(recipe, lowpass={"probability": 0.4, "lowest_hz": 2000.0}, distance={"probability": 0.3})
+    found = draws.draw_muffled(1, 0, MANY, params, 16_000.0).astype(float)
+    assert found.shape == (len(MANY), 2, 2)
+    for of_sound in found.transpose(1, 2, 0):
+        for numbers, probability, most in zip(of_sound, (0.4, 0.3), (3, 20), strict=True):
+            assert is_share((numbers > 0).sum(), probability)
+            assert follows(numbers[numbers > 0], scipy.stats.uniform(0, most))
+    assert abs(np.corrcoef(found[:, 0, 0], found[:, 1, 0])[0, 1]) < 5 / 60
+    faster = draws.draw_tempo(1, 0, MANY, TempoParams(probability=0.6, most=0.2))[:, 0].astype(float)
+    assert is_share((faster != 0).sum(), 0.6)
+    assert follows(faster[faster != 0], scipy.stats.uniform(-0.2, 0.4))
 
 
 @pytest.mark.parametrize(("bands", "mel_bins"), [(2, 32), (4, 32), (5, 33), (16, 8)])

@@ -162,6 +162,8 @@ LOUD = {
     "spec_augment": {"mel_width": 8, "time_width": 8, "probability": 1.0},
     "mixstyle": {"probability": 1.0},
     "reverse": {"probability": 1.0},
+    "distance": {"probability": 1.0},
+    "tempo": {"probability": 1.0},
 }
 
 
@@ -180,7 +182,8 @@ def test_the_rest_of_the_clips_on_windows_stays_as_it_is_and_all_others_are_as_w
     assert all_of_them.effects.tone_db[is_plain].any()
     effects = some.effects
     masks = effects.mel_masks.width, effects.time_masks.width
-    for nothing in (effects.tone_db, effects.shift, effects.added, *masks, effects.style, effects.reverse):
+    tones, presented = (effects.tone_db, effects.muffled), (effects.tempo, effects.style, effects.reverse)
+    for nothing in (*tones, effects.shift, effects.added, *masks, *presented):
         assert not nothing[is_plain].any()
     assert effects.weights[is_plain].tolist() == some.mixtures.weights[is_plain].tolist() == [[1, 0]] * is_plain.sum()
     assert not some.has[is_plain, 1:].any()
@@ -200,6 +203,8 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what windows get
     "off": (LOUD, {"gain_db": 0.0, "mixup": NEVER, "eq": NEVER, "noise": NEVER, "spec_augment": NEVER}),
     "on": ({}, LOUD),
     "backwards": ({}, {"reverse": {"probability": 0.5}}),
+    "muffled": ({"gain_db": 3.0}, {"lowpass": {"probability": 0.5}}),
+    "slower": (LOUD, {"tempo": {"most": 0.3}}),
     "filters": (LOUD | {"eq": NEVER | {"fewest_bands": 2}}, {"eq": {"probability": 0.9}}),
     "background": (LOUD, {"background": {"probability": 0.5, "label": "bird2"}}),
     "another way": ({"mixup": {"probability": 0.5}}, {"mixup": NEVER, "cutmix": {"probability": 0.7}}),
