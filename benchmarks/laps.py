@@ -11,7 +11,8 @@ import torch
 
 from birdcache.params.recipe import resolve_recipe
 from birdcache.params.sections import MachineParams
-from train.augment.batch import Batch, StepInputs, TrainingBatches
+from train.augment.batch import Batch, StepInputs
+from train.augment.training_batches import TrainingBatches
 from train.loop.graph import StepGraph, recorder_for
 from train.loop.optim import make_recordable
 from train.loop.split import TrainingSplit

@@ -24,7 +24,8 @@ from benchmarks.whole import spectrogram
 from birdcache.arrays import Ints
 from birdcache.params.views import MelView, PcenView
 from pipeline.builder.frontend import value_range
-from train.augment.batch import Batch, TrainingBatches
+from train.augment.batch import Batch
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import BatchPlan, Planner
 
 FloatArray = npt.NDArray[np.float32]

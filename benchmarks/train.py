@@ -33,7 +33,8 @@ from birdcache.params.views import MelView, each_of
 from cache import tables
 from cache.tables import Col
 from pipeline.spectrograms import read_sources
-from train.augment.batch import Batch, TrainingBatches
+from train.augment.batch import Batch
+from train.augment.training_batches import TrainingBatches
 from train.data.dataset import open_stores
 from train.data.member import read_member
 from train.loop.split import TrainingSplit, open_split

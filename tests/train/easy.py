@@ -11,8 +11,9 @@ import torch
 from birdcache.params.recipe import Member, Recipe
 from birdcache.params.views import MelView
 from cache.store import Store
-from train.augment.batch import BatchTransform, StepInputs, TrainingBatches
+from train.augment.batch import BatchTransform, StepInputs
 from train.augment.normalise import BinStatistics, Normaliser
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames

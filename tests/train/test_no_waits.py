@@ -159,7 +159,7 @@ def test_no_step_waits_wherever_frames_lie_and_whatever_makes_a_batch(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if way == "torch":
-        monkeypatch.setattr("train.augment.batch.KNOWN", frozenset())
+        monkeypatch.setattr("train.augment.training_batches.KNOWN", frozenset())
     assert not each_step_waits_for(gpu, split(RECIPES[name], "device" if way == "torch" else way))
     assert "Triton" not in capsys.readouterr().out
 

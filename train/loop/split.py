@@ -7,8 +7,9 @@ import torch
 
 from birdcache.errors import TrainError
 from birdcache.params.sections import MachineParams
-from train.augment.batch import BatchTransform, TrainingBatches
+from train.augment.batch import BatchTransform
 from train.augment.normalise import Normaliser, bin_statistics, channel_count
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import Planner
 from train.data.dataset import Dataset, open_dataset
 from train.data.examples import Examples

@@ -77,7 +77,8 @@ class TrainingStep:
         if recipe.recompute:
             self._model.recompute()
         found = [of_classes(counts_K, recipe.loss) for of_classes in (class_weights, positive_weights, balance)]
-        self._loss = Loss(recipe.loss, *(each if each is None else torch.from_numpy(each).to(device) for each in found))
+        weights: list[Any] = [each if each is None else torch.from_numpy(each).to(device) for each in found]
+        self._loss = Loss(recipe.loss, *weights)
         self._teacher = teacher.params if teacher and teacher.output else None
         distilled = Distilled(self._model, teacher) if teacher and self._teacher else None
         self._trained: nn.Module = distilled or self._model

@@ -12,7 +12,8 @@ from safetensors.torch import load, save
 from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.progress import Advance, no_progress
-from train.augment.batch import StepInputs, TrainingBatches
+from train.augment.batch import StepInputs
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import Planner
 from train.data.loader import DeviceClock
 from train.loop.checkpoint import STATE, Checkpoint

@@ -20,9 +20,10 @@ import torch
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, multi_view
 from cache.store import Store
-from train.augment import batch
-from train.augment.batch import BatchTransform, TrainingBatches
+from train.augment import training_batches
+from train.augment.batch import BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames
@@ -104,7 +105,7 @@ def test_a_gpu_uses_the_kernel_for_recipes_and_views_that_it_knows(
     with monkeypatch.context() as changed:
         changed.setattr(batches.augment, "view", multi_view([view, view]))
         assert not TrainingBatches(batches.planner, batches._frames, batches.augment)._uses_kernel
-    monkeypatch.setattr(batch, "KNOWN", batch.KNOWN - {"mixup"})  # as if that were an augmentation of its user's own
+    monkeypatch.setattr(training_batches, "KNOWN", training_batches.KNOWN - {"mixup"})  # as if it were its user's own
     assert not TrainingBatches(batches.planner, batches._frames, batches.augment)._uses_kernel
 
 

@@ -16,8 +16,9 @@ from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
 from tests.train.data.slow_batches import DEVIATION, MEAN, SlowBatches
-from train.augment.batch import Batch, BatchTransform, TrainingBatches
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
+from train.augment.training_batches import TrainingBatches
 from train.data import batch_plan
 from train.data.batch_plan import Planner, mapped
 from train.data.examples import Examples

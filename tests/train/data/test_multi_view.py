@@ -21,8 +21,9 @@ from birdcache.params.recipe import Member, Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView, View, each_of, multi_view
 from cache.store import Store
 from tests.train.conftest import audio_sha256
-from train.augment.batch import Batch, BatchTransform, TrainingBatches
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser, bin_statistics, channel_count
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames

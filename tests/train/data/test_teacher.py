@@ -21,8 +21,9 @@ from birdcache.params.teacher import TeacherParams
 from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.teaching import EMBEDDING, HOP_S, WINDOW_S, opened, teacher_store
-from train.augment.batch import BatchTransform, TrainingBatches
+from train.augment.batch import BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import BatchPlan, Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames

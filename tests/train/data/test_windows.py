@@ -17,8 +17,9 @@ from cache import tables
 from cache.store import Store
 from tests.fixtures.windows import write_windows
 from tests.train.small import small_model
-from train.augment.batch import BatchTransform, TrainingBatches
+from train.augment.batch import BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import BatchPlan, Planner
 from train.data.dataset import Dataset, OpenStores
 from train.data.examples import SILENCE, Examples

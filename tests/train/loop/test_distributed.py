@@ -21,8 +21,9 @@ from birdcache.params.views import MelView
 from cache.store import Store
 from tests.train.loop.joining import CPU, two_processes
 from tests.train.small import batch_of, small_model
-from train.augment.batch import Batch, BatchTransform, TrainingBatches
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import Normaliser
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, HostFrames

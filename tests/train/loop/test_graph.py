@@ -15,7 +15,8 @@ from cache.store import Store
 from tests.train.easy import CPU, Result, Training, easy_store, results
 from tests.train.loop.resuming import untimed
 from tests.train.small import small_model
-from train.augment.batch import BatchTransform, TrainingBatches
+from train.augment.batch import BatchTransform
+from train.augment.training_batches import TrainingBatches
 from train.data.examples import Examples
 from train.loop.distributed import ALONE, Ranks
 from train.loop.graph import WARM_UP, Recorder, recorder_for

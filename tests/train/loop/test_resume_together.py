@@ -21,8 +21,9 @@ from cache.store import Store
 from tests.train.easy import Training, easy_store
 from tests.train.loop.joining import CPU, two_processes
 from tests.train.loop.resuming import SOME_TRAINING, outcome
-from train.augment.batch import BatchTransform, TrainingBatches
+from train.augment.batch import BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
+from train.augment.training_batches import TrainingBatches
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.frames import HostFrames

@@ -17,8 +17,9 @@ import torch
 from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView, PcenView
 from cache.store import Store
-from train.augment.batch import Batch, BatchTransform, TrainingBatches
+from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
+from train.augment.training_batches import TrainingBatches
 from train.data import sampling
 from train.data.augment_draws import RULES, STUDENT, draw_mixtures
 from train.data.batch_plan import BatchPlan, Planner
