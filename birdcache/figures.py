@@ -31,7 +31,6 @@ def figure(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[Figu
     with mpl.rc_context(STYLE):
         drawn = Figure(figsize=(width, height), layout="constrained")
         yield drawn
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
         drawn.savefig(content, format="png", metadata={"Software": None})
         write_durably(path, content.getvalue())

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from birdcache.errors import FULL, StoreError, os_trouble
 from birdcache.formulas import escaped_text
@@ -135,17 +135,21 @@ def sweep_temporary(folder: Path) -> None:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file completely, or not at all by an OSError: temporary name, fsync, rename, fsync of the folder."""
-    with _replacing(path, "wb") as file:
-        file.write(data)
+    """Write a file as `replacing`, or not at all by an OSError: temporary name, fsync, rename, fsync of the folder."""
+    with replacing(path) as file:
+        file.buffer.write(data)
 
 
 @contextmanager
-def _replacing(path: Path, mode: str, **how: Any) -> Iterator[IO[Any]]:
-    """Open a file that replaces `path` once it is complete and on the disk; nothing is left of another attempt."""
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file that replaces `path` once it is complete and on the disk; the folder is made.
+
+    Nothing is left of an attempt that fails.
+    """
     temporary = temporary_name(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with naming(path), temporary.open(mode, **how) as file:
+        with naming(path), temporary.open("w", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -158,7 +162,6 @@ def _replacing(path: Path, mode: str, **how: Any) -> Iterator[IO[Any]]:
 def write_report(report: dict[str, Any], path: Path) -> None:
     """Write a report as indented JSON, keys in the order given; a StoreError if the disk refuses."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, readable_json(report) + b"\n")
 
 
@@ -177,14 +180,6 @@ def link(source: Path, target: Path) -> None:
             with naming(target):
                 shutil.copyfile(source, target)
                 fsync_path(target)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file that replaces `path` once it is complete and on the disk; the folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path, "w", encoding="utf-8", newline="") as file:
-        yield file
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -14,18 +14,12 @@ from birdcache.files import write_durably
 Array = npt.NDArray[Any]
 
 
-def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """The arrays as a compressed .npz file: the same bytes for the same arrays."""
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write a compressed .npz file, the same bytes for the same arrays, or leave nothing of the attempt."""
     content = io.BytesIO()
     save: Any = np.savez_compressed  # typed as if an array could not have any name
     save(content, **arrays)
-    return content.getvalue()
-
-
-def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays to a .npz file, or leave nothing of the attempt; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, npz_bytes(arrays))
+    write_durably(path, content.getvalue())
 
 
 def read_npz(path: Path, kinds: Mapping[str, str], again: str) -> dict[str, Array]:

@@ -51,6 +51,5 @@ def write_page(out: Path, files: Mapping[str, bytes]) -> None:
         raise CommandError(f"--out {out}: is a file; name a folder")
     if others := sorted({path.name for path in out.glob("*")} - files.keys()):
         raise CommandError(f"--out {out}: holds {others[0]}, which is no part of the page; name a new folder")
-    out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_durably(out / name, content)

@@ -78,6 +78,5 @@ def _fetched(path: Path) -> bytes:
             reason = " ".join(done.stderr.split())[-300:]
             raise CommandError(f"--fetch: `npm pack {PACKAGE}` fails ({reason}); see whether there is a network")
         content = _content(Path(folder) / TARBALL)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, content)
     return content

@@ -169,7 +169,6 @@ def write_parquet(out: Path, files: Files, wanted: Wanted) -> str:
     rows = [(str(file.path), each.begin_s, each.end_s, each.label, each.score) for file, each in wanted.all(files)]
     kinds = dict(zip(COLUMNS, (str, float, float, str, float), strict=True))
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(kinds)
-    out.mkdir(parents=True, exist_ok=True)
     write_durably(out / PARQUET, table.to_parquet(index=False))
     return f"{out / PARQUET}: {counted(len(rows), 'detections')}"
 

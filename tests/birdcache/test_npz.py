@@ -5,16 +5,24 @@ from __future__ import annotations
 import ast
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from birdcache.errors import TrainError
-from birdcache.npz import npz_bytes, read_npz, write_npz
+from birdcache.npz import Array, read_npz, write_npz
 from tests.fixtures.tiny import ROOT
 
 ARRAYS = {"names": np.array(["a", "b"]), "scores": np.linspace(0, 1, 600, dtype=np.float32).reshape(2, 300)}
 KINDS = {"names": "U1", "scores": "f2"}
+
+
+def npz_bytes(arrays: dict[str, Array]) -> bytes:
+    content = io.BytesIO()
+    save: Any = np.savez_compressed
+    save(content, **arrays)
+    return content.getvalue()
 
 
 def npy() -> bytes:
