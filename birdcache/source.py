@@ -18,12 +18,9 @@ class File(NamedTuple):
 
     Attributes
     ----------
-    digest
-        SHA-256 of what can reach a result; empty if there is nothing, as in most __init__.py.
-    modules
-        Names of all modules that may be imported, inside functions too; some are names in a module instead.
-    texts
-        Strings that may name a module or a file.
+    digest : SHA-256 of what can reach a result; empty if there is nothing, as in most __init__.py.
+    modules : names of all modules that may be imported, inside functions too; some are names in a module instead.
+    texts : strings that may name a module or a file.
     """
 
     digest: str
@@ -67,30 +64,18 @@ def _is_loose_text(node: Any) -> bool:
     return type(node) is ast.Expr and type(node.value) is ast.Constant and type(node.value.value) is str
 
 
-def canonical(tree: ast.AST) -> str:
+def canonical(value: Any) -> str:
     """A syntax tree as text that is the same on every Python; `ast.dump` and `repr` of some texts are not."""
-    pieces: list[str] = []
-    _dump(tree, pieces)
-    return "".join(pieces)
-
-
-def _dump(value: Any, pieces: list[str]) -> None:
-    if isinstance(value, ast.AST):
-        pieces.append(f"{type(value).__name__}(")
-        for name in value._fields:
-            field = getattr(value, name, None)
-            if field is not None and field != [] and name != "kind":  # newer Pythons have more fields, empty in ours
-                pieces.append(f"{name}=")
-                _dump(_joined(field) if type(value) is ast.JoinedStr else field, pieces)
-        pieces.append(")")
-    elif isinstance(value, list):
-        pieces.append("[")
-        for each in value:
-            _dump(each, pieces)
-            pieces.append(",")
-        pieces.append("]")
-    else:
-        pieces.append(ascii(value))
+    if isinstance(value, list):
+        return "[" + "".join(f"{canonical(each)}," for each in value) + "]"
+    if not isinstance(value, ast.AST):
+        return ascii(value)
+    fields = ""
+    for name in value._fields:
+        field = getattr(value, name, None)
+        if field is not None and field != [] and name != "kind":  # newer Pythons have more fields, empty in ours
+            fields += f"{name}={canonical(_joined(field) if type(value) is ast.JoinedStr else field)}"
+    return f"{type(value).__name__}({fields})"
 
 
 def _joined(parts: Sequence[ast.expr]) -> list[ast.expr]:
