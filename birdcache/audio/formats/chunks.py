@@ -5,7 +5,6 @@ cut, or never finished, or is longer than its size can say: the size and the fil
 """
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from birdcache.audio.formats.pieces import BLOCK_BYTES, Window
@@ -106,44 +105,30 @@ class Chunks:
         return name in self._found
 
     def extent(self, skipped: int, second_bytes: float) -> Extent:
-        """Where the sound lies: `skipped` bytes behind the beginning of its chunk."""
-        start, size = self.place(self._grammar.sound), self._found[self._grammar.sound][1]
-
-        def behind(end: int) -> int:
-            return self.stop if end == start + size else Chunks(self._window, end, self._grammar).stop
-
-        return extent_of(self._window, start + skipped, max(0, size - skipped), second_bytes, behind)
-
-
-def extent_of(window: Window, start: int, size: int, second_bytes: float, behind: Callable[[int], int]) -> Extent:
-    """Where sound lies that begins at `start` and is said to take `size` bytes.
-
-    Parameters
-    ----------
-    second_bytes : bytes of a second of it.
-    behind : the place behind all the chunks that follow each other from a place on.
-    """
-    there = window.size - start
-    if there <= 0:
-        raise RejectedAudio("empty" if size == 0 else "truncated", "holds no samples")
-    if size > there:
-        if is_open(size):
+        """Where the sound lies, `skipped` bytes behind the beginning of its chunk; a second takes `second_bytes`."""
+        window, grammar = self._window, self._grammar
+        start, whole = self.place(grammar.sound) + skipped, self._found[grammar.sound][1]
+        size, there = max(0, whole - skipped), window.size - start
+        if there <= 0:
+            raise RejectedAudio("empty" if size == 0 else "truncated", "holds no samples")
+        if size > there:
+            if is_open(size):
+                return Extent(start, window.size, ended=False)
+            raise RejectedAudio("truncated", f"promises {size} bytes of sound, but {there} follow")
+        stop = self.stop if skipped <= whole else Chunks(window, start, grammar).stop
+        left = window.size - stop
+        if left < FEW_BYTES and not any(window(stop, left)):
+            return Extent(start, start + size)
+        wrapped = start + size + (there - size >> 32 << 32)
+        if wrapped > start + size and _is_end(window, Chunks(window, wrapped, grammar).stop):
+            detail = f"its size, {size} bytes, has lost a multiple of 4 GiB: {wrapped - start} follow and are read"
+            return Extent(start, wrapped, notes=(Note("wrong-length", detail),), read_as="beyond 4 GiB")
+        if is_open(size) and not (size and _is_end(window, stop)):
             return Extent(start, window.size, ended=False)
-        raise RejectedAudio("truncated", f"promises {size} bytes of sound, but {there} follow")
-    stop = behind(start + size)
-    left = window.size - stop
-    if left < FEW_BYTES and not any(window(stop, left)):
-        return Extent(start, start + size)
-    wrapped = start + size + (there - size >> 32 << 32)
-    if wrapped > start + size and _is_end(window, behind(wrapped)):
-        detail = f"its size, {size} bytes, has lost a multiple of 4 GiB: {wrapped - start} follow and are read"
-        return Extent(start, wrapped, notes=(Note("wrong-length", detail),), read_as="beyond 4 GiB")
-    if is_open(size) and not (size and _is_end(window, stop)):
-        return Extent(start, window.size, ended=False)
-    if left < SHORT_S * second_bytes or _is_end(window, stop):
-        return Extent(start, start + size, notes=(Note("bytes-around", f"{left} bytes lie behind its sound"),))
-    detail = f"promises {size} bytes of sound, and {left} follow at byte {stop} that are no chunk"
-    raise RejectedAudio("damaged", detail, WAY_OUT)
+        if left < SHORT_S * second_bytes or _is_end(window, stop):
+            return Extent(start, start + size, notes=(Note("bytes-around", f"{left} bytes lie behind its sound"),))
+        detail = f"promises {size} bytes of sound, and {left} follow at byte {stop} that are no chunk"
+        raise RejectedAudio("damaged", detail, WAY_OUT)
 
 
 def is_open(size: int) -> bool:

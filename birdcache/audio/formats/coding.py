@@ -40,8 +40,7 @@ class Coding:
             notes += (Note("wrong-length", f"says {told} samples, but {frames} are there and read"),)
         span = (extent.start, extent.start + frames * self.unit_bytes)
         reading = Reading((span,), raw=(self.subtype, self.order))
-        rate_hz, channels = self.sample_rate_hz, self.channels
-        return AudioHeader(rate_hz, channels, frames, extent.ended, notes, reading, extent.read_as)
+        return AudioHeader(self.sample_rate_hz, self.channels, frames, extent.ended, notes, reading, extent.read_as)
 
 
 def plain(rate_hz: int, channels: int, kind: str, bits: int, unit_bytes: int = 0, order: str = "LITTLE") -> Coding:

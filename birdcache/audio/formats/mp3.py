@@ -31,16 +31,11 @@ class Walk:
 
     Attributes
     ----------
-    kind, spans, count
-        What all frames share, where those with sound lie, and their number.
-    table, table_at
-        What the first frame says of the others, if it has a table, and its place.
-    cut
-        Whether the file ends within a frame.
-    has_gaps
-        Whether zeros or unknown bytes lie behind or between frames, where there may have been others.
-    notes
-        What lies around the frames.
+    kind, spans, count : what all frames share, where those with sound lie, and their number.
+    table, table_at : what the first frame says of the others, if it has a table, and its place.
+    cut : whether the file ends within a frame.
+    has_gaps : whether zeros or unknown bytes lie behind or between frames, where there may have been others.
+    notes : what lies around the frames.
     """
 
     def __init__(self, window: Window, start: int) -> None:
@@ -179,9 +174,8 @@ def probe_mp3(file: BinaryIO, start: int) -> AudioHeader:
     table = walk.table or Table(0, 0)
     missing = table.frames - walk.count if table.frames else 0
     _check_promise(table, missing, walk, window.size - walk.table_at)
-    notes = walk.notes
     if missing:
-        notes.append(Note("wrong-length", f"its table says {table.frames} frames, and {walk.count} follow"))
+        walk.notes.append(Note("wrong-length", f"its table says {table.frames} frames, and {walk.count} follow"))
     surplus = 0 if missing else table.surplus
     frames = walk.count * walk.kind.samples - table.skipped - surplus
     spans = walk.spans
@@ -189,7 +183,7 @@ def probe_mp3(file: BinaryIO, start: int) -> AudioHeader:
         spans, surplus = spans * 2, surplus + walk.kind.samples
     reading = Reading(tuple(spans), stretched=True, skipped=table.skipped, surplus=surplus)
     ended = not walk.cut or (table.frames > 0 and not missing)
-    return AudioHeader(walk.kind.rate_hz, walk.kind.channels, frames, ended, tuple(notes), reading, READ_AS)
+    return AudioHeader(walk.kind.rate_hz, walk.kind.channels, frames, ended, tuple(walk.notes), reading, READ_AS)
 
 
 def _check_promise(table: Table, missing: int, walk: Walk, there: int) -> None:

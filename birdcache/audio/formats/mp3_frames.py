@@ -39,15 +39,6 @@ class Kind(NamedTuple):
             return 384
         return 1152 if self.layer == 2 or self.version == MPEG1 else 576
 
-    @property
-    def slot(self) -> int:
-        """Bytes that lengths are counted in, and that padding adds."""
-        return 4 if self.layer == 1 else 1
-
-    def length(self, kbits: int) -> int:
-        """Bytes of a frame without padding."""
-        return self.samples // 8 // self.slot * kbits * 1000 // self.rate_hz * self.slot
-
 
 class Frame(NamedTuple):
     """A frame's header: its kind, and its length in bytes."""
@@ -66,19 +57,18 @@ def frame_of(head: bytes) -> Frame | None:
     if version == RESERVED or layer == 4 or rate in (0, 15) or rate_hz == 3:
         return None
     kind = Kind(version, layer, RATES_HZ[version][rate_hz], 1 if head[3] >> 6 == MONO else 2)
-    padding = kind.slot if head[2] & 2 else 0
-    return Frame(kind, kind.length(KBITS[version == MPEG1, layer][rate]) + padding)
+    slot = 4 if layer == 1 else 1  # bytes that lengths are counted in, and that padding adds
+    slots = kind.samples // 8 // slot * KBITS[version == MPEG1, layer][rate] * 1000 // kind.rate_hz
+    return Frame(kind, (slots + (head[2] >> 1 & 1)) * slot)
 
 
 class Table(NamedTuple):
     """Facts that a table tells; 0 where it does not."""
 
-    frames: int  # frames and size: frames behind it, and bytes from its own beginning on
-    size: int
-    # skipped and surplus: samples that are no sound in front of it and behind it, by LAME's part, and as libmpg123
-    # counts
-    skipped: int = 0
-    surplus: int = 0
+    frames: int  # behind it
+    size: int  # bytes from its own beginning on
+    skipped: int = 0  # samples in front of the sound, by LAME's part and as libmpg123 counts
+    surplus: int = 0  # samples behind it, likewise
 
 
 def table_in(frame: bytes, kind: Kind) -> Table | None:

@@ -45,22 +45,21 @@ class _Stream:
         if not page.flags & FIRST:
             raise RejectedAudio("damaged", "its beginning is missing: the first page does not begin a stream")
         self._identity: Identity = identify(page)
-        self._serial, self._sequence = page.serial, page.sequence
-        self._ended = bool(page.flags & LAST)
         self._packets, self._position, self._within_packet = 1, 0, False
         self._before, self.last = 0, page
         self._begin, self._headers, self._sound = page.body, b"", page
 
     def take(self, page: Page) -> None:
         """Check the next page against those before it."""
+        last = self.last
         if page.flags & FIRST:
             raise RejectedAudio("chained", f"another stream begins at byte {page.offset}")
-        if page.serial != self._serial:
+        if page.serial != last.serial:
             raise RejectedAudio("damaged", f"the page at byte {page.offset} belongs to another stream")
-        if self._ended:
+        if last.flags & LAST:
             raise RejectedAudio("damaged", f"goes on at byte {page.offset}, after the page that says to be the last")
-        if page.sequence != (self._sequence + 1) % SEQUENCES:
-            raise RejectedAudio("damaged", f"page {page.sequence} at byte {page.offset} follows page {self._sequence}")
+        if page.sequence != (last.sequence + 1) % SEQUENCES:
+            raise RejectedAudio("damaged", f"page {page.sequence} at byte {page.offset} follows page {last.sequence}")
         if bool(page.flags & CONTINUED) != self._within_packet:
             raise RejectedAudio(
                 "damaged", f"the page at byte {page.offset} does not go on where the one before it ends"
@@ -73,19 +72,19 @@ class _Stream:
             self._headers += page.body
         elif self._packets == self._identity.header_packets and not self._within_packet:
             self._sound = page
-        self._sequence = page.sequence
         self._before, self._position = self._position, max(self._position, page.granule)
         self._packets += len(page.lacing) - page.lacing.count(UNBROKEN)
         if page.lacing:
             self._within_packet = page.lacing[-1] == UNBROKEN
-        self.last, self._ended = page, bool(page.flags & LAST)
+        self.last = page
 
     def audio_header(self) -> AudioHeader:
         """The header of the whole stream, once all its pages are taken."""
+        ended = bool(self.last.flags & LAST)
         if self._within_packet:
-            raise RejectedAudio("damaged" if self._ended else "truncated", "ends within a packet")
+            raise RejectedAudio("damaged" if ended else "truncated", "ends within a packet")
         identity = self._identity
-        if self._packets <= identity.header_packets and not self._ended:
+        if self._packets <= identity.header_packets and not ended:
             raise RejectedAudio("truncated", "ends before its first sound")
         held = identity.samples(self._headers, self.last)
         if self._position - self._before < held - 2 * identity.longest:
@@ -96,4 +95,4 @@ class _Stream:
         check_length(frames if self._packets > identity.header_packets else 0, identity.sample_rate_hz)
         is_last = self.last.granule == self._position
         opening = identity.opening(self._begin, self._headers, self._sound) if is_last else b""
-        return AudioHeader(identity.sample_rate_hz, identity.channels, frames, ended=self._ended, opening=opening)
+        return AudioHeader(identity.sample_rate_hz, identity.channels, frames, ended=ended, opening=opening)

@@ -30,8 +30,7 @@ def behind_zeros(window: Window, place: int) -> int:
     """The place of the first byte from `place` on that is not zero, or the end."""
     count = 1  # mostly there are none
     while block := window(place, count):
-        found = NO_ZERO.search(block)
-        if found:
+        if found := NO_ZERO.search(block):
             return place + found.start()
         place, count = place + len(block), BLOCK_BYTES
     return place
