@@ -17,7 +17,7 @@ from birdcache.audio import decoder_process
 from birdcache.audio.notes import Note
 from birdcache.audio.read import AudioInfo, fetched, mixed_as, read_info, sound_sha256, waveform_blocks
 from birdcache.audio.rejected import RejectedAudio
-from birdcache.child import Child, ChildError
+from birdcache.child import Child, ChildError, no_answer
 from birdcache.child import begin as begin_child
 from birdcache.child_process import Message, packed
 from birdcache.storage import AnyPath
@@ -38,10 +38,8 @@ class Limits:
 
     # address space. Recordings are decoded in blocks, so that it does not grow with their length
     memory_bytes: int = 2**30
-    # wait_s and wait_s_per_s: seconds to wait for it, and as many more for each second of sound: a thousandth is
-    # usual
-    wait_s: float = 60.0
-    wait_s_per_s: float = 0.1
+    wait_s: float = 60.0  # to wait for it
+    wait_s_per_s: float = 0.1  # to wait longer for each second of sound: a thousandth is usual
 
 
 LIMITS = Limits()
@@ -105,16 +103,10 @@ class Decoder(Child):
         return str(self.value(Request(sound_sha256, path, arguments), self._wait_for(duration_s)))
 
     def waveform(
-        self,
-        path: AnyPath,
-        sample_rate_hz: int,
-        duration_s: float,
-        sha256: str | None = None,
-        silence: bool = False,
-        read_as: str | None = None,
+        self, path: AnyPath, sample_rate_hz: int, duration_s: float, silence: bool = False, read_as: str | None = None
     ) -> Iterator[Floats32]:
         """As `birdcache.audio.read.waveform_blocks`, for a recording whose header promises this duration."""
-        arguments = {"sample_rate_hz": sample_rate_hz, "sha256": sha256, "silence": silence, "read_as": read_as}
+        arguments = {"sample_rate_hz": sample_rate_hz, "silence": silence, "read_as": read_as}
         return self.arrays(Request(waveform_blocks, path, arguments), duration_s, "float32", ())
 
     def arrays(
@@ -199,14 +191,14 @@ def _rejecting(path: AnyPath) -> Iterator[None]:
     try:
         yield
     except ChildError as fault:
-        detail = {
+        details = {
             "timed-out": f"is not decoded after {fault}",
             "out-of-memory": "its decoder was killed by the system, as happens when memory runs out",
             "crashed": f"crashes its decoder ({fault})",
+            "no-answer": "makes its decoder send something that is no answer",
         }
-        rejected = RejectedAudio(fault.code, detail[fault.code]) if fault.code in detail else _no_answer()
-        rejected.file = str(path)
-        raise rejected from None
+        code = fault.code if fault.code in FAULTS else "crashed"
+        raise RejectedAudio(code, details[fault.code], file=str(path)) from None
     except RejectedAudio as rejected:
         rejected.file = str(path)
         raise
@@ -217,12 +209,8 @@ def _checked_shape(answer: Message, dtype: str, row: tuple[int, ...]) -> tuple[i
     rows = answer["shape"][0] if isinstance(answer["shape"], list) and answer["shape"] else 0
     is_expected = isinstance(rows, int) and answer == {"dtype": dtype, "shape": [rows, *row]}
     if not is_expected or not 0 < rows * math.prod(row) <= MOST_VALUES:
-        raise _no_answer()
+        raise no_answer()
     return (rows, *row)
-
-
-def _no_answer() -> RejectedAudio:
-    return RejectedAudio("crashed", "makes its decoder send something that is no answer")
 
 
 def begin(limits: Limits) -> subprocess.Popen[bytes]:
