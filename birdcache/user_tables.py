@@ -62,18 +62,14 @@ def read_user_table(
 ) -> UserTable:
     """Read a user's CSV file.
 
+    A PipelineError if the file is missing, out of bounds or no CSV table in UTF-8, or row 1 does not name the columns.
+    A StoreError if it is remote and its service cannot be reached.
+
     Parameters
     ----------
     required : columns that it must have.
     used : others that are used if it has them; all else is left out, and tolerated. Names match in any case.
     tabs : cells are parted by tabs, quotation marks are text, and a row may end before its last optional cells.
-
-    Raises
-    ------
-    PipelineError
-        If the file is missing, out of bounds or no CSV table in UTF-8, or row 1 does not name the columns.
-    StoreError
-        If it is remote and its service cannot be reached.
     """
     records = read_records(path, bounds, tabs)
     header = _header(path, row_1(path, records, tabs), required, used, tabs)
@@ -152,13 +148,11 @@ def _header(path: AnyPath, row_1: Sequence[str], required: Sequence[str], used: 
     header = [spelt.get(" ".join(name.lower().split()), name) for name in row_1]
     if not any(header):
         raise PipelineError(f"{path}: is empty; row 1 must name the columns {', '.join(required)}; export it again")
-    missing = [column for column in required if column not in header]
-    if missing:
+    if missing := [column for column in required if column not in header]:
         other = next((mark for mark in f"{SEPARATORS}," if tabs and mark in header[0]), None)
         hint = f", separated by '\\t', not by {other!r}" if other else ""
         raise PipelineError(f"{path}: missing columns: {', '.join(missing)}; row 1 must name them{hint}")
-    twice = [name for name, times in Counter(filter(None, header)).items() if times > 1]
-    if twice:
+    if twice := [name for name, times in Counter(filter(None, header)).items() if times > 1]:
         raise PipelineError(f"{path}: columns named twice in row 1: {', '.join(map(ascii, twice))}; keep one of each")
     return header
 

@@ -29,15 +29,11 @@ AAC = (b"\xff\xf0", b"\xff\xf1", b"\xff\xf8", b"\xff\xf9")
 def probe(file: BinaryIO) -> AudioHeader:
     """The header of a file that is whole and intact as far as its format shows; the file's position moves.
 
+    A RejectedAudio of code empty, not-audio, truncated, damaged, chained, wrong-codec or too-long.
+
     Parameters
     ----------
-    file
-        Open in binary mode, unbuffered or not, with a descriptor.
-
-    Raises
-    ------
-    RejectedAudio
-        empty, not-audio, truncated, damaged, chained, wrong-codec or too-long.
+    file : open in binary mode, unbuffered or not, with a descriptor.
     """
     window = Window(file)
     if not window.size:

@@ -52,14 +52,10 @@ class Prediction:
 
     Attributes
     ----------
-    scores
-        (W, K), 0 to 1, of windows that follow each other.
-    start_s, end_s
-        (W,) seconds; the last window ends with the recording.
-    labels
-        The classes, K.
-    notes
-        What is odd about the recording and harmless, such as channels in opposite phase.
+    scores : (W, K), 0 to 1, of windows that follow each other.
+    start_s, end_s : (W,) seconds; the last window ends with the recording.
+    labels : the classes, K.
+    notes : what is odd about the recording and harmless, such as channels in opposite phase.
     """
 
     detections: Detections
