@@ -42,10 +42,14 @@ def read_audacity(path: Path, bounds: Bounds) -> AnnotationTable:
     labels: dict[int, tuple[str, ...]] = {}
     problems: dict[str, list[int]] = {}
     for line, record in read_records(path, bounds, tabs=True):
+        if not "".join(record).strip():
+            continue
         if rule := record if isinstance(record, str) else _problem(record):
             problems.setdefault(rule, []).append(line)
-        elif not _says_nothing(record) and record[0] != BAND:
-            labels[line] = _cells(record)
+        elif record[0] != BAND:
+            label = " ".join(record[2:]).strip()
+            scored = SCORED.fullmatch(label)
+            labels[line] = (record[0].strip(), record[1].strip(), *(scored.groups() if scored else (label, "")))
     cells = pd.DataFrame(list(labels.values()), columns=["start_s", "end_s", "label", "score"], dtype=str)
     cells.index = pd.Index(list(labels), dtype=int)
     wrong = mixed(cells[["start_s", "end_s"]])
@@ -55,24 +59,12 @@ def read_audacity(path: Path, bounds: Bounds) -> AnnotationTable:
     return AnnotationTable(path, cells.assign(file=file), problems, header=False, called=CALLED)
 
 
-def _says_nothing(record: Sequence[str]) -> bool:
-    return not "".join(record).strip()
-
-
 def _problem(record: Sequence[str]) -> str:
-    if _says_nothing(record):
-        return ""
     is_band = record[0] == BAND
     numbers = record[1:3] if is_band else record[:2]
     if len(numbers) < 2 or not all(map(_is_time, numbers)):
         return BAND_RULE if is_band else RULE
     return text_problem(record, tabs=True)
-
-
-def _cells(record: Sequence[str]) -> tuple[str, ...]:
-    label = " ".join(record[2:]).strip()
-    scored = SCORED.fullmatch(label)
-    return (record[0].strip(), record[1].strip(), *(scored.groups() if scored else (label, "")))
 
 
 def _is_time(text: str) -> bool:

@@ -25,7 +25,7 @@ from birdcache.errors import PipelineError
 from birdcache.labels import LABEL_RULE, is_label
 from birdcache.text import counted
 from birdcache.unknown import is_unknown
-from birdcache.user_tables import Problem, colliding, row_ranges
+from birdcache.user_tables import Problem, colliding, mapped, row_ranges
 
 WHAT_IS_READ = (
     f"a .txt is a selection table of Raven (row 1 names {BEGIN}, {END} and a label, between tabs) or a label track of "
@@ -133,8 +133,7 @@ def _read(
 def _unlabelled(cells: pd.DataFrame) -> pd.Series[bool]:
     """Rows whose label is empty, or such as ?, in a table in which others have one."""
     texts = cells["label"] + cells.get("also", "")
-    nothing = {text: is_unknown(text) and not is_label(text) for text in texts.unique()}
-    unlabelled = texts.map(nothing).astype(bool)
+    unlabelled = mapped(texts, lambda text: is_unknown(text) and not is_label(text)).astype(bool)
     return unlabelled & (not unlabelled.all())
 
 

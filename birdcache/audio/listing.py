@@ -39,12 +39,9 @@ class Listing:
 
     def setting_aside(self, is_wrong: Callable[[AnyPath], bool], reason: Reason) -> Listing:
         """The same, but without the files of which that is true."""
-        wrong = [path for path in self.used if is_wrong(path)]
-        aside = set(wrong)
-        used = tuple(path for path in self.used if path not in aside)
-        return Listing(
-            used, (*self.left_out, *(RejectedAudio(*reason, printable(str(path))) for path in wrong)), self.others
-        )
+        wrong = {path: RejectedAudio(*reason, printable(str(path))) for path in self.used if is_wrong(path)}
+        used = tuple(path for path in self.used if path not in wrong)
+        return Listing(used, (*self.left_out, *wrong.values()), self.others)
 
 
 def list_audio(folder: AnyPath, bounds: Bounds, without: Sequence[AnyPath] = ()) -> Listing:

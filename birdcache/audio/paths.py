@@ -63,8 +63,7 @@ class Bounds:
 
     def check(self, path: AnyPath) -> None:
         """Refuse to open a table that is no file or lies elsewhere, by a `PipelineError` with the way out."""
-        why = self.why_not(path)
-        if why:
+        if why := self.why_not(path):
             raise PipelineError(f"{path}: {why}; {LINKS_HINT if 'link' in why else 'replace it'}")
 
     def plain_files(self, folder: AnyPath) -> frozenset[str]:

@@ -95,8 +95,7 @@ def naming_rejections(path: AnyPath) -> Iterator[None]:
 def _opened(local: Path, path: AnyPath) -> Iterator[FileIO]:
     """The file, unbuffered: libsndfile reads through its descriptor, whose place a buffer would hide."""
     with naming_rejections(path):
-        kind = kind_of(local.stat().st_mode)
-        if kind:  # to open or read one may wait for ever, or do what nobody asked for
+        if kind := kind_of(local.stat().st_mode):  # to open or read one may wait for ever, or do what nobody asked for
             raise RejectedAudio("unreadable", f"is {kind}, not a file", "leave it out")
         with local.open("rb", buffering=0) as file:
             yield file

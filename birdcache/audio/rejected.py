@@ -61,9 +61,6 @@ class RejectedAudio(PipelineError):  # noqa: N818 - a rejected recording is no e
         hint = HINTS_ALONE.get(self.code, self.hint) if self.hint == HINTS[self.code] else self.hint
         return RejectedAudio(self.code, self.detail, hint, self.file)
 
-    def __reduce__(self) -> tuple[type[RejectedAudio], tuple[str, ...]]:
-        return RejectedAudio, (self.code, self.detail, self.hint, self.file)
-
     def __str__(self) -> str:
         reason = f"{self.detail}; {self.hint}"
         return f"{self.file}: {reason}" if self.file else reason

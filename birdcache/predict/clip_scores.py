@@ -5,7 +5,7 @@ P member, S move (the clips as they are, then each shift), R soundscape, N clip 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -82,16 +82,12 @@ class ClipScores:
         """
         make = window_scores if overlap else nearest_clips
         parts = [np.empty((0, len(self.members), self.scores.shape[-1]), np.float32)]
-        for clips, windows in self._spans():
+        ends = np.cumsum(self.clips).tolist()
+        for end, count, windows in zip(ends, self.clips.tolist(), self.windows, strict=True):
+            clips = slice(end - count, end)
             scores_NPK = self.scores[:, : None if shifts else 1, clips].mean(axis=1).swapaxes(0, 1)
             parts.append(make(self.middle_s[clips], scores_NPK, windows, float(self.window_s)))
         return np.concatenate(parts).swapaxes(0, 1)
-
-    def _spans(self) -> Iterator[tuple[slice, int]]:
-        """Of each soundscape its clips and how many windows it has."""
-        ends = np.cumsum(self.clips).tolist()
-        for end, clips, windows in zip(ends, self.clips.tolist(), self.windows, strict=True):
-            yield slice(end - clips, end), windows
 
     def write(self, path: Path) -> None:
         """Write a .npz file."""

@@ -187,12 +187,11 @@ class Job:
                     with costing_one_file(str(file.path)):
                         check_name(file.path, name)
                         sha256 = content_sha256(file.path)
-                        is_kept = self._results.read(sha256) is not None
-                        if is_kept:
-                            progress.update()
-                        else:
+                        if self._results.read(sha256) is None:
                             self._score(file.path, sha256, progress)
-                        kept += is_kept
+                        else:
+                            progress.update()
+                            kept += 1
                         done.append(Done(file.path, name, sha256))
                 except RejectedAudio as rejected:
                     refused.append((name, rejected.alone()))

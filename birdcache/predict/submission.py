@@ -5,8 +5,6 @@
 - Since 2023: `row_id` (`<soundscape>_<second>`) and a score for each label.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
