@@ -5,7 +5,7 @@ A chunk's CRC-32C costs 20 microseconds, and together they see every bit of a sh
 """
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import numpy as np
 from birdcache.arrays import Bools, Ints
 from cache.corruption import Corruption, corruption_error
 from cache.manifest import Index
-from cache.part import SHARD, copy_rows, map_parts
-from cache.shard import CHECKSUM_BYTES, CHUNK_FRAMES, Layout, checksum
+from cache.part import SHARD, map_parts
+from cache.quantize import QuantizedArray
+from cache.shard import CHECKSUM_BYTES, CHUNK_FRAMES, Layout, checksum, chunks_of
 
 
 class MappedParts:
@@ -51,11 +52,13 @@ class MappedParts:
             self._compare(part, chunk)
         return len(new) * self._chunk_bytes
 
-    def copy_rows(self, part: int, start: int, out: Any) -> None:
-        """Copy len(out) rows of a part, beginning at row `start`, into `out` (T, M); errors as in `check`."""
-        chunks = np.arange(start // CHUNK_FRAMES, -(-(start + len(out)) // CHUNK_FRAMES))
-        self.check(np.full(len(chunks), part), chunks)
-        copy_rows(self.chunks[part], start, out)
+    def rows(self, part: int, start: int, frames: int) -> Iterator[QuantizedArray]:
+        """Rows `start` to `start + frames` of a part, in pieces (T, M); errors as in `check`."""
+        numbers = np.arange(start // CHUNK_FRAMES, chunks_of(start + frames))
+        self.check(np.full(len(numbers), part), numbers)
+        for number in numbers.tolist():
+            first = number * CHUNK_FRAMES
+            yield self.chunks[part][number, max(start - first, 0) : start + frames - first]
 
     def _compare(self, part: int, chunk: int) -> None:
         begin = chunk * (self._chunk_bytes + CHECKSUM_BYTES)

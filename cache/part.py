@@ -94,12 +94,6 @@ class PartReader:
         except OSError as error:
             raise corruption_error(self._corruption(f"cannot be read ({error})")) from error
 
-    def chunk(self, number: int) -> QuantizedArray:
-        """As `read_chunk`, but the last chunk is kept: for one thread that reads rows in order."""
-        if self._last is None or self._last[0] != number:
-            self._last = number, self.read_chunk(number)
-        return self._last[1]
-
     def read_chunk(self, number: int) -> QuantizedArray:
         """Quantised values of one chunk: (512, M) read-only; rows behind the last frame hold fill. Any thread may ask.
 
@@ -111,10 +105,12 @@ class PartReader:
         return found
 
     def rows(self, start: int, frames: int) -> Iterator[QuantizedArray]:
-        """Quantised values of rows `start` to `start + frames`, in pieces (T, M)."""
+        """Quantised rows `start` to `start + frames`, in pieces (T, M); the last chunk is kept, for one thread."""
         for number in range(start // CHUNK_FRAMES, chunks_of(start + frames)):
             first = number * CHUNK_FRAMES
-            yield self.chunk(number)[max(start - first, 0) : start + frames - first]
+            if self._last is None or self._last[0] != number:
+                self._last = number, self.read_chunk(number)
+            yield self._last[1][max(start - first, 0) : start + frames - first]
 
     def corruption(self) -> Iterator[Corruption]:
         """Each chunk that is not as it was written; the file once, where its index is bad or it cannot be read."""
@@ -184,13 +180,3 @@ def map_parts(folders: Sequence[Path], layout: Layout) -> list[Any]:
             f"raise `ulimit -Hn`, or set machine.placement to stream"
         )
     return [map_chunks(folder, layout) for folder in folders]
-
-
-def copy_rows(chunks: Any, start: int, out: Any) -> None:
-    """Copy len(out) rows of a mapped part, beginning at row `start`, into `out` (T, M)."""
-    done, frames = 0, len(out)
-    while done < frames:
-        chunk, row = divmod(start + done, CHUNK_FRAMES)
-        count = min(CHUNK_FRAMES - row, frames - done)
-        out[done : done + count] = chunks[chunk, row : row + count]
-        done += count

@@ -4,12 +4,10 @@ This is zarr's own sharding layout, written front to back with one chunk in memo
 worker no more than a short one. T frame, M mel bin.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from google_crc32c import value as crc32c
@@ -25,6 +23,9 @@ CHECKSUM_BYTES = 4
 ENTRY_BYTES = 16  # of the index: offset and size of a chunk
 BLOSC_LEVEL = 5
 
+# a place in a shard that is being written, to go back to: chunks before it, rows of the next one, digest so far
+Mark: TypeAlias = tuple[int, QuantizedArray, Any]
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -36,7 +37,7 @@ class Layout:
     compression: Literal["none", "lz4", "zstd"]
 
     @classmethod
-    def of(cls, view: StoredView, quantizer: Quantizer) -> Layout:
+    def of(cls, view: StoredView, quantizer: Quantizer) -> Self:
         """The layout of a view's parts."""
         return cls(view.n_mels, quantizer.dtype, quantizer.fill, view.compression)
 
@@ -97,15 +98,6 @@ def unpack_index(packed: bytes) -> Any:
     return np.frombuffer(data, "<u8").reshape(-1, 2).astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A place in a shard that is being written, to go back to."""
-
-    entries: int
-    pending: QuantizedArray
-    digest: Any
-
-
 class ShardWriter:
     """Writes a shard front to back; call `finish` at the end."""
 
@@ -140,18 +132,18 @@ class ShardWriter:
 
     def mark(self) -> Mark:
         """Remember this place."""
-        return Mark(len(self._entries), self._chunk[: self._pending].copy(), self._digest.copy())
+        return len(self._entries), self._chunk[: self._pending].copy(), self._digest.copy()
 
     def rewind(self, mark: Mark) -> None:
         """Forget everything that was appended since the mark."""
-        del self._entries[mark.entries :]
+        chunks, rows, self._digest = mark
+        del self._entries[chunks:]
         self._end = sum(self._entries[-1]) if self._entries else 0
         with naming(self._path):
             self._file.seek(self._end)
             self._file.truncate()
-        self._pending = len(mark.pending)
-        self._chunk[: self._pending] = mark.pending
-        self._digest = mark.digest.copy()
+        self._pending = len(rows)
+        self._chunk[: self._pending] = rows
 
     def finish(self) -> None:
         """Fill up the last chunk, write the index and close the file."""

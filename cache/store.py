@@ -37,16 +37,12 @@ class Store:
     def __init__(self, path: Path, view: ViewParams | StoredView | None = None) -> None:
         """Open a store; compare the index with its SHA-256, and the size of every other file with the manifest.
 
-        The frames themselves are compared with their checksums when they are read.
+        The frames themselves are compared with their checksums when they are read. A StoreError if the store is
+        unfinished, incomplete, damaged, or was built for another view.
 
         Parameters
         ----------
         view : what params.yaml says now; None skips that comparison.
-
-        Raises
-        ------
-        StoreError
-            If the store is unfinished, incomplete, damaged, or was built for another view.
         """
         self.path = path
         self._contents = Contents(path)
@@ -62,10 +58,9 @@ class Store:
         for corruption in self._contents.parts_of_wrong_size(self._index):
             raise corruption_error(corruption)
         self.part, self.start, self.frames = self._index.part, self._index.start, self._index.frames
-        self._audio = self._index.audio
 
     def __len__(self) -> int:
-        return len(self._audio)
+        return len(self._index.audio)
 
     @property
     def digest(self) -> str:
@@ -85,12 +80,12 @@ class Store:
     @property
     def audio_sha256(self) -> list[str]:
         """(N,) SHA-256 of each row's audio file."""
-        return [digest.tobytes().hex() for digest in self._audio]
+        return [digest.tobytes().hex() for digest in self._index.audio]
 
     @cached_property
     def _by_audio(self) -> tuple[Any, Ints]:
         """(N,) SHA-256s in ascending order, 32 bytes each, and their rows."""
-        audio = self._audio.view("S32").reshape(-1)
+        audio = self._index.audio.view("S32").reshape(-1)
         order = np.argsort(audio)
         return audio[order], order
 
@@ -141,10 +136,11 @@ class Store:
         A store that cannot be mapped is read by `reader`, or by one that all threads share.
         """
         if self.is_mappable:
-            self.mapped.copy_rows(part, first, out)
-            return
+            pieces = self.mapped.rows(part, first, len(out))
+        else:
+            pieces = (reader or self._readers[part]).rows(first, len(out))
         done = 0
-        for quantized in (reader or self._readers[part]).rows(first, len(out)):
+        for quantized in pieces:
             out[done : done + len(quantized)] = quantized
             done += len(quantized)
 

@@ -10,7 +10,9 @@ import pytest
 import zarr
 
 from birdcache.errors import StoreError
-from cache.part import METADATA, SHARD, PartReader, copy_rows, map_chunks
+from cache.manifest import Index
+from cache.mapped import MappedParts
+from cache.part import METADATA, SHARD, PartReader, map_chunks
 from cache.part_writer import PartWriter
 from cache.quantize import QuantizedArray, Quantizer
 from cache.shard import CHUNK_FRAMES, Layout
@@ -147,13 +149,13 @@ def test_mapped_frames_cannot_be_written(tmp_path: Path) -> None:
         map_chunks(tmp_path / "0", layout_of("float16"))[0, 0, 0] = 1
 
 
-def test_rows_are_copied_from_any_start_over_any_chunk_border(tmp_path: Path) -> None:
+def test_rows_of_a_mapped_part_are_read_from_any_start_over_any_chunk_border(tmp_path: Path) -> None:
     quantized = write_part(tmp_path / "0", 1300, "uint8")
-    chunks = map_chunks(tmp_path / "0", layout_of("uint8"))
+    none = np.zeros(0, np.int64)
+    parts = MappedParts([tmp_path / "0"], layout_of("uint8"), Index(none, none, none, np.zeros((0, 32), np.uint8)))
     for start, count in [(0, 1300), (0, 0), (511, 2), (512, 512), (100, 1100), (1299, 1), (1024, 276)]:
-        out = np.empty((count, MEL_BINS), np.uint8)
-        copy_rows(chunks, start, out)
-        np.testing.assert_array_equal(out, quantized[start : start + count])
+        read = np.concatenate([np.empty((0, MEL_BINS), np.uint8), *parts.rows(0, start, count)])
+        np.testing.assert_array_equal(read, quantized[start : start + count])
 
 
 @DTYPES
@@ -169,9 +171,9 @@ def test_flipped_bit_is_found_in_its_chunk(
     flip(tmp_path / "0" / SHARD, int(start + place * (size - 1)))
     reader = open_reader(tmp_path / "0", frames, layout)
     for other in {0, 1, 2} - {chunk}:
-        reader.chunk(other)
+        reader.read_chunk(other)
     with pytest.raises(StoreError, match=rf"0/c/0/0: chunk {chunk} is damaged; run `dvc repro`"):
-        reader.chunk(chunk)
+        reader.read_chunk(chunk)
 
 
 @pytest.mark.parametrize("place", [-1, -4, -5, -13, -30])
@@ -181,7 +183,7 @@ def test_damaged_index_is_refused(tmp_path: Path, place: int) -> None:
     with pytest.raises(StoreError, match="is not the raw shard"):
         map_chunks(tmp_path / "0", layout_of("uint8"))
     with pytest.raises(StoreError, match=r"c/0/0: its index is damaged; run `dvc repro`"):
-        open_reader(tmp_path / "0", 600, layout_of("uint8")).chunk(0)
+        open_reader(tmp_path / "0", 600, layout_of("uint8")).read_chunk(0)
 
 
 def test_missing_shard_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_missing_shard_is_an_error_that_names_it(tmp_path: Path) -> None:
     reader = open_reader(tmp_path / "0", 600, layout_of("uint8"))
     (tmp_path / "0" / SHARD).unlink()
     with pytest.raises(StoreError, match=r"c/0/0: cannot be read .*No such file"):
-        reader.chunk(0)
+        reader.read_chunk(0)
 
 
 def test_shard_of_any_other_length_is_refused(tmp_path: Path) -> None:
