@@ -42,8 +42,7 @@ class CsvColumn:
         if self.kind == "text":
             return texts.map(unescaped)
         numbers = pd.to_numeric(texts.where(~is_empty, None), errors="coerce").astype("float64")
-        is_bad = numbers.isna() & ~is_empty
-        is_bad |= (numbers % 1 != 0) & ~is_empty & (self.kind == "count")
+        is_bad = ~is_empty & (numbers.isna() | ((self.kind == "count") & (numbers % 1 != 0)))
         if is_bad.any():
             what = "number" if self.kind == "number" else "whole number"
             raise ValueError(f"{_first_row(is_bad)}, {where}: {texts[is_bad].iloc[0]!r} is not a {what}")

@@ -192,28 +192,23 @@ def free(garbage: Sequence[PoolEntry], roots: Sequence[GcRoot]) -> None:
     for view in {folder.parent for folder in local}:
         with suppress(OSError):  # it still has parts
             view.rmdir()
-    _free_remote([entry for entry in garbage if not isinstance(entry.folder, Path)])
+    remote = [entry for entry in garbage if not isinstance(entry.folder, Path)]
+    files: list[Any] = [entry.folder / name for entry in remote for name in entry.files]
+    # all lists of rows first, so that nobody takes the rest for parts; many objects to a request
+    for chosen in ([file for file in files if file.name == ROWS], [file for file in files if file.name != ROWS]):
+        if chosen:
+            chosen[0].fs.rm([file.path for file in chosen])
     for root in roots:
         if root.is_stale:
             root.file.unlink(missing_ok=True)
 
 
-def _free_remote(garbage: Sequence[PoolEntry]) -> None:
-    """All lists of rows first, so that nobody takes the rest for parts; many objects to a request."""
-    files: list[Any] = [entry.folder / name for entry in garbage for name in entry.files]
-    for chosen in ([file for file in files if file.name == ROWS], [file for file in files if file.name != ROWS]):
-        if chosen:
-            chosen[0].fs.rm([file.path for file in chosen])
-
-
 def _addresses(store: Path) -> Iterator[str]:
     """Parts that a store of this machine names by symbolic links or URLs; hard links speak for themselves."""
-    for place in part_places(store).values():
-        yield address_of(place)
+    yield from map(address_of, part_places(store).values())
     for shard in store.glob(f"parts/*/{SHARD.as_posix()}"):
         if shard.is_symlink():
-            folder = shard.readlink().parents[len(SHARD.parts) - 1]
-            yield address_of(folder)
+            yield address_of(shard.readlink().parents[len(SHARD.parts) - 1])
 
 
 def _list_files(pool: AnyPath) -> dict[str, dict[str, dict[str, Any]]]:

@@ -92,8 +92,6 @@ class Index:
 
 def read_index(store: Path) -> Index:
     """Read the index of a store, whose files have been compared with the manifest."""
-    group = zarr.open_group(store, mode="r")
-    spans: Any = group[INDEX_SPANS]
-    audio: Any = group[INDEX_AUDIO]
-    part, start, frames = (np.ascontiguousarray(column) for column in spans[:].T)
-    return Index(part, start, frames, audio[:])
+    group: Any = zarr.open_group(store, mode="r")
+    part, start, frames = (np.ascontiguousarray(column) for column in group[INDEX_SPANS][:].T)
+    return Index(part, start, frames, group[INDEX_AUDIO][:])

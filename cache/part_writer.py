@@ -2,12 +2,12 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from birdcache.files import checksummed_json, file_sha256, naming, verified_json
+from birdcache.files import checksummed_json, file_sha256, naming
 from cache.part import METADATA, SHARD, write_metadata
 from cache.shard import Layout, ShardWriter
 
@@ -20,13 +20,6 @@ class FileFacts:
 
     bytes: int
     sha256: str
-
-
-def unpack_rows(packed: bytes) -> dict[str, Any] | None:
-    """The content of a list of rows, or None if its bytes are not those that were written."""
-    with suppress(ValueError):
-        return verified_json(packed, canonical=True)
-    return None
 
 
 class PartWriter:
@@ -67,8 +60,7 @@ class PartWriter:
             METADATA.as_posix(): FileFacts(metadata.stat().st_size, file_sha256(metadata)),
             SHARD.as_posix(): FileFacts(shard.stat().st_size, self._writer.sha256),
         }
-        facts = {name: asdict(each) for name, each in files.items()}
-        rows = {"keys": self.keys, "frames": self.frames, "files": facts}
+        rows = {"keys": self.keys, "frames": self.frames, "files": {name: asdict(each) for name, each in files.items()}}
         with naming(self.folder / ROWS):
             (self.folder / ROWS).write_bytes(checksummed_json(rows, canonical=True))
         for path in (metadata, shard, self.folder / ROWS):

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from birdcache.files import file_sha256, fsync_path, fsync_tree, link
+from birdcache.files import file_sha256, fsync_path, fsync_tree, link, verified_json
 from birdcache.storage import AnyPath
 from cache.keys import part_address
 from cache.locks import is_read_only, modes_of
 from cache.part import SHARD, PartReader
-from cache.part_writer import ROWS, FileFacts, PartWriter, unpack_rows
+from cache.part_writer import ROWS, FileFacts, PartWriter
 from cache.shard import Layout
 
 DIGEST_DIGITS = 32  # of a view's digest, in the name of its folder
@@ -103,8 +103,9 @@ class LocalPool:
 
 def read_part(folder: AnyPath, rows: bytes) -> PooledPart | None:
     """A finished part from the content of its rows.json; None if that is damaged, or of an older version."""
-    content = unpack_rows(rows)
-    if content is None:
+    try:
+        content = verified_json(rows, canonical=True)
+    except ValueError:
         return None
     files = {name: FileFacts(**facts) for name, facts in content["files"].items()}
     return PooledPart(folder, tuple(content["keys"]), tuple(content["frames"]), files)

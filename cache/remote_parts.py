@@ -48,6 +48,5 @@ def remote_sizes(places: Mapping[str, UPath]) -> dict[str, int]:
         files: Any = parent.fs
         with reaching(parent), suppress(FileNotFoundError):
             files.invalidate_cache()
-            listed = files.find(parent.path, detail=True)
-            sizes |= {path: int(entry["size"]) for path, entry in listed.items()}
+            sizes |= {path: int(entry["size"]) for path, entry in files.find(parent.path, detail=True).items()}
     return sizes

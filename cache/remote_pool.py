@@ -48,7 +48,7 @@ class RemotePool:
         self._is_listed = True
         return found
 
-    def _look_at(self, folder: Any) -> list[PooledPart]:
+    def _look_at(self, folder: UPath) -> list[PooledPart]:
         """The finished parts in a folder and below it; those whose files have the right sizes are known from now on.
 
         A StoreError if the pool cannot be reached, or there is no such bucket.
@@ -56,7 +56,7 @@ class RemotePool:
         try:
             with reaching(self._root):
                 self._files.invalidate_cache()
-                listed: Any = self._files.find(_path(folder), detail=True)
+                listed: Any = self._files.find(folder.path, detail=True)
                 lists = sorted(path for path in listed if path.endswith(f"/{ROWS}"))
                 contents = self._files.cat(lists) if lists else {}
         except FileNotFoundError as error:
@@ -65,7 +65,8 @@ class RemotePool:
         parts = [part for part in found if part is not None]
         sizes = {path: int(entry["size"]) for path, entry in listed.items()}
         for part in parts:
-            if all(sizes.get(_path(part.folder / name)) == facts.bytes for name, facts in part.files.items()):
+            place = f"{self._folder.path}/{part.folder.name}"
+            if all(sizes.get(f"{place}/{name}") == facts.bytes for name, facts in part.files.items()):
                 self.trust(part)
         return parts
 
@@ -84,12 +85,11 @@ class RemotePool:
         files = part_writer.finish()
         found = self.find(part_writer.keys)
         if found is None:
-            found = PooledPart(
-                self._folder / part_address(part_writer.keys), tuple(part_writer.keys), tuple(part_writer.frames), files
-            )
+            folder = self._folder / part_address(part_writer.keys)
             with reaching(self._root):
                 for name in (SHARD, METADATA, Path(ROWS)):
-                    self._files.put_file(str(part_writer.folder / name), _path(found.folder / name.as_posix()))
+                    self._files.put_file(str(part_writer.folder / name), (folder / name.as_posix()).path)
+            found = PooledPart(folder, tuple(part_writer.keys), tuple(part_writer.frames), files)
             self.trust(found)
         return found
 
@@ -100,8 +100,3 @@ Pool = LocalPool | RemotePool
 def open_pool(root: AnyPath, digest: str) -> Pool:
     """The pool of one view below `root`, local or remote."""
     return LocalPool(root, digest) if isinstance(root, Path) else RemotePool(root, digest)
-
-
-def _path(where: Any) -> str:
-    """A remote place's path as its file system spells it."""
-    return str(where.path)

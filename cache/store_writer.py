@@ -105,22 +105,10 @@ def _groups_and_index(parts: Sequence[NamedPart]) -> dict[str, bytes]:
     audio = [sha256 for named in parts for sha256 in named.audio]
     digests = np.frombuffer(bytes.fromhex("".join(audio)), np.uint8).reshape(len(audio), 32)
     spans = [np.empty((0, 3), np.int64), *(_spans(number, named.part) for number, named in enumerate(parts))]
-    _write_whole(group, INDEX_AUDIO, digests)
-    _write_whole(group, INDEX_SPANS, np.concatenate(spans))
+    for name, values in ((INDEX_AUDIO, digests), (INDEX_SPANS, np.concatenate(spans))):
+        whole = tuple(max(size, 1) for size in values.shape)
+        group.create_array(name, data=values, chunks=whole, compressors=None, config={"write_empty_chunks": True})
     return {name: content.to_bytes() for name, content in sorted(files.items())}
-
-
-def _write_whole(group: Any, name: str, values: Any) -> None:
-    shape = tuple(max(size, 1) for size in values.shape)
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=shape,
-        dtype=values.dtype,
-        compressors=None,
-        config={"write_empty_chunks": True},
-    )
-    array[:] = values
 
 
 def _other_files(building: Path) -> dict[str, FileFacts]:

@@ -1,7 +1,6 @@
 """The files that a store's manifest names: their places, and the corrupted ones among them."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,11 +23,7 @@ class Contents:
         self.manifest: Manifest = read_manifest(path)
         self.layout = Layout.of(self.manifest.view, self.manifest.codec)
         self._places = part_places(path)
-
-    @property
-    def is_remote(self) -> bool:
-        """True if the parts lie in a remote pool."""
-        return bool(self._places)
+        self.is_remote = bool(self._places)  # whether the parts lie in a remote pool
 
     def folder(self, part: int) -> AnyPath:
         """Folder of a part."""
@@ -57,8 +52,7 @@ class Contents:
             for name, entry in part.files.items():
                 where = self.folder(number) / name
                 size = _local_size(where) if isinstance(where, Path) else remote.get(where.path)
-                for corruption in _wrong_size(where, entry, size):
-                    yield replace(corruption, audio=_recordings(index, number))
+                yield from _wrong_size(where, entry, size, _recordings(index, number))
 
     def changed_parts(self, index: Index | None, full: bool) -> Iterator[Corruption]:
         """Parts of the right size whose bytes changed.
@@ -79,7 +73,7 @@ class Contents:
                         reader.fetch()
                     bad += reader.corruption()
                 if not bad and (full or not is_shard):
-                    bad = [replace(each, audio=_recordings(index, number)) for each in _changed(where, entry)]
+                    bad = _changed(where, entry, _recordings(index, number))
                 yield from bad
 
 
@@ -96,20 +90,20 @@ def _recordings(index: Index | None, part: int) -> tuple[str, ...]:
     return index.audio_in(part) if index else ()
 
 
-def _wrong_size(where: AnyPath, entry: FileFacts, size: int | None) -> list[Corruption]:
+def _wrong_size(where: AnyPath, entry: FileFacts, size: int | None, audio: tuple[str, ...] = ()) -> list[Corruption]:
     if size == entry.bytes:
         return []
     found = "is missing" if size is None else f"has {size} bytes"
-    return [Corruption(where, f"{found}, its manifest says {entry.bytes}")]
+    return [Corruption(where, f"{found}, its manifest says {entry.bytes}", audio)]
 
 
-def _changed(where: AnyPath, entry: FileFacts) -> list[Corruption]:
+def _changed(where: AnyPath, entry: FileFacts, audio: tuple[str, ...] = ()) -> list[Corruption]:
     try:
         with reaching(where):
             sha256 = file_sha256(where) if isinstance(where, Path) else sha256_hex(where.read_bytes())
     except OSError as error:
-        return [Corruption(where, f"cannot be read ({error})")]
-    return [] if sha256 == entry.sha256 else [Corruption(where, "its bytes have changed since it was written")]
+        return [Corruption(where, f"cannot be read ({error})", audio)]
+    return [] if sha256 == entry.sha256 else [Corruption(where, "its bytes have changed since it was written", audio)]
 
 
 def _local_size(path: Path) -> int | None:
