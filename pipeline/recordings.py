@@ -7,13 +7,13 @@ written. Files that are used although something is odd about them are listed in 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from birdcache.annotations.read import ROUNDED_S
-from birdcache.audio.notes import notes_text
+from birdcache.audio.notes import Note, notes_text
 from birdcache.audio.rejected import RejectedAudio
 from birdcache.errors import PipelineError, run_stage
 from birdcache.files import write_report
@@ -28,7 +28,6 @@ from pipeline.dataset.annotated import annotations_table
 from pipeline.dataset.duplicates import with_sounds
 from pipeline.dataset.folders import soundscape_folders
 from pipeline.dataset.metadata import read_metadata
-from pipeline.dataset.notes import noted, write_notes
 from pipeline.dataset.places import read_places
 from pipeline.dataset.rejected import CHOSEN, check_share, counts_text, refused_rows, write_refused
 from pipeline.dataset.scan import scan_files
@@ -58,7 +57,7 @@ def main() -> None:
     annotations = annotations_table(metadata.annotations, usable, warnings.append)
     labels = labels_table(usable, annotations, metadata.taxonomy, heard)
     notes = noted(recordings) + noted(soundscapes)
-    write_notes(notes, report_tables.NOTES)
+    write_notes(notes)
     tables.RECORDINGS.write(usable)
     tables.SOURCES.write(sources_table(settings.data.sources, list(labels[Col.LABEL]), warnings))
     tables.AUDIO.write(usable.drop_duplicates(Col.SHA256).sort_values(Col.SHA256))  # at the first path that holds it
@@ -94,6 +93,18 @@ def refused_files(
     """All files that were refused or left out, as in `report_tables.REFUSED`."""
     both = pd.concat([recordings, soundscapes]).rename(columns={Col.PATH: Col.FILE})
     return pd.concat([both.loc[both[Col.CODE] != "", list(report_tables.REFUSED.columns)], refused_rows(left_out)])
+
+
+def noted(files: pd.DataFrame) -> list[tuple[str, Note]]:
+    """The notes of scanned files that are used, each with the file's path."""
+    used = files[files[Col.CODE] == ""]
+    return [(path, note) for path, notes in zip(used[Col.PATH], used["notes"], strict=True) for note in notes]
+
+
+def write_notes(notes: Iterable[tuple[str, Note]]) -> None:
+    """Write `report_tables.NOTES`, each note once, sorted by file."""
+    rows = sorted({(file, note.code, note.detail) for file, note in notes})
+    report_tables.NOTES.write(pd.DataFrame(rows, columns=list(report_tables.NOTES.columns), dtype=str))
 
 
 def with_places(soundscapes: pd.DataFrame, data: DataParams, warn: Callable[[str], None]) -> pd.DataFrame:

@@ -18,7 +18,6 @@ from birdcache.params.sections import DataParams
 from cache import report_tables
 from pipeline import recordings as stage
 from pipeline.dataset import scan
-from pipeline.dataset.notes import write_notes
 from pipeline.dataset.scan import scan_file
 from tests.fixtures.mpeg import ID3V1, mp3, noisy, split_table, with_total, written
 from tests.fixtures.tiny import ROOT
@@ -77,11 +76,11 @@ def test_files_that_are_odd_are_used_listed_and_counted(
     ) in capsys.readouterr().out
 
 
-def test_notes_are_written_once_each_sorted_by_file(tmp_path: Path) -> None:
+def test_notes_are_written_once_each_sorted_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     notes = [("b", Note("joined", "x")), ("a", Note("joined", "y")), ("b", Note("joined", "x"))]
-    table = report_tables.NOTES.at(tmp_path / "notes.csv")
-    write_notes(notes, table)
-    assert table.path.read_text() == "file,note,detail\na,joined,y\nb,joined,x\n"
+    stage.write_notes(notes)
+    assert report_tables.NOTES.path.read_text() == "file,note,detail\na,joined,y\nb,joined,x\n"
     assert notes_text(notes[:2]) == "notes: joined 2, first a: y"
 
 
