@@ -31,12 +31,9 @@ def make_demo(root: Path, demo: DemoParams, workers: int) -> None:
 
     Parameters
     ----------
-    root
-        A folder that is empty or does not exist yet.
-    demo
-        The same parameters give the same bytes, whatever the number of workers.
-    workers
-        Processes that make sound; 0 is one per core.
+    root : a folder that is empty or does not exist yet.
+    demo : the same parameters give the same bytes, whatever the number of workers.
+    workers : processes that make sound; 0 is one per core.
     """
     if root.exists() and any(root.iterdir()):
         raise PipelineError(f"{root}: holds files already, and stale ones would mix with new ones; remove it first")

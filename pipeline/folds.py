@@ -68,12 +68,9 @@ def split_recordings(recordings: pd.DataFrame, folds: FoldsParams, never: Sequen
 
     Parameters
     ----------
-    recordings
-        As in `cache.tables.RECORDINGS`.
-    folds
-        How to split.
-    never
-        Sources whose recordings are not to be validated.
+    recordings : as in `cache.tables.RECORDINGS`.
+    folds : how to split.
+    never : sources whose recordings are not to be validated.
     """
     group_N = group_recordings(recordings)
     never_N, fold_N = recordings[Col.SOURCE].isin(never).to_numpy(), np.full(len(recordings), NEVER_VALIDATED)

@@ -56,9 +56,8 @@ def main() -> None:
 def open_builder(name: str, params: Params) -> Builder:
     """A builder for a view of params.yaml; a PipelineError if there is none, or its numbers do not go together."""
     if name not in params.views:
-        raise PipelineError(
-            f"params.yaml: views.{name} does not exist; choose one of: {', '.join(params.views)}, or add it"
-        )
+        known = ", ".join(params.views)
+        raise PipelineError(f"params.yaml: views.{name} does not exist; choose one of: {known}, or add it")
     try:
         view = stored_view(name, params.views[name], params.machine.device)
         return Builder(view, pool_root(params.machine.pool), params.machine)

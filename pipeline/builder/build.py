@@ -106,13 +106,17 @@ class Builder:
                 f"{self.root}: this pool can only be read and lacks {counted(len(jobs), 'parts')} of {what}; set "
                 f"machine.pool or BIRDCACHE_POOL to a folder of your own, or have its owner build them"
             )
-        check_space(self.root, self.bytes_of(jobs))
+        needed, free = self.bytes_of(jobs), free_bytes(self.root)
+        if free is not None and needed + SPARE_BYTES > free:
+            raise PipelineError(
+                f"{self.root}: the new parts need {needed / 1e9:,.2f} GB, but only {free / 1e9:,.2f} GB are free; "
+                f"run `birdcache cache gc`, set machine.pool or BIRDCACHE_POOL to a larger disk, or use dtype: uint8"
+            )
         jobs = sorted(jobs, key=lambda job: job.duration_s, reverse=True)
         hours = sum(job.duration_s for job in jobs) / 3600
         print(f"{what}: {counted(len(jobs), 'parts')} to write, {hours:.2f} h of audio to decode", flush=True)
         packed = "" if isinstance(self.view, StoredEmbedding) else packed_view(self.view)
-        facts = self.view, self.digest, self.quantizer, packed
-        spec = BuildSpec(*facts, str(self.root), os.fspath(Path.cwd()))
+        spec = BuildSpec(self.view, self.digest, self.quantizer, packed, str(self.root), os.fspath(Path.cwd()))
         built: list[Built] = []
         with Progress(sum(len(job.keys) for job in jobs), what, "recordings") as progress:
             for outcome in run_unordered(((build_part, (job, spec)) for job in jobs), self._machine):
@@ -133,19 +137,6 @@ class Builder:
                 f"URL; run the stage again"
             )
         return NamedPart(job.name, part, tuple(source.sha256 for source in job.sources))
-
-
-def check_space(pool: AnyPath, needed_bytes: int) -> None:
-    """Refuse to begin what cannot end; a remote pool is taken to have room.
-
-    A PipelineError if the pool's disk has less room than the parts need.
-    """
-    free = free_bytes(pool)
-    if free is not None and needed_bytes + SPARE_BYTES > free:
-        raise PipelineError(
-            f"{pool}: the new parts need {needed_bytes / 1e9:,.2f} GB, but only {free / 1e9:,.2f} GB are free; "
-            f"run `birdcache cache gc`, set machine.pool or BIRDCACHE_POOL to a larger disk, or use dtype: uint8"
-        )
 
 
 def free_bytes(pool: AnyPath) -> int | None:

@@ -96,24 +96,23 @@ def clips_of(rows_BS: Floats32, view: Rows) -> Iterator[dict[str, Floats32]]:
 
 @dataclass(frozen=True)
 class Network:
-    """A network in ONNX Runtime: its first input, the axes of that, and the outputs that are asked for."""
+    """A network in ONNX Runtime: its first input, the axes of that, and the view that names its outputs."""
 
     session: Any
     input: str
     axes: list[Any]
-    outputs: list[str]
     view: Rows
 
     def run(self, rows_BS: Floats32) -> list[Floats32]:
         """Each output of some rows, of several inputs the mean over clips; a fixed batch is filled by the last row."""
         if self.view.cuts:
-            found = [self.session.run(self.outputs, feeds) for feeds in clips_of(rows_BS, self.view)]
+            found = [self.session.run(self.view.names, feeds) for feeds in clips_of(rows_BS, self.view)]
             return [np.mean(each, axis=0) for each in zip(*found, strict=True)]
         count, size = len(rows_BS), self.axes[0]
         if isinstance(size, int):
             rows_BS = rows_BS[np.minimum(np.arange(size), count - 1)]
         shape = (len(rows_BS), *self.axes[1:-1], rows_BS.shape[1])
-        found = self.session.run(self.outputs, {self.input: rows_BS.reshape(shape)})
+        found = self.session.run(self.view.names, {self.input: rows_BS.reshape(shape)})
         return found if count == len(rows_BS) else [each[:count] for each in found]
 
 
@@ -142,7 +141,7 @@ def open_network(model: Path, sha256: str, view: Rows, device: str) -> Network:
     axes = inputs[0].shape
     if inputs[0].type != "tensor(float)" or len(axes) < 2 or any(axis != 1 for axis in axes[1:-1]):
         raise ValueError(f"takes no waveform [batch, samples] of float32: {shown}")
-    return Network(session, inputs[0].name, axes, view.names, view)
+    return Network(session, inputs[0].name, axes, view)
 
 
 def tried(path: Path, view: Mapping[str, Any], sha256: str) -> dict[str, Any]:
@@ -164,7 +163,7 @@ def _sizes(network: Network) -> list[int]:
     if isinstance(size, int) and size != view.batch:
         raise ValueError(f"takes batches of {size}, not {view.batch}; set batch: {size}")
     found = network.run(np.zeros((view.batch, view.samples), np.float32))
-    for name, each in zip(network.outputs, found, strict=True):
+    for name, each in zip(view.names, found, strict=True):
         if each.dtype.kind != "f" or each.ndim != 2 or len(each) != view.batch:
             shape = f"{each.dtype} {list(each.shape)} as {name} for {view.batch} windows"
             raise ValueError(f"gives {shape}; name an output [batch, numbers]")

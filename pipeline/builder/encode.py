@@ -62,14 +62,11 @@ def decode_quantized(
 ) -> Iterator[QuantizedArray]:
     """`quantized_blocks` in a decoder's process, for a recording whose header promises this duration.
 
+    A RejectedAudio as there; crashed, timed-out or out-of-memory besides.
+
     Parameters
     ----------
     request, following : `quantized_request` of the recording, and of the one that will be asked for next.
-
-    Raises
-    ------
-    RejectedAudio
-        As there; crashed, timed-out or out-of-memory besides.
     """
     is_embedded = request.function is embedded_blocks
     view = unpacked_network(request.context) if is_embedded else unpacked_view(request.context)

@@ -142,17 +142,12 @@ def pcen_blocks(energy: Iterable[Floats32], params: PcenParams, frames_per_s: fl
         if state_M is None:
             state_M = np.full((1, energy_TM.shape[1]), 1 - coefficient, np.float32)
         smooth_TM, state_M = lfilter(*taps, energy_TM, axis=0, zi=state_M)
-        yield _controlled(energy_TM, smooth_TM, params)
-
-
-def _controlled(energy_TM: Floats32, smooth_TM: Floats32, params: PcenParams) -> Floats32:
-    """Divide energy by its smoothed past to the power of the gain, then compress; overwrites the past."""
-    smooth_TM += np.float32(params.eps)
-    np.log(smooth_TM, out=smooth_TM)
-    smooth_TM *= np.float32(-params.gain)
-    np.exp(smooth_TM, out=smooth_TM)
-    smooth_TM *= energy_TM
-    return _compressed(smooth_TM, params)
+        smooth_TM += np.float32(params.eps)  # and from here on becomes, in place, energy / smooth ** gain
+        np.log(smooth_TM, out=smooth_TM)
+        smooth_TM *= np.float32(-params.gain)
+        np.exp(smooth_TM, out=smooth_TM)
+        smooth_TM *= energy_TM
+        yield _compressed(smooth_TM, params)
 
 
 def _compressed(ratio_TM: Floats32, params: PcenParams) -> Floats32:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -58,12 +59,11 @@ def plan_jobs(sources: Sequence[Source], view: StoredView, digest: str, pool: Po
     """The parts of a store of these sources, each content once, in order of their names; those in the pool too."""
     frame_bytes = view.n_mels * np.dtype(view.dtype).itemsize
     bits = part_bits(sum(view.frames(source.duration_s) for source in sources) * frame_bytes)
-    keys = [content_key(source.sha256, digest, source.silence, source.read_as) for source in sources]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
+    keyed = [(content_key(source.sha256, digest, source.silence, source.read_as), source) for source in sources]
     finished = finished_rows(pool.parts())
     jobs = []
-    for name, numbers in groupby(order, lambda number: part_name(keys[number], bits)):
-        part_keys, chosen = zip(*((keys[number], sources[number]) for number in numbers), strict=True)
+    for name, pairs in groupby(sorted(keyed, key=itemgetter(0)), lambda pair: part_name(pair[0], bits)):
+        part_keys, chosen = zip(*pairs, strict=True)
         jobs.append(PartJob(name, part_keys, chosen, {key: finished[key] for key in part_keys if key in finished}))
     return jobs
 

@@ -20,17 +20,12 @@ def label_counts(folds: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def fold_rows(folds: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
-    """One row per fold, -1 first.
+    """One row per fold, -1 first: `cache.report_tables.FOLD_SUMMARY` without what `soundscape_rows` gives.
 
     Parameters
     ----------
     folds : the recordings with their fold and group.
     counts : from `label_counts`.
-
-    Returns
-    -------
-    fold, recordings, hours, groups, authors, labels (with a recording in this fold), labels_without (validated in
-    other folds only), labels_untrained (in this fold only, so that they are validated but never learnt).
     """
     return pd.DataFrame([_fold_row(fold, folds[folds[Col.FOLD] == fold], counts) for fold in _numbers(counts)])
 

@@ -36,7 +36,10 @@ def label_warnings(
     taxonomy : taxonomy.csv or eBird's, None without one.
     """
     own = sorted(taught - {NO_CALL})
-    warnings = _unknown("secondary labels", recordings[Col.SECONDARY], taught, "they are left out")
+    secondary = {word for text in recordings[Col.SECONDARY].unique() for word in text.split()}
+    lost, hint = sorted(secondary - taught), "they are left out; correct them, or add recordings of them"
+    told = f"{len(lost)} of {len(secondary)} secondary labels are not {TAUGHT}"
+    warnings = [f"{told}, first {lost[0]!r}; {hint}"] if lost else []  # no error, be it all of them
     if taxonomy is not None:
         found, hint = [label in taxonomy.index for label in own], "add them, or correct the labels of its table"
         warnings += join_warnings("labels of recordings", own, found, set(taxonomy.index), "in the taxonomy", hint)
@@ -47,16 +50,6 @@ def label_warnings(
         found, hint = [label in taught for label in submission.labels], "they score 0; add recordings of them"
         warnings += join_warnings(f"labels of {file}", submission.labels, found, taught, TAUGHT, hint)
     return warnings
-
-
-def _unknown(names: str, listed: pd.Series[str], taught: set[str], effect: str) -> list[str]:
-    """A warning about labels in lists of them that no recording teaches, be it all of them."""
-    words = sorted({word for text in listed.unique() for word in text.split()})
-    lost = [word for word in words if word not in taught]
-    hint = "correct them, or add recordings of them"
-    return (
-        [f"{len(lost)} of {len(words)} {names} are not {TAUGHT}, first {lost[0]!r}; {effect}; {hint}"] if lost else []
-    )
 
 
 def window_warnings(

@@ -94,13 +94,11 @@ def scan_file(path: AnyPath, data: DataParams) -> Scan:
 def _check_choices(info: AudioInfo, data: DataParams) -> None:
     """Refuse what params.yaml says to leave out."""
     if not info.ended and data.no_end == "refuse":
-        raise RejectedAudio(
-            "no-end", "says nowhere that it ends here, as if the rest were missing; what is there is intact"
-        )
+        detail = "says nowhere that it ends here, as if the rest were missing; what is there is intact"
+        raise RejectedAudio("no-end", detail)
     if info.duration_s < data.shortest_s:
         shortest = f"data.shortest_s ({data.shortest_s:g} s)"
         raise RejectedAudio("too-short", f"lasts {info.duration_s:.3g} s, less than {shortest}")
     if info.duration_s > data.longest_s:
-        raise RejectedAudio(
-            "too-long", f"lasts {info.duration_s:.6g} s, more than data.longest_s ({data.longest_s:g} s)"
-        )
+        longest = f"data.longest_s ({data.longest_s:g} s)"
+        raise RejectedAudio("too-long", f"lasts {info.duration_s:.6g} s, more than {longest}")

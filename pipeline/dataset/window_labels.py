@@ -60,9 +60,8 @@ def read_windows(bounds: Bounds, name: str | None, soundscapes: Collection[str],
     problems.append((~labels.map(is_word_list).astype(bool), rule))
     if key == "soundscape_truth":
         starts = windows.groupby([Col.SOUNDSCAPE, Col.END_S])[Col.START_S].transform("nunique")
-        problems.append(
-            (starts > 1, "end is that of another window, too, and a row_id tells no more; keep one of them")
-        )
+        rule = "end is that of another window, too, and a row_id tells no more; keep one of them"
+        problems.append((starts > 1, rule))
     table.refuse(problems)
     return _joined(windows, labels)
 
@@ -86,6 +85,7 @@ def _by_row_id(cells: pd.DataFrame, soundscapes: Collection[str]) -> tuple[pd.Da
     for name in soundscapes if "audio_id" in cells else ():
         if (start := name.rpartition("_")[0]) not in soundscapes:
             files.setdefault(start, []).append(name)
+    several = [name for name, of in files.items() if len(of) > 1]
     ends = {round(1000 * end) for end in end_s.dropna()}
     step_s = math.gcd(*ends) / 1000 if len(ends) > 1 else min([WINDOW_S, *end_s.dropna()])
     shortest = f"row_ids must end at multiples of a window of {SHORTEST_S:g} s or more; write filename, start and end"
@@ -93,10 +93,7 @@ def _by_row_id(cells: pd.DataFrame, soundscapes: Collection[str]) -> tuple[pd.Da
         (~(end_s > 0), "row_id must be <soundscape>_<second the window ends>; correct it"),
         (row_id.duplicated(keep=False) & (row_id != ""), "row_id is used twice; keep one row each"),
         (row_id.map(starts_formula).astype(bool), f"row_id {FORMULA_RULE}"),
-        (
-            owner.isin([name for name, of in files.items() if len(of) > 1]),
-            "row_id is of several soundscapes; rename them",
-        ),
+        (owner.isin(several), "row_id is of several soundscapes; rename them"),
         (pd.Series(step_s < SHORTEST_S, cells.index), shortest),
     ]
     called = owner.map(lambda name: files.get(name, [name])[0])

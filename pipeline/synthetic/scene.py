@@ -70,9 +70,8 @@ def render_scene(scene: Scene) -> Waveform:
     """The sound of a scene as recorded: (S,) float32 within +-1."""
     rng = np.random.default_rng(scene.key)
     samples = round(scene.duration_s * SAMPLE_RATE_HZ)
-    background = render_ambience(scene.ambience, samples, rng)
-    power = np.abs(rfft(background, next_fast_len(samples, real=True))) ** 2
-    sound = background
+    sound = render_ambience(scene.ambience, samples, rng)
+    power = np.abs(rfft(sound, next_fast_len(samples, real=True))) ** 2  # of the background
     for singer in scene.singers:
         song = render_songs(singer.songs, samples, rng)
         response = impulse_response(scene.recordist.soundfield, singer.distance_m, rng)
