@@ -10,7 +10,6 @@ import pandas as pd
 from birdcache.errors import run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
-from birdcache.params.model import Params
 from birdcache.params.sections import EvaluateParams, FittedOn
 from cache import report_tables, tables
 from cache.csv_files import write_csv
@@ -19,7 +18,6 @@ from train.data.examples import read_labels
 from train.data.member import read_member
 from train.paths import ENSEMBLE as ENSEMBLE_FILE
 from train.paths import EVALUATION, REPORTS
-from train.score.blend import HeldOut
 from train.score.calibration import Judged, calibration_tables, judged_by
 from train.score.ensemble import ENSEMBLE, Ensemble, read_ensemble
 from train.score.markdown import markdown
@@ -38,33 +36,24 @@ def main() -> None:
     held = predicted.held
     predicted = predicted.with_ensemble(ensemble)
     windows = read_windows(labels, ensemble)
-    write_tables(predicted, held, windows, ensemble, params)
+    report_tables.PER_CLASS.write(class_table(predicted), "%.4f")
+    report_tables.CONFUSIONS.write(confusion_table(predicted, ensemble.labels, params.evaluate.top_confusions))
+    write_table("members", member_table(predicted, held, windows, ensemble))
+    write_table("blends", blend_table(predicted, held, windows, ensemble))
+    write_table("postprocessing", postprocessing_table(windows, ensemble, params.predict))
+    write_table("window_classes", window_class_table(windows, ensemble.labels))
+    write_table("parameters", parameter_table([read_member(name) for name in names]))
     metrics: dict[str, Any] = {"out_of_fold": score_out_of_fold(predicted, params.evaluate)}
-    metrics |= {data: score_windows(windows, data) for data in windows.measured}
+    for data in windows.measured:
+        metrics[data] = {name: windows.metrics(scores_NK, data) for name, scores_NK in windows.scores.items()}
     judged = judged_by(ensemble.blend, held, held_windows(windows.clips, labels, ensemble.folds))
     for data, errors in write_calibration(judged, ensemble).items():
         metrics[data][ENSEMBLE] |= errors
-    write_table("parameters", parameter_table([read_member(name) for name in names]))
     write_text(REPORTS / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     print_summary(metrics)
     print((EVALUATION / "members.md").read_text())
     if remark := held.remark(ensemble.blend):
         print(remark)
-
-
-def write_tables(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble, params: Params) -> None:
-    """Write all tables but that of parameters."""
-    classes = class_table(predicted)
-    confusions = confusion_table(predicted, ensemble.labels, params.evaluate.top_confusions)
-    report_tables.PER_CLASS.write(classes, "%.4f")
-    report_tables.CONFUSIONS.write(confusions)
-    for name, table in {
-        "members": member_table(predicted, held, windows, ensemble),
-        "blends": blend_table(predicted, held, windows, ensemble),
-        "postprocessing": postprocessing_table(windows, ensemble, params.predict),
-        "window_classes": window_class_table(windows, ensemble.labels),
-    }.items():
-        write_table(name, table)
 
 
 def write_calibration(judged: Mapping[FittedOn, Judged], ensemble: Ensemble) -> dict[str, dict[str, float]]:
@@ -95,11 +84,6 @@ def score_out_of_fold(predicted: OutOfFold, evaluate: EvaluateParams) -> dict[st
         if np.isfinite(rare_ap).any():
             result[name]["rare_ap"] = float(np.nanmean(rare_ap))
     return result
-
-
-def score_windows(windows: Windows, data: str) -> dict[str, dict[str, float]]:
-    """Metrics over the windows of some data that have a truth, of every member and the ensemble."""
-    return {name: windows.metrics(scores_NK, data) for name, scores_NK in windows.scores.items()}
 
 
 def class_table(predicted: OutOfFold) -> pd.DataFrame:

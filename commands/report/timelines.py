@@ -26,7 +26,7 @@ KEYS = [Col.SITE, Col.DATE, "hour"]
 def timelines(results: PipelineResults, count: int, longest_s: float) -> Iterator[Piece]:
     """The first soundscapes, those with truth before the others."""
     windows = results.windows
-    names = [row_id.rpartition("_")[0] for row_id in windows.row_ids]
+    names = [row_id.rpartition("_")[0] for row_id in windows.clips.row_ids]
     for number, name in enumerate(soundscapes_to_show(names, windows.truth, count)):
         rows = np.flatnonzero(np.array(names, object) == name)
         yield _timeline(results, number, name, rows, longest_s)

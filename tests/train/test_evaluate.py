@@ -24,7 +24,6 @@ from train.evaluate import (
     confusion_table,
     print_summary,
     score_out_of_fold,
-    score_windows,
     window_class_table,
     write_calibration,
 )
@@ -33,7 +32,7 @@ from train.score.blend import HeldOut
 from train.score.calibration import Judged
 from train.score.ensemble import ENSEMBLE, Ensemble
 from train.score.out_of_fold import OutOfFold, held_windows, read_out_of_fold
-from train.score.tables import read_windows
+from train.score.tables import Windows, read_windows
 
 LABELS = ["jay", "owl", "robin", "wren"]
 PRIMARY = np.array([0, 0, 0, 2, 2, 2, 2, 3, 3, 3])
@@ -155,7 +154,7 @@ def test_windows_are_matched_by_name_and_unknown_labels_are_ignored(project: Pat
     scores = np.random.default_rng(1).random((2, 3, 4)).astype(np.float32)
     write_windows("dawn_10,robin phoenix\nelsewhere_5,jay\ndawn_5,\n", [("dawn", 10.0), ("dusk", 5.0)], scores)
     windows = read_windows(LABELS, plain_ensemble())
-    assert windows.row_ids == ["dawn_5", "dawn_10", "dusk_5"]
+    assert windows.clips.row_ids == ["dawn_5", "dawn_10", "dusk_5"]
     assert windows.has_truth.tolist() == [True, True, False]
     assert windows.truth.tolist() == [[False] * 4, [False, False, True, False], [False] * 4]
     assert np.array_equal(windows.scores["two"], scores[1])
@@ -176,9 +175,9 @@ def test_only_windows_with_a_truth_are_scored(project: Path) -> None:
     scores = np.zeros((2, 3, 4), np.float32)
     scores[:, :, 2] = [0.95, 0.1, 0.9]  # of a robin: the first window would spoil the ranking
     write_windows("dawn_10,robin\ndawn_5,\n", [("dusk", 5.0), ("dawn", 10.0)], scores)
-    metrics = score_windows(read_windows(LABELS, plain_ensemble()), "soundscapes")
-    assert set(metrics) == {"one", "two", ENSEMBLE}
-    assert metrics["one"] == {"macro_roc_auc": 1, "classes_scored": 1, "cmap": 1}
+    windows = read_windows(LABELS, plain_ensemble())
+    assert set(windows.scores) == {"one", "two", ENSEMBLE}
+    assert windows.metrics(windows.scores["one"], "soundscapes") == {"macro_roc_auc": 1, "classes_scored": 1, "cmap": 1}
 
 
 def test_each_class_has_its_figures_on_windows_with_a_truth(project: Path) -> None:
@@ -220,9 +219,13 @@ def test_labelled_windows_of_soundscapes_that_a_trained_fold_holds_out_are_measu
     assert windows.has_truth.tolist() == [True, True, True, True, False, False]
     assert windows.truth.sum() == 2
     auc = {name: float(each[2, 0] > each[3, 0]) for name, each in windows.scores.items()}
-    assert {name: each["macro_roc_auc"] for name, each in score_windows(windows, "windows").items()} == auc
+    assert auc_of("windows", windows) == auc
     auc = {name: float(each[0, 2] > each[1, 2]) for name, each in windows.scores.items()}
-    assert {name: each["macro_roc_auc"] for name, each in score_windows(windows, "soundscapes").items()} == auc
+    assert auc_of("soundscapes", windows) == auc
+
+
+def auc_of(data: str, windows: Windows) -> dict[str, float]:
+    return {name: windows.metrics(each, data)["macro_roc_auc"] for name, each in windows.scores.items()}
 
 
 def test_members_scores_of_labelled_windows_stand_beside_the_fold_that_holds_their_soundscape_out(

@@ -31,7 +31,6 @@ class Windows:
     """The windows of all soundscapes."""
 
     clips: ClipScores
-    row_ids: list[str]
     truths: dict[str, WindowTruth]  # of WINDOWS that folds hold out, and of the EXAM
     scores: dict[str, Floats32]  # member or ensemble -> (N, K)
 
@@ -76,7 +75,7 @@ def read_windows(labels: list[str], ensemble: Ensemble) -> Windows:
     alone = [by_soundscape(ensemble.post, scores_NK, clips.windows) for scores_NK in members_PNK]
     scores = dict(zip(clips.members.tolist(), alone, strict=True))
     scores[ENSEMBLE] = ensemble.final(members_PNK, clips.windows)
-    return Windows(clips, row_ids, truths, scores)
+    return Windows(clips, truths, scores)
 
 
 def member_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble) -> pd.DataFrame:
@@ -103,10 +102,9 @@ def member_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble
 
 def _without(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble: Ensemble, others: list[int]) -> Scores:
     """Metrics of the ensemble of the other members."""
-    names, smaller, blend = list(ensemble.members), held.members(others), ensemble.blend.of(others)
-    weights = dict(zip([names[each] for each in others], smaller.weights(blend).tolist(), strict=True))
+    smaller, blend = held.members(others), ensemble.blend.of(others)
     members_PNK = windows.clips.member_windows()[others]
-    windows_NK = ensemble.model_copy(update={"members": weights}).final(members_PNK, windows.clips.windows)
+    windows_NK = by_soundscape(ensemble.post, blend(members_PNK, smaller.weights(blend)), windows.clips.windows)
     return _both(predicted, windows, smaller.blended(blend), windows_NK)
 
 
@@ -124,15 +122,11 @@ def blend_table(predicted: OutOfFold, held: HeldOut, windows: Windows, ensemble:
     rows = []
     for kind in dict.fromkeys((*BLENDS, ensemble.kind)):
         blend = replace(ensemble.blend, kind=kind)
-        recordings_NK, weights = held.blended(blend), held.weights(blend)
-        other = ensemble.model_copy(
-            update={"kind": kind, "members": dict(zip(ensemble.members, weights.tolist(), strict=True))}
-        )
+        recordings_NK, blended_NK = held.blended(blend), blend(members_PNK, held.weights(blend))
+        windows_NK = by_soundscape(ensemble.post, blended_NK, windows.clips.windows)
         loss = log_loss(recordings_NK, held.truth, held.known)
         row: dict[str, object] = {"blend": kind, "used": "yes" if kind == ensemble.kind else "no", "log_loss": loss}
-        for data, metrics in _both(
-            predicted, windows, recordings_NK, other.final(members_PNK, windows.clips.windows)
-        ).items():
+        for data, metrics in _both(predicted, windows, recordings_NK, windows_NK).items():
             row |= {f"{data} {metric}": value for metric, value in metrics.items()}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -166,12 +160,11 @@ def _steps(windows: Windows, ensemble: Ensemble, predict: PredictParams) -> list
     if cutting.shifts_s:
         moved = ", ".join(f"{shift_s:g}" for shift_s in cutting.shifts_s)
         steps.append((f"clips moved by {moved} s", True, _plain(windows, ensemble, shifts=True)))
-    smooth, loud = PostProcessing(smoothing, 0.0), PostProcessing(0.0, file_max)
     taps = ", ".join(f"{tap:g}" for tap in (smoothing if isinstance(smoothing, Sequence) else [smoothing]))
     loudest = "file maximum" if ensemble.top_k == 1 else f"mean of the file's {ensemble.top_k} highest"
     steps += [
-        (f"smoothing {taps}", bool(post.smoothing), _plain(windows, ensemble, smooth)),
-        (f"{loudest} ** {file_max:g}", post.file_max > 0, _plain(windows, ensemble, loud)),
+        (f"smoothing {taps}", bool(post.smoothing), _plain(windows, ensemble, smoothing)),
+        (f"{loudest} ** {file_max:g}", post.file_max > 0, _plain(windows, ensemble, file_max=file_max)),
         ("all that is used", True, windows.scores[ENSEMBLE]),
     ]
     listed_NK = with_species(predict, windows.scores[ENSEMBLE], windows.clips)  # as they are without a list
@@ -183,11 +176,11 @@ def _steps(windows: Windows, ensemble: Ensemble, predict: PredictParams) -> list
 def _plain(
     windows: Windows,
     ensemble: Ensemble,
-    post: PostProcessing | None = None,
+    smoothing: float | Sequence[float] = 0.0,
+    file_max: float = 0.0,
     overlap: bool = False,
     shifts: bool = False,
 ) -> Floats32:
     """Scores of the windows by one clip each, with the requested steps only: (N, K)."""
-    post = post or PostProcessing(0.0, 0.0)
-    only = ensemble.model_copy(update={"smoothing": post.smoothing, "file_max": post.file_max})
+    only = ensemble.model_copy(update={"smoothing": smoothing, "file_max": file_max})
     return only.final(windows.clips.member_windows(overlap, shifts), windows.clips.windows)

@@ -71,7 +71,7 @@ def windows_of(ensemble: Ensemble, has_truth: bool) -> Windows:
     final[ENSEMBLE] = ensemble.final(members, [4, 4])
     known = np.full(8, has_truth)
     known[3] = False
-    return Windows(clips, clips.row_ids, {"soundscapes": WindowTruth(truth, known, "")}, final)
+    return Windows(clips, {"soundscapes": WindowTruth(truth, known, "")}, final)
 
 
 def without_truth(windows: Windows) -> Windows:
