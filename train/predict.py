@@ -18,14 +18,7 @@ from train.data.examples import read_labels
 from train.model.classifier import choose_device
 from train.model.weights import read_sidecar
 from train.paths import MODELS, SCORES
-from train.score.soundscapes import (
-    ScoringTask,
-    SoundscapeAudio,
-    SoundscapeStores,
-    held_by_all_views,
-    read_soundscapes,
-    score_folder,
-)
+from train.score.soundscapes import ScoringTask, SoundscapeAudio, SoundscapeStores, held_by_all_views, score_folder
 from train.score.truth import held_out
 
 Share = tuple[tuple[int, ...], list[int]]  # folds, and numbers of the soundscapes that their models score
@@ -37,7 +30,7 @@ def main() -> None:
     device = choose_device(params.machine.device)
     predict, folds = params.predict, params.folds.train
     folders = [MODELS / name / str(fold) for name in params.members for fold in folds]
-    soundscapes = held_by_all_views(read_soundscapes(), map(read_sidecar, folders))
+    soundscapes = held_by_all_views(map(read_sidecar, folders))
     cutting = Cutting(predict.window_s, predict.hop_s, tuple(predict.shifts_s))
     task = ScoringTask(soundscapes, read_labels(), cutting, predict.batch_size)
     opened, shares = SoundscapeStores(params.machine, device), shares_of(soundscapes, folds)
@@ -72,16 +65,9 @@ def score_member(
     scores = np.empty((len(task.cutting.moves_s), len(owner_N), len(task.labels)), np.float32)
     for folds, numbers in shares:
         part = replace(task, soundscapes=[task.soundscapes[number] for number in numbers])
-        scores[:, np.isin(owner_N, numbers)] = score_folds(name, folds, part, opened, progress)
+        by_fold = [score_folder(MODELS / name / str(fold), part, opened, progress) for fold in folds]
+        scores[:, np.isin(owner_N, numbers)] = np.mean(by_fold, axis=0)
     return scores
-
-
-def score_folds(
-    name: str, folds: Sequence[int], task: ScoringTask, opened: SoundscapeStores, progress: Progress
-) -> Floats32:
-    """Mean scores of a member's folds: (S, N, K), clips of all soundscapes."""
-    folders = [MODELS / name / str(fold) for fold in folds]
-    return np.asarray(np.mean([score_folder(each, task, opened, progress) for each in folders], axis=0), np.float32)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from train.data.member import ResolvedMember
 from train.model.weights import Sidecar
 from train.paths import SCORES
 from train.score.inference import ClipList, Scorer
-from train.score.soundscapes import ScoringTask, SoundscapeAudio, check_labels, read_soundscapes
+from train.score.soundscapes import ScoringTask, SoundscapeAudio, read_soundscapes, score_model
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +40,9 @@ def test_names_and_digests_of_soundscapes_stay_text() -> None:
 
 def test_a_model_of_other_labels_is_refused(resolved: ResolvedMember) -> None:
     sidecar = Sidecar(labels=["1234", "wren"], fold=0, member=resolved, folds_sha256="", sha256={}, metrics={})
-    check_labels(Path("models/tiny/0"), sidecar, ["1234", "wren"])
+    task, none = ScoringTask([], ["wren", "1234"], Cutting(5.0, 5.0), 4), cast(Any, None)
     with pytest.raises(TrainError, match=r"models/tiny/0: was trained on labels that differ .* run `dvc repro`"):
-        check_labels(Path("models/tiny/0"), sidecar, ["wren", "1234"])
+        score_model(Path("models/tiny/0"), sidecar, none, task, none, none)
 
 
 def in_a_copy(tiny_project: TinyProject, folder: Path, patch: pytest.MonkeyPatch) -> Path:
@@ -133,11 +133,11 @@ def test_each_soundscape_keeps_its_place_whoever_scores_it(monkeypatch: pytest.M
     shares = predict.shares_of(soundscapes, (0, 1))
     assert shares == [((0, 1), [0, 3]), ((1,), [1, 4]), ((0,), [2])]
 
-    def scored(name: str, folds: tuple[int, ...], task: ScoringTask, *_: object) -> Floats32:
+    def scored(folder: Path, task: ScoringTask, *_: object) -> Floats32:
         clips = [ord(each.name) for each in task.soundscapes for _ in task.cutting.middles_s(each.duration_s)]
         return np.array(clips, np.float32).reshape(1, -1, 1)
 
-    monkeypatch.setattr(predict, "score_folds", scored)
+    monkeypatch.setattr(predict, "score_folder", scored)
     task = ScoringTask(soundscapes, ["wren"], Cutting(5.0, 5.0), 4)
     found = predict.score_member("base", shares, task, None, None)  # type: ignore[arg-type]
     assert "".join(map(chr, found[0, :, 0].astype(int))) == "abbcddeee"

@@ -67,8 +67,9 @@ def read_soundscapes() -> list[SoundscapeAudio]:
     return [SoundscapeAudio(*row) for row in table.itertuples(index=False, name=None)]
 
 
-def held_by_all_views(soundscapes: Sequence[SoundscapeAudio], sidecars: Iterable[Sidecar]) -> list[SoundscapeAudio]:
-    """The soundscapes that were decoded for all views of these models; prints how many others there are."""
+def held_by_all_views(sidecars: Iterable[Sidecar]) -> list[SoundscapeAudio]:
+    """The usable soundscapes that were decoded for all views of these models; prints how many others there are."""
+    soundscapes = read_soundscapes()
     views = {
         name: view
         for sidecar in sidecars
@@ -98,7 +99,8 @@ def score_model(
 
     A TrainError if it knows other labels, or any score is no number from 0 to 1.
     """
-    check_labels(folder, sidecar, task.labels)
+    if sidecar.labels != task.labels:
+        raise TrainError(f"{folder}: was trained on labels that differ from data/tables/labels.csv; run `dvc repro`")
     recipe, view = sidecar.member.recipe, sidecar.member.view
     stores = opened.of(sidecar.member.member.views, view)
     rows = stores.first.rows_of([each.sha256 for each in task.soundscapes])
@@ -114,9 +116,3 @@ def score_model(
         found.append(scores_BK)
         progress.update(len(scores_BK) * len(middles) / len(clips))
     return np.concatenate(found).reshape(-1, len(task.cutting.moves_s), len(task.labels)).swapaxes(0, 1)
-
-
-def check_labels(folder: Path, sidecar: Sidecar, labels: list[str]) -> None:
-    """Refuse a model of other classes; a TrainError if its labels are not those of data/tables/labels.csv."""
-    if sidecar.labels != labels:
-        raise TrainError(f"{folder}: was trained on labels that differ from data/tables/labels.csv; run `dvc repro`")

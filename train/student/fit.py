@@ -20,7 +20,7 @@ from birdcache.params.sections import MachineParams
 from birdcache.params.student import StudentRound
 from birdcache.stage import clear, stage_key
 from cache.store import Store
-from train.data.dataset import OpenStores, open_dataset
+from train.data.dataset import open_dataset
 from train.data.member import ResolvedMember, read_member
 from train.data.sampling import PseudoClips
 from train.loop.distributed import ALONE, Ranks, run_together
@@ -77,34 +77,27 @@ def train_student(
     device: torch.device,
     ranks: Ranks = ALONE,
 ) -> None:
-    """Train a member on a fold with pseudo-labelled clips, as one of several processes or alone."""
+    """Train a member on a fold with pseudo-labelled clips of soundscapes, as one of several processes or alone.
+
+    A TrainError if the labels are of other classes, or of soundscapes that the store does not hold.
+    """
     device = ranks.device(device)
     dataset = open_dataset(member, machine, device, soundscapes=True)
     assert dataset.soundscapes is not None
     split = split_dataset(dataset, fold, device, ranks)
-    train_split(with_pseudo_clips(split, dataset.soundscapes, labels, each), place, machine)
-
-
-def with_pseudo_clips(
-    split: TrainingSplit, soundscapes: OpenStores, labels: PseudoLabels, each: StudentRound
-) -> TrainingSplit:
-    """The split with pseudo-labelled clips of soundscapes.
-
-    A TrainError if the labels are of other classes, or of soundscapes that the store does not hold.
-    """
     if labels.labels != split.trained.labels:
         raise TrainError(
             f"{STUDENT}: the classes of the pseudo-labels differ from data/tables/labels.csv; run `dvc repro`"
         )
-    clip_frames = split.member.view.frames(split.member.recipe.clip_s)
-    clips = pseudo_clips(labels, each, soundscapes.first, clip_frames)
+    clips = pseudo_clips(labels, each, dataset.soundscapes.first, member.view.frames(member.recipe.clip_s))
     print(
         f"{each.probability:.0%} of clips get one of {len(clips.row)} pseudo-labelled clips mixed in; "
         f"soundscapes: {len(set(labels.soundscape))}"
     )
     if each.alpha:
         clips = replace(clips, alpha=each.alpha, softened=softened_rows(split, labels))
-    return replace(split, pseudo=clips.offset(split.rows), soundscapes_digest=soundscapes.digest)
+    split = replace(split, pseudo=clips.offset(split.rows), soundscapes_digest=dataset.soundscapes.digest)
+    train_split(split, place, machine)
 
 
 def softened_rows(split: TrainingSplit, labels: PseudoLabels) -> Floats32:

@@ -20,15 +20,7 @@ from train.paths import STUDENT
 from train.score.soundscapes import ScoringTask, SoundscapeAudio
 from train.score.truth import labelled_soundscapes
 from train.student.pseudo_labels import PseudoLabels, round_of
-from train.student.rounds import (
-    Evaluator,
-    RoundModels,
-    check_measurable,
-    models_of,
-    open_evaluator,
-    reason_to_stop,
-    teacher_report,
-)
+from train.student.rounds import Evaluator, RoundModels, models_of, open_evaluator, reason_to_stop, teacher_report
 
 
 def main() -> None:
@@ -39,10 +31,7 @@ def main() -> None:
     each = round_of(name, student.rounds)
     models = models_of(each.teacher, params)
     evaluator = open_evaluator(params, models)
-    metrics = evaluator.metrics(models)
-    if student.least_gain is not None:
-        check_measurable(metrics, student.gain_in)
-    report = teacher_report(each, metrics, student.gain_in)
+    report = teacher_report(each, evaluator.metrics(models), student.gain_in)
     stopped = reason_to_stop(report, student.least_gain, student.gain_in)
     labels = passed_on(stopped, evaluator, models) if stopped else labelled(name, each, params, evaluator, models)
     labels.write(STUDENT / name)
@@ -62,7 +51,8 @@ def labelled(name: str, each: StudentRound, params: Params, evaluator: Evaluator
     A TrainError if there is no soundscape to label, or all scores are below the round's threshold.
     """
     soundscapes = to_label(evaluator.soundscapes, params.student.soundscapes)
-    cutting = Cutting(models.clip_s, params.student.hop_s)
+    longest_s = max(sidecar.member.recipe.clip_s for sidecar in models.sidecars)
+    cutting = Cutting(longest_s, params.student.hop_s)
     task = ScoringTask(soundscapes, evaluator.labels, cutting, evaluator.batch_size)
     by_model, taught = models.each_score(task, evaluator.opened, f"pseudo@{name}"), models.teachers_of(each)
     heard = models.out_of_fold(evaluator.labels)

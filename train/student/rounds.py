@@ -28,14 +28,7 @@ from train.model.weights import Sidecar, read_sidecar
 from train.paths import STUDENT
 from train.score.metrics import recording_metrics, window_metrics
 from train.score.out_of_fold import OutOfFold, read_out_of_fold
-from train.score.soundscapes import (
-    ScoringTask,
-    SoundscapeAudio,
-    SoundscapeStores,
-    held_by_all_views,
-    read_soundscapes,
-    score_folder,
-)
+from train.score.soundscapes import ScoringTask, SoundscapeAudio, SoundscapeStores, held_by_all_views, score_folder
 from train.score.truth import WindowTruth, held_out, labelled_soundscapes, read_held_out, read_truth
 from train.student.pseudo_labels import AGAIN
 
@@ -65,11 +58,6 @@ class RoundModels:
     def digests(self) -> dict[str, str]:
         """Folder of each model -> digest of its sidecar, which names those of its weights."""
         return {folder.as_posix(): file_sha256(folder / SIDECAR) for folder in self.folders}
-
-    @property
-    def clip_s(self) -> float:
-        """Length of the longest of their clips."""
-        return max(sidecar.member.recipe.clip_s for sidecar in self.sidecars)
 
     def each_score(self, task: ScoringTask, opened: SoundscapeStores, what: str) -> dict[Path, Floats32]:
         """Folder of each model -> its scores of the clips of all soundscapes: (N, K)."""
@@ -112,14 +100,11 @@ class Evaluator:
             (fold,): {name for name, of in fold_of.items() if of == fold} for fold in folds
         }
         read = partial(read_held_out, window_s=self.window_s, folds=folds)
-        found = {"out_of_fold": self._out_of_fold(models)}
+        predicted = models.out_of_fold(self.labels)
+        mean_NK = np.mean(list(predicted.scores.values()), axis=0)
+        found = {"out_of_fold": recording_metrics(predicted.examples.primary, predicted.examples.unjudged, mean_NK)}
         found |= self._of_windows("windows", models, by_fold, read)
         return found | self._of_windows("soundscapes", models, {folds: labelled_soundscapes()}, read_truth)
-
-    def _out_of_fold(self, models: RoundModels) -> dict[str, float]:
-        predicted = models.out_of_fold(self.labels)
-        scores_NK = np.mean(list(predicted.scores.values()), axis=0)
-        return recording_metrics(predicted.examples.primary, predicted.examples.unjudged, scores_NK)
 
     def _of_windows(
         self,
@@ -175,7 +160,7 @@ def open_evaluator(params: Params, models: RoundModels) -> Evaluator:
     A TrainError if there are none at all.
     """
     opened = SoundscapeStores(params.machine, choose_device(params.machine.device))
-    soundscapes = held_by_all_views(read_soundscapes(), models.sidecars)
+    soundscapes = held_by_all_views(models.sidecars)
     if not soundscapes:
         listed = tables.SOUNDSCAPES.path
         raise TrainError(f"{listed}: holds no soundscape to learn from; set data.soundscapes to a folder of them")
@@ -195,19 +180,20 @@ def auc(metrics: Metrics, gain_in: str) -> float:
     return metrics.get(gain_in, {}).get("macro_roc_auc", float("nan"))
 
 
-def check_measurable(metrics: Metrics, gain_in: str) -> None:
-    """Refuse to measure gains where there is no truth; a TrainError if they cannot be measured."""
-    if not np.isfinite(auc(metrics, gain_in)):
+def reason_to_stop(report: TeacherReport, least_gain: float | None, gain_in: str) -> str:
+    """The reason for which a round trains nothing; empty if it trains.
+
+    A TrainError if there has to be a gain, and the truth does not allow to measure it.
+    """
+    if least_gain is None:
+        return ""
+    if not np.isfinite(auc(report.metrics, gain_in)):
         other = "soundscapes" if gain_in == "out_of_fold" else "out_of_fold"
         raise TrainError(
             f"params.yaml: student.gain_in = {gain_in!r}: no class has both positives and negatives in the truth "
             f"to measure a gain; set it to {other}, or student.least_gain: null"
         )
-
-
-def reason_to_stop(report: TeacherReport, least_gain: float | None, gain_in: str) -> str:
-    """The reason for which a round trains nothing; empty if it trains."""
-    if report.gain is None or least_gain is None or report.gain > least_gain:
+    if report.gain is None or report.gain > least_gain:
         return ""
     return (
         f"{report.teacher} gained {report.gain:+.4f} macro ROC-AUC ({gain_in}) over its teacher, not more than "

@@ -19,7 +19,7 @@ from train.loop.run import RunFolders
 from train.score.inference import clips_at
 from train.student.fit import pass_on, pseudo_clips
 from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
-from train.student.rounds import RoundModels, TeacherReport, check_measurable, reason_to_stop, teacher_report
+from train.student.rounds import RoundModels, TeacherReport, reason_to_stop, teacher_report
 
 SCORES = np.array([[0.5, 0.2, 0.1], [0.0, 0.09, 0.05], [1.0, 0.4, 0.3]], np.float32)
 TWO = PseudoLabels(  # groups of teachers, the second of which has nothing to say of dawn
@@ -119,7 +119,7 @@ def test_clips_are_found_in_the_store_by_their_audio(random_store: object, view:
 
 
 def report(gain: float | None) -> TeacherReport:
-    return TeacherReport("first", {}, gain)
+    return TeacherReport("first", metrics_of(0.8, 0.9), gain)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_a_gain_is_that_over_the_teachers_own_teacher(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("metrics", [{}, metrics_of(float("nan"), 0.9)])
 def test_a_gain_that_cannot_be_measured_is_refused_with_a_hint(metrics: dict[str, dict[str, float]]) -> None:
     with pytest.raises(TrainError, match=r"student\.gain_in = 'soundscapes': .* out_of_fold, or student\.least_gain"):
-        check_measurable(metrics, "soundscapes")
-    check_measurable(metrics_of(0.7, 0.9), "soundscapes")
+        reason_to_stop(TeacherReport("start", metrics, None), 0.0, "soundscapes")
+    assert reason_to_stop(TeacherReport("start", metrics, None), None, "soundscapes") == ""
 
 
 def test_only_the_folders_own_model_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
