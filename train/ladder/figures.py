@@ -34,9 +34,7 @@ def _draw_scores(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
         shift, place = (number - 1) * WIDTH, np.arange(len(runs)) + (number - 1) * WIDTH
         axis.hlines(means[measure], place - WIDTH / 2.2, place + WIDTH / 2.2, color=colour, linewidth=3, label=label)
         axis.plot(column + shift, table[measure], ".", color=colour, markersize=5, alpha=0.6)
-    axis.set(title="validation: means, and each seed", ylim=(lowest(table), 1.01))
-    axis.legend(loc="best", framealpha=0.9)
-    _name(axis, runs)
+    _finish(axis, "validation: means, and each seed", table, runs)
 
 
 def lowest(table: pd.DataFrame) -> float:
@@ -50,9 +48,7 @@ def _draw_gap(axis: Axes, table: pd.DataFrame, runs: Sequence[str]) -> None:
     axis.vlines(place, validated, trained, color=GREY, linewidth=3)
     axis.plot(place, trained, "o", color=GREY, label="recordings trained on")
     axis.plot(place, validated, "o", color=ORANGE, label="validated")
-    axis.set(title="accuracy, and the gap", ylim=(lowest(table), 1.01))
-    axis.legend(loc="best", framealpha=0.9)
-    _name(axis, runs)
+    _finish(axis, "accuracy, and the gap", table, runs)
 
 
 def _draw_gains(axis: Axes, gains: Sequence[Comparison]) -> None:
@@ -68,6 +64,8 @@ def _draw_gains(axis: Axes, gains: Sequence[Comparison]) -> None:
     axis.legend(frameon=False)
 
 
-def _name(axis: Axes, runs: Sequence[str]) -> None:
+def _finish(axis: Axes, title: str, table: pd.DataFrame, runs: Sequence[str]) -> None:
+    axis.set(title=title, ylim=(lowest(table), 1.01))
+    axis.legend(loc="best", framealpha=0.9)
     axis.set_xticks(range(len(runs)), list(runs), rotation=30, ha="right")
     axis.grid(visible=False, axis="x")

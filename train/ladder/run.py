@@ -31,23 +31,15 @@ def main() -> None:
     params = parameters.load()
     machine, device = params.machine, choose_device(params.machine.device)
     member = read_run(run, seed)
-    clear(*(folder / f"{run}-{seed}" for folder in (LADDER_RUNS, LADDER_REPORTS)), LADDER_MODELS / run / str(seed))
+    models, reports = LADDER_MODELS / run / str(seed), LADDER_REPORTS / f"{run}-{seed}"
+    clear(LADDER_RUNS / f"{run}-{seed}", reports, models)
     # trainings in this process, and the scores after each, then share what is opened here
     opened = open_dataset(member, machine, device) if processes(machine, device) == 1 else None
     for fold in params.ladder.folds:
-        place = place_of(run, seed, fold)
+        place = RunFolders(f"{run}-{seed}, fold {fold}", models / str(fold), reports / str(fold))
         run_together(partial(train, member, fold, place, machine, device), machine, device)
         write_fold(fold_path(run, seed, fold), score_fold(member, fold, place, machine, device))
     del opened
-
-
-def place_of(run: str, seed: int, fold: int) -> RunFolders:
-    """The folders of a training of the ladder."""
-    return RunFolders(
-        f"{run}-{seed}, fold {fold}",
-        LADDER_MODELS / run / str(seed) / str(fold),
-        LADDER_REPORTS / f"{run}-{seed}" / str(fold),
-    )
 
 
 def score_fold(

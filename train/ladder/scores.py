@@ -92,12 +92,11 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
     without any), gap (accuracy of the recordings that were trained on, minus accuracy), epoch_s (median of all epochs).
     """
     validated = concatenated([fold.validated for fold in folds])
-    known_NK = ~validated.secondary
-    truth_NK = validated.primary[:, None] == np.arange(known_NK.shape[1])
+    truth_NK = validated.primary[:, None] == np.arange(validated.scores.shape[1])
     plain = recording_metrics(validated.primary, validated.secondary, validated.scores)
     windows = concatenated([fold.windows for fold in folds])
     of_windows = window_metrics(windows.secondary, windows.scores)
-    rare_ap = class_metrics(truth_NK, validated.scores, known_NK)[1][rare_K]
+    rare_ap = class_metrics(truth_NK, validated.scores, ~validated.secondary)[1][rare_K]
     return {
         **{name: plain[name] for name in ("accuracy", "macro_roc_auc", "cmap")},
         "rare_ap": float(np.nanmean(rare_ap)) if np.isfinite(rare_ap).any() else float("nan"),

@@ -1,7 +1,7 @@
 """Stage `ladder`: tables and a picture of what each rung of the ladder, and each technique, gave."""
 
 import json
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pandas as pd
 
@@ -28,7 +28,7 @@ def main() -> None:
     if not ladder.rungs:
         raise TrainError("params.yaml: ladder.rungs is empty; list the members that are its rungs, in order")
     table = measure_all(params)
-    steps, gains = compare_steps(ladder, table), compare_ablations(ladder, table)
+    steps, gains = comparisons(ladder, table)
     text = page(ladder, table, steps, gains, rung_changes(ladder))
     write_text(REPORTS / "ladder.md", text)
     write_csv(table, REPORTS / "ladder.csv", "%.5f")
@@ -40,13 +40,12 @@ def main() -> None:
 def measure_all(params: Params) -> pd.DataFrame:
     """A row for each run (rungs, ensembles, ablations) and seed: `run`, `seed`, and the numbers of `measured`."""
     ladder = params.ladder
-    recordings_K = tables.LABELS.read(Col.RECORDINGS)[Col.RECORDINGS].to_numpy()
-    rare_K = recordings_K < params.evaluate.rare_below
-    rows = []
-    for run in [*ladder.rungs, *ladder.ensemble, *ladder.ablations]:
-        for seed in ladder.seeds:
-            rows.append({"run": run, "seed": seed, **measured(read_folds(ladder, run, seed), rare_K)})
-    return pd.DataFrame(rows)
+    rare_K = tables.LABELS.read(Col.RECORDINGS)[Col.RECORDINGS].to_numpy() < params.evaluate.rare_below
+    runs = [*ladder.rungs, *ladder.ensemble, *ladder.ablations]
+    return pd.DataFrame(
+        {"run": run, "seed": seed, **measured(read_folds(ladder, run, seed), rare_K)}
+        for run, seed in product(runs, ladder.seeds)
+    )
 
 
 def read_folds(ladder: Ladder, run: str, seed: int) -> list[FoldScores]:
@@ -56,16 +55,15 @@ def read_folds(ladder: Ladder, run: str, seed: int) -> list[FoldScores]:
     return [each[0] if len(each) == 1 else blended(each) for each in folds]
 
 
-def compare_steps(ladder: Ladder, table: pd.DataFrame) -> list[Comparison]:
-    """Each rung against the one before, and each ensemble against the most accurate of its rungs."""
+def comparisons(ladder: Ladder, table: pd.DataFrame) -> tuple[list[Comparison], list[Comparison]]:
+    """Steps, each rung against the one before and each ensemble against the most accurate of its rungs; and gains.
+
+    A gain is that by a technique: its rung against the ablation, which lacks it.
+    """
     steps = [compared(table, rung, before) for before, rung in pairwise(ladder.rungs)]
     accuracy = table.groupby("run")["accuracy"].mean()
-    return steps + [compared(table, name, str(accuracy[parts].idxmax())) for name, parts in ladder.ensemble.items()]
-
-
-def compare_ablations(ladder: Ladder, table: pd.DataFrame) -> list[Comparison]:
-    """The gain by each technique: its rung against the ablation, which lacks it."""
-    return [compared(table, ablation.rung, name) for name, ablation in ladder.ablations.items()]
+    steps += [compared(table, name, str(accuracy[parts].idxmax())) for name, parts in ladder.ensemble.items()]
+    return steps, [compared(table, ablation.rung, name) for name, ablation in ladder.ablations.items()]
 
 
 def rung_changes(ladder: Ladder) -> dict[tuple[str, str], list[str]]:

@@ -87,10 +87,12 @@ def page(
         "![The ladder](ladder.png)",
         "## What each rung gives",
         step_table(steps),
-        *_on_ablations(gains),
-        "## What is changed",
-        "\n".join(_change_lines(ladder, changed)),
     ]
+    if gains:
+        names = {"left out": [each.other for each in gains], "of rung": [each.run for each in gains]}
+        paragraphs += ["## What each technique gives", "A rung minus the same rung without the technique."]
+        paragraphs.append(_difference_table(names, gains, "the technique"))
+    paragraphs += ["## What is changed", "\n".join(_change_lines(ladder, changed))]
     return "\n\n".join(paragraphs) + "\n"
 
 
@@ -105,14 +107,6 @@ def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> str:
 def step_table(steps: Sequence[Comparison]) -> str:
     """A line for each rung: what it gives more than the one before."""
     return _difference_table({"rung": [each.run for each in steps], "against": [each.other for each in steps]}, steps)
-
-
-def _on_ablations(gains: Sequence[Comparison]) -> Iterator[str]:
-    if gains:
-        yield "## What each technique gives"
-        yield "A rung minus the same rung without the technique."
-        names = {"left out": [each.other for each in gains], "of rung": [each.run for each in gains]}
-        yield _difference_table(names, gains, "the technique")
 
 
 def _difference_table(names: dict[str, list[str]], comparisons: Sequence[Comparison], last: str = "in words") -> str:

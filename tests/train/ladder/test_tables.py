@@ -12,7 +12,7 @@ import pytest
 from birdcache.params.ladder import Ladder
 from tests.birdcache.params.test_ladder import ladder
 from train.ladder.figures import SHOWN, draw_ladder, lowest
-from train.ladder.summary import compare_ablations, compare_steps
+from train.ladder.summary import comparisons
 from train.ladder.tables import MEASURES, SCORES, WINDOWS, compared, means, page, rung_table, step_table
 
 NAN = float("nan")
@@ -103,14 +103,15 @@ def made_up() -> tuple[Ladder, pd.DataFrame]:
 def test_rungs_stand_against_the_one_before_and_ensembles_against_their_best(
     made_up: tuple[Ladder, pd.DataFrame],
 ) -> None:
-    steps = compare_steps(*made_up)
+    steps, _ = comparisons(*made_up)
     assert [(step.run, step.other) for step in steps] == [("high", "low"), ("both", "high")]
     better_low = made_up[1].replace({"run": {"low": "high", "high": "low"}})
-    assert [(step.run, step.other) for step in compare_steps(made_up[0], better_low)][1] == ("both", "low")
+    steps, _ = comparisons(made_up[0], better_low)
+    assert (steps[1].run, steps[1].other) == ("both", "low")
 
 
 def test_a_technique_gives_what_its_rung_loses_without_it(made_up: tuple[Ladder, pd.DataFrame]) -> None:
-    (gain,) = compare_ablations(*made_up)
+    _, (gain,) = comparisons(*made_up)
     assert (gain.run, gain.other) == ("high", "minus")
     assert gain.differences["accuracy"].tolist() == pytest.approx([0.1, 0.0, -0.1])
     assert gain.words == "**does not help** beyond the spread"
@@ -118,7 +119,7 @@ def test_a_technique_gives_what_its_rung_loses_without_it(made_up: tuple[Ladder,
 
 def test_the_page_holds_every_rung_technique_and_change(made_up: tuple[Ladder, pd.DataFrame], tmp_path: Path) -> None:
     built, table = made_up
-    steps, gains = compare_steps(built, table), compare_ablations(built, table)
+    steps, gains = comparisons(built, table)
     changed = {("high", "low"): ["`dropout`: 0.1 -> 0.2"], ("minus", "high"): []}
     text = page(built, table, steps, gains, changed)
     for line in (
@@ -138,7 +139,7 @@ def test_the_page_holds_every_rung_technique_and_change(made_up: tuple[Ladder, p
 
 def test_a_ladder_without_ablations_has_no_section_and_no_panel_for_them(tmp_path: Path) -> None:
     built, table = Ladder.model_validate(ladder()), runs(low=[0.5, 0.5, 0.5], high=[0.7, 0.7, 0.6])
-    text = page(built, table, compare_steps(built, table), [], {("high", "low"): []})
+    text = page(built, table, *comparisons(built, table), {("high", "low"): []})
     assert "technique gives" not in text
     draw_ladder(table, ["low", "high"], [], tmp_path / "ladder.png")
     assert (tmp_path / "ladder.png").is_file()
