@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ from train.loop.split import TrainingSplit, open_split
 from train.loop.trainer import Trainer
 from train.score.metrics import recording_metrics, window_metrics
 from train.tune.journal import WHY, concluded
-from train.tune.spaces import decoded, distribution, encoded, holds, rounded, value_at
+from train.tune.spaces import decoded, distribution, encoded, holds, value_at
 
 SPREAD = 8  # trials that cover the space evenly, before the sampler begins to learn from them
 NEVER_PRUNED = 4  # trials that run to their end, so that there is a median to compare with
@@ -184,11 +185,7 @@ class Search:
 
     def _values(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
         """The values to try, out of Optuna's draw."""
-        tried = {}
-        for key, space in self.tune.keys.items():
-            value = decoded(space, drawn[key])
-            tried[key] = value if value == self.standing[key] else rounded(space, value)
-        return tried
+        return {key: decoded(space, drawn[key], self.standing[key]) for key, space in self.tune.keys.items()}
 
     def _outcome(self, number: int, trial: FrozenTrial) -> Outcome:
         attributes, epochs = trial.user_attrs, len(trial.intermediate_values)
@@ -199,10 +196,8 @@ class Search:
 
 def best_of(outcomes: Sequence[Outcome], maximises: bool) -> Outcome | None:
     """The best finished trial; the earliest of equal ones."""
-    ended = [(each.merit, each) for each in outcomes if each.state == "finished" and each.merit is not None]
-    if not ended:
-        return None
-    return (max if maximises else min)(ended, key=lambda pair: pair[0])[1]
+    finished = [each for each in outcomes if each.state == "finished"]
+    return (max if maximises else min)(finished, key=attrgetter("merit"), default=None)
 
 
 def journal_path(folder: Path, search: Search) -> Path:

@@ -42,13 +42,10 @@ def encoded(space: AnySpace, value: Any) -> Any:
     return json.dumps(space.choices[space.choices.index(value)]) if isinstance(space, ChoiceParams) else value
 
 
-def decoded(space: AnySpace, drawn: Any) -> Any:
-    """Optuna's draw as the value in params.yaml."""
-    return json.loads(drawn) if isinstance(space, ChoiceParams) else drawn
-
-
-def rounded(space: AnySpace, value: Any) -> Any:
-    """A float with few digits, still within its range; anything else as it is."""
-    if isinstance(space, ChoiceParams) or not isinstance(value, float):
-        return value
-    return min(max(float(f"{value:.{DIGITS}g}"), float(space.low)), float(space.high))
+def decoded(space: AnySpace, drawn: Any, standing: Any) -> Any:
+    """Optuna's draw as the value in params.yaml; a float has few digits, within its range, unless it stands there."""
+    if isinstance(space, ChoiceParams):
+        return json.loads(drawn)
+    if drawn == standing or not isinstance(drawn, float):
+        return drawn
+    return min(max(float(f"{drawn:.{DIGITS}g}"), float(space.low)), float(space.high))
