@@ -6,7 +6,6 @@ Source: Efron 1979, percentile intervals.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,11 +116,9 @@ class Ranked:
         """(B,), NaN without a positive, or without a negative unless so many positives with a score of 1 are added."""
         positives_GB, negatives_GB = self.positives, self.negatives
         known_B = positives_GB.any(axis=0) & (negatives_GB.any(axis=0) | (padding > 0))
-        if padding and self.at_one:
-            positives_GB = positives_GB + padding * (np.arange(len(positives_GB)) == 0)[:, None]
-        elif padding:
-            positives_GB = np.pad(positives_GB, ((1, 0), (0, 0)), constant_values=padding)
-            negatives_GB = np.pad(negatives_GB, ((1, 0), (0, 0)))
+        if padding and not self.at_one:
+            positives_GB, negatives_GB = (np.pad(each, ((1, 0), (0, 0))) for each in (positives_GB, negatives_GB))
+        positives_GB = positives_GB + padding * (np.arange(len(positives_GB)) == 0)[:, None]
         found_GB, so_far_GB = np.cumsum(positives_GB, axis=0), np.cumsum(positives_GB + negatives_GB, axis=0)
         sums_B = (positives_GB * found_GB / np.maximum(so_far_GB, 1)).sum(axis=0)
         return np.where(known_B, sums_B / np.maximum(positives_GB.sum(axis=0), 1), np.nan)
@@ -135,9 +132,8 @@ def _sums(counts_NB: Floats32, row: Ints, ends: Ints) -> Floats64:
 
 def mean_of_known(values_BK: Floats64) -> Floats64:
     """Mean over the classes that a resample can tell of, NaN where it can tell of none: (B,)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a resample without any class
-        return np.asarray(np.nanmean(values_BK, axis=1)) if values_BK.shape[1] else np.full(len(values_BK), np.nan)
+    known_B = np.isfinite(values_BK).sum(axis=1)
+    return np.where(known_B > 0, np.nansum(values_BK, axis=1) / np.maximum(known_B, 1), np.nan)
 
 
 def interval(values_B: Floats64) -> Between:

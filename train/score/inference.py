@@ -68,10 +68,8 @@ def clips_at(middle_N: Floats64, row: int | Ints, frames: int | Ints, view: AnyV
     """
     middle = middle_N * (view.sample_rate_hz / view.hop)
     start = np.clip(np.rint(middle - clip_frames / 2), 0, np.maximum(frames - clip_frames, 0)).astype(np.int64)
-    clips = len(middle_N)
-    return ClipList(
-        np.full(clips, row), np.zeros(clips, np.int64), np.full(clips, frames), start, np.arange(clips, dtype=np.int64)
-    )
+    owner = np.arange(len(start), dtype=np.int64)
+    return ClipList(np.full_like(start, row), np.zeros_like(start), np.full_like(start, frames), start, owner)
 
 
 class Scorer:
@@ -97,17 +95,14 @@ class Scorer:
     def logits(self, clips: ClipList, batch_size: int) -> Iterator[Logits]:
         """Logits of the clips, batch after batch, on the device; later batches are read meanwhile."""
         dtype = autocast_dtype(self._recipe.precision, self._device)
-        for images in self._images(clips, batch_size):
+        self._model.eval()
+        for (_, staged), _ in ahead(self._staged(clips, batch_size)):
+            images = as_images(self._normaliser(self._frames.finish(staged)))
+            images = images.contiguous(memory_format=self._layout)
             with torch.autocast(self._device.type, dtype, enabled=dtype is not None):
                 # an odd last batch is not worth being compiled
                 logits: Logits = (self._compiled if len(images) == batch_size else self._model)(images)
             yield logits
-
-    def _images(self, clips: ClipList, batch_size: int) -> Iterator[Tensor]:
-        self._model.eval()
-        for (_, staged), _ in ahead(self._staged(clips, batch_size)):
-            images = as_images(self._normaliser(self._frames.finish(staged)))
-            yield images.contiguous(memory_format=self._layout)
 
     def _staged(self, clips: ClipList, batch_size: int) -> Iterator[tuple[None, Uploaded]]:
         loop = self._recipe.short == "loop"

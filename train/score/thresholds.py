@@ -20,11 +20,9 @@ def fit_thresholds(
     positives; `own_threshold` that it alone asks for, and `f1`, `precision` and `recall` of the threshold. A class
     without positives or without negatives has that of all classes, and NaN for the others.
     """
-    common = (
-        wished_threshold(truth_NK[known_NK], scores_NK[known_NK], wish) if (truth_NK & known_NK).any() else UNTAUGHT
-    )
     classes = truth_NK.shape[1]
     positives = (truth_NK & known_NK).sum(axis=0)
+    common = wished_threshold(truth_NK[known_NK], scores_NK[known_NK], wish) if positives.any() else UNTAUGHT
     used, own, quality_3K = np.full(classes, common), np.full(classes, np.nan), np.full((3, classes), np.nan)
     for label in np.flatnonzero((positives > 0) & (positives < known_NK.sum(axis=0))):
         rows = known_NK[:, label]
@@ -57,8 +55,7 @@ def wished_threshold(truth_N: Bools, scores_N: Floats32, wish: ThresholdWish = "
     elif "recall" in wish:
         best = int(np.argmax(hits >= wish["recall"] * positives))
     else:
-        enough = np.flatnonzero(precision >= min(wish["precision"], precision.max()))
-        best = int(enough[-1])
+        best = int(np.flatnonzero(precision >= min(wish["precision"], precision.max()))[-1])
     below = scores[best + 1] if best + 1 < len(scores) else 0.0
     return float((scores[best] + below) / 2)
 
