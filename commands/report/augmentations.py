@@ -24,17 +24,13 @@ def augmentation_examples(results: PipelineResults, machine: MachineParams) -> I
     for name, member in results.members.items():
         if not member.member.is_probe:
             first.setdefault(f"{member.view} {member.recipe}", name)
+    fold = results.ensemble.folds[0]
     for name in list(first.values())[:MOST_MEMBERS]:
-        yield _examples_of(results, name, machine)
-
-
-def _examples_of(results: PipelineResults, name: str, machine: MachineParams) -> Piece:
-    member, fold = results.members[name], results.ensemble.folds[0]
-    folder, split = MODELS / name / str(fold), open_split(member, fold, machine, CPU)
-    model = read_model(folder, read_sidecar(folder), member.recipe.weights, CPU)
-    batch = first_batch(split, 0, model)
-    sides = [side for number in range(min(CLIPS, len(batch.stored))) for side in _sides(number, batch, split)]
-    return {"member": name, "sides": sides, "bytes": sum(len(each["picture"].uri) for each in sides)}
+        member, folder = results.members[name], MODELS / name / str(fold)
+        split = open_split(member, fold, machine, CPU)
+        batch = first_batch(split, 0, read_model(folder, read_sidecar(folder), member.recipe.weights, CPU))
+        sides = [side for number in range(min(CLIPS, len(batch.stored))) for side in _sides(number, batch, split)]
+        yield {"member": name, "sides": sides, "bytes": sum(len(each["picture"].uri) for each in sides)}
 
 
 def _sides(number: int, batch: FirstBatch, split: TrainingSplit) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,4 @@
-"""Stage `report`: reports/report.html, a page with pictures and sounds.
-
-Pictures and sounds fill a budget of size, and the browser has a policy for the page.
-"""
+"""Stage `report`: reports/report.html, a page with pictures and sounds."""
 
 import base64
 import hashlib

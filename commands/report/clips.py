@@ -67,31 +67,22 @@ def least_sure(scores_NK: Floats32) -> Ints:
 
 def _judged(results: PipelineResults, name: str, number: int, clip_s: float) -> Piece:
     """A recording with the scores of the ensemble and the members."""
-    examples, labels = results.predicted.examples, list(results.labels[Col.LABEL])
-    primary, best = int(examples.primary[number]), int(results.scores[number].argmax())
-    called = {label: results.names[labels[label]] for label in (primary, best)}
-    title = called[primary] if primary == best else f"{called[primary]}, taken for {called[best]}"
-    others = [results.names[labels[k]] for k in np.flatnonzero(examples.secondary[number])]
+    examples, names, scores_K = results.predicted.examples, list(results.names.values()), results.scores[number]
+    primary, best = int(examples.primary[number]), np.argsort(-scores_K, kind="stable").tolist()
+    title = names[primary] if primary == best[0] else f"{names[primary]}, taken for {names[best[0]]}"
+    others = [names[k] for k in np.flatnonzero(examples.secondary[number])]
     votes = [
-        f"{member}: {results.names[labels[int(scores_NK[number].argmax())]]} {scores_NK[number].max():.2f}"
+        f"{member}: {names[scores_NK[number].argmax()]} {scores_NK[number].max():.2f}"
         for member, scores_NK in results.predicted.scores.items()
         if member != ENSEMBLE
     ]
     facts = [f"held out in fold {results.predicted.fold[number]}"]
     facts += [f"also heard: {', '.join(others)}"] if others else []
     facts += votes if len(votes) > 1 else []
-    view = next(iter(results.views))
-    scores = top_scores(results, results.scores[number], primary)
-    recording, mark = examples.names[number], "" if primary == best else "wrong"
+    view, shown = next(iter(results.views)), dict.fromkeys([*best[:BEST_SHOWN], primary])
+    scores = [{"name": names[k], "value": float(scores_K[k]), "right": k == primary} for k in shown]
+    recording, mark = examples.names[number], "" if primary == best[0] else "wrong"
     return _clip(results, name, title, recording, [view], clip_s, facts=tuple(facts), scores=scores, mark=mark)
-
-
-def top_scores(results: PipelineResults, scores_K: Floats32, primary: int) -> list[dict[str, Any]]:
-    """The best classes, and the label if it is not among them."""
-    best = np.argsort(-scores_K, kind="stable")[:BEST_SHOWN].tolist()
-    labels = list(results.labels[Col.LABEL])
-    shown = best if primary in best else [*best, primary]
-    return [{"name": results.names[labels[k]], "value": float(scores_K[k]), "right": k == primary} for k in shown]
 
 
 def _clip(

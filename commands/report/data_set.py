@@ -19,6 +19,7 @@ REFUSED_SHOWN = 200  # files; reports/data/refused.csv lists all
 def data_set(results: PipelineResults, rare_below: int) -> dict[str, Any]:
     """Contents of the section, from the reports of stages `recordings`, `spectrograms` and `folds`."""
     data, folds = read_report("data/summary"), read_report("folds/summary")
+    never = [f"{label}: never validated, {why}" for label, why in folds["labels_never_validated"].items()]
     refused = refused_files(results)
     numbers = {
         "recordings": f"{data['recordings']['usable']:,}",
@@ -30,16 +31,10 @@ def data_set(results: PipelineResults, rare_below: int) -> dict[str, Any]:
     }
     return {
         "numbers": [(name, value, "") for name, value in numbers.items()],
-        "warnings": _warnings(data, folds),
+        "warnings": [*data["warnings"], *folds["warnings"], *never],
         "charts": [tail_chart(results.labels, results.names, rare_below), fold_chart(folds)],
         "tables": [class_table(results, folds), fold_table(), refused_table(refused)],
     }
-
-
-def _warnings(data: dict[str, Any], folds: dict[str, Any]) -> list[str]:
-    """What stages `recordings` and `folds` warn of, in their own words, and classes that nothing validates."""
-    never = [f"{label}: never validated, {why}" for label, why in folds["labels_never_validated"].items()]
-    return [*data["warnings"], *folds["warnings"], *never]
 
 
 def tail_chart(labels: pd.DataFrame, called: Mapping[str, str], rare_below: int) -> Chart:
@@ -133,20 +128,17 @@ def fold_table() -> Table:
 
 def refused_files(results: PipelineResults) -> pd.DataFrame:
     """Files that were left out, with the stage that refused them."""
-    lists = {"recordings": report_tables.REFUSED}
-    lists |= {
-        f"spectrograms@{view}": report_tables.REFUSED.at(REPORTS / "spectrograms" / view / "refused.csv")
-        for view in results.views
-    }
-    return pd.concat([table.read().assign(stage=stage) for stage, table in lists.items()], ignore_index=True)
+    paths = {"recordings": report_tables.REFUSED.path}
+    paths |= {f"spectrograms@{view}": REPORTS / "spectrograms" / view / "refused.csv" for view in results.views}
+    lists = [report_tables.REFUSED.at(path).read().assign(stage=stage) for stage, path in paths.items()]
+    return pd.concat(lists, ignore_index=True)
 
 
 def refused_table(refused: pd.DataFrame) -> Table:
     """The first refused files, with code, reason and hint."""
-    marks = {"file": "path", "code": "", "detail": "words", "hint": "words", "stage": ""}
-    called = {"detail": "reason"}
-    shown = refused.head(REFUSED_SHOWN).to_dict("records")
-    rows = [{called.get(key, key): text(row[key], mark) for key, mark in marks.items()} for row in shown]
+    marks = {"file": "path", "code": "", "reason": "words", "hint": "words", "stage": ""}
+    shown = refused.head(REFUSED_SHOWN).rename(columns={Col.DETAIL: "reason"}).to_dict("records")
+    rows = [{key: text(row[key], mark) for key, mark in marks.items()} for row in shown]
     left_out = len(refused) - len(shown)
     note = f"{left_out:,} more in reports/data/refused.csv and reports/spectrograms." if left_out else ""
     return Table("table-refused", "Refused files", rows, note=note)

@@ -34,9 +34,15 @@ SURE_SOUNDSCAPES = 5  # an interval over fewer says nothing
 def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[str, Any]:
     """Contents of the section, from the reports of stage `evaluate`, with bootstrapped intervals."""
     found, examples = read_report("metrics"), results.predicted.examples
-    resampled = resample(results, resamples)
+    counts_BN = bootstrap.draw_resamples(len(examples), resamples)  # the same for members and ensemble
+    resampled = {
+        name: bootstrap.resampled_metrics(examples.primary, examples.unjudged, scores_NK, counts_BN)
+        for name, scores_NK in results.predicted.scores.items()
+    }
     rare_K = results.predicted.recordings < rare_below
     between = {name: each.intervals() | {RARE: each.of_classes(rare_K)} for name, each in resampled.items()}
+    by_table = {"out_of_fold": between}
+    by_table |= {data: resample_windows(results.windows, data, resamples) for data in (WINDOWS, EXAM) if data in found}
     classes, kinds = report_tables.PER_CLASS.read(), report_tables.CALIBRATION.read()
     bins = report_tables.RELIABILITY.read().merge(kinds)
     by_data = [bins[bins["data"] == data] for data in bins["data"].unique()]  # recordings come first
@@ -44,26 +50,13 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[s
     rows = class_rows(results, classes, resampled[ENSEMBLE].average_precision)
     is_rare = classes[Col.LABEL].isin(results.labels[Col.LABEL][rare_K])
     rare = [row for row, each in zip(rows, is_rare, strict=True) if each]
+    title, note = f"Rare classes: fewer than {rare_below} recordings", _unscored(results, classes, rare_K)
     best = found["out_of_fold"][ENSEMBLE]
     return {
         "headline": [(name, number(best[key], 3).text, span(between[ENSEMBLE][key])) for key, name in METRICS.items()],
-        "metrics": [
-            metric_table("out_of_fold", found["out_of_fold"], between, rare_below),
-            *(
-                metric_table(data, found[data], resample_windows(results.windows, data, resamples), rare_below)
-                for data in (WINDOWS, EXAM)
-                if data in found
-            ),
-        ],
+        "metrics": [metric_table(data, found[data], each, rare_below) for data, each in by_table.items()],
         "classes": [
-            Table(
-                "table-rare",
-                f"Rare classes: fewer than {rare_below} recordings",
-                rare,
-                CLASS_HELP,
-                _unscored(results, classes, rare_K),
-                filtered=False,
-            ),
+            Table("table-rare", title, rare, CLASS_HELP, note, filtered=False),
             Table("table-per-class", "Each class, out of fold", rows, CLASS_HELP),
             confusion_table(results),
         ],
@@ -72,16 +65,6 @@ def quality(results: PipelineResults, rare_below: int, resamples: int) -> dict[s
         "bins": by_data[0].loc[by_data[0]["used"] == "yes", [Col.RECORDINGS, "mean_score", "accuracy"]],
         "resamples": resamples,
         "recordings": len(examples),
-    }
-
-
-def resample(results: PipelineResults, resamples: int) -> dict[str, bootstrap.Resampled]:
-    """Metrics of members and ensemble, for the same resamples of the recordings."""
-    examples = results.predicted.examples
-    counts_BN = bootstrap.draw_resamples(len(examples), resamples)
-    return {
-        name: bootstrap.resampled_metrics(examples.primary, examples.unjudged, scores_NK, counts_BN)
-        for name, scores_NK in results.predicted.scores.items()
     }
 
 
@@ -121,20 +104,17 @@ CLASS_HELP = {"average precision": "with its 95 % interval"}
 
 def class_rows(results: PipelineResults, classes: pd.DataFrame, precision_BK: Floats64) -> list[dict[str, Cell]]:
     """A row for each scored class, in the order of reports/evaluate/per_class.csv."""
-    place = {label: number for number, label in enumerate(results.labels[Col.LABEL])}
-    rows = []
-    for row in classes.to_dict("records"):
-        label = row[Col.LABEL]
-        between = bootstrap.interval(precision_BK[:, place[label]])
-        cells = {
-            "class": text(results.names[label]),
-            "label": text(label),
+    between = dict(zip(results.labels[Col.LABEL], map(bootstrap.interval, precision_BK.T), strict=True))
+    return [
+        {
+            "class": text(results.names[row[Col.LABEL]]),
+            "label": text(row[Col.LABEL]),
             "recordings": number(row[Col.RECORDINGS]),
-            "average precision": with_interval(row[Col.AVERAGE_PRECISION], between, 2, bar=True),
+            "average precision": with_interval(row[Col.AVERAGE_PRECISION], between[row[Col.LABEL]], 2, bar=True),
             "ROC-AUC": number(row[Col.ROC_AUC], 3),
         }
-        rows.append(cells)
-    return rows
+        for row in classes.to_dict("records")
+    ]
 
 
 def _unscored(results: PipelineResults, classes: pd.DataFrame, rare_K: Bools) -> str:
@@ -204,11 +184,8 @@ def calibration_chart(bins: pd.DataFrame, fitted_on: str) -> Chart:
     with chart(drawn) as axes:
         axes.plot([0, 1], [0, 1], "--", color=COLOURS[7], linewidth=1, label="score = share that is right")
         for (kind, of_kind), colour, mark in zip(kinds, COLOURS, "os^", strict=False):
-            style: dict[str, Any] = {
-                "color": colour,
-                "markersize": 5,
-                "linewidth": 2 if kind in set(used["calibration"]) else 1,
-            }
+            width = 2 if kind in set(used["calibration"]) else 1
+            style: dict[str, Any] = {"color": colour, "markersize": 5, "linewidth": width}
             axes.plot(of_kind["mean_score"], of_kind["accuracy"], f"{mark}-", label=f"calibration {kind}", **style)
         for row in used.itertuples():
             point = row.mean_score, row.accuracy

@@ -1,7 +1,7 @@
 """Results of the earlier stages, read once for the whole page."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -43,6 +43,7 @@ class PipelineResults:
     recordings: pd.DataFrame  # indexed by recording, as in `tables.RECORDINGS`
     predicted: OutOfFold  # with the ensemble as one more member
     windows: Windows
+    _stores: dict[tuple[str, bool], Store] = field(default_factory=dict, init=False)
 
     @property
     def scores(self) -> Floats32:
@@ -61,10 +62,6 @@ class PipelineResults:
         names = dict.fromkeys(view for member in self.members.values() for view in member.member.views)
         views = {name: self.store(name).view for name in names}
         return {name: view for name, view in views.items() if not isinstance(view, StoredEmbedding)}
-
-    @cached_property
-    def _stores(self) -> dict[tuple[str, bool], Store]:
-        return {}
 
     def store(self, view: str, soundscapes: bool = False) -> Store:
         """A view's store of recordings or soundscapes, opened once."""

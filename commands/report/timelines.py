@@ -43,8 +43,7 @@ def _timeline(results: PipelineResults, number: int, name: str, rows: Ints, long
     audio, window_s = results.soundscape_audio[name], results.ensemble.window_s
     rows = rows[: max(1, int(longest_s // window_s))]
     seconds = min(len(rows) * window_s, audio.duration_s)
-    view_name = next(iter(results.views))
-    view = results.views[view_name]
+    view_name, view = next(iter(results.views.items()))
     values_TM = piece_of(results.store(view_name, soundscapes=True), audio.sha256, 0.0, seconds)
     heard, silent = sound(audio, 0.0, seconds, view.sample_rate_hz)
     scores_WK = results.windows.scores[ENSEMBLE][rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import cycle
 from typing import Any
 
@@ -66,12 +66,6 @@ def read_log(member: str, fold: int) -> pd.DataFrame:
     return table.assign(member=member, fold=fold, epoch=table.index + 1)
 
 
-def by_training(curves: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
-    """Member, fold and epochs of each training."""
-    for _, log in curves.groupby(["member", "fold"], sort=False):
-        yield log["member"].iloc[0], log["fold"].iloc[0], log
-
-
 def key(curves: pd.DataFrame) -> list[dict[str, str]]:
     """Legend: members by colour; folds, if there are several, by style of line."""
     members, folds = curves["member"].unique(), curves["fold"].unique()
@@ -82,12 +76,12 @@ def key(curves: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _chart(curves: pd.DataFrame, name: str, title: str, metric: str) -> Chart:
-    logs = list(by_training(curves))
-    ends = ", ".join(f"{member} fold {fold}: {log[metric].iloc[-1]:.3g}" for member, fold, log in logs)
+    logs = curves.groupby(["member", "fold"], sort=False)
+    ends = ", ".join(f"{member} fold {fold}: {log[metric].iloc[-1]:.3g}" for (member, fold), log in logs)
     drawn = Chart(f"chart-{name}", title, f"{title} by epoch; in the last epoch {ends}")
     members, folds = list(curves["member"].unique()), list(curves["fold"].unique())
     with chart(drawn, height=2.4) as axes:
-        for member, fold, log in logs:
+        for (member, fold), log in logs:
             known = log[np.isfinite(log[metric])]  # not every epoch has a validation
             colour = COLOURS[members.index(member) % len(COLOURS)]
             style, marker = list(STYLES)[folds.index(fold) % len(STYLES)], "o" if len(known) == 1 else None
@@ -121,7 +115,7 @@ def training_table(curves: pd.DataFrame) -> Table:
         "device busy": "share of the training's time that the device spent in steps",
         "clips a second": "median of the epochs",
     }
-    rows = [_row(*each) for each in by_training(curves)]
+    rows = [_row(log) for _, log in curves.groupby(["member", "fold"], sort=False)]
     return Table("table-trainings", "Trainings", rows, explained, filtered=False)
 
 
@@ -136,13 +130,13 @@ def teacher_table(members: Mapping[str, ResolvedMember]) -> Table:
     return Table("table-teachers", "Networks that members learn from", rows, filtered=False)
 
 
-def _row(member: str, fold: int, log: pd.DataFrame) -> dict[str, Cell]:
+def _row(log: pd.DataFrame) -> dict[str, Cell]:
     last, elapsed_s = log.iloc[-1], log["epoch_s"]
     shares = [log["waiting_share"], log["busy_share"]]
     waiting, busy = np.average(shares, axis=1, weights=elapsed_s) if elapsed_s.sum() > 0 else (float("nan"),) * 2
     return {
-        "member": text(member),
-        "fold": number(fold),
+        "member": text(last["member"]),
+        "fold": number(last["fold"]),
         "epochs": number(len(log)),
         "best epoch": number(best_epoch(log)),
         "training loss": number(last["train_loss"], 3),
