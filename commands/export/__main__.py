@@ -71,9 +71,10 @@ def measure_both(
     """Measure the pipeline, and the graph that lies in `scratch`, on all files, and compare them; seconds of sound."""
     settings: dict[str, Any] = {"scratch": scratch, "advance": lambda _: None, "silence": True}
     score = partial(score_file, loaded=loaded, **settings)
-    with Progress(2 * len(compared.files), "compare", "files") as progress:
-        by_pipeline = measure(compared.files, score, loaded.ensemble.final, progress)
-        by_graph = measure(compared.files, partial(bundle.score, **settings), bundle.final, progress)
+    both = [*compared.soundscapes, *compared.recordings]
+    with Progress(2 * len(both), "compare", "files") as progress:
+        by_pipeline = measure(both, score, loaded.ensemble.final, progress)
+        by_graph = measure(both, partial(bundle.score, **settings), bundle.final, progress)
     used = [
         MODELS / f"{name}/{fold}/{models[0].sidecar.member.recipe.weights}.safetensors"
         for name, models in loaded.members.items()
@@ -85,7 +86,7 @@ def measure_both(
         metrics = soundscape_metrics(compared, measured, loaded.ensemble.labels, loaded.ensemble.window_s)
         return {
             "size_mb": sum(path.stat().st_size for path in files) / 1e6,
-            "realtime_on_one_core": measured.realtime,
+            "realtime_on_one_core": measured.sound_s / measured.core_s,
             "largest_difference": float(differences.max()),
             "mean_difference": float(differences.mean()),
             "changed_detections": changed_detections(measured, by_pipeline, loaded.ensemble.called_above()),

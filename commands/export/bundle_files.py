@@ -24,33 +24,24 @@ from train.paths import REPORTS
 
 METRICS = REPORTS / "metrics.json"
 NOT_STATED = "not stated"
+BLENDING = {"version", "members", "folds", "kind", "best", "calibration", "fitted_on"}  # of an ensemble, not a bundle
 CARD = Path(__file__).parent / "templates/card.md"
 
 
 def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph) -> Description:
     """Describe the steps before and after the graph, and its origin."""
-    ensemble = loaded.ensemble
     low_hz, high_hz = loaded.band_hz
     return Description(
         name=export.name,
         precision="float32",
-        labels=ensemble.labels,
         names=loaded.names,
-        thresholds=ensemble.thresholds,
         submission_labels=list(loaded.submission.labels),
         submission_column=loaded.submission.column,
         inputs=graph.inputs,
         embedding=graph.embedding,
         low_hz=low_hz,
         high_hz=high_hz,
-        window_s=ensemble.window_s,
-        hop_s=ensemble.hop_s,
-        shifts_s=ensemble.shifts_s,
-        smoothing=ensemble.smoothing,
-        file_max=ensemble.file_max,
-        top_k=ensemble.top_k,
-        slopes=ensemble.slopes,
-        offsets=ensemble.offsets,
+        **loaded.ensemble.model_dump(exclude=BLENDING),
         decoder=DECODER_VERSION,
         front_end=FRONTEND_VERSION,
         members={name: member_facts(name, loaded) for name in loaded.members},
@@ -59,13 +50,13 @@ def describe(export: ExportParams, loaded: LoadedEnsemble, graph: EnsembleGraph)
 
 def member_facts(name: str, loaded: LoadedEnsemble) -> MemberFacts:
     """A member's weight, digests, parameters, and the network that it learns from or holds, as in `bundle.json`."""
-    models, ensemble = loaded.members[name], loaded.ensemble
+    models = loaded.members[name]
     resolved = models[0].sidecar.member
     member = resolved.member
     view = member.view if member.is_probe else member.teacher and member.teacher.view
     network = {"teacher_network": reported_network(view)} if view else {}
     return MemberFacts(
-        weight=ensemble.members[name],
+        weight=loaded.ensemble.members[name],
         weights_sha256={str(fold): digest for model in models for fold, digest in model.trained.items()},
         resolved=resolved.model_dump(mode="json") | network,
     )

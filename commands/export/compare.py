@@ -32,11 +32,6 @@ class ComparedFiles:
     soundscapes: list[AnyPath]
     recordings: list[AnyPath]
 
-    @property
-    def files(self) -> list[AnyPath]:
-        """All files."""
-        return [*self.soundscapes, *self.recordings]
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -45,11 +40,6 @@ class Measurement:
     finals: list[Floats32]  # (W, K) of each file
     sound_s: float  # of all files but the first, which warms up
     core_s: float  # core seconds for them
-
-    @property
-    def realtime(self) -> float:
-        """Seconds of sound per core second."""
-        return self.sound_s / self.core_s
 
 
 def compared_files(count: int) -> ComparedFiles:

@@ -1,7 +1,5 @@
 """One torch module for a whole ensemble, exported as ONNX: waveforms in, blended scores out.
 
-A probe's network stays an ONNX file: the module cuts its windows, and takes what it says of them.
-
 B batch, S sample, L frame with context, T frame of a clip, M mel bin, C channel, K class, E feature.
 """
 
@@ -47,7 +45,7 @@ class WeightedModel:
     @property
     def grid(self) -> Grid:
         """Positions of its frames, and the network behind them if it is a probe."""
-        view, frames = self.view, self.view.frames(self.model.sidecar.member.recipe.clip_s)
+        view, frames = self.view, self.model.clip_frames
         return view.sample_rate_hz, view.hop, frames, view if isinstance(view, StoredEmbedding) else None
 
 

@@ -31,8 +31,7 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
     with torch.no_grad():
         graph(*rows)  # what is kept from the first call, such as PCEN's response, must not be the exporter's
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        with warnings.catch_warnings(action="ignore"):  # the exporter warns about its own internals
             program = torch.onnx.export(
                 graph,
                 rows,

@@ -2,8 +2,8 @@
 
 B batch, S sample, L frame of the input with its context, T frame of the clip, M mel bin, N sample of a window.
 The Fourier transform of N = N1 N2 samples is two products (Cooley and Tukey 1965): of N1 samples each, with window and
-twiddle factors folded in, then of N2. Compared with
-one product with an N x N matrix, that is a sixteenth of the operations and a hundredth of the bytes.
+twiddle factors folded in, then of N2. Compared with one product with an N x N matrix, that is a sixteenth of the
+operations and a hundredth of the bytes.
 """
 
 import math

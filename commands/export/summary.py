@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,9 @@ def write_reports(ways: Mapping[str, Way], facts: Mapping[str, Any]) -> None:
     content = {**facts, "machine": machine(), "ways": ways}
     write_text(REPORTS / "export.json", json.dumps(content, indent=2) + "\n")
     write_csv(pd.DataFrame(rows), REPORTS / "export.csv", "%.6g")
-    write_text(REPORTS / "export.md", table_text(rows, facts))
-
-
-def table_text(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
-    """The table in Markdown."""
-    shown = pd.DataFrame(_cells(row) for row in rows)
-    return (
-        f"Bundle `{facts['bundle']}` beside the pipeline (soundscapes: {facts['soundscapes']}, "
-        f"recordings: {facts['recordings']}, {facts['hours']:.2f} h); one core of {machine()}.\n\n"
-        f"{markdown(shown)}\n"
-    )
+    files = f"soundscapes: {facts['soundscapes']}, recordings: {facts['recordings']}, {facts['hours']:.2f} h"
+    title = f"Bundle `{facts['bundle']}` beside the pipeline ({files}); one core of {machine()}."
+    write_text(REPORTS / "export.md", f"{title}\n\n{markdown(pd.DataFrame(map(_cells, rows)))}\n")
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
