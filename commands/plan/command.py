@@ -72,7 +72,16 @@ def decoding_lines(decoding: Decoding) -> Iterator[str]:
             yield from (_store_line(store) for store in stores if store.listed)
         else:
             yield _nothing_line(stores)
-    yield from _basis_lines(decoding)
+    if sum(store.to_decode > 0 for store in decoding.stores) > 1:
+        yield _total_line(decoding.stores)
+    workers = counted(decoding.workers, "workers")
+    for rate in decoding.rates:
+        basis = f"{rate.seconds:.0f} s of {counted(rate.recordings, 'recordings')}"
+        speed = f"{rate.times_realtime:,.0f} x realtime for each of {workers}"
+        yield f"{rate.stage}: time estimated from {speed}, just measured on {basis}"
+    if decoding.free_gigabytes is not None and any(store.gigabytes for store in decoding.stores):
+        free = f"{size_text(decoding.free_gigabytes * 1e9)} are free on the disk of the pool {decoding.pool}"
+        yield (free if decoding.fits else f"WARNING: not enough disk space: only {free}; try `birdcache cache gc`")
 
 
 def _store_line(store: StoreCost) -> str:
@@ -89,19 +98,6 @@ def _nothing_line(stores: Sequence[StoreCost]) -> str:
     copied = sum(store.gigabytes for store in stores)
     more = f"; {size_text(copied * 1e9)} are copied into new parts" if copied else ""
     return f"{stores[0].stage}: nothing to decode: all {held} are in the pool{more}"
-
-
-def _basis_lines(decoding: Decoding) -> Iterator[str]:
-    if len([store for store in decoding.stores if store.to_decode]) > 1:
-        yield _total_line(decoding.stores)
-    workers = counted(decoding.workers, "workers")
-    for rate in decoding.rates:
-        basis = f"{rate.seconds:.0f} s of {counted(rate.recordings, 'recordings')}"
-        speed = f"{rate.times_realtime:,.0f} x realtime for each of {workers}"
-        yield f"{rate.stage}: time estimated from {speed}, just measured on {basis}"
-    if decoding.free_gigabytes is not None and any(store.gigabytes for store in decoding.stores):
-        free = f"{size_text(decoding.free_gigabytes * 1e9)} are free on the disk of the pool {decoding.pool}"
-        yield (free if decoding.fits else f"WARNING: not enough disk space: only {free}; try `birdcache cache gc`")
 
 
 def _total_line(stores: Sequence[StoreCost]) -> str:

@@ -3,7 +3,6 @@
 P member, W window, S shift, N clip, T frame, M mel bin, K class."""
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +76,8 @@ class OneFile:
         clips = clips_at(middle_SN.T.ravel(), 0, count, member.view, model.clip_frames)
         scores_SNK = scorer.scores(clips, BATCH).reshape(*middle_SN.T.shape, -1).swapaxes(0, 1)
         clip = clip_of([self._path.name] * middle_SN.shape[1], middle_SN[0])
-        check_scores(scores_SNK, name_of(model), clip, axis=1)
+        check_scores(scores_SNK, f"model {member.name} of fold {model.sidecar.fold}", clip, axis=1)
         return scores_SNK
-
-
-def name_of(model: Model) -> str:
-    """A model by its member and folds, for errors."""
-    return f"model {model.sidecar.member.name} of fold {', '.join(map(str, model.trained))}"
 
 
 def score_file(
@@ -113,6 +107,7 @@ class TrainedPredictor:
     ) -> None:
         """Load the models; parameters and errors are those of `load_ensemble` and `choose_device`."""
         self._loaded = loaded = load_ensemble(folder, ensemble_file, window_s, choose_device(device), overlap_s)
+        self.final, self.called_above = loaded.ensemble.final, loaded.ensemble.called_above
         low_hz, high_hz = loaded.band_hz
         self.facts = Facts(
             digest=digest_of(loaded),
@@ -129,14 +124,6 @@ class TrainedPredictor:
     def score(self, path: AnyPath, scratch: Path, advance: Advance, silence: bool = False) -> FileScores:
         """Score a file's windows; RejectedAudio if it cannot be read."""
         return score_file(path, self._loaded, scratch, advance, silence)
-
-    def final(self, members_PWK: Floats32, windows: Sequence[int]) -> Floats32:
-        """Final scores of the windows of several files: (W, K)."""
-        return self._loaded.ensemble.final(members_PWK, windows)
-
-    def called_above(self) -> Floats32:
-        """Lowest final score at which each class counts as detected: (K,)."""
-        return self._loaded.ensemble.called_above()
 
 
 def digest_of(loaded: LoadedEnsemble) -> str:

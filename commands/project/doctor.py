@@ -165,9 +165,8 @@ def _urls(loaded: Params | None, pool: str) -> Iterator[Finding]:
                 open_pool(where, NO_VIEW).parts()
             else:
                 with reaching(where):
-                    is_there = where.is_dir()
-                if not is_there:
-                    raise StoreError(f"{url}: no such folder; correct data.root or data.sources in params.yaml")
+                    if not where.is_dir():
+                        raise StoreError(f"{url}: no such folder; correct data.root or data.sources in params.yaml")
             yield Finding("ok", f"{url} can be read")
         except StoreError as error:
             yield Finding("bad", str(error), "see docs/cluster.md")

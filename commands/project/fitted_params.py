@@ -83,10 +83,7 @@ def _fill_members(document: Any, facts: DataFacts, backbone: str | None, weights
 
 
 def _add_members(document: Any, finetuned: bool) -> None:
-    """Two more members: one that sees half as much at a time, and one that sees it in another way.
-
-    That is the level alone where the recipe has more channels (docs/esc10.md), else the view finer in frequency.
-    """
+    """Two more members: one of shorter clips, and one of the level alone (docs/esc10.md) or else of a finer view."""
     members, first = document["members"], document["members"]["base"]
     short = {"seed": 2, "clip_s": 2.5, "augment": {"time_shift_s": 0.0}}
     members["short"] = {**first, "override": short}

@@ -72,11 +72,9 @@ def _step_s(model: torch.nn.Module, images_BCMT: Tensor) -> float:
 
 def cost_lines(params: Params, recordings: int) -> list[str]:
     """Minutes of all folds on this machine, and batches of the first member that usual GPUs hold, as text."""
-    folds, seconds, costs = params.folds, 0.0, {}
-    for name in params.members:
-        costs[name] = measured_cost(params, name)
-        clips = recordings * (folds.count - 1) / folds.count * params.recipe_of(name).epochs
-        seconds += clips * len(folds.train) * costs[name].clip_s
+    folds, costs = params.folds, {name: measured_cost(params, name) for name in params.members}
+    clips = recordings * (folds.count - 1) / folds.count * len(folds.train)
+    seconds = sum(clips * params.recipe_of(name).epochs * cost.clip_s for name, cost in costs.items())
     name, cost = next(iter(costs.items()))
     batches = ", ".join(f"{cost.clips_in(memory_gb)} in {memory_gb} GB" for memory_gb in GPUS_GB)
     return [

@@ -35,8 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not usage.garbage:
         print("there is nothing to free")
     elif arguments.yes or is_confirmed(total(usage.garbage)):
-        freed = free_shown(root, usage)
-        print(f"freed {total(freed)}")
+        print(f"freed {total(free_shown(root, usage))}")
 
 
 def free_shown(root: AnyPath, shown: PoolUsage) -> list[PoolEntry]:
@@ -94,12 +93,8 @@ def table(usage: PoolUsage, names: Mapping[str, str]) -> list[str]:
 
 
 def _line(name: str, entries: Sequence[PoolEntry]) -> str:
-    cells = [name]
-    for is_needed in (True, False):
-        chosen = [entry for entry in entries if entry.is_needed == is_needed]
-        gigabytes = sum(entry.bytes for entry in chosen) / 1e9
-        cells.append(f"{len(chosen):>9,}{gigabytes:>12,.3f}")
-    return "".join(cells)
+    both = ([entry for entry in entries if entry.is_needed == is_needed] for is_needed in (True, False))
+    return name + "".join(f"{len(each):>9,}{sum(entry.bytes for entry in each) / 1e9:>12,.3f}" for each in both)
 
 
 def remarks(root: AnyPath, gc_roots: Sequence[GcRoot]) -> Iterator[str]:

@@ -38,14 +38,14 @@ def chosen_stores(wanted: str | None) -> dict[Path, ViewParams | None]:
         return {Path(wanted): None}
     views = parameters.load().views
     if wanted is None:
-        stray = [path for path in sorted(CACHE.glob("*.zarr")) if path not in set(_stores_of(views))]
-        return {**_stores_of(views), **dict.fromkeys(stray)}
+        stray = [path for path in sorted(CACHE.glob("*.zarr")) if path not in _stores_of(views)]
+        return _stores_of(views) | dict.fromkeys(stray)
     if wanted in views:
-        return {**_stores_of({wanted: views[wanted]})}
+        return _stores_of({wanted: views[wanted]})
     raise CommandError(f"{wanted}: no such folder, and no such view in params.yaml; its views: {', '.join(views)}")
 
 
-def _stores_of(views: Mapping[str, ViewParams]) -> dict[Path, ViewParams]:
+def _stores_of(views: Mapping[str, ViewParams]) -> dict[Path, ViewParams | None]:
     return {CACHE / f"{name}{kind}": view for name, view in views.items() for kind in KINDS}
 
 

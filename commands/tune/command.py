@@ -71,10 +71,9 @@ def value_problems(search: Search) -> Iterator[str]:
 
 def overview(search: Search, outcomes: list[Outcome]) -> str:
     """Lines on what is searched, and how much of it is done."""
-    member, fold, tune = search.split.member.name, search.split.fold, search.tune
-    path = journal_path(JOURNALS, search)
-    head = f"{member}, fold {fold}: {counted(tune.trials, 'trials')} over {', '.join(tune.keys)}"
-    lines = [f"{head} for {tune.metric} ({path})"]
+    split, tune = search.split, search.tune
+    head = f"{split.member.name}, fold {split.fold}: {counted(tune.trials, 'trials')} over {', '.join(tune.keys)}"
+    lines = [f"{head} for {tune.metric} ({journal_path(JOURNALS, search)})"]
     if outcomes:
         lines.append(f"{counted(len(outcomes), 'trials', 'are')} already done and will not run again")
     elif search.begins_with_standing:

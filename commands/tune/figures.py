@@ -29,9 +29,8 @@ def draw(search: Search, outcomes: list[Outcome], best: Outcome, path: Path) -> 
         ended = [each for each in measured if each.state == "finished"]
         running = np.maximum.accumulate if search.maximises else np.minimum.accumulate
         merits = running(np.array([each.merit for each in ended], float))
-        axes[0].step(
-            [each.number for each in ended], merits, where="post", color=ORANGE, linewidth=1, label="best so far"
-        )
+        numbers = [each.number for each in ended]
+        axes[0].step(numbers, merits, where="post", color=ORANGE, linewidth=1, label="best so far")
         axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[0].legend(frameon=False, fontsize=8)
         for number, axis in enumerate(axes):
