@@ -1,0 +1,1 @@
+"""The structure of audio files, format by format, read without a decoder."""
