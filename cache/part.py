@@ -105,12 +105,13 @@ class PartReader:
         return found
 
     def rows(self, start: int, frames: int) -> Iterator[QuantizedArray]:
-        """Quantised rows `start` to `start + frames`, in pieces (T, M); the last chunk is kept, for one thread."""
+        """Quantised rows `start` to `start + frames`, in pieces (T, M); the last chunk is kept. Any thread may ask."""
         for number in range(start // CHUNK_FRAMES, chunks_of(start + frames)):
             first = number * CHUNK_FRAMES
-            if self._last is None or self._last[0] != number:
-                self._last = number, self.read_chunk(number)
-            yield self._last[1][max(start - first, 0) : start + frames - first]
+            last = self._last
+            if last is None or last[0] != number:  # another thread may have replaced it since
+                self._last = last = number, self.read_chunk(number)
+            yield last[1][max(start - first, 0) : start + frames - first]
 
     def corruption(self) -> Iterator[Corruption]:
         """Each chunk that is not as it was written; the file once, where its index is bad or it cannot be read."""
