@@ -19,14 +19,16 @@ Ratio = Annotated[float, Field(ge=-200, le=200)]  # in dB
 
 
 class MixupParams(Section):
-    """A share of a clip and the rest of another one, added as power.
+    """A share of a clip and the rest of another one, added as power; or a share of that and the rest of a third one.
 
-    Source: mixup, Zhang et al. 2018; on power, with labels `max` (both birds sing), as BirdCLEF's winners do.
+    Source: mixup, Zhang et al. 2018; on power, with labels `max` (all birds sing), as BirdCLEF's winners do, some of
+    them with a drawn number of clips.
     """
 
     probability: Probability
     alpha: Alpha
     labels: LabelRule
+    third: Probability = 0.0
 
 
 class SumixParams(Section):

@@ -25,7 +25,7 @@ from birdcache.params.views import MelView, PcenView, unlike
 OF_WINDOWS = "augment.windows_override."
 OF_A_BATCH = (  # keys of `augment` whose values are not drawn for each clip
     *("eq.bands", "eq.smooth", "eq.fewest_bands", "background.label", "noise.colour", "lowpass.db_per_octave"),
-    *("spec_augment.mel_masks", "spec_augment.time_masks"),
+    *("spec_augment.mel_masks", "spec_augment.time_masks", "mixup.third"),
 )
 
 

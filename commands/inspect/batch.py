@@ -19,7 +19,7 @@ from birdcache.params.views import MelView, each_of
 from cache.mel import mel_places
 from commands.inspect.data import open_dataset
 from train.augment.batch import Batch
-from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, BatchPlan
+from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, THIRD, BatchPlan
 from train.data.member import ResolvedMember
 from train.loop.split import TrainingSplit
 from train.model.classifier import Classifier
@@ -133,9 +133,10 @@ def _mixed_in(number: int, batch: FirstBatch, split: TrainingSplit) -> Iterator[
     """Other sounds in a clip."""
     plan = batch.plan
     rows, has = plan.row[number], plan.has[number]
-    if has[PARTNER]:
-        row, share = int(rows[PARTNER]), plan.mixtures.share[number]
-        yield f"mixed with {_recording(row, split)} ({_labels(row, split)}), {100 * (1 - share):.0f} %"
+    for sound, share_N in ((PARTNER, plan.mixtures.share), (THIRD, plan.mixtures.pair_share)):
+        if has[sound]:
+            row, share = int(rows[sound]), share_N[number]
+            yield f"mixed with {_recording(row, split)} ({_labels(row, split)}), {100 * (1 - share):.0f} %"
     if has[BACKGROUND]:
         yield f"over {_recording(int(rows[BACKGROUND]), split)}"
     if plan.effects.added[number, 1]:

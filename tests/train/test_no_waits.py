@@ -37,7 +37,7 @@ LENGTHS = (70, 25, 120, 41, 64, 38, 200, 55)  # some shorter than a clip of 40 f
 EVERYTHING = {
     "gain_db": 6.0,
     "time_shift_s": 0.2,
-    "mixup": {"probability": 0.4},
+    "mixup": {"probability": 0.4, "third": 0.5},
     "sumix": {"probability": 0.3},
     "cutmix": {"probability": 0.3},
     "eq": {"probability": 0.5, "fewest_bands": 3, "boost_db": 6.0},

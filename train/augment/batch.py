@@ -1,7 +1,7 @@
 """Batches on the device: tone -> mix -> background -> noise -> roll -> present -> normalise -> masks.
 
-B clip, C channel, S sound of a clip (itself, its partner, its background), X sounds of a batch, P partner, Q background
-or noise, R clip that something is mixed into, T frame, M mel bin, J mask, K class.
+B clip, C channel, S sound of a clip (itself, its partner, its background, a third one), X sounds of a batch, P partner,
+Q background, third or noise, R clip that something is mixed into, T frame, M mel bin, J mask, K class.
 Until they are presented, clips of several views lie side by side: M counts the mel bins of all views, one after the
 other. So every operation on frames treats all views alike; operations that need decibels leave PCEN views out.
 """
@@ -21,7 +21,7 @@ from train.augment import ops
 from train.augment.normalise import Normaliser, as_images, bins_in_db
 from train.augment.ops import noise_bank, to_device
 from train.data.augment_draws import Effects, band_curves
-from train.data.batch_plan import BACKGROUND, PARTNER
+from train.data.batch_plan import BACKGROUND, PARTNER, THIRD
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class BatchTransform:
 
         Parameters
         ----------
-        values : (X, T, M) of all clips, then of their partners, then of their backgrounds, in dB or PCEN; on a CPU only
-            of those that there are. Overwritten.
+        values : (X, T, M) of all clips, then of their partners, their backgrounds and the third ones, in dB or PCEN; on
+            a CPU only of those that there are. Overwritten.
         """
         clips_BTM, others, effects = values[: inputs.size], values[inputs.size :], inputs.effects
         places = self._places(inputs, len(others))
@@ -130,15 +130,21 @@ class BatchTransform:
         return found + far if found.shape[2] else far
 
     def _places(self, inputs: StepInputs, others: int) -> list[Tensor]:
-        """Numbers of the clips that get a partner, a background, noise: if shapes are full, of all clips or of none."""
+        """Numbers of the clips that get partner, background, third, noise: if shapes are full, of all clips or none."""
         has_BS, has_noise_B = inputs.sounds[:, :, 1] > 0, inputs.effects.added[:, 1] > 0
         if not self.full:
-            return [each.nonzero()[:, 0] for each in (has_BS[:, PARTNER], has_BS[:, BACKGROUND], has_noise_B)]
-        background, noise = (
-            inputs.size * bool(each.probability) for each in (self._augment.background, self._augment.noise)
+            kinds = [has_BS[:, kind] for kind in (PARTNER, BACKGROUND, THIRD)]
+            return [each.nonzero()[:, 0] for each in (*kinds, has_noise_B)]
+        mixup, clip_B = self._augment.mixup, torch.arange(inputs.size, device=has_BS.device)
+        background, noise, third = (
+            inputs.size * bool(share)
+            for share in (
+                self._augment.background.probability,
+                self._augment.noise.probability,
+                mixup.probability * mixup.third,
+            )
         )
-        clip_B = torch.arange(inputs.size, device=has_BS.device)
-        return [clip_B[:count] for count in (others - background, background, noise)]
+        return [clip_B[:count] for count in (others - background - third, background, third, noise)]
 
     def _room(self, like_BTM: Tensor, count: int) -> Tensor:
         """Memory for so many clips; on a CPU, where new memory costs more than the work in it, it is kept."""
@@ -149,10 +155,11 @@ class BatchTransform:
         return self._kept[:count]
 
     def _mixed_(self, clips_BTM: Tensor, others: Tensor, inputs: StepInputs, places: list[Tensor]) -> Tensor:
-        """Mix partners, backgrounds and noise into the clips that get any; only these are turned to power and back."""
+        """Mix other sounds and noise into the clips that get any; only these are turned to power and back."""
         effects = inputs.effects
         changed_R = max(places, key=len) if self.full else torch.unique(torch.cat(places))
-        partner_P, background_Q, noise_Q = (torch.searchsorted(changed_R, place) for place in places)
+        partner_P, background_Q, third_Q, noise_Q = (torch.searchsorted(changed_R, place) for place in places)
+        partners, backgrounds, thirds = torch.split(others, [len(place) for place in places[:3]])
         room = self._room(clips_BTM, len(changed_R) + len(noise_Q))
         sounds_RTM, noise_QTM = room[: len(changed_R)], room[len(changed_R) :]
         torch.index_select(clips_BTM, 0, changed_R, out=sounds_RTM)
@@ -162,14 +169,16 @@ class BatchTransform:
         if len(partner_P):
             frames = clips_BTM.shape[1] if self._augment.cutmix.probability else 1
             own_RT, other_RT = ops.frame_weights(effects.span[changed_R], effects.weights[changed_R], frames)
-            ops.mix_(sounds_RTM, others[: len(partner_P)], partner_P, own_RT, other_RT[partner_P])
+            ops.mix_(sounds_RTM, partners, partner_P, own_RT, other_RT[partner_P])
+        if len(third_Q):
+            sounds_RTM.index_add_(0, third_Q, thirds.mul_(effects.weights[places[2], 2][:, None, None]))
         if len(background_Q):
             added_Q = effects.added[places[1], 0]
-            ops.add_in_ratio_(sounds_RTM, others[len(partner_P) :], background_Q, added_Q)
+            ops.add_in_ratio_(sounds_RTM, backgrounds, background_Q, added_Q)
         if len(noise_Q):
             assert self.noise is not None
-            ops.take_spans(self.noise, effects.noise_start[places[2]], noise_QTM)
-            ops.add_in_ratio_(sounds_RTM, noise_QTM, noise_Q, effects.added[places[2], 1])
+            ops.take_spans(self.noise, effects.noise_start[places[3]], noise_QTM)
+            ops.add_in_ratio_(sounds_RTM, noise_QTM, noise_Q, effects.added[places[3], 1])
         for bins in self._in_db:
             ops.to_db_(sounds_RTM[:, :, bins])
         if self.full:

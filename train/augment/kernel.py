@@ -1,6 +1,7 @@
 """`BatchTransform` as one Triton kernel, a program for each clip: from quantised frames to images.
 
-B clip, S sound of a clip (itself, its partner, its background), X sounds of a batch, T frame, M mel bin, J mask.
+B clip, S sound of a clip (itself, its partner, its background, a third one), X sounds of a batch, T frame, M mel bin, J
+mask.
 The torch operations of `train.augment.batch` are its oracle, and what CPUs and other recipes use.
 """
 
@@ -21,7 +22,7 @@ from cache.quantize import Quantizer
 from train.augment.normalise import SMALLEST_VARIATION
 from train.augment.ops import DB_PER_DOUBLING
 from train.data.augment_draws import Effects
-from train.data.batch_plan import BACKGROUND, PARTNER
+from train.data.batch_plan import BACKGROUND, PARTNER, THIRD
 
 BLOCK = 4096  # cells of a clip that a program works on at a time
 WARPS = 8
@@ -62,13 +63,14 @@ class Kernel:
         out = torch.empty(shape, dtype=dtype, device=codes.device)
         columns, in_db = triton.next_power_of_2(bins), isinstance(self.view, MelView)
         range_db = self.recipe.dynamic_range_db
-        partners, backgrounds = (kind in self.sounds and self.sounds.index(kind) for kind in (PARTNER, BACKGROUND))
+        kinds = (PARTNER, BACKGROUND, THIRD)
+        partners, backgrounds, thirds = (kind in self.sounds and self.sounds.index(kind) for kind in kinds)
         finish_clip[(batch,)](
             codes, sounds_BS3, effects.span, effects.weights, tone_db, effects.added,
             scratch if self.noise is None else self.noise, effects.noise_start, effects.shift,
             *effects.mel_masks, *effects.time_masks, scratch, out,
             self.padding or 0, self.quantizer.step, self.quantizer.low, range_db,
-            PARTNERS=int(partners), BACKGROUNDS=int(backgrounds),
+            PARTNERS=int(partners), BACKGROUNDS=int(backgrounds), THIRDS=int(thirds),
             BATCH=batch, T=frames, M=bins, COLUMNS=columns, ROWS=max(BLOCK // columns, 1),
             GATHERS=self.padding is not None, LOOPS=self.recipe.short == "loop",
             IS_BYTE=self.quantizer.dtype == "uint8", IN_DB=in_db, TONES=tone_db.shape[2] if in_db else 0,
@@ -85,10 +87,11 @@ def _values(
     M: tl.constexpr, GATHERS: tl.constexpr, LOOPS: tl.constexpr, IS_BYTE: tl.constexpr, TONES: tl.constexpr,
 ):  # fmt: skip
     """Values of frames t of a sound of clip b, by its place in the store or its slot in the batch; 0 if it lacks it."""
-    frames = tl.load(sounds + (b * 3 + sound) * 3 + 1)
+    facts = sounds + (b * 4 + sound) * 3
+    frames = tl.load(facts + 1)
     if GATHERS:
-        place = tl.load(sounds + (b * 3 + sound) * 3)
-        position = tl.load(sounds + (b * 3 + sound) * 3 + 2) + t
+        place = tl.load(facts)
+        position = tl.load(facts + 2) + t
         if LOOPS:
             row = place + position % tl.maximum(frames, 1)
         else:
@@ -163,7 +166,7 @@ def finish_clip(
     codes, sounds, span, weights, tone, added, noise, noise_start, shift,
     mel_start, mel_width, time_start, time_width, scratch, out, padding, step, low, range_db,
     BATCH: tl.constexpr, T: tl.constexpr, M: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
-    PARTNERS: tl.constexpr, BACKGROUNDS: tl.constexpr, GATHERS: tl.constexpr, LOOPS: tl.constexpr,
+    PARTNERS: tl.constexpr, BACKGROUNDS: tl.constexpr, THIRDS: tl.constexpr, GATHERS: tl.constexpr, LOOPS: tl.constexpr,
     IS_BYTE: tl.constexpr, IN_DB: tl.constexpr, TONES: tl.constexpr, HAS_NOISE: tl.constexpr,
     HAS_RANGE: tl.constexpr, FINISHES: tl.constexpr, MEL_MASKS: tl.constexpr, TIME_MASKS: tl.constexpr,
     DB: tl.constexpr, FLOOR: tl.constexpr, EVEN: tl.constexpr,
@@ -173,8 +176,8 @@ def finish_clip(
     m = tl.arange(0, COLUMNS)
     clip, image = scratch + b.to(tl.int64) * T * M, out + b.to(tl.int64) * T * M
     background, hiss = tl.load(added + 2 * b), tl.load(added + 2 * b + 1)  # power relative to what they are laid under
-    is_changed = (tl.load(sounds + b * 9 + 4) > 0) | (background > 0) | (hiss > 0)
-    begin, own_weight, partner_weight = tl.load(span + 2 * b), tl.load(weights + 2 * b), tl.load(weights + 2 * b + 1)
+    is_changed = (tl.load(sounds + b * 12 + 4) > 0) | (background > 0) | (hiss > 0)
+    begin, own_weight, partner_weight = tl.load(span + 2 * b), tl.load(weights + 3 * b), tl.load(weights + 3 * b + 1)
     end = begin + tl.load(span + 2 * b + 1)
     first_hiss = tl.load(noise_start + b)
     total = tl.zeros((COLUMNS,), tl.float32)
@@ -194,6 +197,10 @@ def finish_clip(
                 y = tl.exp2(y * (1 / DB)) if IN_DB else y
                 inside = (t >= begin) & (t < end)
                 x = x * tl.where(inside, own_weight, 1.0)[:, None] + y * tl.where(inside, partner_weight, 0.0)[:, None]
+            if THIRDS:
+                y = _values(codes, sounds, tone, b, 3, THIRDS, t, m, there, padding, step, low,
+                            BATCH, T, M, GATHERS, LOOPS, IS_BYTE, 0)  # fmt: skip
+                x += (tl.exp2(y * (1 / DB)) if IN_DB else y) * tl.load(weights + 3 * b + 2)
             if not mixes:
                 total += tl.sum(tl.where(there, x, 0.0), axis=0)
             if BACKGROUNDS:

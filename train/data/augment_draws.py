@@ -26,7 +26,7 @@ from train.data.random import Purpose, beta, uniform
 from train.data.sampling import PseudoClips
 
 RULES: tuple[LabelRule, ...] = get_args(LabelRule)
-CUTMIX, STUDENT = 2, 3  # their numbers among the ways to mix
+MIXUP, CUTMIX, STUDENT = 0, 2, 3  # their numbers among the ways to mix
 BANK_SPANS = 4096  # places where a span of the bank of noise may begin
 
 
@@ -38,7 +38,9 @@ class Mixtures(NamedTuple):
     share: Floats64  # (N,) of the clip in the mixture, for its label
     rule: Ints  # (N,) number in RULES
     span: Ints  # (N, 2) first frame, and number of frames, in which the partner is heard
-    weights: Floats32  # (N, 2) of the clip and of its partner in these frames, in power (or PCEN)
+    weights: Floats32  # (N, 3) of the clip, its partner and a third one in these frames, in power (or PCEN)
+    third: Bools  # (N,) who gets a third clip
+    pair_share: Floats64  # (N,) of the clip with its partner in the mixture with a third one, for its label
 
 
 class Masks(NamedTuple):
@@ -52,7 +54,7 @@ class Effects(NamedTuple):
     """All that is done to clips on the device: arrays of a plan, or tensors of the same names."""
 
     span: Any  # (N, 2) int64, as in Mixtures
-    weights: Any  # (N, 2) float32, as in Mixtures
+    weights: Any  # (N, 3) float32, as in Mixtures
     tone_db: Any  # (N, 2, 0 or 1 + J) float32: gain, then the equaliser, of the clip and of its partner
     muffled: Any  # (N, 2, 0 or 2) float32, of the clip and of its partner: octaves, and decibels, see `draw_muffled`
     added: Any  # (N, 2) float32: power of background and of noise, relative to what they are laid under; 0 for none
@@ -95,7 +97,8 @@ def draw_mixtures(
 ) -> Mixtures:
     """The clips that get a partner, in which of four ways, and with which weights.
 
-    mixup: the clip weighs lambda ~ Beta(alpha, alpha), its partner the rest. sumix: the clip stays as it is, and the
+    mixup: the clip weighs lambda ~ Beta(alpha, alpha), its partner the rest; where a third one joins them, so does
+    this mixture, by another lambda, and the third the rest. sumix: the clip stays as it is, and the
     partner comes on top with a gain uniform within +-gain_db. cutmix: the partner takes the clip's place in a span.
     pseudo: the clip weighs `share`, a pseudo-labelled clip the rest; a clip that gets one gets no other partner.
     """
@@ -108,13 +111,18 @@ def draw_mixtures(
     other_N = np.choose(way_N, [1 - share_N, power_N, 1.0, 1 - share, 0.0])
     rules = (augment.mixup.labels, augment.sumix.labels, augment.cutmix.labels, "max", RULES[0])
     partnered_N = way_N <= STUDENT
+    draws = uniform(seed, epoch, example_N, Purpose.THIRD, 2)
+    third_N = (way_N == MIXUP) & (draws[:, 0] < augment.mixup.third)
+    pair_N = np.where(third_N, beta(augment.mixup.alpha, draws[:, 1]), 1.0) if third_N.any() else np.ones(len(draws))
     return Mixtures(
         partnered_N,
         way_N == STUDENT,
         np.choose(way_N, [share_N, 1 / (1 + power_N), 1 - cut_N2[:, 1] / frames, share, 1.0]),
         np.array([RULES.index(rule) for rule in rules])[way_N],
         np.where((way_N == CUTMIX)[:, None], cut_N2, partnered_N[:, None] * np.array([0, frames])),
-        np.stack([own_N, other_N], axis=1).astype(np.float32),
+        np.stack([pair_N * own_N, pair_N * other_N, 1 - pair_N], axis=1).astype(np.float32),
+        third_N,
+        pair_N,
     )
 
 

@@ -24,7 +24,7 @@ from train.data.random import Purpose, uniform
 from train.data.sampling import Drawn, PseudoClips, Sampler, clip_positions, clip_starts
 from train.data.teacher import Teacher
 
-CLIP, PARTNER, BACKGROUND = range(3)  # the sounds of a clip, S
+CLIP, PARTNER, BACKGROUND, THIRD = range(4)  # the sounds of a clip, S
 PIECE_CELLS = 2**22  # clips x classes that are planned together: an epoch of many recordings, and tens of MB at most
 
 Columns = TypeVar("Columns", bound=tuple[Any, ...])
@@ -47,7 +47,7 @@ def part(columns: Columns, rows: slice) -> Columns:
 def without(plain_N: Bools, drawn: Columns) -> Columns:
     """Mixtures or effects, but nothing for some clips: no partner, 0 dB, no added sound, no shift, masks of width 0."""
     zeroed: Any = mapped(drawn, lambda column: (column.T * ~plain_N).T)
-    alone = np.where(plain_N[:, None], np.array([1, 0], np.float32), zeroed.weights)
+    alone = np.where(plain_N[:, None], np.array([1, 0, 0], np.float32), zeroed.weights)
     return cast(Columns, zeroed._replace(weights=alone))
 
 
@@ -91,7 +91,7 @@ class Spans(NamedTuple):
 
 
 class BatchPlan(NamedTuple):
-    """Clips in the order of their epoch, each with its sounds (clip, partner, background), by numbers of one size.
+    """Clips in the order of their epoch, each with its sounds (clip, partner, background, third), by numbers of a size.
 
     A sound that a clip lacks has 0 frames, at any place.
     """
@@ -175,7 +175,8 @@ class Planner:
         """The sounds that a clip can have by the recipe."""
         ways = (self._most.mixup, self._most.sumix, self._most.cutmix)
         is_mixed = self._pseudo is not None or any(way.probability for way in ways)
-        return [CLIP] + [PARTNER] * is_mixed + [BACKGROUND] * bool(self._most.background.probability)
+        found = [CLIP] + [PARTNER] * is_mixed + [BACKGROUND] * bool(self._most.background.probability)
+        return found + [THIRD] * bool(self._most.mixup.probability and self._most.mixup.third)
 
     def __len__(self) -> int:
         """Batches of an epoch; none if a process would get a single clip, since batch norm needs two."""
@@ -213,8 +214,9 @@ class Planner:
             both = replaced(both, rows, self._augmented(epoch, index_N[rows], self._of_windows))
         mixtures, effects = without(plain_N, both[0]), without(plain_N, both[1])
         choice = np.floor(self._draw(epoch, cut_N, Purpose.BACKGROUND) * len(self._background)).astype(np.int64)
-        starts = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START)
-        pairs = zip((own, partner, self._background[choice]), starts, strict=True)
+        third = self.sampler.partners(epoch, drawn, cut_N, Purpose.THIRD_CLIP) if THIRD in self.sounds else partner
+        starts = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START, Purpose.THIRD_START)
+        pairs = zip((own, partner, self._background[choice], third), starts, strict=True)
         spans = [self._spans(example, self._draw(epoch, cut_N, purpose)) for example, purpose in pairs]
         labels, others = self._labels(own, spans[CLIP]), self._labels(partner, spans[PARTNER])
         if self._pseudo:
@@ -225,13 +227,18 @@ class Planner:
                 column[mixtures.pseudo] = values  # which have no rating
         taught: Any = ()
         if self.teacher is not None and self.teacher.output is not None:
-            sounds = [spans[sound] for sound in self.sounds if sound != BACKGROUND]
+            sounds = [spans[sound] for sound in self.sounds if sound in (CLIP, PARTNER)]
             covered = [self.teacher.covered(each.row, *self._shown(each)) for each in sounds]
             taught = self.teacher.plan(epoch, covered, mixtures, self._clip_frames)
         row, first, frames, start = (np.stack(column, axis=1) for column in zip(*spans, strict=True))
         frames[:, PARTNER] *= mixtures.partnered
         frames[:, BACKGROUND] *= effects.added[:, 0] > 0
-        return BatchPlan(row, first, frames, start, mixtures, effects, *mixed_labels(labels, others, mixtures), taught)
+        frames[:, THIRD] *= mixtures.third
+        labels = mixed_labels(labels, others, mixtures)
+        if THIRD in self.sounds:
+            of_three = mixtures._replace(partnered=mixtures.third, share=mixtures.pair_share)
+            labels = mixed_labels(labels, self._labels(third, spans[THIRD]), of_three)
+        return BatchPlan(row, first, frames, start, mixtures, effects, *labels, taught)
 
     def _augmented(self, epoch: int, index_N: Ints, recipe: Recipe) -> tuple[Mixtures, Effects]:
         """What a recipe does to clips number `index_N` of an epoch."""

@@ -53,6 +53,9 @@ class Purpose(IntEnum):
     DISTANCE = 32
     PARTNER_DISTANCE = 33
     TEMPO = 34
+    THIRD = 35
+    THIRD_CLIP = 36
+    THIRD_START = 37
 
 
 def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats64:

@@ -117,11 +117,11 @@ class Sampler:
         share_B = uniform(self._seed, epoch, index_B, Purpose.WINDOW)[:, 0]
         return np.where(share_B < self._params.shares.of_soundscapes, len(self._primary_N) + window_B, recording_B)
 
-    def partners(self, epoch: int, drawn: Drawn, index_B: Ints) -> Ints:
+    def partners(self, epoch: int, drawn: Drawn, index_B: Ints, purpose: Purpose = Purpose.PARTNER) -> Ints:
         """(B,) recordings to mix clips with: by weight, or, in order `parts`, out of the clip's own span."""
         if self._params.order == "full":
-            return self._weighted(epoch, index_B, Purpose.PARTNER)
-        share = uniform(self._seed, epoch, index_B, Purpose.PARTNER)[:, 0]
+            return self._weighted(epoch, index_B, purpose)
+        share = uniform(self._seed, epoch, index_B, purpose)[:, 0]
         begin, end = drawn.begin[index_B % self.clips], drawn.end[index_B % self.clips]
         return drawn.recordings[begin + np.floor(share * (end - begin)).astype(np.int64)]
 

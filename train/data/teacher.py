@@ -87,12 +87,12 @@ class Teacher:
         np.copyto(targets_NK, mixed_NK, where=is_known_N[:, None] & (weights_NK > 0) & ~np.isnan(taught_NK))
 
     def plan(self, epoch: int, sounds: Sequence[Covered], mixtures: Mixtures, clip_frames: int) -> Lessons:
-        """The windows of clips; one with a span of another clip does not count, since no window sounds like it."""
+        """The windows of clips; one with a span of another, or a third one, does not count: none sounds like it."""
         row, first, weights = (np.stack(column, axis=1) for column in zip(*sounds, strict=True))
         weights[:, 1:] *= mixtures.partnered[:, None, None]
         is_known, width = weights.max(axis=2) > 0, mixtures.span[:, 1]
         counts = is_known[:, 0] & (is_known[:, -1] | ~mixtures.partnered) & ((width == 0) | (width == clip_frames))
-        weight = counts * self.params.weight_at(epoch, self.recipe.epochs)
+        weight = (counts & ~mixtures.third) * self.params.weight_at(epoch, self.recipe.epochs)
         if isinstance(self.frames, DeviceFrames):
             first = self.frames.place(row, first)
         return Lessons(row, first, weights, mixtures.share.astype(np.float32), weight.astype(np.float32))

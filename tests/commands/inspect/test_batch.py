@@ -19,7 +19,7 @@ from train.data.member import read_member
 from train.loop.split import TrainingSplit, open_split
 
 EVERYTHING: dict[str, Any] = {
-    "mixup": {"probability": 1.0},
+    "mixup": {"probability": 1.0, "third": 1.0},
     "background": {"probability": 1.0, "label": "midton"},
     "noise": {"probability": 1.0},
 }
@@ -104,10 +104,11 @@ def test_titles_name_recordings_labels_targets_and_what_was_mixed_in(project: Pa
     look = first_batch(split, 0)
     names = {row: Path(name).name for row, name in zip(split.trained.rows, split.trained.names, strict=True)}
     for number in range(look.plan.size):
-        own, partner, background = look.plan.row[number].tolist()
+        own, partner, background, third = look.plan.row[number].tolist()
         assert stored_title(number, look, split).startswith(f"{names[own]} from ")
         seen = seen_title(number, look, split)
         assert f"mixed with {names[partner]} (" in seen
+        assert f"%, mixed with {names[third]} (" in seen
         assert seen.endswith(f"%, over {names[background]}, with noise")
         target = look.seen.targets[number]
         best = int(target.argmax())

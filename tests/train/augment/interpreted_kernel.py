@@ -17,7 +17,7 @@ from train.augment.batch import BatchTransform, StepInputs
 from train.augment.kernel import Kernel
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.augment_draws import draw_effects, draw_mixtures
-from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, mapped
+from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, THIRD, mapped
 
 B, BINS, STORED = 3, 12, 500
 NEVER: dict[str, Any] = {"probability": 0.0}
@@ -67,16 +67,17 @@ def difference(
     mixtures = draw_mixtures(3, 0, index, recipe.augment, frames)
     effects = draw_effects(0, index, recipe, view, mixtures)
     quantizer = Quantizer(view.dtype, -100.0 if in_db else 0.0, 40.0)
-    has = np.stack([np.ones(B, bool), mixtures.partnered, effects.added[:, 0] > 0], axis=1)
-    lengths = np.where(has, rng.integers(9, 60, (B, 3)), 0)
-    starts = rng.integers(0, 40, (B, 3)) if short == "loop" else rng.integers(-12, 12, (B, 3))
-    sounds = np.stack([rng.integers(0, STORED - 60, (B, 3)), lengths, starts], axis=2)
+    has = np.stack([np.ones(B, bool), mixtures.partnered, effects.added[:, 0] > 0, mixtures.third], axis=1)
+    lengths = np.where(has, rng.integers(9, 60, has.shape), 0)
+    starts = rng.integers(0, 40, has.shape) if short == "loop" else rng.integers(-12, 12, has.shape)
+    sounds = np.stack([rng.integers(0, STORED - 60, has.shape), lengths, starts], axis=2)
     values = rng.uniform(quantizer.low, 40, (STORED + 1, BINS)).astype(np.float32)
     values[STORED if not silent else slice(None)] = quantizer.low
     stored = torch.from_numpy(quantizer.encode(values))
     ways = (recipe.augment.mixup, recipe.augment.sumix, recipe.augment.cutmix)
     kinds = [CLIP] + [PARTNER] * any(way.probability for way in ways)
     kinds += [BACKGROUND] * bool(recipe.augment.background.probability)
+    kinds += [THIRD] * bool(recipe.augment.mixup.third)
     places = [place(sounds[b, kind], frames, short == "loop") for kind in kinds for b in range(B)]
     packed = stored[torch.from_numpy(np.stack(places))]
     labels = torch.zeros(B)
@@ -115,6 +116,11 @@ CASES: dict[str, dict[str, Any]] = {
     "no background": {"augment": ALL | {"background": NEVER}},
     "noise alone": {"augment": OFF | {"noise": ALWAYS}},
     "background alone": {"augment": OFF | {"background": ALWAYS}},
+    "third": {"augment": OFF | {"mixup": ALWAYS | {"third": 0.7}, "background": ALWAYS}},
+    "gathered third": {
+        "augment": ALL | {"mixup": ALWAYS | {"third": 0.7}, "sumix": NEVER, "cutmix": NEVER},
+        "gathers": True,
+    },
     "cutmix": {"augment": OFF | {"cutmix": ALWAYS}},
     "masks": {"augment": OFF | {"spec_augment": ALL["spec_augment"]}},
     "shift": {"augment": OFF | {"time_shift_s": 0.3}},

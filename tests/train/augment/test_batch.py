@@ -23,7 +23,7 @@ CLIPS, FRAMES, MEL_BINS, CLASSES = 64, 40, 32, 3
 ALL_OF_THEM: dict[str, Any] = {
     "gain_db": 6.0,
     "time_shift_s": 0.2,
-    "mixup": {"probability": 0.3},
+    "mixup": {"probability": 0.3, "third": 0.5},
     "sumix": {"probability": 0.2},
     "cutmix": {"probability": 0.2},
     "eq": {"probability": 0.5},
@@ -45,11 +45,12 @@ def planned(recipe: Recipe, view: MelView) -> tuple[StepInputs, Values]:
     rng = np.random.default_rng(1)
     mixtures = draw_mixtures(recipe.seed, 0, np.arange(CLIPS), recipe.augment, FRAMES)
     effects = draw_effects(0, np.arange(CLIPS), recipe, view, mixtures)
-    sounds = np.zeros((CLIPS, 3, 3), np.int64)
-    sounds[:, :, 1] = np.stack([np.full(CLIPS, 1), mixtures.partnered, effects.added[:, 0] > 0], axis=1)
+    sounds = np.zeros((CLIPS, 4, 3), np.int64)
+    others = mixtures.partnered, effects.added[:, 0] > 0, mixtures.third
+    sounds[:, :, 1] = np.stack([np.full(CLIPS, 1), *others], axis=1)
     labels = [rng.uniform(0, 1, shape).astype(np.float32) for shape in ((CLIPS, CLASSES), (CLIPS, CLASSES), CLIPS)]
     arrays: tuple[Any, ...] = (sounds, effects, *labels)
-    values = rng.uniform(-100, 40, (3, CLIPS, FRAMES, MEL_BINS)).astype(np.float32)
+    values = rng.uniform(-100, 40, (4, CLIPS, FRAMES, MEL_BINS)).astype(np.float32)
     return StepInputs((), *mapped(arrays, torch.from_numpy)), values
 
 
@@ -59,7 +60,7 @@ Ready = tuple[BatchTransform, Tensor, StepInputs]
 def ready(
     recipe: Recipe, view: View, values: Values, inputs: StepInputs, full: bool = False, device: str = "cpu"
 ) -> Ready:
-    """A transform and what it gets: of `values`, (3, B, T, M), those that it wants."""
+    """A transform and what it gets: of `values`, (4, B, T, M), those that it wants."""
     statistics = BinStatistics(*torch.zeros(2, MEL_BINS, device=device))
     transform = BatchTransform(view, recipe, Normaliser(view, recipe, statistics), torch.device(device))
     transform.full |= full

@@ -34,7 +34,7 @@ ROOT = HERE.parents[2]
 CASES = [
     "nothing", "everything", "bytes", "pad", "loop", "gathered pad", "gathered loop", "no partner", "no background",
     "noise alone", "background alone", "cutmix", "masks", "shift", "silence", "pcen view", "clips to present",
-    "filters", "presented", "muffled", "bfloat16",
+    "filters", "presented", "muffled", "third", "gathered third", "bfloat16",
 ]  # fmt: skip
 LIMITS = {
     "bfloat16": 0.02,

@@ -57,8 +57,9 @@ def mixtures(place: npt.NDArray[np.int64], clips: int) -> Mixtures:
     partnered = np.isin(np.arange(clips), place)
     share, rule = np.ones(clips), np.zeros(clips, np.int64)
     share[place], rule[place] = SHARES[: len(place)], RULE[: len(place)]
-    span, weights = np.zeros((clips, 2), np.int64), np.zeros((clips, 2), np.float32)
-    return Mixtures(partnered, np.zeros(clips, bool), share, rule, span, weights)
+    span, weights = np.zeros((clips, 2), np.int64), np.zeros((clips, 3), np.float32)
+    nobody = np.zeros(clips, bool)
+    return Mixtures(partnered, nobody, share, rule, span, weights, nobody, np.ones(clips))
 
 
 def test_only_the_clips_that_have_a_partner_are_changed_and_each_meets_its_own() -> None:

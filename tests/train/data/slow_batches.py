@@ -12,7 +12,7 @@ from birdcache.params.recipe import Recipe
 from birdcache.params.views import MelView, PcenParams, each_of
 from cache.store import Store
 from train.augment.ops import noise_bank
-from train.data.augment_draws import RULES, Effects, Mixtures, band_curves, draw_effects, draw_mixtures
+from train.data.augment_draws import RULES, Effects, band_curves, draw_effects, draw_mixtures
 from train.data.batch_plan import Planner
 from train.data.examples import Examples
 from train.data.random import Purpose, uniform
@@ -38,7 +38,7 @@ class SlowBatches:
         mixtures = draw_mixtures(recipe.seed, epoch, number, recipe.augment, CLIP_FRAMES)
         effects = draw_effects(epoch, number, recipe, self.store.view, mixtures)
         background, noise = (float(each) for each in effects.added[0])
-        example, partner = int(drawn.recordings[index]), None
+        example, others = int(drawn.recordings[index]), []
         values = self.cut(example, epoch, index, Purpose.START) + self.tone(effects, 0)
         if mixtures.partnered[0] or background or noise:
             sound = self.power(values)
@@ -47,8 +47,13 @@ class SlowBatches:
                 other = self.cut(partner, epoch, index, Purpose.PARTNER_START) + self.tone(effects, 1)
                 begin, frames = mixtures.span[0]
                 within = slice(begin, begin + frames)
-                own_weight, other_weight = mixtures.weights[0].astype(np.float64)
+                own_weight, other_weight, third_weight = mixtures.weights[0].astype(np.float64)
                 sound[within] = (own_weight * sound + other_weight * self.power(other))[within]
+                others.append((partner, float(mixtures.share[0])))
+                if mixtures.third[0]:
+                    third = int(self.sampler.partners(epoch, drawn, number, Purpose.THIRD_CLIP)[0])
+                    sound += third_weight * self.power(self.cut(third, epoch, index, Purpose.THIRD_START))
+                    others.append((third, float(mixtures.pair_share[0])))
             if background:
                 silent = np.flatnonzero(self.examples.primary == 3)
                 chosen = silent[int(self.draw(epoch, index, Purpose.BACKGROUND)[0] * len(silent))]
@@ -59,7 +64,7 @@ class SlowBatches:
                 begin = effects.noise_start[0]
                 sound = in_ratio(sound, bank[begin : begin + CLIP_FRAMES], noise)
             values = 10 * np.log10(np.maximum(sound, 1e-10)) if self.in_db else sound
-        return self.shown(values, effects).T, *self.labels(example, partner, mixtures)
+        return self.shown(values, effects).T, *self.labels(example, others, RULES[mixtures.rule[0]])
 
     def draw(self, epoch: int, index: int, purpose: Purpose) -> Floats:
         return uniform(self.recipe.seed, epoch, np.array([index]), purpose)[:, 0]
@@ -98,18 +103,18 @@ class SlowBatches:
                 values.swapaxes(0, axis)[start : start + width] = fill
         return values
 
-    def labels(self, example: int, partner: int | None, mixtures: Mixtures) -> tuple[Floats, Floats, float]:
-        one = self.label(example)
-        if partner is None:
-            return one
-        other, share, rule = self.label(partner), float(mixtures.share[0]), RULES[mixtures.rule[0]]
-        target = {
-            "lambda": share * one[0] + (1 - share) * other[0],
-            "max": np.maximum(one[0], other[0]),
-            "sum": np.minimum(one[0] + other[0], 1),
-        }[rule]
-        weight = np.where(target > 0, 1.0, np.minimum(one[1], other[1]))
-        importance = share * one[2] + (1 - share) * other[2] if rule == "lambda" else max(one[2], other[2])
+    def labels(self, example: int, others: list[tuple[int, float]], rule: str) -> tuple[Floats, Floats, float]:
+        """Of a clip and the others that join it one after another, each to the rest of a share."""
+        target, weight, importance = self.label(example)
+        for number, share in others:
+            other = self.label(number)
+            target = {
+                "lambda": share * target + (1 - share) * other[0],
+                "max": np.maximum(target, other[0]),
+                "sum": np.minimum(target + other[0], 1),
+            }[rule]
+            weight = np.where(target > 0, 1.0, np.minimum(weight, other[1]))
+            importance = share * importance + (1 - share) * other[2] if rule == "lambda" else max(importance, other[2])
         return target, weight, importance
 
     def label(self, example: int) -> tuple[Floats, Floats, float]:

@@ -74,7 +74,21 @@ def test_mixup_weighs_the_clip_by_lambda_and_its_partner_by_the_rest(recipe: Rec
     np.testing.assert_allclose(mixtures.weights.sum(axis=1), 1, rtol=1e-6)
     assert (mixtures.span[mixed] == [0, FRAMES]).all()
     assert (mixtures.span[~mixed] == 0).all()
-    assert (mixtures.weights[~mixed] == [1, 0]).all()
+    assert (mixtures.weights[~mixed] == [1, 0, 0]).all()
+
+
+def test_a_third_clip_joins_a_share_of_the_mixtures_by_another_lambda(recipe: Recipe) -> None:
+    changes = {"mixup": {"probability": 0.5, "alpha": 0.4, "third": 0.3}, "cutmix": {"probability": 0.3}}
+    mixtures = draws.draw_mixtures(1, 0, MANY, augment_of(recipe, **changes), FRAMES)
+    plain = draws.draw_mixtures(1, 0, MANY, augment_of(recipe, **changes | {"mixup": {"probability": 0.5}}), FRAMES)
+    third, pair = mixtures.third, mixtures.pair_share
+    assert is_share(third.sum(), 0.15)
+    assert (mixtures.span[third] == [0, FRAMES]).all()
+    assert follows(pair[third], scipy.stats.beta(0.4, 0.4))
+    assert abs(np.corrcoef(pair[third], mixtures.share[third])[0, 1]) < 0.06
+    assert (pair[~third] == 1).all()
+    np.testing.assert_allclose(mixtures.weights[:, 2], 1 - pair, atol=1e-6)
+    np.testing.assert_allclose(mixtures.weights[:, :2], pair[:, None] * plain.weights[:, :2], rtol=1e-6)
 
 
 def test_sumix_puts_the_partner_on_top_and_its_label_has_its_share_of_the_power(recipe: Recipe) -> None:
@@ -91,7 +105,7 @@ def test_cutmix_replaces_a_span_and_its_label_has_the_true_share_of_frames(recip
     params = augment_of(recipe, cutmix={"probability": 0.5, "alpha": alpha})
     mixtures = draws.draw_mixtures(1, 0, MANY, params, FRAMES)
     share, span = mixtures.share[mixtures.partnered], mixtures.span[mixtures.partnered]
-    assert (mixtures.weights[mixtures.partnered] == [0, 1]).all()
+    assert (mixtures.weights[mixtures.partnered] == [0, 1, 0]).all()
     assert span.min() >= 0
     assert span.sum(axis=1).max() <= FRAMES
     np.testing.assert_allclose(share, 1 - span[:, 1] / FRAMES)
@@ -300,7 +314,7 @@ def drawn(recipe: Recipe, view: MelView, index: Ints, epoch: int = 0) -> tuple[M
 def test_what_the_recipe_does_not_want_does_nothing(recipe: Recipe, view: MelView) -> None:
     mixtures, effects = drawn(recipe, view, MANY)
     assert not mixtures.partnered.any()
-    assert (effects.weights == [1, 0]).all()
+    assert (effects.weights == [1, 0, 0]).all()
     assert effects.tone_db.shape[2] == effects.mel_masks.width.shape[1] == effects.time_masks.width.shape[1] == 0
     for nothing in (effects.span, effects.added, effects.shift):
         assert not nothing.any()

@@ -15,7 +15,7 @@ from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
 from train.data import batch_plan
-from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, BatchPlan, Planner, part
+from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, THIRD, BatchPlan, Planner, part
 from train.data.examples import Examples
 from train.data.random import Purpose, uniform
 from train.data.sampling import clip_positions, clip_starts
@@ -31,7 +31,7 @@ MIXED: dict[str, Any] = {
     "batch_size": 6,
     "sampling": {"weighted": True},
     "loss": {"lowest_rating_weight": 0.3},
-    "augment": {"mixup": {"probability": 0.6}, "background": {"probability": 0.5, "label": "bird3"}},
+    "augment": {"mixup": {"probability": 0.6, "third": 0.5}, "background": {"probability": 0.5, "label": "bird3"}},
 }
 
 
@@ -168,7 +168,8 @@ def test_clips_partners_and_backgrounds_begin_where_their_own_draws_say(
     plan = whole_epoch(planner, 2)
     frames_of = dict(zip(examples.rows.tolist(), examples.frames.tolist(), strict=True))
     expected = []
-    for sound, purpose in enumerate((Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START)):
+    starts_of = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START, Purpose.THIRD_START)
+    for sound, purpose in enumerate(starts_of):
         chosen = plan.has[:, sound]
         frames = np.array([frames_of[row] for row in plan.row[chosen, sound].tolist()])
         starts = clip_starts(frames, 40, mixed.short == "loop", uniform(mixed.seed, 2, index[chosen], purpose)[:, 0])
@@ -200,7 +201,8 @@ def test_what_a_recipe_never_mixes_in_has_no_place_in_a_batch(examples: Examples
     for augment, sounds in (
         ({"mixup": never, "background": never}, [CLIP]),
         ({"mixup": never}, [CLIP, BACKGROUND]),
-        ({"background": never}, [CLIP, PARTNER]),
+        ({"mixup": {"third": 0.0}}, [CLIP, PARTNER, BACKGROUND]),
+        ({"background": never}, [CLIP, PARTNER, THIRD]),
     ):
         planner = Planner(examples, view, resolve_recipe(mixed, {"augment": augment}))
         assert planner.sounds == sounds

@@ -41,7 +41,7 @@ EVERYTHING: dict[str, Any] = {
     "augment": {
         "gain_db": 12.0,
         "time_shift_s": 0.2,
-        "mixup": {"probability": 0.3, "alpha": 0.8},
+        "mixup": {"probability": 0.3, "alpha": 0.8, "third": 0.5},
         "sumix": {"probability": 0.3, "gain_db": 9.0, "labels": "sum"},
         "cutmix": {"probability": 0.3, "alpha": 1.0},
         "eq": {"probability": 0.5, "bands": 4, "depth_db": 20.0},

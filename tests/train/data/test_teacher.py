@@ -36,7 +36,7 @@ LENGTHS = (700, 3, 40, 39, 41, 1, 520, 90, 64, 200, 15, 33)
 PRIMARY = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2)
 KNOWN = 9  # recordings that the teacher knows, the first ones
 MIXES: dict[str, dict[str, Any]] = {
-    "mixup": {"probability": 0.3},
+    "mixup": {"probability": 0.3, "third": 0.3},
     "sumix": {"probability": 0.2},
     "cutmix": {"probability": 0.2},
 }
@@ -161,6 +161,7 @@ def test_what_is_learnt_of_mixtures_is_the_mean_of_embeddings_by_power_or_the_un
     kinds = set()
     for clip, (own, other) in enumerate(zip(numbers_of(store, plan, 0), numbers_of(store, plan, 1), strict=True)):
         is_cut = 0 < span[clip] < clip_frames
+        is_cut |= plan.mixtures.third[clip]
         counts = own < KNOWN and (other < KNOWN or not partnered[clip]) and not is_cut
         kinds.add((bool(partnered[clip]), bool(is_cut), counts))
         assert weight[clip] == 2.0 * counts
@@ -231,7 +232,11 @@ def test_soft_labels_are_scores_and_labels_by_alpha_where_the_teacher_knows_clas
 def test_soft_labels_of_mixtures_are_mixed_as_labels_are(
     teach: Open, store: Store, theirs: Store, examples: Examples, mixed: Recipe
 ) -> None:
-    changes = {"mixup": {"probability": 0.5}, "sumix": {"probability": 0.0}, "cutmix": {"probability": 0.5}}
+    changes = {
+        "mixup": {"probability": 0.5, "third": 0.0},
+        "sumix": {"probability": 0.0},
+        "cutmix": {"probability": 0.5},
+    }
     always = resolve_recipe(mixed, {"augment": changes})
     planner = Planner(examples, store.view, always, teacher=teach(recipe=always, weight=0.0, soft={"alpha": 1.0}))
     plan, seen = whole_epoch(planner), 0

@@ -157,7 +157,7 @@ def test_targets_of_a_longer_clip_are_those_of_all_windows_of_which_half_lies_in
 LOUD = {
     "gain_db": 6.0,
     "time_shift_s": 0.2,
-    "mixup": {"probability": 0.9},
+    "mixup": {"probability": 0.9, "third": 0.5},
     "eq": {"probability": 1.0},
     "noise": {"probability": 1.0},
     "spec_augment": {"mel_width": 8, "time_width": 8, "probability": 1.0},
@@ -186,7 +186,9 @@ def test_the_rest_of_the_clips_on_windows_stays_as_it_is_and_all_others_are_as_w
     tones, presented = (effects.tone_db, effects.muffled), (effects.tempo, effects.style, effects.reverse)
     for nothing in (*tones, effects.shift, effects.added, *masks, *presented):
         assert not nothing[is_plain].any()
-    assert effects.weights[is_plain].tolist() == some.mixtures.weights[is_plain].tolist() == [[1, 0]] * is_plain.sum()
+    assert (
+        effects.weights[is_plain].tolist() == some.mixtures.weights[is_plain].tolist() == [[1, 0, 0]] * is_plain.sum()
+    )
     assert not some.has[is_plain, 1:].any()
     assert np.array_equal(some.targets[is_plain], plain.targets[is_plain])
     for one, other in zip(leaves(some), leaves(all_of_them), strict=True):

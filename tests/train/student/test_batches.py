@@ -147,7 +147,7 @@ def test_a_pseudo_labelled_clip_has_the_rest_of_the_power_and_labels_by_max(
 ) -> None:
     mixtures = draw_mixtures(1, 0, MANY, recipe.augment, CLIP_FRAMES, clips_of(stores[1], 1.0, share))
     assert mixtures.pseudo.all()
-    np.testing.assert_allclose(mixtures.weights, np.tile([share, 1 - share], (len(MANY), 1)), rtol=1e-6)
+    np.testing.assert_allclose(mixtures.weights, np.tile([share, 1 - share, 0], (len(MANY), 1)), rtol=1e-6)
     assert (mixtures.span == [0, CLIP_FRAMES]).all()
     assert {RULES[rule] for rule in mixtures.rule} == {"max"}
     assert STUDENT == 3
