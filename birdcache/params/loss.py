@@ -9,6 +9,8 @@ from pydantic import Field
 from birdcache.params.checks import beside
 from birdcache.params.sections import NonNegative, Probability, Section
 
+OfEachClass = Literal["bce", "focal_bce", "asymmetric", "distribution_balanced"]  # one yes or no
+
 
 class LossParams(Section):
     """The loss between logits and (mixed, smoothed) targets.
@@ -20,7 +22,7 @@ class LossParams(Section):
     2020), with which BirdCLEF's winners train; ratings as weights, BirdCLEF 2021 to 2023.
     """
 
-    kind: Literal["ce", "bce", "focal_ce", "focal_bce", "asymmetric", "distribution_balanced", "zlpr", "two_way"]
+    kind: Literal["ce", "focal_ce", OfEachClass, "zlpr", "two_way"]
     focal_gamma: Annotated[float, Field(ge=0, le=100)]
     focal_alpha: Probability
     soft_auc: Probability

@@ -63,7 +63,7 @@ def problems(tmp_path: Path, tune: dict[str, Any]) -> list[str]:
         (
             "loss.kind",
             {"choices": ["ce", "bcee"]},
-            "tune.keys.loss.kind.choices.1 = 'bcee': input should be 'ce', 'bce'",
+            "tune.keys.loss.kind.choices.1 = 'bcee': input should be 'ce', 'focal_ce'",
         ),
         ("channels", {"choices": [["level"], []]}, "tune.keys.channels.choices.1 = []: list should have at least 1"),
     ],
