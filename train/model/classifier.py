@@ -91,7 +91,7 @@ class Classifier(nn.Module):
         """Images of the size that the backbone sees: bilinear, and means of cells where there are to be fewer."""
         if self.image_size is None:
             return images
-        return functional.interpolate(images, self.image_size, mode="bilinear", antialias=True)
+        return functional.interpolate(images.float(), self.image_size, mode="bilinear", antialias=True)
 
     def judged(self, features: Any) -> Logits:
         """Logits of what the backbone gives to its head; in training of all samples of dropout, (B, S K)."""

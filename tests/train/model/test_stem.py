@@ -66,6 +66,13 @@ def test_the_network_sees_images_of_the_wanted_size(
     assert torch.equal(features_and_logits(model, images)[0], features_and_logits(plain, resized)[0])
 
 
+def test_images_in_half_precision_as_kernels_make_them_are_resized_in_float32(
+    member: Member, images: torch.Tensor
+) -> None:
+    small = built(member, image_size=[16, 24])
+    assert torch.equal(small.resized(images.bfloat16()), small.resized(images.bfloat16().float()))
+
+
 def test_an_image_that_shrinks_keeps_its_mean_so_no_cell_is_skipped(member: Member, images: torch.Tensor) -> None:
     small = built(member, image_size=[16, 24]).resized(images)
     assert small.shape == (2, 1, 16, 24)
