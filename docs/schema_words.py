@@ -42,4 +42,6 @@ def counted(schema: Mapping[str, Any]) -> str:
     least, most = schema.get("minItems"), schema.get("maxItems")
     if least is None and most is None:
         return ""
+    if least == most:
+        return f", {most} of them"
     return f", {least or 0} to {most}" if most is not None else f", at least {least}"
