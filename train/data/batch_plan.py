@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
-from birdcache.errors import TrainError
 from birdcache.params.recipe import Recipe
 from birdcache.params.views import AnyView
 from train.data.augment_draws import Effects, Mixtures, draw_effects, draw_mixtures
-from train.data.examples import Examples
+from train.data.examples import Examples, background_examples
 from train.data.labels import Labels, mixed_labels
 from train.data.random import Purpose, uniform
 from train.data.sampling import Drawn, PseudoClips, Sampler, clip_positions, clip_starts
@@ -294,21 +293,3 @@ class Planner:
 
     def _draw(self, epoch: int, index: Ints, purpose: Purpose) -> Floats64:
         return uniform(self._recipe.seed, epoch, index, purpose)[:, 0]
-
-
-def background_examples(examples: Examples, recipe: Recipe) -> Ints:
-    """The recordings without birds, of the label that the recipe names; without background, any.
-
-    A TrainError if the recipe has background and no recording of the training folds has that label.
-    """
-    wanted = recipe.augment.background
-    if not wanted.probability:
-        return np.zeros(1, np.int64)
-    number = examples.labels.index(wanted.label) if wanted.label in examples.labels else -1
-    found = np.flatnonzero(examples.primary == number)
-    if not len(found):
-        raise TrainError(
-            f"params.yaml: augment.background.label = {wanted.label!r}: no training recording has this label; "
-            "name the label of your recordings without birds, or set augment.background.probability: 0.0"
-        )
-    return found

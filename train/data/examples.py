@@ -12,7 +12,7 @@ import numpy as np
 
 from birdcache.arrays import Bools, Floats32, Floats64, Ints
 from birdcache.errors import TrainError
-from birdcache.params.recipe import SecondaryParams
+from birdcache.params.recipe import Recipe, SecondaryParams
 from cache import tables
 from cache.store import Store
 from cache.tables import Col
@@ -163,6 +163,24 @@ class Examples:
         """Weight of chosen examples in the loss: rating / 5, at least `lowest`; 1 without a rating: (B,)."""
         rating_B = self.rating[chosen]
         return np.where(rating_B > 0, np.maximum(rating_B / BEST_RATING, lowest), 1.0).astype(np.float32)
+
+
+def background_examples(examples: Examples, recipe: Recipe) -> Ints:
+    """The recordings without birds, of the label that the recipe names; without background, any.
+
+    A TrainError if the recipe has background and no recording of the training folds has that label.
+    """
+    wanted = recipe.augment.background
+    if not wanted.probability:
+        return np.zeros(1, np.int64)
+    number = examples.labels.index(wanted.label) if wanted.label in examples.labels else -1
+    found = np.flatnonzero(examples.primary == number)
+    if not len(found):
+        raise TrainError(
+            f"params.yaml: augment.background.label = {wanted.label!r}: no training recording has this label; "
+            "name the label of your recordings without birds, or set augment.background.probability: 0.0"
+        )
+    return found
 
 
 def read_labels() -> list[str]:
