@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from birdcache.params.checks import beside, kept
-from birdcache.params.sections import CountOrNone, Decibels, NonNegative, Positive, Probability, Section
+from birdcache.params.sections import CountOrNone, Decibels, NonNegative, Positive, Probability, Seconds, Section
 
 LabelRule = Literal["lambda", "max", "sum"]
 Alpha = Annotated[float, Field(ge=1e-3, le=1000)]  # of Beta(alpha, alpha)
@@ -119,6 +119,13 @@ class ReverseParams(Section):
     probability: Probability = 0.0
 
 
+class ShorterParams(Section):
+    """A part of a clip of another length, padded or looped as short recordings are: a network learns two lengths."""
+
+    probability: Probability = 0.0
+    clip_s: Seconds = 2.5
+
+
 class _AddedSound(Section):
     """A sound added under the clip at a drawn signal-to-noise ratio."""
 
@@ -172,6 +179,7 @@ class AugmentParams(Section):
     lowpass: LowpassParams = LowpassParams()
     distance: DistanceParams = DistanceParams()
     tempo: TempoParams = TempoParams()
+    shorter: ShorterParams = ShorterParams()
     windows: Probability = 1.0
     windows_override: Annotated[dict[str, Any], Field(default_factory=dict), _OF_A_CLIP]
 

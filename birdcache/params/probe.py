@@ -8,7 +8,7 @@ from birdcache.params.recipe import Member, Recipe
 
 ADDED = (
     "sumix", "cutmix", "eq", "background", "noise", "spec_augment", "mixstyle", "reverse", "lowpass", "distance",
-    "tempo",
+    "tempo", "shorter",
 )  # fmt: skip
 OF_A_PROBE = {  # what changes a sound, or an image of one, has no meaning on an embedding; mixup, a weighted mean, has
     **dict.fromkeys(("augment.gain_db", "augment.time_shift_s", "loss.frame_max", "dynamic_range_db", "trim_db"), 0.0),

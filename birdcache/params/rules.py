@@ -130,6 +130,12 @@ def _recipe_on_view_problems(key: str, recipe: Recipe, member: Member, view: Mel
     clip_s, shift_s, masks = recipe.clip_s, recipe.augment.time_shift_s, recipe.augment.spec_augment
     bins, on, lowpass = view.n_mels, f"of view {member.view}", recipe.augment.lowpass
     yield clip_s < frame_s, f"clip_s = {clip_s} is shorter than a frame {on} ({frame_s:g} s); lengthen clip_s"
+    shorter = recipe.augment.shorter
+    yield (
+        shorter.probability and not frame_s <= shorter.clip_s < clip_s,
+        f"augment.shorter.clip_s = {shorter.clip_s:g} is no length between a frame {on} ({frame_s:g} s) and clip_s "
+        f"({clip_s:g}); change it",
+    )
     yield shift_s > clip_s, f"augment.time_shift_s = {shift_s} is longer than clip_s ({clip_s}); lower it"
     yield (
         lowpass.probability and lowpass.lowest_hz >= view.fmax_hz,

@@ -49,6 +49,7 @@ EVERYTHING = {
     "lowpass": {"probability": 0.5},
     "distance": {"probability": 0.5},
     "tempo": {"probability": 0.5},
+    "shorter": {"probability": 0.5, "clip_s": 0.3},
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": {"short": "loop"},

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KNOWN = frozenset(  # augmentations of the kernel or of what follows it; a recipe with others gets torch's operations
     ("gain_db", "time_shift_s", "mixup", "sumix", "cutmix", "eq", "background", "noise", "spec_augment", "windows",
-     "windows_override", "mixstyle", "reverse", "lowpass", "distance", "tempo")
+     "windows_override", "mixstyle", "reverse", "lowpass", "distance", "tempo", "shorter")
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from train.data.augment_draws import Effects, Mixtures, draw_effects, draw_mixtu
 from train.data.examples import Examples, background_examples
 from train.data.labels import Labels, mixed_labels
 from train.data.random import Purpose, uniform
-from train.data.sampling import Drawn, PseudoClips, Sampler, clip_positions, clip_starts
+from train.data.sampling import Drawn, PseudoClips, Sampler, clip_positions, clip_starts, shortened
 from train.data.teacher import Teacher
 
 CLIP, PARTNER, BACKGROUND, THIRD = range(4)  # the sounds of a clip, S
@@ -217,6 +217,7 @@ class Planner:
         starts = (Purpose.START, Purpose.PARTNER_START, Purpose.BACKGROUND_START, Purpose.THIRD_START)
         pairs = zip((own, partner, self._background[choice], third), starts, strict=True)
         spans = [self._spans(example, self._draw(epoch, cut_N, purpose)) for example, purpose in pairs]
+        spans[CLIP] = self._shortened(epoch, cut_N, own >= self._recordings, plain_N, spans[CLIP])
         labels, others = self._labels(own, spans[CLIP]), self._labels(partner, spans[PARTNER])
         if self._pseudo:
             pseudo, chosen = self._pseudo, self._pseudo.drawn(seed, epoch, cut_N[mixtures.pseudo])
@@ -250,6 +251,20 @@ class Planner:
         examples = self._examples
         row, first, frames = examples.rows[example], examples.first[example], examples.frames[example]
         return Spans(row, first, frames, clip_starts(frames, self._clip_frames, self._loop, draw))
+
+    def _shortened(self, epoch: int, cut_N: Ints, is_window_N: Bools, plain_N: Bools, spans: Spans) -> Spans:
+        """The spans of clips, of some a shorter part."""
+        recordings, windows = self._recipe.augment.shorter, self._of_windows.augment.shorter
+        if not recordings.probability and not windows.probability:
+            return spans
+        share_N = np.where(is_window_N, windows.probability, recordings.probability)
+        most_N = np.where(is_window_N, *(self._view.frames(each.clip_s) for each in (windows, recordings)))
+        draws = uniform(self._recipe.seed, epoch, cut_N, Purpose.SHORTER, 2)
+        most_N = np.where((draws[:, 0] < share_N) & ~plain_N, most_N, self._clip_frames)
+        is_cut_N = most_N < np.minimum(spans.frames, self._clip_frames)
+        first, frames = shortened(spans.first, spans.frames, np.where(is_cut_N, most_N, spans.frames), draws[:, 1])
+        draw_N = self._draw(epoch, cut_N, Purpose.START)
+        return Spans(spans.row, first, frames, clip_starts(frames, self._clip_frames, self._loop, draw_N))
 
     def _labels(self, example: Ints, spans: Spans) -> Labels:
         """Labels of clips of examples."""

@@ -56,6 +56,7 @@ class Purpose(IntEnum):
     THIRD = 35
     THIRD_CLIP = 36
     THIRD_START = 37
+    SHORTER = 38
 
 
 def uniform(seed: int, epoch: int, example_B: Ints, purpose: Purpose, count: int = 1) -> Floats64:

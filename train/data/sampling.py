@@ -182,6 +182,12 @@ def clip_starts(frames_B: Ints, clip_frames: int, loop: bool, draw_B: Floats64) 
     return lowest_B + np.floor(draw_B * choices_B).astype(np.int64)
 
 
+def shortened(first_B: Ints, frames_B: Ints, most_B: Ints, draw_B: Floats64) -> tuple[Ints, Ints]:
+    """First frame and number of frames of spans of which `most_B` frames at most are used, anywhere in them."""
+    used_B = np.minimum(frames_B, most_B)
+    return first_B + np.floor(draw_B * (frames_B - used_B + 1)).astype(np.int64), used_B
+
+
 def clip_positions(start_B: Ints, frames_B: Ints, clip_frames: int, loop: bool, first_B: Ints | None = None) -> Ints:
     """Frame of the recording at each frame of a clip: (B, T); -1 where there is none (padding).
 

@@ -170,6 +170,11 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
             "members.base",
             "augment.lowpass.lowest_hz = 16000 is not below fmax_hz of view mel (16000); lower it",
         ),
+        (
+            put("members.base.override.augment", {"shorter": {"probability": 0.5, "clip_s": 5.0}}),
+            "members.base",
+            "augment.shorter.clip_s = 5 is no length between a frame of view mel (0.064 s) and clip_s (5); change it",
+        ),
         (put("train.demo.augment.tempo", {"most": 0.0}), "train.demo.augment.tempo.most = 0.0", "greater than 0"),
         (put("train.demo.augment.mixstyle", {"probability": 0.5}), "members.pcen", "mixstyle.probability = 0.5 has no"),
         (put("train.demo.augment.spec_augment.mel_width", 200), "members.base", "over the 128 mel bins"),

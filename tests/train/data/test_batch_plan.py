@@ -161,6 +161,30 @@ def test_two_views_of_a_clip_differ_in_what_is_done_to_it_alone(
         assert np.array_equal(one.row[:, :2], plain.row[:16, :2])
 
 
+@pytest.mark.parametrize("short", ["pad", "loop"])
+def test_a_share_of_the_clips_shows_a_shorter_part_of_what_it_would_show(
+    examples: Examples, view: MelView, mixed: Recipe, short: str
+) -> None:
+    many = resolve_recipe(mixed, {"short": short, "sampling": {"clips_per_epoch": 3000}})
+    changed = resolve_recipe(many, {"augment": {"shorter": {"probability": 0.4, "clip_s": 0.2}}})  # 13 frames of 40
+    plain, plan = (whole_epoch(Planner(examples, view, recipe), 0) for recipe in (many, changed))
+    long, is_cut = plain.frames[:, CLIP] > 13, plan.frames[:, CLIP] != plain.frames[:, CLIP]
+    assert abs(is_cut[long].mean() - 0.4) < 0.04
+    assert not is_cut[~long].any()
+    assert (plan.frames[is_cut, CLIP] == 13).all()
+    assert (plan.first[:, CLIP] >= plain.first[:, CLIP]).all()
+    assert (plan.first + plan.frames <= plain.first + plain.frames)[:, CLIP].all()
+    begins, ends = plan.first - plain.first, plan.first + plan.frames - plain.first - plain.frames
+    assert begins[is_cut, CLIP].min() == ends[is_cut, CLIP].max() == 0, "anywhere, the ends included"
+    positions = Planner(examples, view, changed).clips_of(plan)[1][: plan.size]
+    shown = [len(np.unique(row[row >= 0])) for row in positions[is_cut]]
+    assert set(shown) == {13}
+    assert ((positions[is_cut] < 0).sum(axis=1) == (27 if short == "pad" else 0)).all()
+    for name in ("row", "start"):
+        assert np.array_equal(getattr(plan, name)[~is_cut], getattr(plain, name)[~is_cut])
+    assert np.array_equal(plan.row, plain.row)
+
+
 def test_clips_partners_and_backgrounds_begin_where_their_own_draws_say(
     examples: Examples, view: MelView, mixed: Recipe
 ) -> None:

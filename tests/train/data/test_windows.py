@@ -207,6 +207,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what windows get
     "on": ({}, LOUD),
     "backwards": ({}, {"reverse": {"probability": 0.5}}),
     "muffled": ({"gain_db": 3.0}, {"lowpass": {"probability": 0.5}}),
+    "shorter": ({}, {"shorter": {"probability": 0.6, "clip_s": 0.3}}),
     "slower": (LOUD, {"tempo": {"most": 0.3}}),
     "filters": (LOUD | {"eq": NEVER | {"fewest_bands": 2}}, {"eq": {"probability": 0.9}}),
     "background": (LOUD, {"background": {"probability": 0.5, "label": "bird2"}}),
