@@ -133,10 +133,11 @@ def _mixed_in(number: int, batch: FirstBatch, split: TrainingSplit) -> Iterator[
     """Other sounds in a clip."""
     plan = batch.plan
     rows, has = plan.row[number], plan.has[number]
-    for sound, share_N in ((PARTNER, plan.mixtures.share), (THIRD, plan.mixtures.pair_share)):
+    partners = (PARTNER, "mixed with", plan.mixtures.share), (THIRD, "and", plan.mixtures.pair_share)
+    for sound, how, share_N in partners:
         if has[sound]:
             row, share = int(rows[sound]), share_N[number]
-            yield f"mixed with {_recording(row, split)} ({_labels(row, split)}), {100 * (1 - share):.0f} %"
+            yield f"{how} {_recording(row, split)} ({_labels(row, split)}), {100 * (1 - share):.0f} %"
     if has[BACKGROUND]:
         yield f"over {_recording(int(rows[BACKGROUND]), split)}"
     if plan.effects.added[number, 1]:

@@ -108,7 +108,7 @@ def test_titles_name_recordings_labels_targets_and_what_was_mixed_in(project: Pa
         assert stored_title(number, look, split).startswith(f"{names[own]} from ")
         seen = seen_title(number, look, split)
         assert f"mixed with {names[partner]} (" in seen
-        assert f"%, mixed with {names[third]} (" in seen
+        assert f"%, and {names[third]} (" in seen
         assert seen.endswith(f"%, over {names[background]}, with noise")
         target = look.seen.targets[number]
         best = int(target.argmax())
