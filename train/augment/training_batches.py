@@ -17,7 +17,8 @@ from torch import Tensor
 from birdcache.params.views import each_of
 from train.augment.batch import Batch, BatchTransform, StepInputs
 from train.augment.ops import to_device
-from train.data.batch_plan import BatchPlan, Planner, mapped, part
+from train.data.batch_plan import BatchPlan, Planner
+from train.data.columns import mapped, part
 from train.data.frames import NOTHING, DeviceFrames, Frames, Uploaded
 from train.data.loader import DeviceClock, ahead
 

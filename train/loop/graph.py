@@ -15,7 +15,7 @@ from torch import Tensor
 from birdcache.params.recipe import Recipe
 from birdcache.params.sections import MachineParams
 from train.augment.batch import StepInputs
-from train.data.batch_plan import mapped
+from train.data.columns import mapped
 from train.loop.distributed import Ranks
 from train.loop.optim import is_recordable
 

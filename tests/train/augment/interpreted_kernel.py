@@ -17,7 +17,8 @@ from train.augment.batch import BatchTransform, StepInputs
 from train.augment.kernel import Kernel
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.augment_draws import draw_effects, draw_mixtures
-from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, THIRD, mapped
+from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, THIRD
+from train.data.columns import mapped
 
 B, BINS, STORED = 3, 12, 500
 NEVER: dict[str, Any] = {"probability": 0.0}

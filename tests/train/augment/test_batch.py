@@ -17,7 +17,8 @@ from train.augment import ops
 from train.augment.batch import Batch, BatchTransform, StepInputs
 from train.augment.normalise import BinStatistics, Normaliser
 from train.data.augment_draws import draw_effects, draw_mixtures
-from train.data.batch_plan import CLIP, PARTNER, mapped
+from train.data.batch_plan import CLIP, PARTNER
+from train.data.columns import mapped
 
 CLIPS, FRAMES, MEL_BINS, CLASSES = 64, 40, 32, 3
 ALL_OF_THEM: dict[str, Any] = {

@@ -25,7 +25,7 @@ from birdcache.params.views import MelView
 from train.augment import ops
 from train.data import augment_draws as draws
 from train.data.augment_draws import BANK_SPANS, RULES, Effects, Masks, Mixtures
-from train.data.batch_plan import mapped, part
+from train.data.columns import mapped, part
 from train.data.random import Purpose
 
 MANY = np.arange(4000)

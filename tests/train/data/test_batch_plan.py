@@ -15,7 +15,8 @@ from birdcache.params.recipe import Recipe, resolve_recipe
 from birdcache.params.views import MelView
 from cache.store import Store
 from train.data import batch_plan
-from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, THIRD, BatchPlan, Planner, part
+from train.data.batch_plan import BACKGROUND, CLIP, PARTNER, THIRD, BatchPlan, Planner
+from train.data.columns import part
 from train.data.examples import Examples
 from train.data.random import Purpose, uniform
 from train.data.sampling import clip_positions, clip_starts

@@ -20,7 +20,8 @@ from train.augment.batch import Batch, BatchTransform
 from train.augment.normalise import BinStatistics, Normaliser
 from train.augment.training_batches import TrainingBatches
 from train.data import batch_plan
-from train.data.batch_plan import Planner, mapped
+from train.data.batch_plan import Planner
+from train.data.columns import mapped
 from train.data.examples import Examples
 from train.data.frames import DeviceFrames, Frames, HostFrames, StreamFrames
 
