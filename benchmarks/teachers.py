@@ -97,7 +97,8 @@ def student_file(member: ResolvedMember, path: Path) -> Path:
     channels = channel_count(view, recipe)
     network = build_model(member.member, len(labels), view.n_mels, pretrained=False, channels=channels)
     sidecar = Sidecar(labels=labels, fold=0, member=member, folds_sha256="", sha256={}, metrics={})
-    export_graph(EnsembleGraph([WeightedModel(Model(sidecar, network.eval()), 1.0, shown=True)]), path)
+    whole = WeightedModel(Model(sidecar, network.eval()), np.ones(1, np.float32), shown=True)
+    export_graph(EnsembleGraph([whole]), path)
     return path
 
 

@@ -8,10 +8,12 @@ from birdcache.errors import TrainError, run_stage
 from birdcache.files import write_text
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
+from birdcache.params.recipe import SomeClasses
 from birdcache.params.views import multi_view, unlike
 from birdcache.stage import stage_key
 from cache.store import Store, open_named
 from train.data.member import ResolvedMember, joint_digest, labelled_digest
+from train.data.taxa import class_names
 from train.model.weight_source import find_source
 from train.paths import MEMBERS, store_path
 
@@ -36,7 +38,8 @@ def stores_of(name: str, params: Params) -> list[Store]:
 def resolve(name: str, params: Params, *stores: Store, labelled: str = "") -> ResolvedMember:
     """Gather what decides the member's training.
 
-    A TrainError if its pretrained weights are missing, or a store was built for a view of another geometry.
+    A TrainError if its pretrained weights are missing, a store was built for a view of another geometry, or no label is
+    of the classes that it is for.
 
     Parameters
     ----------
@@ -59,7 +62,14 @@ def resolve(name: str, params: Params, *stores: Store, labelled: str = "") -> Re
         weights_origin=weights.origin if weights else None,
         labelled_digest=labelled,
         teacher_digest=open_named(store_path(member.teacher.view)).digest if member.teacher else "",
+        only=labels_of(name, member.labels) if member.labels else [],
     )
+
+
+def labels_of(name: str, wanted: SomeClasses) -> list[str]:
+    """The labels of the classes that a member is for; errors as of `class_names`."""
+    names = class_names(f"members.{name}.labels.class_name", wanted.class_name)
+    return names.index[names.isin(wanted.class_name)].tolist()
 
 
 if __name__ == "__main__":

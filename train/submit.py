@@ -7,16 +7,19 @@ from birdcache.errors import run_stage
 from birdcache.files import write_rows
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from birdcache.params.sections import FileMaxParams, FittedOn, ThresholdWish
+from birdcache.params.sections import OTHERS, FileMaxParams, FittedOn, ThresholdWish
 from birdcache.predict.checked import check_scores
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
+from birdcache.predict.postprocess import padded
 from birdcache.predict.submission import SubmissionForm
 from cache import tables
 from cache.csv_files import CsvTable, write_csv
 from cache.tables import Col
 from train.data.examples import read_labels
+from train.data.member import read_member
+from train.data.taxa import class_names
 from train.paths import ENSEMBLE, SCORES, SUBMISSION, THRESHOLDS
-from train.score.blend import Blend, HeldOut
+from train.score.blend import Blend, HeldOut, known_by
 from train.score.calibration import Judged, chosen, cross_calibrated, fit_calibrator, judged_by
 from train.score.ensemble import Ensemble, write_ensemble
 from train.score.out_of_fold import held_windows, read_out_of_fold
@@ -29,11 +32,16 @@ def main() -> None:
     params = parameters.load()
     labels, names = read_labels(), list(params.members)
     held = read_out_of_fold(names, params.folds.train, params.members[names[0]].view, labels).held
-    blend, clips = Blend.wanted(params.ensemble, names), read_clip_scores(SCORES)
+    only = {name: member.only for name in names if (member := read_member(name)).only}
+    blend = Blend.wanted(params.ensemble, names, known_by(names, only, labels))
+    if len(only) == len(names) and (nobodys := sorted(set(labels).difference(*only.values()))):
+        print(f"warning: no member is for {', '.join(nobodys)}: their scores are 0; add a member with labels: null")
+    clips = read_clip_scores(SCORES)
     windows = held_windows(clips, labels, params.folds.train)
     fitted_on = chosen(params.ensemble.calibrate_on, windows)
     judged = judged_by(blend, held, windows)[fitted_on]
     ensemble, thresholds = fitted(params, labels, held.weights(blend), fitted_on, judged, clips)
+    ensemble = ensemble.model_copy(update={"only": only})
     final_WK = ensemble.final(clips.member_windows(), clips.windows)
     check_scores(final_WK, ENSEMBLE, clips.row_ids.__getitem__)
     final_WK = with_species(params.predict, final_WK, clips)
@@ -69,13 +77,24 @@ def fitted(
         fitted_on=fitted_on,
         slopes=list(calibrator.slopes),
         offsets=list(calibrator.offsets),
-        smoothing=params.predict.smoothing,
+        smoothing=of_each(params.predict.smoothing),
         file_max=loudest.power if isinstance(loudest, FileMaxParams) else loudest,
         top_k=loudest.top_k if isinstance(loudest, FileMaxParams) else 1,
         thresholds=thresholds["threshold"].tolist(),
     )
     thresholds.insert(0, Col.LABEL, labels)
     return ensemble, thresholds.assign(found_on=fitted_on)
+
+
+def of_each(smoothing: float | list[float] | dict[str, float | list[float]]) -> float | list[float] | list[list[float]]:
+    """Smoothing of all labels, or, where it is given for classes of the taxonomy, the taps of each label.
+
+    A TrainError if one of these is no label's class.
+    """
+    if not isinstance(smoothing, dict):
+        return smoothing
+    names = class_names("predict.smoothing", smoothing.keys() - {OTHERS})
+    return padded([smoothing.get(name, smoothing[OTHERS]) for name in names])
 
 
 def read_form(table: CsvTable = tables.SUBMISSION_LABELS) -> SubmissionForm:

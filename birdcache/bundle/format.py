@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from birdcache.labels import LABEL_RULE, is_label
 from birdcache.params.checks import each_once, kept
-from birdcache.params.sections import Section, Smoothing
+from birdcache.params.sections import Section, Smoothing, Taps
 from birdcache.text import is_printable
 
 MODEL, DESCRIPTION, SUMS = "model.onnx", "bundle.json", "SHA256SUMS"
@@ -85,7 +85,7 @@ class Description(Section):
     window_s: Annotated[float, Field(ge=SHORTEST_WINDOW_S, le=LONGEST_WINDOW_S)]
     hop_s: Annotated[float, Field(ge=SHORTEST_WINDOW_S / 10)]
     shifts_s: Annotated[list[float], Field(max_length=100)]
-    smoothing: Smoothing
+    smoothing: Smoothing | list[Taps]
     file_max: Annotated[float, Field(ge=0, le=100)]
     top_k: Annotated[int, Field(ge=1, le=2**20)] = 1
     slopes: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=list)
@@ -96,10 +96,15 @@ class Description(Section):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Description:
+        smoothing = self.smoothing if isinstance(self.smoothing, list) else []
+        taps = [len(each) for each in smoothing if isinstance(each, list)]
         rules = {
             "thresholds: must be as many as labels": len(self.thresholds) == len(self.labels),
             "slopes, offsets: must be as many as labels, or none": (
                 len(self.slopes) == len(self.offsets) and len(self.slopes) in (0, len(self.labels))
+            ),
+            "smoothing: must be as many taps for each label": (
+                not taps or (len(taps) == len(self.labels) and len(set(taps)) == 1)
             ),
             "names: must be of labels": self.names.keys() <= set(self.labels),
             "low_hz: must be below high_hz": self.low_hz < self.high_hz,

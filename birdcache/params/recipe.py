@@ -183,6 +183,16 @@ BACKBONE_RULE = (
 Pixels = Annotated[int, Field(ge=16, le=2048)]
 
 
+class SomeClasses(Section):
+    """The classes that a member is for, and how often it draws recordings of others, in proportion.
+
+    Source: specialists for insects and amphibians in ensembles of BirdCLEF 2025 and 2026.
+    """
+
+    class_name: Annotated[list[str], Field(min_length=1), each_once("one")]
+    others: Probability = 0.1
+
+
 class Member(Section):
     """A named model: one backbone on one view, or on several views as channels, with one recipe.
 
@@ -224,6 +234,7 @@ class Member(Section):
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     image_size: Annotated[list[Pixels], Field(min_length=2, max_length=2)] | None = None
     stem_stride: Annotated[int, Field(ge=1, le=4)] | None = None
+    labels: SomeClasses | None = None
     override: dict[str, Any]
     teacher: TeacherParams | None = None
 

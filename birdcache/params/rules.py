@@ -96,7 +96,7 @@ def member_problems(key: str, member: Member, params: Params) -> Iterator[str]:
 def _recipe_problems(key: str, recipe: Recipe, member: Member, params: Params) -> list[str]:
     embeddings = {name: view for name, view in params.views.items() if isinstance(view, EmbeddingView)}
     taught, views = taught_problems(key, recipe, member, embeddings), params.spectrograms
-    found = [*taught, *_pcen_problems(key, recipe, member, views)]
+    found = [*taught, *_pcen_problems(key, recipe, member, views), *_specialist_problems(key, recipe, member)]
     if member.view in views:
         found = [*_recipe_on_view_problems(key, recipe, member, views[member.view]), *found]
     return [f"{key}: {problem}" for is_so, problem in found if is_so]
@@ -209,6 +209,19 @@ def _pcen_problems(key: str, recipe: Recipe, member: Member, views: Mapping[str,
     yield "pcen" in recipe.channels, f"the channel pcen would be PCEN of the PCEN values {on}; {hint}"
 
 
+def _specialist_problems(key: str, recipe: Recipe, member: Member) -> Ruled:
+    """What would have a member of some classes speak of the others."""
+    if member.labels is None:
+        return
+    yield (
+        recipe.loss.exclusive and not member.labels.others,
+        f"labels.others = 0, and loss.kind = {recipe.loss.kind} shares a score of 1 among the classes: all other "
+        f"sounds would be taken for {' or '.join(member.labels.class_name)}; raise others, or set "
+        f"{key}.override.loss.kind: bce",
+    )
+    yield key.startswith("ladder."), "labels: rungs are compared on all classes; remove it"
+
+
 def _ensemble_problems(params: Params) -> Iterator[str]:
     blend, best, count = params.ensemble.blend, params.ensemble.best, len(params.members)
     for name in blend if isinstance(blend, Mapping) else ():
@@ -285,6 +298,8 @@ def _student_problems(params: Params) -> Iterator[str]:
     for name in params.student.members:
         if name not in params.members:
             yield f"student.members names {name!r}, which is no member; {_choose(params.members)}"
+        elif params.members[name].labels:
+            yield f"student.members names {name!r}, whose labels are some classes; name members that are for all"
         elif not list(member_problems("", member := params.members[name], params)):
             for number, each in params.student.rounds.items():
                 changed = member.model_copy(update={"override": merged(member.override, each.override)})

@@ -136,6 +136,12 @@ class FoldsParams(Section):
 
 KERNEL_RULE = "must be from 0 to 0.5, or an odd number of taps (99 at most), none below 0, that add up to 1"
 Smoothing = Annotated[float | list[float], kept(is_kernel, KERNEL_RULE)]
+Taps = Annotated[list[float], kept(is_kernel, KERNEL_RULE)]
+OTHERS = "others"
+SmoothingOfClasses = Annotated[
+    dict[str, Smoothing],
+    kept(lambda kernels: OTHERS in kernels, f"needs {OTHERS}, which is for the classes that it does not name; add it"),
+]
 
 
 class FileMaxParams(Section):
@@ -149,7 +155,8 @@ class PredictParams(Section):
     """Clips of long recordings that are scored, and the processing of their scores (docs/inference.md).
 
     Sources: overlapping windows, smoothing over time with [0.1, 0.8, 0.1] and scores times the maximum of their file,
-    as BirdCLEF's winners do (in 2025 the mean of its highest windows); shifted clips are test-time augmentation,
+    as BirdCLEF's winners do (in 2025 the mean of its highest windows, in 2026 more smoothing of insects and amphibians,
+    which sing on and on); shifted clips are test-time augmentation,
     Krizhevsky et al. 2012, along time.
     """
 
@@ -167,7 +174,7 @@ class PredictParams(Section):
             "must be shorter than window_s ({:g}), or another window is heard; shorten them",
         ),
     ]
-    smoothing: Smoothing
+    smoothing: Smoothing | SmoothingOfClasses
     file_max: Annotated[
         float | FileMaxParams,
         kept(lambda value: not isinstance(value, float) or 0 <= value <= 100, "must be from 0 to 100"),

@@ -13,6 +13,8 @@ from birdcache.arrays import Floats32, Floats64
 from birdcache.errors import CommandError
 from birdcache.predict.calibrator import UNCALIBRATED, Calibrator
 
+Kernel = float | Sequence[float]
+
 
 @dataclass(frozen=True)
 class Cutting:
@@ -49,7 +51,7 @@ def cutting_keys(window_s: float, hop_s: float, overlap_s: float | None) -> dict
 class PostProcessing:
     """Post-processing of the windows of one soundscape."""
 
-    smoothing: float | Sequence[float]
+    smoothing: Kernel | Sequence[Sequence[float]]  # of all classes, or the taps of each, all as many
     file_max: float
     calibrator: Calibrator = UNCALIBRATED
     top_k: int = 1
@@ -103,15 +105,27 @@ def nearest_clips(middle_s: Floats64, scores_NK: Floats32, windows: int, window_
     return np.asarray(scores_NK[np.where(nearer, before, after)])
 
 
-def smoothed(scores_WK: Floats32, kernel: float | Sequence[float]) -> Floats32:
-    """Mean of each window and its neighbours, weighted by the taps of a kernel.
+def taps_of(kernel: Kernel) -> Sequence[float]:
+    """The taps of a kernel, of which a number is the share in [share, 1 - 2 share, share]."""
+    return kernel if isinstance(kernel, Sequence) else (kernel, 1 - 2 * kernel, kernel)
 
-    A number is the share in [share, 1 - 2 share, share]. At the ends, where a neighbour is missing, the rest of the
-    kernel is scaled to one. Source: [0.1, 0.8, 0.1], as BirdCLEF's winners do.
+
+def padded(kernels: Sequence[Kernel]) -> list[list[float]]:
+    """The taps of each kernel, with zeros before and after them, so that all have as many as the longest."""
+    taps = [taps_of(kernel) for kernel in kernels]
+    rests = [(max(map(len, taps)) - len(each)) // 2 for each in taps]
+    return [[*[0.0] * rest, *each, *[0.0] * rest] for each, rest in zip(taps, rests, strict=True)]
+
+
+def smoothed(scores_WK: Floats32, kernel: Kernel | Sequence[Sequence[float]]) -> Floats32:
+    """Mean of each window and its neighbours, weighted by the taps of a kernel, or of each class's own.
+
+    At the ends, where a neighbour is missing, the rest of the kernel is scaled to one. Source: [0.1, 0.8, 0.1], as
+    BirdCLEF's winners do.
     """
-    taps = kernel if isinstance(kernel, Sequence) else (kernel, 1 - 2 * kernel, kernel)
+    taps = np.asarray(kernel if isinstance(kernel, Sequence) else taps_of(kernel), np.float32).T  # (taps,) or (taps, K)
     middle = len(taps) // 2
-    sums, weights = taps[middle] * scores_WK, np.full((len(scores_WK), 1), taps[middle], np.float32)
+    sums, weights = taps[middle] * scores_WK, np.zeros((len(scores_WK), 1), np.float32) + taps[middle]
     for away in range(1, middle + 1):
         before, after = taps[middle - away], taps[middle + away]
         sums[away:] += before * scores_WK[:-away]

@@ -24,7 +24,8 @@ from train.paths import REPORTS
 
 METRICS = REPORTS / "metrics.json"
 NOT_STATED = "not stated"
-BLENDING = {"version", "members", "folds", "kind", "best", "calibration", "fitted_on"}  # of an ensemble, not a bundle
+# of an ensemble, not a bundle
+BLENDING = {"version", "members", "only", "folds", "kind", "best", "calibration", "fitted_on"}
 CARD = Path(__file__).parent / "templates/card.md"
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from birdcache.errors import CommandError
@@ -25,7 +26,9 @@ def ensemble_for_export(export: ExportParams) -> trained.LoadedEnsemble:
 
 
 def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:
-    """The ensemble of the chosen members and folds, without those of weight 0; the weights add up to 1.
+    """The ensemble of the chosen members and folds; the weights add up to 1.
+
+    Members of weight 0 are left out, if no member of some classes leaves its weight to them.
 
     A CommandError if its blend needs the windows of all files at once, or no member or fold is left.
     """
@@ -35,7 +38,9 @@ def narrowed(ensemble: Ensemble, export: ExportParams) -> Ensemble:
             "file separately; choose mean, fitted or best"
         )
     wanted = export.members or list(ensemble.members)
-    weights = {name: weight for name, weight in ensemble.members.items() if name in wanted and weight > 0}
+    weights = {name: weight for name, weight in ensemble.members.items() if name in wanted}
+    if ensemble.only.keys().isdisjoint(weights) or not any(weights.values()):
+        weights = {name: weight for name, weight in weights.items() if weight > 0}
     folds = [fold for fold in ensemble.folds if not export.folds or fold in export.folds]
     if not weights or not folds:
         raise CommandError(
@@ -54,9 +59,10 @@ def exact(model: trained.Model) -> trained.Model:
 
 
 def weighted_models(loaded: trained.LoadedEnsemble) -> list[WeightedModel]:
-    """All models with their shares: the member's weight divided by its number of folds."""
+    """All models with their shares: the member's share of each class, divided by its number of folds."""
+    shares_PK = loaded.ensemble.blend.shares(np.array(list(loaded.ensemble.members.values())))
     return [
-        WeightedModel(model, loaded.ensemble.members[name] / len(models), shown=number == 0)
-        for name, models in loaded.members.items()
+        WeightedModel(model, (share_K / len(models)).astype(np.float32), shown=number == 0)
+        for share_K, models in zip(shares_PK, loaded.members.values(), strict=True)
         for number, model in enumerate(models)
     ]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from birdcache.arrays import Floats32
 from birdcache.bundle.format import OUTSIDE_ABOVE, Input
 from birdcache.params.embedding import StoredEmbedding
 from birdcache.params.views import AnyView, MelView, PcenView, each_of, stored_views
@@ -34,7 +35,7 @@ class WeightedModel:
     """A trained model with its share in the blend; `shown` marks those whose features are the embedding."""
 
     model: Model
-    share: float
+    share: Floats32  # of each class's score, (K,), or of all, (1,)
     shown: bool
 
     @property
@@ -176,6 +177,8 @@ def rounded(values: Tensor, quantizer: Quantizer) -> Tensor:
 class MemberNetwork(nn.Module):
     """A trained model with its normalisation and its share in the blend."""
 
+    share: Tensor  # (K,) or (1,)
+
     def __init__(self, weighted: WeightedModel) -> None:
         super().__init__()
         member = weighted.model.sidecar.member
@@ -183,7 +186,8 @@ class MemberNetwork(nn.Module):
         for module in self.network.modules():
             if hasattr(module, "fused_attn"):  # whose result torch cannot convert to ONNX
                 setattr(module, "fused_attn", False)  # noqa: B010
-        self._share, self._loops = weighted.share, member.recipe.short == "loop"  # else short recordings are padded
+        self.register_buffer("share", torch.from_numpy(weighted.share))
+        self._loops = member.recipe.short == "loop"  # else short recordings are padded
         self._loss, views = member.recipe.loss, stored_views(weighted.view)
         self._keys = [view.model_dump_json() for view in views]
         self._lows = [quantizer_of(view).low for view in views]
@@ -194,7 +198,7 @@ class MemberNetwork(nn.Module):
         clips = [self._filled(stored[key], exists_BT, low) for key, low in zip(self._keys, self._lows, strict=True)]
         images = as_images(self._normaliser(torch.cat(clips, dim=2)))
         features_BE, (logits_BK, *_) = features_and_logits(self.network, images)
-        return scores(logits_BK, self._loss) * self._share, features_BE
+        return scores(logits_BK, self._loss) * self.share, features_BE
 
     def _filled(self, values_BTM: Tensor, exists_BT: Tensor, low: float) -> Tensor:
         """Values with frames after the end of a short recording filled: by repetition, or by the lowest value."""

@@ -48,7 +48,7 @@ def test_the_reference_tells_type_bounds_value_and_effect_of_each_key() -> None:
     assert "Source: mixup, Zhang et al. 2018" in page
     without = re.findall(r"^\| `(\w+)` .*\| +\|$", page, flags=re.MULTILINE)
     # told above their tables, since they stand in one line of params.yaml
-    assert set(without) == {"rung", "without", "low", "high", "log", "choices", "power", "top_k"}
+    assert set(without) == {"rung", "without", "low", "high", "log", "choices", "power", "top_k", "class_name"}
 
 
 def test_comments_of_params_yaml_go_on_in_the_lines_below() -> None:

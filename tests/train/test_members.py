@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from birdcache.errors import TrainError
 from birdcache.params import load as parameters
 from birdcache.params.model import Params
-from birdcache.params.recipe import Recipe
+from birdcache.params.recipe import Recipe, SomeClasses
 from cache.store import Store
 from train import members
-from train.data.dataset import open_stores
+from train.data.dataset import Dataset, open_stores
 from train.data.examples import Events, Examples
+from train.data.frames import ArrayFrames
 from train.data.member import ResolvedMember, read_member
 from train.loop.validation import check_split
 from train.members import resolve
@@ -66,6 +68,41 @@ def test_other_pretrained_bytes_are_another_training(params: Params, store: Stor
 def test_missing_pretrained_weights_are_refused(params: Params, store: Store) -> None:
     with pytest.raises(TrainError, match=r"members\.base\.pretrained = 'nowhere': no such file"):
         resolve("base", with_base(params, pretrained="nowhere"), store)
+
+
+TAXONOMY = "index,label,scientific_name,common_name,class_name,recordings\n0,a,,,Aves,3\n1,b,,,Insecta,2\n2,c,,,,1\n"
+
+
+def test_a_member_of_some_classes_is_for_the_labels_that_the_taxonomy_counts_among_them(
+    params: Params, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/tables").mkdir(parents=True)
+    Path("data/tables/labels.csv").write_text(TAXONOMY)
+    insects = SomeClasses(class_name=["Insecta"])
+    member = resolve("base", with_base(params, labels=insects), store)
+    assert member.only == ["b"]
+    assert "only" not in resolve("base", params, store).model_dump()
+    with pytest.raises(TrainError, match=r"base\.labels\.class_name: Reptilia is the .* choose of: Aves, Insecta"):
+        resolve("base", with_base(params, labels=SomeClasses(class_name=["Aves", "Reptilia"])), store)
+    Path("data/tables/labels.csv").write_text(TAXONOMY.replace("Aves", "").replace("Insecta", ""))
+    with pytest.raises(TrainError, match=r"Insecta is the class_name of no label .* has no taxonomy\.csv"):
+        resolve("base", with_base(params, labels=insects), store)
+
+
+def test_it_draws_others_seldom_and_is_judged_on_its_own(
+    store: Store, resolved: ResolvedMember, examples_of: ExamplesOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.data.dataset.with_annotated_times", lambda trained, *_: trained)
+    examples = examples_of(store, [0, 1, 2, 1, 2])
+    some = SomeClasses(class_name=["Insecta"], others=0.25)
+    labelled = {"only": [examples.labels[1]], "member": resolved.member.model_copy(update={"labels": some})}
+    frames = ArrayFrames(np.zeros((1, 4), np.float16), store.quantizer, torch.device("cpu"))
+    of_member = resolved.model_copy(update=labelled), examples, np.array([0, 1, 1, 1, 0])
+    trained, validated = Dataset((store,), frames, "", *of_member).split(0)
+    assert trained.weight is not None
+    assert trained.weight.tolist() == [1.0, 0.25, 1.0]
+    assert validated.unjudged.tolist() == [[label != 1 for label in range(examples.classes)]] * 2
 
 
 def test_an_unknown_member_is_refused_with_those_there_are(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

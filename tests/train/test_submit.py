@@ -18,7 +18,7 @@ from train.score.blend import HeldOut
 from train.score.calibration import Judged
 from train.score.ensemble import Ensemble, read_ensemble, write_ensemble
 from train.score.species import with_species
-from train.submit import fitted, print_result
+from train.submit import fitted, of_each, print_result
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +58,22 @@ def test_ranks_are_taken_over_all_windows_before_anything_else() -> None:
     ranked = np.mean([np.argsort(np.argsort(each, axis=0), axis=0) / 4 for each in MEMBERS], axis=0)
     other = ensemble(kind="rank", members={"one": 0.5, "two": 0.5})
     assert other.final(MEMBERS, [3, 2]) == pytest.approx(by_soundscape(other.post, ranked, [3, 2]), abs=1e-6)
+
+
+def test_a_member_of_some_classes_leaves_its_weight_for_others_to_the_rest() -> None:
+    found = ensemble(only={"two": ["owl"]}, smoothing=0.0, file_max=0.0).final(MEMBERS, [3, 2])
+    assert found[:, 0] == pytest.approx(MEMBERS[0, :, 0])
+    assert found[:, 1] == pytest.approx(0.25 * MEMBERS[0, :, 1] + 0.75 * MEMBERS[1, :, 1])
+
+
+def test_smoothing_by_classes_of_the_taxonomy_is_that_of_their_labels() -> None:
+    assert (of_each(0.1), of_each([0.2, 0.6, 0.2])) == (0.1, [0.2, 0.6, 0.2])
+    head = "index,label,scientific_name,common_name,class_name,recordings\n"
+    Path("data/tables/labels.csv").write_text(f"{head}0,cricket,,,Insecta,3\n1,jay,,,Aves,2\n2,owl,,,,1\n")
+    found = of_each({"Insecta": [0.1, 0.2, 0.4, 0.2, 0.1], "others": 0.1})
+    assert found == [[0.1, 0.2, 0.4, 0.2, 0.1], [0.0, 0.1, 0.8, 0.1, 0.0], [0.0, 0.1, 0.8, 0.1, 0.0]]
+    with pytest.raises(TrainError, match=r"predict\.smoothing: Amphibia is .* choose of: Aves, Insecta"):
+        of_each({"Amphibia": 0.3, "others": 0.1})
 
 
 def test_detections_are_called_above_thresholds_on_the_scale_of_final_scores() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from birdcache.arrays import Ints
@@ -53,9 +54,16 @@ class Dataset(OpenStores):
     teacher: Teacher | None = None
 
     def split(self, fold: int) -> tuple[Examples, Examples]:
-        """The examples to train on, one for each annotated time where there are any, and those to validate on."""
+        """The examples to train on, one for each annotated time where there are any, and those to validate on.
+
+        A member of some classes draws others as seldom as it wants, and is measured on its own.
+        """
         trained, validated = self.examples.subset(self.folds != fold), self.examples.subset(self.folds == fold)
-        return with_annotated_times(trained, self.first, self.member.view, self.member.recipe.clip_s), validated
+        trained = with_annotated_times(trained, self.first, self.member.view, self.member.recipe.clip_s)
+        if (wanted := self.member.member.labels) is None:
+            return trained, validated
+        knows_K = np.isin(self.examples.labels, self.member.only)
+        return trained.weighed(np.where(knows_K, 1.0, wanted.others)), validated.knowing(knows_K)
 
     def split_windows(self, fold: int) -> tuple[Examples | None, Examples | None]:
         """The labelled windows to train on, of soundscapes that the fold does not hold out, and those that judge."""

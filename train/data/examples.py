@@ -96,6 +96,17 @@ class Examples:
         joined = Events(*(np.concatenate([vars(each)[name] for each in events]) for name in Events.__annotations__))
         return replace(self, names=self.names + others.names, **arrays, events=joined, weight=None)
 
+    def weighed(self, factor_K: Floats64) -> Examples:
+        """Each drawn as much more or less often as its class's factor says; those of factor 0 are left out."""
+        factor_N = factor_K[self.primary]
+        weight_N = factor_N if self.weight is None else factor_N * self.weight
+        return replace(self, weight=weight_N).subset(factor_N > 0)
+
+    def knowing(self, knows_K: Bools) -> Examples:
+        """The same, of which only these classes are known, and so judged."""
+        unknown_NK = np.zeros_like(self.secondary) if self.unknown is None else self.unknown
+        return replace(self, unknown=unknown_NK | ~knows_K)
+
     @property
     def classes(self) -> int:
         """Number of classes, K."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from birdcache.files import canonical_json, sha256_hex
 from birdcache.params.recipe import Member, Recipe
@@ -29,11 +29,13 @@ class ResolvedMember(Section):
     labelled_digest: str = ""  # of the soundscapes with labelled windows; "" without any
     teacher_digest: str = ""  # of the teacher's store; "" without one
     weights_origin: Origin | None = None  # of imported weights
+    only: list[str] = Field(default_factory=list)  # labels that it is for; [] = all
 
     @model_serializer(mode="wrap")
     def _without_no_origin(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Nothing is written of weights and teachers where there are none: members of before stay as they are."""
-        nothing = ("weights_origin", None), ("teacher_digest", "")
+        """Nothing is written of what is not there: members of before stay as they are."""
+        nothing: tuple[tuple[str, Any], ...]
+        nothing = ("weights_origin", None), ("teacher_digest", ""), ("only", [])
         return {key: value for key, value in dump(self).items() if (key, value) not in nothing}
 
 

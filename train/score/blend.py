@@ -5,7 +5,7 @@ P member, N recording or window, K class. `known` marks the cells that count, as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -30,17 +30,19 @@ class Blend:
     kind: Kind
     best: int = 1  # members that kind `best` keeps
     by_hand: tuple[float, ...] = ()  # weights of the members under kind `hand`
+    knows: tuple[Bools, ...] = ()  # (K,) classes that each member is for; () = all members for all classes
 
     @staticmethod
-    def wanted(params: EnsembleParams, members: Sequence[str]) -> Blend:
+    def wanted(params: EnsembleParams, members: Sequence[str], knows: tuple[Bools, ...] = ()) -> Blend:
         """The blend of these members that params.yaml asks for."""
         if not isinstance(params.blend, dict):
-            return Blend(params.blend, params.best)
-        return Blend("hand", params.best, tuple(params.blend.get(name, 0.0) for name in members))
+            return Blend(params.blend, params.best, knows=knows)
+        return Blend("hand", params.best, tuple(params.blend.get(name, 0.0) for name in members), knows)
 
     def of(self, chosen: Sequence[int]) -> Blend:
         """The same blend of some of the members."""
-        return replace(self, by_hand=tuple(self.by_hand[each] for each in chosen) if self.by_hand else ())
+        by_hand = tuple(self.by_hand[each] for each in chosen) if self.by_hand else ()
+        return replace(self, by_hand=by_hand, knows=tuple(self.knows[each] for each in chosen) if self.knows else ())
 
     @property
     def learns(self) -> bool:
@@ -52,6 +54,8 @@ class Blend:
         members = len(scores_PNK)
         if self.kind == "hand" and sum(self.by_hand) > 0:
             return np.array(self.by_hand) / sum(self.by_hand)
+        if self.learns and self.knows:
+            scores_PNK = np.stack([self(scores_PNK, alone_P) for alone_P in np.eye(members)])
         if self.kind == "fitted":
             return fitted_weights(scores_PNK, truth_NK, known_NK)
         if self.kind == "best":
@@ -63,7 +67,21 @@ class Blend:
         """Blended scores: (N, K). Under kind `rank` they depend on all N that are blended at once."""
         if self.kind == "rank":
             scores_PNK = np.stack([ranks(scores_NK) for scores_NK in scores_PNK])
-        return np.asarray(np.tensordot(weights_P, scores_PNK, axes=1), np.float32)
+        if not self.knows:
+            return np.asarray(np.tensordot(weights_P, scores_PNK, axes=1), np.float32)
+        return np.asarray(np.einsum("pk,pnk->nk", self.shares(weights_P), scores_PNK), np.float32)
+
+    def shares(self, weights_P: Floats64) -> Floats64:
+        """The share of each member in the score of each class: (P, K), or (P, 1) if all are for all classes.
+
+        A member of some classes leaves its weight for the others to those that are for them, evenly. A class that is
+        nobody's has the score 0.
+        """
+        if not self.knows:
+            return weights_P[:, None]
+        knows_PK = np.stack(self.knows)
+        left_K = weights_P @ ~knows_PK
+        return np.asarray(knows_PK * (weights_P[:, None] + left_K / np.maximum(knows_PK.sum(axis=0), 1)))
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,11 @@ class HeldOut:
     def members(self, chosen: list[int]) -> HeldOut:
         """The same recordings, predicted by some of the members."""
         return HeldOut(self.scores[chosen], self.truth, self.known, self.fold)
+
+
+def known_by(members: Iterable[str], only: Mapping[str, Sequence[str]], labels: Sequence[str]) -> tuple[Bools, ...]:
+    """The classes that each member is for, (K,) each, as `Blend.knows` has them; `only` names those for some labels."""
+    return tuple(np.isin(labels, only.get(name, labels)) for name in members) if only else ()
 
 
 def equal(members: int) -> Floats64:

@@ -16,7 +16,7 @@ from birdcache.params.sections import CalibrationKind, FittedOn
 from birdcache.predict.calibrator import Calibrator
 from birdcache.predict.postprocess import Cutting, PostProcessing, by_soundscape
 from train.paths import read_json
-from train.score.blend import Blend, Kind
+from train.score.blend import Blend, Kind, known_by
 
 ENSEMBLE = "ensemble"  # its name beside those of the members
 
@@ -32,6 +32,7 @@ class Ensemble(BaseModel):
     version: Literal[1] = 1
     labels: list[str]
     members: dict[str, float]
+    only: dict[str, list[str]] = {}  # labels that members of some classes are for
     folds: list[int]
     kind: Kind
     best: int
@@ -42,7 +43,7 @@ class Ensemble(BaseModel):
     fitted_on: FittedOn = "recordings"  # calibration and thresholds
     slopes: list[float] = []  # of the calibrator: per label, or none
     offsets: list[float] = []
-    smoothing: float | list[float]
+    smoothing: float | list[float] | list[list[float]]  # of all labels, or the taps of each
     file_max: float
     top_k: int = 1
     thresholds: list[float]
@@ -51,7 +52,7 @@ class Ensemble(BaseModel):
     @property
     def blend(self) -> Blend:
         """The blend of the members."""
-        return Blend(self.kind, self.best, tuple(self.members.values()))
+        return Blend(self.kind, self.best, tuple(self.members.values()), known_by(self.members, self.only, self.labels))
 
     @property
     def cutting(self) -> Cutting:

@@ -52,9 +52,12 @@ def recording_metrics(primary_N: Ints, unjudged_NK: Bools, scores_NK: Floats32) 
     Returns
     -------
     accuracy, macro ROC-AUC over the classes that have positives and how many these are, padded cmAP, macro F1 of the
-    best-scored class over the classes that have positives. Of one class all are NaN: none of them could fail.
+    best-scored class over the classes that have positives. Of one class all are NaN: none of them could fail. Accuracy
+    and F1 are of recordings whose primary label is judged.
     """
     truth_NK, best_N = primary_N[:, None] == np.arange(scores_NK.shape[1]), scores_NK.argmax(axis=1)
+    judged_N = ~unjudged_NK[np.arange(len(primary_N)), primary_N]
+    primary_N, best_N = primary_N[judged_N], best_N[judged_N]
     chosen = primary_N, best_N, primary_N[best_N == primary_N]
     true_K, called_K, right_K = (np.bincount(each, minlength=scores_NK.shape[1]) for each in chosen)
     f1 = np.mean((2 * right_K / np.maximum(true_K + called_K, 1))[true_K > 0])

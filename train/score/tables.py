@@ -12,7 +12,7 @@ import pandas as pd
 from birdcache.arrays import Bools, Floats32, Ints
 from birdcache.params.sections import PredictParams
 from birdcache.predict.clip_scores import ClipScores, read_clip_scores
-from birdcache.predict.postprocess import PostProcessing, by_soundscape
+from birdcache.predict.postprocess import Kernel, PostProcessing, by_soundscape
 from train.paths import SCORES
 from train.score.blend import BLENDS, HeldOut, log_loss
 from train.score.ensemble import ENSEMBLE, Ensemble
@@ -160,7 +160,7 @@ def _steps(windows: Windows, ensemble: Ensemble, predict: PredictParams) -> list
     if cutting.shifts_s:
         moved = ", ".join(f"{shift_s:g}" for shift_s in cutting.shifts_s)
         steps.append((f"clips moved by {moved} s", True, _plain(windows, ensemble, shifts=True)))
-    taps = ", ".join(f"{tap:g}" for tap in (smoothing if isinstance(smoothing, Sequence) else [smoothing]))
+    taps = "of each class" if np.ndim(smoothing) == 2 else ", ".join(f"{tap:g}" for tap in np.atleast_1d(smoothing))
     loudest = "file maximum" if ensemble.top_k == 1 else f"mean of the file's {ensemble.top_k} highest"
     steps += [
         (f"smoothing {taps}", bool(post.smoothing), _plain(windows, ensemble, smoothing)),
@@ -176,7 +176,7 @@ def _steps(windows: Windows, ensemble: Ensemble, predict: PredictParams) -> list
 def _plain(
     windows: Windows,
     ensemble: Ensemble,
-    smoothing: float | Sequence[float] = 0.0,
+    smoothing: Kernel | Sequence[Sequence[float]] = 0.0,
     file_max: float = 0.0,
     overlap: bool = False,
     shifts: bool = False,

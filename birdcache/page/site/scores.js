@@ -62,7 +62,8 @@ export function finalScores(windows, { slopes, offsets, smoothing, file_max: pow
     ? windows.map((scores) => scores.map((score, label) => calibratedScore(score, slopes[label], offsets[label])))
     : windows;
   const taps = Array.isArray(smoothing) ? smoothing : [smoothing, 1 - 2 * smoothing, smoothing];
-  const smooth = calibrated.map((_, place) => smoothedAt(calibrated, place, taps));
+  const tapsOf = (label) => (Array.isArray(taps[0]) ? taps[label] : taps);
+  const smooth = calibrated.map((scores, place) => scores.map((_, label) => smoothedAt(calibrated, place, label, tapsOf(label))));
   if (!power) return smooth;
   const levels = smooth[0].map((_, label) => meanOfHighest(smooth.map((scores) => scores[label]), count ?? 1));
   return smooth.map((scores) => scores.map((score, label) => score * levels[label] ** power));
@@ -78,12 +79,12 @@ function calibratedScore(score, slope, offset) {
   return 1 / (1 + Math.exp(-(slope * Math.log(clipped / (1 - clipped)) + offset)));
 }
 
-function smoothedAt(windows, place, taps) {
+function smoothedAt(windows, place, label, taps) {
   const first = place - (taps.length - 1) / 2;
   const parts = taps.map((tap, number) => [first + number, tap]).filter(([each]) => windows[each]);
   const weight = parts.reduce((sum, [, part]) => sum + part, 0);
-  if (!weight) return windows[place];
-  return windows[place].map((_, label) => parts.reduce((sum, [each, part]) => sum + part * windows[each][label], 0) / weight);
+  if (!weight) return windows[place][label];
+  return parts.reduce((sum, [each, part]) => sum + part * windows[each][label], 0) / weight;
 }
 
 // From which final score on each class counts as detected.

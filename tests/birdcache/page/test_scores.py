@@ -81,6 +81,7 @@ PROCESSED: dict[str, dict[str, Any]] = {
     "smoothed": {"smoothing": 0.2},
     "smoothed by neighbours alone": {"smoothing": 0.5},
     "smoothed by taps": {"smoothing": [0.05, 0.25, 0.4, 0.2, 0.1]},
+    "smoothed by taps of each class": {"smoothing": [[0.1, 0.8, 0.1], [0.0, 1.0, 0.0], [0.25, 0.5, 0.25]]},
     "file_max": {"file_max": 0.5},
     "highest": {"file_max": 0.5, "top_k": 2},
     "calibrated": {"slopes": [0.5, 2.0, 1.0], "offsets": [0.3, -1.0, 0.0]},

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from birdcache.params import load as params
 from birdcache.params.ladder import Ladder, ablated
 from birdcache.params.model import Params
-from tests.birdcache.params.test_load import Change, problems, put
+from tests.birdcache.params.test_load import INSECTS, Change, problems, put
 from tests.fixtures import tiny
 
 
@@ -71,6 +71,7 @@ ABLATION = {"rung": "low", "without": {"dropout": 0.5}}
     ("section", "key", "rule"),
     [
         (ladder(seeds=[1, 2]), "ladder.seeds", "at least 3 items"),
+        (ladder(rungs={"low": rung(labels=INSECTS)}), "ladder.rungs.low", "labels: rungs are compared on all classes"),
         (ladder(seeds=[1, 2, 2]), "ladder.seeds", "names a number twice"),
         (ladder(seeds=[1, 2, -1]), "ladder.seeds.2 = -1", "greater than or equal to 0"),
         (ladder(folds=[]), "ladder.folds", "at least 1 item"),

@@ -39,6 +39,7 @@ def drop(key: str) -> Change:
     return change
 
 
+INSECTS = {"class_name": ["Insecta"], "others": 0.1}
 BEST: dict[str, Any] = {"blend": "best", "best": 2, "threshold_prior": 10.0}
 
 
@@ -53,6 +54,13 @@ def problems(tmp_path: Path, *changes: Change) -> list[str]:
     first, *lines = str(caught.value).splitlines()
     assert first.startswith(str(tmp_path / "params.yaml"))
     return [line.strip() for line in lines]
+
+
+def test_a_member_that_hears_only_some_classes_needs_scores_that_may_all_be_low(tmp_path: Path) -> None:
+    alone = put("members.base.labels", INSECTS | {"others": 0.0})
+    found, *_ = problems(tmp_path, alone, put("members.base.override.loss", {"kind": "ce"}))
+    assert found.startswith("members.base: labels.others = 0, and loss.kind = ce shares a score of 1 among the classes")
+    assert found.endswith("taken for Insecta; raise others, or set members.base.override.loss.kind: bce")
 
 
 def test_the_shipped_file_is_valid() -> None:
@@ -129,6 +137,10 @@ def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: P
         (put("predict.smoothing", [0.2, 0.8]), "predict.smoothing", "an odd number of taps"),
         (put("predict.smoothing", [0.2, 0.9, 0.2]), "predict.smoothing", "that add up to 1"),
         (put("predict.smoothing", [-0.1, 1.2, -0.1]), "predict.smoothing", "none below 0"),
+        (put("predict.smoothing", {"Aves": 0.1}), "predict.smoothing", "needs others"),
+        (put("predict.smoothing", {"Aves": 0.9, "others": 0.1}), "predict.smoothing.Aves = 0.9", "from 0 to 0.5"),
+        (put("members.pcen.labels", {"class_name": []}), "members.pcen.labels.class_name", "at least 1 item"),
+        (put("members.pcen.labels", {"class_name": ["Aves"] * 2}), "members.pcen.labels.class_name", "names one twice"),
         (put("predict.file_max", -1.0), "predict.file_max = -1.0", "from 0 to 100"),
         (put("predict.file_max", {"power": 1.0, "top_k": 0}), "predict.file_max", "greater than or equal to 1"),
         (put("ensemble.blend", "median"), "ensemble.blend = 'median'", "'mean', 'rank', 'fitted' or 'best'"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from birdcache.params import load as params
-from tests.birdcache.params.test_load import Change, problems, put
+from tests.birdcache.params.test_load import INSECTS, Change, problems, put
 from tests.fixtures import tiny
 
 
@@ -30,6 +30,7 @@ def test_the_shipped_rounds_are_taught_by_one_another() -> None:
             put("student.members", ["base", "wren"]),
             "names 'wren', which is no member; choose one of: base, ",
         ),
+        (put("members.base.labels", INSECTS), "student.members names 'base', whose labels are some classes; name"),
         (put("student.members", ["base", "base"]), "names a member twice"),
         (put("student.members", []), "student.members: list should have at least 1 item"),
         (put("student.soundscapes", "some"), "student.soundscapes = 'some'"),

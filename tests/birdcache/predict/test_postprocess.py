@@ -11,6 +11,7 @@ from birdcache.predict.postprocess import (
     PostProcessing,
     by_soundscape,
     nearest_clips,
+    padded,
     smoothed,
     times_file_maximum,
     window_scores,
@@ -130,6 +131,18 @@ def test_taps_are_a_convolution_whose_rest_at_the_ends_is_scaled_to_one() -> Non
     assert np.array_equal(smoothed(scores, [0.2, 0.6, 0.2]), smoothed(scores, 0.2))
     for short in (0, 1, 2):
         assert smoothed(np.full((short, 2), 0.3, np.float32), taps) == pytest.approx(np.full((short, 2), 0.3))
+
+
+def test_each_class_may_have_taps_of_its_own() -> None:
+    scores = np.random.default_rng(5).random((9, 3)).astype(np.float32)
+    kernels: list[float | list[float]] = [0.1, [0.05, 0.25, 0.4, 0.2, 0.1], 0.0]
+    taps = padded(kernels)
+    assert taps == [[0, 0.1, 0.8, 0.1, 0], [0.05, 0.25, 0.4, 0.2, 0.1], [0, 0, 1, 0, 0]]
+    for windows in (9, 2, 1, 0):
+        found = smoothed(scores[:windows], taps)
+        for label, kernel in enumerate(kernels):
+            alone = smoothed(scores[:windows, label : label + 1], kernel)
+            np.testing.assert_allclose(found[:, label : label + 1], alone, rtol=1e-6)
 
 
 def test_the_level_of_a_file_may_be_the_mean_of_its_highest_windows() -> None:

@@ -63,7 +63,7 @@ def weighted_model(
     network.statistics = BinStatistics(torch.randn(shape) * 5 - 40, torch.rand(shape) * 10 + 5)
     resolved = ResolvedMember(name="x", member=entry, recipe=recipe, view=view, store_digest="", weights_sha256=None)
     sidecar = Sidecar(labels=LABELS, fold=0, member=resolved, folds_sha256="", sha256={}, metrics={})
-    return WeightedModel(Model(sidecar, network.eval()), share, shown=True)
+    return WeightedModel(Model(sidecar, network.eval()), np.full(1, share, np.float32), shown=True)
 
 
 def song(samples: int) -> Floats:

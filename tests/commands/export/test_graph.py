@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,18 @@ from birdcache.bundle.graph_process import open_session
 from birdcache.params.views import AnyView, multi_view
 from commands.export.graph import EnsembleGraph, WeightedModel
 from commands.export.onnx_file import export_graph
-from tests.commands.export.models import PCEN, Floats, mel, of_pipeline, pcen, rows_of, song, tuned, weighted_model
+from tests.commands.export.models import (
+    LABELS,
+    PCEN,
+    Floats,
+    mel,
+    of_pipeline,
+    pcen,
+    rows_of,
+    song,
+    tuned,
+    weighted_model,
+)
 from train.augment.normalise import _block_response
 
 MIDDLES_S = np.array([0.0, 0.4, 1.3, 2.0, 3.9, 4.0])
@@ -119,6 +131,11 @@ def test_an_ensemble_weighs_its_members_and_shares_what_they_look_at() -> None:
     assert len(graph.inputs) == 1
     assert len(graph.grid_models[0].front_end.levels) == 2
     assert len(graph.grid_models[0].front_end.spectra) == 1
+
+
+def test_a_member_may_have_another_share_of_each_class() -> None:
+    shares = np.linspace(0.1, 0.9, len(LABELS), dtype=np.float32)
+    check([replace(weighted_model(mel()), share=shares), replace(weighted_model(pcen()), share=1 - shares)])
 
 
 def test_members_of_another_grid_have_a_waveform_of_their_own() -> None:

@@ -185,6 +185,12 @@ def test_members_without_weight_are_left_out() -> None:
     assert found.folds == [0, 1]
 
 
+def test_members_without_weight_stay_where_one_of_some_classes_leaves_them_its_weight_for_others() -> None:
+    assert narrowed(an_ensemble(only={"y": ["a"]}), SETTINGS).members == pytest.approx({"x": 0.75, "y": 0.25, "z": 0})
+    chosen = SETTINGS.model_copy(update={"members": ["x", "z"]})
+    assert narrowed(an_ensemble(only={"y": ["a"]}), chosen).members == {"x": 1.0}
+
+
 def test_members_and_folds_can_be_chosen() -> None:
     found = narrowed(an_ensemble(), SETTINGS.model_copy(update={"members": ["y"], "folds": [1]}))
     assert (found.members, found.folds) == ({"y": 1.0}, [1])

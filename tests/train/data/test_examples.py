@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -150,6 +151,23 @@ def test_metrics_leave_out_what_a_source_cannot_tell_as_they_do_secondary_labels
 def test_a_source_says_how_often_its_recordings_are_drawn(sourced: Examples) -> None:
     assert sourced.weight is not None
     assert sourced.weight.tolist() == [0.5, 1, 0.5, 1]
+
+
+def test_classes_are_drawn_by_their_factors_and_not_at_all_by_0(sourced: Examples) -> None:
+    weighed = sourced.weighed(np.array([1.0, 0.25, 0.0]))
+    assert weighed.names == tuple(name for name in sourced.names if not name.startswith("wren"))
+    assert weighed.weight is not None
+    assert weighed.weight.tolist() == [0.125, 0.25, 1.0]
+    plain = replace(sourced, weight=None).weighed(np.array([1.0, 0.25, 0.0])).weight
+    assert plain is not None
+    assert plain.tolist() == [0.25, 0.25, 1.0]
+
+
+def test_of_classes_that_are_not_known_nothing_is_judged(sourced: Examples) -> None:
+    unjudged = sourced.knowing(np.array([True, True, False])).unjudged
+    assert unjudged.tolist() == [[True, False, True], [False, False, True], [True, True, True], [False, False, True]]
+    plain = replace(sourced, unknown=None).knowing(np.array([True, False, True])).unjudged
+    assert plain[:, 1].all()
 
 
 def test_a_rating_is_the_weight_of_its_recording_and_none_counts_fully(tables: Path, store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import sklearn.metrics
 
 from birdcache.arrays import Bools, Floats32
 from birdcache.params.model import Params
-from train.score.blend import BLENDS, Blend, HeldOut, equal, fitted_weights, log_loss, ranks
+from train.score.blend import BLENDS, Blend, HeldOut, Kind, equal, fitted_weights, known_by, log_loss, ranks
 
 MEMBERS, RECORDINGS, CLASSES = 3, 60, 4
 
@@ -214,3 +215,52 @@ def test_members_can_be_left_out(held: HeldOut) -> None:
     smaller = held.members([0, 2])
     assert np.array_equal(smaller.scores, held.scores[[0, 2]])
     assert np.array_equal(smaller.truth, held.truth)
+
+
+# nobody is for the last class
+KNOWS = tuple(np.array(each, bool) for each in ([1, 1, 1, 0], [1, 1, 1, 0], [0, 1, 0, 0]))
+
+
+def slowly_filled(scores: Floats32) -> Floats32:
+    """Where a member is not for a class, the mean of those that are; 0 where nobody is."""
+    filled = np.zeros_like(scores)
+    for member, label in itertools.product(range(MEMBERS), range(CLASSES)):
+        experts = [member] if KNOWS[member][label] else [each for each in range(MEMBERS) if KNOWS[each][label]]
+        filled[member, :, label] = np.mean([scores[each, :, label] for each in experts], axis=0) if experts else 0
+    return filled
+
+
+@pytest.mark.parametrize("kind", ["mean", "fitted", "best", "hand"])
+def test_a_member_of_some_classes_says_of_others_what_those_say_that_are_for_them(held: HeldOut, kind: Kind) -> None:
+    blend = Blend(kind, 2, (0.5, 0.3, 0.2) if kind == "hand" else (), KNOWS)
+    filled = HeldOut(slowly_filled(held.scores), held.truth, held.known, held.fold)
+    plain = replace(blend, knows=())
+    assert held.weights(blend) == pytest.approx(filled.weights(plain), abs=1e-4)
+    np.testing.assert_allclose(held.blended(blend), filled.blended(plain), atol=1e-4)
+    assert held.blended(blend)[:, 3].tolist() == [0] * RECORDINGS
+
+
+def test_shares_of_a_class_add_up_to_one_unless_it_is_nobody_s() -> None:
+    shares = Blend("hand", 1, (0.5, 0.3, 0.2), KNOWS).shares(np.array([0.5, 0.3, 0.2]))
+    assert shares.sum(axis=0) == pytest.approx([1, 1, 1, 0])
+    assert shares[:, 0] == pytest.approx([0.6, 0.4, 0])
+    assert shares[:, 1] == pytest.approx([0.5, 0.3, 0.2])
+    assert Blend("mean").shares(np.array([0.5, 0.5])).tolist() == [[0.5], [0.5]]
+
+
+def test_ranks_of_members_of_some_classes_are_blended_alike(held: HeldOut) -> None:
+    ranked = np.stack([ranks(scores) for scores in held.scores])
+    found = Blend("rank", knows=KNOWS)(held.scores, equal(MEMBERS))
+    np.testing.assert_allclose(found, slowly_filled(ranked).mean(axis=0), atol=1e-6)
+
+
+def test_some_of_the_members_stay_for_their_classes(held: HeldOut) -> None:
+    found = Blend("mean", knows=KNOWS).of([0, 2])(held.scores[[0, 2]], equal(2))
+    np.testing.assert_allclose(found[:, 0], held.scores[0, :, 0])
+    np.testing.assert_allclose(found[:, 1], held.scores[[0, 2], :, 1].mean(axis=0), rtol=1e-6)
+
+
+def test_members_are_for_all_classes_unless_it_is_said_of_one() -> None:
+    assert known_by(["one", "two"], {}, ["a", "b"]) == ()
+    found = known_by(["one", "two"], {"two": ["b"]}, ["a", "b"])
+    assert [each.tolist() for each in found] == [[True, True], [False, True]]

@@ -159,6 +159,16 @@ def test_cells_of_secondary_labels_are_left_out_row_by_row(primary: Ints, scores
         assert values[label] == pytest.approx(expected)
 
 
+def test_accuracy_and_f1_are_of_recordings_whose_label_is_judged(primary: Ints, scores: Floats) -> None:
+    unjudged = np.zeros((N, K), bool)
+    unjudged[:, [0, 3]] = True
+    judged = ~np.isin(primary, [0, 3])
+    found = recording_metrics(primary, unjudged, scores)
+    own = recording_metrics(primary[judged], np.zeros_like(unjudged[judged]), scores[judged])
+    assert (found["accuracy"], found["macro_f1"]) == (own["accuracy"], own["macro_f1"])
+    assert found["classes_scored"] == K - 3, "0, 3 and the one that nobody has"
+
+
 def test_windows_with_several_species_or_none_are_scored_per_class(scores: Floats) -> None:
     truth = np.random.default_rng(5).random((N, K)) < 0.3
     truth[:40] = False
