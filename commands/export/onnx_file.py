@@ -59,14 +59,11 @@ def export_graph(graph: EnsembleGraph, path: Path) -> None:
 
 def strip(model: ModelProto) -> None:
     """Remove stack traces, which name files of this machine, and other metadata."""
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer, *model.graph.value_info):
-        value.doc_string = ""
-        del value.metadata_props[:]
-    del model.graph.metadata_props[:], model.metadata_props[:]
-    model.doc_string = model.graph.doc_string = ""
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.initializer, *graph.value_info)
+    for each in (model, graph, *graph.node, *values):
+        each.doc_string = ""
+        del each.metadata_props[:]
 
 
 def check_operators(model: ModelProto) -> None:
