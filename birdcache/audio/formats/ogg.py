@@ -51,23 +51,19 @@ class _Stream:
 
     def take(self, page: Page) -> None:
         """Check the next page against those before it."""
-        last = self.last
+        last, at = self.last, page.offset
         if page.flags & FIRST:
-            raise RejectedAudio("chained", f"another stream begins at byte {page.offset}")
+            raise RejectedAudio("chained", f"another stream begins at byte {at}")
         if page.serial != last.serial:
-            raise RejectedAudio("damaged", f"the page at byte {page.offset} belongs to another stream")
+            raise RejectedAudio("damaged", f"the page at byte {at} belongs to another stream")
         if last.flags & LAST:
-            raise RejectedAudio("damaged", f"goes on at byte {page.offset}, after the page that says to be the last")
+            raise RejectedAudio("damaged", f"goes on at byte {at}, after the page that says to be the last")
         if page.sequence != (last.sequence + 1) % SEQUENCES:
-            raise RejectedAudio("damaged", f"page {page.sequence} at byte {page.offset} follows page {last.sequence}")
+            raise RejectedAudio("damaged", f"page {page.sequence} at byte {at} follows page {last.sequence}")
         if bool(page.flags & CONTINUED) != self._within_packet:
-            raise RejectedAudio(
-                "damaged", f"the page at byte {page.offset} does not go on where the one before it ends"
-            )
+            raise RejectedAudio("damaged", f"the page at byte {at} does not go on where the one before it ends")
         if page.granule != NOTHING_ENDS and page.granule < self._position:
-            raise RejectedAudio(
-                "damaged", f"time goes back from {self._position} to {page.granule} at byte {page.offset}"
-            )
+            raise RejectedAudio("damaged", f"time goes back from {self._position} to {page.granule} at byte {at}")
         if self._packets < self._identity.header_packets:
             self._headers += page.body
         elif self._packets == self._identity.header_packets and not self._within_packet:
@@ -86,11 +82,9 @@ class _Stream:
         identity = self._identity
         if self._packets <= identity.header_packets and not ended:
             raise RejectedAudio("truncated", "ends before its first sound")
-        held = identity.samples(self._headers, self.last)
-        if self._position - self._before < held - 2 * identity.longest:
-            raise RejectedAudio(
-                "damaged", f"its last page ends {self._position - self._before} samples on, but holds {held}"
-            )
+        held, passed = identity.samples(self._headers, self.last), self._position - self._before
+        if passed < held - identity.blocks[1]:  # of Vorbis, where a packet adds half a long block at most
+            raise RejectedAudio("damaged", f"its last page ends {passed} samples on, but holds {held}")
         frames = self._position - identity.skipped
         check_length(frames if self._packets > identity.header_packets else 0, identity.sample_rate_hz)
         is_last = self.last.granule == self._position

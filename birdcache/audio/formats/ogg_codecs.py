@@ -41,11 +41,6 @@ class Identity:
     skipped: int = 0
     blocks: tuple[int, int] = (0, 0)  # samples of Vorbis' short and long blocks
 
-    @property
-    def longest(self) -> int:
-        """Samples that a packet of Vorbis adds at most."""
-        return self.blocks[1] // 2
-
     def samples(self, headers: bytes, page: Page, is_first: bool = False) -> int:
         """Samples that the packets of a page of Vorbis hold, at least; 0 if nobody can tell.
 
