@@ -84,17 +84,14 @@ class Walk:
     def _pass_over(self, place: int) -> int:
         """The place of the next frame where none follows the last one, or the end."""
         known, zeros = self._behind_known(place)
-        if known >= self._end:
-            self.has_gaps |= zeros
+        is_last = known >= self._end
+        if is_last or self._length(known, self.kind):
+            following = min(known, self._end)
             if zeros:
-                self._note(place, self._end, "behind its last frame")
-            return self._end
-        if self._length(known, self.kind):
-            self.has_gaps |= zeros
-            if zeros:
-                self._note(place, known, "between frames")
-            self._joints += not zeros
-            return known
+                self.has_gaps = True
+                self._note(place, following, "behind its last frame" if is_last else "between frames")
+            self._joints += not (zeros or is_last)
+            return following
         found = next(self._sure(self.kind, self._last + HEAD_BYTES, self._end), self._end)
         rest = self._window(known, HEAD_BYTES)
         if found == self._end and self._end - known < HEAD_BYTES and rest[:1] == b"\xff":
