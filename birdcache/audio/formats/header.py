@@ -48,7 +48,6 @@ def check_length(frames: int, sample_rate_hz: int) -> None:
     """Refuse no samples, or more than a week of them."""
     if frames <= 0:
         raise RejectedAudio("empty", "holds no samples")
-    if frames > LONGEST_S * sample_rate_hz:
-        raise RejectedAudio(
-            "too-long", f"promises {frames / sample_rate_hz:.3g} s, more than a week", "cut or remove it"
-        )
+    seconds = frames / sample_rate_hz
+    if seconds > LONGEST_S:
+        raise RejectedAudio("too-long", f"promises {seconds:.3g} s, more than a week", "cut or remove it")
