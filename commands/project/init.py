@@ -3,8 +3,8 @@
 import argparse
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 
 from birdcache.errors import CommandError
 from birdcache.files import write_text
@@ -17,6 +17,9 @@ from commands.project.fitted_params import fitted_params
 from commands.project.hashable import check_hashable
 from commands.project.repository import git_trouble
 
+PATH = params.DEFAULT_PATH
+BACKUP = PATH.with_name(f"{PATH.name}.bak")
+
 
 def run(arguments: argparse.Namespace) -> None:
     """Write params.yaml; an existing one is kept as params.yaml.bak.
@@ -25,10 +28,9 @@ def run(arguments: argparse.Namespace) -> None:
     parameters are nowhere to be found, or the backbone or its weights are none. A ParamsError if the new file breaks a
     rule.
     """
-    path = params.DEFAULT_PATH
     check_hashable(*filter(None, (arguments.birdclef, arguments.folders, arguments.annotations)))
     if arguments.demo:
-        content = demo_params(chain(committed(path), saved(path)))
+        write_params(demo_params(chain(committed(), saved())))
     else:
         facts = _facts(arguments)
         if len(facts.per_class) == 1:
@@ -36,10 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
                 "WARNING: all recordings have one label, which cannot be told from anything: add recordings without it "
                 f"under the label {BACKGROUND}, or annotate times and set loss.kind: bce"
             )
-        content = demo_params(chain(saved(path), committed(path)))
-        content = fitted_params(content, facts, arguments.backbone, arguments.pretrained, arguments.ensemble)
-    write_params(path, content)
-    if not arguments.demo:
+        content = demo_params(chain(saved(), committed()))
+        write_params(fitted_params(content, facts, arguments.backbone, arguments.pretrained, arguments.ensemble))
         tell_choice(params.load(), facts)
     print(git_trouble() or "next: dvc repro")
 
@@ -72,39 +72,32 @@ def _facts(arguments: argparse.Namespace) -> DataFacts:
 
 
 def demo_params(versions: Iterator[str]) -> str:
-    """The first version of params.yaml that describes a demo: all of its sections are filled in.
+    """The first version of params.yaml that makes synthetic data: all of its sections are filled in.
 
     A CommandError if none does.
     """
     for content in versions:
-        if describes_demo(content):
-            return content
+        with suppress(ValueError):
+            raw = parse_yaml(content)
+            if isinstance(raw, dict) and raw.get("demo"):
+                return content
     raise CommandError(
-        f"{params.DEFAULT_PATH}: `birdcache init` starts from the demo's parameters, but neither this folder nor its "
+        f"{PATH}: `birdcache init` starts from the demo's parameters, but neither this folder nor its "
         "git history holds them; copy params.yaml from a new clone of birdcache, then run this again"
     )
 
 
-def describes_demo(content: str) -> bool:
-    """True if a version of params.yaml makes synthetic data."""
-    try:
-        raw = parse_yaml(content)
-    except ValueError:
-        return False
-    return isinstance(raw, dict) and bool(raw.get("demo"))
-
-
-def saved(path: Path) -> Iterator[str]:
-    """The file as it is now, then as it was before the last `init`."""
-    for each in (path, _backup(path)):
+def saved() -> Iterator[str]:
+    """params.yaml as it is now, then as it was before the last `init`."""
+    for each in (PATH, BACKUP):
         if each.is_file():
             yield each.read_text(encoding="utf-8", errors="replace")
 
 
-def committed(path: Path) -> Iterator[str]:
-    """The file as git has it, newest version first; nothing without git."""
-    for commit in _git("log", "--format=%H", "--", str(path)).split():
-        yield _git("show", f"{commit}:./{path.as_posix()}")
+def committed() -> Iterator[str]:
+    """params.yaml as git has it, newest version first; nothing without git."""
+    for commit in _git("log", "--format=%H", "--", str(PATH)).split():
+        yield _git("show", f"{commit}:./{PATH.as_posix()}")
 
 
 def _git(*arguments: str) -> str:
@@ -116,14 +109,10 @@ def _git(*arguments: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def write_params(path: Path, content: str) -> None:
+def write_params(content: str) -> None:
     """Write params.yaml; keep a different one as params.yaml.bak."""
-    if path.exists() and path.read_bytes() != content.encode():
-        path.replace(_backup(path))
-        print(f"kept the old {path} as {_backup(path)}")
-    write_text(path, content)
-    print(f"wrote {path}")
-
-
-def _backup(path: Path) -> Path:
-    return path.with_name(path.name + ".bak")
+    if PATH.exists() and PATH.read_bytes() != content.encode():
+        PATH.replace(BACKUP)
+        print(f"kept the old {PATH} as {BACKUP}")
+    write_text(PATH, content)
+    print(f"wrote {PATH}")
