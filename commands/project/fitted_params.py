@@ -113,12 +113,10 @@ def _fill_finetuning(recipes: Any, facts: DataFacts) -> None:
     regularised["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1}
     regularised["augment"]["time_shift_s"] = baseline["clip_s"] / 2
     regularised["augment"]["mixup"]["probability"] = 1.0
+    lr = 1.0e-3 if facts.recordings < SMALL else 5.0e-4  # an epoch of many has enough steps for a lower rate
     for name in ("strong", "winner"):
-        recipe = recipes[name]
-        recipe["epochs"] = 20
-        recipe["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1, "layer_decay": 0.8}
-        if facts.recordings >= SMALL:  # an epoch has enough steps for a lower rate
-            recipe["optimiser"]["lr"] = 5.0e-4
+        recipes[name]["epochs"] = 20
+        recipes[name]["optimiser"] |= {"lr": lr, "warmup_epochs": 1, "layer_decay": 0.8}
     recipes["winner"]["optimiser"]["ema_decay"] = 0.98 if facts.recordings < SMALL else 0.999
 
 
