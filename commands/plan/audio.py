@@ -59,10 +59,8 @@ class StoreAudio:
 
 def listed_audio() -> dict[str, StoreAudio]:
     """Recordings and soundscapes in the tables of stage `recordings`."""
-    return {
-        "recordings": StoreAudio(tuple(read_sources(tables.AUDIO))),
-        "soundscapes": StoreAudio(tuple(read_sources(tables.SOUNDSCAPES))),
-    }
+    listed = {"recordings": tables.AUDIO, "soundscapes": tables.SOUNDSCAPES}
+    return {store: StoreAudio(tuple(read_sources(table))) for store, table in listed.items()}
 
 
 def expected_audio(data: DataParams, metadata: Metadata) -> dict[str, StoreAudio]:

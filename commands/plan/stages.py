@@ -81,7 +81,10 @@ def _plan_all(repo: Any) -> Iterator[StagePlan]:
             unsettled = [each for each in before if plans[each.addressing].state != "up to date"]
             # what stage `code` will write is known before it runs, and what stage `check` writes never changes
             moving = [each for each in unsettled if not (_writes(each, FOLDER) or _writes(each, CHECKED))]
-            plans[stage.addressing] = _plan(stage, moving, code)
+            reasons = tuple(_reasons(stage, moving, code))
+            after = () if reasons else tuple(each.addressing for each in moving)
+            state: State = "runs" if reasons else "may run" if after else "up to date"
+            plans[stage.addressing] = StagePlan(stage.addressing, state, reasons, after)
             yield plans[stage.addressing]
 
 
@@ -113,18 +116,8 @@ def _writes(stage: Any, path: Path) -> bool:
     return any(Path(out.def_path) == path for out in stage.outs)
 
 
-def _plan(stage: Any, moving: Sequence[Any], code: Code) -> StagePlan:
-    """Plan one stage; `moving` are the stages before it that may change its inputs."""
-    name, reasons = stage.addressing, tuple(_reasons(stage, moving, code))
-    if reasons:
-        return StagePlan(name, "runs", reasons)
-    if moving:
-        return StagePlan(name, "may run", after=tuple(each.addressing for each in moving))
-    return StagePlan(name, "up to date")
-
-
 def _reasons(stage: Any, moving: Sequence[Any], code: Code) -> Iterator[Reason]:
-    """Changes, except in outputs of moving stages, which are only known after these have run."""
+    """Changes, except in what the stages `moving` write, which is only known after these have run."""
     if not any(each.hash_info for each in (*stage.deps, *stage.outs)):
         yield Reason("never ran", stage.addressing)
         return
