@@ -10,23 +10,20 @@ LABELS = {"outputs": {"__all__": {"labels"}}}  # of a network, which may know th
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the facts about a store; `birdcache verify` checks its bytes. A StoreError if it is no store."""
-    for name, value in facts(Store(arguments.store)):
-        print(f"{name:<14} {value}")
-
-
-def facts(store: Store) -> list[tuple[str, str]]:
-    """Names and values of the facts in the manifest; of the view, all keys but those at their defaults, as JSON."""
+    store = Store(arguments.store)
     view, manifest = store.view, store.manifest
     hours = manifest.frames * view.hop / view.sample_rate_hz / 3600
     size = sum(entry.bytes for part in manifest.parts for entry in part.files.values())
     where = "in a remote pool" if store.is_remote else "here"
-    return [
-        ("store", str(store.path)),
-        ("recordings", f"{len(store):,}"),
-        ("audio", f"{hours:,.2f} h"),
-        ("frames", f"{manifest.frames:,} of {view.hop / view.sample_rate_hz * 1000:g} ms"),
-        ("size", f"{size / 1e6:,.1f} MB {where}, parts: {len(manifest.parts)}"),
-        ("view digest", manifest.view_digest),
-        ("digest", store.digest),
-        *((key, json.dumps(value)) for key, value in view.model_dump(mode="json", exclude=LABELS).items()),
-    ]
+    facts = {
+        "store": store.path,
+        "recordings": f"{len(store):,}",
+        "audio": f"{hours:,.2f} h",
+        "frames": f"{manifest.frames:,} of {view.hop / view.sample_rate_hz * 1000:g} ms",
+        "size": f"{size / 1e6:,.1f} MB {where}, parts: {len(manifest.parts)}",
+        "view digest": manifest.view_digest,
+        "digest": store.digest,
+    }
+    facts |= {key: json.dumps(value) for key, value in view.model_dump(mode="json", exclude=LABELS).items()}
+    for name, value in facts.items():
+        print(f"{name:<14} {value}")
