@@ -15,8 +15,7 @@ from cache.verify import Contents, find_corruption
 from pipeline.builder.encode import digest_of
 from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.spectrograms import CACHE, read_sources
-
-KINDS = (".zarr", "-soundscapes.zarr")
+from train.paths import store_path
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -46,7 +45,7 @@ def chosen_stores(wanted: str | None) -> dict[Path, ViewParams | None]:
 
 
 def _stores_of(views: Mapping[str, ViewParams]) -> dict[Path, ViewParams | None]:
-    return {CACHE / f"{name}{kind}": view for name, view in views.items() for kind in KINDS}
+    return {store_path(name, soundscapes): view for name, view in views.items() for soundscapes in (False, True)}
 
 
 def _is_intact(store: Path, view: ViewParams | None, full: bool, files: Mapping[str, str]) -> bool:
