@@ -44,8 +44,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the findings; a CommandError if a problem keeps the pipeline from running."""
     loaded, validity = _loaded()
     pool = os.environ.get("BIRDCACHE_POOL") or (loaded.machine.pool if loaded else ".birdcache/pool")
-    of_machine = (_python(), _open_files(), _packages(), _extras(loaded, pool), _codecs(), _device(loaded))
-    of_project = (_disk(pool), _links(pool), _urls(loaded, pool), _dvc(), _data(loaded), [validity], _members(loaded))
+    places = [*roots(loaded.data).values(), pool] if loaded else [pool]
+    urls = [text for text in places if "://" in text]
+    of_machine = (_python(), _open_files(), _packages(), _extras(loaded, urls), _codecs(), _device(loaded))
+    of_project = (_disk(pool), _links(pool), _urls(urls, pool), _dvc(), _data(loaded), [validity], _members(loaded))
     findings = list(chain(*of_machine, *of_project))
     for finding in findings:
         print(f"{finding.state:<5} {finding.what}" + (f"\n      -> {finding.hint}" if finding.hint else ""))
@@ -94,10 +96,10 @@ def _loaded() -> tuple[Params | None, Finding]:
         return None, Finding("bad", str(error), "correct these keys, or start again with `birdcache init`")
 
 
-def _extras(loaded: Params | None, pool: str) -> Iterator[Finding]:
-    """The extras that params.yaml needs."""
+def _extras(loaded: Params | None, urls: Iterable[str]) -> Iterator[Finding]:
+    """The extras that params.yaml and its URLs need."""
     needed = ["dask"] if loaded and loaded.machine.backend == "dask" else []
-    needed += ["s3"] if any(url.startswith("s3://") for url in _configured_urls(loaded, pool)) else []
+    needed += ["s3"] if any(url.startswith("s3://") for url in urls) else []
     for extra in needed:
         found, missing = _versions(EXTRAS[extra])
         if missing:
@@ -156,9 +158,9 @@ def _links(pool: str) -> Iterator[Finding]:
             yield Finding("warn", f"the pool {pool} is on another disk: stores use symbolic links", hint)
 
 
-def _urls(loaded: Params | None, pool: str) -> Iterator[Finding]:
+def _urls(urls: Iterable[str], pool: str) -> Iterator[Finding]:
     """Try to read all configured URLs with this machine's credentials."""
-    for url in _configured_urls(loaded, pool):
+    for url in urls:
         try:
             where = place(url)
             if url == pool:
@@ -170,11 +172,6 @@ def _urls(loaded: Params | None, pool: str) -> Iterator[Finding]:
             yield Finding("ok", f"{url} can be read")
         except StoreError as error:
             yield Finding("bad", str(error), "see docs/cluster.md")
-
-
-def _configured_urls(loaded: Params | None, pool: str) -> list[str]:
-    places = [*roots(loaded.data).values(), pool] if loaded else [pool]
-    return [text for text in places if "://" in text]
 
 
 def _dvc() -> Iterator[Finding]:
