@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,9 +40,7 @@ class Detections(tuple[Detection, ...]):
             import pandas as pd
         except ImportError:
             raise CommandError("to_pandas() needs pandas, which is not installed: pip install pandas") from None
-        return pd.DataFrame(
-            map(dataclasses.asdict, self), columns=[each.name for each in dataclasses.fields(Detection)]
-        )
+        return pd.DataFrame(map(asdict, self), columns=[each.name for each in fields(Detection)])
 
 
 @dataclass(frozen=True)
