@@ -123,10 +123,8 @@ def teacher_table(members: Mapping[str, ResolvedMember]) -> Table:
     """A row for each member that learns from another network: of its teacher, or below a probe."""
     views = {name: each.member.teacher.view for name, each in members.items() if each.member.teacher}
     views |= {name: each.member.view for name, each in members.items() if each.member.is_probe}
-    networks = {name: {"view": view, **reported_network(view)} for name, view in views.items()}
-    rows = [
-        {"member": text(name)} | {key: text(value) for key, value in each.items()} for name, each in networks.items()
-    ]
+    networks = [{"member": name, "view": view, **reported_network(view)} for name, view in views.items()]
+    rows = [{key: text(value) for key, value in each.items()} for each in networks]
     return Table("table-teachers", "Networks that members learn from", rows, filtered=False)
 
 
