@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from birdcache.arrays import Floats32, Floats64, Ints
 from birdcache.errors import CommandError
@@ -76,13 +75,11 @@ def draw(batch: FirstBatch, split: TrainingSplit, clips: int, path: Path) -> Non
     with figure(path, 5.5 * (1 + len(channels)), 0.8 + 1.75 * clips) as drawn:
         drawn.suptitle(f"{split.member.name}, fold {split.fold}: what the model sees", x=0.01, ha="left", weight="bold")
         axes = drawn.subplots(clips, 1 + len(channels), squeeze=False)
-        left = _draw_column(axes[:, 0], stored_BMT, np.percentile(stored_BMT[sound_BMT], [10, 99.8]), split)
-        drawn.colorbar(left, ax=list(axes[:, 0]), label=f"as stored, {unit}", aspect=40, pad=0.02)
+        span = np.percentile(stored_BMT[sound_BMT], [10, 99.8])
+        _draw_column(axes[:, 0], stored_BMT, span, split, f"as stored, {unit}")
         for column, name in enumerate(channels):
-            seen_BMT = seen_BCMT[:, column]
-            right = _draw_column(axes[:, 1 + column], seen_BMT, np.percentile(seen_BMT, [5, 99.8]), split)
-            label = f"as the model sees it: {name}"
-            drawn.colorbar(right, ax=list(axes[:, 1 + column]), label=label, aspect=40, pad=0.02)
+            span = np.percentile(seen_BCMT[:, column], [5, 99.8])
+            _draw_column(axes[:, 1 + column], seen_BCMT[:, column], span, split, f"as the model sees it: {name}")
         for number in range(clips):
             titles = stored_title(number, batch, split), seen_title(number, batch, split)
             for axis, title in zip(axes[number], titles, strict=False):
@@ -95,8 +92,8 @@ def channel_names(member: ResolvedMember) -> list[str]:
     return [*channels] if len(views) == 1 else [f"{channel} of {view}" for view in views for channel in channels]
 
 
-def _draw_column(axes: npt.NDArray[Any], images_BMT: Floats32, span: Floats64, split: TrainingSplit) -> Any:
-    """Draw spectrograms with axes in seconds and kHz; returns the last image, for a colour bar."""
+def _draw_column(axes: Any, images_BMT: Floats32, span: Floats32 | Floats64, split: TrainingSplit, label: str) -> None:
+    """Draw spectrograms with axes in seconds and kHz, and one colour bar with this label."""
     view, (low, high) = each_of(split.member.view)[0], span
     extent = (0, images_BMT.shape[2] * view.hop / view.sample_rate_hz, -0.5, view.n_mels - 0.5)
     ticks = [hz for hz in TICKS_HZ if view.fmin_hz <= hz <= view.fmax_hz]
@@ -106,7 +103,7 @@ def _draw_column(axes: npt.NDArray[Any], images_BMT: Floats32, span: Floats64, s
         axis.set(xlabel="s", ylabel="kHz")
         axis.grid(visible=False)
         axis.label_outer()
-    return image
+    axis.figure.colorbar(image, ax=list(axes), label=label, aspect=40, pad=0.02)
 
 
 def stored_title(number: int, batch: FirstBatch, split: TrainingSplit) -> str:
