@@ -32,9 +32,7 @@ def main() -> None:
         raise TrainError("params.yaml: student.rounds holds no round; add one, as `birdcache init --demo` shows")
     evaluator = open_evaluator(params, models_of(START, params))
     known = {rounds[name].teacher: read_teacher_report(name).metrics for name in rounds}
-    every = {
-        name: known[name] if name in known else evaluator.metrics(models_of(name, params)) for name in (START, *rounds)
-    }
+    every = {name: known.get(name) or evaluator.metrics(models_of(name, params)) for name in (START, *rounds)}
     labels = {name: read_pseudo_labels(STUDENT / name) for name in rounds}
     table = round_table(every, rounds, labels)
     write_csv(table, REPORTS / "student.csv", "%.4f")
