@@ -108,19 +108,14 @@ def measured(folds: Sequence[FoldScores], rare_K: Bools) -> dict[str, float]:
 
 def concatenated(parts: Sequence[ScoredRecordings]) -> ScoredRecordings:
     """Recordings of several folds, one after the other."""
-    return ScoredRecordings(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ScoredRecordings.__annotations__)
-    )
+    return ScoredRecordings(*(np.concatenate([getattr(part, name) for part in parts]) for name in SCORED))
 
 
 def blended(runs: Sequence[FoldScores]) -> FoldScores:
     """The mean of several trainings on one fold: scores of recordings and windows that all have; the times added up."""
-    return FoldScores(
-        _mean([run.validated for run in runs]),
-        _mean([run.trained for run in runs]),
-        _mean([run.windows for run in runs]),
-        np.array([sum(float(np.median(run.epoch_s)) for run in runs)]),
-    )
+    validated, trained, windows = (_mean([getattr(run, side) for run in runs]) for side in SIDES)
+    epoch_s = np.array([sum(float(np.median(run.epoch_s)) for run in runs)])
+    return FoldScores(validated, trained, windows, epoch_s)
 
 
 def _mean(each: Sequence[ScoredRecordings]) -> ScoredRecordings:

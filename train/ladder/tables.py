@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,13 +86,15 @@ def page(
         LEGEND,
         "![The ladder](ladder.png)",
         "## What each rung gives",
-        step_table(steps),
+        difference_table({"rung": [each.run for each in steps], "against": [each.other for each in steps]}, steps),
     ]
     if gains:
         names = {"left out": [each.other for each in gains], "of rung": [each.run for each in gains]}
         paragraphs += ["## What each technique gives", "A rung minus the same rung without the technique."]
-        paragraphs.append(_difference_table(names, gains, "the technique"))
-    paragraphs += ["## What is changed", "\n".join(_change_lines(ladder, changed))]
+        paragraphs.append(difference_table(names, gains, "the technique"))
+    changes = [f"- **{name}**: the mean of the scores of {', '.join(rungs)}" for name, rungs in ladder.ensemble.items()]
+    changes += [f"- **{run}**, against {other}: {'; '.join(of) or 'nothing'}" for (run, other), of in changed.items()]
+    paragraphs += ["## What is changed", "\n".join(changes)]
     return "\n\n".join(paragraphs) + "\n"
 
 
@@ -104,23 +106,12 @@ def rung_table(table: pd.DataFrame, runs: Sequence[str]) -> str:
     return markdown(pd.DataFrame({"rung": list(runs), **cells})).rstrip()
 
 
-def step_table(steps: Sequence[Comparison]) -> str:
-    """A line for each rung: what it gives more than the one before."""
-    return _difference_table({"rung": [each.run for each in steps], "against": [each.other for each in steps]}, steps)
-
-
-def _difference_table(names: dict[str, list[str]], comparisons: Sequence[Comparison], last: str = "in words") -> str:
+def difference_table(names: dict[str, list[str]], comparisons: Sequence[Comparison], last: str = "in words") -> str:
+    """A line for each comparison, behind its `names` by column: what its run has more than the other, and in words."""
     known = {name for each in comparisons for name in each.differences if each.differences[name].notna().any()}
     shown = {name: MEASURES[name] for name in (*SCORES, "gap") if name not in WINDOWS or name in known}
     cells = {title: [_cell(name, each.differences[name], "+") for each in comparisons] for name, title in shown.items()}
     return markdown(pd.DataFrame({**names, **cells, last: [each.words for each in comparisons]})).rstrip()
-
-
-def _change_lines(ladder: Ladder, changed: Mapping[tuple[str, str], list[str]]) -> Iterator[str]:
-    for name, rungs in ladder.ensemble.items():
-        yield f"- **{name}**: the mean of the scores of {', '.join(rungs)}"
-    for (run, other), lines in changed.items():
-        yield f"- **{run}**, against {other}: {'; '.join(lines) or 'nothing'}"
 
 
 def _cell(measure: str, values: pd.Series[float], sign: str = "") -> str:

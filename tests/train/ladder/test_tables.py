@@ -13,7 +13,7 @@ from birdcache.params.ladder import Ladder
 from tests.birdcache.params.test_ladder import ladder
 from train.ladder.figures import SHOWN, draw_ladder, lowest
 from train.ladder.summary import comparisons
-from train.ladder.tables import MEASURES, SCORES, WINDOWS, compared, means, page, rung_table, step_table
+from train.ladder.tables import MEASURES, SCORES, WINDOWS, compared, difference_table, means, page, rung_table
 
 NAN = float("nan")
 
@@ -63,7 +63,7 @@ def test_words_tell_what_helps_and_what_hurts() -> None:
 def test_a_score_that_could_not_be_measured_is_neither_better_nor_worse() -> None:
     table = set_score(runs(low=[0.5, 0.5, 0.5], high=[0.6, 0.6, 0.7]), "high", "rare_ap", [NAN, NAN, NAN])
     assert "rare" not in compared(table, "high", "low").words
-    assert "nan" not in rung_table(table, ["low", "high"]) + step_table([compared(table, "high", "low")])
+    assert "nan" not in rung_table(table, ["low", "high"]) + difference_table({}, [compared(table, "high", "low")])
     assert "rare_ap" not in means(table)["high"]
     assert json.loads(json.dumps(means(table)))["low"]["accuracy"] == 0.5
 
@@ -71,9 +71,9 @@ def test_a_score_that_could_not_be_measured_is_neither_better_nor_worse() -> Non
 def test_windows_have_columns_only_where_a_fold_has_some() -> None:
     table = runs(low=[0.5, 0.5, 0.5], high=[0.6, 0.6, 0.7])
     assert "windows: cmAP" in rung_table(table, ["low"])
-    assert "windows: cmAP" in step_table([compared(table, "high", "low")])
+    assert "windows: cmAP" in difference_table({}, [compared(table, "high", "low")])
     without = table.assign(**dict.fromkeys(WINDOWS, NAN))
-    assert "windows" not in rung_table(without, ["low"]) + step_table([compared(without, "high", "low")])
+    assert "windows" not in rung_table(without, ["low"]) + difference_table({}, [compared(without, "high", "low")])
 
 
 def test_a_line_of_the_table_has_mean_and_spread_in_the_units_of_its_head() -> None:
