@@ -13,7 +13,6 @@ from birdcache.params.views import band_hz
 from birdcache.predict.postprocess import cutting_keys
 from birdcache.predict.submission import SubmissionForm
 from cache import tables
-from cache.csv_files import CsvTable
 from cache.tables import Col
 from pipeline.builder.teacher import network_file
 from train.model.classifier import Classifier
@@ -114,12 +113,11 @@ def find_models(folder: Path) -> tuple[ModelFolders, list[str]]:
         sidecar = read_sidecar(each)
         if sidecar.labels != labels:
             raise CommandError(f"{each}: knows other labels than {folders[0]}; name a folder of one data set")
-        folds = found.setdefault(sidecar.member.name, {})
-        if sidecar.fold in folds:
-            raise CommandError(
-                f"{each}: is {sidecar.member.name} on fold {sidecar.fold}, and so is {folds[sidecar.fold]}; name one"
-            )
-        folds[sidecar.fold] = each
+        name, fold = sidecar.member.name, sidecar.fold
+        folds = found.setdefault(name, {})
+        if fold in folds:
+            raise CommandError(f"{each}: is {name} on fold {fold}, and so is {folds[fold]}; name one")
+        folds[fold] = each
     return found, labels
 
 
@@ -177,13 +175,7 @@ def with_network(sidecar: Sidecar, folder: Path) -> Sidecar:
 
 def read_form_and_names(project: Path, labels: list[str]) -> tuple[SubmissionForm, dict[str, str]]:
     """The form of the project's submission, else a column for each label; common names of the labels that have one."""
-    form, table = _table_of(project, tables.SUBMISSION_LABELS), _table_of(project, tables.LABELS)
-    known = table.read().set_index(Col.LABEL)[Col.COMMON_NAME].to_dict() if table else {}
+    form, table = (each.at(project / each.path) for each in (tables.SUBMISSION_LABELS, tables.LABELS))
+    known = table.read().set_index(Col.LABEL)[Col.COMMON_NAME].to_dict() if table.path.is_file() else {}
     names = {label: known[label] for label in labels if known.get(label)}
-    return read_form(form) if form else SubmissionForm(labels), names
-
-
-def _table_of(project: Path, table: CsvTable) -> CsvTable | None:
-    """A project's table, if it has it."""
-    there = table.at(project / table.path)
-    return there if there.path.is_file() else None
+    return read_form(form) if form.path.is_file() else SubmissionForm(labels), names
