@@ -20,17 +20,9 @@ from birdcache.params import load as parameters
 from birdcache.params.sections import ExportParams
 from birdcache.progress import Progress
 from cache.csv_files import write_csv
+from commands.export import compare
 from commands.export.bundle_files import card, describe, label_table, requirements_text, write_sums
 from commands.export.choose import ensemble_for_export, weighted_models
-from commands.export.compare import (
-    ComparedFiles,
-    Measurement,
-    changed_detections,
-    compared_files,
-    difference,
-    measure,
-    soundscape_metrics,
-)
 from commands.export.graph import EnsembleGraph
 from commands.export.onnx_file import export_graph
 from commands.export.summary import GRAPH, PIPELINE, Way, write_reports
@@ -47,7 +39,7 @@ def main() -> None:
     export = ExportParams(**{name: getattr(section, name) for name in ExportParams.model_fields})
     torch.set_num_threads(1)
     loaded = ensemble_for_export(export)
-    compared = compared_files(export.compare)
+    compared = compare.compared_files(export.compare)
     with tempfile.TemporaryDirectory(prefix="birdcache-") as temporary:
         folder = Path(temporary)
         graph, model = EnsembleGraph(weighted_models(loaded)), folder / MODEL
@@ -66,30 +58,30 @@ def main() -> None:
 
 
 def measure_both(
-    loaded: LoadedEnsemble, bundle: BundlePredictor, compared: ComparedFiles, scratch: Path
+    loaded: LoadedEnsemble, bundle: BundlePredictor, compared: compare.ComparedFiles, scratch: Path
 ) -> tuple[dict[str, Way], float]:
     """Measure the pipeline, and the graph that lies in `scratch`, on all files, and compare them; seconds of sound."""
     settings: dict[str, Any] = {"scratch": scratch, "advance": lambda _: None, "silence": True}
     score = partial(score_file, loaded=loaded, **settings)
     both = [*compared.soundscapes, *compared.recordings]
     with Progress(2 * len(both), "compare", "files") as progress:
-        by_pipeline = measure(both, score, loaded.ensemble.final, progress)
-        by_graph = measure(both, partial(bundle.score, **settings), bundle.final, progress)
+        by_pipeline = compare.measure(both, score, loaded.ensemble.final, progress)
+        by_graph = compare.measure(both, partial(bundle.score, **settings), bundle.final, progress)
     used = [
         MODELS / f"{name}/{fold}/{models[0].sidecar.member.recipe.weights}.safetensors"
         for name, models in loaded.members.items()
         for fold in loaded.ensemble.folds
     ]
 
-    def way(measured: Measurement, files: Sequence[Path]) -> Way:
-        differences = difference(measured, by_pipeline)
-        metrics = soundscape_metrics(compared, measured, loaded.ensemble.labels, loaded.ensemble.window_s)
+    def way(measured: compare.Measurement, files: Sequence[Path]) -> Way:
+        differences = compare.difference(measured, by_pipeline)
+        metrics = compare.soundscape_metrics(compared, measured, loaded.ensemble)
         return {
             "size_mb": sum(path.stat().st_size for path in files) / 1e6,
             "realtime_on_one_core": measured.sound_s / measured.core_s,
             "largest_difference": float(differences.max()),
             "mean_difference": float(differences.mean()),
-            "changed_detections": changed_detections(measured, by_pipeline, loaded.ensemble.called_above()),
+            "changed_detections": compare.changed_detections(measured, by_pipeline, loaded.ensemble.called_above()),
             **{f"soundscapes_{name}": metrics[name] for name in ("macro_roc_auc", "cmap") if name in metrics},
         }
 

@@ -21,6 +21,7 @@ from birdcache.progress import Progress
 from birdcache.storage import AnyPath, place
 from cache import tables
 from cache.tables import Col
+from train.score.ensemble import Ensemble
 from train.score.metrics import window_metrics
 from train.score.truth import labelled_soundscapes, read_truth
 
@@ -101,13 +102,11 @@ def changed_detections(one: Measurement, other: Measurement, above_K: Floats32) 
     return float(np.concatenate([((a >= above_K) != (b >= above_K)).ravel() for a, b in pairs]).mean())
 
 
-def soundscape_metrics(
-    compared: ComparedFiles, measured: Measurement, labels: Sequence[str], window_s: float
-) -> dict[str, float]:
+def soundscape_metrics(compared: ComparedFiles, measured: Measurement, ensemble: Ensemble) -> dict[str, float]:
     """Metrics over the windows of the soundscapes with truth; empty if there are none."""
     pairs = list(zip(compared.soundscapes, measured.finals, strict=False))
-    row_ids = [row_id for path, each_WK in pairs for row_id in window_ids(path.stem, len(each_WK), window_s)]
-    truth = read_truth(row_ids, labels)
+    row_ids = [row_id for path, each_WK in pairs for row_id in window_ids(path.stem, len(each_WK), ensemble.window_s)]
+    truth = read_truth(row_ids, ensemble.labels)
     if not truth.known.any():
         return {}
     scores_NK = np.concatenate([each_WK for _, each_WK in pairs])

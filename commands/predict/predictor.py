@@ -80,9 +80,7 @@ class OneFile:
         return scores_SNK
 
 
-def score_file(
-    path: AnyPath, loaded: LoadedEnsemble, scratch: Path, advance: Advance = lambda _: None, silence: bool = False
-) -> FileScores:
+def score_file(path: AnyPath, loaded: LoadedEnsemble, scratch: Path, advance: Advance, silence: bool) -> FileScores:
     """Score a file's windows by each member, as the mean over its models.
 
     A RejectedAudio if the file cannot be read. A TrainError if a model gives anything but scores for it.
