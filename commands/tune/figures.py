@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from birdcache.figures import BLUE, GREY, ORANGE, figure
 from birdcache.params.tune import ChoiceParams, RangeParams
 from train.tune.search import Outcome, Search
+from train.tune.spaces import AnySpace
 
 COLUMNS = 3
 STATES = {"finished": ("finished", BLUE), "pruned": ("stopped early", GREY)}
@@ -39,9 +40,7 @@ def draw(search: Search, outcomes: list[Outcome], best: Outcome, path: Path) -> 
                 axis.set_ylabel(f"{search.tune.metric} on the fold")
 
 
-def _scatter(
-    axis: Any, name: str, space: RangeParams | ChoiceParams | None, measured: list[Outcome], best: Outcome
-) -> None:
+def _scatter(axis: Any, name: str, space: AnySpace | None, measured: list[Outcome], best: Outcome) -> None:
     """Merits against the number of each trial, or against its value of a key with this space."""
     places: dict[int, Any] = {each.number: each.values[name] if space else each.number for each in measured}
     if isinstance(space, ChoiceParams):
