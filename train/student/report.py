@@ -14,14 +14,13 @@ from train.score.markdown import markdown
 from train.student.pseudo_labels import PseudoLabels, read_pseudo_labels
 from train.student.rounds import Metrics, models_of, open_evaluator, read_teacher_report
 
-SHOWN = {
-    "windows_macro_roc_auc": "windows: macro ROC-AUC",
-    "windows_cmap": "windows: cmAP",
-    "soundscapes_macro_roc_auc": "soundscapes: macro ROC-AUC",
-    "soundscapes_cmap": "soundscapes: cmAP",
-    "out_of_fold_macro_roc_auc": "out of fold: macro ROC-AUC",
-    "out_of_fold_cmap": "out of fold: cmAP",
-}
+DATA = {"windows": "windows", "soundscapes": "soundscapes", "out_of_fold": "out of fold"}
+METRICS = {"macro_roc_auc": "macro ROC-AUC", "cmap": "cmAP"}
+SHOWN = {f"{where}_{key}": f"{data}: {name}" for where, data in DATA.items() for key, name in METRICS.items()}
+
+LEGEND = """\
+Windows of held-out soundscapes and of the exam: one clip each, without post-processing. Members (and folds,
+in the exam) are averaged; in brackets the gain."""
 
 
 def main() -> None:
@@ -61,11 +60,7 @@ def round_table(
 def report_text(table: pd.DataFrame, stopped: Sequence[str]) -> str:
     """The table as Markdown, with the gain over the start in brackets, and what was stopped."""
     shown = pd.DataFrame(_row(row, table.iloc[0]) for _, row in table.iterrows())
-    words = (
-        "Windows of held-out soundscapes and of the exam: one clip each, without post-processing. Members (and folds,"
-    )
-    lines = ["# Noisy student", "", markdown(shown), words, "in the exam) are averaged; in brackets the gain."]
-    return "\n".join([*lines, *("", *stopped) * bool(stopped), ""])
+    return "\n".join(["# Noisy student", "", markdown(shown), LEGEND, *("", *stopped) * bool(stopped), ""])
 
 
 def _row(row: pd.Series, first: pd.Series) -> dict[str, str]:

@@ -4,7 +4,7 @@ N clip or window, K class.
 """
 
 import json
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
@@ -96,26 +96,24 @@ class Evaluator:
         Those of `soundscapes` by all folds, and `windows` of soundscapes that a fold holds out by that fold.
         """
         folds, fold_of = models.folds, held_out(models.folds)
-        by_fold: dict[tuple[int, ...], set[str]] = {
-            (fold,): {name for name, of in fold_of.items() if of == fold} for fold in folds
-        }
+        by_fold = [((fold,), {name for name, of in fold_of.items() if of == fold}) for fold in folds]
         read = partial(read_held_out, window_s=self.window_s, folds=folds)
         predicted = models.out_of_fold(self.labels)
         mean_NK = np.mean(list(predicted.scores.values()), axis=0)
         found = {"out_of_fold": recording_metrics(predicted.examples.primary, predicted.examples.unjudged, mean_NK)}
         found |= self._of_windows("windows", models, by_fold, read)
-        return found | self._of_windows("soundscapes", models, {folds: labelled_soundscapes()}, read_truth)
+        return found | self._of_windows("soundscapes", models, [(folds, labelled_soundscapes())], read_truth)
 
     def _of_windows(
         self,
         data: str,
         models: RoundModels,
-        shares: Mapping[tuple[int, ...], Container[str]],
+        shares: Iterable[tuple[tuple[int, ...], Container[str]]],
         truth_of: Callable[[list[str], list[str]], WindowTruth],
     ) -> Metrics:
         """Metrics of the soundscapes named in each share, by the folds of the share; none without a soundscape."""
         row_ids, scores = list[str](), []
-        for folds, names in shares.items():
+        for folds, names in shares:
             if chosen := [each for each in self.soundscapes if each.name in names]:
                 task = ScoringTask(chosen, self.labels, Cutting(self.window_s, self.window_s), self.batch_size)
                 scores.append(replace(models, folds=folds).scores(task, self.opened, f"scoring {models.folder}"))
