@@ -123,11 +123,6 @@ def writing(what: Path) -> Iterator[None]:
         ) from error
 
 
-def temporary_name(path: Path) -> Path:
-    """Path under which this process writes a file until it is complete; see `sweep_temporary`."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
 def sweep_temporary(folder: Path) -> None:
     """Remove files that killed processes left half written in a folder; nobody may be writing there."""
     for path in folder.glob(".*.part"):
@@ -146,7 +141,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
     Nothing is left of an attempt that fails.
     """
-    temporary = temporary_name(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # see `sweep_temporary`
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with naming(path), temporary.open("w", encoding="utf-8", newline="") as file:

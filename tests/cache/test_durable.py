@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from birdcache.errors import StoreError
-from birdcache.files import sweep_temporary, temporary_name, write_durably, writing
+from birdcache.files import sweep_temporary, write_durably, writing
 from cache import pool, store_writer
 from cache.gc import read_roots, sweep_roots, write_plan_root
 from cache.store import Store
@@ -150,7 +150,7 @@ def test_journal_sees_what_is_not_forced_to_disk(
 def test_what_killed_processes_began_to_write_is_swept(tmp_path: Path) -> None:
     (tmp_path / "stores").mkdir()
     write_durably(tmp_path / "stores/note.json", b"{}")
-    temporary_name(tmp_path / "stores/note.json").write_bytes(b"{")
+    (tmp_path / "stores/.note.json.123.part").write_bytes(b"{")
     sweep_roots(tmp_path)
     assert [path.name for path in (tmp_path / "stores").iterdir()] == ["note.json"]
     sweep_temporary(tmp_path / "nowhere")
