@@ -53,10 +53,9 @@ def is_confirmed(what: str) -> bool:
     if not sys.stdin.isatty():
         print(f"nothing was freed: no terminal to ask for confirmation; `birdcache cache gc --yes` frees {what}")
         return False
-    try:
+    answer = ""
+    with suppress(EOFError):
         answer = input(f"free {what}? [y/N] ")
-    except EOFError:
-        answer = ""
     if answer.strip().lower() in ("y", "yes"):
         return True
     print("nothing was freed")
