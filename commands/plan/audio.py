@@ -1,7 +1,7 @@
 """The audio files that stage `spectrograms` will read, as far as known before stage `recordings` runs."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -118,16 +118,18 @@ def _expected(
         and name not in barred
         and data.shortest_s <= known[name].duration_s <= data.longest_s
     ]
-    if len(new) > SAMPLE_FILES or sum(files[path].bytes for path in new.values()) > SCANNED_BYTES:
-        unknown = _estimate({path: files[path].bytes for path in new.values()}, data)
-        return StoreAudio(_distinct(sources), unknown, tuple(new) if since else (), gone)
-    scanned = {name: scan_file(place(path), data) for name, path in new.items()}
+    sizes = {path: files[path].bytes for path in new.values()}
+    is_many = len(new) > SAMPLE_FILES or sum(sizes.values()) > SCANNED_BYTES
+    scanned = {} if is_many else {name: scan_file(place(path), data) for name, path in new.items()}
     usable = {
         name: Source(scan.sha256, new[name], scan.duration_s, read_as=scan.read_as)
         for name, scan in scanned.items()
         if not scan.code
     }
-    return StoreAudio(_distinct([*sources, *usable.values()]), new=tuple(usable) if since else (), gone=gone)
+    distinct = {source.sha256: source for source in (*sources, *usable.values())}
+    unknown = _estimate(sizes, data) if is_many else UnknownFiles()
+    changed = tuple(new if is_many else usable) if since else ()
+    return StoreAudio(tuple(distinct.values()), unknown, changed, gone)
 
 
 def _read_known(table: CsvTable, name_column: str, data: DataParams) -> dict[str, Source]:
@@ -157,10 +159,6 @@ def _without_end(name_column: str) -> frozenset[str]:
         return frozenset(summary["no_end"] if name_column == Col.RECORDING else summary["soundscapes"]["no_end"])
     except (OSError, ValueError, KeyError):
         return frozenset()
-
-
-def _distinct(sources: Sequence[Source]) -> tuple[Source, ...]:
-    return tuple({source.sha256: source for source in sources}.values())
 
 
 def _estimate(sizes: Mapping[str, int], data: DataParams) -> UnknownFiles:

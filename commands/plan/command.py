@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -87,7 +88,7 @@ def decoding_lines(decoding: Decoding) -> Iterator[str]:
 def _store_line(store: StoreCost) -> str:
     name = store.stage if store.store == "recordings" else f"  {store.store}"
     files = f"{store.to_decode:,} of {store.listed:,}"
-    about = "?" if store.minutes is None else time_text(store.minutes)
+    about = "?" if math.isnan(store.minutes) else time_text(store.minutes)
     return f"{name:<24}{files:>16}{store.hours:>10,.2f}{size_text(store.gigabytes * 1e9):>12}{about:>12}"
 
 
@@ -101,11 +102,9 @@ def _nothing_line(stores: Sequence[StoreCost]) -> str:
 
 
 def _total_line(stores: Sequence[StoreCost]) -> str:
-    minutes = [store.minutes for store in stores if store.minutes is not None]
-    sums = {name: sum(vars(store)[name] for store in stores) for name in ("listed", "to_decode", "hours", "gigabytes")}
-    known = len(minutes) == len(stores)
-    named: dict[str, Any] = {"stage": "in all", "store": "recordings", "minutes": sum(minutes) if known else None}
-    return _store_line(replace(stores[0], **named, **sums))
+    summed = ("listed", "to_decode", "hours", "gigabytes", "minutes")
+    sums: dict[str, Any] = {name: sum(vars(store)[name] for store in stores) for name in summed}
+    return _store_line(replace(stores[0], stage="in all", store="recordings", **sums))
 
 
 def time_text(minutes: float) -> str:

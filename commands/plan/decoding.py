@@ -1,5 +1,6 @@
 """The cost of decoding: recordings, hours, bytes and minutes of each store that `dvc repro` may build."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ FILE_S = 0.0018  # a worker's time for a recording beside what is measured (docs
 
 @dataclass(frozen=True)
 class StoreCost:
-    """The cost of building one store; minutes is None if no recording could be decoded for measuring."""
+    """The cost of building one store; minutes are NaN if no recording could be decoded for measuring."""
 
     stage: str
     store: str
@@ -43,7 +44,7 @@ class StoreCost:
     to_decode: int
     hours: float
     gigabytes: float
-    minutes: float | None
+    minutes: float
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _view_cost(
         # a part has one worker, so the longest part is a lower limit
         elapsed_s = max(duration_s / workers, *(job.duration_s for job in unbuilt), 0.0)
         files_s = FILE_S * files / workers
-        minutes = (elapsed_s / rate.times_realtime + files_s) / 60 if rate else (None if duration_s else 0.0)
+        minutes = (elapsed_s / rate.times_realtime + files_s) / 60 if rate else (math.nan if duration_s else 0.0)
         listed = len(each.sources) + each.unknown.files
         costs.append(StoreCost(stage, store, listed, files, duration_s / 3600, size / 1e9, minutes))
     return costs, rate
