@@ -91,11 +91,9 @@ def _clip(
     """The liveliest piece of a recording, by the first view: a picture per view, and a sound or why there is none."""
     audio = results.audio[recording]
     start_s, seconds = liveliest(results.store(views[0]), audio, clip_s)
-    pictures = []
-    for view in views:
-        values_TM = piece_of(results.store(view), audio.sha256, start_s, seconds)
-        if len(values_TM):
-            pictures.append(drawn(values_TM, results.views[view], view, start_s, f"{title}, recording {recording}"))
+    pieces = {view: piece_of(results.store(view), audio.sha256, start_s, seconds) for view in views}
+    what = f"{title}, recording {recording}"
+    pictures = [drawn(each, results.views[view], view, start_s, what) for view, each in pieces.items() if len(each)]
     heard, silent = sound(audio, start_s, seconds, results.views[views[0]].sample_rate_hz)
     return {
         "id": name,
