@@ -92,14 +92,13 @@ def core_seconds() -> float:
 
 def difference(one: Measurement, other: Measurement) -> npt.NDArray[np.float64]:
     """Absolute differences of all final scores, flattened."""
-    pairs = zip(one.finals, other.finals, strict=True)
-    return np.concatenate([np.abs(a.astype(np.float64) - b).ravel() for a, b in pairs])
+    return np.abs(np.concatenate(one.finals).astype(np.float64) - np.concatenate(other.finals)).ravel()
 
 
 def changed_detections(one: Measurement, other: Measurement, above_K: Floats32) -> float:
     """Share of detections, by window and class, in which both differ; these are scores from `above_K` on."""
-    pairs = zip(one.finals, other.finals, strict=True)
-    return float(np.concatenate([((a >= above_K) != (b >= above_K)).ravel() for a, b in pairs]).mean())
+    detected, others = (np.concatenate(each.finals) >= above_K for each in (one, other))
+    return float((detected != others).mean())
 
 
 def soundscape_metrics(compared: ComparedFiles, measured: Measurement, ensemble: Ensemble) -> dict[str, float]:
