@@ -135,11 +135,10 @@ class BundlePredictor:
         self, path: AnyPath, info: AudioInfo, wanted: Input, decoder: Decoder, middle_C: Floats64, silence: bool = True
     ) -> Iterator[Floats32]:
         """Rows (B, S) of one input for clips around rising middles, batch after batch."""
-        samples = resampled_length(info.frames, info.sample_rate_hz, wanted.sample_rate_hz)
+        rate_hz = wanted.sample_rate_hz
+        samples = resampled_length(info.frames, info.sample_rate_hz, rate_hz)
         begins = [wanted.begin(first) for first in first_frames(middle_C, samples, wanted).tolist()]
-        pieces: Any = decoder.waveform(
-            path, wanted.sample_rate_hz, info.duration_s, silence=silence, read_as=info.read_as
-        )
+        pieces: Any = decoder.waveform(path, rate_hz, info.duration_s, silence=silence, read_as=info.read_as)
         with closing(pieces):
             rows = WaveformRows(pieces, samples)
             for start in range(0, len(begins), BATCH):
