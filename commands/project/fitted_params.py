@@ -159,10 +159,8 @@ def _fill_ladder(ladder: Any, facts: DataFacts, finetuned: bool) -> None:
 
 def _weights(facts: DataFacts, backbone: str | None, pretrained: str | None) -> bool | str:
     """The value of --pretrained; without it, weights in a nearby folder `weights/`."""
-    if pretrained in ("true", "false"):
-        return pretrained == "true"
     if pretrained is not None:
-        return pretrained
+        return {"true": True, "false": False}.get(pretrained, pretrained)
     for folder in (Path(), facts.root, facts.root / "..", facts.root / "../.."):
         for path in sorted((folder / "weights").glob(f"{backbone or '*'}.safetensors")):
             relative = Path(os.path.relpath(path)).as_posix()
