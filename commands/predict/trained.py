@@ -149,11 +149,8 @@ def read_restricted(path: Path, found: ModelFolders) -> Ensemble:
 
 def load_models(folders: list[Path], device: torch.device) -> list[Model]:
     """Load the models of a member's folds; errors as of `with_network`."""
-    sidecars = [with_network(read_sidecar(each), each) for each in folders]
-    return [
-        Model(sidecar, read_model(folder, sidecar, sidecar.member.recipe.weights, device))
-        for folder, sidecar in zip(folders, sidecars, strict=True)
-    ]
+    facts = {folder: with_network(read_sidecar(folder), folder) for folder in folders}
+    return [Model(each, read_model(folder, each, each.member.recipe.weights, device)) for folder, each in facts.items()]
 
 
 def with_network(sidecar: Sidecar, folder: Path) -> Sidecar:
