@@ -71,11 +71,8 @@ def _judged(results: PipelineResults, name: str, number: int, clip_s: float) -> 
     primary, best = int(examples.primary[number]), np.argsort(-scores_K, kind="stable").tolist()
     title = names[primary] if primary == best[0] else f"{names[primary]}, taken for {names[best[0]]}"
     others = [names[k] for k in np.flatnonzero(examples.secondary[number])]
-    votes = [
-        f"{member}: {names[scores_NK[number].argmax()]} {scores_NK[number].max():.2f}"
-        for member, scores_NK in results.predicted.scores.items()
-        if member != ENSEMBLE
-    ]
+    own = {member: each_NK[number] for member, each_NK in results.predicted.scores.items() if member != ENSEMBLE}
+    votes = [f"{member}: {names[own_K.argmax()]} {own_K.max():.2f}" for member, own_K in own.items()]
     facts = [f"held out in fold {results.predicted.fold[number]}"]
     facts += [f"also heard: {', '.join(others)}"] if others else []
     facts += votes if len(votes) > 1 else []

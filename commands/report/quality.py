@@ -85,15 +85,12 @@ def metric_table(data: str, found: Mapping[str, Any], between: Mapping[str, Any]
     """A row for each member and the ensemble, with 95 % intervals where they are known."""
     (name, title), unknown = TABLES[data], (float("nan"), float("nan"))
     measured = {key: metric for key, metric in (METRICS | {RARE: RARE_NAME}).items() if key in found[ENSEMBLE]}
-    rows = [
-        {"member": text(member, "total" if member == ENSEMBLE else "")}
-        | {
-            metric: with_interval(of[key], between.get(member, {}).get(key, unknown))
-            for key, metric in measured.items()
-        }
-        | {"classes scored": number(of["classes_scored"])}
-        for member, of in found.items()
-    ]
+    rows = []
+    for member, of in found.items():
+        bounds = between.get(member, {})
+        cells = {metric: with_interval(of[key], bounds.get(key, unknown)) for key, metric in measured.items()}
+        first = text(member, "total" if member == ENSEMBLE else "")
+        rows.append({"member": first, **cells, "classes scored": number(of["classes_scored"])})
     explained = {RARE_NAME: f"mean of classes with fewer than {rare_below} recordings"}
     whole = "Intervals are over whole soundscapes, since windows of one are alike."
     return Table(name, title, rows, explained, whole if data in (WINDOWS, EXAM) and between else "", filtered=False)
