@@ -110,14 +110,9 @@ def _expected(
     left_out = _left_out(gone) if since else frozenset()
     seen = {name for name, path in there.items() if files[path].written_s <= written_s}
     new = {name: path for name, path in there.items() if name not in seen or not (name in known or path in left_out)}
-    sources = [
-        replace(known[name], path=path)
-        for name, path in there.items()
-        if name in known
-        and name not in new
-        and name not in barred
-        and data.shortest_s <= known[name].duration_s <= data.longest_s
-    ]
+    unchanged = known.keys() - new.keys() - barred
+    sources = [replace(known[name], path=path) for name, path in there.items() if name in unchanged]
+    sources = [each for each in sources if data.shortest_s <= each.duration_s <= data.longest_s]
     sizes = {path: files[path].bytes for path in new.values()}
     is_many = len(new) > SAMPLE_FILES or sum(sizes.values()) > SCANNED_BYTES
     scanned = {} if is_many else {name: scan_file(place(path), data) for name, path in new.items()}
