@@ -10,7 +10,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 from birdcache.arrays import Ints
-from birdcache.files import file_sha256, fsync_path, fsync_tree, naming, remove_tree, write_durably
+from birdcache.files import fsync_path, fsync_tree, naming, remove_tree, sha256_hex, write_durably
 from birdcache.params.views import StoredView
 from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, Manifest, PartEntry
 from cache.part_writer import FileFacts
@@ -37,22 +37,31 @@ def commit_store(target: Path, view: StoredView, digest: str, quantizer: Quantiz
 
     An OSError if the disk refuses; an old store is then still in its place, and nothing is left of the new one.
     """
+    files = _groups_and_index(parts)
+    manifest = Manifest(
+        version=VERSION,
+        view=view,
+        view_digest=digest,
+        codec=quantizer,
+        recordings=sum(len(named.audio) for named in parts),
+        frames=sum(sum(named.part.frames) for named in parts),
+        parts=[PartEntry(name=each.name, frames=sum(each.part.frames), files=each.part.files) for each in parts],
+        files={name: FileFacts(len(content), sha256_hex(content)) for name, content in files.items()},
+    )
     building, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for leftover in (building, old):
         remove_tree(leftover)
     try:
-        _put_together(building, view, digest, quantizer, parts)
+        _put_together(building, parts, files, manifest)
         _replace(target, building, old)
     finally:
         for leftover in (building, old):
             remove_tree(leftover)
 
 
-def _put_together(
-    building: Path, view: StoredView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart]
-) -> None:
+def _put_together(building: Path, parts: Sequence[NamedPart], files: dict[str, bytes], manifest: Manifest) -> None:
     """Links to the parts, the index, and last the manifest; all of it on the disk when this returns."""
-    for name, content in _groups_and_index(parts).items():
+    for name, content in files.items():
         path = building / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with naming(path):
@@ -62,9 +71,8 @@ def _put_together(
         if named.name not in remote:
             link_part(named.part, building / "parts" / named.name)
     write_places(building, remote)
-    other_files = _other_files(building)
     _force_to_disk(building)
-    write_durably(building / NAME, _manifest(view, digest, quantizer, parts, other_files).to_bytes())
+    write_durably(building / NAME, manifest.to_bytes())
 
 
 def _replace(target: Path, building: Path, old: Path) -> None:
@@ -111,32 +119,6 @@ def _groups_and_index(parts: Sequence[NamedPart]) -> dict[str, bytes]:
     return {name: content.to_bytes() for name, content in sorted(files.items())}
 
 
-def _other_files(building: Path) -> dict[str, FileFacts]:
-    """Size and SHA-256 of every file outside the parts: the index, and zarr's metadata of the groups."""
-    paths = [*building.glob("zarr.json"), *building.glob("parts/zarr.json"), *(building / "index").rglob("*")]
-    return {
-        path.relative_to(building).as_posix(): FileFacts(path.stat().st_size, file_sha256(path))
-        for path in sorted(paths)
-        if path.is_file()
-    }
-
-
 def _spans(number: int, part: PooledPart) -> Ints:
     frames = np.array(part.frames, np.int64)
     return np.stack([np.full(len(frames), number), np.cumsum(frames) - frames, frames], axis=1)
-
-
-def _manifest(
-    view: StoredView, digest: str, quantizer: Quantizer, parts: Sequence[NamedPart], files: dict[str, FileFacts]
-) -> Manifest:
-    entries = [PartEntry(name=named.name, frames=sum(named.part.frames), files=named.part.files) for named in parts]
-    return Manifest(
-        version=VERSION,
-        view=view,
-        view_digest=digest,
-        codec=quantizer,
-        recordings=sum(len(named.audio) for named in parts),
-        frames=sum(entry.frames for entry in entries),
-        parts=entries,
-        files=files,
-    )
