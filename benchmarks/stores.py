@@ -65,8 +65,7 @@ def _write_part(
     rng = np.random.default_rng(int(name, 16))
     with pool.new_part(Layout.of(view, quantizer)) as part_writer:
         for key, number in recordings:
-            with part_writer.recording(key) as writer:
-                writer.append(spectrogram_like(rng, int(lengths[number]), quantizer, view.n_mels))
+            part_writer.add(key, [spectrogram_like(rng, int(lengths[number]), quantizer, view.n_mels)])
         return NamedPart(name, pool.publish(part_writer), tuple(audio_sha256(number) for _, number in recordings))
 
 

@@ -1,14 +1,14 @@
 """A part while it is being written: recordings are added one after another, and a failed one leaves no trace."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 from birdcache.files import checksummed_json, file_sha256, naming
 from cache.part import METADATA, SHARD, write_metadata
+from cache.quantize import QuantizedArray
 from cache.shard import Layout, ShardWriter
 
 ROWS = "rows.json"
@@ -39,12 +39,12 @@ class PartWriter:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    @contextmanager
-    def recording(self, key: str) -> Iterator[ShardWriter]:
-        """Append the frames of one recording; if an exception leaves the block, what was appended is forgotten."""
+    def add(self, key: str, pieces: Iterable[QuantizedArray]) -> None:
+        """Append the frames of one recording, in pieces (T, M); if they break off by an error, they are forgotten."""
         mark, before = self._writer.mark(), self._writer.frames
         try:
-            yield self._writer
+            for quantized in pieces:
+                self._writer.append(quantized)
         except BaseException:
             self._writer.rewind(mark)
             raise

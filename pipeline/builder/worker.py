@@ -95,9 +95,8 @@ def _fill(part_writer: PartWriter, job: PartJob, spec: BuildSpec) -> list[Reject
 
 def _add(part_writer: PartWriter, key: str, source: Source, following: Request | None, spec: BuildSpec) -> None:
     """Add a recording; one that is refused, or decodes to its middle only, leaves no frames."""
-    with part_writer.recording(key) as writer:
-        for quantized in decode_quantized(decoder_of(spec.view), _request(source, spec), source.duration_s, following):
-            writer.append(quantized)
+    decoder = decoder_of(spec.view)
+    part_writer.add(key, decode_quantized(decoder, _request(source, spec), source.duration_s, following))
 
 
 def _request(source: Source, spec: BuildSpec) -> Request:
@@ -116,8 +115,7 @@ def _open_readers(reuse: Mapping[str, StoredRows], layout: Layout) -> dict[AnyPa
 
 def _copied(part_writer: PartWriter, key: str, rows: StoredRows, readers: Mapping[AnyPath, PartReader]) -> bool:
     """Copy finished frames, unless a chunk is damaged: a copy would get a fresh checksum and hide that."""
-    with suppress(StoreError), part_writer.recording(key) as writer:
-        for quantized in readers[rows.old.folder].rows(rows.start, rows.frames):
-            writer.append(quantized)
+    with suppress(StoreError):
+        part_writer.add(key, readers[rows.old.folder].rows(rows.start, rows.frames))
         return True
     return False

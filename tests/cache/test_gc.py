@@ -198,8 +198,8 @@ def test_unfinished_parts_are_freed(tmp_path: Path) -> None:
     root = tmp_path / "pool"
     make_store(root, tmp_path / "mel.zarr", "a")
     for number in range(2):
-        with LocalPool(root, DIGEST).new_part(LAYOUT) as part_writer, part_writer.recording("1" * 64) as writer:
-            writer.append(np.zeros((600 + number, VIEW.n_mels), np.float16))
+        with LocalPool(root, DIGEST).new_part(LAYOUT) as part_writer:
+            part_writer.add("1" * 64, [np.zeros((600 + number, VIEW.n_mels), np.float16)])
     found = pool_usage(root, []).garbage
     assert [entry.is_finished for entry in found] == [False] * 2
     assert collect(root) == sum(entry.bytes for entry in found) > 0

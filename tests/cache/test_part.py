@@ -37,9 +37,7 @@ def random_codes(frames: int, dtype: Dtype) -> QuantizedArray:
 def write_codes(folder: Path, quantized: QuantizedArray, layout: Layout, piece: int = 10_000) -> QuantizedArray:
     """Write a part of one recording, whose codes arrive in pieces."""
     with PartWriter(folder, layout) as part_writer:
-        with part_writer.recording("1" * 64) as writer:
-            for start in range(0, len(quantized), piece):
-                writer.append(quantized[start : start + piece])
+        part_writer.add("1" * 64, (quantized[start : start + piece] for start in range(0, len(quantized), piece)))
         part_writer.finish()
     (folder / SHARD).chmod(0o644)  # for tests that damage it
     return quantized

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from birdcache import files
 from cache import pool
 from cache.part import METADATA, SHARD
-from cache.part_writer import ROWS, PartWriter
+from cache.part_writer import ROWS
 from cache.pool import LocalPool, PooledPart, is_intact, link_part
 from cache.quantize import QuantizedArray
 from cache.shard import Layout
@@ -210,10 +211,9 @@ def test_sweep_removes_unfinished_parts_and_nothing_else(parts: LocalPool, tmp_p
     assert parts.find(KEYS) == part
 
 
-def fail_to_add(part_writer: PartWriter, frames: int) -> None:
-    with part_writer.recording("3" * 64) as writer:
-        writer.append(np.zeros((frames, 8), np.uint8))
-        raise ValueError("breaks off")
+def breaking_off(frames: int) -> Iterator[QuantizedArray]:
+    yield np.zeros((frames, 8), np.uint8)
+    raise ValueError("breaks off")
 
 
 @pytest.mark.parametrize("failed", [0, 1, 2])
@@ -225,10 +225,9 @@ def test_failed_recording_leaves_no_trace_in_a_part(parts: LocalPool, tmp_path: 
         for number in range(len(KEYS) + 1):
             if number == failed:
                 with pytest.raises(ValueError, match="breaks off"):
-                    fail_to_add(part_writer, frames)
+                    part_writer.add("3" * 64, breaking_off(frames))
             if number < len(KEYS):
-                with part_writer.recording(adding[number][0]) as writer:
-                    writer.append(adding[number][1])
+                part_writer.add(adding[number][0], [adding[number][1]])
         soiled = other.publish(part_writer)
     assert soiled.files == clean.files
     assert (soiled.frames, soiled.keys) == (clean.frames, clean.keys)
@@ -239,7 +238,7 @@ def test_draft_that_fails_or_stays_empty_leaves_no_folder(parts: LocalPool, tmp_
     with parts.new_part(LAYOUT):
         assert len(leftovers(tmp_path)) == 1
     with pytest.raises(ValueError, match="breaks off"), parts.new_part(LAYOUT) as part_writer:
-        fail_to_add(part_writer, 5)
+        part_writer.add("3" * 64, breaking_off(5))
     assert leftovers(tmp_path) == []
 
 

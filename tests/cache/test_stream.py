@@ -60,9 +60,8 @@ def commit_remotely(committed: CommittedStore, silent: bool = False) -> Any:
         with pool.new_part(local.layout) as part_writer:
             reader = part.reader(local.layout)
             for key, first, frames in zip(keys, starts, part.frames, strict=False):
-                with part_writer.recording(key) as writer:
-                    for quantized in reader.rows(int(first), frames):
-                        writer.append(np.zeros_like(quantized) if silent else quantized)
+                rows = reader.rows(int(first), frames)
+                part_writer.add(key, (np.zeros_like(quantized) if silent else quantized for quantized in rows))
             audio = tuple(f"{number}{row}".rjust(64, "0") for row in range(len(keys)))
             named.append(NamedPart(str(number), pool.publish(part_writer), audio))
     path = committed.path.with_name("remote.zarr")
