@@ -19,16 +19,15 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from birdcache.errors import StoreError
-from birdcache.files import canonical_json, sha256_hex, sweep_temporary, write_durably
+from birdcache.files import canonical_json, sha256_hex, write_durably
 from birdcache.storage import AnyPath, reaching
 from cache.locks import is_read_only, modes_of
 from cache.manifest import NAME as MANIFEST
 from cache.part import SHARD
 from cache.part_writer import ROWS
-from cache.pool import DIGEST_DIGITS, PooledPart, discard
+from cache.pool import DIGEST_DIGITS, ROOTS, PooledPart, discard
 from cache.remote_parts import part_places
 
-ROOTS = "stores"  # folder in the pool
 VIEW = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS}}}")
 PART = re.compile(r"[0-9a-f]{64}|tmp-[0-9a-f-]+")  # whatever else lies in a pool's folder is not ours to remove
 
@@ -79,12 +78,6 @@ def address_of(folder: AnyPath) -> str:
     return f"{folder.parent.name}/{folder.name}"
 
 
-def sweep_roots(pool: AnyPath) -> None:
-    """Remove roots that killed processes left half written; only for the holder of the pool's exclusive lock."""
-    if isinstance(pool, Path):
-        sweep_temporary(pool / ROOTS)
-
-
 def read_roots(pool: AnyPath) -> tuple[GcRoot, ...]:
     """All roots in a pool; a StoreError if one is damaged: then nobody knows what its store needs."""
     folder = pool / ROOTS
@@ -104,7 +97,6 @@ def _write_root(file: AnyPath, store: Path, parts: Iterable[str], is_finished: b
         return  # its owner's to clean up
     if isinstance(file, Path):
         with modes_of(pool):
-            file.parent.mkdir(parents=True, exist_ok=True)
             write_durably(file, canonical_json(root))
     else:
         with reaching(file):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from birdcache.files import file_sha256, fsync_path, fsync_tree, link, verified_json
+from birdcache.files import file_sha256, fsync_path, fsync_tree, link, sweep_temporary, verified_json
 from birdcache.storage import AnyPath
 from cache.keys import part_address
 from cache.locks import is_read_only, modes_of
@@ -22,6 +22,7 @@ from cache.part_writer import ROWS, FileFacts, PartWriter
 from cache.shard import Layout
 
 DIGEST_DIGITS = 32  # of a view's digest, in the name of its folder
+ROOTS = "stores"  # folder of the files that say which stores are made of which parts
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class LocalPool:
         """Remove what unfinished builds left; only for the holder of the pool's exclusive lock."""
         for path in self._folder.glob("tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
+        sweep_temporary(self._folder.parent / ROOTS)
 
 
 def read_part(folder: AnyPath, rows: bytes) -> PooledPart | None:

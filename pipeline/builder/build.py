@@ -19,7 +19,6 @@ from birdcache.params.views import StoredView
 from birdcache.progress import Progress
 from birdcache.storage import AnyPath
 from birdcache.text import counted
-from cache.gc import sweep_roots
 from cache.keys import part_address
 from cache.locks import is_read_only
 from cache.mel import packed_view
@@ -49,7 +48,6 @@ class Builder:
 
     def sweep(self) -> None:
         """Remove what unfinished builds left; only for the holder of the pool's exclusive lock."""
-        sweep_roots(self.root)
         if isinstance(self._pool, LocalPool):
             self._pool.sweep()
 
