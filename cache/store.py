@@ -16,7 +16,7 @@ from cache.manifest import NAME, read_index
 from cache.mapped import MappedParts
 from cache.part import PartReader
 from cache.quantize import QuantizedArray
-from cache.verify import Contents, find_corruption
+from cache.verify import Contents
 
 
 def digest_file(store: Path) -> Path:
@@ -147,11 +147,6 @@ class Store:
     def empty(self, frames: int) -> QuantizedArray:
         """An uninitialised array (frames, M) of quantised values."""
         return np.empty((frames, self.view.n_mels), self.quantizer.dtype)
-
-    def verify(self) -> None:
-        """Compare every file with its SHA-256, every chunk with its CRC-32C; a StoreError at the first that differs."""
-        for corruption in find_corruption(self._contents, full=True):
-            raise corruption_error(corruption)
 
 
 def open_named(path: Path, view: ViewParams | StoredView | None = None) -> Store:

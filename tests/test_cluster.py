@@ -45,7 +45,7 @@ objects = {}
 for name in sys.argv[3:]:
     here, there = Store(local / name), Store(remote / name)
     assert there.is_remote and not here.is_remote
-    there.verify()
+    verify(there)
     for row in range(len(here)):
         np.testing.assert_array_equal(there.read(row), here.read(row))
     for part, folder in part_places(remote / name).items():

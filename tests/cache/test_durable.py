@@ -18,6 +18,7 @@ from cache.gc import read_roots, write_plan_root
 from cache.store import Store
 from tests.cache.conftest import CommittedStore
 from tests.fixtures.failing_disk import FailingDisk
+from tests.fixtures.stores import verify
 
 MakeCommitted = Callable[..., CommittedStore]
 
@@ -40,7 +41,7 @@ def test_whichever_write_fails_the_old_store_stays_and_nothing_else(
             except OSError as error:
                 errors.append(error)
         assert temporary_files(root) == [], at
-        Store(root / "mel.zarr").verify()
+        verify(Store(root / "mel.zarr"))
         if not disk.has_refused:
             break
     assert [error for error in errors if str(root) not in str(error.filename)] == []
@@ -79,7 +80,7 @@ def test_file_that_may_not_grow_leaves_the_old_store(make_committed: MakeCommitt
         make_committed(seed=2)
     assert Store(old.path).digest == before
     assert temporary_files(old.path.parent) == []
-    Store(make_committed(seed=2).path).verify()
+    verify(Store(make_committed(seed=2).path))
 
 
 def test_error_names_the_file_the_rule_and_the_hint(tmp_path: Path) -> None:

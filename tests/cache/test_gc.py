@@ -26,6 +26,7 @@ from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
 from tests.cache.conftest import VIEW
 from tests.fixtures.parts import add_part
+from tests.fixtures.stores import verify
 
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
 CODEC = Quantizer("float16", -100.0, 28.0)
@@ -111,7 +112,7 @@ def test_what_is_freed_is_what_was_said(root: AnyPath, tmp_path: Path) -> None:
     assert sum(before.values()) - sum(after.values()) == said_bytes > 0
     assert garbage(root) == []
     assert len(pool_usage(root, []).entries) == 2
-    Store(tmp_path / "mel.zarr").verify()
+    verify(Store(tmp_path / "mel.zarr"))
 
 
 def test_removed_store_frees_what_it_alone_needed(root: AnyPath, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_removed_store_frees_what_it_alone_needed(root: AnyPath, tmp_path: Path)
     assert garbage(root) == addresses[1:]
     collect(root)
     assert [Path(note.store).name for note in read_roots(root)] == ["one.zarr"]
-    Store(tmp_path / "one.zarr").verify()
+    verify(Store(tmp_path / "one.zarr"))
 
 
 def test_rebuilt_store_frees_its_old_parts(root: AnyPath, tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_store_on_another_disk_keeps_its_parts(tmp_path: Path) -> None:
     assert (tmp_path / "mel.zarr/parts/a" / SHARD).is_symlink()
     assert garbage(root) == []
     collect(root)
-    Store(tmp_path / "mel.zarr").verify()
+    verify(Store(tmp_path / "mel.zarr"))
 
 
 def test_moved_store_keeps_its_hard_links(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_unfinished_parts_are_freed(tmp_path: Path) -> None:
     assert [entry.is_finished for entry in found] == [False] * 2
     assert collect(root) == sum(entry.bytes for entry in found) > 0
     assert [*root.rglob("tmp-*")] == []
-    Store(tmp_path / "mel.zarr").verify()
+    verify(Store(tmp_path / "mel.zarr"))
 
 
 def test_what_is_not_the_pools_is_never_touched(root: AnyPath, tmp_path: Path) -> None:

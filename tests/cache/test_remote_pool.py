@@ -31,6 +31,7 @@ from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
 from tests.cache.conftest import PARTS, CommittedStore, commit_known_store
 from tests.fixtures.parts import add_part
+from tests.fixtures.stores import verify
 from tests.fixtures.tiny import ROOT
 
 MakeCommitted = Callable[..., CommittedStore]
@@ -250,12 +251,12 @@ def test_whole_remote_part_is_read_at_once(
 
 def test_verify_finds_a_flipped_byte_in_a_remote_part(twin: CommittedStore, root: UPath, tmp_path: Path) -> None:
     store = commit_elsewhere(twin, root, tmp_path / "mel.zarr")
-    store.verify()
+    verify(store)
     shard = next(file for file in root.rglob("*") if file.as_posix().endswith(SHARD.as_posix()))
     flip(shard)
     repair = rf"remove {shard} there, then run `dvc repro -f -s`"
     with pytest.raises(StoreError, match=rf"^{shard}: chunk \d is damaged; holds . recordings? .*; {repair}"):
-        store.verify()
+        verify(store)
     with pytest.raises(StoreError, match=rf"^{shard}: chunk 0 is damaged"):
         list(map(Store(store.path).read, range(len(store))))
 

@@ -19,6 +19,7 @@ from cache import store_writer
 from cache.manifest import NAME, read_manifest
 from cache.store import Store, digest_file, open_named
 from tests.cache.conftest import CommittedStore
+from tests.fixtures.stores import verify
 
 MakeCommitted = Callable[..., CommittedStore]
 DTYPES = pytest.mark.parametrize("dtype", ["float16", "uint8"])
@@ -67,7 +68,7 @@ def test_recordings_are_read_back_as_they_were_encoded(make_committed: MakeCommi
     for row, quantized in zip(rows, committed.quantized.values(), strict=True):
         assert store.frames[row] == len(quantized)
         np.testing.assert_array_equal(store.read(int(row)), committed.quantizer.decode(quantized))
-    store.verify()
+    verify(store)
 
 
 def test_recordings_are_found_in_any_order_and_strangers_are_not(committed: CommittedStore) -> None:
@@ -109,7 +110,7 @@ def test_zarr_alone_can_read_a_store(make_committed: MakeCommitted, dtype: str) 
 def test_empty_store_can_be_committed_and_read(make_committed: MakeCommitted, dtype: str) -> None:
     committed = make_committed(dtype, {})
     store = Store(committed.path, committed.view)
-    store.verify()
+    verify(store)
     assert len(store) == len(store.frames) == len(store.first_frame) == 0
     assert len(all_quantized(store)) == 0
     assert store.rows_of(["1" * 64]).tolist() == [-1]
@@ -182,7 +183,7 @@ def test_flipped_bit_is_found_in_every_file(committed: CommittedStore, name: str
     flip(path, round(part * (path.stat().st_size - 1)))
     what = "(chunk [0-2]|its index) is damaged" if name in SHARDS else "its bytes have changed since it was written"
     with pytest.raises(StoreError, match=rf"mel\.zarr/{name}: {what}.*; run `dvc repro`"):
-        store.verify()
+        verify(store)
 
 
 def test_flipped_bit_of_the_manifest_is_found_on_opening(committed: CommittedStore) -> None:
@@ -244,7 +245,7 @@ def test_a_store_is_opened_by_name_only_if_it_is_the_one_that_was_named(
 def test_new_store_replaces_the_old_one(make_committed: MakeCommitted) -> None:
     make_committed(seed=1)
     committed = make_committed("uint8", {"7": (5,)}, seed=2)
-    Store(committed.path).verify()
+    verify(Store(committed.path))
     assert len(Store(committed.path)) == 1
     assert [path.name for path in committed.path.parent.iterdir() if path.name.startswith(".")] == []
 
@@ -258,7 +259,7 @@ def test_old_store_is_removed_only_after_the_new_one_is_in_place(
 
     def remove(path: Path) -> None:
         store = Store(old.path)
-        store.verify()
+        verify(store)
         digests.append(store.digest)
         remove_tree(path)
 
@@ -280,7 +281,7 @@ def test_failed_commit_leaves_the_old_store(make_committed: MakeCommitted, monke
         make_committed(seed=2)
     assert Store(old.path).digest == before
     monkeypatch.undo()
-    Store(make_committed(seed=2).path).verify()
+    verify(Store(make_committed(seed=2).path))
     assert [path.name for path in old.path.parent.iterdir() if path.name.startswith(".")] == []
 
 

@@ -31,6 +31,7 @@ from cache.store import Store
 from pipeline import spectrograms
 from pipeline.spectrograms import open_builder, pool_root, read_sources
 from tests.fixtures.failing_disk import FailingDisk
+from tests.fixtures.stores import verify
 from tests.fixtures.tiny import RATE_HZ, song, tiny_params, write_audio, write_params
 
 RunStage = Callable[..., Any]
@@ -108,7 +109,7 @@ def test_stores_hold_what_librosa_computes_within_a_step(run: RunStage, name: st
     view = parameters.load().spectrograms[name]
     for table, kind in [(tables.AUDIO, ""), (tables.SOUNDSCAPES, "-soundscapes")]:
         store = Store(Path(f"data/cache/{name}{kind}.zarr"), view)
-        store.verify()
+        verify(store)
         sources = read_sources(table)
         assert len(store) == len(sources) > 0
         for row, source in zip(store.rows_of([source.sha256 for source in sources]), sources, strict=True):
@@ -224,7 +225,7 @@ def test_full_disk_is_told_with_a_path_and_nothing_is_lost(run: RunStage, size: 
     names = {path.name for path in project.rglob("*") if path.name.startswith(("tmp-", "."))}
     assert names == {".birdcache", ".mel.zarr.lock", ".mel-soundscapes.zarr.lock"}
     run(hop=128)
-    Store(Path("data/cache/mel.zarr")).verify()
+    verify(Store(Path("data/cache/mel.zarr")))
 
 
 @pytest.mark.slow
@@ -243,7 +244,7 @@ def test_whichever_write_of_the_stage_fails_the_old_store_stays(
             except StoreError as error:
                 told.append(str(error))
                 assert Store(Path("data/cache/mel.zarr")).digest == before
-        Store(Path("data/cache/mel.zarr")).verify()  # a link that fails once becomes a symbolic one
+        verify(Store(Path("data/cache/mel.zarr")))  # a link that fails once becomes a symbolic one
         before = Store(Path("data/cache/mel.zarr")).digest
         assert not [path for path in project.rglob("*") if path.name.startswith(("tmp-", ".mel.zarr.n", ".mel.zarr.o"))]
         shutil.rmtree(".birdcache", ignore_errors=True)
@@ -252,7 +253,7 @@ def test_whichever_write_of_the_stage_fails_the_old_store_stays(
     )
     assert len(told) > 5
     run(hop=128)
-    Store(Path("data/cache/mel.zarr")).verify()
+    verify(Store(Path("data/cache/mel.zarr")))
 
 
 def test_second_build_of_a_store_is_refused(run: RunStage) -> None:

@@ -28,6 +28,7 @@ from cache.store import Store
 from pipeline import spectrograms
 from pipeline.builder.plan import Source
 from pipeline.spectrograms import build_store, open_builder
+from tests.fixtures.stores import verify
 from tests.fixtures.tiny import song, tiny_params, write_audio, write_params
 
 Build = Callable[..., set[str]]
@@ -116,7 +117,7 @@ def test_a_changed_view_leaves_its_old_parts_and_exactly_these_are_freed(
     assert table["total"]["GB"] == round((before - size_of(pool())) / 1e9, 3)
     assert f"freed {table['total']['GB']:.3f} GB in {counted(len(old), 'parts')}" in told
     for name in ("mel", "pcen"):
-        Store(Path(f"data/cache/{name}.zarr")).verify()
+        verify(Store(Path(f"data/cache/{name}.zarr")))
 
 
 def test_gigabytes_are_those_of_the_files(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +170,7 @@ def test_what_a_build_takes_up_while_the_question_waits_is_not_freed(
     before = folders(pool())
     cli.main(["cache", "gc"])
     assert folders(pool()) == before
-    Store(Path("data/cache/mel.zarr")).verify()
+    verify(Store(Path("data/cache/mel.zarr")))
 
 
 def test_store_of_another_project_keeps_its_parts(
@@ -181,7 +182,7 @@ def test_store_of_another_project_keeps_its_parts(
     cli.main(["cache", "gc", "--yes"])
     assert folders(pool()) == before >= theirs
     assert "there is nothing to free" in capsys.readouterr().out
-    Store(tmp_path / "theirs/data/cache/mel.zarr").verify()
+    verify(Store(tmp_path / "theirs/data/cache/mel.zarr"))
 
 
 def test_removed_store_is_named_and_its_parts_are_freed(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,7 +253,7 @@ def test_remote_pool_is_freed_alike(
     told = capsys.readouterr().out
     assert rows(told)["total"]["parts"] == len(old)
     assert "a remote pool has no lock" in told
-    Store(Path("data/cache/mel.zarr")).verify()
+    verify(Store(Path("data/cache/mel.zarr")))
 
 
 def test_views_alike_are_named_together_and_no_pool_is_no_error(

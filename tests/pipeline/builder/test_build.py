@@ -41,6 +41,7 @@ from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.builder.parallel import Task, run_unordered
 from pipeline.builder.plan import PartJob, Source
 from pipeline.dataset.scan import scan_file
+from tests.fixtures.stores import verify
 from tests.fixtures.tiny import RATE_HZ, ROOT, song, write_audio
 from tests.fixtures.waveform import read_waveform
 
@@ -102,7 +103,7 @@ def make_store(tmp_path: Path) -> MakeStore:
         parts, refused = builder.build(sources, "test")
         target = tmp_path / "mel.zarr"
         commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
-        Store(target, view).verify()
+        verify(Store(target, view))
         files = (path for path in target.rglob("*") if path.is_file())
         return {path.relative_to(target).as_posix(): path.read_bytes() for path in files}, refused
 
@@ -132,7 +133,7 @@ def damaged_shard(tmp_path: Path) -> str:
     content[100] ^= 1
     shard.write_bytes(content)
     with pytest.raises(StoreError, match="is damaged"):
-        store.verify()
+        verify(store)
     return part.name
 
 

@@ -24,6 +24,7 @@ from pipeline.builder.embedding import rows
 from pipeline.builder.plan import Source
 from pipeline.builder.teacher import network_text, stored_view
 from tests.fixtures.hostile_bundle import external, model, write_bundle
+from tests.fixtures.stores import verify
 from tests.fixtures.tiny import RATE_HZ, ROOT, song, write_audio
 from tests.fixtures.waveform import read_waveform
 
@@ -90,7 +91,7 @@ def make() -> Build:
         target = Path(f"{pool}.zarr")
         commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
         store = Store(target, view)
-        store.verify()
+        verify(store)
         return store, refused
 
     return made

@@ -16,6 +16,7 @@ from cache.store_writer import commit_store
 from pipeline.builder.build import Builder
 from pipeline.builder.plan import Source
 from pipeline.builder.teacher import stored_view
+from tests.fixtures.stores import verify
 from tests.fixtures.tiny import ROOT, song, write_audio
 from tests.pipeline.builder.test_embedding import graph, view_of, watched_jobs, write
 
@@ -43,7 +44,7 @@ def built(pool: Path, sources: list[Source]) -> dict[str, bytes]:
     parts, refused = of_view.build(sources, "test")
     assert not refused
     commit_store(target, of_view.view, of_view.digest, of_view.quantizer, parts)
-    Store(target).verify()
+    verify(Store(target))
     return {str(path.relative_to(target)): path.read_bytes() for path in sorted(target.rglob("*")) if path.is_file()}
 
 
