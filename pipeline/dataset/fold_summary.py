@@ -27,33 +27,25 @@ def fold_rows(folds: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     folds : the recordings with their fold and group.
     counts : from `label_counts`.
     """
-    return pd.DataFrame([_fold_row(fold, folds[folds[Col.FOLD] == fold], counts) for fold in _numbers(counts)])
-
-
-def _fold_row(fold: int, members: pd.DataFrame, counts: pd.DataFrame) -> dict[str, Any]:
-    present = counts[fold] > 0
-    validated = (counts.drop(columns=NEVER_VALIDATED) > 0).any(axis=1)
-    return {
-        "fold": fold,
-        "recordings": len(members),
-        "hours": round(float(members[Col.DURATION_S].sum()) / 3600, 3),
-        "groups": members[Col.GROUP].nunique(),
-        "authors": members.loc[members[Col.AUTHOR] != "", Col.AUTHOR].nunique(),
-        "labels": int(present.sum()),
-        "labels_without": int((validated & ~present).sum()) if fold != NEVER_VALIDATED else 0,
-        "labels_untrained": len(_untrained(fold, counts)),
+    by_fold, known = folds.groupby(Col.FOLD), folds[folds[Col.AUTHOR] != ""]
+    lacking = counts.drop(columns=NEVER_VALIDATED) == 0
+    columns = {
+        "recordings": by_fold.size(),
+        "hours": (by_fold[Col.DURATION_S].sum() / 3600).round(3),
+        "groups": by_fold[Col.GROUP].nunique(),
+        "authors": known.groupby(Col.FOLD)[Col.AUTHOR].nunique(),
+        "labels": (counts > 0).sum(),
+        "labels_without": lacking[~lacking.all(axis=1)].sum(),
+        "labels_untrained": pd.Series({fold: len(names) for fold, names in _untrained(counts).items()}, dtype=int),
     }
+    rows = pd.DataFrame({name: each.reindex(counts.columns, fill_value=0) for name, each in columns.items()})
+    return rows.reset_index(names=Col.FOLD)
 
 
-def _numbers(counts: pd.DataFrame) -> list[int]:
-    return [int(fold) for fold in counts.columns.to_numpy()]
-
-
-def _untrained(fold: int, counts: pd.DataFrame) -> list[str]:
-    """Labels that only fold `fold` holds."""
-    if fold == NEVER_VALIDATED:
-        return []
-    return sorted(counts.index[(counts[fold] > 0) & (counts[fold] == counts.sum(axis=1))])
+def _untrained(counts: pd.DataFrame) -> dict[Any, list[str]]:
+    """Labels that only one fold holds, by the fold that validates them."""
+    only = counts[counts.max(axis=1) == counts.sum(axis=1)].drop(columns=NEVER_VALIDATED)
+    return {fold: sorted(only.index[held > 0]) for fold, held in only.items() if held.any()}
 
 
 def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict[str, str]) -> dict[str, Any]:
@@ -76,7 +68,7 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
     split = [group for _, group in shared if len({*group[Col.FOLD]}) > 1]  # only ready folds hold such
     named = [dict(zip(group[Col.RECORDING], map(int, group[Col.FOLD]), strict=True)) for group in split]
     sounds = sorted(named, key=lambda folds_of: next(iter(folds_of)))
-    columns = {fold: "never" if fold == NEVER_VALIDATED else str(fold) for fold in _numbers(counts)}
+    columns = {fold: "never" if fold == NEVER_VALIDATED else str(fold) for fold in counts}
     return {
         "summary": f"{validated} of {len(folds)} recordings validated in {len(columns) - 1} folds ({origin})",
         "warnings": list(_warnings(counts, crossing, sounds, largest_group(folds, folds[Col.GROUP].to_numpy()))),
@@ -86,7 +78,7 @@ def summarise(folds: pd.DataFrame, counts: pd.DataFrame, origin: str, rare: dict
         "crossing": crossing,
         "crossing_sounds": sounds,
         "labels_never_validated": rare,
-        "labels_untrained": {columns[fold]: names for fold in columns if (names := _untrained(fold, counts))},
+        "labels_untrained": {columns[fold]: names for fold, names in _untrained(counts).items()},
         "recordings_of_label_by_fold": counts.rename(columns=columns).to_dict(orient="index"),
     }
 
@@ -107,8 +99,7 @@ def _warnings(
         left = counts.index[counts.drop(columns=fold).sum(axis=1) > 0]
         if len(left) < 2:
             yield f"without fold {fold}, {left[0]} is the only class left to learn; add recordings of others"
-    alone = {fold: names for fold in _numbers(counts) if (names := _untrained(fold, counts))}
-    if alone:
+    if alone := _untrained(counts):
         fold, names = next(iter(alone.items()))
         yield (
             f"{sum(map(len, alone.values()))} class(es) lie in one fold alone, first {names[0]} in fold {fold}: they "
