@@ -36,9 +36,12 @@ def group_recordings(recordings: pd.DataFrame) -> Ints:
 
 def tie(keys: Sequence[pd.Series[str]]) -> Ints:
     """Tie rows that share a key ("" is none), directly or through others, to groups, numbered by their first rows."""
-    count, links = len(keys[0]), [_links(key) for key in keys]
-    ones, others = np.concatenate([one for one, _ in links]), np.concatenate([other for _, other in links])
-    graph = coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count))
+    rows = pd.Series(range(len(keys[0])))
+    texts = [key.to_numpy() for key in keys]
+    # each row with the first one that has its key, and one without a key with itself
+    firsts = [rows.groupby(text, sort=False).transform("min").where(text != "", rows) for text in texts]
+    links = np.tile(rows, len(keys)), np.concatenate(firsts)
+    graph = coo_array((np.ones(len(links[0])), links), shape=(len(rows), len(rows)))
     _, component_N = connected_components(graph, directed=False)
     return np.asarray(pd.factorize(component_N)[0], dtype=np.int64)
 
@@ -57,15 +60,6 @@ def largest_group(recordings: pd.DataFrame, group_N: Ints) -> str:
     why = [f"{name} {key} ({n})" for name, counts in commonest.items() for key, n in counts.items() if n > 1]
     held = f", held together by {', '.join(why)}" if why else ""
     return f"{len(members)} of {len(recordings)} recordings, such as {members[Col.RECORDING].iloc[0]}{held}"
-
-
-def _links(key: pd.Series[str]) -> tuple[Ints, Ints]:
-    """Each recording with a key, and the first recording that has the same."""
-    known = np.flatnonzero(key != "")
-    codes, values = pd.factorize(key.iloc[known])
-    first = np.full(len(values), len(key))
-    np.minimum.at(first, codes, known)
-    return known, first[codes]
 
 
 def _place_and_day(recordings: pd.DataFrame) -> pd.Series[str]:
