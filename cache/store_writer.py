@@ -16,7 +16,6 @@ from cache.manifest import INDEX_AUDIO, INDEX_SPANS, NAME, VERSION, Manifest, Pa
 from cache.part_writer import FileFacts
 from cache.pool import PooledPart, link_part
 from cache.quantize import Quantizer
-from cache.remote_parts import NAME as REMOTE_PARTS
 from cache.remote_parts import write_places
 
 
@@ -94,10 +93,8 @@ def _force_to_disk(building: Path) -> None:
     that a crash lost shows in the sizes that a reader compares.
     """
     fsync_tree(building / "index")
-    remote = building / REMOTE_PARTS
-    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", remote, building):
-        if path.exists():
-            fsync_path(path)
+    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", building):
+        fsync_path(path)
 
 
 def _groups_and_index(parts: Sequence[NamedPart]) -> dict[str, bytes]:
