@@ -1,6 +1,5 @@
 """Names that follow from content: a recording's key, a view's digest, a part's place and address."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 
@@ -25,7 +24,7 @@ def content_key(audio_sha256: str, digest: str, silence: bool = False, read_as: 
     so a pool of an older version has nothing under the keys of what is read otherwise now, and all else.
     """
     mark = (b"silence" if silence else b"") + read_as.encode()
-    return hashlib.sha256(bytes.fromhex(audio_sha256) + bytes.fromhex(digest) + mark).hexdigest()
+    return sha256_hex(bytes.fromhex(audio_sha256) + bytes.fromhex(digest) + mark)
 
 
 def part_bits(total_bytes: float) -> int:

@@ -3,11 +3,10 @@
 Stage `recordings` depends on all digests: dvc.yaml can name the roots for a stage each, but not all of them for one.
 """
 
-import hashlib
 from pathlib import Path
 
 from birdcache.errors import run_stage
-from birdcache.files import write_text
+from birdcache.files import sha256_hex, write_text
 from birdcache.params import load as params
 from birdcache.stage import stage_key
 from birdcache.storage import reaching, remote
@@ -21,7 +20,7 @@ def main() -> None:
     root = remote(params.load().data.sources[name].root)  # whatever it is: a disk answers like a bucket
     with reaching(root):
         facts = sorted(root.fs.find(root.path, detail=True).items())
-    write_text(FOLDER / f"{name}.txt", hashlib.sha256(repr(facts).encode()).hexdigest() + "\n")
+    write_text(FOLDER / f"{name}.txt", sha256_hex(repr(facts).encode()) + "\n")
 
 
 if __name__ == "__main__":

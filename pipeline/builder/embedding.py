@@ -4,7 +4,6 @@ S sample, B window of a batch, E number of a window. A batch holds windows of on
 follow from it, whatever a network does with a batch.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ from birdcache.audio.rejected import RejectedAudio
 from birdcache.bundle.format import OUTSIDE_ABOVE
 from birdcache.bundle.graph_process import MOST_SHOWN, most_memory_bytes, open_session
 from birdcache.bundle.onnx_file import check_onnx
+from birdcache.files import sha256_hex
 from birdcache.params.embedding import MOST_NUMBERS, Rows, StoredEmbedding
 from birdcache.storage import AnyPath
 from cache.quantize import FLOAT16_MAX, QuantizedArray
@@ -45,14 +45,13 @@ def limits(view: StoredEmbedding) -> Limits:
 
 def packed_network(view: StoredEmbedding) -> str:
     """A view with the place of its network, as text for the process that runs it."""
-    return json.dumps([view.model_dump(mode="json"), view.file, view.device])
+    return json.dumps({**view.model_dump(mode="json"), "file": view.file, "device": view.device})
 
 
 @lru_cache(maxsize=16)
 def unpacked_network(packed: str) -> StoredEmbedding:
     """The view of `packed_network`."""
-    facts, file, device = json.loads(packed)
-    return StoredEmbedding.model_validate_json(json.dumps(facts | {"file": file, "device": device}))
+    return StoredEmbedding.model_validate_json(packed)
 
 
 def embedded_blocks(
@@ -125,7 +124,7 @@ def _opened(context: str) -> Network:
 def open_network(model: Path, sha256: str, view: Rows, device: str) -> Network:
     """Open the network of a view; a ValueError says why that cannot be."""
     content = model.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if sha256_hex(content) != sha256:
         raise ValueError("it changes while it is read; run `dvc repro` again")
     check_onnx(content)
     session, used = open_session(content, device, 1)

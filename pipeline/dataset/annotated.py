@@ -76,5 +76,4 @@ def annotations_table(annotations: pd.DataFrame, usable: pd.DataFrame, warn: Cal
         warn(f"{counted(len(cut), 'annotations', 'are')} cut at a recording's end, first {first}")
     chosen = annotations[duration_s.notna()]
     chosen = chosen.assign(end_s=chosen[Col.END_S].clip(upper=duration_s[chosen.index]))
-    table = chosen[TIMES].sort_values(TIMES).drop_duplicates()
-    return table.reset_index(drop=True)
+    return chosen[TIMES].sort_values(TIMES).drop_duplicates(ignore_index=True)
