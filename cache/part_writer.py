@@ -41,15 +41,8 @@ class PartWriter:
 
     def add(self, key: str, pieces: Iterable[QuantizedArray]) -> None:
         """Append the frames of one recording, in pieces (T, M); if they break off by an error, they are forgotten."""
-        mark, before = self._writer.mark(), self._writer.frames
-        try:
-            for quantized in pieces:
-                self._writer.append(quantized)
-        except BaseException:
-            self._writer.rewind(mark)
-            raise
+        self.frames.append(self._writer.add(pieces))
         self.keys.append(key)
-        self.frames.append(self._writer.frames - before)
 
     def finish(self) -> dict[str, FileFacts]:
         """Complete all files, read-only; return the facts of those that a store names."""

@@ -5,9 +5,10 @@ worker no more than a short one. T frame, M mel bin.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
 import numpy as np
 from google_crc32c import value as crc32c
@@ -22,9 +23,6 @@ CHUNK_FRAMES = 512
 CHECKSUM_BYTES = 4
 ENTRY_BYTES = 16  # of the index: offset and size of a chunk
 BLOSC_LEVEL = 5
-
-# a place in a shard that is being written, to go back to: chunks before it, rows of the next one, digest so far
-Mark: TypeAlias = tuple[int, QuantizedArray, Any]
 
 
 @dataclass(frozen=True)
@@ -111,17 +109,28 @@ class ShardWriter:
         self._pending = 0  # rows of the chunk that is being filled
 
     @property
-    def frames(self) -> int:
-        """Frames appended so far."""
-        return len(self._entries) * CHUNK_FRAMES + self._pending
-
-    @property
     def sha256(self) -> str:
         """SHA-256 of the bytes written so far: of the whole file after `finish`."""
         return str(self._digest.hexdigest())
 
-    def append(self, quantized: QuantizedArray) -> None:
-        """Append quantised values (T, M)."""
+    def add(self, pieces: Iterable[QuantizedArray]) -> int:
+        """Append quantised values, in pieces (T, M); return their number, or forget all if an error breaks them off."""
+        before, rows, digest = len(self._entries), self._chunk[: self._pending].copy(), self._digest.copy()
+        try:
+            return sum(map(self._append, pieces))
+        except BaseException:
+            self._digest = digest
+            del self._entries[before:]
+            self._end = sum(self._entries[-1]) if self._entries else 0
+            with naming(self._path):
+                self._file.seek(self._end)
+                self._file.truncate()
+            self._pending = len(rows)
+            self._chunk[: self._pending] = rows
+            raise
+
+    def _append(self, quantized: QuantizedArray) -> int:
+        frames = len(quantized)
         while len(quantized):
             count = min(CHUNK_FRAMES - self._pending, len(quantized))
             self._chunk[self._pending : self._pending + count] = quantized[:count]
@@ -129,21 +138,7 @@ class ShardWriter:
             quantized = quantized[count:]
             if self._pending == CHUNK_FRAMES:
                 self._flush()
-
-    def mark(self) -> Mark:
-        """Remember this place."""
-        return len(self._entries), self._chunk[: self._pending].copy(), self._digest.copy()
-
-    def rewind(self, mark: Mark) -> None:
-        """Forget everything that was appended since the mark."""
-        chunks, rows, self._digest = mark
-        del self._entries[chunks:]
-        self._end = sum(self._entries[-1]) if self._entries else 0
-        with naming(self._path):
-            self._file.seek(self._end)
-            self._file.truncate()
-        self._pending = len(rows)
-        self._chunk[: self._pending] = rows
+        return frames
 
     def finish(self) -> None:
         """Fill up the last chunk, write the index and close the file."""
