@@ -25,7 +25,7 @@ from cache.locks import is_read_only, modes_of
 from cache.manifest import NAME as MANIFEST
 from cache.part import SHARD
 from cache.part_writer import ROWS
-from cache.pool import DIGEST_DIGITS, ROOTS, PooledPart, discard
+from cache.pool import DIGEST_DIGITS, ROOTS, discard
 from cache.remote_parts import part_places
 
 VIEW = re.compile(rf"[0-9a-f]{{{DIGEST_DIGITS}}}")
@@ -55,22 +55,24 @@ class GcRoot:
         return not self.is_foreign and not there
 
 
-def write_plan_root(pool: AnyPath, store: Path, parts: Iterable[str]) -> None:
-    """Keep the parts that `store` is going to be made of, beside those that it is made of now.
+def write_root(pool: AnyPath, store: Path, parts: Iterable[str], is_finished: bool) -> None:
+    """Keep the parts that `store` is made of; of one that is going to be built, beside those that it is made of now.
 
     Parameters
     ----------
     parts : `<view>/<address>` of each, whether they are in the pool already or not.
+    is_finished : whether the store is committed; then the last plan no longer counts.
     """
-    file = _file(pool, store)
-    with reaching(file):
-        old = _read_root(file).parts if file.exists() else frozenset()
-    _write_root(file, store, old.union(parts), is_finished=False)
-
-
-def write_store_root(pool: AnyPath, store: Path, parts: Sequence[PooledPart]) -> None:
-    """Keep the parts of the pool that `store`, which is committed, is made of; the last plan no longer counts."""
-    _write_root(_file(pool, store), store, (address_of(part.folder) for part in parts), is_finished=True)
+    name = sha256_hex(f"{platform.node()}:{store.absolute()}".encode())[:32]
+    file = pool / ROOTS / f"{name}.json"
+    with reaching(file), modes_of(pool):
+        old = _read_root(file).parts if not is_finished and file.exists() else frozenset()
+        root = {"host": platform.node(), "store": str(store.absolute()), "parts": sorted(old.union(parts))}
+        content = canonical_json(root | {"finished": is_finished})
+        if not isinstance(file, Path):
+            file.write_bytes(content)
+        elif not is_read_only(pool):  # which its owner cleans up
+            write_durably(file, content)
 
 
 def address_of(folder: AnyPath) -> str:
@@ -83,24 +85,6 @@ def read_roots(pool: AnyPath) -> tuple[GcRoot, ...]:
     folder = pool / ROOTS
     files: list[AnyPath] = [*folder.glob("*.json")] if folder.is_dir() else []
     return tuple(_read_root(file) for file in sorted(files, key=str))
-
-
-def _file(pool: AnyPath, store: Path) -> AnyPath:
-    name = sha256_hex(f"{platform.node()}:{store.absolute()}".encode())[:32]
-    return pool / ROOTS / f"{name}.json"
-
-
-def _write_root(file: AnyPath, store: Path, parts: Iterable[str], is_finished: bool) -> None:
-    root = {"host": platform.node(), "store": str(store.absolute()), "parts": sorted(parts), "finished": is_finished}
-    pool = file.parent.parent
-    if is_read_only(pool):
-        return  # its owner's to clean up
-    if isinstance(file, Path):
-        with modes_of(pool):
-            write_durably(file, canonical_json(root))
-    else:
-        with reaching(file):
-            file.write_bytes(canonical_json(root))
 
 
 def _read_root(file: AnyPath) -> GcRoot:

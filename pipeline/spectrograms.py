@@ -19,7 +19,7 @@ from birdcache.storage import AnyPath, place
 from birdcache.text import counted
 from cache import report_tables, tables
 from cache.csv_files import CsvTable
-from cache.gc import write_plan_root, write_store_root
+from cache.gc import address_of, write_root
 from cache.locks import building, replacing
 from cache.store import Store, digest_file
 from cache.store_writer import commit_store
@@ -101,14 +101,14 @@ def build_store(
     this store, or the disk refuses.
     """
     with writing(target), replacing(target, sweep_after), building(builder.root, builder.sweep):
-        parts, bad = builder.build(sources, what, partial(write_plan_root, builder.root, target), silence)
+        parts, bad = builder.build(sources, what, partial(write_root, builder.root, target, is_finished=False), silence)
         silent = [entry.file for entry in bad if silence and entry.code == "silent"]
         bad = [entry for entry in bad if entry.file not in silent]
         refused += bad
         if sources and not parts:
             raise PipelineError(f"{target}: none of {len(sources)} audio files can be decoded; the first: {bad[0]}")
         commit_store(target, builder.view, builder.digest, builder.quantizer, parts)
-        write_store_root(builder.root, target, [named.part for named in parts])
+        write_root(builder.root, target, [address_of(named.part.folder) for named in parts], is_finished=True)
         store = Store(target)
         write_text(digest_file(target), f"{store.digest}\n")
     report = _summary(store, sources, bad) | {"silent": silent}

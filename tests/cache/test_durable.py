@@ -14,7 +14,7 @@ import pytest
 from birdcache.errors import StoreError
 from birdcache.files import sweep_temporary, write_durably, writing
 from cache import pool, store_writer
-from cache.gc import read_roots, write_plan_root
+from cache.gc import read_roots, write_root
 from cache.store import Store
 from tests.cache.conftest import CommittedStore
 from tests.fixtures.failing_disk import FailingDisk
@@ -50,11 +50,11 @@ def test_whichever_write_fails_the_old_store_stays_and_nothing_else(
 
 @pytest.mark.parametrize("at", range(1, 4))
 def test_failed_note_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    write_plan_root(tmp_path, tmp_path / "mel.zarr", ["old"])
+    write_root(tmp_path, tmp_path / "mel.zarr", ["old"], is_finished=False)
     with monkeypatch.context() as patch:
         FailingDisk(patch, at, stays_full=True)
         with pytest.raises(OSError, match=r"No space left on device: '.*stores"):
-            write_plan_root(tmp_path, tmp_path / "mel.zarr", ["new"])
+            write_root(tmp_path, tmp_path / "mel.zarr", ["new"], is_finished=False)
     (note,) = read_roots(tmp_path)
     assert "old" in note.parts
     assert temporary_files(tmp_path) == []
@@ -129,7 +129,7 @@ def test_everything_is_forced_to_disk_before_it_is_renamed_into_its_place(
 ) -> None:
     journal = Journal(monkeypatch)
     committed = make_committed()
-    write_plan_root(committed.pool, committed.path, ["a"])
+    write_root(committed.pool, committed.path, ["a"], is_finished=False)
     assert {"mel.zarr", "manifest.json"} <= {path.name for path in journal.renamed}
     assert len([path for path in journal.renamed if len(path.name) == 64]) == 2
     assert journal.unsafe == []

@@ -15,7 +15,7 @@ from upath import UPath
 
 from birdcache.errors import StoreError
 from birdcache.storage import AnyPath
-from cache.gc import address_of, free, pool_usage, read_roots, write_plan_root, write_store_root
+from cache.gc import address_of, free, pool_usage, read_roots, write_root
 from cache.part import SHARD
 from cache.part_writer import ROWS
 from cache.pool import LocalPool
@@ -72,7 +72,7 @@ def make_store(root: AnyPath, target: Path, names: str, digest: str = DIGEST) ->
     parts = make_parts(root, names, digest)
     target.parent.mkdir(parents=True, exist_ok=True)
     commit_store(target, VIEW, digest, CODEC, parts)
-    write_store_root(root, target, [named.part for named in parts])
+    write_root(root, target, [address_of(named.part.folder) for named in parts], is_finished=True)
     return [address_of(named.part.folder) for named in parts]
 
 
@@ -179,7 +179,7 @@ def test_killed_build_keeps_its_old_parts_and_its_new_ones(root: AnyPath, tmp_pa
     shutil.rmtree(target)
     assert len(garbage(root)) == 2
     planned = [address_of(named.part.folder) for named in make_parts(root, "c")]
-    write_plan_root(root, target, [*planned, f"{DIGEST[:32]}/{'0' * 64}"])
+    write_root(root, target, [*planned, f"{DIGEST[:32]}/{'0' * 64}"], is_finished=False)
     assert garbage(root) == []
     make_store(root, target, "c")
     assert len(garbage(root)) == 2
@@ -188,7 +188,7 @@ def test_killed_build_keeps_its_old_parts_and_its_new_ones(root: AnyPath, tmp_pa
 def test_unfinished_store_whose_project_is_gone_needs_nothing(root: AnyPath, tmp_path: Path) -> None:
     target = tmp_path / "data/mel.zarr"
     make_store(root, target, "a")
-    write_plan_root(root, target, [])
+    write_root(root, target, [], is_finished=False)
     shutil.rmtree(target.parent)
     assert len(garbage(root)) == 1
     collect(root)

@@ -15,7 +15,7 @@ import pytest
 
 from birdcache.errors import StoreError
 from birdcache.files import writing
-from cache.gc import read_roots, write_store_root
+from cache.gc import address_of, read_roots, write_root
 from cache.locks import alone, building, is_read_only
 from cache.pool import LocalPool, PooledPart, discard, link_part
 from cache.shard import Layout
@@ -65,7 +65,7 @@ def place() -> Iterator[Path]:
 def add(pool: Path, keys: list[str]) -> PooledPart:
     with building(pool, LocalPool(pool, DIGEST).sweep):
         part = add_part(LocalPool(pool, DIGEST), LAYOUT, keys, [np.full((3, 8), 7, np.uint8)])
-        write_store_root(pool, pool.parent / f"{os.getuid()}.zarr", [part])
+        write_root(pool, pool.parent / f"{os.getuid()}.zarr", [address_of(part.folder)], is_finished=True)
     return part
 
 
@@ -117,7 +117,7 @@ def test_a_pool_that_can_only_be_read_is_used_and_never_written(place: Path) -> 
         with building(pool, lambda: pytest.fail("nothing to sweep")):
             part = LocalPool(pool, DIGEST).find(FIRST)
             assert part is not None
-            write_store_root(pool, place / "eve.zarr", [part])
+            write_root(pool, place / "eve.zarr", [address_of(part.folder)], is_finished=True)
 
     acting_as(EVE, EVE, use)
     assert sorted(pool.rglob("*")) == before
