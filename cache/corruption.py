@@ -24,10 +24,9 @@ class Corruption:
     what: str
     audio: tuple[str, ...] = ()
 
-
-def corruption_error(corruption: Corruption) -> StoreError:
-    """The error to raise; DVC looks at the file again."""
-    return StoreError(f"{corruption.file}: {corruption.what}{_words(corruption.audio)}; {repair(corruption)}")
+    def error(self) -> StoreError:
+        """The error to raise; DVC looks at the file again."""
+        return StoreError(f"{self.file}: {self.what}{_words(self.audio)}; {repair(self)}")
 
 
 def repair(corruption: Corruption) -> str:

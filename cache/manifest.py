@@ -17,7 +17,7 @@ from birdcache.errors import StoreError
 from birdcache.files import canonical_json, checksummed_json, verified_json
 from birdcache.params.sections import Section
 from birdcache.params.views import StoredView
-from cache.corruption import Corruption, corruption_error
+from cache.corruption import Corruption
 from cache.part_writer import FileFacts
 from cache.quantize import Quantizer
 from cache.shard import CHUNK_FRAMES
@@ -65,12 +65,11 @@ def read_manifest(store: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
-        raise corruption_error(
-            Corruption(path, f"{key}: {first['msg']}: it is of another version than this code reads")
-        ) from None
+        told = f"{key}: {first['msg']}: it is of another version than this code reads"
+        raise Corruption(path, told).error() from None
     except ValueError:
         damage = "is damaged or of another version, so nothing in its store can be trusted"
-        raise corruption_error(Corruption(path, damage)) from None
+        raise Corruption(path, damage).error() from None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from birdcache.arrays import Bools, Ints
-from cache.corruption import Corruption, corruption_error
+from cache.corruption import Corruption
 from cache.manifest import Index
 from cache.part import SHARD, map_parts
 from cache.quantize import QuantizedArray
@@ -66,7 +66,7 @@ class MappedParts:
         content = self._bytes[part]
         if checksum(content[begin:end]) != content[end : end + CHECKSUM_BYTES].tobytes():
             path = self._folders[part] / SHARD
-            raise corruption_error(Corruption(path, f"chunk {chunk} is damaged", self._index.audio_in(part, chunk)))
+            raise Corruption(path, f"chunk {chunk} is damaged", self._index.audio_in(part, chunk)).error()
         self._is_good[self._first_chunk[part] + chunk] = True
         self._left -= 1
 

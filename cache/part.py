@@ -18,7 +18,7 @@ from birdcache.errors import StoreError
 from birdcache.files import naming
 from birdcache.process import allow_open_files
 from birdcache.storage import AnyPath, read_range
-from cache.corruption import Corruption, corruption_error
+from cache.corruption import Corruption
 from cache.quantize import QuantizedArray
 from cache.shard import (
     BLOSC_LEVEL,
@@ -92,7 +92,7 @@ class PartReader:
         try:
             self._content = self._read(0, self._shard_bytes)
         except OSError as error:
-            raise corruption_error(self._corruption(f"cannot be read ({error})")) from error
+            raise self._corruption(f"cannot be read ({error})").error() from error
 
     def read_chunk(self, number: int) -> QuantizedArray:
         """Quantised values of one chunk: (512, M) read-only; rows behind the last frame hold fill. Any thread may ask.
@@ -101,7 +101,7 @@ class PartReader:
         """
         found = self._look_at(number)
         if isinstance(found, Corruption):
-            raise corruption_error(found)
+            raise found.error()
         return found
 
     def rows(self, start: int, frames: int) -> Iterator[QuantizedArray]:
@@ -164,7 +164,7 @@ def map_chunks(folder: Path, layout: Layout) -> Any:
     raw = np.memmap(path, mode="r", dtype=np.uint8) if chunks > 0 and not rest else None
     plain_index = pack_index([(start, stride) for start in range(0, chunks * stride, stride)])
     if raw is None or raw[chunks * stride :].tobytes() != plain_index:
-        raise corruption_error(Corruption(path, "is not the raw shard that was written"))
+        raise Corruption(path, "is not the raw shard that was written").error()
     shape = (chunks, CHUNK_FRAMES, layout.mel_bins)
     return np.ndarray(shape, layout.dtype, buffer=raw, strides=(stride, layout.frame_bytes, item_bytes))
 

@@ -13,7 +13,7 @@ from upath import UPath
 
 from birdcache.files import canonical_json, write_durably
 from birdcache.storage import AnyPath, reaching, remote
-from cache.corruption import Corruption, corruption_error
+from cache.corruption import Corruption
 
 NAME = "elsewhere.json"
 
@@ -35,7 +35,7 @@ def part_places(store: Path) -> dict[str, UPath]:
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError, TypeError):
-        raise corruption_error(Corruption(path, "is damaged, so nobody knows where the parts lie")) from None
+        raise Corruption(path, "is damaged, so nobody knows where the parts lie").error() from None
 
 
 def remote_sizes(places: Mapping[str, UPath]) -> dict[str, int]:

@@ -11,7 +11,6 @@ from birdcache.errors import StoreError
 from birdcache.files import file_sha256
 from birdcache.params.embedding import Output, StoredEmbedding
 from birdcache.params.views import StoredView, ViewParams, describes
-from cache.corruption import corruption_error
 from cache.manifest import NAME, read_index
 from cache.mapped import MappedParts
 from cache.part import PartReader
@@ -53,10 +52,10 @@ class Store:
         if view is not None and not describes(view, self.view):
             raise StoreError(f"{path}: was built for another view than params.yaml describes now; run `dvc repro`")
         for corruption in self._contents.corrupted_own_files():
-            raise corruption_error(corruption)
+            raise corruption.error()
         self._index = read_index(path)
         for corruption in self._contents.parts_of_wrong_size(self._index):
-            raise corruption_error(corruption)
+            raise corruption.error()
         self.part, self.start, self.frames = self._index.part, self._index.start, self._index.frames
 
     def __len__(self) -> int:

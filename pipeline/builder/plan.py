@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 from operator import itemgetter
 
 import numpy as np
@@ -73,7 +73,6 @@ def finished_rows(parts: Sequence[PooledPart]) -> dict[str, StoredRows]:
     rows = {}
     for part in parts:
         old = replace(part, keys=(), frames=(sum(part.frames),))
-        starts = np.cumsum([0, *part.frames]).tolist()
-        for key, start, frames in zip(part.keys, starts, part.frames, strict=False):
+        for key, start, frames in zip(part.keys, accumulate(part.frames, initial=0), part.frames, strict=False):
             rows[key] = StoredRows(old, start, frames)
     return rows

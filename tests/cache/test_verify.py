@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.corruption import Corruption, corruption_error
+from cache.corruption import Corruption
 from cache.shard import CHECKSUM_BYTES, checksum
 from cache.store import Store
 from cache.verify import Contents, find_corruption
@@ -101,11 +101,11 @@ def test_message_names_file_recordings_and_the_hint(tmp_path: Path) -> None:
     path = tmp_path / "0"
     path.touch()
     one, many = ("1" * 64,), tuple(str(digit) * 64 for digit in range(5))
-    assert str(corruption_error(Corruption(path, "is bad", one))) == (
+    assert str(Corruption(path, "is bad", one).error()) == (
         f"{path}: is bad; holds 1 recording (SHA-256 of the audio: 111111111111); "
         "run `dvc repro`, which builds again what is bad and nothing else"
     )
-    told = str(corruption_error(Corruption(path, "is bad", many)))
+    told = str(Corruption(path, "is bad", many).error())
     assert "holds 5 recordings (SHA-256 of the audio: 000000000000, 111111111111, 222222222222 and 2 more; " in told
     assert "`birdcache verify` lists their files)" in told
 
@@ -130,9 +130,9 @@ def test_damaged_file_of_another_user_is_mended_by_force(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "utime", refuse)
     assert "run `dvc repro -f -s` of the stage that builds the store" in str(
-        corruption_error(Corruption(tmp_path / "0", "is bad"))
+        Corruption(tmp_path / "0", "is bad").error()
     )
 
 
 def test_missing_file_is_mended_by_plain_repro(tmp_path: Path) -> None:
-    assert "; run `dvc repro`, which" in str(corruption_error(Corruption(tmp_path / "gone", "is missing")))
+    assert "; run `dvc repro`, which" in str(Corruption(tmp_path / "gone", "is missing").error())
