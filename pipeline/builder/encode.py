@@ -68,8 +68,7 @@ def decode_quantized(
     ----------
     request, following : `quantized_request` of the recording, and of the one that will be asked for next.
     """
-    is_embedded = request.function is embedded_blocks
-    view = unpacked_network(request.context) if is_embedded else unpacked_view(request.context)
+    view = (unpacked_network if request.function is embedded_blocks else unpacked_view)(request.context)
     return decoder.arrays(request, duration_s, view.dtype, (view.n_mels,), following)
 
 

@@ -80,28 +80,26 @@ def mel_power_blocks(waveform: Iterable[Floats32], view: MelView | PcenView) -> 
 
 def _frames(waveform: Iterable[Floats32], view: MelView | PcenView) -> Iterator[Floats32]:
     """Views (T, N) of the centred windows, in blocks; half a window of zeros goes before and after the waveform."""
-    n_fft, hop = view.n_fft, view.hop
-    margin_S = np.zeros(n_fft // 2, np.float32)
+    margin_S = np.zeros(view.n_fft // 2, np.float32)
     carried_S = margin_S
     for piece_S in waveform:
         samples_S = piece_S[room(view) - len(carried_S) :]
         samples_S[: len(carried_S)] = carried_S
-        whole = _frames_in(samples_S, n_fft, hop) // GRAIN_FRAMES * GRAIN_FRAMES
-        yield from _blocks(samples_S, whole, n_fft, hop)
-        carried_S = samples_S[whole * hop :]
-    samples_S = np.concatenate([carried_S, margin_S])
-    yield from _blocks(samples_S, _frames_in(samples_S, n_fft, hop), n_fft, hop)
+        frames_TN = _windows(samples_S, view)
+        whole = len(frames_TN) // GRAIN_FRAMES * GRAIN_FRAMES
+        yield from _blocks(frames_TN[:whole])
+        carried_S = samples_S[whole * view.hop :]
+    yield from _blocks(_windows(np.concatenate([carried_S, margin_S]), view))
 
 
-def _frames_in(samples_S: Floats32, n_fft: int, hop: int) -> int:
-    return max(0, 1 + (len(samples_S) - n_fft) // hop)
+def _windows(samples_S: Floats32, view: MelView | PcenView) -> Floats32:
+    frames = max(0, 1 + (len(samples_S) - view.n_fft) // view.hop)
+    strides = view.hop * samples_S.itemsize, samples_S.itemsize
+    return np.ndarray((frames, view.n_fft), np.float32, samples_S, 0, strides)
 
 
-def _blocks(samples_S: Floats32, frames: int, n_fft: int, hop: int) -> Iterator[Floats32]:
-    for first in range(0, frames, BLOCK_FRAMES):
-        last = min(first + BLOCK_FRAMES, frames) - 1
-        strides = hop * samples_S.itemsize, samples_S.itemsize
-        yield np.ndarray((last - first + 1, n_fft), np.float32, samples_S[first * hop :], 0, strides)
+def _blocks(frames_TN: Floats32) -> Iterator[Floats32]:
+    return (frames_TN[first : first + BLOCK_FRAMES] for first in range(0, len(frames_TN), BLOCK_FRAMES))
 
 
 def as_power(mel_TM: Floats32, view: MelView) -> Floats32:
