@@ -82,7 +82,8 @@ def sweep_after(ended: int) -> None:
 
 def _on_cluster(client: Any, tasks: Iterator[Task], at_once: int) -> Iterator[Any]:
     """Keep so many tasks with the cluster; 0 = `AHEAD` for each of its threads, which may come and go."""
-    running = _distributed().as_completed([], loop=client.loop)
+    dask = _distributed()
+    running = dask.as_completed([], loop=client.loop)
 
     def hand_out() -> None:
         wanted = at_once or AHEAD * max(1, sum(client.nthreads().values()))
@@ -91,19 +92,15 @@ def _on_cluster(client: Any, tasks: Iterator[Task], at_once: int) -> Iterator[An
 
     hand_out()
     for future in running:
-        yield _result(future)
+        try:
+            result = future.result()
+        except (dask.CancelledError, dask.KilledWorker, ImportError) as error:
+            raise PipelineError(
+                f"the dask cluster gave a task up ({type(error).__name__}: {error}); see its workers' output; what was "
+                f"finished is kept, so run the stage again"
+            ) from error
+        yield result
         hand_out()
-
-
-def _result(future: Any) -> Any:
-    dask = _distributed()
-    try:
-        return future.result()
-    except (dask.CancelledError, dask.KilledWorker, ImportError) as error:
-        raise PipelineError(
-            f"the dask cluster gave a task up ({type(error).__name__}: {error}); see its workers' output; what was "
-            f"finished is kept, so run the stage again"
-        ) from error
 
 
 @contextmanager
