@@ -70,7 +70,11 @@ def _put_together(building: Path, parts: Sequence[NamedPart], files: dict[str, b
         if named.name not in remote:
             link_part(named.part, building / "parts" / named.name)
     write_places(building, remote)
-    _force_to_disk(building)
+    # the store's own files, not the folders of its parts: their bytes are on disk already, and three folders for each
+    # part would take longer than everything else; a link that a crash lost shows in the sizes that a reader compares
+    fsync_tree(building / "index")
+    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", building):
+        fsync_path(path)
     write_durably(building / NAME, manifest.to_bytes())
 
 
@@ -84,17 +88,6 @@ def _replace(target: Path, building: Path, old: Path) -> None:
             old.rename(target)
         raise
     fsync_path(target.parent)
-
-
-def _force_to_disk(building: Path) -> None:
-    """Force the store's own files to disk, and not the folders of its parts.
-
-    The parts' bytes are on disk already, and three folders for each part would take longer than everything else; a link
-    that a crash lost shows in the sizes that a reader compares.
-    """
-    fsync_tree(building / "index")
-    for path in (building / "parts/zarr.json", building / "parts", building / "zarr.json", building):
-        fsync_path(path)
 
 
 def _groups_and_index(parts: Sequence[NamedPart]) -> dict[str, bytes]:
