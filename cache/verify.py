@@ -49,10 +49,11 @@ class Contents:
         """
         remote = remote_sizes(self._places)
         for number, part in enumerate(self.manifest.parts):
+            audio = index.audio_in(number) if index else ()
             for name, entry in part.files.items():
                 where = self.folder(number) / name
                 size = _local_size(where) if isinstance(where, Path) else remote.get(where.path)
-                yield from _wrong_size(where, entry, size, _recordings(index, number))
+                yield from _wrong_size(where, entry, size, audio)
 
     def changed_parts(self, index: Index | None, full: bool) -> Iterator[Corruption]:
         """Parts of the right size whose bytes changed.
@@ -62,6 +63,7 @@ class Contents:
         full : compare the SHA-256 of each shard too, not only the CRC-32C of its chunks and of their index.
         """
         for number, part in enumerate(self.manifest.parts):
+            audio = index.audio_in(number) if index else ()
             for name, entry in part.files.items():
                 where = self.folder(number) / name
                 if isinstance(where, Path) and _local_size(where) != entry.bytes:
@@ -73,7 +75,7 @@ class Contents:
                         reader.fetch()
                     bad += reader.corruption()
                 if not bad and (full or not is_shard):
-                    bad = _changed(where, entry, _recordings(index, number))
+                    bad = _changed(where, entry, audio)
                 yield from bad
 
 
@@ -84,10 +86,6 @@ def find_corruption(contents: Contents, full: bool) -> Iterator[Corruption]:
     index = None if own else read_index(contents.path)
     yield from contents.parts_of_wrong_size(index)
     yield from contents.changed_parts(index, full)
-
-
-def _recordings(index: Index | None, part: int) -> tuple[str, ...]:
-    return index.audio_in(part) if index else ()
 
 
 def _wrong_size(where: AnyPath, entry: FileFacts, size: int | None, audio: tuple[str, ...] = ()) -> list[Corruption]:
