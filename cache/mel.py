@@ -58,12 +58,8 @@ def mel_filters(view: View) -> Floats32:
     -------
     (F, M) float32 with F = n_fft // 2 + 1, the caller's own.
     """
-    if view not in _filters:
-        _filters[view] = _computed(view)
-    return _filters[view].copy()
-
-
-def _computed(view: View) -> Floats32:
+    if view in _filters:
+        return _filters[view].copy()
     from librosa.filters import mel
 
     facts: Any = {"sr": view.sample_rate_hz, "n_fft": view.n_fft, "n_mels": view.n_mels}
@@ -78,7 +74,8 @@ def _computed(view: View) -> Floats32:
             f"{len(empty)} of {view.n_mels} mel bins (first: {empty[0]}) hold no FFT bin; "
             f"raise n_fft or fmin_hz, or lower n_mels"
         )
-    return np.ascontiguousarray(filters_MF.T, np.float32)
+    _filters[view] = np.ascontiguousarray(filters_MF.T, np.float32)
+    return _filters[view].copy()
 
 
 @lru_cache(maxsize=16)
