@@ -92,9 +92,8 @@ def _row(view: EmbeddingView, description: Description) -> dict[str, Any]:
     """Where a bundle's row of a window begins, how long it is, and what each input takes of it if there are several."""
     rates = sorted({each.sample_rate_hz for each in description.inputs})
     if rates != [view.sample_rate_hz]:
-        way_out = (
-            f"set sample_rate_hz: {rates[0]}" if len(rates) == 1 else "export members of one rate (export.members)"
-        )
+        to_one = f"set sample_rate_hz: {rates[0]}"
+        way_out = to_one if len(rates) == 1 else "export members of one rate (export.members)"
         raise PipelineError(f"takes sound at {' and '.join(map(str, rates))} Hz; {way_out}")
     longest = max(description.inputs, key=_clip)
     if -(-view.window // longest.hop) != longest.clip_frames:
