@@ -114,7 +114,7 @@ class Builder:
         hours = sum(job.duration_s for job in jobs) / 3600
         print(f"{what}: {counted(len(jobs), 'parts')} to write, {hours:.2f} h of audio to decode", flush=True)
         packed = "" if isinstance(self.view, StoredEmbedding) else packed_view(self.view)
-        spec = BuildSpec(self.view, self.digest, self.quantizer, packed, str(self.root), os.fspath(Path.cwd()))
+        spec = BuildSpec(self.view, self.digest, packed, str(self.root), os.fspath(Path.cwd()))
         built: list[Built] = []
         with Progress(sum(len(job.keys) for job in jobs), what, "recordings") as progress:
             for outcome in run_unordered(((build_part, (job, spec)) for job in jobs), self._machine):

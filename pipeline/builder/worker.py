@@ -19,10 +19,9 @@ from cache.mel import unpacked_view
 from cache.part import PartReader
 from cache.part_writer import PartWriter
 from cache.pool import PooledPart
-from cache.quantize import Quantizer
 from cache.remote_pool import open_pool
 from cache.shard import Layout
-from pipeline.builder.encode import decode_quantized, decoder_of, digest_of, quantized_request
+from pipeline.builder.encode import decode_quantized, decoder_of, digest_of, quantized_request, quantizer_of
 from pipeline.builder.frontend import FRONTEND_VERSION
 from pipeline.builder.plan import PartJob, Source, StoredRows
 
@@ -34,7 +33,6 @@ class BuildSpec:
 
     view: StoredView
     digest: str
-    quantizer: Quantizer
     packed_view: str
     pool: str
     base: str
@@ -42,7 +40,7 @@ class BuildSpec:
     @property
     def layout(self) -> Layout:
         """Layout of the parts."""
-        return Layout.of(self.view, self.quantizer)
+        return Layout.of(self.view, quantizer_of(self.view))
 
 
 @dataclass(frozen=True)
