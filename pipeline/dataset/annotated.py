@@ -33,9 +33,8 @@ def annotated(recordings: pd.DataFrame, annotations: pd.DataFrame) -> pd.DataFra
     totals = seconds.groupby([Col.RECORDING, Col.PATH, Col.LABEL])["seconds"].sum().reset_index()
     ranked = totals.sort_values(["seconds", Col.LABEL], ascending=[False, True])
     heard = ranked.groupby([Col.RECORDING, Col.PATH])[Col.LABEL].agg(list).reset_index(name="heard")
-    each = heard["heard"].str
+    each = heard.set_index(Col.RECORDING)["heard"].str
     own = pd.DataFrame({Col.LABEL: each[0], Col.SECONDARY: each[1:].map(sorted).str.join(" ")})
-    own.index = pd.Index(heard[Col.RECORDING])
     table = recordings.set_index(Col.RECORDING, drop=False)
     added = heard[~heard[Col.RECORDING].isin(table.index)]
     table = pd.concat([table, unlabelled(added).set_index(Col.RECORDING, drop=False)])
