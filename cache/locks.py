@@ -61,8 +61,7 @@ def replacing(store: Path, sweep_after: Callable[[int], None]) -> Iterator[None]
                 f"{store}: {holder or 'another process'} is building it; wait until it has finished or end it, then "
                 f"run the stage again"
             )
-        last = re.fullmatch(rf"process (\d+) on {re.escape(platform.node())}", holder)
-        if last:
+        if last := re.fullmatch(rf"process (\d+) on {re.escape(platform.node())}", holder):
             sweep_after(int(last[1]))
         file.truncate(0)
         print(f"process {os.getpid()} on {platform.node()}", end="", file=file, flush=True)

@@ -56,8 +56,7 @@ def _ascii(letter: str) -> str:
     """The letter's nearest ones in ASCII, "" for an accent, and a mark if there are none."""
     if letter.isascii() or unicodedata.category(letter).startswith("M"):
         return letter if letter.isascii() else ""
-    stroke = _STROKES.fullmatch(unicodedata.name(letter, ""))
-    if stroke:
+    if stroke := _STROKES.fullmatch(unicodedata.name(letter, "")):
         return stroke[1] if letter.isupper() else stroke[1].lower()
     return {"ß": "ss"}.get(letter, "\0" if letter.isalnum() else " ")
 

@@ -19,8 +19,7 @@ def recordists(authors: pd.Series[str], warn: Callable[[str], None]) -> pd.Serie
             last, comma, first = name.partition(",")
             in_order = f"{first} {last}" if comma and "," not in first else name
             known[plain(in_order).replace(" ", "")].append(name)
-    several = [names for names in known.values() if len(names) > 1]
-    if several:
+    if several := [names for names in known.values() if len(names) > 1]:
         warn(f"recordists spelt in several ways and taken as one: {len(several)}, first {several[0]}")
     chosen = {name: names[0] for names in known.values() for name in names}
     return authors.map({name: chosen.get(name, "") for name in counts})

@@ -229,8 +229,7 @@ def _draw_lane(birds: Sequence[Species], rng: np.random.Generator) -> list[Singe
         end_s = min(start_s + windows * WINDOW_S, SOUNDSCAPE_S)
         bird = birds[int(rng.integers(len(birds)))]
         songs = sing(bird, draw_voice(rng), start_s + rng.uniform(0, 3), end_s, rng)
-        whole = tuple(song for song in songs if song.end_s <= end_s)
-        if whole:
+        if whole := tuple(song for song in songs if song.end_s <= end_s):
             singers.append(Singer(bird, whole, rng.uniform(0, 14), rng.uniform(20, 80)))
         window += windows + int(rng.integers(0, 4))
     return singers
