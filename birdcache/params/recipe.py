@@ -107,7 +107,8 @@ class Recipe(Section):
     """The training of a member (stage `train`).
 
     Sources: PCEN, Wang et al. 2017; slope, the deltas of Furui 1986; recomputed activations, Chen et al. 2016; mixed
-    precision, Micikevicius et al. 2018; a soup of epochs, Izmailov et al. 2018 (train/model/weights.py).
+    precision, Micikevicius et al. 2018; a soup of epochs, Izmailov et al. 2018 (train/model/weights.py); rolled clips,
+    test-time augmentation in ensembles of BirdCLEF 2026.
     """
 
     seed: Seed
@@ -139,6 +140,7 @@ class Recipe(Section):
     soup_epochs: Count
     validate_every: Count = 1
     validation_clips: CountOrNone = 0
+    rolls: Annotated[int, Field(ge=1, le=16)] = 1
     judge: Judge = "recordings"
     sampling: SamplingParams
     secondary: SecondaryParams

@@ -22,7 +22,7 @@ from commands.export.spectrum import Pcen, PowerSpectrum, context_frames, decibe
 from commands.predict.trained import Model
 from pipeline.builder.encode import quantizer_of
 from train.augment.normalise import Normaliser, as_images
-from train.model.classifier import features_and_logits
+from train.model.classifier import features_and_logits, mean_logits, rolled
 from train.model.losses import scores
 
 View = MelView | PcenView
@@ -188,6 +188,7 @@ class MemberNetwork(nn.Module):
                 setattr(module, "fused_attn", False)  # noqa: B010
         self.register_buffer("share", torch.from_numpy(weighted.share))
         self._loops = member.recipe.short == "loop"  # else short recordings are padded
+        self._rolls = member.recipe.rolls
         self._loss, views = member.recipe.loss, stored_views(weighted.view)
         self._keys = [view.model_dump_json() for view in views]
         self._lows = [quantizer_of(view).low for view in views]
@@ -197,8 +198,9 @@ class MemberNetwork(nn.Module):
         """The model's share of the scores, (B, K), and its features, (B, E)."""
         clips = [self._filled(stored[key], exists_BT, low) for key, low in zip(self._keys, self._lows, strict=True)]
         images = as_images(self._normaliser(torch.cat(clips, dim=2)))
-        features_BE, (logits_BK, *_) = features_and_logits(self.network, images)
-        return scores(logits_BK, self._loss) * self.share, features_BE
+        found = [features_and_logits(self.network, each) for each in rolled(images, self._rolls)]
+        logits_BK = mean_logits([logits for _, logits in found]).clip
+        return scores(logits_BK, self._loss) * self.share, found[0][0]
 
     def _filled(self, values_BTM: Tensor, exists_BT: Tensor, low: float) -> Tensor:
         """Values with frames after the end of a short recording filled: by repetition, or by the lowest value."""

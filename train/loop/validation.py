@@ -6,7 +6,7 @@ B batch, N recording, K class.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -99,8 +99,11 @@ class Validation:
         return Batch(*(to_device(array, self.device) for array in (none, targets, weights, alike)))
 
     def metrics(self, model: Classifier, where: str = "validation", advance: Advance = no_progress) -> dict[str, float]:
-        """Loss and metrics per recording by the clips of an epoch, see `predict`, and metrics of windows."""
-        return self.measured(model, *self.predict(model, where, advance, self.clips), advance)
+        """Loss and metrics per recording by the clips of an epoch, each as it is, see `predict`; metrics of windows."""
+        recipe = self.recipe.model_copy(update={"rolls": 1})
+        windows = replace(self.windows, recipe=recipe) if self.windows else None
+        once = replace(self, recipe=recipe, windows=windows)
+        return once.measured(model, *once.predict(model, where, advance, self.clips), advance)
 
     def measured(
         self, model: Classifier, scores_NK: Floats32, loss: float, advance: Advance = no_progress

@@ -19,7 +19,7 @@ from train.data.examples import Examples
 from train.data.frames import Frames, Uploaded
 from train.data.loader import ahead
 from train.data.sampling import clip_positions, covering_starts
-from train.model.classifier import Classifier, Logits, autocast_dtype
+from train.model.classifier import Classifier, Logits, autocast_dtype, mean_logits, rolled
 from train.model.losses import scores
 
 GPU_BATCHES = 4  # times as many clips are scored together on a GPU, which a smaller batch leaves idle
@@ -101,7 +101,8 @@ class Scorer:
             images = images.contiguous(memory_format=self._layout)
             with torch.autocast(self._device.type, dtype, enabled=dtype is not None):
                 # an odd last batch is not worth being compiled
-                logits: Logits = (self._compiled if len(images) == batch_size else self._model)(images)
+                model = self._compiled if len(images) == batch_size else self._model
+                logits = mean_logits([model(each) for each in rolled(images, self._recipe.rolls)])
             yield logits
 
     def _staged(self, clips: ClipList, batch_size: int) -> Iterator[tuple[None, Uploaded]]:

@@ -76,7 +76,7 @@ def test_a_key_of_before_that_changes_nothing_is_taken(tmp_path: Path) -> None:
 
 def test_a_file_of_before_some_keys_were_there_means_what_is_shipped(tmp_path: Path) -> None:
     lines = (tiny.ROOT / "params.yaml").read_text().splitlines(keepends=True)
-    later = ("batch_norm:", "validate_every:", "validation_clips:", "cuda_graph:")
+    later = ("batch_norm:", "validate_every:", "validation_clips:", "rolls:", "cuda_graph:")
     earlier = tmp_path / "params.yaml"
     earlier.write_text("".join(line for line in lines if not line.strip().startswith(later)))
     assert len(earlier.read_text()) < len("".join(lines))

@@ -102,6 +102,7 @@ def test_positive_control_a_clip_that_is_not_looped_would_score_otherwise() -> N
         ({"head": "sed"}, {"loss": {"kind": "bce"}}),
         ({"head": "sed", "pool": "gem"}, {}),
         ({"pool": "gem"}, {"loss": {"kind": "focal_bce"}}),
+        ({"head": "sed"}, {"rolls": 3}),
         ({"image_size": [96, 70], "stem_stride": 1, "pool": "gem_axes"}, {}),
         ({"backbone": "test_vit_relpos"}, {"normalise": "none"}),
         ({"backbone": "dla46x_c", "head": "sed"}, {"clip_s": 0.9}),
@@ -114,7 +115,7 @@ def test_positive_control_a_clip_that_is_not_looped_would_score_otherwise() -> N
             },
         ),
     ],
-    ids=["sed", "sed gem", "gem", "resized", "padded, img_size", "padded", "slope", "pcen channel"],
+    ids=["sed", "sed gem", "gem", "rolled", "resized", "padded, img_size", "padded", "slope", "pcen channel"],
 )
 def test_heads_and_channels(member: dict[str, Any], override: dict[str, Any]) -> None:
     check([weighted_model(mel(), member=member, **override)])

@@ -117,6 +117,13 @@ def test_after_an_epoch_few_clips_of_a_recording_are_scored_and_in_the_end_all(
     assert sum(told) == len(whole)
 
 
+def test_after_an_epoch_clips_are_heard_once_however_often_in_the_end(training: Training, recipe: Recipe) -> None:
+    model = small_model(classes=4, mel_bins=training.store.view.n_mels)
+    once, often = (training.validation(resolve_recipe(recipe, {"rolls": rolls})) for rolls in (1, 4))
+    assert once.metrics(model) == often.metrics(model)
+    assert not np.array_equal(once.predict(model)[0], often.predict(model)[0])
+
+
 @pytest.mark.parametrize(("dropout", "seeded"), [(0.0, 1), (0.5, 4)])
 def test_steps_are_seeded_where_something_is_drawn(
     training: Training, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, dropout: float, seeded: int

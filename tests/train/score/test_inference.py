@@ -126,6 +126,26 @@ def test_a_short_recording_is_repeated_when_the_recipe_says_so(store: Store, rec
         assert found.tolist() == [recording.max(), recording.min(), 0]
 
 
+class Beginning(nn.Module):
+    """Logits of three classes: the lowest bin's first value, its last one, and zero."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return torch.stack([clips[:, 0, 0, 0], clips[:, 0, 0, -1], torch.zeros(len(clips))], dim=1)
+
+
+@pytest.mark.parametrize("rolls", [1, 2, 3, 4])
+def test_a_clip_is_heard_again_rolled_on_by_equal_parts(
+    store: Store, recipe: Recipe, clips: ClipList, rolls: int
+) -> None:
+    rolling = resolve_recipe(recipe, {"rolls": rolls, "short": "loop"})
+    logits = logits_of(scorer(Classifier(Beginning(), MEL_BINS), store, rolling), clips)
+    steps = [40 * number // rolls for number in range(rolls)]
+    for row, start, found in zip(clips.row, clips.start, logits, strict=True):
+        clip_T = np.resize(store.read(int(row))[int(start) : int(start) + 40, 0], 40)  # repeated, if it is short
+        wanted = [np.mean([clip_T[(place - step) % 40] for step in steps]) for place in (0, 39)]
+        assert found == pytest.approx([*wanted, 0], rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["ce", "bce"])
 def test_scores_do_not_depend_on_the_batch_size(
     store: Store, recipe: Recipe, clips: ClipList, model: Classifier, kind: str
