@@ -47,13 +47,16 @@ class Contents:
 
         zarr reads a missing or empty shard as zeros, so sizes are compared before anything is read.
         """
+        for number, where, entry, size in self._files():
+            yield from _wrong_size(where, entry, size, index.audio_in(number) if index else ())
+
+    def _files(self) -> Iterator[tuple[int, AnyPath, FileFacts, int | None]]:
+        """Part, place, facts and size of each file of the parts; None for one that is missing."""
         remote = remote_sizes(self._places)
         for number, part in enumerate(self.manifest.parts):
-            audio = index.audio_in(number) if index else ()
             for name, entry in part.files.items():
                 where = self.folder(number) / name
-                size = _local_size(where) if isinstance(where, Path) else remote.get(where.path)
-                yield from _wrong_size(where, entry, size, audio)
+                yield number, where, entry, _local_size(where) if isinstance(where, Path) else remote.get(where.path)
 
     def changed_parts(self, index: Index | None, full: bool) -> Iterator[Corruption]:
         """Parts of the right size whose bytes changed.
@@ -62,21 +65,18 @@ class Contents:
         ----------
         full : compare the SHA-256 of each shard too, not only the CRC-32C of its chunks and of their index.
         """
-        for number, part in enumerate(self.manifest.parts):
-            audio = index.audio_in(number) if index else ()
-            for name, entry in part.files.items():
-                where = self.folder(number) / name
-                if isinstance(where, Path) and _local_size(where) != entry.bytes:
-                    continue  # reported already
-                bad: list[Corruption] = []
-                if is_shard := name == SHARD.as_posix():
-                    reader = self.reader(number, index)
-                    if self.is_remote:
-                        reader.fetch()
-                    bad += reader.corruption()
-                if not bad and (full or not is_shard):
-                    bad = _changed(where, entry, audio)
-                yield from bad
+        for number, where, entry, size in self._files():
+            if size != entry.bytes:
+                continue  # reported already
+            bad: list[Corruption] = []
+            if is_shard := where == self.folder(number) / SHARD:
+                reader = self.reader(number, index)
+                if self.is_remote:
+                    reader.fetch()
+                bad += reader.corruption()
+            if not bad and (full or not is_shard):
+                bad = _changed(where, entry, index.audio_in(number) if index else ())
+            yield from bad
 
 
 def find_corruption(contents: Contents, full: bool) -> Iterator[Corruption]:

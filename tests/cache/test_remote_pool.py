@@ -29,6 +29,7 @@ from cache.remote_pool import Pool, RemotePool, open_pool
 from cache.shard import Layout
 from cache.store import Store
 from cache.store_writer import NamedPart, commit_store
+from cache.verify import Contents, find_corruption
 from tests.cache.conftest import PARTS, CommittedStore, commit_known_store
 from tests.fixtures.parts import add_part
 from tests.fixtures.stores import verify
@@ -273,6 +274,13 @@ def test_store_whose_remote_part_lacks_bytes_is_refused(
         shard.unlink()
     with pytest.raises(StoreError, match=rf"^{shard}: (is missing|has \d+ bytes), its manifest says"):
         Store(store.path)
+    other = next(file for file in root.rglob("*") if file.as_posix().endswith(SHARD.as_posix()) and file != shard)
+    flip(other)
+    found = find_corruption(Contents(store.path), full=False)
+    assert {(str(each.file), each.what.split(", ")[0]) for each in found} == {
+        (str(shard), "is missing" if how == "missing" else f"has {len(shard.read_bytes())} bytes"),
+        (str(other), "chunk 0 is damaged"),
+    }, "all that is wrong is told"
 
 
 def test_store_whose_pool_does_not_answer_is_refused(
