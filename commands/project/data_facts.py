@@ -1,6 +1,10 @@
 """Facts about a data set that `birdcache init` finds without decoding an audio file."""
 
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +12,11 @@ import pandas as pd
 
 from birdcache.annotations.label_names import LabelNames
 from birdcache.annotations.read import read_annotations
+from birdcache.audio.decoder import decoder
 from birdcache.audio.listing import left_out_lines, list_audio
 from birdcache.audio.paths import Bounds
 from birdcache.audio.recorded import comment_of
+from birdcache.audio.rejected import RejectedAudio
 from birdcache.audio.suffixes import AUDIO_EXTENSIONS
 from birdcache.errors import CommandError
 from birdcache.text import counted
@@ -30,6 +36,7 @@ WINDOWS = {  # the first is this project's, the others are of BirdCLEF 2026 and 
     "train_soundscape_labels.csv": "soundscape_labels",
 }
 ANNOTATIONS = Path("annotations")
+SAMPLE = 50  # recordings whose sample rates are looked at
 BACKGROUND = "nocall"  # label of recordings without birds, in BirdCLEF's data and others
 
 
@@ -51,6 +58,16 @@ class DataFacts:
     def recordings(self) -> int:
         """Recordings of all classes."""
         return sum(self.per_class)
+
+    @cached_property
+    def usual_rate_hz(self) -> int:
+        """The most frequent sample rate of some recordings, from 32 to 48 kHz."""
+        files = (path for path in self.root.rglob("*") if path.suffix.lower() in AUDIO_EXTENSIONS)
+        rates: Counter[int] = Counter()
+        for path in islice(files, SAMPLE):
+            with suppress(RejectedAudio):
+                rates[decoder().info(path).sample_rate_hz] += 1
+        return min(max(rates.most_common(1)[0][0], 32_000), 48_000) if rates else 32_000
 
     @property
     def balanced(self) -> bool:

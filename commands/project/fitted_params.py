@@ -2,6 +2,7 @@
 
 import io
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ WINDOWS = 0.1  # share of an epoch's clips on labelled windows
 SMALL = 2000  # recordings; below it a small network and more epochs
 DEFAULT_FOLDS = 5
 FEWER_FRAMES = 1024  # hop for a small set: as good as 512 (docs/esc10.md) and twice as fast without a GPU
+FINE = {"n_fft": 1024, "hop": 512, "n_mels": 96}  # 23 and 12 ms at 44.1 kHz, for an ensemble
 SECOND_VIEW = "long"  # for an ensemble: finer in frequency, coarser in time
 DEMO_VIEWS = (SECOND_VIEW, "pcen")  # front ends, besides mel, that only the demo's members and rungs use
 
@@ -68,7 +70,7 @@ def _fill(document: Any, facts: DataFacts, backbone: str | None, pretrained: str
     if weights and facts.recordings < SMALL:
         document["views"]["mel"]["hop"] = FEWER_FRAMES
     if ensemble:
-        _add_members(document, bool(weights))
+        _add_members(document, bool(weights), facts.usual_rate_hz if weights else 0)
     _fill_recipes(document["train"], facts, bool(weights))
     fill_soundscapes(document, facts)
     _fill_ladder(document["ladder"], facts, bool(weights))
@@ -82,15 +84,16 @@ def _fill_members(document: Any, facts: DataFacts, backbone: str | None, weights
         member |= {"backbone": backbone or found, "pretrained": weights, "override": {}}
 
 
-def _add_members(document: Any, finetuned: bool) -> None:
-    """Two more members: one of shorter clips, and one of the level alone (docs/esc10.md) or else of a finer view."""
-    members, first = document["members"], document["members"]["base"]
-    short = {"seed": 2, "clip_s": 2.5, "augment": {"time_shift_s": 0.0}}
-    members["short"] = {**first, "override": short}
+def _add_members(document: Any, finetuned: bool, rate_hz: int) -> None:
+    """Two more members: one of shorter clips, and one of a view that is finer in time (docs/esc10.md) or frequency."""
+    members, views, first = document["members"], document["views"], dict(document["members"]["base"], more_views=[])
+    short = {"clip_s": 2.5, "augment": {"time_shift_s": 0.0}, "rolls": 1}
+    members["short"] = {**first, "override": {"seed": 2, **deepcopy(short)}}
     if finetuned:
-        members["level"] = {**first, "override": {**short, "seed": 3, "channels": ["level"]}}
+        views["fine"] = {**views["mel"], **FINE, "sample_rate_hz": rate_hz, "fmax_hz": rate_hz // 2}
+        members["fine"] = {**first, "view": "fine", "more_views": [], "override": {"seed": 3, **short}}
     else:
-        members[SECOND_VIEW] = {**first, "view": SECOND_VIEW, "override": {"seed": 3}}
+        members[SECOND_VIEW] = {**first, "view": SECOND_VIEW, "more_views": [], "override": {"seed": 3}}
 
 
 def _fill_recipes(recipes: Any, facts: DataFacts, finetuned: bool) -> None:
@@ -113,6 +116,7 @@ def _fill_finetuning(recipes: Any, facts: DataFacts) -> None:
     regularised["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1}
     regularised["augment"]["time_shift_s"] = baseline["clip_s"] / 2
     regularised["augment"]["mixup"]["probability"] = 1.0
+    recipes["finetuned"]["rolls"] = 4 if facts.recordings < SMALL else 1  # what short recordings gain by, costs time
     lr = 1.0e-3 if facts.recordings < SMALL else 5.0e-4  # an epoch of many has enough steps for a lower rate
     for name in ("strong", "winner"):
         recipes[name]["epochs"] = 20

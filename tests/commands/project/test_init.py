@@ -6,7 +6,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import timm
 from safetensors.torch import save_file
 
@@ -326,7 +328,7 @@ def test_the_member_gets_the_recipe_for_its_weights(
 
 
 @pytest.mark.parametrize(
-    ("pretrained", "recipe", "third"), [("true", "finetuned", "level"), ("false", "regularised", "long")]
+    ("pretrained", "recipe", "third"), [("true", "finetuned", "fine"), ("false", "regularised", "long")]
 )
 def test_an_ensemble_has_three_members_that_see_different_things(
     capsys: pytest.CaptureFixture[str], pretrained: str, recipe: str, third: str
@@ -336,15 +338,29 @@ def test_an_ensemble_has_three_members_that_see_different_things(
     loaded = params.load()
     recipes = {name: loaded.recipe_of(name) for name in loaded.members}
     seen = {name: (member.view, recipes[name].clip_s) for name, member in loaded.members.items()}
-    own = {"level": ("mel", 2.5), "long": ("long", 5.0)}[third]
-    assert seen == {"base": ("mel", 5.0), "short": ("mel", 2.5), third: own}
-    assert list(loaded.views) == ["mel", *(["long"] if third == "long" else [])]
-    assert recipes[third].channels == ["level"]
-    assert len(recipes["base"].channels) == len(recipes["short"].channels) == (3 if recipe == "finetuned" else 1)
+    assert seen == {"base": ("mel", 5.0), "short": ("mel", 2.5), third: (third, {"fine": 2.5, "long": 5.0}[third])}
+    assert list(loaded.views) == ["mel", third]
+    assert {len(each.channels) for each in recipes.values()} == {3 if recipe == "finetuned" else 1}
+    assert [each.rolls for each in recipes.values()] == ([4, 1, 1] if recipe == "finetuned" else [1, 1, 1])
     assert [each.seed for each in recipes.values()] == [1, 2, 3]
     assert recipes["short"].augment.time_shift_s == 0
     assert {member.recipe for member in loaded.members.values()} == {recipe}
     assert "3 members, mobilenetv3_small_100" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("rates_hz", "rate_hz"), [([], 32_000), ([44_100] * 2 + [22_050], 44_100), ([16_000], 32_000), ([192_000], 48_000)]
+)
+def test_the_finer_view_has_the_usual_rate_of_the_recordings(rates_hz: list[int], rate_hz: int) -> None:
+    write_table({"a": 5, "b": 5})
+    Path("train_audio/a").mkdir(parents=True)
+    Path("train_audio/a/empty.wav").touch()
+    for number, rate in enumerate(rates_hz):
+        soundfile.write(f"train_audio/a/{number}.wav", np.zeros(100), rate)
+    cli.main(["init", "--birdclef", ".", "--pretrained", "true", "--ensemble"])
+    view = params.load().spectrograms["fine"]
+    assert (view.sample_rate_hz, view.fmax_hz, view.n_fft, view.hop) == (rate_hz, rate_hz / 2, 1024, 512)
+    assert "&id" not in Path("params.yaml").read_text(), "no section stands for several"
 
 
 def test_background_is_mixed_in_where_some_recordings_are_without_birds(tmp_path: Path) -> None:
