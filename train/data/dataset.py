@@ -60,17 +60,20 @@ class Dataset(OpenStores):
         """
         trained, validated = self.examples.subset(self.folds != fold), self.examples.subset(self.folds == fold)
         trained = with_annotated_times(trained, self.first, self.member.view, self.member.recipe.clip_s)
-        if (wanted := self.member.member.labels) is None:
-            return trained, validated
-        knows_K = np.isin(self.examples.labels, self.member.only)
-        return trained.weighed(np.where(knows_K, 1.0, wanted.others)), validated.knowing(knows_K)
+        if wanted := self.member.member.labels:
+            trained = trained.weighed(np.where(np.isin(trained.labels, self.member.only), 1.0, wanted.others))
+        return trained, self._judged(validated)
 
     def split_windows(self, fold: int) -> tuple[Examples | None, Examples | None]:
         """The labelled windows to train on, of soundscapes that the fold does not hold out, and those that judge."""
         if self.windows is None:
             return None, None
         taught, judged, folds = self.windows
-        return taught.subset(folds != fold), judged.subset(folds == fold)
+        return taught.subset(folds != fold), self._judged(judged.subset(folds == fold))
+
+    def _judged(self, examples: Examples) -> Examples:
+        only = self.member.only
+        return examples.knowing(np.isin(examples.labels, only)) if only else examples
 
 
 def open_dataset(

@@ -114,7 +114,8 @@ class Validation:
         if self.windows is None:
             return found
         window_NK, _ = self.windows.predict(model, "windows", advance)
-        of_windows = window_metrics(self.windows.examples.secondary, window_NK)
+        heard_NK, unknown_NK = self.windows.examples.secondary, self.windows.examples.unknown
+        of_windows = window_metrics(heard_NK, window_NK, None if unknown_NK is None else ~unknown_NK)
         return found | {f"windows.{name}": value for name, value in of_windows.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +355,16 @@ def test_windows_of_the_held_out_soundscape_are_judged_by_a_clip_around_each(
     heard = np.zeros((10, 3), bool)
     heard[[0, 2, 3, 2, 6], [0, 0, 1, 2, 2]] = True
     for name, value in window_metrics(heard, expected).items():
+        assert metrics[f"windows.{name}"] == pytest.approx(value)
+
+
+def test_windows_are_judged_on_the_classes_that_a_member_is_for(split: Callable[[int], TrainingSplit]) -> None:
+    validation, model = split(0).validation(), small_model(mel_bins=32)
+    assert validation.windows is not None
+    examples = validation.windows.examples.knowing(np.array([True, False, True]))
+    metrics = replace(validation, windows=replace(validation.windows, examples=examples)).metrics(model)
+    scores, _ = validation.windows.predict(model)
+    for name, value in window_metrics(examples.secondary[:, [0, 2]], scores[:, [0, 2]]).items():
         assert metrics[f"windows.{name}"] == pytest.approx(value)
 
 
