@@ -39,6 +39,7 @@ from pathlib import Path
 from birdcache.files import sha256_hex
 from cache.store import Store
 from cache.remote_parts import part_places
+from tests.fixtures.stores import verify
 
 local, remote = map(Path, sys.argv[1:3])
 objects = {}
