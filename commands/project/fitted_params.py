@@ -87,7 +87,7 @@ def _fill_members(document: Any, facts: DataFacts, backbone: str | None, weights
 def _add_members(document: Any, finetuned: bool, rate_hz: int) -> None:
     """Two more members: one of shorter clips, and one of a view that is finer in time (docs/esc10.md) or frequency."""
     members, views, first = document["members"], document["views"], dict(document["members"]["base"], more_views=[])
-    short = {"clip_s": 2.5, "augment": {"time_shift_s": 0.0}, "rolls": 1}
+    short = {"clip_s": 2.5, "augment": {"time_shift_s": 0.0}}
     members["short"] = {**first, "override": {"seed": 2, **deepcopy(short)}}
     if finetuned:
         views["fine"] = {**views["mel"], **FINE, "sample_rate_hz": rate_hz, "fmax_hz": rate_hz // 2}
@@ -116,7 +116,6 @@ def _fill_finetuning(recipes: Any, facts: DataFacts) -> None:
     regularised["optimiser"] |= {"lr": 1.0e-3, "warmup_epochs": 1}
     regularised["augment"]["time_shift_s"] = baseline["clip_s"] / 2
     regularised["augment"]["mixup"]["probability"] = 1.0
-    recipes["finetuned"]["rolls"] = 4 if facts.recordings < SMALL else 1  # what short recordings gain by, costs time
     lr = 1.0e-3 if facts.recordings < SMALL else 5.0e-4  # an epoch of many has enough steps for a lower rate
     for name in ("strong", "winner"):
         recipes[name]["epochs"] = 20
