@@ -22,8 +22,9 @@ from commands.export.spectrum import Pcen, PowerSpectrum, context_frames, decibe
 from commands.predict.trained import Model
 from pipeline.builder.encode import quantizer_of
 from train.augment.normalise import Normaliser, as_images
-from train.model.classifier import features_and_logits, mean_logits, rolled
+from train.model.classifier import features_and_logits
 from train.model.losses import scores
+from train.score.inference import mean_logits, rolled
 
 View = MelView | PcenView
 # sample rate, hop, frames of a clip, view of a probe: models with the same grid share a waveform

@@ -5,7 +5,6 @@ B batch, C channel, M mel bin, T frame, K class, E feature.
 
 import difflib
 import warnings
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import timm
@@ -41,19 +40,6 @@ class Logits(NamedTuple):
     clip: Tensor  # (B, K)
     frame_max: Tensor | None = None  # (B, K) of each class's loudest frame, if the head has frames
     projected: Any = None  # (B, D) for a teacher, in training
-
-
-def rolled(images: Tensor, rolls: int) -> Iterator[Tensor]:
-    """Images (B, C, M, T) as they are, and rolled on in time by equal parts of their frames; `rolls` in all."""
-    yield images
-    for number in range(1, rolls):
-        yield torch.roll(images, images.shape[-1] * number // rolls, dims=-1)
-
-
-def mean_logits(found: Sequence[Logits]) -> Logits:
-    """The mean of several models' or images' logits."""
-    columns = (each for each in zip(*found, strict=True) if each[0] is not None)
-    return Logits(*(torch.stack(each).mean(dim=0) for each in columns)) if len(found) > 1 else found[0]
 
 
 class Classifier(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from train.data.examples import Examples
 from train.data.frames import Frames, Uploaded
 from train.data.loader import ahead
 from train.data.sampling import clip_positions, covering_starts
-from train.model.classifier import Classifier, Logits, autocast_dtype, mean_logits, rolled
+from train.model.classifier import Classifier, Logits, autocast_dtype
 from train.model.losses import scores
 
 GPU_BATCHES = 4  # times as many clips are scored together on a GPU, which a smaller batch leaves idle
@@ -70,6 +70,19 @@ def clips_at(middle_N: Floats64, row: int | Ints, frames: int | Ints, view: AnyV
     start = np.clip(np.rint(middle - clip_frames / 2), 0, np.maximum(frames - clip_frames, 0)).astype(np.int64)
     owner = np.arange(len(start), dtype=np.int64)
     return ClipList(np.full_like(start, row), np.zeros_like(start), np.full_like(start, frames), start, owner)
+
+
+def rolled(images: Tensor, rolls: int) -> Iterator[Tensor]:
+    """Images (B, C, M, T) as they are, and rolled on in time by equal parts of their frames; `rolls` in all."""
+    yield images
+    for number in range(1, rolls):
+        yield torch.roll(images, images.shape[-1] * number // rolls, dims=-1)
+
+
+def mean_logits(found: Sequence[Logits]) -> Logits:
+    """The mean of several models' or images' logits."""
+    columns = (each for each in zip(*found, strict=True) if each[0] is not None)
+    return Logits(*(torch.stack(each).mean(dim=0) for each in columns)) if len(found) > 1 else found[0]
 
 
 class Scorer:
